@@ -1,0 +1,49 @@
+"""Loss-landscape geometry with error bars: the public names, each imported when it is first used."""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from landscape.version import __version__
+
+if TYPE_CHECKING:
+    from landscape import measures as measures
+    from landscape import optim as optim
+    from landscape import plotting as plotting
+    from landscape.checkpoints import load_checkpoint as load_checkpoint
+    from landscape.estimate import Estimate as Estimate
+    from landscape.measures import measure as measure
+    from landscape.objective import BatchLoss as BatchLoss
+    from landscape.objective import Objective as Objective
+    from landscape.surfaces.sampling import sample_surface as sample_surface
+    from landscape.surfaces.surface import Surface as Surface
+    from landscape.tables import compare as compare
+    from landscape.training import Recipe as Recipe
+    from landscape.training import train as train
+
+_HOMES = {
+    "BatchLoss": "landscape.objective",
+    "Estimate": "landscape.estimate",
+    "Objective": "landscape.objective",
+    "Recipe": "landscape.training",
+    "Surface": "landscape.surfaces.surface",
+    "compare": "landscape.tables",
+    "load_checkpoint": "landscape.checkpoints",
+    "measure": "landscape.measures",
+    "sample_surface": "landscape.surfaces.sampling",
+    "train": "landscape.training",
+}
+_MODULES = ("measures", "optim", "plotting")
+
+__all__ = ["__version__", *_HOMES, *_MODULES]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"landscape.{name}")
+    raise AttributeError(f"module 'landscape' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

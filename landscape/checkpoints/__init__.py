@@ -1,0 +1,1 @@
+"""Reading checkpoints as they are found, safely; writing ours."""

@@ -1,0 +1,71 @@
+"""What a measure returns: a number with its doubt, what it was asked, where it was taken and what it cost.
+
+The module knows nothing of torch, so that records can be read, compared and drawn without it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where a number comes from: enough to say whether two of them may be averaged.
+
+    ``dimension`` counts the parameters that were free, ``num_examples`` the data; ``data`` names the data
+    set, its split and the hash of the chosen examples; ``checkpoint`` is the SHA-256 of the file.
+    """
+
+    landscape: str
+    torch: str
+    device: str
+    dtype: str
+    dimension: int
+    num_examples: int
+    batch_norm: str
+    model: str | None = None
+    data: str | None = None
+    split: str | None = None
+    subset: str | None = None
+    checkpoint: str | None = None
+    recipe: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What was spent: passes over all the data (fractions where only some batches were visited), and time.
+
+    A gradient is one forward and one backward pass, a product one Hessian (or Gauss–Newton) product with one
+    vector, an evaluation one forward pass. What was remembered from an earlier measure costs nothing here.
+    """
+
+    gradients: float = 0.0
+    products: float = 0.0
+    evaluations: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """One number and its doubt.
+
+    Attributes:
+        measure: The name, as in ``landscape list measures``.
+        value: The number; NaN where it is not defined, with the reason in ``details["undefined"]``.
+        unit: What it is measured in, such as ``"loss"`` or ``"loss/parameter²"``.
+        standard_error: Standard error of the estimate; ``None`` where it is exact on this data.
+        converged: Whether an iteration met its tolerance; ``None`` where nothing iterates.
+        settings: The options that were used, all of them.
+        details: What else was learned on the way: residual, iterations, quantiles, the perturbed loss, …
+        provenance: Where it was taken.
+        cost: What it took.
+    """
+
+    measure: str
+    value: float
+    unit: str
+    standard_error: float | None
+    converged: bool | None
+    settings: Mapping[str, object]
+    provenance: Provenance
+    cost: Cost
+    details: Mapping[str, object] = field(default_factory=dict)

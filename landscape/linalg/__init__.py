@@ -1,0 +1,1 @@
+"""Iterative linear algebra on symmetric operators; knows nothing of networks."""

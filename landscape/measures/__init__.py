@@ -1,0 +1,1 @@
+"""Measures of a point in the loss landscape, one quantity a file."""

@@ -1,0 +1,1 @@
+"""SGD, Adam and the sharpness-aware family, one variant a file."""

@@ -1,0 +1,146 @@
+"""A network's parameters as one vector θ ∈ ℝⁿ: names, shapes, offsets and the groups that filters belong to.
+
+Shared (tied) tensors appear once. Parameters that do not require a gradient are constants of the problem,
+unless they are asked for by name.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import UsageError
+
+Role = Literal["filter", "embedding", "scale", "bias", "other"]
+Selection = Sequence[str] | Callable[[str, nn.Parameter], bool] | None
+
+_NORMALISATIONS = (
+    nn.modules.batchnorm._NormBase,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One parameter tensor: its name, shape, place in θ and role.
+
+    The role says how directions are normalised: ``filter`` (weights of linear and convolution layers, one
+    filter per output unit), ``embedding`` (one filter per row), ``scale`` (the gain of a normalisation),
+    ``bias`` (any shift), ``other`` (one-off tensors such as a class token: the tensor is one filter).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    offset: int
+    size: int
+    role: Role
+
+    @property
+    def filters(self) -> int:
+        """How many filters the tensor holds."""
+        return self.shape[0] if self.role in ("filter", "embedding") and self.shape else 1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How θ is laid out: entries in the order of ``model.named_parameters()``, deduplicated."""
+
+    entries: tuple[Entry, ...]
+
+    @property
+    def dimension(self) -> int:
+        """The number of coordinates, n."""
+        return sum(entry.size for entry in self.entries)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parameters' names, in order."""
+        return tuple(entry.name for entry in self.entries)
+
+    def flatten(self, tensors: Sequence[Tensor]) -> Tensor:
+        """The vector ``(n,)`` of tensors that are shaped like the parameters, in order."""
+        return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+    def split(self, vector: Tensor) -> list[Tensor]:
+        """The views of a vector ``(n,)``, shaped like the parameters, in order."""
+        return [vector[e.offset : e.offset + e.size].view(e.shape) for e in self.entries]
+
+    def named(self, vector: Tensor) -> dict[str, Tensor]:
+        """The views of a vector ``(n,)`` by parameter name."""
+        return dict(zip(self.names, self.split(vector), strict=True))
+
+
+def layout(model: nn.Module, parameters: Selection = None) -> Layout:
+    """The layout of a model's free parameters.
+
+    Args:
+        model: Any module.
+        parameters: Which parameters are free: ``None`` for all that require a gradient; a list of name
+            patterns (``["layer4.*", "fc.weight"]``); or a predicate on ``(name, parameter)``. A tied tensor
+            is free if any of its names is chosen, and is listed under its first name.
+
+    Raises:
+        UsageError: No parameter is free, or a pattern matches none.
+    """
+    chosen = dict(select(model, parameters))
+    roles = parameter_roles(model)
+    entries, offset = [], 0
+    for name, parameter in chosen.items():
+        entries.append(
+            Entry(name, tuple(parameter.shape), offset, parameter.numel(), roles.get(id(parameter), "other"))
+        )
+        offset += parameter.numel()
+    if offset == 0:
+        total = sum(1 for _ in model.parameters())
+        raise UsageError(
+            f"no free parameter: {type(model).__name__} has {total} parameter tensors and none is chosen; "
+            "call requires_grad_(True) on those that should vary, or pass parameters=[…]"
+        )
+    return Layout(tuple(entries))
+
+
+def select(model: nn.Module, parameters: Selection = None) -> Iterator[tuple[str, nn.Parameter]]:
+    """The free parameters of a model, each tensor once, in the order of ``named_parameters``."""
+    aliases: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        aliases.setdefault(id(parameter), []).append(name)
+    predicate: Callable[[str, nn.Parameter], bool]
+    if parameters is None:
+        predicate = lambda _, parameter: parameter.requires_grad  # noqa: E731
+    elif callable(parameters):
+        predicate = parameters
+    else:
+        patterns = [parameters] if isinstance(parameters, str) else list(parameters)
+        known = [name for names in aliases.values() for name in names]
+        for pattern in patterns:
+            if not any(fnmatchcase(name, pattern) for name in known):
+                raise UsageError(f"parameters: '{pattern}' matches none of {', '.join(known[:8])}, …")
+        predicate = lambda name, _: any(fnmatchcase(name, pattern) for pattern in patterns)  # noqa: E731
+    for name, parameter in model.named_parameters():
+        if any(predicate(alias, parameter) for alias in aliases[id(parameter)]):
+            yield name, parameter
+
+
+def parameter_roles(model: nn.Module) -> Mapping[int, Role]:
+    """The role of every parameter by ``id``, decided first by the kind of module that owns it."""
+    roles: dict[int, Role] = {}
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            role: Role
+            if isinstance(module, _NORMALISATIONS):
+                role = "scale" if name == "weight" else "bias"
+            elif isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+                role = "embedding"
+            elif "bias" in name and parameter.ndim <= 1:
+                role = "bias"
+            elif parameter.ndim >= 2 and not name.endswith(("token", "embed", "embedding", "table")):
+                role = "filter"
+            else:
+                role = "other"
+            roles.setdefault(id(parameter), role)
+    return roles

@@ -1,0 +1,1 @@
+"""Numbers to matplotlib axes; imports no torch."""

@@ -1,0 +1,1 @@
+"""Loss surfaces as numbers: planes, sampling, files."""
