@@ -1,0 +1,163 @@
+"""The data an empirical risk is taken over: a fixed sequence of batches, the same at every visit."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler
+
+from landscape.errors import InputError
+from landscape.isolation import preserved_randomness
+
+Batch = Any
+Source = DataLoader[Any] | Dataset[Any] | Iterable[Any]
+
+KEPT_BYTES = 2 << 30
+"""Batches are kept while they fit into this much memory; beyond it they are read at each visit."""
+
+
+class Batches:
+    """A fixed sequence of batches, read once and remembered if it fits in memory.
+
+    Args:
+        source: A ``DataLoader``, a list of batches, or a map-style ``Dataset`` together with ``batch_size``.
+        batch_size: Examples a batch, for a ``Dataset``.
+        size: The number of examples in a batch; by default the leading dimension of its first tensor.
+
+    Raises:
+        InputError: The source is empty, holds values that are not finite, or cannot be read twice the same.
+    """
+
+    def __init__(
+        self, source: Source, *, batch_size: int | None = None, size: Callable[[Batch], int] | None = None
+    ) -> None:
+        if isinstance(source, Batches):
+            raise TypeError("batches are already fixed: pass the loader, list or data set itself")
+        if isinstance(source, Dataset) and not isinstance(source, DataLoader):
+            if isinstance(source, IterableDataset):
+                raise InputError("an IterableDataset has no fixed order: pass a list of batches")
+            source = DataLoader(source, batch_size=batch_size or 128, shuffle=False)
+        elif batch_size is not None:
+            raise InputError(
+                f"batch_size={batch_size} goes with a Dataset; here the batches are already made"
+            )
+        if not isinstance(source, (DataLoader, Sequence)):
+            source = list(source)
+        self._source: DataLoader[Any] | Sequence[Any] = source
+        self._size = size or leading_size
+        self._kept: Sequence[Any] | None = None
+        self._sizes: list[int] | None = None
+
+    @property
+    def sizes(self) -> list[int]:
+        """Examples in each batch."""
+        if self._sizes is None:
+            self._read()
+        assert self._sizes is not None
+        return self._sizes
+
+    @property
+    def num_examples(self) -> int:
+        """Examples in all batches, N."""
+        return sum(self.sizes)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __iter__(self) -> Iterator[tuple[int, Batch]]:
+        """Yields ``(examples, batch)``, in the same order every time."""
+        sizes = self.sizes
+        if self._kept is not None:
+            yield from zip(sizes, self._kept, strict=True)
+            return
+        with preserved_randomness():
+            yield from zip(sizes, self._source, strict=True)
+
+    def single(self, batch: Batch, size: int) -> "Batches":
+        """One of these batches as a sequence of its own."""
+        alone = Batches([batch], size=self._size)
+        alone._kept, alone._sizes = [batch], [size]
+        return alone
+
+    def _read(self) -> None:
+        kept: list[Batch] | None = []
+        held, sizes = 0, []
+        with preserved_randomness():
+            self._refuse_random_examples()
+            for index, batch in enumerate(self._source):
+                tensors = list(tensors_in(batch))
+                for tensor in tensors:
+                    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                        bad = int((~torch.isfinite(tensor)).sum())
+                        raise InputError(
+                            f"batch {index} of the data holds {bad} values that are NaN or infinite "
+                            f"(tensor of shape {tuple(tensor.shape)}); remove or repair those examples"
+                        )
+                sizes.append(self._size(batch))
+                held += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+                if kept is not None:
+                    kept.append(batch)
+                    if held > KEPT_BYTES and isinstance(self._source, DataLoader):
+                        self._refuse_shuffling(held)
+                        kept = None
+        if sum(sizes) == 0:
+            raise InputError("the data set is empty: there is nothing to average over")
+        self._kept, self._sizes = kept, sizes
+
+    def _refuse_shuffling(self, held: int) -> None:
+        assert isinstance(self._source, DataLoader)
+        if not isinstance(self._source.sampler, SequentialSampler):
+            sampler = type(self._source.sampler).__name__
+            raise InputError(
+                f"the DataLoader draws its examples with {sampler} and holds more than "
+                f"{held / 2**30:.1f} GiB, too much to keep; pass one with shuffle=False"
+            )
+
+    def _refuse_random_examples(self) -> None:
+        """Two readings of the first example must agree: a random augmentation is another loss each time."""
+        if not isinstance(self._source, DataLoader) or isinstance(self._source.dataset, IterableDataset):
+            return
+        data = self._source.dataset
+        if len(data) == 0:  # type: ignore[arg-type]
+            raise InputError("the data set is empty: there is nothing to average over")
+        first, second = (list(tensors_in(data[0])) for _ in range(2))
+        if any(not torch.equal(a, b) for a, b in zip(first, second, strict=True)):
+            raise InputError(
+                "the data set is random: two readings of example 0 differ (an augmentation?); "
+                "measure on the data without random transforms"
+            )
+
+
+def tensors_in(batch: Batch) -> Iterator[Tensor]:
+    """Every tensor in a nested batch of tuples, lists and mappings."""
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, Mapping):
+        for value in batch.values():
+            yield from tensors_in(value)
+    elif isinstance(batch, (tuple, list)):
+        for value in batch:
+            yield from tensors_in(value)
+
+
+def leading_size(batch: Batch) -> int:
+    """The leading dimension of the first tensor that has one."""
+    for tensor in tensors_in(batch):
+        if tensor.ndim:
+            return int(tensor.shape[0])
+    raise InputError(
+        f"cannot tell how many examples a batch holds ({type(batch).__name__} without tensors); "
+        "pass BatchLoss(fn, size=lambda batch: …)"
+    )
+
+
+def moved(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
+    """The batch on a device, its floating-point tensors in ``dtype``; the batch given is left as it is."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, dtype if batch.is_floating_point() else batch.dtype, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return {key: moved(value, device, dtype) for key, value in batch.items()}
+    if isinstance(batch, (tuple, list)):
+        return tuple(moved(value, device, dtype) for value in batch)
+    return batch

@@ -1,0 +1,67 @@
+"""The eigenvalue of largest magnitude by power iteration."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from landscape.linalg.operator import SymmetricOperator
+
+
+@dataclass(frozen=True)
+class Eigenpair:
+    """An approximate eigenpair ``A v ≈ λ v`` with ‖v‖ = 1.
+
+    Attributes:
+        value: The Rayleigh quotient λ = vᵀAv, signed.
+        vector: v, ``(n,)``.
+        residual: ‖Av − λv‖. Some eigenvalue of A lies within this distance of λ; that it is the dominant
+            one is likely from a random start but not proved by the residual.
+        iterations: Products spent.
+        converged: Whether the residual is at most ``tolerance·|λ|``.
+    """
+
+    value: float
+    vector: Tensor
+    residual: float
+    iterations: int
+    converged: bool
+
+
+def power_iteration(
+    operator: SymmetricOperator,
+    *,
+    tolerance: float = 1e-3,
+    max_iterations: int = 100,
+    generator: torch.Generator,
+    on_step: Callable[[int, float, float], None] | None = None,
+) -> Eigenpair:
+    """The dominant eigenpair of a symmetric operator: v ← Av/‖Av‖ from a random start.
+
+    Args:
+        operator: A.
+        tolerance: Stops when ‖Av − λv‖ ≤ ``tolerance``·|λ|.
+        max_iterations: Gives up, with ``converged=False``, after so many products.
+        generator: Draws the start.
+        on_step: Told the iteration, λ and the residual after every product.
+
+    Returns:
+        The pair; λ = 0 for the zero operator, NaN (not converged) if a product is not finite.
+
+    Reference:
+        Golub and Van Loan, "Matrix Computations", 4th ed., section 8.2.1.
+    """
+    vector = operator.normal(generator)
+    vector /= vector.norm()
+    value = residual = float("nan")
+    for iteration in range(1, max_iterations + 1):
+        image = operator @ vector
+        value = float(vector.double() @ image.double())
+        residual = float((image.double() - value * vector.double()).norm())
+        if on_step is not None:
+            on_step(iteration, value, residual)
+        if residual <= tolerance * abs(value) or value != value:
+            break
+        vector = image / image.norm()
+    return Eigenpair(value, vector, residual, iteration, residual <= tolerance * abs(value))

@@ -1,0 +1,124 @@
+"""The one-step approximation ratio: how much of the worst rise SAM's single step finds."""
+
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.measures.checks import positive
+from landscape.measures.reading import Reading, measure_named
+from landscape.objective import Objective
+
+STRIDE = 2.5
+"""Total path of the ascent in radii: with it the sphere is reached and there is way left to turn on it."""
+
+
+@measure_named("approximation-ratio", unit="1")
+def approximation_ratio(
+    objective: Objective,
+    *,
+    rho: float = 0.05,
+    steps: int = 20,
+    reading: Literal["batch", "example"] = "batch",
+    examples: int = 5000,
+    seed: int = 0,
+) -> Reading:
+    """AR = E[ (L(θ+δ) − L(θ)) / (L(θ+δ*) − L(θ)) ], δ the one-step and δ* the best ascent within radius ρ.
+
+    δ = ρ∇L/‖∇L‖. δ* is the best point that a projected gradient ascent of ``steps`` normalised steps of length
+    2.5ρ/``steps`` visits on the ball ‖δ‖ ≤ ρ, the one-step point included, so that AR ≤ 1. Losses are those of one
+    batch (``reading="batch"``: each batch has its own δ and δ*, as SAM uses them), or of one example, as the
+    formula is printed. The mean weights batches by size; the standard error is over batches or examples.
+    Batches whose best rise is below the rounding of the loss tell nothing and are left out and counted.
+
+    Args:
+        objective: Where.
+        rho: Radius ρ > 0 in parameter units.
+        steps: Steps of the ascent.
+        reading: Whether a loss is that of a batch or of one example (many times slower).
+        examples: How many examples to take, in whole batches chosen at random; all if there are fewer.
+        seed: Of the choice of batches.
+
+    Raises:
+        UsageError: ρ, ``steps`` or ``examples`` is not positive.
+
+    Reference:
+        Wu, Luo and Wunsch 2024, arXiv 2312.13555, eq. 2. The paper does not print the step length.
+    """
+    positive(rho=rho, steps=steps, examples=examples)
+    chosen = list(_chosen(objective, reading, examples, seed))
+    ratios, sizes, skipped, zero = [], [], 0, 0
+    for index, part in enumerate(chosen):
+        one, best = rises(part, rho=rho, steps=steps)
+        precision = 8 * torch.finfo(part.point.dtype).eps * max(1.0, abs(part.loss))
+        if best is None:
+            zero += 1
+        elif not best > precision:
+            skipped += 1
+        else:
+            ratios.append(one / best)
+            sizes.append(part.num_examples)
+        objective.ledger.tell(f"ascent {index + 1} of {len(chosen)}", (index + 1) / len(chosen))
+    details: dict[str, object] = {
+        "averaged": len(ratios),
+        "skipped_flat": skipped,
+        "skipped_stationary": zero,
+    }
+    if not ratios:
+        return Reading(
+            math.nan, details={**details, "undefined": "no rise of the loss is above its rounding error"}
+        )
+    weights = np.asarray(sizes) / np.sum(sizes)
+    mean = float(weights @ np.asarray(ratios))
+    error = None
+    if len(ratios) > 1:
+        effective = 1.0 / float(weights @ weights)
+        error = float(np.sqrt(weights @ (np.asarray(ratios) - mean) ** 2 / (effective - 1)))
+    return Reading(mean, error, details=details)
+
+
+def rises(objective: Objective, *, rho: float, steps: int) -> tuple[float, float | None]:
+    """The rise of the loss at the one-step point, and the best rise visited by the ascent.
+
+    The second is ``None`` at a stationary point, which has no direction to go.
+    """
+    centre, gradient = objective.point, objective.gradient
+    if float(gradient.norm()) == 0:
+        return 0.0, None
+    one = objective.evaluate(centre + _step(gradient, rho))[0] - objective.loss
+    best = one
+    displacement = torch.zeros_like(centre)
+    for step in range(1, steps + 1):
+        displacement = _projected(displacement + _step(gradient, STRIDE * rho / steps), rho)
+        if step == steps:
+            best = max(best, objective.evaluate(centre + displacement)[0] - objective.loss)
+        else:
+            there = objective.at(centre + displacement)
+            gradient = there.gradient
+            best = max(best, there.loss - objective.loss)
+    return one, best
+
+
+def _step(gradient: Tensor, length: float) -> Tensor:
+    norm = float(gradient.double().norm())
+    return gradient * (length / norm) if norm > 0 else torch.zeros_like(gradient)
+
+
+def _projected(displacement: Tensor, radius: float) -> Tensor:
+    norm = float(displacement.double().norm())
+    return displacement * (radius / norm) if norm > radius else displacement
+
+
+def _chosen(objective: Objective, reading: str, examples: int, seed: int) -> Iterator[Objective]:
+    """Batches (or examples) at random until there are ``examples``; all of them if that is too few."""
+    count = objective.num_batches if reading == "batch" else objective.num_examples
+    everything = examples >= objective.num_examples
+    order = np.random.default_rng(seed).permutation(count)
+    sizes = objective.batch_gradients.sizes.numpy() if reading == "batch" else np.ones(count)
+    needed = np.searchsorted(np.cumsum(sizes[order]), examples) + 1
+    kept = set(range(count)) if everything else set(order[:needed].tolist())
+    parts = objective.per_batch() if reading == "batch" else objective.per_example()
+    return (part for index, part in enumerate(parts) if index in kept)

@@ -1,0 +1,19 @@
+"""‖∇L(θ)‖: how far from stationary the point is."""
+
+from landscape.measures.reading import Reading, measure_named
+from landscape.objective import Objective
+
+
+@measure_named("gradient-norm", unit="loss/θ")
+def gradient_norm(objective: Objective) -> Reading:
+    """‖∇L(θ)‖₂, the Euclidean norm of the gradient of the mean loss over all the data.
+
+    Exact on the data given: no standard error. Its cost is one gradient, which other measures share.
+
+    Reference:
+        Wu, Luo and Wunsch 2024, arXiv 2312.13555, table 3.
+    """
+    return Reading(
+        float(objective.gradient.double().norm()),
+        details={"loss": objective.loss, "accuracy": objective.accuracy},
+    )

@@ -1,0 +1,35 @@
+"""The normalized Hessian trace: curvature that does not shrink merely because the gradient does."""
+
+import math
+
+from landscape.measures.gradient_norm import gradient_norm
+from landscape.measures.hessian_trace import hessian_trace
+from landscape.measures.reading import Reading, measure_named
+from landscape.objective import Objective
+
+
+@measure_named("normalized-trace", unit="1/θ")
+def normalized_trace(
+    objective: Objective, *, tolerance: float = 0.02, max_probes: int = 1000, seed: int = 0
+) -> Reading:
+    """C(θ) = Tr ∇²L(θ) / ‖∇L(θ)‖.
+
+    Undefined (NaN) where the gradient is zero. The standard error is that of the trace over ‖∇L‖; the trace
+    is shared with :func:`~landscape.measures.hessian_trace` when its options are the same.
+
+    Args:
+        objective: Where.
+        tolerance: Relative standard error of the trace to reach.
+        max_probes: Probes at the most.
+        seed: Of the probes.
+
+    Reference:
+        Wu, Luo and Wunsch 2024, arXiv 2312.13555, eq. 4.
+    """
+    trace = hessian_trace(objective, tolerance=tolerance, max_probes=max_probes, seed=seed)
+    norm = gradient_norm(objective).value
+    details = {"trace": trace.value, "gradient_norm": norm, **trace.details}
+    if norm == 0:
+        return Reading(math.nan, details={**details, "undefined": "the gradient is zero"})
+    error = None if trace.standard_error is None else trace.standard_error / norm
+    return Reading(trace.value / norm, error, trace.converged, details)

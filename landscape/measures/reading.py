@@ -1,0 +1,76 @@
+"""From a formula to an :class:`~landscape.estimate.Estimate`: what every measure has around it.
+
+A measure is a function of an objective and options that returns a :class:`Reading`. :func:`measure_named`
+gives it the rest: the settings (all options with their values), the cost, the provenance, and a memory, so
+that asking twice costs once.
+"""
+
+import functools
+import inspect
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Concatenate, ParamSpec
+
+from landscape.estimate import Cost, Estimate
+from landscape.objective import Objective
+
+Options = ParamSpec("Options")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a measure's formula yields: the number, its doubt, and what else was learned."""
+
+    value: float
+    standard_error: float | None = None
+    converged: bool | None = None
+    details: Mapping[str, object] = field(default_factory=dict)
+
+
+def measure_named(
+    name: str, *, unit: str
+) -> Callable[
+    [Callable[Concatenate[Objective, Options], Reading]], Callable[Concatenate[Objective, Options], Estimate]
+]:
+    """Makes a measure of a formula.
+
+    Args:
+        name: As the user types it.
+        unit: Of the value; θ stands for the unit of a parameter.
+    """
+
+    def wrap(
+        formula: Callable[Concatenate[Objective, Options], Reading],
+    ) -> Callable[Concatenate[Objective, Options], Estimate]:
+        signature = inspect.signature(formula)
+
+        @functools.wraps(formula)
+        def taken(objective: Objective, *args: Options.args, **options: Options.kwargs) -> Estimate:
+            bound = signature.bind(objective, *args, **options)
+            bound.apply_defaults()
+            settings = dict(list(bound.arguments.items())[1:])
+            ledger = objective.ledger
+            before = ledger.gradients, ledger.products, ledger.evaluations
+            start = time.perf_counter()
+            key = (name, *settings.items())
+            reading = objective.remembered(key, lambda: formula(objective, *args, **options))
+            seconds = time.perf_counter() - start
+            after = ledger.gradients, ledger.products, ledger.evaluations
+            gradients, products, evaluations = (a - b for a, b in zip(after, before, strict=True))
+            return Estimate(
+                measure=name,
+                value=reading.value,
+                unit=unit,
+                standard_error=reading.standard_error,
+                converged=reading.converged,
+                settings=settings,
+                details=reading.details,
+                provenance=objective.provenance,
+                cost=Cost(gradients=gradients, products=products, evaluations=evaluations, seconds=seconds),
+            )
+
+        taken.__annotations__ = {**formula.__annotations__, "return": Estimate}
+        return taken
+
+    return wrap

@@ -1,0 +1,59 @@
+"""The measures by name."""
+
+from collections.abc import Iterable, Sequence
+
+from landscape.estimate import Estimate
+from landscape.measures.approximation_ratio import approximation_ratio
+from landscape.measures.dominant_eigenvalue import dominant_eigenvalue
+from landscape.measures.gradient_noise import gradient_noise
+from landscape.measures.gradient_norm import gradient_norm
+from landscape.measures.hessian_trace import hessian_trace
+from landscape.measures.normalized_trace import normalized_trace
+from landscape.measures.surrogate_gap import surrogate_gap
+from landscape.objective import Objective
+from landscape.registry import NameTable, Row, Specification
+
+MEASURES: NameTable[Estimate] = NameTable(
+    "measure",
+    [
+        Row("gradient-norm", gradient_norm, "‖∇L‖, the norm of the full gradient", "Wu et al. 2024"),
+        Row(
+            "gradient-noise",
+            gradient_noise,
+            "E‖∇L_B‖² over the batches, its spread, quantiles and normality",
+            "Jiang et al. 2023",
+        ),
+        Row("surrogate-gap", surrogate_gap, "L(θ + ρ∇L/‖∇L‖) − L(θ)", "Zhuang et al. 2022"),
+        Row(
+            "dominant-eigenvalue",
+            dominant_eigenvalue,
+            "Hessian eigenvalue of largest magnitude, signed",
+            "Yao et al. 2020",
+        ),
+        Row("hessian-trace", hessian_trace, "Tr ∇²L", "Hutchinson 1989"),
+        Row("normalized-trace", normalized_trace, "Tr ∇²L / ‖∇L‖", "Wu et al. 2024"),
+        Row(
+            "approximation-ratio",
+            approximation_ratio,
+            "one-step rise / best rise of a 20-step ascent",
+            "Wu et al. 2024",
+        ),
+    ],
+)
+
+
+def measure(objective: Objective, names: Sequence[str | Specification] | None = None) -> list[Estimate]:
+    """Takes several measures at one point; what they share is computed once.
+
+    Args:
+        objective: Where.
+        names: Measures as typed: ``["gradient-norm", "surrogate-gap:rho=0.1"]``; ``None`` for all.
+
+    Returns:
+        One estimate a name, in the order given.
+
+    Raises:
+        UsageError: A name or option is unknown; nothing has been computed then.
+    """
+    wanted: Iterable[str | Specification] = MEASURES if names is None else names
+    return [MEASURES.build(spec, objective) for spec in [MEASURES.parse(name) for name in wanted]]
