@@ -1,0 +1,111 @@
+"""What every row of the data table returns: two sets of ``(input, class)`` pairs, and their shape."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from landscape.errors import InputError
+
+Example = tuple[Tensor, Tensor]
+
+
+class LabelledDataset(Dataset[Example]):
+    """A data set whose length is known and which fetches a whole batch at once.
+
+    ``DataLoader`` finds ``__getitems__`` and calls it once a batch, which is what makes it fast here.
+    """
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> Example:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Example]:
+        """The examples at ``indices``, in that order."""
+        raise NotImplementedError
+
+
+class Pixels:
+    """How ``uint8`` pixels become network inputs: ``(pixel/255 − mean)/std``, channel by channel."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        centre = torch.tensor(mean, dtype=torch.float64).view(-1, 1, 1)
+        spread = torch.tensor(std, dtype=torch.float64).view(-1, 1, 1)
+        self._scale = (1 / (255 * spread)).float()
+        self._shift = (centre / spread).float()
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """The float32 inputs of ``uint8`` images ``(N, channels, height, width)``."""
+        return images.float().mul_(self._scale).sub_(self._shift)
+
+
+class InMemory(LabelledDataset):
+    """Examples held as two tensors; images stay ``uint8`` and are normalised batch by batch.
+
+    Args:
+        inputs: ``(N, …)``; floats are returned as they are, ``uint8`` images ``(N, channels, height, width)``
+            as ``(pixel/255 − mean)/std`` in float32.
+        targets: Class numbers ``(N,)``.
+        mean: One value a channel, of the pixels in [0, 1].
+        std: One value a channel.
+        name: What the data set is called in messages.
+
+    Raises:
+        InputError: The set is empty, inputs and targets differ in number, or an input is not finite.
+    """
+
+    def __init__(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        *,
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
+        name: str = "data",
+    ) -> None:
+        if len(inputs) == 0:
+            raise InputError(f"{name}: the data set is empty")
+        if len(inputs) != len(targets):
+            raise InputError(f"{name}: {len(inputs)} inputs but {len(targets)} targets; the files do not fit")
+        if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
+            bad = int((~torch.isfinite(inputs)).flatten(1).any(1).sum())
+            raise InputError(
+                f"{name}: {bad} of {len(inputs)} inputs hold NaN or infinity; clean the data first"
+            )
+        self.inputs = inputs
+        self.targets = targets.to(torch.int64)
+        self._pixels = Pixels(mean, std)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Example]:
+        """The examples at ``indices``, in that order."""
+        chosen = torch.as_tensor(indices, dtype=torch.int64)
+        inputs = self.inputs[chosen]
+        if inputs.dtype == torch.uint8:
+            inputs = self._pixels.normalised(inputs)
+        return list(zip(inputs.unbind(), self.targets[chosen].unbind(), strict=True))
+
+
+@dataclass(frozen=True)
+class Data:
+    """A training set and a test set.
+
+    Attributes:
+        name: The specification that loads the same data again, such as ``"moons:noise=0.2"``.
+        train: The training examples.
+        test: The held-out examples; none of them is in ``train``.
+        classes: The number of classes.
+        input_shape: The shape of one input.
+    """
+
+    name: str
+    train: Dataset[Example]
+    test: Dataset[Example]
+    classes: int
+    input_shape: tuple[int, ...]

@@ -1,0 +1,41 @@
+"""A fixed part of a data set, named by a hash that says whether two numbers come from the same examples."""
+
+import hashlib
+from collections.abc import Sized
+from typing import cast
+
+import torch
+from torch.utils.data import Dataset, Subset
+
+from landscape.data.examples import Example
+from landscape.errors import UsageError
+
+
+def subset(dataset: Dataset[Example], limit: int | None, *, seed: int = 0) -> tuple[Dataset[Example], str]:
+    """The same ``limit`` examples every time, in the order of the data set, and the hash of their indices.
+
+    A smaller limit with the same seed chooses a part of what a larger one chooses.
+
+    Args:
+        dataset: Any data set with a length.
+        limit: How many examples; ``None``, or more than there are, gives the data set itself.
+        seed: Which examples.
+
+    Returns:
+        The part, and the first 12 hexadecimal digits of the SHA-256 of its indices (as little-endian int64).
+
+    Raises:
+        UsageError: A limit below 1.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit={limit}, but at least 1 example is needed; leave it out for all of them")
+    size = len(cast(Sized, dataset))
+    if limit is None or limit >= size:
+        return dataset, _hash(torch.arange(size))
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+    indices = order[:limit].sort().values
+    return Subset(dataset, indices.tolist()), _hash(indices)
+
+
+def _hash(indices: torch.Tensor) -> str:
+    return hashlib.sha256(indices.numpy().astype("<i8").tobytes()).hexdigest()[:12]
