@@ -12,7 +12,8 @@ class Provenance:
     """Where a number comes from: enough to say whether two of them may be averaged.
 
     ``dimension`` counts the parameters that were free, ``num_examples`` the data; ``data`` names the data
-    set, its split and the hash of the chosen examples; ``checkpoint`` is the SHA-256 of the file.
+    set, its split and the hash of the chosen examples; ``checkpoint`` is the SHA-256 of the file. ``batch_size`` is that
+    of the largest batch: the per-batch measures depend on it.
     """
 
     landscape: str
@@ -22,6 +23,8 @@ class Provenance:
     dimension: int
     num_examples: int
     batch_norm: str
+    batch_size: int | None = None
+    loss: str | None = None
     model: str | None = None
     data: str | None = None
     split: str | None = None

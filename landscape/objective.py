@@ -85,7 +85,11 @@ class Objective:
         size = loss.size if isinstance(loss, BatchLoss) else None
         replica = Replica(model, parameters=parameters, batch_norm=batch_norm, device=device, dtype=dtype)
         self._risk = Risk(replica, loss, Batches(batches, batch_size=batch_size, size=size))
-        self._origin: dict[str, Any] = {"model": type(model).__name__, "batch_norm": batch_norm}
+        self._origin: dict[str, Any] = {
+            "model": type(model).__name__,
+            "loss": getattr(loss, "__name__", type(loss).__name__),
+            "batch_norm": batch_norm,
+        }
         self._memory: dict[object, Any] = {}
         self.point = replica.origin
 
@@ -124,6 +128,7 @@ class Objective:
             dtype=str(self._risk.replica.dtype).removeprefix("torch."),
             dimension=self.dimension,
             num_examples=self.num_examples,
+            batch_size=max(self._risk.batches.sizes),
             **self._origin,
         )
 

@@ -73,9 +73,7 @@ class Row(Generic[T]):
     def options(self) -> dict[str, Option]:
         """The keyword-only parameters of ``build`` that a user can set."""
         parameters = inspect.signature(self.build).parameters.values()
-        hints = typing.get_type_hints(
-            self.build.__init__ if inspect.isclass(self.build) else self.build  # type: ignore[misc]
-        )
+        hints = typing.get_type_hints(self.build.__init__ if inspect.isclass(self.build) else self.build)
         return {
             p.name: Option(p.name, p.default, hints.get(p.name, str))
             for p in parameters

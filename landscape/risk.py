@@ -5,6 +5,7 @@ only place where data is summed, where the network is moved to a point, and wher
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -35,27 +36,30 @@ class BatchLoss:
 Loss = Callable[[Any, Any], Tensor] | BatchLoss
 
 
-@dataclasses.dataclass
 class Ledger:
-    """Work done so far, in passes over all the data (fractions where some batches were visited).
+    """Work done so far on one data set, counted in examples so that fractions of a pass add up exactly.
 
-    ``listener`` is told how far a long computation is: a few words, and the fraction done as far as known.
+    Attributes:
+        counts: Example-visits by kind: ``gradients``, ``products``, ``evaluations``.
+        total: Examples in one pass over all the data.
+        listener: Told how far a long computation is: a few words, and the fraction done as far as known.
     """
 
-    gradients: float = 0.0
-    products: float = 0.0
-    evaluations: float = 0.0
-    listener: Callable[[str, float], None] | None = None
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.total = 0
+        self.listener: Callable[[str, float], None] | None = None
 
     def tell(self, words: str, fraction: float) -> None:
         """Tells the listener, if there is one."""
         if self.listener is not None:
             self.listener(words, fraction)
 
-    def add(self, passes: float, **counts: int) -> None:
-        """Books ``counts`` of each kind of work on a fraction ``passes`` of the data."""
-        for kind, count in counts.items():
-            setattr(self, kind, getattr(self, kind) + count * passes)
+    def passes(self) -> dict[str, float]:
+        """The work done, in passes over all the data."""
+        return {
+            kind: self.counts[kind] / (self.total or 1) for kind in ("gradients", "products", "evaluations")
+        }
 
 
 @dataclasses.dataclass
@@ -67,24 +71,17 @@ class Risk:
         loss: What is averaged.
         batches: The data.
         ledger: Where work is booked; shared with the risks of single batches.
-        total: The number of examples that one full pass has, for the ledger.
     """
 
     replica: Replica
     loss: Loss
     batches: Batches
     ledger: Ledger = dataclasses.field(default_factory=Ledger)
-    total: int | None = None
     checked: bool = False
 
     def on(self, batch: Batch, size: int) -> "Risk":
         """The same network and loss on one batch alone."""
-        return dataclasses.replace(
-            self,
-            batches=self.batches.single(batch, size),
-            total=self.total or self.batches.num_examples,
-            checked=True,
-        )
+        return dataclasses.replace(self, batches=self.batches.single(batch, size), checked=True)
 
     def mean(
         self, visit: Callable[[Batch], list[Tensor]], *, at: Tensor, constant: bool = True, **counted: int
@@ -99,6 +96,7 @@ class Risk:
         """
         self.check(at, constant=constant)
         everything = self.batches.num_examples
+        self.ledger.total = max(self.ledger.total, everything)
         totals: list[Tensor] = []
         with preserved_randomness(self.replica.device):
             self.replica.move(at, constant=constant)
@@ -110,7 +108,7 @@ class Risk:
                 else:
                     for total, part in zip(totals, parts, strict=True):
                         total.add_(part, alpha=weight)
-                self.ledger.add(size / (self.total or everything), **counted)
+                self.ledger.counts.update({kind: size * count for kind, count in counted.items()})
         return totals
 
     def forward(self, batch: Batch) -> tuple[Tensor, Any, Any]:

@@ -28,11 +28,12 @@ def approximation_ratio(
 ) -> Reading:
     """AR = E[ (L(θ+δ) − L(θ)) / (L(θ+δ*) − L(θ)) ], δ the one-step and δ* the best ascent within radius ρ.
 
-    δ = ρ∇L/‖∇L‖. δ* is the best point that a projected gradient ascent of ``steps`` normalised steps of length
-    2.5ρ/``steps`` visits on the ball ‖δ‖ ≤ ρ, the one-step point included, so that AR ≤ 1. Losses are those of one
-    batch (``reading="batch"``: each batch has its own δ and δ*, as SAM uses them), or of one example, as the
-    formula is printed. The mean weights batches by size; the standard error is over batches or examples.
-    Batches whose best rise is below the rounding of the loss tell nothing and are left out and counted.
+    δ = ρ∇L/‖∇L‖. δ* is the best point visited by projected gradient ascent on the ball ‖δ‖ ≤ ρ, in ``steps``
+    normalised steps of length 2.5ρ/``steps``; the one-step point is among them, so that AR ≤ 1. The losses
+    are those of one batch (``reading="batch"``: each batch has its own δ and δ*, as SAM uses them), or of
+    one example, as the formula is printed. The mean weights batches by size; the standard error is over
+    batches or examples. Batches whose best rise is below the rounding of the loss tell nothing: they are
+    left out and counted.
 
     Args:
         objective: Where.

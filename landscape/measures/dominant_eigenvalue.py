@@ -15,8 +15,8 @@ def dominant_eigenvalue(
 ) -> Reading:
     """λ, the eigenvalue of ∇²L(θ) of largest magnitude, with its sign, by power iteration.
 
-    Converged when the residual ‖∇²L v − λv‖ is at most ``tolerance``·|λ|. The residual (in the details) bounds
-    the distance from λ to *an* eigenvalue; the error of λ itself is of the order of its square.
+    Converged when the residual ‖∇²L v − λv‖ is at most ``tolerance``·|λ|. The residual (in the details)
+    bounds the distance from λ to *an* eigenvalue; the error of λ itself is of the order of its square.
 
     Args:
         objective: Where.

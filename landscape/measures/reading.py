@@ -10,7 +10,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec, cast
 
 from landscape.estimate import Cost, Estimate
 from landscape.objective import Objective
@@ -51,13 +51,12 @@ def measure_named(
             bound.apply_defaults()
             settings = dict(list(bound.arguments.items())[1:])
             ledger = objective.ledger
-            before = ledger.gradients, ledger.products, ledger.evaluations
+            before = ledger.passes()
             start = time.perf_counter()
             key = (name, *settings.items())
             reading = objective.remembered(key, lambda: formula(objective, *args, **options))
             seconds = time.perf_counter() - start
-            after = ledger.gradients, ledger.products, ledger.evaluations
-            gradients, products, evaluations = (a - b for a, b in zip(after, before, strict=True))
+            spent = {kind: passes - before[kind] for kind, passes in ledger.passes().items()}
             return Estimate(
                 measure=name,
                 value=reading.value,
@@ -67,10 +66,10 @@ def measure_named(
                 settings=settings,
                 details=reading.details,
                 provenance=objective.provenance,
-                cost=Cost(gradients=gradients, products=products, evaluations=evaluations, seconds=seconds),
+                cost=Cost(**spent, seconds=seconds),
             )
 
         taken.__annotations__ = {**formula.__annotations__, "return": Estimate}
-        return taken
+        return cast(Callable[Concatenate[Objective, Options], Estimate], taken)
 
     return wrap
