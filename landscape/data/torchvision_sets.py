@@ -68,7 +68,7 @@ def cifar100(*, root: str = "data", download: bool = False) -> Data:
 
 @dataclass(frozen=True)
 class _Archive:
-    """One image set that torchvision reads: its files, its classes, and the published moments of its pixels."""
+    """One image set that torchvision reads: its files, its classes, the published moments of its pixels."""
 
     name: str
     reader: str
@@ -105,7 +105,7 @@ class _Archive:
                 raise InputError(f"{self.name}: no download to {where}: {failure}") from failure
             if not os.path.isdir(where):
                 raise InputError(
-                    f"{self.name}: no folder {where}; add {self.name}:root={root},download=true, "
+                    f"{self.name}: no folder {where}; {self.name}:root={root},download=true fetches it, "
                     f"or give root=DIR where DIR holds {self.files}"
                 ) from None
             raise InputError(

@@ -1,0 +1,45 @@
+"""A small convolutional network without batch normalisation: the loss is the same function in every mode."""
+
+from torch import Tensor, nn
+
+from landscape.errors import UsageError
+from landscape.models.images import channels_of
+
+
+class CNN(nn.Module):
+    """Three 3×3 convolutions, the mean over the picture, one linear layer.
+
+    The convolutions have ``width``, 2·``width`` and 4·``width`` filters; the second and the third halve the
+    height and the width. Pictures of any size fit.
+
+    Args:
+        width: Filters of the first convolution.
+        classes: Outputs.
+        input_shape: ``(channels, height, width)``.
+
+    Raises:
+        UsageError: A width below 1.
+        InputError: Inputs that are not pictures.
+    """
+
+    def __init__(
+        self, *, width: int = 16, classes: int = 10, input_shape: tuple[int, ...] = (3, 32, 32)
+    ) -> None:
+        super().__init__()
+        if width < 1:
+            raise UsageError(f"cnn: width={width} must be at least 1")
+        channels = channels_of(input_shape, "cnn")
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Linear(4 * width, classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Class scores ``(B, classes)`` of pictures ``(B, channels, height, width)``."""
+        scores: Tensor = self.classifier(self.features(inputs).mean((2, 3)))
+        return scores

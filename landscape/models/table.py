@@ -1,0 +1,75 @@
+"""The networks that can be named on the command line and in a recipe."""
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import InputError
+from landscape.models.cifar_resnet import resnet18, resnet20
+from landscape.models.cnn import CNN
+from landscape.models.mlp import MLP
+from landscape.models.torchvision_models import torchvision_model
+from landscape.registry import NameTable, Row, Specification
+
+_GIVEN = frozenset({"classes", "input_shape"})
+
+MODELS: NameTable[nn.Module] = NameTable(
+    "model",
+    [
+        Row("mlp", MLP, "fully connected layers on flattened inputs", hidden=_GIVEN),
+        Row("cnn", CNN, "three small convolutions, no batch normalisation", hidden=_GIVEN),
+        Row("resnet18", resnet18, "ResNet-18 with the CIFAR stem, 11.2 M", "arXiv 1512.03385", hidden=_GIVEN),
+        Row("resnet20", resnet20, "ResNet-20 for CIFAR, 0.27 M", "arXiv 1512.03385", hidden=_GIVEN),
+    ],
+    fallback=torchvision_model,
+)
+
+
+def build_model(
+    specification: str | Specification,
+    *,
+    classes: int | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    seed: int | None = None,
+) -> nn.Module:
+    """A freshly initialised network on the CPU, such as ``build_model("mlp:width=32", classes=10)``.
+
+    Args:
+        specification: A name of :data:`MODELS`, or ``torchvision:NAME``, and its options.
+        classes: How many classes the data have; ``None`` leaves the network its own default.
+        input_shape: The shape of one input; ``None`` leaves the network its own default. Where it is given,
+            one input of zeros is passed through the network to see that they fit.
+        seed: Seeds the initialisation; ``None`` starts from the global random state as it stands. That state
+            is the same afterwards either way.
+
+    Raises:
+        UsageError: An unknown name or option, or a value that is not allowed.
+        InputError: The network does not fit the inputs, or has fewer outputs than there are classes.
+    """
+    context: dict[str, object] = {}
+    if classes is not None:
+        context.update(classes=classes, num_classes=classes)
+    if input_shape is not None:
+        context.update(input_shape=input_shape, image_size=input_shape[-1])
+    with torch.random.fork_rng(devices=[]):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)
+        model = MODELS.build(specification, **context)
+        if input_shape is not None:
+            _check_fit(model, str(specification), classes, input_shape)
+    return model
+
+
+def _check_fit(model: nn.Module, name: str, classes: int | None, input_shape: tuple[int, ...]) -> None:
+    training = model.training
+    try:
+        with torch.no_grad():
+            scores = model.eval()(torch.zeros(1, *input_shape))
+    except (RuntimeError, ValueError, TypeError, AssertionError) as failure:
+        reason = (str(failure).splitlines() or [type(failure).__name__])[0]
+        raise InputError(f"model '{name}' does not take inputs of shape {input_shape}: {reason}") from failure
+    finally:
+        model.train(training)
+    if not isinstance(scores, Tensor) or scores.ndim != 2:
+        raise InputError(f"model '{name}' does not return one row of class scores for each input")
+    if classes is not None and scores.shape[1] < classes:
+        raise InputError(f"model '{name}' has {scores.shape[1]} outputs, but the data have {classes} classes")

@@ -1,0 +1,133 @@
+"""The contract of the model table, and the parameter counts that the papers print."""
+
+import pytest
+import torch
+
+from landscape.errors import InputError, UsageError
+from landscape.models import MODELS, build_model
+
+NAMES = [*MODELS, "torchvision:resnet18", "torchvision:mobilenet_v3_small", "torchvision:googlenet"]
+IMAGE = (3, 32, 32)
+
+
+def parameters(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_row_returns_a_row_of_class_scores_in_both_modes(name):
+    model = build_model(name, classes=7, input_shape=IMAGE, seed=0)
+    assert model.training
+    inputs = torch.randn(2, *IMAGE, generator=torch.Generator().manual_seed(0))
+    assert model(inputs).shape == (2, 7)
+    assert model.eval()(inputs).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_seed_gives_the_same_weights_and_another_gives_others(name):
+    first, again, other = (build_model(name, classes=7, input_shape=IMAGE, seed=s) for s in (3, 3, 4))
+    same = [torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True)]
+    changed = [not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True)]
+    assert all(same)
+    assert any(changed)
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+@pytest.mark.parametrize("name", ["mlp", "resnet20", "torchvision:resnet18"])
+def test_building_leaves_the_global_random_state_as_it_was(name, seed):
+    before = torch.get_rng_state()
+    build_model(name, classes=7, input_shape=IMAGE, seed=seed)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_without_a_seed_the_global_random_state_decides():
+    torch.manual_seed(1)
+    first = build_model("mlp", classes=2, input_shape=(2,))
+    torch.manual_seed(2)
+    second = build_model("mlp", classes=2, input_shape=(2,))
+    assert not torch.equal(next(first.parameters()), next(second.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("resnet20", 272_474),
+        ("resnet18", 11_173_962),
+        ("torchvision:resnet18", 11_181_642),
+        ("mlp:depth=0", 3072 * 10 + 10),
+        ("mlp:width=5,depth=3", 3072 * 5 + 5 + 2 * (5 * 5 + 5) + 5 * 10 + 10),
+        ("cnn:width=4", 3 * 4 * 9 + 4 + 4 * 8 * 9 + 8 + 8 * 16 * 9 + 16 + 16 * 10 + 10),
+    ],
+)
+def test_parameter_counts_are_the_published_or_the_computed_ones(name, count):
+    assert parameters(build_model(name, classes=10, input_shape=IMAGE)) == count
+
+
+def test_the_residual_network_has_the_depth_in_its_name():
+    for name, depth in (("resnet18", 18), ("resnet20", 20)):
+        layers = [
+            module
+            for module in build_model(name).modules()
+            if isinstance(module, torch.nn.Linear)
+            or (isinstance(module, torch.nn.Conv2d) and module.kernel_size == (3, 3))
+        ]
+        assert len(layers) == depth
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+def test_the_perceptron_is_the_formula_it_claims(activation):
+    model = build_model(f"mlp:width=4,depth=1,activation={activation}", classes=3, input_shape=(2, 3), seed=0)
+    first, second = (m for m in model.modules() if isinstance(m, torch.nn.Linear))
+    inputs = torch.randn(5, 2, 3, generator=torch.Generator().manual_seed(0))
+    function = {"relu": torch.relu, "tanh": torch.tanh, "gelu": torch.nn.functional.gelu}[activation]
+    hidden = function(inputs.flatten(1) @ first.weight.T + first.bias)
+    assert torch.allclose(model(inputs), hidden @ second.weight.T + second.bias, atol=1e-6)
+
+
+def test_options_of_torchvision_reach_its_builder():
+    model = build_model("torchvision:mobilenet_v3_small:dropout=0.37,num_classes=12")
+    assert any(isinstance(m, torch.nn.Dropout) and m.p == 0.37 for m in model.modules())
+    assert model(torch.zeros(2, *IMAGE)).shape == (2, 12)
+
+
+def test_a_vision_transformer_takes_the_size_of_the_data():
+    model = build_model("torchvision:vit-b-32", classes=4, input_shape=(3, 64, 64))
+    assert model.image_size == 64
+
+
+@pytest.mark.parametrize(
+    ("specification", "expected"),
+    [
+        ("resnet21", "did you mean 'resnet20'"),
+        ("torchvision:resnet81", "did you mean 'torchvision:resnet18'"),
+        ("vgg16", "did you mean 'torchvision:vgg16'"),
+        ("mlp:widht=3", "did you mean 'width'"),
+        ("mlp:width=0", "width=0"),
+        ("mlp:depth=-1", "depth=-1"),
+        ("mlp:activation=sine", "one of relu, tanh, gelu"),
+        ("cnn:width=0", "width=0"),
+        ("mlp:classes=3", "no option 'classes'"),
+        ("torchvision:resnet18:num_clases=3", "did you mean 'num_classes'"),
+        ("torchvision:resnext50_32x4d:groups=3", "cannot be built with groups=3"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_a_usage_error_of_one_line(specification, expected):
+    with pytest.raises(UsageError, match=expected) as caught:
+        build_model(specification)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("specification", "shape", "expected"),
+    [
+        ("cnn", (2,), "cnn takes pictures"),
+        ("resnet20", (2,), "use mlp"),
+        ("torchvision:resnet18", (1, 28, 28), "takes colour pictures"),
+        ("torchvision:alexnet", (3, 32, 32), "does not take inputs of shape"),
+        ("torchvision:resnet18:num_classes=3", (3, 32, 32), "3 outputs, but the data have 10 classes"),
+    ],
+)
+def test_a_network_that_does_not_fit_the_data_is_an_input_error_of_one_line(specification, shape, expected):
+    with pytest.raises(InputError, match=expected) as caught:
+        build_model(specification, classes=10, input_shape=shape)
+    assert "\n" not in str(caught.value)
