@@ -1,0 +1,138 @@
+"""A checkpoint as a point of a loss landscape: parameters, the network they belong to, the data, the loss."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from landscape.checkpoints.fitting import fit
+from landscape.checkpoints.reading import Contents, read_checkpoint
+from landscape.data import Data, load_data, subset
+from landscape.errors import InputError, UsageError
+from landscape.models import build_model
+from landscape.objective import Objective
+from landscape.replica import BatchNorm
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything needed to measure a checkpoint.
+
+    Attributes:
+        contents: What the file holds.
+        model: The network with the checkpoint's parameters, in evaluation mode.
+        model_name: How the network was asked for.
+        data: The data set.
+        loss: ``loss(outputs, targets)``, mean-reduced.
+        loss_name: How the loss is called in records.
+    """
+
+    contents: Contents
+    model: nn.Module
+    model_name: str
+    data: Data
+    loss: Callable[[Tensor, Tensor], Tensor]
+    loss_name: str
+
+    def objective(
+        self,
+        split: Split = "train",
+        *,
+        limit: int | None = None,
+        batch_size: int = 128,
+        batch_norm: BatchNorm = "stored",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Objective:
+        """The empirical risk at this checkpoint.
+
+        Args:
+            split: Which part of the data.
+            limit: A fixed random subset of so many examples; all of them by default.
+            batch_size: Examples a batch.
+            batch_norm: See :class:`landscape.Objective`.
+            device: See :class:`landscape.Objective`.
+            dtype: See :class:`landscape.Objective`.
+        """
+        if split not in ("train", "test"):
+            raise UsageError(f"split={split!r} is not one of train, test")
+        examples, digest = subset(self.data.train if split == "train" else self.data.test, limit)
+        objective = Objective(
+            self.model,
+            self.loss,
+            examples,
+            batch_size=batch_size,
+            batch_norm=batch_norm,
+            device=device,
+            dtype=dtype,
+        )
+        return objective.described(
+            model=self.model_name,
+            data=self.data.name,
+            split=split,
+            subset=digest,
+            loss=self.loss_name,
+            checkpoint=self.contents.sha256,
+            recipe=self.contents.recipe,
+        )
+
+
+def load_checkpoint(
+    path: str | Path,
+    *,
+    model: nn.Module | str | None = None,
+    data: Data | str | None = None,
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+    trust: bool = False,
+) -> Checkpoint:
+    """Opens a checkpoint together with its network, data and loss.
+
+    A checkpoint made by ``landscape train`` carries its recipe and needs no other argument.
+
+    Args:
+        path: The file, or a run folder.
+        model: The network, or its name (``"resnet18"``, ``"torchvision:resnet50:num_classes=10"``). A network
+            given is copied.
+        data: The data set, or its name.
+        loss: ``loss(outputs, targets)``, mean-reduced; by default cross-entropy, with the label smoothing
+            of the recipe.
+        trust: Whether code stored in the file may run.
+
+    Raises:
+        InputError: The file cannot be used, or does not fit the network; a network or data set is needed.
+    """
+    contents = read_checkpoint(path, trust=trust)
+    recipe = dict(contents.recipe or {})
+    chosen = _needed("data", data, recipe, contents, "-d/--data, such as -d cifar10")
+    dataset = load_data(chosen) if isinstance(chosen, str) else chosen
+    network = _needed("model", model, recipe, contents, "-m/--model, such as -m torchvision:resnet18")
+    if isinstance(network, str):
+        built = build_model(network, classes=dataset.classes, input_shape=dataset.input_shape, seed=0)
+        name = network
+    else:
+        built, name = copy.deepcopy(network), type(network).__name__
+    fit(built, contents.state, source=str(contents.path))
+    smoothing = float(recipe.get("label_smoothing", 0.0))
+    if loss is not None:
+        loss_name = getattr(loss, "__name__", type(loss).__name__)
+    else:
+        loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
+        loss_name = f"cross-entropy:label_smoothing={smoothing}" if smoothing else "cross-entropy"
+    return Checkpoint(contents, built.eval(), name, dataset, loss, loss_name)
+
+
+def _needed(name: str, given: Any, recipe: dict[str, Any], contents: Contents, flag: str) -> Any:
+    if given is not None:
+        return given
+    if name in recipe:
+        return recipe[name]
+    raise InputError(
+        f"{contents.path} does not say which {name} it belongs to (it was not made by `landscape train`); "
+        f"name it with {flag}"
+    )

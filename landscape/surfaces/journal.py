@@ -1,0 +1,166 @@
+"""What is on disk while a surface is computed: an append-only file of the points that are done.
+
+The first line says which run it is, each further line is one point ``[index, loss, accuracy]``. A process can
+be killed at any moment: at worst the last line is torn, and that point is computed again. Losses that are not
+finite are written as ``NaN`` and ``Infinity``, and are done like any other.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from landscape.errors import InputError
+from landscape.surfaces.surface import Surface
+
+SCHEMA = "landscape.surface-journal/1"
+
+Value = tuple[float, float | None]
+
+# A run that is resumed must meet the loss that it left, up to the order of a parallel sum.
+_SAME_LOSS = 1e-5
+
+
+class Journal:
+    """The journal of one run, opened to read what is done and to append what comes.
+
+    Args:
+        path: The file; ``None`` keeps the points in memory only.
+        header: Which run it is: coordinates ``x``, ``y`` and ``meta``. A journal that is there already is
+            resumed if its header says the same.
+
+    Raises:
+        InputError: The file is the journal of another run, damaged, or no journal. It is left as it is.
+    """
+
+    def __init__(self, path: Path | None, header: Mapping[str, object]) -> None:
+        self.header: Mapping[str, Any] = json.loads(_line({"schema": SCHEMA, **header}))
+        self.values: dict[int, Value] = {}
+        self._file = None
+        if path is None:
+            return
+        first = _line(self.header)
+        held = path.read_bytes() if path.exists() else b""
+        whole = 0
+        if not first.startswith(held):
+            # The stored header is kept, with the loss of the centre as it was met first.
+            stored, self.values, whole = _parse(path, held)
+            _refuse_another_run(path, stored, self.header)
+            self.header = stored
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab", buffering=0)
+        self._file.truncate(whole)
+        if whole == 0:
+            self._file.write(first)
+
+    def append(self, index: int, value: Value) -> None:
+        """Adds the point of that flat index; it is on disk when the call returns."""
+        self.values[index] = value
+        if self._file is not None:
+            self._file.write(_line([index, *value]))
+
+    def surface(self) -> Surface:
+        """The surface as far as it is known."""
+        return _assemble(self.header, self.values)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def read_journal(path: str | Path) -> Surface:
+    """The surface of a run that is not finished, NaN where it has not come to yet; see ``Surface.preview``.
+
+    Raises:
+        InputError: The file is no journal, or is damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such journal")
+    header, values, _ = _parse(path, path.read_bytes())
+    return _assemble(header, values)
+
+
+def _line(content: object) -> bytes:
+    return json.dumps(content, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+
+
+def _parse(path: Path, held: bytes) -> tuple[dict[str, Any], dict[int, Value], int]:
+    """Header, points and the length in bytes of the whole lines of a journal."""
+    whole = held.rfind(b"\n") + 1
+    lines = held[:whole].splitlines()
+    try:
+        header = json.loads(lines[0])
+        known = header["schema"] == SCHEMA
+        total = len(header["x"]) * len(header["y"])
+    except (ValueError, KeyError, TypeError, IndexError):
+        known = False
+    if not known:
+        raise InputError(f"{path} is not the journal of a surface; it is left as it is, choose another name")
+    values: dict[int, Value] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        try:
+            index, loss, accuracy = json.loads(line)
+            if not (isinstance(index, int) and 0 <= index < total):
+                raise ValueError
+            values[index] = float(loss), None if accuracy is None else float(accuracy)
+        except (ValueError, TypeError):
+            raise InputError(f"{path} is damaged in line {number}; delete it to start over") from None
+    return header, values, whole
+
+
+def _refuse_another_run(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    old, new = dict(_flat(stored)), dict(_flat(wanted))
+    for key in (*new, *old):
+        a, b = old.get(key), new.get(key)
+        same = a == b
+        if key == "meta.centre.loss" and isinstance(a, float) and isinstance(b, float):
+            same = math.isclose(a, b, rel_tol=_SAME_LOSS) or (math.isnan(a) and math.isnan(b))
+        if not same:
+            raise InputError(
+                f"{path} is the journal of another run: its {key.removeprefix('meta.')} is {_short(a)}, "
+                f"here it is {_short(b)}; delete it to start over, or choose another output"
+            )
+
+
+def _flat(content: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, content
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else text[:37] + "…"
+
+
+def _assemble(header: Mapping[str, Any], values: Mapping[int, Value]) -> Surface:
+    x, y = np.asarray(header["x"], np.float64), np.asarray(header["y"], np.float64)
+    loss = np.full(x.size * y.size, np.nan)
+    accuracy = np.full(x.size * y.size, np.nan)
+    computed = np.zeros(x.size * y.size, bool)
+    for index, (a, b) in values.items():
+        computed[index] = True
+        loss[index] = a
+        accuracy[index] = np.nan if b is None else b
+    scored = any(b is not None for _, b in values.values())
+    shape = (y.size, x.size)
+    return Surface(
+        x=x,
+        y=y,
+        loss=loss.reshape(shape),
+        accuracy=accuracy.reshape(shape) if scored else None,
+        computed=computed.reshape(shape),
+        meta=header["meta"],
+    )
