@@ -1,1 +1,3 @@
-"""The command line."""
+"""The command line: thin files that parse, call the library and print."""
+
+from .application import main as main

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 class Provenance:
     """Where a number comes from: enough to say whether two of them may be averaged.
 
-    ``dimension`` counts the parameters that were free, ``num_examples`` the data; ``data`` names the data
-    set, its split and the hash of the chosen examples; ``checkpoint`` is the SHA-256 of the file. ``batch_size`` is that
-    of the largest batch: the per-batch measures depend on it.
+    ``dimension`` counts the parameters that were free, ``num_examples`` the data; ``subset`` hashes which
+    examples were chosen, ``checkpoint`` is the SHA-256 of the file. ``batch_size`` is that of the largest
+    batch: the per-batch measures depend on it.
     """
 
     landscape: str

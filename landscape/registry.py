@@ -138,6 +138,12 @@ class NameTable(Mapping[str, Row[T]]):
             options[name] = allowed[name].convert(value, row.name)
         return Specification(row.name, options)
 
+    def settings(self, text: str | Specification) -> dict[str, object]:
+        """Every option of the row with its value: the one given, or the default."""
+        specification = self.parse(text)
+        defaults = {name: option.default for name, option in self.row(specification.name).options.items()}
+        return {**defaults, **specification.options}
+
     def build(self, text: str | Specification, *arguments: object, **context: object) -> T:
         """What the name builds, called with ``arguments``, the options, and ``context`` where it is accepted.
 

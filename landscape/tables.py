@@ -72,15 +72,7 @@ class Table:
         lines = [[self.heading, *self.columns], *self._body(_plain)]
         if sum(max(len(line[k]) for line in lines) + 2 for k in range(len(lines[0]))) > 78:
             lines = [list(column) for column in zip(*lines, strict=True)]
-        widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
-        aligned = [
-            "  ".join(
-                cell.ljust(width) if k == 0 else cell.rjust(width)
-                for k, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in lines
-        ]
-        return "\n".join([*aligned, *self._notes()])
+        return "\n".join([aligned(lines), *self._notes()])
 
     def markdown(self) -> str:
         """A pipe table."""
@@ -235,6 +227,21 @@ def _plain(cell: Cell) -> str:
 def _math(cell: Cell) -> str:
     mark = "" if cell.converged else r"^\dagger"
     return "$" + rounded(cell.mean, cell.spread).replace("±", r"\pm") + mark + "$"
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells in columns, the first column to the left, numbers to the right."""
+    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+    numeric = [
+        k > 0 and all(line[k][:1] in "-0123456789N(–" for line in lines[1:]) for k in range(len(widths))
+    ]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ).rstrip()
+        for line in lines
+    )
 
 
 def rounded(value: float, doubt: float | None) -> str:

@@ -1,10 +1,12 @@
 """Measures of a point in the loss landscape, one quantity a file."""
 
+from landscape.measures.accuracy import accuracy as accuracy
 from landscape.measures.approximation_ratio import approximation_ratio as approximation_ratio
 from landscape.measures.dominant_eigenvalue import dominant_eigenvalue as dominant_eigenvalue
 from landscape.measures.gradient_noise import gradient_noise as gradient_noise
 from landscape.measures.gradient_norm import gradient_norm as gradient_norm
 from landscape.measures.hessian_trace import hessian_trace as hessian_trace
+from landscape.measures.loss import loss as loss
 from landscape.measures.normalized_trace import normalized_trace as normalized_trace
 from landscape.measures.surrogate_gap import surrogate_gap as surrogate_gap
 from landscape.measures.table import MEASURES as MEASURES

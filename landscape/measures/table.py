@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Sequence
 
 from landscape.estimate import Estimate
+from landscape.measures.accuracy import accuracy
 from landscape.measures.approximation_ratio import approximation_ratio
 from landscape.measures.dominant_eigenvalue import dominant_eigenvalue
 from landscape.measures.gradient_noise import gradient_noise
 from landscape.measures.gradient_norm import gradient_norm
 from landscape.measures.hessian_trace import hessian_trace
+from landscape.measures.loss import loss
 from landscape.measures.normalized_trace import normalized_trace
 from landscape.measures.surrogate_gap import surrogate_gap
 from landscape.objective import Objective
@@ -16,6 +18,8 @@ from landscape.registry import NameTable, Row, Specification
 MEASURES: NameTable[Estimate] = NameTable(
     "measure",
     [
+        Row("loss", loss, "L, the mean loss over the data"),
+        Row("accuracy", accuracy, "fraction of examples whose largest output is the target"),
         Row("gradient-norm", gradient_norm, "‖∇L‖, the norm of the full gradient", "Wu et al. 2024"),
         Row(
             "gradient-noise",

@@ -1,0 +1,63 @@
+"""The command ``landscape``: its sub-commands are imported when they are run, so that ``--help`` is quick."""
+
+import importlib
+import sys
+
+import click
+
+from landscape.version import __version__
+
+from .failures import run_guarded
+
+COMMANDS = {
+    "demo": "the first minute: train SGD and SAM, measure and draw both",
+    "train": "train with any optimizer of the SAM family, resumable",
+    "measure": "measure the loss landscape at checkpoints",
+    "compare": "runs and seeds to one table",
+    "surface": "compute and draw a loss surface around checkpoints",
+    "plot": "redraw saved surfaces, never recompute",
+    "list": "names, options and defaults",
+    "env": "versions and devices, to paste into a bug report",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules of the same name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order in which a newcomer meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports the module of the command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f".{cmd_name}", __package__)
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 1 internal error, 2 usage, 3 input, 4 unconverged under --fail-on warn, "
+    "5 out of memory, 130 Ctrl-C, 143 SIGTERM.",
+)
+@click.version_option(__version__, "--version", prog_name="landscape")
+def application() -> None:
+    """Loss-landscape geometry with error bars.
+
+    \b
+      landscape demo
+      landscape measure runs/sam/checkpoint.pt
+    """
+
+
+def main() -> None:
+    """The entry point; exits with the documented codes."""
+    sys.exit(run_guarded(application))

@@ -1,0 +1,70 @@
+"""``landscape list``: what can be named, with options and defaults."""
+
+import importlib
+import json
+import textwrap
+from typing import Any
+
+import click
+
+from landscape.registry import NameTable
+
+TABLES = {
+    "optimizers": ("landscape.optim", "OPTIMIZERS"),
+    "measures": ("landscape.measures", "MEASURES"),
+    "models": ("landscape.models", "MODELS"),
+    "data": ("landscape.data", "DATA"),
+    "planes": ("landscape.surfaces.plane", "PLANES"),
+}
+
+
+@click.command(name="list")
+@click.argument("kind", type=click.Choice(list(TABLES)))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="What to print.",
+)
+def command(kind: str, form: str) -> None:
+    """Lists names with their options and defaults.
+
+    \b
+      landscape list optimizers
+      landscape list measures --format json
+    """
+    module, attribute = TABLES[kind]
+    table: NameTable[Any] = getattr(importlib.import_module(module), attribute)
+    if form == "json":
+        click.echo(json.dumps([described(table, name) for name in table], ensure_ascii=False, indent=1))
+        return
+    width = max(len(name) for name in table)
+    for name in table:
+        row = described(table, name)
+        cost = f" [{row['cost']} g/step]" if "cost" in row else ""
+        reference = f" ({row['reference']})" if row["reference"] else ""
+        click.echo(_wrapped(f"{name:{width}}  {row['summary']}{cost}{reference}", width + 2))
+        if row["options"]:
+            click.echo(_wrapped(" " * (width + 2) + ", ".join(row["options"]), width + 2))
+
+
+def described(table: NameTable[Any], name: str) -> dict[str, Any]:
+    """One row in JSON's types."""
+    row = table[name]
+    found = {
+        "name": name,
+        "summary": row.summary,
+        "reference": row.reference,
+        "options": [
+            f"{option.name}=…" if option.required else f"{option.name}={option.default}"
+            for option in row.options.values()
+        ],
+    }
+    cost = getattr(row, "cost", None)
+    return found if cost is None else {**found, "cost": cost}
+
+
+def _wrapped(text: str, indent: int) -> str:
+    return textwrap.fill(text, width=80, subsequent_indent=" " * indent, drop_whitespace=True)

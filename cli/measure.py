@@ -1,0 +1,206 @@
+"""``landscape measure``: any number of measures on any checkpoint."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from landscape import records
+from landscape.errors import InputError
+from landscape.estimate import Estimate
+from landscape.tables import aligned, rounded
+
+from . import options
+from .failures import Unconverged
+from .progress import Bar, duration
+
+if TYPE_CHECKING:
+    from landscape.objective import Objective
+
+
+@click.command(name="measure")
+@click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT…")
+@click.option(
+    "-M",
+    "--measure",
+    "names",
+    multiple=True,
+    metavar="NAME[:OPTION=VALUE,…]",
+    help="A measure; repeatable. All of `landscape list measures` by default.",
+)
+@options.checkpoint_flags
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="JSON lines; measures.jsonl beside the checkpoint by default.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "csv", "md"]),
+    default="table",
+    show_default=True,
+    help="What to print.",
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice(["never", "warn"]),
+    default="never",
+    show_default=True,
+    help="With warn: exit 4 if anything is unconverged or not finite.",
+)
+@options.resume
+@options.quiet
+@options.config
+def command(
+    checkpoints: tuple[str, ...],
+    names: tuple[str, ...],
+    model: str | None,
+    data: str | None,
+    split: str,
+    limit: int | None,
+    batch_size: int,
+    batch_norm: str,
+    device: str,
+    dtype: str,
+    trust: bool,
+    output: Path | None,
+    form: str,
+    fail_on: str,
+    resume: bool,
+    quiet: bool,
+) -> None:
+    """Measures checkpoints; prints a table and appends JSON lines.
+
+    \b
+      landscape measure runs/sam/checkpoint.pt
+      landscape measure model.pt -m resnet18 -d cifar10:root=DIR --limit 5000 -M hessian-trace
+
+    What is already in the output file with the same settings is not measured again.
+    """
+    import torch
+
+    from landscape.checkpoints import load_checkpoint
+    from landscape.measures import MEASURES
+
+    wanted = [MEASURES.parse(name) for name in (names or MEASURES)]
+    where = options.chosen_device(device)
+    taken: list[tuple[str, Estimate]] = []
+    for path in checkpoints:
+        checkpoint = load_checkpoint(path, model=model, data=data, trust=trust)
+        file = output or checkpoint.contents.path.parent / "measures.jsonl"
+        known = records.read(file).estimates if resume and file.is_file() else ()
+        for part in ("train", "test") if split == "both" else (split,):
+            objective = checkpoint.objective(
+                part,
+                limit=limit,
+                batch_size=batch_size,
+                batch_norm=batch_norm,
+                device=where,
+                dtype=getattr(torch, dtype),
+            )
+            if not quiet:
+                click.echo(_preflight(str(checkpoint.contents.path), objective), err=True)
+            for specification in wanted:
+                found = records.find(
+                    known,
+                    measure=specification.name,
+                    settings=MEASURES.settings(specification),
+                    provenance=objective.provenance,
+                )
+                if found is None:
+                    with Bar(specification.name, quiet=quiet) as bar:
+                        objective.ledger.listener = bar.tell
+                        found = MEASURES.build(specification, objective)
+                    records.append(file, found)
+                taken.append((f"{path} ({part})", found))
+    click.echo(_FORMATS[form](taken))
+    doubtful = [e.measure for _, e in taken if e.converged is False or not math.isfinite(e.value)]
+    if doubtful and fail_on == "warn":
+        raise Unconverged(f"not converged or not finite: {', '.join(dict.fromkeys(doubtful))}")
+
+
+def _preflight(path: str, objective: "Objective") -> str:
+    """Loss and accuracy before any measure: a wrong normalisation or class order shows here."""
+    origin = objective.provenance
+    accuracy = "" if objective.accuracy is None else f", accuracy {objective.accuracy:.2%}"
+    if not math.isfinite(objective.loss):
+        raise InputError(
+            f"{path}: the loss on {origin.data} is {objective.loss}; nothing can be measured there"
+        )
+    return (
+        f"{path}: {origin.model}, {origin.dimension:,} parameters; {origin.data} {origin.split}, "
+        f"{origin.num_examples:,} examples: loss {objective.loss:.5g}{accuracy}"
+    )
+
+
+def doubt(estimate: Estimate) -> str:
+    """What is uncertain about a number, in a few words."""
+    if "undefined" in estimate.details:
+        return str(estimate.details["undefined"])
+    words = []
+    if estimate.standard_error is not None:
+        words.append(f"± {estimate.standard_error:.2g} standard error")
+    if "residual" in estimate.details:
+        words.append(f"residual {estimate.details['residual']:.1e}")
+    if estimate.converged is False:
+        words.append("NOT CONVERGED")
+    return ", ".join(words) or "exact on this data"
+
+
+def _cost(estimate: Estimate) -> str:
+    cost = estimate.cost
+    counts = [(cost.gradients, "g"), (cost.products, "Hv"), (cost.evaluations, "f")]
+    return " ".join(f"{count:.3g} {unit}" for count, unit in counts if count >= 0.005) or "shared"
+
+
+def _table(taken: Sequence[tuple[str, Estimate]]) -> str:
+    blocks = []
+    for title in dict.fromkeys(title for title, _ in taken):
+        lines = [["measure", "value", "unit", "doubt", "cost"]]
+        mine = [e for other, e in taken if other == title]
+        lines += [
+            [e.measure, rounded(e.value, e.standard_error).split(" ±")[0], e.unit, doubt(e), _cost(e)]
+            for e in mine
+        ]
+        seconds = sum(e.cost.seconds for e in mine)
+        legend = f"g gradients, Hv Hessian products, f forward passes over all data; {duration(seconds)}"
+        blocks.append("\n".join([title, aligned(lines), legend]))
+    return "\n\n".join(blocks)
+
+
+def _rows(taken: Sequence[tuple[str, Estimate]]) -> list[list[str]]:
+    head = ["checkpoint", "measure", "value", "standard_error", "unit", "converged"]
+    body = [
+        [title, e.measure, repr(e.value), _cell(e.standard_error), e.unit, _cell(e.converged)]
+        for title, e in taken
+    ]
+    return [head, *body]
+
+
+def _cell(value: float | bool | None) -> str:
+    return "" if value is None else repr(value)
+
+
+def _csv(taken: Sequence[tuple[str, Estimate]]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(_rows(taken))
+    return out.getvalue().rstrip("\n")
+
+
+def _markdown(taken: Sequence[tuple[str, Estimate]]) -> str:
+    head, *body = _rows(taken)
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *body])
+
+
+_FORMATS = {
+    "table": _table,
+    "json": lambda taken: "\n".join(records.to_json(e) for _, e in taken),
+    "csv": _csv,
+    "md": _markdown,
+}

@@ -1,0 +1,161 @@
+"""Flags that mean the same in every command, and how their text becomes values."""
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from landscape.errors import InputError, UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _configure(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+    """Takes defaults from a TOML file whose keys are the flags' long names."""
+    if value is None:
+        return
+    try:
+        given = tomllib.loads(value.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
+        raise InputError(f"{value} is not TOML: {failure}") from failure
+    named = {option.removeprefix("--").split("/")[0]: p.name for p in ctx.command.params for option in p.opts}
+    unknown = [key for key in given if key.replace("_", "-") not in named]
+    if unknown:
+        raise UsageError(f"{value}: '{unknown[0]}' is not an option of `landscape {ctx.info_name}`")
+    ctx.default_map = {str(named[key.replace("_", "-")]): item for key, item in given.items()}
+
+
+config = click.option(
+    "-c",
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_configure,
+    help="TOML file with these flags.",
+)
+quiet = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+overwrite = click.option(
+    "--overwrite/--no-overwrite", default=False, show_default=True, help="Start anew over what is there."
+)
+resume = click.option(
+    "--resume/--no-resume", default=True, show_default=True, help="Use what an earlier run has left."
+)
+device = click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]|mps", help="Where to compute."
+)
+dtype = click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64"]),
+    default="float32",
+    show_default=True,
+    help="Precision.",
+)
+seed = click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+venue = click.option(
+    "--venue",
+    type=click.Choice(["neurips", "icml", "iclr", "cvpr", "ieee", "jmlr"]),
+    default="neurips",
+    show_default=True,
+    help="Whose page the figure is for.",
+)
+width = click.option(
+    "--width", type=click.Choice(["column", "text"]), default=None, help="Of the figure on that page."
+)
+
+
+def checkpoint_flags(function: F) -> F:
+    """The flags of every command that opens checkpoints."""
+    for flag in reversed(
+        [
+            click.option("-m", "--model", help="Network, if the checkpoint does not say: resnet18, …"),
+            click.option(
+                "-d", "--data", help="Data set, if the checkpoint does not say: cifar10:root=DIR, …"
+            ),
+            click.option(
+                "--split",
+                type=click.Choice(["train", "test", "both"]),
+                default="train",
+                show_default=True,
+                help="Which examples.",
+            ),
+            click.option(
+                "--limit", type=click.IntRange(min=1), help="A fixed random subset of so many examples."
+            ),
+            click.option(
+                "-b",
+                "--batch-size",
+                type=click.IntRange(min=1),
+                default=128,
+                show_default=True,
+                help="Examples a batch.",
+            ),
+            click.option(
+                "--batch-norm",
+                type=click.Choice(["stored", "batch"]),
+                default="stored",
+                show_default=True,
+                help="Which batch-norm statistics.",
+            ),
+            device,
+            dtype,
+            click.option(
+                "--trust-checkpoint/--no-trust-checkpoint",
+                "trust",
+                default=False,
+                help="Run code stored in the file.",
+            ),
+        ]
+    ):
+        function = flag(function)
+    return function
+
+
+def chosen_device(name: str) -> str:
+    """``auto`` made a device that is there; any other name checked.
+
+    Raises:
+        UsageError: The device is not there.
+    """
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as failure:
+        raise UsageError(f"--device {name}: {str(failure).splitlines()[0]}") from failure
+    return name
+
+
+def listed(text: str) -> list[str]:
+    """``"sgd,gsam:rho=0.1,alpha=0.2,sam"`` → its three specifications: a part with only ``=`` is an option."""
+    parts: list[str] = []
+    for part in text.split(","):
+        if parts and "=" in part and ":" not in part:
+            parts[-1] += "," + part
+        else:
+            parts.append(part)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def numbers(text: str) -> list[int]:
+    """``"0-2,7"`` → ``[0, 1, 2, 7]``.
+
+    Raises:
+        UsageError: The text is not such a list.
+    """
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        try:
+            found.extend(range(int(first), int(last if dash else first) + 1))
+        except ValueError:
+            raise UsageError(f"'{text}' is not a list of whole numbers such as 0-2 or 0,1,5") from None
+    if not found:
+        raise UsageError(f"'{text}' names no number; write the smaller one first: 0-2")
+    return found
