@@ -155,6 +155,8 @@ def leading_size(batch: Batch) -> int:
 def moved(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
     """The batch on a device, its floating-point tensors in ``dtype``; the batch given is left as it is."""
     if isinstance(batch, Tensor):
+        if batch.is_inference() and not torch.is_inference_mode_enabled():
+            batch = batch.clone()
         return batch.to(device, dtype if batch.is_floating_point() else batch.dtype, non_blocking=True)
     if isinstance(batch, Mapping):
         return {key: moved(value, device, dtype) for key, value in batch.items()}

@@ -216,7 +216,7 @@ class Objective:
         with twice_differentiable():
             means = self._risk.mean(visit, at=self.point, gradients=1)
         sizes = torch.tensor(self._risk.batches.sizes, dtype=torch.float64)
-        return means[0], _numbers(means[1:]), BatchGradients(torch.stack(norms).cpu(), sizes)
+        return means[0], self._numbers(means[1:]), BatchGradients(torch.stack(norms).cpu(), sizes)
 
     def evaluate(self, point: Tensor) -> tuple[float, float | None]:
         """Loss and accuracy at another point, by forward passes alone.
@@ -232,7 +232,12 @@ class Objective:
             return [loss.double(), *correct(outputs, targets)]
 
         with without_gradients():
-            return _numbers(self._risk.mean(visit, at=point, constant=constant, evaluations=1))
+            return self._numbers(self._risk.mean(visit, at=point, constant=constant, evaluations=1))
+
+    def _numbers(self, means: Sequence[Tensor]) -> tuple[float, float | None]:
+        """Loss, and accuracy as the count it stems from over N, free of the rounding of a mean of means."""
+        accuracy = round(float(means[1]) * self.num_examples) / self.num_examples if len(means) > 1 else None
+        return float(means[0]), accuracy
 
     def hessian_product(self, vectors: Tensor) -> Tensor:
         """∇²L(θ) V, by double backward; the graph of each batch's gradient serves all columns.
@@ -285,6 +290,3 @@ class Objective:
         twin._risk, twin.point, twin._memory = risk, point, {}
         return twin
 
-
-def _numbers(means: Sequence[Tensor]) -> tuple[float, float | None]:
-    return float(means[0]), float(means[1]) if len(means) > 1 else None

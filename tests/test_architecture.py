@@ -1,0 +1,92 @@
+"""The tree: imports point one way, packages are listed, files stay readable, nothing prints."""
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = [*(ROOT / "landscape").rglob("*.py"), *(ROOT / "cli").rglob("*.py")]
+FOUNDATION = {"errors", "version", "registry", "storage", "isolation", "estimate"}
+CORE = FOUNDATION | {"parameters", "batches", "replica", "risk", "derivatives"}
+ALLOWED: dict[str, set[str]] = {
+    **dict.fromkeys(["errors", "version", "storage", "isolation", "estimate"], set()),
+    "registry": {"errors"},
+    "parameters": {"errors"},
+    "batches": FOUNDATION,
+    "replica": FOUNDATION | {"parameters"},
+    "risk": FOUNDATION | {"batches", "replica"},
+    "derivatives": FOUNDATION | {"batches", "replica", "risk"},
+    "objective": CORE,
+    "linalg": {"errors"},
+    "curvature": CORE | {"objective", "linalg"},
+    "measures": CORE | {"objective", "linalg", "curvature"},
+    "surfaces": CORE | {"objective", "linalg", "curvature"},
+    "records": {"errors", "estimate", "storage"},
+    "tables": {"errors", "estimate", "records"},
+    "plotting": {"errors", "estimate", "storage", "records", "tables", "surfaces"},
+    "optim": {"errors", "registry", "parameters"},
+    "data": {"errors", "registry", "isolation"},
+    "models": {"errors", "registry", "isolation"},
+    "training": FOUNDATION | {"optim", "data", "models"},
+    "checkpoints": CORE | {"objective", "data", "models"},
+}
+
+
+def part(path: Path) -> str:
+    inside = path.relative_to(ROOT / "landscape")
+    return inside.parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module == "landscape":
+            names = [f"landscape.{alias.name}" for alias in node.names]
+        found |= {name.split(".")[1] for name in names if name.startswith("landscape.")}
+    return found
+
+
+@pytest.mark.parametrize("path", [f for f in FILES if "cli" not in f.parts], ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_one_way(path: Path) -> None:
+    if path.parent == ROOT / "landscape" and path.name.startswith("__"):
+        return
+    mine = part(path)
+    wrong = imported(path) - ALLOWED[mine] - {mine}
+    assert not wrong, f"{mine} must not import {sorted(wrong)}"
+
+
+@pytest.mark.parametrize("package", ["plotting", "records", "tables", "registry", "estimate"])
+def test_what_reads_numbers_needs_no_torch(package: str) -> None:
+    import subprocess
+    import sys
+
+    code = f"import sys, landscape.{package}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_measures_import_no_matplotlib() -> None:
+    drawing = [f for f in FILES if "matplotlib" in f.read_text(encoding="utf-8") and "plotting" not in f.parts]
+    assert {f.name for f in drawing} <= {"env.py"}
+
+
+def test_every_package_is_listed() -> None:
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    there = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "landscape").rglob("__init__.py")}
+    assert listed == there | {"landscape.cli"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_is_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
+
+
+def test_there_is_no_top_level_module_cli_in_an_installation() -> None:
+    import importlib.metadata
+
+    tops = importlib.metadata.distribution("landscape-geometry").read_text("top_level.txt")
+    assert tops is not None
+    assert tops.split() == ["landscape"]
