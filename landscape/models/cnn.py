@@ -38,6 +38,10 @@ class CNN(nn.Module):
             nn.ReLU(),
         )
         self.classifier = nn.Linear(4 * width, classes)
+        for module in self.features:
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Class scores ``(B, classes)`` of pictures ``(B, channels, height, width)``."""

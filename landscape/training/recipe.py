@@ -1,0 +1,167 @@
+"""Everything that decides what a run computes, in one frozen value that is saved with it."""
+
+import dataclasses
+import difflib
+import json
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from landscape.data import DATA
+from landscape.errors import InputError, UsageError
+from landscape.models import MODELS
+from landscape.optim import OPTIMIZERS
+from landscape.registry import NameTable
+from landscape.training.schedule import Schedule
+
+Value = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to train, on what, and how.
+
+    Attributes:
+        model: A network by name, ``mlp:width=32``.
+        data: A data set by name, ``moons:noise=0.2``.
+        optimizer: An optimizer by name, ``gsam:rho=0.05,alpha=0.4``.
+        base: The optimizer that takes the step, ``sgd:momentum=0.9,weight_decay=5e-4``; where ``optimizer`` is
+            such a one itself, the same.
+        lr: The learning rate at its highest.
+        epochs: How often each example is seen.
+        batch_size: Examples a step; the last step of an epoch has what is left, unless that is a single one.
+        warmup_epochs: Epochs in which the learning rate rises linearly.
+        schedule: ``cosine`` to zero, or ``constant``.
+        label_smoothing: In [0, 1), of the training loss.
+        max_grad_norm: The length to which the final direction of a step is clipped; ``None`` for none.
+        seed: Decides initial weights, the order of the examples, dropout and noise.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, …; where a run is computed is not part of what it is.
+        dtype: ``float32`` or ``float64``.
+
+    Raises:
+        UsageError: A name, an option or a number is not allowed.
+    """
+
+    model: str = "mlp"
+    data: str = "digits"
+    optimizer: str = "sgd"
+    base: str = "sgd"
+    lr: float = 0.1
+    epochs: int = 20
+    batch_size: int = 128
+    warmup_epochs: int = 0
+    schedule: Schedule = "cosine"
+    label_smoothing: float = 0.0
+    max_grad_norm: float | None = None
+    seed: int = 0
+    device: str = "auto"
+    dtype: Literal["float32", "float64"] = "float32"
+
+    def __post_init__(self) -> None:
+        for name, annotation in typing.get_type_hints(type(self)).items():
+            object.__setattr__(self, name, _checked(name, getattr(self, name), annotation))
+        tables: list[tuple[str, NameTable[Any]]] = [
+            ("model", MODELS),
+            ("data", DATA),
+            ("optimizer", OPTIMIZERS),
+            ("base", OPTIMIZERS),
+        ]
+        for name, table in tables:
+            object.__setattr__(self, name, str(table.parse(getattr(self, name))))
+        if _is_base(self.optimizer):
+            object.__setattr__(self, "base", self.optimizer)
+        if not _is_base(self.base):
+            names = ", ".join(name for name in OPTIMIZERS if _is_base(name))
+            raise UsageError(f"base={self.base} is not a base optimizer; choose one of {names}")
+        for name, allowed, rule in (
+            ("lr", self.lr > 0, "greater than 0"),
+            ("epochs", self.epochs >= 1, "at least 1"),
+            ("batch_size", self.batch_size >= 1, "at least 1"),
+            (
+                "warmup_epochs",
+                0 <= self.warmup_epochs < self.epochs,
+                f"from 0 to epochs − 1 = {self.epochs - 1}",
+            ),
+            ("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0 and less than 1"),
+            (
+                "max_grad_norm",
+                self.max_grad_norm is None or self.max_grad_norm > 0,
+                "greater than 0, or none",
+            ),
+            ("seed", 0 <= self.seed < 2**63, "from 0 to 2⁶³ − 1"),
+        ):
+            if not allowed:
+                raise UsageError(f"{name}={getattr(self, name)} must be {rule}")
+
+    def to_dict(self) -> dict[str, Value]:
+        """The fields by name, in order."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Recipe":
+        """The recipe of ``fields``; what is left out has its default.
+
+        Raises:
+            UsageError: There is no such field, or its value is not allowed.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in fields:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                guess = f" (did you mean '{close[0]}'?)" if close else ""
+                raise UsageError(f"a recipe has no '{name}'{guess}; it has {', '.join(known)}")
+        return cls(**fields)
+
+    def to_toml(self) -> str:
+        """The recipe as TOML; a field that is ``None`` is left out."""
+        lines = [f"{name} = {_toml(value)}" for name, value in self.to_dict().items() if value is not None]
+        return "\n".join(lines) + "\n"
+
+    @classmethod
+    def from_toml(cls, text: str) -> "Recipe":
+        """The recipe that :meth:`to_toml` wrote.
+
+        Raises:
+            InputError: The text is not TOML.
+            UsageError: There is no such field, or its value is not allowed.
+        """
+        try:
+            fields = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as failure:
+            raise InputError(f"the recipe is not TOML: {failure}") from failure
+        return cls.from_dict(fields)
+
+
+def _checked(name: str, value: object, annotation: Any) -> object:
+    """``value`` as the kind of its field, or a :class:`UsageError`; numbers are not taken from text or truth."""
+    if typing.get_origin(annotation) is Literal:
+        allowed = typing.get_args(annotation)
+        if value in allowed:
+            return value
+        raise UsageError(f"{name}={value} is not one of {', '.join(allowed)}")
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        if value is None:
+            return value
+        annotation = typing.get_args(annotation)[0]
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if annotation is float and number and math.isfinite(float(typing.cast(float, value))):
+        return float(typing.cast(float, value))
+    if annotation in (int, str) and type(value) is annotation:
+        return value
+    kind = {float: "a finite number", int: "a whole number", str: "text"}[annotation]
+    raise UsageError(f"{name}={value!r} is not {kind}")
+
+
+def _is_base(specification: str) -> bool:
+    return OPTIMIZERS.row(OPTIMIZERS.parse(specification).name).is_base
+
+
+def _toml(value: Value) -> str:
+    if isinstance(value, str):
+        # JSON's escapes are TOML's, except that TOML also wants DEL escaped.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)

@@ -1,0 +1,30 @@
+"""The learning rate as a function of the step alone, so that a resumed run needs no scheduler's state."""
+
+import math
+from typing import Literal
+
+Schedule = Literal["cosine", "constant"]
+
+
+def learning_rate_factor(
+    step: int, *, steps: int, warmup_steps: int = 0, schedule: Schedule = "cosine"
+) -> float:
+    """What the base learning rate is multiplied with at a step.
+
+    A linear rise ``(t + 1)/w`` over the first w steps; then ``(1 + cos(π (t − w)/(T − w)))/2``, or 1.
+
+    Args:
+        step: The step t, counted from 0.
+        steps: All steps of the run, T.
+        warmup_steps: The steps of the rise, w < T.
+        schedule: ``cosine`` or ``constant``.
+
+    Reference:
+        Loshchilov and Hutter 2017, arXiv 1608.03983, equation 5 without restarts; Goyal et al. 2017,
+        arXiv 1706.02677, section 2.2 for the rise.
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    if schedule == "constant":
+        return 1.0
+    return (1 + math.cos(math.pi * (step - warmup_steps) / (steps - warmup_steps))) / 2

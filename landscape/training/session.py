@@ -1,0 +1,214 @@
+"""A run in memory: the network, its optimizer, and how far they are, to the step."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence, Sized
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
+
+from landscape.data import Data
+from landscape.models import build_model
+from landscape.optim import build_optimizer
+from landscape.training.randomness import (
+    derived_seed,
+    epoch_order,
+    generators_state,
+    restore_generators,
+    seed_generators,
+)
+from landscape.training.recipe import Recipe
+from landscape.training.schedule import learning_rate_factor
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss of a step or of the test set is not a number."""
+
+
+class Session:
+    """Training, one step at a time.
+
+    The state between two steps is plain data: :meth:`state` of one session given to :meth:`restore` of another
+    continues with the same bits on the CPU.
+
+    Args:
+        recipe: What to do.
+        data: The recipe's data.
+        device: Where.
+
+    Attributes:
+        epoch: Complete epochs.
+        metrics: Of the last complete epoch.
+    """
+
+    def __init__(self, recipe: Recipe, data: Data, device: torch.device) -> None:
+        self.recipe = recipe
+        self.data = data
+        self.device = device
+        self.dtype = torch.float64 if recipe.dtype == "float64" else torch.float32
+        model = build_model(
+            recipe.model, classes=data.classes, input_shape=data.input_shape, seed=recipe.seed
+        )
+        self.model = model.to(device, self.dtype)
+        self.optimizer = build_optimizer(
+            self.model, optimizer=recipe.optimizer, base=recipe.base, lr=recipe.lr
+        )
+        if recipe.max_grad_norm is not None:
+            self.optimizer.max_grad_norm = recipe.max_grad_norm
+        self.examples = len(cast(Sized, data.train))
+        self.steps_per_epoch = len(self._batches(0))
+        self.epoch = 0
+        self.metrics: dict[str, int | float] = {}
+        self._step = 0  # in this epoch
+        self._sums = {"loss": 0.0, "correct": 0.0, "examples": 0.0}
+        self._generators: dict[str, Tensor] | None = None
+
+    @property
+    def step(self) -> int:
+        """Steps done, over all epochs."""
+        return self.epoch * self.steps_per_epoch + self._step
+
+    @property
+    def steps(self) -> int:
+        """All steps of the run."""
+        return self.recipe.epochs * self.steps_per_epoch
+
+    @property
+    def loss(self) -> float:
+        """The mean training loss of this epoch so far."""
+        return self._sums["loss"] / self._sums["examples"]
+
+    def train_epoch(self) -> Iterator[None]:
+        """Take the steps that are left of this epoch, pausing after each.
+
+        Raises:
+            NonFiniteLossError: The loss is not finite; the weights are those before the step.
+        """
+        if self._generators is not None:
+            restore_generators(self._generators, self.device)
+            self._generators = None
+        elif self._step == 0:
+            seed_generators(derived_seed(self.recipe.seed, self.epoch, "step"), self.device)
+        self.model.train()
+        for inputs, targets in self._loader(self.data.train, self._batches(self.epoch)[self._step :]):
+            self._take_step(inputs, targets)
+            yield
+
+    def finish_epoch(self, pause: Callable[[], None]) -> None:
+        """Evaluate on the test set and count the epoch.
+
+        Args:
+            pause: Called before each batch; what it raises leaves the session as it was.
+
+        Raises:
+            NonFiniteLossError: The test loss is not finite.
+        """
+        test_loss, test_accuracy = self._evaluate(pause)
+        if not math.isfinite(test_loss):
+            raise NonFiniteLossError(f"the test loss after epoch {self.epoch + 1} is {test_loss}")
+        optimizer = self.optimizer
+        self.metrics = {
+            "train_loss": self.loss,
+            "train_accuracy": self._sums["correct"] / self._sums["examples"],
+            "test_loss": test_loss,
+            "test_accuracy": test_accuracy,
+            "gradients": optimizer.gradient_evaluations,
+            "sam_fraction": optimizer.sam_steps / optimizer.steps if optimizer.steps else 0.0,
+            "skipped_steps": optimizer.skipped_steps,
+        }
+        self.epoch += 1
+        self._step = 0
+        self._sums = dict.fromkeys(self._sums, 0.0)
+
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0 over all epochs."""
+        recipe = self.recipe
+        return recipe.lr * learning_rate_factor(
+            step,
+            steps=self.steps,
+            warmup_steps=recipe.warmup_epochs * self.steps_per_epoch,
+            schedule=recipe.schedule,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds; within an epoch also its sums and the state of the generators."""
+        within = self._step > 0
+        return {
+            "state_dict": self.model.state_dict(),
+            "recipe": self.recipe.to_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "metrics": self.metrics,
+            "training": {
+                "optimizer": self.optimizer.state_dict(),
+                "step_in_epoch": self._step,
+                "sums": self._sums if within else None,
+                "generators": generators_state(self.device) if within else None,
+            },
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`state` returned."""
+        training = state["training"]
+        self.model.load_state_dict(state["state_dict"])
+        self.optimizer.load_state_dict(training["optimizer"])
+        self.epoch, self.metrics = state["epoch"], dict(state["metrics"])
+        self._step = training["step_in_epoch"]
+        if self._step:
+            self._sums, self._generators = dict(training["sums"]), training["generators"]
+
+    def _take_step(self, inputs: Tensor, targets: Tensor) -> None:
+        inputs, targets = inputs.to(self.device, self.dtype), targets.to(self.device)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(self.step)
+        scores: list[Tensor] = []
+
+        def closure() -> Tensor:
+            self.optimizer.zero_grad()
+            outputs = self.model(inputs)
+            scores.append(outputs.detach())
+            loss = functional.cross_entropy(outputs, targets, label_smoothing=self.recipe.label_smoothing)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        loss = float(self.optimizer.step(closure))
+        if not math.isfinite(loss):
+            raise NonFiniteLossError(
+                f"the loss is {loss} in epoch {self.epoch + 1} of {self.recipe.epochs}, step {self._step + 1} "
+                f"of {self.steps_per_epoch}"
+            )
+        self._step += 1
+        self._sums["loss"] += loss * len(targets)
+        # The first pass is the one at the weights.
+        self._sums["correct"] += int((scores[0].argmax(1) == targets).sum())
+        self._sums["examples"] += len(targets)
+
+    @torch.no_grad()
+    def _evaluate(self, pause: Callable[[], None]) -> tuple[float, float]:
+        self.model.eval()
+        loss, correct, examples = 0.0, 0, len(cast(Sized, self.data.test))
+        batches = _chunks(range(examples), self.recipe.batch_size)
+        for inputs, targets in self._loader(self.data.test, batches):
+            pause()
+            outputs = self.model(inputs.to(self.device, self.dtype))
+            targets = targets.to(self.device)
+            loss += float(functional.cross_entropy(outputs.double(), targets, reduction="sum"))
+            correct += int((outputs.argmax(1) == targets).sum())
+        return loss / examples, correct / examples
+
+    def _batches(self, epoch: int) -> list[list[int]]:
+        order = epoch_order(self.examples, seed=self.recipe.seed, epoch=epoch)
+        batches = _chunks(order, self.recipe.batch_size)
+        if len(batches) > 1 and len(batches[-1]) == 1 < self.recipe.batch_size:
+            batches.pop()  # batch norm cannot learn from a single example
+        return batches
+
+    def _loader(self, dataset: Dataset[Any], batches: list[list[int]]) -> DataLoader[Any]:
+        # A generator of its own keeps the loader from drawing from the one that dropout uses.
+        return DataLoader(dataset, batch_sampler=batches, generator=torch.Generator())
+
+
+def _chunks(order: Sequence[int], size: int) -> list[list[int]]:
+    return [list(order[start : start + size]) for start in range(0, len(order), size)]

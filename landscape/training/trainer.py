@@ -1,0 +1,161 @@
+"""From a recipe to a folder with a trained network, through any number of interruptions."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from landscape.data import data_name, load_data
+from landscape.errors import InputError, UsageError
+from landscape.isolation import preserved_randomness
+from landscape.training import checkpoint, history
+from landscape.training.interruption import Interruption
+from landscape.training.progress import Pace, Progress
+from landscape.training.recipe import Recipe
+from landscape.training.run import Run, RunFolder
+from landscape.training.session import NonFiniteLossError, Session
+
+
+class DivergedError(RuntimeError):
+    """The loss is not finite any more; the last good checkpoint is on disk."""
+
+
+def train(
+    recipe: Recipe,
+    *,
+    output: str | Path,
+    resume: bool = True,
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    save_every: int | None = None,
+) -> Run:
+    """Train a network, or go on with a run that was interrupted.
+
+    The run is on disk after each epoch, and at the end of the running step when SIGINT or SIGTERM arrives. A
+    run that was killed at any moment and is started again ends with the same ``checkpoint.pt``, byte for byte
+    on a CPU with the same number of threads. A run that is finished is returned as it is.
+
+    Args:
+        recipe: What to train.
+        output: The folder of the run; it is made if need be.
+        resume: Go on with what the folder holds; otherwise a folder that holds a run is refused.
+        overwrite: Delete the run that the folder holds and start again.
+        progress: Called after each step.
+        save_every: Keep a copy of the checkpoint in ``checkpoints/`` after every so many epochs.
+
+    Raises:
+        UsageError: A number is not allowed, the device is not there, or the folder holds a different run.
+        InputError: Data cannot be loaded, do not fit the network, or the checkpoint to resume from is damaged.
+        DivergedError: The loss is not finite.
+        KeyboardInterrupt: SIGINT was received and the run saved.
+        SystemExit: SIGTERM was received and the run saved; the status is 143.
+    """
+    if save_every is not None and save_every < 1:
+        raise UsageError(f"save_every={save_every} must be at least 1 epoch")
+    asked = dataclasses.replace(recipe, data=data_name(recipe.data))
+    folder = RunFolder(Path(output))
+    saved = None if overwrite else folder.resumable(asked, resume=resume)
+    if saved is not None and saved["epoch"] >= asked.epochs:
+        return folder.finished(asked, saved["metrics"])
+    device = _device(asked)
+    with preserved_randomness(device):
+        # Everything that can be refused is refused before anything on disk is changed.
+        session = Session(asked, load_data(recipe.data), device)
+        if saved is None:
+            folder.start(asked)
+        else:
+            _restore(session, saved, folder)
+            folder.go_on(asked, session.epoch)
+        with Interruption() as interruption:
+            _run(session, folder, interruption, progress=progress, save_every=save_every)
+    return folder.finished(asked, session.metrics)
+
+
+def _run(
+    session: Session,
+    folder: RunFolder,
+    interruption: Interruption,
+    *,
+    progress: Callable[[Progress], None] | None,
+    save_every: int | None,
+) -> None:
+    epochs, pace = session.recipe.epochs, Pace(session.step, session.steps)
+
+    def pause() -> None:
+        if interruption.received:
+            checkpoint.write(folder.checkpoint, session.state())
+            interruption.act()
+
+    while session.epoch < epochs:
+        start = time.monotonic()
+        try:
+            for _ in session.train_epoch():
+                if progress is not None:
+                    left = pace.seconds_left(session.step)
+                    accuracy = session.metrics.get("test_accuracy")
+                    progress(
+                        Progress(
+                            session.epoch + 1,
+                            epochs,
+                            session.step,
+                            session.steps,
+                            session.loss,
+                            accuracy,
+                            left,
+                        )
+                    )
+                pause()
+            session.finish_epoch(pause)
+        except NonFiniteLossError as failure:
+            raise DivergedError(f"{failure}; {_advice(session, folder)}") from None
+        entry = {
+            "epoch": session.epoch,
+            "step": session.step,
+            "lr": session.learning_rate(session.step - 1),
+            **session.metrics,
+            "seconds": round(time.monotonic() - start, 3),
+        }
+        # The checkpoint comes last: what a kill leaves beyond it is done again.
+        history.append(folder.history, entry)
+        if save_every is not None and session.epoch % save_every == 0:
+            checkpoint.write(folder.numbered(session.epoch), session.state())
+        checkpoint.write(folder.checkpoint, session.state())
+    interruption.act()
+
+
+def _restore(session: Session, saved: dict[str, Any], folder: RunFolder) -> None:
+    try:
+        session.restore(saved)
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as failure:
+        reason = (str(failure).splitlines() or [type(failure).__name__])[0]
+        raise InputError(
+            f"{folder.checkpoint} does not fit its own recipe ({reason}); overwrite=True (--overwrite) starts again"
+        ) from failure
+
+
+def _advice(session: Session, folder: RunFolder) -> str:
+    last = f"the last good checkpoint is {folder.checkpoint}"
+    if not folder.checkpoint.exists():
+        last = "no checkpoint was written yet"
+    lr = session.recipe.lr
+    return f"{last}. Try a lower learning rate than lr={lr}, warmup_epochs or max_grad_norm"
+
+
+def _device(recipe: Recipe) -> torch.device:
+    """The recipe's device, if it is there and computes in the recipe's precision."""
+    if recipe.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(recipe.device)
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError("networks are trained on cpu, cuda or mps")
+        torch.zeros(1, device=device, dtype=getattr(torch, recipe.dtype))
+    except (RuntimeError, AssertionError, TypeError) as failure:
+        reason = str(failure).split(". ")[0].splitlines()[0].rstrip(".")
+        raise UsageError(
+            f"device={recipe.device} cannot be used: {reason}; auto takes what is there"
+        ) from None
+    return device
