@@ -1,0 +1,49 @@
+"""Figures as files: the exact page, embedded fonts, and the same bytes for the same figure."""
+
+import io
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from landscape.errors import UsageError
+from landscape.plotting.caption import tex
+from landscape.plotting.style import OUTPUT
+from landscape.surfaces.atomic import write_whole
+
+# What would differ between two runs, or between two versions that draw the same.
+_METADATA: dict[str, dict[str, None]] = {
+    "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+    "svg": {"Creator": None, "Date": None},
+    "png": {"Software": None},
+}
+_DPI = {"pdf": 600, "svg": 600, "png": 300}
+
+
+def save_figure(figure: Figure, path: str | Path, *, caption: str | None = None) -> tuple[Path, ...]:
+    r"""Writes a figure at exactly its size, whole or not at all.
+
+    Args:
+        figure: The figure.
+        path: The suffix says the format: ``.pdf`` (Type-42 fonts), ``.svg`` (text as outlines), ``.png``.
+        caption: Written beside the figure, as ``.txt`` and, escaped, as a ``\caption`` in ``.tex``.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UsageError: The suffix is not one of those.
+    """
+    path = Path(path)
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in _METADATA:
+        raise UsageError(f"{path}: '{path.suffix}' is not a picture format; end it in .pdf, .svg or .png")
+    buffer = io.BytesIO()
+    with rc_context(OUTPUT):
+        figure.savefig(buffer, format=kind, dpi=_DPI[kind], metadata=_METADATA[kind])
+    write_whole(path, buffer.getvalue())
+    if caption is None:
+        return (path,)
+    write_whole(path.with_suffix(".txt"), f"{caption}\n".encode())
+    write_whole(path.with_suffix(".tex"), f"\\caption{{{tex(caption)}}}\n".encode())
+    return path, path.with_suffix(".txt"), path.with_suffix(".tex")

@@ -1,0 +1,134 @@
+"""Which levels contours are drawn at, and how losses become colours: once for all panels of a figure."""
+
+import copy
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from landscape.errors import UsageError
+from landscape.surfaces.surface import Surface
+
+Extend = Literal["neither", "min", "max", "both"]
+
+# Round numbers of one decade, the coarsest choice first.
+_MANTISSAS = (
+    (1.0,),
+    (1.0, 3.0),
+    (1.0, 2.0, 5.0),
+    (1.0, 1.5, 2.0, 3.0, 5.0, 7.0),
+    (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0),
+)
+_FEWEST = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """Levels and norm.
+
+    Attributes:
+        levels: Increasing.
+        norm: From loss to colour; logarithmic where losses are positive and spread.
+        extend: Which losses lie beyond the levels and are drawn in the colour of the end: they are clipped.
+    """
+
+    levels: tuple[float, ...]
+    norm: Normalize
+    extend: Extend
+
+    @property
+    def ticks(self) -> tuple[float, ...]:
+        """Which levels a colour bar names: powers of ten if there are several, at most about eight."""
+        powers = tuple(level for level in self.levels if f"{level:e}".startswith("1.000000e"))
+        named = powers if len(powers) >= 3 else self.levels
+        return named[:: 1 + len(named) // 9]
+
+
+def shared_scale(
+    surfaces: Sequence[Surface], *, levels: Sequence[float] | None = None, norm: Normalize | None = None
+) -> Scale:
+    """The scale that shows all of several surfaces: about ten round levels, log-spaced if it can be.
+
+    Losses that are not finite take no part. A loss of exactly zero among positive ones is clipped.
+
+    Args:
+        surfaces: One or more.
+        levels: The levels, instead.
+        norm: The norm, instead; its limits, where set, bound the levels.
+
+    Raises:
+        UsageError: Levels that do not increase.
+    """
+    values = np.concatenate([surface.loss[np.isfinite(surface.loss)] for surface in surfaces])
+    if levels is not None:
+        chosen = tuple(float(level) for level in levels)
+        if len(chosen) < 2 or not all(a < b for a, b in itertools.pairwise(chosen)):
+            raise UsageError(f"levels={list(chosen)} must be two or more increasing numbers")
+    else:
+        chosen = _round_levels(_within(values, norm))
+    if norm is None:
+        positive = chosen[0] > 0 and _ratios_are_even(chosen)
+        norm = LogNorm() if positive else Normalize()
+    # The caller's norm keeps the limits it has.
+    norm = copy.deepcopy(norm)
+    norm.autoscale_None(chosen)
+    below = bool(values.size and values.min() < chosen[0])
+    above = bool(values.size and values.max() > chosen[-1])
+    extend: Extend = "both" if below and above else "min" if below else "max" if above else "neither"
+    return Scale(chosen, norm, extend)
+
+
+def _within(values: NDArray[np.float64], norm: Normalize | None) -> NDArray[np.float64]:
+    low = -np.inf if norm is None or norm.vmin is None else float(norm.vmin)
+    high = np.inf if norm is None or norm.vmax is None else float(norm.vmax)
+    limits = [limit for limit in (low, high) if math.isfinite(limit)]
+    return np.append(values[(values >= low) & (values <= high)], limits)
+
+
+def _round_levels(values: NDArray[np.float64]) -> tuple[float, ...]:
+    if values.size == 0:
+        return (0.0, 1.0)
+    low, high = float(values.min()), float(values.max())
+    if low >= 0 and high > 0:
+        low = float(values[values > 0].min())
+        if high / low >= 3:
+            return _log_levels(low, high)
+    if low == high:
+        width = abs(low) or 1.0
+        return (low - 0.1 * width, low + 0.1 * width)
+    return tuple(float(level) for level in MaxNLocator(10).tick_values(low, high))
+
+
+def _log_levels(low: float, high: float) -> tuple[float, ...]:
+    """Round numbers from just below ``low`` to just above ``high``."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    step = max(1, (last - first) // 12)
+    for mantissas in _MANTISSAS:
+        ladder = [float(f"{m}e{e}") for e in range(first, last + step, step) for m in mantissas]
+        inside = [level for level in ladder if low < level < high]
+        if len(inside) >= _FEWEST:
+            break
+    below = [level for level in ladder if level <= low]
+    above = [level for level in ladder if level >= high]
+    return (*below[-1:], *inside, *above[:1])
+
+
+def _ratios_are_even(levels: tuple[float, ...]) -> bool:
+    """Whether the levels are nearer to a geometric than to an arithmetic sequence."""
+    ratios, steps = np.diff(np.log(levels)), np.diff(levels)
+    return float(ratios.std() / ratios.mean()) < float(steps.std() / steps.mean())
+
+
+def number(value: float) -> str:
+    """A loss as it is written on a figure: ``0.003``, ``2·10⁻⁵``."""
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        return f"{value:g}".replace("-", "−")
+    mantissa, exponent = f"{value:.3e}".split("e")
+    factor = "" if float(mantissa) == 1 else f"{float(mantissa):g} \\cdot "
+    return f"${factor}10^{{{int(exponent)}}}$"
