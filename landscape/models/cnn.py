@@ -41,7 +41,8 @@ class CNN(nn.Module):
         for module in self.features:
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Class scores ``(B, classes)`` of pictures ``(B, channels, height, width)``."""

@@ -1,0 +1,97 @@
+"""A recipe is one value: it survives its file, and a wrong one cannot be made."""
+
+import dataclasses
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from landscape.errors import InputError, UsageError
+from landscape.training import Recipe
+
+FOLDERS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="="), min_size=1).filter(
+    lambda text: text == text.strip()
+)
+
+
+@st.composite
+def recipes(draw):
+    epochs = draw(st.integers(1, 500))
+    rho = draw(st.floats(0, 10))
+    return Recipe(
+        model=f"mlp:width={draw(st.integers(1, 99))}",
+        data=draw(st.one_of(st.just("digits"), FOLDERS.map(lambda folder: f"imagefolder:{folder}"))),
+        optimizer=draw(st.sampled_from(["sgd", "adamw:beta1=0.5", f"gsam:rho={rho},alpha=0.1", "cr-sam"])),
+        base=draw(st.sampled_from(["sgd:momentum=0.5", "adamw"])),
+        lr=draw(st.floats(min_value=0, exclude_min=True, allow_infinity=False)),
+        epochs=epochs,
+        batch_size=draw(st.integers(1, 10_000)),
+        warmup_epochs=draw(st.integers(0, epochs - 1)),
+        schedule=draw(st.sampled_from(["cosine", "constant"])),
+        label_smoothing=draw(st.floats(0, 1, exclude_max=True)),
+        max_grad_norm=draw(st.none() | st.floats(min_value=1e-9, max_value=1e9)),
+        seed=draw(st.integers(0, 2**63 - 1)),
+        dtype=draw(st.sampled_from(["float32", "float64"])),
+    )
+
+
+@given(recipes())
+def test_a_recipe_survives_toml_and_dict(recipe):
+    assert Recipe.from_toml(recipe.to_toml()) == recipe
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+
+
+def test_toml_holds_every_field_that_is_set():
+    recipe = Recipe(max_grad_norm=1.0)
+    assert tomllib.loads(recipe.to_toml()) == recipe.to_dict()
+    assert "max_grad_norm" not in tomllib.loads(Recipe().to_toml())
+
+
+def test_one_recipe_has_one_spelling():
+    assert Recipe(optimizer="cr_sam", lr=1) == Recipe(optimizer="cr-sam", lr=1.0)
+    assert Recipe(optimizer="sam:rho=0.10") == Recipe(optimizer="sam:rho=1e-1")
+
+
+def test_an_optimizer_that_is_a_base_is_its_own_base():
+    assert Recipe(optimizer="adamw:beta1=0.5", base="sgd").base == "adamw:beta1=0.5"
+
+
+def test_a_recipe_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Recipe().lr = 1.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"lr": 0}, "lr=0.0 must be greater than 0"),
+        ({"lr": float("nan")}, "lr=nan is not a finite number"),
+        ({"lr": "0.1"}, "lr='0.1' is not a finite number"),
+        ({"epochs": 0}, "epochs=0 must be at least 1"),
+        ({"epochs": 2.0}, "epochs=2.0 is not a whole number"),
+        ({"epochs": True}, "epochs=True is not a whole number"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"epochs": 3, "warmup_epochs": 3}, "warmup_epochs=3 must be from 0 to epochs − 1 = 2"),
+        ({"label_smoothing": 1.0}, "label_smoothing=1.0"),
+        ({"max_grad_norm": 0.0}, "max_grad_norm=0.0"),
+        ({"seed": -1}, "seed=-1"),
+        ({"schedule": "step"}, "schedule=step is not one of cosine, constant"),
+        ({"dtype": "float16"}, "dtype=float16 is not one of float32, float64"),
+        ({"model": "resnet21"}, "did you mean 'resnet20'"),
+        ({"data": "digit"}, "did you mean 'digits'"),
+        ({"optimizer": "gsamm"}, "did you mean 'gsam'"),
+        ({"optimizer": "sam", "base": "gsam"}, "base=gsam is not a base optimizer; choose one of sgd, adamw"),
+        ({"learning_rate": 1.0}, "a recipe has no 'learning_rate'"),
+        ({"epoch": 1}, "did you mean 'epochs'"),
+    ],
+)
+def test_what_cannot_be_trained_is_a_usage_error_of_one_line(fields, expected):
+    with pytest.raises(UsageError, match=expected) as caught:
+        Recipe.from_dict(fields)
+    assert "\n" not in str(caught.value)
+
+
+def test_text_that_is_not_toml_is_an_input_error():
+    with pytest.raises(InputError, match="not TOML"):
+        Recipe.from_toml("lr: 0.1")

@@ -1,0 +1,157 @@
+"""A run that is stopped at any moment and started again ends with the same bytes as one that was not."""
+
+import dataclasses
+import multiprocessing
+import random
+import signal
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from landscape import storage
+from landscape.models import MODELS
+from landscape.optim import OPTIMIZERS
+from landscape.registry import Row
+from landscape.training import Recipe, train
+
+RECIPE = Recipe(model="mlp:width=8", data="moons:samples=100", epochs=3, batch_size=16)
+STEPS = 15
+
+
+def noisy(*, classes: int = 10, input_shape: tuple[int, ...] = (2,)) -> nn.Module:
+    """A network with everything that has a state of its own: dropout and batch norm."""
+    del input_shape
+    return nn.Sequential(
+        nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, classes)
+    )
+
+
+@pytest.fixture(autouse=True)
+def noisy_model(monkeypatch):
+    row = Row("noisy", noisy, "for these tests", hidden=frozenset({"classes", "input_shape"}))
+    monkeypatch.setitem(MODELS._rows, "noisy", row)
+
+
+def stop_at(step, number):
+    def stop(progress):
+        if progress.step == step:
+            signal.raise_signal(number)
+
+    return stop
+
+
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+@pytest.mark.parametrize(
+    ("number", "expected"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_a_run_interrupted_in_every_epoch_ends_with_the_same_bytes(tmp_path, optimizer, number, expected):
+    recipe = dataclasses.replace(RECIPE, model="noisy", optimizer=optimizer, lr=0.01)
+    whole = train(recipe, output=tmp_path / "whole")
+    for step in (2, 5, 6, 9, 14):
+        with pytest.raises(expected):
+            train(recipe, output=tmp_path / "parts", progress=stop_at(step, number))
+        assert torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)["step"] == step
+    parts = train(recipe, output=tmp_path / "parts")
+    assert parts.checkpoint.read_bytes() == whole.checkpoint.read_bytes()
+    assert [e | {"seconds": 0} for e in parts.history] == [e | {"seconds": 0} for e in whole.history]
+
+
+def test_a_signal_in_the_last_step_stops_the_caller_too_but_the_run_is_complete(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(RECIPE, output=tmp_path, progress=stop_at(STEPS, signal.SIGINT))
+    run = train(RECIPE, output=tmp_path)
+    assert run.checkpoint.read_bytes() == train(RECIPE, output=tmp_path / "whole").checkpoint.read_bytes()
+
+
+class Killed(BaseException):
+    """What a power cut looks like to the code above the file system."""
+
+
+@pytest.mark.parametrize("moment", ["replace", "fsync"])
+def test_dying_at_every_single_write_ends_with_the_same_bytes(tmp_path, monkeypatch, moment):
+    whole = train(RECIPE, output=tmp_path / "whole", save_every=1)
+    function, left = getattr(storage.os, moment), [0]
+
+    def dying(*arguments, **options):
+        left[0] -= 1
+        if left[0] == 0:
+            raise Killed
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(storage.os, moment, dying)
+    for count in range(1, 30):
+        output = tmp_path / f"killed-{count}"
+        left[0] = count
+        try:
+            train(RECIPE, output=output, save_every=1)
+        except Killed:
+            left[0] = 0
+            run = train(RECIPE, output=output, save_every=1)
+        else:
+            break
+        assert run.checkpoint.read_bytes() == whole.checkpoint.read_bytes()
+        assert [entry["epoch"] for entry in run.history] == [1, 2, 3]
+        for name in ("epoch-0001.pt", "epoch-0002.pt", "epoch-0003.pt"):
+            kept = run.path / "checkpoints" / name
+            assert kept.read_bytes() == (whole.path / "checkpoints" / name).read_bytes()
+    assert count > 6
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Processes that start at once, because torch and scikit-learn are imported once for all of them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["landscape.training", "sklearn.datasets", "sklearn.model_selection"])
+    return context
+
+
+LONG = Recipe(model="mlp:width=8", data="moons:samples=400", optimizer="gsam", epochs=30, batch_size=32)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return train(LONG, output=tmp_path_factory.mktemp("whole"), save_every=1)
+
+
+def start(processes, output):
+    process = processes.Process(target=train, args=(LONG,), kwargs={"output": output, "save_every": 1})
+    process.start()
+    return process
+
+
+def wait_for(path):
+    deadline = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.002)
+
+
+def test_killing_the_process_at_random_moments_ends_with_the_same_bytes(tmp_path, processes, undisturbed):
+    output, moments, kills = tmp_path / "killed", random.Random(0), 0
+    seconds = sum(entry["seconds"] for entry in undisturbed.history)
+    for _ in range(6):
+        process = start(processes, output)
+        wait_for(output / "recipe.toml")
+        process.join(moments.uniform(0, seconds / 3))
+        kills += process.is_alive()
+        process.kill()
+        process.join()
+    assert kills >= 3
+    last = start(processes, output)
+    last.join(60)
+    assert last.exitcode == 0
+    assert (output / "checkpoint.pt").read_bytes() == undisturbed.checkpoint.read_bytes()
+    assert not list(output.glob(".*.part"))
+
+
+def test_terminating_the_process_saves_the_run_and_exits_with_143(tmp_path, processes, undisturbed):
+    process = start(processes, tmp_path)
+    wait_for(tmp_path / "checkpoint.pt")
+    process.terminate()
+    process.join(60)
+    assert process.exitcode == 143
+    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert 0 < saved["step"] < 30 * 9
+    run = train(LONG, output=tmp_path)
+    assert run.checkpoint.read_bytes() == undisturbed.checkpoint.read_bytes()
