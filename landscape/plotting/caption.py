@@ -85,6 +85,8 @@ def _facts(surface: Surface) -> dict[str, str]:
         facts["hatched"] = (
             f"Hatched: {broken} points where the loss is not finite, {missing} that were not computed."
         )
+    if "preview" in meta:
+        facts["preview"] = "Preview of a run that is not finished."
     if origin.get("checkpoint"):
         facts["checkpoint"] = f"Checkpoint {str(origin['checkpoint'])[:12]}."
     if meta.get("command"):

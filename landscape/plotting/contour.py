@@ -37,7 +37,8 @@ def contour(
     """Draws a surface as filled contours with labelled lines.
 
     Losses that are not finite, and points that were not computed, are left out and hatched. The centre, where
-    the grid has it, is marked. Losses beyond the levels are drawn in the colour of the end.
+    the grid has it, is marked. Losses beyond the levels are drawn in the colour of the end, which the colour
+    bar shows by an arrow.
 
     Args:
         surface: What to draw.
@@ -100,7 +101,7 @@ def panels(
             ax.locator_params(nbins=4 if inches / columns > _SMALL_PANEL else 2)
         for ax in grid.flat[len(surfaces) :]:
             ax.remove()
-        _name_axes(figure, surfaces, columns)
+        _name_axes(figure, surfaces)
         _colour_bar(figure, scale, _quantity(surfaces))
         _fit_height(figure, inches, rows * min(_LARGEST_PANEL, inches / columns))
         for ax, lines in zip(grid.flat, drawn, strict=False):
@@ -175,12 +176,12 @@ def _label(ax: Axes, lines: QuadContourSet | None, scale: Scale) -> None:
     ax.clabel(lines, named, fmt=number, inline=True, inline_spacing=1, fontsize=7)
 
 
-def _name_axes(figure: Figure, surfaces: Sequence[Surface], columns: int) -> None:
+def _name_axes(figure: Figure, surfaces: Sequence[Surface]) -> None:
     """Labels the axes, once for all panels if they agree."""
     names = [_labels(surface) for surface in surfaces]
     if len(surfaces) > 1 and len(set(names)) == 1:
-        figure.supxlabel(names[0][0], fontsize=8)
-        figure.supylabel(names[0][1], fontsize=8)
+        figure.supxlabel(names[0][0])
+        figure.supylabel(names[0][1])
         return
     for ax, (first, second) in zip(figure.axes, names, strict=True):
         ax.set(xlabel=first, ylabel=second)

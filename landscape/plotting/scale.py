@@ -111,17 +111,18 @@ def _log_levels(low: float, high: float) -> tuple[float, ...]:
     step = max(1, (last - first) // 12)
     for mantissas in _MANTISSAS:
         ladder = [float(f"{m}e{e}") for e in range(first, last + step, step) for m in mantissas]
+        ladder = [level for level in ladder if math.isfinite(level)]
         inside = [level for level in ladder if low < level < high]
         if len(inside) >= _FEWEST:
             break
     below = [level for level in ladder if level <= low]
-    above = [level for level in ladder if level >= high]
+    above = [level for level in ladder if level >= high] or [high]
     return (*below[-1:], *inside, *above[:1])
 
 
 def _ratios_are_even(levels: tuple[float, ...]) -> bool:
     """Whether the levels are nearer to a geometric than to an arithmetic sequence."""
-    ratios, steps = np.diff(np.log(levels)), np.diff(levels)
+    ratios, steps = np.diff(np.log(levels)), np.diff(levels) / levels[-1]
     return float(ratios.std() / ratios.mean()) < float(steps.std() / steps.mean())
 
 

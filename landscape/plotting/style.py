@@ -58,6 +58,7 @@ _TYPE = RcParams(
         "font.size": 8.0,
         "axes.titlesize": 9.0,
         "axes.labelsize": 8.0,
+        "figure.labelsize": 8.0,
         "xtick.labelsize": 7.0,
         "ytick.labelsize": 7.0,
         "legend.fontsize": 7.0,

@@ -25,6 +25,10 @@ def test_caption_counts_what_is_hatched(bowl):
     assert "Hatched" not in caption(bowl())
 
 
+def test_caption_of_a_preview_says_so(bowl):
+    assert "Preview of a run that is not finished" in caption(bowl(preview={"points": [51, 51]}))
+
+
 def test_captions_of_panels_say_once_what_they_share(bowl):
     other = {**bowl().meta["provenance"], "checkpoint": "beef" * 16}
     text = caption(bowl(), bowl(provenance=other), titles=["SGD", "SAM"])

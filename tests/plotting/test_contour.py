@@ -1,3 +1,5 @@
+import dataclasses
+
 import matplotlib
 import numpy as np
 import pytest
@@ -105,6 +107,15 @@ def test_panels_share_one_norm_one_set_of_levels_and_one_colour_bar(bowl):
     assert bands[0].levels[-1] >= 900
     assert bar.get_ylabel() == "loss"
     assert len(figure.axes) == 4
+
+
+def test_losses_that_explode_are_drawn(bowl):
+    surface = bowl(scale=1e36)
+    loss = surface.loss.copy()
+    loss[10, 10] = 1e-9
+    figure = panels([dataclasses.replace(surface, loss=loss)])
+    assert len(_contours(figure.axes[0])[1].levels) > 5
+    assert np.isfinite(_pixels(figure)).all()
 
 
 def test_colour_bar_is_there_when_the_first_panel_is_empty(bowl):

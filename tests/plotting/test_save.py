@@ -18,7 +18,7 @@ def surfaces(bowl):
 
 @pytest.mark.parametrize("venue", VENUES)
 def test_pdf_page_is_exactly_as_wide_as_the_venue_says(surfaces, tmp_path, venue):
-    figure = panels(surfaces, venue=venue, width="text")
+    figure = panels(surfaces[:1], venue=venue, width="text")
     # A user who asks for tight boxes everywhere must not get another page here.
     with matplotlib.rc_context({"savefig.bbox": "tight", "pdf.fonttype": 3}):
         save_figure(figure, tmp_path / "f.pdf")

@@ -20,7 +20,8 @@ def _surface(values) -> Surface:
 
 
 @pytest.mark.parametrize(
-    ("low", "high"), [(1e-5, 80), (0.07, 4.7), (1, 3.5), (2.3, 2.31), (1e-30, 1e30), (0.1, 1), (999, 1e5)]
+    ("low", "high"),
+    [(1e-5, 80), (0.07, 4.7), (1, 3.5), (2.3, 2.31), (1e-30, 1e30), (0.1, 1), (999, 1e5), (1, 1e308)],
 )
 def test_levels_cover_all_losses_and_are_about_ten(low, high):
     scale = shared_scale([_surface([low, high, high, high])])

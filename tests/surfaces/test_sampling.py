@@ -63,7 +63,7 @@ def test_model_and_random_numbers_are_bit_identical_afterwards(network):
     modes = [module.training for module in network.model.modules()]
     state, numpy_state, python_state = (
         torch.get_rng_state(),
-        np.random.get_state()[1].copy(),  # noqa: NPY002
+        np.random.get_state()[1].copy(),
         random.getstate(),
     )
     sample_surface(network.objective, points=5)
@@ -72,7 +72,7 @@ def test_model_and_random_numbers_are_bit_identical_afterwards(network):
     assert [module.training for module in network.model.modules()] == modes
     assert all(p.grad is None for p in network.model.parameters())
     assert torch.equal(torch.get_rng_state(), state)
-    assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
+    assert (np.random.get_state()[1] == numpy_state).all()
     assert random.getstate() == python_state
 
 
