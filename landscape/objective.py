@@ -109,9 +109,9 @@ class Objective:
         return self._risk.batches.num_examples
 
     @property
-    def num_batches(self) -> int:
-        """The number of batches that the data is visited in."""
-        return len(self._risk.batches)
+    def batch_sizes(self) -> list[int]:
+        """Examples in each of the batches that the data is visited in."""
+        return self._risk.batches.sizes
 
     @property
     def ledger(self) -> Ledger:
@@ -128,7 +128,7 @@ class Objective:
             dtype=str(self._risk.replica.dtype).removeprefix("torch."),
             dimension=self.dimension,
             num_examples=self.num_examples,
-            batch_size=max(self._risk.batches.sizes),
+            batch_size=max(self.batch_sizes),
             **self._origin,
         )
 
@@ -215,7 +215,7 @@ class Objective:
 
         with twice_differentiable():
             means = self._risk.mean(visit, at=self.point, gradients=1)
-        sizes = torch.tensor(self._risk.batches.sizes, dtype=torch.float64)
+        sizes = torch.tensor(self.batch_sizes, dtype=torch.float64)
         return means[0], self._numbers(means[1:]), BatchGradients(torch.stack(norms).cpu(), sizes)
 
     def evaluate(self, point: Tensor) -> tuple[float, float | None]:

@@ -15,11 +15,15 @@ class Point(nn.Module):
 
 
 def orthogonal(n: int, seed: int = 0) -> Tensor:
-    q, _ = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)))
+    q, _ = torch.linalg.qr(
+        torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    )
     return q
 
 
-def quadratic(spectrum: list[float], start: Tensor | None = None, *, seed: int = 0) -> tuple[Objective, Tensor]:
+def quadratic(
+    spectrum: list[float], start: Tensor | None = None, *, seed: int = 0
+) -> tuple[Objective, Tensor]:
     """``L(w) = ½ wᵀHw`` with the given eigenvalues; returns the objective and H."""
     n = len(spectrum)
     q = orthogonal(n, seed)
@@ -31,7 +35,12 @@ def quadratic(spectrum: list[float], start: Tensor | None = None, *, seed: int =
 
 
 def classification(
-    examples: int = 100, features: int = 8, classes: int = 4, *, seed: int = 0, dtype: torch.dtype = torch.float64
+    examples: int = 100,
+    features: int = 8,
+    classes: int = 4,
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
 ) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(examples, features, generator=generator, dtype=torch.float64)
@@ -60,13 +69,17 @@ def batches(x: Tensor, y: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
     return list(zip(x.split(size), y.split(size), strict=True))
 
 
-def small_objective(activation: type[nn.Module] = nn.Tanh, *, dtype: torch.dtype = torch.float64) -> Objective:
+def small_objective(
+    activation: type[nn.Module] = nn.Tanh, *, dtype: torch.dtype = torch.float64
+) -> Objective:
     """The small net on 100 examples in ragged batches of 30."""
     x, y = classification(dtype=dtype)
     return Objective(small_net(activation, dtype=dtype), nn.CrossEntropyLoss(), batches(x, y, 30))
 
 
-def dense(objective: Objective, model: nn.Module, x: Tensor, y: Tensor, loss: object) -> tuple[Tensor, Tensor]:
+def dense(
+    objective: Objective, model: nn.Module, x: Tensor, y: Tensor, loss: object
+) -> tuple[Tensor, Tensor]:
     """Gradient and Hessian in float64 by ``torch.func`` on the user's own model, for the free parameters."""
     names = objective.layout.names
     fixed = {k: v.detach().double() for k, v in [*model.named_parameters(), *model.named_buffers()]}

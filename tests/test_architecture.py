@@ -50,7 +50,9 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", [f for f in FILES if "cli" not in f.parts], ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", [f for f in FILES if "cli" not in f.parts], ids=lambda p: str(p.relative_to(ROOT))
+)
 def test_imports_point_one_way(path: Path) -> None:
     if path.parent == ROOT / "landscape" and path.name.startswith("__"):
         return
@@ -69,7 +71,9 @@ def test_what_reads_numbers_needs_no_torch(package: str) -> None:
 
 
 def test_measures_import_no_matplotlib() -> None:
-    drawing = [f for f in FILES if "matplotlib" in f.read_text(encoding="utf-8") and "plotting" not in f.parts]
+    drawing = [
+        f for f in FILES if "matplotlib" in f.read_text(encoding="utf-8") and "plotting" not in f.parts
+    ]
     assert {f.name for f in drawing} <= {"env.py"}
 
 

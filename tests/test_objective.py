@@ -137,7 +137,12 @@ def test_tied_frozen_and_unused_parameters_are_right() -> None:
 def conv_net() -> nn.Sequential:
     torch.manual_seed(0)
     model = nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 3)
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(36, 3),
     )
     model(torch.randn(32, 1, 8, 8))
     return model
@@ -156,7 +161,12 @@ def test_stored_batch_norm_is_the_default_and_batch_statistics_the_option() -> N
 def everything(model: nn.Module) -> list[object]:
     tensors = [t.detach().clone() for t in [*model.parameters(), *model.buffers()]]
     grads = [None if p.grad is None else p.grad.clone() for p in model.parameters()]
-    return [tensors, grads, [m.training for m in model.modules()], [p.requires_grad for p in model.parameters()]]
+    return [
+        tensors,
+        grads,
+        [m.training for m in model.modules()],
+        [p.requires_grad for p in model.parameters()],
+    ]
 
 
 def same(a: object, b: object) -> bool:
@@ -297,8 +307,12 @@ class TestBadInput:
 
     x, y = problems.classification()
 
-    def make(self, model: nn.Module | None = None, loss: object = CE, data: object = None, **options: object) -> Objective:
-        return Objective(model or problems.small_net(), loss, [(self.x, self.y)] if data is None else data, **options)  # type: ignore[arg-type]
+    def make(
+        self, model: nn.Module | None = None, loss: object = CE, data: object = None, **options: object
+    ) -> Objective:
+        return Objective(
+            model or problems.small_net(), loss, [(self.x, self.y)] if data is None else data, **options
+        )  # type: ignore[arg-type]
 
     def test_dropout_in_training_mode(self) -> None:
         model = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.3), nn.Linear(8, 4)).double()

@@ -9,10 +9,24 @@ from landscape.registry import NameTable, Row, Specification, split
 
 
 def thing(
-    seen: object, *, rho: float = 0.05, steps: int = 3, mode: Literal["a", "b"] = "a", on: bool = True,
-    limit: int | None = None, context: str = "",
+    seen: object,
+    *,
+    rho: float = 0.05,
+    steps: int = 3,
+    mode: Literal["a", "b"] = "a",
+    on: bool = True,
+    limit: int | None = None,
+    context: str = "",
 ) -> dict[str, object]:
-    return {"seen": seen, "rho": rho, "steps": steps, "mode": mode, "on": on, "limit": limit, "context": context}
+    return {
+        "seen": seen,
+        "rho": rho,
+        "steps": steps,
+        "mode": mode,
+        "on": on,
+        "limit": limit,
+        "context": context,
+    }
 
 
 TABLE = NameTable("thing", [Row("some-thing", thing, "a thing", hidden=frozenset({"context"}))])
@@ -20,7 +34,15 @@ TABLE = NameTable("thing", [Row("some-thing", thing, "a thing", hidden=frozenset
 
 def test_options_get_the_type_of_the_annotation() -> None:
     built = TABLE.build("some-thing:rho=1,steps=5,mode=b,on=false,limit=none", 7, context="c", other=1)
-    assert built == {"seen": 7, "rho": 1.0, "steps": 5, "mode": "b", "on": False, "limit": None, "context": "c"}
+    assert built == {
+        "seen": 7,
+        "rho": 1.0,
+        "steps": 5,
+        "mode": "b",
+        "on": False,
+        "limit": None,
+        "context": "c",
+    }
     assert isinstance(built["rho"], float)
 
 
@@ -48,7 +70,9 @@ def test_a_mistake_is_answered_with_the_way_out(text: str, words: str) -> None:
 
 def test_options_are_behind_the_last_colon_only() -> None:
     assert split("imagefolder:/data/x") == Specification("imagefolder:/data/x", {})
-    assert split("torchvision:resnet18:num_classes=10") == Specification("torchvision:resnet18", {"num_classes": "10"})
+    assert split("torchvision:resnet18:num_classes=10") == Specification(
+        "torchvision:resnet18", {"num_classes": "10"}
+    )
 
 
 def test_the_text_of_a_specification_parses_to_itself() -> None:
@@ -57,4 +81,10 @@ def test_the_text_of_a_specification_parses_to_itself() -> None:
 
 
 def test_settings_are_all_options_with_their_values() -> None:
-    assert TABLE.settings("some-thing:rho=0.1") == {"rho": 0.1, "steps": 3, "mode": "a", "on": True, "limit": None}
+    assert TABLE.settings("some-thing:rho=0.1") == {
+        "rho": 0.1,
+        "steps": 3,
+        "mode": "a",
+        "on": True,
+        "limit": None,
+    }

@@ -115,11 +115,9 @@ def _projected(displacement: Tensor, radius: float) -> Tensor:
 
 def _chosen(objective: Objective, reading: str, examples: int, seed: int) -> Iterator[Objective]:
     """Batches (or examples) at random until there are ``examples``; all of them if that is too few."""
-    count = objective.num_batches if reading == "batch" else objective.num_examples
-    everything = examples >= objective.num_examples
-    order = np.random.default_rng(seed).permutation(count)
-    sizes = objective.batch_gradients.sizes.numpy() if reading == "batch" else np.ones(count)
+    sizes = np.array(objective.batch_sizes if reading == "batch" else [1] * objective.num_examples)
+    order = np.random.default_rng(seed).permutation(len(sizes))
     needed = np.searchsorted(np.cumsum(sizes[order]), examples) + 1
-    kept = set(range(count)) if everything else set(order[:needed].tolist())
+    kept = set(order[:needed].tolist())
     parts = objective.per_batch() if reading == "batch" else objective.per_example()
     return (part for index, part in enumerate(parts) if index in kept)

@@ -1,0 +1,63 @@
+"""Hutchinson's estimator against its own theory."""
+
+import math
+
+import problems
+import pytest
+import torch
+
+from landscape.linalg import dense, hutchinson
+from landscape.linalg.hutchinson import MIN_PROBES
+
+
+def matrix(n: int = 40) -> torch.Tensor:
+    q = problems.orthogonal(n)
+    return q @ torch.diag(torch.linspace(-1, 4, n, dtype=torch.float64)) @ q.T
+
+
+def estimate(a: torch.Tensor, seed: int, **options: float) -> object:
+    return hutchinson(dense(a), generator=torch.Generator().manual_seed(seed), **options)
+
+
+def test_the_trace_is_within_four_standard_errors_of_the_truth() -> None:
+    a = matrix()
+    for seed in range(20):
+        found = estimate(a, seed, tolerance=0.05)
+        assert abs(found.value - float(a.trace())) <= 4 * found.standard_error
+
+
+def test_the_variance_is_the_theoretical_one() -> None:
+    a = matrix()
+    samples = estimate(a, 0, tolerance=1e-9, max_probes=4000).samples
+    variance = 2 * float((a - torch.diag(a.diagonal())).square().sum())
+    # the sample variance of m near-normal forms has relative standard deviation √(2/m)
+    assert float(samples.var()) == pytest.approx(variance, rel=5 * math.sqrt(2 / 4000))
+
+
+def test_it_stops_on_the_standard_error_and_not_before_enough_probes() -> None:
+    a = matrix()
+    found = estimate(a, 0, tolerance=0.05)
+    assert found.converged
+    assert found.standard_error <= 0.05 * abs(found.value)
+    earlier = found.samples[: len(found.samples) - 8]
+    assert len(earlier) < MIN_PROBES or earlier.std() / math.sqrt(len(earlier)) > 0.05 * abs(earlier.mean())
+    assert len(estimate(torch.eye(5, dtype=torch.float64), 0).samples) == MIN_PROBES
+
+
+def test_a_diagonal_matrix_is_exact_from_the_first_probe() -> None:
+    found = estimate(torch.diag(torch.arange(6.0, dtype=torch.float64)), 0)
+    assert found.value == 15
+    assert found.standard_error == 0
+
+
+def test_a_budget_that_is_too_small_is_said() -> None:
+    found = estimate(matrix(), 0, tolerance=1e-6, max_probes=21)
+    assert len(found.samples) == 21
+    assert not found.converged
+
+
+def test_the_same_seed_gives_the_same_samples_whatever_the_block() -> None:
+    a = matrix()
+    one = estimate(a, 3, block=1, max_probes=32, tolerance=1e-9).samples
+    assert torch.allclose(one, estimate(a, 3, block=8, max_probes=32, tolerance=1e-9).samples, rtol=1e-12)
+    assert not torch.allclose(one, estimate(a, 4, block=8, max_probes=32, tolerance=1e-9).samples)

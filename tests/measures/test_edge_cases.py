@@ -1,0 +1,159 @@
+"""Closed forms on quadratics, stationary points, tiny denominators, bad options."""
+
+import math
+
+import numpy as np
+import problems
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+
+from landscape.errors import UsageError
+from landscape.measures import (
+    approximation_ratio,
+    dominant_eigenvalue,
+    gradient_noise,
+    gradient_norm,
+    hessian_trace,
+    normalized_trace,
+    surrogate_gap,
+)
+from landscape.objective import BatchLoss, Objective
+
+SPECTRUM = [4.0, 2.0, 1.0, 0.5, -0.25]
+
+
+def test_a_quadratic_has_its_closed_forms() -> None:
+    objective, matrix = problems.quadratic(SPECTRUM)
+    w = objective.point
+    g = matrix @ w
+    assert gradient_norm(objective).value == pytest.approx(float(g.norm()), rel=1e-12)
+    assert dominant_eigenvalue(objective, tolerance=1e-6).value == pytest.approx(4.0, rel=1e-8)
+    trace = hessian_trace(objective, tolerance=0.01)
+    assert abs(trace.value - sum(SPECTRUM)) <= 4 * (trace.standard_error or 0)
+    moved = w + 0.1 * g / g.norm()
+    gap = surrogate_gap(objective, rho=0.1)
+    assert gap.value == pytest.approx(float(0.5 * moved @ matrix @ moved - 0.5 * w @ matrix @ w), rel=1e-10)
+    u = g / g.norm()
+    assert gap.details["implied_curvature"] == pytest.approx(float(u @ matrix @ u), rel=1e-8)
+
+
+def test_a_dominant_eigenvalue_can_be_negative() -> None:
+    objective, _ = problems.quadratic([-6.0, 3.0, 1.0])
+    assert dominant_eigenvalue(objective, tolerance=1e-6).value == pytest.approx(-6.0, rel=1e-8)
+
+
+def test_the_gap_at_a_minimum_tends_to_half_the_eigenvalue_times_rho_squared() -> None:
+    top = problems.orthogonal(5)[:, 0]
+    objective, _ = problems.quadratic(SPECTRUM, top * 1e-9)
+    gap = surrogate_gap(objective, rho=0.1)
+    assert gap.value == pytest.approx(0.5 * 4.0 * 0.1**2, rel=1e-6)
+
+
+def test_a_stationary_point_is_said_and_not_divided_by() -> None:
+    objective, _ = problems.quadratic(SPECTRUM, torch.zeros(5))
+    assert gradient_norm(objective).value == 0
+    assert surrogate_gap(objective).value == 0
+    normalized = normalized_trace(objective)
+    assert math.isnan(normalized.value)
+    assert normalized.details["undefined"] == "the gradient is zero"
+    ratio = approximation_ratio(objective)
+    assert math.isnan(ratio.value)
+    assert ratio.details["skipped_stationary"] == 1
+
+
+def test_the_one_step_point_is_the_best_on_a_linear_loss() -> None:
+    c = torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)
+    loss = BatchLoss(lambda model, batch: c @ model.w + 0 * batch.sum())
+    objective = Objective(problems.Point(torch.zeros(3).double()), loss, [torch.zeros(1).double()])
+    assert approximation_ratio(objective, rho=0.5).value == pytest.approx(1.0, rel=1e-12)
+    assert dominant_eigenvalue(objective).value == 0
+    trace = hessian_trace(objective)
+    assert (trace.value, trace.standard_error, trace.converged) == (0, 0, True)
+
+
+def test_the_ascent_nears_the_true_maximum_of_a_quadratic_on_the_ball() -> None:
+    """max over ‖δ‖=ρ of gᵀδ + ½δᵀHδ from the secular equation ‖(μ−H)⁻¹g‖ = ρ, μ > λ_max."""
+    from scipy.optimize import brentq
+
+    from landscape.measures.approximation_ratio import rises
+
+    objective, matrix = problems.quadratic([10.0, 2.0, 1.0, 0.5], torch.tensor([0.05, 1.0, 1.0, 1.0]))
+    g, h, rho = (matrix @ objective.point).numpy(), matrix.numpy(), 1.0
+    solve = lambda mu: np.linalg.solve(mu * np.eye(4) - h, g)  # noqa: E731
+    mu = brentq(lambda m: np.linalg.norm(solve(m)) - rho, 10 + 1e-6, 1e3)
+    best = float(g @ solve(mu) + 0.5 * solve(mu) @ h @ solve(mu))
+    one, found = rises(objective, rho=rho, steps=20)
+    assert found is not None
+    assert one < found <= best * (1 + 1e-12)
+    assert found == pytest.approx(best, rel=0.02)
+
+
+@pytest.mark.parametrize("reading", ["batch", "example"])
+@pytest.mark.parametrize("rho", [1e-3, 0.05, 2.0])
+def test_the_ratio_never_exceeds_one(reading: str, rho: float) -> None:
+    found = approximation_ratio(problems.small_objective(nn.ReLU), rho=rho, reading=reading, examples=40)
+    assert found.value <= 1
+    assert found.details["averaged"] >= 1
+
+
+def test_the_ratio_takes_whole_random_batches_until_there_are_enough_examples() -> None:
+    objective = problems.small_objective()
+    few = approximation_ratio(objective, examples=35)
+    assert few.details["averaged"] == 2
+    assert approximation_ratio(objective, examples=35, seed=0).value == few.value
+    assert (
+        approximation_ratio(problems.small_objective(), examples=12, reading="example").details["averaged"]
+        == 12
+    )
+
+
+def test_a_flat_batch_is_left_out_and_counted() -> None:
+    x = torch.tensor([[1.0], [1e-14]], dtype=torch.float64)
+    loss = BatchLoss(lambda model, batch: (batch * model.w).sum() + 1)
+    objective = Objective(problems.Point(torch.zeros(1).double()), loss, list(x.split(1)))
+    found = approximation_ratio(objective)
+    assert found.details == {"averaged": 1, "skipped_flat": 1, "skipped_stationary": 0}
+
+
+def test_the_noise_of_normal_norms_passes_its_test_and_of_skewed_ones_fails() -> None:
+    generator = torch.Generator().manual_seed(0)
+    slopes = 5 + torch.randn(400, 1, generator=generator, dtype=torch.float64)
+    loss = BatchLoss(lambda model, batch: (batch * model.w).sum())
+    objective = Objective(problems.Point(torch.zeros(1).double()), loss, list(slopes.sqrt().split(1)))
+    found = gradient_noise(objective)
+    assert found.details["normality_p"] == pytest.approx(
+        stats.normaltest(slopes[:, 0].numpy()).pvalue, rel=1e-6
+    )
+    assert found.details["normality_p"] > 0.01
+    skewed = Objective(problems.Point(torch.zeros(1).double()), loss, list(slopes.exp().split(1)))
+    assert gradient_noise(skewed).details["normality_p"] < 1e-6
+    assert found.standard_error == pytest.approx(float(slopes.std() / 20), rel=1e-9)
+    qq = found.details["qq"]
+    assert len(qq["theoretical"]) == len(qq["ordered"]) == 101
+    assert qq["ordered"] == sorted(qq["ordered"])
+
+
+def test_one_batch_has_no_spread() -> None:
+    objective, _ = problems.quadratic(SPECTRUM)
+    found = gradient_noise(objective)
+    assert found.standard_error is None
+    assert found.details["gradient_variance"] == 0
+
+
+@pytest.mark.parametrize("rho", [0.0, -0.05, math.nan, math.inf])
+def test_a_radius_that_is_not_positive_is_refused(rho: float) -> None:
+    objective, _ = problems.quadratic(SPECTRUM)
+    for measure in (surrogate_gap, approximation_ratio):
+        with pytest.raises(UsageError, match=r"rho=.* must be a finite number above 0"):
+            measure(objective, rho=rho)
+
+
+def test_a_tolerance_that_cannot_be_met_is_returned_as_not_converged() -> None:
+    objective = problems.small_objective()
+    trace = hessian_trace(objective, tolerance=1e-6, max_probes=20)
+    eigenvalue = dominant_eigenvalue(objective, tolerance=1e-12, max_iterations=2)
+    assert trace.converged is False
+    assert eigenvalue.converged is False
+    assert math.isfinite(trace.value)

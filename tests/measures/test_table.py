@@ -1,0 +1,102 @@
+"""The contract that every row of the table keeps, and what all measures together cost."""
+
+import dataclasses
+import json
+
+import jsonschema
+import problems
+import pytest
+import torch
+
+from landscape import records
+from landscape.errors import UsageError
+from landscape.measures import MEASURES, measure
+
+
+@pytest.mark.parametrize("name", MEASURES)
+class TestContract:
+    def test_a_measure_is_an_estimate_with_all_its_parts(self, name: str) -> None:
+        (found,) = measure(problems.small_objective(), [name])
+        assert found.measure == name
+        assert found.unit
+        assert found.settings == MEASURES.settings(name)
+        assert found.provenance.num_examples == 100
+        assert found.provenance.dimension == 568
+
+    def test_its_record_fits_the_published_schema_and_comes_back(self, name: str) -> None:
+        (found,) = measure(problems.small_objective(), [name])
+        line = records.to_json(found)
+        jsonschema.validate(json.loads(line), records.json_schema())
+        assert records.from_json(line) == dataclasses.replace(found, details=json.loads(line)["details"])
+
+    def test_two_identical_calls_give_identical_numbers(self, name: str) -> None:
+        first, second = (measure(problems.small_objective(), [name])[0] for _ in range(2))
+        assert first.value == second.value
+        assert first.standard_error == second.standard_error
+        assert first.details == second.details
+
+    def test_asking_again_costs_nothing(self, name: str) -> None:
+        objective = problems.small_objective()
+        first, second = (measure(objective, [name])[0] for _ in range(2))
+        assert (second.cost.gradients, second.cost.products, second.cost.evaluations) == (0, 0, 0)
+        assert first.value == second.value
+
+    def test_float32_agrees_with_float64(self, name: str) -> None:
+        single, double = (
+            measure(problems.small_objective(dtype=dtype), [name])[0]
+            for dtype in (torch.float32, torch.float64)
+        )
+        assert single.value == pytest.approx(double.value, rel=2e-3)
+
+    def test_it_has_a_row_with_words(self, name: str) -> None:
+        assert MEASURES[name].summary
+        assert (MEASURES[name].build.__doc__ or "").strip()
+
+
+def test_an_unknown_measure_stops_everything_before_anything_is_computed() -> None:
+    objective = problems.small_objective()
+    with pytest.raises(UsageError, match="did you mean 'hessian-trace'"):
+        measure(objective, ["gradient-norm", "hesian-trace"])
+    assert objective.ledger.passes()["gradients"] == 0
+
+
+def test_each_measure_alone_costs_what_its_formula_needs() -> None:
+    spent = {}
+    for name in MEASURES:
+        (found,) = measure(problems.small_objective(), [name])
+        iterations, probes = found.details.get("iterations", 0), found.details.get("probes", 0)
+        spent[name] = (found.cost.gradients, found.cost.products, found.cost.evaluations), iterations, probes
+    blocks = {name: -(-probes // 8) for name, (_, _, probes) in spent.items()}
+    expected = {
+        "loss": (0, 0, 1),
+        "accuracy": (0, 0, 1),
+        "gradient-norm": (1, 0, 0),
+        "gradient-noise": (1, 0, 0),
+        "surrogate-gap": (1, 0, 1),
+        "dominant-eigenvalue": (spent["dominant-eigenvalue"][1], spent["dominant-eigenvalue"][1], 0),
+        "hessian-trace": (blocks["hessian-trace"], spent["hessian-trace"][2], 0),
+        "normalized-trace": (blocks["normalized-trace"] + 1, spent["normalized-trace"][2], 0),
+        "approximation-ratio": (20, 0, 2),
+    }
+    assert {name: cost for name, (cost, _, _) in spent.items()} == expected
+
+
+def test_all_together_share_the_gradient_and_the_trace() -> None:
+    objective = problems.small_objective()
+    found = {e.measure: e for e in measure(objective)}
+    iterations = found["dominant-eigenvalue"].details["iterations"]
+    probes = found["hessian-trace"].details["probes"]
+    assert objective.ledger.passes() == {
+        "gradients": 1 + iterations + -(-probes // 8) + 20,
+        "products": iterations + probes,
+        "evaluations": 1 + 1 + 2,
+    }
+    assert found["normalized-trace"].cost.products == 0
+    assert found["gradient-noise"].cost.gradients == 0
+
+
+def test_nothing_is_random_outside_the_seed() -> None:
+    objective = problems.small_objective()
+    state = torch.get_rng_state()
+    measure(objective)
+    assert torch.equal(state, torch.get_rng_state())
