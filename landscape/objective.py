@@ -289,4 +289,3 @@ class Objective:
         twin.__dict__.pop("provenance", None)
         twin._risk, twin.point, twin._memory = risk, point, {}
         return twin
-

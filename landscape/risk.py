@@ -81,6 +81,7 @@ class Risk:
 
     def on(self, batch: Batch, size: int) -> "Risk":
         """The same network and loss on one batch alone."""
+        self.ledger.total = max(self.ledger.total, self.batches.num_examples)
         return dataclasses.replace(self, batches=self.batches.single(batch, size), checked=True)
 
     def mean(

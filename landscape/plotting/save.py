@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from landscape.errors import UsageError
 from landscape.plotting.caption import tex
 from landscape.plotting.style import OUTPUT
-from landscape.surfaces.atomic import write_whole
+from landscape.storage import write_whole
 
 # What would differ between two runs, or between two versions that draw the same.
 _METADATA: dict[str, dict[str, None]] = {

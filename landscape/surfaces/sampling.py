@@ -62,6 +62,7 @@ def sample_surface(
         "schema": SCHEMA,
         "plane": plane.describe(),
         "centre": {"sha256": fingerprint(objective.point), "loss": objective.loss},
+        "loss": objective.provenance.loss or "loss",
         "provenance": dataclasses.asdict(objective.provenance),
     }
     header = {"x": x.tolist(), "y": y.tolist(), "meta": meta}

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape.errors import InputError, UsageError
-from landscape.surfaces.atomic import write_whole
+from landscape.storage import write_whole
 
 SCHEMA = "landscape.surface/1"
 

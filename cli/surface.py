@@ -1,0 +1,135 @@
+"""``landscape surface``: the loss on a plane through checkpoints, as numbers and as a figure."""
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from landscape.errors import UsageError
+
+from . import options
+from .plot import draw
+from .progress import Bar
+
+
+@click.command(name="surface")
+@click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT…")
+@click.option("--plane", default="random", show_default=True, help="See `landscape list planes`.")
+@click.option(
+    "--points", default="51", show_default=True, metavar="N|NXxNY", help="Grid points along each direction."
+)
+@click.option(
+    "--span", default="1.0", show_default=True, metavar="S|SXxSY", help="The grid reaches from -S to S."
+)
+@options.checkpoint_flags
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("surface.pdf"),
+    show_default=True,
+    help="The figure (.pdf, .svg, .png); the numbers go beside it (.npz).",
+)
+@options.venue
+@options.width
+@options.resume
+@options.overwrite
+@options.quiet
+@options.config
+def command(
+    checkpoints: tuple[str, ...],
+    plane: str,
+    points: str,
+    span: str,
+    model: str | None,
+    data: str | None,
+    split: str,
+    limit: int | None,
+    batch_size: int,
+    batch_norm: str,
+    device: str,
+    dtype: str,
+    trust: bool,
+    output: Path,
+    venue: str,
+    width: str | None,
+    resume: bool,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Computes and draws loss surfaces; several checkpoints share directions and colour scale.
+
+    \b
+      landscape surface runs/sam/checkpoint.pt -o sam.pdf
+      landscape surface runs/sgd runs/sam --points 41 --venue icml --width text -o both.pdf
+
+    An interrupted computation goes on where it stopped when the command is run again.
+    """
+    import torch
+
+    from landscape.checkpoints import load_checkpoint
+    from landscape.surfaces.sampling import sample_surface
+
+    if split == "both":
+        raise UsageError("--split both is not for surfaces; draw train and test one after the other")
+    if output.suffix not in (".pdf", ".svg", ".png"):
+        raise UsageError(f"{output}: '{output.suffix}' is not a picture format; end it in .pdf, .svg or .png")
+    grid, reach = _pair(points, int, "--points"), _pair(span, float, "--span")
+    files = _number_files(output, checkpoints)
+    taken = [file for file in files if file.exists()]
+    if taken and not overwrite:
+        raise UsageError(
+            f"{taken[0]} is there; redraw it with `landscape plot {taken[0]}`, or add --overwrite to compute it anew"
+        )
+    where = options.chosen_device(device)
+    for path, file in zip(checkpoints, files, strict=True):
+        checkpoint = load_checkpoint(path, model=model, data=data, trust=trust)
+        objective = checkpoint.objective(
+            split,  # type: ignore[arg-type]
+            limit=limit,
+            batch_size=batch_size,
+            batch_norm=batch_norm,  # type: ignore[arg-type]
+            device=where,
+            dtype=getattr(torch, dtype),
+        )
+        journal = file.with_suffix(".journal")
+        if not resume:
+            journal.unlink(missing_ok=True)
+        with Bar(f"surface of {path}", quiet=quiet) as bar:
+            surface = sample_surface(
+                objective,
+                plane,
+                points=grid,
+                span=reach,
+                journal=journal,
+                progress=lambda done, total, shown=bar: shown.tell(f"{done} of {total} points", done / total),  # type: ignore[misc]
+            )
+        recipe = checkpoint.contents.recipe or {}
+        surface.described(
+            label=str(recipe.get("optimizer", Path(path).stem)),
+            command=shlex.join(["landscape", *sys.argv[1:]]),
+        ).save(file)
+        journal.unlink()
+        if not quiet:
+            click.echo(f"{path}: centre check, surface − loss = {surface.centre_error}", err=True)
+    for written in draw(files, output, venue=venue, width=width):
+        click.echo(written)
+
+
+def _number_files(output: Path, checkpoints: tuple[str, ...]) -> list[Path]:
+    """One ``.npz`` a checkpoint beside the figure."""
+    if len(checkpoints) == 1:
+        return [output.with_suffix(".npz")]
+    return [output.with_name(f"{output.stem}-{k + 1}.npz") for k in range(len(checkpoints))]
+
+
+def _pair(text: str, kind: type[int] | type[float], flag: str) -> tuple[int, int]:
+    parts = text.split("x")
+    try:
+        numbers = [kind(part) for part in parts]
+    except ValueError:
+        raise UsageError(f"{flag} {text} is not a number, or two with x between") from None
+    if len(numbers) > 2:
+        raise UsageError(f"{flag} {text} has {len(numbers)} numbers; a plane has two directions")
+    return (numbers[0], numbers[-1])  # type: ignore[return-value]

@@ -1,0 +1,139 @@
+"""``landscape train``: one run, or optimizers × seeds."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from landscape.errors import InputError
+from landscape.tables import aligned
+
+from . import options
+from .progress import Bar
+
+if TYPE_CHECKING:
+    from landscape.training import Progress, Recipe, Run
+
+
+@click.command(name="train")
+@click.option("-m", "--model", default="mlp", show_default=True, help="See `landscape list models`.")
+@click.option("-d", "--data", default="digits", show_default=True, help="See `landscape list data`.")
+@click.option(
+    "--optimizer",
+    "--optimizers",
+    "optimizers",
+    default="sgd",
+    show_default=True,
+    metavar="NAME[:OPTION=VALUE,…],…",
+    help="One or several, with commas between; see `landscape list optimizers`.",
+)
+@click.option("--base", default="sgd", show_default=True, help="What takes the step under SAM and relatives.")
+@click.option("--lr", type=float, default=0.1, show_default=True, help="Learning rate at its highest.")
+@click.option("--epochs", type=int, default=20, show_default=True, help="How often each example is seen.")
+@click.option("-b", "--batch-size", type=int, default=128, show_default=True, help="Examples a step.")
+@click.option("--warmup-epochs", type=int, default=0, show_default=True, help="Epochs of linear warm-up.")
+@click.option(
+    "--schedule",
+    type=click.Choice(["cosine", "constant"]),
+    default="cosine",
+    show_default=True,
+    help="Of the learning rate.",
+)
+@click.option("--label-smoothing", type=float, default=0.0, show_default=True, help="Of the training loss.")
+@click.option("--max-grad-norm", type=float, help="Clips the final direction of a step.")
+@click.option(
+    "--seed", "--seeds", "seeds", default="0", show_default=True, help="One, or several: 0-2, 0,1,5."
+)
+@options.device
+@options.dtype
+@click.option("--save-every", type=click.IntRange(min=1), help="Keep a checkpoint every so many epochs.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The run's folder, or the folder of all runs if there are several; under runs/ by default.",
+)
+@options.resume
+@options.overwrite
+@options.quiet
+@options.config
+def command(
+    optimizers: str,
+    seeds: str,
+    save_every: int | None,
+    output: Path | None,
+    resume: bool,
+    overwrite: bool,
+    quiet: bool,
+    device: str,
+    **settings: Any,
+) -> None:
+    """Trains networks; resumes where an interrupted run stopped.
+
+    \b
+      landscape train --data digits --optimizer gsam --epochs 20 -o runs/gsam
+      landscape train --optimizers sgd,sam,gsam:rho=0.1 --seeds 0-2 -o runs/demo
+    """
+    from landscape.training import DivergedError, Recipe, train
+
+    where = options.chosen_device(device)
+    recipes = [
+        Recipe(optimizer=optimizer, seed=seed, device=where, **settings)
+        for optimizer in options.listed(optimizers)
+        for seed in options.numbers(seeds)
+    ]
+    folders = run_folders(recipes, output)
+    runs = []
+    for recipe, folder in zip(recipes, folders, strict=True):
+        with Bar(str(folder), quiet=quiet) as bar:
+            try:
+                runs.append(
+                    train(
+                        recipe,
+                        output=folder,
+                        resume=resume,
+                        overwrite=overwrite,
+                        save_every=save_every,
+                        progress=lambda at, shown=bar: shown.tell(told(at), at.step / at.steps),  # type: ignore[misc]
+                    )
+                )
+            except DivergedError as failure:
+                raise InputError(str(failure)) from failure
+    click.echo(summary(runs))
+    if not quiet:
+        measured = " ".join(str(run.checkpoint) for run in runs[:3])
+        click.echo(f"Next: landscape measure {measured}{' …' if len(runs) > 3 else ''}", err=True)
+
+
+def run_folders(recipes: "Sequence[Recipe]", output: Path | None) -> list[Path]:
+    """Where each run goes: the folder given if there is one run, else a folder of its own inside."""
+    names = [re.sub(r"[^\w.=-]+", "-", f"{recipe.optimizer}-{recipe.seed}") for recipe in recipes]
+    if len(recipes) == 1:
+        return [output or Path("runs") / names[0]]
+    return [(output or Path("runs")) / name for name in names]
+
+
+def told(at: "Progress") -> str:
+    """A run's progress in a few words."""
+    accuracy = "" if at.test_accuracy is None else f", test {at.test_accuracy:.1%}"
+    return f"epoch {at.epoch} of {at.epochs}, loss {at.loss:.4g}{accuracy}"
+
+
+def summary(runs: "Sequence[Run]") -> str:
+    """One line a run."""
+    lines = [["run", "optimizer", "seed", "train loss", "test accuracy", "gradients"]]
+    for run in runs:
+        metrics: dict[str, Any] = dict(run.metrics)
+        lines.append(
+            [
+                str(run.path),
+                run.recipe.optimizer,
+                str(run.recipe.seed),
+                f"{metrics['train_loss']:.4g}",
+                f"{metrics['test_accuracy']:.2%}",
+                str(metrics["gradients"]),
+            ]
+        )
+    return aligned(lines)

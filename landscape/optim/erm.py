@@ -1,0 +1,20 @@
+"""Plain descent in the form of the sharpness-aware optimizers: a training loop has one kind of step."""
+
+from torch import Tensor
+
+from landscape.optim.gradients_at import GradientsAt
+from landscape.optim.sharpness_aware import SharpnessAware
+
+
+class ERM(SharpnessAware):
+    """Empirical risk minimisation: ``d = g``, the base optimizer as it is. One gradient a step.
+
+    Args:
+        base: The optimizer that takes the step.
+        model: The network.
+        max_grad_norm: Length to which the gradient is clipped; ``None`` for no clipping.
+    """
+
+    def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
+        """The gradient itself."""
+        return gradients

@@ -1,0 +1,181 @@
+"""The parameters an optimizer moves, as one vector: displaced, put back bit for bit, and their gradients.
+
+The user's tensors keep their storage: nothing is rebound, so compiled graphs, data-parallel buckets and the
+cached lists of an optimizer stay valid. The copy that is put back lives in one buffer, kept between steps.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import accumulate, pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+
+from landscape.errors import InputError, UsageError
+
+Groups = Sequence[Mapping[str, Any]]
+# One call for a whole list of tensors; a loop over views costs more than the copy it prepares.
+_flatten: Callable[[Sequence[Tensor]], Tensor] = _flatten_dense_tensors
+_unflatten: Callable[[Tensor, Sequence[Tensor]], Sequence[Tensor]] = _unflatten_dense_tensors
+
+
+class FlatParameters:
+    """The free parameters of all groups, in group order, as a vector ``(n,)``.
+
+    Frozen parameters are left out, tied ones come once, and a complex one counts as pairs of reals.
+
+    Args:
+        groups: ``param_groups`` of an optimizer.
+
+    Raises:
+        UsageError: No parameter requires a gradient.
+        InputError: The parameters are on several devices.
+    """
+
+    def __init__(self, groups: Groups) -> None:
+        self._identities = _identities(groups)
+        by_group = [list(dict.fromkeys(p for p in g["params"] if p.requires_grad)) for g in groups]
+        self.parameters = [p for members in by_group for p in members]
+        if not self.parameters:
+            raise UsageError(
+                "no parameter of the base optimizer requires a gradient; call requires_grad_(True)"
+            )
+        self.device = self.parameters[0].device
+        devices = sorted({str(p.device) for p in self.parameters})
+        if len(devices) > 1:
+            raise InputError(
+                f"a sharpness-aware step needs all parameters on one device, got {', '.join(devices)}"
+            )
+        self._complex = any(p.is_complex() for p in self.parameters)
+        self._kind = _kind(self.parameters[0])
+        ends = list(accumulate((sum(_real(p).numel() for p in m) for m in by_group), initial=0))
+        self.group_slices = [slice(a, b) for a, b in pairwise(ends)]
+        self.dimension = ends[-1]
+        dtype = functools.reduce(torch.promote_types, (_real(p).dtype for p in self.parameters))
+        self._saved = torch.empty(self.dimension, dtype=dtype, device=self.device)
+        self._saved_views = self.split(self._saved)
+        self._masks: dict[Callable[[Tensor], bool], Tensor] = {}
+        self.begin_step()
+
+    def fits(self, groups: Groups) -> bool:
+        """Whether this is still the vector of these groups: nothing added, frozen, moved or cast since."""
+        return _identities(groups) == self._identities and _kind(self.parameters[0]) == self._kind
+
+    def begin_step(self) -> None:
+        """Forget what the last step saved: the weights have changed since."""
+        self._is_saved = False
+        self._without_gradient = set(range(len(self.parameters)))
+        self.is_written = False
+
+    # Vectors and tensors
+
+    def split(self, vector: Tensor) -> list[Tensor]:
+        """The views of a vector ``(n,)``, shaped like the parameters."""
+        return list(_unflatten(vector, self._tensors()))
+
+    def flatten(self, tensors: Sequence[Tensor | None]) -> Tensor:
+        """The vector of tensors shaped like the parameters; ``None`` is zero, sparse is filled in."""
+        dense = [
+            torch.zeros_like(_real(p))
+            if t is None
+            else _real(t if t.layout is torch.strided else t.to_dense())
+            for p, t in zip(self.parameters, tensors, strict=True)
+        ]
+        return _flatten(dense)
+
+    def where(self, chosen: Callable[[Tensor], bool]) -> Tensor:
+        """The boolean vector ``(n,)`` that is true on the chosen parameters; remembered by the function.
+
+        Args:
+            chosen: A predicate on a parameter whose answer does not change.
+        """
+        if chosen not in self._masks:
+            answers = [torch.full_like(_real(p), chosen(p), dtype=torch.bool) for p in self.parameters]
+            self._masks[chosen] = _flatten(answers)
+        return self._masks[chosen]
+
+    # Weights
+
+    @property
+    def values(self) -> Tensor:
+        """The weights w ``(n,)`` of this step, not displaced. Not to be written to."""
+        if not self._is_saved:
+            torch._foreach_copy_(self._saved_views, self._tensors())
+            self._is_saved = True
+        return self._saved
+
+    def assign(self, vector: Tensor) -> None:
+        """Make a vector ``(n,)`` the weights."""
+        torch._foreach_copy_(self._tensors(), self.split(vector))
+        self._is_saved = False
+
+    @contextmanager
+    def moved(self, displacement: Tensor | None) -> Iterator[None]:
+        """Inside, the weights are w + displacement; afterwards w, copied back, also when an exception passes.
+
+        Args:
+            displacement: Shape ``(n,)``; ``None`` leaves the weights where they are.
+        """
+        if displacement is None:
+            yield
+            return
+        steps = self.split(displacement)
+        _ = self.values
+        tensors = self._tensors()
+        try:
+            torch._foreach_add_(tensors, steps)
+            yield
+        finally:
+            torch._foreach_copy_(tensors, self._saved_views)
+
+    # Gradients
+
+    def clear_gradients(self) -> None:
+        """Drop every ``.grad``, so that a pass starts from none whatever the closure clears."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def gradients(self) -> Tensor | None:
+        """The vector ``(n,)`` of what the last pass left in ``.grad``; ``None`` if it left nothing at all.
+
+        ``is_written`` says whether ``write_gradients`` of this very vector would change nothing.
+        """
+        gradients = [p.grad for p in self.parameters]
+        present = [g for g in gradients if g is not None]
+        if not present:
+            return None
+        missing = {i for i, g in enumerate(gradients) if g is None}
+        self._without_gradient &= missing
+        dense = all(g.layout is torch.strided for g in present)
+        self.is_written = dense and missing == self._without_gradient
+        return _flatten(present) if dense and not missing and not self._complex else self.flatten(gradients)
+
+    def write_gradients(self, vector: Tensor) -> None:
+        """Put a vector ``(n,)`` into ``.grad``; a parameter that no pass reached keeps ``None``."""
+        targets, sources = [], []
+        for i, (parameter, view) in enumerate(zip(self.parameters, self.split(vector), strict=True)):
+            if i in self._without_gradient:
+                continue
+            if parameter.grad is None or parameter.grad.layout is not torch.strided:
+                parameter.grad = torch.zeros_like(parameter)
+            targets.append(_real(parameter.grad))
+            sources.append(view)
+        torch._foreach_copy_(targets, sources)
+
+    def _tensors(self) -> list[Tensor]:
+        return [_real(p) for p in self.parameters] if self._complex else self.parameters
+
+
+def _identities(groups: Groups) -> list[int]:
+    return [id(p) for group in groups for p in group["params"] if p.requires_grad]
+
+
+def _real(tensor: Tensor) -> Tensor:
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+
+
+def _kind(parameter: Tensor) -> tuple[torch.device, torch.dtype]:
+    return parameter.device, parameter.dtype

@@ -1,0 +1,103 @@
+"""The gradient of one step's batch at displaced weights: the passes of a sharpness-aware step."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import UsageError
+from landscape.optim.batch_norm import frozen_statistics
+from landscape.optim.flat_parameters import FlatParameters
+from landscape.optim.random_state import RandomState
+
+Closure = Callable[[], Tensor]
+
+
+class NotFiniteError(ArithmeticError):
+    """A gradient has a coordinate that is not a finite number; the step is skipped."""
+
+
+class GradientsAt:
+    """``gradients_at(ε)`` is ∇L(w + ε), on the batch of the closure.
+
+    A later pass repeats the random numbers of the first one (dropout masks) and leaves no trace in batch-norm
+    statistics or in the random streams. The weights are w again when a pass is over.
+
+    Args:
+        flat: The weights.
+        norms: The modules that keep running statistics.
+        closure: Evaluates the loss of the batch and its gradient.
+
+    Attributes:
+        losses: The losses of the passes so far, 0-dim tensors.
+    """
+
+    def __init__(self, flat: FlatParameters, norms: Sequence[nn.Module], closure: Closure) -> None:
+        self.losses: list[Tensor] = []
+        self._flat = flat
+        self._norms = norms
+        self._closure = closure
+        self._random = RandomState(flat.device)
+        self._last: Tensor | None = None
+        self._version = 0
+
+    def __call__(
+        self, displacement: Tensor | None = None, *, closure: Closure | None = None, first: bool = False
+    ) -> Tensor:
+        """The gradient ``(n,)`` at w + displacement; its loss is appended to ``losses``.
+
+        Args:
+            displacement: ε, shape ``(n,)``; ``None`` for w itself.
+            closure: Another loss instead of the step's, such as that of a part of the batch.
+            first: Whether this is a pass of its own right: with new random numbers, which later passes then
+                repeat, and recorded in the batch-norm statistics.
+
+        Raises:
+            NotFiniteError: The gradient is not finite.
+            UsageError: The closure returned no loss, or computed no gradient.
+        """
+        self._flat.clear_gradients()
+        with self.moved(displacement, first=first), torch.enable_grad():
+            loss = (closure or self._closure)()
+        if loss is None:
+            raise UsageError("the closure returned None; end it with `return loss`")
+        self.losses.append(loss.detach() if isinstance(loss, Tensor) else torch.tensor(float(loss)))
+        gradients = self._flat.gradients()
+        if gradients is None:
+            raise UsageError(
+                "the closure left no gradient on any parameter; it has to call loss.backward() before "
+                "`return loss`, on a loss that depends on the parameters of this optimizer"
+            )
+        self._last = finite(gradients)
+        self._version = gradients._version
+        return gradients
+
+    def left(self, vector: Tensor) -> bool:
+        """Whether this vector is what the last pass left in ``.grad``, untouched since."""
+        return vector is self._last and vector._version == self._version and self._flat.is_written
+
+    @contextmanager
+    def moved(self, displacement: Tensor | None, *, first: bool = False) -> Iterator[None]:
+        """Inside, the network is at w + displacement as in a pass: for forward passes without a gradient."""
+        with self._flat.moved(displacement):
+            if first:
+                self._random.record()
+                yield
+            else:
+                with self._random.replayed(), frozen_statistics(self._norms):
+                    yield
+
+
+def finite(vector: Tensor) -> Tensor:
+    """The vector itself, if every coordinate is finite.
+
+    Raises:
+        NotFiniteError: One is not.
+    """
+    # One traversal: a sum is finite only if its terms are, short of an overflow that no step survives.
+    wide = torch.float32 if vector.dtype in (torch.float16, torch.bfloat16) else None
+    if not math.isfinite(vector.sum(dtype=wide)):
+        raise NotFiniteError("a gradient is not finite")
+    return vector

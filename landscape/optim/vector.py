@@ -1,0 +1,36 @@
+"""What sharpness-aware rules are made of, defined also where the papers divide by zero."""
+
+import torch
+from torch import Tensor
+
+_SMALL = 1e-12
+_HALF = (torch.float16, torch.bfloat16)
+
+
+def unit(vector: Tensor, *, times: float | Tensor = 1.0, out: Tensor | None = None) -> Tensor:
+    """The unit vector ``x / (‖x‖ + 1e-12)``; zero where ``x`` is zero or its length overflows.
+
+    Args:
+        vector: x, shape ``(n,)``, finite. Half precision is normalised in float32.
+        times: Factor of the result, a number or a vector ``(n,)``: the length ρ of a displacement.
+        out: Where to put the result, such as ``x`` itself when it is not needed again.
+    """
+    wide = vector.float() if vector.dtype in _HALF else vector
+    scale = torch.linalg.vector_norm(wide).add_(_SMALL).reciprocal_() * times
+    if wide is vector:
+        return torch.mul(vector, scale, out=out)
+    result = (wide * scale).to(vector.dtype)
+    return result if out is None else out.copy_(result)
+
+
+def orthogonal(vector: Tensor, *, to: Tensor, out: Tensor | None = None) -> Tensor:
+    """The part of ``x`` orthogonal to ``y``: ``x − (⟨x, y⟩ / ⟨y, y⟩) y``; all of ``x`` where ``y`` is zero.
+
+    Args:
+        vector: x, shape ``(n,)``.
+        to: y, shape ``(n,)``.
+        out: Where to put the result, such as ``x`` itself when it is not needed again.
+    """
+    square = to @ to
+    ratio = torch.where(square > 0, (vector @ to) / square, 0.0)
+    return torch.addcmul(vector, to, ratio, value=-1.0, out=out)
