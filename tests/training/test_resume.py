@@ -101,9 +101,10 @@ def test_dying_at_every_single_write_ends_with_the_same_bytes(tmp_path, monkeypa
 
 @pytest.fixture(scope="module")
 def processes():
-    """Processes that start at once, because torch and scikit-learn are imported once for all of them."""
+    """Processes that start at once, because what training imports is imported once for all of them."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["landscape.training", "sklearn.datasets", "sklearn.model_selection"])
+    imported = ["landscape.training", "sklearn.datasets", "sklearn.model_selection", "torch._dynamo"]
+    context.set_forkserver_preload(imported)
     return context
 
 
@@ -121,9 +122,13 @@ def start(processes, output):
     return process
 
 
-def wait_for(path):
+def written(path):
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+def wait_until_written(path, before=None):
     deadline = time.monotonic() + 60
-    while not path.exists() and time.monotonic() < deadline:
+    while written(path) == before and time.monotonic() < deadline:
         time.sleep(0.002)
 
 
@@ -131,9 +136,11 @@ def test_killing_the_process_at_random_moments_ends_with_the_same_bytes(tmp_path
     output, moments, kills = tmp_path / "killed", random.Random(0), 0
     seconds = sum(entry["seconds"] for entry in undisturbed.history)
     for _ in range(6):
+        # A run writes its recipe when it begins to train, and again when it goes on.
+        before = written(output / "recipe.toml")
         process = start(processes, output)
-        wait_for(output / "recipe.toml")
-        process.join(moments.uniform(0, seconds / 3))
+        wait_until_written(output / "recipe.toml", before)
+        process.join(moments.uniform(0, seconds / 6))
         kills += process.is_alive()
         process.kill()
         process.join()
@@ -147,7 +154,7 @@ def test_killing_the_process_at_random_moments_ends_with_the_same_bytes(tmp_path
 
 def test_terminating_the_process_saves_the_run_and_exits_with_143(tmp_path, processes, undisturbed):
     process = start(processes, tmp_path)
-    wait_for(tmp_path / "checkpoint.pt")
+    wait_until_written(tmp_path / "checkpoint.pt")
     process.terminate()
     process.join(60)
     assert process.exitcode == 143
