@@ -105,10 +105,10 @@ def test_one_example_is_a_row_of_a_batch(name, files):
 
 @pytest.mark.parametrize("name", list(DATA))
 def test_loading_leaves_the_global_random_state_as_it_was(name, files):
-    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
     load_data(files[name])
     assert torch.equal(torch.get_rng_state(), before)
-    assert (np.random.get_state()[1] == numpy_before).all()  # noqa: NPY002
+    assert (np.random.get_state()[1] == numpy_before).all()
 
 
 def test_a_name_leaves_out_defaults_and_the_wish_to_download():
