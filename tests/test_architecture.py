@@ -11,7 +11,7 @@ FILES = [*(ROOT / "landscape").rglob("*.py"), *(ROOT / "cli").rglob("*.py")]
 FOUNDATION = {"errors", "version", "registry", "storage", "isolation", "estimate"}
 CORE = FOUNDATION | {"parameters", "batches", "replica", "risk", "derivatives"}
 ALLOWED: dict[str, set[str]] = {
-    **dict.fromkeys(["errors", "version", "storage", "isolation", "estimate"], set()),
+    **{key: set() for key in ["errors", "version", "storage", "isolation", "estimate"]},
     "registry": {"errors"},
     "parameters": {"errors"},
     "batches": FOUNDATION,

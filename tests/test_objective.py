@@ -47,7 +47,7 @@ def test_linear_regression_has_its_closed_form() -> None:
 def test_logistic_regression_has_its_closed_form() -> None:
     x, y = problems.classification(classes=2, features=5)
     model = problems.network(nn.Linear(5, 1, bias=False))
-    loss = lambda f, t: nn.functional.binary_cross_entropy_with_logits(f[:, 0], t.double())  # noqa: E731
+    loss = lambda f, t: nn.functional.binary_cross_entropy_with_logits(f[:, 0], t.double())
     objective = Objective(model, loss, problems.batches(x, y, 40))
     p = torch.sigmoid(x @ objective.point)
     hessian = x.T @ torch.diag(p * (1 - p)) @ x / len(x)
@@ -68,7 +68,7 @@ def test_softmax_regression_has_its_closed_form() -> None:
 
 
 def test_gauss_newton_equals_the_dense_jacobian_form() -> None:
-    x, y = problems.classification()
+    x, _y = problems.classification()
     objective = problems.small_objective()
     model, layout = problems.small_net(), objective.layout
 

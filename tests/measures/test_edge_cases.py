@@ -81,7 +81,7 @@ def test_the_ascent_nears_the_true_maximum_of_a_quadratic_on_the_ball() -> None:
 
     objective, matrix = problems.quadratic([10.0, 2.0, 1.0, 0.5], torch.tensor([0.05, 1.0, 1.0, 1.0]))
     g, h, rho = (matrix @ objective.point).numpy(), matrix.numpy(), 1.0
-    solve = lambda mu: np.linalg.solve(mu * np.eye(4) - h, g)  # noqa: E731
+    solve = lambda mu: np.linalg.solve(mu * np.eye(4) - h, g)
     mu = brentq(lambda m: np.linalg.norm(solve(m)) - rho, 10 + 1e-6, 1e3)
     best = float(g @ solve(mu) + 0.5 * solve(mu) @ h @ solve(mu))
     one, found = rises(objective, rho=rho, steps=20)
