@@ -35,7 +35,7 @@ def build(spec: str, model: nn.Module, base: torch.optim.Optimizer | None = None
 
 
 def closure(optimizer: torch.optim.Optimizer, model: nn.Module, seed: int = 1, scale: float = 1.0) -> Closure:
-    x, y = batch(seed)
+    x, y = (t.to(next(model.parameters()).device) for t in batch(seed))
 
     def evaluate() -> Tensor:
         optimizer.zero_grad()

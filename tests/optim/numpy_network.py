@@ -40,7 +40,7 @@ def assert_same_run(
     velocity = np.zeros_like(theta)
     for number in range(STEPS):
         x, y = (t.numpy() for t in batch(seed=number))
-        evaluate = lambda at, x=x, y=y: loss_and_gradient(at, x, y)  # noqa: E731
+        evaluate = lambda at, x=x, y=y: loss_and_gradient(at, x, y)
         loss = optimizer.step(closure(optimizer, model, seed=number))
         np.testing.assert_allclose(loss.item(), evaluate(theta)[0], rtol=1e-10)
         velocity = MOMENTUM * velocity + rule(theta, evaluate) + WEIGHT_DECAY * theta

@@ -1,0 +1,31 @@
+"""Recorded numbers come again, and the stream goes on as if nothing had been."""
+
+import pytest
+import torch
+
+from landscape.optim.random_state import RandomState
+
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_recorded_numbers_come_again(device: str) -> None:
+    state = RandomState(torch.device(device))
+    state.record()
+    first = torch.rand(4, device=device)
+    with state.replayed():
+        assert torch.equal(torch.rand(4, device=device), first)
+        torch.rand(7, device=device)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_stream_goes_on_after_the_recorded_pass(device: str) -> None:
+    torch.manual_seed(3)
+    expected = [torch.rand(4, device=device) for _ in range(2)]
+    torch.manual_seed(3)
+    state = RandomState(torch.device(device))
+    state.record()
+    torch.rand(4, device=device)
+    with pytest.raises(RuntimeError, match="shape"), state.replayed():
+        torch.rand(9, device=device).view(4)
+    assert torch.equal(torch.rand(4, device=device), expected[1])
