@@ -5,8 +5,16 @@ import math
 from landscape.errors import UsageError
 
 
-def within(name: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False) -> float:
-    """The value as a finite float, if ``low ≤ value ≤ high`` (``low < value`` with ``open_low``).
+def within(
+    name: str,
+    value: float,
+    low: float,
+    high: float = math.inf,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> float:
+    """The value as a finite float, if ``low ≤ value ≤ high`` (with ``<`` at an open end).
 
     Args:
         name: What the user calls the number.
@@ -14,6 +22,7 @@ def within(name: str, value: float, low: float, high: float = math.inf, *, open_
         low: The smallest allowed value.
         high: The largest allowed value.
         open_low: Whether ``low`` itself is refused.
+        open_high: Whether ``high`` itself is refused.
 
     Raises:
         UsageError: The value is outside the range or not a finite number.
@@ -22,11 +31,13 @@ def within(name: str, value: float, low: float, high: float = math.inf, *, open_
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan
-    if math.isfinite(number) and low <= number <= high and not (open_low and number == low):
+    above = low < number if open_low else low <= number
+    below = number < high if open_high else number <= high
+    if math.isfinite(number) and above and below:
         return number
-    lower = f"{'>' if open_low else '≥'} {low:g}"
-    upper = "" if high == math.inf else f" and ≤ {high:g}"
-    raise UsageError(f"{name}={value!r} is not allowed: {name} must be a finite number {lower}{upper}")
+    lower = "" if low == -math.inf else f" {'>' if open_low else '≥'} {low:g}"
+    upper = "" if high == math.inf else f" and {'<' if open_high else '≤'} {high:g}"
+    raise UsageError(f"{name}={value!r} is not allowed: {name} must be a finite number{lower}{upper}")
 
 
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
@@ -38,3 +49,14 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise UsageError(f"{name}={value!r} is not allowed: {name} must be one of {', '.join(allowed)}")
     return value
+
+
+def whole(name: str, value: int, low: int) -> int:
+    """The value, if it is a whole number of at least ``low``.
+
+    Raises:
+        UsageError: It is not.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= low:
+        return value
+    raise UsageError(f"{name}={value!r} is not allowed: {name} must be a whole number ≥ {low}")

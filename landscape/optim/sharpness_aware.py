@@ -22,8 +22,8 @@ from landscape.optim.batch_norm import tracking_modules
 from landscape.optim.bounds import within
 from landscape.optim.flat_parameters import FlatParameters
 from landscape.optim.gradients_at import Closure, GradientsAt, NotFiniteError, finite
+from landscape.optim.policy import Memory, Policy
 
-Memory = dict[str, Tensor | float | int | bool]
 _COUNTERS = ("steps", "sam_steps", "skipped_steps", "gradient_evaluations")
 _NEEDS_CLOSURE = """{name}.step needs a closure, because it evaluates the loss several times:
 
@@ -61,6 +61,8 @@ class SharpnessAware(torch.optim.Optimizer, ABC):
         skipped_steps: Steps left out because a gradient was not finite.
         gradient_evaluations: Closure calls, all told.
         memory: What the variant keeps across steps; see ``direction``.
+        policy: Decides which steps ask ``direction``; ``None`` for every one. The others take
+            ``direction_between`` and one gradient.
         generator: A private generator for a variant that draws numbers; its state is saved.
 
     Raises:
@@ -98,6 +100,7 @@ class SharpnessAware(torch.optim.Optimizer, ABC):
         self.losses: list[Tensor] = []
         self.steps = self.sam_steps = self.skipped_steps = self.gradient_evaluations = 0
         self.memory: Memory = {}
+        self.policy: Policy | None = None
         self.generator = torch.Generator().manual_seed(0)
         self._norms = tracking_modules(model)
         self._link(base)
@@ -112,14 +115,18 @@ class SharpnessAware(torch.optim.Optimizer, ABC):
 
         Called without gradient recording. The vectors it is given are finite and its own: it may write into
         them. What is kept for later steps goes into ``self.memory`` under a name: numbers, or tensors that are
-        replaced and never written in place, because a step that fails puts the old ones back. A vector
-        ``(n,)`` in the memory follows its parameters when the groups change.
+        replaced and never written in place, because a step that fails puts the old ones back, and
+        ``self.generator`` too. A vector ``(n,)`` in the memory follows its parameters when the groups change.
 
         Args:
             gradients: g = ∇L at the weights (or at ``first_displacement``), shape ``(n,)``.
             gradients_at: ``gradients_at(ε)`` is ∇L(w + ε) for ε ``(n,)``, on the same batch with the same
                 dropout masks; its loss is appended to ``self.losses``.
         """
+
+    def direction_between(self, gradients: Tensor) -> Tensor:
+        """The direction ``(n,)`` of a step that the policy keeps to one gradient: the gradient itself."""
+        return gradients
 
     def first_displacement(self) -> Tensor | None:
         """Where pass 1 is taken, relative to w, shape ``(n,)``; ``None`` for w. For rules that look ahead."""
@@ -185,18 +192,22 @@ class SharpnessAware(torch.optim.Optimizer, ABC):
         if not self.flat.fits(self.param_groups):
             self._lay_out_again()
         self.flat.begin_step()
-        memory = dict(self.memory)
+        memory, drawn = dict(self.memory), self.generator.get_state()
         gradients_at = GradientsAt(self.flat, self._norms, closure)
         self.losses = gradients_at.losses
         with torch.no_grad():
             try:
                 gradients = gradients_at(self.first_displacement(), first=True)
-                direction = self._clipped(self.direction(gradients, gradients_at))
+                if self._looks_around(gradients):
+                    direction = self._clipped(self.direction(gradients, gradients_at))
+                else:
+                    direction = self._clipped(self.direction_between(gradients))
                 is_written = gradients_at.left(direction)
                 if not is_written:
                     finite(direction)
             except BaseException as failure:
                 self.memory = memory
+                self.generator.set_state(drawn)
                 if not isinstance(failure, NotFiniteError):
                     raise
                 self.flat.clear_gradients()
@@ -212,6 +223,11 @@ class SharpnessAware(torch.optim.Optimizer, ABC):
             self.sam_steps += len(self.losses) > 1
             self.after_step()
         return self.losses[0]
+
+    def _looks_around(self, gradients: Tensor) -> bool:
+        return self.policy is None or self.policy.looks_around(
+            self.perturbed(gradients), self.memory, step=self.steps, generator=self.generator
+        )
 
     def _clipped(self, direction: Tensor) -> Tensor:
         if self.max_grad_norm is None:

@@ -34,3 +34,21 @@ def orthogonal(vector: Tensor, *, to: Tensor, out: Tensor | None = None) -> Tens
     square = to @ to
     ratio = torch.where(square > 0, (vector @ to) / square, 0.0)
     return torch.addcmul(vector, to, ratio, value=-1.0, out=out)
+
+
+def length(vector: Tensor) -> Tensor:
+    """The Euclidean length ``‖x‖``, 0-dim; that of half precision in float32."""
+    return torch.linalg.vector_norm(vector.float() if vector.dtype in _HALF else vector)
+
+
+def significant(difference: Tensor, *, of: Tensor) -> Tensor:
+    """A difference of two vectors, or zero where it is no longer than the rounding of what it is left of.
+
+    Normalised, a difference that is all rounding would be a random direction of full length.
+
+    Args:
+        difference: Shape ``(n,)``; written to.
+        of: One of the two vectors, shape ``(n,)``.
+    """
+    rounding = 16 * torch.finfo(of.dtype).eps * length(of)
+    return difference.mul_(length(difference) > rounding)
