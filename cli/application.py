@@ -1,5 +1,6 @@
 """The command ``landscape``: its sub-commands are imported when they are run, so that ``--help`` is quick."""
 
+import difflib
 import importlib
 import sys
 
@@ -8,6 +9,7 @@ import click
 from landscape.version import __version__
 
 from .failures import run_guarded
+from .help import GroupWithExamples
 
 COMMANDS = {
     "demo": "the first minute: train SGD and SAM, measure and draw both",
@@ -21,7 +23,7 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(GroupWithExamples):
     """A group whose commands live in modules of the same name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -35,6 +37,17 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f".{cmd_name}", __package__)
         command: click.Command = module.command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command, or names the nearest one."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            close = difflib.get_close_matches(name, list(COMMANDS), n=1, cutoff=0.5)
+            guess = f" (did you mean '{close[0]}'?)" if close else ""
+            raise click.UsageError(f"unknown command '{name}'{guess}; known: {', '.join(COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Lists the commands without importing them."""

@@ -12,11 +12,12 @@ from landscape.storage import write_whole
 from landscape.tables import Table, compare
 
 from . import options
+from .help import ExamplesFirst
 
 SUFFIXES = {".txt": "table", ".md": "md", ".tex": "latex", ".csv": "csv", ".json": "json"}
 
 
-@click.command(name="compare")
+@click.command(name="compare", cls=ExamplesFirst)
 @click.argument("runs", nargs=-1, required=True, metavar="RUN…")
 @click.option("--rows", default="optimizer", show_default=True, help="The recipe field that makes the rows.")
 @click.option(

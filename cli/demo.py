@@ -10,6 +10,7 @@ from landscape.storage import write_whole
 from landscape.tables import compare
 
 from . import options
+from .help import ExamplesFirst
 from .plot import draw
 from .progress import Bar, duration
 from .train import told
@@ -28,7 +29,7 @@ MEASURES = (
 )
 
 
-@click.command(name="demo")
+@click.command(name="demo", cls=ExamplesFirst)
 @click.option(
     "-o",
     "--output",

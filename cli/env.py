@@ -8,6 +8,8 @@ import click
 
 from landscape.version import __version__
 
+from .help import ExamplesFirst
+
 PACKAGES = (
     "torch",
     "torchvision",
@@ -21,7 +23,7 @@ PACKAGES = (
 )
 
 
-@click.command(name="env")
+@click.command(name="env", cls=ExamplesFirst)
 def command() -> None:
     """Prints versions and devices.
 

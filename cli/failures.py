@@ -29,11 +29,19 @@ def run_guarded(group: click.Command) -> int:
     try:
         result = group.main(prog_name="landscape", standalone_mode=False)
         return result if isinstance(result, int) else DONE
-    except click.exceptions.Abort:
+    except click.exceptions.Abort as failure:
+        # click makes one thing of Ctrl-C and of an end of file that nobody expected.
+        if isinstance(failure.__cause__, EOFError):
+            return _unexpected(failure.__cause__)
         return _interrupted(INTERRUPTED)
-    except click.ClickException as failure:
+    except click.exceptions.NoArgsIsHelpError as failure:
         failure.show()
-        return failure.exit_code
+        return USAGE
+    except click.UsageError as failure:
+        where = failure.ctx.command_path if failure.ctx is not None else "landscape"
+        return _said(f"{failure.format_message().rstrip('.')}; see {where} --help", USAGE)
+    except click.ClickException as failure:
+        return _said(failure.format_message(), USAGE)
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except UsageError as failure:
@@ -47,19 +55,20 @@ def run_guarded(group: click.Command) -> int:
     except Terminated:
         return _interrupted(TERMINATED)
     except SystemExit as ended:
+        # click ends with 1 where the reader of a pipe has gone, as in `landscape list data | head -1`.
+        if isinstance(ended.__context__, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return DONE
         return _interrupted(TERMINATED) if ended.code == TERMINATED else int(ended.code or 0)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
     except OSError as failure:
-        place = f" ({failure.filename})" if failure.filename else ""
-        return _said(f"{failure.strerror or failure}{place}", INPUT)
+        place = f"{failure.filename}: " if failure.filename else ""
+        return _said(f"{place}{failure.strerror or failure}; choose another file or folder", INPUT)
     except Exception as failure:
         return _unexpected(failure)
 
 
 def _unexpected(failure: Exception) -> int:
-    if type(failure).__name__ == "OutOfMemoryError":
+    if isinstance(failure, MemoryError) or type(failure).__name__ == "OutOfMemoryError":
         return _said("out of memory; try a smaller batch: -b 32", MEMORY)
     traceback.print_exc()
     return _said(
@@ -70,12 +79,14 @@ def _unexpected(failure: Exception) -> int:
 
 
 def _said(failure: object, code: int) -> int:
-    click.echo(f"Error: {failure}", err=True)
+    click.echo(f"Error: {' '.join(str(failure).split())}", err=True)
     return code
 
 
 def _interrupted(code: int) -> int:
-    command = shlex.join(["landscape", *sys.argv[1:]])
+    # Run again with these, it would throw away what it is to go on from.
+    kept = [word for word in sys.argv[1:] if word not in ("--overwrite", "--no-resume")]
+    command = shlex.join(["landscape", *kept])
     click.echo(f"\nInterrupted; what is done is on disk. To go on, run it again:\n  {command}", err=True)
     return code
 

@@ -9,6 +9,8 @@ import click
 
 from landscape.registry import NameTable
 
+from .help import ExamplesFirst
+
 TABLES = {
     "optimizers": ("landscape.optim", "OPTIMIZERS"),
     "measures": ("landscape.measures", "MEASURES"),
@@ -18,7 +20,7 @@ TABLES = {
 }
 
 
-@click.command(name="list")
+@click.command(name="list", cls=ExamplesFirst)
 @click.argument("kind", type=click.Choice(list(TABLES)))
 @click.option(
     "--format",
@@ -43,11 +45,12 @@ def command(kind: str, form: str) -> None:
     width = max(len(name) for name in table)
     for name in table:
         row = described(table, name)
-        cost = f" [{row['cost']} g/step]" if "cost" in row else ""
+        cost = f" [{row['cost']} gradients/step]" if "cost" in row else ""
         reference = f" ({row['reference']})" if row["reference"] else ""
         click.echo(_wrapped(f"{name:{width}}  {row['summary']}{cost}{reference}", width + 2))
         if row["options"]:
-            click.echo(_wrapped(" " * (width + 2) + ", ".join(row["options"]), width + 2))
+            shown = ", ".join(_shown(option) for option in row["options"])
+            click.echo(_wrapped(" " * (width + 2) + shown, width + 2))
 
 
 def described(table: NameTable[Any], name: str) -> dict[str, Any]:
@@ -58,12 +61,26 @@ def described(table: NameTable[Any], name: str) -> dict[str, Any]:
         "summary": row.summary,
         "reference": row.reference,
         "options": [
-            f"{option.name}=…" if option.required else f"{option.name}={option.default}"
+            {
+                "name": option.name,
+                "required": option.required,
+                "default": None if option.required else option.default,
+                "choices": option.choices,
+            }
             for option in row.options.values()
         ],
     }
     cost = getattr(row, "cost", None)
     return found if cost is None else {**found, "cost": cost}
+
+
+def _shown(option: dict[str, Any]) -> str:
+    """``name=default`` as a user types it, the other choices behind the default."""
+    default = "…" if option["required"] else str(option["default"])
+    if default in ("None", "True", "False"):
+        default = default.lower()
+    others = [choice for choice in option["choices"] if choice != default]
+    return f"{option['name']}={'|'.join([default, *others])}"
 
 
 def _wrapped(text: str, indent: int) -> str:

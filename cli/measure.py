@@ -12,17 +12,18 @@ import click
 from landscape import records
 from landscape.errors import InputError
 from landscape.estimate import Estimate
-from landscape.tables import aligned, rounded
+from landscape.tables import aligned, rounded, setting_labels
 
 from . import options
 from .failures import Unconverged
+from .help import ExamplesFirst
 from .progress import Bar, duration
 
 if TYPE_CHECKING:
     from landscape.objective import Objective
 
 
-@click.command(name="measure")
+@click.command(name="measure", cls=ExamplesFirst)
 @click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT…")
 @click.option(
     "-M",
@@ -88,13 +89,15 @@ def command(
     from landscape.checkpoints import load_checkpoint
     from landscape.measures import MEASURES
 
-    wanted = [MEASURES.parse(name) for name in (names or MEASURES)]
+    wanted = list({str(s): s for s in (MEASURES.parse(name) for name in (names or MEASURES))}.values())
     where = options.chosen_device(device)
     taken: list[tuple[str, Estimate]] = []
     for path in checkpoints:
         checkpoint = load_checkpoint(path, model=model, data=data, trust=trust)
-        file = output or checkpoint.contents.path.parent / "measures.jsonl"
-        known = records.read(file).estimates if resume and file.is_file() else ()
+        file = options.writable(output or checkpoint.contents.path.parent / "measures.jsonl")
+        held = records.read(file) if resume and file.is_file() else records.Records((), 0)
+        if held.unreadable:
+            click.echo(f"{file}: {held.unreadable} lines could not be read and were skipped", err=True)
         for part in ("train", "test") if split == "both" else (split,):
             objective = checkpoint.objective(
                 part,
@@ -104,11 +107,12 @@ def command(
                 device=where,
                 dtype=getattr(torch, dtype),
             )
+            preflight = _preflight(str(checkpoint.contents.path), objective)
             if not quiet:
-                click.echo(_preflight(str(checkpoint.contents.path), objective), err=True)
+                click.echo(preflight, err=True)
             for specification in wanted:
                 found = records.find(
-                    known,
+                    held.estimates,
                     measure=specification.name,
                     settings=MEASURES.settings(specification),
                     provenance=objective.provenance,
@@ -142,15 +146,13 @@ def _preflight(path: str, objective: "Objective") -> str:
 def doubt(estimate: Estimate) -> str:
     """What is uncertain about a number, in a few words."""
     if "undefined" in estimate.details:
-        return str(estimate.details["undefined"])
+        return "undefined"
     words = []
     if estimate.standard_error is not None:
-        words.append(f"± {estimate.standard_error:.2g} standard error")
+        words.append(f"± {estimate.standard_error:.2g}")
     if "residual" in estimate.details:
         words.append(f"residual {estimate.details['residual']:.1e}")
-    if estimate.converged is False:
-        words.append("NOT CONVERGED")
-    return ", ".join(words) or "exact on this data"
+    return (", ".join(words) or "exact") + ("" if estimate.converged is not False else " †")
 
 
 def _cost(estimate: Estimate) -> str:
@@ -159,43 +161,50 @@ def _cost(estimate: Estimate) -> str:
     return " ".join(f"{count:.3g} {unit}" for count, unit in counts if count >= 0.005) or "shared"
 
 
+def _lines(estimates: Sequence[Estimate]) -> list[list[str]]:
+    labels = setting_labels(estimates)
+    return [
+        [label, rounded(e.value, e.standard_error).split(" ±")[0].strip("("), e.unit, doubt(e), _cost(e)]
+        for label, e in zip(labels, estimates, strict=True)
+    ]
+
+
 def _table(taken: Sequence[tuple[str, Estimate]]) -> str:
     blocks = []
     for title in dict.fromkeys(title for title, _ in taken):
-        lines = [["measure", "value", "unit", "doubt", "cost"]]
         mine = [e for other, e in taken if other == title]
-        lines += [
-            [e.measure, rounded(e.value, e.standard_error).split(" ±")[0], e.unit, doubt(e), _cost(e)]
-            for e in mine
+        lines = [["measure", "value", "unit", "doubt", "cost"], *_lines(mine)]
+        seconds = duration(sum(e.cost.seconds for e in mine))
+        notes = [
+            f"{e.measure} is undefined: {e.details['undefined']}" for e in mine if "undefined" in e.details
         ]
-        seconds = sum(e.cost.seconds for e in mine)
-        legend = f"g gradients, Hv Hessian products, f forward passes over all data; {duration(seconds)}"
-        blocks.append("\n".join([title, aligned(lines), legend]))
+        if any(e.converged is False for e in mine):
+            notes.append("† not converged: give it more probes or iterations, or a larger tolerance")
+        notes.append("± standard error; exact: on these examples")
+        notes.append(f"g gradients, Hv Hessian products, f forward passes over all data; {seconds}")
+        blocks.append("\n".join([title, aligned(lines), "", *notes]))
     return "\n\n".join(blocks)
 
 
-def _rows(taken: Sequence[tuple[str, Estimate]]) -> list[list[str]]:
-    head = ["checkpoint", "measure", "value", "standard_error", "unit", "converged"]
-    body = [
-        [title, e.measure, repr(e.value), _cell(e.standard_error), e.unit, _cell(e.converged)]
-        for title, e in taken
-    ]
-    return [head, *body]
-
-
-def _cell(value: float | bool | None) -> str:
-    return "" if value is None else repr(value)
+def _markdown(taken: Sequence[tuple[str, Estimate]]) -> str:
+    head = ["checkpoint", "measure", "value", "unit", "doubt", "cost"]
+    lines = _lines([e for _, e in taken])
+    body = [[title, *line] for (title, _), line in zip(taken, lines, strict=True)]
+    table = "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *body])
+    return table if not any(e.converged is False for _, e in taken) else f"{table}\n\n† not converged"
 
 
 def _csv(taken: Sequence[tuple[str, Estimate]]) -> str:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(_rows(taken))
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["checkpoint", "measure", "value", "standard_error", "unit", "converged"])
+    for (title, e), label in zip(taken, setting_labels([e for _, e in taken]), strict=True):
+        writer.writerow([title, label, repr(e.value), _cell(e.standard_error), e.unit, _cell(e.converged)])
     return out.getvalue().rstrip("\n")
 
 
-def _markdown(taken: Sequence[tuple[str, Estimate]]) -> str:
-    head, *body = _rows(taken)
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *body])
+def _cell(value: float | bool | None) -> str:
+    return "" if value is None else repr(value)
 
 
 _FORMATS = {

@@ -1,5 +1,7 @@
 """Flags that mean the same in every command, and how their text becomes values."""
 
+import difflib
+import os
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +22,20 @@ def _configure(ctx: click.Context, parameter: click.Parameter, value: Path | Non
         given = tomllib.loads(value.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
         raise InputError(f"{value} is not TOML: {failure}") from failure
-    named = {option.removeprefix("--").split("/")[0]: p.name for p in ctx.command.params for option in p.opts}
+    named = {
+        option.removeprefix("--"): p.name
+        for p in ctx.command.params
+        for option in p.opts
+        if option.startswith("--") and p.expose_value
+    }
     unknown = [key for key in given if key.replace("_", "-") not in named]
     if unknown:
-        raise UsageError(f"{value}: '{unknown[0]}' is not an option of `landscape {ctx.info_name}`")
+        close = difflib.get_close_matches(unknown[0].replace("_", "-"), list(named), n=1, cutoff=0.5)
+        guess = f" (did you mean '{close[0]}'?)" if close else ""
+        raise UsageError(
+            f"{value}: '{unknown[0]}' is not an option of `landscape {ctx.info_name}`{guess}; "
+            f"see landscape {ctx.info_name} --help"
+        )
     ctx.default_map = {str(named[key.replace("_", "-")]): item for key, item in given.items()}
 
 
@@ -126,21 +138,49 @@ def chosen_device(name: str) -> str:
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
+        if torch.device(name).type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError("not one of cpu, cuda, cuda:1, mps")
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as failure:
-        raise UsageError(f"--device {name}: {str(failure).splitlines()[0]}") from failure
+        reason = str(failure).splitlines()[0].partition(". ")[0].rstrip(".")
+        raise UsageError(
+            f"--device {name} cannot be used: {reason}; leave it out for what is there, or try --device cpu"
+        ) from failure
     return name
 
 
+def writable(path: Path) -> Path:
+    """The path, if a file can be written there; asked before a long computation, and nothing is made.
+
+    Raises:
+        InputError: It cannot.
+    """
+    place = path.parent
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise InputError(f"{path} cannot be written: {place} is not a folder; choose another place with -o")
+    if not os.access(place, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise InputError(f"{path} cannot be written: no permission in {place}; choose another place with -o")
+    return path
+
+
 def listed(text: str) -> list[str]:
-    """``"sgd,gsam:rho=0.1,alpha=0.2,sam"`` → its three specifications: a part with only ``=`` is an option."""
+    """``"sgd,gsam:rho=0.1,alpha=0.2,sam"`` → its three specifications: a part with only ``=`` is an option.
+
+    Raises:
+        UsageError: The text names nothing.
+    """
     parts: list[str] = []
     for part in text.split(","):
         if parts and "=" in part and ":" not in part:
             parts[-1] += "," + part
         else:
             parts.append(part)
-    return [part.strip() for part in parts if part.strip()]
+    found = [part.strip() for part in parts if part.strip()]
+    if not found:
+        raise UsageError(f"'{text}' names nothing; write one or several names with commas between: sgd,sam")
+    return list(dict.fromkeys(found))
 
 
 def numbers(text: str) -> list[int]:
@@ -158,4 +198,4 @@ def numbers(text: str) -> list[int]:
             raise UsageError(f"'{text}' is not a list of whole numbers such as 0-2 or 0,1,5") from None
     if not found:
         raise UsageError(f"'{text}' names no number; write the smaller one first: 0-2")
-    return found
+    return list(dict.fromkeys(found))

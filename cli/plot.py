@@ -6,9 +6,10 @@ from pathlib import Path
 import click
 
 from . import options
+from .help import ExamplesFirst
 
 
-@click.command(name="plot")
+@click.command(name="plot", cls=ExamplesFirst)
 @click.argument("files", nargs=-1, required=True, metavar="FILE.npz…", type=click.Path(path_type=Path))
 @click.option("--title", "titles", multiple=True, help="Of a panel; repeatable, in the order of the files.")
 @click.option(

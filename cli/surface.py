@@ -9,11 +9,12 @@ import click
 from landscape.errors import UsageError
 
 from . import options
+from .help import ExamplesFirst
 from .plot import draw
 from .progress import Bar
 
 
-@click.command(name="surface")
+@click.command(name="surface", cls=ExamplesFirst)
 @click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT…")
 @click.option("--plane", default="random", show_default=True, help="See `landscape list planes`.")
 @click.option(
@@ -77,12 +78,16 @@ def command(
         raise UsageError(f"{output}: '{output.suffix}' is not a picture format; end it in .pdf, .svg or .png")
     grid, reach = _pair(points, int, "--points"), _pair(span, float, "--span")
     files = _number_files(output, checkpoints)
-    taken = [file for file in files if file.exists()]
+    # Numbers with a journal beside them are those of a command that was interrupted while saving.
+    taken = [file for file in files if file.exists() and not file.with_suffix(".journal").exists()]
     if taken and not overwrite:
         raise UsageError(
             f"{taken[0]} is there; redraw it with `landscape plot {taken[0]}`, or add --overwrite to compute it anew"
         )
     where = options.chosen_device(device)
+    for file in (output, *files):
+        options.writable(file)
+    surfaces = []
     for path, file in zip(checkpoints, files, strict=True):
         checkpoint = load_checkpoint(path, model=model, data=data, trust=trust)
         objective = checkpoint.objective(
@@ -106,13 +111,19 @@ def command(
                 progress=lambda done, total, shown=bar: shown.tell(f"{done} of {total} points", done / total),  # type: ignore[misc]
             )
         recipe = checkpoint.contents.recipe or {}
-        surface.described(
-            label=str(recipe.get("optimizer", Path(path).stem)),
-            command=shlex.join(["landscape", *sys.argv[1:]]),
-        ).save(file)
-        journal.unlink()
+        surfaces.append(
+            surface.described(
+                label=str(recipe.get("optimizer", Path(path).stem)),
+                command=shlex.join(["landscape", *sys.argv[1:]]),
+            )
+        )
         if not quiet:
             click.echo(f"{path}: centre check, surface − loss = {surface.centre_error}", err=True)
+    # Only now, so that a command that is interrupted goes on at its journals when it is run again.
+    for surface, file in zip(surfaces, files, strict=True):
+        surface.save(file)
+    for file in files:
+        file.with_suffix(".journal").unlink(missing_ok=True)
     for written in draw(files, output, venue=venue, width=width):
         click.echo(written)
 

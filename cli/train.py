@@ -11,13 +11,14 @@ from landscape.errors import InputError
 from landscape.tables import aligned
 
 from . import options
+from .help import ExamplesFirst
 from .progress import Bar
 
 if TYPE_CHECKING:
     from landscape.training import Progress, Recipe, Run
 
 
-@click.command(name="train")
+@click.command(name="train", cls=ExamplesFirst)
 @click.option("-m", "--model", default="mlp", show_default=True, help="See `landscape list models`.")
 @click.option("-d", "--data", default="digits", show_default=True, help="See `landscape list data`.")
 @click.option(

@@ -17,12 +17,21 @@ from landscape.estimate import Cost, Estimate, Provenance
 from landscape.storage import append_line
 
 SCHEMA = "landscape.measure/1"
+_KINDS: dict[str, tuple[type, ...]] = {
+    "measure": (str,),
+    "unit": (str,),
+    "converged": (bool, type(None)),
+    "settings": (dict,),
+    "details": (dict,),
+    "provenance": (dict,),
+    "cost": (dict,),
+}
 
 
 def to_json(estimate: Estimate) -> str:
     """One line of JSON, keys in the order of the fields."""
     fields = {"schema": SCHEMA, **dataclasses.asdict(estimate)}
-    return json.dumps(_plain(fields), ensure_ascii=False, allow_nan=False)
+    return json.dumps(plain(fields), ensure_ascii=False, allow_nan=False)
 
 
 def from_json(line: str) -> Estimate:
@@ -33,12 +42,15 @@ def from_json(line: str) -> Estimate:
     """
     try:
         fields = json.loads(line)
-    except ValueError as failure:
+    except (ValueError, RecursionError) as failure:
         raise InputError(f"not a line of JSON: {failure}") from failure
     if not isinstance(fields, dict) or fields.get("schema") != SCHEMA:
         seen = fields.get("schema") if isinstance(fields, dict) else type(fields).__name__
         raise InputError(f"schema {seen!r} is not {SCHEMA!r}")
     try:
+        for name, kinds in _KINDS.items():
+            if not isinstance(fields[name], kinds):
+                raise TypeError(f"{name} is {fields[name]!r}")
         return Estimate(
             measure=fields["measure"],
             value=float(fields["value"]),
@@ -76,7 +88,7 @@ def read(path: Path) -> Records:
     if not path.is_file():
         raise InputError(f"{path} does not exist")
     estimates, unreadable = [], 0
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         if not line.strip():
             continue
         try:
@@ -89,12 +101,12 @@ def read(path: Path) -> Records:
 def find(
     estimates: Iterable[Estimate], *, measure: str, settings: Mapping[str, object], provenance: Provenance
 ) -> Estimate | None:
-    """The last estimate of the same quantity: same measure, settings and provenance."""
-    wanted = _plain([measure, dict(settings), dataclasses.asdict(provenance)])
+    """The last estimate of the same quantity: same measure, settings and provenance; ``None`` if there is none."""
+    wanted = plain([measure, dict(settings), dataclasses.asdict(provenance)])
     same = [
         e
         for e in estimates
-        if _plain([e.measure, dict(e.settings), dataclasses.asdict(e.provenance)]) == wanted
+        if plain([e.measure, dict(e.settings), dataclasses.asdict(e.provenance)]) == wanted
     ]
     return same[-1] if same else None
 
@@ -106,12 +118,12 @@ def json_schema() -> dict[str, Any]:
     return schema
 
 
-def _plain(value: object) -> Any:
-    """The value in JSON's own types."""
+def plain(value: object) -> Any:
+    """The value in JSON's own types: what JSON has no literal for as text, tuples as lists."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value

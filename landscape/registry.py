@@ -46,6 +46,11 @@ class Option:
         """Whether the option has no default."""
         return self.default is inspect.Parameter.empty
 
+    @property
+    def choices(self) -> list[str]:
+        """What the option may be, where that can be listed."""
+        return [str(v) for kind in _alternatives(self.annotation) for v in _literals(kind)]
+
     def convert(self, text: Value, owner: str) -> Value:
         """The value of the option from its text; raises :class:`UsageError` naming what is allowed."""
         if not isinstance(text, str):
@@ -199,6 +204,10 @@ def _alternatives(annotation: object) -> list[object]:
         flat = [annotation]
     order = {type(None): 0, bool: 1, int: 2, float: 3, str: 9}
     return sorted(flat, key=lambda kind: order.get(kind, 5) if isinstance(kind, type) else 5)
+
+
+def _literals(kind: Any) -> tuple[object, ...]:
+    return typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
 
 
 def _convert(text: str, kind: Any) -> Value:

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -109,9 +109,11 @@ def load_checkpoint(
     """
     contents = read_checkpoint(path, trust=trust)
     recipe = dict(contents.recipe or {})
-    chosen = _needed("data", data, recipe, contents, "-d/--data, such as -d cifar10")
+    chosen: Data | str | None = recipe.get("data") if data is None else data
+    network: nn.Module | str | None = recipe.get("model") if model is None else model
+    if chosen is None or network is None:
+        raise InputError(_nameless(contents.path, model=network is None, data=chosen is None))
     dataset = load_data(chosen) if isinstance(chosen, str) else chosen
-    network = _needed("model", model, recipe, contents, "-m/--model, such as -m torchvision:resnet18")
     if isinstance(network, str):
         built = build_model(network, classes=dataset.classes, input_shape=dataset.input_shape, seed=0)
         name = network
@@ -127,12 +129,10 @@ def load_checkpoint(
     return Checkpoint(contents, built.eval(), name, dataset, loss, loss_name)
 
 
-def _needed(name: str, given: Any, recipe: dict[str, Any], contents: Contents, flag: str) -> Any:
-    if given is not None:
-        return given
-    if name in recipe:
-        return recipe[name]
-    raise InputError(
-        f"{contents.path} does not say which {name} it belongs to (it was not made by `landscape train`); "
-        f"name it with {flag}"
+def _nameless(path: Path, *, model: bool, data: bool) -> str:
+    asked = {"model": "-m MODEL (such as -m resnet18)", "data": "-d DATA (such as -d cifar10)"}
+    missing = [name for name, absent in (("model", model), ("data", data)) if absent]
+    return (
+        f"{path} does not say which {' and '.join(missing)} it belongs to (it was not made by `landscape train`); "
+        f"add {' '.join(asked[name] for name in missing)}"
     )

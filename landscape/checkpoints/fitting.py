@@ -82,5 +82,8 @@ def _advice(
     last = [name for name in wanted if wanted[name].ndim >= 1][-2:]
     if unlike and not missing and set(unlike) <= set(last):
         classes = named[unlike[0]].shape[0]
-        return f"Only the last layer differs: the checkpoint has {classes} classes; try num_classes={classes}"
+        return (
+            f"Only the last layer differs: the checkpoint has {classes} classes; name the data it was trained on "
+            f"(-d), or for a torchvision model try -m torchvision:NAME:num_classes={classes}"
+        )
     return "Name the architecture it was trained with: -m NAME:option=value"

@@ -1,6 +1,6 @@
 """What is in a checkpoint file, found by content and opened without running any code from it."""
 
-import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from landscape.checkpoints.pickled_names import pickled_names
 from landscape.errors import InputError
 from landscape.storage import sha256
 
@@ -51,16 +52,17 @@ def read_checkpoint(path: str | Path, *, trust: bool = False) -> Contents:
     """
     file = _located(Path(path))
     loaded = _opened(file, trust=trust)
+    if isinstance(loaded, torch.nn.Module):
+        loaded = loaded.state_dict()
     if not isinstance(loaded, Mapping):
         raise InputError(
             f"{file} holds a {type(loaded).__name__}, not parameters by name; save model.state_dict() instead"
         )
-    ours = loaded.get("format") == FORMAT
     return Contents(
         path=file,
         sha256=sha256(file),
         state=_state(file, loaded),
-        recipe=loaded["recipe"] if ours else None,
+        recipe=_recipe(file, loaded),
         extra={k: v for k, v in loaded.items() if isinstance(k, str) and isinstance(v, (int, float, str))},
     )
 
@@ -92,38 +94,65 @@ def _opened(file: Path, *, trust: bool) -> object:
     if len(head) == 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < file.stat().st_size:
         try:
             return safetensors.torch.load_file(file)
-        except (safetensors.SafetensorError, ValueError, RuntimeError) as failure:
-            raise _damaged(file, "safetensors", failure) from failure
-    try:
-        return torch.load(file, map_location="cpu", weights_only=not trust)
-    except pickle.UnpicklingError as failure:
-        names = _code_in(file)
-        if not names:
-            raise _damaged(file, "a checkpoint", failure) from failure
+        except (safetensors.SafetensorError, ValueError, RuntimeError, KeyError) as failure:
+            raise _damaged(
+                file, f"its safetensors header or data is broken: {_first_line(failure)}"
+            ) from failure
+    if _is_torchscript(file):
         raise InputError(
-            f"{file} would run code when opened: it refers to {', '.join(names[:5])}; if you trust whoever made "
-            "it, add --trust-checkpoint, or save model.state_dict() where it was made"
-        ) from failure
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as failure:
-        raise _damaged(file, "a checkpoint", failure) from failure
+            f"{file} is a TorchScript archive, which cannot be differentiated twice; save model.state_dict() "
+            "of the Python model instead"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(file, map_location="cpu", weights_only=not trust)
     except Exception as failure:  # a damaged pickle can raise anything; whatever it is, the file is at fault
-        raise _damaged(file, "a checkpoint", failure) from failure
+        names = [] if trust else pickled_names(file)
+        if names:
+            raise InputError(
+                f"{file} would run code when opened: it refers to {', '.join(names[:5])}; if you trust whoever "
+                "made it, add --trust-checkpoint (trust=True), or save model.state_dict() where it was made"
+            ) from failure
+        if head.startswith(b"PK"):
+            reason = f"its archive is broken: {_first_line(failure)}"
+        elif head.startswith(b"\x80"):
+            reason = "its pickle breaks off or is broken"
+        else:
+            reason = f"it begins with {head!r}"
+        raise _damaged(file, reason) from failure
 
 
-def _damaged(file: Path, kind: str, failure: Exception) -> InputError:
-    reason = (str(failure).strip().splitlines() or [type(failure).__name__])[0][:160]
+def _first_line(failure: Exception) -> str:
+    return (str(failure).strip().splitlines() or [type(failure).__name__])[0][:120]
+
+
+def _damaged(file: Path, reason: str) -> InputError:
     return InputError(
-        f"{file} ({file.stat().st_size} bytes) cannot be read as {kind}: {reason}; it is truncated, damaged or "
-        "of another kind (a .pt, .pth, .ckpt or .safetensors file is expected)"
+        f"{file} ({file.stat().st_size} bytes) cannot be read as a checkpoint: {reason}; it is truncated, damaged "
+        "or of another kind: take another copy (.pt, .pth, .ckpt or .safetensors)"
     )
 
 
-def _code_in(file: Path) -> list[str]:
-    """The names of the functions and classes that the file's pickle refers to and that are not inert."""
+def _is_torchscript(file: Path) -> bool:
     try:
-        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(file))
-    except Exception:  # not a zip archive with a readable pickle: then there is nothing to list
-        return []
+        with zipfile.ZipFile(file) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, ValueError, OverflowError):
+        return False
+
+
+def _recipe(file: Path, loaded: Mapping[Any, Any]) -> Mapping[str, Any] | None:
+    """The recipe of one of our own checkpoints, ``None`` for any other."""
+    if not isinstance(loaded.get("format"), str) or loaded["format"] != FORMAT:
+        return None
+    recipe = loaded.get("recipe")
+    if not isinstance(recipe, dict) or not all(isinstance(recipe.get(key), str) for key in ("model", "data")):
+        raise InputError(
+            f"{file} says that it is a {FORMAT}, but its recipe names no model and data; train it again, or save "
+            "its state_dict alone and name them with -m and -d"
+        )
+    return recipe
 
 
 def _state(file: Path, loaded: Mapping[Any, Any]) -> dict[str, Tensor]:

@@ -1,0 +1,28 @@
+"""How ``--help`` reads: two commands to paste first, then what it is, then the flags."""
+
+import inspect
+
+import click
+
+
+class ExamplesFirst(click.Command):
+    """A command whose help begins with the examples of its docstring, the paragraph marked ``\\b``."""
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes examples, usage, text and flags."""
+        paragraphs = inspect.cleandoc(self.help or "").split("\n\n")
+        examples = [text for text in paragraphs if text.startswith("\b")]
+        for text in examples:
+            formatter.write(text.removeprefix("\b").strip("\n") + "\n\n")
+        self.format_usage(ctx, formatter)
+        for text in paragraphs:
+            if text not in examples:
+                formatter.write_paragraph()
+                with formatter.indentation():
+                    formatter.write_text(text)
+        self.format_options(ctx, formatter)
+        self.format_epilog(ctx, formatter)
+
+
+class GroupWithExamples(ExamplesFirst, click.Group):
+    """The same for a group of commands."""
