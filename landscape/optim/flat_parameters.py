@@ -147,11 +147,15 @@ class FlatParameters:
         present = [g for g in gradients if g is not None]
         if not present:
             return None
+        dense = all(g.layout is torch.strided for g in present)
+        if dense and len(present) == len(gradients) and not self._complex:
+            self._without_gradient.clear()
+            self.is_written = True
+            return _flatten(present)
         missing = {i for i, g in enumerate(gradients) if g is None}
         self._without_gradient &= missing
-        dense = all(g.layout is torch.strided for g in present)
         self.is_written = dense and missing == self._without_gradient
-        return _flatten(present) if dense and not missing and not self._complex else self.flatten(gradients)
+        return self.flatten(gradients)
 
     def write_gradients(self, vector: Tensor) -> None:
         """Put a vector ``(n,)`` into ``.grad``; a parameter that no pass reached keeps ``None``."""
