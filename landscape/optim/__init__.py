@@ -1,6 +1,7 @@
 """SGD, AdamW and the sharpness-aware family, one variant a file, each usable in any training loop."""
 
 from landscape.optim.asam import ASAM
+from landscape.optim.batch_closure import BatchClosure
 from landscape.optim.build import build_optimizer
 from landscape.optim.cr_sam import CRSAM
 from landscape.optim.erm import ERM
@@ -9,4 +10,14 @@ from landscape.optim.sam import SAM
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.table import OPTIMIZERS
 
-__all__ = ["ASAM", "CRSAM", "ERM", "GSAM", "OPTIMIZERS", "SAM", "SharpnessAware", "build_optimizer"]
+__all__ = [
+    "ASAM",
+    "BatchClosure",
+    "CRSAM",
+    "ERM",
+    "GSAM",
+    "OPTIMIZERS",
+    "SAM",
+    "SharpnessAware",
+    "build_optimizer",
+]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import UsageError
+from landscape.optim.batch_closure import BatchClosure, Evaluation
 from landscape.optim.batch_norm import frozen_statistics
 from landscape.optim.flat_parameters import FlatParameters
 from landscape.optim.random_state import RandomState
@@ -32,10 +33,13 @@ class GradientsAt:
 
     Attributes:
         losses: The losses of the passes so far, 0-dim tensors.
+        cost: What they took, in gradients of a whole batch: a pass over a part of it counts as its share, a
+            forward pass alone as a third.
     """
 
     def __init__(self, flat: FlatParameters, norms: Sequence[nn.Module], closure: Closure) -> None:
         self.losses: list[Tensor] = []
+        self.cost: float = 0
         self._flat = flat
         self._norms = norms
         self._closure = closure
@@ -60,10 +64,12 @@ class GradientsAt:
         """
         self._flat.clear_gradients()
         with self.moved(displacement, first=first), torch.enable_grad():
-            loss = (closure or self._closure)()
+            chosen = closure or self._closure
+            loss = chosen()
         if loss is None:
             raise UsageError("the closure returned None; end it with `return loss`")
         self.losses.append(loss.detach() if isinstance(loss, Tensor) else torch.tensor(float(loss)))
+        self.cost += chosen.share if isinstance(chosen, BatchClosure) else 1
         gradients = self._flat.gradients()
         if gradients is None:
             raise UsageError(
@@ -73,6 +79,23 @@ class GradientsAt:
         self._last = finite(gradients)
         self._version = gradients._version
         return gradients
+
+    @property
+    def batch(self) -> BatchClosure:
+        """The batch of the step, for a variant that says ``needs_batch``."""
+        assert isinstance(self._closure, BatchClosure)
+        return self._closure
+
+    def another(self) -> Closure:
+        """The closure of a fresh batch where the step's can make one; otherwise the step's again."""
+        return self._closure.another() if isinstance(self._closure, BatchClosure) else self._closure
+
+    def forward(self, displacement: Tensor | None = None) -> Evaluation:
+        """The outputs and losses of the batch at w + displacement, without a gradient."""
+        with self.moved(displacement), torch.no_grad():
+            evaluation = self.batch.evaluate()
+        self.cost += 1 / 3
+        return evaluation
 
     def left(self, vector: Tensor) -> bool:
         """Whether this vector is what the last pass left in ``.grad``, untouched since."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError, UsageError
+from landscape.optim.batch_closure import BatchClosure
 from landscape.optim.batch_norm import tracking_modules
 from landscape.optim.bounds import within
 from landscape.optim.flat_parameters import FlatParameters
@@ -33,6 +34,11 @@ _NEEDS_CLOSURE = """{name}.step needs a closure, because it evaluates the loss s
         loss.backward()
         return loss
 
+    optimizer.step(closure)"""
+_NEEDS_BATCH = """{name} as it is set up looks at the examples of the batch, which a plain function does not show:
+
+    from landscape.optim import BatchClosure
+    closure = BatchClosure(model, nn.CrossEntropyLoss(reduction="none"), inputs=inputs, targets=targets)
     optimizer.step(closure)"""
 
 
@@ -59,7 +65,9 @@ class SharpnessAware(torch.optim.Optimizer, ABC):
         steps: Steps taken, without the skipped ones.
         sam_steps: Steps taken that needed more than one gradient.
         skipped_steps: Steps left out because a gradient was not finite.
-        gradient_evaluations: Closure calls, all told.
+        gradient_evaluations: Gradients of a whole batch that were evaluated, all told; a pass over a part of
+            it counts as its share, a forward pass alone as a third.
+        needs_batch: Whether ``step`` needs a :class:`~landscape.optim.BatchClosure`.
         memory: What the variant keeps across steps; see ``direction``.
         policy: Decides which steps ask ``direction``; ``None`` for every one. The others take
             ``direction_between`` and one gradient.
@@ -68,6 +76,8 @@ class SharpnessAware(torch.optim.Optimizer, ABC):
     Raises:
         UsageError: A hyper-parameter is out of range, or ``base`` or ``model`` is not what it should be.
     """
+
+    needs_batch = False
 
     def __init__(
         self,
@@ -98,7 +108,8 @@ class SharpnessAware(torch.optim.Optimizer, ABC):
             None if max_grad_norm is None else within("max_grad_norm", max_grad_norm, 0.0, open_low=True)
         )
         self.losses: list[Tensor] = []
-        self.steps = self.sam_steps = self.skipped_steps = self.gradient_evaluations = 0
+        self.steps = self.sam_steps = self.skipped_steps = 0
+        self.gradient_evaluations: float = 0
         self.memory: Memory = {}
         self.policy: Policy | None = None
         self.generator = torch.Generator().manual_seed(0)
@@ -132,8 +143,27 @@ class SharpnessAware(torch.optim.Optimizer, ABC):
         """Where pass 1 is taken, relative to w, shape ``(n,)``; ``None`` for w. For rules that look ahead."""
         return None
 
+    def first_closure(self, gradients_at: GradientsAt) -> Closure | None:
+        """What pass 1 differentiates: a part of the batch, or its loss and a term; ``None`` for its loss.
+
+        Args:
+            gradients_at: As for ``direction``.
+        """
+        return None
+
+    def loss(self) -> Tensor:
+        """L(w) of the step, from ``self.losses``: that of pass 1, unless pass 1 is one of a part."""
+        return self.losses[0]
+
     def after_step(self) -> None:
         """Called when the base has moved the weights. For rules that correct or average them."""
+        return None
+
+    def evaluation_weights(self) -> Tensor | None:
+        """The weights ``(n,)`` to evaluate and to keep in place of w; ``None`` for w. For rules that average.
+
+        Batch-norm statistics are those of w: see ``torch.optim.swa_utils.update_bn``.
+        """
         return None
 
     # What a variant may use
@@ -189,6 +219,8 @@ class SharpnessAware(torch.optim.Optimizer, ABC):
         """
         if closure is None:
             raise UsageError(_NEEDS_CLOSURE.format(name=type(self).__name__))
+        if self.needs_batch and not isinstance(closure, BatchClosure):
+            raise UsageError(_NEEDS_BATCH.format(name=type(self).__name__))
         if not self.flat.fits(self.param_groups):
             self._lay_out_again()
         self.flat.begin_step()
@@ -197,7 +229,8 @@ class SharpnessAware(torch.optim.Optimizer, ABC):
         self.losses = gradients_at.losses
         with torch.no_grad():
             try:
-                gradients = gradients_at(self.first_displacement(), first=True)
+                first_closure = self.first_closure(gradients_at)
+                gradients = gradients_at(self.first_displacement(), closure=first_closure, first=True)
                 if self._looks_around(gradients):
                     direction = self._clipped(self.direction(gradients, gradients_at))
                 else:
@@ -212,9 +245,9 @@ class SharpnessAware(torch.optim.Optimizer, ABC):
                     raise
                 self.flat.clear_gradients()
                 self.skipped_steps += 1
-                return self.losses[0]
+                return self.loss()
             finally:
-                self.gradient_evaluations += len(self.losses)
+                self.gradient_evaluations += gradients_at.cost
             if not is_written:
                 self.flat.write_gradients(direction)
             self.base.step()
@@ -222,7 +255,7 @@ class SharpnessAware(torch.optim.Optimizer, ABC):
             self.steps += 1
             self.sam_steps += len(self.losses) > 1
             self.after_step()
-        return self.losses[0]
+        return self.loss()
 
     def _looks_around(self, gradients: Tensor) -> bool:
         return self.policy is None or self.policy.looks_around(

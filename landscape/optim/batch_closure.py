@@ -1,0 +1,179 @@
+"""A closure that shows its batch: what optimizers need that look at examples, not only at their mean loss.
+
+Called, it is the closure of torch's optimizers: it clears the gradients, evaluates the mean loss, runs backward
+and returns the loss. So every optimizer takes it. Those that select examples, slice the batch, or add a term to
+the loss ask it for more, and refuse a plain function::
+
+    closure = BatchClosure(model, nn.CrossEntropyLoss(reduction="none"), inputs=inputs, targets=targets)
+    optimizer.step(closure)
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import UsageError
+
+Losses = Callable[[Tensor, Tensor], Tensor]
+Rows = slice | Tensor
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A forward pass.
+
+    Attributes:
+        outputs: What the network answered, shape ``(B, …)``.
+        losses: One number an example, shape ``(B,)``.
+    """
+
+    outputs: Tensor
+    losses: Tensor
+
+    @property
+    def loss(self) -> Tensor:
+        """The mean loss, 0-dim."""
+        return self.losses.mean()
+
+
+Term = Callable[[Evaluation], Tensor]
+
+
+class BatchClosure:
+    """The loss of one batch, its examples within reach.
+
+    Args:
+        model: The network. Its gradients are cleared before each pass.
+        loss: One number an example, ``(B,)``, of outputs and targets:
+            ``nn.CrossEntropyLoss(reduction="none")``.
+        inputs: Shape ``(B, …)``.
+        targets: Shape ``(B, …)``.
+        indices: Which examples of the data set these are, shape ``(B,)``, for rules that remember examples;
+            ``None`` where it is not known.
+        backward: Computes the gradients of the loss; ``loss.backward()`` unless a library has its own, as in
+            ``backward=accelerator.backward``.
+        another: Returns the closure of a fresh batch, for rules that take several batches a step; ``None``
+            for this batch again.
+
+    Attributes:
+        last: The last forward pass of this batch, without graph; ``None`` before the first.
+        share: The part of the whole batch that this is, 1 for the whole.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Losses,
+        *,
+        inputs: Tensor,
+        targets: Tensor,
+        indices: Tensor | None = None,
+        backward: Callable[[Tensor], object] = Tensor.backward,
+        another: Callable[[], "BatchClosure"] | None = None,
+    ) -> None:
+        if len(inputs) != len(targets) or (indices is not None and len(indices) != len(targets)):
+            given = "" if indices is None else f" and {len(indices)} indices"
+            raise UsageError(
+                f"a batch needs one target an input, got {len(inputs)} and {len(targets)}{given}"
+            )
+        self.model = model
+        self.inputs = inputs
+        self.targets = targets
+        self.indices = indices
+        self.backward = backward
+        self.last: Evaluation | None = None
+        self.share: float = 1
+        self._loss = loss
+        self._another = another
+        self._term: Term | None = None
+        self._first: list[tuple[Tensor | None, Tensor]] = []
+        self._rows: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __call__(self) -> Tensor:
+        """Clear the gradients, evaluate, run backward; the mean loss, without the added term."""
+        self.model.zero_grad()
+        is_first = self.last is None
+        evaluation = self.evaluate()
+        if is_first and sum(len(seen) for _, seen in self._first) < round(len(self) / self.share):
+            self._first.append((self._rows, evaluation.outputs.detach()))
+        loss = evaluation.loss
+        self.backward(loss if self._term is None else loss + self._term(evaluation))
+        return loss
+
+    def evaluate(self) -> Evaluation:
+        """A forward pass, with a graph where gradients are recorded.
+
+        Raises:
+            UsageError: The loss does not return one number an example.
+        """
+        outputs = self.model(self.inputs)
+        losses = self._loss(outputs, self.targets)
+        if not isinstance(losses, Tensor) or losses.shape != (len(self),):
+            found = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+            raise UsageError(
+                f"the loss of a BatchClosure returned {found} for {len(self)} examples; it has to return one "
+                f'number an example, as nn.CrossEntropyLoss(reduction="none") does'
+            )
+        self.last = Evaluation(outputs.detach(), losses.detach())
+        return Evaluation(outputs, losses)
+
+    @property
+    def first_outputs(self) -> Tensor:
+        """The outputs that pass 1 had for the whole batch, in its order."""
+        outputs = torch.cat([seen for _, seen in self._first])
+        rows = [row for row, _ in self._first if row is not None]
+        return outputs[torch.cat(rows).argsort()] if rows else outputs
+
+    def part(self, rows: Rows) -> "BatchClosure":
+        """The closure of some of the examples.
+
+        Args:
+            rows: Which of them: a slice, or their numbers in this batch, shape ``(b,)``.
+        """
+        own = torch.arange(len(self), device=self.targets.device) if self._rows is None else self._rows
+        indices = None if self.indices is None else self.indices[_on(self.indices, rows)]
+        part = self._copy(inputs=self.inputs[rows], targets=self.targets[rows], indices=indices)
+        part._rows = own[rows]
+        part.share = self.share * len(part) / len(self)
+        return part
+
+    def plus(self, term: Term) -> "BatchClosure":
+        """The closure whose gradients are those of the loss and a term of the forward pass.
+
+        Args:
+            term: A 0-dim tensor with a graph, of the evaluation.
+        """
+        sum_ = self._copy(inputs=self.inputs, targets=self.targets, indices=self.indices)
+        sum_._term, sum_._rows, sum_.share = term, self._rows, self.share
+        return sum_
+
+    def another(self) -> "BatchClosure":
+        """The closure of a fresh batch, where this was made with such; otherwise this one."""
+        return self if self._another is None else self._another()
+
+    @contextmanager
+    def evaluation_mode(self) -> Iterator[None]:
+        """Inside, the network is in evaluation mode; afterwards each module is in the mode it had."""
+        training = [module for module in self.model.modules() if module.training]
+        self.model.eval()
+        try:
+            yield
+        finally:
+            for module in training:
+                module.training = True
+
+    def _copy(self, **data: Any) -> "BatchClosure":
+        copy = BatchClosure(self.model, self._loss, **data, backward=self.backward, another=self._another)
+        copy._term, copy._first = self._term, self._first
+        return copy
+
+
+def _on(tensor: Tensor, rows: Rows) -> Rows:
+    return rows.to(tensor.device) if isinstance(rows, Tensor) else rows
