@@ -203,11 +203,12 @@ def test_a_layer_can_be_frozen_and_freed_between_steps() -> None:
         assert torch.isfinite(weights(model)).all()
 
 
-def test_a_parameter_that_no_pass_reaches_is_left_to_the_base_as_such() -> None:
+@pytest.mark.parametrize("variant", [SAM, GSAM])
+def test_a_parameter_that_no_pass_reaches_is_left_to_the_base_as_such(variant: type[SAM]) -> None:
     model = mlp()
     unused = nn.Parameter(torch.ones(3, dtype=torch.float64))
     base = torch.optim.SGD([*model.parameters(), unused], lr=0.1, weight_decay=0.5)
-    optimizer = SAM(base, rho=0.1)
+    optimizer = variant(base, rho=0.1)
     optimizer.step(closure(optimizer, model))
     assert unused.grad is None
     assert torch.equal(unused.detach(), torch.ones(3, dtype=torch.float64))
