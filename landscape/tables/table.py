@@ -144,7 +144,7 @@ class Table:
         }
         if sampled:
             shown = ", ".join(f"{column} {error:.2g}" for column, error in sampled.items())
-            notes.append(f"standard error of the means by sampling within the runs, at most: {shown}")
+            notes.append(f"standard error of the means from sampling alone, at most: {shown}")
         if not all(cell.converged for cell in self.cells.values()):
             notes.append("† not converged in at least one run")
         return notes
