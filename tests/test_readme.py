@@ -7,14 +7,19 @@ import pytest
 
 from landscape.measures import MEASURES
 from landscape.optim import OPTIMIZERS
+from landscape.registry import Option
 
 README = Path(__file__).parent.parent / "README.md"
+
+
+def with_default(option: Option) -> str:
+    return f"`{option.name}={'…' if option.required else option.default}`"
 
 
 def measures_table() -> str:
     lines = ["| measure | what | options | after |", "|---|---|---|---|"]
     for name, row in MEASURES.items():
-        options = ", ".join(f"`{o.name}={o.default}`" for o in row.options.values()) or "–"
+        options = ", ".join(map(with_default, row.options.values())) or "–"
         lines.append(f"| `{name}` | {row.summary} | {options} | {row.reference or '–'} |")
     return "\n".join(lines)
 
@@ -23,7 +28,7 @@ def optimizers_table() -> str:
     lines = ["| optimizer | what | gradients a step | options | after |", "|---|---|---|---|---|"]
     for name in OPTIMIZERS:
         row = OPTIMIZERS[name]
-        options = ", ".join(f"`{o.name}={o.default}`" for o in row.options.values()) or "–"
+        options = ", ".join(map(with_default, row.options.values())) or "–"
         lines.append(f"| `{name}` | {row.summary} | {row.cost} | {options} | {row.reference} |")
     return "\n".join(lines)
 

@@ -10,7 +10,12 @@ from landscape.optim.table import OPTIMIZERS
 
 
 def build_optimizer(
-    model: nn.Module, *, optimizer: str = "sgd", base: str = "sgd", lr: float = 0.1
+    model: nn.Module,
+    *,
+    optimizer: str = "sgd",
+    base: str = "sgd",
+    lr: float = 0.1,
+    total_steps: int | None = None,
 ) -> SharpnessAware:
     """The optimizer of that name for all parameters of a model.
 
@@ -20,6 +25,8 @@ def build_optimizer(
             it is, one gradient a step, and ``base`` is not looked at.
         base: What takes the step for a sharpness-aware optimizer.
         lr: Learning rate.
+        total_steps: Steps of the whole run, for the optimizers that have an option of that name and were not
+            given it.
 
     Raises:
         UsageError: A name or an option does not exist, or a value is not allowed.
@@ -27,7 +34,8 @@ def build_optimizer(
     name = OPTIMIZERS.parse(optimizer).name
     if OPTIMIZERS.row(name).is_base:
         return ERM(_build_base(model, optimizer, lr), model=model)
-    built = OPTIMIZERS.build(optimizer, _build_base(model, base, lr), model=model)
+    context = {"model": model} if total_steps is None else {"model": model, "total_steps": total_steps}
+    built = OPTIMIZERS.build(optimizer, _build_base(model, base, lr), **context)
     assert isinstance(built, SharpnessAware)
     return built
 

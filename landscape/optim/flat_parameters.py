@@ -18,7 +18,7 @@ from landscape.errors import InputError, UsageError
 
 Groups = Sequence[Mapping[str, Any]]
 # One call for a whole list of tensors; a loop over views costs more than the copy it prepares.
-_flatten: Callable[[Sequence[Tensor]], Tensor] = _flatten_dense_tensors
+_concatenate: Callable[[Sequence[Tensor]], Tensor] = _flatten_dense_tensors
 _unflatten: Callable[[Tensor, Sequence[Tensor]], Sequence[Tensor]] = _unflatten_dense_tensors
 
 
@@ -171,6 +171,11 @@ class FlatParameters:
 
     def _tensors(self) -> list[Tensor]:
         return [_real(p) for p in self.parameters] if self._complex else self.parameters
+
+
+def _flatten(tensors: Sequence[Tensor]) -> Tensor:
+    # Of a single tensor torch makes a view, and writing into the vector would write into ``.grad``.
+    return _concatenate(tensors) if len(tensors) > 1 else tensors[0].flatten().clone()
 
 
 def _identities(groups: Groups) -> list[int]:

@@ -82,10 +82,14 @@ class GSAM(SharpnessAware):
         """ε of a gradient, both ``(n,)``."""
         if self.adaptive == "none":
             return unit(gradients, times=self.rho)
-        t = self.weights.abs()
+        t = self.scale()
         if self.adaptive == "abs":
             return t * unit(gradients, times=self.rho)
         return t * unit(t * gradients, times=self.rho)
+
+    def scale(self) -> Tensor:
+        """What scales ε where it is adaptive, shape ``(n,)``: ``|w|``."""
+        return self.weights.abs()
 
     def radius(self, group: Mapping[str, Any]) -> float:
         """The radius of one group, at its present learning rate."""

@@ -232,9 +232,9 @@ class SharpnessAware(torch.optim.Optimizer, ABC):
                 first_closure = self.first_closure(gradients_at)
                 gradients = gradients_at(self.first_displacement(), closure=first_closure, first=True)
                 if self._looks_around(gradients):
-                    direction = self._clipped(self.direction(gradients, gradients_at))
+                    direction = self.clipped(self.direction(gradients, gradients_at))
                 else:
-                    direction = self._clipped(self.direction_between(gradients))
+                    direction = self.clipped(self.direction_between(gradients))
                 is_written = gradients_at.left(direction)
                 if not is_written:
                     finite(direction)
@@ -262,7 +262,8 @@ class SharpnessAware(torch.optim.Optimizer, ABC):
             self.perturbed(gradients), self.memory, step=self.steps, generator=self.generator
         )
 
-    def _clipped(self, direction: Tensor) -> Tensor:
+    def clipped(self, direction: Tensor) -> Tensor:
+        """A vector ``(n,)``, shortened to ``max_grad_norm`` where it is longer."""
         if self.max_grad_norm is None:
             return direction
         excess = (torch.linalg.vector_norm(direction) + 1e-6) / self.max_grad_norm

@@ -5,11 +5,20 @@ from dataclasses import dataclass
 
 import torch
 
+from landscape.optim.adaptive_gsam import AdaptiveGSAM
+from landscape.optim.ae_looksam import AELookSAM
+from landscape.optim.ae_sam import AESAM
 from landscape.optim.asam import ASAM
 from landscape.optim.bases import adamw, sgd
 from landscape.optim.cr_sam import CRSAM
+from landscape.optim.gam import GAM
+from landscape.optim.gnp import GNP
 from landscape.optim.gsam import GSAM
+from landscape.optim.looksam import LookSAM
 from landscape.optim.sam import SAM
+from landscape.optim.ss_sam import SSSAM
+from landscape.optim.stable_sam import StableSAM
+from landscape.optim.wsam import WSAM
 from landscape.registry import NameTable, Row
 
 
@@ -85,6 +94,69 @@ OPTIMIZERS = OptimizerTable(
             "SAM with a regulariser on the curvature along the gradient",
             "Wu, Luo and Wunsch 2024, arXiv 2312.13555",
             cost=3,
+        ),
+        _variant(
+            "adaptive-gsam",
+            AdaptiveGSAM,
+            "GSAM with a displacement scaled with the weights, down to a floor",
+            "student report, Oxford C6.5, 2025, a1b2jpg/Theories-of-Deep-Learning",
+            cost=2,
+        ),
+        _variant(
+            "looksam",
+            LookSAM,
+            "SAM every k steps, what it adds used again in between",
+            "Liu et al. 2022, arXiv 2203.02714",
+            cost="1 + 1/k",
+        ),
+        _variant(
+            "ss-sam",
+            SSSAM,
+            "SAM or the base alone, by a coin",
+            "Zhao, Zhang and Hu 2022, arXiv 2203.09962",
+            cost="1 + p",
+        ),
+        _variant(
+            "ae-sam",
+            AESAM,
+            "SAM where the gradient is long, the base alone elsewhere",
+            "Jiang et al. 2023, arXiv 2304.14647",
+            cost="1 + ζ, ζ ≈ 0.5",
+        ),
+        _variant(
+            "ae-looksam",
+            AELookSAM,
+            "LookSAM with the steps of AE-SAM",
+            "Jiang et al. 2023, arXiv 2304.14647",
+            cost="1 + ζ, ζ ≈ 0.2",
+        ),
+        _variant(
+            "gnp",
+            GNP,
+            "a penalty on the length of the gradient",
+            "Zhao, Zhang and Hu 2022, arXiv 2202.03599",
+            cost=2,
+        ),
+        _variant(
+            "wsam",
+            WSAM,
+            "sharpness as a term with a weight, in a step of its own",
+            "Yue et al. 2023, arXiv 2305.15817",
+            cost=2,
+        ),
+        _variant(
+            "gam",
+            GAM,
+            "SAM that also lowers the longest gradient nearby",
+            "Zhang et al. 2023, arXiv 2303.03108",
+            cost=4,
+        ),
+        _variant(
+            "stable-sam",
+            StableSAM,
+            "SAM's direction at the length of the plain gradient",
+            "Tan et al. 2024, arXiv 2401.07250",
+            cost=2,
         ),
     ],
 )

@@ -38,7 +38,8 @@ def orthogonal(vector: Tensor, *, to: Tensor, out: Tensor | None = None) -> Tens
 
 def length(vector: Tensor) -> Tensor:
     """The Euclidean length ``‖x‖``, 0-dim; that of half precision in float32."""
-    return torch.linalg.vector_norm(vector.float() if vector.dtype in _HALF else vector)
+    norm: Tensor = torch.linalg.vector_norm(vector.float() if vector.dtype in _HALF else vector)
+    return norm
 
 
 def significant(difference: Tensor, *, of: Tensor) -> Tensor:
@@ -50,5 +51,5 @@ def significant(difference: Tensor, *, of: Tensor) -> Tensor:
         difference: Shape ``(n,)``; written to.
         of: One of the two vectors, shape ``(n,)``.
     """
-    rounding = 16 * torch.finfo(of.dtype).eps * length(of)
+    rounding = 4 * torch.finfo(of.dtype).eps * length(of)
     return difference.mul_(length(difference) > rounding)

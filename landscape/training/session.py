@@ -52,14 +52,14 @@ class Session:
             recipe.model, classes=data.classes, input_shape=data.input_shape, seed=recipe.seed
         )
         self.model = model.to(device, self.dtype)
-        self.optimizer = build_optimizer(
-            self.model, optimizer=recipe.optimizer, base=recipe.base, lr=recipe.lr
-        )
-        if recipe.max_grad_norm is not None:
-            self.optimizer.max_grad_norm = recipe.max_grad_norm
         self.examples = len(cast(Sized, data.train))
         self.steps_per_epoch = len(self._batches(0))
         self.epoch = 0
+        self.optimizer = build_optimizer(
+            self.model, optimizer=recipe.optimizer, base=recipe.base, lr=recipe.lr, total_steps=self.steps
+        )
+        if recipe.max_grad_norm is not None:
+            self.optimizer.max_grad_norm = recipe.max_grad_norm
         self.metrics: dict[str, int | float] = {}
         self._step = 0  # in this epoch
         self._sums = {"loss": 0.0, "correct": 0.0, "examples": 0.0}

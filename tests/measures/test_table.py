@@ -12,7 +12,6 @@ from landscape import records
 from landscape.errors import UsageError
 from landscape.measures import MEASURES, measure
 
-
 SHORT = {"hessian-trace": ":max_probes=48", "normalized-trace": ":max_probes=48"}
 """Options that make a test quick."""
 
@@ -34,7 +33,9 @@ class TestContract:
         assert records.from_json(line) == dataclasses.replace(found, details=json.loads(line)["details"])
 
     def test_two_identical_calls_give_identical_numbers(self, name: str) -> None:
-        first, second = (measure(problems.small_objective(), [name + SHORT.get(name, "")])[0] for _ in range(2))
+        first, second = (
+            measure(problems.small_objective(), [name + SHORT.get(name, "")])[0] for _ in range(2)
+        )
         assert first.value == second.value
         assert first.standard_error == second.standard_error
         assert first.details == second.details

@@ -29,7 +29,7 @@ def sgd(model: nn.Module, lr: float = 0.1) -> torch.optim.SGD:
 
 
 def build(spec: str, model: nn.Module, base: torch.optim.Optimizer | None = None) -> SharpnessAware:
-    built = OPTIMIZERS.build(spec, base or sgd(model), model=model)
+    built = OPTIMIZERS.build(spec, base or sgd(model), model=model, total_steps=20)
     assert isinstance(built, SharpnessAware)
     return built
 

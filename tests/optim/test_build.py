@@ -13,7 +13,7 @@ from landscape.optim import ERM, GSAM, OPTIMIZERS, SAM, build_optimizer
 def test_every_name_over_every_base_takes_a_step(name: str, base: str) -> None:
     model = mlp()
     before = weights(model)
-    optimizer = build_optimizer(model, optimizer=name, base=base, lr=0.01)
+    optimizer = build_optimizer(model, optimizer=name, base=base, lr=0.01, total_steps=10)
     optimizer.step(closure(optimizer, model))
     assert not torch.equal(weights(model), before)
 

@@ -1,0 +1,33 @@
+"""Stable-SAM: SAM's direction at the length of the plain gradient."""
+
+import torch
+from torch import Tensor
+
+from landscape.optim.gradients_at import GradientsAt
+from landscape.optim.sam import SAM
+from landscape.optim.vector import length
+
+
+class StableSAM(SAM):
+    """SAM with renormalised gradients: ``d = (‖g‖ / ‖g_p‖) g_p``. Two gradients a step.
+
+    ``g_p = ∇L(w + ε)`` with ``ε = ρ g / ‖g‖``. Near saddle points, where ``g_p`` is much longer than g, it
+    keeps the step as small as that of the base. Not to be confused with sparse SAM, SSAM.
+
+    Args:
+        base: The optimizer that takes the step.
+        model: The network; needed if it has batch norm.
+        rho: Radius ρ ≥ 0, as for SAM.
+        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
+
+    Reference:
+        Tan et al., 2024, arXiv 2401.07250. unverified: the rule is known from re-implementations, not from the
+        authors' text or code. Where ``g_p`` is zero, so is d.
+    """
+
+    def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
+        """The gradient at w + ε, at the length of g."""
+        clean = length(gradients)
+        perturbed = super().direction(gradients, gradients_at)
+        found = length(perturbed)
+        return perturbed.mul_(torch.where(found > 0, clean / found, 0.0))
