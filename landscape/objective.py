@@ -267,6 +267,18 @@ class Objective:
         """
         return self._products(derivatives.gauss_newton_products, vectors)
 
+    def average(self, visit: Callable[[Risk, Batch], list[Tensor]], **counted: int) -> list[Tensor]:
+        """``Σ_b (n_b/N) visit(risk, b)`` over the batches at this point: how curvature is taken batch by batch.
+
+        Args:
+            visit: Returns tensors that are means over the examples of the batch.
+            counted: What one visit costs: ``gradients``, ``products``, ``evaluations``.
+        """
+        with twice_differentiable():
+            return self._risk.mean(
+                lambda batch: visit(self._risk, batch), at=self.point, constant=True, **counted
+            )
+
     def _products(
         self, product: Callable[[Risk, Batch, Sequence[Tensor]], list[Tensor]], vectors: Tensor
     ) -> Tensor:
@@ -274,13 +286,9 @@ class Objective:
             expected = f"({self.dimension},) or ({self.dimension}, K)"
             raise ValueError(f"vectors have shape {tuple(vectors.shape)}; expected {expected}")
         columns = list(vectors.detach().to(self.point).reshape(self.dimension, -1).T.contiguous())
-        with twice_differentiable():
-            products = self._risk.mean(
-                lambda batch: product(self._risk, batch, columns),
-                at=self.point,
-                gradients=1,
-                products=len(columns),
-            )
+        products = self.average(
+            lambda risk, batch: product(risk, batch, columns), gradients=1, products=len(columns)
+        )
         return torch.stack(products, dim=1).reshape(vectors.shape)
 
     def _derived(self, risk: Risk, point: Tensor) -> "Objective":

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 
 from landscape.curvature import hessian
+from landscape.curvature.trace import hessian_trace as best_trace
 from landscape.linalg import hutchinson
 from landscape.measures.checks import positive
 from landscape.measures.reading import Reading, measure_named
@@ -22,20 +23,32 @@ def hessian_trace(
 ) -> Reading:
     """Tr ∇²L(θ), the sum of all Hessian eigenvalues.
 
-    Stops when the standard error is at most ``tolerance``·|estimate|; never on the change of the mean.
+    ``method="auto"`` takes the cheapest way that applies, and the details say which and why:
+
+    - ``exact``: the outputs are proved piecewise affine in each single parameter (linear and convolution layers,
+      batch norm with stored statistics, ReLU, pooling, …) and the loss is cross-entropy or squared error.
+      Then Tr H = Tr G, the trace of the Gauss–Newton matrix, which is a sum of squared per-example
+      gradients. No standard error, unless there are so many classes that they are sampled.
+    - ``gauss-newton-residual``: Tr G exactly, and Tr (H − G) from Rademacher probes drawn afresh for every batch.
+    - ``probes``: Tr H from such probes.
+
+    ``method="hutchinson"`` is the plain estimator of the papers, with the same probes over all the data. Whatever
+    is random stops on its standard error, never on the change of the mean: at ``tolerance`` times the
+    estimate, or times max(|Tr H|, Tr G) where Tr G is known.
 
     Args:
         objective: Where.
-        method: ``"hutchinson"`` draws Rademacher probes, the same over all the data; ``"auto"`` takes the
-            cheapest method that applies, which today is that one.
+        method: See above.
         tolerance: Relative standard error to reach.
         max_probes: Probes at the most; beyond them the estimate is returned as not converged.
         seed: Of the probes.
 
     Reference:
-        Hutchinson 1989; Wu, Luo and Wunsch 2024, arXiv 2312.13555, eq. 5.
+        Hutchinson 1989; Wu, Luo and Wunsch 2024, arXiv 2312.13555, eq. 5. That Tr H = Tr G for networks that
+        are piecewise affine in each parameter follows from H = G + Σ_c (∂ℓ/∂f_c) ∇²f_c.
     """
     positive(tolerance=tolerance, max_probes=max_probes)
+    generator = torch.Generator().manual_seed(seed)
 
     def report(probes: int, value: float, error: float) -> None:
         needed = probes * (error / (tolerance * abs(value))) ** 2 if value else max_probes
@@ -43,16 +56,27 @@ def hessian_trace(
             f"trace {value:.4g} ± {error:.2g}", probes / max(probes, min(needed, max_probes))
         )
 
-    found = hutchinson(
-        hessian(objective),
-        tolerance=tolerance,
-        max_probes=max_probes,
-        generator=torch.Generator().manual_seed(seed),
-        on_step=report,
+    if method == "hutchinson":
+        plain = hutchinson(
+            hessian(objective),
+            tolerance=tolerance,
+            max_probes=max_probes,
+            generator=generator,
+            on_step=report,
+        )
+        details = {"method": "hutchinson", "probes": len(plain.samples)}
+        return Reading(plain.value, plain.standard_error, plain.converged, details)
+    found = best_trace(
+        objective, tolerance=tolerance, max_passes=max_probes, generator=generator, on_step=report
     )
     return Reading(
         found.value,
         found.standard_error,
         found.converged,
-        details={"method": "hutchinson", "probes": len(found.samples)},
+        {
+            "method": found.way,
+            "proof": found.proof,
+            "gauss_newton_trace": found.gauss_newton,
+            "probes": found.passes,
+        },
     )

@@ -65,35 +65,46 @@ def test_an_unknown_measure_stops_everything_before_anything_is_computed() -> No
     assert objective.ledger.passes()["gradients"] == 0
 
 
+def residual_trace_cost(probes: int) -> tuple[int, int]:
+    """Gradients and products of exact Tr G with 4 classes, and probes for H and for G, 4 a visit."""
+    return 4 + 2 * -(-probes // 4), 2 * probes
+
+
 def test_each_measure_alone_costs_what_its_formula_needs() -> None:
     spent = {}
     for name in MEASURES:
         (found,) = measure(problems.small_objective(), [name + SHORT.get(name, "")])
-        iterations, probes = found.details.get("iterations", 0), found.details.get("probes", 0)
-        spent[name] = (found.cost.gradients, found.cost.products, found.cost.evaluations), iterations, probes
-    blocks = {name: -(-probes // 8) for name, (_, _, probes) in spent.items()}
-    expected = {
+        spent[name] = found.cost.gradients, found.cost.products, found.cost.evaluations
+        if name == "dominant-eigenvalue":
+            iterations = found.details["iterations"]
+        if name == "hessian-trace":
+            gradients, products = residual_trace_cost(found.details["probes"])
+    assert spent == {
         "loss": (0, 0, 1),
         "accuracy": (0, 0, 1),
         "gradient-norm": (1, 0, 0),
         "gradient-noise": (1, 0, 0),
         "surrogate-gap": (1, 0, 1),
-        "dominant-eigenvalue": (spent["dominant-eigenvalue"][1], spent["dominant-eigenvalue"][1], 0),
-        "hessian-trace": (blocks["hessian-trace"], spent["hessian-trace"][2], 0),
-        "normalized-trace": (blocks["normalized-trace"] + 1, spent["normalized-trace"][2], 0),
+        "dominant-eigenvalue": (iterations, iterations, 0),
+        "hessian-trace": (gradients, products, 0),
+        "normalized-trace": (gradients + 1, products, 0),
         "approximation-ratio": (20, 0, 2),
     }
-    assert {name: cost for name, (cost, _, _) in spent.items()} == expected
+
+
+def test_plain_hutchinson_builds_one_graph_a_block_of_probes() -> None:
+    (found,) = measure(problems.small_objective(), ["hessian-trace:method=hutchinson,max_probes=20"])
+    assert (found.cost.gradients, found.cost.products) == (3, 20)
 
 
 def test_all_together_share_the_gradient_and_the_trace() -> None:
     objective = problems.small_objective()
     found = {e.measure: e for e in measure(objective, [name + SHORT.get(name, "") for name in MEASURES])}
     iterations = found["dominant-eigenvalue"].details["iterations"]
-    probes = found["hessian-trace"].details["probes"]
+    gradients, products = residual_trace_cost(found["hessian-trace"].details["probes"])
     assert objective.ledger.passes() == {
-        "gradients": 1 + iterations + -(-probes // 8) + 20,
-        "products": iterations + probes,
+        "gradients": 1 + iterations + gradients + 20,
+        "products": iterations + products,
         "evaluations": 1 + 1 + 2,
     }
     assert found["normalized-trace"].cost.products == 0

@@ -1,0 +1,138 @@
+"""Tr G, exactly and layer by layer, from squared per-example gradients; or by sampled classes where there are many.
+
+``G = (1/N) Σᵢ Jᵢᵀ (Σ_k s_k s_kᵀ) Jᵢ``, hence ``Tr G = (1/N) Σᵢ Σ_k ‖Jᵢᵀ s_{ik}‖²``: one backward pass without weight
+gradients for every k, and nothing random.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from landscape.batches import Batch
+from landscape.curvature.example_gradients import (
+    layers_cover,
+    squared_norms_by_layer,
+    squared_norms_by_vmap,
+)
+from landscape.curvature.losses import CurvatureRoot, curvature_root
+from landscape.curvature.piecewise_affine import Verdict, analyse
+from landscape.objective import Objective
+from landscape.risk import BatchLoss, Risk
+
+MANY_CLASSES = 64
+"""With more outputs than this, one sampled class an example and pass is cheaper than all of them."""
+
+
+@dataclass(frozen=True)
+class GaussNewtonPlan:
+    """How Tr G can be had, and whether it is Tr H.
+
+    Attributes:
+        affine: Whether the outputs are proved piecewise affine in each parameter, so that Tr H = Tr G.
+        obstacle: Why Tr G cannot be had at all; empty if it can.
+        by_layer: Whether every free parameter is in a layer whose gradients are known.
+        outputs: C, the number of outputs.
+    """
+
+    affine: Verdict
+    obstacle: str
+    by_layer: bool
+    outputs: int
+
+
+def plan(objective: Objective) -> GaussNewtonPlan:
+    """Looks at the loss and at the forward pass for every shape of batch; costs about a forward pass a shape."""
+    found: list[GaussNewtonPlan] = []
+    shapes: set[object] = set()
+
+    def visit(risk: Risk, batch: Batch) -> list[Tensor]:
+        shape = _shape(batch)
+        if (
+            not found
+            or (shape not in shapes and not found[-1].obstacle)
+            or _targets_differ(risk, batch, found)
+        ):
+            shapes.add(shape)
+            found.append(_planned(risk, batch))
+        return []
+
+    objective.average(visit)
+    refused = next((one for one in found if one.obstacle), None)
+    doubted = next((one for one in found if not one.affine.proved), None)
+    return refused or doubted or found[0]
+
+
+def _targets_differ(risk: Risk, batch: Batch, found: list[GaussNewtonPlan]) -> bool:
+    """Whether this batch's targets alone rule out the closed form that earlier batches had."""
+    return not found[-1].obstacle and isinstance(curvature_root(risk.loss, batch[1]), str)
+
+
+def _shape(batch: Batch) -> object:
+    pair = isinstance(batch, tuple) and len(batch) == 2 and isinstance(batch[0], Tensor)
+    return tuple(batch[0].shape) if pair else None
+
+
+def _planned(risk: Risk, batch: Batch) -> GaussNewtonPlan:
+    unknown = Verdict(False, "")
+    if isinstance(risk.loss, BatchLoss):
+        return GaussNewtonPlan(unknown, "a BatchLoss hides the outputs", False, 0)
+    inputs, targets = batch
+    if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor):
+        return GaussNewtonPlan(unknown, "inputs or targets are not one tensor", False, 0)
+    root = curvature_root(risk.loss, targets)
+    if isinstance(root, str):
+        return GaussNewtonPlan(unknown, root, False, 0)
+    model, free = risk.replica.model, risk.replica.layout.names
+    outputs = model(inputs)
+    if not isinstance(outputs, Tensor) or outputs.ndim != 2 or outputs.shape[0] != inputs.shape[0]:
+        return GaussNewtonPlan(unknown, "the outputs are not one row an example", False, 0)
+    if _examples_mix(model, inputs, outputs):
+        return GaussNewtonPlan(unknown, "the outputs of an example depend on the other examples", False, 0)
+    verdict = analyse(model, free, inputs)
+    return GaussNewtonPlan(verdict, "", layers_cover(model, free, verdict.used_once), outputs.shape[1])
+
+
+def _examples_mix(model: nn.Module, inputs: Tensor, outputs: Tensor) -> bool:
+    """Whether half of the batch alone gives other outputs than within the whole."""
+    half = inputs.shape[0] // 2
+    if half == 0:
+        return False
+    with torch.no_grad():
+        alone, within = model(inputs[:half]), outputs[:half].detach()
+    scale = float(within.abs().max()) + 1e-30
+    return alone.shape != within.shape or float((alone - within).abs().max()) > 1e-4 * scale
+
+
+def gauss_newton_traces(
+    objective: Objective, chosen: GaussNewtonPlan, *, generator: torch.Generator | None = None
+) -> Tensor:
+    """Tr G of every free parameter tensor, ``(parameters,)`` in float64; their sum is Tr G.
+
+    Args:
+        objective: Where.
+        chosen: What :func:`plan` found, without an obstacle.
+        generator: Draws one class an example instead of going through all: an unbiased estimate.
+    """
+    norms = squared_norms_by_layer if chosen.by_layer else squared_norms_by_vmap
+
+    def visit(risk: Risk, batch: Batch) -> list[Tensor]:
+        inputs, targets = batch
+        root = curvature_root(risk.loss, targets)
+        assert isinstance(root, CurvatureRoot)
+        cotangents = partial(_vectors, root, generator)
+        total = norms(risk.replica.model, risk.replica.layout.names, inputs, cotangents)
+        return [total / inputs.shape[0]]
+
+    (means,) = objective.average(visit, gradients=chosen.outputs if generator is None else 1)
+    return means
+
+
+def _vectors(root: CurvatureRoot, generator: torch.Generator | None, outputs: Tensor) -> Iterator[Tensor]:
+    if generator is not None:
+        yield root.sample(outputs, generator)
+        return
+    for k in range(root.count(outputs)):
+        yield root.vector(outputs, k)

@@ -1,0 +1,216 @@
+"""A proof that a network's outputs are piecewise affine in each single parameter tensor, or what prevents it.
+
+Then ∂²f_c/∂θ_j² = 0 for every output and coordinate, the second term of
+``H = G + (1/N) Σᵢ Σ_c (∂ℓ/∂f_c) ∇²f_c`` has a zero diagonal, and Tr H = Tr G exactly, layer by layer.
+
+The forward pass is traced to ATen operations with the parameters as inputs. For every value the analysis keeps the
+set of parameters it depends on. Sums and other linear maps unite the sets; a product is allowed only of values whose
+sets are disjoint, for then it is affine in each parameter of either; an element-wise function only if it is
+piecewise linear; a comparison is locally constant. Whatever else touches a value that depends on a parameter
+ends the proof by name. A "no" may be over-cautious; a "yes" is meant to hold.
+"""
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+
+Names = frozenset[str]
+
+LINEAR = frozenset(
+    """
+    _unsafe_view view view_copy reshape t t_copy transpose transpose_copy permute permute_copy expand expand_copy
+    squeeze squeeze_copy unsqueeze unsqueeze_copy slice slice_copy select select_copy cat stack add sub rsub neg
+    mean sum constant_pad_nd avg_pool1d avg_pool2d avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d clone alias
+    alias_copy flip roll repeat split split_copy split_with_sizes split_with_sizes_copy unbind unbind_copy
+    diagonal_copy tril triu pixel_shuffle pixel_unshuffle cumsum upsample_nearest2d upsample_bilinear2d
+    lift_fresh_copy detach detach_copy reflection_pad2d replication_pad2d
+    """.split()
+)
+"""Linear in all their tensor arguments together."""
+
+PIECEWISE_LINEAR = frozenset(
+    """
+    relu leaky_relu hardtanh clamp clamp_min clamp_max abs amax amin maximum minimum threshold
+    max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool2d
+    """.split()
+)
+"""Piecewise linear functions of their tensor arguments."""
+
+LOCALLY_CONSTANT = frozenset(
+    """
+    eq ne lt le gt ge sign floor ceil round argmax argmin logical_and logical_or logical_not isnan isinf isfinite
+    zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty sym_size empty zeros ones full
+    arange scalar_tensor
+    """.split()
+)
+"""Their derivative is zero wherever it exists."""
+
+PRODUCTS: Mapping[str, tuple[tuple[int, int], ...]] = {
+    "mul": ((0, 1),),
+    "mm": ((0, 1),),
+    "bmm": ((0, 1),),
+    "mv": ((0, 1),),
+    "dot": ((0, 1),),
+    "addmm": ((1, 2),),
+    "baddbmm": ((1, 2),),
+    "linear": ((0, 1),),
+    "convolution": ((0, 1),),
+    "prelu": ((0, 1),),
+    "_prelu_kernel": ((0, 1),),
+}
+"""Which arguments are multiplied with each other; the others are added."""
+
+CONSTANT_ARGUMENTS: Mapping[str, tuple[int, ...]] = {
+    "div": (1,),
+    "index": (1,),
+    "index_select": (2,),
+    "gather": (2,),
+    "embedding": (1,),
+    "masked_fill": (1,),
+    "where": (0,),
+}
+"""Linear in the other arguments as long as these do not depend on a parameter."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the outputs are proved piecewise affine in each single parameter.
+
+    Attributes:
+        proved: Whether they are.
+        reason: What ended the proof; empty if it succeeded.
+        used_once: The parameters that the forward pass reads exactly once.
+    """
+
+    proved: bool
+    reason: str
+    used_once: Names = frozenset()
+
+
+def analyse(model: nn.Module, free: Sequence[str], inputs: Tensor) -> Verdict:
+    """The verdict on ``model(inputs)`` as a function of the parameters named ``free``.
+
+    Args:
+        model: In the mode in which it will be evaluated; not changed.
+        free: Names of the parameters that vary, as in ``model.named_parameters()``.
+        inputs: A batch; its shape matters, its values do not, and a branch on values ends the proof.
+    """
+    hooked = _hooked(model)
+    if hooked:
+        return Verdict(False, f"a backward hook on {hooked} may change the derivative")
+    custom = _custom_function(model, inputs)
+    if custom:
+        return Verdict(False, f"the custom autograd function {custom} has a derivative of its own")
+    try:
+        graph = _traced(model, free, inputs)
+    except Exception as failure:  # whatever tracing raises, the model is then not proved
+        words = (str(failure).strip().splitlines() or [""])[0][:100]
+        return Verdict(False, f"the forward pass cannot be traced ({type(failure).__name__}: {words})")
+    return _judged(graph, free)
+
+
+def _traced(model: nn.Module, free: Sequence[str], inputs: Tensor) -> fx.Graph:
+    parameters = dict(model.named_parameters())
+    fixed = {name: t.detach() for name, t in parameters.items() if name not in set(free)}
+    fixed.update(dict(model.named_buffers()))
+
+    def forward(chosen: dict[str, Tensor], x: Tensor) -> Any:
+        return torch.func.functional_call(model, {**fixed, **chosen}, (x,))
+
+    pure = torch.func.functionalize(forward, remove="mutations_and_views")
+    tracer = make_fx(pure, tracing_mode="fake", _allow_non_fake_inputs=True)
+    with torch.enable_grad():
+        return tracer({name: parameters[name].detach() for name in free}, inputs).graph
+
+
+def _judged(graph: fx.Graph, free: Sequence[str]) -> Verdict:
+    depends: dict[fx.Node, Names] = {}
+    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+    for node, name in zip(placeholders, [*free, None], strict=True):
+        depends[node] = frozenset() if name is None else frozenset({name})
+    once = frozenset(name for node, name in zip(placeholders, free, strict=False) if len(node.users) == 1)
+    for node in graph.nodes:
+        if node.op in ("placeholder", "output"):
+            continue
+        if node.op == "get_attr":
+            depends[node] = frozenset()
+            continue
+        found = _dependence(node, depends)
+        if isinstance(found, str):
+            return Verdict(False, found, once)
+        depends[node] = found
+    return Verdict(True, "", once)
+
+
+def _dependence(node: fx.Node, depends: Mapping[fx.Node, Names]) -> Names | str:
+    """The parameters a node's value depends on, piecewise affinely in each; or why that is not known."""
+    everything = frozenset().union(*(depends[n] for n in node.all_input_nodes))
+    if node.target is operator.getitem:
+        return everything
+    name = getattr(node.target, "overloadpacket", node.target)
+    short = getattr(name, "__name__", str(name))
+    if short in LOCALLY_CONSTANT or not everything:
+        return frozenset()
+    if short in LINEAR or short in PIECEWISE_LINEAR:
+        plain = [depends[n] for n in node.kwargs.values() if isinstance(n, fx.Node)]
+        return everything if not any(plain) else f"{short} with an argument that depends on a parameter"
+    if short in PRODUCTS:
+        for i, j in PRODUCTS[short]:
+            shared = _of(node, i, depends) & _of(node, j, depends)
+            if shared:
+                return f"{short}: both factors depend on {min(shared)}"
+        return everything
+    if short in CONSTANT_ARGUMENTS:
+        for i in CONSTANT_ARGUMENTS[short]:
+            if _of(node, i, depends):
+                return f"{short}: argument {i} depends on {min(_of(node, i, depends))}"
+        return everything
+    if short in ("native_batch_norm", "_native_batch_norm_legit_no_training"):
+        if short == "native_batch_norm" and node.args[5] is not False:
+            return "batch norm with the statistics of the batch"
+        shared = _of(node, 0, depends) & _of(node, 1, depends)
+        if shared or _of(node, 3, depends) or _of(node, 4, depends):
+            return f"{short}: its factors depend on the same parameter"
+        return everything
+    return f"{short} is not piecewise linear"
+
+
+def _of(node: fx.Node, index: int, depends: Mapping[fx.Node, Names]) -> Names:
+    """What the argument at ``index`` depends on; an argument may be a list of tensors."""
+    if index >= len(node.args):
+        return frozenset()
+    found: list[Names] = []
+    fx.node.map_arg(node.args[index], lambda n: found.append(depends[n]))
+    return frozenset().union(*found)
+
+
+def _hooked(model: nn.Module) -> str:
+    for name, module in model.named_modules():
+        if module._backward_hooks or module._backward_pre_hooks:
+            return f"'{name}' ({type(module).__name__})"
+    for name, parameter in model.named_parameters():
+        if parameter._backward_hooks:
+            return f"'{name}'"
+    return ""
+
+
+def _custom_function(model: nn.Module, inputs: Tensor) -> str:
+    """The name of an ``autograd.Function`` in the graph that autograd records; empty if there is none."""
+    with torch.enable_grad():
+        outputs = model(inputs)
+    pending: list[Any] = [outputs.grad_fn] if isinstance(outputs, Tensor) else []
+    seen: set[object] = set()
+    while pending:
+        step = pending.pop()
+        if step is None or step in seen:
+            continue
+        seen.add(step)
+        if isinstance(step, torch.autograd.function.BackwardCFunction):
+            return type(step).__name__.removesuffix("Backward")
+        pending.extend(following for following, _ in step.next_functions)
+    return ""

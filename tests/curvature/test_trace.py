@@ -1,0 +1,161 @@
+"""Tr G exactly for every kind of layer, and Tr H by each of the three ways."""
+
+import math
+
+import problems
+import pytest
+import torch
+from torch import Tensor, nn
+
+from landscape.curvature.gauss_newton_trace import gauss_newton_traces, plan
+from landscape.curvature.trace import MIN_PASSES, hessian_trace
+from landscape.measures import hessian_trace as measured
+from landscape.objective import BatchLoss, Objective
+
+CE = nn.CrossEntropyLoss()
+
+
+def gauss_newton_diagonal(objective: Objective) -> Tensor:
+    return objective.gauss_newton_product(torch.eye(objective.dimension, dtype=torch.float64)).diag()
+
+
+def images() -> tuple[nn.Module, Tensor, Tensor]:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(2, 4, 3, stride=2, padding=1, groups=2), nn.BatchNorm2d(4), nn.ReLU(inplace=True),
+        nn.Conv2d(4, 5, (3, 2), dilation=(1, 2), bias=False), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(5, 3),
+    ).double()  # fmt: skip
+    x = torch.randn(20, 2, 8, 8, dtype=torch.float64)
+    model(x)
+    return model.eval(), x, torch.randint(0, 3, (20,))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [CE, nn.CrossEntropyLoss(label_smoothing=0.2), nn.functional.cross_entropy, nn.MSELoss()],
+    ids=["ce", "smoothed", "function", "mse"],
+)
+def test_the_gauss_newton_trace_is_exact_layer_by_layer(loss: object) -> None:
+    model, x, y = images()
+    targets = torch.randn(20, 3, dtype=torch.float64) if isinstance(loss, nn.MSELoss) else y
+    objective = Objective(model, loss, problems.batches(x, targets, 13))  # type: ignore[arg-type]
+    chosen = plan(objective)
+    assert chosen.by_layer
+    truth = torch.stack([part.sum() for part in objective.layout.split(gauss_newton_diagonal(objective))])
+    assert torch.allclose(gauss_newton_traces(objective, chosen), truth, rtol=1e-12)
+
+
+def test_layers_and_vmap_agree() -> None:
+    import dataclasses
+
+    model, x, y = images()
+    objective = Objective(model, CE, problems.batches(x, y, 13))
+    chosen = plan(objective)
+    other = dataclasses.replace(chosen, by_layer=False)
+    assert torch.allclose(
+        gauss_newton_traces(objective, chosen), gauss_newton_traces(objective, other), rtol=1e-12
+    )
+
+
+def test_a_sequence_model_goes_through_vmap_or_layers_alike() -> None:
+    torch.manual_seed(0)
+
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix, self.head = nn.Linear(6, 6), nn.Linear(6, 3)
+            self.scale = nn.Parameter(torch.rand(6))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head((self.scale * torch.relu(self.mix(x))).mean(1))
+
+    x, y = torch.randn(9, 5, 6, dtype=torch.float64), torch.randint(0, 3, (9,))
+    objective = Objective(Tokens().double().eval(), CE, [(x, y)])
+    chosen = plan(objective)
+    assert chosen.affine.proved
+    assert not chosen.by_layer
+    assert float(gauss_newton_traces(objective, chosen).sum()) == pytest.approx(
+        float(gauss_newton_diagonal(objective).sum()), rel=1e-12
+    )
+
+
+def test_sampled_classes_are_unbiased() -> None:
+    objective = problems.small_objective(nn.ReLU)
+    chosen, generator = plan(objective), torch.Generator().manual_seed(0)
+    drawn = torch.stack(
+        [gauss_newton_traces(objective, chosen, generator=generator).sum() for _ in range(200)]
+    )
+    truth = float(gauss_newton_traces(objective, chosen).sum())
+    assert abs(float(drawn.mean()) - truth) <= 4 * float(drawn.std()) / math.sqrt(200)
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, nn.GELU])
+def test_each_way_agrees_with_the_dense_hessian(activation: type[nn.Module]) -> None:
+    x, y = problems.classification()
+    objective = problems.small_objective(activation)
+    _, dense = problems.dense(objective, problems.small_net(activation), x, y, CE)
+    found = measured(objective, tolerance=0.02)
+    if activation is nn.ReLU:
+        assert found.details["method"] == "exact"
+        assert found.details["proof"] == "proved"
+        assert found.standard_error is None
+        assert found.value == pytest.approx(float(dense.trace()), rel=1e-12)
+    else:
+        assert found.details["method"] == "gauss-newton-residual"
+        assert "not piecewise linear" in str(found.details["proof"])
+        assert found.standard_error is not None
+        assert abs(found.value - float(dense.trace())) <= 4 * found.standard_error
+        assert found.converged
+
+
+def test_without_known_outputs_fresh_probes_are_taken_for_every_batch() -> None:
+    x, y = problems.classification()
+    hidden = BatchLoss(lambda model, batch: CE(model(batch[0]), batch[1]))
+    objective = Objective(problems.small_net(), hidden, problems.batches(x, y, 30))
+    plain = problems.small_objective()
+    found = measured(objective, tolerance=0.05)
+    assert found.details["method"] == "probes"
+    assert found.standard_error is not None
+    _, dense = problems.dense(plain, problems.small_net(), x, y, CE)
+    assert abs(found.value - float(dense.trace())) <= 4 * found.standard_error
+    together = measured(plain, method="hutchinson", tolerance=0.05)
+    assert int(str(found.details["probes"])) < int(str(together.details["probes"]))
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+    """60 seeds: the number covered is binomial; 95 % nominal, a 4σ band."""
+    x, y = problems.classification()
+    objective = problems.small_objective()
+    _, dense = problems.dense(objective, problems.small_net(), x, y, CE)
+    truth, covered, runs = float(dense.trace()), 0, 60
+    for seed in range(runs):
+        found = hessian_trace(
+            objective, tolerance=0.05, max_passes=200, generator=torch.Generator().manual_seed(seed)
+        )
+        assert found.passes >= MIN_PASSES
+        covered += abs(found.value - truth) <= 1.96 * (found.standard_error or 0.0)
+    assert covered >= runs * 0.95 - 4 * math.sqrt(runs * 0.95 * 0.05)
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (nn.CrossEntropyLoss(weight=torch.ones(4).double()), "class weights"),
+        (nn.CrossEntropyLoss(ignore_index=2), "ignores some targets"),
+        (nn.NLLLoss(), "NLLLoss"),
+    ],
+)
+def test_a_loss_without_a_known_root_is_said(loss: nn.Module, words: str) -> None:
+    x, y = problems.classification()
+    assert words in plan(Objective(problems.small_net(), loss, [(x, y)])).obstacle
+
+
+def test_the_tolerance_is_relative_to_the_larger_of_the_two_traces() -> None:
+    objective = problems.small_objective()
+    found = hessian_trace(
+        objective, tolerance=0.05, max_passes=500, generator=torch.Generator().manual_seed(0)
+    )
+    assert found.gauss_newton is not None
+    assert found.standard_error is not None
+    assert found.standard_error <= 0.05 * max(abs(found.value), found.gauss_newton)
