@@ -1,46 +1,67 @@
 """SGD, AdamW and the sharpness-aware family, one variant a file, each usable in any training loop."""
 
+from landscape.optim.ada_sam import AdaSAM
 from landscape.optim.adaptive_gsam import AdaptiveGSAM
 from landscape.optim.ae_looksam import AELookSAM
 from landscape.optim.ae_sam import AESAM, LongGradient
 from landscape.optim.asam import ASAM
 from landscape.optim.batch_closure import BatchClosure
-from landscape.optim.build import build_optimizer
+from landscape.optim.bsam import BSAM
 from landscape.optim.cr_sam import CRSAM
+from landscape.optim.entropy_sgd import EntropySGD
 from landscape.optim.erm import ERM
+from landscape.optim.esam import ESAM
 from landscape.optim.gam import GAM
 from landscape.optim.gnp import GNP
 from landscape.optim.gsam import GSAM
+from landscape.optim.hessian_trace_reg import HessianTraceRegularised
 from landscape.optim.looksam import Every, LookSAM
+from landscape.optim.m_sam import SlicedSAM
+from landscape.optim.mesa import MESA
 from landscape.optim.policy import Policy
+from landscape.optim.saf import SAF
 from landscape.optim.sam import SAM
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.ss_sam import SSSAM, Bernoulli
 from landscape.optim.stable_sam import StableSAM
-from landscape.optim.table import OPTIMIZERS
+from landscape.optim.swa import SWA
+from landscape.optim.weight_average import WeightAverage
 from landscape.optim.wsam import WSAM
+
+from landscape.optim.build import build_optimizer
+from landscape.optim.table import OPTIMIZERS
 
 __all__ = [
     "AESAM",
     "ASAM",
+    "BSAM",
     "CRSAM",
     "ERM",
+    "ESAM",
     "GAM",
     "GNP",
     "GSAM",
+    "MESA",
     "OPTIMIZERS",
+    "SAF",
     "SAM",
     "SSSAM",
+    "SWA",
     "WSAM",
     "AELookSAM",
+    "AdaSAM",
     "AdaptiveGSAM",
     "BatchClosure",
     "Bernoulli",
+    "EntropySGD",
     "Every",
+    "HessianTraceRegularised",
     "LongGradient",
     "LookSAM",
     "Policy",
     "SharpnessAware",
+    "SlicedSAM",
     "StableSAM",
+    "WeightAverage",
     "build_optimizer",
 ]

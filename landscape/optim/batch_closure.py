@@ -60,7 +60,7 @@ class BatchClosure:
             for this batch again.
 
     Attributes:
-        last: The last forward pass of this batch, without graph; ``None`` before the first.
+        last: The last forward pass of this batch in this step, without graph; ``None`` before the first.
         share: The part of the whole batch that this is, 1 for the whole.
     """
 
@@ -95,6 +95,11 @@ class BatchClosure:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def begin_step(self) -> None:
+        """Forget the passes of the last step."""
+        self.last = None
+        self._first.clear()
 
     def __call__(self) -> Tensor:
         """Clear the gradients, evaluate, run backward; the mean loss, without the added term."""

@@ -16,6 +16,8 @@ def build_optimizer(
     base: str = "sgd",
     lr: float = 0.1,
     total_steps: int | None = None,
+    steps_per_epoch: int | None = None,
+    num_examples: int | None = None,
 ) -> SharpnessAware:
     """The optimizer of that name for all parameters of a model.
 
@@ -27,6 +29,8 @@ def build_optimizer(
         lr: Learning rate.
         total_steps: Steps of the whole run, for the optimizers that have an option of that name and were not
             given it.
+        steps_per_epoch: Steps in an epoch, likewise.
+        num_examples: Examples of the training set, likewise.
 
     Raises:
         UsageError: A name or an option does not exist, or a value is not allowed.
@@ -34,8 +38,9 @@ def build_optimizer(
     name = OPTIMIZERS.parse(optimizer).name
     if OPTIMIZERS.row(name).is_base:
         return ERM(_build_base(model, optimizer, lr), model=model)
-    context = {"model": model} if total_steps is None else {"model": model, "total_steps": total_steps}
-    built = OPTIMIZERS.build(optimizer, _build_base(model, base, lr), **context)
+    context = {"total_steps": total_steps, "steps_per_epoch": steps_per_epoch, "num_examples": num_examples}
+    known = {key: value for key, value in context.items() if value is not None}
+    built = OPTIMIZERS.build(optimizer, _build_base(model, base, lr), model=model, **known)
     assert isinstance(built, SharpnessAware)
     return built
 

@@ -45,6 +45,8 @@ class GradientsAt:
         self._closure = closure
         self._random = RandomState(flat.device)
         self._last: Tensor | None = None
+        if isinstance(closure, BatchClosure):
+            closure.begin_step()
         self._version = 0
 
     def __call__(

@@ -4,20 +4,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-
+from landscape.optim.ada_sam import AdaSAM
 from landscape.optim.adaptive_gsam import AdaptiveGSAM
 from landscape.optim.ae_looksam import AELookSAM
 from landscape.optim.ae_sam import AESAM
 from landscape.optim.asam import ASAM
 from landscape.optim.bases import adamw, sgd
+from landscape.optim.bsam import BSAM
 from landscape.optim.cr_sam import CRSAM
+from landscape.optim.entropy_sgd import EntropySGD
+from landscape.optim.esam import ESAM
 from landscape.optim.gam import GAM
 from landscape.optim.gnp import GNP
 from landscape.optim.gsam import GSAM
+from landscape.optim.hessian_trace_reg import HessianTraceRegularised
 from landscape.optim.looksam import LookSAM
+from landscape.optim.m_sam import SlicedSAM
+from landscape.optim.mesa import MESA
+from landscape.optim.saf import SAF
 from landscape.optim.sam import SAM
 from landscape.optim.ss_sam import SSSAM
 from landscape.optim.stable_sam import StableSAM
+from landscape.optim.swa import SWA
 from landscape.optim.wsam import WSAM
 from landscape.registry import NameTable, Row
 
@@ -157,6 +165,69 @@ OPTIMIZERS = OptimizerTable(
             "SAM's direction at the length of the plain gradient",
             "Tan et al. 2024, arXiv 2401.07250",
             cost=2,
+        ),
+        _variant(
+            "esam",
+            ESAM,
+            "SAM on some of the weights and the examples that it hurts most",
+            "Du et al. 2022, arXiv 2110.03141",
+            cost="(4 + 3·gamma) / 3",
+        ),
+        _variant(
+            "saf",
+            SAF,
+            "answers held near those of some epochs ago",
+            "Du et al. 2022, arXiv 2205.14083",
+            cost=1,
+        ),
+        _variant(
+            "mesa",
+            MESA,
+            "answers held near those of averaged weights",
+            "Du et al. 2022, arXiv 2205.14083",
+            cost="4/3",
+        ),
+        _variant(
+            "m-sam",
+            SlicedSAM,
+            "SAM for each slice of the batch by itself",
+            "Andriushchenko and Flammarion 2022, arXiv 2206.06232",
+            cost=2,
+        ),
+        _variant(
+            "hessian-trace-reg",
+            HessianTraceRegularised,
+            "the loss and its mean curvature lowered together",
+            "Liu, Yu and Lin 2023, Neurocomputing 536",
+            cost="1 + 4·n_probe/interval; fd: 1 + 2·n_probe/interval",
+        ),
+        _variant(
+            "ada-sam",
+            AdaSAM,
+            "SAM's gradient scaled as in AMSGrad",
+            "Sun et al. 2023, arXiv 2303.00565",
+            cost=2,
+        ),
+        _variant(
+            "bsam",
+            BSAM,
+            "SAM as variational Bayes, with a variance for each weight",
+            "Möllenhoff and Khan 2023, arXiv 2210.01620",
+            cost=2,
+        ),
+        _variant(
+            "entropy-sgd",
+            EntropySGD,
+            "down the slope of the local entropy",
+            "Chaudhari et al. 2017, arXiv 1611.01838",
+            cost="langevin_steps",
+        ),
+        _variant(
+            "swa",
+            SWA,
+            "descent, and the mean of its last weights",
+            "Izmailov et al. 2018, arXiv 1803.05407",
+            cost=1,
         ),
     ],
 )

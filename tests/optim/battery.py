@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from landscape.optim import OPTIMIZERS, SharpnessAware
+from landscape.optim import OPTIMIZERS, BatchClosure, SharpnessAware
 
 VARIANTS = [name for name in OPTIMIZERS if not OPTIMIZERS[name].is_base]
 Closure = Callable[[], Tensor]
+# Options with which a row can act on networks that have no normalisation layers.
+ON_PLAIN_NETWORKS = {"sam-on": "layers=others"}
+CONTEXT = {"total_steps": 20, "steps_per_epoch": 1, "num_examples": 16}
 
 
 def mlp(*extra: nn.Module, seed: int = 0) -> nn.Sequential:
@@ -29,13 +32,19 @@ def sgd(model: nn.Module, lr: float = 0.1) -> torch.optim.SGD:
 
 
 def build(spec: str, model: nn.Module, base: torch.optim.Optimizer | None = None) -> SharpnessAware:
-    built = OPTIMIZERS.build(spec, base or sgd(model), model=model, total_steps=20)
+    name, _, options = spec.partition(":")
+    given = ",".join(filter(None, (options, ON_PLAIN_NETWORKS.get(name))))
+    built = OPTIMIZERS.build(f"{name}:{given}" if given else name, base or sgd(model), model=model, **CONTEXT)
     assert isinstance(built, SharpnessAware)
     return built
 
 
 def closure(optimizer: torch.optim.Optimizer, model: nn.Module, seed: int = 1, scale: float = 1.0) -> Closure:
+    """A plain function where it is enough, and a batch of 16 examples where the optimizer looks at them."""
     x, y = (t.to(next(model.parameters()).device) for t in batch(seed))
+    if getattr(optimizer, "needs_batch", False):
+        loss = lambda outputs, targets: scale * nn.functional.cross_entropy(outputs, targets, reduction="none")
+        return BatchClosure(model, loss, inputs=x, targets=y, indices=torch.arange(16))
 
     def evaluate() -> Tensor:
         optimizer.zero_grad()
@@ -57,13 +66,18 @@ def direction(model: nn.Module) -> Tensor:
     )
 
 
+def Watch(evaluate: Closure, model: nn.Module, before: Callable[[int], None] = lambda number: None):
+    """The closure, with the points at which it is called; ``before`` is called after each pass with its number."""
+    kind = WatchedBatch if isinstance(evaluate, BatchClosure) else WatchedFunction
+    return kind(evaluate, model, before)
+
+
 @dataclass
-class Watch:
-    """The points at which a closure is called, and what is called before each pass."""
+class WatchedFunction:
 
     evaluate: Closure
     model: nn.Module
-    before: Callable[[int], None] = lambda number: None
+    before: Callable[[int], None]
     points: list[Tensor] = field(default_factory=list)
 
     def __call__(self) -> Tensor:
@@ -75,3 +89,17 @@ class Watch:
     @property
     def displacements(self) -> list[Tensor]:
         return [point - self.points[0] for point in self.points[1:]]
+
+
+class WatchedBatch(BatchClosure):
+    def __init__(self, evaluate: BatchClosure, model: nn.Module, before: Callable[[int], None]) -> None:
+        def backward(loss: Tensor) -> None:
+            self.points.append(weights(model))
+            evaluate.backward(loss)
+            before(len(self.points))
+
+        data = {"inputs": evaluate.inputs, "targets": evaluate.targets, "indices": evaluate.indices}
+        super().__init__(evaluate.model, evaluate._loss, **data, backward=backward)
+        self.points: list[Tensor] = []
+
+    displacements = WatchedFunction.displacements

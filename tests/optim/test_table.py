@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from optim.battery import VARIANTS, build, mlp
+from optim.battery import CONTEXT, VARIANTS, build, mlp
 
 from landscape.optim import OPTIMIZERS, SharpnessAware
 
@@ -32,7 +32,7 @@ def test_every_option_of_a_row_has_a_default_or_is_known_to_the_trainer_and_a_pl
 ) -> None:
     row = OPTIMIZERS[name]
     for option in row.options.values():
-        assert not option.required or option.name == "total_steps"  # which the trainer knows
+        assert not option.required or option.name in CONTEXT  # which the trainer knows
         assert f"{option.name}:" in (row.build.__doc__ or "")
 
 

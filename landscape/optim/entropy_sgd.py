@@ -1,0 +1,89 @@
+"""Entropy-SGD: down the slope of the local entropy, which is low where the loss is low all around."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import UsageError
+from landscape.optim.bounds import within
+from landscape.optim.gradients_at import GradientsAt
+from landscape.optim.sharpness_aware import SharpnessAware
+
+
+class EntropySGD(SharpnessAware):
+    """Entropy-SGD: ``d = w − μ``, μ the mean of L steps of Langevin dynamics around w. L gradients a step.
+
+    From ``w̃ = μ = w``, L times: ``w̃ ← w̃ − η [∇L(w̃) − γ (w − w̃)] + √(2η) ε N(0, I)``, with momentum, and
+    ``μ ← β₁ μ + (1 − β₁) w̃``. The pull towards w grows with the steps: ``γ_t = γ₀ (1 + γ₁)^t``.
+
+    Each of the L gradients is one of a fresh batch: of a closure that draws one whenever it is called, or of a
+    :class:`~landscape.optim.BatchClosure` with ``another``. With a closure of one batch, all are of that batch.
+    Batch-norm statistics are those of the first. The base of the paper is ``sgd:nesterov=true``, with a
+    learning rate of 1.
+
+    Args:
+        base: The optimizer that takes the step.
+        model: The network; needed if it has batch norm.
+        langevin_steps: L ≥ 0; with 0 the step is that of the base.
+        inner_lr: η > 0.
+        noise: ε ≥ 0.
+        gamma: γ₀ ≥ 0. 1e-4 for MNIST, 0.03 for CIFAR-10.
+        gamma_growth: γ₁ ≥ 0.
+        average: β₁ in [0, 1).
+        inner_momentum: Nesterov momentum of the L steps, in [0, 1); it starts from zero in each step.
+        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
+
+    Reference:
+        Chaudhari et al., 2017, arXiv 1611.01838, algorithm 1, with the defaults of the authors' code; the
+        paper has the outer step multiplied by γ. That code computes one gradient more, which it discards, and
+        never counts its steps, so that γ does not grow (unverified: that its inner momentum starts anew).
+    """
+
+    def __init__(
+        self,
+        base: torch.optim.Optimizer,
+        *,
+        model: nn.Module | None = None,
+        langevin_steps: int = 20,
+        inner_lr: float = 0.1,
+        noise: float = 1e-4,
+        gamma: float = 1e-4,
+        gamma_growth: float = 1e-3,
+        average: float = 0.75,
+        inner_momentum: float = 0.9,
+        max_grad_norm: float | None = None,
+    ) -> None:
+        super().__init__(base, model=model, max_grad_norm=max_grad_norm)
+        if not isinstance(langevin_steps, int) or langevin_steps < 0:
+            raise UsageError(
+                f"langevin_steps={langevin_steps!r} is not allowed: it must be a whole number ≥ 0"
+            )
+        self.langevin_steps = langevin_steps
+        self.inner_lr = within("inner_lr", inner_lr, 0.0, open_low=True)
+        self.noise = within("noise", noise, 0.0)
+        self.gamma = within("gamma", gamma, 0.0)
+        self.gamma_growth = within("gamma_growth", gamma_growth, 0.0)
+        self.average = within("average", average, 0.0, 1.0, open_high=True)
+        self.inner_momentum = within("inner_momentum", inner_momentum, 0.0, 1.0, open_high=True)
+
+    def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
+        """From the mean of the inner weights back to w. The first inner gradient is that of pass 1."""
+        if self.langevin_steps == 0:
+            return gradients
+        pull = self.gamma * (1 + self.gamma_growth) ** self.steps
+        # All relative to w: w̃ = w + inner, μ = w + mean.
+        inner, mean, velocity = (torch.zeros_like(gradients) for _ in range(3))
+        for number in range(self.langevin_steps):
+            own = gradients if number == 0 else gradients_at(inner, closure=gradients_at.another())
+            slope = own.add_(inner, alpha=pull)
+            velocity.mul_(self.inner_momentum).add_(slope)
+            inner = inner - self.inner_lr * (slope + self.inner_momentum * velocity)
+            if self.noise > 0:
+                inner += math.sqrt(2 * self.inner_lr) * self.noise * self._normal(inner)
+            inner = self.perturbed(inner)
+            mean.mul_(self.average).add_(inner, alpha=1 - self.average)
+        return mean.neg_()
+
+    def _normal(self, like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=self.generator, dtype=like.dtype).to(like.device)
