@@ -144,3 +144,9 @@ def parameter_roles(model: nn.Module) -> Mapping[int, Role]:
                 role = "other"
             roles.setdefault(id(parameter), role)
     return roles
+
+
+def normalisation_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """The gains and shifts of the normalisation layers of a model, each tensor once."""
+    owned = [m.parameters(recurse=False) for m in model.modules() if isinstance(m, _NORMALISATIONS)]
+    return list(dict.fromkeys(parameter for parameters in owned for parameter in parameters))

@@ -7,10 +7,14 @@ from landscape.optim.ae_sam import AESAM, LongGradient
 from landscape.optim.asam import ASAM
 from landscape.optim.batch_closure import BatchClosure
 from landscape.optim.bsam import BSAM
+from landscape.optim.build import build_optimizer
 from landscape.optim.cr_sam import CRSAM
+from landscape.optim.eigen_sam import EigenSAM
 from landscape.optim.entropy_sgd import EntropySGD
 from landscape.optim.erm import ERM
 from landscape.optim.esam import ESAM
+from landscape.optim.f_sam import FriendlySAM
+from landscape.optim.fisher_sam import FisherSAM
 from landscape.optim.gam import GAM
 from landscape.optim.gnp import GNP
 from landscape.optim.gsam import GSAM
@@ -18,18 +22,24 @@ from landscape.optim.hessian_trace_reg import HessianTraceRegularised
 from landscape.optim.looksam import Every, LookSAM
 from landscape.optim.m_sam import SlicedSAM
 from landscape.optim.mesa import MESA
+from landscape.optim.msam import MSAM
+from landscape.optim.n_step_sam import NStepSAM
 from landscape.optim.policy import Policy
+from landscape.optim.r_sam import RSAM
 from landscape.optim.saf import SAF
 from landscape.optim.sam import SAM
+from landscape.optim.sam_on import SAMON
+from landscape.optim.sampa import SAMPa
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.ss_sam import SSSAM, Bernoulli
+from landscape.optim.ssam_d import SSAMD
+from landscape.optim.ssam_f import SSAMF
 from landscape.optim.stable_sam import StableSAM
 from landscape.optim.swa import SWA
+from landscape.optim.table import OPTIMIZERS
+from landscape.optim.vasso import VaSSO
 from landscape.optim.weight_average import WeightAverage
 from landscape.optim.wsam import WSAM
-
-from landscape.optim.build import build_optimizer
-from landscape.optim.table import OPTIMIZERS
 
 __all__ = [
     "AESAM",
@@ -42,9 +52,14 @@ __all__ = [
     "GNP",
     "GSAM",
     "MESA",
+    "MSAM",
     "OPTIMIZERS",
+    "RSAM",
     "SAF",
     "SAM",
+    "SAMON",
+    "SSAMD",
+    "SSAMF",
     "SSSAM",
     "SWA",
     "WSAM",
@@ -53,15 +68,21 @@ __all__ = [
     "AdaptiveGSAM",
     "BatchClosure",
     "Bernoulli",
+    "EigenSAM",
     "EntropySGD",
     "Every",
+    "FisherSAM",
+    "FriendlySAM",
     "HessianTraceRegularised",
     "LongGradient",
     "LookSAM",
+    "NStepSAM",
     "Policy",
+    "SAMPa",
     "SharpnessAware",
     "SlicedSAM",
     "StableSAM",
+    "VaSSO",
     "WeightAverage",
     "build_optimizer",
 ]

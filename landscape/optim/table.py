@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+
 from landscape.optim.ada_sam import AdaSAM
 from landscape.optim.adaptive_gsam import AdaptiveGSAM
 from landscape.optim.ae_looksam import AELookSAM
@@ -12,8 +13,11 @@ from landscape.optim.asam import ASAM
 from landscape.optim.bases import adamw, sgd
 from landscape.optim.bsam import BSAM
 from landscape.optim.cr_sam import CRSAM
+from landscape.optim.eigen_sam import EigenSAM
 from landscape.optim.entropy_sgd import EntropySGD
 from landscape.optim.esam import ESAM
+from landscape.optim.f_sam import FriendlySAM
+from landscape.optim.fisher_sam import FisherSAM
 from landscape.optim.gam import GAM
 from landscape.optim.gnp import GNP
 from landscape.optim.gsam import GSAM
@@ -21,11 +25,19 @@ from landscape.optim.hessian_trace_reg import HessianTraceRegularised
 from landscape.optim.looksam import LookSAM
 from landscape.optim.m_sam import SlicedSAM
 from landscape.optim.mesa import MESA
+from landscape.optim.msam import MSAM
+from landscape.optim.n_step_sam import NStepSAM
+from landscape.optim.r_sam import RSAM
 from landscape.optim.saf import SAF
 from landscape.optim.sam import SAM
+from landscape.optim.sam_on import SAMON
+from landscape.optim.sampa import SAMPa
 from landscape.optim.ss_sam import SSSAM
+from landscape.optim.ssam_d import SSAMD
+from landscape.optim.ssam_f import SSAMF
 from landscape.optim.stable_sam import StableSAM
 from landscape.optim.swa import SWA
+from landscape.optim.vasso import VaSSO
 from landscape.optim.wsam import WSAM
 from landscape.registry import NameTable, Row
 
@@ -165,6 +177,83 @@ OPTIMIZERS = OptimizerTable(
             "SAM's direction at the length of the plain gradient",
             "Tan et al. 2024, arXiv 2401.07250",
             cost=2,
+        ),
+        _variant(
+            "r-sam",
+            RSAM,
+            "SAM whose ascent starts from a random point nearby",
+            "Liu et al. 2022, NeurIPS",
+            cost=2,
+        ),
+        _variant(
+            "ssam-f",
+            SSAMF,
+            "SAM that displaces the coordinates with the largest Fisher information",
+            "Mi et al. 2022, arXiv 2210.05177",
+            cost="2 + n_fisher / (batch size * steps between masks)",
+        ),
+        _variant(
+            "ssam-d",
+            SSAMD,
+            "SAM that displaces a part of the coordinates, exchanged on the way",
+            "Mi et al. 2022, arXiv 2210.05177",
+            cost=2,
+        ),
+        _variant(
+            "f-sam",
+            FriendlySAM,
+            "SAM along what is particular to the batch",
+            "Li et al. 2024, arXiv 2403.12350",
+            cost=2,
+        ),
+        _variant(
+            "vasso",
+            VaSSO,
+            "SAM along a running average of the gradients",
+            "Li and Giannakis 2023, arXiv 2309.15639",
+            cost=2,
+        ),
+        _variant(
+            "fisher-sam",
+            FisherSAM,
+            "SAM in the ellipsoid of the Fisher information",
+            "Kim et al. 2022, arXiv 2206.04920",
+            cost=2,
+        ),
+        _variant(
+            "msam",
+            MSAM,
+            "the gradient ahead along the momentum",
+            "Becker, Altrock and Risse 2024, arXiv 2401.12033",
+            cost=1,
+        ),
+        _variant(
+            "sam-on",
+            SAMON,
+            "SAM that displaces the normalisation layers only",
+            "Müller et al. 2023, arXiv 2306.04226",
+            cost=2,
+        ),
+        _variant(
+            "n-step-sam",
+            NStepSAM,
+            "SAM with several steps of ascent",
+            "Andriushchenko and Flammarion 2022, arXiv 2206.06232",
+            cost="1 + ascent_steps",
+        ),
+        _variant(
+            "sampa",
+            SAMPa,
+            "SAM whose two gradients do not wait for each other",
+            "Xie et al. 2024, arXiv 2410.10683",
+            cost=2,
+        ),
+        _variant(
+            "eigen-sam",
+            EigenSAM,
+            "SAM turned towards the direction of largest curvature",
+            "Luo et al. 2024, arXiv 2501.12666",
+            cost="2 + 2 * power_iterations / every",
         ),
         _variant(
             "esam",

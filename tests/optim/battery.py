@@ -43,7 +43,9 @@ def closure(optimizer: torch.optim.Optimizer, model: nn.Module, seed: int = 1, s
     """A plain function where it is enough, and a batch of 16 examples where the optimizer looks at them."""
     x, y = (t.to(next(model.parameters()).device) for t in batch(seed))
     if getattr(optimizer, "needs_batch", False):
-        loss = lambda outputs, targets: scale * nn.functional.cross_entropy(outputs, targets, reduction="none")
+        loss = lambda outputs, targets: (
+            scale * nn.functional.cross_entropy(outputs, targets, reduction="none")
+        )
         return BatchClosure(model, loss, inputs=x, targets=y, indices=torch.arange(16))
 
     def evaluate() -> Tensor:
@@ -74,7 +76,6 @@ def Watch(evaluate: Closure, model: nn.Module, before: Callable[[int], None] = l
 
 @dataclass
 class WatchedFunction:
-
     evaluate: Closure
     model: nn.Module
     before: Callable[[int], None]

@@ -30,9 +30,12 @@ def loss_and_gradient(theta: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[
 
 
 def assert_same_run(
-    make: Callable[[torch.nn.Module, torch.optim.Optimizer], SharpnessAware], rule: Rule
+    make: Callable[[torch.nn.Module, torch.optim.Optimizer], SharpnessAware],
+    rule: Rule,
+    *,
+    reported: Callable[[np.ndarray, Loss], float] = lambda w, loss: loss(w)[0],
 ) -> None:
-    """Twenty steps of the optimizer over SGD end where the rule ends, to 1e-10."""
+    """Twenty steps of the optimizer over SGD end where the rule ends, and report what it says, to 1e-10."""
     model = mlp()
     theta = weights(model).numpy()
     base = torch.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
@@ -42,7 +45,7 @@ def assert_same_run(
         x, y = (t.numpy() for t in batch(seed=number))
         evaluate = lambda at, x=x, y=y: loss_and_gradient(at, x, y)
         loss = optimizer.step(closure(optimizer, model, seed=number))
-        np.testing.assert_allclose(loss.item(), evaluate(theta)[0], rtol=1e-10)
+        np.testing.assert_allclose(loss.item(), reported(theta, evaluate), rtol=1e-10)
         velocity = MOMENTUM * velocity + rule(theta, evaluate) + WEIGHT_DECAY * theta
         theta = theta - LR * velocity
     np.testing.assert_allclose(weights(model).numpy(), theta, rtol=0, atol=1e-10)

@@ -14,7 +14,9 @@ from landscape.optim import ERM, GSAM, OPTIMIZERS, SAM, build_optimizer
 def test_every_name_over_every_base_takes_a_step(name: str, base: str) -> None:
     model = mlp(nn.LayerNorm(5))
     before = weights(model)
-    optimizer = build_optimizer(model, optimizer=name, base=base, lr=0.01, total_steps=10, steps_per_epoch=1, num_examples=16)
+    optimizer = build_optimizer(
+        model, optimizer=name, base=base, lr=0.01, total_steps=10, steps_per_epoch=1, num_examples=16
+    )
     optimizer.step(closure(optimizer, model))
     assert not torch.equal(weights(model), before)
 

@@ -1,0 +1,74 @@
+"""Sparse SAM: only a part of the coordinates is displaced. What the two ways to choose them share."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from landscape.optim.bounds import whole, within
+from landscape.optim.gradients_at import GradientsAt
+from landscape.optim.sharpness_aware import SharpnessAware
+from landscape.optim.vector import unit
+
+
+class SparseSAM(SharpnessAware):
+    """Sparse SAM: ``d = ∇L(w + ε)`` with ``ε = m ⊙ ρ g / ‖g‖`` for a mask m of ``⌊(1 − s) n⌋`` ones.
+
+    The norm is that of the whole gradient, so ``‖ε‖ ≤ ρ``. A rule chooses the mask before the first step and anew
+    every ``update_every`` epochs.
+
+    Args:
+        base: The optimizer that takes the step.
+        model: The network; needed if it has batch norm.
+        rho: Radius ρ ≥ 0.
+        sparsity: Share s of the coordinates that stay, from 0 (SAM) to 1 (no displacement).
+        update_every: Epochs ≥ 1 from one mask to the next.
+        steps_per_epoch: Steps ≥ 1 in an epoch.
+        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
+    """
+
+    def __init__(
+        self,
+        base: torch.optim.Optimizer,
+        *,
+        model: nn.Module | None,
+        rho: float,
+        sparsity: float,
+        update_every: int,
+        steps_per_epoch: int,
+        max_grad_norm: float | None,
+    ) -> None:
+        super().__init__(base, model=model, rho=rho, max_grad_norm=max_grad_norm)
+        self.sparsity = within("sparsity", sparsity, 0.0, 1.0)
+        self.update_every = whole("update_every", update_every, 1)
+        self.steps_per_epoch = whole("steps_per_epoch", steps_per_epoch, 1)
+
+    @abstractmethod
+    def next_mask(self, gradients: Tensor, mask: Tensor | None, gradients_at: GradientsAt) -> Tensor:
+        """The mask ``(n,)`` of ones and zeros of the coming steps.
+
+        Args:
+            gradients: g of this step, zero where nothing is to be perturbed. Not to be written to.
+            mask: The present mask; ``None`` in the first step.
+            gradients_at: As for ``direction``.
+        """
+
+    def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
+        """The gradient at w + ε."""
+        gradients = self.perturbed(gradients)
+        mask = self.memory.get("mask")
+        known = mask if isinstance(mask, Tensor) else None
+        if known is None or self.steps % (self.update_every * self.steps_per_epoch) == 0:
+            known = self.memory["mask"] = self.next_mask(gradients, known, gradients_at)
+        return gradients_at(unit(gradients, times=self.rho, out=gradients).mul_(known))
+
+    def largest(self, scores: Tensor, count: int) -> Tensor:
+        """The mask of the ``count`` largest scores ``(n,)`` among the coordinates that may be perturbed."""
+        allowed = scores.masked_fill(self.perturbed(torch.ones_like(scores)) == 0, -torch.inf)
+        return torch.zeros_like(self.weights).index_fill_(0, allowed.topk(count).indices, 1.0)
+
+    @property
+    def live(self) -> int:
+        """How many coordinates a mask displaces."""
+        size = int(self.perturbed(torch.ones_like(self.weights)).count_nonzero())
+        return int((1 - self.sparsity) * size + 1e-9)
