@@ -1,9 +1,32 @@
-"""Lengths, and differences that are only rounding."""
+"""Unit vectors, lengths and orthogonal parts, also where there is no direction or only rounding."""
 
 import pytest
 import torch
 
-from landscape.optim.vector import length, significant
+from landscape.optim.vector import length, orthogonal, significant, unit
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_unit_of_zero_is_zero_in_every_precision(dtype: torch.dtype) -> None:
+    assert torch.equal(unit(torch.zeros(3, dtype=dtype)), torch.zeros(3, dtype=dtype))
+
+
+def test_unit_of_half_precision_does_not_overflow() -> None:
+    x = torch.full((4,), 3e4, dtype=torch.float16)
+    assert torch.equal(unit(x), torch.full((4,), 0.5, dtype=torch.float16))
+    assert unit(x, times=2.0, out=x) is x
+
+
+def test_unit_is_zero_where_there_is_no_direction() -> None:
+    assert torch.equal(unit(torch.zeros(3)), torch.zeros(3))
+    assert torch.equal(unit(torch.full((3,), 1e30)), torch.zeros(3))
+    torch.testing.assert_close(unit(torch.tensor([3.0, 4.0]), times=5.0), torch.tensor([3.0, 4.0]))
+
+
+def test_the_orthogonal_part_is_defined_for_a_zero_vector() -> None:
+    x = torch.tensor([1.0, 2.0])
+    assert torch.equal(orthogonal(x, to=torch.zeros(2)), x)
+    assert torch.equal(orthogonal(x, to=torch.tensor([0.0, 4.0])), torch.tensor([1.0, 0.0]))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
