@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     "names",
     multiple=True,
     metavar="NAME[:OPTION=VALUE,…]",
-    help="A measure; repeatable. All of `landscape list measures` by default.",
+    help="A measure; repeatable. By default those of the mission; see `landscape list measures`.",
 )
 @options.checkpoint_flags
 @click.option(
@@ -87,9 +87,9 @@ def command(
     import torch
 
     from landscape.checkpoints import load_checkpoint
-    from landscape.measures import MEASURES
+    from landscape.measures import DEFAULT, MEASURES
 
-    wanted = list({str(s): s for s in (MEASURES.parse(name) for name in (names or MEASURES))}.values())
+    wanted = list({str(s): s for s in (MEASURES.parse(name) for name in (names or DEFAULT))}.values())
     where = options.chosen_device(device)
     taken: list[tuple[str, Estimate]] = []
     for path in checkpoints:

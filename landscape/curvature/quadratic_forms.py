@@ -4,6 +4,8 @@ The trace is linear in the data, so that independent probes for each batch cost 
 3.3 with 4 batches, 7 with 8, and more with more. A plain product with a vector cannot do it.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -16,7 +18,7 @@ from landscape.risk import Risk
 def quadratic_forms(
     objective: Objective, *, columns: int, generator: torch.Generator, less_gauss_newton: bool
 ) -> Tensor:
-    """``columns`` independent unbiased estimates of Tr H, or of Tr (H − G), ``(columns,)`` in float64.
+    """Independent unbiased estimates of Tr H, or of Tr (H − G), layer by layer: ``(columns, parameters)``.
 
     Args:
         objective: Where.
@@ -33,12 +35,14 @@ def quadratic_forms(
         if less_gauss_newton:
             curved = derivatives.gauss_newton_products(risk, batch, probes)
             products = [a - b for a, b in zip(products, curved, strict=True)]
-        return [torch.stack([_inner(v, p) for v, p in zip(probes, products, strict=True)])]
+        split = risk.replica.layout.split
+        return [torch.stack([_inner(split(v), split(p)) for v, p in zip(probes, products, strict=True)])]
 
     factor = 2 if less_gauss_newton else 1
     (forms,) = objective.average(visit, gradients=factor, products=factor * columns)
     return forms.cpu()
 
 
-def _inner(a: Tensor, b: Tensor) -> Tensor:
-    return torch.dot(a.double(), b.double())
+def _inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """The inner product of every part, ``(parts,)`` in float64."""
+    return torch.stack([(x.double() * y.double()).sum() for x, y in zip(a, b, strict=True)])

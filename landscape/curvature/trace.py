@@ -11,6 +11,7 @@ The probes are drawn afresh for every batch, and their number follows from the s
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -34,11 +35,12 @@ Listener = Callable[[int, float, float], None]
 
 @dataclass(frozen=True)
 class HessianTrace:
-    """Tr H and how it was had.
+    """Tr H, whole and layer by layer, and how it was had.
 
     Attributes:
-        value: Tr H.
-        standard_error: ``None`` if nothing was drawn.
+        layers: The part of every free parameter tensor, ``(parameters,)``; their sum is Tr H.
+        layer_errors: Their standard errors; ``None`` if nothing was drawn.
+        standard_error: That of the sum; ``None`` if nothing was drawn.
         converged: Whether the standard error met the tolerance; ``None`` if nothing was drawn.
         way: Which of the three ways.
         proof: ``"proved"``, or why Tr H = Tr G is not proved.
@@ -46,13 +48,19 @@ class HessianTrace:
         passes: Passes over the data with probes or sampled classes.
     """
 
-    value: float
+    layers: Tensor
+    layer_errors: Tensor | None
     standard_error: float | None
     converged: bool | None
     way: Way
     proof: str
     gauss_newton: float | None = None
     passes: int = 0
+
+    @property
+    def value(self) -> float:
+        """Tr H."""
+        return float(self.layers.sum())
 
 
 def hessian_trace(
@@ -74,75 +82,81 @@ def hessian_trace(
         on_step: Told passes, estimate and standard error.
     """
     chosen = plan(objective)
+    stop = _Stop(tolerance, max_passes, on_step)
+
+    def probes(count: int, *, residual: bool) -> Tensor:
+        return quadratic_forms(objective, columns=count, generator=generator, less_gauss_newton=residual)
+
     if chosen.obstacle:
-        found = _sampled(
-            lambda k: quadratic_forms(objective, columns=k, generator=generator, less_gauss_newton=False),
-            offset=0.0,
-            scale=0.0,
-            tolerance=tolerance,
-            max_passes=max_passes,
-            on_step=on_step,
-        )
-        return HessianTrace(*found[:3], "probes", chosen.obstacle, None, found[3])
-    if chosen.outputs > MANY_CLASSES:
-        return _many_classes(objective, chosen, tolerance, max_passes, generator, on_step)
-    inner = float(gauss_newton_traces(objective, chosen).sum())
-    if chosen.affine.proved:
-        return HessianTrace(inner, None, None, "exact", "proved", inner)
-    found = _sampled(
-        lambda k: quadratic_forms(objective, columns=k, generator=generator, less_gauss_newton=True),
-        offset=inner,
-        scale=inner,
-        tolerance=tolerance,
-        max_passes=max_passes,
-        on_step=on_step,
-    )
-    return HessianTrace(*found[:3], "gauss-newton-residual", chosen.affine.reason, inner, found[3])
+        zero = torch.zeros(len(objective.layout.entries), dtype=torch.float64)
+        return stop.sampled(partial(probes, residual=False), zero, "probes", chosen.obstacle, None)
+    if chosen.outputs <= MANY_CLASSES:
+        inner = gauss_newton_traces(objective, chosen).cpu()
+        if chosen.affine.proved:
+            return HessianTrace(inner, None, None, None, "exact", "proved", float(inner.sum()))
+        draw = partial(probes, residual=True)
+        return stop.sampled(draw, inner, "gauss-newton-residual", chosen.affine.reason, float(inner.sum()))
+    return _many_classes(objective, chosen, stop, probes, generator)
 
 
 def _many_classes(
     objective: Objective,
     chosen: GaussNewtonPlan,
-    tolerance: float,
-    max_passes: int,
+    stop: "_Stop",
+    probes: Callable[..., Tensor],
     generator: torch.Generator,
-    on_step: Listener | None,
 ) -> HessianTrace:
     """One sampled class an example and pass; with a probe for H − G in the same pass where that is not zero."""
 
     def draw(count: int) -> Tensor:
-        classes = [gauss_newton_traces(objective, chosen, generator=generator).sum() for _ in range(count)]
-        inner = torch.stack(classes).cpu()
-        if chosen.affine.proved:
-            return inner
-        rest = quadratic_forms(objective, columns=count, generator=generator, less_gauss_newton=True)
-        return inner + rest
+        one = partial(gauss_newton_traces, objective, chosen, generator=generator)
+        inner = torch.stack([one() for _ in range(count)]).cpu()
+        return inner if chosen.affine.proved else inner + probes(count, residual=True)
 
-    found = _sampled(draw, offset=0.0, scale=0.0, tolerance=tolerance, max_passes=max_passes, on_step=on_step)
-    way: Way = "exact" if chosen.affine.proved else "gauss-newton-residual"
-    proof = "proved" if chosen.affine.proved else chosen.affine.reason
-    return HessianTrace(*found[:3], way, proof, None, found[3])
+    zero = torch.zeros(len(objective.layout.entries), dtype=torch.float64)
+    if chosen.affine.proved:
+        return stop.sampled(draw, zero, "exact", "proved", None)
+    return stop.sampled(draw, zero, "gauss-newton-residual", chosen.affine.reason, None)
 
 
-def _sampled(
-    draw: Callable[[int], Tensor],
-    *,
-    offset: float,
-    scale: float,
-    tolerance: float,
-    max_passes: int,
-    on_step: Listener | None,
-) -> tuple[float, float, bool, int]:
-    """``offset`` plus the mean of what ``draw`` returns, until its standard error is small enough."""
-    samples = torch.empty(0, dtype=torch.float64)
-    value = error = math.nan
-    while len(samples) < max_passes:
-        samples = torch.cat([samples, draw(min(4, max_passes - len(samples))).double()])
-        value = offset + float(samples.mean())
-        error = float(samples.std() / math.sqrt(len(samples))) if len(samples) > 1 else math.inf
-        if on_step is not None:
-            on_step(len(samples), value, error)
-        reached = error <= tolerance * max(abs(value), scale)
-        if (len(samples) >= MIN_PASSES and reached) or value != value:
-            break
-    return value, error, error <= tolerance * max(abs(value), scale), len(samples)
+@dataclass(frozen=True)
+class _Stop:
+    """When to stop drawing."""
+
+    tolerance: float
+    max_passes: int
+    on_step: Listener | None
+
+    def sampled(
+        self,
+        draw: Callable[[int], Tensor],
+        offset: Tensor,
+        way: Way,
+        proof: str,
+        gauss_newton: float | None,
+    ) -> HessianTrace:
+        """``offset`` plus the mean of what ``draw`` returns, until its standard error is small enough."""
+        samples = torch.empty(0, len(offset), dtype=torch.float64)
+        value = error = math.nan
+        reached = False
+        while len(samples) < self.max_passes:
+            samples = torch.cat([samples, draw(min(4, self.max_passes - len(samples)))])
+            sums = samples.sum(dim=1)
+            value = float(offset.sum() + sums.mean())
+            error = float(sums.std() / math.sqrt(len(sums))) if len(sums) > 1 else math.inf
+            if self.on_step is not None:
+                self.on_step(len(sums), value, error)
+            reached = error <= self.tolerance * max(abs(value), gauss_newton or 0.0)
+            if (len(sums) >= MIN_PASSES and reached) or value != value:
+                break
+        count = len(samples)
+        return HessianTrace(
+            layers=offset + samples.mean(dim=0),
+            layer_errors=samples.std(dim=0) / math.sqrt(count) if count > 1 else None,
+            standard_error=error,
+            converged=reached,
+            way=way,
+            proof=proof,
+            gauss_newton=gauss_newton,
+            passes=count,
+        )

@@ -6,8 +6,12 @@ from landscape.measures.dominant_eigenvalue import dominant_eigenvalue as domina
 from landscape.measures.gradient_noise import gradient_noise as gradient_noise
 from landscape.measures.gradient_norm import gradient_norm as gradient_norm
 from landscape.measures.hessian_trace import hessian_trace as hessian_trace
+from landscape.measures.layer_traces import layer_traces as layer_traces
 from landscape.measures.loss import loss as loss
 from landscape.measures.normalized_trace import normalized_trace as normalized_trace
+from landscape.measures.spectral_density import spectral_density as spectral_density
 from landscape.measures.surrogate_gap import surrogate_gap as surrogate_gap
+from landscape.measures.table import DEFAULT as DEFAULT
 from landscape.measures.table import MEASURES as MEASURES
 from landscape.measures.table import measure as measure
+from landscape.measures.top_eigenvalues import top_eigenvalues as top_eigenvalues

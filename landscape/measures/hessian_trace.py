@@ -66,8 +66,11 @@ def hessian_trace(
         )
         details = {"method": "hutchinson", "probes": len(plain.samples)}
         return Reading(plain.value, plain.standard_error, plain.converged, details)
-    found = best_trace(
-        objective, tolerance=tolerance, max_passes=max_probes, generator=generator, on_step=report
+    found = objective.remembered(
+        ("trace by layer", tolerance, max_probes, seed),
+        lambda: best_trace(
+            objective, tolerance=tolerance, max_passes=max_probes, generator=generator, on_step=report
+        ),
     )
     return Reading(
         found.value,

@@ -9,9 +9,12 @@ from landscape.measures.dominant_eigenvalue import dominant_eigenvalue
 from landscape.measures.gradient_noise import gradient_noise
 from landscape.measures.gradient_norm import gradient_norm
 from landscape.measures.hessian_trace import hessian_trace
+from landscape.measures.layer_traces import layer_traces
 from landscape.measures.loss import loss
 from landscape.measures.normalized_trace import normalized_trace
+from landscape.measures.spectral_density import spectral_density
 from landscape.measures.surrogate_gap import surrogate_gap
+from landscape.measures.top_eigenvalues import top_eigenvalues
 from landscape.objective import Objective
 from landscape.registry import NameTable, Row, Specification
 
@@ -34,7 +37,14 @@ MEASURES: NameTable[Estimate] = NameTable(
             "Hessian eigenvalue of largest magnitude, signed",
             "Yao et al. 2020",
         ),
+        Row(
+            "top-eigenvalues",
+            top_eigenvalues,
+            "the k Hessian eigenvalues at one end, with residuals",
+            "Wu and Simon 2000",
+        ),
         Row("hessian-trace", hessian_trace, "Tr ∇²L", "Hutchinson 1989"),
+        Row("layer-traces", layer_traces, "Tr ∇²L by parameter tensor", "Yao et al. 2020"),
         Row("normalized-trace", normalized_trace, "Tr ∇²L / ‖∇L‖", "Wu et al. 2024"),
         Row(
             "approximation-ratio",
@@ -42,8 +52,27 @@ MEASURES: NameTable[Estimate] = NameTable(
             "one-step rise / best rise of a 20-step ascent",
             "Wu et al. 2024",
         ),
+        Row(
+            "spectral-density",
+            spectral_density,
+            "density of the Hessian eigenvalues, with a band",
+            "Ghorbani et al. 2019",
+        ),
     ],
 )
+
+DEFAULT = (
+    "loss",
+    "accuracy",
+    "gradient-norm",
+    "gradient-noise",
+    "surrogate-gap",
+    "dominant-eigenvalue",
+    "hessian-trace",
+    "normalized-trace",
+    "approximation-ratio",
+)
+"""What is measured when nothing is asked for."""
 
 
 def measure(objective: Objective, names: Sequence[str | Specification] | None = None) -> list[Estimate]:
@@ -51,7 +80,8 @@ def measure(objective: Objective, names: Sequence[str | Specification] | None = 
 
     Args:
         objective: Where.
-        names: Measures as typed: ``["gradient-norm", "surrogate-gap:rho=0.1"]``; ``None`` for all.
+        names: Measures as typed: ``["gradient-norm", "surrogate-gap:rho=0.1"]``; ``None`` for
+            :data:`DEFAULT`.
 
     Returns:
         One estimate a name, in the order given.
@@ -59,5 +89,5 @@ def measure(objective: Objective, names: Sequence[str | Specification] | None = 
     Raises:
         UsageError: A name or option is unknown; nothing has been computed then.
     """
-    wanted: Iterable[str | Specification] = MEASURES if names is None else names
+    wanted: Iterable[str | Specification] = DEFAULT if names is None else names
     return [MEASURES.build(spec, objective) for spec in [MEASURES.parse(name) for name in wanted]]

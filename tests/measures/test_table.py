@@ -10,9 +10,15 @@ import torch
 
 from landscape import records
 from landscape.errors import UsageError
-from landscape.measures import MEASURES, measure
+from landscape.measures import DEFAULT, MEASURES, measure
 
-SHORT = {"hessian-trace": ":max_probes=48", "normalized-trace": ":max_probes=48"}
+SHORT = {
+    "hessian-trace": ":max_probes=48",
+    "normalized-trace": ":max_probes=48",
+    "layer-traces": ":max_probes=48",
+    "top-eigenvalues": ":k=2",
+    "spectral-density": ":probes=2,steps=8",
+}
 """Options that make a test quick."""
 
 
@@ -77,6 +83,8 @@ def test_each_measure_alone_costs_what_its_formula_needs() -> None:
         spent[name] = found.cost.gradients, found.cost.products, found.cost.evaluations
         if name == "dominant-eigenvalue":
             iterations = found.details["iterations"]
+        if name == "top-eigenvalues":
+            products_top = found.details["iterations"]
         if name == "hessian-trace":
             gradients, products = residual_trace_cost(found.details["probes"])
     assert spent == {
@@ -86,7 +94,10 @@ def test_each_measure_alone_costs_what_its_formula_needs() -> None:
         "gradient-noise": (1, 0, 0),
         "surrogate-gap": (1, 0, 1),
         "dominant-eigenvalue": (iterations, iterations, 0),
+        "top-eigenvalues": (products_top + 1, products_top, 0),
         "hessian-trace": (gradients, products, 0),
+        "layer-traces": (gradients, products, 0),
+        "spectral-density": (16, 16, 0),
         "normalized-trace": (gradients + 1, products, 0),
         "approximation-ratio": (20, 0, 2),
     }
@@ -99,7 +110,7 @@ def test_plain_hutchinson_builds_one_graph_a_block_of_probes() -> None:
 
 def test_all_together_share_the_gradient_and_the_trace() -> None:
     objective = problems.small_objective()
-    found = {e.measure: e for e in measure(objective, [name + SHORT.get(name, "") for name in MEASURES])}
+    found = {e.measure: e for e in measure(objective, [name + SHORT.get(name, "") for name in DEFAULT])}
     iterations = found["dominant-eigenvalue"].details["iterations"]
     gradients, products = residual_trace_cost(found["hessian-trace"].details["probes"])
     assert objective.ledger.passes() == {

@@ -1,0 +1,58 @@
+"""The density of the Hessian's eigenvalues."""
+
+import torch
+
+from landscape.curvature import hessian
+from landscape.linalg import stochastic_lanczos_quadrature
+from landscape.measures.checks import positive
+from landscape.measures.reading import Reading, measure_named
+from landscape.objective import Objective
+
+GRID_POINTS = 201
+
+
+@measure_named("spectral-density", unit="loss/θ²")
+def spectral_density(
+    objective: Objective, *, probes: int = 8, steps: int = 40, smoothing: float = 0.01, seed: int = 0
+) -> Reading:
+    """The density of the eigenvalues of ∇²L(θ), by stochastic Lanczos quadrature; the value is their mean, Tr H / n.
+
+    The details hold the nodes and weights of every probe, and the density on a grid, each node a Gaussian, with
+    its standard error over probes.
+
+    Args:
+        objective: Where.
+        probes: Independent random starts.
+        steps: Lanczos steps from each.
+        smoothing: Standard deviation of the Gaussian, as a fraction of the width of the spectrum.
+        seed: Of the probes.
+
+    Reference:
+        Ghorbani, Krishnan and Xiao 2019, arXiv 1901.10159; Yao et al. 2020, arXiv 1912.07145.
+    """
+    positive(probes=probes, steps=steps, smoothing=smoothing)
+    total = probes * min(steps, objective.dimension)
+    found = stochastic_lanczos_quadrature(
+        hessian(objective),
+        probes=probes,
+        steps=steps,
+        generator=torch.Generator().manual_seed(seed),
+        on_step=lambda products: objective.ledger.tell(f"{products} of {total} products", products / total),
+    )
+    low, high = float(found.nodes.min()), float(found.nodes.max())
+    width = smoothing * max(high - low, 1e-30)
+    grid = torch.linspace(low - 5 * width, high + 5 * width, GRID_POINTS, dtype=torch.float64)
+    density, error = found.density(grid, width)
+    means = (found.nodes * found.weights).sum(dim=1)
+    return Reading(
+        float(means.mean()),
+        float(means.std() / probes**0.5) if probes > 1 else None,
+        details={
+            "nodes": found.nodes.tolist(),
+            "weights": found.weights.tolist(),
+            "grid": grid.tolist(),
+            "density": density.tolist(),
+            "density_error": error.tolist() if probes > 1 else None,
+            "width": width,
+        },
+    )

@@ -1,0 +1,62 @@
+"""Several eigenvalues at one end of the Hessian's spectrum."""
+
+from typing import Literal
+
+import torch
+
+from landscape.curvature import hessian
+from landscape.linalg import lanczos
+from landscape.measures.checks import positive
+from landscape.measures.reading import Reading, measure_named
+from landscape.objective import Objective
+
+
+@measure_named("top-eigenvalues", unit="loss/θ²")
+def top_eigenvalues(
+    objective: Objective,
+    *,
+    k: int = 5,
+    end: Literal["magnitude", "largest", "smallest"] = "magnitude",
+    tolerance: float = 1e-3,
+    max_products: int = 200,
+    seed: int = 0,
+) -> Reading:
+    """The k eigenvalues of ∇²L(θ) of largest magnitude, or at the upper or lower end; the value is the first.
+
+    By Lanczos with full reorthogonalisation from the gradient. All of them, with their residuals, are in the
+    details. A residual bounds the distance to *an* eigenvalue; it does not prove that none was missed.
+
+    Args:
+        objective: Where.
+        k: How many.
+        end: Which.
+        tolerance: Of each residual, relative to its eigenvalue.
+        max_products: Hessian products at the most.
+        seed: Of the random part of the start.
+
+    Reference:
+        Golub and Van Loan, "Matrix Computations", 4th ed., section 10.1; Wu and Simon 2000.
+    """
+    positive(k=k, tolerance=tolerance, max_products=max_products)
+    pairs = lanczos(
+        hessian(objective),
+        count=k,
+        end=end,
+        tolerance=tolerance,
+        max_products=max_products,
+        generator=torch.Generator().manual_seed(seed),
+        start=objective.gradient,
+        on_step=lambda products, value, residual: objective.ledger.tell(
+            f"first {value:.4g}, worst residual {residual:.2g}", products / max_products
+        ),
+    )
+    return Reading(
+        float(pairs.values[0]),
+        converged=pairs.converged,
+        details={
+            "eigenvalues": pairs.values.tolist(),
+            "residuals": pairs.residuals.tolist(),
+            "residual": float(pairs.residuals.max()),
+            "iterations": pairs.products,
+        },
+    )

@@ -1,0 +1,73 @@
+"""Lanczos on matrices with a chosen spectrum."""
+
+import problems
+import pytest
+import torch
+
+from landscape.linalg import SymmetricOperator, dense, lanczos
+
+
+def operator(spectrum: torch.Tensor) -> SymmetricOperator:
+    q = problems.orthogonal(len(spectrum))
+    return dense(q @ torch.diag(spectrum) @ q.T)
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+SPECTRUM = torch.cat([torch.tensor([9.0, 8.5, 7.0, -8.0, -3.0]), torch.linspace(-0.5, 0.5, 195)]).double()
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [("magnitude", [9, 8.5, -8, 7]), ("largest", [9, 8.5, 7, 0.5]), ("smallest", [-8, -3, -0.5, -0.494845])],
+)
+def test_it_finds_either_end(end: str, expected: list[float]) -> None:
+    found = lanczos(
+        operator(SPECTRUM), count=4, end=end, tolerance=1e-8, max_products=400, generator=generator()
+    )
+    assert found.converged
+    assert found.values.tolist() == pytest.approx(expected, rel=1e-5)
+    identity = torch.eye(4, dtype=torch.float64)
+    assert torch.allclose(found.vectors.T @ found.vectors, identity, atol=1e-10)
+
+
+@pytest.mark.parametrize("max_basis", [12, 20, 500])
+def test_the_residual_is_the_true_one_also_after_restarts(max_basis: int) -> None:
+    a = operator(SPECTRUM)
+    found = lanczos(a, count=3, tolerance=1e-6, max_products=300, max_basis=max_basis, generator=generator())
+    true = (a @ found.vectors - found.vectors * found.values).norm(dim=0)
+    assert found.converged
+    assert torch.allclose(true, found.residuals, atol=1e-9)
+    assert found.values.tolist() == pytest.approx([9, 8.5, -8], rel=1e-9)
+
+
+def test_a_good_start_costs_fewer_products() -> None:
+    a = operator(SPECTRUM)
+    top = lanczos(a, tolerance=1e-8, generator=generator()).vectors[:, 0]
+    cold = lanczos(a, tolerance=1e-3, generator=generator())
+    warm = lanczos(a, tolerance=1e-3, generator=generator(), start=top)
+    assert warm.products < cold.products
+    assert warm.values[0] == pytest.approx(9.0, rel=1e-4)
+
+
+def test_a_start_that_is_an_eigenvector_does_not_hide_a_larger_one() -> None:
+    a = operator(SPECTRUM)
+    fifth = torch.linalg.eigh(a @ torch.eye(200, dtype=torch.float64)).eigenvectors[:, 1]
+    found = lanczos(a, tolerance=1e-6, generator=generator(), start=fifth)
+    assert found.values[0] == pytest.approx(9.0, rel=1e-8)
+
+
+def test_small_and_degenerate_operators_are_solved() -> None:
+    identity = lanczos(dense(torch.eye(6, dtype=torch.float64)), count=3, generator=generator())
+    assert identity.values.tolist() == pytest.approx([1, 1, 1])
+    assert lanczos(dense(torch.zeros(4, 4).double()), generator=generator()).values.tolist() == [0]
+    one = lanczos(dense(torch.tensor([[-2.0]]).double()), count=5, generator=generator())
+    assert one.values.tolist() == [-2]
+
+
+def test_it_says_when_it_has_not_converged() -> None:
+    found = lanczos(operator(SPECTRUM), count=3, tolerance=1e-10, max_products=6, generator=generator())
+    assert not found.converged
+    assert found.products == 6
