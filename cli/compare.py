@@ -61,11 +61,17 @@ def command(
         click.echo(f"{unreadable} lines could not be read and were skipped", err=True)
     splits = dict.fromkeys(record.provenance.split for record in found)
     chosen = split or (next(iter(splits)) if len(splits) == 1 else "test")
-    found = [
-        record
-        for record in found
-        if record.provenance.split == chosen and (not names or record.measure in names)
-    ]
+    of_split = [record for record in found if record.provenance.split == chosen]
+    if found and not of_split:
+        there = ", ".join(map(str, splits))
+        raise InputError(
+            f"no record of the {chosen} split was found, only of {there}; choose it with --split"
+        )
+    measures = ", ".join(dict.fromkeys(record.measure for record in of_split))
+    absent = [name for name in names if name not in {record.measure for record in of_split}]
+    if absent:
+        raise InputError(f"no record of {absent[0]} was found, only of {measures}; measure it first")
+    found = [record for record in of_split if not names or record.measure in names]
     table = compare(found, rows)
     kind = form or (SUFFIXES.get(output.suffix, "table") if output else "table")
     text = rendered(table, kind)

@@ -55,8 +55,8 @@ def run_guarded(group: click.Command) -> int:
     except Terminated:
         return _interrupted(TERMINATED)
     except SystemExit as ended:
-        # click ends with 1 where the reader of a pipe has gone, as in `landscape list data | head -1`.
-        if isinstance(ended.__context__, BrokenPipeError):
+        # click ends with 1, here, only where the reader of a pipe has gone: `landscape list data | head -1`.
+        if ended.code == 1:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return DONE
         return _interrupted(TERMINATED) if ended.code == TERMINATED else int(ended.code or 0)

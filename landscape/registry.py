@@ -175,7 +175,7 @@ class NameTable(Mapping[str, Row[T]]):
 def split(text: str) -> Specification:
     """A specification from its text, unchecked: options follow the last colon if they contain ``=``."""
     if not text.strip():
-        raise UsageError("an empty name was given")
+        raise UsageError("an empty name was given; `landscape list KIND` shows the names there are")
     head, colon, tail = text.strip().rpartition(":")
     if not colon or "=" not in tail:
         return Specification(text.strip(), {})

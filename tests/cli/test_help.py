@@ -1,0 +1,95 @@
+"""What can be asked of the command without doing anything: help, version, names, devices."""
+
+import importlib.metadata
+import importlib.util
+import json
+import re
+
+import pytest
+
+from landscape.version import __version__
+
+COMMANDS = ["demo", "train", "measure", "compare", "surface", "plot", "list", "env"]
+KINDS = ["optimizers", "measures", "models", "data", "planes"]
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_begins_with_two_commands_that_can_be_pasted(landscape, command):
+    result = landscape(*command.split(), "--help")
+    assert (result.code, result.err) == (0, "")
+    first, second, blank, usage = result.out.splitlines()[:4]
+    for line in (first, second):
+        assert line.startswith(f"  landscape {command}".rstrip() + " ") or line == f"  landscape {command}"
+    assert (blank, usage.split()[0]) == ("", "Usage:")
+    assert landscape(*command.split(), "-h").out == result.out
+
+
+def test_every_flag_is_explained_and_means_the_same_in_every_command():
+    seen = {}
+    for name in COMMANDS:
+        command = importlib.import_module(f"landscape.cli.{name}").command
+        for parameter in command.params:
+            if parameter.param_type_name == "option" and not parameter.hidden:
+                assert parameter.help, (name, parameter.name)
+                for flag in [*parameter.opts, *parameter.secondary_opts]:
+                    known = seen.setdefault(flag, parameter.opts)
+                    assert set(known) & set(parameter.opts), (name, flag)
+
+
+def test_every_command_has_its_line_in_the_help(landscape):
+    listed = landscape("--help").out
+    assert all(re.search(rf"^  {name} ", listed, re.MULTILINE) for name in COMMANDS)
+
+
+def test_version_is_that_of_the_installed_distribution(landscape):
+    assert (
+        landscape("--version").out.split()[-1]
+        == __version__
+        == importlib.metadata.version("landscape-geometry")
+    )
+
+
+def tables():
+    from landscape.cli.list import TABLES
+
+    return {kind: getattr(importlib.import_module(m), a) for kind, (m, a) in TABLES.items()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_list_shows_every_row_with_its_options_in_80_columns(landscape, kind):
+    result = landscape("list", kind)
+    assert (result.code, result.err) == (0, "")
+    assert max(map(len, result.out.splitlines())) <= 80
+    words = " ".join(result.out.split())
+    for name, row in tables()[kind].items():
+        assert re.search(rf"^{re.escape(name)} ", result.out, re.MULTILINE)
+        assert row.summary in words
+        for option in row.options.values():
+            default = "…" if option.required else str(option.default)
+            assert (
+                f"{option.name}={default.lower() if default in ('True', 'False', 'None') else default}"
+                in words
+            )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_list_as_json_holds_every_row_and_default(landscape, kind):
+    rows = {row["name"]: row for row in json.loads(landscape("list", kind, "--format", "json").out)}
+    assert list(rows) == list(tables()[kind])
+    for name, row in tables()[kind].items():
+        shown = {option["name"]: option for option in rows[name]["options"]}
+        assert list(shown) == list(row.options)
+        for option in row.options.values():
+            assert shown[option.name]["required"] == option.required
+            if not option.required:
+                assert shown[option.name]["default"] == option.default
+
+
+def test_env_names_the_versions_of_what_matters(landscape):
+    result = landscape("env")
+    assert result.code == 0
+    for name in ("torch", "numpy", "scipy", "safetensors"):
+        assert re.search(
+            rf"^{name} +{re.escape(importlib.metadata.version(name))}$", result.out, re.MULTILINE
+        )
+    assert re.search(r"^cuda", result.out, re.MULTILINE)
