@@ -1,17 +1,21 @@
 """A run in memory: the network, its optimizer, and how far they are, to the step."""
 
+import copy
+import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence, Sized
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader, Dataset
 
 from landscape.data import Data
 from landscape.models import build_model
-from landscape.optim import build_optimizer
+from landscape.optim import BatchClosure, build_optimizer
 from landscape.training.randomness import (
     derived_seed,
     epoch_order,
@@ -56,7 +60,13 @@ class Session:
         self.steps_per_epoch = len(self._batches(0))
         self.epoch = 0
         self.optimizer = build_optimizer(
-            self.model, optimizer=recipe.optimizer, base=recipe.base, lr=recipe.lr, total_steps=self.steps
+            self.model,
+            optimizer=recipe.optimizer,
+            base=recipe.base,
+            lr=recipe.lr,
+            total_steps=self.steps,
+            steps_per_epoch=self.steps_per_epoch,
+            num_examples=self.examples,
         )
         if recipe.max_grad_norm is not None:
             self.optimizer.max_grad_norm = recipe.max_grad_norm
@@ -64,6 +74,7 @@ class Session:
         self._step = 0  # in this epoch
         self._sums = {"loss": 0.0, "correct": 0.0, "examples": 0.0}
         self._generators: dict[str, Tensor] | None = None
+        self._evaluated: nn.Module | None = None  # where that is not the model itself
 
     @property
     def step(self) -> int:
@@ -92,8 +103,10 @@ class Session:
         elif self._step == 0:
             seed_generators(derived_seed(self.recipe.seed, self.epoch, "step"), self.device)
         self.model.train()
-        for inputs, targets in self._loader(self.data.train, self._batches(self.epoch)[self._step :]):
-            self._take_step(inputs, targets)
+        batches = self._batches(self.epoch)
+        coming = batches[self._step :]
+        for indices, batch in zip(coming, self._loader(self.data.train, coming), strict=True):
+            self._take_step(self._closure(indices, batch, batches))
             yield
 
     def finish_epoch(self, pause: Callable[[], None]) -> None:
@@ -105,7 +118,8 @@ class Session:
         Raises:
             NonFiniteLossError: The test loss is not finite.
         """
-        test_loss, test_accuracy = self._evaluate(pause)
+        evaluated = self._averaged(pause)
+        test_loss, test_accuracy = self._evaluate(evaluated or self.model, pause)
         if not math.isfinite(test_loss):
             raise NonFiniteLossError(f"the test loss after epoch {self.epoch + 1} is {test_loss}")
         optimizer = self.optimizer
@@ -118,6 +132,7 @@ class Session:
             "sam_fraction": optimizer.sam_steps / optimizer.steps if optimizer.steps else 0.0,
             "skipped_steps": optimizer.skipped_steps,
         }
+        self._evaluated = evaluated
         self.epoch += 1
         self._step = 0
         self._sums = dict.fromkeys(self._sums, 0.0)
@@ -133,15 +148,20 @@ class Session:
         )
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds; within an epoch also its sums and the state of the generators."""
+        """What a checkpoint holds; within an epoch also its sums and the state of the generators.
+
+        Where the optimizer has averaged the weights, the network of a complete epoch is the average, and the
+        one that training goes on from is kept beside it.
+        """
         within = self._step > 0
         return {
-            "state_dict": self.model.state_dict(),
+            "state_dict": (self._evaluated or self.model).state_dict(),
             "recipe": self.recipe.to_dict(),
             "epoch": self.epoch,
             "step": self.step,
             "metrics": self.metrics,
             "training": {
+                "model": None if self._evaluated is None else self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "step_in_epoch": self._step,
                 "sums": self._sums if within else None,
@@ -152,27 +172,40 @@ class Session:
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`state` returned."""
         training = state["training"]
-        self.model.load_state_dict(state["state_dict"])
+        self.model.load_state_dict(training["model"] or state["state_dict"])
         self.optimizer.load_state_dict(training["optimizer"])
         self.epoch, self.metrics = state["epoch"], dict(state["metrics"])
         self._step = training["step_in_epoch"]
         if self._step:
             self._sums, self._generators = dict(training["sums"]), training["generators"]
 
-    def _take_step(self, inputs: Tensor, targets: Tensor) -> None:
-        inputs, targets = inputs.to(self.device, self.dtype), targets.to(self.device)
+    def _closure(
+        self, indices: list[int], batch: tuple[Tensor, Tensor], batches: list[list[int]]
+    ) -> BatchClosure:
+        inputs, targets = batch
+        following = itertools.cycle(batches)
+        next(itertools.islice(following, self._step, None))
+
+        def another() -> BatchClosure:
+            """The next batch of the epoch; after the last comes the first."""
+            chosen = next(following)
+            return self._closure(chosen, next(iter(self._loader(self.data.train, [chosen]))), batches)
+
+        return BatchClosure(
+            self.model,
+            functools.partial(
+                functional.cross_entropy, label_smoothing=self.recipe.label_smoothing, reduction="none"
+            ),
+            inputs=inputs.to(self.device, self.dtype),
+            targets=targets.to(self.device),
+            indices=torch.tensor(indices),
+            another=another,
+        )
+
+    def _take_step(self, closure: BatchClosure) -> None:
+        self._evaluated = None
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
-        scores: list[Tensor] = []
-
-        def closure() -> Tensor:
-            self.optimizer.zero_grad()
-            outputs = self.model(inputs)
-            scores.append(outputs.detach())
-            loss = functional.cross_entropy(outputs, targets, label_smoothing=self.recipe.label_smoothing)
-            loss.backward()  # type: ignore[no-untyped-call]
-            return loss
-
         loss = float(self.optimizer.step(closure))
         if not math.isfinite(loss):
             raise NonFiniteLossError(
@@ -180,19 +213,38 @@ class Session:
                 f"of {self.steps_per_epoch}"
             )
         self._step += 1
-        self._sums["loss"] += loss * len(targets)
-        # The first pass is the one at the weights.
-        self._sums["correct"] += int((scores[0].argmax(1) == targets).sum())
-        self._sums["examples"] += len(targets)
+        self._sums["loss"] += loss * len(closure)
+        self._sums["correct"] += int((closure.first_outputs.argmax(1) == closure.targets).sum())
+        self._sums["examples"] += len(closure)
+
+    def _averaged(self, pause: Callable[[], None]) -> nn.Module | None:
+        """The network with the weights that the optimizer averaged, and batch-norm statistics of its own."""
+        average = self.optimizer.evaluation_weights()
+        if average is None:
+            return None
+        flat = self.optimizer.flat
+        averaged = copy.deepcopy(self.model)
+        twins = {id(p): twin for p, twin in zip(self.model.parameters(), averaged.parameters(), strict=True)}
+        with torch.no_grad():
+            for parameter, values in zip(flat.parameters, flat.split(average), strict=True):
+                twins[id(parameter)].copy_(values)
+
+        def examples() -> Iterator[Tensor]:
+            for inputs, _ in self._loader(self.data.train, self._batches(self.epoch)):
+                pause()
+                yield inputs.to(self.device, self.dtype)
+
+        update_bn(examples(), averaged)
+        return averaged
 
     @torch.no_grad()
-    def _evaluate(self, pause: Callable[[], None]) -> tuple[float, float]:
-        self.model.eval()
+    def _evaluate(self, model: nn.Module, pause: Callable[[], None]) -> tuple[float, float]:
+        model.eval()
         loss, correct, examples = 0.0, 0, len(cast(Sized, self.data.test))
         batches = _chunks(range(examples), self.recipe.batch_size)
         for inputs, targets in self._loader(self.data.test, batches):
             pause()
-            outputs = self.model(inputs.to(self.device, self.dtype))
+            outputs = model(inputs.to(self.device, self.dtype))
             targets = targets.to(self.device)
             loss += float(functional.cross_entropy(outputs.double(), targets, reduction="sum"))
             correct += int((outputs.argmax(1) == targets).sum())
