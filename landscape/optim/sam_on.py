@@ -52,11 +52,10 @@ class SAMON(SharpnessAware):
         if model is None:
             raise UsageError("SAMON needs the network to know its normalisation layers; pass model=model")
         self._normalisations = normalisation_parameters(model)
-        members = [p for group in self.param_groups for p in group["params"]]
-        if all(self._is_left_out(p) for p in members):
+        if all(self._is_left_out(p) for p in self.flat.parameters):
             raise UsageError(
-                f"layers={layers}: {type(model).__name__}(…) has no such parameters, so SAMON would displace "
-                "nothing; use SAM, or a model with normalisation layers such as batch norm or layer norm"
+                f"layers={layers}: {type(model).__name__}(…) has no such free parameters, so SAMON would "
+                "displace nothing; use SAM, or a model with normalisation layers such as batch norm or layer norm"
             )
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:

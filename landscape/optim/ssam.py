@@ -68,7 +68,11 @@ class SparseSAM(SharpnessAware):
         return torch.zeros_like(self.weights).index_fill_(0, allowed.topk(count).indices, 1.0)
 
     @property
+    def allowed(self) -> int:
+        """How many coordinates may be perturbed."""
+        return int(self.perturbed(torch.ones_like(self.weights)).count_nonzero())
+
+    @property
     def live(self) -> int:
         """How many coordinates a mask displaces."""
-        size = int(self.perturbed(torch.ones_like(self.weights)).count_nonzero())
-        return int((1 - self.sparsity) * size + 1e-9)
+        return int((1 - self.sparsity) * self.allowed + 1e-9)  # 1 − 0.9 is a little less than 0.1

@@ -62,11 +62,11 @@ class SSAMD(SparseSAM):
         chance = torch.rand(self.flat.dimension, generator=self.generator).to(gradients.device)
         if mask is None:
             return self.largest(chance, self.live)
-        live = int(mask.count_nonzero())
-        size = int(self.perturbed(torch.ones_like(mask)).count_nonzero())
-        exchanged = min(int(self.share() * live), size - live)
-        kept = self.largest(gradients.abs().masked_fill(mask == 0, -1.0), live - exchanged)
-        return kept + self.largest(chance.masked_fill(mask != 0, -1.0), exchanged)
+        # Fewer than wanted where a group was added since.
+        present = min(int(self.perturbed(mask).count_nonzero()), self.live)
+        exchanged = min(int(self.share() * present), self.allowed - self.live)
+        kept = self.largest(gradients.abs().masked_fill(mask == 0, -1.0), present - exchanged)
+        return kept + self.largest(chance.masked_fill(mask != 0, -1.0), self.live - present + exchanged)
 
     def share(self) -> float:
         """The share of the mask that is exchanged at this step."""

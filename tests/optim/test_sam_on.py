@@ -92,8 +92,12 @@ def test_a_copy_displaces_its_own_layers() -> None:
 
 def test_a_model_without_such_layers_is_refused() -> None:
     model = mlp()
-    with pytest.raises(UsageError, match="no such parameters"):
+    with pytest.raises(UsageError, match="no such free parameters"):
         SAMON(sgd(model), model=model)
+    frozen = mlp(nn.LayerNorm(5))
+    frozen[1].requires_grad_(False)
+    with pytest.raises(UsageError, match="no such free parameters"):
+        SAMON(sgd(frozen), model=frozen)
     normalisations = nn.Sequential(nn.LayerNorm(4))
     with pytest.raises(UsageError, match="layers=others"):
         SAMON(sgd(normalisations), model=normalisations, layers="others")

@@ -108,6 +108,23 @@ def test_only_what_may_be_perturbed_is_counted(variant: type[SSAMD]) -> None:
         assert mask_of(optimizer)[25:].sum() == 9
 
 
+@both
+def test_the_mask_grows_with_the_groups_and_leaves_those_that_are_held_back(variant: type[SSAMD]) -> None:
+    model = mlp()
+    optimizer = sparse(variant, torch.optim.SGD(model[2].parameters(), lr=0.1), sparsity=0.5)
+    optimizer.step(examples(model))
+    assert mask_of(optimizer).sum() == 9
+    optimizer.add_param_group({"params": model[0].parameters()})
+    for number in range(2):
+        optimizer.step(examples(model, seed=number))
+    assert mask_of(optimizer).sum() == 21
+    optimizer.param_groups[1]["perturb"] = False
+    for number in range(2):
+        optimizer.step(examples(model, seed=number))
+    assert mask_of(optimizer)[:18].sum() == 9
+    assert mask_of(optimizer)[18:].sum() == 0
+
+
 def test_masks_come_anew_every_few_epochs() -> None:
     model = mlp()
     optimizer = SSAMF(sgd(model), steps_per_epoch=2, update_every=2)
