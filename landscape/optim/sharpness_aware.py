@@ -17,15 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape.errors import InputError, UsageError
+from landscape.errors import UsageError
 from landscape.optim.batch_closure import BatchClosure
 from landscape.optim.batch_norm import tracking_modules
 from landscape.optim.bounds import within
-from landscape.optim.flat_parameters import FlatParameters
 from landscape.optim.gradients_at import Closure, GradientsAt, NotFiniteError, finite
-from landscape.optim.policy import Memory, Policy
+from landscape.optim.policy import Policy
+from landscape.optim.wrapped_optimizer import WrappedOptimizer
 
-_COUNTERS = ("steps", "sam_steps", "skipped_steps", "gradient_evaluations")
 _NEEDS_CLOSURE = """{name}.step needs a closure, because it evaluates the loss several times:
 
     def closure():
@@ -42,7 +41,7 @@ _NEEDS_BATCH = """{name} as it is set up looks at the examples of the batch, whi
     optimizer.step(closure)"""
 
 
-class SharpnessAware(torch.optim.Optimizer, ABC):
+class SharpnessAware(WrappedOptimizer, ABC):
     """A base optimizer that descends along a direction found by looking around the weights.
 
     One step: pass 1 at the weights w gives g = ∇L(w); ``direction`` answers with d, asking for gradients at
@@ -87,36 +86,18 @@ class SharpnessAware(torch.optim.Optimizer, ABC):
         rho: float | None = None,
         max_grad_norm: float | None = None,
     ) -> None:
-        name = type(self).__name__
-        if not isinstance(base, torch.optim.Optimizer) or isinstance(
-            base, (SharpnessAware, torch.optim.LBFGS)
-        ):
-            raise UsageError(
-                f"{name} needs a base optimizer whose step takes no closure, got {type(base).__name__}; "
-                f"write {name}(torch.optim.SGD(model.parameters(), lr=0.1), model=model)"
-            )
+        super().__init__(base, rho=rho)
         members = {id(p) for group in base.param_groups for p in group["params"]}
         if model is not None and not any(id(p) in members for p in model.parameters()):
             raise UsageError(
                 f"model={type(model).__name__}(…) holds none of the parameters of the base optimizer"
             )
-        super().__init__(base.param_groups, base.defaults)
-        self.base = base
-        if rho is not None:
-            self._set_default("rho", within("rho", rho, 0.0))
         self.max_grad_norm = (
             None if max_grad_norm is None else within("max_grad_norm", max_grad_norm, 0.0, open_low=True)
         )
         self.losses: list[Tensor] = []
-        self.steps = self.sam_steps = self.skipped_steps = 0
-        self.gradient_evaluations: float = 0
-        self.memory: Memory = {}
         self.policy: Policy | None = None
-        self.generator = torch.Generator().manual_seed(0)
         self._norms = tracking_modules(model)
-        self._link(base)
-        base.register_load_state_dict_post_hook(self._link)
-        self.flat = FlatParameters(self.param_groups)
 
     # What a variant writes
 
@@ -268,79 +249,3 @@ class SharpnessAware(torch.optim.Optimizer, ABC):
             return direction
         excess = (torch.linalg.vector_norm(direction) + 1e-6) / self.max_grad_norm
         return torch.div(direction, excess.clamp(min=1.0))
-
-    def _lay_out_again(self) -> None:
-        """Follow a change of the groups: vectors in the memory go with their parameters."""
-        old, self.flat = self.flat, FlatParameters(self.param_groups)
-        for name, value in self.memory.items():
-            if isinstance(value, Tensor) and value.shape == (old.dimension,):
-                parts = dict(zip(old.parameters, old.split(value), strict=True))
-                self.memory[name] = self.flat.flatten([parts.get(p) for p in self.flat.parameters])
-
-    # Groups and state
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group of parameters to the base optimizer, and so to this one."""
-        if "base" in self.__dict__:
-            self.base.add_param_group(param_group)
-        else:  # torch's own constructor, before the groups are shared
-            super().add_param_group(param_group)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a run needs to go on bit for bit: state of base and variant, counters, generator."""
-        return {
-            "optimizer": type(self).__name__,
-            "base_optimizer": type(self.base).__name__,
-            "base": self.base.state_dict(),
-            "memory": dict(self.memory),
-            "counters": {name: getattr(self, name) for name in _COUNTERS},
-            "generator": self.generator.get_state(),
-        }
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what ``state_dict`` returned for the same variant over the same kind of base.
-
-        Raises:
-            InputError: The state is that of another optimizer.
-        """
-        mine = (type(self).__name__, type(self.base).__name__)
-        theirs = (state_dict.get("optimizer"), state_dict.get("base_optimizer"))
-        if mine != theirs:
-            found = "that of another optimizer" if theirs[0] is None else "{} over {}".format(*theirs)
-            raise InputError(
-                f"this state is {found}, and the optimizer is {mine[0]} over {mine[1]}; build the optimizer "
-                f"that was saved, or take over the base alone with optimizer.base.load_state_dict(…)"
-            )
-        self.base.load_state_dict(state_dict["base"])
-        device = self.flat.device
-        self.memory = {
-            name: value.to(device, copy=True) if isinstance(value, Tensor) else value
-            for name, value in state_dict["memory"].items()
-        }
-        for name in _COUNTERS:
-            setattr(self, name, state_dict["counters"][name])
-        self.generator.set_state(state_dict["generator"].cpu())
-
-    def _set_default(self, key: str, value: float) -> None:
-        """Give a group option its default; what an earlier wrapper of this base filled in is replaced."""
-        earlier = self.base.defaults.get(key)
-        for group in self.base.param_groups:
-            if key not in group or group[key] == earlier:
-                group[key] = value
-        self.base.defaults[key] = value
-
-    def _link(self, base: torch.optim.Optimizer) -> None:
-        """Share the groups and the state of the base, also after it has loaded new ones."""
-        self.param_groups, self.state, self.defaults = base.param_groups, base.state, base.defaults
-        if "rho" in base.defaults:
-            for group in self.param_groups:
-                within("rho", group.setdefault("rho", base.defaults["rho"]), 0.0)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A scheduler leaves a bound `step` on the instance; a copy must not call that of the original.
-        return {key: value for key, value in self.__dict__.items() if key not in ("step", "flat")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self.base.register_load_state_dict_post_hook(self._link)
-        self.flat = FlatParameters(self.param_groups)

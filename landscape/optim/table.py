@@ -1,10 +1,5 @@
 """The optimizers by name. A new one is its file and its row here."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import torch
-
 from landscape.optim.ada_sam import AdaSAM
 from landscape.optim.adaptive_gsam import AdaptiveGSAM
 from landscape.optim.ae_looksam import AELookSAM
@@ -28,6 +23,7 @@ from landscape.optim.mesa import MESA
 from landscape.optim.msam import MSAM
 from landscape.optim.n_step_sam import NStepSAM
 from landscape.optim.r_sam import RSAM
+from landscape.optim.row import OptimizerTable, base, variant
 from landscape.optim.saf import SAF
 from landscape.optim.sam import SAM
 from landscape.optim.sam_on import SAMON
@@ -39,279 +35,239 @@ from landscape.optim.stable_sam import StableSAM
 from landscape.optim.swa import SWA
 from landscape.optim.vasso import VaSSO
 from landscape.optim.wsam import WSAM
-from landscape.registry import NameTable, Row
-
-
-@dataclass(frozen=True)
-class OptimizerRow(Row[torch.optim.Optimizer]):
-    """One optimizer: a base, built from parameters, or a sharpness-aware one, built from a base.
-
-    Attributes:
-        cost: Gradients a step, a number or a formula in the row's options.
-        is_base: Whether it is a base.
-    """
-
-    cost: float | str = 1
-    is_base: bool = False
-
-
-class OptimizerTable(NameTable[torch.optim.Optimizer]):
-    """The names of the optimizers."""
-
-    def __getitem__(self, name: str) -> OptimizerRow:
-        row = super().__getitem__(name)
-        assert isinstance(row, OptimizerRow)
-        return row
-
-    def row(self, name: str) -> OptimizerRow:
-        """The row of that name; raises :class:`UsageError` with the nearest name."""
-        return self[super().row(name).name]
-
-
-def _base(
-    name: str, build: Callable[..., torch.optim.Optimizer], summary: str, reference: str
-) -> OptimizerRow:
-    return OptimizerRow(name, build, summary, reference, hidden=frozenset({"lr"}), is_base=True)
-
-
-def _variant(
-    name: str, build: Callable[..., torch.optim.Optimizer], summary: str, reference: str, *, cost: float | str
-) -> OptimizerRow:
-    return OptimizerRow(name, build, summary, reference, hidden=frozenset({"base", "model"}), cost=cost)
-
 
 OPTIMIZERS = OptimizerTable(
     "optimizer",
     [
-        _base("sgd", sgd, "stochastic gradient descent with momentum", "Robbins and Monro 1951"),
-        _base(
+        base("sgd", sgd, "stochastic gradient descent with momentum", "Robbins and Monro 1951"),
+        base(
             "adamw", adamw, "Adam with decoupled weight decay", "Loshchilov and Hutter 2019, arXiv 1711.05101"
         ),
-        _variant(
+        variant(
             "sam",
             SAM,
             "the gradient at the worst point nearby",
             "Foret et al. 2021, arXiv 2010.01412",
             cost=2,
         ),
-        _variant(
+        variant(
             "asam",
             ASAM,
             "SAM in a ball scaled with the weights",
             "Kwon et al. 2021, arXiv 2102.11600",
             cost=2,
         ),
-        _variant(
+        variant(
             "gsam",
             GSAM,
             "SAM that also closes the gap between the loss nearby and here",
             "Zhuang et al. 2022, arXiv 2203.08065",
             cost=2,
         ),
-        _variant(
+        variant(
             "cr-sam",
             CRSAM,
             "SAM with a regulariser on the curvature along the gradient",
             "Wu, Luo and Wunsch 2024, arXiv 2312.13555",
             cost=3,
         ),
-        _variant(
+        variant(
             "adaptive-gsam",
             AdaptiveGSAM,
             "GSAM with a displacement scaled with the weights, down to a floor",
             "student report, Oxford C6.5, 2025, a1b2jpg/Theories-of-Deep-Learning",
             cost=2,
         ),
-        _variant(
+        variant(
             "looksam",
             LookSAM,
             "SAM every k steps, what it adds used again in between",
             "Liu et al. 2022, arXiv 2203.02714",
             cost="1 + 1/k",
         ),
-        _variant(
+        variant(
             "ss-sam",
             SSSAM,
             "SAM or the base alone, by a coin",
             "Zhao, Zhang and Hu 2022, arXiv 2203.09962",
             cost="1 + p",
         ),
-        _variant(
+        variant(
             "ae-sam",
             AESAM,
             "SAM where the gradient is long, the base alone elsewhere",
             "Jiang et al. 2023, arXiv 2304.14647",
             cost="1 + ζ, ζ ≈ 0.5",
         ),
-        _variant(
+        variant(
             "ae-looksam",
             AELookSAM,
             "LookSAM with the steps of AE-SAM",
             "Jiang et al. 2023, arXiv 2304.14647",
             cost="1 + ζ, ζ ≈ 0.2",
         ),
-        _variant(
+        variant(
             "gnp",
             GNP,
             "a penalty on the length of the gradient",
             "Zhao, Zhang and Hu 2022, arXiv 2202.03599",
             cost=2,
         ),
-        _variant(
+        variant(
             "wsam",
             WSAM,
             "sharpness as a term with a weight, in a step of its own",
             "Yue et al. 2023, arXiv 2305.15817",
             cost=2,
         ),
-        _variant(
+        variant(
             "gam",
             GAM,
             "SAM that also lowers the longest gradient nearby",
             "Zhang et al. 2023, arXiv 2303.03108",
             cost=4,
         ),
-        _variant(
+        variant(
             "stable-sam",
             StableSAM,
             "SAM's direction at the length of the plain gradient",
             "Tan et al. 2024, arXiv 2401.07250",
             cost=2,
         ),
-        _variant(
+        variant(
             "r-sam",
             RSAM,
             "SAM whose ascent starts from a random point nearby",
             "Liu et al. 2022, NeurIPS",
             cost=2,
         ),
-        _variant(
+        variant(
             "ssam-f",
             SSAMF,
             "SAM that displaces the coordinates with the largest Fisher information",
             "Mi et al. 2022, arXiv 2210.05177",
             cost="2 + n_fisher / (batch size * steps between masks)",
         ),
-        _variant(
+        variant(
             "ssam-d",
             SSAMD,
             "SAM that displaces a part of the coordinates, exchanged on the way",
             "Mi et al. 2022, arXiv 2210.05177",
             cost=2,
         ),
-        _variant(
+        variant(
             "f-sam",
             FriendlySAM,
             "SAM along what is particular to the batch",
             "Li et al. 2024, arXiv 2403.12350",
             cost=2,
         ),
-        _variant(
+        variant(
             "vasso",
             VaSSO,
             "SAM along a running average of the gradients",
             "Li and Giannakis 2023, arXiv 2309.15639",
             cost=2,
         ),
-        _variant(
+        variant(
             "fisher-sam",
             FisherSAM,
             "SAM in the ellipsoid of the Fisher information",
             "Kim et al. 2022, arXiv 2206.04920",
             cost=2,
         ),
-        _variant(
+        variant(
             "msam",
             MSAM,
             "the gradient ahead along the momentum",
             "Becker, Altrock and Risse 2024, arXiv 2401.12033",
             cost=1,
         ),
-        _variant(
+        variant(
             "sam-on",
             SAMON,
             "SAM that displaces the normalisation layers only",
             "Müller et al. 2023, arXiv 2306.04226",
             cost=2,
         ),
-        _variant(
+        variant(
             "n-step-sam",
             NStepSAM,
             "SAM with several steps of ascent",
             "Andriushchenko and Flammarion 2022, arXiv 2206.06232",
             cost="1 + ascent_steps",
         ),
-        _variant(
+        variant(
             "sampa",
             SAMPa,
             "SAM whose two gradients do not wait for each other",
             "Xie et al. 2024, arXiv 2410.10683",
             cost=2,
         ),
-        _variant(
+        variant(
             "eigen-sam",
             EigenSAM,
             "SAM turned towards the direction of largest curvature",
             "Luo et al. 2024, arXiv 2501.12666",
             cost="2 + 2 * power_iterations / every",
         ),
-        _variant(
+        variant(
             "esam",
             ESAM,
             "SAM on some of the weights and the examples that it hurts most",
             "Du et al. 2022, arXiv 2110.03141",
             cost="(4 + 3·gamma) / 3",
         ),
-        _variant(
+        variant(
             "saf",
             SAF,
             "answers held near those of some epochs ago",
             "Du et al. 2022, arXiv 2205.14083",
             cost=1,
         ),
-        _variant(
+        variant(
             "mesa",
             MESA,
             "answers held near those of averaged weights",
             "Du et al. 2022, arXiv 2205.14083",
             cost="4/3",
         ),
-        _variant(
+        variant(
             "m-sam",
             SlicedSAM,
             "SAM for each slice of the batch by itself",
             "Andriushchenko and Flammarion 2022, arXiv 2206.06232",
             cost=2,
         ),
-        _variant(
+        variant(
             "hessian-trace-reg",
             HessianTraceRegularised,
             "the loss and its mean curvature lowered together",
             "Liu, Yu and Lin 2023, Neurocomputing 536",
             cost="1 + 4·n_probe/interval; fd: 1 + 2·n_probe/interval",
         ),
-        _variant(
+        variant(
             "ada-sam",
             AdaSAM,
             "SAM's gradient scaled as in AMSGrad",
             "Sun et al. 2023, arXiv 2303.00565",
             cost=2,
         ),
-        _variant(
+        variant(
             "bsam",
             BSAM,
             "SAM as variational Bayes, with a variance for each weight",
             "Möllenhoff and Khan 2023, arXiv 2210.01620",
             cost=2,
         ),
-        _variant(
+        variant(
             "entropy-sgd",
             EntropySGD,
             "down the slope of the local entropy",
             "Chaudhari et al. 2017, arXiv 1611.01838",
             cost="langevin_steps",
         ),
-        _variant(
+        variant(
             "swa",
             SWA,
             "descent, and the mean of its last weights",
