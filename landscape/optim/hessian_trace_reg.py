@@ -83,7 +83,9 @@ class HessianTraceRegularised(SharpnessAware):
                 except RuntimeError as failure:
                     if "derivative" not in str(failure):
                         raise
-                    raise UsageError(f"{failure}; mode='fd' (mode=fd) needs first derivatives only") from failure
+                    raise UsageError(
+                        f"{failure}; mode='fd' (mode=fd) needs first derivatives only"
+                    ) from failure
 
         return closure
 
