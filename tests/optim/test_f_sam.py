@@ -68,17 +68,18 @@ def test_where_the_batch_has_nothing_of_its_own_rounding_does_not_decide(dtype: 
 
     def evaluate() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(model(x.to(dtype)), y)
+        loss = torch.nn.functional.cross_entropy(model(x[order].to(dtype)), y[order])
         loss.backward()
         return loss
 
     lengths = []
-    for _ in range(6):
+    for number in range(6):  # the same examples in another order: the same gradient but for rounding
+        order = torch.randperm(16, generator=torch.Generator().manual_seed(number))
         watch = Watch(evaluate, model)
         optimizer.step(watch)
         lengths.append(watch.displacements[0].norm().item())
     assert lengths[0] == pytest.approx(0.3, rel=1e-5)
-    assert max(lengths[1:]) < 0.3 / 4
+    assert max(lengths[1:]) < 0.3 / 2
 
 
 def test_the_displacement_has_length_rho_where_batches_differ() -> None:
