@@ -68,7 +68,7 @@ def command(
     batch_size: int,
     batch_norm: str,
     device: str,
-    dtype: str,
+    dtype: str | None,
     trust: bool,
     output: Path | None,
     form: str,
@@ -105,7 +105,7 @@ def command(
                 batch_size=batch_size,
                 batch_norm=batch_norm,
                 device=where,
-                dtype=getattr(torch, dtype),
+                dtype=getattr(torch, dtype) if dtype else None,
             )
             preflight = _preflight(str(checkpoint.contents.path), objective)
             if not quiet:

@@ -112,7 +112,11 @@ def checkpoint_flags(function: F) -> F:
                 help="Which batch-norm statistics.",
             ),
             device,
-            dtype,
+            click.option(
+                "--dtype",
+                type=click.Choice(["float32", "float64"]),
+                help="Precision; that of the checkpoint by default.",
+            ),
             click.option(
                 "--trust-checkpoint/--no-trust-checkpoint",
                 "trust",

@@ -50,7 +50,7 @@ def command(
     batch_size: int,
     batch_norm: str,
     device: str,
-    dtype: str,
+    dtype: str | None,
     trust: bool,
     output: Path,
     venue: str,
@@ -96,7 +96,7 @@ def command(
             batch_size=batch_size,
             batch_norm=batch_norm,  # type: ignore[arg-type]
             device=where,
-            dtype=getattr(torch, dtype),
+            dtype=getattr(torch, dtype) if dtype else None,
         )
         journal = file.with_suffix(".journal")
         if not resume:

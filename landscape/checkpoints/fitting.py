@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError
@@ -32,6 +33,8 @@ def fit(model: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
     ]
     if missing or unexpected or unlike:
         raise InputError(_explained(type(model).__name__, source, wanted, named, missing, unexpected, unlike))
+    if any(tensor.dtype == torch.float64 for tensor in named.values()):
+        model.double()  # a network built in single precision would round the weights
     model.load_state_dict({name: named[name] for name in wanted})
 
 
