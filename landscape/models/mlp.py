@@ -9,6 +9,10 @@ from torch import Tensor, nn
 from landscape.errors import UsageError
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
+_NORMS: dict[str, type[nn.BatchNorm1d] | type[nn.LayerNorm]] = {
+    "batch": nn.BatchNorm1d,
+    "layer": nn.LayerNorm,
+}
 
 
 class MLP(nn.Module):
@@ -18,6 +22,7 @@ class MLP(nn.Module):
         width: Units of each hidden layer.
         depth: Hidden layers; 0 is softmax regression.
         activation: ``relu``, or the smooth ``tanh`` and ``gelu``.
+        norm: ``batch`` or ``layer`` normalisation before each activation, or ``none``.
         classes: Outputs.
         input_shape: The shape of one input; its product is what the first layer takes.
 
@@ -31,6 +36,7 @@ class MLP(nn.Module):
         width: int = 64,
         depth: int = 2,
         activation: Literal["relu", "tanh", "gelu"] = "relu",
+        norm: Literal["none", "batch", "layer"] = "none",
         classes: int = 10,
         input_shape: tuple[int, ...] = (3, 32, 32),
     ) -> None:
@@ -41,6 +47,8 @@ class MLP(nn.Module):
         layers: list[nn.Module] = [nn.Flatten()]
         for position, (fan_in, fan_out) in enumerate(itertools.pairwise(units)):
             if position:
+                if norm != "none":
+                    layers.append(_NORMS[norm](fan_in))
                 layers.append(_ACTIVATIONS[activation]())
             layers.append(nn.Linear(fan_in, fan_out))
         self.layers = nn.Sequential(*layers)
