@@ -18,6 +18,7 @@ COMMANDS = {
     "compare": "runs and seeds to one table",
     "surface": "compute and draw a loss surface around checkpoints",
     "plot": "redraw saved surfaces, never recompute",
+    "verify": "the same numbers from independent implementations",
     "list": "names, options and defaults",
     "env": "versions and devices, to paste into a bug report",
 }

@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"errors", "registry", "isolation"},
     "models": {"errors", "registry", "isolation"},
     "training": FOUNDATION | {"optim", "data", "models"},
-    "checkpoints": CORE | {"objective", "data", "models"},
+    "checkpoints": CORE | {"objective", "linalg", "curvature", "measures", "data", "models"},
 }
 
 

@@ -1,0 +1,186 @@
+"""The same numbers from independent implementations on the same examples, side by side.
+
+The dense Hessian is that of ``torch.func`` in float64 (up to :data:`DENSE_LIMIT` parameters); ``eigsh`` is scipy's
+ARPACK on our products; PyHessian is used as installed, on a copy of the network, and is optional.
+"""
+
+import copy
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse.linalg
+import torch
+from torch import Tensor
+
+from landscape.checkpoints.checkpoint import Checkpoint, Split
+from landscape.curvature import hessian
+from landscape.data import subset
+from landscape.errors import UsageError
+from landscape.estimate import Estimate
+from landscape.measures import dominant_eigenvalue, gradient_norm, hessian_trace
+from landscape.objective import Objective
+
+DENSE_LIMIT = 5000
+"""Parameters up to which the dense Hessian is formed."""
+
+PROBES = 100
+"""Probes for PyHessian's trace: enough for its standard error to mean something."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One number from two implementations.
+
+    Attributes:
+        measure: What.
+        ours: Our estimate.
+        other: Name of the other implementation.
+        value: Its number.
+        allowed: The largest difference that the errors stated by both explain.
+        seconds: What the other took.
+    """
+
+    measure: str
+    ours: Estimate
+    other: str
+    value: float
+    allowed: float
+    seconds: float
+
+    @property
+    def difference(self) -> float:
+        """The other's number minus ours."""
+        return self.value - self.ours.value
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the difference is within what the stated errors explain."""
+        return abs(self.difference) <= self.allowed
+
+
+def verify(
+    checkpoint: Checkpoint, *, split: Split = "train", limit: int = 512, seed: int = 0
+) -> Iterator[Comparison]:
+    """Compares gradient norm, dominant eigenvalue and trace with every implementation at hand.
+
+    Args:
+        checkpoint: What to measure.
+        split: On which examples.
+        limit: How many, as one batch: PyHessian averages batches without weights.
+        seed: Of every random start and probe.
+
+    Raises:
+        UsageError: PyHessian is not installed.
+    """
+    examples, _ = subset(checkpoint.data.train if split == "train" else checkpoint.data.test, limit)
+    (batch,) = torch.utils.data.DataLoader(examples, batch_size=len(examples))  # type: ignore[arg-type]
+    inputs, targets = batch
+    objective = checkpoint.objective(split, limit=limit, batch_size=len(inputs))
+    ours = {
+        "gradient-norm": gradient_norm(objective),
+        "dominant-eigenvalue": dominant_eigenvalue(objective, tolerance=1e-4, max_iterations=1000, seed=seed),
+        "hessian-trace": hessian_trace(objective, tolerance=0.01, seed=seed),
+    }
+    if objective.dimension <= DENSE_LIMIT:
+        yield from _dense(checkpoint, objective, inputs, targets, ours)
+    yield _eigsh(objective, ours["dominant-eigenvalue"], seed)
+    yield from _pyhessian(checkpoint, inputs, targets, ours, seed)
+
+
+def _allowed(ours: Estimate, *, error: float = 0.0, relative: float = 1e-4) -> float:
+    """Four standard errors of both together, our residual, and what single precision leaves."""
+    statistical = 4 * math.hypot(ours.standard_error or 0.0, error)
+    residual = ours.details.get("residual", 0.0)
+    assert isinstance(residual, float)
+    return statistical + residual + relative * abs(ours.value)
+
+
+def _dense(
+    checkpoint: Checkpoint, objective: Objective, inputs: Tensor, targets: Tensor, ours: dict[str, Estimate]
+) -> Iterator[Comparison]:
+    start = time.perf_counter()
+    model = copy.deepcopy(checkpoint.model).double()
+    fixed = dict(model.named_buffers())
+
+    def loss(theta: Tensor) -> Tensor:
+        outputs = torch.func.functional_call(
+            model, {**fixed, **objective.layout.named(theta)}, (inputs.double(),)
+        )
+        return checkpoint.loss(outputs, targets.double() if targets.is_floating_point() else targets)
+
+    point = objective.point.double().cpu()
+    gradient = torch.func.grad(loss)(point)
+    matrix = torch.func.hessian(loss)(point)
+    spectrum = torch.linalg.eigvalsh(matrix)
+    seconds = time.perf_counter() - start
+    truth = {
+        "gradient-norm": gradient.norm(),
+        "dominant-eigenvalue": spectrum[spectrum.abs().argmax()],
+        "hessian-trace": matrix.trace(),
+    }
+    for name, value in truth.items():
+        yield Comparison(
+            name, ours[name], "dense float64 Hessian", float(value), _allowed(ours[name]), seconds
+        )
+
+
+def _eigsh(objective: Objective, ours: Estimate, seed: int) -> Comparison:
+    start = time.perf_counter()
+    operator = hessian(objective)
+
+    def product(vector: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> object:
+        return (operator @ torch.from_numpy(vector.reshape(-1)).to(objective.point)).double().cpu().numpy()
+
+    linear = scipy.sparse.linalg.LinearOperator((operator.dimension,) * 2, matvec=product, dtype=np.float64)
+    v0 = np.random.default_rng(seed).standard_normal(operator.dimension)
+    (value,) = scipy.sparse.linalg.eigsh(linear, k=1, which="LM", v0=v0, tol=1e-5, return_eigenvectors=False)
+    seconds = time.perf_counter() - start
+    return Comparison(
+        "dominant-eigenvalue", ours, "scipy eigsh", float(value), _allowed(ours, relative=1e-3), seconds
+    )
+
+
+def _pyhessian(
+    checkpoint: Checkpoint, inputs: Tensor, targets: Tensor, ours: dict[str, Estimate], seed: int
+) -> Iterator[Comparison]:
+    try:
+        from pyhessian import hessian as peer
+    except ImportError:
+        raise UsageError(
+            "PyHessian is not installed; add it with pip install 'landscape-geometry[verify]'"
+        ) from None
+    build: Callable[..., object] = peer
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of PyHessian's use of backward(create_graph=True)
+        torch.manual_seed(seed)
+        model = copy.deepcopy(checkpoint.model)
+        for parameter in model.parameters():
+            parameter.grad = None
+        found = build(model, checkpoint.loss, data=(inputs, targets), cuda=False)
+        start = time.perf_counter()
+        (value,), _ = found.eigenvalues(maxIter=500, tol=1e-5)  # type: ignore[attr-defined]
+        middle = time.perf_counter()
+        samples = np.array(found.trace(maxIter=PROBES, tol=0.0))  # type: ignore[attr-defined]
+        end = time.perf_counter()
+    eigenvalue, trace = ours["dominant-eigenvalue"], ours["hessian-trace"]
+    yield Comparison(
+        eigenvalue.measure,
+        eigenvalue,
+        "PyHessian",
+        float(value),
+        _allowed(eigenvalue, relative=1e-3),
+        middle - start,
+    )
+    error = float(samples.std(ddof=1) / math.sqrt(len(samples)))
+    yield Comparison(
+        trace.measure,
+        trace,
+        "PyHessian",
+        float(samples.mean()),
+        _allowed(trace, error=error),
+        end - middle,
+    )
