@@ -19,8 +19,9 @@ class EntropySGD(SharpnessAware):
 
     Each of the L gradients is one of a fresh batch: of a closure that draws one whenever it is called, or of a
     :class:`~landscape.optim.BatchClosure` with ``another``. With a closure of one batch, all are of that batch.
-    Batch-norm statistics are those of the first. The base of the paper is ``sgd:nesterov=true``, with a
-    learning rate of 1.
+    Batch-norm statistics are those of the first. The direction has the length of a step already: a learning
+    rate of 1 goes to μ, over ``sgd:momentum=0``, and one of 0.1 goes with a momentum of 0.9, which the authors'
+    code has, Nesterov's, in both loops.
 
     Args:
         base: The optimizer that takes the step.

@@ -25,7 +25,8 @@ class MESA(SharpnessAware):
         lam: Weight λ ≥ 0 of the term.
         tau: Temperature τ > 0.
         start_epoch: Epochs without the term.
-        decay: Of the average, in [0, 1].
+        decay: Of the average, in [0, 1]. It remembers 1/(1 − decay) steps, which for the default is thousands:
+            a shorter run needs less, or it is held where it began.
         max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
 
     Reference:

@@ -128,7 +128,7 @@ class Session:
             "train_accuracy": self._sums["correct"] / self._sums["examples"],
             "test_loss": test_loss,
             "test_accuracy": test_accuracy,
-            "gradients": optimizer.gradient_evaluations,
+            "gradients": _shortest(optimizer.gradient_evaluations),
             "sam_fraction": optimizer.sam_steps / optimizer.steps if optimizer.steps else 0.0,
             "skipped_steps": optimizer.skipped_steps,
         }
@@ -260,6 +260,12 @@ class Session:
     def _loader(self, dataset: Dataset[Any], batches: list[list[int]]) -> DataLoader[Any]:
         # A generator of its own keeps the loader from drawing from the one that dropout uses.
         return DataLoader(dataset, batch_sampler=batches, generator=torch.Generator())
+
+
+def _shortest(count: float) -> int | float:
+    """A count in thirds and shares, without what adding them up has rounded."""
+    rounded = round(count, 3)
+    return int(rounded) if rounded == int(rounded) else rounded
 
 
 def _chunks(order: Sequence[int], size: int) -> list[list[int]]:

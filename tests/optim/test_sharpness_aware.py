@@ -304,7 +304,8 @@ class Autocast(nn.Sequential):
 def test_autocast_works_as_it_does_for_the_base(name: str) -> None:
     torch.manual_seed(0)
     model = Autocast(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
-    optimizer = build(name, model)
+    lr = 0.001 if name == "ada-sam" else 0.1  # its steps are as long as those of Adam
+    optimizer = build(name, model, sgd(model, lr))
     evaluate = closure(optimizer, model)
     losses = [optimizer.step(evaluate).item() for _ in range(60)]
     assert losses[-1] < 0.7 * losses[0]
