@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from landscape.errors import InputError
+from landscape.errors import InputError, UsageError
 from landscape.tables import aligned
 
 from . import options
@@ -15,7 +15,7 @@ from .help import ExamplesFirst
 from .progress import Bar
 
 if TYPE_CHECKING:
-    from landscape.training import Progress, Recipe, Run
+    from landscape.training import Measuring, Progress, Recipe, Run
 
 
 @click.command(name="train", cls=ExamplesFirst)
@@ -51,6 +51,23 @@ if TYPE_CHECKING:
 @options.dtype
 @click.option("--save-every", type=click.IntRange(min=1), help="Keep a checkpoint every so many epochs.")
 @click.option(
+    "--measure-every",
+    type=click.IntRange(min=1),
+    help="Measure on train and test every so many epochs, into measures-history.jsonl.",
+)
+@click.option(
+    "--measure-names",
+    metavar="NAME[:OPTION=VALUE,…],…",
+    help="What then; a cheap set by default, see `landscape list measures`.",
+)
+@click.option(
+    "--measure-limit",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    help="On how many examples of each, the same ones every time.",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
@@ -64,6 +81,9 @@ def command(
     optimizers: str,
     seeds: str,
     save_every: int | None,
+    measure_every: int | None,
+    measure_names: str | None,
+    measure_limit: int,
     output: Path | None,
     resume: bool,
     overwrite: bool,
@@ -79,6 +99,7 @@ def command(
     """
     from landscape.training import DivergedError, Recipe, train
 
+    measuring = _measuring(measure_every, measure_names, measure_limit)
     where = options.chosen_device(device)
     recipes = [
         Recipe(optimizer=optimizer, seed=seed, device=where, **settings)
@@ -97,6 +118,7 @@ def command(
                         resume=resume,
                         overwrite=overwrite,
                         save_every=save_every,
+                        measuring=measuring,
                         progress=lambda at, shown=bar: shown.tell(told(at), at.step / at.steps),  # type: ignore[misc]
                     )
                 )
@@ -106,6 +128,18 @@ def command(
     if not quiet:
         measured = " ".join(str(run.checkpoint) for run in runs[:3])
         click.echo(f"Next: landscape measure {measured}{' …' if len(runs) > 3 else ''}", err=True)
+
+
+def _measuring(every: int | None, names: str | None, limit: int) -> "Measuring | None":
+    """What the flags ask to be measured on the way."""
+    from landscape.training import Measuring
+    from landscape.training.measured import CHEAP
+
+    if every is None:
+        if names is not None:
+            raise UsageError("--measure-names needs --measure-every: how many epochs there are in between")
+        return None
+    return Measuring(every, names=CHEAP if names is None else options.listed(names), limit=limit)
 
 
 def run_folders(recipes: "Sequence[Recipe]", output: Path | None) -> list[Path]:

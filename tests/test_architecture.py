@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "optim": {"errors", "registry", "parameters"},
     "data": {"errors", "registry", "isolation"},
     "models": {"errors", "registry", "isolation"},
-    "training": FOUNDATION | {"optim", "data", "models"},
+    "training": CORE | {"objective", "measures", "records", "optim", "data", "models"},
     "checkpoints": CORE | {"objective", "linalg", "curvature", "measures", "data", "models"},
 }
 

@@ -1,4 +1,4 @@
-"""A run on disk: ``recipe.toml``, ``history.jsonl``, ``checkpoint.pt`` and ``checkpoints/`` in one folder."""
+"""A run on disk: recipe, history, checkpoints, and what was measured on the way, in one folder."""
 
 import shutil
 from dataclasses import dataclass
@@ -49,6 +49,7 @@ class RunFolder:
         self.path = path
         self.recipe = path / "recipe.toml"
         self.history = path / "history.jsonl"
+        self.measures = path / "measures-history.jsonl"
         self.checkpoint = path / "checkpoint.pt"
         self.checkpoints = path / "checkpoints"
 
@@ -80,7 +81,7 @@ class RunFolder:
         except OSError as failure:
             raise InputError(f"{self.path} cannot be made a folder: {failure.strerror}") from None
         # The checkpoint goes first: without it, nothing of an older run is ever taken for this one.
-        for file in (self.checkpoint, self.history, self.path / "measures.jsonl"):
+        for file in (self.checkpoint, self.history, self.measures, self.path / "measures.jsonl"):
             file.unlink(missing_ok=True)
         if self.checkpoints.is_dir():
             shutil.rmtree(self.checkpoints)
@@ -91,6 +92,7 @@ class RunFolder:
         for stray in self.path.glob(".*.part"):
             stray.unlink()
         history.truncate(self.history, epochs)
+        history.truncate(self.measures, epochs)
         write_whole(self.recipe, recipe.to_toml().encode())
 
     def numbered(self, epoch: int) -> Path:

@@ -87,6 +87,16 @@ class Session:
         return self.recipe.epochs * self.steps_per_epoch
 
     @property
+    def within_epoch(self) -> bool:
+        """Whether an epoch has begun and is not complete."""
+        return self._step > 0
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is evaluated and kept: of the averaged weights, where an epoch has ended with such."""
+        return self._evaluated or self.model
+
+    @property
     def loss(self) -> float:
         """The mean training loss of this epoch so far."""
         return self._sums["loss"] / self._sums["examples"]
@@ -155,7 +165,7 @@ class Session:
         """
         within = self._step > 0
         return {
-            "state_dict": (self._evaluated or self.model).state_dict(),
+            "state_dict": self.evaluated.state_dict(),
             "recipe": self.recipe.to_dict(),
             "epoch": self.epoch,
             "step": self.step,
@@ -173,6 +183,9 @@ class Session:
         """Take over what :meth:`state` returned."""
         training = state["training"]
         self.model.load_state_dict(training["model"] or state["state_dict"])
+        if training["model"] is not None:
+            self._evaluated = copy.deepcopy(self.model)
+            self._evaluated.load_state_dict(state["state_dict"])
         self.optimizer.load_state_dict(training["optimizer"])
         self.epoch, self.metrics = state["epoch"], dict(state["metrics"])
         self._step = training["step_in_epoch"]

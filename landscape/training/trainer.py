@@ -13,6 +13,7 @@ from landscape.errors import InputError, UsageError
 from landscape.isolation import preserved_randomness
 from landscape.training import checkpoint, history
 from landscape.training.interruption import Interruption
+from landscape.training.measured import Measuring
 from landscape.training.progress import Pace, Progress
 from landscape.training.recipe import Recipe
 from landscape.training.run import Run, RunFolder
@@ -31,6 +32,7 @@ def train(
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
     save_every: int | None = None,
+    measuring: Measuring | None = None,
 ) -> Run:
     """Train a network, or go on with a run that was interrupted.
 
@@ -45,6 +47,7 @@ def train(
         overwrite: Delete the run that the folder holds and start again.
         progress: Called after each step.
         save_every: Keep a copy of the checkpoint in ``checkpoints/`` after every so many epochs.
+        measuring: What to measure on the way, into ``measures-history.jsonl``; the weights do not depend on it.
 
     Raises:
         UsageError: A number is not allowed, the device is not there, or the folder holds a different run.
@@ -58,7 +61,7 @@ def train(
     asked = dataclasses.replace(recipe, data=data_name(recipe.data))
     folder = RunFolder(Path(output))
     saved = None if overwrite else folder.resumable(asked, resume=resume)
-    if saved is not None and saved["epoch"] >= asked.epochs:
+    if saved is not None and saved["epoch"] >= asked.epochs and measuring is None:
         return folder.finished(asked, saved["metrics"])
     device = _device(asked)
     with preserved_randomness(device):
@@ -70,7 +73,7 @@ def train(
             _restore(session, saved, folder)
             folder.go_on(asked, session.epoch)
         with Interruption() as interruption:
-            _run(session, folder, interruption, progress=progress, save_every=save_every)
+            _run(session, folder, interruption, progress=progress, save_every=save_every, measuring=measuring)
     return folder.finished(asked, session.metrics)
 
 
@@ -81,6 +84,7 @@ def _run(
     *,
     progress: Callable[[Progress], None] | None,
     save_every: int | None,
+    measuring: Measuring | None,
 ) -> None:
     epochs, pace = session.recipe.epochs, Pace(session.step, session.steps)
 
@@ -89,6 +93,7 @@ def _run(
             checkpoint.write(folder.checkpoint, session.state())
             interruption.act()
 
+    _measure(session, folder, measuring, interruption.act)
     while session.epoch < epochs:
         start = time.monotonic()
         try:
@@ -123,7 +128,30 @@ def _run(
         if save_every is not None and session.epoch % save_every == 0:
             checkpoint.write(folder.numbered(session.epoch), session.state())
         checkpoint.write(folder.checkpoint, session.state())
+        _measure(session, folder, measuring, interruption.act)
     interruption.act()
+
+
+def _measure(
+    session: Session, folder: RunFolder, measuring: Measuring | None, pause: Callable[[], None]
+) -> None:
+    """Measure the network that is on disk, if an epoch is complete and it is time; a resumed run makes up for it."""
+    if (
+        measuring is None
+        or session.within_epoch
+        or not measuring.is_due(session.epoch, session.recipe.epochs)
+    ):
+        return
+    measuring.take(
+        session.evaluated,
+        session.data,
+        session.recipe,
+        checkpoint=folder.checkpoint,
+        output=folder.measures,
+        epoch=session.epoch,
+        step=session.step,
+        pause=pause,
+    )
 
 
 def _restore(session: Session, saved: dict[str, Any], folder: RunFolder) -> None:
