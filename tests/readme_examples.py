@@ -1,0 +1,40 @@
+"""The integrations are README's own code: what is tested is what is shown."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def run_example(word: str) -> dict[str, Any]:
+    """The names that README's one example with this word defines."""
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    (code,) = [block for block in blocks if word in block]
+    names: dict[str, Any] = {"__name__": "readme"}
+    exec(compile(code, "README.md", "exec"), names)
+    return names
+
+
+def sam_step(
+    model: nn.Module, loss: Any, base: torch.optim.Optimizer, *, rho: float, limit: float | None = None
+) -> None:
+    """A step of SAM as the paper prints it, on a model whose loss has no randomness."""
+    parameters = list(model.parameters())
+    gradients = torch.autograd.grad(loss(), parameters)
+    norm = torch.sqrt(sum((g**2).sum() for g in gradients))
+    before = [p.detach().clone() for p in parameters]
+    with torch.no_grad():
+        for p, g in zip(parameters, gradients, strict=True):
+            p.add_(rho * g / norm)
+    base.zero_grad()
+    loss().backward()
+    with torch.no_grad():
+        for p, w in zip(parameters, before, strict=True):
+            p.copy_(w)
+    if limit is not None:
+        nn.utils.clip_grad_norm_(parameters, limit)
+    base.step()
