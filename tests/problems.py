@@ -77,6 +77,14 @@ def small_objective(
     return Objective(small_net(activation, dtype=dtype), nn.CrossEntropyLoss(), batches(x, y, 30))
 
 
+def tiny_case(activation: type[nn.Module] = nn.Tanh) -> tuple[Objective, Tensor]:
+    """8 → 5 → 4 on 40 examples in two batches, 69 parameters, and the dense Hessian."""
+    x, y = classification(40)
+    model = network(nn.Linear(8, 5), activation(), nn.Linear(5, 4))
+    objective = Objective(model, nn.CrossEntropyLoss(), batches(x, y, 25))
+    return objective, objective.hessian_product(torch.eye(objective.dimension, dtype=torch.float64))
+
+
 def dense(
     objective: Objective, model: nn.Module, x: Tensor, y: Tensor, loss: object
 ) -> tuple[Tensor, Tensor]:

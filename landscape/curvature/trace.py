@@ -81,7 +81,7 @@ def hessian_trace(
         generator: Draws probes and sampled classes.
         on_step: Told passes, estimate and standard error.
     """
-    chosen = plan(objective)
+    chosen = objective.remembered("gauss-newton plan", lambda: plan(objective))
     stop = _Stop(tolerance, max_passes, on_step)
 
     def probes(count: int, *, residual: bool) -> Tensor:
@@ -91,7 +91,9 @@ def hessian_trace(
         zero = torch.zeros(len(objective.layout.entries), dtype=torch.float64)
         return stop.sampled(partial(probes, residual=False), zero, "probes", chosen.obstacle, None)
     if chosen.outputs <= MANY_CLASSES:
-        inner = gauss_newton_traces(objective, chosen).cpu()
+        inner = objective.remembered(
+            "gauss-newton traces", lambda: gauss_newton_traces(objective, chosen).cpu()
+        )
         if chosen.affine.proved:
             return HessianTrace(inner, None, None, None, "exact", "proved", float(inner.sum()))
         draw = partial(probes, residual=True)

@@ -125,9 +125,7 @@ def test_without_known_outputs_fresh_probes_are_taken_for_every_batch() -> None:
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     """60 seeds: the number covered is binomial; 95 % nominal, a 4σ band."""
-    x, y = problems.classification()
-    objective = problems.small_objective()
-    _, dense = problems.dense(objective, problems.small_net(), x, y, CE)
+    objective, dense = problems.tiny_case()
     truth, covered, runs = float(dense.trace()), 0, 60
     for seed in range(runs):
         found = hessian_trace(

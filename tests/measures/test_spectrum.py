@@ -19,8 +19,7 @@ from landscape.objective import Objective
 
 @pytest.fixture(scope="module")
 def case() -> tuple[Objective, torch.Tensor]:
-    objective = problems.small_objective()
-    return objective, objective.hessian_product(torch.eye(objective.dimension, dtype=torch.float64))
+    return problems.tiny_case()
 
 
 @pytest.mark.parametrize("end", ["magnitude", "largest", "smallest"])
@@ -49,8 +48,7 @@ def test_lanczos_and_power_iteration_agree_and_lanczos_spends_less(
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
 def test_layer_traces_are_those_of_the_diagonal_blocks(activation: type[nn.Module]) -> None:
-    objective = problems.small_objective(activation)
-    hessian = objective.hessian_product(torch.eye(objective.dimension, dtype=torch.float64))
+    objective, hessian = problems.tiny_case(activation)
     found = layer_traces(objective, tolerance=0.05)
     errors = found.details["standard_errors"] or dict.fromkeys(objective.layout.names, 0.0)
     for name, part in objective.layout.named(hessian.diag()).items():
