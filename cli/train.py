@@ -49,6 +49,34 @@ if TYPE_CHECKING:
 )
 @options.device
 @options.dtype
+@click.option(
+    "--label-noise",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Share of wrong training labels, up to 0.8.",
+)
+@click.option(
+    "--augment",
+    type=click.Choice(["none", "basic", "cutout", "autoaugment"]),
+    default="none",
+    show_default=True,
+    help="Of pictures: crops and mirroring; and a hole; or and a learned policy.",
+)
+@click.option(
+    "--accumulate", type=int, default=1, show_default=True, help="Micro-batches that a batch is cut into."
+)
+@click.option(
+    "--accumulation",
+    type=click.Choice(["full-batch", "m-sam"]),
+    default="full-batch",
+    show_default=True,
+    help="One displacement for the batch, or one for each micro-batch.",
+)
+@click.option("--ema", type=float, help="Evaluate and keep a moving average of the weights with this decay.")
+@click.option(
+    "--precision", default="full", show_default=True, metavar="full|bf16", help="Of forward passes."
+)
 @click.option("--save-every", type=click.IntRange(min=1), help="Keep a checkpoint every so many epochs.")
 @click.option(
     "--measure-every",

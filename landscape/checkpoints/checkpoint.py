@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from landscape.checkpoints.fitting import fit
 from landscape.checkpoints.reading import Contents, read_checkpoint
-from landscape.data import Data, load_data, subset
+from landscape.data import Data, load_data, subset, with_label_noise
 from landscape.errors import InputError, UsageError
 from landscape.models import build_model
 from landscape.objective import Objective
@@ -114,6 +114,8 @@ def load_checkpoint(
     if chosen is None or network is None:
         raise InputError(_nameless(contents.path, model=network is None, data=chosen is None))
     dataset = load_data(chosen) if isinstance(chosen, str) else chosen
+    if data is None:
+        dataset = with_label_noise(dataset, rate=float(recipe.get("label_noise", 0.0)))
     if isinstance(network, str):
         built = build_model(network, classes=dataset.classes, input_shape=dataset.input_shape, seed=0)
         name = network

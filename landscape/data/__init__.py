@@ -1,7 +1,8 @@
 """Data sets by name: ``load_data("digits")``, ``load_data("cifar10:root=DIR")``, ``imagefolder:DIR``."""
 
 from landscape.data.examples import Data
+from landscape.data.label_noise import with_label_noise
 from landscape.data.subset import subset
 from landscape.data.table import DATA, data_name, load_data
 
-__all__ = ["DATA", "Data", "data_name", "load_data", "subset"]
+__all__ = ["DATA", "Data", "data_name", "load_data", "subset", "with_label_noise"]

@@ -18,6 +18,9 @@ class LabelledDataset(Dataset[Example]):
     ``DataLoader`` finds ``__getitems__`` and calls it once a batch, which is what makes it fast here.
     """
 
+    pixels: "Pixels | None" = None
+    """How inputs are made of 8-bit pixels, where they are."""
+
     def __len__(self) -> int:
         raise NotImplementedError
 
@@ -41,6 +44,10 @@ class Pixels:
     def normalised(self, images: Tensor) -> Tensor:
         """The float32 inputs of ``uint8`` images ``(N, channels, height, width)``."""
         return images.float().mul_(self._scale).sub_(self._shift)
+
+    def restored(self, inputs: Tensor) -> Tensor:
+        """The ``uint8`` images of float32 inputs that :meth:`normalised` made."""
+        return inputs.add(self._shift).div_(self._scale).round_().clamp_(0, 255).to(torch.uint8)
 
 
 class InMemory(LabelledDataset):
@@ -78,7 +85,7 @@ class InMemory(LabelledDataset):
             )
         self.inputs = inputs
         self.targets = targets.to(torch.int64)
-        self._pixels = Pixels(mean, std)
+        self.pixels = Pixels(mean, std) if inputs.dtype == torch.uint8 else None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -87,8 +94,8 @@ class InMemory(LabelledDataset):
         """The examples at ``indices``, in that order."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)
         inputs = self.inputs[chosen]
-        if inputs.dtype == torch.uint8:
-            inputs = self._pixels.normalised(inputs)
+        if self.pixels is not None:
+            inputs = self.pixels.normalised(inputs)
         return list(zip(inputs.unbind(), self.targets[chosen].unbind(), strict=True))
 
 

@@ -80,14 +80,14 @@ class ImageFiles(LabelledDataset):
         self.files = tuple(files)
         self.size = size
         self.targets = torch.tensor([target for _, target in self.files])
-        self._pixels = Pixels(_MEAN, _STD)
+        self.pixels: Pixels = Pixels(_MEAN, _STD)
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Example]:
         """The examples at ``indices``, in that order."""
-        inputs = self._pixels.normalised(self.decode(indices))
+        inputs = self.pixels.normalised(self.decode(indices))
         return list(zip(inputs.unbind(), self.targets[list(indices)].unbind(), strict=True))
 
     def decode(self, indices: Sequence[int]) -> Tensor:

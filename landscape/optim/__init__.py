@@ -22,6 +22,7 @@ from landscape.optim.hessian_trace_reg import HessianTraceRegularised
 from landscape.optim.looksam import Every, LookSAM
 from landscape.optim.m_sam import SlicedSAM
 from landscape.optim.mesa import MESA
+from landscape.optim.micro_batches import MicroBatches
 from landscape.optim.msam import MSAM
 from landscape.optim.n_step_sam import NStepSAM
 from landscape.optim.policy import Policy
@@ -76,6 +77,7 @@ __all__ = [
     "HessianTraceRegularised",
     "LongGradient",
     "LookSAM",
+    "MicroBatches",
     "NStepSAM",
     "Policy",
     "SAMPa",

@@ -58,6 +58,8 @@ class BatchClosure:
             ``backward=accelerator.backward``.
         another: Returns the closure of a fresh batch, for rules that take several batches a step; ``None``
             for this batch again.
+        autocast: The lower precision that forward passes are computed in where that is safe, such as
+            ``torch.bfloat16``; ``None`` for none. Losses are computed from outputs in the weights' own.
 
     Attributes:
         last: The last forward pass of this batch in this step, without graph; ``None`` before the first.
@@ -74,6 +76,7 @@ class BatchClosure:
         indices: Tensor | None = None,
         backward: Callable[[Tensor], object] = Tensor.backward,
         another: Callable[[], "BatchClosure"] | None = None,
+        autocast: torch.dtype | None = None,
     ) -> None:
         if len(inputs) != len(targets) or (indices is not None and len(indices) != len(targets)):
             given = "" if indices is None else f" and {len(indices)} indices"
@@ -89,6 +92,7 @@ class BatchClosure:
         self.share: float = 1
         self._loss = loss
         self._another = another
+        self._autocast = autocast
         self._term: Term | None = None
         self._first: list[tuple[Tensor | None, Tensor]] = []
         self._rows: Tensor | None = None
@@ -106,8 +110,8 @@ class BatchClosure:
         self.model.zero_grad()
         is_first = self.last is None
         evaluation = self.evaluate()
-        if is_first and sum(len(seen) for _, seen in self._first) < round(len(self) / self.share):
-            self._first.append((self._rows, evaluation.outputs.detach()))
+        if is_first:
+            self._note(evaluation.outputs)
         loss = evaluation.loss
         self.backward(loss if self._term is None else loss + self._term(evaluation))
         return loss
@@ -118,16 +122,9 @@ class BatchClosure:
         Raises:
             UsageError: The loss does not return one number an example.
         """
-        outputs = self.model(self.inputs)
-        losses = self._loss(outputs, self.targets)
-        if not isinstance(losses, Tensor) or losses.shape != (len(self),):
-            found = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
-            raise UsageError(
-                f"the loss of a BatchClosure returned {found} for {len(self)} examples; it has to return one "
-                f'number an example, as nn.CrossEntropyLoss(reduction="none") does'
-            )
-        self.last = Evaluation(outputs.detach(), losses.detach())
-        return Evaluation(outputs, losses)
+        found = self._evaluated(self.inputs, self.targets)
+        self.last = Evaluation(found.outputs.detach(), found.losses.detach())
+        return found
 
     @property
     def first_outputs(self) -> Tensor:
@@ -174,8 +171,35 @@ class BatchClosure:
             for module in training:
                 module.training = True
 
+    def _evaluated(self, inputs: Tensor, targets: Tensor) -> Evaluation:
+        if self._autocast is None:
+            outputs = self.model(inputs)
+        else:
+            with torch.autocast(inputs.device.type, self._autocast):
+                outputs = self.model(inputs)
+            outputs = outputs.to(inputs.dtype)
+        losses = self._loss(outputs, targets)
+        if not isinstance(losses, Tensor) or losses.shape != (len(targets),):
+            found = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+            raise UsageError(
+                f"the loss of a BatchClosure returned {found} for {len(targets)} examples; it has to return one "
+                f'number an example, as nn.CrossEntropyLoss(reduction="none") does'
+            )
+        return Evaluation(outputs, losses)
+
+    def _note(self, outputs: Tensor) -> None:
+        """Remember what pass 1 answered, until it has seen the whole batch."""
+        if sum(len(seen) for _, seen in self._first) < round(len(self) / self.share):
+            self._first.append((self._rows, outputs.detach()))
+
+    def _options(self) -> dict[str, Any]:
+        return {"backward": self.backward, "another": self._another, "autocast": self._autocast}
+
+    def _made(self, **options: Any) -> "BatchClosure":
+        return BatchClosure(self.model, self._loss, **options)
+
     def _copy(self, **data: Any) -> "BatchClosure":
-        copy = BatchClosure(self.model, self._loss, **data, backward=self.backward, another=self._another)
+        copy = self._made(**data, **self._options())
         copy._term, copy._first = self._term, self._first
         return copy
 

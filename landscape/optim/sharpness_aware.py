@@ -238,6 +238,15 @@ class SharpnessAware(WrappedOptimizer, ABC):
             self.after_step()
         return self.loss()
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients; the usual way without torch's bookkeeping, because every pass takes it."""
+        if not set_to_none:
+            super().zero_grad(set_to_none=False)
+            return
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
     def _looks_around(self, gradients: Tensor) -> bool:
         return self.policy is None or self.policy.looks_around(
             self.perturbed(gradients), self.memory, step=self.steps, generator=self.generator

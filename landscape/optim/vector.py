@@ -16,7 +16,13 @@ def unit(vector: Tensor, *, times: float | Tensor = 1.0, out: Tensor | None = No
         out: Where to put the result, such as ``x`` itself when it is not needed again.
     """
     wide = vector.float() if vector.dtype in _HALF else vector
-    scale = torch.linalg.vector_norm(wide).add_(_SMALL).reciprocal_() * times
+    norm = torch.linalg.vector_norm(wide)
+    scale: float | Tensor
+    if norm.device.type == "cpu" and not isinstance(times, Tensor):
+        # Reading a number is free here, and the arithmetic of tensors costs more than a small layer.
+        scale = times / (norm.item() + _SMALL)
+    else:
+        scale = norm.add_(_SMALL).reciprocal_() * times
     if wide is vector:
         return torch.mul(vector, scale, out=out)
     result = (wide * scale).to(vector.dtype)

@@ -15,7 +15,8 @@ from landscape.data import DATA
 from landscape.errors import InputError, UsageError
 from landscape.models import MODELS
 from landscape.optim import OPTIMIZERS
-from landscape.registry import NameTable
+from landscape.registry import NameTable, Specification
+from landscape.training.augmentation import Augmentation
 from landscape.training.schedule import Schedule
 
 Value = str | int | float | None
@@ -41,6 +42,12 @@ class Recipe:
         seed: Decides initial weights, the order of the examples, dropout and noise.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, …; where a run is computed is not part of what it is.
         dtype: ``float32`` or ``float64``.
+        label_noise: The share of the training labels that is wrong, from 0 to 0.8: the same ones for every seed.
+        augment: What happens to pictures before a step: ``none``, ``basic``, ``cutout`` or ``autoaugment``.
+        accumulate: Micro-batches that a batch is cut into, so that it needs less memory.
+        accumulation: ``full-batch``: a displacement for the batch; ``m-sam``: one for each micro-batch of SAM.
+        ema: Decay of the moving average of the weights, which is evaluated and kept; ``None`` for none.
+        precision: ``full``, that of ``dtype``, or ``bf16`` in forward passes, where that is safe.
 
     Raises:
         UsageError: A name, an option or a number is not allowed.
@@ -60,8 +67,19 @@ class Recipe:
     seed: int = 0
     device: str = "auto"
     dtype: Literal["float32", "float64"] = "float32"
+    label_noise: float = 0.0
+    augment: Augmentation = "none"
+    accumulate: int = 1
+    accumulation: Literal["full-batch", "m-sam"] = "full-batch"
+    ema: float | None = None
+    precision: Literal["full", "bf16"] = "full"
 
     def __post_init__(self) -> None:
+        if self.precision in ("fp16", "float16"):
+            raise UsageError(
+                f"precision={self.precision}: its gradients overflow without a loss scale, which the passes of a step "
+                f"would have to share; use precision=bf16, or a loop of your own with torch.amp.GradScaler"
+            )
         for name, annotation in typing.get_type_hints(type(self)).items():
             object.__setattr__(self, name, _checked(name, getattr(self, name), annotation))
         tables: list[tuple[str, NameTable[Any]]] = [
@@ -92,10 +110,50 @@ class Recipe:
                 self.max_grad_norm is None or self.max_grad_norm > 0,
                 "greater than 0, or none",
             ),
+            ("label_noise", 0 <= self.label_noise <= 0.8, "from 0 to 0.8"),
+            (
+                "accumulate",
+                1 <= self.accumulate <= self.batch_size,
+                f"from 1 to batch_size = {self.batch_size}",
+            ),
+            ("ema", self.ema is None or 0 < self.ema < 1, "greater than 0 and less than 1, or none"),
+            (
+                "precision",
+                self.precision == "full" or self.dtype == "float32",
+                "full where dtype=float64; bf16 goes with float32",
+            ),
             ("seed", 0 <= self.seed < 2**63, "from 0 to 2⁶³ − 1"),
         ):
             if not allowed:
                 raise UsageError(f"{name}={getattr(self, name)} must be {rule}")
+        self._check_optimizer()
+
+    def _check_optimizer(self) -> None:
+        """Refuse what an optimizer of that name would do, but nobody can mean."""
+        given = OPTIMIZERS.parse(self.optimizer)
+        rho = given.options.get("rho")
+        if isinstance(rho, (int, float)) and not rho > 0:
+            raise UsageError(f"{self.optimizer}: rho must be above 0; use sgd for no perturbation")
+        if self.accumulation == "m-sam" and given.name != "sam":
+            raise UsageError(
+                f"accumulation=m-sam displaces each micro-batch by itself, which is a rule of sam, not of "
+                f"{given.name}; use optimizer=sam or accumulation=full-batch"
+            )
+        if self.ema is not None and given.name == "swa":
+            raise UsageError("ema and swa both average the weights; leave out ema, or use optimizer=sgd")
+
+    @property
+    def built_optimizer(self) -> str:
+        """The optimizer as it is built: SAM over micro-batches with displacements of their own is m-SAM."""
+        if self.accumulation == "full-batch":
+            return self.optimizer
+        options = {**OPTIMIZERS.parse(self.optimizer).options, "m": self.micro_batch}
+        return str(Specification("m-sam", options))
+
+    @property
+    def micro_batch(self) -> int:
+        """Examples that go through the network at once."""
+        return -(-self.batch_size // self.accumulate)
 
     def to_dict(self) -> dict[str, Value]:
         """The fields by name, in order."""

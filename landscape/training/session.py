@@ -10,12 +10,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader, Dataset
 
-from landscape.data import Data
+from landscape.data import Data, with_label_noise
 from landscape.models import build_model
 from landscape.optim import BatchClosure, build_optimizer
+from landscape.optim.micro_batches import MicroBatches
+from landscape.training.augmentation import augmented, require_pictures
+from landscape.training.averaged_network import averaged_network
+from landscape.training.moving_average import MovingAverage
 from landscape.training.randomness import (
     derived_seed,
     epoch_order,
@@ -49,7 +52,8 @@ class Session:
 
     def __init__(self, recipe: Recipe, data: Data, device: torch.device) -> None:
         self.recipe = recipe
-        self.data = data
+        require_pictures(recipe.augment, data)
+        self.data = with_label_noise(data, rate=recipe.label_noise)
         self.device = device
         self.dtype = torch.float64 if recipe.dtype == "float64" else torch.float32
         model = build_model(
@@ -61,7 +65,7 @@ class Session:
         self.epoch = 0
         self.optimizer = build_optimizer(
             self.model,
-            optimizer=recipe.optimizer,
+            optimizer=recipe.built_optimizer,
             base=recipe.base,
             lr=recipe.lr,
             total_steps=self.steps,
@@ -71,6 +75,7 @@ class Session:
         if recipe.max_grad_norm is not None:
             self.optimizer.max_grad_norm = recipe.max_grad_norm
         self.metrics: dict[str, int | float] = {}
+        self.average = None if recipe.ema is None else MovingAverage(self.model, decay=recipe.ema)
         self._step = 0  # in this epoch
         self._sums = {"loss": 0.0, "correct": 0.0, "examples": 0.0}
         self._generators: dict[str, Tensor] | None = None
@@ -170,6 +175,7 @@ class Session:
             "epoch": self.epoch,
             "step": self.step,
             "metrics": self.metrics,
+            **({} if self.average is None else {"ema_state_dict": self.average.values}),
             "training": {
                 "model": None if self._evaluated is None else self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
@@ -186,6 +192,8 @@ class Session:
         if training["model"] is not None:
             self._evaluated = copy.deepcopy(self.model)
             self._evaluated.load_state_dict(state["state_dict"])
+        if self.average is not None:
+            self.average.load(state["ema_state_dict"])
         self.optimizer.load_state_dict(training["optimizer"])
         self.epoch, self.metrics = state["epoch"], dict(state["metrics"])
         self._step = training["step_in_epoch"]
@@ -193,26 +201,36 @@ class Session:
             self._sums, self._generators = dict(training["sums"]), training["generators"]
 
     def _closure(
-        self, indices: list[int], batch: tuple[Tensor, Tensor], batches: list[list[int]]
+        self, indices: list[int], batch: tuple[Tensor, Tensor], batches: list[list[int]], *, drawn: str = "0"
     ) -> BatchClosure:
-        inputs, targets = batch
+        recipe, (inputs, targets) = self.recipe, batch
         following = itertools.cycle(batches)
         next(itertools.islice(following, self._step, None))
+        more = itertools.count(1)
 
         def another() -> BatchClosure:
             """The next batch of the epoch; after the last comes the first."""
             chosen = next(following)
-            return self._closure(chosen, next(iter(self._loader(self.data.train, [chosen]))), batches)
+            fetched = next(iter(self._loader(self.data.train, [chosen])))
+            return self._closure(chosen, fetched, batches, drawn=f"{drawn}.{next(more)}")
 
-        return BatchClosure(
+        inputs = augmented(
+            inputs,
+            kind=recipe.augment,
+            pixels=getattr(self.data.train, "pixels", None),
+            seed=derived_seed(recipe.seed, self.epoch, f"augment/{self._step}/{drawn}"),
+        )
+        whole = recipe.accumulate == 1 or recipe.accumulation == "m-sam"
+        return (BatchClosure if whole else functools.partial(MicroBatches, size=recipe.micro_batch))(
             self.model,
             functools.partial(
-                functional.cross_entropy, label_smoothing=self.recipe.label_smoothing, reduction="none"
+                functional.cross_entropy, label_smoothing=recipe.label_smoothing, reduction="none"
             ),
             inputs=inputs.to(self.device, self.dtype),
             targets=targets.to(self.device),
             indices=torch.tensor(indices),
             another=another,
+            autocast=torch.bfloat16 if recipe.precision == "bf16" else None,
         )
 
     def _take_step(self, closure: BatchClosure) -> None:
@@ -226,29 +244,21 @@ class Session:
                 f"of {self.steps_per_epoch}"
             )
         self._step += 1
+        if self.average is not None:
+            self.average.update(self.model, step=self.step)
         self._sums["loss"] += loss * len(closure)
         self._sums["correct"] += int((closure.first_outputs.argmax(1) == closure.targets).sum())
         self._sums["examples"] += len(closure)
 
     def _averaged(self, pause: Callable[[], None]) -> nn.Module | None:
-        """The network with the weights that the optimizer averaged, and batch-norm statistics of its own."""
-        average = self.optimizer.evaluation_weights()
-        if average is None:
-            return None
-        flat = self.optimizer.flat
-        averaged = copy.deepcopy(self.model)
-        twins = {id(p): twin for p, twin in zip(self.model.parameters(), averaged.parameters(), strict=True)}
-        with torch.no_grad():
-            for parameter, values in zip(flat.parameters, flat.split(average), strict=True):
-                twins[id(parameter)].copy_(values)
-
         def examples() -> Iterator[Tensor]:
             for inputs, _ in self._loader(self.data.train, self._batches(self.epoch)):
                 pause()
                 yield inputs.to(self.device, self.dtype)
 
-        update_bn(examples(), averaged)
-        return averaged
+        if self.average is not None:
+            return self.average.network(self.model)
+        return averaged_network(self.model, self.optimizer, examples())
 
     @torch.no_grad()
     def _evaluate(self, model: nn.Module, pause: Callable[[], None]) -> tuple[float, float]:

@@ -124,12 +124,12 @@ def test_without_known_outputs_fresh_probes_are_taken_for_every_batch() -> None:
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
-    """60 seeds: the number covered is binomial; 95 % nominal, a 4σ band."""
+    """40 seeds: the number covered is binomial; 95 % nominal, a 4σ band."""
     objective, dense = problems.tiny_case()
-    truth, covered, runs = float(dense.trace()), 0, 60
+    truth, covered, runs = float(dense.trace()), 0, 40
     for seed in range(runs):
         found = hessian_trace(
-            objective, tolerance=0.05, max_passes=200, generator=torch.Generator().manual_seed(seed)
+            objective, tolerance=0.1, max_passes=200, generator=torch.Generator().manual_seed(seed)
         )
         assert found.passes >= MIN_PASSES
         covered += abs(found.value - truth) <= 1.96 * (found.standard_error or 0.0)

@@ -18,7 +18,7 @@ FOLDERS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="=
 @st.composite
 def recipes(draw):
     epochs = draw(st.integers(1, 500))
-    rho = draw(st.floats(0, 10))
+    rho = draw(st.floats(0, 10, exclude_min=True))
     return Recipe(
         model=f"mlp:width={draw(st.integers(1, 99))}",
         data=draw(st.one_of(st.just("digits"), FOLDERS.map(lambda folder: f"imagefolder:{folder}"))),
@@ -33,6 +33,9 @@ def recipes(draw):
         max_grad_norm=draw(st.none() | st.floats(min_value=1e-9, max_value=1e9)),
         seed=draw(st.integers(0, 2**63 - 1)),
         dtype=draw(st.sampled_from(["float32", "float64"])),
+        label_noise=draw(st.floats(0, 0.8)),
+        augment=draw(st.sampled_from(["none", "basic", "cutout", "autoaugment"])),
+        ema=draw(st.none() | st.floats(0.1, 0.9999)),
     )
 
 
@@ -43,7 +46,7 @@ def test_a_recipe_survives_toml_and_dict(recipe):
 
 
 def test_toml_holds_every_field_that_is_set():
-    recipe = Recipe(max_grad_norm=1.0)
+    recipe = Recipe(max_grad_norm=1.0, ema=0.9)
     assert tomllib.loads(recipe.to_toml()) == recipe.to_dict()
     assert "max_grad_norm" not in tomllib.loads(Recipe().to_toml())
 
@@ -82,6 +85,17 @@ def test_a_recipe_cannot_be_changed():
         ({"data": "digit"}, "did you mean 'digits'"),
         ({"optimizer": "gsamm"}, "did you mean 'gsam'"),
         ({"optimizer": "sam", "base": "gsam"}, "base=gsam is not a base optimizer; choose one of sgd, adamw"),
+        ({"optimizer": "sam:rho=0"}, "sam:rho=0.0: rho must be above 0; use sgd for no perturbation"),
+        ({"optimizer": "gsam:rho=-1"}, "rho must be above 0"),
+        ({"optimizer": "asam:rho=nan"}, "rho must be above 0"),
+        ({"label_noise": 0.9}, "label_noise=0.9 must be from 0 to 0.8"),
+        ({"augment": "mixup"}, "augment=mixup is not one of none, basic, cutout, autoaugment"),
+        ({"accumulate": 0}, "accumulate=0 must be from 1 to batch_size = 128"),
+        ({"accumulation": "m-sam", "optimizer": "gsam"}, "a rule of sam, not of gsam"),
+        ({"ema": 1.0}, "ema=1.0 must be greater than 0 and less than 1"),
+        ({"ema": 0.9, "optimizer": "swa"}, "ema and swa both average"),
+        ({"precision": "fp16"}, "use precision=bf16"),
+        ({"precision": "bf16", "dtype": "float64"}, "bf16 goes with float32"),
         ({"learning_rate": 1.0}, "a recipe has no 'learning_rate'"),
         ({"epoch": 1}, "did you mean 'epochs'"),
     ],

@@ -1,0 +1,74 @@
+"""Training labels that are wrong on purpose, the same ones in every run: what a network can only memorise."""
+
+import dataclasses
+from collections.abc import Sequence, Sized
+from typing import cast
+
+import torch
+from torch.utils.data import Dataset
+
+from landscape.data.examples import Data, Example, LabelledDataset, Pixels
+from landscape.errors import UsageError
+
+HIGHEST = 0.8
+
+
+def with_label_noise(data: Data, *, rate: float, seed: int = 0) -> Data:
+    """The data with symmetric label noise: a share of the training labels is another class, each as likely.
+
+    Exactly ``round(rate · N)`` labels are wrong; those of a lower rate are wrong at a higher one too, and
+    become the same class. Test labels stay as they are.
+
+    Args:
+        data: With true labels.
+        rate: From 0 to 0.8.
+        seed: Which labels, and what they become.
+
+    Raises:
+        UsageError: A rate that is not allowed.
+
+    Reference:
+        Foret et al. 2021, arXiv 2010.01412, section 3.3 (20 to 80 %).
+    """
+    if not 0 <= rate <= HIGHEST:
+        raise UsageError(f"label_noise={rate} must be from 0 to {HIGHEST}")
+    if rate == 0:
+        return data
+    examples = len(cast(Sized, data.train))
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(examples, generator=generator)
+    offsets = torch.randint(1, data.classes, (examples,), generator=generator)
+    offsets[order[round(rate * examples) :]] = 0
+    return dataclasses.replace(data, train=Relabelled(data.train, offsets, classes=data.classes))
+
+
+class Relabelled(LabelledDataset):
+    """A data set whose labels are moved on, ``(label + offset) mod classes``.
+
+    Args:
+        dataset: With true labels.
+        offsets: One for each example, ``(N,)``; 0 keeps the label.
+        classes: The number of classes.
+    """
+
+    def __init__(self, dataset: Dataset[Example], offsets: torch.Tensor, *, classes: int) -> None:
+        self.dataset = dataset
+        self.offsets = offsets
+        self.classes = classes
+
+    @property
+    def pixels(self) -> Pixels | None:  # type: ignore[override]
+        """As in the data set itself."""
+        return getattr(self.dataset, "pixels", None)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Example]:
+        """The examples at ``indices``, in that order."""
+        if isinstance(self.dataset, LabelledDataset):
+            examples = self.dataset.__getitems__(indices)
+        else:
+            examples = [self.dataset[index] for index in indices]
+        offsets = self.offsets[list(indices)].unbind()
+        return [(x, (y + offset) % self.classes) for (x, y), offset in zip(examples, offsets, strict=True)]
