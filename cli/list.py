@@ -17,6 +17,7 @@ TABLES = {
     "models": ("landscape.models", "MODELS"),
     "data": ("landscape.data", "DATA"),
     "planes": ("landscape.surfaces.plane", "PLANES"),
+    "presets": ("landscape.training", "PRESETS"),
 }
 
 
@@ -70,8 +71,8 @@ def described(table: NameTable[Any], name: str) -> dict[str, Any]:
             for option in row.options.values()
         ],
     }
-    cost = getattr(row, "cost", None)
-    return found if cost is None else {**found, "cost": cost}
+    more = {name: getattr(row, name) for name in ("cost", "fields", "needs", "status") if hasattr(row, name)}
+    return {**found, **more}
 
 
 def _shown(option: dict[str, Any]) -> str:

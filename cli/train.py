@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from landscape.errors import InputError, UsageError
 from landscape.tables import aligned
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 
 @click.command(name="train", cls=ExamplesFirst)
+@click.option(
+    "--preset",
+    metavar="NAME",
+    help="A paper's recipe, see `landscape list presets`; other flags and the config file come first.",
+)
 @click.option("-m", "--model", default="mlp", show_default=True, help="See `landscape list models`.")
 @click.option("-d", "--data", default="digits", show_default=True, help="See `landscape list data`.")
 @click.option(
@@ -37,7 +43,7 @@ if TYPE_CHECKING:
 @click.option("--warmup-epochs", type=int, default=0, show_default=True, help="Epochs of linear warm-up.")
 @click.option(
     "--schedule",
-    type=click.Choice(["cosine", "constant"]),
+    type=click.Choice(["cosine", "linear", "constant"]),
     default="cosine",
     show_default=True,
     help="Of the learning rate.",
@@ -105,7 +111,10 @@ if TYPE_CHECKING:
 @options.overwrite
 @options.quiet
 @options.config
+@click.pass_context
 def command(
+    ctx: click.Context,
+    preset: str | None,
     optimizers: str,
     seeds: str,
     save_every: int | None,
@@ -129,6 +138,9 @@ def command(
 
     measuring = _measuring(measure_every, measure_names, measure_limit)
     where = options.chosen_device(device)
+    if preset is not None:
+        settings = _with_preset(preset, settings | {"optimizer": optimizers}, ctx)
+        optimizers = settings.pop("optimizer")
     recipes = [
         Recipe(optimizer=optimizer, seed=seed, device=where, **settings)
         for optimizer in options.listed(optimizers)
@@ -156,6 +168,19 @@ def command(
     if not quiet:
         measured = " ".join(str(run.checkpoint) for run in runs[:3])
         click.echo(f"Next: landscape measure {measured}{' …' if len(runs) > 3 else ''}", err=True)
+
+
+def _with_preset(name: str, settings: dict[str, Any], ctx: click.Context) -> dict[str, Any]:
+    """The settings, with the preset's in place of those that neither a flag nor the config file gives."""
+    from landscape.training import PRESETS
+
+    parameters = {"optimizers" if field == "optimizer" else field: field for field in settings}
+    given = {
+        field: settings[field]
+        for parameter, field in parameters.items()
+        if ctx.get_parameter_source(parameter) is not ParameterSource.DEFAULT
+    }
+    return settings | PRESETS.row(name).completed(given)
 
 
 def _measuring(every: int | None, names: str | None, limit: int) -> "Measuring | None":

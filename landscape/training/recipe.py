@@ -36,7 +36,7 @@ class Recipe:
         epochs: How often each example is seen.
         batch_size: Examples a step; the last step of an epoch has what is left, unless that is a single one.
         warmup_epochs: Epochs in which the learning rate rises linearly.
-        schedule: ``cosine`` to zero, or ``constant``.
+        schedule: ``cosine`` or ``linear`` to zero, or ``constant``.
         label_smoothing: In [0, 1), of the training loss.
         max_grad_norm: The length to which the final direction of a step is clipped; ``None`` for none.
         seed: Decides initial weights, the order of the examples, dropout and noise.

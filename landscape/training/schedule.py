@@ -3,7 +3,7 @@
 import math
 from typing import Literal
 
-Schedule = Literal["cosine", "constant"]
+Schedule = Literal["cosine", "linear", "constant"]
 
 
 def learning_rate_factor(
@@ -11,13 +11,14 @@ def learning_rate_factor(
 ) -> float:
     """What the base learning rate is multiplied with at a step.
 
-    A linear rise ``(t + 1)/w`` over the first w steps; then ``(1 + cos(π (t − w)/(T − w)))/2``, or 1.
+    A linear rise ``(t + 1)/w`` over the first w steps; then ``(1 + cos(π (t − w)/(T − w)))/2``,
+    ``1 − (t − w)/(T − w)``, or 1.
 
     Args:
         step: The step t, counted from 0.
         steps: All steps of the run, T.
         warmup_steps: The steps of the rise, w < T.
-        schedule: ``cosine`` or ``constant``.
+        schedule: ``cosine``, ``linear`` or ``constant``.
 
     Reference:
         Loshchilov and Hutter 2017, arXiv 1608.03983, equation 5 without restarts; Goyal et al. 2017,
@@ -27,4 +28,5 @@ def learning_rate_factor(
         return (step + 1) / warmup_steps
     if schedule == "constant":
         return 1.0
-    return (1 + math.cos(math.pi * (step - warmup_steps) / (steps - warmup_steps))) / 2
+    done = (step - warmup_steps) / (steps - warmup_steps)
+    return 1 - done if schedule == "linear" else (1 + math.cos(math.pi * done)) / 2

@@ -79,7 +79,7 @@ def test_a_recipe_cannot_be_changed():
         ({"label_smoothing": 1.0}, "label_smoothing=1.0"),
         ({"max_grad_norm": 0.0}, "max_grad_norm=0.0"),
         ({"seed": -1}, "seed=-1"),
-        ({"schedule": "step"}, "schedule=step is not one of cosine, constant"),
+        ({"schedule": "step"}, "schedule=step is not one of cosine, linear, constant"),
         ({"dtype": "float16"}, "dtype=float16 is not one of float32, float64"),
         ({"model": "resnet21"}, "did you mean 'resnet20'"),
         ({"data": "digit"}, "did you mean 'digits'"),

@@ -33,3 +33,13 @@ def test_half_way_down_is_one_half():
 def test_a_constant_schedule_stays_after_the_rise():
     factors = [learning_rate_factor(step, steps=6, warmup_steps=2, schedule="constant") for step in range(6)]
     assert factors == [0.5, 1.0, 1.0, 1.0, 1.0, 1.0]
+
+
+def test_a_linear_schedule_is_the_one_that_torch_computes():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=16)
+    for step in range(4, 20):
+        factor = learning_rate_factor(step, steps=20, warmup_steps=4, schedule="linear")
+        assert factor == pytest.approx(scheduler.get_last_lr()[0], abs=1e-12)
+        optimizer.step()
+        scheduler.step()

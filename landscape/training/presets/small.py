@@ -1,0 +1,65 @@
+"""Presets for the data that come with the package: minutes on a laptop, to see what an optimizer does.
+
+The rows for the digits are ours: the learning rate, the base and the memories of an optimizer, chosen by trying a
+few on a small network. Those for the moons are the published experiment of a student report, on a split of our own.
+"""
+
+from landscape.training.presets.row import Preset, preset
+from landscape.training.recipe import Value
+
+_DIGITS: dict[str, Value] = {"model": "mlp", "data": "digits", "epochs": 20, "batch_size": 128}
+_NOTHING_ADDED = "sgd:momentum=0,weight_decay=0"
+_REPORT = "student report, Oxford C6.5, 2025, a1b2jpg/Theories-of-Deep-Learning"
+_MOONS: dict[str, Value] = {
+    "base": _NOTHING_ADDED,
+    "model": "mlp:width=32,depth=3",
+    "data": "moons:samples=10000,noise=0.3,seed=10",
+    "lr": 0.01,
+    "schedule": "constant",
+    "epochs": 50,
+    "batch_size": 64,
+}
+
+
+def _digits(optimizer: str, *, note: str = "", **fields: Value) -> Preset:
+    """A row for the digits."""
+    name = f"{optimizer.partition(':')[0]}-digits"
+    return preset(name, optimizer, {**_DIGITS, **fields}, source="landscape", status="ours", note=note)
+
+
+SMALL = [
+    _digits("sgd", lr=0.1),
+    _digits("adamw", lr=3e-3),
+    _digits("sam:rho=0.05", lr=0.1),
+    _digits("asam:rho=0.5", lr=0.1),
+    _digits("gsam:rho=0.05,alpha=0.1", lr=0.1),
+    _digits("cr-sam:rho=0.1,alpha=0.1,beta=0.01", lr=0.1),
+    _digits("sam-on:rho=0.5", lr=0.1, model="mlp:norm=batch"),
+    _digits("msam:rho=0.3", lr=0.1),
+    _digits("saf:lam=0.3,tau=5,start_epoch=5,lag=3", lr=0.1),
+    _digits(
+        "mesa:lam=0.8,tau=5,start_epoch=5,decay=0.95",
+        note="the average remembers 20 steps, because an epoch is 12",
+        lr=0.1,
+    ),
+    _digits(
+        "ada-sam:rho=0.05",
+        note="over a base that adds nothing, as in the paper",
+        base=_NOTHING_ADDED,
+        lr=3e-3,
+    ),
+    _digits(
+        "bsam:rho=0.01", note="over a base that adds nothing, as in the paper", base=_NOTHING_ADDED, lr=1.0
+    ),
+    _digits(
+        "entropy-sgd:langevin_steps=20,gamma=1e-4",
+        note="lr 1 moves to the mean; each step sees 20 batches",
+        base=_NOTHING_ADDED,
+        lr=1.0,
+        schedule="constant",
+        epochs=5,
+    ),
+    _digits("swa:start=0.75", note="averages the last quarter", lr=0.05, schedule="constant"),
+    preset("adaptive-gsam-moons", "adaptive-gsam:rho=0.5,alpha=0.04,gamma=0.1", _MOONS, source=_REPORT),
+    preset("gsam-moons", "gsam:rho=0.5,alpha=0.04", _MOONS, source=_REPORT),
+]
