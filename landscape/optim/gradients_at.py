@@ -11,6 +11,7 @@ from landscape.errors import UsageError
 from landscape.optim.batch_closure import BatchClosure, Evaluation
 from landscape.optim.batch_norm import frozen_statistics
 from landscape.optim.flat_parameters import FlatParameters
+from landscape.optim.loss_scale import LossScale
 from landscape.optim.random_state import RandomState
 
 Closure = Callable[[], Tensor]
@@ -30,6 +31,7 @@ class GradientsAt:
         flat: The weights.
         norms: The modules that keep running statistics.
         closure: Evaluates the loss of the batch and its gradient.
+        scale: What the closure multiplies the loss with for its gradient.
 
     Attributes:
         losses: The losses of the passes so far, 0-dim tensors.
@@ -37,12 +39,15 @@ class GradientsAt:
             forward pass alone as a third.
     """
 
-    def __init__(self, flat: FlatParameters, norms: Sequence[nn.Module], closure: Closure) -> None:
+    def __init__(
+        self, flat: FlatParameters, norms: Sequence[nn.Module], closure: Closure, scale: LossScale
+    ) -> None:
         self.losses: list[Tensor] = []
         self.cost: float = 0
         self._flat = flat
         self._norms = norms
         self._closure = closure
+        self._scale = scale
         self._random = RandomState(flat.device)
         self._last: Tensor | None = None
         if isinstance(closure, BatchClosure):
@@ -78,6 +83,8 @@ class GradientsAt:
                 "the closure left no gradient on any parameter; it has to call loss.backward() before "
                 "`return loss`, on a loss that depends on the parameters of this optimizer"
             )
+        if self._scale.taken_out(gradients):
+            self._flat.is_written = False
         self._last = finite(gradients)
         self._version = gradients._version
         return gradients

@@ -16,12 +16,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 
 from landscape.errors import UsageError
 from landscape.optim.batch_closure import BatchClosure
 from landscape.optim.batch_norm import tracking_modules
 from landscape.optim.bounds import within
 from landscape.optim.gradients_at import Closure, GradientsAt, NotFiniteError, finite
+from landscape.optim.loss_scale import STEPS_THE_OPTIMIZER, LossScale
 from landscape.optim.policy import Policy
 from landscape.optim.wrapped_optimizer import WrappedOptimizer
 
@@ -53,6 +55,9 @@ class SharpnessAware(WrappedOptimizer, ABC):
     either. A group may have its own ``"rho"``; one with ``"perturb": False`` is not displaced and not counted
     in the norm.
 
+    Mixed precision: run the forward pass under ``torch.autocast``, weights in float32. bfloat16 needs nothing more;
+    float16 ``scaler.scale(loss).backward()`` in the closure, ``step(closure, scaler=scaler)``, ``scaler.update()``.
+
     Args:
         base: Any optimizer whose ``step`` needs no closure. Each base serves one wrapper.
         model: The network. Needed if it has batch norm: its running statistics then see pass 1 only.
@@ -77,6 +82,8 @@ class SharpnessAware(WrappedOptimizer, ABC):
     """
 
     needs_batch = False
+    # Without this mark GradScaler.step would un-scale stale gradients and run the closure as if it were plain.
+    _step_supports_amp_scaling = True
 
     def __init__(
         self,
@@ -98,6 +105,7 @@ class SharpnessAware(WrappedOptimizer, ABC):
         self.losses: list[Tensor] = []
         self.policy: Policy | None = None
         self._norms = tracking_modules(model)
+        self._scale = LossScale()
 
     # What a variant writes
 
@@ -185,12 +193,14 @@ class SharpnessAware(WrappedOptimizer, ABC):
 
     # The step
 
-    def step(self, closure: Closure | None = None) -> Tensor:  # type: ignore[override]
+    def step(self, closure: Closure | None = None, *, scaler: GradScaler | None = None) -> Tensor:  # type: ignore[override]
         """Take one step.
 
         Args:
             closure: Clears the gradients, evaluates the loss of the batch, calls ``backward`` and returns the
                 loss. It is called once a pass, always on the same batch.
+            scaler: What the closure scales the loss with for ``backward``. Each pass is un-scaled; where one
+                overflows, the step is skipped and ``scaler.update()`` lowers the scale.
 
         Returns:
             The loss of pass 1, L(w): that of the weights before the step.
@@ -198,15 +208,19 @@ class SharpnessAware(WrappedOptimizer, ABC):
         Raises:
             UsageError: There is no closure, or it does not do what it should.
         """
+        if "grad_scale" in self.__dict__:  # GradScaler.step leaves it for the step that it calls
+            del self.__dict__["grad_scale"], self.__dict__["found_inf"]
+            raise UsageError(STEPS_THE_OPTIMIZER.format(name=type(self).__name__))
         if closure is None:
             raise UsageError(_NEEDS_CLOSURE.format(name=type(self).__name__))
         if self.needs_batch and not isinstance(closure, BatchClosure):
             raise UsageError(_NEEDS_BATCH.format(name=type(self).__name__))
         if not self.flat.fits(self.param_groups):
             self._lay_out_again()
+        self._scale.begin_step(scaler, self.flat)
         self.flat.begin_step()
         memory, drawn = dict(self.memory), self.generator.get_state()
-        gradients_at = GradientsAt(self.flat, self._norms, closure)
+        gradients_at = GradientsAt(self.flat, self._norms, closure, self._scale)
         self.losses = gradients_at.losses
         with torch.no_grad():
             try:
@@ -219,11 +233,13 @@ class SharpnessAware(WrappedOptimizer, ABC):
                 is_written = gradients_at.left(direction)
                 if not is_written:
                     finite(direction)
+                self._scale.tell(self.flat.device, overflow=False)
             except BaseException as failure:
                 self.memory = memory
                 self.generator.set_state(drawn)
                 if not isinstance(failure, NotFiniteError):
                     raise
+                self._scale.tell(self.flat.device, overflow=True)
                 self.flat.clear_gradients()
                 self.skipped_steps += 1
                 return self.loss()

@@ -1,0 +1,82 @@
+"""What ``torch.amp.GradScaler`` multiplies the loss with, taken out of the gradients of each pass.
+
+The scaler knows one pass a step, so it cannot un-scale several. Here each pass is un-scaled with the one scale of
+the step, so that every rule sees true gradients, and the scaler is told once whether one of them overflowed.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.amp import GradScaler
+
+from landscape.errors import UsageError
+from landscape.optim.flat_parameters import FlatParameters
+
+STEPS_THE_OPTIMIZER = """GradScaler.step cannot take a step of {name}, which evaluates the loss several times; write
+
+    def closure():
+        optimizer.zero_grad()
+        with torch.autocast(device, torch.float16):
+            loss = loss_function(model(inputs), targets)
+        scaler.scale(loss).backward()
+        return loss
+
+    optimizer.step(closure, scaler=scaler)
+    scaler.update()"""
+
+
+class LossScale:
+    """The scale of a step, one in steps without a scaler."""
+
+    def __init__(self) -> None:
+        self._scaler: GradScaler | None = None
+        self._inverse = 1.0
+        # The scaler unscales optimizers and finds in their gradients what is not finite: this is one that says so.
+        self._messenger = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=0.0)
+
+    def begin_step(self, scaler: GradScaler | None, flat: FlatParameters) -> None:
+        """Take the scale of a step.
+
+        Args:
+            scaler: The scaler; ``None``, or one that is not enabled, for none.
+            flat: The weights.
+
+        Raises:
+            UsageError: The weights are such that scaled gradients overflow or round.
+        """
+        self._scaler = scaler if scaler is not None and scaler.is_enabled() else None
+        if self._scaler is None:
+            return
+        if any(p.dtype == torch.float16 for p in flat.parameters):
+            raise UsageError(
+                "a GradScaler needs float32 weights, and some are float16, where a displacement rounds away; keep the "
+                "model in float32 and run its forward pass under torch.autocast"
+            )
+        self._inverse = 1 / self._scaler.get_scale()
+
+    def taken_out(self, gradients: Tensor) -> bool:
+        """Divide gradients by the scale, in place; whether there is one."""
+        if self._scaler is None:
+            return False
+        gradients.mul_(self._inverse)
+        return True
+
+    def tell(self, device: torch.device, *, overflow: bool) -> None:
+        """Tell the scaler how the step went, so that its ``update`` lowers or raises the scale.
+
+        Raises:
+            UsageError: The scaler was not used in the closure, or not updated after the last step.
+        """
+        if self._scaler is None:
+            return
+        [message] = self._messenger.param_groups[0]["params"]
+        message.data, message.grad = message.data.to(device), None
+        message.grad = torch.full_like(message, float("inf") if overflow else 0.0)
+        scaler, self._scaler = self._scaler, None
+        try:
+            scaler.unscale_(self._messenger)
+        except RuntimeError:
+            raise UsageError("the scaler was not updated; call scaler.update() after each step") from None
+        except AssertionError:
+            raise UsageError(
+                "the closure did not use the scaler given; it has to call scaler.scale(loss).backward()"
+            ) from None
