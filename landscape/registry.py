@@ -8,6 +8,7 @@ or option is answered with the nearest one.
 
 import difflib
 import inspect
+import itertools
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,9 @@ from landscape.errors import UsageError
 
 T = TypeVar("T")
 Value = str | int | float | bool | None
+
+_FEW = 12
+"""Names that a message can list."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +128,15 @@ class NameTable(Mapping[str, Row[T]]):
             return self[name]
         except KeyError:
             raise UsageError(
-                f"unknown {self.kind} '{name}'{_nearest(name.replace('_', '-'), self._rows)}; "
-                f"known: {', '.join(self._rows)}"
+                f"unknown {self.kind} '{name}'{_nearest(name.replace('_', '-'), self._rows)}; {self._known()}"
             ) from None
+
+    def _known(self) -> str:
+        """The names there are, or some of them: a message is one line to read."""
+        if len(self) <= _FEW:
+            return f"known: {', '.join(self)}"
+        some = ", ".join(itertools.islice(self, _FEW // 2))
+        return f"known: {some}, … ({len(self)}, see `landscape list`)"
 
     def parse(self, text: str | Specification) -> Specification:
         """The specification in ``text``, checked: known name, known options, values of the right type."""

@@ -88,3 +88,11 @@ def test_settings_are_all_options_with_their_values() -> None:
         "on": True,
         "limit": None,
     }
+
+
+@pytest.mark.parametrize(("count", "shown"), [(12, "n11"), (13, "n5, … (13, see `landscape list`)")])
+def test_a_message_lists_a_few_names_only(count, shown):
+    table = NameTable("thing", [Row(f"n{i}", dict, "") for i in range(count)])
+    with pytest.raises(UsageError) as caught:
+        table.row("zzz")
+    assert str(caught.value).endswith(shown)
