@@ -1,6 +1,6 @@
 """What a sharpness-aware step costs beyond its gradients: ours beside pytorch_optimizer's.
 
-    python benchmarks/sam_step.py [--quick]
+    python benchmarks/sam_step.py [--seconds 90]
 
 Every line is one optimizer on one network. The yardstick does the same gradients at the weights as they are,
 and one step of the same base (SGD with momentum): one gradient for ERM, two for SAM and GSAM; for LookSAM, over
@@ -75,12 +75,11 @@ class Problem:
         self.targets = torch.randint(0, 10, (setting.batch,), device=device)
         self.base = torch.optim.SGD(self.model.parameters(), lr=LR, momentum=MOMENTUM)
 
-    def closure(self, optimizer: torch.optim.Optimizer | None = None) -> Callable[[], Tensor]:
-        """The closure that the documentation of either library shows."""
-        clearing = self.base if optimizer is None else optimizer
+    def closure(self) -> Callable[[], Tensor]:
+        """The closure of a training loop; the model clears, because optimizers' own ways differ in time."""
 
         def closure() -> Tensor:
-            clearing.zero_grad()
+            self.model.zero_grad()
             loss = nn.functional.cross_entropy(self.model(self.inputs), self.targets)
             loss.backward()
             return loss
@@ -104,7 +103,7 @@ def yardstick(problem: Problem, gradients: list[int]) -> Turn:
 def ours(problem: Problem, variant: type, **options: float) -> Turn:
     """Steps of an optimizer of this project."""
     optimizer = variant(problem.base, model=problem.model, **options)
-    closure = problem.closure(optimizer)
+    closure = problem.closure()
 
     def turn() -> None:
         for _ in range(STEPS):
@@ -118,7 +117,7 @@ def their_sam(problem: Problem) -> Turn:
     optimizer = pytorch_optimizer.SAM(
         problem.model.parameters(), torch.optim.SGD, rho=RHO, lr=LR, momentum=MOMENTUM
     )
-    closure = problem.closure(optimizer)
+    closure = problem.closure()
 
     def turn() -> None:
         for _ in range(STEPS):
@@ -151,7 +150,7 @@ def their_looksam(problem: Problem) -> Turn:
     optimizer = pytorch_optimizer.LookSAM(
         problem.model.parameters(), torch.optim.SGD, rho=RHO, k=STEPS, lr=LR, momentum=MOMENTUM
     )
-    closure = problem.closure(optimizer)
+    closure = problem.closure()
 
     def turn() -> None:
         for _ in range(STEPS):
@@ -244,13 +243,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="fewer turns, wider quartiles")
-    quick = parser.parse_args().quick
+    parser.add_argument("--seconds", type=float, default=90.0, help="time for each network (default: 90)")
+    budget = parser.parse_args().seconds
     torch.set_num_threads(1)
     for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
         print(conditions(device))
         for setting in SETTINGS[device]:
-            report(setting, measure(setting, device, 5.0 if quick else 90.0))
+            report(setting, measure(setting, device, budget))
         print()
 
 

@@ -6,7 +6,7 @@ cached lists of an optimizer stay valid. The copy that is put back lives in one 
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -57,6 +57,7 @@ class FlatParameters:
         dtype = functools.reduce(torch.promote_types, (_real(p).dtype for p in self.parameters))
         self._saved = torch.empty(self.dimension, dtype=dtype, device=self.device)
         self._saved_views = self.split(self._saved)
+        self._everyone = frozenset(range(len(self.parameters)))
         self._masks: dict[Callable[[Tensor], bool], Tensor] = {}
         self.begin_step()
 
@@ -67,7 +68,7 @@ class FlatParameters:
     def begin_step(self) -> None:
         """Forget what the last step saved: the weights have changed since."""
         self._is_saved = False
-        self._without_gradient = set(range(len(self.parameters)))
+        self._without_gradient = self._everyone
         self.is_written = False
 
     # Vectors and tensors
@@ -112,16 +113,16 @@ class FlatParameters:
         torch._foreach_copy_(self._tensors(), self.split(vector))
         self._is_saved = False
 
-    @contextmanager
-    def moved(self, displacement: Tensor | None) -> Iterator[None]:
+    def moved(self, displacement: Tensor | None) -> AbstractContextManager[None]:
         """Inside, the weights are w + displacement; afterwards w, copied back, also when an exception passes.
 
         Args:
             displacement: Shape ``(n,)``; ``None`` leaves the weights where they are.
         """
-        if displacement is None:
-            yield
-            return
+        return nullcontext() if displacement is None else self._moved(displacement)
+
+    @contextmanager
+    def _moved(self, displacement: Tensor) -> Iterator[None]:
         steps = self.split(displacement)
         _ = self.values
         tensors = self._tensors()
@@ -149,7 +150,7 @@ class FlatParameters:
             return None
         dense = all(g.layout is torch.strided for g in present)
         if dense and len(present) == len(gradients) and not self._complex:
-            self._without_gradient.clear()
+            self._without_gradient = frozenset()
             self.is_written = True
             return _flatten(present)
         missing = {i for i, g in enumerate(gradients) if g is None}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from landscape.optim.loss_scale import LossScale
 from landscape.optim.random_state import RandomState
 
 Closure = Callable[[], Tensor]
+_NOTHING = nullcontext()
 
 
 class NotFiniteError(ArithmeticError):
@@ -70,9 +71,14 @@ class GradientsAt:
             UsageError: The closure returned no loss, or computed no gradient.
         """
         self._flat.clear_gradients()
-        with self.moved(displacement, first=first), torch.enable_grad():
-            chosen = closure or self._closure
-            loss = chosen()
+        chosen = closure or self._closure
+        if first:
+            self._random.record()
+            with self._flat.moved(displacement), torch.enable_grad():
+                loss = chosen()
+        else:
+            with self._flat.moved(displacement), self._random, self._statistics(), torch.enable_grad():
+                loss = chosen()
         if loss is None:
             raise UsageError("the closure returned None; end it with `return loss`")
         self.losses.append(loss.detach() if isinstance(loss, Tensor) else torch.tensor(float(loss)))
@@ -111,15 +117,13 @@ class GradientsAt:
         return vector is self._last and vector._version == self._version and self._flat.is_written
 
     @contextmanager
-    def moved(self, displacement: Tensor | None, *, first: bool = False) -> Iterator[None]:
+    def moved(self, displacement: Tensor | None) -> Iterator[None]:
         """Inside, the network is at w + displacement as in a pass: for forward passes without a gradient."""
-        with self._flat.moved(displacement):
-            if first:
-                self._random.record()
-                yield
-            else:
-                with self._random.replayed(), frozen_statistics(self._norms):
-                    yield
+        with self._flat.moved(displacement), self._random, self._statistics():
+            yield
+
+    def _statistics(self) -> AbstractContextManager[None]:
+        return frozen_statistics(self._norms) if self._norms else _NOTHING
 
 
 def finite(vector: Tensor) -> Tensor:

@@ -1,8 +1,5 @@
 """The same random numbers in every pass of a step, so that dropout masks are not part of what is compared."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
 
@@ -17,21 +14,20 @@ class RandomState:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._recorded: tuple[Tensor, Tensor | None] | None = None
+        self._present: list[tuple[Tensor, Tensor | None]] = []
 
     def record(self) -> None:
         """Remember the state from which the coming pass draws."""
         self._recorded = self._read()
 
-    @contextmanager
-    def replayed(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Inside, the numbers of the recorded pass come again; afterwards the streams go on as before."""
-        present = self._read()
+        self._present.append(self._read())
         if self._recorded is not None:
             self._write(self._recorded)
-        try:
-            yield
-        finally:
-            self._write(present)
+
+    def __exit__(self, *_: object) -> None:
+        self._write(self._present.pop())
 
     def _read(self) -> tuple[Tensor, Tensor | None]:
         return torch.get_rng_state(), self._read_device()

@@ -208,6 +208,11 @@ class SharpnessAware(WrappedOptimizer, ABC):
         Raises:
             UsageError: There is no closure, or it does not do what it should.
         """
+        return self._announced_step(closure, scaler) if self.is_watched else self._step(closure, scaler)
+
+    step.hooked = True  # type: ignore[attr-defined]  # torch would announce every step, also to nobody
+
+    def _step(self, closure: Closure | None, scaler: GradScaler | None) -> Tensor:
         if "grad_scale" in self.__dict__:  # GradScaler.step leaves it for the step that it calls
             del self.__dict__["grad_scale"], self.__dict__["found_inf"]
             raise UsageError(STEPS_THE_OPTIMIZER.format(name=type(self).__name__))
@@ -219,7 +224,7 @@ class SharpnessAware(WrappedOptimizer, ABC):
             self._lay_out_again()
         self._scale.begin_step(scaler, self.flat)
         self.flat.begin_step()
-        memory, drawn = dict(self.memory), self.generator.get_state()
+        memory, self._drawn = dict(self.memory), None
         gradients_at = GradientsAt(self.flat, self._norms, closure, self._scale)
         self.losses = gradients_at.losses
         with torch.no_grad():
@@ -236,7 +241,7 @@ class SharpnessAware(WrappedOptimizer, ABC):
                 self._scale.tell(self.flat.device, overflow=False)
             except BaseException as failure:
                 self.memory = memory
-                self.generator.set_state(drawn)
+                self._put_back_generator()
                 if not isinstance(failure, NotFiniteError):
                     raise
                 self._scale.tell(self.flat.device, overflow=True)
@@ -253,6 +258,8 @@ class SharpnessAware(WrappedOptimizer, ABC):
             self.sam_steps += len(self.losses) > 1
             self.after_step()
         return self.loss()
+
+    _announced_step = torch.optim.Optimizer.profile_hook_step(_step)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients; the usual way without torch's bookkeeping, because every pass takes it."""

@@ -38,6 +38,10 @@ def orthogonal(vector: Tensor, *, to: Tensor, out: Tensor | None = None) -> Tens
         out: Where to put the result, such as ``x`` itself when it is not needed again.
     """
     square = to @ to
+    if square.device.type == "cpu" and vector.dtype not in _HALF:
+        # As in ``unit``; half precision is left out, where the ratio need not be a number of its own.
+        number = square.item()
+        return torch.sub(vector, to, alpha=(vector @ to).item() / number if number > 0 else 0.0, out=out)
     ratio = torch.where(square > 0, (vector @ to) / square, 0.0)
     return torch.addcmul(vector, to, ratio, value=-1.0, out=out)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from landscape.errors import InputError, UsageError
 from landscape.optim.bounds import within
@@ -41,10 +42,34 @@ class WrappedOptimizer(torch.optim.Optimizer):
         self.steps = self.sam_steps = self.skipped_steps = 0
         self.gradient_evaluations: float = 0
         self.memory: Memory = {}
-        self.generator = torch.Generator().manual_seed(0)
+        self._generator = torch.Generator().manual_seed(0)
+        self._drawn: Tensor | None = None
         self._link(base)
         base.register_load_state_dict_post_hook(self._link)
         self.flat = FlatParameters(self.param_groups)
+
+    @property
+    def generator(self) -> torch.Generator:
+        """The private generator; its state is kept when a step first asks for it, and not in the steps that do not."""
+        if self._drawn is None:
+            self._drawn = self._generator.get_state()
+        return self._generator
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a step has to be announced: to a profiler, or to a hook of this optimizer or of all."""
+        return bool(
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or _global_optimizer_pre_hooks
+            or _global_optimizer_post_hooks
+            or torch._C._autograd._profiler_enabled()
+        )
+
+    def _put_back_generator(self) -> None:
+        """Undo what this step has drawn."""
+        if self._drawn is not None:
+            self._generator.set_state(self._drawn)
 
     def _lay_out_again(self) -> None:
         """Follow a change of the groups: vectors in the memory go with their parameters."""

@@ -13,7 +13,7 @@ def test_the_recorded_numbers_come_again(device: str) -> None:
     state = RandomState(torch.device(device))
     state.record()
     first = torch.rand(4, device=device)
-    with state.replayed():
+    with state:
         assert torch.equal(torch.rand(4, device=device), first)
         torch.rand(7, device=device)
 
@@ -26,6 +26,6 @@ def test_the_stream_goes_on_after_the_recorded_pass(device: str) -> None:
     state = RandomState(torch.device(device))
     state.record()
     torch.rand(4, device=device)
-    with pytest.raises(RuntimeError, match="shape"), state.replayed():
+    with pytest.raises(RuntimeError, match="shape"), state:
         torch.rand(9, device=device).view(4)
     assert torch.equal(torch.rand(4, device=device), expected[1])

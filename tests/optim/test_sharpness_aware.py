@@ -417,6 +417,14 @@ def test_step_hooks_see_every_step() -> None:
     assert seen == ["base", "optimizer"]
 
 
+def test_a_profiler_sees_every_step() -> None:
+    model = mlp()
+    optimizer = SAM(sgd(model))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        optimizer.step(closure(optimizer, model))
+    assert "Optimizer.step#SAM.step" in {event.key for event in profile.key_averages()}
+
+
 # State
 
 
