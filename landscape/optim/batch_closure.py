@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import UsageError
+from landscape.optim.inputs import Inputs, Rows, answered, chosen, on_device_of, tensors_of
 
 Losses = Callable[[Tensor, Tensor], Tensor]
-Rows = slice | Tensor
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class BatchClosure:
         model: The network. Its gradients are cleared before each pass.
         loss: One number an example, ``(B,)``, of outputs and targets:
             ``nn.CrossEntropyLoss(reduction="none")``.
-        inputs: Shape ``(B, …)``.
+        inputs: A tensor ``(B, …)``; or a tuple of such for ``model(*inputs)``, a dict for ``model(**inputs)``.
         targets: Shape ``(B, …)``.
         indices: Which examples of the data set these are, shape ``(B,)``, for rules that remember examples;
             ``None`` where it is not known.
@@ -71,18 +71,19 @@ class BatchClosure:
         model: nn.Module,
         loss: Losses,
         *,
-        inputs: Tensor,
+        inputs: Inputs,
         targets: Tensor,
         indices: Tensor | None = None,
         backward: Callable[[Tensor], object] = Tensor.backward,
         another: Callable[[], "BatchClosure"] | None = None,
         autocast: torch.dtype | None = None,
     ) -> None:
-        if len(inputs) != len(targets) or (indices is not None and len(indices) != len(targets)):
+        counts = [len(tensor) if tensor.ndim else 0 for tensor in tensors_of(inputs)]
+        wrong = next((count for count in counts if count != len(targets)), None)
+        if wrong is not None or (indices is not None and len(indices) != len(targets)):
             given = "" if indices is None else f" and {len(indices)} indices"
-            raise UsageError(
-                f"a batch needs one target an input, got {len(inputs)} and {len(targets)}{given}"
-            )
+            seen = counts[0] if wrong is None else wrong
+            raise UsageError(f"a batch needs one target an input, got {seen} and {len(targets)}{given}")
         self.model = model
         self.inputs = inputs
         self.targets = targets
@@ -140,8 +141,8 @@ class BatchClosure:
             rows: Which of them: a slice, or their numbers in this batch, shape ``(b,)``.
         """
         own = torch.arange(len(self), device=self.targets.device) if self._rows is None else self._rows
-        indices = None if self.indices is None else self.indices[_on(self.indices, rows)]
-        part = self._copy(inputs=self.inputs[rows], targets=self.targets[rows], indices=indices)
+        indices = None if self.indices is None else self.indices[on_device_of(self.indices, rows)]
+        part = self._copy(inputs=chosen(self.inputs, rows), targets=self.targets[rows], indices=indices)
         part._rows = own[rows]
         part.share = self.share * len(part) / len(self)
         return part
@@ -171,13 +172,14 @@ class BatchClosure:
             for module in training:
                 module.training = True
 
-    def _evaluated(self, inputs: Tensor, targets: Tensor) -> Evaluation:
+    def _evaluated(self, inputs: Inputs, targets: Tensor) -> Evaluation:
         if self._autocast is None:
-            outputs = self.model(inputs)
+            outputs = answered(self.model, inputs)
         else:
-            with torch.autocast(inputs.device.type, self._autocast):
-                outputs = self.model(inputs)
-            outputs = outputs.to(inputs.dtype)
+            weight = next(p for p in self.model.parameters() if p.is_floating_point())
+            with torch.autocast(weight.device.type, self._autocast):
+                outputs = answered(self.model, inputs)
+            outputs = outputs.to(weight.dtype)
         losses = self._loss(outputs, targets)
         if not isinstance(losses, Tensor) or losses.shape != (len(targets),):
             found = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
@@ -202,7 +204,3 @@ class BatchClosure:
         copy = self._made(**data, **self._options())
         copy._term, copy._first = self._term, self._first
         return copy
-
-
-def _on(tensor: Tensor, rows: Rows) -> Rows:
-    return rows.to(tensor.device) if isinstance(rows, Tensor) else rows

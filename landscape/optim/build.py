@@ -18,6 +18,7 @@ def build_optimizer(
     total_steps: int | None = None,
     steps_per_epoch: int | None = None,
     num_examples: int | None = None,
+    seed: int = 0,
 ) -> SharpnessAware:
     """The optimizer of that name for all parameters of a model.
 
@@ -31,6 +32,7 @@ def build_optimizer(
             given it.
         steps_per_epoch: Steps in an epoch, likewise.
         num_examples: Examples of the training set, likewise.
+        seed: Of the numbers that the optimizer draws for itself. Replicas of one run need the same.
 
     Raises:
         UsageError: A name or an option does not exist, or a value is not allowed.
@@ -42,6 +44,7 @@ def build_optimizer(
     known = {key: value for key, value in context.items() if value is not None}
     built = OPTIMIZERS.build(optimizer, _build_base(model, base, lr), model=model, **known)
     assert isinstance(built, SharpnessAware)
+    built.generator.manual_seed(seed)
     return built
 
 

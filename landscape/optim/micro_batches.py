@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from landscape.errors import UsageError
 from landscape.optim.batch_closure import BatchClosure, Evaluation, Losses, Term
+from landscape.optim.inputs import chosen
 
 
 class MicroBatches(BatchClosure):
@@ -62,7 +63,7 @@ class MicroBatches(BatchClosure):
     def _pieces(self) -> Iterator[Evaluation]:
         for start in range(0, len(self), self.size):
             rows = slice(start, start + self.size)
-            yield self._evaluated(self.inputs[rows], self.targets[rows])
+            yield self._evaluated(chosen(self.inputs, rows), self.targets[rows])
 
     def _made(self, **options: Any) -> BatchClosure:
         return MicroBatches(self.model, self._loss, size=self.size, **options)

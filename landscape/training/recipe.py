@@ -39,7 +39,7 @@ class Recipe:
         schedule: ``cosine`` or ``linear`` to zero, or ``constant``.
         label_smoothing: In [0, 1), of the training loss.
         max_grad_norm: The length to which the final direction of a step is clipped; ``None`` for none.
-        seed: Decides initial weights, the order of the examples, dropout and noise.
+        seed: Decides initial weights, the order of the examples, dropout, and what an optimizer draws.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, …; where a run is computed is not part of what it is.
         dtype: ``float32`` or ``float64``.
         label_noise: The share of the training labels that is wrong, from 0 to 0.8: the same ones for every seed.

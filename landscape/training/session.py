@@ -71,6 +71,7 @@ class Session:
             total_steps=self.steps,
             steps_per_epoch=self.steps_per_epoch,
             num_examples=self.examples,
+            seed=derived_seed(recipe.seed, 0, "optimizer"),
         )
         if recipe.max_grad_norm is not None:
             self.optimizer.max_grad_norm = recipe.max_grad_norm

@@ -52,6 +52,24 @@ def test_options_reach_the_optimizer_and_its_base() -> None:
     assert (adam.param_groups[0]["betas"], adam.param_groups[0]["weight_decay"]) == ((0.8, 0.999), 0.3)
 
 
+DRAWS = ["ss-sam", "r-sam", "esam", "ssam-d:sparsity=0.5", "hessian-trace-reg", "bsam", "entropy-sgd"]
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_what_an_optimizer_draws_follows_the_seed(name: str) -> None:
+    ends = []
+    for seed in (3, 3, 4):
+        model = mlp()
+        optimizer = build_optimizer(
+            model, optimizer=name, total_steps=8, steps_per_epoch=1, num_examples=16, seed=seed
+        )
+        for _ in range(4):
+            optimizer.step(closure(optimizer, model))
+        ends.append(weights(model))
+    assert torch.equal(ends[0], ends[1])
+    assert not torch.equal(ends[0], ends[2])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

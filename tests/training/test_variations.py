@@ -46,6 +46,7 @@ def session(recipe):
         {"accumulate": 4, "accumulation": "m-sam"},
         {"ema": 0.9, "model": "mlp:width=8,norm=batch"},
         {"precision": "bf16"},
+        {"optimizer": "ss-sam", "seed": 5},
     ],
     ids=str,
 )
@@ -143,3 +144,15 @@ def test_noisy_labels_are_measured_as_they_were_trained_on(tmp_path):
     )
     loss = load_checkpoint(run.checkpoint).objective("train").loss
     assert run.metrics["train_loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_an_optimizer_draws_by_the_seed_of_the_recipe(tmp_path):
+    def coins(seed):
+        running = session(dataclasses.replace(RECIPE, optimizer="ss-sam", seed=seed))
+        taken = []
+        for _ in running.train_epoch():
+            taken.append(len(running.optimizer.losses))
+        return taken
+
+    assert len({tuple(coins(seed)) for seed in range(6)}) > 1
+    assert coins(2) == coins(2)
