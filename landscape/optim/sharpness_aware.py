@@ -58,6 +58,10 @@ class SharpnessAware(WrappedOptimizer, ABC):
     Mixed precision: run the forward pass under ``torch.autocast``, weights in float32. bfloat16 needs nothing more;
     float16 ``scaler.scale(loss).backward()`` in the closure, ``step(closure, scaler=scaler)``, ``scaler.update()``.
 
+    Under ``DistributedDataParallel`` every pass is averaged over the replicas, so that displacement, branches and
+    direction are those of the global batch and the replicas stay alike bit for bit. Rules of single examples
+    (ESAM, m-SAM, SSAM-F) look at each replica's own. The generators have to start from the same seed.
+
     Args:
         base: Any optimizer whose ``step`` needs no closure. Each base serves one wrapper.
         model: The network. Needed if it has batch norm: its running statistics then see pass 1 only.
