@@ -1,16 +1,11 @@
 """The objective against closed forms, dense derivatives, and its own promises."""
 
-import copy
-import random
-
-import numpy as np
 import problems
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
 
-from landscape.errors import InputError, UsageError
+from landscape.errors import UsageError
 from landscape.objective import BatchLoss, Objective
 
 CE = nn.CrossEntropyLoss()
@@ -134,100 +129,6 @@ def test_tied_frozen_and_unused_parameters_are_right() -> None:
     assert objective.layout.named(objective.gradient)["unused"].abs().max() == 0
 
 
-def conv_net() -> nn.Sequential:
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(1, 4, 3),
-        nn.BatchNorm2d(4),
-        nn.ReLU(inplace=True),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(36, 3),
-    )
-    model(torch.randn(32, 1, 8, 8))
-    return model
-
-
-def test_stored_batch_norm_is_the_default_and_batch_statistics_the_option() -> None:
-    x, y = torch.randn(20, 1, 8, 8), torch.randint(0, 3, (20,))
-    model = conv_net().train()
-    stored, batch = (Objective(model, CE, [(x, y)], batch_norm=mode).loss for mode in ("stored", "batch"))
-    reference = copy.deepcopy(model)
-    assert batch == pytest.approx(CE(reference(x), y).item(), rel=1e-5)
-    reference = copy.deepcopy(model).eval()
-    assert stored == pytest.approx(CE(reference(x), y).item(), rel=1e-5)
-
-
-def everything(model: nn.Module) -> list[object]:
-    tensors = [t.detach().clone() for t in [*model.parameters(), *model.buffers()]]
-    grads = [None if p.grad is None else p.grad.clone() for p in model.parameters()]
-    return [
-        tensors,
-        grads,
-        [m.training for m in model.modules()],
-        [p.requires_grad for p in model.parameters()],
-    ]
-
-
-def same(a: object, b: object) -> bool:
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-        return len(a) == len(b) and all(same(i, j) for i, j in zip(a, b, strict=True))
-    return bool(a == b)
-
-
-@pytest.mark.parametrize("batch_norm", ["stored", "batch"])
-def test_nothing_the_user_has_is_changed(batch_norm: str) -> None:
-    x, y = torch.randn(20, 1, 8, 8), torch.randint(0, 3, (20,))
-    model = conv_net().train()
-    CE(model(x), y).backward()
-    before = everything(model)
-    torch_rng, numpy_rng, python_rng = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    loader = DataLoader(TensorDataset(x, y), batch_size=7, shuffle=True)
-    objective = Objective(model, CE, loader, batch_norm=batch_norm)
-    objective.hessian_product(objective.gradient)
-    objective.at(objective.point + 1).evaluate(objective.point - 1)
-    assert same(before, everything(model))
-    assert torch.equal(torch_rng, torch.get_rng_state())
-    assert same(numpy_rng[1].tolist(), np.random.get_state()[1].tolist())
-    assert python_rng == random.getstate()
-
-
-def test_nothing_is_changed_when_the_loss_raises_half_way() -> None:
-    x, y = problems.classification()
-    model = problems.small_net()
-    before, rng = everything(model), torch.get_rng_state()
-    calls = iter(range(100))
-
-    def loss(f: Tensor, t: Tensor) -> Tensor:
-        torch.rand(1)
-        if next(calls) > 3:
-            raise ZeroDivisionError("half-way")
-        return CE(f, t)
-
-    objective = Objective(model, loss, problems.batches(x, y, 10))
-    with pytest.raises(ZeroDivisionError):
-        _ = objective.gradient
-    assert same(before, everything(model))
-    assert torch.equal(rng, torch.get_rng_state())
-
-
-def test_it_works_inside_no_grad_and_inference_mode() -> None:
-    expected = problems.small_objective().gradient
-    with torch.no_grad():
-        assert torch.equal(problems.small_objective().gradient, expected)
-    with torch.inference_mode():
-        assert torch.equal(problems.small_objective().gradient, expected)
-
-
-def test_the_gradient_is_computed_once() -> None:
-    objective = problems.small_objective()
-    for _ in range(3):
-        _ = objective.gradient, objective.loss, objective.accuracy, objective.batch_gradients
-    assert objective.ledger.passes() == {"gradients": 1.0, "products": 0.0, "evaluations": 0.0}
-
-
 def test_another_point_does_not_disturb_the_first() -> None:
     objective = problems.small_objective()
     loss, gradient = objective.loss, objective.gradient.clone()
@@ -300,90 +201,3 @@ def test_the_parameters_can_be_chosen() -> None:
     assert objective.layout.names == ("4.weight", "4.bias")
     with pytest.raises(UsageError, match=r"'head\.\*' matches none"):
         Objective(problems.small_net(), CE, [(x, y)], parameters=["head.*"])
-
-
-class TestBadInput:
-    """One clear line each."""
-
-    x, y = problems.classification()
-
-    def make(
-        self, model: nn.Module | None = None, loss: object = CE, data: object = None, **options: object
-    ) -> Objective:
-        return Objective(
-            model or problems.small_net(), loss, [(self.x, self.y)] if data is None else data, **options
-        )  # type: ignore[arg-type]
-
-    def test_dropout_in_training_mode(self) -> None:
-        model = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.3), nn.Linear(8, 4)).double()
-        with pytest.raises(UsageError, match=r"'1' \(Dropout, p=0.3\).*model.eval\(\)"):
-            self.make(model)
-
-    def test_functional_randomness(self) -> None:
-        class Noisy(nn.Linear):
-            def forward(self, x: Tensor) -> Tensor:
-                return super().forward(nn.functional.dropout(x))
-
-        with pytest.raises(InputError, match="the model is random"):
-            _ = self.make(Noisy(8, 4).double()).loss
-
-    def test_random_data(self) -> None:
-        class Augmented(TensorDataset):
-            def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-                x, y = super().__getitem__(index)
-                return x + torch.randn(8), y
-
-        with pytest.raises(InputError, match="the data set is random"):
-            _ = self.make(data=Augmented(self.x, self.y)).loss
-
-    @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-    def test_non_finite_weights(self, bad: float) -> None:
-        model = problems.small_net()
-        with torch.no_grad():
-            model[2].weight[0, 0] = bad
-        with pytest.raises(InputError, match=r"1 of 568 weights are NaN or infinite: 2\.weight \(1\)"):
-            self.make(model)
-
-    def test_non_finite_data(self) -> None:
-        x = self.x.clone()
-        x[3, 2] = float("nan")
-        with pytest.raises(InputError, match="batch 0 of the data holds 1 values"):
-            _ = self.make(data=[(x, self.y)]).loss
-
-    @pytest.mark.parametrize("data", [TensorDataset(torch.zeros(0, 8), torch.zeros(0)), iter([])])
-    def test_empty_data(self, data: object) -> None:
-        with pytest.raises(InputError, match="empty"):
-            _ = self.make(data=data).loss
-
-    def test_a_loss_without_reduction(self) -> None:
-        with pytest.raises(UsageError, match="reduction='none'"):
-            self.make(loss=nn.CrossEntropyLoss(reduction="none"))
-        with pytest.raises(UsageError, match=r"not a scalar \(shape \(100,\)\)"):
-            _ = self.make(loss=lambda f, t: nn.functional.cross_entropy(f, t, reduction="none")).loss
-        with pytest.raises(UsageError, match=r"not a scalar \(float\)"):
-            _ = self.make(loss=lambda f, t: 1.0).loss
-
-    def test_data_that_does_not_fit_the_model(self) -> None:
-        with pytest.raises(InputError, match=r"cannot be evaluated on this data \(inputs \(100, 5\)"):
-            _ = self.make(data=[(self.x[:, :5], self.y)]).loss
-
-    def test_labels_out_of_range(self) -> None:
-        with pytest.raises(InputError, match=r"targets \(100,\) int64, values 10 to 13"):
-            _ = self.make(data=[(self.x, self.y + 10)]).loss
-
-    def test_batches_that_are_not_pairs(self) -> None:
-        with pytest.raises(InputError, match="BatchLoss"):
-            _ = self.make(data=[{"x": self.x}]).loss
-
-    def test_no_free_parameters(self) -> None:
-        model = problems.small_net()
-        model.requires_grad_(False)
-        with pytest.raises(UsageError, match="no free parameter"):
-            self.make(model)
-
-    def test_vectors_and_points_of_the_wrong_shape(self) -> None:
-        objective = self.make()
-        with pytest.raises(ValueError, match=r"expected \(568,\) or \(568, K\)"):
-            objective.hessian_product(torch.ones(5))
-        with pytest.raises(ValueError, match="n = 568"):
-            objective.at(torch.ones(5))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -104,3 +105,20 @@ class WatchedBatch(BatchClosure):
         self.points: list[Tensor] = []
 
     displacements = WatchedFunction.displacements
+
+
+every_variant = pytest.mark.parametrize("name", VARIANTS)
+# A direction that is no gradient, whose steps are neither those of the base nor in proportion to the loss.
+OWN_DIRECTION = {"ada-sam", "bsam", "entropy-sgd"}
+of_gradients = pytest.mark.parametrize("name", [n for n in VARIANTS if n not in OWN_DIRECTION])
+# Weights that are sampled, or a gradient of chosen examples or ahead, also where the radius is zero.
+NO_BASE = {"ada-sam", "bsam", "esam", "sampa"}
+# A displacement that weighs gradients against something of another unit.
+IN_UNITS_OF_THE_LOSS = {"fisher-sam", "r-sam"}
+with_radius = pytest.mark.parametrize("name", [n for n in VARIANTS if "rho" in OPTIMIZERS[n].options])
+with_radius_only = pytest.mark.parametrize(
+    "name", [n for n in VARIANTS if "rho" in OPTIMIZERS[n].options and n not in NO_BASE]
+)
+of_fixed_cost = pytest.mark.parametrize(
+    ("name", "passes"), [(n, OPTIMIZERS[n].cost) for n in VARIANTS if isinstance(OPTIMIZERS[n].cost, int)]
+)

@@ -1,0 +1,123 @@
+"""Weights put back bit for bit, whatever happens in whichever pass, over every row of the table."""
+
+import pytest
+import torch
+from optim.battery import VARIANTS, Watch, build, closure, every_variant, mlp, weights, with_radius
+from torch import Tensor, nn
+
+
+def passes_of(name: str) -> int:
+    """How many passes the first step of a variant takes."""
+    model = mlp()
+    optimizer = build(name, model)
+    optimizer.step(closure(optimizer, model))
+    return len(optimizer.losses)
+
+
+each_pass = pytest.mark.parametrize(
+    ("name", "failing"), [(n, i + 1) for n in VARIANTS for i in range(passes_of(n))]
+)
+
+
+@every_variant
+def test_the_base_steps_from_the_very_weights(name: str) -> None:
+    model = mlp()
+    before = weights(model)
+    base = torch.optim.SGD(model.parameters(), lr=0.1)
+    seen: list[Tensor] = []
+    base.register_step_pre_hook(lambda *_: seen.append(weights(model)))
+    optimizer = build(name, model, base)
+    watch = Watch(closure(optimizer, model), model)
+    optimizer.step(watch)
+    assert torch.equal(seen[0], before)
+    assert len(watch.points) == 1 or any(not torch.equal(point, before) for point in watch.points)
+
+
+@each_pass
+@pytest.mark.parametrize("what", [RuntimeError, KeyboardInterrupt])
+def test_an_exception_in_any_pass_leaves_the_weights_as_they_were(
+    name: str, failing: int, what: type[BaseException]
+) -> None:
+    model = mlp(nn.BatchNorm1d(5))
+    optimizer = build(name, model)
+    before, memory = weights(model), dict(optimizer.memory)
+
+    def fail(number: int) -> None:
+        if number == failing:
+            raise what("out of memory")
+
+    with pytest.raises(what):
+        optimizer.step(Watch(closure(optimizer, model), model, before=fail))
+    assert torch.equal(weights(model), before)
+    assert model[1].track_running_stats
+    assert optimizer.steps == 0
+    assert optimizer.memory == memory
+    assert not optimizer.state
+
+
+@each_pass
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_a_gradient_that_is_not_finite_in_any_pass_skips_the_step(
+    name: str, failing: int, value: float
+) -> None:
+    model = mlp()
+    optimizer = build(name, model)
+    evaluate = closure(optimizer, model)
+    optimizer.step(evaluate)
+
+    def poison(number: int) -> None:
+        if number == failing:
+            model[2].bias.grad[1] = value
+
+    while not optimizer.skipped_steps:  # a policy may keep some steps to fewer passes
+        before, momentum = weights(model), [s["momentum_buffer"].clone() for s in optimizer.state.values()]
+        steps, generator = optimizer.steps, optimizer.generator.get_state()
+        assert steps < 20
+        loss = optimizer.step(Watch(evaluate, model, before=poison))
+    assert torch.isfinite(loss)
+    assert torch.equal(weights(model), before)
+    assert torch.equal(optimizer.generator.get_state(), generator)
+    after = [s["momentum_buffer"] for s in optimizer.state.values()]
+    assert all(torch.equal(a, b) for a, b in zip(momentum, after, strict=True))
+    assert (optimizer.steps, optimizer.skipped_steps) == (steps, 1)
+    optimizer.step(evaluate)
+    assert torch.isfinite(weights(model)).all()
+    assert (optimizer.steps, optimizer.skipped_steps) == (steps + 1, 1)
+
+
+@with_radius
+def test_a_group_of_radius_zero_or_not_perturbed_stays_in_every_pass(name: str) -> None:
+    for still in ({"rho": 0.0}, {"perturb": False}):
+        if name in {"bsam", "sampa"} and "rho" in still:
+            continue  # the radius is neither the variance of a sample nor the step ahead
+        model = mlp()
+        groups = [{"params": model[0].parameters(), **still}, {"params": model[2].parameters()}]
+        optimizer = build(name, model, torch.optim.SGD(groups, lr=0.1))
+        moved = False
+        for _ in range(2):  # a momentum is there from the second step on
+            before = weights(model)
+            watch = Watch(closure(optimizer, model), model)
+            optimizer.step(watch)
+            assert all(torch.equal(point[:25], before[:25]) for point in watch.points)
+            moved |= any(not torch.equal(point[25:], before[25:]) for point in watch.points)
+        assert moved
+
+
+@every_variant
+@pytest.mark.parametrize("reached_in_pass", [1, 2])
+def test_a_parameter_with_a_gradient_in_one_pass_only_is_restored(name: str, reached_in_pass: int) -> None:
+    model = mlp()
+    extra = nn.Parameter(torch.ones(2, dtype=torch.float64))
+    base = torch.optim.SGD([*model.parameters(), extra], lr=0.0)
+    optimizer = build(name, model, base)
+    evaluate = closure(optimizer, model)
+
+    def reach(number: int) -> None:
+        if number == reached_in_pass:
+            extra.grad = torch.tensor([3.0, -1.0], dtype=torch.float64)
+
+    for _ in range(2):
+        watch = Watch(evaluate, model, before=reach)
+        optimizer.step(watch)
+        assert torch.equal(extra.detach(), torch.ones(2, dtype=torch.float64))
+        assert (extra.grad is not None) == (len(watch.points) >= reached_in_pass)

@@ -1,0 +1,99 @@
+"""What an objective refuses: randomness, numbers that are not finite, data that do not fit."""
+
+import problems
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from landscape.errors import InputError, UsageError
+from landscape.objective import Objective
+
+CE = nn.CrossEntropyLoss()
+
+
+class TestBadInput:
+    """One clear line each."""
+
+    x, y = problems.classification()
+
+    def make(
+        self, model: nn.Module | None = None, loss: object = CE, data: object = None, **options: object
+    ) -> Objective:
+        return Objective(
+            model or problems.small_net(), loss, [(self.x, self.y)] if data is None else data, **options
+        )  # type: ignore[arg-type]
+
+    def test_dropout_in_training_mode(self) -> None:
+        model = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.3), nn.Linear(8, 4)).double()
+        with pytest.raises(UsageError, match=r"'1' \(Dropout, p=0.3\).*model.eval\(\)"):
+            self.make(model)
+
+    def test_functional_randomness(self) -> None:
+        class Noisy(nn.Linear):
+            def forward(self, x: Tensor) -> Tensor:
+                return super().forward(nn.functional.dropout(x))
+
+        with pytest.raises(InputError, match="the model is random"):
+            _ = self.make(Noisy(8, 4).double()).loss
+
+    def test_random_data(self) -> None:
+        class Augmented(TensorDataset):
+            def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+                x, y = super().__getitem__(index)
+                return x + torch.randn(8), y
+
+        with pytest.raises(InputError, match="the data set is random"):
+            _ = self.make(data=Augmented(self.x, self.y)).loss
+
+    @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+    def test_non_finite_weights(self, bad: float) -> None:
+        model = problems.small_net()
+        with torch.no_grad():
+            model[2].weight[0, 0] = bad
+        with pytest.raises(InputError, match=r"1 of 568 weights are NaN or infinite: 2\.weight \(1\)"):
+            self.make(model)
+
+    def test_non_finite_data(self) -> None:
+        x = self.x.clone()
+        x[3, 2] = float("nan")
+        with pytest.raises(InputError, match="batch 0 of the data holds 1 values"):
+            _ = self.make(data=[(x, self.y)]).loss
+
+    @pytest.mark.parametrize("data", [TensorDataset(torch.zeros(0, 8), torch.zeros(0)), iter([])])
+    def test_empty_data(self, data: object) -> None:
+        with pytest.raises(InputError, match="empty"):
+            _ = self.make(data=data).loss
+
+    def test_a_loss_without_reduction(self) -> None:
+        with pytest.raises(UsageError, match="reduction='none'"):
+            self.make(loss=nn.CrossEntropyLoss(reduction="none"))
+        with pytest.raises(UsageError, match=r"not a scalar \(shape \(100,\)\)"):
+            _ = self.make(loss=lambda f, t: nn.functional.cross_entropy(f, t, reduction="none")).loss
+        with pytest.raises(UsageError, match=r"not a scalar \(float\)"):
+            _ = self.make(loss=lambda f, t: 1.0).loss
+
+    def test_data_that_does_not_fit_the_model(self) -> None:
+        with pytest.raises(InputError, match=r"cannot be evaluated on this data \(inputs \(100, 5\)"):
+            _ = self.make(data=[(self.x[:, :5], self.y)]).loss
+
+    def test_labels_out_of_range(self) -> None:
+        with pytest.raises(InputError, match=r"targets \(100,\) int64, values 10 to 13"):
+            _ = self.make(data=[(self.x, self.y + 10)]).loss
+
+    def test_batches_that_are_not_pairs(self) -> None:
+        with pytest.raises(InputError, match="BatchLoss"):
+            _ = self.make(data=[{"x": self.x}]).loss
+
+    def test_no_free_parameters(self) -> None:
+        model = problems.small_net()
+        model.requires_grad_(False)
+        with pytest.raises(UsageError, match="no free parameter"):
+            self.make(model)
+
+    def test_vectors_and_points_of_the_wrong_shape(self) -> None:
+        objective = self.make()
+        with pytest.raises(ValueError, match=r"expected \(568,\) or \(568, K\)"):
+            objective.hessian_product(torch.ones(5))
+        with pytest.raises(ValueError, match="n = 568"):
+            objective.at(torch.ones(5))
