@@ -14,14 +14,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from landscape.curvature.layer_norms import CONVOLUTION, LINEAR, NORMALISATION, layer_norms
 
 SLICE_BYTES = 1 << 28
-"""Memory for the per-example gradients of one slice."""
-
-_LINEAR = (nn.Linear,)
-_CONVOLUTION = (nn.Conv1d, nn.Conv2d)
-_NORMALISATION = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+"""Memory for the per-example gradients, or the derivatives at the layers' outputs, of one slice."""
 
 
 @dataclass
@@ -50,12 +47,12 @@ def layers_cover(model: nn.Module, free: Sequence[str], used_once: frozenset[str
 
 
 def _known(module: nn.Module) -> bool:
-    kinds = (*_LINEAR, *_CONVOLUTION, *_NORMALISATION)
+    kinds = (*LINEAR, *CONVOLUTION, *NORMALISATION)
     if type(module) not in kinds or module._forward_hooks or module._forward_pre_hooks:
         return False
-    if isinstance(module, _CONVOLUTION):
+    if isinstance(module, CONVOLUTION):
         return module.padding_mode == "zeros" and not isinstance(module.padding, str)
-    if isinstance(module, _NORMALISATION):
+    if isinstance(module, NORMALISATION):
         return not module.training and module.running_mean is not None
     return True
 
@@ -80,96 +77,50 @@ def _recorded(model: nn.Module, wanted: set[int]) -> Iterator[list[_Visit]]:
 
 
 def squared_norms_by_layer(
-    model: nn.Module,
-    free: Sequence[str],
-    inputs: Tensor,
-    cotangents: Callable[[Tensor], Iterator[Tensor]],
+    model: nn.Module, free: Sequence[str], inputs: Tensor, cotangents: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """``Σᵢ Σ_k ‖∂(s_{ik}ᵀ f(xᵢ))/∂θ_P‖²`` for every free parameter P, ``(parameters,)`` in float64.
 
     Args:
         model: A network for which :func:`layers_cover` holds.
         free: Names of the free parameters.
-        inputs: A batch.
-        cotangents: From the outputs ``(B, C)``, the vectors s_k ``(B, C)`` one after the other.
+        inputs: A batch, taken in slices that fit in memory.
+        cotangents: From the outputs ``(B, C)``, all vectors s_k, ``(K, B, C)``.
     """
     parameters = dict(model.named_parameters())
     place = {id(parameters[name]): k for k, name in enumerate(free)}
+    width = _slice_width(model, set(place), inputs, cotangents)
     totals = torch.zeros(len(free), dtype=torch.float64, device=inputs.device)
-    with _recorded(model, set(place)) as visits:
-        outputs = model(inputs)
-    views = [_input_view(visit) for visit in visits]
-    for vectors in cotangents(outputs.detach()):
-        slopes = torch.autograd.grad(outputs, [visit.outputs for visit in visits], vectors, retain_graph=True)
-        for visit, view, slope in zip(visits, views, slopes, strict=True):
-            for parameter, norm in _layer_norms(visit.module, view, slope):
+    for x in torch.split(inputs, width):
+        with _recorded(model, set(place)) as visits:
+            outputs = model(x)
+        places = [visit.outputs for visit in visits]
+        slopes = [
+            torch.autograd.grad(outputs, places, one, retain_graph=True)
+            for one in cotangents(outputs.detach())
+        ]
+        for visit, *of_layer in zip(visits, *slopes, strict=True):
+            for parameter, norm in layer_norms(visit.module, visit.inputs, of_layer):
                 if id(parameter) in place:
                     totals[place[id(parameter)]] += norm.double()
     return totals
 
 
-def _input_view(visit: _Visit) -> Tensor:
-    """What the layer's weight is multiplied with, as ``(B, features, positions)``."""
-    module, x = visit.module, visit.inputs
-    if isinstance(module, nn.Linear):
-        return x.reshape(x.shape[0], -1, x.shape[-1]).mT
-    if isinstance(module, nn.Conv1d):
-        x = functional.unfold(
-            x.unsqueeze(2),
-            (1, module.kernel_size[0]),
-            dilation=(1, module.dilation[0]),
-            padding=(0, int(module.padding[0])),
-            stride=(1, module.stride[0]),
-        )
-        return x.reshape(x.shape[0], module.groups, -1, x.shape[-1])
-    if isinstance(module, nn.Conv2d):
-        assert not isinstance(module.padding, str)
-        x = functional.unfold(
-            x, module.kernel_size, dilation=module.dilation, padding=module.padding, stride=module.stride
-        )
-        return x.reshape(x.shape[0], module.groups, -1, x.shape[-1])
-    assert isinstance(module, _NORMALISATION)
-    assert module.running_mean is not None
-    assert module.running_var is not None
-    flat = x.reshape(x.shape[0], x.shape[1], -1)
-    return (flat - module.running_mean[:, None]) * torch.rsqrt(module.running_var[:, None] + module.eps)
-
-
-def _layer_norms(module: nn.Module, view: Tensor, slope: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """``(parameter, Σᵢ ‖gradient of example i‖²)`` for the parameters of one layer."""
-    if isinstance(module, nn.Linear):
-        out = slope.reshape(slope.shape[0], -1, slope.shape[-1]).mT
-        yield module.weight, _outer_norm(out, view)
-        if module.bias is not None:
-            yield module.bias, out.sum(2).square().sum()
-    elif isinstance(module, _CONVOLUTION):
-        out = slope.reshape(slope.shape[0], module.groups, -1, view.shape[-1])
-        yield module.weight, _outer_norm(out.flatten(0, 1), view.flatten(0, 1))
-        if module.bias is not None:
-            yield module.bias, out.sum(3).square().sum()
-    elif isinstance(module, _NORMALISATION):
-        out = slope.reshape(slope.shape[0], slope.shape[1], -1)
-        if module.affine:
-            yield module.weight, (out * view).sum(2).square().sum()
-            yield module.bias, out.sum(2).square().sum()
-
-
-def _outer_norm(out: Tensor, view: Tensor) -> Tensor:
-    """``Σᵢ ‖outᵢ viewᵢᵀ‖²`` for ``(B, O, L)`` and ``(B, I, L)``, whichever way is cheaper."""
-    _, rows, positions = out.shape
-    columns = view.shape[1]
-    if positions == 1:
-        return torch.dot(out.square().sum((1, 2)), view.square().sum((1, 2)))
-    if positions * positions * (rows + columns) < rows * columns * positions:
-        return ((out.mT @ out) * (view.mT @ view)).sum()
-    return (out @ view.mT).square().sum()
+def _slice_width(
+    model: nn.Module, wanted: set[int], inputs: Tensor, cotangents: Callable[[Tensor], Tensor]
+) -> int:
+    """Examples a slice, from what one of them takes."""
+    with torch.no_grad(), _recorded(model, wanted) as visits:
+        count = len(cotangents(model(inputs[:1])))
+    each = count * sum(visit.outputs.numel() for visit in visits) * inputs.element_size()
+    return max(1, SLICE_BYTES // max(1, each))
 
 
 def squared_norms_by_vmap(
     model: nn.Module,
     free: Sequence[str],
     inputs: Tensor,
-    cotangents: Callable[[Tensor], Iterator[Tensor]],
+    cotangents: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """The same as :func:`squared_norms_by_layer` for any network whose examples do not see each other."""
     parameters = {name: p.detach() for name, p in model.named_parameters()}

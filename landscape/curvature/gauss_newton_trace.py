@@ -4,7 +4,6 @@
 gradients for every k, and nothing random.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -130,9 +129,6 @@ def gauss_newton_traces(
     return means
 
 
-def _vectors(root: CurvatureRoot, generator: torch.Generator | None, outputs: Tensor) -> Iterator[Tensor]:
-    if generator is not None:
-        yield root.sample(outputs, generator)
-        return
-    for k in range(root.count(outputs)):
-        yield root.vector(outputs, k)
+def _vectors(root: CurvatureRoot, generator: torch.Generator | None, outputs: Tensor) -> Tensor:
+    """All s_k, or one that is drawn, ``(K, B, C)``."""
+    return root.vectors(outputs) if generator is None else root.sample(outputs, generator).unsqueeze(0)

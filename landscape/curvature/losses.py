@@ -16,13 +16,11 @@ class CurvatureRoot:
     """A square root of the curvature of a loss in its outputs.
 
     Attributes:
-        count: How many vectors s_k there are for outputs ``(B, C)``.
-        vector: ``vector(outputs, k)`` → s_k of every example, ``(B, C)``.
+        vectors: ``vectors(outputs)`` → all s_k of every example, ``(K, B, C)`` for outputs ``(B, C)``.
         sample: ``sample(outputs, generator)`` → one random s with ``E[s sᵀ] = ∂²ℓ/∂f²``, ``(B, C)``.
     """
 
-    count: Callable[[Tensor], int]
-    vector: Callable[[Tensor, int], Tensor]
+    vectors: Callable[[Tensor], Tensor]
     sample: Callable[[Tensor, torch.Generator], Tensor]
 
 
@@ -48,13 +46,24 @@ def curvature_root(loss: object, targets: Tensor) -> CurvatureRoot | str:
     return f"the curvature of {getattr(loss, '__name__', type(loss).__name__)} in the outputs is not known"
 
 
-def _softmax_column(outputs: Tensor, k: int) -> Tensor:
-    """√p_k (e_k − p): the sum of their squares over k is diag(p) − p pᵀ."""
+def _softmax_root(outputs: Tensor) -> Tensor:
+    """The columns of the Cholesky factor of diag(p) − p pᵀ; there are only C − 1, for the last is zero.
+
+    With q_k = Σ_{j>k} p_j, column k is √(p_k q_k / q_{k−1}) on the diagonal and −p_i/q_k times that below it:
+    no differences, hence no cancellation where one class has nearly all the probability.
+
+    Reference:
+        Tanabe and Sagae, "An exact Cholesky decomposition and the generalized inverse of the variance–covariance
+        matrix of the multinomial distribution", J. R. Statist. Soc. B 54(1), 1992.
+    """
     p = torch.softmax(outputs, dim=1)
-    root = p[:, k : k + 1].sqrt()
-    column = -root * p
-    column[:, k] += root[:, 0]
-    return column
+    rest = p.flip(1).cumsum(1).flip(1)  # q_{k−1}, which includes p_k
+    tail = rest[:, 1:]
+    diagonal = (p[:, :-1] * (tail / rest[:, :-1]).nan_to_num(0.0)).sqrt()
+    shares = (p[:, None, :] / tail[:, :, None]).nan_to_num(0.0, posinf=0.0)  # (B, C − 1, C)
+    unit = torch.eye(p.shape[1], dtype=p.dtype, device=p.device)[:-1]
+    root: Tensor = diagonal[:, :, None] * (unit - shares.triu(1))
+    return root.movedim(1, 0)
 
 
 def _softmax_sample(outputs: Tensor, generator: torch.Generator) -> Tensor:
@@ -64,10 +73,10 @@ def _softmax_sample(outputs: Tensor, generator: torch.Generator) -> Tensor:
     return torch.zeros_like(p).scatter_(1, classes, 1.0) - p
 
 
-def _square_column(outputs: Tensor, k: int) -> Tensor:
-    column = torch.zeros_like(outputs)
-    column[:, k] = (2.0 / outputs.shape[1]) ** 0.5
-    return column
+def _square_root(outputs: Tensor) -> Tensor:
+    rows, classes = outputs.shape
+    axes = (2.0 / classes) ** 0.5 * torch.eye(classes, dtype=outputs.dtype, device=outputs.device)
+    return axes.unsqueeze(1).expand(classes, rows, classes)
 
 
 def _square_sample(outputs: Tensor, generator: torch.Generator) -> Tensor:
@@ -75,5 +84,5 @@ def _square_sample(outputs: Tensor, generator: torch.Generator) -> Tensor:
     return signs.to(outputs).mul_((2.0 / outputs.shape[1]) ** 0.5)
 
 
-_CROSS_ENTROPY = CurvatureRoot(lambda f: f.shape[1], _softmax_column, _softmax_sample)
-_SQUARED_ERROR = CurvatureRoot(lambda f: f.shape[1], _square_column, _square_sample)
+_CROSS_ENTROPY = CurvatureRoot(_softmax_root, _softmax_sample)
+_SQUARED_ERROR = CurvatureRoot(_square_root, _square_sample)

@@ -1,0 +1,41 @@
+"""Square roots of the curvature of a loss in its outputs, also where one class has all the probability."""
+
+import pytest
+import torch
+from torch import nn
+
+from landscape.curvature.losses import CurvatureRoot, curvature_root
+
+ONE_CLASS = torch.tensor([[0.0, 200.0, -300.0], [50.0, 0.0, 0.0], [1.0, 2.0, 3.0], [0.0, 0.0, -200.0]])
+
+
+def root_of(loss: nn.Module, targets: torch.Tensor) -> CurvatureRoot:
+    found = curvature_root(loss, targets)
+    assert isinstance(found, CurvatureRoot)
+    return found
+
+
+@pytest.mark.parametrize("outputs", [ONE_CLASS, ONE_CLASS.double(), 3 * torch.randn(5, 7).double()])
+def test_the_root_of_cross_entropy_squares_to_its_curvature(outputs: torch.Tensor) -> None:
+    vectors = root_of(nn.CrossEntropyLoss(), torch.zeros(len(outputs), dtype=torch.long)).vectors(outputs)
+    assert vectors.shape == (outputs.shape[1] - 1, *outputs.shape)
+    p = torch.softmax(outputs.double(), dim=1)
+    truth = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+    squared = torch.einsum("kbi,kbj->bij", vectors.double(), vectors.double())
+    accuracy = 1e-6 if outputs.dtype == torch.float32 else 1e-14
+    assert torch.allclose(squared, truth, rtol=0, atol=accuracy)
+
+
+def test_a_curvature_near_zero_keeps_its_digits_in_single_precision() -> None:
+    """1 − p is 4e-18, which no difference of floats would show."""
+    vectors = root_of(nn.CrossEntropyLoss(), torch.zeros(1, dtype=torch.long)).vectors(
+        torch.tensor([[40.0, 0.0]])
+    )
+    assert float(vectors.square().sum()) == pytest.approx(2 * torch.exp(torch.tensor(-40.0)).item(), rel=1e-5)
+
+
+def test_the_root_of_squared_error_squares_to_its_curvature() -> None:
+    outputs = torch.randn(2, 4, dtype=torch.float64)
+    vectors = root_of(nn.MSELoss(), torch.zeros(2, 4)).vectors(outputs)
+    squared = torch.einsum("kbi,kbj->bij", vectors, vectors)
+    assert torch.allclose(squared, (2 / 4 * torch.eye(4, dtype=torch.float64)).expand(2, 4, 4), atol=1e-15)
