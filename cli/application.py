@@ -18,6 +18,8 @@ COMMANDS = {
     "compare": "runs and seeds to one table",
     "surface": "compute and draw a loss surface around checkpoints",
     "plot": "redraw saved surfaces, never recompute",
+    "inspect": "what a checkpoint holds, and the command to measure it",
+    "convert": "any checkpoint to safetensors, which cannot hold code",
     "verify": "the same numbers from independent implementations",
     "list": "names, options and defaults",
     "env": "versions and devices, to paste into a bug report",

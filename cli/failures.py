@@ -79,7 +79,10 @@ def _unexpected(failure: Exception) -> int:
 
 
 def _said(failure: object, code: int) -> int:
-    click.echo(f"Error: {' '.join(str(failure).split())}", err=True)
+    # Names in a stranger's file could hold what a terminal acts on, or what it cannot show.
+    words = " ".join(str(failure).split())
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in words)
+    click.echo(f"Error: {safe}", err=True)
     return code
 
 

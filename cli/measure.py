@@ -69,6 +69,7 @@ def command(
     batch_norm: str,
     device: str,
     dtype: str | None,
+    weights: str | None,
     trust: bool,
     output: Path | None,
     form: str,
@@ -93,7 +94,14 @@ def command(
     where = options.chosen_device(device)
     taken: list[tuple[str, Estimate]] = []
     for path in checkpoints:
-        checkpoint = load_checkpoint(path, model=model, data=data, trust=trust)
+        shown = click.format_filename(path)
+        checkpoint = load_checkpoint(
+            path,
+            model=model,
+            data=data,
+            trust=trust,
+            weights=weights,
+        )
         file = options.writable(output or checkpoint.contents.path.parent / "measures.jsonl")
         held = records.read(file) if resume and file.is_file() else records.Records((), 0)
         if held.unreadable:
@@ -107,8 +115,10 @@ def command(
                 device=where,
                 dtype=getattr(torch, dtype) if dtype else None,
             )
-            preflight = _preflight(str(checkpoint.contents.path), objective)
+            preflight = _preflight(click.format_filename(checkpoint.contents.path), objective)
             if not quiet:
+                for note in checkpoint.notes:
+                    click.echo(f"{shown}: {note}", err=True)
                 click.echo(preflight, err=True)
             for specification in wanted:
                 found = records.find(
@@ -122,7 +132,7 @@ def command(
                         objective.ledger.listener = bar.tell
                         found = MEASURES.build(specification, objective)
                     records.append(file, found)
-                taken.append((f"{path} ({part})", found))
+                taken.append((f"{shown} ({part})", found))
     click.echo(_FORMATS[form](taken))
     doubtful = [e.measure for _, e in taken if e.converged is False or not math.isfinite(e.value)]
     if doubtful and fail_on == "warn":

@@ -77,6 +77,18 @@ width = click.option(
     "--width", type=click.Choice(["column", "text"]), default=None, help="Of the figure on that page."
 )
 
+trust = click.option(
+    "--trust-checkpoint/--no-trust-checkpoint",
+    "trust",
+    default=False,
+    help="Run code stored in the file; for files of your own.",
+)
+weights = click.option(
+    "--weights",
+    type=click.Choice(["raw", "ema"]),
+    help="The weights that training moves, or their average in the same file; raw by default.",
+)
+
 
 def checkpoint_flags(function: F) -> F:
     """The flags of every command that opens checkpoints."""
@@ -117,12 +129,8 @@ def checkpoint_flags(function: F) -> F:
                 type=click.Choice(["float32", "float64"]),
                 help="Precision; that of the checkpoint by default.",
             ),
-            click.option(
-                "--trust-checkpoint/--no-trust-checkpoint",
-                "trust",
-                default=False,
-                help="Run code stored in the file.",
-            ),
+            weights,
+            trust,
         ]
     ):
         function = flag(function)

@@ -51,6 +51,7 @@ def command(
     batch_norm: str,
     device: str,
     dtype: str | None,
+    weights: str | None,
     trust: bool,
     output: Path,
     venue: str,
@@ -89,7 +90,13 @@ def command(
         options.writable(file)
     surfaces = []
     for path, file in zip(checkpoints, files, strict=True):
-        checkpoint = load_checkpoint(path, model=model, data=data, trust=trust)
+        checkpoint = load_checkpoint(
+            path,
+            model=model,
+            data=data,
+            trust=trust,
+            weights=weights,  # type: ignore[arg-type]
+        )
         objective = checkpoint.objective(
             split,  # type: ignore[arg-type]
             limit=limit,
@@ -98,6 +105,8 @@ def command(
             device=where,
             dtype=getattr(torch, dtype) if dtype else None,
         )
+        for note in () if quiet else checkpoint.notes:
+            click.echo(f"{click.format_filename(path)}: {note}", err=True)
         journal = file.with_suffix(".journal")
         if not resume:
             journal.unlink(missing_ok=True)

@@ -27,12 +27,18 @@ from .failures import Unconverged
     help="A fixed random subset of so many examples, in one batch.",
 )
 @options.seed
-@click.option(
-    "--trust-checkpoint/--no-trust-checkpoint", "trust", default=False, help="Run code stored in the file."
-)
+@options.weights
+@options.trust
 @options.config
 def command(
-    checkpoint: str, model: str | None, data: str | None, split: str, limit: int, seed: int, trust: bool
+    checkpoint: str,
+    model: str | None,
+    data: str | None,
+    split: str,
+    limit: int,
+    seed: int,
+    weights: str | None,
+    trust: bool,
 ) -> None:
     """Compares with PyHessian, scipy's eigsh and, where it fits, the dense float64 Hessian.
 
@@ -45,7 +51,7 @@ def command(
     from landscape.checkpoints import load_checkpoint
     from landscape.checkpoints.verification import verify
 
-    opened = load_checkpoint(checkpoint, model=model, data=data, trust=trust)
+    opened = load_checkpoint(checkpoint, model=model, data=data, trust=trust, weights=weights)  # type: ignore[arg-type]
     lines = [["measure", "landscape", "s", "by", "value", "s", "difference", "allowed", ""]]
     wrong = []
     for found in verify(opened, split=split, limit=limit, seed=seed):  # type: ignore[arg-type]

@@ -1,30 +1,48 @@
 """Files that are whole or absent: written under a temporary name, then renamed."""
 
+import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Replaces a file by ``content``; a killed process leaves the old file or the new one, never a part.
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Gives a temporary name beside ``path`` to write to, which takes its place if all went well.
+
+    A killed process leaves the old file or the new one, never a part.
 
     Args:
         path: The file; its folder is made if need be.
-        content: All of it.
+
+    Yields:
+        An empty file in the same folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
+        yield Path(name)
+        with open(name, "rb+") as file:
             os.fsync(file.fileno())
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replaces a file by ``content``, whole or not at all.
+
+    Args:
+        path: The file; its folder is made if need be.
+        content: All of it.
+    """
+    with whole(path) as place:
+        place.write_bytes(content)
 
 
 def append_line(path: Path, line: str) -> None:

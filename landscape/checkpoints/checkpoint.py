@@ -9,8 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from landscape.checkpoints.architectures import guess
 from landscape.checkpoints.fitting import fit
 from landscape.checkpoints.reading import Contents, read_checkpoint
+from landscape.checkpoints.weights import Weights
 from landscape.data import Data, load_data, subset, with_label_noise
 from landscape.errors import InputError, UsageError
 from landscape.models import build_model
@@ -31,6 +33,7 @@ class Checkpoint:
         data: The data set.
         loss: ``loss(outputs, targets)``, mean-reduced.
         loss_name: How the loss is called in records.
+        notes: What was done to read the file and to fit it to the network, for the reader.
     """
 
     contents: Contents
@@ -39,6 +42,7 @@ class Checkpoint:
     data: Data
     loss: Callable[[Tensor, Tensor], Tensor]
     loss_name: str
+    notes: tuple[str, ...] = ()
 
     def objective(
         self,
@@ -78,7 +82,7 @@ class Checkpoint:
             split=split,
             subset=digest,
             loss=self.loss_name,
-            checkpoint=self.contents.sha256,
+            checkpoint=self.contents.identity,
             recipe=self.contents.recipe,
         )
 
@@ -90,6 +94,7 @@ def load_checkpoint(
     data: Data | str | None = None,
     loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     trust: bool = False,
+    weights: Weights | None = None,
 ) -> Checkpoint:
     """Opens a checkpoint together with its network, data and loss.
 
@@ -103,16 +108,18 @@ def load_checkpoint(
         loss: ``loss(outputs, targets)``, mean-reduced; by default cross-entropy, with the label smoothing
             of the recipe.
         trust: Whether code stored in the file may run.
+        weights: ``"raw"``, or ``"ema"`` for the averaged copy in the file; see
+            :func:`landscape.checkpoints.read_checkpoint`.
 
     Raises:
         InputError: The file cannot be used, or does not fit the network; a network or data set is needed.
     """
-    contents = read_checkpoint(path, trust=trust)
+    contents = read_checkpoint(path, trust=trust, weights=weights)
     recipe = dict(contents.recipe or {})
     chosen: Data | str | None = recipe.get("data") if data is None else data
     network: nn.Module | str | None = recipe.get("model") if model is None else model
     if chosen is None or network is None:
-        raise InputError(_nameless(contents.path, model=network is None, data=chosen is None))
+        raise InputError(_nameless(contents, model=network is None, data=chosen is None))
     dataset = load_data(chosen) if isinstance(chosen, str) else chosen
     if data is None:
         dataset = with_label_noise(dataset, rate=float(recipe.get("label_noise", 0.0)))
@@ -121,20 +128,25 @@ def load_checkpoint(
         name = network
     else:
         built, name = copy.deepcopy(network), type(network).__name__
-    fit(built, contents.state, source=str(contents.path))
+    fitted = fit(built, contents.state, source=str(contents.path), name=name)
     smoothing = float(recipe.get("label_smoothing", 0.0))
     if loss is not None:
         loss_name = getattr(loss, "__name__", type(loss).__name__)
     else:
         loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
         loss_name = f"cross-entropy:label_smoothing={smoothing}" if smoothing else "cross-entropy"
-    return Checkpoint(contents, built.eval(), name, dataset, loss, loss_name)
+    return Checkpoint(
+        contents, built.eval(), name, dataset, loss, loss_name, notes=(*contents.notes, *fitted)
+    )
 
 
-def _nameless(path: Path, *, model: bool, data: bool) -> str:
-    asked = {"model": "-m MODEL (such as -m resnet18)", "data": "-d DATA (such as -d cifar10)"}
+def _nameless(contents: Contents, *, model: bool, data: bool) -> str:
+    found = guess(contents.state)
+    example = found.model if found else "resnet18"
+    looks = f"; it looks like {found.looks}" if found and model else ""
+    asked = {"model": f"-m MODEL (such as -m {example})", "data": "-d DATA (such as -d cifar10)"}
     missing = [name for name, absent in (("model", model), ("data", data)) if absent]
     return (
-        f"{path} does not say which {' and '.join(missing)} it belongs to (it was not made by `landscape train`); "
-        f"add {' '.join(asked[name] for name in missing)}"
+        f"{contents.path} does not say which {' and '.join(missing)} it belongs to (it was not made by "
+        f"`landscape train`){looks}; add {' '.join(asked[name] for name in missing)}"
     )

@@ -1,24 +1,28 @@
-"""What is in a checkpoint file, found by content and opened without running any code from it."""
+"""What is in a checkpoint, found by content and opened without running any code from it."""
 
-import warnings
-import zipfile
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from landscape.checkpoints.pickled_names import pickled_names
-from landscape.errors import InputError
+from landscape.checkpoints.inert import Array
+from landscape.checkpoints.locating import Located, locate
+from landscape.checkpoints.opening import Opened, open_file
+from landscape.checkpoints.weights import Found, Weights, check_tensors, find_weights, tensors_of
+from landscape.errors import InputError, UsageError
 from landscape.storage import sha256
 
 FORMAT = "landscape.checkpoint/1"
-NESTED = ("state_dict", "model_state_dict", "model_state", "model", "net", "last")
-"""Keys under which the parameters are found in the wild, the most explicit first."""
+RECIPE = "landscape.recipe"
+"""Where safetensors written by ``landscape convert`` keep the recipe."""
+
+_NOT_SETTINGS = ("recipe", "training", "format", "loops", "callbacks")
+_MOST_VALUES, _LONGEST_TEXT = 200, 200
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,19 @@ class Contents:
     """A checkpoint's parameters and what else was recognised.
 
     Attributes:
-        path: The file.
-        sha256: Of the file.
+        path: The file, or the index of several.
+        sha256: Of the file; of the sums of all of them where there are several.
         state: Parameters and buffers by name.
         recipe: How it was trained, for our own checkpoints.
-        extra: The other plain values at the top level (epoch, metrics, …).
+        extra: The other plain values (epoch, metrics, settings such as ``args.lr``).
+        form: The format, in words.
+        key: Where the parameters were found, such as ``state_dict``; empty for the top.
+        weights: Whether they are the raw weights or an average of them.
+        average: Where an averaged copy is; ``None`` where there is none.
+        identity: What tells these weights from all others, also from the average in the same file.
+        config: What a Hugging Face folder says of its network.
+        stored: Bytes on disk.
+        notes: Remarks for the reader.
     """
 
     path: Path
@@ -38,109 +50,117 @@ class Contents:
     state: Mapping[str, Tensor]
     recipe: Mapping[str, Any] | None = None
     extra: Mapping[str, object] = field(default_factory=dict)
+    form: str = ""
+    key: str = ""
+    weights: Weights = "raw"
+    average: str | None = None
+    identity: str = ""
+    config: Mapping[str, Any] | None = None
+    stored: int = 0
+    notes: tuple[str, ...] = ()
 
 
-def read_checkpoint(path: str | Path, *, trust: bool = False) -> Contents:
-    """Opens a checkpoint: ours, a bare or nested state dict, or safetensors.
+def read_checkpoint(path: str | Path, *, trust: bool = False, weights: Weights | None = None) -> Contents:
+    """Opens a checkpoint of any of the forms in which they are found.
+
+    A bare or nested state dict of ``torch.save``, safetensors, shards with an index, a Hugging Face folder,
+    what timm, torchvision, Lightning and ``landscape train`` write. Tensors are mapped into memory, not read,
+    where the format allows.
 
     Args:
-        path: The file, or a run folder that holds a ``checkpoint.pt``.
+        path: The file, an index of shards, or a folder that holds a checkpoint.
         trust: Whether code stored in the file may run; only for files of your own.
+        weights: ``"raw"``, or ``"ema"`` for the averaged copy in it. By default the raw ones; of a run of
+            ``landscape train`` those that were evaluated.
 
     Raises:
         InputError: The file is missing, empty, damaged, would run code when opened, or holds no parameters.
+        UsageError: ``weights`` is neither.
     """
-    file = _located(Path(path))
-    loaded = _opened(file, trust=trust)
-    if isinstance(loaded, torch.nn.Module):
-        loaded = loaded.state_dict()
-    if not isinstance(loaded, Mapping):
-        raise InputError(
-            f"{file} holds a {type(loaded).__name__}, not parameters by name; save model.state_dict() instead"
-        )
+    if weights not in (None, "raw", "ema"):
+        raise UsageError(f"weights={weights!r} is not one of raw, ema")
+    located = locate(Path(path))
+    try:
+        opened = [open_file(file, trust=trust) for file in located.files]
+        digest = _digest(located)
+        stored = sum(file.stat().st_size for file in located.files)
+    except OSError as failure:
+        reason = failure.strerror or str(failure)
+        raise InputError(f"{located.path} cannot be read: {reason}; name another file") from failure
+    loaded = _joined(located, opened)
+    recipe = _recipe(located.path, loaded, opened[0].metadata)
+    found = _found(located.path, loaded, weights)
+    check_tensors(located.path, found.state, stored=stored)
+    default = found.average is None or found.chosen == _found(located.path, loaded, None).chosen
     return Contents(
-        path=file,
-        sha256=sha256(file),
-        state=_state(file, loaded),
-        recipe=_recipe(file, loaded),
-        extra={k: v for k, v in loaded.items() if isinstance(k, str) and isinstance(v, (int, float, str))},
+        path=located.path,
+        sha256=digest,
+        state=found.state,
+        recipe=recipe,
+        extra=_plain(loaded) if found.key else {},
+        form=_form(opened[0].form, loaded, located),
+        key=found.key,
+        weights=found.chosen,
+        average=found.average,
+        identity=digest if default else f"{digest}:{found.chosen}",
+        config=located.config,
+        stored=stored,
+        notes=(*located.notes, *opened[0].notes, *found.notes),
     )
 
 
-def _located(path: Path) -> Path:
-    if path.is_dir():
-        if not (path / "checkpoint.pt").is_file():
-            held = ", ".join(sorted(child.name for child in path.iterdir())[:5]) or "nothing"
-            raise InputError(f"{path} is a folder without a checkpoint.pt (it holds {held})")
-        path = path / "checkpoint.pt"
-    if not path.is_file():
-        raise InputError(f"{path} does not exist{_beside(path)}")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty (0 bytes): it was not written to the end; take another checkpoint")
-    return path
+def _digest(located: Located) -> str:
+    if located.files == (located.path,):
+        return sha256(located.path)
+    sums = [sha256(located.path), *map(sha256, located.files)]
+    return hashlib.sha256("".join(sums).encode()).hexdigest()
 
 
-def _beside(path: Path) -> str:
-    folder = path.parent
-    if not folder.is_dir():
-        return f", nor does its folder {folder}"
-    others = sorted(p.name for p in folder.iterdir() if p.suffix in (".pt", ".pth", ".ckpt", ".safetensors"))
-    return f"; {folder} holds {', '.join(others[:4])}" if others else ""
-
-
-def _opened(file: Path, *, trust: bool) -> object:
-    with file.open("rb") as opened:
-        head = opened.read(9)
-    if len(head) == 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < file.stat().st_size:
-        try:
-            return safetensors.torch.load_file(file)
-        except (safetensors.SafetensorError, ValueError, RuntimeError, KeyError) as failure:
-            raise _damaged(file, f"its safetensors header or data is broken ({failure})") from failure
-    if _is_torchscript(file):
-        raise InputError(
-            f"{file} is a TorchScript archive, which cannot be differentiated twice; save model.state_dict() "
-            "of the Python model instead"
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(file, map_location="cpu", weights_only=not trust)
-    except Exception as failure:  # a damaged pickle can raise anything; whatever it is, the file is at fault
-        names = [] if trust else pickled_names(file)
-        if names:
+def _joined(located: Located, opened: list[Opened]) -> Mapping[Any, Any]:
+    """What a file holds, or the tensors of all shards together."""
+    first = opened[0].content
+    if not located.names:
+        if isinstance(first, torch.nn.Module):
+            return first.state_dict()
+        if not isinstance(first, Mapping):
+            kind = "NumPy array" if isinstance(first, Array) else type(first).__name__
             raise InputError(
-                f"{file} would run code when opened: it refers to {', '.join(names[:5])}; if you trust whoever "
-                "made it, add --trust-checkpoint (trust=True), or save model.state_dict() where it was made"
-            ) from failure
-        if head.startswith(b"PK"):
-            reason = "its zip archive breaks off or is broken"
-        elif head.startswith(b"\x80"):
-            reason = "its pickle breaks off or is broken"
-        else:
-            reason = f"it begins with {head!r}"
-        raise _damaged(file, reason) from failure
+                f"{located.path} holds a {kind}, not parameters by name; save model.state_dict() instead"
+            )
+        return first
+    held = {file: tensors_of(part.content) for file, part in zip(located.files, opened, strict=True)}
+    absent = [name for name, file in located.names.items() if name not in held[file]]
+    if absent:
+        raise InputError(
+            f"{located.path} says that {absent[0]} is in {located.names[absent[0]].name}, which does not hold it "
+            f"({len(absent)} such names); fetch the shards of one and the same checkpoint"
+        )
+    return {name: held[file][name] for name, file in located.names.items()}
 
 
-def _damaged(file: Path, reason: str) -> InputError:
-    return InputError(
-        f"{file} ({file.stat().st_size} bytes) cannot be read as a checkpoint: {reason}; it is truncated, damaged "
-        "or of another kind: take another copy (.pt, .pth, .ckpt or .safetensors)"
-    )
+def _found(file: Path, loaded: Mapping[Any, Any], weights: Weights | None) -> Found:
+    training = loaded.get("training")
+    if _ours(loaded) and isinstance(training, Mapping) and tensors_of(training.get("model")):
+        both = {"state_dict": training["model"], "ema_state_dict": loaded.get("state_dict")}
+        return find_weights(file, both, weights=weights or "ema")
+    return find_weights(file, loaded, weights=weights)
 
 
-def _is_torchscript(file: Path) -> bool:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, ValueError, OverflowError):
-        return False
+def _ours(loaded: Mapping[Any, Any]) -> bool:
+    return isinstance(loaded.get("format"), str) and loaded["format"] == FORMAT
 
 
-def _recipe(file: Path, loaded: Mapping[Any, Any]) -> Mapping[str, Any] | None:
+def _recipe(file: Path, loaded: Mapping[Any, Any], metadata: Mapping[str, str]) -> Mapping[str, Any] | None:
     """The recipe of one of our own checkpoints, ``None`` for any other."""
-    if not isinstance(loaded.get("format"), str) or loaded["format"] != FORMAT:
+    if RECIPE in metadata:
+        try:
+            recipe = json.loads(metadata[RECIPE])
+        except (ValueError, RecursionError):
+            recipe = None
+    elif _ours(loaded):
+        recipe = loaded.get("recipe")
+    else:
         return None
-    recipe = loaded.get("recipe")
     if not isinstance(recipe, dict) or not all(isinstance(recipe.get(key), str) for key in ("model", "data")):
         raise InputError(
             f"{file} says that it is a {FORMAT}, but its recipe names no model and data; train it again, or save "
@@ -149,15 +169,43 @@ def _recipe(file: Path, loaded: Mapping[Any, Any]) -> Mapping[str, Any] | None:
     return recipe
 
 
-def _state(file: Path, loaded: Mapping[Any, Any]) -> dict[str, Tensor]:
-    for candidate in (*(loaded.get(key) for key in NESTED), loaded):
-        if isinstance(candidate, torch.nn.Module):
-            candidate = candidate.state_dict()
-        if isinstance(candidate, Mapping):
-            tensors = {k: v for k, v in candidate.items() if isinstance(k, str) and isinstance(v, Tensor)}
-            if tensors:
-                return tensors
-    keys = ", ".join(str(key) for key in list(loaded)[:6]) or "nothing"
-    raise InputError(
-        f"{file} holds no parameters (found: {keys}); they are looked for at the top and under {', '.join(NESTED)}"
-    )
+def _form(form: str, loaded: Mapping[Any, Any], located: Located) -> str:
+    """The format, with who wrote it where that can be told."""
+    makers = {
+        "landscape train": _ours(loaded),
+        "Lightning": "pytorch-lightning_version" in loaded,
+        "Hugging Face": located.config is not None,
+        "timm": isinstance(loaded.get("arch"), str) and "state_dict" in loaded and "args" in loaded,
+    }
+    shards = f", {len(located.files)} shards" if located.names else ""
+    written = next((f", by {maker}" for maker, true in makers.items() if true), "")
+    return f"{form}{shards}{written}"
+
+
+def _plain(loaded: Mapping[Any, Any]) -> dict[str, object]:
+    """Numbers and texts at the top, and those one level below in settings and metrics."""
+    found: dict[str, object] = {}
+    for key, value in loaded.items():
+        if isinstance(key, str):
+            inner = {} if key in _NOT_SETTINGS else _inside(value)
+            found.update({key: value} if _short(value) else {})
+            found.update({f"{key}.{name}": item for name, item in inner.items() if _short(item)})
+    return {name: _number(found[name]) for name in list(found)[:_MOST_VALUES]}
+
+
+def _inside(value: object) -> Mapping[Any, Any]:
+    inner = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
+    return inner if isinstance(inner, Mapping) and not any(t.ndim for t in tensors_of(inner).values()) else {}
+
+
+def _short(value: object) -> bool:
+    value = _number(value)
+    if isinstance(value, str):
+        return len(value) <= _LONGEST_TEXT
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**30)
+
+
+def _number(value: object) -> object:
+    if isinstance(value, Tensor) and value.ndim == 0 and value.device.type == "cpu":
+        return value.item()
+    return value

@@ -9,7 +9,7 @@ import pytest
 
 from landscape.version import __version__
 
-COMMANDS = ["demo", "train", "measure", "compare", "surface", "plot", "list", "env"]
+COMMANDS = ["demo", "train", "measure", "compare", "surface", "plot", "inspect", "convert", "list", "env"]
 KINDS = ["optimizers", "measures", "models", "data", "planes"]
 
 

@@ -1,0 +1,34 @@
+"""``landscape convert``: any checkpoint to safetensors."""
+
+from pathlib import Path
+
+import click
+
+from . import options
+from .help import ExamplesFirst
+
+
+@click.command(name="convert", cls=ExamplesFirst)
+@click.argument("source", metavar="IN")
+@click.argument("output", metavar="OUT.safetensors")
+@options.weights
+@options.trust
+@options.overwrite
+def command(source: str, output: str, weights: str | None, trust: bool, overwrite: bool) -> None:
+    """Writes the weights of a checkpoint to safetensors, which cannot hold code.
+
+    \b
+      landscape convert model.pt model.safetensors
+      landscape convert network.pkl network.safetensors --trust-checkpoint
+
+    With --trust-checkpoint code in the file runs, with all rights that you have: only for files of your own, or
+    where it can do no harm, such as a container without network.
+    """
+    from landscape.checkpoints.conversion import convert
+
+    contents = convert(source, output, trust=trust, weights=weights, overwrite=overwrite)  # type: ignore[arg-type]
+    for note in contents.notes:
+        click.echo(f"{click.format_filename(source)}: {note}", err=True)
+    numbers = sum(tensor.numel() for tensor in contents.state.values())
+    written = click.format_filename(Path(output))
+    click.echo(f"{written}: {len(contents.state)} tensors, {numbers:,} numbers")

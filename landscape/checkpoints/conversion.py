@@ -1,0 +1,75 @@
+"""Any checkpoint to safetensors, a format that cannot hold code."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+from torch import Tensor
+
+from landscape.checkpoints.reading import RECIPE, Contents, read_checkpoint
+from landscape.checkpoints.weights import Weights
+from landscape.errors import InputError, UsageError
+from landscape.storage import whole
+
+
+def convert(
+    source: str | Path,
+    output: str | Path,
+    *,
+    trust: bool = False,
+    weights: Weights | None = None,
+    overwrite: bool = False,
+) -> Contents:
+    """Writes the weights of a checkpoint, and the recipe if it is ours, to safetensors.
+
+    Names and types stay as they are; tensors that share memory are written once each.
+
+    Args:
+        source: What :func:`landscape.checkpoints.read_checkpoint` reads.
+        output: The file to write, whole or not at all.
+        trust: Whether code stored in the file may run; only for files of your own.
+        weights: ``"raw"`` or ``"ema"``.
+        overwrite: Whether a file that is there may be replaced.
+
+    Returns:
+        What was read.
+
+    Raises:
+        InputError: The checkpoint cannot be read.
+        UsageError: The output is there, or does not end in ``.safetensors``.
+    """
+    target = Path(output)
+    if target.suffix != ".safetensors":
+        raise UsageError(
+            f"{target}: '{target.suffix}' is not the suffix of safetensors; end it in .safetensors"
+        )
+    if target.exists() and not overwrite:
+        raise UsageError(f"{target} is there; name another file, or add --overwrite (overwrite=True)")
+    contents = read_checkpoint(source, trust=trust, weights=weights)
+    if target.exists() and target.samefile(contents.path):
+        raise UsageError(f"{target} is the checkpoint itself; name another file")
+    metadata = {"format": "pt"}
+    if contents.recipe is not None:
+        metadata[RECIPE] = json.dumps(contents.recipe)
+    try:
+        with whole(target) as place:
+            safetensors.torch.save_file(_apart(contents.state), place, metadata=metadata)
+    except (safetensors.SafetensorError, ValueError, KeyError) as failure:
+        reason = (str(failure).splitlines() or [type(failure).__name__])[0]
+        raise InputError(f"{contents.path} cannot be written as safetensors: {reason}") from failure
+    return contents
+
+
+def _apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with memory of their own: the first to use a storage keeps it, if it fills it."""
+    taken: set[int] = set()
+    apart = {}
+    for name, tensor in state.items():
+        storage = tensor.untyped_storage()
+        own = storage.data_ptr() not in taken and storage.nbytes() == tensor.nbytes
+        taken.add(storage.data_ptr())
+        apart[name] = (
+            tensor.detach() if own and tensor.is_contiguous() else tensor.detach().clone().contiguous()
+        )
+    return apart

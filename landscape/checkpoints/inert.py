@@ -1,0 +1,138 @@
+"""Stand-ins for the harmless things that checkpoints hold beside tensors: settings, paths, NumPy numbers.
+
+Opening a file safely means that only listed names are ever looked up. What is listed here is not the real
+class either: a path becomes text, a NumPy number a number, a ``Namespace`` the plain values in it, and none of
+them does anything but keep what it was given.
+"""
+
+import argparse
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_NUMBER = frozenset({"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"})
+
+
+class Unused:
+    """Something that is not needed to know the weights; whatever it was given is dropped."""
+
+    def __new__(cls, *arguments: object) -> "Unused":
+        """An empty object."""
+        return super().__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        """Keeps nothing."""
+
+
+class PlainDict:
+    """Stands for subclasses of ``dict``."""
+
+    def __new__(cls, *arguments: object) -> "OrderedDict[Any, Any]":  # type: ignore[misc]
+        """An empty dictionary; a default factory is dropped."""
+        return OrderedDict()
+
+
+class DType:
+    """A NumPy type by its code, such as ``f8``."""
+
+    def __init__(self, code: object = "", *rest: object) -> None:
+        self.code = code if isinstance(code, str) else ""
+        self.order = "<"
+
+    def __setstate__(self, state: object) -> None:
+        """Takes the byte order."""
+        if isinstance(state, tuple) and len(state) > 1 and state[1] in ("<", ">", "|", "="):
+            self.order = state[1]
+
+
+class Array:
+    """A NumPy array, kept as its bytes until it is asked for."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.state: tuple[object, ...] = ()
+
+    def __setstate__(self, state: object) -> None:
+        """Takes ``(version, shape, dtype, column-major, bytes)``."""
+        self.state = state if isinstance(state, tuple) else ()
+
+    def tensor(self) -> Tensor | None:
+        """The array, or ``None`` where it does not hold numbers or its parts do not fit together."""
+        if len(self.state) != 5:
+            return None
+        _, shape, dtype, by_column, raw = self.state
+        if not isinstance(shape, tuple) or not all(isinstance(side, int) and side >= 0 for side in shape):
+            return None
+        values = _numbers(dtype, raw)
+        if values is None or values.size != math.prod(shape):
+            return None
+        ordered = values.reshape(shape, order="F" if by_column is True else "C")
+        return torch.from_numpy(np.ascontiguousarray(ordered).reshape(shape))
+
+
+def scalar(dtype: object = None, raw: object = None, *rest: object) -> object:
+    """The number in a NumPy scalar, or something :class:`Unused`."""
+    values = _numbers(dtype, raw)
+    return values[0].item() if values is not None and values.size == 1 else Unused()
+
+
+def path(*parts: object) -> str:
+    """A path as text."""
+    return "/".join(part for part in parts if isinstance(part, str)).replace("//", "/")
+
+
+def _numbers(dtype: object, raw: object) -> "np.ndarray[Any, Any] | None":
+    if not isinstance(dtype, DType) or dtype.code not in _NUMBER or not isinstance(raw, bytes):
+        return None
+    kind = np.dtype(dtype.code).newbyteorder(dtype.order)  # type: ignore[arg-type]
+    if len(raw) % kind.itemsize:
+        return None
+    return np.frombuffer(raw, dtype=kind).astype(kind.newbyteorder("="))
+
+
+def _modules(names: str, *modules: str) -> list[str]:
+    return [f"{module}.{name}" for module in modules for name in names.split()]
+
+
+_STANDS_FOR: dict[Callable[..., object], list[str]] = {
+    argparse.Namespace: ["argparse.Namespace", "types.SimpleNamespace"],
+    PlainDict: [
+        "collections.defaultdict",
+        *_modules(
+            "AttributeDict",
+            "lightning.fabric.utilities.data",
+            "lightning_fabric.utilities.data",
+            "pytorch_lightning.utilities.parsing",
+            "lightning.pytorch.utilities.parsing",
+        ),
+    ],
+    DType: ["numpy.dtype"],
+    Array: ["numpy.ndarray", *_modules("_reconstruct", "numpy.core.multiarray", "numpy._core.multiarray")],
+    scalar: _modules("scalar", "numpy.core.multiarray", "numpy._core.multiarray"),
+    path: _modules(
+        "Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath", "pathlib", "pathlib._local"
+    ),
+    Unused: [
+        *_modules("list dict tuple int float str bool range slice", "builtins"),
+        *_modules("datetime date time timedelta timezone", "datetime"),
+        *_modules("float64 float32 float16 int64 int32 int16 int8 uint8 bool_ str_", "numpy"),
+        *_modules(
+            "ModelCheckpoint",
+            *(f"{p}.callbacks.model_checkpoint" for p in ("pytorch_lightning", "lightning.pytorch")),
+        ),
+        *_modules(
+            "EarlyStopping",
+            *(f"{p}.callbacks.early_stopping" for p in ("pytorch_lightning", "lightning.pytorch")),
+        ),
+        "torch.torch_version.TorchVersion",
+    ],
+}
+
+INERT: list[tuple[Callable[..., object], str]] = [
+    (stand_in, name) for stand_in, names in _STANDS_FOR.items() for name in names
+]
+"""What :func:`torch.serialization.safe_globals` is given: a stand-in, and the name in the file."""

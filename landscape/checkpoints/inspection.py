@@ -1,0 +1,116 @@
+"""What a checkpoint holds, in numbers and words, found without running any code from it."""
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from landscape.checkpoints.architectures import Guess, guess
+from landscape.checkpoints.names import common_prefixes
+from landscape.checkpoints.reading import Contents, read_checkpoint
+from landscape.checkpoints.weights import Weights
+
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found in a checkpoint.
+
+    Attributes:
+        path: As it was named.
+        form: The format, in words.
+        sha256: Of the file.
+        bytes: On disk.
+        key: Where the weights were found; empty for the top.
+        weights: Whether they are raw or averaged.
+        average: Where an averaged copy is.
+        prefixes: Of wrappers before every name, the outermost first.
+        tensors: How many.
+        parameters: Numbers in them, without the statistics of batch norm.
+        dtypes: How many tensors of each type.
+        batch_norms: Layers with running statistics.
+        not_finite: Tensors that hold NaN or infinity.
+        values: Plain values beside the weights: epoch, metrics, settings.
+        recipe: Of a checkpoint of ours.
+        looks: A guess which network it is; ``None`` where there is none.
+        command: The command that measures it.
+        notes: Remarks.
+    """
+
+    path: str
+    form: str
+    sha256: str
+    bytes: int
+    key: str
+    weights: Weights
+    average: str | None
+    prefixes: tuple[str, ...]
+    tensors: int
+    parameters: int
+    dtypes: Mapping[str, int]
+    batch_norms: int
+    not_finite: tuple[str, ...]
+    values: Mapping[str, object]
+    recipe: Mapping[str, Any] | None
+    looks: str | None
+    command: str
+    notes: tuple[str, ...]
+
+
+def inspect_checkpoint(path: str | Path, *, weights: Weights | None = None) -> Inspection:
+    """Looks into a checkpoint; code stored in it does not run.
+
+    Args:
+        path: What :func:`landscape.checkpoints.read_checkpoint` reads.
+        weights: ``"raw"`` or ``"ema"``.
+
+    Raises:
+        InputError: It cannot be read, or would run code when opened.
+    """
+    contents = read_checkpoint(path, weights=weights)
+    state = contents.state
+    counted = [t for name, t in state.items() if name.rpartition(".")[2] not in _STATISTICS]
+    found = guess(state)
+    return Inspection(
+        path=str(path),
+        form=contents.form,
+        sha256=contents.sha256,
+        bytes=contents.stored,
+        key=contents.key,
+        weights=contents.weights,
+        average=contents.average,
+        prefixes=tuple(common_prefixes(state)),
+        tensors=len(state),
+        parameters=sum(tensor.numel() for tensor in counted),
+        dtypes=dict(Counter(str(tensor.dtype).removeprefix("torch.") for tensor in state.values())),
+        batch_norms=sum(name.endswith("running_mean") for name in state),
+        not_finite=tuple(name for name, t in state.items() if not bool(torch.isfinite(t).all())),
+        values=contents.extra,
+        recipe=contents.recipe,
+        looks=found.looks if found else None,
+        command=measuring(contents, str(path), found),
+        notes=contents.notes,
+    )
+
+
+def measuring(contents: Contents, path: str, found: Guess | None) -> str:
+    """The command that measures a checkpoint, with capital letters where something must be filled in."""
+    command = f"landscape measure {shlex.quote(path)}"
+    if contents.recipe is not None:
+        return command
+    architecture = (
+        contents.extra.get("arch") or contents.extra.get("args.arch") or contents.extra.get("args.model")
+    )
+    if contents.config is not None and "architectures" in contents.config:
+        model = f"hf:{contents.path.parent}"
+    elif isinstance(architecture, str) and "timm" in contents.form:
+        classes = f":num_classes={found.classes}" if found and found.classes else ""
+        model = f"timm:{architecture}{classes}"
+    else:
+        model = found.model if found else "./FILE.py:FACTORY"
+    return f"{command} -m {shlex.quote(model)} -d DATA"
