@@ -17,6 +17,9 @@ from landscape.surfaces.surface import Surface
 
 Extend = Literal["neither", "min", "max", "both"]
 
+COLOURS = "viridis"
+"""The colour map: even in lightness, so that it survives grey printing and colour blindness."""
+
 # Round numbers of one decade, the coarsest choice first.
 _MANTISSAS = (
     (1.0,),
@@ -36,11 +39,13 @@ class Scale:
         levels: Increasing.
         norm: From loss to colour; logarithmic where losses are positive and spread.
         extend: Which losses lie beyond the levels and are drawn in the colour of the end: they are clipped.
+        colours: The colour map; a diverging one for differences only.
     """
 
     levels: tuple[float, ...]
     norm: Normalize
     extend: Extend
+    colours: str = COLOURS
 
     @property
     def ticks(self) -> tuple[float, ...]:
