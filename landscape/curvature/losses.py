@@ -75,7 +75,7 @@ def _softmax_sample(outputs: Tensor, generator: torch.Generator) -> Tensor:
 
 def _square_root(outputs: Tensor) -> Tensor:
     rows, classes = outputs.shape
-    axes = (2.0 / classes) ** 0.5 * torch.eye(classes, dtype=outputs.dtype, device=outputs.device)
+    axes: Tensor = (2.0 / classes) ** 0.5 * torch.eye(classes, dtype=outputs.dtype, device=outputs.device)
     return axes.unsqueeze(1).expand(classes, rows, classes)
 
 

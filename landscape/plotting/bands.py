@@ -1,6 +1,7 @@
 """A surface on axes: bands of colour, labelled level lines, the centre, hatching where no number is."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,7 +15,7 @@ from landscape.surfaces.surface import Surface
 
 # A line shorter than this, in points, has no room for its label.
 _LABELLED = 90.0
-MISSING = {"facecolor": "0.93", "edgecolor": "0.45", "hatch": "//////", "linewidth": 0}
+MISSING: dict[str, Any] = {"facecolor": "0.93", "edgecolor": "0.45", "hatch": "//////", "linewidth": 0}
 """How a place is drawn where the loss is not finite or was not computed."""
 
 
