@@ -35,3 +35,9 @@ def truncate(path: Path, epochs: int) -> None:
     content = "".join(json.dumps(entry) + "\n" for entry in kept).encode()
     if content != path.read_bytes():
         write_whole(path, content)
+
+
+def shortest(count: float) -> int | float:
+    """A count in thirds and shares, without what adding them up has rounded."""
+    rounded = round(count, 3)
+    return int(rounded) if rounded == int(rounded) else rounded

@@ -18,6 +18,7 @@ from landscape.optim import BatchClosure, build_optimizer
 from landscape.optim.micro_batches import MicroBatches
 from landscape.training.augmentation import augmented, require_pictures
 from landscape.training.averaged_network import averaged_network
+from landscape.training.history import shortest
 from landscape.training.moving_average import MovingAverage
 from landscape.training.randomness import (
     derived_seed,
@@ -144,7 +145,7 @@ class Session:
             "train_accuracy": self._sums["correct"] / self._sums["examples"],
             "test_loss": test_loss,
             "test_accuracy": test_accuracy,
-            "gradients": _shortest(optimizer.gradient_evaluations),
+            "gradients": shortest(optimizer.gradient_evaluations),
             "sam_fraction": optimizer.sam_steps / optimizer.steps if optimizer.steps else 0.0,
             "skipped_steps": optimizer.skipped_steps,
         }
@@ -242,7 +243,7 @@ class Session:
         if not math.isfinite(loss):
             raise NonFiniteLossError(
                 f"the loss is {loss} in epoch {self.epoch + 1} of {self.recipe.epochs}, step {self._step + 1} "
-                f"of {self.steps_per_epoch}"
+                f"of {self.steps_per_epoch}, on training examples {_some(self._batches(self.epoch)[self._step])}"
             )
         self._step += 1
         if self.average is not None:
@@ -286,10 +287,10 @@ class Session:
         return DataLoader(dataset, batch_sampler=batches, generator=torch.Generator())
 
 
-def _shortest(count: float) -> int | float:
-    """A count in thirds and shares, without what adding them up has rounded."""
-    rounded = round(count, 3)
-    return int(rounded) if rounded == int(rounded) else rounded
+def _some(indices: list[int]) -> str:
+    """Which examples a batch has, at most a dozen of them."""
+    shown = ", ".join(map(str, indices[:12]))
+    return shown if len(indices) <= 12 else f"{shown}, … ({len(indices)} in all)"
 
 
 def _chunks(order: Sequence[int], size: int) -> list[list[int]]:

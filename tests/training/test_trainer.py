@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import threading
 
 import pytest
@@ -239,9 +240,20 @@ def test_a_damaged_recipe_is_named(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_the_last_good_checkpoint(tmp_path):
     recipe = dataclasses.replace(SHORT, lr=1e30)
-    with pytest.raises(DivergedError, match=r"epoch 1 of 2, step \d of 6; no checkpoint was written yet"):
+    with pytest.raises(
+        DivergedError, match=r"epoch 1 of 2, step \d of 6, on .*; no checkpoint was written yet"
+    ):
         train(recipe, output=tmp_path)
     assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_the_examples_of_the_batch_that_broke_the_run_are_named(tmp_path):
+    recipe = dataclasses.replace(SHORT, lr=1e30, batch_size=5)
+    with pytest.raises(DivergedError) as caught:
+        train(recipe, output=tmp_path)
+    step, named = re.search(r"step (\d+) of \d+, on training examples ([\d, ]+);", str(caught.value)).groups()
+    session = Session(recipe, load_data(recipe.data), torch.device("cpu"))
+    assert [int(index) for index in named.split(", ")] == session._batches(0)[int(step) - 1]
 
 
 def test_a_run_that_diverges_later_keeps_its_last_epoch(tmp_path, monkeypatch):
