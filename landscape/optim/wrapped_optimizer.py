@@ -92,6 +92,7 @@ class WrappedOptimizer(torch.optim.Optimizer):
             "optimizer": type(self).__name__,
             "base_optimizer": type(self.base).__name__,
             "base": self.base.state_dict(),
+            "shapes": self._shapes(),
             "memory": dict(self.memory),
             "counters": {name: getattr(self, name) for name in _COUNTERS},
             "generator": self.generator.get_state(),
@@ -101,7 +102,7 @@ class WrappedOptimizer(torch.optim.Optimizer):
         """Take over what ``state_dict`` returned for the same variant over the same kind of base.
 
         Raises:
-            InputError: The state is that of another optimizer.
+            InputError: The state is that of another optimizer, or of other parameters.
         """
         mine = (type(self).__name__, type(self.base).__name__)
         theirs = (state_dict.get("optimizer"), state_dict.get("base_optimizer"))
@@ -110,6 +111,11 @@ class WrappedOptimizer(torch.optim.Optimizer):
             raise InputError(
                 f"this state is {found}, and the optimizer is {mine[0]} over {mine[1]}; build the optimizer "
                 f"that was saved, or take over the base alone with optimizer.base.load_state_dict(…)"
+            )
+        if state_dict["shapes"] != self._shapes():
+            raise InputError(
+                f"this state is of parameter groups with shapes {_short(state_dict['shapes'])}, and the optimizer has "
+                f"{_short(self._shapes())}; build the network and the groups that were saved, in the same order"
             )
         self.base.load_state_dict(state_dict["base"])
         device = self.flat.device
@@ -120,6 +126,9 @@ class WrappedOptimizer(torch.optim.Optimizer):
         for name in _COUNTERS:
             setattr(self, name, state_dict["counters"][name])
         self.generator.set_state(state_dict["generator"].cpu())
+
+    def _shapes(self) -> list[list[list[int]]]:
+        return [[list(parameter.shape) for parameter in group["params"]] for group in self.param_groups]
 
     def _set_default(self, key: str, value: float) -> None:
         """Give a group option its default; what an earlier wrapper of this base filled in is replaced."""
@@ -144,3 +153,8 @@ class WrappedOptimizer(torch.optim.Optimizer):
         super().__setstate__(state)
         self.base.register_load_state_dict_post_hook(self._link)
         self.flat = FlatParameters(self.param_groups)
+
+
+def _short(shapes: list[list[list[int]]]) -> str:
+    text = str(shapes)
+    return text if len(text) <= 80 else f"{text[:80]}…"

@@ -7,6 +7,7 @@ import pickle
 import pytest
 import torch
 from optim.battery import closure, mlp, sgd, weights
+from torch import nn
 
 from landscape.errors import InputError
 from landscape.optim import ASAM, ERM, GSAM, SAM
@@ -29,9 +30,20 @@ def test_a_state_that_does_not_fit_changes_nothing() -> None:
     other = SAM(
         torch.optim.SGD([{"params": mlp()[0].parameters()}, {"params": mlp()[2].parameters()}], lr=0.1)
     )
-    with pytest.raises(ValueError, match="parameter groups"):
+    with pytest.raises(InputError, match="of parameter groups with shapes"):
         optimizer.load_state_dict(other.state_dict())
     assert optimizer.steps == 1
+
+
+def test_a_state_of_other_shapes_is_refused_before_a_step_goes_wrong() -> None:
+    small, large = mlp(), nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+    saved = SAM(sgd(small))
+    saved.step(closure(saved, small))
+    optimizer = SAM(sgd(large))
+    with pytest.raises(InputError, match=r"\[5, 4\].*and the optimizer has .*\[5, 6\].*build the network"):
+        optimizer.load_state_dict(saved.state_dict())
+    assert optimizer.steps == 0
+    assert not optimizer.state
 
 
 def test_the_radius_of_a_group_is_part_of_the_state() -> None:
