@@ -4,6 +4,7 @@ With such a square root of ``∂²ℓ/∂f²`` per example, ``Tr G = (1/N) Σᵢ
 gradients, and no products with G.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -75,7 +76,7 @@ def _softmax_sample(outputs: Tensor, generator: torch.Generator) -> Tensor:
 
 def _square_root(outputs: Tensor) -> Tensor:
     rows, classes = outputs.shape
-    axes: Tensor = (2.0 / classes) ** 0.5 * torch.eye(classes, dtype=outputs.dtype, device=outputs.device)
+    axes = math.sqrt(2.0 / classes) * torch.eye(classes, dtype=outputs.dtype, device=outputs.device)
     return axes.unsqueeze(1).expand(classes, rows, classes)
 
 

@@ -1,0 +1,267 @@
+"""Trace and eigenvalues of the Hessian: ours beside PyHessian, hessian-eigenthings and curvlinops.
+
+    python benchmarks/curvature.py [--quick] [--cifar DIR]
+
+Every line is one method on one job, run with the loosest setting that truly reaches the accuracy asked for: the
+error against a truth that was computed beforehand (see ``curvature_cases.py``), not what the method says of itself.
+Jobs: the trace to a standard error of 2 %, the eigenvalue of largest magnitude and the five largest to 1e-3.
+
+- Ours: the measures of this project; the trace stops by itself.
+- PyHessian's own rule stops the trace far too early (``its default`` lines), so its probes go on until their
+  standard error is 2 %; its eigenvalues get the loosest ``tol`` that suffices.
+- hessian-eigenthings: Hutch++ (its default) and Hutchinson; Lanczos with as few steps as suffice.
+- curvlinops: XTrace with as few products as suffice; scipy's ``eigsh`` on its operator with the loosest ``tol``.
+
+What is random is run with several seeds: the root mean square error must be within the accuracy, the time is the
+mean. A line marked ``~`` is extrapolated (seconds a probe × probes needed by the variance seen); one marked ``>`` had
+not reached the accuracy when its time was up, so that its seconds and its ratio are lower bounds.
+
+All run in one process on one thread; the clock is that of the process, which does not run while other processes do.
+Peers get all examples in one batch, which is their quickest way, PyHessian with its graph kept.
+"""
+
+import argparse
+import math
+import os
+import platform
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import curvature_peers as peers
+import torch
+from curvature_cases import LOSS, Case, cases, true_eigenvalues, true_trace
+
+from landscape.measures import dominant_eigenvalue, hessian_trace, top_eigenvalues
+
+TRACE, EIGENVALUE = 0.02, 1e-3
+"""The accuracies asked for, relative."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method on one job.
+
+    Attributes:
+        method: Whose, and with what setting.
+        error: Root mean square error relative to the truth.
+        seconds: Mean of the runs.
+        mark: ``""``, ``"~"`` or ``">"``.
+    """
+
+    method: str
+    error: float
+    seconds: float
+    mark: str = ""
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """What it takes, on the clock of the process."""
+    return clocked(run)[1]
+
+
+def clocked(run: Callable[[], object]) -> tuple[object, float]:
+    """What it returns, and what it takes."""
+    start = time.process_time()
+    found = run()
+    return found, time.process_time() - start
+
+
+def distance(found: object, truth: Sequence[float]) -> float:
+    """The largest relative error."""
+    values = found if isinstance(found, Sequence) else [found]
+    return max(abs(float(v) - t) / abs(t) for v, t in zip(values, truth, strict=True))  # type: ignore[arg-type]
+
+
+def loosest(
+    method: str,
+    run: Callable[[float, int], object],
+    settings: Sequence[float],
+    truth: Sequence[float],
+    *,
+    accuracy: float,
+    seeds: int,
+    budget: float,
+) -> Line:
+    """The first setting that reaches the accuracy; or the last that was tried in the time, marked ``>``."""
+    spent = 0.0
+    for setting in settings:
+        runs = [clocked(partial(run, setting, seed)) for seed in range(seeds)]
+        errors = [distance(found, truth) for found, _ in runs]
+        line = Line(
+            f"{method}{setting:g}",
+            math.sqrt(statistics.fmean(e * e for e in errors)),
+            statistics.fmean(taken for _, taken in runs),
+        )
+        spent += seeds * line.seconds
+        if line.error <= accuracy:
+            return line
+        if spent > budget:
+            break
+    return Line(line.method, line.error, line.seconds, ">")
+
+
+def until_certain(method: str, draw: Callable[[], Sequence[float]], truth: float, *, budget: float) -> Line:
+    """Probes until their standard error is small enough; extrapolated where the time is up before."""
+    samples: list[float] = []
+    spent = 0.0
+    while True:
+        found, taken = clocked(draw)
+        spent += taken
+        samples += found  # type: ignore[arg-type]
+        mean, spread = statistics.fmean(samples), statistics.stdev(samples)
+        needed = math.ceil((spread / (TRACE * mean)) ** 2)
+        error = abs(mean - truth) / abs(truth)
+        if len(samples) >= max(16, needed):
+            return Line(f"{method}{len(samples)} probes", error, spent)
+        if spent > budget and len(samples) >= 16:
+            longer = spent / len(samples) * needed
+            return Line(f"{method}{needed} probes from {len(samples)}", error, longer, "~")
+
+
+def trace_job(case: Case, *, quick: bool) -> list[Line]:
+    """The trace to a standard error of 2 %; ours first."""
+    truth, doubt = true_trace(case)
+    print(f"  true trace {truth:.6g}" + (f" ± {doubt:.2g}" if doubt else " (exact sum in float64)"))
+    seeds, budget = (2, 12.0) if quick else (4, 240.0)
+    pyhessian = peers.pyhessian_of(case)
+    operator = peers.eigenthings_of(case)
+    linear = peers.curvlinops_of(case)
+    runs = [
+        clocked(lambda seed=seed: hessian_trace(case.objective(case.micro), seed=seed)) for seed in range(3)
+    ]  # type: ignore[misc]
+    estimates = [found.value for found, _ in runs]  # type: ignore[attr-defined]
+    details = runs[0][0].details  # type: ignore[attr-defined]
+    ours = Line(
+        f"ours, {details['method']}",
+        math.sqrt(statistics.fmean(distance(value, [truth]) ** 2 for value in estimates)),
+        statistics.median(taken for _, taken in runs),
+    )
+    default, taken = clocked(lambda: statistics.fmean(pyhessian().trace()))
+    return [
+        ours,
+        Line("PyHessian, its default", distance(default, [truth]), taken, "!"),
+        until_certain("PyHessian, ", peers.pyhessian_probes(pyhessian), truth, budget=budget),
+        until_certain(
+            "hessian-eigenthings, Hutchinson, ", peers.eigenthings_probes(operator), truth, budget=budget
+        ),
+        loosest(
+            "hessian-eigenthings, Hutch++, products: ",
+            lambda m, seed: peers.hutch_plus_plus(operator, int(m), seed),
+            [30, 60, 90, 120, 180, 240, 480],
+            [truth],
+            accuracy=TRACE,
+            seeds=seeds,
+            budget=budget,
+        ),
+        loosest(
+            "curvlinops, XTrace, products: ",
+            lambda m, seed: peers.xtrace(linear, int(m), seed),
+            [20, 40, 60, 80, 120, 160, 240, 480],
+            [truth],
+            accuracy=TRACE,
+            seeds=seeds,
+            budget=budget,
+        ),
+    ]
+
+
+def eigenvalue_job(case: Case, count: int, *, quick: bool) -> list[Line]:
+    """The largest eigenvalues to 1e-3; ours first."""
+    truth = true_eigenvalues(case, count)
+    print("  true eigenvalues " + ", ".join(f"{value:.6g}" for value in truth))
+    seeds, budget = (2, 15.0) if quick else (4, 400.0)
+
+    def ours(tolerance: float, seed: int) -> list[float]:
+        if count == 1:
+            return [
+                dominant_eigenvalue(case.objective(), method="lanczos", tolerance=tolerance, seed=seed).value
+            ]
+        found = top_eigenvalues(case.objective(), k=count, tolerance=tolerance, seed=seed)
+        return found.details["eigenvalues"]  # type: ignore[return-value]
+
+    pyhessian = peers.pyhessian_of(case)
+    operator, linear = peers.eigenthings_of(case), peers.curvlinops_of(case)
+    given: list[tuple[str, Callable[[float, int], object], Sequence[float]]] = [
+        ("ours, Lanczos, tolerance ", ours, [0.1, 0.05, 0.02, 0.01, 1e-3]),
+        (
+            "PyHessian, tol ",
+            lambda tol, seed: peers.power(pyhessian, tol, count, seed),
+            [1e-3, 1e-4, 1e-5, 1e-6],
+        ),
+        (
+            "hessian-eigenthings, Lanczos, steps: ",
+            lambda steps, seed: peers.lanczos(operator, int(steps), count, seed),
+            [4 + 2 * count, 8 + 2 * count, 12 + 2 * count, 20 + 2 * count, 40 + 2 * count],
+        ),
+        (
+            "curvlinops + eigsh, tol ",
+            lambda tol, seed: peers.arpack(linear, tol, count, seed),
+            [0.3, 0.1, 0.01, 1e-3],
+        ),
+    ]
+    return [
+        loosest(name, run, settings, truth, accuracy=EIGENVALUE, seeds=seeds, budget=budget)
+        for name, run, settings in given
+    ]
+
+
+def report(job: str, lines: Sequence[Line], unit: float) -> None:
+    """Prints a job; ratios are to its first line."""
+    print(f"  {job:<56}{'error':>10}{'seconds':>11}{'gradients':>11}{'ratio':>9}")
+    for line in lines:
+        ratio = line.seconds / lines[0].seconds
+        shown = f"{line.mark if line.mark != '!' else ''}{ratio:.1f}" if line.mark != "!" else "missed"
+        print(
+            f"    {line.method:<54}{line.error:>10.1e}{line.seconds:>11.2f}{line.seconds / unit:>11.1f}{shown:>9}",
+            flush=True,
+        )
+
+
+def gradient_seconds(case: Case) -> float:
+    """One gradient on all the examples, the unit."""
+    weights = list(case.model.parameters())
+    turns = [
+        seconds(lambda: torch.autograd.grad(LOSS(case.model(case.inputs), case.targets), weights))
+        for _ in range(6)
+    ]
+    return statistics.median(turns[1:])
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="32 images for ResNet-20, fewer seeds, less time each"
+    )
+    parser.add_argument("--cifar", type=Path, help="folder with train/CLASS/* and test/CLASS/* for ResNet-20")
+    parser.add_argument("--only", default="", help="cases whose name holds this, such as relu or ResNet")
+    chosen = parser.parse_args()
+    warnings.simplefilter("ignore")  # of PyHessian's use of backward(create_graph=True)
+    torch.set_num_threads(1)
+    names = ("torch", "scipy", "PyHessian", "hessian-eigenthings", "curvlinops-for-pytorch")
+    print(f"{platform.machine()}, 1 thread; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; Python "
+          f"{platform.python_version()}; " + ", ".join(f"{name} {version(name)}" for name in names))  # fmt: skip
+    for case in cases(quick=chosen.quick, cifar=chosen.cifar):
+        if chosen.only not in case.name:
+            continue
+        peers.warm_up(case)
+        unit = gradient_seconds(case)
+        print(f"\n{case.name}; {sum(p.numel() for p in case.model.parameters())} parameters, "
+              f"{len(case.inputs)} examples, one gradient {1e3 * unit:.1f} ms")  # fmt: skip
+        report("trace to a standard error of 2 %", trace_job(case, quick=chosen.quick), unit)
+        if "tanh" not in case.name:
+            report("largest eigenvalue to 1e-3", eigenvalue_job(case, 1, quick=chosen.quick), unit)
+        if "relu" in case.name or not ("tanh" in case.name or chosen.quick):
+            report("five largest eigenvalues to 1e-3", eigenvalue_job(case, 5, quick=chosen.quick), unit)
+
+
+if __name__ == "__main__":
+    main()
