@@ -1,4 +1,19 @@
-"""Curvature operators of an objective: the Hessian and the generalised Gauss–Newton matrix."""
+"""Curvature operators of an objective by name: Hessian, generalised Gauss–Newton and empirical Fisher matrix."""
 
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from landscape.curvature.empirical_fisher import empirical_fisher as empirical_fisher
 from landscape.curvature.gauss_newton import gauss_newton as gauss_newton
 from landscape.curvature.hessian import hessian as hessian
+from landscape.linalg.operator import SymmetricOperator
+from landscape.objective import Objective
+
+OperatorName = Literal["hessian", "gauss-newton", "empirical-fisher"]
+
+OPERATORS: Mapping[OperatorName, Callable[[Objective], SymmetricOperator]] = {
+    "hessian": hessian,
+    "gauss-newton": gauss_newton,
+    "empirical-fisher": empirical_fisher,
+}
+"""The matrices whose spectrum can be asked for."""
