@@ -187,6 +187,10 @@ class Objective:
         value: T = self._memory[key]
         return value
 
+    def recall(self, key: object) -> Any:
+        """What is remembered under ``key`` at this point; ``None`` if nothing is."""
+        return self._memory.get(key)
+
     @property
     def loss(self) -> float:
         """L(θ), accumulated in float64."""

@@ -41,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "optim": {"errors", "registry", "parameters"},
     "data": {"errors", "registry", "isolation"},
     "models": {"errors", "registry", "isolation"},
-    "training": CORE | {"objective", "measures", "records", "optim", "data", "models"},
+    "training": CORE | {"objective", "curvature", "measures", "records", "optim", "data", "models"},
     "checkpoints": CORE | {"objective", "linalg", "curvature", "measures", "data", "models"},
 }
 

@@ -1,19 +1,9 @@
-"""Curvature operators of an objective by name: Hessian, generalised Gauss–Newton and empirical Fisher matrix."""
+"""Curvature of an objective: the Hessian, the generalised Gauss–Newton and the empirical Fisher matrix."""
 
-from collections.abc import Callable, Mapping
-from typing import Literal
-
+from landscape.curvature.eigenpairs import eigenpairs as eigenpairs
+from landscape.curvature.eigenpairs import suggest_start as suggest_start
 from landscape.curvature.empirical_fisher import empirical_fisher as empirical_fisher
 from landscape.curvature.gauss_newton import gauss_newton as gauss_newton
 from landscape.curvature.hessian import hessian as hessian
-from landscape.linalg.operator import SymmetricOperator
-from landscape.objective import Objective
-
-OperatorName = Literal["hessian", "gauss-newton", "empirical-fisher"]
-
-OPERATORS: Mapping[OperatorName, Callable[[Objective], SymmetricOperator]] = {
-    "hessian": hessian,
-    "gauss-newton": gauss_newton,
-    "empirical-fisher": empirical_fisher,
-}
-"""The matrices whose spectrum can be asked for."""
+from landscape.curvature.operators import OPERATORS as OPERATORS
+from landscape.curvature.operators import OperatorName as OperatorName

@@ -17,6 +17,9 @@ SHORT = {
     "normalized-trace": ":max_probes=48",
     "layer-traces": ":max_probes=48",
     "top-eigenvalues": ":k=2",
+    "layer-eigenvalues": ":tolerance=0.01",
+    "adaptive-sharpness": ":steps=4",
+    "average-sharpness": ":max_pairs=8",
     "spectral-density": ":probes=2,steps=8",
 }
 """Options that make a test quick."""
@@ -71,6 +74,16 @@ def test_an_unknown_measure_stops_everything_before_anything_is_computed() -> No
     assert objective.ledger.passes()["gradients"] == 0
 
 
+@pytest.mark.parametrize(
+    "wrong", ["surrogate-gap:rho=0", "hessian-trace:tolerance=nan", "top-eigenvalues:k=-1"]
+)
+def test_an_option_that_is_not_allowed_stops_everything_before_anything_is_computed(wrong: str) -> None:
+    objective = problems.small_objective()
+    with pytest.raises(UsageError, match="must be a finite number above 0"):
+        measure(objective, ["gradient-norm", wrong])
+    assert objective.ledger.passes()["gradients"] == 0
+
+
 def residual_trace_cost(probes: int) -> tuple[int, int]:
     """Gradients and products of exact Tr G with 4 classes, and probes for H and for G from two kept graphs."""
     return 4 + 2, 2 * probes
@@ -85,6 +98,8 @@ def test_each_measure_alone_costs_what_its_formula_needs() -> None:
             iterations = found.details["iterations"]
         if name == "top-eigenvalues":
             products_top = found.details["iterations"]
+        if name == "layer-eigenvalues":
+            products_layers = found.details["iterations"]
         if name == "hessian-trace":
             gradients, products = residual_trace_cost(found.details["probes"])
     assert spent == {
@@ -97,6 +112,9 @@ def test_each_measure_alone_costs_what_its_formula_needs() -> None:
         "top-eigenvalues": (1 + 1, products_top, 0),
         "hessian-trace": (gradients, products, 0),
         "layer-traces": (gradients, products, 0),
+        "layer-eigenvalues": (1 + 1, products_layers, 0),
+        "adaptive-sharpness": (4, 0, 2),
+        "average-sharpness": (0, 0, 1 + 2 * 8),
         "spectral-density": (1, 16, 0),
         "normalized-trace": (gradients + 1, products, 0),
         "approximation-ratio": (20, 0, 2),
