@@ -1,6 +1,6 @@
-"""The two mistakes a user can make, told apart so that the command line can exit with the right code.
+"""What a user can be told, told apart so that the command line can exit with the right code.
 
-Both are ``ValueError``: a caller who does not care catches that. The text is written for the reader at
+The two mistakes are ``ValueError``: a caller who does not care catches that. The text is written for the reader at
 2 a.m.: what, the value seen, why, and what to type instead.
 """
 
@@ -11,3 +11,26 @@ class UsageError(ValueError):
 
 class InputError(ValueError):
     """A file, model or data set cannot be used, or they do not fit together (exit code 3)."""
+
+
+class OutOfMemory(MemoryError):
+    """Not even one example, or a batch that cannot be split, fits in memory (exit code 5)."""
+
+
+class Remark(UserWarning):
+    """The result is right, but was had in another way than was asked for."""
+
+
+def is_out_of_memory(failure: BaseException) -> bool:
+    """Whether a device or the system had no memory left, whatever class says so."""
+    if isinstance(failure, OutOfMemory):
+        return False
+    words = str(failure).lower()
+    return (
+        isinstance(failure, MemoryError)
+        or type(failure).__name__ == "OutOfMemoryError"
+        or (
+            isinstance(failure, RuntimeError)
+            and ("out of memory" in words or "can't allocate memory" in words)
+        )
+    )

@@ -5,9 +5,8 @@ and per-batch gradient norms are computed once and remembered.
 """
 
 import copy
-import dataclasses
 import importlib.metadata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -16,25 +15,21 @@ from torch import Tensor, nn
 
 from landscape import derivatives
 from landscape.batches import Batch, Batches, Source
+from landscape.engine import Engine, Products, allowed_products
 from landscape.errors import UsageError
 from landscape.estimate import Provenance
-from landscape.isolation import twice_differentiable, without_gradients
+from landscape.isolation import twice_differentiable
+from landscape.ledger import Ledger
+from landscape.micro_batches import MicroBatches, Size, allowed_size
 from landscape.parameters import Layout, Selection
+from landscape.passes import BatchGradients, Slope, Value, differentiated, evaluated
 from landscape.replica import BatchNorm, Replica
-from landscape.risk import BatchLoss, Ledger, Loss, Risk, correct
+from landscape.risk import BatchLoss, Loss, Risk
 from landscape.version import __version__
 
 __all__ = ["BatchGradients", "BatchLoss", "Objective"]
 
 T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True)
-class BatchGradients:
-    """What is kept of the gradient of every batch: its squared norm and size, each ``(batches,)``."""
-
-    squared_norms: Tensor
-    sizes: Tensor
 
 
 class Objective:
@@ -53,6 +48,11 @@ class Objective:
         device: Where to compute; by default where the model is.
         dtype: ``torch.float32`` or ``torch.float64``; by default the model's own.
         batch_size: Examples a batch, where ``batches`` is a ``Dataset`` (128 by default).
+        micro_batch: Examples computed at once, which changes no number by more than rounding: by default whole
+            batches, halved (with a :class:`~landscape.errors.Remark`) where memory does not suffice; ``"auto"``
+            for the size with the most gradients a second.
+        products: How Hessian products are computed: ``"double-backward"``, ``"forward-over-reverse"``, or
+            ``"auto"`` for double backward on the CPU and the quicker of the two on CUDA.
 
     Attributes:
         point: θ, ``(n,)``.
@@ -76,6 +76,8 @@ class Objective:
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         batch_size: int | None = None,
+        micro_batch: Size = None,
+        products: Products = "auto",
     ) -> None:
         reduction = getattr(loss, "reduction", "mean")
         if reduction != "mean":
@@ -84,7 +86,12 @@ class Objective:
             )
         size = loss.size if isinstance(loss, BatchLoss) else None
         replica = Replica(model, parameters=parameters, batch_norm=batch_norm, device=device, dtype=dtype)
-        self._risk = Risk(replica, loss, Batches(batches, batch_size=batch_size, size=size))
+        self._risk = Risk(
+            replica,
+            loss,
+            Batches(batches, batch_size=batch_size, size=size),
+            engine=Engine(allowed_products(products), MicroBatches(allowed_size(micro_batch))),
+        )
         self._origin: dict[str, Any] = {
             "model": type(model).__name__,
             "loss": getattr(loss, "__name__", type(loss).__name__),
@@ -117,6 +124,11 @@ class Objective:
     def ledger(self) -> Ledger:
         """The work done so far on this data, at whatever point."""
         return self._risk.ledger
+
+    @property
+    def engine(self) -> Engine:
+        """How the work is done: kept graphs, micro-batches, kind of product."""
+        return self._risk.engine
 
     @cached_property
     def provenance(self) -> Provenance:
@@ -175,89 +187,63 @@ class Objective:
         value: T = self._memory[key]
         return value
 
+    def recall(self, key: object) -> Any:
+        """What is remembered under ``key`` at this point; ``None`` if nothing is."""
+        return self._memory.get(key)
+
     @property
     def loss(self) -> float:
         """L(θ), accumulated in float64."""
-        return self._value[0]
+        return self._value.loss
 
     @property
     def accuracy(self) -> float | None:
         """The fraction of examples whose largest output is the target; ``None`` if outputs are not scores."""
-        return self._value[1]
+        return self._value.accuracy
 
     @property
     def gradient(self) -> Tensor:
         """∇L(θ), ``(n,)``."""
-        return self._slope[0]
+        return self._slope.gradient
 
     @property
     def batch_gradients(self) -> BatchGradients:
         """‖∇L_B(θ)‖² of every batch B, from the pass that computed the gradient."""
-        return self._slope[2]
+        return self._slope.batches
 
     @property
-    def _value(self) -> tuple[float, float | None]:
+    def _value(self) -> Value:
         if "slope" in self._memory:
-            return self._slope[1]
-        return self.remembered("value", lambda: self._evaluated(self.point, constant=True))
+            return self._slope.value
+        return self.remembered("value", lambda: evaluated(self._risk, self.point, constant=True))
 
     @property
-    def _slope(self) -> tuple[Tensor, tuple[float, float | None], BatchGradients]:
-        return self.remembered("slope", self._differentiated)
-
-    def _differentiated(self) -> tuple[Tensor, tuple[float, float | None], BatchGradients]:
-        norms: list[Tensor] = []
-
-        def visit(batch: Batch) -> list[Tensor]:
-            parts = derivatives.gradient(self._risk, batch)
-            norms.append(parts[0].double().square().sum())
-            return parts
-
-        with twice_differentiable():
-            means = self._risk.mean(visit, at=self.point, gradients=1)
-        sizes = torch.tensor(self.batch_sizes, dtype=torch.float64)
-        return means[0], self._numbers(means[1:]), BatchGradients(torch.stack(norms).cpu(), sizes)
+    def _slope(self) -> Slope:
+        return self.remembered("slope", lambda: differentiated(self._risk, self.point))
 
     def evaluate(self, point: Tensor) -> tuple[float, float | None]:
-        """Loss and accuracy at another point, by forward passes alone.
+        """Loss and accuracy at another point ``(n,)`` on the objective's device, by forward passes alone."""
+        found = evaluated(self._risk, point, constant=False)
+        return found.loss, found.accuracy
+
+    def hessian_product(self, vectors: Tensor, *, block: int | None = None) -> Tensor:
+        """∇²L(θ) V; the graph of a gradient serves all columns, and later vectors as far as memory allows.
 
         Args:
-            point: ``(n,)``, on the objective's device.
+            vectors: ``(n,)`` or ``(n, K)``; so is the result.
+            block: The number of a parameter tensor in the layout: only its diagonal block is multiplied, with
+                zeros elsewhere.
+
+        Raises:
+            InputError: An operation of the network has no second derivative.
         """
-        return self._evaluated(point, constant=False)
-
-    def _evaluated(self, point: Tensor, *, constant: bool) -> tuple[float, float | None]:
-        def visit(batch: Batch) -> list[Tensor]:
-            loss, outputs, targets = self._risk.forward(batch)
-            return [loss.double(), *correct(outputs, targets)]
-
-        with without_gradients():
-            return self._numbers(self._risk.mean(visit, at=point, constant=constant, evaluations=1))
-
-    def _numbers(self, means: Sequence[Tensor]) -> tuple[float, float | None]:
-        """Loss, and accuracy as the count it stems from over N, free of the rounding of a mean of means."""
-        accuracy = round(float(means[1]) * self.num_examples) / self.num_examples if len(means) > 1 else None
-        return float(means[0]), accuracy
-
-    def hessian_product(self, vectors: Tensor) -> Tensor:
-        """∇²L(θ) V, by double backward; the graph of each batch's gradient serves all columns.
-
-        Args:
-            vectors: ``(n,)`` or ``(n, K)``.
-
-        Returns:
-            The same shape.
-        """
-        return self._products(derivatives.hessian_products, vectors)
+        return self._products(derivatives.hessian_products, vectors, block)
 
     def gauss_newton_product(self, vectors: Tensor) -> Tensor:
         """G V with G = (1/N) Σᵢ Jᵢᵀ (∂²ℓ/∂f²) Jᵢ, the generalised Gauss–Newton matrix.
 
         Args:
-            vectors: ``(n,)`` or ``(n, K)``.
-
-        Returns:
-            The same shape.
+            vectors: ``(n,)`` or ``(n, K)``; so is the result.
 
         Raises:
             UsageError: The loss is a :class:`BatchLoss`, so the outputs f are not known.
@@ -265,29 +251,44 @@ class Objective:
         Reference:
             Schraudolph, "Fast curvature matrix-vector products for second-order gradient descent", 2002.
         """
-        return self._products(derivatives.gauss_newton_products, vectors)
+        return self._products(derivatives.gauss_newton_products, vectors, None)
 
-    def average(self, visit: Callable[[Risk, Batch], list[Tensor]], **counted: int) -> list[Tensor]:
+    def empirical_fisher_product(self, vectors: Tensor) -> Tensor:
+        """F V with F = (1/N) Σᵢ gᵢ gᵢᵀ, gᵢ the gradient of example i; the loss must be a mean over examples.
+
+        Args:
+            vectors: ``(n,)`` or ``(n, K)``; so is the result.
+
+        Raises:
+            UsageError: The loss is a :class:`BatchLoss`, so that its examples are not known.
+
+        Reference:
+            Kunstner, Balles and Hennig 2019, arXiv 1905.12558, eq. 3: it is neither the Fisher matrix nor the Hessian.
+        """
+        return self._products(derivatives.empirical_fisher_products, vectors, None)
+
+    def average(
+        self, visit: Callable[[Risk, Batch], list[Tensor]], *, gradients: int = 0, products: int = 0
+    ) -> list[Tensor]:
         """``Σ_b (n_b/N) visit(risk, b)`` over the batches at this point: how curvature is taken batch by batch.
 
         Args:
             visit: Returns tensors that are means over the examples of the batch.
-            counted: What one visit costs: ``gradients``, ``products``, ``evaluations``.
+            gradients: What one visit costs, besides what it books itself.
+            products: Likewise.
         """
         with twice_differentiable():
             return self._risk.mean(
-                lambda batch: visit(self._risk, batch), at=self.point, constant=True, **counted
+                lambda batch: visit(self._risk, batch), at=self.point, gradients=gradients, products=products
             )
 
-    def _products(
-        self, product: Callable[[Risk, Batch, Sequence[Tensor]], list[Tensor]], vectors: Tensor
-    ) -> Tensor:
+    def _products(self, product: Callable[..., list[Tensor]], vectors: Tensor, block: int | None) -> Tensor:
         if vectors.ndim not in (1, 2) or vectors.shape[0] != self.dimension:
             expected = f"({self.dimension},) or ({self.dimension}, K)"
             raise ValueError(f"vectors have shape {tuple(vectors.shape)}; expected {expected}")
         columns = list(vectors.detach().to(self.point).reshape(self.dimension, -1).T.contiguous())
         products = self.average(
-            lambda risk, batch: product(risk, batch, columns), gradients=1, products=len(columns)
+            lambda risk, batch: product(risk, batch, columns, block=block), products=len(columns)
         )
         return torch.stack(products, dim=1).reshape(vectors.shape)
 

@@ -9,11 +9,12 @@ or option is answered with the nearest one.
 import difflib
 import inspect
 import itertools
+import math
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from landscape.errors import UsageError
 
@@ -22,6 +23,41 @@ Value = str | int | float | bool | None
 
 _FEW = 12
 """Names that a message can list."""
+
+
+@dataclass(frozen=True)
+class Above:
+    """What a number must be above, for ``Annotated[float, Above(0)]``: looked at before anything is computed."""
+
+    least: float
+
+    def check(self, name: str, value: object, owner: str = "") -> None:
+        """Raises :class:`UsageError` unless the value is a finite number above the least; ``None`` passes."""
+        if value is None:
+            return
+        if not isinstance(value, (int, float)) or not (math.isfinite(value) and value > self.least):
+            prefix = f"{owner}: " if owner else ""
+            raise UsageError(
+                f"{prefix}{name}={value} is not allowed: it must be a finite number above {self.least:g}"
+            )
+
+
+Positive = Annotated[float, Above(0)]
+"""A finite number above 0."""
+
+PositiveInt = Annotated[int, Above(0)]
+"""A whole number above 0."""
+
+
+def bounds(function: Callable[..., object]) -> dict[str, Above]:
+    """The parameters of a function whose annotation says what they must be above."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    return {
+        name: one
+        for name, hint in hints.items()
+        for one in getattr(hint, "__metadata__", ())
+        if isinstance(one, Above)
+    }
 
 
 @dataclass(frozen=True)
@@ -89,6 +125,11 @@ class Row(Generic[T]):
             if p.kind is p.KEYWORD_ONLY and p.name not in self.hidden
         }
 
+    @property
+    def bounds(self) -> dict[str, Above]:
+        """What the options must be above, where that is said."""
+        return bounds(self.build.__init__ if inspect.isclass(self.build) else self.build)
+
 
 class NameTable(Mapping[str, Row[T]]):
     """The names of one kind (``"optimizer"``, ``"measure"``, …), in the order in which they are listed.
@@ -142,7 +183,7 @@ class NameTable(Mapping[str, Row[T]]):
         """The specification in ``text``, checked: known name, known options, values of the right type."""
         given = text if isinstance(text, Specification) else split(text)
         row = self.row(given.name)
-        allowed = row.options
+        allowed, limits = row.options, row.bounds
         options: dict[str, Value] = {}
         for key, value in given.options.items():
             name = key.replace("-", "_")
@@ -151,6 +192,8 @@ class NameTable(Mapping[str, Row[T]]):
                 guess = _nearest(name, allowed)
                 raise UsageError(f"{self.kind} '{row.name}' has no option '{key}'{guess}; options: {known}")
             options[name] = allowed[name].convert(value, row.name)
+            if name in limits:
+                limits[name].check(name, options[name], row.name)
         return Specification(row.name, options)
 
     def settings(self, text: str | Specification) -> dict[str, object]:

@@ -18,6 +18,8 @@ _DROPOUT = (nn.modules.dropout._DropoutNd,)
 class Replica:
     """A copy of a network at a movable point; the original is never written to.
 
+    ``moves`` counts how often it has moved: graphs made before are of another point.
+
     Args:
         model: The user's network. Its modules keep their mode, except batch norm.
         parameters: Which parameters are free; see :func:`landscape.parameters.layout`.
@@ -64,6 +66,7 @@ class Replica:
                 parameter.requires_grad_(True)
             self.origin = self._flat.clone()
         self._at: Tensor | None = self.origin
+        self.moves = 0
         _refuse_non_finite(self.layout, self.origin)
 
     def move(self, point: Tensor, *, constant: bool) -> None:
@@ -75,6 +78,7 @@ class Replica:
         """
         if point is not self._at:
             self._flat.copy_(point)
+            self.moves += 1
             self._at = point if constant else None
 
 

@@ -5,17 +5,20 @@ only place where data is summed, where the network is moved to a point, and wher
 """
 
 import dataclasses
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from landscape.batches import Batch, Batches, moved
-from landscape.errors import InputError, UsageError
+from landscape.engine import Engine
+from landscape.errors import InputError, UsageError, is_out_of_memory
 from landscape.isolation import preserved_randomness, without_gradients
+from landscape.ledger import Ledger
+from landscape.micro_batches import Piece
 from landscape.replica import Replica, stochastic_modules
+from landscape.shortage import make_room, settle
 
 
 class BatchLoss:
@@ -34,32 +37,22 @@ class BatchLoss:
 
 
 Loss = Callable[[Any, Any], Tensor] | BatchLoss
+Visit = Callable[[Batch], list[Tensor]]
 
 
-class Ledger:
-    """Work done so far on one data set, counted in examples so that fractions of a pass add up exactly.
-
-    Attributes:
-        counts: Example-visits by kind: ``gradients``, ``products``, ``evaluations``.
-        total: Examples in one pass over all the data.
-        listener: Told how far a long computation is: a few words, and the fraction done as far as known.
-    """
+class WeightedSum:
+    """Sums of lists of tensors, entry by entry."""
 
     def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.total = 0
-        self.listener: Callable[[str, float], None] | None = None
+        self.totals: list[Tensor] = []
 
-    def tell(self, words: str, fraction: float) -> None:
-        """Tells the listener, if there is one."""
-        if self.listener is not None:
-            self.listener(words, fraction)
-
-    def passes(self) -> dict[str, float]:
-        """The work done, in passes over all the data."""
-        return {
-            kind: self.counts[kind] / (self.total or 1) for kind in ("gradients", "products", "evaluations")
-        }
+    def add(self, parts: list[Tensor], weight: float) -> None:
+        """Adds ``weight`` times the parts."""
+        if not self.totals:
+            self.totals = [part * weight for part in parts]
+            return
+        for total, part in zip(self.totals, parts, strict=True):
+            total.add_(part, alpha=weight)
 
 
 @dataclasses.dataclass
@@ -71,13 +64,17 @@ class Risk:
         loss: What is averaged.
         batches: The data.
         ledger: Where work is booked; shared with the risks of single batches.
+        engine: How the work is done; shared likewise.
+        place: First example and number of examples of the micro-batch that is being visited.
     """
 
     replica: Replica
     loss: Loss
     batches: Batches
     ledger: Ledger = dataclasses.field(default_factory=Ledger)
+    engine: Engine = dataclasses.field(default_factory=Engine)
     checked: bool = False
+    place: tuple[int, int] = (0, 0)
 
     def on(self, batch: Batch, size: int) -> "Risk":
         """The same network and loss on one batch alone."""
@@ -85,32 +82,66 @@ class Risk:
         return dataclasses.replace(self, batches=self.batches.single(batch, size), checked=True)
 
     def mean(
-        self, visit: Callable[[Batch], list[Tensor]], *, at: Tensor, constant: bool = True, **counted: int
+        self,
+        visit: Visit,
+        *,
+        at: Tensor,
+        constant: bool = True,
+        each: Callable[[list[Tensor]], None] | None = None,
+        **counted: int,
     ) -> list[Tensor]:
-        """``Σ_b (n_b/N) visit(b)`` over the batches, entry by entry.
+        """``Σ_b (n_b/N) visit(b)`` over the data, entry by entry.
 
         Args:
-            visit: Called with each batch; returns tensors that are means over its examples.
+            visit: Called with each micro-batch; returns tensors that are means over its examples.
             at: The point ``(n,)`` at which the network stands meanwhile.
             constant: Whether ``at`` is never written to by its owner.
+            each: Told the means of every batch as it came from the loader; batches are not joined then.
             counted: What one visit costs, for the ledger: ``gradients=1, products=K``.
+
+        Raises:
+            OutOfMemory: Not even one example fits, or a batch that does not fit cannot be split.
         """
         self.check(at, constant=constant)
         everything = self.batches.num_examples
         self.ledger.total = max(self.ledger.total, everything)
-        totals: list[Tensor] = []
+        sum_ = WeightedSum()
         with preserved_randomness(self.replica.device):
             self.replica.move(at, constant=constant)
-            for size, batch in self.batches:
-                parts = visit(moved(batch, self.replica.device, self.replica.dtype))
-                weight = size / everything
-                if not totals:
-                    totals = [part * weight for part in parts]
-                else:
-                    for total, part in zip(totals, parts, strict=True):
-                        total.add_(part, alpha=weight)
-                self.ledger.counts.update({kind: size * count for kind, count in counted.items()})
-        return totals
+            self.engine.graphs.enter(self.replica.moves, self.batches)
+            for piece in self.engine.micro.pieces(self.batches, join=each is None):
+                parts = self._visited(visit, piece, counted)
+                if each is not None:
+                    each(parts)
+                sum_.add(parts, piece.size / everything)
+        return sum_.totals
+
+    def book(self, **counted: int) -> None:
+        """Counts work on the micro-batch that is being visited."""
+        self.ledger.counts.update({kind: self.place[1] * count for kind, count in counted.items()})
+
+    def _visited(self, visit: Visit, piece: Piece, counted: Mapping[str, int]) -> list[Tensor]:
+        """``visit(piece)``, in parts where it is larger than what is computed at once."""
+        pieces = self.engine.micro.split(piece)
+        if len(pieces) > 1:
+            sum_ = WeightedSum()
+            for one in pieces:
+                sum_.add(self._visited(visit, one, counted), one.size / piece.size)
+            return sum_.totals
+        for attempt in range(2):
+            self.place = (piece.start, piece.size)
+            try:
+                parts = visit(moved(piece.batch, self.replica.device, self.replica.dtype))
+                self.book(**counted)
+                return parts
+            except (RuntimeError, MemoryError) as failure:
+                if not is_out_of_memory(failure):
+                    raise
+            # The failure, and with it every tensor that its frames held, is gone here.
+            if attempt or not self.engine.graphs.shrink():
+                break
+        make_room(self, piece)
+        return self._visited(visit, piece, counted)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Any, Any]:
         """``(loss, outputs, targets)`` of one batch; the last two are ``None`` for a :class:`BatchLoss`."""
@@ -134,19 +165,24 @@ class Risk:
         """Once: the model can be applied to the data, and two evaluations of the first batch agree."""
         if self.checked:
             return
-        _, first = next(iter(self.batches))
-        batch = moved(first, self.replica.device, self.replica.dtype)
+        size, batch = next(iter(self.batches))
         losses = []
+
+        def visit(part: Batch) -> list[Tensor]:
+            try:
+                return [self.forward(part)[0].double()]
+            except (UsageError, InputError):
+                raise
+            except (RuntimeError, ValueError, TypeError, IndexError) as failure:
+                if is_out_of_memory(failure):
+                    raise
+                raise InputError(_misfit(self.replica.model, part, failure)) from failure
+
         with preserved_randomness(self.replica.device), without_gradients():
             self.replica.move(point, constant=constant)
             for seed in (0, 1):
                 torch.manual_seed(seed)
-                try:
-                    losses.append(float(self.forward(batch)[0]))
-                except (UsageError, InputError):
-                    raise
-                except (RuntimeError, ValueError, TypeError, IndexError) as failure:
-                    raise InputError(_misfit(self.replica.model, batch, failure)) from failure
+                losses.append(float(self._visited(visit, Piece(batch, 0, size), {})[0]))
         a, b = losses
         if not (a == b or abs(a - b) <= 1e-5 * abs(a) or (a != a and b != b)):
             active = ", ".join(stochastic_modules(self.replica.model)[:3])
@@ -156,6 +192,7 @@ class Risk:
                 "(model.eval(), and F.dropout(…, training=self.training)) before measuring"
             )
         self.checked = True
+        settle(self, Piece(batch, 0, size))
 
 
 def correct(outputs: Any, targets: Any) -> list[Tensor]:

@@ -9,15 +9,27 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FILES = [*(ROOT / "landscape").rglob("*.py"), *(ROOT / "cli").rglob("*.py")]
 FOUNDATION = {"errors", "version", "registry", "storage", "isolation", "estimate"}
-CORE = FOUNDATION | {"parameters", "batches", "replica", "risk", "derivatives"}
+ENGINE = {"memory", "kept_graphs", "micro_batches", "ledger", "engine", "shortage"}
+CORE = FOUNDATION | ENGINE | {"parameters", "batches", "replica", "risk", "graphs", "derivatives", "passes"}
 ALLOWED: dict[str, set[str]] = {
     **{key: set() for key in ["errors", "version", "storage", "isolation", "estimate"]},
     "registry": {"errors"},
     "parameters": {"errors"},
     "batches": FOUNDATION,
     "replica": FOUNDATION | {"parameters"},
-    "risk": FOUNDATION | {"batches", "replica"},
-    "derivatives": FOUNDATION | {"batches", "replica", "risk"},
+    "memory": set(),
+    "kept_graphs": {"memory"},
+    "ledger": set(),
+    "micro_batches": FOUNDATION | {"batches"},
+    "engine": FOUNDATION | {"kept_graphs", "micro_batches"},
+    # Finding room needs the risk that lacks it: the one circle, of two files that are one thing.
+    "shortage": FOUNDATION | {"batches", "micro_batches", "risk"},
+    "risk": FOUNDATION | ENGINE | {"batches", "replica"},
+    "graphs": FOUNDATION | {"batches", "replica", "risk"},
+    "quicker": FOUNDATION | ENGINE | {"batches", "replica", "risk", "graphs"},
+    "differentiability": FOUNDATION | {"batches", "risk"},
+    "derivatives": FOUNDATION | {"batches", "risk", "graphs", "quicker", "differentiability"},
+    "passes": FOUNDATION | {"batches", "risk", "derivatives"},
     "objective": CORE,
     "linalg": {"errors"},
     "curvature": CORE | {"objective", "linalg"},
@@ -29,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "optim": {"errors", "registry", "parameters"},
     "data": {"errors", "registry", "isolation"},
     "models": {"errors", "registry", "isolation"},
-    "training": CORE | {"objective", "measures", "records", "optim", "data", "models"},
+    "training": CORE | {"objective", "curvature", "measures", "records", "optim", "data", "models"},
     "checkpoints": CORE | {"objective", "linalg", "curvature", "measures", "data", "models"},
 }
 

@@ -1,4 +1,9 @@
-"""Curvature operators of an objective: the Hessian and the generalised Gauss–Newton matrix."""
+"""Curvature of an objective: the Hessian, the generalised Gauss–Newton and the empirical Fisher matrix."""
 
+from landscape.curvature.eigenpairs import eigenpairs as eigenpairs
+from landscape.curvature.eigenpairs import suggest_start as suggest_start
+from landscape.curvature.empirical_fisher import empirical_fisher as empirical_fisher
 from landscape.curvature.gauss_newton import gauss_newton as gauss_newton
 from landscape.curvature.hessian import hessian as hessian
+from landscape.curvature.operators import OPERATORS as OPERATORS
+from landscape.curvature.operators import OperatorName as OperatorName

@@ -38,8 +38,7 @@ def quadratic_forms(
         split = risk.replica.layout.split
         return [torch.stack([_inner(split(v), split(p)) for v, p in zip(probes, products, strict=True)])]
 
-    factor = 2 if less_gauss_newton else 1
-    (forms,) = objective.average(visit, gradients=factor, products=factor * columns)
+    (forms,) = objective.average(visit, products=columns * (2 if less_gauss_newton else 1))
     return forms.cpu()
 
 

@@ -2,6 +2,11 @@
 
 from landscape.linalg.hutchinson import TraceEstimate as TraceEstimate
 from landscape.linalg.hutchinson import hutchinson as hutchinson
+from landscape.linalg.hutchpp import hutchpp as hutchpp
+from landscape.linalg.interchange import Operator as Operator
+from landscape.linalg.interchange import as_operator as as_operator
+from landscape.linalg.interchange import from_scipy as from_scipy
+from landscape.linalg.interchange import to_scipy as to_scipy
 from landscape.linalg.lanczos import Eigenpairs as Eigenpairs
 from landscape.linalg.lanczos import lanczos as lanczos
 from landscape.linalg.operator import SymmetricOperator as SymmetricOperator

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from landscape.linalg.operator import SymmetricOperator
+from landscape.linalg.interchange import Operator, as_operator
 
 MIN_PROBES = 16
 """Probes before the first look at the standard error: one estimated from fewer stops far too early."""
@@ -34,7 +34,7 @@ class TraceEstimate:
 
 
 def hutchinson(
-    operator: SymmetricOperator,
+    operator: Operator,
     *,
     tolerance: float = 0.02,
     max_probes: int = 400,
@@ -48,7 +48,7 @@ def hutchinson(
     once a visit (the graph of a gradient) builds it once a block.
 
     Args:
-        operator: A.
+        operator: A; anything with a square ``shape`` and ``@``.
         tolerance: Stops when the standard error is at most ``tolerance``·|estimate|, looked at after each
             block and never before :data:`MIN_PROBES` probes.
         max_probes: Gives up, with ``converged=False``, after so many.
@@ -60,12 +60,13 @@ def hutchinson(
         Hutchinson, "A stochastic estimator of the trace of the influence matrix", 1989; the variance is
         Avron and Toledo, J. ACM 58(2), 2011, lemma 9.
     """
-    width = max(1, min(block, BLOCK_BYTES // max(1, 4 * operator.dimension)))
+    a = as_operator(operator)
+    width = max(1, min(block, BLOCK_BYTES // max(1, 4 * a.dimension)))
     samples = torch.empty(0, dtype=torch.float64)
     value = error = math.nan
     while len(samples) < max_probes:
-        probes = operator.rademacher(min(width, max_probes - len(samples)), generator)
-        forms = (probes.double() * (operator @ probes).double()).sum(dim=0).cpu()
+        probes = a.rademacher(min(width, max_probes - len(samples)), generator)
+        forms = (probes.double() * (a @ probes).double()).sum(dim=0).cpu()
         samples = torch.cat([samples, forms])
         value = float(samples.mean())
         error = float(samples.std() / math.sqrt(len(samples))) if len(samples) > 1 else math.inf

@@ -11,7 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from landscape.linalg.operator import SymmetricOperator
+from landscape.linalg.interchange import Operator, as_operator
+from landscape.linalg.start import start_vector
 
 End = Literal["magnitude", "largest", "smallest"]
 
@@ -40,7 +41,7 @@ class Eigenpairs:
 
 
 def lanczos(
-    operator: SymmetricOperator,
+    operator: Operator,
     *,
     count: int = 1,
     end: End = "magnitude",
@@ -54,7 +55,7 @@ def lanczos(
     """The ``count`` eigenpairs of largest magnitude, or at the upper or the lower end.
 
     Args:
-        operator: A.
+        operator: A; anything with a square ``shape`` and ``@``.
         count: How many, at most n.
         end: Which.
         tolerance: Of each residual, relative to |λᵢ|.
@@ -69,16 +70,17 @@ def lanczos(
         Wu and Simon, "Thick-restart Lanczos method for large symmetric eigenvalue problems", SIAM J. Matrix
         Anal. Appl. 22(2), 2000.
     """
-    n = operator.dimension
+    a = as_operator(operator)
+    n = a.dimension
     count = min(count, n)
     room = max_basis or max(2 * count + 8, BASIS_BYTES // (8 * n))
     size = max(min(n, room, max_products + 1), min(n, count + 2))
-    basis = torch.zeros(size + 1, n, dtype=operator.dtype, device=operator.device)
+    basis = torch.zeros(size + 1, n, dtype=a.dtype, device=a.device)
     projected = torch.zeros(size, size, dtype=torch.float64)
-    basis[0] = _start(operator, start, generator)
+    basis[0] = start_vector(a, start, generator)
     used = products = 0
     while True:
-        image = operator @ basis[used]
+        image = a @ basis[used]
         products += 1
         image, coefficients = _orthogonalised(image, basis[: used + 1])
         projected[: used + 1, used] = projected[used, : used + 1] = coefficients
@@ -93,21 +95,12 @@ def lanczos(
         if met or used == n or products >= max_products or beta != beta:
             break
         if beta <= 1e-13 * float(ritz.abs().max()):  # an invariant subspace: go on in a new direction
-            image = _orthogonalised(operator.normal(generator), basis[:used])[0]
+            image = _orthogonalised(a.normal(generator), basis[:used])[0]
         basis[used] = image / image.norm()
         if used == size:
             used = _restart(basis, projected, ritz, vectors, _wanted(ritz, end), count)
-    found = vectors[:, order].to(operator.device, operator.dtype)
+    found = vectors[:, order].to(a.device, a.dtype)
     return Eigenpairs(ritz[order], basis[:used].T @ found, residuals, products, met)
-
-
-def _start(operator: SymmetricOperator, start: Tensor | None, generator: torch.Generator) -> Tensor:
-    noise = operator.normal(generator)
-    noise /= noise.norm()
-    if start is None or float(start.norm()) == 0:
-        return noise
-    mixed = start.to(noise) / start.norm() + 0.1 * noise
-    return torch.nn.functional.normalize(mixed, dim=0)
 
 
 def _orthogonalised(vector: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:

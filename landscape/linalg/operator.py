@@ -26,6 +26,11 @@ class SymmetricOperator:
     def __matmul__(self, vectors: Tensor) -> Tensor:
         return self.product(vectors)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(n, n)``."""
+        return self.dimension, self.dimension
+
     def normal(self, generator: torch.Generator) -> Tensor:
         """A standard normal vector ``(n,)``, drawn on the CPU so that it is the same on every device."""
         drawn = torch.randn(self.dimension, generator=generator, dtype=torch.float64)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from landscape.linalg.operator import SymmetricOperator
+from landscape.linalg.interchange import Operator, as_operator
+from landscape.linalg.start import start_vector
 
 
 @dataclass(frozen=True)
@@ -30,20 +31,23 @@ class Eigenpair:
 
 
 def power_iteration(
-    operator: SymmetricOperator,
+    operator: Operator,
     *,
     tolerance: float = 1e-3,
     max_iterations: int = 100,
     generator: torch.Generator,
+    start: Tensor | None = None,
     on_step: Callable[[int, float, float], None] | None = None,
 ) -> Eigenpair:
-    """The dominant eigenpair of a symmetric operator: v ← Av/‖Av‖ from a random start.
+    """The dominant eigenpair of a symmetric operator: v ← Av/‖Av‖ from a random start, or a given one.
 
     Args:
-        operator: A.
+        operator: A; anything with a square ``shape`` and ``@``.
         tolerance: Stops when ‖Av − λv‖ ≤ ``tolerance``·|λ|.
         max_iterations: Gives up, with ``converged=False``, after so many products.
         generator: Draws the start.
+        start: A good first vector ``(n,)``, such as an eigenvector of a nearby operator; a small random part is
+            added, so that no eigenvector is orthogonal to it.
         on_step: Told the iteration, λ and the residual after every product.
 
     Returns:
@@ -52,11 +56,11 @@ def power_iteration(
     Reference:
         Golub and Van Loan, "Matrix Computations", 4th ed., section 8.2.1.
     """
-    vector = operator.normal(generator)
-    vector /= vector.norm()
+    a = as_operator(operator)
+    vector = start_vector(a, start, generator)
     value = residual = float("nan")
     for iteration in range(1, max_iterations + 1):
-        image = operator @ vector
+        image = a @ vector
         value = float(vector.double() @ image.double())
         residual = float((image.double() - value * vector.double()).norm())
         if on_step is not None:

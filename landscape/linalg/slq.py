@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from landscape.linalg.operator import SymmetricOperator
+from landscape.linalg.interchange import Operator, as_operator
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Quadrature:
 
 
 def stochastic_lanczos_quadrature(
-    operator: SymmetricOperator,
+    operator: Operator,
     *,
     probes: int,
     steps: int,
@@ -50,7 +50,7 @@ def stochastic_lanczos_quadrature(
     """Lanczos from random signs, with full reorthogonalisation; nodes and weights of Gauss quadrature.
 
     Args:
-        operator: A.
+        operator: A; anything with a square ``shape`` and ``@``.
         probes: Independent starts.
         steps: Lanczos steps from each, at most n.
         generator: Draws the starts.
@@ -60,15 +60,16 @@ def stochastic_lanczos_quadrature(
         Ubaru, Chen and Saad, SIAM J. Matrix Anal. Appl. 38(4), 2017; Ghorbani, Krishnan and Xiao 2019,
         arXiv 1901.10159.
     """
-    steps = min(steps, operator.dimension)
+    a = as_operator(operator)
+    steps = min(steps, a.dimension)
     nodes, weights, products = torch.zeros(probes, steps), torch.zeros(probes, steps), 0
     nodes, weights = nodes.double(), weights.double()
     for j in range(probes):
-        v = operator.rademacher(1, generator)[:, 0]
+        v = a.rademacher(1, generator)[:, 0]
         basis = [v / v.norm()]
         diagonal, off = [], []
         for k in range(steps):
-            image = operator @ basis[k]
+            image = a @ basis[k]
             products += 1
             if on_step is not None:
                 on_step(products)

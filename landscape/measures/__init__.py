@@ -1,11 +1,14 @@
 """Measures of a point in the loss landscape, one quantity a file."""
 
 from landscape.measures.accuracy import accuracy as accuracy
+from landscape.measures.adaptive_sharpness import adaptive_sharpness as adaptive_sharpness
 from landscape.measures.approximation_ratio import approximation_ratio as approximation_ratio
+from landscape.measures.average_sharpness import average_sharpness as average_sharpness
 from landscape.measures.dominant_eigenvalue import dominant_eigenvalue as dominant_eigenvalue
 from landscape.measures.gradient_noise import gradient_noise as gradient_noise
 from landscape.measures.gradient_norm import gradient_norm as gradient_norm
 from landscape.measures.hessian_trace import hessian_trace as hessian_trace
+from landscape.measures.layer_eigenvalues import layer_eigenvalues as layer_eigenvalues
 from landscape.measures.layer_traces import layer_traces as layer_traces
 from landscape.measures.loss import loss as loss
 from landscape.measures.normalized_trace import normalized_trace as normalized_trace

@@ -6,24 +6,21 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from landscape.measures.checks import positive
+from landscape.measures.ascent import rises
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
-
-STRIDE = 2.5
-"""Total path of the ascent in radii: with it the sphere is reached and there is way left to turn on it."""
+from landscape.registry import Positive, PositiveInt
 
 
 @measure_named("approximation-ratio", unit="1")
 def approximation_ratio(
     objective: Objective,
     *,
-    rho: float = 0.05,
-    steps: int = 20,
+    rho: Positive = 0.05,
+    steps: PositiveInt = 20,
     reading: Literal["batch", "example"] = "batch",
-    examples: int = 5000,
+    examples: PositiveInt = 5000,
     seed: int = 0,
 ) -> Reading:
     """AR = E[ (L(θ+δ) − L(θ)) / (L(θ+δ*) − L(θ)) ], δ the one-step and δ* the best ascent within radius ρ.
@@ -49,7 +46,6 @@ def approximation_ratio(
     Reference:
         Wu, Luo and Wunsch 2024, arXiv 2312.13555, eq. 2. The paper does not print the step length.
     """
-    positive(rho=rho, steps=steps, examples=examples)
     chosen = list(_chosen(objective, reading, examples, seed))
     ratios, sizes, skipped, zero = [], [], 0, 0
     for index, part in enumerate(chosen):
@@ -79,38 +75,6 @@ def approximation_ratio(
         effective = 1.0 / float(weights @ weights)
         error = float(np.sqrt(weights @ (np.asarray(ratios) - mean) ** 2 / (effective - 1)))
     return Reading(mean, error, details=details)
-
-
-def rises(objective: Objective, *, rho: float, steps: int) -> tuple[float, float | None]:
-    """The rise of the loss at the one-step point, and the best rise visited by the ascent.
-
-    The second is ``None`` at a stationary point, which has no direction to go.
-    """
-    centre, gradient = objective.point, objective.gradient
-    if float(gradient.norm()) == 0:
-        return 0.0, None
-    one = objective.evaluate(centre + _step(gradient, rho))[0] - objective.loss
-    best = one
-    displacement = torch.zeros_like(centre)
-    for step in range(1, steps + 1):
-        displacement = _projected(displacement + _step(gradient, STRIDE * rho / steps), rho)
-        if step == steps:
-            best = max(best, objective.evaluate(centre + displacement)[0] - objective.loss)
-        else:
-            there = objective.at(centre + displacement)
-            gradient = there.gradient
-            best = max(best, there.loss - objective.loss)
-    return one, best
-
-
-def _step(gradient: Tensor, length: float) -> Tensor:
-    norm = float(gradient.double().norm())
-    return gradient * (length / norm) if norm > 0 else torch.zeros_like(gradient)
-
-
-def _projected(displacement: Tensor, radius: float) -> Tensor:
-    norm = float(displacement.double().norm())
-    return displacement * (radius / norm) if norm > radius else displacement
 
 
 def _chosen(objective: Objective, reading: str, examples: int, seed: int) -> Iterator[Objective]:

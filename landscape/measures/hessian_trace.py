@@ -6,19 +6,19 @@ import torch
 
 from landscape.curvature import hessian
 from landscape.curvature.trace import hessian_trace as best_trace
-from landscape.linalg import hutchinson
-from landscape.measures.checks import positive
+from landscape.linalg import hutchinson, hutchpp
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.registry import Positive, PositiveInt
 
 
 @measure_named("hessian-trace", unit="loss/θ²")
 def hessian_trace(
     objective: Objective,
     *,
-    method: Literal["auto", "hutchinson"] = "auto",
-    tolerance: float = 0.02,
-    max_probes: int = 1000,
+    method: Literal["auto", "hutchinson", "hutch++"] = "auto",
+    tolerance: Positive = 0.02,
+    max_probes: PositiveInt = 1000,
     seed: int = 0,
 ) -> Reading:
     """Tr ∇²L(θ), the sum of all Hessian eigenvalues.
@@ -32,7 +32,8 @@ def hessian_trace(
     - ``gauss-newton-residual``: Tr G exactly, and Tr (H − G) from Rademacher probes drawn afresh for every batch.
     - ``probes``: Tr H from such probes.
 
-    ``method="hutchinson"`` is the plain estimator of the papers, with the same probes over all the data. Whatever
+    ``method="hutchinson"`` is the plain estimator of the papers, with the same probes over all the data;
+    ``method="hutch++"`` computes the trace on a sketched subspace and estimates the rest. Whatever
     is random stops on its standard error, never on the change of the mean: at ``tolerance`` times the
     estimate, or times max(|Tr H|, Tr G) where Tr G is known.
 
@@ -40,14 +41,14 @@ def hessian_trace(
         objective: Where.
         method: See above.
         tolerance: Relative standard error to reach.
-        max_probes: Probes at the most; beyond them the estimate is returned as not converged.
+        max_probes: Probes (``hutch++``: products) at the most; beyond them the estimate is not converged.
         seed: Of the probes.
 
     Reference:
-        Hutchinson 1989; Wu, Luo and Wunsch 2024, arXiv 2312.13555, eq. 5. That Tr H = Tr G for networks that
+        Hutchinson 1989; Meyer et al. 2021, arXiv 2010.09649.
+        Wu, Luo and Wunsch 2024, arXiv 2312.13555, eq. 5. That Tr H = Tr G for networks that
         are piecewise affine in each parameter follows from H = G + Σ_c (∂ℓ/∂f_c) ∇²f_c.
     """
-    positive(tolerance=tolerance, max_probes=max_probes)
     generator = torch.Generator().manual_seed(seed)
 
     def report(probes: int, value: float, error: float) -> None:
@@ -56,15 +57,17 @@ def hessian_trace(
             f"trace {value:.4g} ± {error:.2g}", probes / max(probes, min(needed, max_probes))
         )
 
-    if method == "hutchinson":
-        plain = hutchinson(
-            hessian(objective),
-            tolerance=tolerance,
-            max_probes=max_probes,
-            generator=generator,
-            on_step=report,
-        )
-        details = {"method": "hutchinson", "probes": len(plain.samples)}
+    if method != "auto":
+        a = hessian(objective)
+        if method == "hutchinson":
+            plain = hutchinson(
+                a, tolerance=tolerance, max_probes=max_probes, generator=generator, on_step=report
+            )
+        else:
+            plain = hutchpp(
+                a, tolerance=tolerance, max_products=max_probes, generator=generator, on_step=report
+            )
+        details = {"method": method, "probes": len(plain.samples)}
         return Reading(plain.value, plain.standard_error, plain.converged, details)
     found = objective.remembered(
         ("trace by layer", tolerance, max_probes, seed),

@@ -4,14 +4,14 @@ import torch
 
 from landscape.curvature.trace import HessianTrace
 from landscape.curvature.trace import hessian_trace as best_trace
-from landscape.measures.checks import positive
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.registry import Positive, PositiveInt
 
 
 @measure_named("layer-traces", unit="loss/θ²")
 def layer_traces(
-    objective: Objective, *, tolerance: float = 0.02, max_probes: int = 1000, seed: int = 0
+    objective: Objective, *, tolerance: Positive = 0.02, max_probes: PositiveInt = 1000, seed: int = 0
 ) -> Reading:
     """The trace of every parameter tensor's diagonal block of ∇²L(θ); the value is their sum, Tr ∇²L(θ).
 
@@ -27,7 +27,6 @@ def layer_traces(
     Reference:
         Yao et al. 2020, arXiv 1912.07145, section 4.
     """
-    positive(tolerance=tolerance, max_probes=max_probes)
     found: HessianTrace = objective.remembered(
         ("trace by layer", tolerance, max_probes, seed),
         lambda: best_trace(

@@ -6,11 +6,12 @@ from landscape.measures.gradient_norm import gradient_norm
 from landscape.measures.hessian_trace import hessian_trace
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.registry import Positive, PositiveInt
 
 
 @measure_named("normalized-trace", unit="1/θ")
 def normalized_trace(
-    objective: Objective, *, tolerance: float = 0.02, max_probes: int = 1000, seed: int = 0
+    objective: Objective, *, tolerance: Positive = 0.02, max_probes: PositiveInt = 1000, seed: int = 0
 ) -> Reading:
     """C(θ) = Tr ∇²L(θ) / ‖∇L(θ)‖.
 

@@ -14,6 +14,7 @@ from typing import Concatenate, ParamSpec, cast
 
 from landscape.estimate import Cost, Estimate
 from landscape.objective import Objective
+from landscape.registry import bounds
 
 Options = ParamSpec("Options")
 
@@ -43,13 +44,15 @@ def measure_named(
     def wrap(
         formula: Callable[Concatenate[Objective, Options], Reading],
     ) -> Callable[Concatenate[Objective, Options], Estimate]:
-        signature = inspect.signature(formula)
+        signature, limits = inspect.signature(formula), bounds(formula)
 
         @functools.wraps(formula)
         def taken(objective: Objective, *args: Options.args, **options: Options.kwargs) -> Estimate:
             bound = signature.bind(objective, *args, **options)
             bound.apply_defaults()
             settings = dict(list(bound.arguments.items())[1:])
+            for option, limit in limits.items():
+                limit.check(option, settings[option])
             ledger = objective.ledger
             before = ledger.passes()
             start = time.perf_counter()

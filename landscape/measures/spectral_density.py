@@ -2,18 +2,24 @@
 
 import torch
 
-from landscape.curvature import hessian
+from landscape.curvature import OPERATORS, OperatorName
 from landscape.linalg import stochastic_lanczos_quadrature
-from landscape.measures.checks import positive
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.registry import Positive, PositiveInt
 
 GRID_POINTS = 201
 
 
 @measure_named("spectral-density", unit="loss/θ²")
 def spectral_density(
-    objective: Objective, *, probes: int = 8, steps: int = 40, smoothing: float = 0.01, seed: int = 0
+    objective: Objective,
+    *,
+    probes: PositiveInt = 8,
+    steps: PositiveInt = 40,
+    smoothing: Positive = 0.01,
+    operator: OperatorName = "hessian",
+    seed: int = 0,
 ) -> Reading:
     """The density of the eigenvalues of ∇²L(θ), by stochastic Lanczos quadrature; the value is their mean, Tr H / n.
 
@@ -25,15 +31,15 @@ def spectral_density(
         probes: Independent random starts.
         steps: Lanczos steps from each.
         smoothing: Standard deviation of the Gaussian, as a fraction of the width of the spectrum.
+        operator: Of which matrix: the Hessian, the generalised Gauss–Newton or the empirical Fisher matrix.
         seed: Of the probes.
 
     Reference:
         Ghorbani, Krishnan and Xiao 2019, arXiv 1901.10159; Yao et al. 2020, arXiv 1912.07145.
     """
-    positive(probes=probes, steps=steps, smoothing=smoothing)
     total = probes * min(steps, objective.dimension)
     found = stochastic_lanczos_quadrature(
-        hessian(objective),
+        OPERATORS[operator](objective),
         probes=probes,
         steps=steps,
         generator=torch.Generator().manual_seed(seed),

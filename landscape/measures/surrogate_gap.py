@@ -1,12 +1,12 @@
 """The surrogate gap: how much the loss rises one SAM step uphill."""
 
-from landscape.measures.checks import positive
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.registry import Positive
 
 
 @measure_named("surrogate-gap", unit="loss")
-def surrogate_gap(objective: Objective, *, rho: float = 0.05) -> Reading:
+def surrogate_gap(objective: Objective, *, rho: Positive = 0.05) -> Reading:
     """h(θ) = L(θ + ρ ∇L/‖∇L‖) − L(θ).
 
     The details hold the perturbed loss L(θ + ρ∇L/‖∇L‖) and the curvature that the gap implies,
@@ -24,7 +24,6 @@ def surrogate_gap(objective: Objective, *, rho: float = 0.05) -> Reading:
     Reference:
         Zhuang et al. 2022, arXiv 2203.08065, eq. 4 and lemma 3.3.
     """
-    positive(rho=rho)
     gradient = objective.gradient
     norm = float(gradient.double().norm())
     if norm == 0:

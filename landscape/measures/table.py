@@ -4,11 +4,14 @@ from collections.abc import Iterable, Sequence
 
 from landscape.estimate import Estimate
 from landscape.measures.accuracy import accuracy
+from landscape.measures.adaptive_sharpness import adaptive_sharpness
 from landscape.measures.approximation_ratio import approximation_ratio
+from landscape.measures.average_sharpness import average_sharpness
 from landscape.measures.dominant_eigenvalue import dominant_eigenvalue
 from landscape.measures.gradient_noise import gradient_noise
 from landscape.measures.gradient_norm import gradient_norm
 from landscape.measures.hessian_trace import hessian_trace
+from landscape.measures.layer_eigenvalues import layer_eigenvalues
 from landscape.measures.layer_traces import layer_traces
 from landscape.measures.loss import loss
 from landscape.measures.normalized_trace import normalized_trace
@@ -45,12 +48,30 @@ MEASURES: NameTable[Estimate] = NameTable(
         ),
         Row("hessian-trace", hessian_trace, "Tr ∇²L", "Hutchinson 1989"),
         Row("layer-traces", layer_traces, "Tr ∇²L by parameter tensor", "Yao et al. 2020"),
+        Row(
+            "layer-eigenvalues",
+            layer_eigenvalues,
+            "dominant eigenvalue of ∇²L by parameter tensor",
+            "Yao et al. 2020",
+        ),
         Row("normalized-trace", normalized_trace, "Tr ∇²L / ‖∇L‖", "Wu et al. 2024"),
         Row(
             "approximation-ratio",
             approximation_ratio,
             "one-step rise / best rise of a 20-step ascent",
             "Wu et al. 2024",
+        ),
+        Row(
+            "adaptive-sharpness",
+            adaptive_sharpness,
+            "largest rise over ‖T⁻¹ε‖ ≤ ρ with T = |θ| + η, by ascent",
+            "Kwon et al. 2021",
+        ),
+        Row(
+            "average-sharpness",
+            average_sharpness,
+            "mean rise under noise in proportion to each weight",
+            "Andriushchenko et al. 2023",
         ),
         Row(
             "spectral-density",

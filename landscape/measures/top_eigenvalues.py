@@ -2,34 +2,34 @@
 
 from typing import Literal
 
-import torch
-
-from landscape.curvature import hessian
-from landscape.linalg import lanczos
-from landscape.measures.checks import positive
+from landscape.curvature import OperatorName, eigenpairs
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.registry import Positive, PositiveInt
 
 
 @measure_named("top-eigenvalues", unit="loss/θ²")
 def top_eigenvalues(
     objective: Objective,
     *,
-    k: int = 5,
+    k: PositiveInt = 5,
     end: Literal["magnitude", "largest", "smallest"] = "magnitude",
-    tolerance: float = 1e-3,
-    max_products: int = 200,
+    operator: OperatorName = "hessian",
+    tolerance: Positive = 1e-3,
+    max_products: PositiveInt = 200,
     seed: int = 0,
 ) -> Reading:
     """The k eigenvalues of ∇²L(θ) of largest magnitude, or at the upper or lower end; the value is the first.
 
     By Lanczos with full reorthogonalisation from the gradient. All of them, with their residuals, are in the
-    details. A residual bounds the distance to *an* eigenvalue; it does not prove that none was missed.
+    details; their vectors come from :func:`landscape.curvature.eigenpairs`. A residual bounds the distance to *an*
+    eigenvalue; it does not prove that none was missed.
 
     Args:
         objective: Where.
         k: How many.
         end: Which.
+        operator: Of which matrix: the Hessian, the generalised Gauss–Newton or the empirical Fisher matrix.
         tolerance: Of each residual, relative to its eigenvalue.
         max_products: Hessian products at the most.
         seed: Of the random part of the start.
@@ -37,15 +37,14 @@ def top_eigenvalues(
     Reference:
         Golub and Van Loan, "Matrix Computations", 4th ed., section 10.1; Wu and Simon 2000.
     """
-    positive(k=k, tolerance=tolerance, max_products=max_products)
-    pairs = lanczos(
-        hessian(objective),
-        count=k,
+    pairs = eigenpairs(
+        objective,
+        k=k,
         end=end,
+        operator=operator,
         tolerance=tolerance,
         max_products=max_products,
-        generator=torch.Generator().manual_seed(seed),
-        start=objective.gradient,
+        seed=seed,
         on_step=lambda products, value, residual: objective.ledger.tell(
             f"first {value:.4g}, worst residual {residual:.2g}", products / max_products
         ),

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from landscape import records
+from landscape.curvature.eigenpairs import dominant_eigenvector, suggest_start
 from landscape.data import Data, subset
 from landscape.errors import UsageError
 from landscape.estimate import Estimate
@@ -34,6 +35,8 @@ class Measuring:
         names: Measures with options.
         limit: Examples of each split, the same ones every time.
         batch_size: Examples a batch.
+        starts: The dominant eigenvector of each split as it was last found: the next search starts there, for
+            fewer products. It is not written anywhere, so that the first search after an interruption starts anew.
 
     Raises:
         UsageError: A name or a number is not allowed.
@@ -43,6 +46,7 @@ class Measuring:
     names: Sequence[str] = CHEAP
     limit: int = 1024
     batch_size: int = 128
+    starts: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("every", "limit", "batch_size"):
@@ -87,10 +91,15 @@ class Measuring:
         with preserved_randomness(device):
             for split in ("train", "test"):
                 objective = self._objective(model, data, recipe, split, digest)
+                if split in self.starts:
+                    suggest_start(objective, self.starts[split])
                 for specification in specifications:
                     pause()
                     if not _is_known(known, specification, objective):
                         append_line(output, _line(MEASURES.build(specification, objective), epoch, step))
+                found = dominant_eigenvector(objective)
+                if found is not None:
+                    self.starts[split] = found
 
     def _objective(self, model: nn.Module, data: Data, recipe: Recipe, split: str, digest: str) -> Objective:
         examples, indices = subset(data.train if split == "train" else data.test, self.limit)

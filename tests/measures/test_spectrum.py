@@ -7,9 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from landscape.curvature import eigenpairs, suggest_start
+from landscape.curvature.eigenpairs import dominant_eigenvector
 from landscape.measures import (
     dominant_eigenvalue,
     hessian_trace,
+    layer_eigenvalues,
     layer_traces,
     spectral_density,
     top_eigenvalues,
@@ -67,3 +70,84 @@ def test_the_mean_of_the_density_is_the_trace_over_n(case: tuple[Objective, torc
     grid, density = torch.tensor(found.details["grid"]), torch.tensor(found.details["density"])
     assert float(torch.trapezoid(density, grid)) == pytest.approx(1.0, abs=0.02)
     assert math.isfinite(max(found.details["density_error"]))
+
+
+MATRICES = {
+    "hessian": lambda objective, identity: objective.hessian_product(identity),
+    "gauss-newton": lambda objective, identity: objective.gauss_newton_product(identity),
+    "empirical-fisher": lambda objective, identity: outer_products(objective),
+}
+
+
+def outer_products(objective: Objective) -> torch.Tensor:
+    """(1/N) Σ gᵢ gᵢᵀ from the gradient of every example by itself."""
+    gradients = torch.stack([one.gradient for one in objective.per_example()])
+    return gradients.T @ gradients / len(gradients)
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_the_spectrum_of_each_matrix_is_that_of_the_dense_one(name: str) -> None:
+    objective, _ = problems.tiny_case()
+    dense = MATRICES[name](objective, torch.eye(objective.dimension, dtype=torch.float64))
+    spectrum = torch.linalg.eigvalsh(dense)
+    top = spectrum[(-spectrum.abs()).argsort()]
+    for method in ("power", "lanczos"):
+        found = dominant_eigenvalue(objective, operator=name, method=method, tolerance=1e-4)
+        assert found.value == pytest.approx(float(top[0]), rel=1e-4)
+    found = top_eigenvalues(objective, operator=name, k=3, tolerance=1e-5)
+    assert found.details["eigenvalues"] == pytest.approx(top[:3].tolist(), rel=1e-5)
+    density = spectral_density(objective, operator=name, probes=6, steps=30)
+    assert abs(density.value - float(spectrum.mean())) <= 4 * density.standard_error
+    assert max(map(max, density.details["nodes"])) == pytest.approx(float(spectrum[-1]), rel=1e-3)
+
+
+def test_the_empirical_fisher_products_are_those_of_the_dense_matrix_for_other_losses_and_shapes() -> None:
+    torch.manual_seed(0)
+    x, targets = torch.randn(11, 8, dtype=torch.float64), torch.randn(11, 3, 2, dtype=torch.float64)
+    model = problems.network(nn.Linear(8, 4), nn.Tanh(), nn.Linear(4, 6), nn.Unflatten(1, (3, 2)))
+    objective = Objective(model, nn.MSELoss(), problems.batches(x, targets, 4))
+    identity = torch.eye(objective.dimension, dtype=torch.float64)
+    assert torch.allclose(objective.empirical_fisher_product(identity), outer_products(objective), atol=1e-14)
+
+
+def test_the_vectors_of_a_measure_cost_nothing_more() -> None:
+    objective, hessian = problems.tiny_case()
+    found = top_eigenvalues(objective, k=3, tolerance=1e-5)
+    spent = objective.ledger.passes()
+    pairs = eigenpairs(objective, k=3, tolerance=1e-5)
+    assert objective.ledger.passes() == spent
+    assert pairs.values.tolist() == found.details["eigenvalues"]
+    assert torch.allclose(hessian @ pairs.vectors, pairs.vectors * pairs.values, atol=1e-5 * found.value)
+
+
+@pytest.mark.parametrize("method", ["power", "lanczos"])
+def test_a_suggested_start_is_cheaper_and_agrees(method: str) -> None:
+    objective, _ = problems.tiny_case()
+    dominant_eigenvalue(objective, method=method)
+    nearby = objective.point + 0.01 * torch.ones_like(objective.point)
+    cold, warm = objective.at(nearby), objective.at(nearby)
+    suggest_start(warm, dominant_eigenvector(objective))
+    expected, found = (dominant_eigenvalue(one, method=method) for one in (cold, warm))
+    assert found.details["start"] == "suggested"
+    assert found.details["iterations"] < expected.details["iterations"]
+    assert abs(found.value - expected.value) <= found.details["residual"] + expected.details["residual"]
+
+
+def test_layer_eigenvalues_are_those_of_the_diagonal_blocks() -> None:
+    objective, hessian = problems.tiny_case()
+    found = layer_eigenvalues(objective, tolerance=1e-5)
+    assert found.converged
+    for entry in objective.layout.entries:
+        rows = slice(entry.offset, entry.offset + entry.size)
+        spectrum = torch.linalg.eigvalsh(hessian[rows, rows])
+        truth = float(spectrum[spectrum.abs().argmax()])
+        assert found.details["layers"][entry.name] == pytest.approx(truth, rel=1e-6), entry.name
+    assert found.value == max(found.details["layers"].values(), key=abs)
+
+
+def test_hutch_plus_plus_as_a_method_is_within_its_error() -> None:
+    objective, hessian = problems.tiny_case()
+    found = hessian_trace(objective, method="hutch++", tolerance=0.02)
+    assert found.details["method"] == "hutch++"
+    assert found.converged
+    assert abs(found.value - float(hessian.trace())) <= 4 * found.standard_error

@@ -17,6 +17,9 @@ SHORT = {
     "normalized-trace": ":max_probes=48",
     "layer-traces": ":max_probes=48",
     "top-eigenvalues": ":k=2",
+    "layer-eigenvalues": ":tolerance=0.01",
+    "adaptive-sharpness": ":steps=4",
+    "average-sharpness": ":max_pairs=8",
     "spectral-density": ":probes=2,steps=8",
 }
 """Options that make a test quick."""
@@ -71,9 +74,19 @@ def test_an_unknown_measure_stops_everything_before_anything_is_computed() -> No
     assert objective.ledger.passes()["gradients"] == 0
 
 
+@pytest.mark.parametrize(
+    "wrong", ["surrogate-gap:rho=0", "hessian-trace:tolerance=nan", "top-eigenvalues:k=-1"]
+)
+def test_an_option_that_is_not_allowed_stops_everything_before_anything_is_computed(wrong: str) -> None:
+    objective = problems.small_objective()
+    with pytest.raises(UsageError, match="must be a finite number above 0"):
+        measure(objective, ["gradient-norm", wrong])
+    assert objective.ledger.passes()["gradients"] == 0
+
+
 def residual_trace_cost(probes: int) -> tuple[int, int]:
-    """Gradients and products of exact Tr G with 4 classes, and probes for H and for G, 4 a visit."""
-    return 4 + 2 * -(-probes // 4), 2 * probes
+    """Gradients and products of exact Tr G with 4 classes, and probes for H and for G from two kept graphs."""
+    return 4 + 2, 2 * probes
 
 
 def test_each_measure_alone_costs_what_its_formula_needs() -> None:
@@ -85,6 +98,8 @@ def test_each_measure_alone_costs_what_its_formula_needs() -> None:
             iterations = found.details["iterations"]
         if name == "top-eigenvalues":
             products_top = found.details["iterations"]
+        if name == "layer-eigenvalues":
+            products_layers = found.details["iterations"]
         if name == "hessian-trace":
             gradients, products = residual_trace_cost(found.details["probes"])
     assert spent == {
@@ -93,19 +108,25 @@ def test_each_measure_alone_costs_what_its_formula_needs() -> None:
         "gradient-norm": (1, 0, 0),
         "gradient-noise": (1, 0, 0),
         "surrogate-gap": (1, 0, 1),
-        "dominant-eigenvalue": (iterations, iterations, 0),
-        "top-eigenvalues": (products_top + 1, products_top, 0),
+        "dominant-eigenvalue": (1, iterations, 0),
+        "top-eigenvalues": (1 + 1, products_top, 0),
         "hessian-trace": (gradients, products, 0),
         "layer-traces": (gradients, products, 0),
-        "spectral-density": (16, 16, 0),
+        "layer-eigenvalues": (1 + 1, products_layers, 0),
+        "adaptive-sharpness": (4, 0, 2),
+        "average-sharpness": (0, 0, 1 + 2 * 8),
+        "spectral-density": (1, 16, 0),
         "normalized-trace": (gradients + 1, products, 0),
         "approximation-ratio": (20, 0, 2),
     }
 
 
-def test_plain_hutchinson_builds_one_graph_a_block_of_probes() -> None:
-    (found,) = measure(problems.small_objective(), ["hessian-trace:method=hutchinson,max_probes=20"])
-    assert (found.cost.gradients, found.cost.products) == (3, 20)
+@pytest.mark.parametrize(("share", "graphs"), [(0.5, 1), (0.0, 3)])
+def test_plain_hutchinson_builds_one_graph_in_all_or_one_a_block_of_probes(share: float, graphs: int) -> None:
+    objective = problems.small_objective()
+    objective.engine.graphs.share = share
+    (found,) = measure(objective, ["hessian-trace:method=hutchinson,max_probes=20"])
+    assert (found.cost.gradients, found.cost.products) == (graphs, 20)
 
 
 def test_all_together_share_the_gradient_and_the_trace() -> None:
@@ -114,7 +135,7 @@ def test_all_together_share_the_gradient_and_the_trace() -> None:
     iterations = found["dominant-eigenvalue"].details["iterations"]
     gradients, products = residual_trace_cost(found["hessian-trace"].details["probes"])
     assert objective.ledger.passes() == {
-        "gradients": 1 + iterations + gradients + 20,
+        "gradients": 1 + gradients + 20,  # the graph of the Hessian serves eigenvalue and trace
         "products": iterations + products,
         "evaluations": 1 + 1 + 2,
     }

@@ -125,3 +125,22 @@ def test_the_command_measures_the_cheap_set_by_default(tmp_path):
     assert call(["train", *flags, "--measure-every", "1", "-o", tmp_path]) == 0
     assert [name for _, _, name in keys(tmp_path)] == [name.split(":")[0] for name in measured.CHEAP] * 2
     assert call(["train", *flags, "--measure-names", "loss", "-o", tmp_path / "other"]) == 2
+
+
+def test_the_eigenvalue_starts_where_the_last_one_was_found(tmp_path, monkeypatch):
+    name = "dominant-eigenvalue:method=lanczos"
+
+    def taken(folder):
+        train(RECIPE, output=tmp_path / folder, measuring=Measuring(1, names=(name,), limit=50))
+        return {(line["epoch"], line["provenance"]["split"]): line for line in lines(tmp_path / folder)}
+
+    warm = taken("warm")
+    monkeypatch.setattr(measured, "suggest_start", lambda objective, vector: None)
+    cold = taken("cold")
+    assert {line["details"]["start"] for (epoch, _), line in warm.items() if epoch > 1} == {"suggested"}
+    assert {line["details"]["start"] for line in cold.values()} == {"gradient"}
+    for key, line in warm.items():
+        allowed = line["details"]["residual"] + cold[key]["details"]["residual"]
+        assert abs(line["value"] - cold[key]["value"]) <= allowed
+    spent = [sum(line["details"]["iterations"] for line in found.values()) for found in (warm, cold)]
+    assert spent[0] < spent[1]
