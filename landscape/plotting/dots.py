@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from landscape.errors import UsageError
-from landscape.plotting.page import columns_for, page, settle, spread_widely
+from landscape.plotting.page import columns_for, log_axis, page, settle, spread_widely
 from landscape.plotting.series import Series
 from landscape.plotting.style import Width, figure_width, paper
 from landscape.tables import Table
@@ -45,7 +45,7 @@ def dots(
             return own
     everything = np.array([value for values in rows.values() for value in values], dtype=np.float64)
     if spread_widely(everything):
-        ax.set_xscale("log")
+        log_axis(ax.xaxis, everything)
     for height, (row, values) in enumerate(rows.items()):
         finite = [value for value in values if math.isfinite(value)]
         ax.plot(
@@ -70,7 +70,7 @@ def dots(
         if len(finite) < len(values):
             ax.annotate(
                 f"{len(values) - len(finite)} not finite",
-                (1, height),
+                (1, height + 0.3),
                 xycoords=("axes fraction", "data"),
                 xytext=(-2, 0),
                 textcoords="offset points",

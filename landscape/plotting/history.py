@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from landscape.errors import UsageError
-from landscape.plotting.page import legend_above, page, settle, spread_widely
+from landscape.plotting.page import legend_above, log_axis, page, settle, spread_widely
 from landscape.plotting.series import Series, dashes, split_keys
 from landscape.plotting.style import Width, paper
 
-# More points than these are a line; fewer are marked one by one.
-_MARKED = 25
+# So many points of a curve are marked: enough to tell curves apart without colour.
+_MARKS = 12
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -69,8 +69,11 @@ def history(
         groups.setdefault((curve.label, curve.split), []).append(curve)
     for (label, split), found in groups.items():
         style = {"color": looks.colour(label), "linestyle": dashes(split)}
-        if len(found[0].x) <= _MARKED:
-            style |= {"marker": looks.marker(label), "markersize": 2.5}
+        style |= {
+            "marker": looks.marker(label),
+            "markersize": 2.5,
+            "markevery": 1 + len(found[0].x) // _MARKS,
+        }
         same = all(np.array_equal(curve.x, found[0].x) for curve in found)
         if len(found) > 1 and same:
             stacked = np.stack([curve.y for curve in found])
@@ -83,7 +86,7 @@ def history(
                 width = 2 * np.nan_to_num(curve.error)
                 _band(ax, curve.x, curve.y - width, curve.y + width, looks.colour(label))
     if spread_widely(np.concatenate([curve.y for curve in curves])):
-        ax.set_yscale("log")
+        log_axis(ax.yaxis, np.concatenate([curve.y for curve in curves]))
     ax.margins(x=0.02)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     return ax

@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from landscape.errors import UsageError
 from landscape.plotting.bands import MISSING
-from landscape.plotting.page import page, settle, spread_widely
-from landscape.plotting.series import dashes
+from landscape.plotting.page import legend_above, log_axis, page, settle, spread_widely
+from landscape.plotting.series import dashes, split_keys
 from landscape.plotting.style import paper
 
 LOSS, ACCURACY = "#004488", "#BB5566"
@@ -53,6 +53,7 @@ def line(
         with paper():
             figure, (own,) = page(1, venue="icml", width="column")
             line(along, drawn, accuracies=shares, ax=own, label=label, quantity=quantity)
+            legend_above(figure, split_keys(drawn))
             settle(figure)
             return own
     for split, values in drawn.items():
@@ -60,7 +61,7 @@ def line(
         ax.plot(along, shown, color=LOSS, linestyle=dashes(split), label=f"loss, {split}")
         _hatch(ax, along, values)
     if spread_widely(np.concatenate(list(drawn.values()))):
-        ax.set_yscale("log")
+        log_axis(ax.yaxis, np.concatenate(list(drawn.values())))
     ax.set(xlabel=label, ylabel=quantity, xlim=(along[0], along[-1]))
     if along[0] <= 0 <= along[-1]:
         ax.axvline(0, color="0.6", linewidth=0.5, zorder=0.5)

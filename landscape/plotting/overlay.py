@@ -73,6 +73,8 @@ def markers(points: ArrayLike, labels: Sequence[str] = (), *, ax: Axes) -> Axes:
             ha="center",
             va="bottom" if above else "top",
             fontsize=7,
+            # The font of the axes, whatever is set where this is called.
+            fontfamily=ax.xaxis.label.get_fontfamily(),
             path_effects=_OUTLINE,
             zorder=7,
             annotation_clip=True,

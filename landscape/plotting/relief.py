@@ -21,6 +21,8 @@ from landscape.surfaces.surface import Surface
 ELEVATION, AZIMUTH = 28.0, -55.0
 """Where a relief is seen from, in degrees; the same for all panels."""
 
+_NET = 50
+
 
 def relief(surface: Surface, *, ax: Axes | None = None, norm: Normalize | None = None) -> Axes:
     """Draws a surface as a relief, its height logarithmic where the colours are.
@@ -74,16 +76,16 @@ def reliefs(
         for ax in grid[len(surfaces) :]:
             ax.remove()
         for surface, ax in zip(surfaces, grid, strict=False):
-            _draw(surface, ax, scale)
+            _draw(surface, ax, scale, brief=len(surfaces) > 1)
         for title, ax in zip(titles, grid, strict=False):
             ax.set_title(title)
         shown = ScalarMappable(scale.norm, scale.colours)
         bar = figure.colorbar(
-            shown, ax=grid[: len(surfaces)], shrink=0.7, aspect=25, pad=0.08, label=quantity(surfaces)
+            shown, ax=grid[: len(surfaces)], shrink=0.6, aspect=25, pad=0.1, label=quantity(surfaces)
         )
         bar.set_ticks(scale.ticks, labels=[number(tick) for tick in scale.ticks])
         bar.ax.minorticks_off()
-        return fit_height(figure, inches, rows * side)
+        return fit_height(figure, inches, rows * 0.9 * side)
 
 
 def heights(loss: NDArray[np.float64], norm: Normalize) -> NDArray[np.float64]:
@@ -95,55 +97,50 @@ def heights(loss: NDArray[np.float64], norm: Normalize) -> NDArray[np.float64]:
     return np.log10(np.maximum(finite, lowest))
 
 
-def _draw(surface: Surface, ax: Axes3D, scale: Scale) -> None:
+def _draw(surface: Surface, ax: Axes3D, scale: Scale, *, brief: bool = False) -> None:
     across, along = np.meshgrid(surface.x, surface.y)
     height = heights(surface.loss, scale.norm)
     floor, top = heights(np.array([scale.levels[0], scale.levels[-1]]), scale.norm)
-    shown = np.where(np.isnan(height), surface.loss * np.nan, surface.loss)
-    colours = ScalarMappable(scale.norm, scale.colours).to_rgba(np.nan_to_num(shown))
+    colours = ScalarMappable(scale.norm, scale.colours).to_rgba(
+        np.where(np.isnan(height), np.nan, surface.loss)
+    )
+    # The thin net shows the form where colours do not, on grey paper.
     drawn = ax.plot_surface(
         across,
         along,
         height,
         facecolors=colours,
-        rcount=80,
-        ccount=80,
-        linewidth=0,
-        antialiased=False,
+        rcount=_NET,
+        ccount=_NET,
+        edgecolor=(0, 0, 0, 0.35),
+        linewidth=0.15,
         shade=False,
     )
     drawn.set_rasterized(True)
-    if np.isfinite(height).any():
-        lines = [level for level in heights(np.array(scale.levels), scale.norm) if floor < level < top]
-        if lines and min(height.shape) > 1:
-            ax.contour(across, along, height, levels=sorted(set(lines)), colors="black", linewidths=0.3)
     missing = np.isnan(height)
     if missing.any():
+        on_floor = np.full(int(missing.sum()), floor)
         ax.plot(
-            across[missing],
-            along[missing],
-            np.full(missing.sum(), floor),
-            "x",
-            color="0.45",
-            markersize=2,
-            markeredgewidth=0.4,
+            across[missing], along[missing], on_floor, "x", color="0.45", markersize=2, markeredgewidth=0.4
         )
     ax.set(xlim=(surface.x[0], surface.x[-1]), ylim=(surface.y[0], surface.y[-1]), zlim=(floor, top))
-    _dress(surface, ax, scale)
+    _dress(surface, ax, scale, brief=brief)
 
 
-def _dress(surface: Surface, ax: Axes3D, scale: Scale) -> None:
-    first, second = axis_labels(surface)
-    ax.set_xlabel(first, labelpad=-7)
-    ax.set_ylabel(second, labelpad=-7)
+def _dress(surface: Surface, ax: Axes3D, scale: Scale, *, brief: bool) -> None:
+    first, second = ("direction 1", "direction 2") if brief else axis_labels(surface)
+    ax.set_xlabel(first, labelpad=-9)
+    ax.set_ylabel(second, labelpad=-9)
     ax.view_init(elev=ELEVATION, azim=AZIMUTH)
-    ax.set_box_aspect((1, 1, 0.75), zoom=0.95)
-    ax.locator_params(axis="x", nbins=4)
-    ax.locator_params(axis="y", nbins=4)
-    ticks = heights(np.array(scale.ticks), scale.norm)
-    ax.set_zticks(ticks, labels=[number(tick) for tick in scale.ticks])
+    ax.set_box_aspect((1, 1, 0.7), zoom=1.0 if brief else 0.98)
+    for name in "xy":
+        # The numbers at the ends would run into those of the next axis.
+        ax.locator_params(axis=name, nbins=3 if brief else 5, prune="both")
+    named = scale.ticks[:: 1 + len(scale.ticks) // 5]
+    ax.set_zticks(heights(np.array(named), scale.norm), labels=[number(tick) for tick in named])
     for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
         axis.set_tick_params(pad=-4)
         axis.pane.set(facecolor="white", edgecolor="0.8")
         axis.line.set_linewidth(0.5)
+    ax.zaxis.set_tick_params(pad=-1)
     ax.grid(False)

@@ -42,7 +42,8 @@ class Series:
 
 def split_keys(splits: Iterable[str]) -> list[Line2D]:
     """The lines of a legend that say which split is solid and which dashed; none for a single split."""
-    seen = [split for split in DASHES if split in set(splits)]
+    given = set(splits)
+    seen = [split for split in DASHES if split in given]
     if len(seen) < 2:
         return []
     return [Line2D([], [], color="0.35", linestyle=dashes(split), label=split) for split in seen]

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from landscape.errors import UsageError
-from landscape.plotting.page import page, settle
+from landscape.plotting.page import log_axis, page, settle
 from landscape.plotting.style import paper
 
 _DECADES = 7
@@ -46,14 +46,14 @@ def spectrum(
             return own
     # Seven decades below the peak there is nothing but the tails of the smoothing.
     floor = float(height.max()) * 10.0**-_DECADES
-    ax.plot(grid, np.maximum(height, floor), color=colour, label=label or "_density")
+    ax.plot(grid, np.where(height > floor, height, floor / 10), color=colour, label=label or "_density")
     if error is not None:
         width = 2 * np.asarray(error, dtype=np.float64)
-        low, high = np.maximum(height - width, floor), np.maximum(height + width, floor)
+        low, high = np.maximum(height - width, floor / 10), np.maximum(height + width, floor / 10)
         ax.fill_between(grid, low, high, color=colour, alpha=0.25, linewidth=0)
     ax.axvline(0, color="0.6", linewidth=0.5, zorder=0.5)
     lowest, highest = ax.get_ylim() if ax.get_yscale() == "log" else (floor, 0.0)
-    ax.set_yscale("log")
+    log_axis(ax.yaxis, height[height > floor])
     ax.set_ylim(min(lowest, floor), max(highest, 3 * float(height.max())))
     ax.set(xlabel=f"eigenvalue of ∇²L ({unit})", ylabel="density")
     return ax
