@@ -56,7 +56,9 @@ def draw_bands(surface: Surface, ax: Axes, scale: Scale, *, filled: bool = True)
             # Seams between the bands of a vector file show in some viewers.
             bands.set_rasterized(True)
         elif shown.mask.any():
-            ax.contourf(x, y, shown, levels=[-np.inf, np.inf], colors="white", zorder=1)
+            ax.contourf(
+                x, y, shown, levels=[float(shown.min()) - 1, float(shown.max()) + 1], colors="white", zorder=1
+            )
         _mark_clipped(ax, surface, shown, scale)
         lines = _level_lines(ax, surface, shown, scale, filled=filled)
     if x[0] <= 0 <= x[-1] and y[0] <= 0 <= y[-1]:

@@ -4,11 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
 
 from landscape.errors import UsageError
+from landscape.plotting.scale import number
 from landscape.plotting.style import Width, figure_width
 
 _PADDING = 0.02
@@ -91,7 +95,17 @@ def with_one_title_each(what: str, count: int, titles: Sequence[str]) -> None:
         raise UsageError(f"{count} {what} and {len(titles)} titles were given; give as many, or none")
 
 
-def spread_widely(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> bool:
+def log_axis(axis: Axis, values: NDArray[np.float64]) -> None:
+    """Makes an axis logarithmic, its ticks written as on a colour bar; within few decades 2 and 5 are named too."""
+    finite = values[np.isfinite(values) & (values > 0)]
+    few = finite.size > 0 and finite.max() / finite.min() < 100
+    axis._set_axes_scale("log")  # type: ignore[attr-defined]
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def spread_widely(values: NDArray[np.float64]) -> bool:
     """Whether numbers are positive and spread over more than a decade, so that a log axis shows them better."""
     finite = values[np.isfinite(values)]
     return bool(finite.size and finite.min() > 0 and finite.max() / finite.min() > 10)

@@ -1,0 +1,59 @@
+"""The density of the Hessian's eigenvalues as a curve with its band."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
+
+from landscape.errors import UsageError
+from landscape.plotting.page import log_axis, page, settle
+from landscape.plotting.style import paper
+
+_DECADES = 7
+
+
+def spectrum(
+    eigenvalues: ArrayLike,
+    density: ArrayLike,
+    error: ArrayLike | None = None,
+    *,
+    ax: Axes | None = None,
+    label: str = "",
+    colour: str = "#004488",
+    unit: str = "loss/θ²",
+) -> Axes:
+    """Draws a spectral density on a logarithmic axis, with a band of two standard errors.
+
+    Args:
+        eigenvalues: The grid, ``(n,)``.
+        density: On the grid, ``(n,)``.
+        error: Its standard error over probes, ``(n,)``; ``None`` for no band.
+        ax: Where; by default in a figure of its own, of one column.
+        label: In a legend.
+        colour: Of the curve.
+        unit: Of the eigenvalues.
+
+    Reference:
+        Ghorbani, Krishnan and Xiao 2019, arXiv 1901.10159, Fig. 1.
+    """
+    grid, height = np.asarray(eigenvalues, dtype=np.float64), np.asarray(density, dtype=np.float64)
+    if grid.shape != height.shape or grid.ndim != 1 or not grid.size:
+        raise UsageError(f"the grid has shape {grid.shape} and the density {height.shape}; give as many")
+    if ax is None:
+        with paper():
+            figure, (own,) = page(1, venue="icml", width="column")
+            spectrum(grid, height, error, ax=own, label=label, colour=colour, unit=unit)
+            settle(figure)
+            return own
+    # Seven decades below the peak there is nothing but the tails of the smoothing.
+    floor = float(height.max()) * 10.0**-_DECADES
+    ax.plot(grid, np.where(height > floor, height, floor / 10), color=colour, label=label or "_density")
+    if error is not None:
+        width = 2 * np.asarray(error, dtype=np.float64)
+        low, high = np.maximum(height - width, floor / 10), np.maximum(height + width, floor / 10)
+        ax.fill_between(grid, low, high, color=colour, alpha=0.25, linewidth=0)
+    ax.axvline(0, color="0.6", linewidth=0.5, zorder=0.5)
+    lowest, highest = ax.get_ylim() if ax.get_yscale() == "log" else (floor, 0.0)
+    log_axis(ax.yaxis, height[height > floor])
+    ax.set_ylim(min(lowest, floor), max(highest, 3 * float(height.max())))
+    ax.set(xlabel=f"eigenvalue of ∇²L ({unit})", ylabel="density")
+    return ax
