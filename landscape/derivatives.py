@@ -4,6 +4,7 @@ Products use double backward with ``torch.autograd.grad``: the graph of the grad
 and serves every vector. Never ``.backward(create_graph=True)``, which leaves a reference cycle in ``.grad``.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +13,14 @@ from torch import Tensor
 from landscape.batches import Batch
 from landscape.errors import UsageError
 from landscape.risk import BatchLoss, Risk, correct
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchGradients:
+    """What is kept of the gradient of every batch: its squared norm and size, each ``(batches,)``."""
+
+    squared_norms: Tensor
+    sizes: Tensor
 
 
 def gradient(risk: Risk, batch: Batch) -> list[Tensor]:

@@ -5,7 +5,6 @@ and per-batch gradient norms are computed once and remembered.
 """
 
 import copy
-import dataclasses
 import importlib.metadata
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -15,26 +14,21 @@ import torch
 from torch import Tensor, nn
 
 from landscape import derivatives
-from landscape.batches import Batch, Batches, Source
+from landscape.batch_norm import BatchNorm
+from landscape.batches import Batch, Batches, Source, example, leading_size
+from landscape.derivatives import BatchGradients
 from landscape.errors import UsageError
 from landscape.estimate import Provenance
 from landscape.isolation import twice_differentiable, without_gradients
 from landscape.parameters import Layout, Selection
-from landscape.replica import BatchNorm, Replica
+from landscape.replica import Replica
 from landscape.risk import BatchLoss, Ledger, Loss, Risk, correct
 from landscape.version import __version__
+from landscape.wrappers import unwrapped
 
 __all__ = ["BatchGradients", "BatchLoss", "Objective"]
 
 T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True)
-class BatchGradients:
-    """What is kept of the gradient of every batch: its squared norm and size, each ``(batches,)``."""
-
-    squared_norms: Tensor
-    sizes: Tensor
 
 
 class Objective:
@@ -44,15 +38,16 @@ class Objective:
     generators are changed. Batches are weighted by their size, so that the partition does not matter.
 
     Args:
-        model: The network. Batch norm uses what ``batch_norm`` says; every other layer keeps its mode.
+        model: The network. Every layer but batch norm keeps its mode.
         loss: ``loss(outputs, targets)``, mean-reduced, for ``(inputs, targets)`` batches, or a
             :class:`BatchLoss`.
         batches: A ``DataLoader``, a list of batches, or a ``Dataset`` (with ``batch_size``).
         parameters: Which parameters are free; see :func:`landscape.parameters.layout`.
-        batch_norm: ``"stored"`` running statistics, or those of each ``"batch"``.
+        batch_norm: ``"stored"`` statistics, those of each ``"batch"``, or ``"recalibrate"``: their average.
         device: Where to compute; by default where the model is.
         dtype: ``torch.float32`` or ``torch.float64``; by default the model's own.
         batch_size: Examples a batch, where ``batches`` is a ``Dataset`` (128 by default).
+        calibration: Data for ``"recalibrate"``; ``batches`` by default.
 
     Attributes:
         point: θ, ``(n,)``.
@@ -62,8 +57,6 @@ class Objective:
         InputError: Empty or non-finite data, non-finite weights, data that the model cannot be applied to,
             a model or data set that is random.
     """
-
-    point: Tensor
 
     def __init__(
         self,
@@ -76,17 +69,20 @@ class Objective:
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         batch_size: int | None = None,
+        calibration: Source | None = None,
     ) -> None:
         reduction = getattr(loss, "reduction", "mean")
         if reduction != "mean":
             raise UsageError(
                 f"the loss has reduction='{reduction}'; the mean is needed: pass reduction='mean'"
             )
-        size = loss.size if isinstance(loss, BatchLoss) else None
+        size = getattr(loss, "size", None)
         replica = Replica(model, parameters=parameters, batch_norm=batch_norm, device=device, dtype=dtype)
-        self._risk = Risk(replica, loss, Batches(batches, batch_size=batch_size, size=size))
+        fixed = Batches(batches, batch_size=batch_size, size=size)
+        given = fixed if calibration is None else Batches(calibration, batch_size=batch_size, size=size)
+        self._risk = Risk(replica, loss, fixed, calibration=given if batch_norm == "recalibrate" else None)
         self._origin: dict[str, Any] = {
-            "model": type(model).__name__,
+            "model": type(unwrapped(model)[0]).__name__,
             "loss": getattr(loss, "__name__", type(loss).__name__),
             "batch_norm": batch_norm,
         }
@@ -117,6 +113,11 @@ class Objective:
     def ledger(self) -> Ledger:
         """The work done so far on this data, at whatever point."""
         return self._risk.ledger
+
+    @property
+    def notes(self) -> list[str]:
+        """What was done so that there are derivatives, a line each; complete after the first use."""
+        return [*self._risk.replica.notes, *self._risk.notes]
 
     @cached_property
     def provenance(self) -> Provenance:
@@ -164,9 +165,9 @@ class Objective:
         if isinstance(self._risk.loss, BatchLoss):
             raise UsageError("single examples need (inputs, targets) batches; a BatchLoss hides its examples")
         self._risk.check(self.point, constant=True)
-        for size, (inputs, targets) in self._risk.batches:
-            for i in range(size):
-                yield self._derived(self._risk.on((inputs[i : i + 1], targets[i : i + 1]), 1), self.point)
+        for _, batch in self._risk.batches:
+            for i in range(leading_size(batch)):
+                yield self._derived(self._risk.on(example(batch, i), 1), self.point)
 
     def remembered(self, key: object, compute: Callable[[], T]) -> T:
         """What ``compute`` returned when it was first asked for under ``key`` at this point."""

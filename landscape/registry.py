@@ -89,6 +89,11 @@ class Row(Generic[T]):
             if p.kind is p.KEYWORD_ONLY and p.name not in self.hidden
         }
 
+    @property
+    def takes_any(self) -> bool:
+        """Whether ``build`` has ``**options``, so that any name is an option."""
+        return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(self.build).parameters.values())
+
 
 class NameTable(Mapping[str, Row[T]]):
     """The names of one kind (``"optimizer"``, ``"measure"``, …), in the order in which they are listed.
@@ -98,12 +103,19 @@ class NameTable(Mapping[str, Row[T]]):
         rows: The rows.
         fallback: Builds a row for names that are not listed, such as ``torchvision:NAME``; returns ``None``
             where it does not know the name either.
+        forms: How such names are written.
     """
 
     def __init__(
-        self, kind: str, rows: Sequence[Row[T]], *, fallback: Callable[[str], Row[T] | None] | None = None
+        self,
+        kind: str,
+        rows: Sequence[Row[T]],
+        *,
+        fallback: Callable[[str], Row[T] | None] | None = None,
+        forms: Sequence[str] = (),
     ) -> None:
         self.kind = kind
+        self.forms = tuple(forms)
         self._rows = {row.name: row for row in rows}
         self._fallback = fallback
 
@@ -134,9 +146,9 @@ class NameTable(Mapping[str, Row[T]]):
     def _known(self) -> str:
         """The names there are, or some of them: a message is one line to read."""
         if len(self) <= _FEW:
-            return f"known: {', '.join(self)}"
+            return f"known: {', '.join([*self, *self.forms])}"
         some = ", ".join(itertools.islice(self, _FEW // 2))
-        return f"known: {some}, … ({len(self)}, see `landscape list`)"
+        return f"known: {some}, … ({len(self)}, see `landscape list`){''.join(f', {form}' for form in self.forms)}"
 
     def parse(self, text: str | Specification) -> Specification:
         """The specification in ``text``, checked: known name, known options, values of the right type."""
@@ -146,6 +158,9 @@ class NameTable(Mapping[str, Row[T]]):
         options: dict[str, Value] = {}
         for key, value in given.options.items():
             name = key.replace("-", "_")
+            if name not in allowed and row.takes_any:
+                options[name] = Option(name, None, Value).convert(value, row.name)
+                continue
             if name not in allowed:
                 known = ", ".join(allowed) or "none"
                 guess = _nearest(name, allowed)

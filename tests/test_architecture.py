@@ -8,16 +8,24 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FILES = [*(ROOT / "landscape").rglob("*.py"), *(ROOT / "cli").rglob("*.py")]
-FOUNDATION = {"errors", "version", "registry", "storage", "isolation", "estimate"}
-CORE = FOUNDATION | {"parameters", "batches", "replica", "risk", "derivatives"}
+FOUNDATION = {"errors", "version", "registry", "storage", "isolation", "estimate", "factories"}
+NETWORK = {"parameters", "batch_norm", "recurrent", "wrappers"}
+CORE = FOUNDATION | NETWORK | {"batches", "replica", "outputs", "first_look", "risk", "derivatives"}
 ALLOWED: dict[str, set[str]] = {
     **{key: set() for key in ["errors", "version", "storage", "isolation", "estimate"]},
     "registry": {"errors"},
+    "factories": {"errors", "registry"},
     "parameters": {"errors"},
+    "batch_norm": {"errors"},
+    "recurrent": set(),
+    "wrappers": {"parameters"},
+    "outputs": {"errors"},
     "batches": FOUNDATION,
-    "replica": FOUNDATION | {"parameters"},
-    "risk": FOUNDATION | {"batches", "replica"},
+    "replica": FOUNDATION | NETWORK,
+    "first_look": FOUNDATION | NETWORK | {"batches", "replica", "risk"},
+    "risk": FOUNDATION | NETWORK | {"batches", "replica", "outputs", "first_look"},
     "derivatives": FOUNDATION | {"batches", "replica", "risk"},
+    "losses": CORE,
     "objective": CORE,
     "linalg": {"errors"},
     "curvature": CORE | {"objective", "linalg"},
@@ -27,10 +35,10 @@ ALLOWED: dict[str, set[str]] = {
     "tables": {"errors", "estimate", "records"},
     "plotting": {"errors", "estimate", "storage", "records", "tables", "surfaces"},
     "optim": {"errors", "registry", "parameters"},
-    "data": {"errors", "registry", "isolation"},
-    "models": {"errors", "registry", "isolation"},
+    "data": {"errors", "registry", "isolation", "factories", "outputs"},
+    "models": {"errors", "registry", "isolation", "factories"},
     "training": CORE | {"objective", "measures", "records", "optim", "data", "models"},
-    "checkpoints": CORE | {"objective", "linalg", "curvature", "measures", "data", "models"},
+    "checkpoints": CORE | {"objective", "linalg", "curvature", "measures", "data", "models", "losses"},
 }
 
 

@@ -93,7 +93,7 @@ class Measuring:
                         append_line(output, _line(MEASURES.build(specification, objective), epoch, step))
 
     def _objective(self, model: nn.Module, data: Data, recipe: Recipe, split: str, digest: str) -> Objective:
-        examples, indices = subset(data.train if split == "train" else data.test, self.limit)
+        examples, indices = subset(data.split(split), self.limit)
         smoothing = recipe.label_smoothing
         objective = Objective(
             copy.deepcopy(model).eval(),
