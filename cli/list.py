@@ -16,6 +16,7 @@ TABLES = {
     "measures": ("landscape.measures", "MEASURES"),
     "models": ("landscape.models", "MODELS"),
     "data": ("landscape.data", "DATA"),
+    "losses": ("landscape.losses", "LOSSES"),
     "planes": ("landscape.surfaces.plane", "PLANES"),
     "presets": ("landscape.training", "PRESETS"),
 }
@@ -52,6 +53,8 @@ def command(kind: str, form: str) -> None:
         if row["options"]:
             shown = ", ".join(_shown(option) for option in row["options"])
             click.echo(_wrapped(" " * (width + 2) + shown, width + 2))
+    if table.forms:
+        click.echo(_wrapped(f"{'also':{width}}  {', '.join(table.forms)}", width + 2))
 
 
 def described(table: NameTable[Any], name: str) -> dict[str, Any]:

@@ -5,22 +5,18 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from landscape import records
-from landscape.errors import InputError
 from landscape.estimate import Estimate
 from landscape.tables import aligned, rounded, setting_labels
 
 from . import options
 from .failures import Unconverged
 from .help import ExamplesFirst
+from .preflight import preflight
 from .progress import Bar, duration
-
-if TYPE_CHECKING:
-    from landscape.objective import Objective
 
 
 @click.command(name="measure", cls=ExamplesFirst)
@@ -61,16 +57,7 @@ if TYPE_CHECKING:
 def command(
     checkpoints: tuple[str, ...],
     names: tuple[str, ...],
-    model: str | None,
-    data: str | None,
-    split: str,
-    limit: int | None,
-    batch_size: int,
-    batch_norm: str,
-    device: str,
-    dtype: str | None,
-    weights: str | None,
-    trust: bool,
+    asked: options.Asked,
     output: Path | None,
     form: str,
     fail_on: str,
@@ -85,41 +72,28 @@ def command(
 
     What is already in the output file with the same settings is not measured again.
     """
-    import torch
-
-    from landscape.checkpoints import load_checkpoint
     from landscape.measures import DEFAULT, MEASURES
 
     wanted = list({str(s): s for s in (MEASURES.parse(name) for name in (names or DEFAULT))}.values())
-    where = options.chosen_device(device)
+    options.chosen_device(asked.device)
     taken: list[tuple[str, Estimate]] = []
     for path in checkpoints:
         shown = click.format_filename(path)
-        checkpoint = load_checkpoint(
-            path,
-            model=model,
-            data=data,
-            trust=trust,
-            weights=weights,
-        )
+        checkpoint = asked.open(path)
         file = options.writable(output or checkpoint.contents.path.parent / "measures.jsonl")
         held = records.read(file) if resume and file.is_file() else records.Records((), 0)
         if held.unreadable:
             click.echo(f"{file}: {held.unreadable} lines could not be read and were skipped", err=True)
-        for part in ("train", "test") if split == "both" else (split,):
-            objective = checkpoint.objective(
-                part,
-                limit=limit,
-                batch_size=batch_size,
-                batch_norm=batch_norm,
-                device=where,
-                dtype=getattr(torch, dtype) if dtype else None,
+        for part in ("train", "test") if asked.split == "both" else (asked.split,):
+            objective = asked.objective(checkpoint, part)
+            said = preflight(
+                click.format_filename(checkpoint.contents.path),
+                checkpoint,
+                objective,
+                expected=asked.expect_accuracy,
             )
-            preflight = _preflight(click.format_filename(checkpoint.contents.path), objective)
             if not quiet:
-                for note in checkpoint.notes:
-                    click.echo(f"{shown}: {note}", err=True)
-                click.echo(preflight, err=True)
+                click.echo(said, err=True)
             for specification in wanted:
                 found = records.find(
                     held.estimates,
@@ -137,20 +111,6 @@ def command(
     doubtful = [e.measure for _, e in taken if e.converged is False or not math.isfinite(e.value)]
     if doubtful and fail_on == "warn":
         raise Unconverged(f"not converged or not finite: {', '.join(dict.fromkeys(doubtful))}")
-
-
-def _preflight(path: str, objective: "Objective") -> str:
-    """Loss and accuracy before any measure: a wrong normalisation or class order shows here."""
-    origin = objective.provenance
-    accuracy = "" if objective.accuracy is None else f", accuracy {objective.accuracy:.2%}"
-    if not math.isfinite(objective.loss):
-        raise InputError(
-            f"{path}: the loss on {origin.data} is {objective.loss}; nothing can be measured there"
-        )
-    return (
-        f"{path}: {origin.model}, {origin.dimension:,} parameters; {origin.data} {origin.split}, "
-        f"{origin.num_examples:,} examples: loss {objective.loss:.5g}{accuracy}"
-    )
 
 
 def doubt(estimate: Estimate) -> str:

@@ -1,15 +1,22 @@
 """Flags that mean the same in every command, and how their text becomes values."""
 
+import dataclasses
 import difflib
+import functools
 import os
 import tomllib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from landscape.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from landscape.checkpoints import Checkpoint
+    from landscape.objective import Objective
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -90,51 +97,129 @@ weights = click.option(
 )
 
 
+_source = [
+    click.option(
+        "-m",
+        "--model",
+        help="Network, if the checkpoint does not say: resnet18, timm:NAME, ./file.py:factory, …",
+    ),
+    click.option(
+        "-d", "--data", help="Data set, if the checkpoint does not say: cifar10:root=DIR, imagefolder:DIR, …"
+    ),
+    click.option("--loss", help="See `landscape list losses`; the recipe's or cross-entropy by default."),
+    click.option("--task", metavar="FILE.py:FUNCTION", help="Returns dict(model=…, data=…, loss=…)."),
+]
+_measured = [
+    click.option(
+        "--split",
+        type=click.Choice(["train", "test", "both"]),
+        default="train",
+        show_default=True,
+        help="Which examples.",
+    ),
+    click.option("--limit", type=click.IntRange(min=1), help="A fixed random subset of so many examples."),
+    click.option(
+        "-b",
+        "--batch-size",
+        type=click.IntRange(min=1),
+        default=128,
+        show_default=True,
+        help="Examples a batch.",
+    ),
+    click.option(
+        "--batch-norm",
+        type=click.Choice(["stored", "batch", "recalibrate"]),
+        default="stored",
+        show_default=True,
+        help="Which batch-norm statistics.",
+    ),
+    click.option(
+        "--expect-accuracy",
+        metavar="PERCENT[±TOLERANCE]",
+        help="Exit 3 before any measure if the accuracy differs: 95.1±0.2.",
+    ),
+    device,
+    click.option(
+        "--dtype",
+        type=click.Choice(["float32", "float64"]),
+        help="Precision; that of the checkpoint by default.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the flags say about where a checkpoint's network, data and loss come from."""
+
+    model: str | None
+    data: str | None
+    loss: str | None
+    task: str | None
+    weights: str | None
+    trust: bool
+
+    def open(self, path: str) -> "Checkpoint":
+        """The checkpoint at a path."""
+        from landscape.checkpoints import load_checkpoint
+
+        return load_checkpoint(
+            path,
+            model=self.model,
+            data=self.data,
+            loss=self.loss,
+            task=self.task,
+            trust=self.trust,
+            weights=self.weights,  # type: ignore[arg-type]
+        )
+
+
+@dataclass(frozen=True)
+class Asked(Source):
+    """What the flags say about the objective too."""
+
+    split: str
+    limit: int | None
+    batch_size: int
+    batch_norm: str
+    expect_accuracy: str | None
+    device: str
+    dtype: str | None
+
+    def objective(self, checkpoint: "Checkpoint", split: str) -> "Objective":
+        """The objective of an opened checkpoint on a split."""
+        import torch
+
+        return checkpoint.objective(
+            split,  # type: ignore[arg-type]
+            limit=self.limit,
+            batch_size=self.batch_size,
+            batch_norm=self.batch_norm,  # type: ignore[arg-type]
+            device=chosen_device(self.device),
+            dtype=getattr(torch, self.dtype) if self.dtype else None,
+        )
+
+
+def _gathered(kind: type[Source], flags: list[Callable[[F], F]], function: F) -> F:
+    """The command with these flags, which it is given as one argument ``asked``."""
+    names = [field.name for field in dataclasses.fields(kind)]
+
+    @functools.wraps(function)
+    def command(**given: Any) -> Any:
+        return function(asked=kind(**{name: given.pop(name) for name in names}), **given)
+
+    for flag in reversed(flags):
+        command = flag(command)  # type: ignore[arg-type]
+    return command  # type: ignore[return-value]
+
+
+def source_flags(function: F) -> F:
+    """The flags of every command that opens checkpoints, given to it as one :class:`Source`."""
+    return _gathered(Source, [*_source, weights, trust], function)
+
+
 def checkpoint_flags(function: F) -> F:
-    """The flags of every command that opens checkpoints."""
-    for flag in reversed(
-        [
-            click.option("-m", "--model", help="Network, if the checkpoint does not say: resnet18, …"),
-            click.option(
-                "-d", "--data", help="Data set, if the checkpoint does not say: cifar10:root=DIR, …"
-            ),
-            click.option(
-                "--split",
-                type=click.Choice(["train", "test", "both"]),
-                default="train",
-                show_default=True,
-                help="Which examples.",
-            ),
-            click.option(
-                "--limit", type=click.IntRange(min=1), help="A fixed random subset of so many examples."
-            ),
-            click.option(
-                "-b",
-                "--batch-size",
-                type=click.IntRange(min=1),
-                default=128,
-                show_default=True,
-                help="Examples a batch.",
-            ),
-            click.option(
-                "--batch-norm",
-                type=click.Choice(["stored", "batch"]),
-                default="stored",
-                show_default=True,
-                help="Which batch-norm statistics.",
-            ),
-            device,
-            click.option(
-                "--dtype",
-                type=click.Choice(["float32", "float64"]),
-                help="Precision; that of the checkpoint by default.",
-            ),
-            weights,
-            trust,
-        ]
-    ):
-        function = flag(function)
-    return function
+    """The flags of every command that measures checkpoints, given to it as one :class:`Asked`."""
+    return _gathered(Asked, [*_source, *_measured, weights, trust], function)
 
 
 def chosen_device(name: str) -> str:

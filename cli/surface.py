@@ -11,6 +11,7 @@ from landscape.errors import UsageError
 from . import options
 from .help import ExamplesFirst
 from .plot import draw
+from .preflight import preflight
 from .progress import Bar
 
 
@@ -43,16 +44,7 @@ def command(
     plane: str,
     points: str,
     span: str,
-    model: str | None,
-    data: str | None,
-    split: str,
-    limit: int | None,
-    batch_size: int,
-    batch_norm: str,
-    device: str,
-    dtype: str | None,
-    weights: str | None,
-    trust: bool,
+    asked: options.Asked,
     output: Path,
     venue: str,
     width: str | None,
@@ -68,16 +60,17 @@ def command(
 
     An interrupted computation goes on where it stopped when the command is run again.
     """
-    import torch
+    from landscape.surfaces.plane import PLANES
+    from landscape.surfaces.sampling import coordinates, sample_surface
 
-    from landscape.checkpoints import load_checkpoint
-    from landscape.surfaces.sampling import sample_surface
-
-    if split == "both":
+    PLANES.parse(plane)
+    if asked.split == "both":
         raise UsageError("--split both is not for surfaces; draw train and test one after the other")
     if output.suffix not in (".pdf", ".svg", ".png"):
         raise UsageError(f"{output}: '{output.suffix}' is not a picture format; end it in .pdf, .svg or .png")
     grid, reach = _pair(points, int, "--points"), _pair(span, float, "--span")
+    for count, extent in zip(grid, reach, strict=True):
+        coordinates(count, extent)
     files = _number_files(output, checkpoints)
     # Numbers with a journal beside them are those of a command that was interrupted while saving.
     taken = [file for file in files if file.exists() and not file.with_suffix(".journal").exists()]
@@ -85,28 +78,16 @@ def command(
         raise UsageError(
             f"{taken[0]} is there; redraw it with `landscape plot {taken[0]}`, or add --overwrite to compute it anew"
         )
-    where = options.chosen_device(device)
+    options.chosen_device(asked.device)
     for file in (output, *files):
         options.writable(file)
     surfaces = []
     for path, file in zip(checkpoints, files, strict=True):
-        checkpoint = load_checkpoint(
-            path,
-            model=model,
-            data=data,
-            trust=trust,
-            weights=weights,  # type: ignore[arg-type]
-        )
-        objective = checkpoint.objective(
-            split,  # type: ignore[arg-type]
-            limit=limit,
-            batch_size=batch_size,
-            batch_norm=batch_norm,  # type: ignore[arg-type]
-            device=where,
-            dtype=getattr(torch, dtype) if dtype else None,
-        )
-        for note in () if quiet else checkpoint.notes:
-            click.echo(f"{click.format_filename(path)}: {note}", err=True)
+        checkpoint = asked.open(path)
+        objective = asked.objective(checkpoint, asked.split)
+        said = preflight(click.format_filename(path), checkpoint, objective, expected=asked.expect_accuracy)
+        if not quiet:
+            click.echo(said, err=True)
         journal = file.with_suffix(".journal")
         if not resume:
             journal.unlink(missing_ok=True)

@@ -10,8 +10,7 @@ from .failures import Unconverged
 
 @click.command(name="verify")
 @click.argument("checkpoint")
-@click.option("-m", "--model", help="Network, if the checkpoint does not say.")
-@click.option("-d", "--data", help="Data set, if the checkpoint does not say.")
+@options.source_flags
 @click.option(
     "--split",
     type=click.Choice(["train", "test"]),
@@ -27,19 +26,8 @@ from .failures import Unconverged
     help="A fixed random subset of so many examples, in one batch.",
 )
 @options.seed
-@options.weights
-@options.trust
 @options.config
-def command(
-    checkpoint: str,
-    model: str | None,
-    data: str | None,
-    split: str,
-    limit: int,
-    seed: int,
-    weights: str | None,
-    trust: bool,
-) -> None:
+def command(checkpoint: str, asked: options.Source, split: str, limit: int, seed: int) -> None:
     """Compares with PyHessian, scipy's eigsh and, where it fits, the dense float64 Hessian.
 
     \b
@@ -48,10 +36,9 @@ def command(
 
     Exits with 4 if a difference is larger than the stated errors explain. Needs the extra `verify`.
     """
-    from landscape.checkpoints import load_checkpoint
     from landscape.checkpoints.verification import verify
 
-    opened = load_checkpoint(checkpoint, model=model, data=data, trust=trust, weights=weights)  # type: ignore[arg-type]
+    opened = asked.open(checkpoint)
     lines = [["measure", "landscape", "s", "by", "value", "s", "difference", "allowed", ""]]
     wrong = []
     for found in verify(opened, split=split, limit=limit, seed=seed):  # type: ignore[arg-type]

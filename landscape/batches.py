@@ -152,14 +152,36 @@ def leading_size(batch: Batch) -> int:
     )
 
 
-def moved(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
-    """The batch on a device, its floating-point tensors in ``dtype``; the batch given is left as it is."""
+def moved(batch: Batch, device: torch.device, dtype: torch.dtype, *, copy: bool = False) -> Batch:
+    """The batch on a device, its floating-point tensors in ``dtype``; the batch given is left as it is.
+
+    Args:
+        batch: Of tensors.
+        device: Where to.
+        dtype: Of its floating-point tensors.
+        copy: Whether tensors that are there already are copied, for a network that writes to its inputs.
+    """
+
+    def put(tensor: Tensor) -> Tensor:
+        if tensor.is_inference() and not torch.is_inference_mode_enabled():
+            tensor = tensor.clone()
+        wanted = dtype if tensor.is_floating_point() else tensor.dtype
+        return tensor.to(device, wanted, non_blocking=True, copy=copy)
+
+    return mapped(batch, put)
+
+
+def example(batch: Batch, index: int) -> Batch:
+    """One example of a batch, as a batch of its own."""
+    return mapped(batch, lambda tensor: tensor[index : index + 1] if tensor.ndim else tensor)
+
+
+def mapped(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
+    """The same batch with ``function`` applied to every tensor; sequences become tuples."""
     if isinstance(batch, Tensor):
-        if batch.is_inference() and not torch.is_inference_mode_enabled():
-            batch = batch.clone()
-        return batch.to(device, dtype if batch.is_floating_point() else batch.dtype, non_blocking=True)
+        return function(batch)
     if isinstance(batch, Mapping):
-        return {key: moved(value, device, dtype) for key, value in batch.items()}
+        return {key: mapped(value, function) for key, value in batch.items()}
     if isinstance(batch, (tuple, list)):
-        return tuple(moved(value, device, dtype) for value in batch)
+        return tuple(mapped(value, function) for value in batch)
     return batch

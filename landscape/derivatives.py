@@ -1,5 +1,6 @@
 """Derivatives of the loss on one micro-batch, each as what is done when it is visited."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +11,26 @@ from landscape.batches import Batch
 from landscape.differentiability import named_obstacle, refuse_once_differentiable
 from landscape.quicker import quicker
 from landscape.risk import Risk, correct
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchGradients:
+    """What is kept of the gradient of every batch: its squared norm and size, each ``(batches,)``."""
+
+    squared_norms: Tensor
+    sizes: Tensor
+
+
+def columns_of(vectors: Tensor, like: Tensor) -> list[Tensor]:
+    """The columns of ``(n,)`` or ``(n, K)``, each ``(n,)``, on the device and in the precision of a point.
+
+    Raises:
+        ValueError: Another shape.
+    """
+    n = len(like)
+    if vectors.ndim not in (1, 2) or vectors.shape[0] != n:
+        raise ValueError(f"vectors have shape {tuple(vectors.shape)}; expected ({n},) or ({n}, K)")
+    return list(vectors.detach().to(like).reshape(n, -1).T.contiguous())
 
 
 def gradient(risk: Risk, batch: Batch) -> list[Tensor]:

@@ -12,8 +12,8 @@ class Provenance:
     """Where a number comes from: enough to say whether two of them may be averaged.
 
     ``dimension`` counts the parameters that were free, ``num_examples`` the data; ``subset`` hashes which
-    examples were chosen, ``checkpoint`` is the SHA-256 of the file. ``batch_size`` is that of the largest
-    batch: the per-batch measures depend on it.
+    examples were chosen, ``checkpoint`` is the SHA-256 of the file, ``code`` hashes the user's own Python files
+    that were named. ``batch_size`` is that of the largest batch: the per-batch measures depend on it.
     """
 
     landscape: str
@@ -31,6 +31,7 @@ class Provenance:
     subset: str | None = None
     checkpoint: str | None = None
     recipe: Mapping[str, object] | None = None
+    code: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,11 +2,12 @@
 
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils import checkpoint
 
 
 @contextlib.contextmanager
@@ -25,15 +26,56 @@ def preserved_randomness(device: torch.device | None = None) -> Iterator[None]:
 @contextlib.contextmanager
 def twice_differentiable() -> Iterator[None]:
     """Autograd on, and attention computed by the kernel that has a second derivative, in full precision."""
-    with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), full_precision():
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        plain_attention(),
+        full_precision(),
+        plain_checkpoints(),
+    ):
         yield
 
 
 @contextlib.contextmanager
 def without_gradients() -> Iterator[None]:
     """Autograd off; attention by the same kernel as in :func:`twice_differentiable`."""
-    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), full_precision():
+    with torch.inference_mode(), plain_attention(), full_precision():
         yield
+
+
+@contextlib.contextmanager
+def plain_attention() -> Iterator[None]:
+    """Attention by matrix products and a softmax: no fused kernel, and no fused encoder layer."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextlib.contextmanager
+def plain_checkpoints() -> Iterator[list[str]]:
+    """Reentrant activation checkpointing, which ``autograd.grad`` cannot pass, computes without it.
+
+    Yields:
+        A list that gets an entry whenever that was done.
+    """
+    met: list[str] = []
+
+    class Plain:
+        @staticmethod
+        def apply(function: Callable[..., object], preserve: bool, *arguments: object) -> object:
+            met.append("reentrant")
+            return function(*arguments)
+
+    before = checkpoint.CheckpointFunction
+    checkpoint.CheckpointFunction = Plain  # type: ignore[misc, assignment]
+    try:
+        yield met
+    finally:
+        checkpoint.CheckpointFunction = before  # type: ignore[misc]
 
 
 @contextlib.contextmanager

@@ -7,14 +7,15 @@ and per-batch gradient norms are computed once and remembered.
 import copy
 import importlib.metadata
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from landscape import derivatives
-from landscape.batches import Batch, Batches, Source
+from landscape.batch_norm import BatchNorm
+from landscape.batches import Batch, Batches, Source, example, leading_size
 from landscape.engine import Engine, Products, allowed_products
 from landscape.errors import UsageError
 from landscape.estimate import Provenance
@@ -23,9 +24,10 @@ from landscape.ledger import Ledger
 from landscape.micro_batches import MicroBatches, Size, allowed_size
 from landscape.parameters import Layout, Selection
 from landscape.passes import BatchGradients, Slope, Value, differentiated, evaluated
-from landscape.replica import BatchNorm, Replica
-from landscape.risk import BatchLoss, Loss, Risk
+from landscape.replica import Replica
+from landscape.risk import BatchLoss, Loss, Risk, refuse_sum
 from landscape.version import __version__
+from landscape.wrappers import unwrapped
 
 __all__ = ["BatchGradients", "BatchLoss", "Objective"]
 
@@ -39,15 +41,16 @@ class Objective:
     generators are changed. Batches are weighted by their size, so that the partition does not matter.
 
     Args:
-        model: The network. Batch norm uses what ``batch_norm`` says; every other layer keeps its mode.
+        model: The network. Every layer but batch norm keeps its mode.
         loss: ``loss(outputs, targets)``, mean-reduced, for ``(inputs, targets)`` batches, or a
             :class:`BatchLoss`.
         batches: A ``DataLoader``, a list of batches, or a ``Dataset`` (with ``batch_size``).
         parameters: Which parameters are free; see :func:`landscape.parameters.layout`.
-        batch_norm: ``"stored"`` running statistics, or those of each ``"batch"``.
+        batch_norm: ``"stored"`` statistics, those of each ``"batch"``, or ``"recalibrate"``: their average.
         device: Where to compute; by default where the model is.
         dtype: ``torch.float32`` or ``torch.float64``; by default the model's own.
         batch_size: Examples a batch, where ``batches`` is a ``Dataset`` (128 by default).
+        calibration: Data for ``"recalibrate"``; ``batches`` by default.
         micro_batch: Examples computed at once, which changes no number by more than rounding: by default whole
             batches, halved (with a :class:`~landscape.errors.Remark`) where memory does not suffice; ``"auto"``
             for the size with the most gradients a second.
@@ -63,8 +66,6 @@ class Objective:
             a model or data set that is random.
     """
 
-    point: Tensor
-
     def __init__(
         self,
         model: nn.Module,
@@ -78,22 +79,22 @@ class Objective:
         batch_size: int | None = None,
         micro_batch: Size = None,
         products: Products = "auto",
+        calibration: Source | None = None,
     ) -> None:
-        reduction = getattr(loss, "reduction", "mean")
-        if reduction != "mean":
-            raise UsageError(
-                f"the loss has reduction='{reduction}'; the mean is needed: pass reduction='mean'"
-            )
-        size = loss.size if isinstance(loss, BatchLoss) else None
+        refuse_sum(loss)
+        size = getattr(loss, "size", None)
         replica = Replica(model, parameters=parameters, batch_norm=batch_norm, device=device, dtype=dtype)
+        fixed = Batches(batches, batch_size=batch_size, size=size)
+        given = fixed if calibration is None else Batches(calibration, batch_size=batch_size, size=size)
         self._risk = Risk(
             replica,
             loss,
-            Batches(batches, batch_size=batch_size, size=size),
+            fixed,
+            calibration=given if batch_norm == "recalibrate" else None,
             engine=Engine(allowed_products(products), MicroBatches(allowed_size(micro_batch))),
         )
         self._origin: dict[str, Any] = {
-            "model": type(model).__name__,
+            "model": type(unwrapped(model)[0]).__name__,
             "loss": getattr(loss, "__name__", type(loss).__name__),
             "batch_norm": batch_norm,
         }
@@ -129,6 +130,11 @@ class Objective:
     def engine(self) -> Engine:
         """How the work is done: kept graphs, micro-batches, kind of product."""
         return self._risk.engine
+
+    @property
+    def notes(self) -> list[str]:
+        """What was done so that there are derivatives, a line each; complete after the first use."""
+        return [*self._risk.replica.notes, *self._risk.notes]
 
     @cached_property
     def provenance(self) -> Provenance:
@@ -176,9 +182,9 @@ class Objective:
         if isinstance(self._risk.loss, BatchLoss):
             raise UsageError("single examples need (inputs, targets) batches; a BatchLoss hides its examples")
         self._risk.check(self.point, constant=True)
-        for size, (inputs, targets) in self._risk.batches:
-            for i in range(size):
-                yield self._derived(self._risk.on((inputs[i : i + 1], targets[i : i + 1]), 1), self.point)
+        for _, batch in self._risk.batches:
+            for i in range(leading_size(batch)):
+                yield self._derived(self._risk.on(example(batch, i), 1), self.point)
 
     def remembered(self, key: object, compute: Callable[[], T]) -> T:
         """What ``compute`` returned when it was first asked for under ``key`` at this point."""
@@ -277,20 +283,14 @@ class Objective:
             gradients: What one visit costs, besides what it books itself.
             products: Likewise.
         """
+        risk = self._risk
         with twice_differentiable():
-            return self._risk.mean(
-                lambda batch: visit(self._risk, batch), at=self.point, gradients=gradients, products=products
-            )
+            return risk.mean(partial(visit, risk), at=self.point, gradients=gradients, products=products)
 
     def _products(self, product: Callable[..., list[Tensor]], vectors: Tensor, block: int | None) -> Tensor:
-        if vectors.ndim not in (1, 2) or vectors.shape[0] != self.dimension:
-            expected = f"({self.dimension},) or ({self.dimension}, K)"
-            raise ValueError(f"vectors have shape {tuple(vectors.shape)}; expected {expected}")
-        columns = list(vectors.detach().to(self.point).reshape(self.dimension, -1).T.contiguous())
-        products = self.average(
-            lambda risk, batch: product(risk, batch, columns, block=block), products=len(columns)
-        )
-        return torch.stack(products, dim=1).reshape(vectors.shape)
+        columns = derivatives.columns_of(vectors, self.point)
+        visit = partial(product, columns=columns, block=block)
+        return torch.stack(self.average(visit, products=len(columns)), dim=1).reshape(vectors.shape)
 
     def _derived(self, risk: Risk, point: Tensor) -> "Objective":
         """An objective with nothing remembered."""

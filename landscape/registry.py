@@ -9,55 +9,20 @@ or option is answered with the nearest one.
 import difflib
 import inspect
 import itertools
-import math
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from landscape.errors import UsageError
+from landscape.limits import Above, bounds
 
 T = TypeVar("T")
 Value = str | int | float | bool | None
 
 _FEW = 12
 """Names that a message can list."""
-
-
-@dataclass(frozen=True)
-class Above:
-    """What a number must be above, for ``Annotated[float, Above(0)]``: looked at before anything is computed."""
-
-    least: float
-
-    def check(self, name: str, value: object, owner: str = "") -> None:
-        """Raises :class:`UsageError` unless the value is a finite number above the least; ``None`` passes."""
-        if value is None:
-            return
-        if not isinstance(value, (int, float)) or not (math.isfinite(value) and value > self.least):
-            prefix = f"{owner}: " if owner else ""
-            raise UsageError(
-                f"{prefix}{name}={value} is not allowed: it must be a finite number above {self.least:g}"
-            )
-
-
-Positive = Annotated[float, Above(0)]
-"""A finite number above 0."""
-
-PositiveInt = Annotated[int, Above(0)]
-"""A whole number above 0."""
-
-
-def bounds(function: Callable[..., object]) -> dict[str, Above]:
-    """The parameters of a function whose annotation says what they must be above."""
-    hints = typing.get_type_hints(function, include_extras=True)
-    return {
-        name: one
-        for name, hint in hints.items()
-        for one in getattr(hint, "__metadata__", ())
-        if isinstance(one, Above)
-    }
 
 
 @dataclass(frozen=True)
@@ -130,6 +95,11 @@ class Row(Generic[T]):
         """What the options must be above, where that is said."""
         return bounds(self.build.__init__ if inspect.isclass(self.build) else self.build)
 
+    @property
+    def takes_any(self) -> bool:
+        """Whether ``build`` has ``**options``, so that any name is an option."""
+        return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(self.build).parameters.values())
+
 
 class NameTable(Mapping[str, Row[T]]):
     """The names of one kind (``"optimizer"``, ``"measure"``, …), in the order in which they are listed.
@@ -139,12 +109,19 @@ class NameTable(Mapping[str, Row[T]]):
         rows: The rows.
         fallback: Builds a row for names that are not listed, such as ``torchvision:NAME``; returns ``None``
             where it does not know the name either.
+        forms: How such names are written.
     """
 
     def __init__(
-        self, kind: str, rows: Sequence[Row[T]], *, fallback: Callable[[str], Row[T] | None] | None = None
+        self,
+        kind: str,
+        rows: Sequence[Row[T]],
+        *,
+        fallback: Callable[[str], Row[T] | None] | None = None,
+        forms: Sequence[str] = (),
     ) -> None:
         self.kind = kind
+        self.forms = tuple(forms)
         self._rows = {row.name: row for row in rows}
         self._fallback = fallback
 
@@ -175,9 +152,9 @@ class NameTable(Mapping[str, Row[T]]):
     def _known(self) -> str:
         """The names there are, or some of them: a message is one line to read."""
         if len(self) <= _FEW:
-            return f"known: {', '.join(self)}"
+            return f"known: {', '.join([*self, *self.forms])}"
         some = ", ".join(itertools.islice(self, _FEW // 2))
-        return f"known: {some}, … ({len(self)}, see `landscape list`)"
+        return f"known: {some}, … ({len(self)}, see `landscape list`){''.join(f', {form}' for form in self.forms)}"
 
     def parse(self, text: str | Specification) -> Specification:
         """The specification in ``text``, checked: known name, known options, values of the right type."""
@@ -187,6 +164,9 @@ class NameTable(Mapping[str, Row[T]]):
         options: dict[str, Value] = {}
         for key, value in given.options.items():
             name = key.replace("-", "_")
+            if name not in allowed and row.takes_any:
+                options[name] = Option(name, None, Value).convert(value, row.name)
+                continue
             if name not in allowed:
                 known = ", ".join(allowed) or "none"
                 guess = _nearest(name, allowed)

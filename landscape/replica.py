@@ -1,15 +1,15 @@
 """A private copy of the user's network whose free parameters are views of one flat vector θ."""
 
 import copy
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from landscape.batch_norm import MODES, BatchNorm, set_batch_norm
 from landscape.errors import InputError, UsageError
 from landscape.parameters import Layout, Selection, layout, select
-
-BatchNorm = Literal["stored", "batch"]
+from landscape.recurrent import use_plain_kernels
+from landscape.wrappers import unwrapped, without_inner_wrappers
 
 _HALF = (torch.float16, torch.bfloat16)
 _DROPOUT = (nn.modules.dropout._DropoutNd,)
@@ -23,13 +23,18 @@ class Replica:
     Args:
         model: The user's network. Its modules keep their mode, except batch norm.
         parameters: Which parameters are free; see :func:`landscape.parameters.layout`.
-        batch_norm: ``"stored"`` uses the running statistics, ``"batch"`` those of each batch.
+        batch_norm: ``"stored"`` uses the running statistics, ``"batch"`` those of each batch; with
+            ``"recalibrate"`` whoever has data stores new ones here.
         device: Where to compute; ``None`` for where the model is.
         dtype: ``torch.float32`` or ``torch.float64``; ``None`` for the model's own (half precision is raised
             to float32, in which second derivatives are still good).
 
+    Attributes:
+        notes: What had to be done so that there is a second derivative, a line each.
+
     Raises:
-        InputError: The model cannot be copied, or a weight is NaN or infinite.
+        InputError: The model cannot be copied, has weights without values or in integers, or a weight is NaN or
+            infinite.
         UsageError: A dropout layer is in training mode, or an argument is not one of those allowed.
     """
 
@@ -42,19 +47,27 @@ class Replica:
         device: torch.device | str | None,
         dtype: torch.dtype | None,
     ) -> None:
-        if batch_norm not in ("stored", "batch"):
-            raise UsageError(f"batch_norm={batch_norm!r} is not one of 'stored', 'batch'")
+        if batch_norm not in MODES:
+            raise UsageError(
+                f"batch_norm={batch_norm!r} is not one of {', '.join(repr(mode) for mode in MODES)}"
+            )
         if dtype not in (None, torch.float32, torch.float64):
             raise UsageError(f"dtype={dtype} is not float32 or float64")
+        model, wrappers = unwrapped(model)
+        _refuse_valueless(model)
         _refuse_dropout(model)
         first = next(iter(model.parameters()), torch.empty(0))
         self.device = torch.device(device) if device is not None else first.device
         self.dtype = dtype or (torch.float32 if first.dtype in _HALF else first.dtype)
         chosen = [name for name, _ in select(model, parameters)]
-        self.layout: Layout = layout(model, parameters)
+        free = layout(model, parameters)
         with torch.inference_mode(False):
-            self.model = _copied(model).to(device=self.device, dtype=self.dtype)
-            _set_batch_norm(self.model, batch_norm)
+            self.model = _copied(model)
+            self.layout, inner = without_inner_wrappers(self.model, free)
+            chosen = list(self.layout.names) if inner else chosen
+            self.notes = _notes(self.model, [*wrappers, *inner], self.dtype)
+            self.model = self.model.to(device=self.device, dtype=self.dtype)
+            set_batch_norm(self.model, batch_norm)
             everything = dict(self.model.named_parameters())
             for parameter in everything.values():
                 parameter.grad = None
@@ -110,12 +123,44 @@ def _copied(model: nn.Module) -> nn.Module:
         ) from failure
 
 
-def _set_batch_norm(model: nn.Module, mode: BatchNorm) -> None:
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._NormBase):
-            module.train(mode == "batch")
-            if mode == "batch":
-                module.track_running_stats = False
+def _notes(model: nn.Module, wrappers: list[str], dtype: torch.dtype) -> list[str]:
+    """Makes the copy twice differentiable where a layer stands in the way, and says so."""
+    notes = [f"taken out of its wrapper: {', '.join(dict.fromkeys(wrappers))}"] if wrappers else []
+    half = sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.dtype in _HALF})
+    if half:
+        raised = str(dtype).removeprefix("torch.")
+        notes.append(
+            f"weights in {', '.join(half)} are raised to {raised}, in which second derivatives are good"
+        )
+    kinds = use_plain_kernels(model)
+    if kinds:
+        notes.append(
+            f"{', '.join(kinds)} by the plain kernels: those of cuDNN and oneDNN have no second derivative"
+        )
+    return notes
+
+
+def _refuse_valueless(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if parameter.is_meta:
+            raise InputError(
+                f"the weights of {type(model).__name__} are on the meta device ({name} and others): they have shapes "
+                "but no values; load the checkpoint into it first (model.to_empty(device='cpu'), load_state_dict)"
+            )
+        if parameter.requires_grad and not parameter.is_floating_point():
+            raise InputError(f"{name} is {parameter.dtype}: only floating-point weights have a derivative")
+        if not parameter.is_floating_point() or parameter.is_quantized:
+            raise InputError(_quantised(name, str(parameter.dtype)))
+    for name, module in model.named_modules():
+        if ".quantized." in type(module).__module__:
+            raise InputError(_quantised(name, type(module).__name__))
+
+
+def _quantised(name: str, kind: str) -> str:
+    return (
+        f"'{name}' is quantised ({kind}): integers have no derivative; load the float weights, or dequantise them "
+        "(tensor.dequantize()) into the float network"
+    )
 
 
 def _refuse_non_finite(shapes: Layout, point: Tensor) -> None:

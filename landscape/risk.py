@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape.batches import Batch, Batches, moved
+from landscape.batches import Batch, Batches, mapped, moved
 from landscape.engine import Engine
-from landscape.errors import InputError, UsageError, is_out_of_memory
-from landscape.isolation import preserved_randomness, without_gradients
+from landscape.errors import UsageError, is_out_of_memory
+from landscape.first_look import first_look
+from landscape.isolation import preserved_randomness
 from landscape.ledger import Ledger
 from landscape.micro_batches import Piece
-from landscape.replica import Replica, stochastic_modules
+from landscape.outputs import applied, labelled, scores, wants_scores
+from landscape.replica import Replica
 from landscape.shortage import make_room, settle
 
 
@@ -25,12 +27,13 @@ class BatchLoss:
     """A loss for batches that are not ``(inputs, targets)``: language models, PINNs, dictionaries.
 
     Args:
-        fn: ``fn(model, batch)`` → scalar mean over the batch's examples.
+        fn: ``fn(model, batch)`` → scalar mean over the batch's examples; or ``(mean, scores, targets)``, so that
+            the accuracy is known too.
         size: The number of examples in a batch; by default the leading dimension of its first tensor.
     """
 
     def __init__(
-        self, fn: Callable[[nn.Module, Any], Tensor], *, size: Callable[[Any], int] | None = None
+        self, fn: Callable[[nn.Module, Any], Any], *, size: Callable[[Any], int] | None = None
     ) -> None:
         self.fn = fn
         self.size = size
@@ -55,6 +58,17 @@ class WeightedSum:
             total.add_(part, alpha=weight)
 
 
+def refuse_sum(loss: object) -> None:
+    """Refuses a loss that says of itself that it is no mean.
+
+    Raises:
+        UsageError: It has another ``reduction``.
+    """
+    reduction = getattr(loss, "reduction", "mean")
+    if reduction != "mean":
+        raise UsageError(f"the loss has reduction='{reduction}'; the mean is needed: pass reduction='mean'")
+
+
 @dataclasses.dataclass
 class Risk:
     """A network, a loss and fixed data.
@@ -66,6 +80,11 @@ class Risk:
         ledger: Where work is booked; shared with the risks of single batches.
         engine: How the work is done; shared likewise.
         place: First example and number of examples of the micro-batch that is being visited.
+        calibration: What batch-norm statistics are taken from before anything else; ``None`` leaves them.
+        checked: Whether network and data are known to go together.
+        differentiates: Whether the loss itself takes derivatives, so that it needs autograd even for its value.
+        writes_inputs: Whether the network writes to its inputs, so that it is given copies.
+        notes: What had to be done to the network's outputs or for a second derivative, a line each.
     """
 
     replica: Replica
@@ -73,8 +92,12 @@ class Risk:
     batches: Batches
     ledger: Ledger = dataclasses.field(default_factory=Ledger)
     engine: Engine = dataclasses.field(default_factory=Engine)
-    checked: bool = False
     place: tuple[int, int] = (0, 0)
+    calibration: Batches | None = None
+    checked: bool = False
+    differentiates: bool = False
+    writes_inputs: bool = False
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     def on(self, batch: Batch, size: int) -> "Risk":
         """The same network and loss on one batch alone."""
@@ -110,7 +133,7 @@ class Risk:
             self.replica.move(at, constant=constant)
             self.engine.graphs.enter(self.replica.moves, self.batches)
             for piece in self.engine.micro.pieces(self.batches, join=each is None):
-                parts = self._visited(visit, piece, counted)
+                parts = self.visited(visit, piece, counted)
                 if each is not None:
                     each(parts)
                 sum_.add(parts, piece.size / everything)
@@ -120,18 +143,18 @@ class Risk:
         """Counts work on the micro-batch that is being visited."""
         self.ledger.counts.update({kind: self.place[1] * count for kind, count in counted.items()})
 
-    def _visited(self, visit: Visit, piece: Piece, counted: Mapping[str, int]) -> list[Tensor]:
+    def visited(self, visit: Visit, piece: Piece, counted: Mapping[str, int]) -> list[Tensor]:
         """``visit(piece)``, in parts where it is larger than what is computed at once."""
         pieces = self.engine.micro.split(piece)
         if len(pieces) > 1:
             sum_ = WeightedSum()
             for one in pieces:
-                sum_.add(self._visited(visit, one, counted), one.size / piece.size)
+                sum_.add(self.visited(visit, one, counted), one.size / piece.size)
             return sum_.totals
         for attempt in range(2):
             self.place = (piece.start, piece.size)
             try:
-                parts = visit(moved(piece.batch, self.replica.device, self.replica.dtype))
+                parts = visit(self.placed(piece.batch))
                 self.book(**counted)
                 return parts
             except (RuntimeError, MemoryError) as failure:
@@ -141,58 +164,49 @@ class Risk:
             if attempt or not self.engine.graphs.shrink():
                 break
         make_room(self, piece)
-        return self._visited(visit, piece, counted)
+        return self.visited(visit, piece, counted)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Any, Any]:
         """``(loss, outputs, targets)`` of one batch; the last two are ``None`` for a :class:`BatchLoss`."""
+        if self.differentiates and torch.is_inference_mode_enabled():
+            with torch.inference_mode(False), torch.enable_grad():
+                return self.forward(mapped(batch, lambda t: t.clone() if t.is_inference() else t))
         if isinstance(self.loss, BatchLoss):
-            loss, outputs, targets = self.loss.fn(self.replica.model, batch), None, None
+            found = self.loss.fn(self.replica.model, batch)
+            whole = isinstance(found, tuple) and len(found) == 3
+            loss, outputs, targets = found if whole else (found, None, None)
         else:
-            if not isinstance(batch, tuple) or len(batch) != 2:
-                raise InputError(
-                    f"a batch is a {type(batch).__name__}, not a pair (inputs, targets); "
-                    "wrap the loss: BatchLoss(lambda model, batch: …)"
-                )
-            inputs, targets = batch
-            outputs = self.replica.model(inputs)
+            inputs, targets = labelled(batch)
+            outputs = applied(self.replica.model, inputs)
+            if not isinstance(outputs, Tensor) and wants_scores(self.loss):
+                outputs = self._only_scores(outputs)
             loss = self.loss(outputs, targets)
         if not isinstance(loss, Tensor) or loss.ndim != 0:
             seen = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise UsageError(f"the loss is not a scalar ({seen}); it must return the mean over the batch")
         return loss, outputs, targets
 
+    def placed(self, batch: Batch) -> Batch:
+        """A batch where the network is, and in its precision."""
+        return moved(batch, self.replica.device, self.replica.dtype, copy=self.writes_inputs)
+
     def check(self, point: Tensor, *, constant: bool) -> None:
         """Once: the model can be applied to the data, and two evaluations of the first batch agree."""
         if self.checked:
             return
         size, batch = next(iter(self.batches))
-        losses = []
-
-        def visit(part: Batch) -> list[Tensor]:
-            try:
-                return [self.forward(part)[0].double()]
-            except (UsageError, InputError):
-                raise
-            except (RuntimeError, ValueError, TypeError, IndexError) as failure:
-                if is_out_of_memory(failure):
-                    raise
-                raise InputError(_misfit(self.replica.model, part, failure)) from failure
-
-        with preserved_randomness(self.replica.device), without_gradients():
-            self.replica.move(point, constant=constant)
-            for seed in (0, 1):
-                torch.manual_seed(seed)
-                losses.append(float(self._visited(visit, Piece(batch, 0, size), {})[0]))
-        a, b = losses
-        if not (a == b or abs(a - b) <= 1e-5 * abs(a) or (a != a and b != b)):
-            active = ", ".join(stochastic_modules(self.replica.model)[:3])
-            raise InputError(
-                f"the model is random: two evaluations of the first batch give {a:.6g} and {b:.6g}; random "
-                f"part: {active or 'a function in its forward pass, such as F.dropout'}; switch it off "
-                "(model.eval(), and F.dropout(…, training=self.training)) before measuring"
-            )
+        first = Piece(batch, 0, size)
+        first_look(self, first, point, constant=constant)
         self.checked = True
-        settle(self, Piece(batch, 0, size))
+        settle(self, first)
+
+    def _only_scores(self, outputs: Any) -> Tensor:
+        """The scores; from now on the replica returns nothing else, so that every derivative sees a tensor."""
+        found, where = scores(outputs)
+        kind = type(self.replica.model).__name__
+        self.notes.append(f"{kind} returns a {type(outputs).__name__}; the scores are {where}")
+        self.replica.model.register_forward_hook(lambda module, inputs, returned: scores(returned)[0])
+        return found
 
 
 def correct(outputs: Any, targets: Any) -> list[Tensor]:
@@ -201,16 +215,10 @@ def correct(outputs: Any, targets: Any) -> list[Tensor]:
         return []
     if outputs.ndim != 2 or outputs.shape[1] < 2 or targets.ndim != 1 or targets.is_floating_point():
         return []
-    return [(outputs.argmax(dim=1) == targets).double().mean()]
+    counted = targets != IGNORED
+    right = ((outputs.argmax(dim=1) == targets) & counted).double().sum()
+    return [right / counted.sum().clamp(min=1)]
 
 
-def _misfit(model: nn.Module, batch: Batch, failure: Exception) -> str:
-    shapes = []
-    if isinstance(batch, tuple) and len(batch) == 2:
-        for part, name in zip(batch, ("inputs", "targets"), strict=True):
-            if isinstance(part, Tensor) and part.numel():
-                bounds = f", values {part.min().item():.4g} to {part.max().item():.4g}"
-                shapes.append(f"{name} {tuple(part.shape)} {str(part.dtype).removeprefix('torch.')}{bounds}")
-    reason = str(failure).strip().splitlines()[0] if str(failure).strip() else type(failure).__name__
-    seen = f" ({'; '.join(shapes)})" if shapes else ""
-    return f"{type(model).__name__} cannot be evaluated on this data{seen}: {reason}"
+IGNORED = -100
+"""The class number that torch's cross-entropy leaves out."""

@@ -1,23 +1,32 @@
 """A checkpoint as a point of a loss landscape: parameters, the network they belong to, the data, the loss."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
+from landscape.batch_norm import BatchNorm
+from landscape.batches import Source
 from landscape.checkpoints.architectures import guess
 from landscape.checkpoints.fitting import fit
 from landscape.checkpoints.reading import Contents, read_checkpoint
+from landscape.checkpoints.task import load_task
 from landscape.checkpoints.weights import Weights
-from landscape.data import Data, load_data, subset, with_label_noise
+from landscape.data import Data, FixedBatches, as_data, load_data, subset, with_label_noise
 from landscape.errors import InputError, UsageError
+from landscape.factories import code_hash, names_code
+from landscape.losses import build_loss, loss_name
 from landscape.models import build_model
 from landscape.objective import Objective
-from landscape.replica import BatchNorm
+from landscape.registry import Specification
+from landscape.registry import split as separated
+from landscape.risk import Loss
+from landscape.wrappers import unwrapped
 
 Split = Literal["train", "test"]
 
@@ -31,8 +40,10 @@ class Checkpoint:
         model: The network with the checkpoint's parameters, in evaluation mode.
         model_name: How the network was asked for.
         data: The data set.
-        loss: ``loss(outputs, targets)``, mean-reduced.
+        loss: ``loss(outputs, targets)``, mean-reduced, or a :class:`landscape.BatchLoss`.
         loss_name: How the loss is called in records.
+        code: A hash of the user's own files that were named, as numbers are only as old as these; ``None`` if
+            none was.
         notes: What was done to read the file and to fit it to the network, for the reader.
     """
 
@@ -40,8 +51,9 @@ class Checkpoint:
     model: nn.Module
     model_name: str
     data: Data
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Loss
     loss_name: str
+    code: str | None = None
     notes: tuple[str, ...] = ()
 
     def objective(
@@ -60,19 +72,21 @@ class Checkpoint:
             split: Which part of the data.
             limit: A fixed random subset of so many examples; all of them by default.
             batch_size: Examples a batch.
-            batch_norm: See :class:`landscape.Objective`.
+            batch_norm: See :class:`landscape.Objective`; recalibrated on the training examples, so many of them
+                as ``limit`` says.
             device: See :class:`landscape.Objective`.
             dtype: See :class:`landscape.Objective`.
         """
-        if split not in ("train", "test"):
-            raise UsageError(f"split={split!r} is not one of train, test")
-        examples, digest = subset(self.data.train if split == "train" else self.data.test, limit)
+        batches, digest = self.batches(split, limit=limit, batch_size=batch_size)
+        calibration = None
+        if batch_norm == "recalibrate" and split != "train":
+            calibration, _ = self.batches("train", limit=limit, batch_size=batch_size)
         objective = Objective(
             self.model,
             self.loss,
-            examples,
-            batch_size=batch_size,
+            batches,
             batch_norm=batch_norm,
+            calibration=calibration,
             device=device,
             dtype=dtype,
         )
@@ -84,15 +98,30 @@ class Checkpoint:
             loss=self.loss_name,
             checkpoint=self.contents.identity,
             recipe=self.contents.recipe,
+            code=self.code,
         )
+
+    def batches(self, split: Split, *, limit: int | None = None, batch_size: int = 128) -> tuple[Source, str]:
+        """The examples of a split in batches, and the hash that says which they are."""
+        examples: Dataset[Any] = self.data.split(split)
+        if isinstance(examples, FixedBatches):
+            if limit is not None:
+                raise UsageError(
+                    f"limit={limit}: {self.data.name} gives batches that are made already; return a Dataset, or "
+                    "leave the limit out"
+                )
+            return list(examples.batches), subset(examples, None)[1]
+        chosen, digest = subset(examples, limit)
+        return DataLoader(chosen, batch_size=batch_size, collate_fn=self.data.collate), digest
 
 
 def load_checkpoint(
     path: str | Path,
     *,
     model: nn.Module | str | None = None,
-    data: Data | str | None = None,
-    loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+    data: Data | Source | str | None = None,
+    loss: Loss | str | None = None,
+    task: str | Mapping[str, Any] | None = None,
     trust: bool = False,
     weights: Weights | None = None,
 ) -> Checkpoint:
@@ -102,42 +131,71 @@ def load_checkpoint(
 
     Args:
         path: The file, or a run folder.
-        model: The network, or its name (``"resnet18"``, ``"torchvision:resnet50:num_classes=10"``). A network
-            given is copied.
-        data: The data set, or its name.
-        loss: ``loss(outputs, targets)``, mean-reduced; by default cross-entropy, with the label smoothing
-            of the recipe.
-        trust: Whether code stored in the file may run.
+        model: The network, or its name (``"resnet18"``, ``"timm:vit_tiny_patch16_224"``, ``"./nets.py:build"``).
+            A network given is copied.
+        data: The data set, its name, or what a data factory may return: a ``Dataset``, a ``DataLoader``, a list
+            of batches, or ``dict(train=…, test=…)`` of them.
+        loss: ``loss(outputs, targets)``, mean-reduced, a :class:`landscape.BatchLoss`, or a name; by default
+            cross-entropy, with the label smoothing of the recipe.
+        task: ``"./my_task.py:task"``, a function that returns ``dict(model=…, data=…, loss=…)``, or such a
+            dictionary; what is given beside it comes first.
+        trust: Whether code stored in the file, or named in it, may run.
         weights: ``"raw"``, or ``"ema"`` for the averaged copy in the file; see
             :func:`landscape.checkpoints.read_checkpoint`.
 
     Raises:
         InputError: The file cannot be used, or does not fit the network; a network or data set is needed.
+        UsageError: An unknown name or option.
     """
     contents = read_checkpoint(path, trust=trust, weights=weights)
     recipe = dict(contents.recipe or {})
-    chosen: Data | str | None = recipe.get("data") if data is None else data
-    network: nn.Module | str | None = recipe.get("model") if model is None else model
+    asked = load_task(task)
+    given: dict[str, Any] = {"model": model, "data": data, "loss": loss}
+    given = {key: asked.get(key) if value is None else value for key, value in given.items()}
+    chosen = given["data"] if given["data"] is not None else _named(recipe, "data", contents.path, trust)
+    network = given["model"] if given["model"] is not None else _named(recipe, "model", contents.path, trust)
     if chosen is None or network is None:
         raise InputError(_nameless(contents, model=network is None, data=chosen is None))
-    dataset = load_data(chosen) if isinstance(chosen, str) else chosen
-    if data is None:
+    name = task if isinstance(task, str) else "data"
+    dataset = load_data(chosen) if isinstance(chosen, (str, Specification)) else as_data(chosen, name)
+    if given["data"] is None:
         dataset = with_label_noise(dataset, rate=float(recipe.get("label_noise", 0.0)))
-    if isinstance(network, str):
+    if isinstance(network, (str, Specification)):
         built = build_model(network, classes=dataset.classes, input_shape=dataset.input_shape, seed=0)
-        name = network
+        model_name = str(network)
     else:
-        built, name = copy.deepcopy(network), type(network).__name__
-    fitted = fit(built, contents.state, source=str(contents.path), name=name)
-    smoothing = float(recipe.get("label_smoothing", 0.0))
-    if loss is not None:
-        loss_name = getattr(loss, "__name__", type(loss).__name__)
-    else:
-        loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
-        loss_name = f"cross-entropy:label_smoothing={smoothing}" if smoothing else "cross-entropy"
-    return Checkpoint(
-        contents, built.eval(), name, dataset, loss, loss_name, notes=(*contents.notes, *fitted)
-    )
+        built = copy.deepcopy(unwrapped(network)[0])
+        model_name = type(built).__name__
+    fitted = fit(built, contents.state, source=str(contents.path), name=model_name)
+    function, called = _loss(given["loss"], float(recipe.get("label_smoothing", 0.0)))
+    texts = [x for x in (task, *given.values()) if isinstance(x, str)]
+    said = (*contents.notes, *fitted)
+    return Checkpoint(contents, built.eval(), model_name, dataset, function, called, code_hash(*texts), said)
+
+
+def _loss(loss: Any, smoothing: float) -> tuple[Loss, str]:
+    """The loss, and how it is called in records."""
+    if loss is None:
+        loss = f"cross-entropy:label_smoothing={smoothing}" if smoothing else "cross-entropy"
+    if isinstance(loss, (str, Specification)):
+        return build_loss(loss), loss_name(loss)
+    return loss, getattr(loss, "__name__", type(loss).__name__)
+
+
+def _named(recipe: Mapping[str, Any], kind: str, path: Path, trust: bool) -> str | None:
+    """What the recipe in the file names, unless that would run code which the user has not named."""
+    name = recipe.get(kind)
+    if isinstance(name, str) and names_code(name) and not trust:
+        raise InputError(
+            f"the recipe in {path} names the Python code {name}, which a checkpoint cannot make run: add "
+            f"{'-m' if kind == 'model' else '-d'} {name} if you know it, or --trust-checkpoint"
+        )
+    if isinstance(name, str) and kind == "data":
+        parsed = separated(name)
+        # A file must not make us fetch anything.
+        kept = {key: value for key, value in parsed.options.items() if key != "download"}
+        return str(Specification(parsed.name, kept))
+    return name
 
 
 def _nameless(contents: Contents, *, model: bool, data: bool) -> str:

@@ -14,15 +14,18 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse.linalg
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from landscape.batches import Batch, moved
 from landscape.checkpoints.checkpoint import Checkpoint, Split
 from landscape.curvature import hessian
-from landscape.data import subset
+from landscape.data import FixedBatches
 from landscape.errors import UsageError
 from landscape.estimate import Estimate
 from landscape.measures import dominant_eigenvalue, gradient_norm, hessian_trace
 from landscape.objective import Objective
+from landscape.outputs import applied, labelled, scores, wants_scores
+from landscape.risk import BatchLoss, Loss
 
 DENSE_LIMIT = 5000
 """Parameters up to which the dense Hessian is formed."""
@@ -70,25 +73,28 @@ def verify(
     Args:
         checkpoint: What to measure.
         split: On which examples.
-        limit: How many, as one batch: PyHessian averages batches without weights.
+        limit: How many, as one batch: PyHessian averages batches without weights. It is left out where a batch is
+            not a pair or the loss is not one of torch's.
         seed: Of every random start and probe.
 
     Raises:
         UsageError: PyHessian is not installed.
     """
-    examples, _ = subset(checkpoint.data.train if split == "train" else checkpoint.data.test, limit)
-    (batch,) = torch.utils.data.DataLoader(examples, batch_size=len(examples))  # type: ignore[arg-type]
-    inputs, targets = batch
-    objective = checkpoint.objective(split, limit=limit, batch_size=len(inputs))
+    made = isinstance(checkpoint.data.split(split), FixedBatches)
+    batches, _ = checkpoint.batches(split, limit=None if made else limit, batch_size=limit)
+    batch = next(iter(batches))
+    batch = tuple(batch) if isinstance(batch, list) else batch
+    objective = Objective(checkpoint.model, checkpoint.loss, [batch])
     ours = {
         "gradient-norm": gradient_norm(objective),
         "dominant-eigenvalue": dominant_eigenvalue(objective, tolerance=1e-4, max_iterations=1000, seed=seed),
         "hessian-trace": hessian_trace(objective, tolerance=0.01, seed=seed),
     }
     if objective.dimension <= DENSE_LIMIT:
-        yield from _dense(checkpoint, objective, inputs, targets, ours)
+        yield from _dense(checkpoint, objective, batch, ours)
     yield _eigsh(objective, ours["dominant-eigenvalue"], seed)
-    yield from _pyhessian(checkpoint, inputs, targets, ours, seed)
+    if isinstance(batch, tuple) and len(batch) == 2 and wants_scores(checkpoint.loss):
+        yield from _pyhessian(checkpoint, batch[0], batch[1], ours, seed)
 
 
 def _allowed(ours: Estimate, *, error: float = 0.0, relative: float = 1e-4) -> float:
@@ -100,17 +106,17 @@ def _allowed(ours: Estimate, *, error: float = 0.0, relative: float = 1e-4) -> f
 
 
 def _dense(
-    checkpoint: Checkpoint, objective: Objective, inputs: Tensor, targets: Tensor, ours: dict[str, Estimate]
+    checkpoint: Checkpoint, objective: Objective, batch: Batch, ours: dict[str, Estimate]
 ) -> Iterator[Comparison]:
     start = time.perf_counter()
-    model = copy.deepcopy(checkpoint.model).double()
-    fixed = dict(model.named_buffers())
+    whole = _Whole(copy.deepcopy(checkpoint.model).double(), checkpoint.loss)
+    fixed = dict(whole.named_buffers())
+    placed = moved(batch, torch.device("cpu"), torch.float64)
 
     def loss(theta: Tensor) -> Tensor:
-        outputs = torch.func.functional_call(
-            model, {**fixed, **objective.layout.named(theta)}, (inputs.double(),)
-        )
-        return checkpoint.loss(outputs, targets.double() if targets.is_floating_point() else targets)
+        named = {f"model.{name}": part for name, part in objective.layout.named(theta).items()}
+        found: Tensor = torch.func.functional_call(whole, {**fixed, **named}, (placed,))
+        return found
 
     point = objective.point.double().cpu()
     gradient = torch.func.grad(loss)(point)
@@ -126,6 +132,23 @@ def _dense(
         yield Comparison(
             name, ours[name], "dense float64 Hessian", float(value), _allowed(ours[name]), seconds
         )
+
+
+class _Whole(nn.Module):
+    """From a batch to its loss, as one function of the weights."""
+
+    def __init__(self, model: nn.Module, loss: Loss) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, batch: Batch) -> Tensor:
+        if isinstance(self.loss, BatchLoss):
+            found = self.loss.fn(self.model, batch)
+            mean: Tensor = found[0] if isinstance(found, tuple) else found
+            return mean
+        inputs, targets = labelled(batch)
+        outputs = applied(self.model, inputs)
+        return self.loss(scores(outputs)[0] if wants_scores(self.loss) else outputs, targets)
 
 
 def _eigsh(objective: Objective, ours: Estimate, seed: int) -> Comparison:

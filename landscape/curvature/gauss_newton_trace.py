@@ -19,6 +19,7 @@ from landscape.curvature.example_gradients import (
 from landscape.curvature.losses import CurvatureRoot, curvature_root
 from landscape.curvature.piecewise_affine import Verdict, analyse
 from landscape.objective import Objective
+from landscape.outputs import labelled
 from landscape.risk import BatchLoss, Risk
 
 MANY_CLASSES = 64
@@ -78,7 +79,7 @@ def _planned(risk: Risk, batch: Batch) -> GaussNewtonPlan:
     unknown = Verdict(False, "")
     if isinstance(risk.loss, BatchLoss):
         return GaussNewtonPlan(unknown, "a BatchLoss hides the outputs", False, 0)
-    inputs, targets = batch
+    inputs, targets = labelled(batch)
     if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor):
         return GaussNewtonPlan(unknown, "inputs or targets are not one tensor", False, 0)
     root = curvature_root(risk.loss, targets)

@@ -26,7 +26,7 @@ class CurvatureRoot:
 
 
 def curvature_root(loss: object, targets: Tensor) -> CurvatureRoot | str:
-    """The root for cross-entropy or squared error, or why there is none.
+    """The root for cross-entropy, squared error or binary cross-entropy, or why there is none.
 
     Args:
         loss: The mean-reduced loss function.
@@ -44,6 +44,10 @@ def curvature_root(loss: object, targets: Tensor) -> CurvatureRoot | str:
         return _CROSS_ENTROPY
     if isinstance(loss, nn.MSELoss) or loss is nn.functional.mse_loss:
         return _SQUARED_ERROR
+    if isinstance(loss, nn.BCEWithLogitsLoss) or loss is nn.functional.binary_cross_entropy_with_logits:
+        if getattr(loss, "weight", None) is not None or getattr(loss, "pos_weight", None) is not None:
+            return "binary cross-entropy with weights"
+        return _BINARY
     return f"the curvature of {getattr(loss, '__name__', type(loss).__name__)} in the outputs is not known"
 
 
@@ -85,5 +89,18 @@ def _square_sample(outputs: Tensor, generator: torch.Generator) -> Tensor:
     return signs.to(outputs).mul_((2.0 / outputs.shape[1]) ** 0.5)
 
 
+def _binary_root(outputs: Tensor) -> Tensor:
+    """√(p_k (1 − p_k)/C) e_k: labels do not see each other."""
+    p = torch.sigmoid(outputs)
+    return torch.diag_embed((p * (1 - p) / outputs.shape[1]).sqrt()).movedim(1, 0)
+
+
+def _binary_sample(outputs: Tensor, generator: torch.Generator) -> Tensor:
+    p = torch.sigmoid(outputs)
+    signs = 2 * torch.randint(0, 2, outputs.shape, generator=generator) - 1
+    return signs.to(outputs) * (p * (1 - p) / outputs.shape[1]).sqrt()
+
+
 _CROSS_ENTROPY = CurvatureRoot(_softmax_root, _softmax_sample)
 _SQUARED_ERROR = CurvatureRoot(_square_root, _square_sample)
+_BINARY = CurvatureRoot(_binary_root, _binary_sample)

@@ -1,13 +1,14 @@
-"""What every row of the data table returns: two sets of ``(input, class)`` pairs, and their shape."""
+"""What every row of the data table returns: two sets of examples, mostly ``(input, class)`` pairs, and their shape."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from landscape.errors import InputError
+from landscape.errors import InputError, UsageError
 
 Example = tuple[Tensor, Tensor]
 
@@ -56,7 +57,7 @@ class InMemory(LabelledDataset):
     Args:
         inputs: ``(N, …)``; floats are returned as they are, ``uint8`` images ``(N, channels, height, width)``
             as ``(pixel/255 − mean)/std`` in float32.
-        targets: Class numbers ``(N,)``.
+        targets: Class numbers ``(N,)``, or floats of any shape ``(N, …)``.
         mean: One value a channel, of the pixels in [0, 1].
         std: One value a channel.
         name: What the data set is called in messages.
@@ -84,7 +85,7 @@ class InMemory(LabelledDataset):
                 f"{name}: {bad} of {len(inputs)} inputs hold NaN or infinity; clean the data first"
             )
         self.inputs = inputs
-        self.targets = targets.to(torch.int64)
+        self.targets = targets if targets.is_floating_point() else targets.to(torch.int64)
         self.pixels = Pixels(mean, std) if inputs.dtype == torch.uint8 else None
 
     def __len__(self) -> int:
@@ -105,14 +106,43 @@ class Data:
 
     Attributes:
         name: The specification that loads the same data again, such as ``"moons:noise=0.2"``.
-        train: The training examples.
-        test: The held-out examples; none of them is in ``train``.
-        classes: The number of classes.
-        input_shape: The shape of one input.
+        train: The training examples: pairs, or dictionaries of tensors.
+        test: The held-out examples; none of them is in ``train``. ``None`` if there are none.
+        classes: The number of classes; ``None`` if the targets are no classes, or it is not known.
+        input_shape: The shape of one input; ``None`` if an input is not one tensor.
+        collate: Makes a batch of a list of examples; ``None`` for torch's own way.
     """
 
     name: str
-    train: Dataset[Example]
-    test: Dataset[Example]
-    classes: int
-    input_shape: tuple[int, ...]
+    train: Dataset[Any]
+    test: Dataset[Any] | None
+    classes: int | None
+    input_shape: tuple[int, ...] | None
+    collate: Callable[[list[Any]], Any] | None = None
+
+    def split(self, name: str) -> Dataset[Any]:
+        """The examples of ``train`` or ``test``.
+
+        Raises:
+            UsageError: There is no such split.
+            InputError: These data have no held-out examples.
+        """
+        if name not in ("train", "test"):
+            raise UsageError(f"split={name!r} is not one of train, test")
+        if name == "train":
+            return self.train
+        if self.test is None:
+            raise InputError(f"{self.name} has no held-out examples; measure on --split train")
+        return self.test
+
+    def require_training_pairs(self) -> None:
+        """Refuses data that can be measured, but that the trainer cannot use.
+
+        Raises:
+            UsageError: They are not pairs of an input and a class number, in two splits.
+        """
+        if self.classes is None or self.input_shape is None or self.test is None or self.collate is not None:
+            raise UsageError(
+                f"{self.name} can be measured, but not trained on here: that takes pairs (input, class number), in "
+                "a training and a test split"
+            )

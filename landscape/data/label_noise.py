@@ -25,7 +25,7 @@ def with_label_noise(data: Data, *, rate: float, seed: int = 0) -> Data:
         seed: Which labels, and what they become.
 
     Raises:
-        UsageError: A rate that is not allowed.
+        UsageError: A rate that is not allowed, or data without classes.
 
     Reference:
         Foret et al. 2021, arXiv 2010.01412, section 3.3 (20 to 80 %).
@@ -34,6 +34,8 @@ def with_label_noise(data: Data, *, rate: float, seed: int = 0) -> Data:
         raise UsageError(f"label_noise={rate} must be from 0 to {HIGHEST}")
     if rate == 0:
         return data
+    if data.classes is None:
+        raise UsageError(f"label_noise={rate} needs classes, and {data.name} has none")
     examples = len(cast(Sized, data.train))
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(examples, generator=generator)

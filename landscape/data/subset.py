@@ -2,16 +2,15 @@
 
 import hashlib
 from collections.abc import Sized
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch.utils.data import Dataset, Subset
 
-from landscape.data.examples import Example
 from landscape.errors import UsageError
 
 
-def subset(dataset: Dataset[Example], limit: int | None, *, seed: int = 0) -> tuple[Dataset[Example], str]:
+def subset(dataset: Dataset[Any], limit: int | None, *, seed: int = 0) -> tuple[Dataset[Any], str]:
     """The same ``limit`` examples every time, in the order of the data set, and the hash of their indices.
 
     A smaller limit with the same seed chooses a part of what a larger one chooses.

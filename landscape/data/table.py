@@ -4,10 +4,22 @@ import dataclasses
 
 from landscape.data.digits import digits
 from landscape.data.examples import Data
+from landscape.data.hf_datasets import hf_datasets_at
 from landscape.data.imagefolder import imagefolder, imagefolder_at
 from landscape.data.moons import moons
+from landscape.data.tensor_files import tensor_file
 from landscape.data.torchvision_sets import cifar10, cifar100, fashion_mnist, mnist
+from landscape.data.user_data import user_data
+from landscape.factories import FORMS
 from landscape.registry import NameTable, Row, Specification
+
+_ELSEWHERE = (imagefolder_at, tensor_file, hf_datasets_at, user_data)
+
+
+def _elsewhere(name: str) -> Row[Data] | None:
+    """The row of data that are not listed, from wherever the prefix says."""
+    return next((row for find in _ELSEWHERE if (row := find(name)) is not None), None)
+
 
 DATA: NameTable[Data] = NameTable(
     "data",
@@ -24,7 +36,8 @@ DATA: NameTable[Data] = NameTable(
             "your pictures: imagefolder:DIR with DIR/train/CLASS/*, DIR/test/CLASS/*",
         ),
     ],
-    fallback=imagefolder_at,
+    fallback=_elsewhere,
+    forms=("imagefolder:DIR", "npz:FILE", "safetensors:FILE", "hf-datasets:FOLDER", *FORMS),
 )
 
 
@@ -32,7 +45,8 @@ def load_data(specification: str | Specification) -> Data:
     """The data set of that name, such as ``load_data("moons:noise=0.2")``.
 
     Args:
-        specification: A name of :data:`DATA` and its options.
+        specification: A name of :data:`DATA`, ``imagefolder:DIR``, ``npz:FILE``, ``safetensors:FILE``,
+            ``hf-datasets:FOLDER``, ``package.module:factory`` or ``./file.py:factory``, and its options.
 
     Raises:
         UsageError: An unknown name or option, or a value that is not allowed.
@@ -54,4 +68,5 @@ def data_name(specification: str | Specification) -> str:
         for name, option in options.items()
         if name in parsed.options and name != "download" and parsed.options[name] != option.default
     }
+    kept.update({name: value for name, value in parsed.options.items() if name not in options})
     return str(Specification(parsed.name, kept))

@@ -5,79 +5,86 @@ import os
 import pickle
 import sys
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from landscape.data.examples import Data, InMemory
+from landscape.data.normalisation import moments
 from landscape.errors import InputError
 
+Grey = Literal["own", "half", "none"]
+Colour = Literal["own", "cifar10-per-image", "imagenet", "half", "none"]
 
-def mnist(*, root: str = "data", download: bool = False) -> Data:
+
+def mnist(*, root: str = "data", normalize: Grey = "own", download: bool = False) -> Data:
     """28×28 hand-written digits in 10 classes, 60,000 + 10,000.
 
     Args:
         root: The folder that holds ``MNIST/raw/``.
+        normalize: The mean and standard deviation of the pixels: the set's own, or of another name.
         download: Fetch missing files.
 
     Reference:
         LeCun, Bottou, Bengio and Haffner 1998, Gradient-based learning applied to document recognition.
     """
-    return _MNIST.load(root, download)
+    return _MNIST.load(root, download, normalize)
 
 
-def fashion_mnist(*, root: str = "data", download: bool = False) -> Data:
+def fashion_mnist(*, root: str = "data", normalize: Grey = "own", download: bool = False) -> Data:
     """28×28 pictures of clothes in 10 classes, 60,000 + 10,000.
 
     Args:
         root: The folder that holds ``FashionMNIST/raw/``.
+        normalize: The mean and standard deviation of the pixels: the set's own, or of another name.
         download: Fetch missing files.
 
     Reference:
         Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747.
     """
-    return _FASHION_MNIST.load(root, download)
+    return _FASHION_MNIST.load(root, download, normalize)
 
 
-def cifar10(*, root: str = "data", download: bool = False) -> Data:
+def cifar10(*, root: str = "data", normalize: Colour = "own", download: bool = False) -> Data:
     """32×32 colour photographs in 10 classes, 50,000 + 10,000.
 
     Args:
         root: The folder that holds ``cifar-10-batches-py/``.
+        normalize: The mean and standard deviation of the pixels: the set's own, or of another name.
         download: Fetch missing files.
 
     Reference:
         Krizhevsky 2009, Learning multiple layers of features from tiny images.
     """
-    return _CIFAR10.load(root, download)
+    return _CIFAR10.load(root, download, normalize)
 
 
-def cifar100(*, root: str = "data", download: bool = False) -> Data:
+def cifar100(*, root: str = "data", normalize: Colour = "own", download: bool = False) -> Data:
     """32×32 colour photographs in 100 classes, 50,000 + 10,000.
 
     Args:
         root: The folder that holds ``cifar-100-python/``.
+        normalize: The mean and standard deviation of the pixels: the set's own, or of another name.
         download: Fetch missing files.
 
     Reference:
         Krizhevsky 2009, Learning multiple layers of features from tiny images.
     """
-    return _CIFAR100.load(root, download)
+    return _CIFAR100.load(root, download, normalize)
 
 
 @dataclass(frozen=True)
 class _Archive:
-    """One image set that torchvision reads: its files, its classes, the published moments of its pixels."""
+    """One image set that torchvision reads: its files and its classes; the moments of its pixels have its name."""
 
     name: str
     reader: str
     files: str
     classes: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
-    def load(self, root: str, download: bool) -> Data:
+    def load(self, root: str, download: bool, normalize: str) -> Data:
         """Both splits, held in memory as ``uint8``."""
         train, test = (self._split(root, download, is_train) for is_train in (True, False))
         for images, targets in (train, test):
@@ -88,7 +95,9 @@ class _Archive:
                 )
             if images.shape[1:] != train[0].shape[1:]:
                 raise InputError(f"{self.name}: train and test images in {root}/{self.files} differ in size")
-        sets = [InMemory(*part, mean=self.mean, std=self.std, name=self.name) for part in (train, test)]
+        named = self.name if normalize == "own" else normalize
+        mean, std = moments(named, channels=train[0].shape[1], owner=self.name)
+        sets = [InMemory(*part, mean=mean, std=std, name=self.name) for part in (train, test)]
         return Data(self.name, sets[0], sets[1], self.classes, tuple(train[0].shape[1:]))
 
     def _split(self, root: str, download: bool, is_train: bool) -> tuple[Tensor, Tensor]:
@@ -127,21 +136,7 @@ _UNREADABLE = (
     KeyError,
     pickle.UnpicklingError,
 )
-_MNIST = _Archive("mnist", "MNIST", "MNIST/raw/", 10, (0.1307,), (0.3081,))
-_FASHION_MNIST = _Archive("fashion-mnist", "FashionMNIST", "FashionMNIST/raw/", 10, (0.2860,), (0.3530,))
-_CIFAR10 = _Archive(
-    "cifar10",
-    "CIFAR10",
-    "cifar-10-batches-py/",
-    10,
-    (0.4914, 0.4822, 0.4465),
-    (0.2470, 0.2435, 0.2616),
-)
-_CIFAR100 = _Archive(
-    "cifar100",
-    "CIFAR100",
-    "cifar-100-python/",
-    100,
-    (0.5071, 0.4865, 0.4409),
-    (0.2673, 0.2564, 0.2762),
-)
+_MNIST = _Archive("mnist", "MNIST", "MNIST/raw/", 10)
+_FASHION_MNIST = _Archive("fashion-mnist", "FashionMNIST", "FashionMNIST/raw/", 10)
+_CIFAR10 = _Archive("cifar10", "CIFAR10", "cifar-10-batches-py/", 10)
+_CIFAR100 = _Archive("cifar100", "CIFAR100", "cifar-100-python/", 100)

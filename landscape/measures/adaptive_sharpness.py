@@ -2,10 +2,10 @@
 
 import math
 
+from landscape.limits import Positive, PositiveInt
 from landscape.measures.ascent import rises
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
-from landscape.registry import Positive, PositiveInt
 
 
 @measure_named("adaptive-sharpness", unit="loss")

@@ -7,10 +7,10 @@ from typing import Literal
 import numpy as np
 import torch
 
+from landscape.limits import Positive, PositiveInt
 from landscape.measures.ascent import rises
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
-from landscape.registry import Positive, PositiveInt
 
 
 @measure_named("approximation-ratio", unit="1")

@@ -4,9 +4,9 @@ import math
 
 import torch
 
+from landscape.limits import Positive, PositiveInt
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
-from landscape.registry import Positive, PositiveInt
 
 MIN_PAIRS = 8
 """Pairs before the first look at the standard error."""

@@ -6,10 +6,10 @@ import torch
 
 from landscape.curvature import OPERATORS, OperatorName, eigenpairs
 from landscape.curvature.eigenpairs import DOMINANT, suggested_start
+from landscape.limits import Positive, PositiveInt
 from landscape.linalg import power_iteration
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
-from landscape.registry import Positive, PositiveInt
 
 
 @measure_named("dominant-eigenvalue", unit="loss/θ²")

@@ -6,10 +6,10 @@ import torch
 
 from landscape.curvature import hessian
 from landscape.curvature.trace import hessian_trace as best_trace
+from landscape.limits import Positive, PositiveInt
 from landscape.linalg import hutchinson, hutchpp
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
-from landscape.registry import Positive, PositiveInt
 
 
 @measure_named("hessian-trace", unit="loss/θ²")

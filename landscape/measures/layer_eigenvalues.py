@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
+from landscape.limits import Positive, PositiveInt
 from landscape.linalg import SymmetricOperator, lanczos
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
 from landscape.parameters import Entry
-from landscape.registry import Positive, PositiveInt
 
 
 @measure_named("layer-eigenvalues", unit="loss/θ²")

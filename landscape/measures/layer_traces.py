@@ -4,9 +4,9 @@ import torch
 
 from landscape.curvature.trace import HessianTrace
 from landscape.curvature.trace import hessian_trace as best_trace
+from landscape.limits import Positive, PositiveInt
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
-from landscape.registry import Positive, PositiveInt
 
 
 @measure_named("layer-traces", unit="loss/θ²")

@@ -2,11 +2,11 @@
 
 import math
 
+from landscape.limits import Positive, PositiveInt
 from landscape.measures.gradient_norm import gradient_norm
 from landscape.measures.hessian_trace import hessian_trace
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
-from landscape.registry import Positive, PositiveInt
 
 
 @measure_named("normalized-trace", unit="1/θ")

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec, cast
 
 from landscape.estimate import Cost, Estimate
+from landscape.limits import bounds
 from landscape.objective import Objective
-from landscape.registry import bounds
 
 Options = ParamSpec("Options")
 

@@ -3,10 +3,10 @@
 import torch
 
 from landscape.curvature import OPERATORS, OperatorName
+from landscape.limits import Positive, PositiveInt
 from landscape.linalg import stochastic_lanczos_quadrature
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
-from landscape.registry import Positive, PositiveInt
 
 GRID_POINTS = 201
 

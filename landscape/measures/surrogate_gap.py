@@ -1,8 +1,8 @@
 """The surrogate gap: how much the loss rises one SAM step uphill."""
 
+from landscape.limits import Positive
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
-from landscape.registry import Positive
 
 
 @measure_named("surrogate-gap", unit="loss")

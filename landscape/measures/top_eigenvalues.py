@@ -3,9 +3,9 @@
 from typing import Literal
 
 from landscape.curvature import OperatorName, eigenpairs
+from landscape.limits import Positive, PositiveInt
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
-from landscape.registry import Positive, PositiveInt
 
 
 @measure_named("top-eigenvalues", unit="loss/θ²")

@@ -4,13 +4,23 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError
+from landscape.factories import FORMS, names_code, user_row
 from landscape.models.cifar_resnet import resnet18, resnet20
 from landscape.models.cnn import CNN
+from landscape.models.huggingface import huggingface_model
 from landscape.models.mlp import MLP
+from landscape.models.timm_models import timm_model
 from landscape.models.torchvision_models import torchvision_model
 from landscape.registry import NameTable, Row, Specification
 
 _GIVEN = frozenset({"classes", "input_shape"})
+_ELSEWHERE = (timm_model, huggingface_model, user_row, torchvision_model)
+
+
+def _elsewhere(name: str) -> Row[nn.Module] | None:
+    """The row of a network that is not listed, from wherever its prefix says."""
+    return next((row for find in _ELSEWHERE if (row := find(name)) is not None), None)
+
 
 MODELS: NameTable[nn.Module] = NameTable(
     "model",
@@ -20,7 +30,8 @@ MODELS: NameTable[nn.Module] = NameTable(
         Row("resnet18", resnet18, "ResNet-18 with the CIFAR stem, 11.2 M", "arXiv 1512.03385", hidden=_GIVEN),
         Row("resnet20", resnet20, "ResNet-20 for CIFAR, 0.27 M", "arXiv 1512.03385", hidden=_GIVEN),
     ],
-    fallback=torchvision_model,
+    fallback=_elsewhere,
+    forms=("torchvision:NAME", "timm:NAME", "hf:FOLDER", *FORMS),
 )
 
 
@@ -34,10 +45,12 @@ def build_model(
     """A freshly initialised network on the CPU, such as ``build_model("mlp:width=32", classes=10)``.
 
     Args:
-        specification: A name of :data:`MODELS`, or ``torchvision:NAME``, and its options.
+        specification: A name of :data:`MODELS`, ``torchvision:NAME``, ``timm:NAME``, ``hf:FOLDER``,
+            ``package.module:factory`` or ``./file.py:factory``, and its options. A factory gets ``classes`` or
+            ``num_classes`` and ``input_shape`` if it has a parameter of that name.
         classes: How many classes the data have; ``None`` leaves the network its own default.
         input_shape: The shape of one input; ``None`` leaves the network its own default. Where it is given,
-            one input of zeros is passed through the network to see that they fit.
+            one input of zeros is passed through a network of ours, torchvision's or timm's to see that they fit.
         seed: Seeds the initialisation; ``None`` starts from the global random state as it stands. That state
             is the same afterwards either way.
 
@@ -54,9 +67,18 @@ def build_model(
         if seed is not None:
             torch.default_generator.manual_seed(seed)
         model = MODELS.build(specification, **context)
-        if input_shape is not None:
+        if not isinstance(model, nn.Module):
+            raise InputError(
+                f"{specification} returns a {type(model).__name__}, not a torch.nn.Module; return the network"
+            )
+        if input_shape is not None and not _of_the_user(str(specification)):
             _check_fit(model, str(specification), classes, input_shape)
     return model
+
+
+def _of_the_user(specification: str) -> bool:
+    """Whether inputs and outputs of the network may be anything."""
+    return specification.startswith("hf:") or names_code(specification)
 
 
 def _check_fit(model: nn.Module, name: str, classes: int | None, input_shape: tuple[int, ...]) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from matplotlib.lines import Line2D
 
@@ -49,6 +50,6 @@ def split_keys(splits: Iterable[str]) -> list[Line2D]:
     return [Line2D([], [], color="0.35", linestyle=dashes(split), label=split) for split in seen]
 
 
-def dashes(split: str) -> str | tuple[int, tuple[float, ...]]:
+def dashes(split: str) -> Any:
     """The line style of a split; solid for what is neither train nor test."""
-    return DASHES.get(split, "solid")  # type: ignore[return-value]
+    return DASHES.get(split, "solid")

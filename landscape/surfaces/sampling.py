@@ -50,7 +50,7 @@ def sample_surface(
     """
     nx, ny = _pair("points", points)
     sx, sy = _pair("span", span)
-    x, y = _coordinates(nx, sx), _coordinates(ny, sy)
+    x, y = coordinates(nx, sx), coordinates(ny, sy)
     if not isinstance(plane, Plane):
         plane = build_plane(plane, objective)
     if plane.x.shape != objective.point.shape:
@@ -101,7 +101,7 @@ def _pair(name: str, value: float | tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
-def _coordinates(count: float, span: float) -> NDArray[np.float64]:
+def coordinates(count: float, span: float) -> NDArray[np.float64]:
     """``count`` coordinates from -span to span, symmetric; the middle one of an odd number is 0 exactly."""
     if count != int(count) or count < 2:
         raise UsageError(f"points={count} is not allowed; a grid needs a whole number of 2 or more an axis")

@@ -20,7 +20,7 @@ def require_pictures(kind: Augmentation, data: Data) -> None:
     """
     if kind == "none":
         return
-    if len(data.input_shape) != 3:
+    if data.input_shape is None or len(data.input_shape) != 3:
         raise UsageError(
             f"augment={kind} changes pictures, and {data.name} has inputs of shape {data.input_shape}; "
             f"leave it out"

@@ -102,7 +102,7 @@ class Measuring:
                     self.starts[split] = found
 
     def _objective(self, model: nn.Module, data: Data, recipe: Recipe, split: str, digest: str) -> Objective:
-        examples, indices = subset(data.train if split == "train" else data.test, self.limit)
+        examples, indices = subset(data.split(split), self.limit)
         smoothing = recipe.label_smoothing
         objective = Objective(
             copy.deepcopy(model).eval(),

@@ -53,6 +53,7 @@ class Session:
 
     def __init__(self, recipe: Recipe, data: Data, device: torch.device) -> None:
         self.recipe = recipe
+        data.require_training_pairs()
         require_pictures(recipe.augment, data)
         self.data = with_label_noise(data, rate=recipe.label_noise)
         self.device = device
@@ -265,9 +266,9 @@ class Session:
     @torch.no_grad()
     def _evaluate(self, model: nn.Module, pause: Callable[[], None]) -> tuple[float, float]:
         model.eval()
-        loss, correct, examples = 0.0, 0, len(cast(Sized, self.data.test))
+        loss, correct, examples = 0.0, 0, len(cast(Sized, self.data.split("test")))
         batches = _chunks(range(examples), self.recipe.batch_size)
-        for inputs, targets in self._loader(self.data.test, batches):
+        for inputs, targets in self._loader(self.data.split("test"), batches):
             pause()
             outputs = model(inputs.to(self.device, self.dtype))
             targets = targets.to(self.device)

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from landscape.data import imagefolder, load_data
-from landscape.errors import InputError
+from landscape.errors import InputError, UsageError
 
 
 @pytest.fixture
@@ -45,9 +45,8 @@ def test_grey_pictures_become_colour_pictures(pictures):
     assert load_data(f"imagefolder:{pictures}:size=4").input_shape == (3, 4, 4)
 
 
-@pytest.mark.parametrize("missing", ["train", "val"])
-def test_a_folder_without_splits_is_told_the_layout(pictures, missing):
-    (pictures / missing).rename(pictures / "elsewhere")
+def test_a_folder_without_training_pictures_is_told_the_layout(pictures):
+    (pictures / "train").rename(pictures / "elsewhere")
     with pytest.raises(InputError, match=r"expected .*train/CLASS/\* and .*test/CLASS/\*"):
         load_data(f"imagefolder:{pictures}")
 
@@ -75,3 +74,46 @@ def test_a_damaged_picture_is_named(pictures):
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(InputError, match=r"dog.1\.png cannot be read as a picture"):
         load_data(f"imagefolder:{pictures}:size=8")
+
+
+def test_a_folder_with_training_pictures_alone_has_no_held_out_ones(pictures):
+    (pictures / "val").rename(pictures.parent / f"{pictures.name}-elsewhere")
+    whole = load_data(f"imagefolder:{pictures}:size=8")
+    bare = load_data(f"imagefolder:{pictures / 'train'}:size=8")
+    assert (len(whole.train), whole.classes, len(bare.train), bare.classes) == (6, 2, 6, 2)
+    for data in (whole, bare):
+        with pytest.raises(InputError, match="no held-out examples; measure on --split train"):
+            data.split("test")
+
+
+@pytest.mark.parametrize(("size", "expected"), [((20, 20), 20), ((12, 18), 224), ((300, 300), 224)])
+def test_small_squares_of_one_size_stay_as_they_are(tmp_path, size, expected):
+    for name in ("cat", "dog"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        Image.new("RGB", size, (9, 99, 199)).save(tmp_path / "train" / name / "0.png")
+    assert load_data(f"imagefolder:{tmp_path}").input_shape == (3, expected, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "std"),
+    [("half", [0.5] * 3, [0.5] * 3), ("none", [0.0] * 3, [1.0] * 3), ("cifar10-per-image", None, None)],
+)
+def test_pictures_are_normalised_as_the_network_was_trained(pictures, name, mean, std):
+    mean = mean or [0.4914, 0.4822, 0.4465]
+    std = std or [0.2023, 0.1994, 0.2010]
+    image = load_data(f"imagefolder:{pictures}:size=12,normalize={name}").train[0][0]
+    assert image[:, 6, 6].tolist() == pytest.approx(
+        [(200 / 255 - m) / s for m, s in zip(mean, std, strict=True)]
+    )
+
+
+def test_pictures_are_scaled_before_they_are_cropped(pictures):
+    from torchvision.transforms import v2
+
+    data = load_data(f"imagefolder:{pictures}:size=8,resize=10,interpolation=bicubic,normalize=none")
+    with Image.open(pictures / "train" / "cat" / "0.png") as picture:
+        scaled = v2.functional.resize(picture, [10], v2.InterpolationMode.BICUBIC)
+        expected = v2.functional.pil_to_tensor(v2.functional.center_crop(scaled, [8, 8])) / 255
+    assert torch.allclose(data.train[0][0], expected, atol=1e-6)
+    with pytest.raises(UsageError, match="resize=4 is less than size=8"):
+        load_data(f"imagefolder:{pictures}:size=8,resize=4")

@@ -1,0 +1,22 @@
+"""Binary cross-entropy of logits: one label an example, or several that may hold at once."""
+
+from torch import Tensor, nn
+
+from landscape.errors import InputError
+from landscape.losses.squared_error import aligned
+
+
+class BinaryCrossEntropy(nn.BCEWithLogitsLoss):
+    """``−y log σ(f) − (1 − y) log(1 − σ(f))``, averaged over labels and examples."""
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean over the batch."""
+        if bool(((targets < 0) | (targets > 1)).any()) and targets.shape in (
+            outputs.shape,
+            outputs.shape[:1],
+        ):
+            raise InputError(
+                f"bce-with-logits: targets from {targets.min().item():g} to {targets.max().item():g}, but they are "
+                "probabilities; class numbers take --loss cross-entropy"
+            )
+        return super().forward(outputs, aligned(outputs, targets, "bce-with-logits"))

@@ -1,0 +1,108 @@
+"""The losses that can be named on the command line."""
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from landscape.errors import InputError
+from landscape.factories import FORMS, user_function, with_options
+from landscape.losses.bce_with_logits import BinaryCrossEntropy
+from landscape.losses.cross_entropy import CrossEntropy
+from landscape.losses.next_token import NextToken
+from landscape.losses.own import OwnLoss
+from landscape.losses.squared_error import SquaredError
+from landscape.registry import NameTable, Row, Specification
+from landscape.risk import BatchLoss, Loss
+
+
+def user_loss(name: str) -> Row[Loss] | None:
+    """The row of a loss of the user's own, ``None`` where ``name`` has another form.
+
+    A function of ``(outputs, targets)`` or ``(model, batch)``, told apart by the name of the first parameter, is
+    the loss itself; one that can be called with options alone returns it.
+    """
+    function = user_function(name)
+    if function is None:
+        return None
+    needed = _needed(function)
+
+    def build(**options: Any) -> Loss:
+        if inspect.isclass(function) or len(needed) < 2:
+            found = with_options(function, name)(**options)
+        else:
+            found = partial(function, **options) if options else function
+        return _as_loss(found, name)
+
+    signature = inspect.signature(with_options(function, name))
+    build.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[p for p in signature.parameters.values() if p.name not in needed[:2]]
+    )
+    build.__annotations__ = {
+        p.name: p.annotation for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY
+    }
+    return Row(name, build, (inspect.getdoc(function) or "").partition("\n")[0])
+
+
+LOSSES: NameTable[Loss] = NameTable(
+    "loss",
+    [
+        Row("cross-entropy", CrossEntropy, "−log softmax(f)_y; also of each token or pixel"),
+        Row("mse", SquaredError, "squared error; class numbers stand for one-hot vectors"),
+        Row("bce-with-logits", BinaryCrossEntropy, "binary cross-entropy, of one label or of several"),
+        Row("next-token", NextToken, "cross-entropy of a language model, over all predicted tokens"),
+        Row("model", OwnLoss, "what the model returns as its own loss, given labels"),
+    ],
+    fallback=user_loss,
+    forms=FORMS,
+)
+
+
+def build_loss(specification: str | Specification) -> Loss:
+    """The loss of that name, such as ``build_loss("cross-entropy:label_smoothing=0.1")``.
+
+    Args:
+        specification: A name of :data:`LOSSES`, ``package.module:function`` or ``./file.py:function``, and its
+            options.
+
+    Raises:
+        UsageError: An unknown name or option, or a value that is not allowed.
+        InputError: The user's file or function fails, or gives no loss.
+    """
+    return LOSSES.build(specification)
+
+
+def loss_name(specification: str | Specification) -> str:
+    """The shortest specification of the same loss: options at their defaults are left out."""
+    parsed = LOSSES.parse(specification)
+    options = LOSSES.row(parsed.name).options
+    kept = {
+        key: value
+        for key, value in parsed.options.items()
+        if key not in options or value != options[key].default
+    }
+    return str(Specification(parsed.name, kept))
+
+
+def _needed(function: Callable[..., Any]) -> list[str]:
+    """The parameters that a call must give, in order."""
+    return [
+        p.name
+        for p in inspect.signature(function).parameters.values()
+        if p.default is p.empty
+        and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        and p.name != "self"
+    ]
+
+
+def _as_loss(found: Any, name: str) -> Loss:
+    if isinstance(found, (BatchLoss, nn.Module)):
+        return found
+    if not callable(found):
+        raise InputError(
+            f"{name} gives a {type(found).__name__}, not a loss; it must be a function of (outputs, targets) or "
+            "(model, batch), or return one"
+        )
+    return BatchLoss(found) if _needed(found)[:1] == ["model"] else found

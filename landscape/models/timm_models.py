@@ -1,0 +1,68 @@
+"""Any network of timm by its name there: ``timm:vit_tiny_patch16_224:img_size=32``, without weights."""
+
+import difflib
+from typing import Any
+
+from torch import nn
+
+from landscape.errors import InputError, UsageError
+from landscape.registry import Row
+
+_WEIGHTS = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+
+
+def timm_model(name: str) -> Row[nn.Module] | None:
+    """The row of ``timm:NAME``, or ``None`` where ``name`` is something else.
+
+    The options are those of the network's class. Where the class takes them, the image size and the number of
+    channels are those of the data.
+
+    Raises:
+        UsageError: timm is not installed, or has no network of that name.
+    """
+    kind, colon, wanted = name.partition(":")
+    if kind != "timm" or not colon:
+        return None
+    try:
+        import timm
+    except ImportError:
+        raise UsageError(
+            f"'{name}' needs timm, which is not installed; add it with pip install 'landscape-geometry[timm]'"
+        ) from None
+    if not timm.is_model(wanted):
+        close = difflib.get_close_matches(wanted, timm.list_models(), n=1, cutoff=0.5)
+        guess = f" (did you mean 'timm:{close[0]}'?)" if close else ""
+        raise UsageError(f"timm has no model '{wanted}'{guess}")
+
+    def build(
+        *, num_classes: int = 1000, input_shape: tuple[int, ...] | None = None, **options: Any
+    ) -> nn.Module:
+        for option in _WEIGHTS:
+            if option in options:
+                raise UsageError(f"{name} has no option '{option}': the weights are those of the checkpoint")
+        if input_shape is not None:
+            if len(input_shape) != 3:
+                raise InputError(
+                    f"{name} takes pictures (channels, height, width), but one input of this data has the shape "
+                    f"{input_shape}"
+                )
+            # Whether the class takes a size is only known by trying: timm passes options on to it.
+            sized = {"in_chans": input_shape[0], "img_size": tuple(input_shape[1:]), **options}
+            try:
+                return _created(wanted, num_classes=num_classes, **sized)
+            except TypeError:
+                options = {"in_chans": input_shape[0], **options}
+        try:
+            return _created(wanted, num_classes=num_classes, **options)
+        except (TypeError, ValueError, AssertionError, RuntimeError) as failure:
+            given = ", ".join(f"{key}={value}" for key, value in options.items())
+            raise UsageError(f"{name} cannot be built with {given}: {failure}") from failure
+
+    return Row(name, build, f"timm's {wanted}, randomly initialised", hidden=frozenset({"input_shape"}))
+
+
+def _created(wanted: str, **options: Any) -> nn.Module:
+    import timm
+
+    model: nn.Module = timm.create_model(wanted, pretrained=False, **options)
+    return model

@@ -1,0 +1,165 @@
+"""Networks, data, losses and tasks of the user's own on the command line; what a checkpoint must not make run."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+OWN = """
+import torch
+from torch import nn
+from landscape import BatchLoss
+
+def net(width=5):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 2)).double()
+
+def data(n=12):
+    x = torch.linspace(-1, 1, 3 * n, dtype=torch.float64).reshape(n, 3)
+    train = torch.utils.data.TensorDataset(x, torch.arange(n) % 2)
+    return dict(train=train, test=torch.utils.data.DataLoader(train, batch_size=4))
+
+def points():
+    return [dict(inside=torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(2, 3)) for _ in range(2)]
+
+def residual(model, batch):
+    return model(batch["inside"]).square().mean()
+
+def task(width=5):
+    return dict(model=net(width), data=points(), loss=BatchLoss(residual))
+
+def wrong():
+    return dict(network=net())
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A file of the user's own and the weights of its network."""
+    (tmp_path / "own.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(OWN, names)
+    with torch.random.fork_rng():
+        model = names["net"]()
+    torch.save(model.state_dict(), tmp_path / "m.pt")
+    return names, model
+
+
+def records(result):
+    assert result.code == 0, result.err
+    return [json.loads(line) for line in result.out.splitlines()]
+
+
+NAMED = ("-m", "./own.py:net", "-d", "./own.py:data")
+QUICK = ("-M", "loss", "--format", "json")
+
+
+def test_a_task_gives_everything_to_measure_surface_and_verify(landscape, own):
+    names, model = own
+    (found,) = records(landscape("measure", "m.pt", "--task", "./own.py:task", *QUICK))
+    expected = names["residual"](model, names["points"]()[0])
+    assert found["value"] == pytest.approx(float(expected), rel=1e-12)
+    origin = found["provenance"]
+    assert (origin["data"], origin["loss"], origin["num_examples"]) == ("./own.py:task", "BatchLoss", 4)
+    drawn = landscape("surface", "m.pt", "--task", "./own.py:task", "--points", "3", "-o", "s.png", "-q")
+    assert drawn.code == 0, drawn.err
+    checked = landscape("verify", "m.pt", "--task", "./own.py:task")
+    assert checked.code == 0, checked.err
+    assert checked.out.count("dense float64 Hessian") == 3
+
+
+def test_flags_come_before_what_the_task_says(landscape, own):
+    (found,) = records(
+        landscape(
+            "measure", "m.pt", "--task", "./own.py:task", "-d", "./own.py:data", "--loss", "mse", *QUICK
+        )
+    )
+    assert (found["provenance"]["data"], found["provenance"]["loss"]) == ("./own.py:data", "mse")
+
+
+def test_loaders_are_limited_and_a_changed_file_is_measured_again(landscape, own, tmp_path):
+    flags = ("measure", "m.pt", *NAMED, "--split", "test", "--limit", "7", *QUICK)
+    (found,) = records(landscape(*flags))
+    assert found["provenance"]["num_examples"] == 7
+    landscape(*flags)
+    assert len((tmp_path / "measures.jsonl").read_text().splitlines()) == 1
+    (tmp_path / "own.py").write_text(OWN.replace("linspace(-1, 1, 3", "linspace(-2, 2, 3"))
+    (again,) = records(landscape(*flags))
+    assert again["value"] != found["value"]
+    assert again["provenance"]["code"] != found["provenance"]["code"]
+
+
+def test_the_accuracy_that_is_expected_is_checked_before_any_measure(landscape, own, tmp_path):
+    names, model = own
+    x, y = names["data"]()["train"].tensors
+    accuracy = 100 * float((model(x).argmax(1) == y).double().mean())
+    near = f"{accuracy:.1f}"
+    for expected in (near, f"{near}%", f"{accuracy - 0.3:.2f}±0.4", f"{accuracy + 0.3:.2f}+-0.4"):
+        assert landscape("measure", "m.pt", *NAMED, *QUICK, "--expect-accuracy", expected).code == 0
+    (tmp_path / "measures.jsonl").unlink()
+    for expected, code, said in (
+        (
+            f"{accuracy - 5:.1f}±0.2",
+            3,
+            f"the accuracy on ./own.py:data train (12 examples) is {accuracy:.2f}%, not",
+        ),
+        ("ninety", 2, "--expect-accuracy ninety is not a percentage such as 95.1±0.2"),
+        ("950", 2, "is not a percentage"),
+    ):
+        result = landscape("measure", "m.pt", *NAMED, *QUICK, "--expect-accuracy", expected)
+        assert result.code == code
+        assert said in result.error
+    none = landscape("measure", "m.pt", "--task", "./own.py:task", "--expect-accuracy", "50")
+    assert none.code == 3
+    assert "there is no accuracy on ./own.py:task train" in none.error
+    assert not (tmp_path / "measures.jsonl").exists()
+
+
+def test_batch_norm_is_recalibrated_on_the_training_examples_and_recorded(landscape, tmp_path):
+    torch.save(nn.Sequential().state_dict(), tmp_path / "m.pt")
+    from landscape.models import build_model
+
+    state = build_model("mlp:width=4,depth=1,norm=batch", classes=2, input_shape=(2,), seed=0).state_dict()
+    torch.save(state, tmp_path / "m.pt")
+    flags = ("measure", "m.pt", "-m", "mlp:width=4,depth=1,norm=batch", "-d", "moons:samples=60", *QUICK)
+    result = landscape(*flags, "--batch-norm", "recalibrate", "--split", "both")
+    assert [r["provenance"]["batch_norm"] for r in records(result)] == ["recalibrate"] * 2
+    assert result.err.count("batch-norm statistics are those of 42 examples at the checkpoint") == 2
+
+
+@pytest.mark.parametrize("part", ["model", "data"])
+def test_a_checkpoint_cannot_make_code_run_that_lies_beside_it(landscape, tmp_path, part):
+    (tmp_path / "evil.py").write_text("open('pwned', 'w').close()\ndef made(): pass\n")
+    recipe = {"model": "mlp", "data": "digits", part: "./evil.py:made"}
+    torch.save(
+        {"format": "landscape.checkpoint/1", "recipe": recipe, "state_dict": {"a": torch.ones(1)}},
+        tmp_path / "m.pt",
+    )
+    result = landscape("measure", "m.pt")
+    assert result.code == 3
+    assert "names the Python code ./evil.py:made, which a checkpoint cannot make run" in result.error
+    assert not (tmp_path / "pwned").exists()
+
+
+MISTAKES = {
+    "no file": (3, ("-m", "./none.py:net", "-d", "digits"), "there is no file ./none.py"),
+    "no function": (2, ("-m", "./own.py:nett", "-d", "digits"), "did you mean 'net'"),
+    "option": (2, ("-m", "./own.py:net:widht=3", "-d", "digits"), "did you mean 'width'"),
+    "no network": (3, ("-m", "./own.py:data", "-d", "digits"), "returns a dict, not a torch.nn.Module"),
+    "no data": (3, (*NAMED[:2], "-d", "./own.py:net"), "a data factory returns a Dataset"),
+    "task form": (2, ("--task", "own.py"), "is not ./file.py:function"),
+    "task parts": (3, ("--task", "./own.py:wrong"), "returns a dictionary of network; a task returns"),
+    "loss": (2, (*NAMED, "--loss", "crossentropy"), "did you mean 'cross-entropy'"),
+    "no folder": (3, ("-m", "hf:nowhere", "-d", "digits"), "there is no nowhere/config.json"),
+    "no npz": (3, (*NAMED[:2], "-d", "npz:x.npz"), "there is no file x.npz"),
+    "no texts": (3, (*NAMED[:2], "-d", "hf-datasets:x"), "there is no such folder"),
+}
+
+
+@pytest.mark.parametrize("mistake", list(MISTAKES))
+def test_a_mistake_is_answered_in_one_line(landscape, own, mistake):
+    code, flags, said = MISTAKES[mistake]
+    result = landscape("measure", "m.pt", *flags)
+    assert (result.code, said in result.error) == (code, True), result.err
