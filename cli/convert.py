@@ -26,9 +26,10 @@ def command(source: str, output: str, weights: str | None, trust: bool, overwrit
     """
     from landscape.checkpoints.conversion import convert
 
-    contents = convert(source, output, trust=trust, weights=weights, overwrite=overwrite)  # type: ignore[arg-type]
+    target = options.writable(Path(output))
+    contents = convert(source, target, trust=trust, weights=weights, overwrite=overwrite)  # type: ignore[arg-type]
     for note in contents.notes:
         click.echo(f"{click.format_filename(source)}: {note}", err=True)
     numbers = sum(tensor.numel() for tensor in contents.state.values())
-    written = click.format_filename(Path(output))
+    written = click.format_filename(target)
     click.echo(f"{written}: {len(contents.state)} tensors, {numbers:,} numbers")

@@ -109,8 +109,9 @@ def measuring(contents: Contents, path: str, found: Guess | None) -> str:
     if contents.config is not None and "architectures" in contents.config:
         model = f"hf:{contents.path.parent}"
     elif isinstance(architecture, str) and "timm" in contents.form:
-        classes = f":num_classes={found.classes}" if found and found.classes else ""
-        model = f"timm:{architecture}{classes}"
+        options = f":num_classes={found.classes}" if found and found.classes else ""
+        known = found is not None and found.model.startswith(f"timm:{architecture}:")
+        model = found.model if found and known else f"timm:{architecture}{options}"
     else:
         model = found.model if found else "./FILE.py:FACTORY"
     return f"{command} -m {shlex.quote(model)} -d DATA"

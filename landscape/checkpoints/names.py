@@ -56,7 +56,7 @@ def matched(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], *, source
     notes = _said(plain, own)
     if len(inner) < len(state) or len(back) < len(wanted):  # two names have become one
         inner, back, notes = dict(state), {name: name for name in wanted}, []
-    prefix = _prefix(inner, set(back), source)
+    prefix = _prefix(inner, {short: wanted[name] for short, name in back.items()}, source)
     if prefix is None:
         by_suffix = _by_suffix(inner, {short: wanted[name] for short, name in back.items()})
         if by_suffix:
@@ -101,7 +101,7 @@ def _said(plain: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
     return [f"'{wrapper}.' was stripped" for wrapper in WRAPPERS if wrapper in here - there]
 
 
-def _prefix(state: Mapping[str, Tensor], wanted: set[str], source: str) -> str | None:
+def _prefix(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: str) -> str | None:
     """What is before every name of the network in the checkpoint; counters of batch norm may be absent."""
     needed = [name for name in wanted if not name.endswith("num_batches_tracked")]
     if not needed:
@@ -114,6 +114,8 @@ def _prefix(state: Mapping[str, Tensor], wanted: set[str], source: str) -> str |
         if (not start or start.endswith(".")) and all(start + name in state for name in needed)
     ]
     raw = [start for start in found if not _AVERAGED.search(start)] or found
+    if len(raw) > 1:
+        raw = [start for start in raw if all(state[start + n].shape == wanted[n].shape for n in needed)]
     if len(raw) > 1 and "" not in raw:
         raise InputError(
             f"{source} holds this network {len(raw)} times, under {' and '.join(raw)}; save the one you mean alone"

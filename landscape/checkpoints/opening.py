@@ -11,9 +11,13 @@ import torch
 
 from landscape.checkpoints.archive import check_archive, damaged, refuse_other_kinds
 from landscape.checkpoints.inert import INERT
-from landscape.checkpoints.pickled_names import MARK, MOST_INSTRUCTIONS, Pickles, pickled_names
+from landscape.checkpoints.pickled_names import MARK, Pickles, pickled_names
 from landscape.errors import InputError
 
+_TRUSTED = (
+    "add --trust-checkpoint (trust=True), or convert it once, where that can do no harm: landscape convert {file} "
+    "weights.safetensors --trust-checkpoint"
+)
 _LONGEST_HEADER = 100_000_000  # of safetensors, by its own definition
 
 
@@ -109,12 +113,15 @@ def _check_pickles(file: Path, found: Pickles) -> None:
     names = [name for name in found.names if name not in allowed]
     if names:
         raise _refused(file, names)
-    if found.instructions >= MOST_INSTRUCTIONS:
-        raise damaged(file, f"its pickle has more than {MOST_INSTRUCTIONS:,} instructions")
+    if found.endless:
+        raise damaged(file, "its pickle is longer than any that holds weights")
     if not found.whole:
         raise damaged(file, "its pickle breaks off or is broken")
     if found.protocol > 2:
-        raise _refused(file, [f"pickle protocol {found.protocol}, which torch.save writes only if told to"])
+        raise InputError(
+            f"{file} is in pickle protocol {found.protocol}, which torch opens only if it may run code; save it "
+            f"without pickle_protocol, or, if you trust whoever made it, {_TRUSTED.format(file=file)}"
+        )
 
 
 def _dotted(known: object) -> str:
@@ -127,8 +134,7 @@ def _refused(file: Path, names: list[str]) -> InputError:
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return InputError(
         f"{file} would run code when opened: it refers to {', '.join(names[:8])}{more}. If you trust whoever made "
-        f"it, add --trust-checkpoint (trust=True), or convert it once, where that can do no harm: landscape convert "
-        f"{file} weights.safetensors --trust-checkpoint"
+        f"it, {_TRUSTED.format(file=file)}"
     )
 
 

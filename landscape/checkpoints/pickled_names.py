@@ -1,7 +1,9 @@
 """Which functions and classes a checkpoint refers to, read from its pickles without running them."""
 
+import io
 import pickletools
 import re
+import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import IO, cast
 
 from landscape.checkpoints.inert import INERT
 
-MOST_INSTRUCTIONS = 5_000_000
+MOST_INSTRUCTIONS = 1_000_000
 """More than any file has that holds weights; a longer program would only keep the reader busy."""
 
 MARK = 0x1950A86A20F9469CFC6C
@@ -33,13 +35,13 @@ class Pickles:
         names: What would be imported, and might be called; tensors and other inert things left out.
         whole: Whether every pickle could be read to its end.
         protocol: The newest pickle protocol; 2 is what ``torch.save`` writes.
-        instructions: How many, up to :data:`MOST_INSTRUCTIONS`.
+        endless: Whether they have more than :data:`MOST_INSTRUCTIONS`.
     """
 
     names: tuple[str, ...]
     whole: bool
     protocol: int
-    instructions: int
+    endless: bool
 
 
 def pickled_names(file: Path) -> Pickles:
@@ -55,10 +57,9 @@ def pickled_names(file: Path) -> Pickles:
     try:
         if archive:
             with zipfile.ZipFile(file) as opened:
-                for name in opened.namelist():
-                    if name.endswith(".pkl"):
-                        with opened.open(name) as member:
-                            scan.read(member)
+                for member in opened.infolist():
+                    if member.filename.endswith(".pkl"):
+                        scan.read(_stored(file, member))
         else:
             with file.open("rb") as stream:
                 # The older format is five pickles: a mark, a version, the machine, the content, the keys.
@@ -68,7 +69,17 @@ def pickled_names(file: Path) -> Pickles:
     except Exception:  # bytes that are no pickle can fail in any way; what was found until then counts
         scan.whole = False
     names = sorted(name for name in scan.names if not _TENSORS.fullmatch(name) and name not in _INERT)
-    return Pickles(tuple(names), scan.whole, scan.protocol, scan.instructions)
+    return Pickles(tuple(names), scan.whole, scan.protocol, scan.instructions >= MOST_INSTRUCTIONS)
+
+
+def _stored(file: Path, member: zipfile.ZipInfo) -> IO[bytes]:
+    """A part of an archive that is not compressed, whether or not it has a check sum."""
+    with file.open("rb") as stream:
+        stream.seek(member.header_offset + 26)
+        stream.seek(
+            sum(struct.unpack("<HH", stream.read(4))), io.SEEK_CUR
+        )  # its name and what else is said of it
+        return io.BytesIO(stream.read(member.file_size))
 
 
 class _Scan:

@@ -195,7 +195,8 @@ def _plain(loaded: Mapping[Any, Any]) -> dict[str, object]:
 
 def _inside(value: object) -> Mapping[Any, Any]:
     inner = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
-    return inner if isinstance(inner, Mapping) and not any(t.ndim for t in tensors_of(inner).values()) else {}
+    weights = not isinstance(inner, Mapping) or any(isinstance(v, Tensor) and v.ndim for v in inner.values())
+    return {} if weights else inner
 
 
 def _short(value: object) -> bool:
