@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="With warn: exit 4 if anything is unconverged or not finite.",
 )
+@click.option("--dry-run", is_flag=True, help="Print what it would cost, from one product; measure nothing.")
 @options.resume
 @options.quiet
 @options.config
@@ -65,7 +66,7 @@ def command(
     data: str | None,
     split: str,
     limit: int | None,
-    batch_size: int,
+    batch_size: options.Sizes,
     batch_norm: str,
     device: str,
     dtype: str | None,
@@ -74,6 +75,7 @@ def command(
     output: Path | None,
     form: str,
     fail_on: str,
+    dry_run: bool,
     resume: bool,
     quiet: bool,
 ) -> None:
@@ -89,6 +91,9 @@ def command(
 
     from landscape.checkpoints import load_checkpoint
     from landscape.measures import DEFAULT, MEASURES
+    from landscape.measures.forecast import forecast, takes_products
+
+    from .plan import plan
 
     wanted = list({str(s): s for s in (MEASURES.parse(name) for name in (names or DEFAULT))}.values())
     where = options.chosen_device(device)
@@ -110,7 +115,8 @@ def command(
             objective = checkpoint.objective(
                 part,
                 limit=limit,
-                batch_size=batch_size,
+                batch_size=batch_size[0],
+                micro_batch=batch_size[1],
                 batch_norm=batch_norm,
                 device=where,
                 dtype=getattr(torch, dtype) if dtype else None,
@@ -120,6 +126,10 @@ def command(
                 for note in checkpoint.notes:
                     click.echo(f"{shown}: {note}", err=True)
                 click.echo(preflight, err=True)
+            if dry_run:
+                click.echo(plan(forecast(objective, wanted)))
+                continue
+            seconds: dict[str, float] = {}
             for specification in wanted:
                 found = records.find(
                     held.estimates,
@@ -128,11 +138,16 @@ def command(
                     provenance=objective.provenance,
                 )
                 if found is None:
-                    with Bar(specification.name, quiet=quiet) as bar:
+                    if not quiet and not seconds and takes_products(objective, specification):
+                        seconds = forecast(objective, wanted).seconds_by_name
+                    expected = seconds.get(str(specification))
+                    with Bar(specification.name, quiet=quiet, expected=expected) as bar:
                         objective.ledger.listener = bar.tell
                         found = MEASURES.build(specification, objective)
                     records.append(file, found)
                 taken.append((f"{shown} ({part})", found))
+    if dry_run:
+        return
     click.echo(_FORMATS[form](taken))
     doubtful = [e.measure for _, e in taken if e.converged is False or not math.isfinite(e.value)]
     if doubtful and fail_on == "warn":
@@ -166,9 +181,10 @@ def doubt(estimate: Estimate) -> str:
 
 
 def _cost(estimate: Estimate) -> str:
-    cost = estimate.cost
-    counts = [(cost.gradients, "g"), (cost.products, "Hv"), (cost.evaluations, "f")]
-    return " ".join(f"{count:.3g} {unit}" for count, unit in counts if count >= 0.005) or "shared"
+    """In gradient-equivalents and seconds."""
+    count = estimate.cost.gradient_equivalents
+    seconds = f" {estimate.cost.seconds:.1f}s" if estimate.cost.seconds >= 0.05 else ""
+    return f"{count:.3g} g{seconds}" if count >= 0.005 else "shared"
 
 
 def _lines(estimates: Sequence[Estimate]) -> list[list[str]]:
@@ -191,7 +207,8 @@ def _table(taken: Sequence[tuple[str, Estimate]]) -> str:
         if any(e.converged is False for e in mine):
             notes.append("† not converged: give it more probes or iterations, or a larger tolerance")
         notes.append("± standard error; exact: on these examples")
-        notes.append(f"g gradients, Hv Hessian products, f forward passes over all data; {seconds}")
+        total = sum(e.cost.gradient_equivalents for e in mine)
+        notes.append(f"g: gradients over all data (product 2, forward pass 1/3); {total:.3g} g, {seconds}")
         blocks.append("\n".join([title, aligned(lines), "", *notes]))
     return "\n\n".join(blocks)
 

@@ -5,7 +5,7 @@ import os
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
@@ -90,6 +90,29 @@ weights = click.option(
 )
 
 
+Sizes = tuple[int, Literal["auto"] | None]
+
+
+class BatchSize(click.ParamType):
+    """A whole number above 0, or ``auto``; the value is batch size and micro-batch."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Sizes:
+        """The pair from its text."""
+        if isinstance(value, tuple):
+            return value
+        if value == "auto":
+            return 128, "auto"
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a whole number nor auto", param, ctx)
+        if number < 1:
+            self.fail(f"{number} is not in the range x>=1.", param, ctx)
+        return number, None
+
+
 def checkpoint_flags(function: F) -> F:
     """The flags of every command that opens checkpoints."""
     for flag in reversed(
@@ -111,10 +134,11 @@ def checkpoint_flags(function: F) -> F:
             click.option(
                 "-b",
                 "--batch-size",
-                type=click.IntRange(min=1),
-                default=128,
+                type=BatchSize(),
+                default="128",
                 show_default=True,
-                help="Examples a batch.",
+                metavar="N|auto",
+                help="Examples a batch; auto: 128, computed in pieces of the size that is quickest here.",
             ),
             click.option(
                 "--batch-norm",

@@ -47,7 +47,7 @@ def command(
     data: str | None,
     split: str,
     limit: int | None,
-    batch_size: int,
+    batch_size: options.Sizes,
     batch_norm: str,
     device: str,
     dtype: str | None,
@@ -100,7 +100,8 @@ def command(
         objective = checkpoint.objective(
             split,  # type: ignore[arg-type]
             limit=limit,
-            batch_size=batch_size,
+            batch_size=batch_size[0],
+            micro_batch=batch_size[1],
             batch_norm=batch_norm,  # type: ignore[arg-type]
             device=where,
             dtype=getattr(torch, dtype) if dtype else None,

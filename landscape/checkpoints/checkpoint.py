@@ -15,6 +15,7 @@ from landscape.checkpoints.reading import Contents, read_checkpoint
 from landscape.checkpoints.weights import Weights
 from landscape.data import Data, load_data, subset, with_label_noise
 from landscape.errors import InputError, UsageError
+from landscape.micro_batches import Size
 from landscape.models import build_model
 from landscape.objective import Objective
 from landscape.replica import BatchNorm
@@ -50,6 +51,7 @@ class Checkpoint:
         *,
         limit: int | None = None,
         batch_size: int = 128,
+        micro_batch: Size = None,
         batch_norm: BatchNorm = "stored",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -60,6 +62,7 @@ class Checkpoint:
             split: Which part of the data.
             limit: A fixed random subset of so many examples; all of them by default.
             batch_size: Examples a batch.
+            micro_batch: See :class:`landscape.Objective`.
             batch_norm: See :class:`landscape.Objective`.
             device: See :class:`landscape.Objective`.
             dtype: See :class:`landscape.Objective`.
@@ -72,6 +75,7 @@ class Checkpoint:
             self.loss,
             examples,
             batch_size=batch_size,
+            micro_batch=micro_batch,
             batch_norm=batch_norm,
             device=device,
             dtype=dtype,
