@@ -5,12 +5,13 @@ import shlex
 import signal
 import sys
 import traceback
+import warnings
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import click
 
-from landscape.errors import InputError, UsageError
+from landscape.errors import InputError, OutOfMemory, Remark, UsageError, is_out_of_memory
 
 DONE, INTERNAL, USAGE, INPUT, UNCONVERGED, MEMORY, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 5, 130, 143
 
@@ -26,6 +27,28 @@ class Unconverged(Exception):
 def run_guarded(group: click.Command) -> int:
     """Runs the command line; returns the exit code and never shows a traceback for a user's mistake."""
     signal.signal(signal.SIGTERM, _terminate)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Remark)
+        warnings.showwarning = _remarked
+        return _ended(group)
+
+
+def _remarked(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Our own remarks in one line; what other libraries warn of as Python shows it."""
+    if issubclass(category, Remark):
+        click.echo(f"Note: {message}", err=True)
+    else:
+        click.echo(warnings.formatwarning(message, category, filename, lineno, line), err=True, nl=False)
+
+
+def _ended(group: click.Command) -> int:
     try:
         result = group.main(prog_name="landscape", standalone_mode=False)
         return result if isinstance(result, int) else DONE
@@ -48,6 +71,8 @@ def run_guarded(group: click.Command) -> int:
         return _said(failure, USAGE)
     except InputError as failure:
         return _said(failure, INPUT)
+    except OutOfMemory as failure:
+        return _said(failure, MEMORY)
     except Unconverged as failure:
         return _said(failure, UNCONVERGED)
     except KeyboardInterrupt:
@@ -68,7 +93,7 @@ def run_guarded(group: click.Command) -> int:
 
 
 def _unexpected(failure: Exception) -> int:
-    if isinstance(failure, MemoryError) or type(failure).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(failure):
         return _said("out of memory; try a smaller batch: -b 32", MEMORY)
     traceback.print_exc()
     return _said(

@@ -51,6 +51,7 @@ from .progress import Bar, duration
     show_default=True,
     help="With warn: exit 4 if anything is unconverged or not finite.",
 )
+@click.option("--dry-run", is_flag=True, help="Print what it would cost, from one product; measure nothing.")
 @options.resume
 @options.quiet
 @options.config
@@ -61,6 +62,7 @@ def command(
     output: Path | None,
     form: str,
     fail_on: str,
+    dry_run: bool,
     resume: bool,
     quiet: bool,
 ) -> None:
@@ -73,6 +75,9 @@ def command(
     What is already in the output file with the same settings is not measured again.
     """
     from landscape.measures import DEFAULT, MEASURES
+    from landscape.measures.forecast import forecast, takes_products
+
+    from .plan import plan
 
     wanted = list({str(s): s for s in (MEASURES.parse(name) for name in (names or DEFAULT))}.values())
     options.chosen_device(asked.device)
@@ -94,6 +99,10 @@ def command(
             )
             if not quiet:
                 click.echo(said, err=True)
+            if dry_run:
+                click.echo(plan(forecast(objective, wanted)))
+                continue
+            seconds: dict[str, float] = {}
             for specification in wanted:
                 found = records.find(
                     held.estimates,
@@ -102,11 +111,16 @@ def command(
                     provenance=objective.provenance,
                 )
                 if found is None:
-                    with Bar(specification.name, quiet=quiet) as bar:
+                    if not quiet and not seconds and takes_products(objective, specification):
+                        seconds = forecast(objective, wanted).seconds_by_name
+                    expected = seconds.get(str(specification))
+                    with Bar(specification.name, quiet=quiet, expected=expected) as bar:
                         objective.ledger.listener = bar.tell
                         found = MEASURES.build(specification, objective)
                     records.append(file, found)
                 taken.append((f"{shown} ({part})", found))
+    if dry_run:
+        return
     click.echo(_FORMATS[form](taken))
     doubtful = [e.measure for _, e in taken if e.converged is False or not math.isfinite(e.value)]
     if doubtful and fail_on == "warn":
@@ -126,9 +140,10 @@ def doubt(estimate: Estimate) -> str:
 
 
 def _cost(estimate: Estimate) -> str:
-    cost = estimate.cost
-    counts = [(cost.gradients, "g"), (cost.products, "Hv"), (cost.evaluations, "f")]
-    return " ".join(f"{count:.3g} {unit}" for count, unit in counts if count >= 0.005) or "shared"
+    """In gradient-equivalents and seconds."""
+    count = estimate.cost.gradient_equivalents
+    seconds = f" {estimate.cost.seconds:.1f}s" if estimate.cost.seconds >= 0.05 else ""
+    return f"{count:.3g} g{seconds}" if count >= 0.005 else "shared"
 
 
 def _lines(estimates: Sequence[Estimate]) -> list[list[str]]:
@@ -151,7 +166,8 @@ def _table(taken: Sequence[tuple[str, Estimate]]) -> str:
         if any(e.converged is False for e in mine):
             notes.append("† not converged: give it more probes or iterations, or a larger tolerance")
         notes.append("± standard error; exact: on these examples")
-        notes.append(f"g gradients, Hv Hessian products, f forward passes over all data; {seconds}")
+        total = sum(e.cost.gradient_equivalents for e in mine)
+        notes.append(f"g: gradients over all data (product 2, forward pass 1/3); {total:.3g} g, {seconds}")
         blocks.append("\n".join([title, aligned(lines), "", *notes]))
     return "\n\n".join(blocks)
 

@@ -14,6 +14,8 @@ import click
 
 from landscape.errors import InputError, UsageError
 
+from .batch_size import BatchSize, Sizes
+
 if TYPE_CHECKING:
     from landscape.checkpoints import Checkpoint
     from landscape.objective import Objective
@@ -121,10 +123,11 @@ _measured = [
     click.option(
         "-b",
         "--batch-size",
-        type=click.IntRange(min=1),
-        default=128,
+        type=BatchSize(),
+        default="128",
         show_default=True,
-        help="Examples a batch.",
+        metavar="N|auto",
+        help="Examples a batch; auto: 128, computed in pieces of the size that is quickest here.",
     ),
     click.option(
         "--batch-norm",
@@ -179,7 +182,7 @@ class Asked(Source):
 
     split: str
     limit: int | None
-    batch_size: int
+    batch_size: Sizes
     batch_norm: str
     expect_accuracy: str | None
     device: str
@@ -192,7 +195,8 @@ class Asked(Source):
         return checkpoint.objective(
             split,  # type: ignore[arg-type]
             limit=self.limit,
-            batch_size=self.batch_size,
+            batch_size=self.batch_size[0],
+            micro_batch=self.batch_size[1],
             batch_norm=self.batch_norm,  # type: ignore[arg-type]
             device=chosen_device(self.device),
             dtype=getattr(torch, self.dtype) if self.dtype else None,

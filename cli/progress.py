@@ -10,6 +10,9 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 
 PLAIN_SECONDS = 30.0
 
+EARLY = 0.1
+"""Until this share is done, the forecast says better how long it takes than the share does."""
+
 
 class Bar:
     """One computation's progress on stderr; use as a context manager.
@@ -17,9 +20,11 @@ class Bar:
     Args:
         title: What is computed.
         quiet: Shows nothing.
+        expected: Seconds that it is likely to take: what is left of them is said until a share of it is done.
     """
 
-    def __init__(self, title: str, *, quiet: bool) -> None:
+    def __init__(self, title: str, *, quiet: bool, expected: float | None = None) -> None:
+        self._expected = expected
         self._title = title
         self._quiet = quiet
         self._live: Progress | None = None
@@ -37,7 +42,8 @@ class Bar:
                 console=Console(stderr=True),
                 transient=True,
             )
-            self._task = self._live.add_task(self._title, total=1.0, words="")
+            words = "" if self._expected is None else f"about {duration(self._expected)}"
+            self._task = self._live.add_task(self._title, total=1.0, words=words)
             self._live.start()
         return self
 
@@ -56,7 +62,10 @@ class Bar:
         if self._quiet or now - self._said < PLAIN_SECONDS:
             return
         self._said = now
-        left = (now - self._start) * (1 - fraction) / fraction if fraction > 0 else float("nan")
+        spent = now - self._start
+        left = spent * (1 - fraction) / fraction if fraction > 0 else float("nan")
+        if self._expected is not None and fraction < EARLY:
+            left = max(self._expected - spent, 0.0)
         estimate = f", about {duration(left)} left" if left == left else ""
         click.echo(f"{self._title}: {fraction:.0%}{estimate} ({words})", err=True)
 

@@ -38,14 +38,20 @@ class Provenance:
 class Cost:
     """What was spent: passes over all the data (fractions where only some batches were visited), and time.
 
-    A gradient is one forward and one backward pass, a product one Hessian (or Gauss–Newton) product with one
-    vector, an evaluation one forward pass. What was remembered from an earlier measure costs nothing here.
+    A gradient is one forward and one backward pass; building the graph for products is booked as one. A product is
+    one with the Hessian or a matrix like it and one vector, an evaluation one forward pass. What was remembered
+    from an earlier measure costs nothing here.
     """
 
     gradients: float = 0.0
     products: float = 0.0
     evaluations: float = 0.0
     seconds: float = 0.0
+
+    @property
+    def gradient_equivalents(self) -> float:
+        """All of it counted in gradients: a product is two where its graph is at hand, an evaluation a third."""
+        return self.gradients + 2 * self.products + self.evaluations / 3
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,11 @@ class KeptGraphs(Generic[G]):
     def __len__(self) -> int:
         return len(self._kept)
 
+    @property
+    def largest(self) -> int | None:
+        """Bytes of the largest graph that was measured; ``None`` if none could be."""
+        return max((size for size in self._sizes.values() if size is not None), default=None)
+
     def enter(self, moves: int, batches: object) -> None:
         """Says where the network stands and on which data; what belongs elsewhere is dropped."""
         if self._state[0] != moves or self._state[1] is not batches:

@@ -21,6 +21,7 @@ from landscape.data import Data, FixedBatches, as_data, load_data, subset, with_
 from landscape.errors import InputError, UsageError
 from landscape.factories import code_hash, names_code
 from landscape.losses import build_loss, loss_name
+from landscape.micro_batches import Size
 from landscape.models import build_model
 from landscape.objective import Objective
 from landscape.registry import Specification
@@ -62,6 +63,7 @@ class Checkpoint:
         *,
         limit: int | None = None,
         batch_size: int = 128,
+        micro_batch: Size = None,
         batch_norm: BatchNorm = "stored",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -72,6 +74,7 @@ class Checkpoint:
             split: Which part of the data.
             limit: A fixed random subset of so many examples; all of them by default.
             batch_size: Examples a batch.
+            micro_batch: See :class:`landscape.Objective`.
             batch_norm: See :class:`landscape.Objective`; recalibrated on the training examples, so many of them
                 as ``limit`` says.
             device: See :class:`landscape.Objective`.
@@ -85,6 +88,7 @@ class Checkpoint:
             self.model,
             self.loss,
             batches,
+            micro_batch=micro_batch,
             batch_norm=batch_norm,
             calibration=calibration,
             device=device,

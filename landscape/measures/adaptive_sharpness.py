@@ -1,14 +1,20 @@
 """Adaptive sharpness: the worst rise of the loss where each weight moves in proportion to its own size."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from landscape.limits import Positive, PositiveInt
 from landscape.measures.ascent import rises
-from landscape.measures.reading import Reading, measure_named
+from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
 
 
-@measure_named("adaptive-sharpness", unit="loss")
+def _spends(objective: Objective, options: Mapping[str, Any]) -> Spending:
+    return Spending(gradients=options["steps"], evaluations=2)
+
+
+@measure_named("adaptive-sharpness", unit="loss", spends=_spends)
 def adaptive_sharpness(
     objective: Objective, *, rho: Positive = 0.5, steps: PositiveInt = 20, eta: Positive = 0.01
 ) -> Reading:

@@ -1,19 +1,24 @@
 """The one-step approximation ratio: how much of the worst rise SAM's single step finds."""
 
 import math
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from landscape.limits import Positive, PositiveInt
 from landscape.measures.ascent import rises
-from landscape.measures.reading import Reading, measure_named
+from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
 
 
-@measure_named("approximation-ratio", unit="1")
+def _spends(objective: Objective, options: Mapping[str, Any]) -> Spending:
+    share = min(1.0, options["examples"] / objective.num_examples)
+    return Spending(gradients=share * options["steps"], evaluations=2 * share)
+
+
+@measure_named("approximation-ratio", unit="1", spends=_spends)
 def approximation_ratio(
     objective: Objective,
     *,

@@ -1,18 +1,25 @@
 """Average sharpness: the mean rise of the loss under random noise in the weights."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
+from landscape.estimate import Cost
 from landscape.limits import Positive, PositiveInt
-from landscape.measures.reading import Reading, measure_named
+from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
 
 MIN_PAIRS = 8
 """Pairs before the first look at the standard error."""
 
 
-@measure_named("average-sharpness", unit="loss")
+def _spends(objective: Objective, options: Mapping[str, Any]) -> Spending:
+    return Spending(evaluations=33, most=Cost(evaluations=1 + 2 * options["max_pairs"]))
+
+
+@measure_named("average-sharpness", unit="loss", spends=_spends)
 def average_sharpness(
     objective: Objective,
     *,

@@ -1,18 +1,28 @@
 """The Hessian eigenvalue of largest magnitude."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 
 from landscape.curvature import OPERATORS, OperatorName, eigenpairs
 from landscape.curvature.eigenpairs import DOMINANT, suggested_start
+from landscape.estimate import Cost
 from landscape.limits import Positive, PositiveInt
 from landscape.linalg import power_iteration
-from landscape.measures.reading import Reading, measure_named
+from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
 
 
-@measure_named("dominant-eigenvalue", unit="loss/θ²")
+def _spends(objective: Objective, options: Mapping[str, Any]) -> Spending:
+    return Spending(
+        gradients=2,
+        products=15 if options["method"] == "power" else 7,
+        most=Cost(gradients=2, products=options["max_iterations"]),
+    )
+
+
+@measure_named("dominant-eigenvalue", unit="loss/θ²", spends=_spends)
 def dominant_eigenvalue(
     objective: Objective,
     *,

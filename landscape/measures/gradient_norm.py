@@ -1,10 +1,10 @@
 """‖∇L(θ)‖: how far from stationary the point is."""
 
-from landscape.measures.reading import Reading, measure_named
+from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
 
 
-@measure_named("gradient-norm", unit="loss/θ")
+@measure_named("gradient-norm", unit="loss/θ", spends=lambda _objective, _: Spending(gradients=1))
 def gradient_norm(objective: Objective) -> Reading:
     """‖∇L(θ)‖₂, the Euclidean norm of the gradient of the mean loss over all the data.
 

@@ -1,18 +1,28 @@
 """The trace of the Hessian."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 
 from landscape.curvature import hessian
 from landscape.curvature.trace import hessian_trace as best_trace
+from landscape.estimate import Cost
 from landscape.limits import Positive, PositiveInt
 from landscape.linalg import hutchinson, hutchpp
-from landscape.measures.reading import Reading, measure_named
+from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
 
 
-@measure_named("hessian-trace", unit="loss/θ²")
+def trace_spends(objective: Objective, options: Mapping[str, Any]) -> Spending:
+    """What a trace is likely to spend; if it turns out to be exact, it is a few gradients only."""
+    if options.get("method", "auto") != "auto":
+        return Spending(gradients=1, products=64, most=Cost(gradients=1, products=options["max_probes"]))
+    most = Cost(gradients=12, products=2 * options["max_probes"])
+    return Spending(gradients=12, products=24, most=most)
+
+
+@measure_named("hessian-trace", unit="loss/θ²", spends=trace_spends)
 def hessian_trace(
     objective: Objective,
     *,

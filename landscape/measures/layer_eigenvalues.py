@@ -1,16 +1,27 @@
 """The dominant eigenvalue of the Hessian, layer by layer."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from landscape.estimate import Cost
 from landscape.limits import Positive, PositiveInt
 from landscape.linalg import SymmetricOperator, lanczos
-from landscape.measures.reading import Reading, measure_named
+from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
 from landscape.parameters import Entry
 
 
-@measure_named("layer-eigenvalues", unit="loss/θ²")
+def _spends(objective: Objective, options: Mapping[str, Any]) -> Spending:
+    layers = len(objective.layout.entries)
+    return Spending(
+        gradients=2, products=6 * layers, most=Cost(gradients=2, products=layers * options["max_products"])
+    )
+
+
+@measure_named("layer-eigenvalues", unit="loss/θ²", spends=_spends)
 def layer_eigenvalues(
     objective: Objective, *, tolerance: Positive = 1e-3, max_products: PositiveInt = 100, seed: int = 0
 ) -> Reading:

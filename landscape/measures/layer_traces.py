@@ -5,11 +5,12 @@ import torch
 from landscape.curvature.trace import HessianTrace
 from landscape.curvature.trace import hessian_trace as best_trace
 from landscape.limits import Positive, PositiveInt
+from landscape.measures.hessian_trace import trace_spends
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
 
 
-@measure_named("layer-traces", unit="loss/θ²")
+@measure_named("layer-traces", unit="loss/θ²", spends=trace_spends)
 def layer_traces(
     objective: Objective, *, tolerance: Positive = 0.02, max_probes: PositiveInt = 1000, seed: int = 0
 ) -> Reading:

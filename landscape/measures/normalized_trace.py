@@ -4,12 +4,12 @@ import math
 
 from landscape.limits import Positive, PositiveInt
 from landscape.measures.gradient_norm import gradient_norm
-from landscape.measures.hessian_trace import hessian_trace
+from landscape.measures.hessian_trace import hessian_trace, trace_spends
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
 
 
-@measure_named("normalized-trace", unit="1/θ")
+@measure_named("normalized-trace", unit="1/θ", spends=trace_spends)
 def normalized_trace(
     objective: Objective, *, tolerance: Positive = 0.02, max_probes: PositiveInt = 1000, seed: int = 0
 ) -> Reading:

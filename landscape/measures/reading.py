@@ -10,7 +10,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Concatenate, ParamSpec, cast
+from typing import Any, Concatenate, ParamSpec, cast
 
 from landscape.estimate import Cost, Estimate
 from landscape.limits import bounds
@@ -29,8 +29,31 @@ class Reading:
     details: Mapping[str, object] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Spending:
+    """What a measure is likely to spend by itself, in passes over the data, and how many products at the most.
+
+    What it shares with other measures is counted in full. ``most`` is ``None`` where the number is known beforehand.
+    """
+
+    gradients: float = 0.0
+    products: float = 0.0
+    evaluations: float = 0.0
+    most: Cost | None = None
+
+    @property
+    def typical(self) -> Cost:
+        """The likely cost; its seconds are not known."""
+        return Cost(gradients=self.gradients, products=self.products, evaluations=self.evaluations)
+
+
+Spends = Callable[[Objective, Mapping[str, Any]], Spending]
+SPENDS: dict[str, Spends] = {}
+"""How each measure's cost follows from its options, by name."""
+
+
 def measure_named(
-    name: str, *, unit: str
+    name: str, *, unit: str, spends: Spends
 ) -> Callable[
     [Callable[Concatenate[Objective, Options], Reading]], Callable[Concatenate[Objective, Options], Estimate]
 ]:
@@ -39,7 +62,9 @@ def measure_named(
     Args:
         name: As the user types it.
         unit: Of the value; θ stands for the unit of a parameter.
+        spends: What it is likely to spend, from the objective and all options; computes nothing.
     """
+    SPENDS[name] = spends
 
     def wrap(
         formula: Callable[Concatenate[Objective, Options], Reading],

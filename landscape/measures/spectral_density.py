@@ -1,17 +1,24 @@
 """The density of the Hessian's eigenvalues."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from landscape.curvature import OPERATORS, OperatorName
 from landscape.limits import Positive, PositiveInt
 from landscape.linalg import stochastic_lanczos_quadrature
-from landscape.measures.reading import Reading, measure_named
+from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
 
 GRID_POINTS = 201
 
 
-@measure_named("spectral-density", unit="loss/θ²")
+def _spends(objective: Objective, options: Mapping[str, Any]) -> Spending:
+    return Spending(gradients=1, products=options["probes"] * min(options["steps"], objective.dimension))
+
+
+@measure_named("spectral-density", unit="loss/θ²", spends=_spends)
 def spectral_density(
     objective: Objective,
     *,

@@ -1,11 +1,13 @@
 """The surrogate gap: how much the loss rises one SAM step uphill."""
 
 from landscape.limits import Positive
-from landscape.measures.reading import Reading, measure_named
+from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
 
 
-@measure_named("surrogate-gap", unit="loss")
+@measure_named(
+    "surrogate-gap", unit="loss", spends=lambda _objective, _: Spending(gradients=1, evaluations=1)
+)
 def surrogate_gap(objective: Objective, *, rho: Positive = 0.05) -> Reading:
     """h(θ) = L(θ + ρ ∇L/‖∇L‖) − L(θ).
 

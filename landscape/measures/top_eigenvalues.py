@@ -1,14 +1,22 @@
 """Several eigenvalues at one end of the Hessian's spectrum."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from landscape.curvature import OperatorName, eigenpairs
+from landscape.estimate import Cost
 from landscape.limits import Positive, PositiveInt
-from landscape.measures.reading import Reading, measure_named
+from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
 
 
-@measure_named("top-eigenvalues", unit="loss/θ²")
+def _spends(objective: Objective, options: Mapping[str, Any]) -> Spending:
+    return Spending(
+        gradients=2, products=3 * options["k"], most=Cost(gradients=2, products=options["max_products"])
+    )
+
+
+@measure_named("top-eigenvalues", unit="loss/θ²", spends=_spends)
 def top_eigenvalues(
     objective: Objective,
     *,

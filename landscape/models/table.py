@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from landscape.errors import InputError
+from landscape.errors import InputError, is_out_of_memory
 from landscape.factories import FORMS, names_code, user_row
 from landscape.models.cifar_resnet import resnet18, resnet20
 from landscape.models.cnn import CNN
@@ -87,6 +87,8 @@ def _check_fit(model: nn.Module, name: str, classes: int | None, input_shape: tu
         with torch.no_grad():
             scores = model.eval()(torch.zeros(1, *input_shape))
     except (RuntimeError, ValueError, TypeError, AssertionError) as failure:
+        if is_out_of_memory(failure):
+            raise
         reason = (str(failure).splitlines() or [type(failure).__name__])[0]
         raise InputError(f"model '{name}' does not take inputs of shape {input_shape}: {reason}") from failure
     finally:

@@ -128,18 +128,19 @@ class Square(nn.Module):
         return Once.apply(x)
 
 
-def test_an_operation_without_a_second_derivative_is_named_with_its_module() -> None:
+def test_a_function_without_a_second_derivative_is_named_with_its_module() -> None:
     x, y = problems.classification()
     model = nn.Sequential(nn.Linear(8, 6), nn.Sequential(nn.ReLU(), Square()), nn.Linear(6, 4)).double()
     one = Objective(model, CE, [(x, y)])
     assert float(one.gradient.norm()) > 0
-    with pytest.raises(
-        InputError, match=r"'1\.1' \(Square\) has no second derivative: .*once_differentiable"
-    ):
-        one.hessian_product(one.gradient)
+    for product in (one.hessian_product, one.gauss_newton_product):
+        with pytest.raises(
+            InputError, match=r"'1\.1' \(Square\) has no second derivative: Once is marked once_"
+        ):
+            product(one.gradient)
 
 
-def test_a_loss_without_a_second_derivative_is_named() -> None:
+def test_a_loss_of_which_autograd_would_give_a_wrong_second_derivative_is_named() -> None:
     x, y = problems.classification()
 
     def unusual(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -147,4 +148,22 @@ def test_a_loss_without_a_second_derivative_is_named() -> None:
 
     one = Objective(problems.small_net(), unusual, [(x, y)])
     with pytest.raises(InputError, match=r"the loss \(unusual\) has no second derivative: Once"):
+        one.hessian_product(one.gradient)
+
+
+class Alignment(nn.Module):
+    """CTC, whose backward pass has no derivative in torch, as a part of a network."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = x.reshape(-1, 3, 4).log_softmax(2).transpose(0, 1)
+        lengths = torch.full((len(x),), 3), torch.ones(len(x), dtype=torch.long)
+        targets = torch.ones(len(x), 1, dtype=torch.long)
+        return nn.functional.ctc_loss(scores, targets, *lengths, reduction="none")[:, None]
+
+
+def test_an_operation_of_torch_without_a_second_derivative_is_named_with_its_module() -> None:
+    x, y = problems.classification()
+    model = nn.Sequential(nn.Linear(8, 12), Alignment(), nn.Linear(1, 4)).double()
+    one = Objective(model, CE, problems.batches(x, y, 30))
+    with pytest.raises(InputError, match=r"'1' \(Alignment\) has no second derivative: .*_ctc_loss_backward"):
         one.hessian_product(one.gradient)

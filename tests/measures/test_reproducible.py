@@ -1,0 +1,67 @@
+"""Two runs with one seed give the same bytes; other batch sizes give the same numbers."""
+
+import dataclasses
+
+import problems
+import pytest
+import torch
+from torch import nn
+
+from landscape import records
+from landscape.measures import MEASURES, measure
+from landscape.objective import Objective
+
+SHORT = {
+    "hessian-trace": ":max_probes=12",
+    "normalized-trace": ":max_probes=12",
+    "layer-traces": ":max_probes=12",
+    "top-eigenvalues": ":k=2",
+    "layer-eigenvalues": ":tolerance=0.01",
+    "approximation-ratio": ":steps=3",
+    "adaptive-sharpness": ":steps=4",
+    "average-sharpness": ":max_pairs=8",
+    "spectral-density": ":probes=2,steps=6",
+}
+NAMES = [name + SHORT.get(name, "") for name in MEASURES]
+OF_THE_PARTITION = {"gradient-noise", "approximation-ratio"}
+"""What is about batches by its nature."""
+
+
+def objective(batch: int, activation: type[nn.Module] = nn.Tanh, **options: object) -> Objective:
+    x, y = problems.classification(dtype=torch.float32)
+    model = problems.small_net(activation, dtype=torch.float32)
+    return Objective(model, nn.CrossEntropyLoss(), problems.batches(x, y, batch), **options)  # type: ignore[arg-type]
+
+
+def lines(batch: int) -> list[str]:
+    found = measure(objective(batch), NAMES)
+    return [
+        records.to_json(dataclasses.replace(e, cost=dataclasses.replace(e.cost, seconds=0.0))) for e in found
+    ]
+
+
+def test_two_runs_with_the_same_seed_give_identical_bytes() -> None:
+    assert lines(30) == lines(30)
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
+@pytest.mark.parametrize("batch", [7, 100])
+def test_other_batch_sizes_give_the_same_numbers(activation: type[nn.Module], batch: int) -> None:
+    """Fresh probes for every batch are other probes where there are other batches: within their standard errors."""
+    names = [name for name in NAMES if name.split(":")[0] not in OF_THE_PARTITION]
+    for a, b in zip(
+        measure(objective(30, activation), names), measure(objective(batch, activation), names), strict=True
+    ):
+        drawn = a.details.get("method") == "gauss-newton-residual"
+        doubt = 5 * ((a.standard_error or 0) + (b.standard_error or 0)) if drawn else 0.0
+        assert abs(a.value - b.value) <= 1e-3 * abs(a.value) + doubt, a.measure
+
+
+@pytest.mark.parametrize("micro", [4, 64])
+def test_micro_batches_give_the_same_numbers_for_every_measure(micro: int) -> None:
+    for a, b in zip(
+        measure(objective(30), NAMES), measure(objective(30, micro_batch=micro), NAMES), strict=True
+    ):
+        drawn = a.details.get("method") == "gauss-newton-residual"
+        doubt = 5 * ((a.standard_error or 0) + (b.standard_error or 0)) if drawn else 0.0
+        assert abs(a.value - b.value) <= 1e-3 * abs(a.value) + doubt, a.measure
