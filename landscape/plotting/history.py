@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -68,7 +69,7 @@ def history(
     for curve in curves:
         groups.setdefault((curve.label, curve.split), []).append(curve)
     for (label, split), found in groups.items():
-        style = {"color": looks.colour(label), "linestyle": dashes(split)}
+        style: dict[str, Any] = {"color": looks.colour(label), "linestyle": dashes(split)}
         style |= {
             "marker": looks.marker(label),
             "markersize": 2.5,
@@ -77,11 +78,11 @@ def history(
         same = all(np.array_equal(curve.x, found[0].x) for curve in found)
         if len(found) > 1 and same:
             stacked = np.stack([curve.y for curve in found])
-            ax.plot(found[0].x, stacked.mean(axis=0), **style)  # type: ignore[arg-type]
+            ax.plot(found[0].x, stacked.mean(axis=0), **style)
             _band(ax, found[0].x, stacked.min(axis=0), stacked.max(axis=0), looks.colour(label))
             continue
         for curve in found:
-            ax.plot(curve.x, curve.y, **style)  # type: ignore[arg-type]
+            ax.plot(curve.x, curve.y, **style)
             if curve.error is not None and len(found) == 1:
                 width = 2 * np.nan_to_num(curve.error)
                 _band(ax, curve.x, curve.y - width, curve.y + width, looks.colour(label))
