@@ -51,7 +51,7 @@ def draw(data: Data) -> Figure:
     """The mean over training, with a band of two standard errors; then Q–Q plots early and at the end."""
     looks = Series(data)
     with paper():
-        figure, (mean, *spreads) = page(1 + len(SHOWN), venue="neurips", width="text", shape=0.8)
+        figure, (mean, *spreads) = page(1 + len(SHOWN), venue="neurips", width="text", shape=1.0)
         curves = [
             Curve(
                 label=title,
@@ -73,7 +73,7 @@ def draw(data: Data) -> Figure:
                     ax=ax,
                     colour=looks.colour(title),
                     marker=looks.marker(title),
-                    quantity="‖∇L(B)‖² / its mean",
+                    quantity="‖∇L(B)‖² / mean",
                 )
             ax.set_title(f"epoch {epoch}")
         legend_above(figure, looks.keys())

@@ -13,10 +13,11 @@ from landscape.plotting.style import paper
 from landscape.surfaces.surface import Surface
 
 NAME = "gsam_paths"
-START = (-0.4, 1.35)
+START = (-0.3, 0.5)
 STEPS = 400
 LEARNING_RATE = 0.05
-SHARP, FLAT = (0.0, 0.0, 0.9, 0.22), (1.5, 0.2, 1.0, 0.9)
+RHO = 0.15
+SHARP, FLAT = (0.0, 0.0, 0.5, 0.2), (1.2, 0.2, 1.2, 1.2)
 """Place, depth and width of the two wells."""
 COLOURS = {"SGD": "#000000", "SAM": "#BB5566", "GSAM": "#004488"}
 

@@ -73,7 +73,7 @@ def _function(place: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def draw(data: Data) -> Figure:
     """The loss, the perturbed loss, and the gap at each minimum between them."""
-    names = ("loss f", "perturbed loss f_p")
+    names = ("loss f", "perturbed loss $f_p$")
     looks = Series(names)
     with paper():
         figure, (ax,) = page(1, venue="neurips", width="text", shape=0.5)
@@ -100,7 +100,7 @@ def draw(data: Data) -> Figure:
                 va="top",
                 fontsize=7,
             )
-        ax.set(xlabel="w", ylabel="loss", ylim=(-0.12, 1.3), xlim=(data["w"][0], data["w"][-1]))
+        ax.set(xlabel="w", ylabel="loss", ylim=(-0.2, 1.3), xlim=(data["w"][0], data["w"][-1]))
         keys = looks.lines()
         keys[1].set_linestyle((0, (3.5, 1.5)))
         legend_above(figure, keys)
