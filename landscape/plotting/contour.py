@@ -10,6 +10,7 @@ from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 
 from landscape.plotting.bands import axis_labels, draw_bands, quantity, write_losses
+from landscape.plotting.overlay import draw_landmarks
 from landscape.plotting.page import columns_for, fit_height, with_one_title_each
 from landscape.plotting.scale import Scale, number, shared_scale
 from landscape.plotting.style import Width, figure_width, paper
@@ -50,6 +51,7 @@ def contour(
         return panels([surface], levels=levels, norm=norm, filled=filled).axes[0]
     scale = shared_scale([surface], levels=levels, norm=norm)
     lines = draw_bands(surface, ax, scale, filled=filled)
+    draw_landmarks(surface, ax)
     first, second = axis_labels(surface)
     ax.set(xlabel=first, ylabel=second)
     write_losses(ax, lines, scale)
@@ -66,6 +68,7 @@ def panels(
     norm: Normalize | None = None,
     filled: bool = True,
     shared: bool = True,
+    scale: Scale | None = None,
 ) -> Figure:
     """Draws several surfaces beside each other, on one scale of colours with one colour bar.
 
@@ -78,6 +81,7 @@ def panels(
         norm: From loss to colour, in all panels.
         filled: Bands of colour; otherwise lines in the colours of their levels.
         shared: One scale for all; otherwise each panel has its own, and the figure says so.
+        scale: The scale, made before, in place of levels and norm.
 
     Raises:
         UsageError: No surface, or another number of titles; an unknown venue.
@@ -86,7 +90,7 @@ def panels(
     inches = figure_width(venue, width)
     columns = columns_for(len(surfaces), inches)
     rows = -(-len(surfaces) // columns)
-    common = shared_scale(surfaces, levels=levels, norm=norm)
+    common = scale or shared_scale(surfaces, levels=levels, norm=norm)
     scales = [common if shared else shared_scale([surface], levels=levels, norm=norm) for surface in surfaces]
     with paper():
         figure = Figure(layout="compressed")
@@ -96,6 +100,8 @@ def panels(
             ax.remove()
         axes = grid[: len(surfaces)]
         drawn = [draw_bands(*each, filled=filled) for each in zip(surfaces, axes, scales, strict=True)]
+        for surface, ax in zip(surfaces, axes, strict=True):
+            draw_landmarks(surface, ax)
         for title, ax in zip(titles, axes, strict=False):
             ax.set_title(title)
         for ax in axes:
@@ -104,8 +110,8 @@ def panels(
         if shared or len(surfaces) == 1:
             colour_bar(figure, axes, common, quantity(surfaces))
         else:
-            for ax, scale, surface in zip(axes, scales, surfaces, strict=True):
-                colour_bar(figure, [ax], scale, quantity([surface]))
+            for ax, own, surface in zip(axes, scales, surfaces, strict=True):
+                colour_bar(figure, [ax], own, quantity([surface]))
             figure.suptitle(OWN_SCALES, fontsize=7)
         fit_height(figure, inches, rows * min(_LARGEST_PANEL, inches / columns))
         for each in zip(axes, drawn, scales, strict=True):

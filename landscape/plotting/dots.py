@@ -105,13 +105,17 @@ def dot_panels(
     with paper():
         figure, axes = page(count, venue=venue, width=width, shape=_shape(len(table.rows)))
         for index, (column, ax) in enumerate(zip(table.columns, axes, strict=True)):
+            percent = column.partition(":")[0] == "accuracy"
             found = {
-                row: table.cells[row, column].values if (row, column) in table.cells else ()
+                row: [100 * value if percent else value for value in table.cells[row, column].values]
+                if (row, column) in table.cells
+                else []
                 for row in table.rows
             }
-            unit = (units or {}).get(column, "")
+            unit = "%" if percent else (units or {}).get(column, "")
             dots(found, ax=ax, label=f"{column} ({unit})" if unit not in ("", "1") else column, series=looks)
-            ax.locator_params(axis="x", nbins=4) if ax.get_xscale() == "linear" else None
+            if ax.get_xscale() == "linear":
+                ax.locator_params(axis="x", nbins=4)
             if index % across:
                 ax.set_yticklabels([])
         return settle(figure)

@@ -94,4 +94,5 @@ def _hatch(ax: Axes, along: NDArray[np.float64], values: NDArray[np.float64]) ->
     edges = np.flatnonzero(np.diff(np.concatenate([[False], missing, [False]]).astype(int)))
     for first, after in zip(edges[::2], edges[1::2], strict=True):
         left, right = along[max(first - 1, 0)], along[min(after, along.size - 1)]
+        # A lone coordinate at the end has no neighbour to be hatched up to.
         ax.axvspan(left, right, zorder=0, label="not finite", **MISSING)

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
 from landscape.errors import UsageError
+from landscape.surfaces.surface import Surface
 
 _OUTLINE = [patheffects.withStroke(linewidth=1.6, foreground="white")]
 
@@ -80,6 +81,16 @@ def markers(points: ArrayLike, labels: Sequence[str] = (), *, ax: Axes) -> Axes:
             annotation_clip=True,
         )
     return ax
+
+
+def draw_landmarks(surface: Surface, ax: Axes) -> None:
+    """Draws the path and the checkpoints that a surface on a plane has."""
+    if surface.is_line:
+        return
+    if surface.trajectory is not None:
+        trajectory(surface.trajectory.coordinates, ax=ax)
+    if surface.markers is not None:
+        markers(surface.markers.coordinates, surface.markers.labels, ax=ax)
 
 
 def pairs(name: str, points: ArrayLike) -> NDArray[np.float64]:

@@ -2,14 +2,16 @@
 
 import itertools
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Literal
 
 from matplotlib.lines import Line2D
 
 _COLOURS = ("#004488", "#BB5566", "#DDAA33", "#000000", "#4E9A8C", "#9970AB")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
-DASHES: Mapping[str, object] = {"train": "solid", "test": (0, (3.5, 1.5))}
+_Dashes = Literal["solid"] | tuple[float, tuple[float, ...]]
+
+DASHES: Mapping[str, _Dashes] = {"train": "solid", "test": (0, (3.5, 1.5))}
 """The line of each split: solid on training data, dashed on test data, as in Wu et al. 2024, Fig. 2."""
 
 
@@ -32,6 +34,26 @@ class Series:
         """The marker of a series."""
         return self._looks[name][1]
 
+    def lines(self) -> list[Line2D]:
+        """The lines of a legend of curves without markers."""
+        return [Line2D([], [], color=colour, label=name) for name, (colour, _) in self._looks.items()]
+
+    def dots(self) -> list[Line2D]:
+        """The keys of a legend of open markers without lines."""
+        return [
+            Line2D(
+                [],
+                [],
+                color=colour,
+                marker=marker,
+                markersize=3.5,
+                fillstyle="none",
+                linestyle="none",
+                label=name,
+            )
+            for name, (colour, marker) in self._looks.items()
+        ]
+
     def keys(self) -> list[Line2D]:
         """The lines of a legend; none for a single series without a name."""
         return [
@@ -50,6 +72,6 @@ def split_keys(splits: Iterable[str]) -> list[Line2D]:
     return [Line2D([], [], color="0.35", linestyle=dashes(split), label=split) for split in seen]
 
 
-def dashes(split: str) -> Any:
+def dashes(split: str) -> _Dashes:
     """The line style of a split; solid for what is neither train nor test."""
     return DASHES.get(split, "solid")

@@ -5,11 +5,14 @@ user's own matplotlib settings are neither used nor changed.
 """
 
 import contextlib
+import difflib
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
 
 from matplotlib import RcParams, rc_context, rcdefaults, rcParams
+from matplotlib.font_manager import fontManager
 
 from landscape.errors import UsageError
 
@@ -53,7 +56,6 @@ OUTPUT = RcParams(
 
 _TYPE = RcParams(
     {
-        "font.family": ["STIXGeneral"],
         "mathtext.fontset": "stix",
         "font.size": 8.0,
         "axes.titlesize": 9.0,
@@ -99,11 +101,43 @@ def figure_width(venue: str, width: Width) -> float:
     return VENUES[venue].column if width == "column" else VENUES[venue].text
 
 
+FONT = "STIXGeneral"
+"""The font of a figure unless another is asked for: it comes with matplotlib and goes with Times."""
+
+_font: ContextVar[str] = ContextVar("font", default=FONT)
+
+
 @contextlib.contextmanager
-def paper() -> Iterator[None]:
-    """A context in which matplotlib draws for a paper; the settings are the caller's again afterwards."""
-    with rc_context():
-        rcdefaults()
-        for settings in (OUTPUT, _TYPE, _INK):
-            rcParams.update(settings)
-        yield
+def paper(font: str | None = None) -> Iterator[None]:
+    """A context in which matplotlib draws for a paper; the settings are the caller's again afterwards.
+
+    Args:
+        font: A font that is installed; within another such context, by default that one's.
+
+    Raises:
+        UsageError: There is no such font.
+    """
+    chosen = font or _font.get()
+    _require(chosen)
+    token = _font.set(chosen)
+    try:
+        with rc_context():
+            rcdefaults()
+            for settings in (OUTPUT, _TYPE, _INK):
+                rcParams.update(settings)
+            # What the font lacks, such as a Greek letter, is taken from those that come with matplotlib.
+            rcParams["font.family"] = list(dict.fromkeys([chosen, FONT, "DejaVu Sans"]))
+            yield
+    finally:
+        _font.reset(token)
+
+
+def _require(font: str) -> None:
+    known = sorted({entry.name for entry in fontManager.ttflist})
+    if font in known:
+        return
+    near = difflib.get_close_matches(font, known, n=3, cutoff=0.5)
+    raise UsageError(
+        f"there is no font '{font}' among the {len(known)} that matplotlib finds"
+        f"{'; near: ' + ', '.join(near) if near else ''}; install it, or leave --font out for {FONT}"
+    )

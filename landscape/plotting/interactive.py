@@ -1,0 +1,168 @@
+"""Surfaces that are turned with the mouse: one HTML file that needs nothing but a browser, also offline."""
+
+import html
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import LogNorm
+from numpy.typing import NDArray
+
+from landscape.errors import UsageError
+from landscape.plotting.bands import axis_labels, quantity
+from landscape.plotting.caption import caption
+from landscape.plotting.page import with_one_title_each
+from landscape.plotting.scale import shared_scale
+from landscape.storage import write_whole
+from landscape.surfaces.landmarks import Landmarks
+from landscape.surfaces.surface import Surface
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+<style>
+body {{ margin: 0; font: 15px/1.4 serif; color: #222; }}
+#plot {{ width: 100vw; height: 82vh; }}
+#scale {{ position: absolute; left: 1em; top: 0.6em; z-index: 1; font: inherit; }}
+p {{ margin: 0.4em 1.5em; max-width: 70em; overflow-wrap: anywhere; }}
+</style>
+</head>
+<body>
+<button id="scale" type="button"></button>
+<div id="plot"></div>
+<p>{caption}</p>
+<script type="application/json" id="numbers">{numbers}</script>
+<script>{plotly}</script>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def save_page(surfaces: Sequence[Surface], titles: Sequence[str], path: str | Path) -> Path:
+    """Writes surfaces as one HTML file, drawn beside each other and turned together.
+
+    Heights can be switched between linear and logarithmic, losses are read off under the mouse, and the paths of
+    runs and checkpoints in the plane are drawn at their losses. The same bytes for the same input.
+
+    Args:
+        surfaces: On planes, one or more.
+        titles: One for each, or none.
+        path: The file.
+
+    Returns:
+        The path.
+
+    Raises:
+        UsageError: There is no surface, a line is among them, or plotly is not installed.
+    """
+    if not surfaces or any(surface.is_line for surface in surfaces):
+        raise UsageError(
+            f"{path}: .html is for surfaces on a plane; end it in .pdf, .svg or .png for other figures"
+        )
+    with_one_title_each("surfaces", len(surfaces), titles)
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError:
+        raise UsageError(
+            f"{path}: plotly is not installed; pip install 'landscape-geometry[html]', or end it in .png"
+        ) from None
+    script = resources.files("landscape.plotting").joinpath("interactive.js").read_text(encoding="utf-8")
+    text = _PAGE.format(
+        title=html.escape(", ".join(titles) or quantity(surfaces)),
+        caption=html.escape(caption(*surfaces, titles=titles)),
+        numbers=page_numbers(surfaces, titles),
+        plotly=get_plotlyjs(),
+        script=script,
+    )
+    write_whole(Path(path), text.encode())
+    return Path(path)
+
+
+def page_numbers(surfaces: Sequence[Surface], titles: Sequence[str] = ()) -> str:
+    """What the page draws, as JSON: losses that are not finite are ``null``."""
+    scale = shared_scale(surfaces)
+    finite = np.concatenate([surface.loss[np.isfinite(surface.loss)] for surface in surfaces])
+    positive = finite[finite > 0]
+    numbers = {
+        "panels": [
+            _panel(surface, title)
+            for surface, title in zip(surfaces, titles or [""] * len(surfaces), strict=True)
+        ],
+        "quantity": quantity(surfaces),
+        "labels": list(axis_labels(surfaces[0])),
+        "low": scale.levels[0],
+        "high": scale.levels[-1],
+        "ticks": list(scale.ticks),
+        # Losses of zero lie on the floor of a logarithmic height.
+        "smallest": float(positive.min()) if positive.size else 1.0,
+        "positive": bool(finite.size and finite.min() >= 0 and positive.size),
+        "logarithmic": isinstance(scale.norm, LogNorm),
+    }
+    text = json.dumps(numbers, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    # Nothing in a title may end the script that it stands in.
+    return text.replace("<", "\\u003c")
+
+
+def _panel(surface: Surface, title: str) -> dict[str, Any]:
+    paths = [("trajectory", surface.trajectory, "lines+markers"), ("checkpoints", surface.markers, "markers")]
+    return {
+        "title": html.escape(title),
+        "x": surface.x.tolist(),
+        "y": surface.y.tolist(),
+        "loss": [[_plain(value) for value in row] for row in surface.loss],
+        "shown": _hover(surface),
+        "paths": [_path(surface, name, marks, mode) for name, marks, mode in paths if marks is not None],
+    }
+
+
+def _hover(surface: Surface) -> list[list[str]]:
+    first, second = (html.escape(label) for label in axis_labels(surface))
+    name = html.escape(str(surface.meta.get("loss", "loss")))
+    return [
+        [
+            f"{name} {value:.6g}<br>{first} {a:.4g}<br>{second} {b:.4g}"
+            + ("" if surface.accuracy is None else f"<br>accuracy {surface.accuracy[row, column]:.2%}")
+            for column, (a, value) in enumerate(zip(surface.x, surface.loss[row], strict=True))
+        ]
+        for row, b in enumerate(surface.y)
+    ]
+
+
+def _path(surface: Surface, name: str, marks: Landmarks, mode: str) -> dict[str, Any]:
+    x, y = marks.coordinates.T
+    return {
+        "name": name,
+        "mode": mode,
+        "x": x.tolist(),
+        "y": y.tolist(),
+        "loss": [_plain(value) for value in _between(surface, x, y)],
+        "labels": [html.escape(label) for label in marks.labels],
+    }
+
+
+def _between(surface: Surface, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The drawn surface's height at points: linear between those of the grid, NaN outside."""
+    columns = np.clip(np.searchsorted(surface.x, x) - 1, 0, len(surface.x) - 2)
+    rows = np.clip(np.searchsorted(surface.y, y) - 1, 0, len(surface.y) - 2)
+    across = (x - surface.x[columns]) / (surface.x[columns + 1] - surface.x[columns])
+    along = (y - surface.y[rows]) / (surface.y[rows + 1] - surface.y[rows])
+    loss = np.where(np.isfinite(surface.loss), surface.loss, np.nan)
+    found = (
+        loss[rows, columns] * (1 - across) * (1 - along)
+        + loss[rows, columns + 1] * across * (1 - along)
+        + loss[rows + 1, columns] * (1 - across) * along
+        + loss[rows + 1, columns + 1] * across * along
+    )
+    outside = (across < 0) | (across > 1) | (along < 0) | (along > 1)
+    return np.where(outside, np.nan, found)
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
