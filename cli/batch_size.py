@@ -7,7 +7,7 @@ import click
 Sizes = tuple[int, Literal["auto"] | None]
 
 
-class BatchSize(click.ParamType):
+class BatchSize(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """A whole number above 0, or ``auto``; the value is batch size and micro-batch."""
 
     name = "N|auto"

@@ -1,10 +1,8 @@
 """Flags that mean the same in every command, and how their text becomes values."""
 
 import dataclasses
-import difflib
 import functools
 import os
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import click
 from landscape.errors import InputError, UsageError
 
 from .batch_size import BatchSize, Sizes
+from .configuration import configure
 
 if TYPE_CHECKING:
     from landscape.checkpoints import Checkpoint
@@ -23,38 +22,13 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _configure(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
-    """Takes defaults from a TOML file whose keys are the flags' long names."""
-    if value is None:
-        return
-    try:
-        given = tomllib.loads(value.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
-        raise InputError(f"{value} is not TOML: {failure}") from failure
-    named = {
-        option.removeprefix("--"): p.name
-        for p in ctx.command.params
-        for option in p.opts
-        if option.startswith("--") and p.expose_value
-    }
-    unknown = [key for key in given if key.replace("_", "-") not in named]
-    if unknown:
-        close = difflib.get_close_matches(unknown[0].replace("_", "-"), list(named), n=1, cutoff=0.5)
-        guess = f" (did you mean '{close[0]}'?)" if close else ""
-        raise UsageError(
-            f"{value}: '{unknown[0]}' is not an option of `landscape {ctx.info_name}`{guess}; "
-            f"see landscape {ctx.info_name} --help"
-        )
-    ctx.default_map = {str(named[key.replace("_", "-")]): item for key, item in given.items()}
-
-
 config = click.option(
     "-c",
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     is_eager=True,
     expose_value=False,
-    callback=_configure,
+    callback=configure,
     help="TOML file with these flags.",
 )
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
@@ -212,7 +186,7 @@ def _gathered(kind: type[Source], flags: list[Callable[[F], F]], function: F) ->
         return function(asked=kind(**{name: given.pop(name) for name in names}), **given)
 
     for flag in reversed(flags):
-        command = flag(command)  # type: ignore[arg-type]
+        command = flag(command)
     return command  # type: ignore[return-value]
 
 

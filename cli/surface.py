@@ -60,8 +60,9 @@ def command(
 
     An interrupted computation goes on where it stopped when the command is run again.
     """
+    from landscape.surfaces.grid import symmetric, whole
     from landscape.surfaces.plane import PLANES
-    from landscape.surfaces.sampling import coordinates, sample_surface
+    from landscape.surfaces.sampling import sample_surface
 
     PLANES.parse(plane)
     if asked.split == "both":
@@ -70,7 +71,7 @@ def command(
         raise UsageError(f"{output}: '{output.suffix}' is not a picture format; end it in .pdf, .svg or .png")
     grid, reach = _pair(points, int, "--points"), _pair(span, float, "--span")
     for count, extent in zip(grid, reach, strict=True):
-        coordinates(count, extent)
+        symmetric(whole(count), extent)
     files = _number_files(output, checkpoints)
     # Numbers with a journal beside them are those of a command that was interrupted while saving.
     taken = [file for file in files if file.exists() and not file.with_suffix(".journal").exists()]

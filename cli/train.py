@@ -114,6 +114,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     preset: str | None,
     optimizers: str,
     seeds: str,

@@ -1,8 +1,9 @@
 """What is on disk while a surface is computed: an append-only file of the points that are done.
 
-The first line says which run it is, each further line is one point ``[index, loss, accuracy]``. A process can
-be killed at any moment: at worst the last line is torn, and that point is computed again. Losses that are not
-finite are written as ``NaN`` and ``Infinity``, and are done like any other.
+The first line says which run it is, each further line is one point ``[index, loss, accuracy]``, with as many numbers
+as the first line names ``values``. A process can be killed at any moment: at worst the last line is torn, and that
+point is computed again. Losses that are not finite are written as ``NaN`` and ``Infinity``, and are done like any
+other.
 """
 
 import json
@@ -15,11 +16,12 @@ from typing import Any, Self
 import numpy as np
 
 from landscape.errors import InputError
+from landscape.surfaces.landmarks import Landmarks
 from landscape.surfaces.surface import Surface
 
 SCHEMA = "landscape.surface-journal/1"
 
-Value = tuple[float, float | None]
+Value = tuple[float | None, ...]
 
 # A run that is resumed must meet the loss that it left, up to the order of a parallel sum.
 _SAME_LOSS = 1e-5
@@ -30,7 +32,8 @@ class Journal:
 
     Args:
         path: The file; ``None`` keeps the points in memory only.
-        header: Which run it is: coordinates ``x``, ``y`` and ``meta``. A journal that is there already is
+        header: Which run it is: coordinates ``x`` and ``y``, ``meta``, the names of the ``values`` (loss and accuracy
+            by default), ``markers`` and ``trajectory`` (see :func:`described`). A journal that is there already is
             resumed if its header says the same.
 
     Raises:
@@ -55,13 +58,19 @@ class Journal:
         self._file = path.open("ab", buffering=0)
         self._file.truncate(whole)
         if whole == 0:
-            self._file.write(first)
+            self._write(first)
 
     def append(self, index: int, value: Value) -> None:
         """Adds the point of that flat index; it is on disk when the call returns."""
         self.values[index] = value
         if self._file is not None:
-            self._file.write(_line([index, *value]))
+            self._write(_line([index, *value]))
+
+    def _write(self, line: bytes) -> None:
+        """Writes all of a line; the system may take a part of it when the disk is nearly full."""
+        assert self._file is not None
+        while line:
+            line = line[self._file.write(line) :]
 
     def surface(self) -> Surface:
         """The surface as far as it is known."""
@@ -90,6 +99,27 @@ def read_journal(path: str | Path) -> Surface:
     return _assemble(header, values)
 
 
+def stored_header(path: Path) -> Mapping[str, Any] | None:
+    """The first line of a journal; ``None`` if there is none yet, or no such file.
+
+    Raises:
+        InputError: The file is no journal, or is damaged.
+    """
+    held = path.read_bytes() if path.exists() else b""
+    return _parse(path, held)[0] if b"\n" in held else None
+
+
+def described(marks: Landmarks | None) -> dict[str, object] | None:
+    """Landmarks for the header of a journal."""
+    if marks is None:
+        return None
+    return {
+        "coordinates": marks.coordinates.tolist(),
+        "distances": marks.distances.tolist(),
+        "labels": list(marks.labels),
+    }
+
+
 def _line(content: object) -> bytes:
     return json.dumps(content, sort_keys=True, ensure_ascii=False).encode() + b"\n"
 
@@ -102,6 +132,7 @@ def _parse(path: Path, held: bytes) -> tuple[dict[str, Any], dict[int, Value], i
         header = json.loads(lines[0])
         known = header["schema"] == SCHEMA
         total = len(header["x"]) * len(header["y"])
+        count = len(_names(header))
     except (ValueError, KeyError, TypeError, IndexError):
         known = False
     if not known:
@@ -109,10 +140,10 @@ def _parse(path: Path, held: bytes) -> tuple[dict[str, Any], dict[int, Value], i
     values: dict[int, Value] = {}
     for number, line in enumerate(lines[1:], start=2):
         try:
-            index, loss, accuracy = json.loads(line)
-            if not (isinstance(index, int) and 0 <= index < total):
+            index, *numbers = json.loads(line)
+            if not (isinstance(index, int) and 0 <= index < total and len(numbers) == count):
                 raise ValueError
-            values[index] = float(loss), None if accuracy is None else float(accuracy)
+            values[index] = tuple(None if number is None else float(number) for number in numbers)
         except (ValueError, TypeError):
             raise InputError(f"{path} is damaged in line {number}; delete it to start over") from None
     return header, values, whole
@@ -145,22 +176,26 @@ def _short(value: object) -> str:
     return text if len(text) <= 40 else text[:37] + "…"
 
 
+def _names(header: Mapping[str, Any]) -> list[str]:
+    return list(header.get("values", ("loss", "accuracy")))
+
+
 def _assemble(header: Mapping[str, Any], values: Mapping[int, Value]) -> Surface:
     x, y = np.asarray(header["x"], np.float64), np.asarray(header["y"], np.float64)
-    loss = np.full(x.size * y.size, np.nan)
-    accuracy = np.full(x.size * y.size, np.nan)
+    names, shape = _names(header), (y.size, x.size)
     computed = np.zeros(x.size * y.size, bool)
-    for index, (a, b) in values.items():
+    fields = {name: np.full(x.size * y.size, np.nan) for name in names}
+    known = {names[0]}
+    for index, numbers in values.items():
         computed[index] = True
-        loss[index] = a
-        accuracy[index] = np.nan if b is None else b
-    scored = any(b is not None for _, b in values.values())
-    shape = (y.size, x.size)
-    return Surface(
-        x=x,
-        y=y,
-        loss=loss.reshape(shape),
-        accuracy=accuracy.reshape(shape) if scored else None,
-        computed=computed.reshape(shape),
-        meta=header["meta"],
-    )
+        for name, number in zip(names, numbers, strict=True):
+            if number is not None:
+                fields[name][index] = number
+                known.add(name)
+    # Numbers that are there at no point, such as the accuracy of a regression, are no field of the surface.
+    whole: dict[str, Any] = {"accuracy": None}
+    whole |= {name: field.reshape(shape) for name, field in fields.items() if name in known}
+    for name in ("markers", "trajectory"):
+        if header.get(name):
+            whole[name] = Landmarks(**header[name])
+    return Surface(x=x, y=y, computed=computed.reshape(shape), meta=header["meta"], **whole)

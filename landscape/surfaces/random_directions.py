@@ -1,10 +1,11 @@
-"""Two random directions, scaled like the weights they perturb."""
+"""Random directions, scaled like the weights they perturb."""
 
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from landscape.errors import InputError
 from landscape.objective import Objective
@@ -33,23 +34,56 @@ def random_directions(
     Reference:
         Li et al., "Visualizing the loss landscape of neural nets", 2018, arXiv:1712.09913, section 4.
     """
-    layout = objective.layout
-    kept = tuple(entry.name for entry in layout.entries if ignored(entry, normalisation))
+    x, y = (random_direction(objective, normalisation=normalisation, seed=seed, axis=axis) for axis in (1, 2))
+    name = label(normalisation)
+    kept = held_back(objective, normalisation)
+    return Directions(x=x, y=y, labels=(f"{name} 1", f"{name} 2"), ignored=kept)
+
+
+def random_line(
+    objective: Objective, *, normalisation: Normalisation = "filter", seed: int = 0
+) -> Directions:
+    """The first of the two directions of :func:`random_directions` alone: L(θ + a·x).
+
+    Args:
+        objective: Where.
+        normalisation: ``filter``, ``layer`` or ``none``.
+        seed: Which direction.
+    """
+    x = random_direction(objective, normalisation=normalisation, seed=seed, axis=1)
+    return Directions(
+        x=x, y=None, labels=(label(normalisation),), ignored=held_back(objective, normalisation)
+    )
+
+
+def random_direction(objective: Objective, *, normalisation: Normalisation, seed: int, axis: int) -> Tensor:
+    """One Gaussian direction ``(n,)``, rescaled to the weights at the objective's point.
+
+    Raises:
+        InputError: It is zero.
+    """
+    entries = objective.layout.entries
     point = objective.point.detach().cpu().numpy()
+    flat: NDArray[Any] = np.empty_like(point)
+    for entry in entries:
+        block = slice(entry.offset, entry.offset + entry.size)
+        drawn = standard_normal(entry, seed=seed, axis=axis)
+        flat[block] = normalise(drawn, point[block].astype(np.float64), entry, normalisation)
+    if not flat.any():
+        kept = held_back(objective, normalisation)
+        raise InputError(
+            f"the {normalisation}-normalised direction is zero: {len(kept)} of {len(entries)} "
+            "parameters are biases or gains, and the weights of all others are 0; "
+            "use random:normalisation=none"
+        )
+    return torch.from_numpy(flat).to(objective.point.device)
 
-    def direction(axis: int) -> torch.Tensor:
-        flat: NDArray[Any] = np.empty_like(point)
-        for entry in layout.entries:
-            block = slice(entry.offset, entry.offset + entry.size)
-            drawn = standard_normal(entry, seed=seed, axis=axis)
-            flat[block] = normalise(drawn, point[block].astype(np.float64), entry, normalisation)
-        if not flat.any():
-            raise InputError(
-                f"the {normalisation}-normalised direction is zero: {len(kept)} of {len(layout.entries)} "
-                "parameters are biases or gains, and the weights of all others are 0; "
-                "use random:normalisation=none"
-            )
-        return torch.from_numpy(flat).to(objective.point.device)
 
-    name = _LABELS.get(normalisation, "Gaussian direction")
-    return Directions(x=direction(1), y=direction(2), labels=(f"{name} 1", f"{name} 2"), ignored=kept)
+def held_back(objective: Objective, normalisation: Normalisation) -> tuple[str, ...]:
+    """Names of the parameters that a random direction does not move."""
+    return tuple(entry.name for entry in objective.layout.entries if ignored(entry, normalisation))
+
+
+def label(normalisation: Normalisation) -> str:
+    """What such a direction is called on an axis."""
+    return _LABELS.get(normalisation, "Gaussian direction")

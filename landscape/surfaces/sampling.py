@@ -1,19 +1,22 @@
 """The loss on the points of a plane: right at every point, coarse before fine, and never computed twice."""
 
 import dataclasses
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
 from landscape.errors import UsageError
 from landscape.objective import Objective
-from landscape.surfaces.journal import Journal
+from landscape.surfaces.barrier import with_barrier
+from landscape.surfaces.directions import Waypoint
+from landscape.surfaces.forward_passes import WAYS, Evaluate, Way, evaluation, quickest
+from landscape.surfaces.grid import coarse_to_fine, grid, share
+from landscape.surfaces.journal import Journal, Value, described, stored_header
 from landscape.surfaces.plane import Plane, build_plane, fingerprint
-from landscape.surfaces.surface import SCHEMA, Surface
+from landscape.surfaces.surface import SCHEMA, VALUES, Surface
 
 
 def sample_surface(
@@ -21,11 +24,17 @@ def sample_surface(
     plane: str | Plane = "random",
     *,
     points: int | tuple[int, int] = 51,
-    span: float | tuple[float, float] = 1.0,
+    span: float | tuple[float, float] | None = None,
+    through: Sequence[Waypoint] = (),
+    test: Objective | None = None,
+    gradient_norm: bool = False,
+    centre: bool = False,
+    shard: tuple[int, int] | None = None,
+    forward: Way | None = None,
     journal: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Surface:
-    """L(θ + a·x + b·y) for a and b on a grid around the objective's point θ.
+    """L(θ + a·x + b·y) for a and b on a grid around the objective's point θ; on a line, L(θ + a·x).
 
     Every point is an offset from the weights of the centre, so that no error adds up, and the grid has θ
     itself as a point if its numbers of points are odd. Only the free parameters move: buffers, batch-norm
@@ -35,7 +44,15 @@ def sample_surface(
         objective: The network, its data and θ.
         plane: A name in ``PLANES`` with its options, or a plane that was built before.
         points: How many along each axis, at least 2, or ``(nx, ny)``.
-        span: The grid reaches from ``-span`` to ``span``, or ``(sx, sy)``; in units of the directions.
+        span: The grid reaches from ``-span`` to ``span``, or ``(sx, sy)``; in units of the directions. By default 1,
+            or as far as a plane through several checkpoints says.
+        through: The checkpoints of such a plane; see :func:`landscape.surfaces.plane.build_plane`.
+        test: The same network and point on other data: loss and accuracy there are taken in the same sweep.
+        gradient_norm: Whether ‖∇L‖ is computed at each point too, at the cost of a backward pass.
+        centre: Whether a grid that has not θ itself as a point is refused.
+        shard: ``(i, n)``: only every n-th point, from the i-th on; :func:`merged` puts the parts together.
+        forward: How forward passes are made, one of ``WAYS``; by default the quickest here. Losses agree to about
+            1e-6, not to the last bit; it is in the file, and a run that is resumed goes on as it began.
         journal: Where the points that are done are kept meanwhile. A run that was killed goes on there and
             gives the same bytes. The file stays: delete it when the surface is saved.
         progress: Called as ``progress(done, total)``, first with what the journal held, then after
@@ -45,67 +62,90 @@ def sample_surface(
         The surface. A loss that is infinite or NaN is kept as it is.
 
     Raises:
-        UsageError: Less than two points, a span that is not positive, an unknown plane.
+        UsageError: Less than two points, a span that is not positive, an unknown plane, no such shard.
         InputError: The journal is that of another run.
     """
-    nx, ny = _pair("points", points)
-    sx, sy = _pair("span", span)
-    x, y = coordinates(nx, sx), coordinates(ny, sy)
     if not isinstance(plane, Plane):
-        plane = build_plane(plane, objective)
+        plane = build_plane(plane, objective, through=through)
     if plane.x.shape != objective.point.shape:
         raise UsageError(
             f"the plane has {plane.x.numel()} dimensions and the objective {objective.dimension}: it was "
             "built for another network or other parameters; build it with build_plane(…, objective)"
         )
-    meta = {
+    if test is not None and not torch.equal(test.point, objective.point):
+        raise UsageError("the test objective stands at another point; make both from one checkpoint")
+    x, y = grid(plane, points, span, centre=centre)
+    order = share(coarse_to_fine(x.size, y.size), shard)
+    path = None if journal is None else Path(journal)
+    way = forward or _way(path, objective, plane, (float(x[-1]), float(y[-1])))
+    names = VALUES[: 2 if test is None else 4] + (VALUES[4:] if gradient_norm else ())
+    header = {
+        "x": x.tolist(),
+        "y": y.tolist(),
+        "values": list(names),
+        "markers": described(plane.markers),
+        "trajectory": described(plane.trajectory),
+        "shard": None if shard is None else list(shard),
+        "meta": _meta(objective, plane, way),
+    }
+    with Journal(path, header) as done:
+        if progress is not None:
+            progress(len(done.values), len(order))
+        left = [index for index in order if index not in done.values]
+        read = _reading(objective, test, way, gradient_norm) if left else None
+        for index in left:
+            assert read is not None
+            row, column = divmod(index, x.size)
+            done.append(index, read(_at(objective, plane, float(x[column]), float(y[row]))))
+            if progress is not None:
+                progress(len(done.values), len(order))
+        return with_barrier(done.surface())
+
+
+def _meta(objective: Objective, plane: Plane, way: Way) -> dict[str, Any]:
+    return {
         "schema": SCHEMA,
         "plane": plane.describe(),
         "centre": {"sha256": fingerprint(objective.point), "loss": objective.loss},
         "loss": objective.provenance.loss or "loss",
+        "forward": way,
         "provenance": dataclasses.asdict(objective.provenance),
     }
-    header = {"x": x.tolist(), "y": y.tolist(), "meta": meta}
-    with Journal(None if journal is None else Path(journal), header) as done:
-        if progress is not None:
-            progress(len(done.values), x.size * y.size)
-        for index in coarse_to_fine(x.size, y.size):
-            if index in done.values:
-                continue
-            row, column = divmod(index, x.size)
-            # A new tensor each time: the objective knows by identity where its network stands.
-            point = torch.add(objective.point, plane.x, alpha=float(x[column]))
-            point.add_(plane.y, alpha=float(y[row]))
-            done.append(index, objective.evaluate(point))
-            if progress is not None:
-                progress(len(done.values), x.size * y.size)
-        return done.surface()
 
 
-def coarse_to_fine(nx: int, ny: int) -> list[int]:
-    """The flat indices of an ``(ny, nx)`` grid: the centre, then lattices around it, each twice as fine."""
-    level = np.minimum(_level(ny)[:, None], _level(nx)[None, :]).reshape(-1)
-    return [int(index) for index in np.argsort(-level, kind="stable")]
+def _way(journal: Path | None, objective: Objective, plane: Plane, corner: tuple[float, float]) -> Way:
+    """The way of a run that is resumed, or the quickest."""
+    header: Mapping[str, Any] | None = None if journal is None else stored_header(journal)
+    stored = None if header is None else header["meta"].get("forward")
+    return stored if stored in WAYS else quickest(objective, _at(objective, plane, *corner))
 
 
-def _level(count: int) -> NDArray[np.int64]:
-    """The largest power of two that divides the distance of an index from the central one."""
-    distance = np.abs(np.arange(count) - count // 2)
-    return np.where(distance == 0, 1 << 62, distance & -distance)
+def _at(objective: Objective, plane: Plane, a: float, b: float) -> Tensor:
+    # A new tensor each time: the objective knows by identity where its network stands.
+    point = torch.add(objective.point, plane.x, alpha=a)
+    return point if plane.y is None else point.add_(plane.y, alpha=b)
 
 
-def _pair(name: str, value: float | tuple[float, float]) -> tuple[float, float]:
-    pair = value if isinstance(value, tuple) else (value, value)
-    if len(pair) != 2:
-        raise UsageError(f"{name}={value} has {len(pair)} numbers; give one, or one for each axis")
-    return pair
+def _reading(
+    objective: Objective, test: Objective | None, way: Way, gradient_norm: bool
+) -> Callable[[Tensor], Value]:
+    """Everything that is wanted at a point, in the order of ``VALUES``."""
+    evaluate, evaluate_test = _evaluate(objective, way), None if test is None else _evaluate(test, way)
+
+    def read(point: Tensor) -> Value:
+        if gradient_norm:
+            here = objective.at(point)
+            norm: Value = (float(here.gradient.double().norm()),)
+            first: Value = (here.loss, here.accuracy)
+        else:
+            first, norm = evaluate(point), ()
+        return (*first, *(evaluate_test(point) if evaluate_test else ()), *norm)
+
+    return read
 
 
-def coordinates(count: float, span: float) -> NDArray[np.float64]:
-    """``count`` coordinates from -span to span, symmetric; the middle one of an odd number is 0 exactly."""
-    if count != int(count) or count < 2:
-        raise UsageError(f"points={count} is not allowed; a grid needs a whole number of 2 or more an axis")
-    if not (math.isfinite(span) and span > 0):
-        raise UsageError(f"span={span} is not allowed; the grid reaches from -span to span, so span > 0")
-    steps = int(count) - 1
-    return span * np.arange(-steps, steps + 1, 2, dtype=np.float64) / steps
+def _evaluate(objective: Objective, way: Way) -> Evaluate:
+    found = evaluation(objective, way)
+    if found is None:
+        raise UsageError(f"forward={way} is not possible for this network and data; use forward=plain")
+    return found

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from landscape.objective import BatchLoss, Objective
+from landscape.surfaces.directions import Waypoint
+from landscape.surfaces.plane import origin_of
 
 
 class Quadratic(nn.Module):
@@ -68,3 +70,24 @@ def network() -> SimpleNamespace:
     batches = [(images[i : i + 8], labels[i : i + 8]) for i in range(0, 30, 8)]
     objective = Objective(model, nn.CrossEntropyLoss(), batches).described(data="noise", split="train")
     return SimpleNamespace(model=model, batches=batches, objective=objective)
+
+
+@pytest.fixture
+def companions() -> Callable[..., list[Waypoint]]:
+    """A function ``(objective, plane) → the checkpoints it goes through``, none for a plane at one point."""
+
+    def make(objective: Objective, plane: str) -> list[Waypoint]:
+        end = origin_of(plane)
+        if end is None:
+            return []
+        generator = torch.Generator().manual_seed(11)
+        count = {"trajectory": 4}.get(plane.partition(":")[0], 2)
+        others = [
+            objective.point
+            + 0.3 * (k + 1) * torch.randn(objective.dimension, generator=generator).to(objective.point)
+            for k in range(count - 1)
+        ]
+        points = [objective.point, *others] if end == "first" else [*others, objective.point]
+        return [Waypoint(f"c{k}", point) for k, point in enumerate(points)]
+
+    return make

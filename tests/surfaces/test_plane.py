@@ -103,20 +103,33 @@ def test_plain_directions_are_standard_normal_and_nearly_orthogonal(mixed):
 
 
 @pytest.mark.parametrize("kind", PLANES)
-def test_recorded_cosine_and_norms_are_those_of_the_final_directions(mixed, kind):
-    plane = build_plane(kind, mixed(dtype=torch.float32))
-    x, y = plane.x.double(), plane.y.double()
-    assert plane.cosine == pytest.approx(float(torch.cosine_similarity(x, y, dim=0)), abs=1e-12)
-    assert plane.norms == pytest.approx((float(x.norm()), float(y.norm())), rel=1e-12)
+def test_recorded_cosine_and_norms_are_those_of_the_final_directions(mixed, companions, kind):
+    objective = mixed(dtype=torch.float32)
+    plane = build_plane(kind, objective, through=companions(objective, kind))
+    vectors = [v.double() for v in (plane.x, plane.y) if v is not None]
+    assert plane.norms == pytest.approx([float(v.norm()) for v in vectors], rel=1e-12)
+    assert len(plane.labels) == len(vectors)
+    if len(vectors) == 1:
+        assert plane.cosine is None
+    else:
+        assert plane.cosine == pytest.approx(float(torch.cosine_similarity(*vectors, dim=0)), abs=1e-12)
 
 
 @pytest.mark.parametrize("kind", PLANES)
-def test_same_seed_gives_the_same_bytes_and_another_seed_another_plane(mixed, kind):
-    first, again = build_plane(kind, mixed()), build_plane(kind, mixed())
-    other = build_plane(f"{kind}:seed=1", mixed())
+def test_same_call_gives_the_same_bytes(mixed, companions, kind):
+    objective = mixed()
+    first, again = (build_plane(kind, mixed(), through=companions(objective, kind)) for _ in range(2))
+    assert first.describe() == again.describe()
     assert torch.equal(first.x, again.x)
-    assert torch.equal(first.y, again.y)
-    for a, b in ((first.x, other.x), (first.y, other.y), (first.x, other.y), (first.y, other.x)):
+
+
+@pytest.mark.parametrize("kind", ["random", "line"])
+def test_another_seed_gives_unrelated_directions(mixed, kind):
+    first, other = build_plane(kind, mixed()), build_plane(f"{kind}:seed=1", mixed())
+    pairs = [
+        (a, b) for a in (first.x, first.y) for b in (other.x, other.y) if a is not None and b is not None
+    ]
+    for a, b in pairs:
         assert abs(float(torch.cosine_similarity(a, b, dim=0))) < 0.5
 
 

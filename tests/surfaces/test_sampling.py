@@ -8,32 +8,52 @@ from torch import nn
 
 from landscape.errors import UsageError
 from landscape.objective import BatchLoss, Objective
+from landscape.surfaces.grid import coarse_to_fine
 from landscape.surfaces.plane import PLANES, build_plane
-from landscape.surfaces.sampling import coarse_to_fine, sample_surface
+from landscape.surfaces.sampling import sample_surface
 
 KINDS = [*PLANES, "random:normalisation=layer,seed=4", "random:normalisation=none"]
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
-@pytest.mark.parametrize(("points", "span"), [(7, 1.0), ((5, 8), (0.5, 2.0)), ((2, 3), 1.5)])
+@pytest.mark.parametrize(("points", "span"), [(7, 1.0), ((5, 8), (0.5, 2.0)), ((4, 3), None)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_quadratic_equals_the_closed_form_at_every_point(
-    quadratic, quadratic_model, kind, points, span, dtype, tolerance
+    quadratic, quadratic_model, companions, kind, points, span, dtype, tolerance
 ):
     objective, model = quadratic(dtype), quadratic_model(dtype)
-    plane = build_plane(kind, objective)
-    surface = sample_surface(objective, kind, points=points, span=span)
+    plane = build_plane(kind, objective, through=companions(objective, kind))
+    if plane.y is None and isinstance(points, tuple):
+        points = (points[0], 1)
+    surface = sample_surface(objective, plane, points=points, span=span)
     A, b = model.A.double().numpy(), model.b.double().numpy()
-    theta, u, v = (t.double().numpy() for t in (objective.point, plane.x, plane.y))
-    nx, ny = points if isinstance(points, tuple) else (points, points)
-    sx, sy = span if isinstance(span, tuple) else (span, span)
-    for i, beta in enumerate(np.linspace(-sy, sy, ny)):
-        for j, alpha in enumerate(np.linspace(-sx, sx, nx)):
+    theta, u = objective.point.double().numpy(), plane.x.double().numpy()
+    v = np.zeros_like(u) if plane.y is None else plane.y.double().numpy()
+    for i, beta in enumerate(surface.y):
+        for j, alpha in enumerate(surface.x):
             w = theta + alpha * u + beta * v
             expected = 0.5 * w @ A @ w + b @ w
-            assert surface.loss[i, j] == pytest.approx(expected, rel=tolerance)
+            # In single precision the terms of the sum are rounded, not their sum.
+            size = 0.5 * np.abs(w) @ np.abs(A) @ np.abs(w) + np.abs(b) @ np.abs(w)
+            assert surface.loss[i, j] == pytest.approx(expected, rel=tolerance, abs=tolerance * size)
+    nx, ny = points if isinstance(points, tuple) else (points, 1 if plane.y is None else points)
     assert surface.loss.shape == (ny, nx)
     assert surface.complete
+    if span is not None:
+        sx, sy = span if isinstance(span, tuple) else (span, span)
+        assert surface.x == pytest.approx(np.linspace(-sx, sx, nx), abs=1e-14)
+        assert plane.y is None or surface.y == pytest.approx(np.linspace(-sy, sy, ny), abs=1e-14)
+
+
+@pytest.mark.parametrize("kind", PLANES)
+def test_model_is_bit_identical_after_every_plane(network, companions, kind):
+    before = copy.deepcopy(network.model.state_dict())
+    state = torch.get_rng_state()
+    through = companions(network.objective, kind)
+    sample_surface(network.objective, kind, points=3, through=through, gradient_norm=True)
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, value in network.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
 
 
 def test_odd_grid_holds_the_centre_and_its_loss_exactly(network):

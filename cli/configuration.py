@@ -1,0 +1,34 @@
+"""Flags from a file."""
+
+import difflib
+import tomllib
+from pathlib import Path
+
+import click
+
+from landscape.errors import InputError, UsageError
+
+
+def configure(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+    """Takes defaults from a TOML file whose keys are the flags' long names."""
+    if value is None:
+        return
+    try:
+        given = tomllib.loads(value.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
+        raise InputError(f"{value} is not TOML: {failure}") from failure
+    named = {
+        option.removeprefix("--"): p.name
+        for p in ctx.command.params
+        for option in p.opts
+        if option.startswith("--") and p.expose_value
+    }
+    unknown = [key for key in given if key.replace("_", "-") not in named]
+    if unknown:
+        close = difflib.get_close_matches(unknown[0].replace("_", "-"), list(named), n=1, cutoff=0.5)
+        guess = f" (did you mean '{close[0]}'?)" if close else ""
+        raise UsageError(
+            f"{value}: '{unknown[0]}' is not an option of `landscape {ctx.info_name}`{guess}; "
+            f"see landscape {ctx.info_name} --help"
+        )
+    ctx.default_map = {str(named[key.replace("_", "-")]): item for key, item in given.items()}

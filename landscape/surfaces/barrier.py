@@ -1,0 +1,41 @@
+"""How high the loss rises on a path between two minima."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landscape.surfaces.surface import Surface
+
+
+def barrier(t: NDArray[np.float64], loss: NDArray[np.float64]) -> dict[str, float]:
+    """How far the loss on a path rises above the straight line between its values at the ends.
+
+    Args:
+        t: ``(n,)``, from 0 to 1, both included.
+        loss: ``(n,)``.
+
+    Returns:
+        ``height``, max over t of L(t) − (1 − t) L(0) − t L(1), and ``at``, that t. Where a loss is not finite, the
+        height is NaN or infinite too.
+
+    Reference:
+        Frankle et al. 2020, arXiv:1912.05671, section 2, whose height is above the mean of the two ends; the line
+        between them is that of Entezari et al. 2022, arXiv:2110.06296, definition 1.
+    """
+    rise = loss - (1 - t) * loss[0] - t * loss[-1]
+    top = int(np.argmax(rise))
+    return {"height": float(rise[top]), "at": float(t[top])}
+
+
+def with_barrier(surface: Surface) -> Surface:
+    """The surface with ``barrier`` in its ``meta``, if it is a whole line between two checkpoints.
+
+    There is one entry for each loss: ``{"loss": {"height": …, "at": …}, "test_loss": …}``.
+    """
+    plane = surface.meta.get("plane")
+    between = isinstance(plane, Mapping) and "between" in plane
+    if not (between and surface.is_line and surface.complete and surface.x[0] == 0 and surface.x[-1] == 1):
+        return surface
+    losses = {name: values[0] for name, values in surface.values.items() if name.endswith("loss")}
+    return surface.described(barrier={name: barrier(surface.x, loss) for name, loss in losses.items()})

@@ -1,0 +1,97 @@
+"""A curve of low loss between two minima, and the plane that it lies in."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.errors import InputError, UsageError
+from landscape.objective import Objective
+from landscape.surfaces.barrier import barrier
+from landscape.surfaces.directions import Directions, Waypoint, around, checked, located, orthonormal
+
+_MOMENTUM = 0.9
+_SAMPLES = 21
+
+
+def bezier_curve(
+    objective: Objective,
+    *,
+    through: Sequence[Waypoint],
+    steps: int = 300,
+    lr: float = 0.05,
+    margin: float = 0.2,
+    seed: int = 0,
+) -> Directions:
+    """The plane of ``φ(t) = (1 − t)² θ₁ + 2t(1 − t) w + t² θ₂``, where w makes the mean loss on the curve small.
+
+    The control point w starts half-way and follows stochastic gradients of ``E_t L(φ(t))``, one batch and one t a
+    step. The curve is the trajectory of the surface, at 21 values of t, and the losses there, with the barrier on the
+    curve, are in the file.
+
+    Args:
+        objective: At the first checkpoint.
+        through: The two minima.
+        steps: Of stochastic gradient descent with momentum 0.9, each a gradient of one batch.
+        lr: Its learning rate.
+        margin: What is shown beyond the curve, as a fraction of its extent.
+        seed: Of batches and of t.
+
+    Raises:
+        UsageError: Another number of checkpoints, no steps, or a learning rate that is not positive.
+        InputError: The checkpoints are of different networks, or identical; the descent diverged.
+
+    Reference:
+        Garipov et al., "Loss surfaces, mode connectivity, and fast ensembling of DNNs", 2018, arXiv:1802.10026,
+        section 3.
+    """
+    origin = objective.point
+    checked("bezier", through, origin, least=2, most=2)
+    if steps < 1 or not lr > 0:
+        raise UsageError(
+            f"steps={steps}, lr={lr} are not allowed; the curve is trained, so both are positive"
+        )
+    end = through[1].point.to(origin)
+    control = _trained(objective, end, steps=steps, lr=lr, seed=seed)
+    x, y = orthonormal(end - origin, control - origin)
+    times = np.linspace(0, 1, _SAMPLES)
+    curve = [Waypoint(f"t = {t:.2f}", on_curve(origin, control, end, t)) for t in times.tolist()]
+    losses = np.array([objective.evaluate(waypoint.point)[0] for waypoint in curve])
+    marks = located(origin, x, y, curve)
+    return Directions(
+        x=x.to(origin),
+        y=y.to(origin),
+        labels=(f"distance from {through[0].label} towards {through[1].label}", "distance across"),
+        extent=around(marks, margin),
+        markers=located(origin, x, y, [*through, Waypoint("control point", control)]),
+        trajectory=marks,
+        details={"curve": {"t": times.tolist(), "loss": losses.tolist(), "barrier": barrier(times, losses)}},
+    )
+
+
+def on_curve(start: Tensor, control: Tensor, end: Tensor, t: float) -> Tensor:
+    """``(1 − t)² start + 2t(1 − t) control + t² end``."""
+    return (1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * end
+
+
+def _trained(objective: Objective, end: Tensor, *, steps: int, lr: float, seed: int) -> Tensor:
+    """The control point."""
+    start = objective.point
+    batches = list(objective.per_batch())
+    draws = np.random.Generator(np.random.Philox(key=seed))
+    control = (start + end) / 2
+    velocity = torch.zeros_like(control)
+    for step in range(steps):
+        t = float(draws.random())
+        batch = batches[int(draws.integers(len(batches)))]
+        slope = batch.at(on_curve(start, control, end, t)).gradient
+        velocity = _MOMENTUM * velocity + 2 * t * (1 - t) * slope
+        control = control - lr * velocity
+        objective.ledger.tell(f"curve: step {step + 1} of {steps}", (step + 1) / steps)
+    if not math.isfinite(float(control.norm())):
+        raise InputError(
+            f"the descent to a curve of low loss diverged with lr={lr}; try bezier:lr={lr / 10:g}"
+        )
+    return control

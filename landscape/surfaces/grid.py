@@ -1,0 +1,116 @@
+"""Where on a plane the loss is computed, and in which order."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landscape.errors import UsageError
+from landscape.surfaces.plane import Plane
+
+Coordinates = NDArray[np.float64]
+
+
+def grid(
+    plane: Plane,
+    points: int | tuple[int, int],
+    span: float | tuple[float, float] | None,
+    *,
+    centre: bool = False,
+) -> tuple[Coordinates, Coordinates]:
+    """The coordinates along both axes; the second are ``[0.]`` for a line.
+
+    Around a checkpoint the grid reaches from ``-span`` to ``span``, and has the checkpoint itself as a point if its
+    numbers of points are odd. Where a plane is made to show several checkpoints, it reaches as far as these say, and is
+    moved by up to half a step so that the first of them is a point of it.
+
+    Args:
+        plane: What is looked at.
+        points: How many along each axis, at least 2, or ``(nx, ny)``.
+        span: How far, or ``(sx, sy)``; by default as far as the plane says, or 1.
+        centre: Whether the checkpoint itself has to be a point of the grid.
+
+    Raises:
+        UsageError: Less than two points, a span that is not positive, or no centre where there has to be one.
+    """
+    line = plane.y is None
+    counts = _pair("points", points)
+    if line and isinstance(points, tuple) and points[1] != 1:
+        raise UsageError(f"points={points} are for a plane; '{plane.kind}' is a line, give one number")
+    found = []
+    spans = None if span is None else _pair("span", span)
+    for axis in range(1 if line else 2):
+        count = whole(counts[axis])
+        if spans is not None:
+            found.append(symmetric(count, spans[axis]))
+        elif plane.extent is not None:
+            found.append(holding_zero(count, *plane.extent[axis]))
+        else:
+            found.append(symmetric(count, 1.0))
+    if centre and not all((axis == 0).any() for axis in found):
+        odd = "x".join(str(len(axis) + (len(axis) + 1) % 2) for axis in found)
+        raise UsageError(
+            f"a grid of {' × '.join(str(len(axis)) for axis in found)} points has none at its centre, the checkpoint; "
+            f"take odd numbers: --points {odd}"
+        )
+    return found[0], (np.zeros(1) if line else found[1])
+
+
+def symmetric(count: int, span: float) -> Coordinates:
+    """``count`` coordinates from -span to span, symmetric; the middle one of an odd number is 0 exactly."""
+    if not (math.isfinite(span) and span > 0):
+        raise UsageError(f"span={span} is not allowed; the grid reaches from -span to span, so span > 0")
+    steps = count - 1
+    return span * np.arange(-steps, steps + 1, 2, dtype=np.float64) / steps
+
+
+def holding_zero(count: int, low: float, high: float) -> Coordinates:
+    """``count`` coordinates from about ``low`` ≤ 0 to about ``high`` ≥ 0, one of which is 0 exactly."""
+    before = round(-low / (high - low) * (count - 1))
+    return (high - low) * np.arange(-before, count - before, dtype=np.float64) / (count - 1)
+
+
+def coarse_to_fine(nx: int, ny: int) -> list[int]:
+    """The flat indices of an ``(ny, nx)`` grid: the centre, then lattices around it, each twice as fine."""
+    level = np.minimum(_level(ny)[:, None], _level(nx)[None, :]).reshape(-1)
+    return [int(index) for index in np.argsort(-level, kind="stable")]
+
+
+def share(order: list[int], shard: tuple[int, int] | None) -> list[int]:
+    """The part ``(i, n)`` of the points, i from 1 to n: every n-th, so that each part has its own preview.
+
+    Raises:
+        UsageError: There is no such part.
+    """
+    if shard is None:
+        return order
+    number, parts = shard
+    if not 1 <= number <= parts:
+        raise UsageError(
+            f"shard {number}/{parts} is not allowed; of {parts} shards, i/{parts} is 1/{parts} to {parts}/{parts}"
+        )
+    return order[number - 1 :: parts]
+
+
+def _level(count: int) -> NDArray[np.int64]:
+    """The largest power of two that divides the distance of an index from the central one."""
+    distance = np.abs(np.arange(count) - count // 2)
+    return np.where(distance == 0, 1 << 62, distance & -distance)
+
+
+def _pair(name: str, value: float | tuple[float, float]) -> tuple[float, float]:
+    pair = value if isinstance(value, tuple) else (value, value)
+    if len(pair) != 2:
+        raise UsageError(f"{name}={value} has {len(pair)} numbers; give one, or one for each axis")
+    return pair
+
+
+def whole(count: float) -> int:
+    """A number of points along an axis.
+
+    Raises:
+        UsageError: It is not a whole number of 2 or more.
+    """
+    if count != int(count) or count < 2:
+        raise UsageError(f"points={count} is not allowed; a grid needs a whole number of 2 or more an axis")
+    return int(count)

@@ -1,0 +1,68 @@
+"""The plane in which the loss is most curved."""
+
+from typing import Literal
+
+import torch
+
+from landscape.curvature import hessian
+from landscape.errors import UsageError
+from landscape.linalg import lanczos
+from landscape.objective import Objective
+from landscape.surfaces.directions import Directions
+
+
+def hessian_eigenvectors(
+    objective: Objective,
+    *,
+    end: Literal["magnitude", "largest", "smallest"] = "magnitude",
+    tolerance: float = 1e-3,
+    max_products: int = 200,
+    seed: int = 0,
+) -> Directions:
+    """Two eigenvectors of ∇²L(θ) of length 1: near θ, L is ``L(θ) + gᵀd + ½(λ₁a² + λ₂b²)``.
+
+    Eigenvalues, residuals and whether Lanczos met its tolerance are in the file. Of the two signs of an eigenvector,
+    that is taken which makes its largest entry positive.
+
+    Args:
+        objective: Where.
+        end: Those of largest magnitude, or at the upper or the lower end of the spectrum.
+        tolerance: Of each residual, relative to its eigenvalue.
+        max_products: Hessian products at the most.
+        seed: Of the random part of the start.
+
+    Raises:
+        UsageError: There is one parameter only.
+
+    Reference:
+        Yao et al., "PyHessian: neural networks through the lens of the Hessian", 2020, arXiv:1912.07145, section 4.
+    """
+    if objective.dimension < 2:
+        raise UsageError("one parameter has no two eigenvectors; use --plane line:normalisation=none")
+    pairs = lanczos(
+        hessian(objective),
+        count=2,
+        end=end,
+        tolerance=tolerance,
+        max_products=max_products,
+        generator=torch.Generator().manual_seed(seed),
+        start=objective.gradient,
+        on_step=lambda products, value, residual: objective.ledger.tell(
+            f"eigenvector: first {value:.4g}, worst residual {residual:.2g}", products / max_products
+        ),
+    )
+    vectors = []
+    for vector in pairs.vectors.T:
+        unit = vector / vector.norm()
+        vectors.append(unit * unit[unit.abs().argmax()].sign())
+    return Directions(
+        x=vectors[0].contiguous(),
+        y=vectors[1].contiguous(),
+        labels=tuple(f"eigenvector {k + 1}, λ = {float(value):.3g}" for k, value in enumerate(pairs.values)),
+        details={
+            "eigenvalues": pairs.values.tolist(),
+            "residuals": pairs.residuals.tolist(),
+            "converged": pairs.converged,
+            "products": pairs.products,
+        },
+    )
