@@ -18,6 +18,7 @@ from landscape.curvature.example_gradients import (
 )
 from landscape.curvature.losses import CurvatureRoot, curvature_root
 from landscape.curvature.piecewise_affine import Verdict, analyse
+from landscape.curvature.spot_checks import diagonals_agree, gradients_agree
 from landscape.objective import Objective
 from landscape.outputs import labelled
 from landscape.risk import BatchLoss, Risk
@@ -92,7 +93,14 @@ def _planned(risk: Risk, batch: Batch) -> GaussNewtonPlan:
     if _examples_mix(model, inputs, outputs):
         return GaussNewtonPlan(unknown, "the outputs of an example depend on the other examples", False, 0)
     verdict = analyse(model, free, inputs)
-    return GaussNewtonPlan(verdict, "", layers_cover(model, free, verdict.used_once), outputs.shape[1])
+    by_layer = layers_cover(model, free, verdict.used_once) and gradients_agree(
+        model, free, inputs, squared_norms_by_layer
+    )
+    if not by_layer and not gradients_agree(model, free, inputs, squared_norms_by_vmap):
+        return GaussNewtonPlan(unknown, "the gradients of single examples cannot be taken", False, 0)
+    if verdict.proved and not diagonals_agree(risk, batch):
+        verdict = Verdict(False, "autograd finds curvature that the forward pass does not show")
+    return GaussNewtonPlan(verdict, "", by_layer, outputs.shape[1])
 
 
 def _examples_mix(model: nn.Module, inputs: Tensor, outputs: Tensor) -> bool:

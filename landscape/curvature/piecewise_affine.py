@@ -107,14 +107,14 @@ def analyse(model: nn.Module, free: Sequence[str], inputs: Tensor) -> Verdict:
     if custom:
         return Verdict(False, f"the custom autograd function {custom} has a derivative of its own")
     try:
-        graph = _traced(model, free, inputs)
+        traced = _traced(model, free, inputs)
     except Exception as failure:  # whatever tracing raises, the model is then not proved
         words = (str(failure).strip().splitlines() or [""])[0][:100]
         return Verdict(False, f"the forward pass cannot be traced ({type(failure).__name__}: {words})")
-    return _judged(graph, free)
+    return _judged(traced, free)
 
 
-def _traced(model: nn.Module, free: Sequence[str], inputs: Tensor) -> fx.Graph:
+def _traced(model: nn.Module, free: Sequence[str], inputs: Tensor) -> fx.GraphModule:
     parameters = dict(model.named_parameters())
     fixed = {name: t.detach() for name, t in parameters.items() if name not in set(free)}
     fixed.update(dict(model.named_buffers()))
@@ -125,10 +125,11 @@ def _traced(model: nn.Module, free: Sequence[str], inputs: Tensor) -> fx.Graph:
     pure = torch.func.functionalize(forward, remove="mutations_and_views")
     tracer = make_fx(pure, tracing_mode="fake", _allow_non_fake_inputs=True)
     with torch.enable_grad():
-        return tracer({name: parameters[name].detach() for name in free}, inputs).graph
+        return tracer({name: parameters[name].detach().requires_grad_() for name in free}, inputs)
 
 
-def _judged(graph: fx.Graph, free: Sequence[str]) -> Verdict:
+def _judged(traced: fx.GraphModule, free: Sequence[str]) -> Verdict:
+    graph = traced.graph
     depends: dict[fx.Node, Names] = {}
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
     for node, name in zip(placeholders, [*free, None], strict=True):
@@ -138,6 +139,8 @@ def _judged(graph: fx.Graph, free: Sequence[str]) -> Verdict:
         if node.op in ("placeholder", "output"):
             continue
         if node.op == "get_attr":
+            if getattr(traced, str(node.target)).requires_grad:
+                return Verdict(False, "a weight is read past the module that owns it", once)
             depends[node] = frozenset()
             continue
         found = _dependence(node, depends)
@@ -152,6 +155,9 @@ def _dependence(node: fx.Node, depends: Mapping[fx.Node, Names]) -> Names | str:
     everything = frozenset().union(*(depends[n] for n in node.all_input_nodes))
     if node.target is operator.getitem:
         return everything
+    value = node.meta.get("val")
+    if everything and isinstance(value, Tensor) and value.is_complex():
+        return "complex numbers"
     name = getattr(node.target, "overloadpacket", node.target)
     short = getattr(name, "__name__", str(name))
     if short in LOCALLY_CONSTANT or not everything:

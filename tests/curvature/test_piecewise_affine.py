@@ -1,34 +1,12 @@
 """The proof against dense Hessians: small networks, half of them built to fool it. Never "proved" when wrong."""
 
-import problems
 import pytest
 import torch
+from proof_cases import Net, case, norms, objective_of, parametrized
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils import parametrize
 
 from landscape.curvature.gauss_newton_trace import gauss_newton_traces, plan
-from landscape.objective import Objective
-
-CE = nn.CrossEntropyLoss()
-
-
-class Net(nn.Module):
-    """Two square layers and a head; a case overrides what happens between."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b, self.head = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.between(x))
-
-    def between(self, x: Tensor) -> Tensor:
-        return torch.relu(self.b(torch.relu(self.a(x))))
-
-
-def case(between: object) -> nn.Module:
-    return type("Case", (Net,), {"between": between})()
 
 
 class Square(torch.autograd.Function):
@@ -56,12 +34,6 @@ def tied() -> nn.Module:
     return model
 
 
-def parametrized(kind: nn.Module) -> nn.Module:
-    model = Net()
-    parametrize.register_parametrization(model.a, "weight", kind)
-    return model
-
-
 def hooked() -> nn.Module:
     model = Net()
     model.a.register_full_backward_hook(lambda m, i, o: (i[0] * 2,) if i[0] is not None else None)
@@ -72,10 +44,6 @@ def weight_normed() -> nn.Module:
     model = Net()
     nn.utils.parametrizations.weight_norm(model.a)
     return model
-
-
-def norms(*layers: nn.Module) -> nn.Module:
-    return nn.Sequential(nn.Linear(6, 8), *layers, nn.ReLU(), nn.Linear(8, 3))
 
 
 def reused_by_function(self: Net, x: Tensor) -> Tensor:
@@ -211,17 +179,6 @@ ADVERSARIAL = {
     "tanh": lambda: norms(nn.Tanh()),
     "gelu": lambda: norms(nn.GELU()),
 }
-
-
-def objective_of(build: object) -> tuple[Objective, Tensor]:
-    """In ragged batches of 12 and 5, and the diagonal of the Hessian."""
-    torch.manual_seed(0)
-    model = build().double()  # type: ignore[operator]
-    x, y = problems.classification(17, 6, 3)
-    model.train()
-    model(x)  # batch-norm statistics that are not the initial ones
-    objective = Objective(model.eval(), CE, problems.batches(x, y, 12))
-    return objective, objective.hessian_product(torch.eye(objective.dimension, dtype=torch.float64)).diag()
 
 
 @pytest.mark.parametrize("name", PROVABLE)

@@ -1,0 +1,25 @@
+"""``landscape verify`` prints what it compared, and its exit code says whether all agree."""
+
+import dataclasses
+
+from landscape.checkpoints import verification
+
+
+def test_the_exit_code_is_4_if_one_number_is_beyond_the_stated_errors_and_0_if_none_is(
+    landscape, runs, monkeypatch
+):
+    checkpoint = runs / "sgd-0" / "checkpoint.pt"
+    agreed = landscape("verify", checkpoint, "--limit", 64)
+    assert agreed.code == 0, agreed.err
+    assert agreed.out.count(" ok") == 6
+    honest = verification._eigsh
+
+    def one_per_cent_off(*given):
+        found = honest(*given)
+        return dataclasses.replace(found, value=1.01 * found.value)
+
+    monkeypatch.setattr(verification, "_eigsh", one_per_cent_off)
+    differing = landscape("verify", checkpoint, "--limit", 64)
+    assert differing.code == 4
+    assert "DIFFERS" in differing.out
+    assert "dominant-eigenvalue by scipy eigsh" in differing.err
