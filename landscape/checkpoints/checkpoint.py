@@ -17,6 +17,7 @@ from landscape.data import Data, load_data, subset, with_label_noise
 from landscape.errors import InputError, UsageError
 from landscape.models import build_model
 from landscape.objective import Objective
+from landscape.parameters import Layout
 from landscape.replica import BatchNorm
 
 Split = Literal["train", "test"]
@@ -85,6 +86,26 @@ class Checkpoint:
             checkpoint=self.contents.identity,
             recipe=self.contents.recipe,
         )
+
+    def point_of(
+        self, path: str | Path, layout: Layout, *, trust: bool = False, weights: Weights | None = None
+    ) -> Tensor:
+        """The parameters ``(n,)`` of another checkpoint of the same network.
+
+        Args:
+            path: The file, or a run folder.
+            layout: Which parameters, in which order: that of an objective.
+            trust: Whether code stored in the file may run.
+            weights: See :func:`load_checkpoint`.
+
+        Raises:
+            InputError: The file cannot be used, or is of another network.
+        """
+        contents = read_checkpoint(path, trust=trust, weights=weights)
+        twin = copy.deepcopy(self.model)
+        fit(twin, contents.state, source=str(contents.path), name=self.model_name)
+        named = dict(twin.named_parameters())
+        return layout.flatten([named[name].detach() for name in layout.names])
 
 
 def load_checkpoint(
