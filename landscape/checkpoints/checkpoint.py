@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from landscape.batch_norm import BatchNorm
@@ -24,6 +25,7 @@ from landscape.losses import build_loss, loss_name
 from landscape.micro_batches import Size
 from landscape.models import build_model
 from landscape.objective import Objective
+from landscape.parameters import Layout
 from landscape.registry import Specification
 from landscape.registry import split as separated
 from landscape.risk import Loss
@@ -117,6 +119,26 @@ class Checkpoint:
             return list(examples.batches), subset(examples, None)[1]
         chosen, digest = subset(examples, limit)
         return DataLoader(chosen, batch_size=batch_size, collate_fn=self.data.collate), digest
+
+    def point_of(
+        self, path: str | Path, layout: Layout, *, trust: bool = False, weights: Weights | None = None
+    ) -> Tensor:
+        """The parameters ``(n,)`` of another checkpoint of the same network.
+
+        Args:
+            path: The file, or a run folder.
+            layout: Which parameters, in which order: that of an objective.
+            trust: Whether code stored in the file may run.
+            weights: See :func:`load_checkpoint`.
+
+        Raises:
+            InputError: The file cannot be used, or is of another network.
+        """
+        contents = read_checkpoint(path, trust=trust, weights=weights)
+        twin = copy.deepcopy(self.model)
+        fit(twin, contents.state, source=str(contents.path), name=self.model_name)
+        named = dict(twin.named_parameters())
+        return layout.flatten([named[name].detach() for name in layout.names])
 
 
 def load_checkpoint(

@@ -1,0 +1,158 @@
+"""One surface of ``landscape surface``: opening its checkpoints, computing it, or saying how long that takes."""
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import options
+from .preflight import preflight
+from .progress import Bar, duration
+
+if TYPE_CHECKING:
+    from landscape.checkpoints import Checkpoint
+    from landscape.objective import Objective
+    from landscape.surfaces.directions import Waypoint
+    from landscape.surfaces.surface import Surface
+
+
+@dataclass(frozen=True)
+class SurfaceRun:
+    """One surface to be computed: where, on what, through which checkpoints."""
+
+    path: str
+    checkpoint: "Checkpoint"
+    objective: "Objective"
+    test: "Objective | None"
+    through: "list[Waypoint]"
+    quiet: bool
+
+    @classmethod
+    def opened(cls, path: str, paths: list[str], asked: options.Asked, *, quiet: bool) -> "SurfaceRun":
+        """Opens the checkpoint at ``path``, and the ``paths`` of those that its plane goes through.
+
+        Args:
+            path: The checkpoint at the origin.
+            paths: All that the plane goes through; none for a plane at one point.
+            asked: What the flags say.
+            quiet: Says nothing.
+        """
+        import torch
+
+        from landscape.surfaces.directions import Waypoint
+
+        checkpoint = asked.open(path)
+        both = asked.split == "both"
+        objective = asked.objective(checkpoint, "train" if both else asked.split)
+        test = asked.objective(checkpoint, "test") if both else None
+        said = preflight(click.format_filename(path), checkpoint, objective, expected=asked.expect_accuracy)
+        if not quiet:
+            click.echo(said, err=True)
+        through = []
+        for name, label in zip(paths, _labels(paths), strict=True):
+            here = objective.point if name == path else None
+            point = (
+                checkpoint.point_of(name, objective.layout, trust=asked.trust, weights=asked.weights)  # type: ignore[arg-type]
+                if here is None
+                else here
+            )
+            through.append(Waypoint(label, point.to(objective.point)))
+        norms = [m for m in checkpoint.model.modules() if isinstance(m, torch.nn.modules.batchnorm._NormBase)]
+        if through and norms and asked.batch_norm == "stored" and not quiet:
+            click.echo(
+                "  its batch-norm statistics are used at every point, so that the loss at another checkpoint is not "
+                "that of the checkpoint itself; --batch-norm batch uses those of the data",
+                err=True,
+            )
+        return cls(path, checkpoint, objective, test, through, quiet)
+
+    def surface(self, plane: str, asked: dict[str, Any], journal: Path) -> "Surface":
+        """Computes it, or goes on where the journal ends."""
+        from landscape.surfaces.plane import build_plane
+        from landscape.surfaces.sampling import sample_surface
+
+        with Bar(f"plane of {self.path}", quiet=self.quiet) as bar:
+            self.objective.ledger.listener = bar.tell
+            built = build_plane(plane, self.objective, through=self.through)
+            self.objective.ledger.listener = None
+        if not self.quiet and built.details.get("converged") is False:
+            click.echo(
+                f"{self.path}: the plane is not converged: residuals {built.details['residuals']}", err=True
+            )
+        with Bar(f"surface of {self.path}", quiet=self.quiet) as bar:
+            found = sample_surface(
+                self.objective,
+                built,
+                test=self.test,
+                journal=journal,
+                progress=lambda done, total: bar.tell(f"{done} of {total} points", done / total),
+                **_counted(asked, line=built.y is None),
+            )
+        recipe = self.checkpoint.contents.recipe or {}
+        if not self.quiet:
+            click.echo(f"{self.path}: centre check, surface − loss = {found.centre_error}", err=True)
+            for name, height in found.meta.get("barrier", {}).items():  # type: ignore[attr-defined]
+                click.echo(
+                    f"{self.path}: barrier of {name} {height['height']:.5g} at t = {height['at']:.3g}",
+                    err=True,
+                )
+        return found.described(
+            label=str(recipe.get("optimizer", Path(self.path).stem)),
+            command=_recorded_command(),
+        )
+
+    def estimate(self, plane: str, asked: dict[str, Any]) -> str:
+        """What ``--dry-run`` prints: points, time, memory."""
+        import resource
+        import time
+
+        from landscape.surfaces.plane import build_plane
+        from landscape.surfaces.sampling import sample_surface
+
+        built = build_plane(plane, self.objective, through=self.through)
+        settings = _counted({**asked, "shard": None}, line=built.y is None)
+        nx, ny = settings["points"] if isinstance(settings["points"], tuple) else (settings["points"], 1)
+        total = (
+            nx * ny
+            if asked["shard"] is None
+            else len(range(asked["shard"][0] - 1, nx * ny, asked["shard"][1]))
+        )
+        sampling = {**settings, "points": 2, "span": None, "centre": False, "test": self.test}
+        start = time.perf_counter()
+        measured = sample_surface(self.objective, built, **sampling).loss.size
+        each = (time.perf_counter() - start) / measured
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+            2**30 if sys.platform == "darwin" else 2**20
+        )
+        return (
+            f"{self.path}: {total} points of {each:.3g} s, about {duration(total * each)}; {memory:.2g} GiB of memory "
+            "so far"
+        )
+
+
+def _recorded_command() -> str:
+    """The command as typed, without the shard: what makes the whole."""
+    words = sys.argv[1:]
+    kept = [
+        word
+        for k, word in enumerate(words)
+        if not word.startswith("--shard") and (k == 0 or words[k - 1] != "--shard")
+    ]
+    return shlex.join(["landscape", *kept])
+
+
+def _labels(paths: list[str]) -> list[str]:
+    """Short names: of the file, or of its folder where the file is called as every run's."""
+    names = [
+        Path(path).parent.name if Path(path).name == "checkpoint.pt" else Path(path).stem for path in paths
+    ]
+    return names if len(set(names)) == len(names) else list(paths)
+
+
+def _counted(asked: dict[str, Any], *, line: bool) -> dict[str, Any]:
+    """The same with one number of points for a line, where one was given for both axes."""
+    nx, ny = asked["points"]
+    return {**asked, "points": nx} if line and nx == ny else asked
