@@ -45,7 +45,7 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -
     help="What is on the horizontal axis of a history.",
 )
 @click.option("--split", type=click.Choice(["train", "test"]), default=None, help="Which records of runs.")
-@click.option("--font", metavar="NAME", help="Instead of the one that comes with matplotlib, STIXGeneral.")
+@click.option("--font", metavar="NAME", help="Instead of STIXGeneral, which is always there.")
 @click.option(
     "-o",
     "--output",

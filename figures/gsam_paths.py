@@ -34,8 +34,8 @@ def recompute() -> Data:
         base = torch.optim.SGD([place], lr=LEARNING_RATE)
         made = {
             "SGD": lambda b: b,
-            "SAM": lambda b: SAM(b, rho=0.3),
-            "GSAM": lambda b: GSAM(b, rho=0.3, alpha=0.7),
+            "SAM": lambda b: SAM(b, rho=RHO),
+            "GSAM": lambda b: GSAM(b, rho=RHO, alpha=0.7),
         }
         optimizer = made[name](base)
         path = [list(START)]
@@ -75,9 +75,11 @@ def draw(data: Data) -> Figure:
     )
     figure = panels([drawn], venue="icml", width="column")
     ax = figure.axes[0]
+    # The origin is no checkpoint here.
+    ax.lines[0].remove()
     with paper():
         for name, path in data["paths"].items():
-            trajectory(np.array(path)[::8], ax=ax, colour=COLOURS[name])
+            trajectory(np.array(path)[::2], ax=ax, colour=COLOURS[name])
             ax.plot(
                 *path[-1],
                 "*",

@@ -1,0 +1,244 @@
+"""Every kind of figure: drawn of what it is for, at a venue's size, in type that a paper may have."""
+
+import dataclasses
+import json
+import re
+
+import matplotlib
+import numpy as np
+import pytest
+from records_made import provenance, recipe, run
+
+from landscape import records
+from landscape.errors import InputError, UsageError
+from landscape.plotting import save_figure
+from landscape.plotting.kinds import KINDS, draw_figure, suitable
+from landscape.plotting.sources import Run, read_source
+from landscape.plotting.style import VENUES, paper
+from landscape.plotting.wish import Wish
+from landscape.surfaces.landmarks import Landmarks
+
+MEASURES = {"spectrum": "spectral-density", "quantiles": "gradient-noise"}
+
+
+def spectral(seed=0):
+    grid = np.linspace(-1, 9, 30)
+    details = {"grid": grid.tolist(), "density": np.exp(-(grid**2)).tolist(), "density_error": [0.01] * 30}
+    return run(0.5, seed=seed, measure="spectral-density", details=details)
+
+
+def noise(seed=0):
+    normal = np.linspace(-2, 2, 21)
+    points = {"theoretical": normal.tolist(), "ordered": (3 + normal).tolist()}
+    return run(3.0, seed=seed, measure="gradient-noise", details={"qq": points, "normality_p": 0.25})
+
+
+def epochs(shift=0.0):
+    return tuple(
+        {
+            "epoch": float(k),
+            "gradients": 10.0 * k,
+            "train_loss": 1 / k + shift,
+            "test_loss": 1.2 / k + shift,
+            "test_accuracy": 1 - 1 / k,
+        }
+        for k in range(1, 6)
+    )
+
+
+@pytest.fixture
+def sources(bowl, tmp_path):
+    plane = bowl()
+    trajectory = Landmarks(np.array([[0.9, 0.9], [0.0, 0.0]]), np.zeros(2), ("epoch 0", "epoch 1"))
+    slice_ = dataclasses.replace(
+        plane, y=np.zeros(1), loss=plane.loss[:1], computed=plane.computed[:1], test_loss=plane.loss[:1] + 1
+    )
+    compared = tuple(
+        run(float(s + len(o)), seed=s, optimizer=o, measure=m)
+        for o in ("sgd", "sam")
+        for s in (0, 1)
+        for m in ("loss", "hessian-trace")
+    )
+    return {
+        "filled": [dataclasses.replace(plane, trajectory=trajectory), bowl(holes=True)],
+        "contour": [bowl(holes=True)],
+        "relief": [plane, bowl(holes=True)],
+        "difference": [plane, bowl(scale=2.0)],
+        "line": [slice_],
+        "history": [
+            Run(tmp_path, "sgd", epochs()),
+            Run(tmp_path, "sgd", epochs(0.1)),
+            Run(tmp_path, "sam", epochs(0.2)),
+        ],
+        "dots": [Run(tmp_path, "runs", records=compared)],
+        "spectrum": [
+            Run(tmp_path, "sgd", records=(spectral(),)),
+            Run(tmp_path, "sam", records=(spectral(1),)),
+        ],
+        "quantiles": [Run(tmp_path, "sgd", records=(noise(),))],
+    }
+
+
+def wish_for(kind, **fields):
+    return Wish(
+        measures=(MEASURES[kind],) if kind in MEASURES else (), names=fields.pop("names", ()), **fields
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_as_wide_as_the_venue_says_in_type_of_seven_to_nine_points(sources, kind, tmp_path):
+    given = sources[kind]
+    drawing = draw_figure(
+        given, wish_for(kind, venue="icml", names=["a", "b"][: len(given)], command="landscape plot x"), kind
+    )
+    figure = drawing.figure
+    width, height = figure.get_size_inches()
+    assert width in (VENUES["icml"].column, VENUES["icml"].text)
+    sizes = {
+        t.get_fontsize()
+        for t in figure.findobj(matplotlib.text.Text)
+        if t.get_text().strip() and t.get_visible()
+    }
+    assert sizes
+    assert min(sizes) >= 7
+    assert max(sizes) <= 9
+    save_figure(figure, tmp_path / "f.pdf", caption=drawing.caption)
+    content = (tmp_path / "f.pdf").read_bytes()
+    box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+)", content)
+    assert [float(side) / 72 for side in box.groups()] == pytest.approx([width, height], abs=1e-5)
+    assert b"/FontFile2" in content
+    assert b"/Type3" not in content
+    assert b"/Type1 " not in content
+    maps = {
+        getattr(a, "cmap", None) and a.cmap.name
+        for a in figure.findobj()
+        if a.__class__.__name__ == "QuadContourSet"
+    }
+    if maps and kind in ("filled", "difference"):
+        assert ("RdBu_r" in maps) is (kind == "difference")
+    again = draw_figure(
+        given, wish_for(kind, venue="icml", names=["a", "b"][: len(given)], command="landscape plot x"), kind
+    )
+    save_figure(again.figure, tmp_path / "g.pdf", caption=again.caption)
+    assert (tmp_path / "g.pdf").read_bytes() == content
+    assert (tmp_path / "g.txt").read_bytes() == (tmp_path / "f.txt").read_bytes()
+    assert len(drawing.caption) > 40
+
+
+def test_what_suits_is_drawn_when_no_kind_is_asked_for(sources):
+    for kind in ("filled", "line", "history", "dots", "spectrum", "quantiles"):
+        assert suitable(sources[kind]) == kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "of", "message"),
+    [
+        ("filed", "filled", "did you mean 'filled'"),
+        ("dots", "filled", "does not fit what the files hold; what fits: filled, contour"),
+        ("relief", "dots", "what fits: history, dots"),
+        ("line", "filled", "this is a plane"),
+        ("filled", "line", "this is a line"),
+        ("difference", "contour", "needs two surfaces, 1 were given"),
+        ("history", "dots", "nothing over training"),
+    ],
+)
+def test_a_kind_that_does_not_fit_is_answered_with_one_that_does(sources, kind, of, message):
+    with pytest.raises(UsageError, match=message):
+        draw_figure(sources[of], Wish(), kind)
+
+
+def test_surfaces_and_runs_do_not_mix(sources):
+    with pytest.raises(InputError, match="one after the other"):
+        suitable([*sources["filled"], *sources["dots"]])
+
+
+def test_a_measure_that_is_not_there_is_named_with_those_that_are(sources):
+    with pytest.raises(UsageError, match=r"did you mean 'loss'.*loss, accuracy"):
+        draw_figure(sources["history"], Wish(measures=("los",)))
+    with pytest.raises(InputError, match="no record of accuracy was found, only of hessian-trace, loss"):
+        draw_figure(sources["dots"], Wish(measures=("accuracy",)))
+    with pytest.raises(InputError, match="does not say 'seconds' of epoch 1; draw it over epochs"):
+        draw_figure(sources["history"], Wish(over="seconds"))
+
+
+def test_captions_of_records_name_settings_seeds_checkpoints_and_command(sources):
+    text = draw_figure(sources["dots"], Wish(command="landscape plot m.jsonl")).caption
+    for fact in (
+        "mlp on digits, train split, n = 200",
+        "Seeds of sgd: 0, 1; sam: 0, 1",
+        "`landscape plot m.jsonl`",
+        "Checkpoints ",
+    ):
+        assert fact in text
+
+
+def test_panels_with_scales_of_their_own_say_so(sources):
+    drawing = draw_figure(sources["filled"], Wish(shared=False, names=("a", "b")))
+    assert drawing.figure.get_suptitle() == "Each panel has its own colour scale."
+    assert "its own colour scale" in drawing.caption
+
+
+def test_a_font_that_is_not_there_is_refused_and_one_that_is_is_used():
+    with pytest.raises(UsageError, match=r"no font .Tines..*--font"), paper("Tines"):
+        pass
+    with paper("DejaVu Serif"), paper():
+        assert matplotlib.rcParams["font.family"][0] == "DejaVu Serif"
+
+
+def test_settings_that_need_tex_or_a_missing_font_change_nothing(sources, recwarn):
+    with matplotlib.rc_context({"text.usetex": True, "font.family": "No Such Font"}):
+        draw_figure(sources["history"], Wish())
+    assert not [warning for warning in recwarn if "font" in str(warning.message)]
+
+
+def test_files_are_told_apart_by_what_they_hold(bowl, tmp_path):
+    bowl().save(tmp_path / "no-suffix")
+    folder = tmp_path / "runs" / "sgd-0"
+    folder.mkdir(parents=True)
+    (folder / "recipe.toml").write_text('optimizer = "sgd:momentum=0.5"\n')
+    lines = [json.dumps({"epoch": k, "train_loss": 1 / k}) for k in (1, 2)]
+    (folder / "history.jsonl").write_text("\n".join([*lines, '{"epoch": 3, "tr']))
+    records.append(folder / "measures.jsonl", run(1.0))
+    measured = {"epoch": 2, "step": 4, **json.loads(records.to_json(run(2.0)))}
+    (folder / "measures-history.jsonl").write_text(json.dumps(measured) + "\n")
+    [surface] = read_source(tmp_path / "no-suffix")
+    assert surface.loss.shape == (21, 21)
+    [whole] = read_source(tmp_path / "runs")
+    assert (whole.label, len(whole.epochs), len(whole.measured), len(whole.records)) == (
+        "sgd:momentum=0.5",
+        2,
+        1,
+        1,
+    )
+    [history] = read_source(folder / "history.jsonl")
+    assert history.label == "sgd:momentum=0.5"
+    [taken] = read_source(folder / "measures.jsonl")
+    assert taken.label == "sgd"
+    assert suitable([taken]) == "dots"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty"),
+        (b"\x89HDF\r\n\x1a\nrest", "begins with b'.x89HDF"),
+        (b"PK\x03\x04garbage", "damaged or not a surface"),
+        (b"{}\n[1]\n", "no line of a history and no record"),
+        (b"step 3: loss 0.2\n", "begins with b'step 3: '"),
+    ],
+)
+def test_what_is_none_of_them_is_refused_in_one_line(tmp_path, content, says):
+    path = tmp_path / "f"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=says) as caught:
+        read_source(path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="folder without a run"):
+        read_source(tmp_path)
+
+
+def test_networks_without_a_recipe_are_rows_by_their_folder(tmp_path):
+    foreign = dataclasses.replace(run(1.0), provenance=provenance(recipe=None))
+    drawing = draw_figure([Run(tmp_path, "resnet", records=(foreign,))], Wish())
+    assert [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()] == ["resnet"]
+    assert recipe()["optimizer"] not in drawing.caption
