@@ -63,4 +63,6 @@ def average_sharpness(
         objective.ledger.tell(f"rise {mean:.4g} ± {error:.2g}", len(rises) / max_pairs)
         if mean != mean or (len(rises) >= MIN_PAIRS and error <= tolerance * abs(mean)):
             break
-    return Reading(mean, error, error <= tolerance * abs(mean), {"pairs": len(rises), "loss": objective.loss})
+    return Reading(
+        mean, error, error <= tolerance * abs(mean), len(rises), {"pairs": len(rises), "loss": objective.loss}
+    )

@@ -78,7 +78,7 @@ def hessian_trace(
                 a, tolerance=tolerance, max_products=max_probes, generator=generator, on_step=report
             )
         details = {"method": method, "probes": len(plain.samples)}
-        return Reading(plain.value, plain.standard_error, plain.converged, details)
+        return Reading(plain.value, plain.standard_error, plain.converged, len(plain.samples), details)
     found = objective.remembered(
         ("trace by layer", tolerance, max_probes, seed),
         lambda: best_trace(
@@ -89,6 +89,7 @@ def hessian_trace(
         found.value,
         found.standard_error,
         found.converged,
+        found.passes,
         {
             "method": found.way,
             "proof": found.proof,

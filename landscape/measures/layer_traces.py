@@ -43,6 +43,7 @@ def layer_traces(
         found.value,
         found.standard_error,
         found.converged,
+        found.passes,
         {
             "layers": dict(zip(names, found.layers.tolist(), strict=True)),
             "standard_errors": None if errors is None else dict(zip(names, errors.tolist(), strict=True)),

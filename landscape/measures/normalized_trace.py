@@ -33,4 +33,4 @@ def normalized_trace(
     if norm == 0:
         return Reading(math.nan, details={**details, "undefined": "the gradient is zero"})
     error = None if trace.standard_error is None else trace.standard_error / norm
-    return Reading(trace.value / norm, error, trace.converged, details)
+    return Reading(trace.value / norm, error, trace.converged, int(str(trace.details["probes"])), details)

@@ -7,10 +7,13 @@ that asking twice costs once.
 
 import functools
 import inspect
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, cast
+
+from scipy.special import stdtrit
 
 from landscape.estimate import Cost, Estimate
 from landscape.limits import bounds
@@ -21,11 +24,15 @@ Options = ParamSpec("Options")
 
 @dataclass(frozen=True)
 class Reading:
-    """What a measure's formula yields: the number, its doubt, and what else was learned."""
+    """What a measure's formula yields: the number, its doubt, and what else was learned.
+
+    ``draws`` is the number of independent draws behind the standard error.
+    """
 
     value: float
     standard_error: float | None = None
     converged: bool | None = None
+    draws: int | None = None
     details: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -92,7 +99,7 @@ def measure_named(
                 standard_error=reading.standard_error,
                 converged=reading.converged,
                 settings=settings,
-                details=reading.details,
+                details={**reading.details, **_interval(reading)},
                 provenance=objective.provenance,
                 cost=Cost(**spent, seconds=seconds),
             )
@@ -101,3 +108,12 @@ def measure_named(
         return cast(Callable[Concatenate[Objective, Options], Estimate], taken)
 
     return wrap
+
+
+def _interval(reading: Reading) -> dict[str, object]:
+    """The 95 % interval by Student's t: ± 1.96 standard errors of 8 draws cover only 91 %."""
+    error, draws = reading.standard_error, reading.draws
+    if error is None or draws is None or draws < 2 or not math.isfinite(reading.value + error):
+        return {}
+    half = float(stdtrit(draws - 1, 0.975)) * error
+    return {"interval_95": [reading.value - half, reading.value + half]}

@@ -5,6 +5,7 @@ import math
 import problems
 import pytest
 import torch
+from scipy.special import stdtrit
 from torch import Tensor, nn
 
 from landscape.curvature.gauss_newton_trace import gauss_newton_traces, plan
@@ -132,7 +133,8 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
             objective, tolerance=0.1, max_passes=200, generator=torch.Generator().manual_seed(seed)
         )
         assert found.passes >= MIN_PASSES
-        covered += abs(found.value - truth) <= 1.96 * (found.standard_error or 0.0)
+        half = stdtrit(found.passes - 1, 0.975) * (found.standard_error or 0.0)
+        covered += abs(found.value - truth) <= half
     assert covered >= runs * 0.95 - 4 * math.sqrt(runs * 0.95 * 0.05)
 
 

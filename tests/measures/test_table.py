@@ -7,6 +7,7 @@ import jsonschema
 import problems
 import pytest
 import torch
+from scipy import stats
 
 from landscape import records
 from landscape.errors import UsageError
@@ -148,3 +149,15 @@ def test_nothing_is_random_outside_the_seed() -> None:
     state = torch.get_rng_state()
     measure(objective, [name + SHORT.get(name, "") for name in MEASURES])
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_the_interval_is_that_of_students_t_and_only_where_something_is_drawn() -> None:
+    objective = problems.small_objective()
+    for name in ("hessian-trace:method=hutchinson", "normalized-trace", "layer-traces", "average-sharpness"):
+        found = MEASURES.build(name, objective)
+        draws = int(found.details.get("probes", found.details.get("pairs")))
+        low, high = found.details["interval_95"]
+        assert (low, high) == pytest.approx(
+            stats.t.interval(0.95, draws - 1, found.value, found.standard_error), rel=1e-12
+        )
+    assert "interval_95" not in MEASURES.build("gradient-norm", objective).details
