@@ -1,7 +1,6 @@
 """Stochastic gradient norms: their mean, spread and distribution over the batches."""
 
 import numpy as np
-from scipy import stats
 
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
@@ -46,6 +45,8 @@ def _normality(norms: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> di
     """The test's p-value, skewness and excess kurtosis, and the Q–Q points; empty for constant norms."""
     if len(norms) < 2 or np.ptp(norms) <= 1e-12 * abs(norms.mean()):
         return {}
+    from scipy import stats  # a second of imports, for one measure
+
     (theoretical, ordered), _ = stats.probplot(norms)
     chosen = np.unique(np.linspace(0, len(norms) - 1, min(QQ_POINTS, len(norms))).round().astype(int))
     found: dict[str, object] = {

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from processes import Command
 
 from landscape import records
 from landscape.version import __version__
@@ -31,7 +32,7 @@ def start(*arguments, cwd):
 def wait_for(condition, process):
     deadline = time.monotonic() + 60
     while not condition():
-        assert process.poll() is None, process.communicate()
+        assert process.alive(), process.ended()
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -50,11 +51,11 @@ def test_an_interrupted_training_prints_the_command_that_ends_with_the_same_byte
     tmp_path, landscape, undisturbed, number, code
 ):
     arguments = ["train", *LONG, "--optimizer", "sam", "-o", "my run", "-q"]
-    process = start(*arguments, "--overwrite", cwd=tmp_path)
+    process = Command(*arguments, "--overwrite", cwd=tmp_path)
     wait_for((tmp_path / "my run/checkpoint.pt").exists, process)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (code, "")
+    process.send(number)
+    ended, out, err = process.ended()
+    assert (ended, out) == (code, "")
     lines = [line for line in err.splitlines() if line]
     assert lines[0] == "Interrupted; what is done is on disk. To go on, run it again:"
     assert lines[1].replace("'", "") == "  landscape " + " ".join(arguments)
@@ -68,11 +69,11 @@ def test_a_terminated_measurement_keeps_what_is_finished_and_goes_on(tmp_path, r
     endless = "hessian-trace:method=hutchinson,tolerance=1e-9,max_probes=1000000"
     arguments = ["measure", "runs/sgd-0", "-M", "loss", "-M", endless, "-q"]
     file = runs / "sgd-0/measures.jsonl"
-    process = start(*arguments, cwd=tmp_path)
+    process = Command(*arguments, cwd=tmp_path)
     wait_for(lambda: file.is_file() and file.read_bytes().endswith(b"\n"), process)
-    process.terminate()
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (143, "")
+    process.send(signal.SIGTERM)
+    ended, out, err = process.ended()
+    assert (ended, out) == (143, "")
     assert err.strip().splitlines() == [
         "Interrupted; what is done is on disk. To go on, run it again:",
         "  landscape " + " ".join(arguments),

@@ -5,15 +5,11 @@ import shutil
 import warnings
 from pathlib import Path
 
-import lightning
 import numpy as np
 import own_network
 import pytest
 import scipy.sparse.linalg
-import timm
 import torch
-import torchvision
-import transformers
 from PIL import Image
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -87,6 +83,8 @@ def test_resnet20_saved_under_data_parallel_agrees_with_pyhessian(landscape, pic
 
 
 def test_a_vision_transformer_of_timm(agrees, pictures, tmp_path):
+    import timm
+
     x, y = pictures
     options = {"img_size": 8, "patch_size": 4, "embed_dim": 12, "depth": 1, "num_heads": 2}
     model = seeded(lambda: timm.create_model("vit_tiny_patch16_224", num_classes=10, **options))
@@ -100,6 +98,8 @@ def test_a_vision_transformer_of_timm(agrees, pictures, tmp_path):
 
 
 def test_a_resnet18_of_torchvision_with_ten_classes(agrees, pictures, tmp_path):
+    import torchvision
+
     x, y = pictures
     model = seeded(lambda: torchvision.models.resnet18(num_classes=10))
     torch.save(model.state_dict(), tmp_path / "r18.pt")
@@ -111,6 +111,8 @@ def test_a_resnet18_of_torchvision_with_ten_classes(agrees, pictures, tmp_path):
 
 
 def bert():
+    import transformers
+
     sizes = {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     return transformers.BertForSequenceClassification(
         transformers.BertConfig(vocab_size=30, max_position_embeddings=8, num_labels=3, **sizes)
@@ -182,6 +184,8 @@ def test_an_lstm_classifier_has_the_spectrum_that_eigsh_finds(agrees, landscape,
 
 
 def test_a_checkpoint_of_lightning(agrees, tmp_path):
+    import lightning
+
     class Lit(lightning.LightningModule):
         def __init__(self, width):
             super().__init__()

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from readme_examples import run_example, sam_step
-from transformers import BertConfig, BertForSequenceClassification, TrainingArguments
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +17,9 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         return run_example("SAMTrainer")
 
 
-def bert(dropout: float = 0.0) -> BertForSequenceClassification:
+def bert(dropout: float = 0.0) -> Any:
+    from transformers import BertConfig, BertForSequenceClassification
+
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     dropouts = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
@@ -40,6 +41,8 @@ def trainer(example: dict[str, Any], model: Any, path: Path, seen: list[Any], **
 
     quiet = {"report_to": "none", "disable_tqdm": True, "use_cpu": True, "lr_scheduler_type": "constant"}
     chosen = {"max_steps": 6, "save_strategy": "no", "learning_rate": 1e-2, **quiet, **options}
+    from transformers import TrainingArguments
+
     return Recording(model, TrainingArguments(str(path), **chosen), train_dataset=data())
 
 

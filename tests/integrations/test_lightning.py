@@ -4,7 +4,6 @@ import copy
 from pathlib import Path
 from typing import Any
 
-import lightning
 import pytest
 import torch
 from readme_examples import run_example, sam_step
@@ -23,7 +22,9 @@ def loader() -> DataLoader[tuple[Tensor, ...]]:
     return DataLoader(TensorDataset(inputs, targets), batch_size=8)
 
 
-def fit(module: Any, *, epochs: int, resume: Path | None = None) -> lightning.Trainer:
+def fit(module: Any, *, epochs: int, resume: Path | None = None) -> Any:
+    import lightning
+
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
     trainer = lightning.Trainer(accelerator="cpu", max_epochs=epochs, logger=False, **quiet)
     trainer.fit(module, loader(), ckpt_path=resume)

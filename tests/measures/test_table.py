@@ -14,9 +14,9 @@ from landscape.errors import UsageError
 from landscape.measures import DEFAULT, MEASURES, measure
 
 SHORT = {
-    "hessian-trace": ":max_probes=48",
-    "normalized-trace": ":max_probes=48",
-    "layer-traces": ":max_probes=48",
+    "hessian-trace": ":max_probes=16",
+    "normalized-trace": ":max_probes=16",
+    "layer-traces": ":max_probes=16",
     "top-eigenvalues": ":k=2",
     "layer-eigenvalues": ":tolerance=0.01",
     "adaptive-sharpness": ":steps=4",
@@ -153,7 +153,11 @@ def test_nothing_is_random_outside_the_seed() -> None:
 
 def test_the_interval_is_that_of_students_t_and_only_where_something_is_drawn() -> None:
     objective = problems.small_objective()
-    for name in ("hessian-trace:method=hutchinson", "normalized-trace", "layer-traces", "average-sharpness"):
+    for name in (
+        "hessian-trace:method=hutchinson,max_probes=9",
+        "normalized-trace:max_probes=9",
+        "average-sharpness:max_pairs=9",
+    ):
         found = MEASURES.build(name, objective)
         draws = int(found.details.get("probes", found.details.get("pairs")))
         low, high = found.details["interval_95"]

@@ -1,6 +1,5 @@
 """One of several processes that train the same network on their parts of a batch: run by test_replicas.py."""
 
-import sys
 from pathlib import Path
 
 import torch
@@ -55,8 +54,8 @@ def overflowed(rank: int) -> list[int]:
     return [optimizer.steps, optimizer.skipped_steps]
 
 
-if __name__ == "__main__":
-    folder, rank, world = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+def run(folder: Path, rank: int, world: int) -> None:
+    """One of the processes: trains with every variant and saves what it found."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=world

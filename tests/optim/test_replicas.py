@@ -1,16 +1,11 @@
 """Two processes under DistributedDataParallel: alike bit for bit, and like one process with the whole batch."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from optim.battery import VARIANTS
-from optim.replica import trained
+from optim.replica import run, trained
+from processes import started
 
-HERE = Path(__file__).parent
 # Rules of single examples, of which a process has its own only.
 LOOKS_AT_EXAMPLES = {"esam", "m-sam", "ssam-f"}
 
@@ -18,15 +13,10 @@ LOOKS_AT_EXAMPLES = {"esam", "m-sam", "ssam-f"}
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("replicas")
-    paths = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(HERE / "replica.py"), str(folder)]
-    running = [
-        subprocess.Popen([*command, str(rank), "2"], env=environment, stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    said = [process.communicate(timeout=240)[1] for process in running]
-    assert [process.returncode for process in running] == [0, 0], said
+    running = [started(run, folder, rank, 2) for rank in range(2)]
+    for process in running:
+        process.join(240)
+    assert [process.exitcode for process in running] == [0, 0]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

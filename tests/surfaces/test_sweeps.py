@@ -4,12 +4,13 @@ import dataclasses
 import errno
 import os
 import signal
-import subprocess
-import sys
+import time
 
 import numpy as np
 import pytest
 import torch
+from processes import started
+from surfaces.sweep import swept
 from torch import nn
 
 from landscape.errors import InputError, UsageError
@@ -161,44 +162,19 @@ def test_a_short_write_is_written_to_its_end(network, tmp_path, monkeypatch):
     assert np.array_equal(read_journal(tmp_path / "journal").loss, surface.loss)
 
 
-_PROCESS = """
-import sys, torch
-from torch import nn
-from landscape.objective import Objective
-from landscape.surfaces.sampling import sample_surface
-torch.manual_seed(0)
-model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
-objective = Objective(model, nn.CrossEntropyLoss(), [(torch.randn(20, 4), torch.arange(20) % 3)])
-def progress(done, total):
-    print(done, flush=True)
-    if sys.argv[3] == "slow":
-        sys.stdin.readline()
-sample_surface(objective, points=6, journal=sys.argv[1], progress=progress).save(sys.argv[2])
-"""
-
-
 def test_a_process_killed_by_the_system_goes_on_to_the_same_bytes(tmp_path):
-    def command(name: str, speed: str) -> list[str]:
-        return [
-            sys.executable,
-            "-c",
-            _PROCESS,
-            str(tmp_path / f"{name}.journal"),
-            str(tmp_path / f"{name}.npz"),
-            speed,
-        ]
-
-    with subprocess.Popen(
-        command("a", "slow"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        for _ in range(11):
-            process.stdout.readline()
-            process.stdin.write("\n")
-            process.stdin.flush()
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+    journal = tmp_path / "a.journal"
+    process = started(swept, journal, tmp_path / "a.npz", slow=True)
+    while not journal.exists() or journal.read_bytes().count(b"\n") < 12:
+        assert process.is_alive()
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert not (tmp_path / "a.npz").exists()
-    assert 10 <= int(read_journal(tmp_path / "a.journal").computed.sum()) < 36
+    assert 10 <= int(read_journal(journal).computed.sum()) < 36
     for name in ("a", "b"):
-        subprocess.run(command(name, "fast"), check=True, capture_output=True)
+        process = started(swept, tmp_path / f"{name}.journal", tmp_path / f"{name}.npz", slow=False)
+        process.join()
+        assert process.exitcode == 0
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()

@@ -1,0 +1,58 @@
+"""Real processes that start at once: what they need is imported once for all of them, by a server that is forked.
+
+A process of its own costs about eight seconds of imports.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+
+_IMPORTED = [
+    "landscape.training", "landscape.surfaces.sampling", "landscape.cli.application", "sklearn.datasets",
+    "sklearn.model_selection", "torch._dynamo", "torchvision",
+]  # fmt: skip
+
+
+def _server() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_IMPORTED)
+    return context
+
+
+def started(function, *arguments, **options) -> ForkServerProcess:
+    """A process that calls a function of a test module."""
+    process = _server().Process(target=function, args=arguments, kwargs=options)
+    process.start()
+    return process
+
+
+class Command:
+    """``landscape`` with these arguments, as a process with the signals of a terminal."""
+
+    def __init__(self, *arguments, cwd):
+        self._files = [cwd / f".std{name}" for name in ("out", "err")]
+        self._process = started(_command, list(map(str, arguments)), str(cwd), [str(f) for f in self._files])
+
+    def alive(self):
+        return self._process.is_alive()
+
+    def send(self, number):
+        os.kill(self._process.pid, number)
+
+    def ended(self):
+        """Waits for the end; returns exit code, stdout and stderr."""
+        self._process.join(60)
+        return self._process.exitcode, *[file.read_text() for file in self._files]
+
+
+def _command(arguments, folder, files):
+    os.chdir(folder)
+    for descriptor, file in zip((1, 2), files, strict=True):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), descriptor)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv = ["landscape", *arguments]
+    from landscape.cli import main
+
+    main()
