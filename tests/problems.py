@@ -70,11 +70,11 @@ def batches(x: Tensor, y: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def small_objective(
-    activation: type[nn.Module] = nn.Tanh, *, dtype: torch.dtype = torch.float64
+    activation: type[nn.Module] = nn.Tanh, *, dtype: torch.dtype = torch.float64, batch: int = 60
 ) -> Objective:
-    """The small net on 100 examples in ragged batches of 30."""
+    """The small net on 100 examples in ragged batches."""
     x, y = classification(dtype=dtype)
-    return Objective(small_net(activation, dtype=dtype), nn.CrossEntropyLoss(), batches(x, y, 30))
+    return Objective(small_net(activation, dtype=dtype), nn.CrossEntropyLoss(), batches(x, y, batch))
 
 
 def tiny_case(activation: type[nn.Module] = nn.Tanh) -> tuple[Objective, Tensor]:

@@ -23,7 +23,7 @@ def vectors(objective: Objective, count: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kept_graph_gives_the_same_products_for_one_gradient(kind: str) -> None:
-    kept, rebuilt = problems.small_objective(), problems.small_objective()
+    kept, rebuilt = problems.small_objective(batch=30), problems.small_objective(batch=30)
     rebuilt.engine.graphs.share = 0.0
     for v in vectors(kept, 4):
         assert torch.equal(getattr(kept, kind)(v), getattr(rebuilt, kind)(v))
@@ -34,20 +34,20 @@ def test_a_kept_graph_gives_the_same_products_for_one_gradient(kind: str) -> Non
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_products_of_another_point_are_its_own(kind: str) -> None:
-    objective = problems.small_objective()
+    objective = problems.small_objective(batch=30)
     there = objective.at(objective.point * 1.5)
     v = vectors(objective, 1)[0]
     before, elsewhere = getattr(objective, kind)(v), getattr(there, kind)(v)
     assert torch.equal(getattr(objective, kind)(v), before)
     objective.evaluate(objective.point * 3)
     assert torch.equal(getattr(there, kind)(v), elsewhere)
-    alone = problems.small_objective()
+    alone = problems.small_objective(batch=30)
     assert torch.equal(getattr(alone.at(alone.point * 1.5), kind)(v), elsewhere)
     assert not torch.equal(before, elsewhere)
 
 
 def test_batches_apart_do_not_take_each_others_graphs() -> None:
-    objective = problems.small_objective()
+    objective = problems.small_objective(batch=30)
     v = vectors(objective, 1)[0]
     whole = objective.hessian_product(v)
     parts = [part.num_examples * part.hessian_product(v) for part in objective.per_batch()]
@@ -57,7 +57,7 @@ def test_batches_apart_do_not_take_each_others_graphs() -> None:
 
 
 def test_only_what_fits_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    objective = problems.small_objective()
+    objective = problems.small_objective(batch=30)
     v = vectors(objective, 1)[0]
     objective.hessian_product(v)
     sizes = dict(objective.engine.graphs._sizes)
@@ -65,13 +65,13 @@ def test_only_what_fits_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     large, small = sizes["HessianGraph", 30], sizes["HessianGraph", 10]
     assert large > small > 0
     monkeypatch.setattr(kept_graphs, "available_bytes", lambda device: large)
-    tight = problems.small_objective()
+    tight = problems.small_objective(batch=30)
     assert torch.equal(tight.hessian_product(v), objective.hessian_product(v))
     assert len(tight.engine.graphs) == 1, "half of what is left holds the ragged last batch only"
 
 
 def test_what_is_kept_is_given_back_at_once() -> None:
-    objective = problems.small_objective()
+    objective = problems.small_objective(batch=30)
     objective.hessian_product(vectors(objective, 1)[0])
     graph = weakref.ref(next(iter(objective.engine.graphs._kept.values())))
     gc.disable()

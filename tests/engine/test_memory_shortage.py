@@ -46,7 +46,7 @@ def test_it_is_halved_until_it_fits_and_said(failure: type[Exception]) -> None:
         "out of memory at 30 examples",
         "out of memory at 15 examples",
     ]
-    plain = problems.small_objective()
+    plain = problems.small_objective(batch=30)
     assert loss == pytest.approx(plain.loss, rel=1e-12)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -121,7 +121,7 @@ def test_batch_statistics_are_never_split() -> None:
 @pytest.mark.parametrize("size", [4, 30, 45, 1000])
 def test_micro_batches_change_no_number(size: int) -> None:
     x, y = problems.classification()
-    plain = problems.small_objective()
+    plain = problems.small_objective(batch=30)
     parted = Objective(problems.small_net(), CE, problems.batches(x, y, 30), micro_batch=size)
     v = torch.ones(plain.dimension, dtype=torch.float64)
     for kind in ("hessian_product", "gauss_newton_product", "empirical_fisher_product"):
@@ -159,7 +159,7 @@ def test_a_size_without_memory_is_not_taken() -> None:
     objective, _ = limited(40, micro_batch="auto")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert objective.loss == pytest.approx(problems.small_objective().loss, rel=1e-12)
+        assert objective.loss == pytest.approx(problems.small_objective(batch=30).loss, rel=1e-12)
     assert objective.engine.micro.size in (16, 32)
 
 

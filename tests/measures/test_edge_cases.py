@@ -99,7 +99,7 @@ def test_the_ratio_never_exceeds_one(reading: str, rho: float) -> None:
 
 
 def test_the_ratio_takes_whole_random_batches_until_there_are_enough_examples() -> None:
-    objective = problems.small_objective()
+    objective = problems.small_objective(batch=30)
     few = approximation_ratio(objective, examples=35)
     assert few.details["averaged"] == 2
     assert approximation_ratio(objective, examples=35, seed=0).value == few.value
