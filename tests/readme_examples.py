@@ -10,13 +10,24 @@ from torch import nn
 README = Path(__file__).parents[1] / "README.md"
 
 
-def run_example(word: str) -> dict[str, Any]:
-    """The names that README's one example with this word defines."""
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    (code,) = [block for block in blocks if word in block]
+EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+_LIBRARY = re.compile(r"\b(lightning|timm|transformers)\b")
+PLAIN = [example for example in EXAMPLES if not _LIBRARY.search(example)]
+WITH_A_LIBRARY = [example for example in EXAMPLES if _LIBRARY.search(example)]
+"""They run in tests/integrations, in the worker that has imported the library."""
+
+
+def run_code(code: str) -> dict[str, Any]:
+    """The names that an example defines."""
     names: dict[str, Any] = {"__name__": "readme"}
     exec(compile(code, "README.md", "exec"), names)
     return names
+
+
+def run_example(word: str) -> dict[str, Any]:
+    """The names that README's one example with this word defines."""
+    (code,) = [example for example in EXAMPLES if word in example]
+    return run_code(code)
 
 
 def sam_step(

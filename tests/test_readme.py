@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from readme_examples import PLAIN, run_code
 
 from landscape.measures import MEASURES
 from landscape.optim import OPTIMIZERS
@@ -49,12 +50,9 @@ def test_the_tables_are_those_of_the_program() -> None:
     assert with_tables(text) == text, "run: python tests/test_readme.py"
 
 
-EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-
-
-@pytest.mark.parametrize("code", EXAMPLES, ids=range(len(EXAMPLES)))
+@pytest.mark.parametrize("code", PLAIN, ids=range(len(PLAIN)))
 def test_an_example_runs(code: str) -> None:
-    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+    run_code(code)
 
 
 def test_the_set_up_is_two_commands() -> None:

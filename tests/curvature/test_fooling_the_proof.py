@@ -60,7 +60,7 @@ def spectral() -> nn.Module:
 
 
 def attention() -> nn.Module:
-    layer = nn.TransformerEncoderLayer(6, 2, 8, dropout=0.0, batch_first=True)
+    layer = nn.TransformerEncoderLayer(6, 2, 2, dropout=0.0, batch_first=True)
     return nn.Sequential(nn.Unflatten(1, (1, 6)), layer, nn.Flatten(), nn.Linear(6, 3))
 
 

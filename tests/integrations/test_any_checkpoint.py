@@ -11,6 +11,7 @@ import pytest
 import scipy.sparse.linalg
 import torch
 from PIL import Image
+from readme_examples import WITH_A_LIBRARY, run_code
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -59,7 +60,7 @@ def test_resnet20_saved_under_data_parallel_agrees_with_pyhessian(landscape, pic
     shutil.copy(OWN, tmp_path / "nets.py")
     result = landscape(
         "measure", "best.th", "-m", "./nets.py:resnet20", "-d", "imagefolder:pictures",
-        "-M", "hessian-trace", "-M", "dominant-eigenvalue:tolerance=1e-4", "--format", "json",
+        "-M", "hessian-trace", "-M", "dominant-eigenvalue:method=lanczos,tolerance=1e-4", "--format", "json",
     )  # fmt: skip
     assert result.code == 0, result.err
     found = {r["measure"]: r for r in map(json.loads, result.out.splitlines())}
@@ -248,3 +249,11 @@ def test_the_state_dict_of_a_compiled_model(agrees, tmp_path):
         named["data"],
         **named,
     )
+
+
+MEASURED = [example for example in WITH_A_LIBRARY if "landscape.measure(" in example]
+
+
+@pytest.mark.parametrize("code", MEASURED, ids=range(len(MEASURED)))
+def test_an_example_of_readme_runs(code):
+    assert "objective" in run_code(code)

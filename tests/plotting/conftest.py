@@ -30,7 +30,7 @@ META = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def bowl() -> Callable[..., Surface]:
     """A function that makes ``0.01 + 10 (a² + 2 b²)`` on a grid, with what is asked changed."""
 

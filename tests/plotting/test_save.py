@@ -11,9 +11,15 @@ from landscape.errors import UsageError
 from landscape.plotting import VENUES, caption, contour, panels, save_figure
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def surfaces(bowl):
     return [bowl(), bowl(scale=4.0, holes=True)]
+
+
+@pytest.fixture(scope="module")
+def figure(surfaces):
+    """Two panels of a column; laying them out takes a second."""
+    return panels(surfaces, ["SGD", "SAM"])
 
 
 @pytest.mark.parametrize("venue", ["icml", "jmlr"])
@@ -29,8 +35,8 @@ def test_pdf_page_is_exactly_as_wide_as_the_venue_says(surfaces, tmp_path, venue
     assert height == pytest.approx(figure.get_size_inches()[1], abs=1e-6)
 
 
-def test_pdf_embeds_truetype_fonts_only(surfaces, tmp_path):
-    save_figure(panels(surfaces, ["SGD", "SAM"]), tmp_path / "f.pdf")
+def test_pdf_embeds_truetype_fonts_only(figure, tmp_path):
+    save_figure(figure, tmp_path / "f.pdf")
     content = (tmp_path / "f.pdf").read_bytes()
     kinds = set(re.findall(rb"/Subtype /(Type0|Type1|Type3|TrueType|CIDFontType\d)", content))
     assert kinds == {b"Type0", b"CIDFontType2"}
@@ -38,8 +44,8 @@ def test_pdf_embeds_truetype_fonts_only(surfaces, tmp_path):
     assert b"STIXGeneral" in content
 
 
-def test_bands_of_a_pdf_are_an_image_and_lines_are_not(surfaces, tmp_path):
-    save_figure(panels(surfaces), tmp_path / "f.pdf")
+def test_bands_of_a_pdf_are_an_image_and_lines_are_not(figure, tmp_path):
+    save_figure(figure, tmp_path / "f.pdf")
     assert (tmp_path / "f.pdf").read_bytes().count(b"/Subtype /Image") >= 2
 
 
@@ -86,8 +92,7 @@ def test_two_processes_write_the_same_bytes_without_torch_or_pyplot(surfaces, tm
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
 
 
-def test_same_figure_saved_twice_has_the_same_bytes(surfaces, tmp_path):
-    figure = panels(surfaces)
+def test_same_figure_saved_twice_has_the_same_bytes(figure, tmp_path):
     for name in ("a.pdf", "b.png", "c.pdf"):
         save_figure(figure, tmp_path / name)
     assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "c.pdf").read_bytes()
@@ -101,13 +106,13 @@ def test_caption_is_written_beside_the_figure(surfaces, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["f.jpg", "f", "f.npz"])
-def test_unknown_format_is_refused_and_nothing_is_written(surfaces, tmp_path, name):
+def test_unknown_format_is_refused_and_nothing_is_written(figure, tmp_path, name):
     with pytest.raises(UsageError, match=r"end it in \.pdf, \.svg or \.png"):
-        save_figure(panels(surfaces), tmp_path / name, caption="…")
+        save_figure(figure, tmp_path / name, caption="…")
     assert not list(tmp_path.iterdir())
 
 
-def test_rcparams_are_not_changed_by_saving(surfaces, tmp_path):
+def test_rcparams_are_not_changed_by_saving(figure, tmp_path):
     before = dict(matplotlib.rcParams)
-    save_figure(panels(surfaces), tmp_path / "f.pdf")
+    save_figure(figure, tmp_path / "f.pdf")
     assert dict(matplotlib.rcParams) == before
