@@ -39,8 +39,11 @@ sys.addaudithook(_hook)
 def supervised():
     """Gives the list of forbidden events, filled while the block runs."""
     global _seen
+    compiled = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # of our own modules, where they are imported for the first time
     _seen = events = []
     try:
         yield events
     finally:
         _seen = None
+        sys.dont_write_bytecode = compiled

@@ -85,6 +85,22 @@ def test_a_terminated_measurement_keeps_what_is_finished_and_goes_on(tmp_path, r
     assert file.read_bytes() == before
 
 
+def test_a_killed_surface_goes_on_to_the_same_bytes(tmp_path, runs, landscape):
+    arguments = ["surface", "runs/sgd-0", "--points", "15", "--limit", "1000", "-q", "-o"]
+    journal = tmp_path / "killed.journal"
+    process = Command(*arguments, "killed.npz", cwd=tmp_path)
+    wait_for(lambda: journal.is_file() and journal.read_bytes().count(b"\n") > 10, process)
+    process.send(signal.SIGKILL)
+    assert process.ended()[0] == -signal.SIGKILL
+    assert journal.exists()
+    assert not (tmp_path / "killed.npz").exists()
+    assert landscape(*arguments, "killed.npz").code == 0
+    resumed = (tmp_path / "killed.npz").read_bytes()
+    (tmp_path / "killed.npz").unlink()
+    assert landscape(*arguments, "killed.npz").code == 0
+    assert (tmp_path / "killed.npz").read_bytes() == resumed
+
+
 def test_a_reader_that_leaves_the_pipe_is_no_error(tmp_path):
     command = f"{sys.executable} -m landscape --help 2>err | head -1; echo ${{PIPESTATUS[0]}}"
     found = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -3,14 +3,10 @@
 import dataclasses
 import errno
 import os
-import signal
-import time
 
 import numpy as np
 import pytest
 import torch
-from processes import started
-from surfaces.sweep import swept
 from torch import nn
 
 from landscape.errors import InputError, UsageError
@@ -160,21 +156,3 @@ def test_a_short_write_is_written_to_its_end(network, tmp_path, monkeypatch):
     monkeypatch.setattr(Journal, "__init__", shortened)
     surface = sample_surface(network.objective, points=3, journal=tmp_path / "journal")
     assert np.array_equal(read_journal(tmp_path / "journal").loss, surface.loss)
-
-
-def test_a_process_killed_by_the_system_goes_on_to_the_same_bytes(tmp_path):
-    journal = tmp_path / "a.journal"
-    process = started(swept, journal, tmp_path / "a.npz", slow=True)
-    while not journal.exists() or journal.read_bytes().count(b"\n") < 12:
-        assert process.is_alive()
-        time.sleep(0.01)
-    process.kill()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-    assert not (tmp_path / "a.npz").exists()
-    assert 10 <= int(read_journal(journal).computed.sum()) < 36
-    for name in ("a", "b"):
-        process = started(swept, tmp_path / f"{name}.journal", tmp_path / f"{name}.npz", slow=False)
-        process.join()
-        assert process.exitcode == 0
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()

@@ -52,7 +52,7 @@ def stop_at(step, number):
 def test_a_run_interrupted_in_every_epoch_ends_with_the_same_bytes(tmp_path, optimizer, number, expected):
     recipe = dataclasses.replace(RECIPE, model="noisy", optimizer=optimizer, lr=0.01)
     whole = train(recipe, output=tmp_path / "whole")
-    for step in (2, 5, 6, 9, 14):
+    for step in (2, 5, 14):
         with pytest.raises(expected):
             train(recipe, output=tmp_path / "parts", progress=stop_at(step, number))
         assert torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)["step"] == step
