@@ -10,8 +10,8 @@ from landscape.storage import write_whole
 from landscape.tables import compare
 
 from . import options
+from .drawing import write_drawing
 from .help import ExamplesFirst
-from .plot import draw
 from .progress import Bar, duration
 from .train import told
 
@@ -50,7 +50,9 @@ def command(output: Path, quiet: bool) -> None:
     """
     from landscape.checkpoints import load_checkpoint
     from landscape.measures import MEASURES as TABLE
+    from landscape.plotting.wish import Wish
     from landscape.surfaces.sampling import sample_surface
+    from landscape.surfaces.surface import Surface
     from landscape.training import Recipe, train
 
     start = time.monotonic()
@@ -98,7 +100,8 @@ def command(output: Path, quiet: bool) -> None:
     table = compare(taken)
     write_whole(output / "table.txt", (table.text() + "\n").encode())
     write_whole(output / "table.tex", (table.latex() + "\n").encode())
-    drawn = draw(figures, output / "surfaces.png", venue="neurips", width="text", titles=("SGD", "SAM"))
+    wish = Wish(venue="neurips", width="text", titles=("SGD", "SAM"))
+    drawn = write_drawing([Surface.load(file) for file in figures], output / "surfaces.png", wish)
     click.echo(table.text())
     click.echo(f"\nTable {output / 'table.txt'}, figure {drawn[0]}, runs {output / 'runs'}.")
     if not quiet:

@@ -2,12 +2,12 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from . import options
+from .drawing import write_drawing
 from .help import ExamplesFirst
 
 
@@ -51,7 +51,8 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     default=None,
-    help="The figure: .pdf, .svg, .png, or .html to turn surfaces with the mouse.  [default: surface.pdf or KIND.pdf]",
+    help="The figure (.pdf, .svg, .png), a page to turn surfaces on (.html), or numbers (.npz, .csv, .vts, .nc).  "
+    "[default: surface.pdf or KIND.pdf]",
 )
 @options.venue
 @options.width
@@ -76,14 +77,12 @@ def command(
       landscape plot sgd.npz sam.npz --title SGD --title SAM --venue icml --width text -o both.pdf
       landscape plot runs/* --kind history -M accuracy --over gradients -o accuracy.pdf
 
-    Files are told apart by what they hold: surfaces (.npz), measures.jsonl, history.jsonl, folders of runs.
+    Files are told apart by what they hold: surfaces (.npz), measures.jsonl, history.jsonl, folders of runs; surfaces of
+    tomgoldstein/loss-landscape (.h5) and of Landscaper (.npz), too.
     """
-    from landscape.plotting.kinds import draw_figure, suitable
-    from landscape.plotting.save import save_figure
+    from landscape.plotting.kinds import suitable
     from landscape.plotting.sources import read_source
-    from landscape.plotting.style import paper
     from landscape.plotting.wish import Wish
-    from landscape.surfaces.surface import Surface
 
     sources, names = [], []
     for file in files:
@@ -105,37 +104,5 @@ def command(
         split=split,
         command=shlex.join(["landscape", *sys.argv[1:]]),
     )
-    if output.suffix.lower() == ".html":
-        from landscape.plotting.interactive import save_page
-
-        surfaces = [source for source in sources if isinstance(source, Surface)]
-        click.echo(
-            save_page(surfaces if len(surfaces) == len(sources) else [], wish.titles_for(surfaces), output)
-        )
-        return
-    with paper(font):
-        drawing = draw_figure(sources, wish, kind)
-    for written in save_figure(drawing.figure, output, caption=drawing.caption):
+    for written in write_drawing(sources, output, wish, kind=kind, font=font):
         click.echo(written)
-
-
-def draw(
-    files: Sequence[Path], output: Path, *, venue: str, width: str | None, titles: Sequence[str] = ()
-) -> tuple[Path, ...]:
-    """The figure of saved surfaces, its caption beside it; returns the files written.
-
-    The width is the page's text width for several panels and one column for one, unless said otherwise.
-    """
-    from landscape.plotting.kinds import draw_figure
-    from landscape.plotting.save import save_figure
-    from landscape.plotting.wish import Wish
-    from landscape.surfaces.surface import Surface
-
-    wish = Wish(
-        venue=venue,
-        width=width,  # type: ignore[arg-type]
-        titles=titles,
-        names=[file.stem for file in files],
-    )
-    drawing = draw_figure([Surface.load(file) for file in files], wish)
-    return save_figure(drawing.figure, output, caption=drawing.caption)

@@ -1,18 +1,23 @@
 """``landscape surface``: the loss on a plane through checkpoints, as numbers and as a figure."""
 
+import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from landscape.errors import UsageError
 
 from . import options
+from .drawing import PICTURES, numbered, write_drawing
 from .help import ExamplesFirst
-from .plot import draw
 from .surface_run import SurfaceRun
 
-_PICTURES = (".pdf", ".svg", ".png", ".html")
+if TYPE_CHECKING:
+    from landscape.surfaces.surface import Surface
+
+_NEEDED = {".html": ("plotly", "html"), ".nc": ("xarray", "netcdf")}
+"""By ending: the package that writes it, and the extra that brings it."""
 
 
 @click.command(name="surface", cls=ExamplesFirst)
@@ -81,48 +86,31 @@ def command(
     On a plane or line through several checkpoints, they share one figure; otherwise each has its own panel. An
     interrupted computation goes on where it stopped when the command is run again.
     """
-    from landscape.surfaces.export import EXPORTS
-    from landscape.surfaces.grid import symmetric, whole
+    from landscape.plotting.wish import Wish
     from landscape.surfaces.plane import PLANES, origin_of
-    from landscape.surfaces.surface import Surface
 
     PLANES.parse(plane)
-    known = (*_PICTURES, ".npz", *EXPORTS)
-    if output.suffix not in known:
-        raise UsageError(
-            f"{output}: '{output.suffix}' is not a format of surfaces; end it in {', '.join(known[:-1])} or {known[-1]}"
-        )
-    origin = origin_of(plane)
-    together = merge or origin is not None
-    files = _number_files(output, 1 if together else len(checkpoints))
-    part = _shard(shard)
     sampling: dict[str, Any] = {
         "points": _pair(points, int, "--points"),
         "span": None if span is None else _pair(span, float, "--span"),
         "gradient_norm": gradient_norm,
         "centre": center,
-        "shard": part,
+        "shard": _shard(shard),
         "forward": forward,
     }
-    for count, extent in zip(sampling["points"], sampling["span"] or (1.0, 1.0), strict=True):
-        symmetric(whole(count), extent)
+    _refuse_grid(sampling)
+    _refuse_format(output, plane)
+    origin = origin_of(plane)
+    together = merge or origin is not None
+    files = numbered(output.with_suffix(".npz"), 1 if together else len(checkpoints))
     options.chosen_device(asked.device)
-    # Numbers with a journal beside them are those of a command that was interrupted while saving.
-    taken = [file for file in files if file.exists() and not file.with_suffix(".journal").exists()]
-    if taken and not overwrite and not dry_run:
-        raise UsageError(
-            f"{taken[0]} is there; redraw it with `landscape plot {taken[0]}`, or add --overwrite to compute it anew"
-        )
-    for file in (output, *files):
-        options.writable(file)
+    if not dry_run:
+        _refuse_files(output, files, overwrite=overwrite)
     if merge:
-        from landscape.surfaces.merging import merged
-
-        surfaces = [merged([Surface.load(name) for name in checkpoints])]
+        surfaces = _merged(checkpoints)
     else:
         paths = _expanded(checkpoints, origin == "last")
-        first = paths[-1] if origin == "last" else paths[0]
-        anchors = [first] if together else paths
+        anchors = paths if not together else paths[-1:] if origin == "last" else paths[:1]
         surfaces = []
         for path, file in zip(anchors, files, strict=True):
             run = SurfaceRun.opened(path, paths if together else [], asked, quiet=quiet)
@@ -140,17 +128,64 @@ def command(
         surface.save(file)
     for file in files:
         file.with_suffix(".journal").unlink(missing_ok=True)
+    written = tuple(files)
     if not all(surface.complete for surface in surfaces):
-        click.echo("\n".join(map(str, files)))
         click.echo("Put the shards together with: landscape surface --merge FILE.npz…", err=True)
-    elif output.suffix == ".npz":
-        click.echo("\n".join(map(str, files)))
-    elif output.suffix in EXPORTS:
-        for surface, file in zip(surfaces, files, strict=True):
-            click.echo(EXPORTS[output.suffix](surface, file.with_suffix(output.suffix)))
-    else:
-        for written in draw(files, output, venue=venue, width=width):
-            click.echo(written)
+    elif output.suffix.lower() != ".npz":
+        wish = Wish(venue=venue, width=width, names=[file.stem for file in files])  # type: ignore[arg-type]
+        written = write_drawing(surfaces, output, wish)
+    for place in written:
+        click.echo(place)
+
+
+def _refuse_grid(sampling: dict[str, Any]) -> None:
+    """What no plane allows, said before a checkpoint is opened."""
+    from landscape.surfaces.grid import share, symmetric, whole
+
+    for count, extent in zip(sampling["points"], sampling["span"] or (1.0, 1.0), strict=True):
+        symmetric(whole(count), extent)
+    share([], sampling["shard"])
+
+
+def _refuse_format(output: Path, plane: str) -> None:
+    """An output of an unknown kind, or one that needs what is not installed, or that is not for lines."""
+    from landscape.surfaces.export import EXPORTS
+    from landscape.surfaces.plane import is_line
+
+    known = (*PICTURES, ".html", ".npz", *EXPORTS)
+    suffix = output.suffix.lower()
+    if suffix not in known:
+        raise UsageError(
+            f"{output}: '{output.suffix}' is not a format of surfaces; end it in {', '.join(known[:-1])} or {known[-1]}"
+        )
+    package, extra = _NEEDED.get(suffix, (None, None))
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise UsageError(
+            f"{output}: {package} is not installed; pip install 'landscape-geometry[{extra}]', or choose another ending"
+        )
+    if suffix == ".html" and is_line(plane):
+        raise UsageError(
+            f"{output}: .html is for planes, and '{plane}' is a line; end it in .pdf, .svg or .png"
+        )
+
+
+def _refuse_files(output: Path, files: list[Path], *, overwrite: bool) -> None:
+    """Files that are there, or cannot be written; nothing is made."""
+    # Numbers with a journal beside them are those of a command that was interrupted while saving.
+    taken = [file for file in files if file.exists() and not file.with_suffix(".journal").exists()]
+    if taken and not overwrite:
+        raise UsageError(
+            f"{taken[0]} is there; redraw it with `landscape plot {taken[0]}`, or add --overwrite to compute it anew"
+        )
+    for file in (output, *files):
+        options.writable(file)
+
+
+def _merged(names: tuple[str, ...]) -> "list[Surface]":
+    from landscape.surfaces.merging import merged
+    from landscape.surfaces.surface import Surface
+
+    return [merged([Surface.load(name) for name in names])]
 
 
 def _expanded(checkpoints: tuple[str, ...], path_of_a_run: bool) -> list[str]:
@@ -169,13 +204,6 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     if not (slash and number.isdigit() and parts.isdigit()):
         raise UsageError(f"--shard {text} is not of the form I/N, such as 1/4")
     return int(number), int(parts)
-
-
-def _number_files(output: Path, count: int) -> list[Path]:
-    """One ``.npz`` a surface beside the figure."""
-    if count == 1:
-        return [output.with_suffix(".npz")]
-    return [output.with_name(f"{output.stem}-{k + 1}.npz") for k in range(count)]
 
 
 def _pair(text: str, kind: type[int] | type[float], flag: str) -> tuple[int, int]:

@@ -17,6 +17,8 @@ from landscape.surfaces.surface import Surface
 _LABELLED = 90.0
 MISSING: dict[str, Any] = {"facecolor": "0.93", "edgecolor": "0.45", "hatch": "//////", "linewidth": 0}
 """How a place is drawn where the loss is not finite or was not computed."""
+UNNAMED = ("direction 1", "direction 2")
+"""What axes are called where there is no name, or no room for it."""
 
 
 def draw_bands(surface: Surface, ax: Axes, scale: Scale, *, filled: bool = True) -> QuadContourSet | None:
@@ -88,10 +90,12 @@ def write_losses(ax: Axes, lines: QuadContourSet | None, scale: Scale) -> None:
 
 
 def axis_labels(surface: Surface) -> tuple[str, str]:
-    """What the directions of a surface are, as its plane says."""
+    """What the directions of a surface are, as its plane says; a line names only the first."""
     plane = surface.meta.get("plane")
     labels = plane.get("labels") if isinstance(plane, Mapping) else None
-    return (str(labels[0]), str(labels[1])) if labels else ("direction 1", "direction 2")
+    given = [str(label) for label in labels or ()]
+    first, second = (*given, *UNNAMED[len(given) :])
+    return first, second
 
 
 def quantity(surfaces: Sequence[Surface]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from landscape.plotting.plane_caption import plane_facts
 from landscape.surfaces.surface import Surface
 
 _TEX = {
@@ -51,30 +52,21 @@ def tex(text: str) -> str:
 
 def _facts(surface: Surface) -> dict[str, str]:
     meta = surface.meta
-    plane, centre, origin = (_part(meta, name) for name in ("plane", "centre", "provenance"))
-    settings = plane.get("settings", {})
-    ny, nx = surface.loss.shape
+    plane, centre, origin, test = (_part(meta, name) for name in ("plane", "centre", "provenance", "test"))
     facts = {}
     what = str(meta.get("loss", "loss"))
     facts["what"] = (
         f"{what[:1].upper()}{what[1:]} of {origin.get('model') or 'the network'} "
         f"on {origin.get('data') or 'the data'}"
         f"{', ' + str(origin['split']) + ' split' if origin.get('split') else ''}"
-        f"{', n = ' + str(origin['num_examples']) if 'num_examples' in origin else ''}."
+        f"{', n = ' + str(origin['num_examples']) if 'num_examples' in origin else ''}"
+        f"{', and ' + str(test['split']) + ' split, n = ' + str(test['num_examples']) if test else ''}."
     )
-    if plane:
-        options = ", ".join(f"{key} {value}" for key, value in settings.items())
-        facts["plane"] = f"Plane: {plane.get('kind')}{f' ({options})' if options else ''}."
-        lengths = " and ".join(_number(norm) for norm in plane.get("norms", ()))
-        facts["directions"] = f"Directions of length {lengths}, cosine {_number(plane.get('cosine'))}."
-        names = list(plane.get("ignored", ()))
-        held = f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
-        facts["ignored"] = (
-            f"Not moved: {len(names)} biases and gains ({held})." if names else "All parameters are moved."
-        )
-    facts["grid"] = (
-        f"Grid of {nx} × {ny} points, {_interval(surface.x)} by {_interval(surface.y)}; the dot is the checkpoint."
-    )
+    if meta.get("source"):
+        facts["source"] = f"From {meta['source']}."
+    facts |= _directions(plane)
+    facts |= plane_facts(plane, _part(meta, "barrier"), surface.trajectory)
+    facts["grid"] = _grid(surface)
     if "loss" in centre:
         facts["centre"] = f"Loss of the checkpoint {_number(centre['loss'])}."
     if origin.get("batch_norm"):
@@ -92,6 +84,33 @@ def _facts(surface: Surface) -> dict[str, str]:
     if meta.get("command"):
         facts["command"] = f"Made by `{meta['command']}`."
     return facts
+
+
+def _directions(plane: Mapping[str, Any]) -> dict[str, str]:
+    """What is known of the directions of every kind of plane."""
+    if not plane:
+        return {}
+    options = ", ".join(f"{key} {value}" for key, value in plane.get("settings", {}).items())
+    lengths = [_number(norm) for norm in plane.get("norms", ())]
+    names = list(plane.get("ignored", ()))
+    held = f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
+    return {
+        "plane": f"Plane: {plane.get('kind')}{f' ({options})' if options else ''}.",
+        "directions": f"Direction of length {lengths[0]}."
+        if len(lengths) == 1
+        else f"Directions of length {' and '.join(lengths)}, cosine {_number(plane.get('cosine'))}.",
+        "ignored": f"Not moved: {len(names)} biases and gains ({held})."
+        if names
+        else "All parameters are moved.",
+    }
+
+
+def _grid(surface: Surface) -> str:
+    across, holds = _interval(surface.x), surface.x[0] <= 0 <= surface.x[-1]
+    if surface.is_line:
+        return f"{len(surface.x)} points from {across}."
+    centre = "; the dot is the checkpoint" if holds and surface.y[0] <= 0 <= surface.y[-1] else ""
+    return f"Grid of {len(surface.x)} × {len(surface.y)} points, {across} by {_interval(surface.y)}{centre}."
 
 
 def _part(meta: Mapping[str, object], name: str) -> Mapping[str, Any]:

@@ -23,7 +23,7 @@ function traces() {
       type: "surface", scene: scene(k), name: panel.title, x: panel.x, y: panel.y,
       z: panel.loss.map((row) => row.map(height)), customdata: panel.shown,
       colorscale: "Viridis", cmin: range[0], cmax: range[1], showscale: k === 0,
-      colorbar: { title: { text: surfaces.quantity }, ...ticks() },
+      colorbar: { title: { text: surfaces.quantity, side: "right" }, ...ticks() },
       hovertemplate: "%{customdata}<extra>" + panel.title + "</extra>",
     });
     for (const path of panel.paths) {
@@ -38,6 +38,10 @@ function traces() {
   return drawn;
 }
 
+function titled(text) {
+  return { title: { text: text, font: { size: 11 } }, tickfont: { size: 10 } };
+}
+
 function layout(camera) {
   const count = surfaces.panels.length;
   const found = { margin: { l: 0, r: 0, t: 40, b: 0 }, annotations: [], font: { size: 13 } };
@@ -45,8 +49,8 @@ function layout(camera) {
     const domain = [k / count, (k + 1) / count];
     found[scene(k)] = {
       domain: { x: domain, y: [0, 1] }, camera: camera, aspectmode: "manual", aspectratio: { x: 1, y: 1, z: 0.7 },
-      xaxis: { title: { text: surfaces.labels[0] } }, yaxis: { title: { text: surfaces.labels[1] } },
-      zaxis: { title: { text: surfaces.quantity }, range: [height(surfaces.low), height(surfaces.high)], ...ticks() },
+      xaxis: titled(surfaces.labels[0]), yaxis: titled(surfaces.labels[1]),
+      zaxis: { ...titled(count > 1 ? "" : surfaces.quantity), range: [height(surfaces.low), height(surfaces.high)], ...ticks() },
     };
     found.annotations.push({
       text: panel.title, showarrow: false, xref: "paper", yref: "paper", x: (domain[0] + domain[1]) / 2, y: 1.02,
@@ -55,7 +59,7 @@ function layout(camera) {
   return found;
 }
 
-const first = { eye: { x: 1.4, y: -1.5, z: 1.0 } };
+const first = { eye: { x: 1.6, y: -1.7, z: 1.1 } };
 const drawn = Plotly.newPlot(plot, traces(), layout(first), { responsive: true, displaylogo: false });
 
 // Turning one scene turns all of them.

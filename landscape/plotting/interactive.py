@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm
 from numpy.typing import NDArray
 
 from landscape.errors import UsageError
-from landscape.plotting.bands import axis_labels, quantity
+from landscape.plotting.bands import UNNAMED, axis_labels, quantity
 from landscape.plotting.caption import caption
 from landscape.plotting.page import with_one_title_each
 from landscape.plotting.scale import shared_scale
@@ -28,7 +28,7 @@ _PAGE = """<!DOCTYPE html>
 <link rel="icon" href="data:,">
 <style>
 body {{ margin: 0; font: 15px/1.4 serif; color: #222; }}
-#plot {{ width: 100vw; height: 82vh; }}
+#plot {{ width: 100%; height: 82vh; }}
 #scale {{ position: absolute; left: 1em; top: 0.6em; z-index: 1; font: inherit; }}
 p {{ margin: 0.4em 1.5em; max-width: 70em; overflow-wrap: anywhere; }}
 </style>
@@ -96,7 +96,8 @@ def page_numbers(surfaces: Sequence[Surface], titles: Sequence[str] = ()) -> str
             for surface, title in zip(surfaces, titles or [""] * len(surfaces), strict=True)
         ],
         "quantity": quantity(surfaces),
-        "labels": list(axis_labels(surfaces[0])),
+        # Long names would be cut off beside each other; they are read off under the mouse.
+        "labels": list(axis_labels(surfaces[0]) if len(surfaces) == 1 else UNNAMED),
         "low": scale.levels[0],
         "high": scale.levels[-1],
         "ticks": list(scale.ticks),

@@ -55,18 +55,19 @@ def _by_split(surface: Surface, name: str) -> dict[str, NDArray[np.float64]]:
 
 
 def _name_checkpoints(surface: Surface, ax: Axes) -> None:
-    """An upright line at each checkpoint on the line, with its name above."""
+    """An upright line at each checkpoint on the line, with its name above the axes."""
     if surface.markers is None:
         return
     for (place,), text in zip(surface.markers.coordinates, surface.markers.labels, strict=True):
         ax.axvline(float(place), color="0.35", linewidth=0.6, linestyle=(0, (1, 1.5)), zorder=0.6)
         ax.annotate(
             text,
-            (float(place), 0.97),
+            (float(place), 1.0),
             xycoords=("data", "axes fraction"),
-            rotation=90,
-            ha="right",
-            va="top",
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
             fontsize=7,
             fontfamily=ax.xaxis.label.get_fontfamily(),
         )

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 from numpy.typing import NDArray
 
-from landscape.plotting.bands import axis_labels, quantity
+from landscape.plotting.bands import UNNAMED, axis_labels, quantity
 from landscape.plotting.page import columns_for, fit_height, with_one_title_each
 from landscape.plotting.scale import Scale, number, shared_scale
 from landscape.plotting.style import Width, figure_width, paper
@@ -128,7 +128,7 @@ def _draw(surface: Surface, ax: Axes3D, scale: Scale, *, brief: bool = False) ->
 
 
 def _dress(surface: Surface, ax: Axes3D, scale: Scale, *, brief: bool) -> None:
-    first, second = ("direction 1", "direction 2") if brief else axis_labels(surface)
+    first, second = UNNAMED if brief else axis_labels(surface)
     ax.set_xlabel(first, labelpad=-9)
     ax.set_ylabel(second, labelpad=-9)
     ax.view_init(elev=ELEVATION, azim=AZIMUTH)

@@ -9,9 +9,10 @@ from pathlib import Path
 from landscape import records
 from landscape.errors import InputError
 from landscape.estimate import Estimate
+from landscape.surfaces.foreign import HDF5, from_landscaper, from_loss_landscape, is_landscaper
 from landscape.surfaces.surface import Surface
 
-_DRAWN = "drawn are surfaces (.npz), measures.jsonl, history.jsonl and the folders of runs"
+_DRAWN = "drawn are surfaces (.npz, .h5), measures.jsonl, history.jsonl and the folders of runs"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +57,10 @@ def read_source(path: Path) -> list[Surface | Run]:
         raise InputError(f"{path} cannot be read: {failure.strerror}") from None
     if not start:
         raise InputError(f"{path} is empty (0 bytes): whatever wrote it did not finish; {_DRAWN}")
+    if start == HDF5:
+        return [from_loss_landscape(path)]
     if start.startswith((b"PK", b"\x93NUMPY")):
-        return [Surface.load(path)]
+        return [from_landscaper(path) if is_landscaper(path) else Surface.load(path)]
     if start.startswith(b"{"):
         return [_lines(path)]
     raise InputError(f"{path} is not a surface, a record or a history: it begins with {start!r}; {_DRAWN}")

@@ -5,8 +5,9 @@ anew at each point, since both move. Images in the memory order that convolution
 reordering. Neither wins everywhere: a point is computed each way, and a way that loses or disagrees is not taken.
 """
 
+import operator
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -180,8 +181,55 @@ def _folded(model: nn.Module, *, channels_last: bool) -> tuple[nn.Module, list[_
         graph.erase_node(node)
     if not folds:
         return None
+    _overwrite(graph, modules)
     traced.recompile()
     return traced, folds
+
+
+def _overwrite(graph: torch.fx.Graph, modules: Mapping[str, nn.Module]) -> None:
+    """Lets sums and ReLUs write into their operand where it is the result of a folded convolution, or of such a sum.
+
+    Nobody else reads that: a pass over memory and its allocation are saved.
+    """
+    fresh: set[torch.fx.Node] = set()
+    for node in graph.nodes:
+        own = [
+            arg
+            for arg in node.args
+            if isinstance(arg, torch.fx.Node) and arg in fresh and len(arg.users) == 1
+        ]
+        if node.op == "call_module" and str(node.target).startswith("folded_"):
+            fresh.add(node)
+        elif not own:
+            continue
+        elif _is_sum(node):
+            first, second = node.args if node.args[0] in own else reversed(node.args)
+            node.target, node.args = _added, (first, second)
+            fresh.add(node)
+        elif _is_relu(node, modules):
+            node.op, node.target, node.args, node.kwargs = "call_function", torch.relu_, (node.args[0],), {}
+
+
+def _added(own: Tensor, other: Tensor | float) -> Tensor:
+    """The sum, in the place of the first where it has that shape."""
+    fits = isinstance(other, Tensor) and other.shape == own.shape and other.dtype == own.dtype
+    return own.add_(other) if fits else own + other
+
+
+def _is_sum(node: torch.fx.Node) -> bool:
+    return (
+        node.op == "call_function"
+        and node.target in (operator.add, torch.add)
+        and len(node.args) == 2
+        and not node.kwargs
+    )
+
+
+def _is_relu(node: torch.fx.Node, modules: Mapping[str, nn.Module]) -> bool:
+    if node.op == "call_module":
+        return type(modules.get(str(node.target))) is nn.ReLU
+    named = node.op == "call_method" and node.target == "relu"
+    return named or (node.op == "call_function" and node.target in (torch.relu, nn.functional.relu))
 
 
 def _like(convolution: nn.Conv2d, *, channels_last: bool) -> nn.Conv2d:

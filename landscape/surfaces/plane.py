@@ -73,9 +73,11 @@ class PlaneRow(Row[Directions]):
     Attributes:
         origin: Which of the checkpoints that are given is θ, where one plane goes through several; ``None``
             for a kind that is made at a single checkpoint.
+        line: Whether there is one direction only.
     """
 
     origin: Literal["first", "last"] | None = None
+    line: bool = False
 
 
 _THROUGH = frozenset({"through"})
@@ -94,6 +96,7 @@ PLANES: NameTable[Directions] = NameTable(
             random_line,
             "one Gaussian direction, filter-normalised",
             "Li et al. 2018, arXiv:1712.09913",
+            line=True,
         ),
         PlaneRow(
             "eigenvectors",
@@ -122,6 +125,7 @@ PLANES: NameTable[Directions] = NameTable(
             "Frankle et al. 2020, arXiv:1912.05671",
             _THROUGH,
             origin="first",
+            line=True,
         ),
         PlaneRow(
             "bezier",
@@ -152,6 +156,16 @@ def origin_of(specification: str | Specification) -> Literal["first", "last"] | 
     """
     row = PLANES.row(PLANES.parse(specification).name)
     return row.origin if isinstance(row, PlaneRow) else None
+
+
+def is_line(specification: str | Specification) -> bool:
+    """Whether the plane of that name is a line.
+
+    Raises:
+        UsageError: There is no such name or option.
+    """
+    row = PLANES.row(PLANES.parse(specification).name)
+    return isinstance(row, PlaneRow) and row.line
 
 
 def build_plane(

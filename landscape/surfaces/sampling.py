@@ -86,7 +86,7 @@ def sample_surface(
         "markers": described(plane.markers),
         "trajectory": described(plane.trajectory),
         "shard": None if shard is None else list(shard),
-        "meta": _meta(objective, plane, way),
+        "meta": _meta(objective, plane, way, test),
     }
     with Journal(path, header) as done:
         if progress is not None:
@@ -102,8 +102,10 @@ def sample_surface(
         return with_barrier(done.surface())
 
 
-def _meta(objective: Objective, plane: Plane, way: Way) -> dict[str, Any]:
+def _meta(objective: Objective, plane: Plane, way: Way, test: Objective | None) -> dict[str, Any]:
+    on_test = {} if test is None else {"test": dataclasses.asdict(test.provenance)}
     return {
+        **on_test,
         "schema": SCHEMA,
         "plane": plane.describe(),
         "centre": {"sha256": fingerprint(objective.point), "loss": objective.loss},

@@ -60,8 +60,8 @@ class Surface:
         computed: ``(ny, nx)``, whether the point was computed.
         meta: How the surface was made, JSON-serialisable: ``plane`` (kind, settings, cosine of the two
             directions, their norms, ignored parameters, axis labels, and what else the kind knows), ``centre`` (its
-            hash and its loss), ``provenance``, ``barrier`` on a path between two checkpoints, and what
-            :meth:`described` added.
+            hash and its loss), ``provenance``, ``test`` (that of the test loss), ``barrier`` on a path between two
+            checkpoints, and what :meth:`described` added.
         test_loss: ``(ny, nx)``, where train and test were swept together: ``loss`` is then that of train.
         test_accuracy: ``(ny, nx)``, likewise.
         gradient_norm: ``(ny, nx)``, ‖∇L‖ at each point, where asked for.

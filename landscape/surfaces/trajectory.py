@@ -51,7 +51,7 @@ def trajectory(objective: Objective, *, through: Sequence[Waypoint], margin: flo
     return Directions(
         x=x.to(origin),
         y=y.to(origin),
-        labels=tuple(f"principal component {k + 1}, {share:.0%}" for k, share in enumerate(explained)),
+        labels=tuple(f"principal component {k + 1}, {share:.1%}" for k, share in enumerate(explained)),
         extent=around(marks, margin),
         trajectory=marks,
         details={

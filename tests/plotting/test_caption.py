@@ -1,5 +1,10 @@
+import dataclasses
+
+import numpy as np
+
 from landscape.plotting import caption
 from landscape.plotting.caption import tex
+from landscape.surfaces.landmarks import Landmarks
 
 
 def test_caption_says_everything_that_is_needed_to_make_the_figure_again(bowl):
@@ -55,3 +60,44 @@ def test_tex_escapes_what_tex_would_eat():
     assert tex("`landscape surface a.pt --points 5 ---x`") == (
         r"\texttt{landscape surface a.pt -{}-points 5 -{}-{}-x}"
     )
+
+
+def _line(bowl, **meta):
+    plane = bowl()
+    given = {**plane.meta, "plane": {**plane.meta["plane"], "norms": [0.5], "cosine": None}, **meta}
+    return dataclasses.replace(
+        plane, y=np.zeros(1), loss=plane.loss[:1], computed=plane.computed[:1], meta=given
+    )
+
+
+def test_caption_of_a_line_between_checkpoints_has_both_splits_and_their_barriers(bowl):
+    heights = {"loss": {"height": 0.25, "at": 0.5}, "test_loss": {"height": 0.3, "at": 0.45}}
+    text = caption(_line(bowl, barrier=heights, test={"split": "test", "num_examples": 360}))
+    for fact in (
+        "train split, n = 5000, and test split, n = 360.",
+        "Direction of length 0.5.",
+        "21 points from −1 to 1.",
+        "Barrier of the loss 0.25 at t = 0.5.",
+        "Barrier of the test loss 0.3 at t = 0.45.",
+    ):
+        assert fact in text
+    assert "cosine" not in text
+    assert "dot" not in text
+
+
+def test_caption_of_a_trajectory_says_how_much_its_plane_shows(bowl):
+    details = {"explained_variance": [0.9, 0.06], "explained_variance_of_a_random_walk": [0.61, 0.15]}
+    path = Landmarks(np.zeros((3, 2)), np.array([0.0, 2.5, 1.0]), ("epoch 0", "epoch 1", "epoch 2"))
+    surface = dataclasses.replace(bowl(plane={**bowl().meta["plane"], **details}), trajectory=path)
+    text = caption(surface)
+    assert "explain 90.0% and 6.0% of the path's variance, of a random walk's 61.0% and 15.0%" in text
+    assert "Furthest from the plane is epoch 1, at 2.5." in text
+
+
+def test_caption_says_eigenvalues_and_the_barrier_on_a_curve(bowl):
+    plane = bowl().meta["plane"]
+    assert "Eigenvalues 15.4 and −2, not converged." in caption(
+        bowl(plane={**plane, "eigenvalues": [15.4, -2.0], "converged": False})
+    )
+    curve = {"barrier": {"height": 0.02, "at": 0.3}}
+    assert "Barrier on the curve 0.02 at t = 0.3." in caption(bowl(plane={**plane, "curve": curve}))

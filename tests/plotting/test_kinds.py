@@ -221,7 +221,7 @@ def test_files_are_told_apart_by_what_they_hold(bowl, tmp_path):
     ("content", "says"),
     [
         (b"", "is empty"),
-        (b"\x89HDF\r\n\x1a\nrest", "begins with b'.x89HDF"),
+        (b"\x89PNG\r\n\x1a\nrest", "begins with b'.x89PNG"),
         (b"PK\x03\x04garbage", "damaged or not a surface"),
         (b"{}\n[1]\n", "no line of a history and no record"),
         (b"step 3: loss 0.2\n", "begins with b'step 3: '"),

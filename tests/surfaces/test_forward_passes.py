@@ -79,6 +79,34 @@ def test_batch_norms_are_folded_where_they_follow_a_convolution_and_nowhere_else
     )
 
 
+class Sums(nn.Module):
+    """Sums of folded convolutions: of one shape, broadcast, with a number, and of one that is read again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stems = nn.ModuleList(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)) for _ in range(5))
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        one, two, three, small, again = (stem(x) for stem in self.stems)
+        total = torch.relu(one + two) + (1.0 + three) + (small.mean((2, 3), keepdim=True).relu() + x[:, :1])
+        return self.head(
+            (total + again + again.relu() * again + self.stems[0](x[:, :, :1, :1] + 1)).mean((2, 3))
+        )
+
+
+def test_sums_and_relus_written_in_place_change_nothing():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        objective = _objective(Sums())
+    for way in ("folded", "folded-channels-last"):
+        evaluate = evaluation(objective, way)
+        for scale in (0.0, 0.3, -1.0):
+            point = objective.point + scale
+            loss, accuracy = objective.evaluate(point)
+            assert evaluate(point) == (pytest.approx(loss, rel=1e-12), accuracy)
+
+
 def test_ways_that_a_network_does_not_allow_are_not_taken():
     class Twisted(nn.Module):
         def __init__(self) -> None:

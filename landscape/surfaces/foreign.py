@@ -1,0 +1,126 @@
+"""Surfaces that other tools have computed, to be drawn and exported like ours; their numbers stay as they are."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landscape.errors import InputError, UsageError
+from landscape.surfaces.surface import Surface
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+"""What an HDF5 file begins with."""
+
+_NOT_COMPUTED = -1.0
+
+
+def from_loss_landscape(path: Path) -> Surface:
+    """The surface in an ``.h5`` file of tomgoldstein/loss-landscape.
+
+    Its arrays are declared ``(nx, ny)`` but filled with the first coordinate running fastest, so that they are read as
+    ``(ny, nx)``; points of value −1 were not computed; accuracies are percentages. The loss is that of the training
+    set where there is one, with that of the test set beside it; otherwise that of the test set.
+
+    Args:
+        path: The file.
+
+    Raises:
+        UsageError: h5py is not installed.
+        InputError: The file is damaged, or holds no surface.
+
+    Reference:
+        Li et al., "Visualizing the loss landscape of neural nets", 2018, arXiv:1712.09913; how its published code fills
+        the arrays, ``scheduler.py``.
+    """
+    stored = _datasets(path)
+    splits = [split for split in ("train", "test") if f"{split}_loss" in stored]
+    if "xcoordinates" not in stored or not splits:
+        raise InputError(
+            f"{path} holds {', '.join(sorted(stored)) or 'nothing'}; a surface of tomgoldstein/loss-landscape has "
+            "xcoordinates and train_loss, and its files of directions and projections are no surfaces"
+        )
+    x, y = stored["xcoordinates"].reshape(-1), stored.get("ycoordinates", np.zeros(1)).reshape(-1)
+    fields: dict[str, Any] = {"accuracy": None}
+    for split in splits:
+        prefix = "" if split == splits[0] else "test_"
+        fields[f"{prefix}loss"] = stored[f"{split}_loss"]
+        if f"{split}_acc" in stored:
+            fields[f"{prefix}accuracy"] = stored[f"{split}_acc"] / 100
+    for name, values in fields.items():
+        if values is not None and values.size != x.size * y.size:
+            raise InputError(f"{path} has {values.size} values of {name} on {x.size} × {y.size} coordinates")
+    computed = fields["loss"].reshape(-1) != _NOT_COMPUTED
+    shaped = {
+        name: None
+        if values is None
+        else np.where(computed, values.reshape(-1), np.nan).reshape(y.size, x.size)
+        for name, values in fields.items()
+    }
+    meta = {"source": f"{path.name} of tomgoldstein/loss-landscape", "provenance": {"split": splits[0]}}
+    return _surface(path, x=x, y=y, computed=computed.reshape(y.size, x.size), meta=meta, **shaped)
+
+
+def from_landscaper(path: Path) -> Surface:
+    """The surface in an ``.npz`` file of Landscaper: the first axis of its losses is the first direction.
+
+    Landscaper puts the mean in the place of losses that are not finite, and adds noise to the largest; that cannot be
+    undone, and the caption says it.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: The file is damaged, or has not two directions.
+
+    Reference:
+        Landscaper 1.3.1, ``compute_loss_landscape`` and ``LossLandscape.save``.
+    """
+    with np.load(path, allow_pickle=False) as archive:
+        loss, coordinates = archive["loss"], archive["coordinates"]
+    if loss.ndim != 2 or len(coordinates) != 2:
+        raise InputError(
+            f"{path} is a surface of Landscaper along {loss.ndim} directions; drawn are those along two: compute it "
+            "with dim=2"
+        )
+    source = f"{path.name} of Landscaper, which replaces losses that are not finite by their mean"
+    x, y = coordinates
+    computed = np.ones(loss.T.shape, bool)
+    return _surface(path, x=x, y=y, loss=loss.T, accuracy=None, computed=computed, meta={"source": source})
+
+
+def is_landscaper(path: Path) -> bool:
+    """Whether a file is an archive of Landscaper."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return isinstance(archive, np.lib.npyio.NpzFile) and set(archive.files) == {"loss", "coordinates"}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
+        return False
+
+
+def _surface(path: Path, **fields: Any) -> Surface:
+    try:
+        return Surface(**fields)
+    except ValueError as failure:
+        raise InputError(f"{path} cannot be drawn: {failure}") from None
+
+
+def _datasets(path: Path) -> dict[str, NDArray[np.float64]]:
+    """The arrays of numbers in an HDF5 file."""
+    try:
+        import h5py
+    except ImportError:
+        raise UsageError(
+            f"{path} is an HDF5 file, which needs h5py; add it with pip install 'landscape-geometry[hdf5]'"
+        ) from None
+    try:
+        with h5py.File(path, "r") as file:
+            held = {name: file[name] for name in file if isinstance(file[name], h5py.Dataset)}
+            numbers = {name: held[name] for name in held if held[name].dtype.kind in "fiu"}
+            return {name: np.asarray(dataset[()], np.float64) for name, dataset in numbers.items()}
+    except (OSError, RuntimeError, KeyError, ValueError) as failure:
+        reason = str(failure).splitlines()[0]
+        raise InputError(
+            f"{path} is damaged or not HDF5 ({reason}); copy it again from where it was made"
+        ) from None

@@ -1,0 +1,164 @@
+"""``landscape surface`` from its flags to its files: every plane and format, shards, settings from a file."""
+
+import errno
+import json
+
+import numpy as np
+import pytest
+from command_line import TINY
+
+from landscape.surfaces.journal import Journal
+from landscape.surfaces.plane import PLANES
+from landscape.surfaces.surface import Surface
+
+SMALL = ("--points", "3", "--limit", "20", "--device", "cpu", "-q")
+GIVEN = {
+    "checkpoints": ["runs/sgd-0", "runs/sam-0", "runs/sgd-1"],
+    "interpolation": ["runs/sgd-0", "runs/sam-0"],
+    "bezier": ["runs/sgd-0", "runs/sam-0"],
+    "trajectory": ["runs/sgd-0", "runs/sgd-1", "runs/sam-0"],
+}
+
+
+@pytest.mark.parametrize("plane", PLANES)
+def test_every_plane_is_drawn_with_both_splits_and_gradient_norms(landscape, runs, tmp_path, plane):
+    given = GIVEN.get(plane, ["runs/sgd-0"])
+    name = "bezier:steps=2" if plane == "bezier" else plane
+    flags = ("--plane", name, "--split", "both", "--gradient-norm", *SMALL, "-o", "s.pdf")
+    done = landscape("surface", *given, *flags)
+    assert done.code == 0, done.err
+    assert done.out.split() == ["s.pdf", "s.txt", "s.tex"]
+    surface = Surface.load(tmp_path / "s.npz")
+    assert surface.meta["plane"]["kind"] == plane
+    assert set(surface.values) == {"loss", "accuracy", "test_loss", "test_accuracy", "gradient_norm"}
+    assert surface.centre_error == 0
+    assert "train split, n = 20, and test split, n = 20" in (tmp_path / "s.txt").read_text()
+    assert (tmp_path / "s.pdf").read_bytes().count(b"/Type3") == 0
+
+
+def test_lines_of_two_checkpoints_are_two_panels(landscape, runs, tmp_path):
+    flags = ("--plane", "line", "--split", "both", *SMALL, "-o", "s.svg")
+    assert landscape("surface", "runs/sgd-0", "runs/sam-0", *flags).code == 0
+    assert [Surface.load(tmp_path / f"s-{k}.npz").is_line for k in (1, 2)] == [True, True]
+
+
+def test_a_page_is_written_at_once_and_the_same_again_by_plot(landscape, runs, tmp_path):
+    pytest.importorskip("plotly")
+    assert landscape("surface", "runs/sgd-0", *SMALL, "-o", "s.html").out.split() == ["s.html"]
+    assert landscape("plot", "s.npz", "-o", "t.html").code == 0
+    assert (tmp_path / "s.html").read_bytes() == (tmp_path / "t.html").read_bytes()
+
+
+def test_a_page_of_a_line_is_refused_before_anything_is_computed(landscape, runs, tmp_path):
+    pytest.importorskip("plotly")
+    refused = landscape("surface", "runs/sgd-0", "--plane", "line", *SMALL, "-o", "s.html")
+    assert refused.code == 2
+    assert ".html is for planes, and 'line' is a line" in refused.error
+    assert not list(tmp_path.glob("s*"))
+
+
+def test_numbers_for_other_programs_are_those_of_the_file(landscape, runs, tmp_path):
+    done = landscape("surface", "runs/sgd-0", "runs/sam-0", *SMALL, "-o", "s.csv")
+    assert done.out.split() == ["s-1.csv", "s-2.csv"]
+    table = np.genfromtxt(tmp_path / "s-2.csv", delimiter=",", names=True)
+    assert np.array_equal(table["loss"], Surface.load(tmp_path / "s-2.npz").loss.ravel())
+    assert landscape("plot", "s-2.npz", "-o", "t.csv").out.split() == ["t.csv"]
+    assert (tmp_path / "t.csv").read_bytes() == (tmp_path / "s-2.csv").read_bytes()
+    assert landscape("plot", "s-2.npz", "-o", "t.vts").code == 0
+
+
+def test_drawing_never_writes_over_numbers(landscape, runs, tmp_path):
+    assert landscape("surface", "runs/sgd-0", *SMALL, "-o", "s.npz").code == 0
+    held = (tmp_path / "s.npz").read_bytes()
+    assert landscape("plot", "s.npz", "-o", "t.npz").code == 0
+    assert (tmp_path / "t.npz").read_bytes() == held
+    refused = landscape("plot", "t.npz", "-o", "s.npz")
+    assert refused.code == 2
+    assert "s.npz is there and is not written over" in refused.error
+
+
+def test_shards_are_put_together_to_what_one_run_gives(landscape, runs, tmp_path):
+    assert landscape("surface", "runs/sgd-0", *SMALL, "-o", "whole.npz").code == 0
+    for k in (1, 2):
+        part = landscape("surface", "runs/sgd-0", *SMALL, "--shard", f"{k}/2", "-o", f"part-{k}.pdf")
+        assert part.out.split() == [f"part-{k}.npz"]
+    assert landscape("surface", "--merge", "part-1.npz", "part-2.npz", "-o", "m.png", "-q").code == 0
+    whole, merged = (Surface.load(tmp_path / name) for name in ("whole.npz", "m.npz"))
+    assert {n: v.tobytes() for n, v in merged.values.items()} == {
+        n: v.tobytes() for n, v in whole.values.items()
+    }
+    kept = [{k: v for k, v in s.meta.items() if k != "command"} for s in (whole, merged)]
+    assert kept[0] == kept[1]
+    assert "--shard" not in merged.meta["command"]
+
+
+def test_flags_are_taken_from_a_file(landscape, runs, tmp_path):
+    settings = 'plane = "sam"\npoints = "3x5"\nspan = 0.1\nlimit = 20\ncenter = true\ngradient_norm = true\n'
+    (tmp_path / "s.toml").write_text(settings + 'split = "both"\nvenue = "icml"\noutput = "s.png"\n')
+    done = landscape("surface", "runs/sgd-0", "-c", "s.toml", "-q", "--device", "cpu")
+    assert done.code == 0, done.err
+    surface = Surface.load(tmp_path / "s.npz")
+    assert surface.loss.shape == (5, 3)
+    assert surface.x[-1] == 0.1
+    assert surface.gradient_norm is not None
+    assert surface.test_loss is not None
+
+
+def test_a_dry_run_writes_nothing(landscape, runs, tmp_path, snapshot):
+    before = snapshot()
+    done = landscape("surface", "runs/sgd-0", "runs/sam-0", *SMALL, "--dry-run", "--shard", "1/2")
+    assert done.code == 0
+    assert [line.split(" of ")[0] for line in done.out.splitlines()] == [
+        "runs/sgd-0: 5 points",
+        "runs/sam-0: 5 points",
+    ]
+    assert snapshot() == before
+
+
+def test_a_full_disk_costs_nothing_that_was_computed(landscape, runs, tmp_path, monkeypatch):
+    append, left = Journal.append, [6]
+
+    def full(self, index, value):
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(errno.ENOSPC, "No space left on device", "s.journal")
+        append(self, index, value)
+
+    monkeypatch.setattr(Journal, "append", full)
+    stopped = landscape("surface", "runs/sgd-0", *SMALL, "-o", "s.png")
+    assert stopped.code == 3
+    assert "s.journal: No space left on device" in stopped.error
+    assert len((tmp_path / "s.journal").read_text().splitlines()) == 6
+    assert landscape("surface", "runs/sgd-0", *SMALL, "-o", "s.png").code == 0
+    assert left[0] == -4
+
+
+def test_checkpoints_of_different_models_share_no_plane(landscape, runs, tmp_path):
+    wide = [word.replace("width=8", "width=9") for word in TINY]
+    assert landscape("train", *wide, "-o", "wide", "-q").code == 0
+    refused = landscape("surface", "runs/sgd-0", "wide", "--plane", "checkpoints", *SMALL, "-o", "s.png")
+    assert refused.code == 3
+    assert "wide" in refused.error
+    assert not list(tmp_path.glob("s.*"))
+
+
+def test_a_font_or_a_file_that_cannot_be_used_is_named(landscape, runs, tmp_path):
+    assert landscape("surface", "runs/sgd-0", *SMALL, "-o", "s.npz").code == 0
+    missing = landscape("plot", "s.npz", "--font", "No Such Font", "-o", "t.pdf")
+    assert missing.code == 2
+    assert "there is no font 'No Such Font'" in missing.error
+    (tmp_path / "x.h5").write_bytes(b"\x89HDF\r\n\x1a\nrest")
+    assert landscape("plot", "x.h5", "-o", "t.pdf").code in (2, 3)
+    assert not list(tmp_path.glob("t.*"))
+
+
+def test_a_journal_says_which_run_it_is(landscape, runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(Journal, "append", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert landscape("surface", "runs/sgd-0", *SMALL, "-o", "s.png").code == 130
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    header = json.loads((tmp_path / "s.journal").read_text().splitlines()[0])
+    assert header["meta"]["plane"]["kind"] == "random"
+    other = landscape("surface", "runs/sam-0", *SMALL, "-o", "s.png")
+    assert other.code == 3
+    assert "s.journal is the journal of another run" in other.error
