@@ -2,12 +2,12 @@
 
 import re
 
-from landscape.comparison.as_text import body
+from landscape.comparison.as_text import body, spread_number
 from landscape.comparison.cell import Cell
 from landscape.comparison.notes import bracketed, chance, notes, sentence
 from landscape.comparison.table import Table
 from landscape.comparison.verdict import verdict
-from landscape.tables.typesetting import escaped, rounded
+from landscape.tables.typesetting import escaped
 
 
 def as_latex(table: Table) -> str:
@@ -46,9 +46,7 @@ def _comments(table: Table) -> list[str]:
 
 
 def _shown(table: Table, column: str, cell: Cell) -> str:
-    factor = table.look(column).factor
-    number = rounded(factor * cell.mean, None if cell.spread is None else factor * cell.spread)
-    number = number.replace("±", r"\pm").replace("NaN", r"\mathrm{NaN}")
+    number = spread_number(table, column, cell).replace("±", r"\pm").replace("NaN", r"\mathrm{NaN}")
     power = r"e([+-])?0*(\d+)$"
     number = re.sub(power, lambda m: rf" \times 10^{{{m[1] or ''}{m[2]}}}".replace("+", ""), number)
     number = number.replace("inf", r"\infty")

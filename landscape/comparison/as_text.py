@@ -41,11 +41,18 @@ def body(table: Table, show: Callable[[Table, str, Cell], str], absent: str) -> 
 
 def shown(table: Table, column: str, cell: Cell) -> str:
     """A cell: mean ± spread, † where unconverged, n where it is not that of the others."""
-    factor = table.look(column).factor
-    number = rounded(factor * cell.mean, None if cell.spread is None else factor * cell.spread)
+    number = spread_number(table, column, cell)
     most = max(len(other.values) for other in table.cells.values())
     count = "" if len(cell.values) == most else f" (n={len(cell.values)})"
     return number + ("" if cell.converged else "†") + count
+
+
+def spread_number(table: Table, column: str, cell: Cell) -> str:
+    """``mean ± spread``, also where the spread is 0."""
+    factor = table.look(column).factor
+    if cell.spread is None:
+        return rounded(factor * cell.mean, None)
+    return rounded(factor * cell.mean, factor * cell.spread) + (" ± 0" if cell.spread == 0 else "")
 
 
 def folded(sentences: Iterable[str]) -> str:

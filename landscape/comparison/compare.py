@@ -36,7 +36,8 @@ def compare(
     Args:
         records: Estimates of trained checkpoints; of several records of one quantity the last one counts.
         rows: The recipe field that makes the rows, or several.
-        baseline: The row that the others are compared with; the first by default.
+        baseline: The row that the others are compared with; by default the first, which is a plain optimizer if
+            there is one.
         method: How intervals are made: ``t`` or ``bootstrap``.
         looks: How columns are shown, where not as usual.
         remarks: What the reader has to know beside the numbers.
@@ -65,7 +66,7 @@ def compare(
     for record, name, label in zip(kept, names, labels, strict=True):
         grouped.setdefault((name, label), []).append(record)
     return Table(
-        rows=tuple(known),
+        rows=tuple(_base_first(known, kept, names)),
         columns=tuple(dict.fromkeys(labels)),
         cells={place: _cell(found) for place, found in grouped.items()},
         heading=", ".join(fields),
@@ -98,6 +99,16 @@ def _row(record: Estimate, fields: Sequence[str]) -> str:
     assert recipe is not None
     first, *others = fields
     return " ".join([str(recipe[first]), *(f"{name}={recipe[name]}" for name in others)])
+
+
+def _base_first(rows: Sequence[str], records: Sequence[Estimate], names: Sequence[str]) -> list[str]:
+    """The rows with a plain optimizer before the others, which are compared with it."""
+    plain = set()
+    for record, name in zip(records, names, strict=True):
+        recipe = record.provenance.recipe or {}
+        if recipe.get("optimizer") == recipe.get("base"):
+            plain.add(name)
+    return sorted(rows, key=lambda row: row not in plain)
 
 
 def _refuse_scattered_settings(records: Sequence[Estimate]) -> None:

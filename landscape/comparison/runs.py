@@ -94,16 +94,16 @@ def find_runs(paths: Sequence[Path]) -> Found:
 
 
 def require_fields(runs: Sequence[MeasuredRun], fields: Sequence[str]) -> None:
-    """Raises :class:`InputError` if a run's recipe lacks a field, before anything is measured for its sake."""
+    """Raises :class:`InputError` if no recipe has a field, before anything is measured for its sake."""
+    known: dict[str, None] = {}
     for run in runs:
-        recipe = run.recipe or next((e.provenance.recipe for e in run.estimates), None)
-        for name in fields:
-            if recipe is not None and name not in recipe:
-                near = difflib.get_close_matches(name, list(recipe), n=1)
-                guess = f" (did you mean '{near[0]}'?)" if near else ""
-                raise InputError(
-                    f"{run.path} has no recipe field '{name}'{guess}; it has {', '.join(recipe)}"
-                )
+        for recipe in (run.recipe, *(e.provenance.recipe for e in run.estimates)):
+            known.update(dict.fromkeys(recipe or ()))
+    for name in fields:
+        if known and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            guess = f" (did you mean '{near[0]}'?)" if near else ""
+            raise InputError(f"no recipe field '{name}'{guess}; there are: {', '.join(known)}")
 
 
 def from_history(run: MeasuredRun, name: str, like: Provenance | None) -> Estimate | None:

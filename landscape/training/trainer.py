@@ -13,6 +13,7 @@ from landscape.errors import InputError, UsageError
 from landscape.isolation import preserved_randomness
 from landscape.training import checkpoint, history
 from landscape.training.interruption import Interruption
+from landscape.training.job import Job
 from landscape.training.measured import Measuring
 from landscape.training.progress import Pace, Progress
 from landscape.training.recipe import Recipe
@@ -63,7 +64,7 @@ def train(
     saved = None if overwrite else folder.resumable(asked, resume=resume)
     if saved is not None and saved["epoch"] >= asked.epochs and measuring is None:
         return folder.finished(asked, saved["metrics"])
-    device = _device(asked)
+    device = chosen_device(asked)
     with preserved_randomness(device):
         # Everything that can be refused is refused before anything on disk is changed.
         session = Session(asked, load_data(recipe.data), device)
@@ -75,6 +76,19 @@ def train(
         with Interruption() as interruption:
             _run(session, folder, interruption, progress=progress, save_every=save_every, measuring=measuring)
     return folder.finished(asked, session.metrics)
+
+
+def train_job(job: Job, *, progress: Callable[[Progress], None] | None = None) -> Run:
+    """Train the run of a job; see :func:`train`."""
+    return train(
+        job.recipe,
+        output=job.folder,
+        resume=job.resume,
+        overwrite=job.overwrite,
+        save_every=job.save_every,
+        measuring=job.measuring,
+        progress=progress,
+    )
 
 
 def _run(
@@ -172,7 +186,7 @@ def _advice(session: Session, folder: RunFolder) -> str:
     return f"{last}. Try a lower learning rate than lr={lr}, warmup_epochs or max_grad_norm"
 
 
-def _device(recipe: Recipe) -> torch.device:
+def chosen_device(recipe: Recipe) -> torch.device:
     """The recipe's device, if it is there and computes in the recipe's precision."""
     if recipe.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
