@@ -109,6 +109,11 @@ if TYPE_CHECKING:
     help="The run's folder, or the folder of all runs if there are several; under runs/ by default.",
 )
 @click.option(
+    "--track",
+    metavar="NAME[:OPTION=VALUE,…],…",
+    help="Also log to these, see `landscape list trackers`; one that fails does not stop a run.",
+)
+@click.option(
     "--budget",
     type=click.Choice(["epochs", "gradients"]),
     default="epochs",
@@ -138,6 +143,7 @@ def command(
     measure_every: int | None,
     measure_names: str | None,
     measure_limit: int,
+    track: str | None,
     output: Path | None,
     budget: "Budget",
     jobs: int | None,
@@ -154,6 +160,7 @@ def command(
       landscape train --data digits --optimizer gsam --epochs 20 -o runs/gsam
       landscape train --optimizers sgd,sam,gsam:rho=0.1 --seeds 0-2 -o runs/demo
     """
+    from landscape.tracking import TRACKERS
     from landscape.training import Job, Recipe
 
     measuring = _measuring(measure_every, measure_names, measure_limit)
@@ -167,8 +174,11 @@ def command(
         for seed in options.numbers(seeds)
     ]
     folders = run_folders(recipes, output)
+    trackers = [] if track is None else options.listed(track)
+    for name in trackers:
+        TRACKERS.build(name)
     todo = [
-        Job(recipe, folder, resume, overwrite, save_every, measuring)
+        Job(recipe, folder, resume, overwrite, save_every, measuring, trackers)
         for recipe, folder in zip(recipes, folders, strict=True)
     ]
     if len(todo) > 1 or dry_run:

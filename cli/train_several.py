@@ -1,6 +1,7 @@
 """Several runs from the command line: the plan, the pool's progress, and what became of them."""
 
 import dataclasses
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ import click
 
 from landscape.errors import InputError
 from landscape.tables import aligned
+from landscape.tables.typesetting import WIDTH
 
 from .progress import Bar, duration
 
@@ -90,7 +92,7 @@ def plan_text(plan: "Plan") -> str:
     threads = f"{plan.threads} thread{'s' if plan.threads > 1 else ''}"
     equal = "; equal gradients, not epochs" if plan.budget == "gradients" else ""
     told = f"{len(plan.runs)} runs{stands}; {plan.jobs} at a time with {threads}{equal}"
-    return f"{aligned(lines)}\n{told}: about {duration(plan.seconds)}"
+    return f"{aligned(lines)}\n{textwrap.fill(f'{told}: about {duration(plan.seconds)}', WIDTH)}"
 
 
 def _span(seeds: Sequence[int]) -> str:

@@ -53,7 +53,9 @@ ALLOWED: dict[str, set[str]] = {
     "optim": {"errors", "registry", "parameters"},
     "data": {"errors", "registry", "isolation", "factories", "outputs"},
     "models": {"errors", "registry", "isolation", "factories"},
-    "training": CORE | {"objective", "curvature", "measures", "records", "optim", "data", "models"},
+    "tracking": {"errors", "registry"},
+    "training": CORE
+    | {"objective", "tracking", "curvature", "measures", "records", "optim", "data", "models"},
     "checkpoints": CORE | {"objective", "linalg", "curvature", "measures", "data", "models", "losses"},
 }
 

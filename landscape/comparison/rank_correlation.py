@@ -43,7 +43,7 @@ def rank_correlation(
     Reference:
         Kendall 1938; Fieller, Hartley and Pearson 1957, Tests for rank correlation coefficients I.
     """
-    pairs = [(a, b) for a, b in zip(x, y, strict=True) if math.isfinite(a) and math.isfinite(b)]
+    pairs = [(float(a), float(b)) for a, b in zip(x, y, strict=True) if math.isfinite(a) and math.isfinite(b)]
     n = len(pairs)
     tau = _tau(pairs)
     if n < FEWEST or not abs(tau) < 1:
