@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from landscape import records
+from landscape.comparison import compare
 from landscape.storage import write_whole
-from landscape.tables import compare
 
 from . import options
 from .drawing import write_drawing

@@ -18,6 +18,7 @@ TABLES = {
     "data": ("landscape.data", "DATA"),
     "losses": ("landscape.losses", "LOSSES"),
     "planes": ("landscape.surfaces.plane", "PLANES"),
+    "trackers": ("landscape.tracking", "TRACKERS"),
     "presets": ("landscape.training", "PRESETS"),
 }
 

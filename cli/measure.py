@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from landscape import records
+from landscape.comparison import setting_labels
 from landscape.estimate import Estimate
-from landscape.tables import aligned, rounded, setting_labels
+from landscape.tables import aligned, rounded
 
 from . import options
 from .failures import Unconverged

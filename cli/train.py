@@ -9,14 +9,15 @@ import click
 from click.core import ParameterSource
 
 from landscape.errors import InputError, UsageError
-from landscape.tables import aligned
 
 from . import options
 from .help import ExamplesFirst
 from .progress import Bar
+from .train_several import summary, train_plan
 
 if TYPE_CHECKING:
-    from landscape.training import Measuring, Progress, Recipe, Run
+    from landscape.training import Job, Measuring, Progress, Recipe, Run
+    from landscape.training.budget import Budget
 
 
 @click.command(name="train", cls=ExamplesFirst)
@@ -107,6 +108,26 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="The run's folder, or the folder of all runs if there are several; under runs/ by default.",
 )
+@click.option(
+    "--track",
+    metavar="NAME[:OPTION=VALUE,…],…",
+    help="Also log to these, see `landscape list trackers`; one that fails does not stop a run.",
+)
+@click.option(
+    "--budget",
+    type=click.Choice(["epochs", "gradients"]),
+    default="epochs",
+    show_default=True,
+    help="What several optimizers get alike; with gradients, --epochs is for one gradient a step.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Runs at a time, with the threads divided; by default one a core, if the work is worth it.",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Print the plan of several runs with a time estimate; train nothing."
+)
 @options.resume
 @options.overwrite
 @options.quiet
@@ -122,7 +143,11 @@ def command(
     measure_every: int | None,
     measure_names: str | None,
     measure_limit: int,
+    track: str | None,
     output: Path | None,
+    budget: "Budget",
+    jobs: int | None,
+    dry_run: bool,
     resume: bool,
     overwrite: bool,
     quiet: bool,
@@ -135,7 +160,8 @@ def command(
       landscape train --data digits --optimizer gsam --epochs 20 -o runs/gsam
       landscape train --optimizers sgd,sam,gsam:rho=0.1 --seeds 0-2 -o runs/demo
     """
-    from landscape.training import DivergedError, Recipe, train
+    from landscape.tracking import TRACKERS
+    from landscape.training import Job, Recipe
 
     measuring = _measuring(measure_every, measure_names, measure_limit)
     where = options.chosen_device(device)
@@ -148,27 +174,34 @@ def command(
         for seed in options.numbers(seeds)
     ]
     folders = run_folders(recipes, output)
-    runs = []
-    for recipe, folder in zip(recipes, folders, strict=True):
-        with Bar(str(folder), quiet=quiet) as bar:
-            try:
-                runs.append(
-                    train(
-                        recipe,
-                        output=folder,
-                        resume=resume,
-                        overwrite=overwrite,
-                        save_every=save_every,
-                        measuring=measuring,
-                        progress=lambda at, shown=bar: shown.tell(told(at), at.step / at.steps),  # type: ignore[misc]
-                    )
-                )
-            except DivergedError as failure:
-                raise InputError(str(failure)) from failure
+    trackers = [] if track is None else options.listed(track)
+    for name in trackers:
+        TRACKERS.build(name)
+    todo = [
+        Job(recipe, folder, resume, overwrite, save_every, measuring, trackers)
+        for recipe, folder in zip(recipes, folders, strict=True)
+    ]
+    if len(todo) > 1 or dry_run:
+        runs = train_plan(todo, budget=budget, jobs=jobs, dry_run=dry_run, quiet=quiet)
+    else:
+        runs = [_trained(todo[0], quiet=quiet)]
+    if dry_run:
+        return
     click.echo(summary(runs))
     if not quiet:
-        measured = " ".join(str(run.checkpoint) for run in runs[:3])
-        click.echo(f"Next: landscape measure {measured}{' …' if len(runs) > 3 else ''}", err=True)
+        place = runs[0].path if len(runs) == 1 else runs[0].path.parent
+        click.echo(f"Next: landscape {'measure' if len(runs) == 1 else 'compare'} {place}", err=True)
+
+
+def _trained(job: "Job", *, quiet: bool) -> "Run":
+    """The one run that was asked for."""
+    from landscape.training import DivergedError, train_job
+
+    with Bar(str(job.folder), quiet=quiet) as bar:
+        try:
+            return train_job(job, progress=lambda at: bar.tell(told(at), at.step / at.steps))
+        except DivergedError as failure:
+            raise InputError(str(failure)) from failure
 
 
 def _with_preset(name: str, settings: dict[str, Any], ctx: click.Context) -> dict[str, Any]:
@@ -208,21 +241,3 @@ def told(at: "Progress") -> str:
     """A run's progress in a few words."""
     accuracy = "" if at.test_accuracy is None else f", test {at.test_accuracy:.1%}"
     return f"epoch {at.epoch} of {at.epochs}, loss {at.loss:.4g}{accuracy}"
-
-
-def summary(runs: "Sequence[Run]") -> str:
-    """One line a run."""
-    lines = [["run", "optimizer", "seed", "train loss", "test accuracy", "gradients"]]
-    for run in runs:
-        metrics: dict[str, Any] = dict(run.metrics)
-        lines.append(
-            [
-                str(run.path),
-                run.recipe.optimizer,
-                str(run.recipe.seed),
-                f"{metrics['train_loss']:.4g}",
-                f"{metrics['test_accuracy']:.2%}",
-                str(metrics["gradients"]),
-            ]
-        )
-    return aligned(lines)

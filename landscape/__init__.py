@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from landscape import optim as optim
     from landscape import plotting as plotting
     from landscape.checkpoints import load_checkpoint as load_checkpoint
+    from landscape.comparison import compare as compare
     from landscape.estimate import Estimate as Estimate
     from landscape.measures import measure as measure
     from landscape.objective import BatchLoss as BatchLoss
     from landscape.objective import Objective as Objective
     from landscape.surfaces.sampling import sample_surface as sample_surface
     from landscape.surfaces.surface import Surface as Surface
-    from landscape.tables import compare as compare
     from landscape.training import Recipe as Recipe
     from landscape.training import train as train
 
@@ -26,7 +26,7 @@ _HOMES = {
     "Objective": "landscape.objective",
     "Recipe": "landscape.training",
     "Surface": "landscape.surfaces.surface",
-    "compare": "landscape.tables",
+    "compare": "landscape.comparison",
     "load_checkpoint": "landscape.checkpoints",
     "measure": "landscape.measures",
     "sample_surface": "landscape.surfaces.sampling",

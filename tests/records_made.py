@@ -55,7 +55,7 @@ def estimate(value=1.0, *, measure="hessian-trace", error=None, settings=None, o
 
 def run(value, *, seed=0, checkpoint=None, optimizer="sgd", measure="hessian-trace", **fields):
     """The estimate of one trained run: its own checkpoint and recipe."""
-    inside = {key: fields.pop(key) for key in ("lr", "batch", "model") if key in fields}
+    inside = {key: fields.pop(key) for key in ("lr", "batch", "model", "base") if key in fields}
     origin = {key: fields.pop(key) for key in ("data", "split", "dimension", "num_examples") if key in fields}
     known = recipe(seed=seed, optimizer=optimizer, **inside)
     name = checkpoint or f"{optimizer}-{seed}-{sorted(inside.items())}"

@@ -7,11 +7,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from landscape.comparison import Table
 from landscape.errors import UsageError
 from landscape.plotting.page import columns_for, log_axis, page, settle, spread_widely
 from landscape.plotting.series import Series
 from landscape.plotting.style import Width, figure_width, paper
-from landscape.tables import Table
 
 
 def dots(

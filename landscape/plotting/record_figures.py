@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+from landscape.comparison import Cell, Table, compare, refuse_unlike, setting_labels
 from landscape.errors import InputError, UsageError
 from landscape.estimate import Estimate
 from landscape.plotting.dots import dot_panels
@@ -16,7 +17,6 @@ from landscape.plotting.sources import Run
 from landscape.plotting.spectrum import spectrum
 from landscape.plotting.style import paper
 from landscape.plotting.wish import Drawing, Wish
-from landscape.tables import Cell, Table, compare, refuse_unlike, setting_labels
 
 _MOST_PANELS = 4
 # Their value is the mean of something that has a figure of its own.
@@ -146,7 +146,7 @@ def _table(runs: Sequence[Run], found: Sequence[Estimate]) -> tuple[Table, dict[
         rows=tuple(dict.fromkeys(row for row, _ in cells)),
         columns=tuple(dict.fromkeys(labels)),
         cells={
-            place: Cell(tuple(e.value for e in held), None, all(e.converged is not False for e in held))
+            place: Cell(tuple(e.value for e in held), converged=all(e.converged is not False for e in held))
             for place, held in cells.items()
         },
         heading="run",

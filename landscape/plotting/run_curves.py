@@ -7,10 +7,10 @@ from typing import Literal
 
 import numpy as np
 
+from landscape.comparison import setting_labels
 from landscape.errors import InputError, UsageError
 from landscape.plotting.history import Curve
 from landscape.plotting.sources import Run
-from landscape.tables import setting_labels
 
 Over = Literal["epoch", "step", "gradients", "seconds"]
 OVER: Mapping[str, str] = {

@@ -1,11 +1,4 @@
-"""Records to a comparison table: one row an optimizer (or any recipe field), mean ± spread over seeds."""
+"""Columns of text, and numbers with their doubt, as they are set on a screen and on paper."""
 
-from landscape.tables.comparison import COMPARABLE as COMPARABLE
-from landscape.tables.comparison import REPEATED as REPEATED
-from landscape.tables.comparison import compare as compare
-from landscape.tables.comparison import refuse_unlike as refuse_unlike
-from landscape.tables.comparison import setting_labels as setting_labels
-from landscape.tables.table import Cell as Cell
-from landscape.tables.table import Table as Table
 from landscape.tables.typesetting import aligned as aligned
 from landscape.tables.typesetting import rounded as rounded

@@ -71,7 +71,7 @@ class Measuring:
         epoch: int,
         step: int,
         pause: Callable[[], None],
-    ) -> None:
+    ) -> dict[str, float]:
         """Append what is missing in ``output`` of the network in ``checkpoint``.
 
         Args:
@@ -83,7 +83,11 @@ class Measuring:
             epoch: Complete epochs.
             step: Steps in all of them.
             pause: Called before each measure; what it raises leaves whole lines.
+
+        Returns:
+            What was not there, by split and measure: ``train/gradient-norm``.
         """
+        taken: dict[str, float] = {}
         digest = sha256(checkpoint)
         known = records.read(output).estimates if output.is_file() else ()
         specifications = [MEASURES.parse(name) for name in self.names]
@@ -96,10 +100,13 @@ class Measuring:
                 for specification in specifications:
                     pause()
                     if not _is_known(known, specification, objective):
-                        append_line(output, _line(MEASURES.build(specification, objective), epoch, step))
+                        estimate = MEASURES.build(specification, objective)
+                        append_line(output, _line(estimate, epoch, step))
+                        taken[f"{split}/{specification}"] = estimate.value
                 found = dominant_eigenvector(objective)
                 if found is not None:
                     self.starts[split] = found
+        return taken
 
     def _objective(self, model: nn.Module, data: Data, recipe: Recipe, split: str, digest: str) -> Objective:
         examples, indices = subset(data.split(split), self.limit)

@@ -1,8 +1,9 @@
 """From a recipe to a folder with a trained network, through any number of interruptions."""
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import torch
 from landscape.data import data_name, load_data
 from landscape.errors import InputError, UsageError
 from landscape.isolation import preserved_randomness
+from landscape.tracking import TRACKERS, Ending, Guarded, Tracker
 from landscape.training import checkpoint, history
 from landscape.training.interruption import Interruption
+from landscape.training.job import Job
 from landscape.training.measured import Measuring
 from landscape.training.progress import Pace, Progress
 from landscape.training.recipe import Recipe
@@ -33,6 +36,7 @@ def train(
     progress: Callable[[Progress], None] | None = None,
     save_every: int | None = None,
     measuring: Measuring | None = None,
+    trackers: Sequence[Tracker] = (),
 ) -> Run:
     """Train a network, or go on with a run that was interrupted.
 
@@ -48,6 +52,7 @@ def train(
         progress: Called after each step.
         save_every: Keep a copy of the checkpoint in ``checkpoints/`` after every so many epochs.
         measuring: What to measure on the way, into ``measures-history.jsonl``; the weights do not depend on it.
+        trackers: Told of every epoch. One that fails is left out with a warning; the run goes on.
 
     Raises:
         UsageError: A number is not allowed, the device is not there, or the folder holds a different run.
@@ -63,7 +68,7 @@ def train(
     saved = None if overwrite else folder.resumable(asked, resume=resume)
     if saved is not None and saved["epoch"] >= asked.epochs and measuring is None:
         return folder.finished(asked, saved["metrics"])
-    device = _device(asked)
+    device = chosen_device(asked)
     with preserved_randomness(device):
         # Everything that can be refused is refused before anything on disk is changed.
         session = Session(asked, load_data(recipe.data), device)
@@ -72,15 +77,54 @@ def train(
         else:
             _restore(session, saved, folder)
             folder.go_on(asked, session.epoch)
-        with Interruption() as interruption:
-            _run(session, folder, interruption, progress=progress, save_every=save_every, measuring=measuring)
+        with Interruption() as interruption, _told(trackers, session, folder) as tracker:
+            _run(
+                session,
+                folder,
+                interruption,
+                tracker,
+                progress=progress,
+                save_every=save_every,
+                measuring=measuring,
+            )
     return folder.finished(asked, session.metrics)
+
+
+def train_job(job: Job, *, progress: Callable[[Progress], None] | None = None) -> Run:
+    """Train the run of a job; see :func:`train`."""
+    return train(
+        job.recipe,
+        output=job.folder,
+        resume=job.resume,
+        overwrite=job.overwrite,
+        save_every=job.save_every,
+        measuring=job.measuring,
+        trackers=[TRACKERS.build(name) for name in job.trackers],
+        progress=progress,
+    )
+
+
+@contextlib.contextmanager
+def _told(trackers: Sequence[Tracker], session: Session, folder: RunFolder) -> Iterator[Guarded]:
+    """The trackers, told how the run begins and ends."""
+    guarded = Guarded(trackers)
+    guarded.begin(session.recipe.to_dict(), folder.path, session.epoch)
+    ending: Ending = "failed"
+    try:
+        yield guarded
+        ending = "finished"
+    except (KeyboardInterrupt, SystemExit):
+        ending = "interrupted"
+        raise
+    finally:
+        guarded.finish(ending)
 
 
 def _run(
     session: Session,
     folder: RunFolder,
     interruption: Interruption,
+    tracker: Guarded,
     *,
     progress: Callable[[Progress], None] | None,
     save_every: int | None,
@@ -93,7 +137,7 @@ def _run(
             checkpoint.write(folder.checkpoint, session.state())
             interruption.act()
 
-    _measure(session, folder, measuring, interruption.act)
+    tracker.log(_measure(session, folder, measuring, interruption.act), session.epoch)
     while session.epoch < epochs:
         start = time.monotonic()
         try:
@@ -128,21 +172,22 @@ def _run(
         if save_every is not None and session.epoch % save_every == 0:
             checkpoint.write(folder.numbered(session.epoch), session.state())
         checkpoint.write(folder.checkpoint, session.state())
-        _measure(session, folder, measuring, interruption.act)
+        tracker.log({name: value for name, value in entry.items() if name != "epoch"}, session.epoch)
+        tracker.log(_measure(session, folder, measuring, interruption.act), session.epoch)
     interruption.act()
 
 
 def _measure(
     session: Session, folder: RunFolder, measuring: Measuring | None, pause: Callable[[], None]
-) -> None:
+) -> dict[str, float]:
     """Measure the network that is on disk, if an epoch is complete and it is time; a resumed run makes up for it."""
     if (
         measuring is None
         or session.within_epoch
         or not measuring.is_due(session.epoch, session.recipe.epochs)
     ):
-        return
-    measuring.take(
+        return {}
+    return measuring.take(
         session.evaluated,
         session.data,
         session.recipe,
@@ -172,7 +217,7 @@ def _advice(session: Session, folder: RunFolder) -> str:
     return f"{last}. Try a lower learning rate than lr={lr}, warmup_epochs or max_grad_norm"
 
 
-def _device(recipe: Recipe) -> torch.device:
+def chosen_device(recipe: Recipe) -> torch.device:
     """The recipe's device, if it is there and computes in the recipe's precision."""
     if recipe.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -159,8 +159,13 @@ MISTAKES = {
     "plot of nothing": (3, ["plot", "none.npz"], "none.npz: no such file"),
     "plot of a checkpoint": (3, ["plot", f"{DIR}/checkpoint.pt"], "not a surface"),
     "plot of text": (3, ["plot", f"{DIR}/recipe.toml"], "not a surface"),
-    "compare of nothing": (3, ["compare", "none"], "none does not exist; measure it first"),
-    "compare of what was not measured": (3, ["compare", DIR], "holds no measures.jsonl; measure it first"),
+    "compare of nothing": (3, ["compare", "none"], "none does not exist; train it first"),
+    "compare of a folder without runs": (3, ["compare", "."], "holds no run; train one there first"),
+    "compare by a preset that is not there": (
+        2,
+        ["compare", DIR, "--preset", "cr-sm"],
+        "did you mean 'cr-sam'?",
+    ),
     "unknown command": (2, ["mesure"], "did you mean 'measure'?"),
     "unknown kind": (2, ["list", "optimisers"], "is not one of"),
     "epochs 0": (2, ["train", "--epochs", "0"], "epochs=0 must be at least 1"),
@@ -250,16 +255,23 @@ def measured(landscape, runs):
 def test_numbers_of_different_data_are_not_compared(refused, measured, landscape):
     shutil.rmtree(measured / "sam-1")
     landscape("measure", "runs/sgd-1", "-M", "loss", "--limit", "40", "-q")
-    refused(3, "compare", "runs", says=["differ in subset", "--split"])
+    refused(3, "compare", "runs", says=["differ in subset", "--limit"])
 
 
 def test_a_recipe_field_that_is_not_there_is_named(refused, measured):
     refused(3, "compare", "runs", "--rows", "widht", says=["no recipe field 'widht'", "optimizer"])
 
 
-def test_a_split_or_measure_that_was_not_measured_says_which_were(refused, measured):
-    refused(3, "compare", "runs", "--split", "test", says=["no record of the test split", "train"])
-    refused(3, "compare", "runs", "-M", "hessian-trase", says=["hessian-trase", "loss"])
+def test_a_measure_that_is_not_there_is_answered_with_the_nearest(refused, measured):
+    refused(2, "compare", "runs", "-M", "hessian-trase", says=["did you mean 'hessian-trace'?"])
+    refused(
+        3,
+        "compare",
+        "runs/sgd-0/measures.jsonl",
+        "-M",
+        "accuracy",
+        says=["no record of accuracy", "no checkpoint"],
+    )
 
 
 def test_a_torn_line_is_skipped_counted_and_said(landscape, measured):
@@ -293,6 +305,6 @@ def test_running_out_of_memory_exits_with_5(landscape, monkeypatch, failure):
     def fail(path):
         raise failure
 
-    monkeypatch.setattr("landscape.cli.compare.record_files", fail)
+    monkeypatch.setattr("landscape.cli.compare.find_runs", fail)
     result = landscape("compare", "runs")
     assert (result.code, "-b 32" in result.error) == (5, True)

@@ -10,7 +10,7 @@ import pytest
 from landscape.version import __version__
 
 COMMANDS = ["demo", "train", "measure", "compare", "surface", "plot", "inspect", "convert", "list", "env"]
-KINDS = ["optimizers", "measures", "models", "data", "planes"]
+KINDS = ["optimizers", "measures", "models", "data", "planes", "trackers"]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

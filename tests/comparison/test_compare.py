@@ -13,8 +13,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from records_made import run
 
+from landscape.comparison import compare, refuse_unlike
 from landscape.errors import InputError
-from landscape.tables import compare, refuse_unlike, rounded
+from landscape.tables import rounded
 
 VALUES = (31.5, 35.25, 40.125)
 
@@ -100,7 +101,7 @@ def test_unlike_records_are_refused_and_the_field_is_named(field, other):
 
 
 def test_runs_that_differ_in_more_than_the_seed_are_not_averaged():
-    with pytest.raises(InputError, match=r"row 'sgd' differ in lr \(0.1 and 0.5\).*--rows lr"):
+    with pytest.raises(InputError, match=r"row 'sgd' differ in lr \(0.1 and 0.5\).*--by optimizer,lr"):
         compare([run(1.0), run(2.0, seed=1, lr=0.5)])
 
 

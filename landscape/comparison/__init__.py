@@ -1,0 +1,9 @@
+"""Records to a comparison that is statistically honest: a row an optimizer, means over seeds, paired differences."""
+
+from landscape.comparison.alike import COMPARABLE as COMPARABLE
+from landscape.comparison.alike import REPEATED as REPEATED
+from landscape.comparison.alike import refuse_unlike as refuse_unlike
+from landscape.comparison.alike import setting_labels as setting_labels
+from landscape.comparison.cell import Cell as Cell
+from landscape.comparison.compare import compare as compare
+from landscape.comparison.table import Table as Table

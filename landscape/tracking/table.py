@@ -1,0 +1,16 @@
+"""The trackers by name. A new one is its file and its row here."""
+
+from landscape.registry import NameTable, Row
+from landscape.tracking.mlflow import MLflow
+from landscape.tracking.tensorboard import TensorBoard
+from landscape.tracking.tracker import Tracker
+from landscape.tracking.wandb import WeightsAndBiases
+
+TRACKERS: NameTable[Tracker] = NameTable(
+    "tracker",
+    [
+        Row("tensorboard", TensorBoard, "event files in the folder of the run"),
+        Row("wandb", WeightsAndBiases, "Weights & Biases, offline in the folder of the run"),
+        Row("mlflow", MLflow, "MLflow, at MLFLOW_TRACKING_URI or in mlflow.db beside the run"),
+    ],
+)

@@ -1,0 +1,40 @@
+"""An outlying seed is found, and normal draws raise as many alarms as the test says."""
+
+import math
+
+import numpy as np
+import pytest
+
+from landscape.comparison.outlying import outlying
+
+
+@pytest.mark.parametrize("n", [4, 8])
+def test_normal_draws_raise_an_alarm_once_in_a_hundred(n):
+    samples = np.random.default_rng(0).normal(5.0, 2.0, (6000, n)).tolist()
+    alarms = sum(outlying(sample) is not None for sample in samples) / 6000
+    assert abs(alarms - 0.01) < 4 * math.sqrt(0.01 * 0.99 / 6000)
+
+
+def test_the_edge_is_that_of_the_published_table():
+    # Grubbs 1969, two-sided 1 % for n = 10: 2.482 standard deviations.
+    rest = [-1.0, -0.8, -0.5, -0.2, 0.0, 0.2, 0.5, 0.8, 1.0]
+
+    def distance(far):
+        values = np.array([*rest, far])
+        return (far - values.mean()) / values.std(ddof=1)
+
+    far = np.linspace(2.0, 9.0, 4000)
+    first = next(x for x in far if outlying([*rest, x]) is not None)
+    assert distance(first) == pytest.approx(2.482, abs=0.001)
+    assert outlying([*rest, first]) == 9
+
+
+def test_a_diverged_seed_is_named():
+    assert outlying([0.97, 0.971, 0.10, 0.969, 0.972]) == 2
+
+
+@pytest.mark.parametrize(
+    "values", [[], [1.0], [1.0, 9.0], [1.0, 1.0, 1.0], [1.0, 1.0, 2.0], [1.0, 2.0, math.nan, 99.0]]
+)
+def test_where_nothing_can_be_said_none_is_found(values):
+    assert outlying(values) is None

@@ -1,0 +1,109 @@
+"""Kendall's τ is scipy's, its interval covers, and the study keeps to what it may say."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from records_made import run
+from scipy import stats
+
+from landscape.comparison.forms import STUDY
+from landscape.comparison.predictors import predictors
+from landscape.comparison.rank_correlation import rank_correlation
+from landscape.errors import InputError
+
+
+@pytest.mark.parametrize("levels", [3, 1000])
+def test_tau_is_scipys_with_and_without_ties(levels):
+    x, y = np.random.default_rng(levels).integers(levels, size=(2, 30)).astype(float)
+    assert rank_correlation(x, y).tau == pytest.approx(stats.kendalltau(x, y).statistic, rel=1e-12)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.7])
+def test_the_interval_covers_tau_of_normal_pairs(rho):
+    tau = 2 / math.pi * math.asin(rho)
+    rng = np.random.default_rng(5)
+    hits, times = 0, 400
+    for _ in range(times):
+        x, e = rng.normal(size=(2, 15))
+        found = rank_correlation(list(x), list(rho * x + math.sqrt(1 - rho**2) * e))
+        hits += found.low <= tau <= found.high
+    assert abs(hits / times - 0.95) < 4 * math.sqrt(0.95 * 0.05 / times)
+
+
+def test_the_bootstrap_interval_is_near_the_other():
+    x, e = np.random.default_rng(1).normal(size=(2, 60))
+    one, other = rank_correlation(x, x + e), rank_correlation(x, x + e, method="bootstrap")
+    assert (other.low, other.high) == pytest.approx((one.low, one.high), abs=0.06)
+
+
+def test_few_runs_perfect_orders_and_constants_have_no_interval():
+    assert math.isnan(rank_correlation([1, 2, 3, 4], [1, 2, 4, 3]).low)
+    perfect = rank_correlation(range(12), range(12))
+    assert (perfect.tau, math.isnan(perfect.low)) == (1.0, True)
+    assert math.isnan(rank_correlation([1.0] * 12, range(12)).tau)
+    assert rank_correlation([*range(11), math.nan], range(12)).n == 11
+
+
+def study_records(gap):
+    """Runs of 2 optimizers × 2 learning rates × 3 seeds whose gap is a function of the trace."""
+    measured, outcomes = [], []
+    rng = np.random.default_rng(0)
+    for o, optimizer in enumerate(("sgd", "sam")):
+        for lr in (0.1, 0.2):
+            for seed in range(3):
+                trace = 10.0 + o + 3 * lr + 0.1 * seed
+                about = {"seed": seed, "optimizer": optimizer, "lr": lr}
+                measured += [run(trace, **about), run(float(rng.normal()), measure="noise", **about)]
+                outcomes += [
+                    run(1.0, measure="accuracy", **about),
+                    run(1.0 - gap(trace), measure="accuracy", split="test", **about),
+                ]
+    return measured, outcomes
+
+
+def test_a_measure_that_orders_the_runs_as_the_gap_does_is_first():
+    measured, outcomes = study_records(lambda t: t / 100)
+    study = predictors(measured, "generalization-gap", outcomes)
+    best, noise = study.predictors
+    assert (best.name, best.overall.tau, best.psi) == ("hessian-trace", 1.0, 1.0)
+    assert set(best.granulated) == {"optimizer", "lr", "seed"}
+    assert (noise.name, abs(noise.overall.tau) < 0.5) == ("noise", True)
+    assert (study.runs, study.recipes) == (12, 4)
+    text = STUDY["table"](study)
+    assert "of 4 recipes: runs that differ in their seed alone are not\n  independent" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_what_a_third_quantity_explains_shows_in_the_granulated_coefficient():
+    # Between optimizers the gap falls with the trace, within each it rises.
+    measured, outcomes = study_records(lambda t: (t - 10) / 100 if t < 11 else (t - 20) / 100)
+    [trace] = [
+        p for p in predictors(measured, "generalization-gap", outcomes).predictors if p.name != "noise"
+    ]
+    assert trace.overall.tau < 0.5
+    assert (trace.granulated["lr"], trace.granulated["optimizer"]) == (1.0, -1.0)
+
+
+@pytest.mark.parametrize("form", list(STUDY))
+def test_every_form_says_the_same(form):
+    measured, outcomes = study_records(lambda t: t % 0.7)
+    study = predictors(measured, "generalization-gap", outcomes)
+    text = STUDY[form](study)
+    assert "hessian-trace" in text
+    assert f"{study.predictors[-1].overall.n}" in text
+    if form == "json":
+        assert json.loads(text)["runs"] == 12
+    if form == "latex":
+        assert text.count(r"\\") == 1 + len(study.predictors) + text.count(r"\\%")
+
+
+def test_the_parts_of_the_target_do_not_predict_it_and_two_runs_are_too_few():
+    measured, outcomes = study_records(lambda t: t / 100)
+    names = {
+        p.name for p in predictors([*measured, *outcomes[::2]], "generalization-gap", outcomes).predictors
+    }
+    assert names == {"hessian-trace", "noise"}
+    with pytest.raises(InputError, match="known of 2 runs; an order needs 3"):
+        predictors(measured, "generalization-gap", outcomes[:4])
