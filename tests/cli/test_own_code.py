@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -163,3 +164,20 @@ def test_a_mistake_is_answered_in_one_line(landscape, own, mistake):
     code, flags, said = MISTAKES[mistake]
     result = landscape("measure", "m.pt", *flags)
     assert (result.code, said in result.error) == (code, True), result.err
+
+
+@pytest.mark.parametrize(
+    ("shift", "said"), [(1, "values 1 to 2): Target 2"), (-1, "values -1 to 0): Target -1")]
+)
+def test_labels_that_the_outputs_have_not_are_told_with_their_range(landscape, own, tmp_path, shift, said):
+    x = torch.linspace(-1, 1, 36, dtype=torch.float64).reshape(12, 3)
+    np.savez(tmp_path / "d.npz", inputs=x.numpy(), targets=np.arange(12) % 2 + shift)
+    result = landscape("measure", "m.pt", "-m", "./own.py:net", "-d", "npz:d.npz", "-M", "loss")
+    assert (result.code, said in result.error) == (3, True), result.err
+
+
+def test_an_empty_split_is_told(landscape, own, tmp_path):
+    x, y = np.zeros((4, 3)), np.zeros(4, dtype=np.int64)
+    np.savez(tmp_path / "d.npz", train_inputs=x, train_targets=y, test_inputs=x[:0], test_targets=y[:0])
+    result = landscape("measure", "m.pt", "-m", "./own.py:net", "-d", "npz:d.npz", "--split", "test")
+    assert (result.code, "npz:d.npz: the data set is empty" in result.error) == (3, True), result.err

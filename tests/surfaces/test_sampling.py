@@ -186,3 +186,26 @@ def test_file_says_how_the_surface_was_made(network):
     assert meta["provenance"]["num_examples"] == 30
     assert meta["centre"]["loss"] == network.objective.loss
     assert meta["schema"] == "landscape.surface/1"
+
+
+def test_a_tied_weight_moves_once_and_in_both_its_places():
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.down, self.up = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+            self.up.weight = self.down.weight
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.up(torch.tanh(self.down(x)))
+
+    torch.manual_seed(0)
+    model, x = Tied().double(), torch.randn(9, 4, dtype=torch.float64)
+    objective = Objective(model, nn.MSELoss(), [(x, x)])
+    assert objective.dimension == 16
+    plane = build_plane("random", objective)
+    surface = sample_surface(objective, plane, points=3)
+    for row, b in enumerate(surface.y):
+        for column, a in enumerate(surface.x):
+            weight = (objective.point + a * plane.x + b * plane.y).reshape(4, 4)
+            expected = nn.functional.mse_loss(torch.tanh(x @ weight.T) @ weight.T, x)
+            assert surface.loss[row, column] == pytest.approx(float(expected), rel=1e-10)
