@@ -130,7 +130,8 @@ def test_axes_are_named_once_for_all_panels(bowl):
 
 
 @pytest.mark.parametrize(
-    ("venue", "width", "count"), [("icml", "column", 2), *((name, "text", 1) for name in ("icml", "ieee", "jmlr"))]
+    ("venue", "width", "count"),
+    [("icml", "column", 2), *((name, "text", 1) for name in ("icml", "ieee", "jmlr"))],
 )
 def test_figure_has_the_width_of_the_venue_and_all_ink_is_on_the_page(bowl, venue, width, count):
     figure = panels([bowl()] * count, venue=venue, width=width)
