@@ -1,6 +1,6 @@
 """How often the 95 % interval of the trace holds the truth, over many seeds.
 
-    python benchmarks/coverage.py [--seeds 200]
+    python benchmarks/coverage.py [--seeds 200] [--only NAME]
 
 Three small networks in float64 with the dense Hessian at hand, each with an estimator that stops by itself: plain
 Hutchinson on a ReLU network, Tr G and the remainder on a tanh network, and fresh probes for every batch on one
@@ -125,14 +125,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=200)
-    seeds = parser.parse_args().seeds
+    parser.add_argument("--only", default="", help="studies whose name holds this")
+    asked = parser.parse_args()
+    seeds = asked.seeds
     torch.set_num_threads(1)
     print(f"{platform.machine()}, torch {torch.__version__}, {seeds} seeds, tolerance {TOLERANCE:g}")
     print(
         f"{'network':<32}{'method':<24}{'n':>6}{'probes':>8}{'covered (95 % interval)':>26}{'mean':>8}{'sd':>7}"
     )
     for study in studies():
-        report(study, seeds)
+        if asked.only in study.name:
+            report(study, seeds)
 
 
 if __name__ == "__main__":
