@@ -20,14 +20,7 @@ _SHOWN = 12
 @click.command(name="inspect", cls=ExamplesFirst)
 @click.argument("file", metavar="FILE")
 @options.weights
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="What to print.",
-)
+@options.form("table", "json")
 def command(file: str, weights: str | None, form: str) -> None:
     """Tells what a checkpoint holds, how it was recognised, and the command that measures it.
 

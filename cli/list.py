@@ -9,6 +9,7 @@ import click
 
 from landscape.registry import NameTable
 
+from . import options
 from .help import ExamplesFirst
 
 TABLES = {
@@ -25,14 +26,7 @@ TABLES = {
 
 @click.command(name="list", cls=ExamplesFirst)
 @click.argument("kind", type=click.Choice(list(TABLES)))
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="What to print.",
-)
+@options.form("table", "json")
 def command(kind: str, form: str) -> None:
     """Lists names with their options and defaults.
 

@@ -37,14 +37,7 @@ from .progress import Bar, duration
     type=click.Path(dir_okay=False, path_type=Path),
     help="JSON lines; measures.jsonl beside the checkpoint by default.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json", "csv", "md"]),
-    default="table",
-    show_default=True,
-    help="What to print.",
-)
+@options.form("table", "json", "csv", "md")
 @click.option(
     "--fail-on",
     type=click.Choice(["never", "warn"]),

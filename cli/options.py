@@ -60,6 +60,19 @@ width = click.option(
     "--width", type=click.Choice(["column", "text"]), default=None, help="Of the figure on that page."
 )
 
+
+def form(*kinds: str) -> Callable[[F], F]:
+    """``--format``, one of these; the first by default."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(kinds),
+        default=kinds[0],
+        show_default=True,
+        help="What to print.",
+    )
+
+
 trust = click.option(
     "--trust-checkpoint/--no-trust-checkpoint",
     "trust",

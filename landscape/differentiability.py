@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from landscape.autograd_graph import custom_functions
 from landscape.batches import Batch, tensors_in
 from landscape.errors import InputError
 from landscape.risk import Risk
@@ -57,19 +58,11 @@ def _refusal(risk: Risk, batch: Batch, reason: str) -> InputError:
 
 def _once_differentiable(outputs: list[Tensor]) -> str:
     """The name of such a function in the graph behind the outputs; empty if there is none."""
-    pending: list[Any] = [output.grad_fn for output in outputs]
-    seen: set[object] = set()
-    while pending:
-        step = pending.pop()
-        if step is None or step in seen:
-            continue
-        seen.add(step)
-        if isinstance(step, torch.autograd.function.BackwardCFunction):
-            forward: Any = getattr(type(step), "_forward_cls", None)
-            code = getattr(getattr(forward, "backward", None), "__code__", None)
-            if code is torch.autograd.function.once_differentiable(_nothing).__code__:
-                return str(forward.__name__)
-        pending.extend(following for following, _ in step.next_functions)
+    for step in custom_functions(outputs):
+        forward: Any = getattr(type(step), "_forward_cls", None)
+        code = getattr(getattr(forward, "backward", None), "__code__", None)
+        if code is torch.autograd.function.once_differentiable(_nothing).__code__:
+            return str(forward.__name__)
     return ""
 
 

@@ -43,3 +43,17 @@ def call(arguments):
         sys.argv = argv
         signal.signal(signal.SIGTERM, before)
     return int(ended.value.code or 0)
+
+
+@pytest.fixture
+def landscape(tmp_path, monkeypatch, capsys):
+    """A function: arguments of the command → :class:`Result`, run in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        capsys.readouterr()
+        code = call(arguments)
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return run

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from landscape.autograd_graph import custom_functions
+
 Names = frozenset[str]
 
 LINEAR = frozenset(
@@ -209,14 +211,5 @@ def _custom_function(model: nn.Module, inputs: Tensor) -> str:
     """The name of an ``autograd.Function`` in the graph that autograd records; empty if there is none."""
     with torch.enable_grad():
         outputs = model(inputs)
-    pending: list[Any] = [outputs.grad_fn] if isinstance(outputs, Tensor) else []
-    seen: set[object] = set()
-    while pending:
-        step = pending.pop()
-        if step is None or step in seen:
-            continue
-        seen.add(step)
-        if isinstance(step, torch.autograd.function.BackwardCFunction):
-            return type(step).__name__.removesuffix("Backward")
-        pending.extend(following for following, _ in step.next_functions)
-    return ""
+    found = next(custom_functions([outputs] if isinstance(outputs, Tensor) else []), None)
+    return "" if found is None else type(found).__name__.removesuffix("Backward")

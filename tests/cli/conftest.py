@@ -4,21 +4,8 @@ import os
 import shutil
 
 import pytest
-from command_line import TINY, Result, call
-
-
-@pytest.fixture
-def landscape(tmp_path, monkeypatch, capsys):
-    """A function: arguments of the command → :class:`Result`, run in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        capsys.readouterr()
-        code = call(arguments)
-        captured = capsys.readouterr()
-        return Result(code, captured.out, captured.err)
-
-    return run
+from command_line import TINY, call
+from command_line import landscape as landscape
 
 
 @pytest.fixture(scope="session")

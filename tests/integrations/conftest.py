@@ -6,24 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import Result, call
+from command_line import Result
+from command_line import landscape as landscape
 from torch import Tensor, nn
 
 from landscape.checkpoints import load_checkpoint
-
-
-@pytest.fixture
-def landscape(tmp_path, monkeypatch, capsys):
-    """A function: arguments of the command → :class:`Result`, run in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        capsys.readouterr()
-        code = call(arguments)
-        captured = capsys.readouterr()
-        return Result(code, captured.out, captured.err)
-
-    return run
 
 
 def derivatives(model: nn.Module, loss: Callable[[nn.Module], Tensor], vector: Tensor) -> tuple[Tensor, ...]:
