@@ -1,7 +1,8 @@
 """Derivatives of the loss on one micro-batch, each as what is done when it is visited."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -53,6 +54,13 @@ def hessian_products(
     return _products(risk, kind, batch, columns, block)
 
 
+def residual_products(
+    risk: Risk, batch: Batch, columns: Sequence[Tensor], *, block: int | None = None
+) -> list[Tensor]:
+    """``[(H − G) v for every column v (n,)]``, G the Gauss–Newton matrix, at the price of a Hessian product."""
+    return _products(risk, graphs.ResidualGraph, batch, columns, block)
+
+
 def gauss_newton_products(
     risk: Risk, batch: Batch, columns: Sequence[Tensor], *, block: int | None = None
 ) -> list[Tensor]:
@@ -67,15 +75,22 @@ def empirical_fisher_products(
     return _products(risk, graphs.EmpiricalFisherGraph, batch, columns, block)
 
 
+@contextmanager
+def second_derivatives(risk: Risk, batch: Batch) -> Iterator[None]:
+    """What is done meanwhile fails with words, where a function or an operation has no second derivative."""
+    if not risk.engine.twice:
+        refuse_once_differentiable(risk, batch)
+        risk.engine.twice = True
+    with named_obstacle(risk, batch):
+        yield
+
+
 def _products(
     risk: Risk, kind: type[graphs.Graph], batch: Batch, columns: Sequence[Tensor], block: int | None
 ) -> list[Tensor]:
     """Products from the graph of this micro-batch, which is kept for the next vectors if there is room."""
     replica, kept = risk.replica, risk.engine.graphs
-    if not risk.engine.twice:
-        refuse_once_differentiable(risk, batch)
-        risk.engine.twice = True
-    with named_obstacle(risk, batch):
+    with second_derivatives(risk, batch):
         if kind is graphs.ForwardOverReverse:
             risk.book(gradients=len(columns))
             return graphs.ForwardOverReverse(risk, batch).products(columns, keep=False, block=block)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from landscape.batches import Batch
 from landscape.errors import UsageError
+from landscape.functional import called_with
 from landscape.replica import Replica
 from landscape.risk import BatchLoss, Risk
 
@@ -41,7 +42,7 @@ class HessianGraph:
     """∇²ℓ_B by a second backward pass through the graph of the gradient."""
 
     def __init__(self, risk: Risk, batch: Batch) -> None:
-        loss, _, _ = risk.forward(batch)
+        loss = self._value(risk, batch)
         self._replica = risk.replica
         self._slope: Sequence[Tensor] = (
             torch.autograd.grad(
@@ -50,6 +51,11 @@ class HessianGraph:
             if loss.requires_grad
             else [torch.zeros_like(p) for p in risk.replica.parameters]
         )
+
+    def _value(self, risk: Risk, batch: Batch) -> Tensor:
+        """What is differentiated twice."""
+        loss, _, _ = risk.forward(batch)
+        return loss
 
     def products(self, columns: Sequence[Tensor], *, keep: bool, block: int | None = None) -> list[Tensor]:
         """See :class:`Graph`."""
@@ -62,6 +68,20 @@ class HessianGraph:
             vectors, retain = [parts[i] for i in curved], keep or k + 1 < len(columns)
             found.append(_pulled_back(self._replica, slope, vectors, retain=retain, block=block))
         return found
+
+
+class ResidualGraph(HessianGraph):
+    """H − G, what the curvature of the outputs adds to that of the loss: the Hessian of :func:`residual`."""
+
+    def _value(self, risk: Risk, batch: Batch) -> Tensor:
+        loss, outputs, _ = risk.forward(batch)
+        return residual(loss, outputs) if loss.requires_grad else loss
+
+
+def residual(loss: Tensor, outputs: Tensor) -> Tensor:
+    """``Σ_c (∂ℓ/∂f_c) f_c`` with the first factor held: its Hessian is H − G, for G has the loss's own curvature."""
+    (slope,) = torch.autograd.grad(loss, outputs, retain_graph=True)
+    return (slope.detach() * outputs).sum()
 
 
 class OutputGraph:
@@ -162,7 +182,7 @@ class ForwardOverReverse:
         names = [f"model.{name}" for name in risk.replica.layout.names]
 
         def loss(parts: tuple[Tensor, ...]) -> Tensor:
-            value: Tensor = torch.func.functional_call(whole, dict(zip(names, parts, strict=True)), ())
+            value: Tensor = called_with(whole, dict(zip(names, parts, strict=True)))
             return value
 
         self._slope = torch.func.grad(loss)

@@ -77,11 +77,13 @@ def small_objective(
     return Objective(small_net(activation, dtype=dtype), nn.CrossEntropyLoss(), batches(x, y, batch))
 
 
-def tiny_case(activation: type[nn.Module] = nn.Tanh) -> tuple[Objective, Tensor]:
-    """8 → 5 → 4 on 40 examples in two batches, 69 parameters, and the dense Hessian."""
+def tiny_case(activation: type[nn.Module] = nn.Tanh, *, hidden: bool = False) -> tuple[Objective, Tensor]:
+    """8 → 5 → 4 on 40 examples in two batches, 69 parameters, and the dense Hessian; outputs may be hidden."""
     x, y = classification(40)
     model = network(nn.Linear(8, 5), activation(), nn.Linear(5, 4))
-    objective = Objective(model, nn.CrossEntropyLoss(), batches(x, y, 25))
+    plain = nn.CrossEntropyLoss()
+    loss = BatchLoss(lambda network, batch: plain(network(batch[0]), batch[1])) if hidden else plain
+    objective = Objective(model, loss, batches(x, y, 25))
     return objective, objective.hessian_product(torch.eye(objective.dimension, dtype=torch.float64))
 
 

@@ -22,6 +22,7 @@ from landscape.curvature import hessian
 from landscape.data import FixedBatches
 from landscape.errors import UsageError
 from landscape.estimate import Estimate
+from landscape.functional import called_with
 from landscape.measures import dominant_eigenvalue, gradient_norm, hessian_trace
 from landscape.objective import Objective
 from landscape.outputs import applied, labelled, scores, wants_scores
@@ -115,7 +116,7 @@ def _dense(
 
     def loss(theta: Tensor) -> Tensor:
         named = {f"model.{name}": part for name, part in objective.layout.named(theta).items()}
-        found: Tensor = torch.func.functional_call(whole, {**fixed, **named}, (placed,))
+        found: Tensor = called_with(whole, {**fixed, **named}, placed)
         return found
 
     point = objective.point.double().cpu()

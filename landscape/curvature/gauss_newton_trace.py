@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from landscape.batches import Batch
 from landscape.curvature.example_gradients import (
-    layers_cover,
-    squared_norms_by_layer,
+    squared_norms_by_use,
     squared_norms_by_vmap,
+    uses_cover,
 )
-from landscape.curvature.losses import CurvatureRoot, curvature_root
+from landscape.curvature.losses import CurvatureRoot, averages_examples, curvature_root
 from landscape.curvature.piecewise_affine import Verdict, analyse
-from landscape.curvature.spot_checks import diagonals_agree, gradients_agree
+from landscape.curvature.spot_checks import blocks_agree, diagonals_agree, gradients_agree
 from landscape.objective import Objective
 from landscape.outputs import labelled
 from landscape.risk import BatchLoss, Risk
@@ -29,19 +29,21 @@ MANY_CLASSES = 64
 
 @dataclass(frozen=True)
 class GaussNewtonPlan:
-    """How Tr G can be had, and whether it is Tr H.
+    """How Tr G can be had, and whether it is Tr H; and whether Tr H can be had with probes for every example.
 
     Attributes:
         affine: Whether the outputs are proved piecewise affine in each parameter, so that Tr H = Tr G.
         obstacle: Why Tr G cannot be had at all; empty if it can.
-        by_layer: Whether every free parameter is in a layer whose gradients are known.
+        by_use: Whether every free parameter is used once, by a known operation that is linear in it.
         outputs: C, the number of outputs.
+        by_example: Whether the second derivatives of single examples can be had at the results of these operations.
     """
 
     affine: Verdict
     obstacle: str
-    by_layer: bool
+    by_use: bool
     outputs: int
+    by_example: bool = False
 
 
 def plan(objective: Objective) -> GaussNewtonPlan:
@@ -77,30 +79,36 @@ def _shape(batch: Batch) -> object:
 
 
 def _planned(risk: Risk, batch: Batch) -> GaussNewtonPlan:
-    unknown = Verdict(False, "")
+    refused = partial(GaussNewtonPlan, Verdict(False, ""), by_use=False, outputs=0)
     if isinstance(risk.loss, BatchLoss):
-        return GaussNewtonPlan(unknown, "a BatchLoss hides the outputs", False, 0)
+        return refused("a BatchLoss hides the outputs")
     inputs, targets = labelled(batch)
     if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor):
-        return GaussNewtonPlan(unknown, "inputs or targets are not one tensor", False, 0)
-    root = curvature_root(risk.loss, targets)
-    if isinstance(root, str):
-        return GaussNewtonPlan(unknown, root, False, 0)
+        return refused("inputs or targets are not one tensor")
+    if not averages_examples(risk.loss):
+        return refused(str(curvature_root(risk.loss, targets)))
     model, free = risk.replica.model, risk.replica.layout.names
     outputs = model(inputs)
-    if not isinstance(outputs, Tensor) or outputs.ndim != 2 or outputs.shape[0] != inputs.shape[0]:
-        return GaussNewtonPlan(unknown, "the outputs are not one row an example", False, 0)
+    if not isinstance(outputs, Tensor) or outputs.ndim < 2 or outputs.shape[0] != inputs.shape[0]:
+        return refused("the outputs are not one row an example")
     if _examples_mix(model, inputs, outputs):
-        return GaussNewtonPlan(unknown, "the outputs of an example depend on the other examples", False, 0)
+        return refused("the outputs of an example depend on the other examples")
     verdict = analyse(model, free, inputs)
-    by_layer = layers_cover(model, free, verdict.used_once) and gradients_agree(
-        model, free, inputs, squared_norms_by_layer
+    by_use = uses_cover(model, free, verdict.used_once, inputs) and gradients_agree(
+        model, free, inputs, squared_norms_by_use
     )
-    if not by_layer and not gradients_agree(model, free, inputs, squared_norms_by_vmap):
-        return GaussNewtonPlan(unknown, "the gradients of single examples cannot be taken", False, 0)
-    if verdict.proved and not diagonals_agree(risk, batch):
+    root = (
+        curvature_root(risk.loss, targets) if outputs.ndim == 2 else "the outputs are not one row an example"
+    )
+    obstacle = root if isinstance(root, str) else ""
+    if not obstacle and not by_use and not gradients_agree(model, free, inputs, squared_norms_by_vmap):
+        obstacle = "the gradients of single examples cannot be taken"
+    if verdict.proved and not obstacle and not diagonals_agree(risk, batch):
         verdict = Verdict(False, "autograd finds curvature that the forward pass does not show")
-    return GaussNewtonPlan(verdict, "", by_layer, outputs.shape[1])
+    exact = verdict.proved and not obstacle
+    return GaussNewtonPlan(
+        verdict, obstacle, by_use, outputs.shape[1], by_use and not exact and blocks_agree(risk, batch)
+    )
 
 
 def _examples_mix(model: nn.Module, inputs: Tensor, outputs: Tensor) -> bool:
@@ -124,7 +132,7 @@ def gauss_newton_traces(
         chosen: What :func:`plan` found, without an obstacle.
         generator: Draws one class an example instead of going through all: an unbiased estimate.
     """
-    norms = squared_norms_by_layer if chosen.by_layer else squared_norms_by_vmap
+    norms = squared_norms_by_use if chosen.by_use else squared_norms_by_vmap
 
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
         inputs, targets = batch

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,25 @@ class CurvatureRoot:
 
     vectors: Callable[[Tensor], Tensor]
     sample: Callable[[Tensor, torch.Generator], Tensor]
+
+
+MEANS = (
+    nn.CrossEntropyLoss, nn.NLLLoss, nn.MSELoss, nn.BCEWithLogitsLoss, nn.BCELoss, nn.L1Loss, nn.SmoothL1Loss,
+    nn.HuberLoss, nn.SoftMarginLoss, nn.MultiLabelSoftMarginLoss, nn.MultiMarginLoss, nn.MultiLabelMarginLoss,
+    nn.PoissonNLLLoss,
+)  # fmt: skip
+"""Losses that are a weighted mean of what each example contributes by itself."""
+
+FUNCTIONS = (
+    functional.cross_entropy, functional.nll_loss, functional.mse_loss, functional.binary_cross_entropy,
+    functional.binary_cross_entropy_with_logits, functional.l1_loss, functional.smooth_l1_loss,
+    functional.huber_loss,
+)  # fmt: skip
+
+
+def averages_examples(loss: object) -> bool:
+    """Whether the loss is known to be a weighted mean over examples none of which sees the others."""
+    return type(loss) in MEANS or any(loss is one for one in FUNCTIONS)
 
 
 def curvature_root(loss: object, targets: Tensor) -> CurvatureRoot | str:

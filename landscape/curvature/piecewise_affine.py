@@ -20,6 +20,7 @@ from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from landscape.autograd_graph import custom_functions
+from landscape.functional import called_with
 
 Names = frozenset[str]
 
@@ -122,7 +123,7 @@ def _traced(model: nn.Module, free: Sequence[str], inputs: Tensor) -> fx.GraphMo
     fixed.update(dict(model.named_buffers()))
 
     def forward(chosen: dict[str, Tensor], x: Tensor) -> Any:
-        return torch.func.functional_call(model, {**fixed, **chosen}, (x,))
+        return called_with(model, {**fixed, **chosen}, x)
 
     pure = torch.func.functionalize(forward, remove="mutations_and_views")
     tracer = make_fx(pure, tracing_mode="fake", _allow_non_fake_inputs=True)

@@ -24,21 +24,19 @@ def quadratic_forms(
         objective: Where.
         columns: Rademacher probes a batch.
         generator: Draws them.
-        less_gauss_newton: Takes ``vᵀHv − vᵀGv`` with the same v: little is left of it where H is near G.
+        less_gauss_newton: Takes Tr (H − G): little is left of it where H is near G.
     """
 
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
         point = risk.replica.origin
         drawn = torch.randint(0, 2, (columns, point.numel()), generator=generator, dtype=torch.int8)
         probes = list((2 * drawn - 1).to(point.device, point.dtype))
-        products = derivatives.hessian_products(risk, batch, probes)
-        if less_gauss_newton:
-            curved = derivatives.gauss_newton_products(risk, batch, probes)
-            products = [a - b for a, b in zip(products, curved, strict=True)]
+        kind = derivatives.residual_products if less_gauss_newton else derivatives.hessian_products
+        products = kind(risk, batch, probes)
         split = risk.replica.layout.split
         return [torch.stack([_inner(split(v), split(p)) for v, p in zip(probes, products, strict=True)])]
 
-    (forms,) = objective.average(visit, products=columns * (2 if less_gauss_newton else 1))
+    (forms,) = objective.average(visit, products=columns)
     return forms.cpu()
 
 

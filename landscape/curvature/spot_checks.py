@@ -11,10 +11,14 @@ from torch import Tensor, nn
 
 from landscape import derivatives, graphs
 from landscape.batches import Batch
+from landscape.curvature.example_probes import OutputCurvature
 from landscape.risk import Risk
 
 TENSORS = 16
 """Parameter tensors in which one coordinate is looked at."""
+
+BLOCKS = 4
+"""Parameter tensors whose diagonal block is looked at."""
 
 SquaredNorms = Callable[[nn.Module, Sequence[str], Tensor, Callable[[Tensor], Tensor]], Tensor]
 
@@ -31,8 +35,8 @@ def gradients_agree(model: nn.Module, free: Sequence[str], inputs: Tensor, norms
     parameters = dict(model.named_parameters())
     with torch.enable_grad():
         outputs = model(inputs[:1])
-    ramp = torch.linspace(1.0, 2.0, outputs.shape[1], dtype=outputs.dtype, device=outputs.device)
-    weights = ramp.expand_as(outputs)
+    ramp = torch.linspace(1.0, 2.0, outputs[0].numel(), dtype=outputs.dtype, device=outputs.device)
+    weights = ramp.reshape(outputs.shape)
     wanted = [parameters[name] for name in free]
     slopes = torch.autograd.grad(outputs, wanted, weights, allow_unused=True, materialize_grads=True)
     truth = torch.stack([slope.double().square().sum() for slope in slopes])
@@ -68,3 +72,37 @@ def diagonals_agree(risk: Risk, batch: Batch) -> bool:
     a = torch.stack([column[place] for column, place in zip(whole, places, strict=True)])
     b = torch.stack([column[place] for column, place in zip(inner, places, strict=True)])
     return bool(torch.allclose(a, b, rtol=1e-2, atol=1e-5 * float(b.abs().max())))
+
+
+def blocks_agree(risk: Risk, batch: Batch) -> bool:
+    """Whether vᵀHv for the first example is what the results of the operations say, a parameter tensor at a time.
+
+    Args:
+        risk: Network and loss; standing at the point in question.
+        batch: ``(inputs, targets)``.
+    """
+    one = (batch[0][:1], batch[1][:1])
+    with derivatives.second_derivatives(risk, one):
+        return _blocks_agree(risk, one)
+
+
+def _blocks_agree(risk: Risk, one: Batch) -> bool:
+    layout = risk.replica.layout
+    curvature, whole = OutputCurvature(risk, one, less_gauss_newton=False), graphs.HessianGraph(risk, one)
+    parameters = risk.replica.parameters
+    generator = torch.Generator().manual_seed(0)
+    found, truth = [], []
+    for k in range(0, len(curvature.uses), max(1, len(curvature.uses) // BLOCKS)):
+        use = curvature.uses[k]
+        step = torch.randn(use.parameter.shape, generator=generator, dtype=torch.float64).to(use.place)
+        moves = [torch.zeros_like(other.place) for other in curvature.uses]
+        moves[k] = use.map.moved(step.unsqueeze(0))
+        found.append(float(curvature.forms(moves, keep=True)[0, k]))
+        block = next(n for n, parameter in enumerate(parameters) if parameter is use.parameter)
+        column = layout.flatten(
+            [step if n == block else torch.zeros_like(p) for n, p in enumerate(parameters)]
+        )
+        (product,) = whole.products([column], keep=True, block=block)
+        truth.append(float(column.double() @ product.double()))
+    scale = max(abs(value) for value in truth)
+    return bool(torch.allclose(torch.tensor(found), torch.tensor(truth), rtol=1e-2, atol=1e-4 * scale))

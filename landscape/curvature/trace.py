@@ -1,11 +1,13 @@
-"""Tr H by the cheapest of three ways that applies: an exact sum, an exact sum and a small remainder, or probes.
+"""Tr H by the cheapest of four ways that applies: an exact sum, probes for every example, a small remainder, or probes.
 
 1. Where the outputs are proved piecewise affine in each parameter, Tr H = Tr G, which is a sum of squared
    per-example gradients: exact, one backward pass a class.
-2. Otherwise, where Tr G can be had: Tr G exactly, and Tr (H − G) from probes.
-3. Otherwise Tr H from probes.
+2. Otherwise, where every parameter is used once by an operation that is linear in it, Tr H from probes of their own for
+   every example.
+3. Otherwise, where Tr G can be had: Tr G exactly, and Tr (H − G) from probes drawn afresh for every batch.
+4. Otherwise Tr H from such probes.
 
-The probes are drawn afresh for every batch, and their number follows from the standard error.
+How much is drawn follows from the standard error.
 """
 
 import math
@@ -17,6 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from landscape.curvature.example_probes import PairOfPasses, pair_of_passes, pooled
 from landscape.curvature.gauss_newton_trace import (
     MANY_CLASSES,
     GaussNewtonPlan,
@@ -29,7 +32,10 @@ from landscape.objective import Objective
 MIN_PASSES = 8
 """Passes over the data before the first look at the standard error; fewer stop far too early."""
 
-Way = Literal["exact", "gauss-newton-residual", "probes"]
+MIN_FREEDOM = 20
+"""Degrees of freedom of the standard error before the first look at it, where examples have probes of their own."""
+
+Way = Literal["exact", "example-probes", "gauss-newton-residual", "probes"]
 Listener = Callable[[int, float, float], None]
 
 
@@ -42,10 +48,11 @@ class HessianTrace:
         layer_errors: Their standard errors; ``None`` if nothing was drawn.
         standard_error: That of the sum; ``None`` if nothing was drawn.
         converged: Whether the standard error met the tolerance; ``None`` if nothing was drawn.
-        way: Which of the three ways.
+        way: Which of the four ways.
         proof: ``"proved"``, or why Tr H = Tr G is not proved.
         gauss_newton: Tr G, if it was computed.
         passes: Passes over the data with probes or sampled classes.
+        draws: Independent draws to which the standard error is worth as much; the passes, or more.
     """
 
     layers: Tensor
@@ -56,6 +63,7 @@ class HessianTrace:
     proof: str
     gauss_newton: float | None = None
     passes: int = 0
+    draws: int = 0
 
     @property
     def value(self) -> float:
@@ -87,18 +95,57 @@ def hessian_trace(
     def probes(count: int, *, residual: bool) -> Tensor:
         return quadratic_forms(objective, columns=count, generator=generator, less_gauss_newton=residual)
 
+    if chosen.by_example and max_passes > 1:
+        return _by_example(objective, chosen, stop, generator)
     if chosen.obstacle:
         zero = torch.zeros(len(objective.layout.entries), dtype=torch.float64)
         return stop.sampled(partial(probes, residual=False), zero, "probes", chosen.obstacle, None)
     if chosen.outputs <= MANY_CLASSES:
-        inner = objective.remembered(
-            "gauss-newton traces", lambda: gauss_newton_traces(objective, chosen).cpu()
-        )
+        inner = _gauss_newton(objective, chosen)
         if chosen.affine.proved:
             return HessianTrace(inner, None, None, None, "exact", "proved", float(inner.sum()))
         draw = partial(probes, residual=True)
         return stop.sampled(draw, inner, "gauss-newton-residual", chosen.affine.reason, float(inner.sum()))
     return _many_classes(objective, chosen, stop, probes, generator)
+
+
+def _gauss_newton(objective: Objective, chosen: GaussNewtonPlan) -> Tensor:
+    return objective.remembered("gauss-newton traces", lambda: gauss_newton_traces(objective, chosen).cpu())
+
+
+def _by_example(
+    objective: Objective, chosen: GaussNewtonPlan, stop: "_Stop", generator: torch.Generator
+) -> HessianTrace:
+    """Two probes an example at a time, until the standard error is small enough and known well enough.
+
+    They are for H − G alone where there is an exact Tr G to add, because most of the variance is that of G.
+    """
+    inner: Tensor | None = None
+    if not chosen.obstacle and chosen.outputs <= MANY_CLASSES:
+        inner = _gauss_newton(objective, chosen)
+    pairs: list[PairOfPasses] = []
+    while True:
+        seed = int(torch.randint(0, 2**62, (), generator=generator))
+        pairs.append(pair_of_passes(objective, seed=seed, less_gauss_newton=inner is not None))
+        means, errors, error, freedom = pooled(pairs)
+        layers = means if inner is None else inner + means
+        passes, value = 2 * len(pairs), float(layers.sum())
+        if stop.on_step is not None:
+            stop.on_step(passes, value, error)
+        reached = error <= stop.tolerance * max(abs(value), 0.0 if inner is None else float(inner.sum()))
+        if (reached and freedom >= MIN_FREEDOM) or passes + 2 > stop.max_passes or value != value:
+            break
+    return HessianTrace(
+        layers=layers,
+        layer_errors=errors,
+        standard_error=error,
+        converged=reached,
+        way="example-probes",
+        proof=chosen.affine.reason or chosen.obstacle,
+        gauss_newton=None if inner is None else float(inner.sum()),
+        passes=passes,
+        draws=1 + int(min(freedom, 1e9)),
+    )
 
 
 def _many_classes(
@@ -161,4 +208,5 @@ class _Stop:
             proof=proof,
             gauss_newton=gauss_newton,
             passes=count,
+            draws=count,
         )

@@ -18,8 +18,8 @@ def trace_spends(objective: Objective, options: Mapping[str, Any]) -> Spending:
     """What a trace is likely to spend; if it turns out to be exact, it is a few gradients only."""
     if options.get("method", "auto") != "auto":
         return Spending(gradients=1, products=64, most=Cost(gradients=1, products=options["max_probes"]))
-    most = Cost(gradients=12, products=2 * options["max_probes"])
-    return Spending(gradients=12, products=24, most=most)
+    most = Cost(gradients=12, products=options["max_probes"])
+    return Spending(gradients=12, products=4, most=most)
 
 
 @measure_named("hessian-trace", unit="loss/θ²", spends=trace_spends)
@@ -39,6 +39,9 @@ def hessian_trace(
       batch norm with stored statistics, ReLU, pooling, …) and the loss is cross-entropy or squared error.
       Then Tr H = Tr G, the trace of the Gauss–Newton matrix, which is a sum of squared per-example
       gradients. No standard error, unless there are so many classes that they are sampled.
+    - ``example-probes``: every parameter is used once by an operation that is linear in it (linear and convolution
+      layers, norms, embeddings, attention of a sequence with itself, …), so that every example can have probes of its
+      own at the price of one Hessian product for all. For H − G, with Tr G added exactly, where that can be had.
     - ``gauss-newton-residual``: Tr G exactly, and Tr (H − G) from Rademacher probes drawn afresh for every batch.
     - ``probes``: Tr H from such probes.
 
@@ -89,7 +92,7 @@ def hessian_trace(
         found.value,
         found.standard_error,
         found.converged,
-        found.passes,
+        found.draws,
         {
             "method": found.way,
             "proof": found.proof,

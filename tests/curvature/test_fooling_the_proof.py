@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from landscape.curvature.gauss_newton_trace import gauss_newton_traces, plan
+from landscape.measures import hessian_trace
 
 Between = Callable[[Net, Tensor], Tensor]
 
@@ -232,3 +233,12 @@ def test_no_network_is_proved_with_a_wrong_trace(name: str) -> None:
     elif chosen.affine.proved:
         parts = torch.stack([part.sum() for part in objective.layout.split(diagonal)])
         assert torch.allclose(found, parts, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", [*FOOLING, *ODD])
+def test_the_trace_is_right_whatever_way_it_takes(name: str) -> None:
+    objective, diagonal = objective_of((FOOLING | ODD)[name])
+    found = hessian_trace(objective, tolerance=0.1, max_probes=300)
+    doubt = 5 * (found.standard_error or 0.0) + 1e-10 * float(diagonal.abs().sum())
+    assert abs(found.value - float(diagonal.sum())) <= doubt, found.details

@@ -182,7 +182,7 @@ ADVERSARIAL = {
 
 
 @pytest.mark.parametrize("name", PROVABLE)
-def test_a_piecewise_affine_network_is_proved_and_its_trace_exact_layer_by_layer(name: str) -> None:
+def test_a_piecewise_affine_network_is_proved_and_its_trace_exact_layer_by_use(name: str) -> None:
     objective, diagonal = objective_of(PROVABLE[name])
     chosen = plan(objective)
     assert chosen.affine.proved, chosen.affine.reason

@@ -1,0 +1,196 @@
+"""Tr H with probes of its own for every single example, at the price of a product with the Hessian for all of them.
+
+The trace is linear in the data. With independent probes vᵢ for N examples, ``(1/N) Σᵢ vᵢᵀ Hᵢ vᵢ`` has a variance
+that falls like 1/N from the start, where one probe for all of them gains nothing from more data. To hold a parameter
+vector for every example is out of the question, and not needed: where each parameter is used once, by an operation
+that is linear in it, vᵢ matters only through how the operation's result moves, ``uᵢ``, and
+
+    Tr_P Hᵢ = E[uᵢᵀ (∂²ℓᵢ/∂z²) uᵢ]
+
+with z the result: the diagonal block of the parameter P has no other second derivative, because z is linear in P and
+nothing before z depends on it. One graph of ``∂ℓ/∂z`` and one backward pass through it serve all examples and all
+operations.
+
+Two probes an example give the variance without bias: ``Σᵢ (qᵢ₁ − qᵢ₂)²/2`` estimates ``Σᵢ Var qᵢ``.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from landscape import derivatives
+from landscape.batches import Batch
+from landscape.curvature.example_gradients import places_of
+from landscape.curvature.linear_uses import Use
+from landscape.curvature.recording import recorded
+from landscape.graphs import residual
+from landscape.objective import Objective
+from landscape.risk import Risk
+
+
+class OutputCurvature:
+    """The second derivative of a micro-batch's mean loss in the results of the operations that use parameters.
+
+    Of ``Σ_c (∂ℓ/∂f_c) f_c`` with the first factor held, it is that of H − G.
+
+    Args:
+        risk: Network and loss; standing at the point in question.
+        batch: A micro-batch of B examples.
+        less_gauss_newton: Whether H − G is meant.
+
+    Attributes:
+        uses: Of the free parameters, in the order of the forward pass.
+    """
+
+    def __init__(self, risk: Risk, batch: Batch, *, less_gauss_newton: bool) -> None:
+        with recorded(risk.replica.model, risk.replica.layout.names, len(batch[0])) as uses:
+            loss, outputs, _ = risk.forward(batch)
+        value = residual(loss, outputs) if less_gauss_newton else loss
+        self.uses: list[Use] = uses
+        self._places = places_of(uses)
+        self._slopes = torch.autograd.grad(
+            value, self._places, create_graph=True, allow_unused=True, materialize_grads=True
+        )
+
+    def forms(self, moves: Sequence[Tensor], *, keep: bool) -> Tensor:
+        """``u_P · (∂²L/∂z² u)`` of every example and use, ``(B, uses)`` in float64, with u the sum of all moves.
+
+        Args:
+            moves: How each use moves its place.
+            keep: Whether the graph will be used again.
+        """
+        together: dict[int, Tensor] = {}
+        for use, move in zip(self.uses, moves, strict=True):
+            before = together.get(id(use.place))
+            together[id(use.place)] = move if before is None else before + move
+        curved = [
+            (g, together[id(z)]) for z, g in zip(self._places, self._slopes, strict=True) if g.requires_grad
+        ]
+        if not curved:
+            return torch.zeros(len(moves[0]), len(moves), dtype=torch.float64, device=moves[0].device)
+        bent = torch.autograd.grad(
+            [g for g, _ in curved],
+            self._places,
+            [u for _, u in curved],
+            retain_graph=keep,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        arrived = {id(place): one for place, one in zip(self._places, bent, strict=True)}
+        forms = [
+            (move * arrived[id(use.place)]).flatten(1).sum(1)
+            for use, move in zip(self.uses, moves, strict=True)
+        ]
+        return torch.stack(forms, dim=1).double()
+
+
+class Streams:
+    """Random signs that depend on a seed and the number of the example, not on how examples are put into batches.
+
+    Each use of a parameter draws from a stream of its own, example after example.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._streams: list[torch.Generator] = []
+        self._start: int | None = None
+        self._states: list[Tensor] = []
+
+    def enter(self, start: int, count: int) -> None:
+        """Says at which example a micro-batch begins and how many streams it needs.
+
+        The same start as before means that the micro-batch is visited again, in parts because memory was short.
+        """
+        while len(self._streams) < count:
+            self._streams.append(torch.Generator().manual_seed((self._seed + len(self._streams)) % 2**63))
+        if start == self._start:
+            for stream, state in zip(self._streams, self._states, strict=False):
+                stream.set_state(state)
+        self._start, self._states = start, [stream.get_state() for stream in self._streams]
+
+    def signs(self, number: int, shape: Sequence[int], *, like: Tensor) -> Tensor:
+        """The next ±1 of a stream."""
+        drawn = torch.randint(0, 2, tuple(shape), generator=self._streams[number], dtype=torch.int8)
+        return drawn.to(like.device, like.dtype).mul_(2).sub_(1)
+
+
+@dataclass(frozen=True)
+class PairOfPasses:
+    """Two passes with probes.
+
+    Attributes:
+        means: Of the trace, by parameter tensor in the order of the layout, ``(parameters,)``.
+        variances: Of these means.
+        variance: Of their sum.
+        squares: ``Σᵢ`` of the squares of what the variance is the sum of: how much single examples make of it.
+    """
+
+    means: Tensor
+    variances: Tensor
+    variance: float
+    squares: float
+
+
+def pair_of_passes(objective: Objective, *, seed: int, less_gauss_newton: bool) -> PairOfPasses:
+    """An estimate of Tr H, or of Tr (H − G), with two probes an example, and its variance.
+
+    Args:
+        objective: One for whose network :func:`~landscape.curvature.example_gradients.uses_cover` holds, and whose loss
+            is a mean over examples that do not see each other.
+        seed: Of the probes.
+        less_gauss_newton: Whether H − G is meant.
+    """
+    streams = Streams(seed)
+
+    def visit(risk: Risk, batch: Batch) -> list[Tensor]:
+        with derivatives.second_derivatives(risk, batch):
+            first, second = _two_probes(risk, batch, streams, less_gauss_newton)
+        halves = (first - second).square() / 2
+        whole = (first.sum(1) - second.sum(1)).square() / 2
+        return [(first + second).mean(0) / 2, halves.mean(0), whole.mean(), whole.square().mean()]
+
+    means, halves, whole, squares = (one.cpu() for one in objective.average(visit, gradients=1, products=2))
+    count = objective.num_examples
+    return PairOfPasses(
+        means, halves / (2 * count), float(whole) / (2 * count), float(squares) / (4 * count**3)
+    )
+
+
+def _two_probes(risk: Risk, batch: Batch, streams: Streams, less_gauss_newton: bool) -> list[Tensor]:
+    """``uᵢᵀ (∂²ℓᵢ/∂z²) uᵢ`` of every example and free parameter for two probes, each ``(B, parameters)``."""
+    curvature = OutputCurvature(risk, batch, less_gauss_newton=less_gauss_newton)
+    uses, forms = curvature.uses, []
+    streams.enter(risk.place[0], 2 * len(uses))
+    number = {id(use.parameter): k for k, use in enumerate(uses)}
+    order = [number[id(parameter)] for parameter in risk.replica.parameters]
+    for probe in range(2):
+        moves = [
+            use.map.shaken(partial(streams.signs, 2 * k + probe, like=use.place))
+            for k, use in enumerate(uses)
+        ]
+        forms.append(len(batch[0]) * curvature.forms(moves, keep=probe == 0)[:, order])
+    return forms
+
+
+def pooled(pairs: Sequence[PairOfPasses]) -> tuple[Tensor, Tensor, float, float]:
+    """Means and their standard errors, the standard error of their sum, and its degrees of freedom.
+
+    The last are those of Student's t: with a variance that few examples make, it is not known well.
+
+    Args:
+        pairs: Independent of each other.
+
+    Returns:
+        ``(parameters,)``, ``(parameters,)``, and two numbers.
+    """
+    count = len(pairs)
+    means = torch.stack([pair.means for pair in pairs]).mean(0)
+    errors = torch.stack([pair.variances for pair in pairs]).mean(0).div(count).sqrt()
+    variance = math.fsum(pair.variance for pair in pairs)
+    squares = math.fsum(pair.squares for pair in pairs)
+    freedom = 2 * variance**2 / squares if squares > 0 else math.inf
+    return means, errors, math.sqrt(variance) / count, freedom
