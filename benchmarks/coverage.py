@@ -3,8 +3,8 @@
     python benchmarks/coverage.py [--seeds 200] [--only NAME]
 
 Three small networks in float64 with the dense Hessian at hand, each with an estimator that stops by itself: plain
-Hutchinson on a ReLU network, Tr G and the remainder on a tanh network, and fresh probes for every batch on one
-with attention. The interval is that in the details, by Student's t. Printed with the share covered: its own 95 %
+Hutchinson on a ReLU network, probes of their own for every example on a tanh network and on one with attention; and, on
+the tanh network with its outputs hidden, fresh probes for every batch. The interval is that in the details, by Student's t. Printed with the share covered: its own 95 %
 interval (Wilson); the mean of (estimate − truth) / standard error, which is 0 if nothing is biased, and its
 standard deviation, which is 1 if the errors are as large as is said.
 """
@@ -72,12 +72,13 @@ def prepared(model: nn.Module, *shape: int, size: int, hidden: bool = False) -> 
 
 
 def studies() -> list[Study]:
-    """The three networks."""
+    """Networks and estimators."""
     torch.manual_seed(0)
     return [
         Study("ReLU MLP, method=hutchinson", prepared(mlp(nn.ReLU), 8, size=96), "hutchinson"),
-        Study("tanh MLP, Tr G and a remainder", prepared(mlp(nn.Tanh), 8, size=24), "auto"),
-        Study("attention, fresh probes", prepared(Attention(), 1, 6, 6, size=24, hidden=True), "auto"),
+        Study("tanh MLP, probes an example", prepared(mlp(nn.Tanh), 8, size=24), "auto"),
+        Study("attention, probes an example", prepared(Attention(), 1, 6, 6, size=24), "auto"),
+        Study("tanh MLP, fresh probes a batch", prepared(mlp(nn.Tanh), 8, size=24, hidden=True), "auto"),
     ]
 
 

@@ -105,7 +105,7 @@ def arpack(operator: HessianLinearOperator, tol: float, count: int, seed: int) -
 
 def warm_up(case: Case) -> None:
     """Everything once on four examples, so that imports and first calls are in nobody's time."""
-    few = Case(case.name, case.model, case.inputs[:4], case.targets[:4], None)
+    few = Case(case.name, case.model, case.inputs[:4], case.targets[:4])
     hessian_trace(few.objective(2), max_probes=8)
     build = pyhessian_of(few)
     build().trace(maxIter=2)
