@@ -53,9 +53,9 @@ class FusedConvolution(nn.Module):
 
     def growth(self) -> tuple[float, float]:
         """A and B such that no result is larger than A times the largest input, plus B."""
-        source = self._source[0]
-        sums = torch.linalg.vector_norm(source.weight, 1, dim=(1, 2, 3))
-        return float(sums.max()), 0.0 if source.bias is None else float(source.bias.abs().max())
+        weight, bias = self._source[0].weight.detach(), self._source[0].bias
+        sums = torch.linalg.vector_norm(weight, 1, dim=(1, 2, 3))
+        return float(sums.max()), 0.0 if bias is None else float(bias.detach().abs().max())
 
     def forward(self, inputs: Tensor, other: Tensor | None = None) -> Tensor:
         """The convolution of ``inputs``, plus ``other`` if there is one, through the ReLU if there is one."""
