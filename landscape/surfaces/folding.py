@@ -5,13 +5,49 @@ anew at each point, since the weights of both move.
 """
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
 
 _NOTHING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+
+
+class _Value(fx.Proxy):
+    """A value in a network that is traced; ``x += y`` stays in place, which fx would make a new tensor."""
+
+
+def _in_place(name: str) -> Callable[[_Value, object], fx.Proxy]:
+    function = getattr(operator, name)
+
+    def record(value: _Value, operand: object) -> fx.Proxy:
+        found: fx.Proxy = value.tracer.create_proxy("call_function", function, (value, operand), {})
+        return found
+
+    return record
+
+
+for _name in (
+    "iadd",
+    "isub",
+    "imul",
+    "itruediv",
+    "ifloordiv",
+    "imod",
+    "ipow",
+    "iand",
+    "ior",
+    "ixor",
+    "imatmul",
+):
+    setattr(_Value, f"__{_name}__", _in_place(_name))
+
+
+class _Tracer(fx.Tracer):
+    def proxy(self, node: fx.Node) -> _Value:
+        """The value of a node."""
+        return _Value(node, self)
 
 
 @dataclass(frozen=True)
@@ -44,7 +80,7 @@ def traced(model: nn.Module) -> fx.GraphModule | None:
     if hooked(model):
         return None
     try:
-        network = fx.GraphModule(model, fx.Tracer().trace(model))
+        network = fx.GraphModule(model, _Tracer().trace(model))
     except Exception:  # whatever a forward pass does that cannot be traced, the plain way can
         return None
     modules = dict(network.named_modules())
@@ -132,7 +168,7 @@ def is_sum(node: fx.Node, *, in_place: bool = False) -> bool:
 
 def sums(node: fx.Node) -> bool:
     """Whether the node is the sum of two values, also after :func:`overwrite`."""
-    return is_sum(node, in_place=True) or node.target is _added
+    return is_sum(node) or node.target is _added
 
 
 def is_relu(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:

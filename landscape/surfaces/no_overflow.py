@@ -25,6 +25,9 @@ class NoOverflow:
     Args:
         network: The network with its fused convolutions.
         largest: The largest absolute value of the data.
+
+    Attributes:
+        bounds: What the results are at most at the point of the last ``refresh``, where that is known.
     """
 
     def __init__(self, network: fx.GraphModule, largest: float) -> None:
@@ -32,30 +35,33 @@ class NoOverflow:
         self._modules = dict(network.named_modules())
         self._convolutions = [m for m in self._modules.values() if isinstance(m, FusedConvolution)]
         self._shown = False
+        self.bounds: dict[fx.Node, float] = {}
 
     def refresh(self) -> None:
         """Finds where to look at the point where the network stands now."""
-        bounds: dict[fx.Node, float] = {}
+        self.bounds.clear()
+        self._shown = True
         for node in self._graph.nodes:
-            bound = self._bound(node, bounds)
-            if bound is not None:
-                bounds[node] = bound
-        of_convolutions = [bound for node, bound in bounds.items() if self._convolution(node) is not None]
-        self._shown = all(bound <= _LARGEST for bound in of_convolutions)
+            bound = self._bound(node)
+            if node.op == "output":
+                return
+            if bound is None:
+                self.bounds.clear()  # what else a network does may have written to any of them
+            else:
+                self.bounds[node] = bound
+                self._shown &= self._convolution(node) is None or bound <= _LARGEST
 
     def held(self) -> bool:
         """Whether nothing can have overflowed since."""
         return self._shown and not any(convolution.exceeded for convolution in self._convolutions)
 
-    def _bound(self, node: fx.Node, bounds: dict[fx.Node, float]) -> float | None:
+    def _bound(self, node: fx.Node) -> float | None:
         convolution = self._convolution(node)
+        operands = [self.bounds.get(value) for value in node.args if isinstance(value, fx.Node)]
         if convolution is not None:
-            return _after(
-                convolution, [bounds.get(value) for value in node.args if isinstance(value, fx.Node)]
-            )
+            return _after(convolution, operands)
         if node.op == "placeholder":
             return self._largest
-        operands = [bounds.get(value) for value in node.args if isinstance(value, fx.Node)]
         first = operands[0] if operands else None
         if sums(node) and len(operands) == 2:
             return None if first is None or operands[1] is None else first + operands[1]

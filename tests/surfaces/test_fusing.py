@@ -44,7 +44,8 @@ class Net(nn.Module):
 
 def _viewed(net: Net, x: Tensor) -> Tensor:
     rows = x.view(x.shape)
-    return (net.a(x) + x).relu() + rows
+    y = net.c(x).relu()
+    return (net.a(y) + rows).relu() * x
 
 
 def _overwritten_input(net: Net, x: Tensor) -> Tensor:
@@ -59,6 +60,12 @@ def _relu_in_place_read_again(net: Net, x: Tensor) -> Tensor:
     return net.b(z) + y
 
 
+def _two_names(net: Net, x: Tensor) -> Tensor:
+    y = net.a(x)
+    z = net.inplace(y)
+    return (net.b(z) + z) * y
+
+
 def _added_to_other(net: Net, x: Tensor) -> Tensor:
     z = net.c(x)
     y = net.a(x)
@@ -67,9 +74,9 @@ def _added_to_other(net: Net, x: Tensor) -> Tensor:
 
 
 def _added_to_what_is_read_again(net: Net, x: Tensor) -> Tensor:
-    z = net.c(x)
+    z = before = net.c(x)
     z += net.a(x)
-    return net.b(z) * z
+    return net.b(z) * before
 
 
 def _added_to_convolution(net: Net, x: Tensor) -> Tensor:
@@ -86,6 +93,7 @@ FORWARDS: dict[str, Forward] = {
     "relu module used twice": lambda net, x: net.b(net.relu(net.a(net.relu(x)))),
     "relu of a result used twice": lambda net, x: net.relu(net.a(x)) * net.b(x) + net.b(net.relu(x)),
     "relu in place, read again": _relu_in_place_read_again,
+    "relu in place, with both its names": _two_names,
     "result used twice": lambda net, x: (lambda y: net.relu(y) + y)(net.a(x)),
     "shared convolution": lambda net, x: net.a(net.relu(net.a(x)) + x),
     "shared batch norm": lambda net, x: net.norm(net.b(net.relu(net.norm(net.a(x))))),

@@ -90,9 +90,45 @@ def test_bound_is_above_every_result_and_is_met_by_the_worst_input():
         row = convolution.weight.abs().sum((1, 2, 3)).argmax()
         worst = convolution.weight[row].sign()[None]
         met = float((convolution(worst)[0, row] - convolution.bias[row]).item())
+        assert summand == float(convolution.bias.abs().max())
     assert met == pytest.approx(factor, rel=1e-5)
-    assert summand == float(convolution.bias.abs().max())
     assert FusedConvolution(nn.Conv2d(1, 1, 1, bias=False)).growth()[1] == 0.0
+
+
+def test_bound_of_a_network_is_met_where_nothing_cancels():
+    class Ones(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c, self.d = (nn.Conv2d(1, 1, 1) for _ in range(4))
+            self.pool = nn.MaxPool2d(2)
+            for parameter in self.parameters():
+                nn.init.ones_(parameter)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.pool(self.a(x)).relu() + self.pool(self.b(x))
+            return (self.d(self.c(x)) + x).relu()
+
+    objective = Objective(Ones(), nn.L1Loss(), [(torch.full((2, 1, 2, 2), 3.0), torch.zeros(2, 1, 1, 1))])
+    evaluate = evaluation(objective, "fused")
+    assert evaluate(objective.point)[0] == 18.0
+    proof = _proof(objective, evaluate)
+    assert [proof.bounds[node] for node in proof.bounds if "fused" in str(node.target)] == [
+        4.0,
+        4.0,
+        9.0,
+        18.0,
+    ]
+
+
+def test_first_convolution_is_not_trusted_with_weights_near_the_largest_number():
+    convolution = nn.Conv2d(1, 1, 1)
+    model = nn.Sequential(convolution, nn.ReLU(), nn.Flatten())
+    objective = Objective(model, nn.L1Loss(), [(torch.ones(2, 1, 1, 1), torch.zeros(2, 1))])
+    evaluate = evaluation(objective, "fused")
+    for weight, held in ((1e35, True), (1e37, False)):
+        point = torch.tensor([weight, 0.0])
+        assert evaluate(point)[0] == objective.evaluate(point)[0]
+        assert _proof(objective, evaluate).held() is held
 
 
 def test_deep_network_is_looked_at_now_and_then_and_stays_fused():
