@@ -130,14 +130,25 @@ def _network(replica: Replica, way: Way, batches: list[Placed]) -> _Network | No
         overwrite(graph)
         return _Network(graph, renewed) if renewed else None
     inputs = batches[0][1]
+    pair = torch.cat([inputs[:1], inputs[-1:]])
     with without_gradients(), preserved_randomness(replica.device):
         for each in renewed:
             each.refresh()
-        convolutions = fuse(graph, torch.cat([inputs[:1], inputs[-1:]]))
-        largest = max(float(inputs.abs().max()) for _, inputs, _ in batches)
-    overwrite(graph)
-    proof = NoOverflow(graph, largest)
-    return _Network(graph, [*renewed, *convolutions, proof], _AT_ONCE, proof) if convolutions else None
+        convolutions = fuse(graph, pair)
+        if not convolutions:
+            return None
+        overwrite(graph)
+        for convolution in convolutions:
+            convolution.refresh()
+        at_once = _AT_ONCE if _one_by_one(graph, pair) else None
+        proof = NoOverflow(graph, max(float(inputs.abs().max()) for _, inputs, _ in batches))
+    return _Network(graph, [*renewed, *convolutions, proof], at_once, proof)
+
+
+def _one_by_one(module: nn.Module, pair: Tensor) -> bool:
+    """Whether the output of an example does not depend on the others in its batch."""
+    together, apart = module(pair), torch.cat([module(pair[:1]), module(pair[1:])])
+    return torch.allclose(together, apart, rtol=0, atol=1e-5 * float(together.abs().max()))
 
 
 def _passes(objective: Objective, batches: list[Placed], network: _Network) -> Evaluate:

@@ -63,7 +63,7 @@ def _relu_in_place_read_again(net: Net, x: Tensor) -> Tensor:
 def _two_names(net: Net, x: Tensor) -> Tensor:
     y = net.a(x)
     z = net.inplace(y)
-    return (net.b(z) + z) * y
+    return (net.b(net.c(z)) + z) * y
 
 
 def _added_to_other(net: Net, x: Tensor) -> Tensor:
@@ -246,6 +246,16 @@ def test_batches_are_cut_where_they_are_large_without_another_value(monkeypatch)
         pytest.approx(whole[0], rel=1e-6),
         whole[1],
     )
+
+
+@needs_onednn
+def test_batches_are_left_whole_where_examples_depend_on_each_other(monkeypatch):
+    monkeypatch.setattr(forward_passes, "_AT_ONCE", 2)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        objective = _objective(Net(lambda net, x: net.relu(net.a(x)) - x.mean(0)))
+    point = objective.point + 0.1
+    assert evaluation(objective, "fused")(point)[0] == pytest.approx(objective.evaluate(point)[0], rel=1e-6)
 
 
 @needs_onednn
