@@ -179,15 +179,17 @@ def test_values_of_unknown_size_are_looked_at():
         def __init__(self) -> None:
             super().__init__()
             self.a, self.b = nn.Conv2d(1, 3, 1), nn.Conv2d(3, 3, 1)
+            for parameter in self.parameters():
+                nn.init.constant_(parameter, 0.5)
 
         def forward(self, x: Tensor) -> Tensor:
             x = self.a(x).exp()
             return (self.b(x) + x).relu().mean((2, 3))
 
-    images, labels = torch.randn(4, 1, 3, 3), torch.arange(4) % 3
+    images, labels = torch.ones(4, 1, 3, 3), torch.arange(4) % 3
     objective = Objective(Unknown(), nn.CrossEntropyLoss(), [(images, labels)])
     evaluate = evaluation(objective, "fused")
-    for scale, fused in ((1.0, True), (40.0, False)):
+    for scale, fused in ((1.0, True), (30.0, False)):
         point = objective.point * scale
         assert _same(evaluate(point)[0], objective.evaluate(point)[0])
         assert _proof(objective, evaluate).held() is fused
