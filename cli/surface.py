@@ -36,7 +36,7 @@ _NEEDED = {".html": ("plotly", "html"), ".nc": ("xarray", "netcdf")}
 @click.option("--gradient-norm", is_flag=True, help="The norm of the gradient at each point, too.")
 @click.option(
     "--forward",
-    type=click.Choice(["plain", "channels-last", "folded", "folded-channels-last"]),
+    type=click.Choice(["plain", "channels-last", "folded", "folded-channels-last", "fused"]),
     default=None,
     help="How forward passes are made; by default the quickest.",
 )

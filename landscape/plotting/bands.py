@@ -9,6 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.contour import QuadContourSet
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 
 from landscape.plotting.scale import Scale, number
 from landscape.surfaces.surface import Surface
@@ -76,9 +77,13 @@ def draw_bands(surface: Surface, ax: Axes, scale: Scale, *, filled: bool = True)
 
 
 def write_losses(ax: Axes, lines: QuadContourSet | None, scale: Scale) -> None:
-    """Writes the losses onto the lines that are long enough, those that the colour bar names first."""
+    """Writes the losses onto the lines that are long enough, those that the colour bar names first.
+
+    A loss that the border of the axes would cut is left out, and its line is whole there.
+    """
     if lines is None:
         return
+    ax.apply_aspect()
     points = 72 / ax.figure.dpi
     roomy = []
     for level, segments in zip(lines.levels, lines.allsegs, strict=True):
@@ -86,7 +91,17 @@ def write_losses(ax: Axes, lines: QuadContourSet | None, scale: Scale) -> None:
         if max((np.hypot(*step.T).sum() * points for step in steps), default=0.0) > _LABELLED:
             roomy.append(level)
     named = [level for level in roomy if level in scale.ticks] or roomy[::2]
-    ax.clabel(lines, named, fmt=number, inline=True, inline_spacing=1, fontsize=7)
+    tried = list(ax.clabel(lines, named, fmt=number, inline=False, fontsize=7))
+    whole = [text.get_position() for text in tried if _is_inside(text, ax)]
+    places = {} if len(whole) == len(tried) else {"manual": whole}
+    for _ in tried:
+        lines.pop_label()
+    ax.clabel(lines, named, fmt=number, inline=True, inline_spacing=1, fontsize=7, **places)
+
+
+def _is_inside(text: Text, ax: Axes) -> bool:
+    box, frame = text.get_window_extent(), ax.get_window_extent()
+    return bool(frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1)
 
 
 def axis_labels(surface: Surface) -> tuple[str, str]:

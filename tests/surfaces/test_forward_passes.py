@@ -7,7 +7,8 @@ from torch import nn
 from landscape.errors import UsageError
 from landscape.models.cifar_resnet import CifarResNet
 from landscape.objective import BatchLoss, Objective
-from landscape.surfaces import forward_passes
+from landscape.surfaces import forward_passes, fusing
+from landscape.surfaces.folding import fold, traced
 from landscape.surfaces.forward_passes import WAYS, evaluation, quickest
 from landscape.surfaces.sampling import sample_surface
 
@@ -53,7 +54,7 @@ def resnet() -> Objective:
         return _objective(CifarResNet(3, 3, widths=(4, 6), blocks=1))
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "fused"])
 def test_every_way_gives_the_same_loss_and_accuracy_at_every_point(resnet, way):
     evaluate = evaluation(resnet, way)
     for scale in (0.0, 0.1, -0.5, 2.0):
@@ -68,9 +69,9 @@ def test_batch_norms_are_folded_where_they_follow_a_convolution_and_nowhere_else
     with torch.random.fork_rng():
         torch.manual_seed(0)
         objective = _objective(Plain())
-    traced, folds = forward_passes._folded(objective._risk.replica.model, channels_last=False)
-    assert [fold.norm.affine for fold in folds] == [False]
-    called = [node.target for node in traced.graph.nodes if node.op == "call_module"]
+    graph = traced(objective._risk.replica.model)
+    assert [made.norm.affine for made in fold(graph, channels_last=False)] == [False]
+    called = [node.target for node in graph.graph.nodes if node.op == "call_module"]
     assert called == ["folded_0", "second", "other", "head"]
     loss, accuracy = objective.evaluate(objective.point + 0.3)
     assert evaluation(objective, "folded")(objective.point + 0.3) == (
@@ -118,7 +119,7 @@ def test_ways_that_a_network_does_not_allow_are_not_taken():
 
     x, y = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
     objective = Objective(Twisted(), nn.CrossEntropyLoss(), [(x, y)])
-    assert [evaluation(objective, way) is None for way in WAYS] == [False, True, True, True]
+    assert [evaluation(objective, way) is None for way in WAYS] == [False, True, True, True, True]
     with pytest.raises(UsageError, match="forward=folded is not possible"):
         sample_surface(objective, points=3, forward="folded")
     unknown = Objective(nn.Linear(3, 3), BatchLoss(lambda model, batch: model(batch).mean()), [x])
@@ -129,6 +130,75 @@ def test_batch_norm_in_training_mode_is_not_folded(resnet):
     model = copy.deepcopy(resnet._risk.replica.model)
     objective = Objective(model, nn.CrossEntropyLoss(), _images(torch.float64), batch_norm="batch")
     assert evaluation(objective, "folded") is None
+
+
+def test_quicker_ways_are_not_taken_where_a_module_does_more_than_its_forward_pass():
+    twice = lambda module, inputs, output: 2 * output
+    expected = {"stem": (True, True), "norm": (True, False), "whole": (True, True)}
+    for place, refused in expected.items():
+        model = nn.Sequential(
+            nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.Flatten(2), nn.AdaptiveAvgPool1d(1), nn.Flatten()
+        )
+        {"stem": model[0], "norm": model[1], "whole": model}[place].register_forward_hook(twice)
+        objective = _objective(model, torch.float32)
+        ways = [evaluation(objective, way) for way in ("folded", "fused")]
+        assert tuple(way is None for way in ways) == refused
+        for way in ways:
+            assert way is None or way(objective.point + 0.1)[0] == pytest.approx(
+                objective.evaluate(objective.point + 0.1)[0]
+            )
+
+
+def test_network_that_writes_to_its_inputs_is_computed_plainly():
+    class Writing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.norm(self.first(x.mul_(2.0))).mean((2, 3))
+
+    objective = _objective(Writing(), torch.float32)
+    (_, (images, _)), *_ = objective._risk.batches
+    before = images.clone()
+    assert [evaluation(objective, way) is None for way in WAYS] == [False, True, True, True, True]
+    assert torch.equal(images, before)
+
+
+def test_network_that_returns_a_dictionary_is_computed_plainly(monkeypatch):
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"logits": self.norm(self.first(x)).mean((2, 3))}
+
+    monkeypatch.setattr(forward_passes, "WORTHWHILE", 0)
+    objective = _objective(Named(), torch.float32)
+    assert quickest(objective, objective.point) in ("plain", "channels-last")
+    assert evaluation(objective, "fused") is None
+
+
+def test_fused_convolutions_are_not_taken_in_double_precision_or_where_torch_has_none(resnet, monkeypatch):
+    assert evaluation(resnet, "fused") is None
+    single = Objective(
+        copy.deepcopy(resnet._risk.replica.model).float(), nn.CrossEntropyLoss(), _images(torch.float32)
+    )
+    if not fusing.available():
+        pytest.skip("this torch has no fused convolutions")
+    assert evaluation(single, "fused") is not None
+    monkeypatch.setattr(forward_passes, "available", lambda: False)
+    assert evaluation(single, "fused") is None
+
+
+def test_a_way_that_fails_is_not_taken(resnet, monkeypatch):
+    def failing(objective: Objective, way: str) -> None:
+        raise AttributeError("module 'torch' has no attribute 'quick'")
+
+    monkeypatch.setattr(forward_passes, "WORTHWHILE", 0)
+    monkeypatch.setattr(forward_passes, "evaluation", failing)
+    assert quickest(resnet, resnet.point) == "plain"
 
 
 def test_a_way_that_gives_another_loss_is_never_chosen(resnet, monkeypatch):
@@ -173,6 +243,6 @@ def test_model_is_bit_identical_after_every_way(resnet):
     model = copy.deepcopy(resnet._risk.replica.model)
     objective = Objective(model, nn.CrossEntropyLoss(), _images(torch.float64))
     before = copy.deepcopy(model.state_dict())
-    for way in WAYS:
+    for way in (way for way in WAYS if evaluation(objective, way) is not None):
         sample_surface(objective, points=3, forward=way)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
