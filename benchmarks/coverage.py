@@ -2,11 +2,11 @@
 
     python benchmarks/coverage.py [--seeds 200] [--only NAME]
 
-Three small networks in float64 with the dense Hessian at hand, each with an estimator that stops by itself: plain
-Hutchinson on a ReLU network, probes of their own for every example on a tanh network and on one with attention; and, on
-the tanh network with its outputs hidden, fresh probes for every batch. The interval is that in the details, by Student's t. Printed with the share covered: its own 95 %
-interval (Wilson); the mean of (estimate − truth) / standard error, which is 0 if nothing is biased, and its
-standard deviation, which is 1 if the errors are as large as is said.
+Small networks in float64 with the dense Hessian at hand, each with an estimator that stops by itself: plain Hutchinson
+on a ReLU network, probes of their own for every example on a tanh network and on one with attention; and, on the tanh
+network with its outputs hidden, fresh probes for every batch. The interval is that in the details, by Student's t.
+Printed with the share covered: its own 95 % interval (Wilson); the mean of (estimate − truth) / standard error, which
+is 0 if nothing is biased, and its standard deviation, which is 1 if the errors are as large as is said.
 """
 
 import argparse

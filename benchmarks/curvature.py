@@ -127,7 +127,7 @@ def trace_job(case: Case, *, quick: bool) -> list[Line]:
     """The trace to a standard error of 2 %; ours first."""
     truth, doubt = true_trace(case)
     print(f"  true trace {truth:.6g}" + (f" ± {doubt:.2g}" if doubt else " (exact sum in float64)"))
-    seeds, budget = (2, 12.0) if quick else (4, 240.0)
+    seeds, budget = (1 if case.images else 2, 12.0) if quick else (4, 240.0)
     pyhessian = peers.pyhessian_of(case)
     operator = peers.eigenthings_of(case)
     linear = peers.curvlinops_of(case)
@@ -172,7 +172,8 @@ def eigenvalue_job(case: Case, count: int, *, quick: bool) -> list[Line]:
     """The largest eigenvalues to 1e-3; ours first."""
     truth = true_eigenvalues(case, count)
     print("  true eigenvalues " + ", ".join(f"{value:.6g}" for value in truth))
-    seeds, budget = (2, 15.0) if quick else (4, 400.0)
+    few = 1 if case.images else 2
+    seeds, budget = (few, 15.0 * count**0.5) if quick else (4, 400.0)
 
     def ours(tolerance: float, seed: int) -> list[float]:
         if count == 1:

@@ -36,6 +36,11 @@ class Case:
     inputs: Tensor
     targets: Tensor
 
+    @property
+    def images(self) -> bool:
+        """Whether the inputs are images, so that everything takes longer."""
+        return self.inputs.ndim == 4
+
     def batches(self, size: int | None = None) -> list[tuple[Tensor, Tensor]]:
         """The examples in batches; all in one by default."""
         width = size or len(self.inputs)

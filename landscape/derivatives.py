@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from landscape.batches import Batch
 from landscape.differentiability import named_obstacle, refuse_once_differentiable
 from landscape.quicker import quicker
 from landscape.risk import Risk, correct
+
+G = TypeVar("G", bound=graphs.Graph)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +57,15 @@ def hessian_products(
     return _products(risk, kind, batch, columns, block)
 
 
+def gradient_of_graph(risk: Risk, batch: Batch) -> list[Tensor]:
+    """``[∇ℓ_B (n,)]`` from the graph that Hessian products need anyway, where there is one."""
+    if quicker(risk, batch) == "forward-over-reverse":
+        risk.book(gradients=1)
+        return gradient(risk, batch)[:1]
+    with second_derivatives(risk, batch):
+        return [_graph(risk, graphs.HessianGraph, batch)[0].slope]
+
+
 def residual_products(
     risk: Risk, batch: Batch, columns: Sequence[Tensor], *, block: int | None = None
 ) -> list[Tensor]:
@@ -89,16 +101,18 @@ def _products(
     risk: Risk, kind: type[graphs.Graph], batch: Batch, columns: Sequence[Tensor], block: int | None
 ) -> list[Tensor]:
     """Products from the graph of this micro-batch, which is kept for the next vectors if there is room."""
-    replica, kept = risk.replica, risk.engine.graphs
     with second_derivatives(risk, batch):
         if kind is graphs.ForwardOverReverse:
             risk.book(gradients=len(columns))
             return graphs.ForwardOverReverse(risk, batch).products(columns, keep=False, block=block)
-        key = (kind.__name__, *risk.place)
-        if not kept.keeps(key):
-            risk.book(gradients=1)
-        graph: graphs.Graph
-        graph, keep = kept.graph(
-            key, lambda: kind(risk, batch), device=replica.device, besides=replica.parameters[0]
-        )
+        graph, keep = _graph(risk, kind, batch)
         return graph.products(columns, keep=keep, block=block)
+
+
+def _graph(risk: Risk, kind: type[G], batch: Batch) -> tuple[G, bool]:
+    """The graph of this micro-batch, and whether it is kept."""
+    replica, kept = risk.replica, risk.engine.graphs
+    key = (kind.__name__, *risk.place)
+    if not kept.keeps(key):
+        risk.book(gradients=1)
+    return kept.graph(key, lambda: kind(risk, batch), device=replica.device, besides=replica.parameters[0])

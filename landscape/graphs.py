@@ -57,6 +57,11 @@ class HessianGraph:
         loss, _, _ = risk.forward(batch)
         return loss
 
+    @property
+    def slope(self) -> Tensor:
+        """The gradient ``(n,)``, of which it is the graph."""
+        return self._replica.layout.flatten([part.detach() for part in self._slope])
+
     def products(self, columns: Sequence[Tensor], *, keep: bool, block: int | None = None) -> list[Tensor]:
         """See :class:`Graph`."""
         chosen = range(len(self._slope)) if block is None else [block]

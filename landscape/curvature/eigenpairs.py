@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from landscape import derivatives
 from landscape.curvature.operators import OPERATORS, OperatorName
 from landscape.linalg import Eigenpairs, lanczos
 from landscape.linalg.lanczos import End
@@ -51,10 +52,17 @@ def eigenpairs(
             tolerance=tolerance,
             max_products=max_products,
             generator=torch.Generator().manual_seed(seed),
-            start=suggested_start(objective, otherwise=lambda: objective.gradient),
+            start=suggested_start(objective, otherwise=lambda: _gradient(objective)),
             on_step=on_step,
         ),
     )
+
+
+def _gradient(objective: Objective) -> Tensor:
+    """∇L(θ), where it is not there yet from the graphs that the products build and keep."""
+    if objective.recall("slope") is not None:
+        return objective.gradient
+    return objective.average(derivatives.gradient_of_graph)[0]
 
 
 def suggest_start(objective: Objective, vector: Tensor) -> None:

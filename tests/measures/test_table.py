@@ -110,7 +110,7 @@ def test_each_measure_alone_costs_what_its_formula_needs() -> None:
         "gradient-noise": (1, 0, 0),
         "surrogate-gap": (1, 0, 1),
         "dominant-eigenvalue": (1, iterations, 0),
-        "top-eigenvalues": (1 + 1, products_top, 0),
+        "top-eigenvalues": (1, products_top, 0),
         "hessian-trace": (gradients, products, 0),
         "layer-traces": (gradients, products, 0),
         "layer-eigenvalues": (1 + 1, products_layers, 0),
