@@ -125,9 +125,9 @@ def until_certain(method: str, draw: Callable[[], Sequence[float]], truth: float
 
 def trace_job(case: Case, *, quick: bool) -> list[Line]:
     """The trace to a standard error of 2 %; ours first."""
-    truth, doubt = true_trace(case)
+    truth, doubt = true_trace(case, 0.005 if quick else 0.002)
     print(f"  true trace {truth:.6g}" + (f" ± {doubt:.2g}" if doubt else " (exact sum in float64)"))
-    seeds, budget = (1 if case.images else 2, 12.0) if quick else (4, 240.0)
+    seeds, budget = (1 if case.images else 2, 8.0) if quick else (4, 240.0)
     pyhessian = peers.pyhessian_of(case)
     operator = peers.eigenthings_of(case)
     linear = peers.curvlinops_of(case)
@@ -173,7 +173,7 @@ def eigenvalue_job(case: Case, count: int, *, quick: bool) -> list[Line]:
     truth = true_eigenvalues(case, count)
     print("  true eigenvalues " + ", ".join(f"{value:.6g}" for value in truth))
     few = 1 if case.images else 2
-    seeds, budget = (few, 15.0 * count**0.5) if quick else (4, 400.0)
+    seeds, budget = (few, 30.0 if case.images else 6.0) if quick else (4, 400.0)
 
     def ours(tolerance: float, seed: int) -> list[float]:
         if count == 1:

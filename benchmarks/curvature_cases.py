@@ -130,11 +130,11 @@ def _read(given: str) -> tuple[Tensor, Tensor]:
     return torch.stack([image for image, _ in pairs]), torch.tensor([int(label) for _, label in pairs])
 
 
-def true_trace(case: Case) -> tuple[float, float]:
+def true_trace(case: Case, accuracy: float) -> tuple[float, float]:
     """Tr H and its standard error, 0 where it is a sum of squares.
 
     Where the proof holds, the exact sum in float64 (tests hold it against dense Hessians); else Tr G in
-    float64 and products with H − G, with fresh probes for every few examples, until the standard error is 0.2 %.
+    float64 and products with H − G, with fresh probes for every few examples, until the standard error is small enough.
     """
     objective = case.objective(dtype=torch.float64)
     chosen = plan(objective)
@@ -147,7 +147,7 @@ def true_trace(case: Case) -> tuple[float, float]:
         drawn = quadratic_forms(fine, columns=4, generator=generator, less_gauss_newton=True).sum(dim=1)
         forms = torch.cat([forms, drawn])
         value, error = inner + float(forms.mean()), float(forms.std() / len(forms) ** 0.5)
-        if len(forms) >= 16 and error <= 0.002 * value:
+        if len(forms) >= 16 and error <= accuracy * value:
             return value, error
 
 
