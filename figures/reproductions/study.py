@@ -1,0 +1,264 @@
+"""What the scripts of the reproductions share: a study, its command line, its runs and its committed record.
+
+``python figures/reproductions/NAME.py`` prints the tables and the claims of the committed records;
+``--recompute`` trains and measures first. Runs are kept in a folder, so that one that was stopped goes on.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from claims import Claim, Record, spread
+from setups import Setup, kind_of, part_of
+
+from landscape.storage import append_line, write_whole
+
+RECORDS = Path(__file__).parents[1] / "data" / "reproductions"
+Results = dict[str, dict[str, list[Any]]]
+"""By row and measure, one value a seed."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Some claims of a paper with one protocol.
+
+    Attributes:
+        name: Of the script and of its records.
+        title: In RESULTS.md.
+        source: The paper.
+        compute: Trains and measures.
+        claims: What the numbers of a record say.
+        setups: The small sizes, by the data that they are for.
+        paper: The paper's size.
+        arms: What is compared: a label and an optimizer each, by size.
+        seeds: How many there are by default.
+        columns: Measures of its table, with their headings.
+    """
+
+    name: str
+    title: str
+    source: str
+    compute: "Callable[[Work], Results]"
+    claims: Callable[[Record], Sequence[Claim]]
+    setups: Mapping[str, Setup]
+    paper: Setup | None
+    arms: Mapping[str, Mapping[str, str]]
+    columns: Mapping[str, str]
+    seeds: int = 5
+
+
+@dataclass(frozen=True)
+class Work:
+    """One execution of a study.
+
+    Attributes:
+        study: Which.
+        setup: At what size.
+        data: What is trained on, by name.
+        seeds: Of the runs.
+        folder: Where runs are kept.
+        device: Where they are computed.
+        jobs: How many at a time.
+    """
+
+    study: Study
+    setup: Setup
+    data: str
+    seeds: Sequence[int]
+    folder: Path
+    device: str = "auto"
+    jobs: int = 1
+
+    @property
+    def arms(self) -> Mapping[str, str]:
+        """Labels and optimizers of this size."""
+        return self.study.arms["paper" if self.setup.name == "paper" else "cpu"]
+
+    def recipe(self, optimizer: str, seed: int, **fields: Any) -> Any:
+        """The recipe of a run, with the fields of the setup unless they are given.
+
+        Args:
+            optimizer: By name.
+            seed: Of the run.
+            **fields: Others.
+        """
+        from landscape.training import Recipe
+
+        given = {**self.setup.fields, **fields}
+        return Recipe(optimizer=optimizer, seed=seed, data=self.data, device=self.device, **given)
+
+    def train(self, label: str, optimizer: str, *, measuring: Any = None, **options: Any) -> list[Any]:
+        """The finished runs of all seeds, trained or taken up where they were.
+
+        Args:
+            label: Of the arm: a part of the folders' names.
+            optimizer: By name.
+            measuring: What to measure on the way.
+            **options: ``save_every``, and fields of the recipe.
+        """
+        from landscape.training import Job, Measuring, plan_runs, train_several
+
+        keep = options.pop("save_every", None)
+        recipes = [self.recipe(optimizer, seed, **options) for seed in self.seeds]
+        folders = [self.folder / f"{label.replace(' ', '-').replace('/', '-')}-{seed}" for seed in self.seeds]
+        plan = plan_runs(recipes, folders, jobs=self.jobs)
+        jobs = [
+            Job(
+                planned.recipe,
+                planned.folder,
+                save_every=keep,
+                measuring=measuring and Measuring(**measuring),
+            )
+            for planned in plan.runs
+        ]
+        outcome = train_several(plan, jobs)
+        if outcome.failures:
+            raise SystemExit("\n".join(f"{f.folder}: {f.reason}" for f in outcome.failures))
+        say(f"{label}: {len(outcome.runs)} runs")
+        return list(outcome.runs)
+
+    def objective(self, run: Any, split: str, *, checkpoint: Path | None = None) -> Any:
+        """The loss of a run's network on a part of its data.
+
+        Args:
+            run: Finished.
+            split: ``train`` or ``test``.
+            checkpoint: Another one than the last.
+        """
+        from landscape import load_checkpoint
+
+        return load_checkpoint(checkpoint or run.checkpoint).objective(split, limit=self.setup.limit)
+
+    def remember(self, name: str, compute: Callable[[], Any]) -> Any:
+        """What ``compute`` returned for this name before, if this folder holds it: kept as JSON.
+
+        Args:
+            name: Of the result.
+            compute: Numbers, lists or dictionaries.
+        """
+        path = self.folder / f"{name.replace(' ', '-')}.json"
+        if not path.is_file():
+            write_whole(path, json.dumps(compute()).encode())
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def say(text: str) -> None:
+    """A line of progress."""
+    print(time.strftime("%H:%M:%S"), text, flush=True)
+
+
+def execute(work: Work) -> dict[str, Any]:
+    """The record of a study: what was done, how long it took, what came out."""
+    import torch
+
+    start = time.process_time()
+    clock = work.folder / "seconds.txt"
+    try:
+        results = work.study.compute(work)
+    finally:
+        append_line(clock, f"{time.process_time() - start:.1f}")
+    seconds = sum(map(float, clock.read_text(encoding="utf-8").split()))
+    return {
+        "study": work.study.name,
+        "setup": work.setup.name,
+        "words": work.setup.words,
+        "seeds": list(work.seeds),
+        "arms": dict(work.arms),
+        "minutes": round(seconds / 60, 1),
+        "where": f"torch {torch.__version__.partition('+')[0]}, {torch.get_num_threads()} thread(s), "
+        + ("CPU" if not torch.cuda.is_available() else torch.cuda.get_device_name()),
+        "results": _short(results),
+    }
+
+
+def records_of(study: Study) -> list[Record]:
+    """The committed records of a study, the small ones first."""
+    paths = [RECORDS / f"{study.name}-{setup}.json" for setup in (*study.setups, "paper")]
+    return [_numbers(json.loads(path.read_text(encoding="utf-8"))) for path in paths if path.is_file()]
+
+
+def store(record: Record) -> Path:
+    """Writes a record where it is committed."""
+    path = RECORDS / f"{record['study']}-{record['setup']}.json"
+    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+    write_whole(path, (text.replace('},"', '},\n"') + "\n").encode())
+    return path
+
+
+def table(study: Study, record: Record) -> str:
+    """The numbers of a record in Markdown: mean ± standard deviation over seeds."""
+    rows = [f"| | {' | '.join(study.columns.values())} |", "|---|" + "---:|" * len(study.columns)]
+    for arm, found in record["results"].items():
+        if any(column in found for column in study.columns):
+            cells = [spread(found[column]) if column in found else "" for column in study.columns]
+            rows.append(f"| {arm} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def main(study: Study) -> None:
+    """The command line of a script."""
+    parser = argparse.ArgumentParser(description=f"{study.title}. {study.source}")
+    parser.add_argument("--recompute", action="store_true", help="train and measure; takes minutes")
+    parser.add_argument("--size", choices=["cpu", "paper"], default="cpu", help="paper: for a GPU")
+    parser.add_argument("--data", default=next(iter(study.setups)), help="one of the library's names of data")
+    parser.add_argument("--setup", choices=[*study.setups], help="by default the one for the data")
+    parser.add_argument("--seeds", type=int, default=study.seeds, help="how many")
+    parser.add_argument("--runs", type=Path, default=Path("runs/reproductions"), help="where runs are kept")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    given = parser.parse_args()
+    if given.recompute:
+        print(store(execute(_work(study, given))))
+        import results
+
+        results.write()
+    for record in records_of(study):
+        print(f"\n{record['words']}; {len(record['seeds'])} seeds, {record['minutes']} minutes\n")
+        print(table(study, record))
+        for claim in study.claims(record):
+            print(f"\n{claim.judgement.upper()}: {claim.text}. Paper: {claim.paper}. Ours: {claim.ours}")
+
+
+def _work(study: Study, given: argparse.Namespace) -> Work:
+    if given.size == "paper":
+        if study.paper is None:
+            raise SystemExit(f"{study.name}: the paper's own size is the default")
+        setup = study.paper
+    elif (name := given.setup or kind_of(given.data)) in study.setups:
+        setup = study.setups[name]
+    else:
+        raise SystemExit(f"--data {given.data}: {study.name} has setups for {', '.join(study.setups)}")
+    data = part_of(given.data, setup, given.runs)
+    folder = given.runs / study.name / setup.name
+    folder.mkdir(parents=True, exist_ok=True)
+    return Work(study, setup, data, range(given.seeds), folder, jobs=given.jobs)
+
+
+def _short(value: Any) -> Any:
+    """Numbers with six digits; those that are not finite as null."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _short(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_short(item) for item in value]
+    return value
+
+
+def _numbers(value: Any) -> Any:
+    """Null as NaN."""
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [math.nan if item is None else _numbers(item) for item in value]
+    return value
+
+
+def replaced(study: Study, **changes: Any) -> Study:
+    """The study with other settings, as tests use it."""
+    return dataclasses.replace(study, **changes)
