@@ -219,7 +219,8 @@ def main(study: Study) -> None:
         results.write()
     for record in records_of(study):
         print(f"\n{record['words']}; {len(record['seeds'])} seeds, {record['minutes']} minutes\n")
-        print(table(study, record))
+        if study.columns:
+            print(table(study, record))
         for claim in study.claims(record):
             print(f"\n{claim.judgement.upper()}: {claim.text}. Paper: {claim.paper}. Ours: {claim.ours}")
 
