@@ -53,7 +53,8 @@ def ordered(text: str, paper: str, less: tuple[str, Values], more: tuple[str, Va
     if kind in ("lower", "higher"):
         found = "holds" if kind == "lower" else "does not hold"
     means = ", ".join(f"{name} {spread(values)}" for name, values in (less, more))
-    return Claim(text, paper, f"{means}; difference {interval(difference.interval)}", found)
+    apart = f"{less[0]} − {more[0]}: {interval(difference.interval)}"
+    return Claim(text, paper, f"{means}; {apart}", found)
 
 
 def signed(text: str, paper: str, name: str, values: Values, sign: Literal["positive", "negative"]) -> Claim:
