@@ -38,7 +38,13 @@ def claims(record: Record) -> Sequence[Claim]:
         ("ERM", "ESAM", "28.23, 15.00"),
     )
     rows = [
-        above(record, f"80 % of labels wrong: {more} is more accurate than {less}", f"Table 2: {paper} %", more, less)
+        above(
+            record,
+            f"80 % of labels wrong: {more} is more accurate than {less}",
+            f"Table 2: {paper} %",
+            more,
+            less,
+        )
         for more, less, paper in pairs
     ]
     rows += [
@@ -65,8 +71,8 @@ STUDY = Study(
         "digits": DIGITS.but(f"{DIGITS.words}, 80 % of the training labels wrong", label_noise=NOISE),
         "mnist": dataclasses.replace(
             MNIST.but(
-                "5,000 + 1,000 pictures of MNIST (of its first 15,000), mlp 784-128-128-10, 30 epochs, batch 128, lr 0.1, "
-                "80 % of the training labels wrong",
+                "5,000 + 1,000 pictures of MNIST (of its first 15,000), mlp 784-128-128-10, 30 epochs, batch 128, "
+                "lr 0.1, 80 % of the training labels wrong",
                 label_noise=NOISE,
                 model="mlp:width=128",
                 batch_size=128,

@@ -53,7 +53,7 @@ def ordered(text: str, paper: str, less: tuple[str, Values], more: tuple[str, Va
     if kind in ("lower", "higher"):
         found = "holds" if kind == "lower" else "does not hold"
     means = ", ".join(f"{name} {spread(values)}" for name, values in (less, more))
-    apart = f"{less[0]} − {more[0]}: {interval(difference.interval)}"
+    apart = f"{_quoted(less[0])} − {_quoted(more[0])}: {interval(difference.interval)}"
     return Claim(text, paper, f"{means}; {apart}", found)
 
 
@@ -126,6 +126,10 @@ def digits(value: float, count: int = 3) -> str:
         places = max(0, count - 1 - _exponent(value))
         return f"{value:.{places}f}".replace("-", "−")
     return f"{value:.{count - 1}e}".replace("-", "−")
+
+
+def _quoted(name: str) -> str:
+    return f"({name})" if "," in name else name
 
 
 def _exponent(value: float) -> int:

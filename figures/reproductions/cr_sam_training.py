@@ -94,7 +94,9 @@ def _peaks(curve: Array, words: str) -> list[Claim]:
     """Two rows: it rises to its peak, and falls from it."""
     places = [int(np.delete(curve, seed, axis=0).mean(0).argmax()) for seed in range(len(curve))]
     peak = curve[np.arange(len(curve)), places]
-    where = f"highest at measurement {'–'.join(map(str, sorted({p + 1 for p in places})))} of {curve.shape[1]}; "
+    where = (
+        f"highest at measurement {'–'.join(map(str, sorted({p + 1 for p in places})))} of {curve.shape[1]}; "
+    )
     return [
         signed(
             f"{words} rises at first (peak − first)",

@@ -61,7 +61,8 @@ def claims(record: Record) -> Sequence[Claim]:
         counted(
             "2h/ρ² follows λ over networks (correlation of the logarithms)",
             "lemma 3.3: h ≈ ½λρ²",
-            f"r = {digits(r, 4)} [{digits(low, 4)}, {digits(high, 4)}] over {n} networks (h: the best of 20 steps of ascent)",
+            f"r = {digits(r, 4)} [{digits(low, 4)}, {digits(high, 4)}] over {n} networks "
+            "(h: the best of 20 steps of ascent)",
             holds=low > 0.8,
         ),
         counted(
@@ -90,13 +91,15 @@ def claims(record: Record) -> Sequence[Claim]:
 def _signs(record: Record) -> list[Claim]:
     found, rows = record["results"], []
     for rho in RADII:
-        shares = [v for arm in found.values() for t in ("early", "late") for v in arm[f"h < 0, ρ = {rho:g}, {t}"]]
+        shares = [
+            v for arm in found.values() for t in ("early", "late") for v in arm[f"h < 0, ρ = {rho:g}, {t}"]
+        ]
         rows.append(
             counted(
                 f"h ≥ 0 for ρ = {rho:g}, batch by batch",
                 "h ≥ 0 for small ρ",
-                f"h < 0 in {digits(100 * sum(shares) / len(shares))} % of the batches, at most {digits(100 * max(shares))} % "
-                "of a network's",
+                f"h < 0 in {digits(100 * sum(shares) / len(shares))} % of the batches, "
+                f"at most {digits(100 * max(shares))} % of a network's",
                 holds=max(shares) == 0,
             )
         )
@@ -138,7 +141,9 @@ STUDY = Study(
     setups={"digits": DIGITS},
     paper=None,
     arms={"cpu": {"SGD": "sgd", "SAM": "sam:rho=0.1"}},
-    columns={f"h < 0, ρ = {rho:g}, {time}": f"ρ = {rho:g}, {time}" for rho in RADII for time in ("early", "late")},
+    columns={
+        f"h < 0, ρ = {rho:g}, {time}": f"ρ = {rho:g}, {time}" for rho in RADII for time in ("early", "late")
+    },
     seeds=3,
 )
 

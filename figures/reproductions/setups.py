@@ -124,7 +124,10 @@ def part_of(data: str, setup: Setup, folder: Path) -> str:
             examples = found.split(split)
             chosen = _balanced(examples.targets, count, found.classes or 1)
             pixels = examples.pixels.restored(torch.stack([examples[i][0] for i in chosen]))
-            arrays |= {f"{split}_inputs": pixels.numpy(), f"{split}_targets": examples.targets[chosen].numpy()}
+            arrays |= {
+                f"{split}_inputs": pixels.numpy(),
+                f"{split}_targets": examples.targets[chosen].numpy(),
+            }
         with whole(path) as place, place.open("wb") as file:
             np.savez(file, **arrays)
     return f"npz:{path}:normalize={setup.normalize}"

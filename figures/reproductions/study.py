@@ -5,9 +5,9 @@
 """
 
 import argparse
-import dataclasses
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -123,17 +123,17 @@ class Work:
         say(f"{label}: {len(outcome.runs)} runs")
         return list(outcome.runs)
 
-    def objective(self, run: Any, split: str, *, checkpoint: Path | None = None) -> Any:
+    def objective(self, run: Any, split: str, **options: Any) -> Any:
         """The loss of a run's network on a part of its data.
 
         Args:
             run: Finished.
             split: ``train`` or ``test``.
-            checkpoint: Another one than the last.
+            **options: Of :meth:`landscape.checkpoints.Checkpoint.objective`.
         """
         from landscape import load_checkpoint
 
-        return load_checkpoint(checkpoint or run.checkpoint).objective(split, limit=self.setup.limit)
+        return load_checkpoint(run.checkpoint).objective(split, limit=self.setup.limit, **options)
 
     def remember(self, name: str, compute: Callable[[], Any]) -> Any:
         """What ``compute`` returned for this name before, if this folder holds it: kept as JSON.
@@ -157,12 +157,12 @@ def execute(work: Work) -> dict[str, Any]:
     """The record of a study: what was done, how long it took, what came out."""
     import torch
 
-    start = time.process_time()
+    start = _spent()
     clock = work.folder / "seconds.txt"
     try:
         results = work.study.compute(work)
     finally:
-        append_line(clock, f"{time.process_time() - start:.1f}")
+        append_line(clock, f"{_spent() - start:.1f}")
     seconds = sum(map(float, clock.read_text(encoding="utf-8").split()))
     return {
         "study": work.study.name,
@@ -175,6 +175,11 @@ def execute(work: Work) -> dict[str, Any]:
         + ("CPU" if not torch.cuda.is_available() else torch.cuda.get_device_name()),
         "results": _short(results),
     }
+
+
+def _spent() -> float:
+    """Seconds of processor time, those of finished processes of a pool included."""
+    return sum(os.times()[:4])
 
 
 def records_of(study: Study) -> list[Record]:
@@ -258,8 +263,3 @@ def _numbers(value: Any) -> Any:
     if isinstance(value, list):
         return [math.nan if item is None else _numbers(item) for item in value]
     return value
-
-
-def replaced(study: Study, **changes: Any) -> Study:
-    """The study with other settings, as tests use it."""
-    return dataclasses.replace(study, **changes)
