@@ -33,12 +33,14 @@ ARMS = {
 MOONS = Setup(
     "moons",
     "the report's own size: 10,000 points, mlp 2-32-32-32-1, 50 epochs, batch 64, lr 0.01, no momentum",
+    "moons",
     {"epochs": 50, "batch_size": 64, "lr": 0.01},
 )
 MNIST = Setup(
     "mnist",
     "2,000 + 1,000 pictures of MNIST (of its first 15,000), pixels from 0 to 1, cnn 32-64-128-10, 6 epochs, batch 32, "
     "lr 0.1, no momentum",
+    "mnist:root=DIR",
     {"epochs": 6, "batch_size": 32, "lr": 0.1},
     train=2000,
     test=1000,
@@ -47,12 +49,16 @@ MNIST = Setup(
 RAW = Setup(
     "mnist-raw",
     "the same with raw pixels from 0 to 255 and lr 0.01, as published, for 1 epoch",
+    "mnist:root=DIR",
     {"epochs": 1, "batch_size": 32, "lr": 0.01},
     train=2000,
     test=1000,
 )
 ALL_OF_MNIST = Setup(
-    "paper", "all of MNIST, 25 epochs, for a GPU", {"epochs": 25, "batch_size": 32, "lr": 0.01}
+    "paper",
+    "all of MNIST, 25 epochs, for a GPU",
+    "mnist:root=DIR",
+    {"epochs": 25, "batch_size": 32, "lr": 0.01},
 )
 
 

@@ -81,7 +81,12 @@ STUDY = Study(
             train=5000,
         ),
     },
-    paper=PAPER.but("CIFAR-10, resnet18, 200 epochs, 80 % of the training labels wrong", label_noise=NOISE),
+    paper=dataclasses.replace(
+        PAPER.but(
+            "CIFAR-10, resnet18, 200 epochs, 80 % of the training labels wrong, for a GPU", label_noise=NOISE
+        ),
+        data="cifar10:root=DIR",
+    ),
     arms={
         "cpu": arms(0.1, k=2, ae_looksam=THRESHOLDS),
         "paper": arms(0.05, k=2, ae_looksam=THRESHOLDS),

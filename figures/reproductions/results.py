@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from claims import Claim, Record
-from study import Study, records_of, table
+from study import Study, command, records_of, table
 
 from landscape.storage import write_whole
 
@@ -24,31 +24,23 @@ STUDIES = (
     "gsam_minima",
     "adaptive_gsam",
 )
-DATA = {
-    "digits": "",
-    "moons": "",
-    "mnist": " --data mnist:root=DIR",
-    "mnist-raw": " --data mnist:root=DIR --setup mnist-raw",
-    "cifar10": " --data imagefolder:DIR",
-    "paper": " --size paper",
-}
 HEAD = """# Claims of the papers, tried out
 
 Geometric claims of four papers on sharpness-aware training, each with the paper's figure, ours and the command. The
-sizes are those of one core and minutes: orderings can be compared, magnitudes cannot. **This file is generated** from the
-committed records in `figures/data/reproductions/` by `python figures/reproductions/results.py`; every number in it
+sizes are those of one core and minutes: orderings can be compared, magnitudes cannot. **This file is generated** from
+the committed records in `figures/data/reproductions/` by `python figures/reproductions/results.py`; every number in it
 comes from a run.
 
 **The rule.** Differences are paired by seed. A claim *holds* where the 95 % interval of their mean (Student's t over
 seeds) has the sign that was claimed, *does not hold* where it has the other sign, and is *not shown* where it contains
-zero or all seeds agree to the last digit. A claim without a sign has its rule in its row. Intervals are not widened for
-the number of claims: of twenty that compare what is equal, one will be decided by chance. In a row: mean ± standard
+zero or all seeds agree to the last digit. A claim without a sign has its rule in its row. Intervals are not widened
+for the number of claims: of twenty that compare what is equal, one will be decided by chance. In a row: mean ± standard
 deviation over seeds, then the mean difference with its interval.
 
-**To run one.** `--recompute` trains and measures, and goes on with what is in `--runs`; without it the committed records
-are printed. `--size paper` is the same script at the paper's size for a GPU: **none of those was run here**. `DIR` holds
-`MNIST/raw/`, or `train/CLASS/*` and `test/CLASS/*` of CIFAR-10 (those used here are JPEG-compressed copies of the
-originals). Minutes are those of one thread's processor time on a machine with two cores that others used too.
+**To run one.** `--recompute` trains and measures, and goes on with what is in `--runs`; without it the committed
+records are printed. `--size paper` is the same script at the paper's size for a GPU: **none of those was run here**.
+`DIR` holds `MNIST/raw/`, or `train/CLASS/*` and `test/CLASS/*` of CIFAR-10 (those used here are JPEG-compressed copies
+of the originals). Minutes are those of one thread's processor time on a machine with two cores that others used too.
 """
 TAIL = """## Not testable here
 
@@ -80,6 +72,8 @@ def text() -> str:
     for study in studies:
         parts.append(f"## {study.title}\n\n{study.source}. {_documented(study)}\n")
         parts += [_section(study, record) for record in records_of(study)]
+        if study.paper is not None and not any(r["setup"] == "paper" for r in records_of(study)):
+            parts.append(f"Not run here: {study.paper.words}: `{command(study, study.paper, 3)}`\n")
     return "\n".join([*parts, TAIL])
 
 
@@ -97,10 +91,10 @@ def _documented(study: Study) -> str:
 
 def _section(study: Study, record: Record) -> str:
     count = len(record["seeds"])
-    command = (
-        f"python figures/reproductions/{study.name}.py --recompute --seeds {count}{DATA[record['setup']]}"
-    )
-    head = f"### {record['words']}\n\n{count} seeds, {record['minutes']:g} minutes, {record['where']}: `{command}`\n"
+    setup = study.setups.get(record["setup"], study.paper)
+    assert setup is not None
+    how = f"{count} seeds, {record['minutes']:g} minutes, {record['where']}: `{command(study, setup, count)}`"
+    head = f"### {record['words']}\n\n{how}\n"
     parts = [head, _claims(study.claims(record))]
     if study.columns:
         parts.append(table(study, record) + "\n")

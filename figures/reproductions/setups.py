@@ -18,8 +18,9 @@ class Setup:
     """A size of a study.
 
     Attributes:
-        name: ``digits``, ``mnist``, ``cifar10`` or ``paper``.
+        name: ``digits``, ``mnist``, ``cifar10``, … or ``paper``.
         words: What RESULTS.md says of it.
+        data: What ``--data`` has to name.
         fields: Of the recipe.
         train: Training pictures that are taken, as many of each class; ``None`` for all.
         test: The same of the test set.
@@ -31,6 +32,7 @@ class Setup:
 
     name: str
     words: str
+    data: str
     fields: Mapping[str, Value]
     train: int | None = None
     test: int | None = None
@@ -52,11 +54,13 @@ class Setup:
 DIGITS = Setup(
     "digits",
     "scikit-learn's digits (1,437 + 360), mlp 64-64-10, 40 epochs, batch 128, lr 0.1",
+    "digits",
     {"model": "mlp", "lr": 0.1, "epochs": 40, "batch_size": 128},
 )
 MNIST = Setup(
     "mnist",
     "1,000 + 1,000 pictures of MNIST (of its first 15,000), cnn 8-16-32, 30 epochs, batch 64, lr 0.05",
+    "mnist:root=DIR",
     {"model": "cnn:width=8", "lr": 0.05, "epochs": 30, "batch_size": 64},
     train=1000,
     test=1000,
@@ -65,6 +69,7 @@ MNIST = Setup(
 CIFAR10 = Setup(
     "cifar10",
     "2,000 + 1,000 pictures of CIFAR-10 (JPEG-compressed copies), mlp 3072-128-128-10, 40 epochs, batch 64, lr 0.05",
+    "imagefolder:DIR",
     {"model": "mlp:width=128", "lr": 0.05, "epochs": 40, "batch_size": 64},
     train=2000,
     test=1000,
@@ -73,6 +78,7 @@ CIFAR10 = Setup(
 PAPER = Setup(
     "paper",
     "CIFAR-100, resnet18, 200 epochs, batch 128, lr 0.05, weight decay 5e-3, crops and mirroring, for a GPU",
+    "cifar100:root=DIR",
     {
         "model": "resnet18",
         "lr": 0.05,

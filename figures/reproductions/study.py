@@ -211,7 +211,9 @@ def main(study: Study) -> None:
     parser = argparse.ArgumentParser(description=f"{study.title}. {study.source}")
     parser.add_argument("--recompute", action="store_true", help="train and measure; takes minutes")
     parser.add_argument("--size", choices=["cpu", "paper"], default="cpu", help="paper: for a GPU")
-    parser.add_argument("--data", default=next(iter(study.setups)), help="one of the library's names of data")
+    parser.add_argument(
+        "--data", help="one of the library's names of data; by default those that need no download"
+    )
     parser.add_argument("--setup", choices=[*study.setups], help="by default the one for the data")
     parser.add_argument("--seeds", type=int, default=study.seeds, help="how many")
     parser.add_argument("--runs", type=Path, default=Path("runs/reproductions"), help="where runs are kept")
@@ -230,19 +232,34 @@ def main(study: Study) -> None:
             print(f"\n{claim.judgement.upper()}: {claim.text}. Paper: {claim.paper}. Ours: {claim.ours}")
 
 
+def command(study: Study, setup: Setup, seeds: int) -> str:
+    """The command that makes the record of a study at a size."""
+    words = [f"python figures/reproductions/{study.name}.py --recompute --seeds {seeds}"]
+    if setup.name == "paper":
+        words.append("--size paper")
+    if setup != next(iter(study.setups.values())):
+        words.append(f"--data {setup.data}")
+    if setup.name != "paper" and setup.name != kind_of(setup.data):
+        words.append(f"--setup {setup.name}")
+    return " ".join(words)
+
+
 def _work(study: Study, given: argparse.Namespace) -> Work:
+    data = given.data or next(iter(study.setups))
     if given.size == "paper":
         if study.paper is None:
-            raise SystemExit(f"{study.name}: the paper's own size is the default")
+            raise SystemExit(f"{study.name}: there is no other size than the default")
+        if given.data is None:
+            raise SystemExit(f"--size paper: {study.paper.words}; give --data {study.paper.data}")
         setup = study.paper
-    elif (name := given.setup or kind_of(given.data)) in study.setups:
+    elif (name := given.setup or kind_of(data)) in study.setups:
         setup = study.setups[name]
     else:
-        raise SystemExit(f"--data {given.data}: {study.name} has setups for {', '.join(study.setups)}")
-    data = part_of(given.data, setup, given.runs)
+        raise SystemExit(f"--data {data}: {study.name} has setups for {', '.join(study.setups)}")
+    part = part_of(data, setup, given.runs)
     folder = given.runs / study.name / setup.name
     folder.mkdir(parents=True, exist_ok=True)
-    return Work(study, setup, data, range(given.seeds), folder, jobs=given.jobs)
+    return Work(study, setup, part, range(given.seeds), folder, jobs=given.jobs)
 
 
 def _short(value: Any) -> Any:

@@ -144,3 +144,16 @@ def test_a_part_has_as_many_of_each_class_and_the_same_ones_every_time(load, tmp
 def test_a_command_that_cannot_be_meant_is_one_line(load):
     with pytest.raises(SystemExit, match=r"--data cifar100: there is no small setup .* --size paper"):
         load("setups").kind_of("cifar100")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_paper_size_is_a_recipe_that_can_be_asked_for(load, name, tmp_path):
+    study, given = load("study"), load(name).STUDY
+    if given.paper is None or "model" not in given.paper.fields:
+        pytest.skip("a loop of its own, or no other size")
+    data = given.paper.data.replace("DIR", str(tmp_path))
+    work = study.Work(given, given.paper, data, range(3), tmp_path)
+    for optimizer in work.arms.values():
+        recipe = work.recipe(optimizer, 0)
+        assert (recipe.model, recipe.epochs) == ("resnet18", 200)
+    assert f"--size paper --data {given.paper.data}" in study.command(given, given.paper, 3)
