@@ -14,7 +14,7 @@ from landscape.comparison.intervals import Interval, mean_interval
 from landscape.comparison.paired import paired_difference
 from landscape.comparison.verdict import verdict
 
-Judgement = Literal["holds", "does not hold", "not shown", "not testable here"]
+Judgement = Literal["holds", "does not hold", "not shown"]
 Values = Sequence[float]
 Record = Mapping[str, Any]
 
