@@ -7,7 +7,7 @@ of its rivals, a difference may be one of share; so both are also run at the sha
 from collections.abc import Sequence
 from typing import Any
 
-from claims import Claim, Record, close_to, ordered
+from claims import Claim, Record, close_to, counted, digits, ordered
 from setups import CIFAR10, DIGITS, PAPER
 from study import Results, Study, Work, main
 
@@ -109,6 +109,13 @@ def claims(record: Record) -> Sequence[Claim]:
             "LookSAM",
         ),
         above(record, "the same at the same share of SAM steps", "not compared so", "AE-LookSAM", LOOK_SHARE),
+        counted(
+            "AE-LookSAM trains with every seed (asked: no seed 5 points below SAM's mean)",
+            "Table 1: 96.56 ± 0.21 %",
+            "accuracies " + ", ".join(digits(value) for value in found["AE-LookSAM"][ACCURACY]),
+            holds=min(found["AE-LookSAM"][ACCURACY])
+            > sum(found["SAM"][ACCURACY]) / len(found["SAM"][ACCURACY]) - 5,
+        ),
     ]
 
 

@@ -147,9 +147,7 @@ STUDY = Study(
     setups={"digits": DIGITS},
     paper=None,
     arms={"cpu": {"SGD": "sgd", "SAM": "sam:rho=0.1"}},
-    columns={
-        f"h < 0, ρ = {rho:g}, {time}": f"ρ = {rho:g}, {time}" for rho in RADII for time in ("early", "late")
-    },
+    columns={},
     seeds=3,
 )
 
