@@ -21,7 +21,8 @@ def compute(work: Work) -> Results:
     from landscape import records
 
     names = ["loss", f"surrogate-gap:rho={RHO}", "dominant-eigenvalue:method=lanczos"]
-    measuring = {"every": 2, "names": names, "limit": work.setup.limit}
+    every = max(1, work.recipe("sgd", 0).epochs // 10)
+    measuring = {"every": every, "names": names, "limit": work.setup.limit}
     curves: dict[str, list[dict[str, list[float]]]] = {}
     for label, optimizer in work.arms.items():
         given = optimizer if label != "SGD" else work.recipe("sgd", 0).base
