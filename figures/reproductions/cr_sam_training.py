@@ -1,5 +1,7 @@
 """Curvature while SAM trains, on train and on test: Wu et al. 2024, Fig. 1 and 2.
 
+The first measurement is that of the initial weights.
+
 That a curve rises and then falls is asked at the epoch where the mean of the *other* seeds is highest, so that a
 maximum over noise is not taken for a rise: there, a seed's value has to be above its first and above its last.
 """
@@ -21,7 +23,7 @@ RATIO = "approximation-ratio"
 
 
 def compute(work: Work) -> Results:
-    """Trains with SAM and measures every second epoch."""
+    """Trains with SAM and measures before it and every second epoch."""
     from landscape import records
 
     rho = work.arms["SAM"].partition("rho=")[2]
@@ -37,10 +39,30 @@ def compute(work: Work) -> Results:
     found: Results = {"SAM": {}}
     for run in runs:
         taken = records.read(run.path / "measures-history.jsonl").estimates
+        first = work.remember(f"{run.path.name}-first", lambda run=run: _before(work, run.recipe, names))
         for name in (RATIO, EIGENVALUE, TRACE, NORMALIZED):
             for split in SPLITS:
-                values = [e.value for e in taken if e.measure == name and e.provenance.split == split]
+                later = [e.value for e in taken if e.measure == name and e.provenance.split == split]
+                values = [first[f"{name} {split}"], *later]
                 found["SAM"].setdefault(f"{name} {split}", []).append([float(f"{v:.5g}") for v in values])
+    return found
+
+
+def _before(work: Work, recipe: Any, names: Sequence[str]) -> dict[str, float]:
+    """The measures of the network that a run starts from."""
+    from torch import nn
+
+    from landscape import Objective, measure
+    from landscape.data import load_data, subset
+    from landscape.models import build_model
+
+    data = load_data(recipe.data)
+    model = build_model(recipe.model, classes=data.classes, input_shape=data.input_shape, seed=recipe.seed)
+    found = {}
+    for split in SPLITS:
+        examples, _ = subset(data.split(split), work.setup.limit)
+        objective = Objective(model.eval(), nn.CrossEntropyLoss(), examples, batch_size=128)
+        found |= {f"{estimate.measure} {split}": estimate.value for estimate in measure(objective, names)}
     return found
 
 
@@ -55,7 +77,7 @@ def claims(record: Record) -> Sequence[Claim]:
         c = curves[f"{NORMALIZED} {split}"]
         rows.append(
             signed(
-                f"C = Tr H/‖∇L‖ rises all through training on {split} (last − first)",
+                f"C = Tr H/‖∇L‖ is larger at the end of training than before it, on {split} (last − first)",
                 "Fig. 2(c): continual growth",
                 _ends(c),
                 (c[:, -1] - c[:, 0]).tolist(),
