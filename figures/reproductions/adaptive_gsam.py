@@ -38,10 +38,10 @@ MOONS = Setup(
 )
 MNIST = Setup(
     "mnist",
-    "2,000 + 1,000 pictures of MNIST (of its first 15,000), pixels from 0 to 1, cnn 32-64-128-10, 4 epochs, batch 32, "
+    "2,000 + 1,000 pictures of MNIST (of its first 15,000), pixels from 0 to 1, cnn 32-64-128-10, 12 epochs, batch 32, "
     "lr 0.1, no momentum",
     "mnist:root=DIR",
-    {"epochs": 4, "batch_size": 32, "lr": 0.1},
+    {"epochs": 12, "batch_size": 32, "lr": 0.1},
     train=2000,
     test=1000,
     more={"scale": 1 / 255},
