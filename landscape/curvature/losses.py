@@ -41,8 +41,12 @@ FUNCTIONS = (
 
 
 def averages_examples(loss: object) -> bool:
-    """Whether the loss is known to be a weighted mean over examples none of which sees the others."""
-    return type(loss) in MEANS or any(loss is one for one in FUNCTIONS)
+    """Whether the loss is known to be a weighted mean over examples none of which sees the others.
+
+    A class of its own says so by an attribute of that name; it is not inherited, as a subclass may do anything.
+    """
+    known = type(loss) in MEANS or any(loss is one for one in FUNCTIONS)
+    return known or bool(vars(type(loss)).get("averages_examples", False))
 
 
 def curvature_root(loss: object, targets: Tensor) -> CurvatureRoot | str:

@@ -9,6 +9,8 @@ from landscape.losses.squared_error import aligned
 class BinaryCrossEntropy(nn.BCEWithLogitsLoss):
     """``−y log σ(f) − (1 − y) log(1 − σ(f))``, averaged over labels and examples."""
 
+    averages_examples = True
+
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean over the batch."""
         if bool(((targets < 0) | (targets > 1)).any()) and targets.shape in (

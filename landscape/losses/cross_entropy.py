@@ -21,6 +21,8 @@ class CrossEntropy(nn.CrossEntropyLoss):
         UsageError: A label smoothing that is not allowed.
     """
 
+    averages_examples = True
+
     def __init__(self, *, label_smoothing: float = 0.0) -> None:
         if not 0 <= label_smoothing < 1:
             raise UsageError(f"label_smoothing={label_smoothing} must be at least 0 and less than 1")

@@ -13,6 +13,8 @@ class SquaredError(nn.MSELoss):
         Hui and Belkin 2021, arXiv 2006.07322, for classification by squared error.
     """
 
+    averages_examples = True
+
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean over the batch."""
         return super().forward(outputs, aligned(outputs, targets, "mse"))

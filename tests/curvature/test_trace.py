@@ -9,7 +9,9 @@ from scipy.special import stdtrit
 from torch import Tensor, nn
 
 from landscape.curvature.gauss_newton_trace import gauss_newton_traces, plan
+from landscape.curvature.losses import averages_examples
 from landscape.curvature.trace import hessian_trace
+from landscape.losses import build_loss
 from landscape.measures import hessian_trace as measured
 from landscape.objective import BatchLoss, Objective
 
@@ -189,3 +191,22 @@ def test_the_tolerance_is_relative_to_the_larger_of_the_two_traces() -> None:
     assert found.gauss_newton is not None
     assert found.standard_error is not None
     assert found.standard_error <= 0.05 * max(abs(found.value), found.gauss_newton)
+
+
+@pytest.mark.parametrize(
+    "name", ["cross-entropy", "cross-entropy:label_smoothing=0.1", "mse", "bce-with-logits"]
+)
+def test_a_loss_by_name_is_as_exact_as_torchs_own(name: str) -> None:
+    """What a checkpoint is measured with; a subclass of it promises nothing."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 3)).double()
+    inputs, targets = torch.randn(6, 3, dtype=torch.float64), torch.eye(3, dtype=torch.float64).repeat(2, 1)
+    loss = build_loss(name)
+    found = hessian_trace(
+        Objective(model, loss, [(inputs, targets)]),
+        tolerance=0.05,
+        max_passes=50,
+        generator=torch.Generator().manual_seed(0),
+    )
+    assert (found.way, found.proof) == ("exact", "proved")
+    other = type("Other", (type(loss),), {})()
+    assert not averages_examples(other)
