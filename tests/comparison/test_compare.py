@@ -258,4 +258,4 @@ def test_rounding_moves_a_value_by_less_than_a_tenth_of_its_doubt(value, doubt):
     a, b = (float(part) * 10.0 ** int(power or 0) for part in numbers.split(" ± "))
     assert abs(a - value) <= 0.0501 * doubt + 1e-15 * abs(value)
     assert abs(b - doubt) <= 0.0501 * doubt
-    assert len(text) <= 32
+    assert len(text) <= 34  # (-d.dddddddddd ± 0.dddddddddd)edd

@@ -127,16 +127,16 @@ def wait_until_written(path, before=None):
 def test_killing_the_process_at_random_moments_ends_with_the_same_bytes(tmp_path, undisturbed):
     output, moments, kills = tmp_path / "killed", random.Random(0), 0
     seconds = sum(entry["seconds"] for entry in undisturbed.history)
-    for _ in range(6):
+    for _ in range(4):
         # A run writes its recipe when it begins to train, and again when it goes on.
         before = written(output / "recipe.toml")
         process = start(output)
         wait_until_written(output / "recipe.toml", before)
-        process.join(moments.uniform(0, seconds / 6))
+        process.join(moments.uniform(0, seconds / 4))
         kills += process.is_alive()
         process.kill()
         process.join()
-    assert kills >= 3
+    assert kills >= 2
     last = start(output)
     last.join(60)
     assert last.exitcode == 0
