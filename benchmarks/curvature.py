@@ -127,7 +127,7 @@ def trace_job(case: Case, *, quick: bool) -> list[Line]:
     """The trace to a standard error of 2 %; ours first."""
     truth, doubt = true_trace(case, 0.005 if quick else 0.002)
     print(f"  true trace {truth:.6g}" + (f" ± {doubt:.2g}" if doubt else " (exact sum in float64)"))
-    seeds, budget = (1 if case.images else 2, 8.0) if quick else (4, 240.0)
+    seeds, budget = (1 if case.images else 2, 5.0) if quick else (4, 240.0)
     pyhessian = peers.pyhessian_of(case)
     operator = peers.eigenthings_of(case)
     linear = peers.curvlinops_of(case)
@@ -245,7 +245,9 @@ def main() -> None:
         "--data",
         help="images for ResNet-20 and the ViT, such as imagefolder:root=DIR; else the digits, enlarged",
     )
-    parser.add_argument("--jobs", default="trace,largest,five", help="some of trace, largest and five")
+    parser.add_argument(
+        "--jobs", help="some of trace, largest and five; all, but with --quick not the five of ResNet-20"
+    )
     parser.add_argument("--only", default="", help="cases whose name holds this, such as relu or ResNet")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")  # of PyHessian's use of backward(create_graph=True)
@@ -261,11 +263,12 @@ def main() -> None:
         print(f"\n{case.name}; {sum(p.numel() for p in case.model.parameters())} parameters, "
               f"{len(case.inputs)} examples, one gradient {1e3 * unit:.1f} ms")  # fmt: skip
         smooth = "tanh" in case.name or "ViT" in case.name
-        if "trace" in chosen.jobs:
+        jobs = chosen.jobs or ("trace,largest" if chosen.quick and case.images else "trace,largest,five")
+        if "trace" in jobs:
             report("trace to a standard error of 2 %", trace_job(case, quick=chosen.quick), unit)
-        if "largest" in chosen.jobs and not smooth:
+        if "largest" in jobs and not smooth:
             report("largest eigenvalue to 1e-3", eigenvalue_job(case, 1, quick=chosen.quick), unit)
-        if "five" in chosen.jobs and not smooth:
+        if "five" in jobs and not smooth:
             report("five largest eigenvalues to 1e-3", eigenvalue_job(case, 5, quick=chosen.quick), unit)
 
 
