@@ -125,7 +125,7 @@ def until_certain(method: str, draw: Callable[[], Sequence[float]], truth: float
 
 def trace_job(case: Case, *, quick: bool) -> list[Line]:
     """The trace to a standard error of 2 %; ours first."""
-    truth, doubt = true_trace(case, 0.005 if quick else 0.002)
+    truth, doubt = true_trace(case, (0.01 if case.images else 0.005) if quick else 0.002)
     print(f"  true trace {truth:.6g}" + (f" ± {doubt:.2g}" if doubt else " (exact sum in float64)"))
     seeds, budget = (1 if case.images else 2, 5.0) if quick else (4, 240.0)
     pyhessian = peers.pyhessian_of(case)

@@ -1,6 +1,13 @@
-"""One thread a process: the tests run in parallel processes, and small tensors gain nothing from more."""
+"""One thread a process: the tests run in parallel processes, and small tensors gain nothing from more.
+
+And SIGINT is heard, also where a shell started the tests in the background with the signal ignored.
+"""
 
 import os
+import signal
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before anything is imported that asks; processes that tests start inherit it.
 for library in ("OMP", "OPENBLAS", "MKL"):
