@@ -52,15 +52,15 @@ def eigenpairs(
             tolerance=tolerance,
             max_products=max_products,
             generator=torch.Generator().manual_seed(seed),
-            start=suggested_start(objective, otherwise=lambda: _gradient(objective)),
+            start=suggested_start(objective, otherwise=lambda: _gradient(objective, operator)),
             on_step=on_step,
         ),
     )
 
 
-def _gradient(objective: Objective) -> Tensor:
-    """∇L(θ), where it is not there yet from the graphs that the products build and keep."""
-    if objective.recall("slope") is not None:
+def _gradient(objective: Objective, operator: OperatorName) -> Tensor:
+    """∇L(θ), where it is not there yet from the graphs that products with the Hessian build and keep."""
+    if operator != "hessian" or objective.recall("slope") is not None:
         return objective.gradient
     return objective.average(derivatives.gradient_of_graph)[0]
 

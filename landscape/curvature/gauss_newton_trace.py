@@ -85,8 +85,10 @@ def _planned(risk: Risk, batch: Batch) -> GaussNewtonPlan:
     inputs, targets = labelled(batch)
     if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor):
         return refused("inputs or targets are not one tensor")
+    root = curvature_root(risk.loss, targets)
     if not averages_examples(risk.loss):
-        return refused(str(curvature_root(risk.loss, targets)))
+        derived = f"{type(risk.loss).__name__} may do more than the loss that it derives from"
+        return refused(root if isinstance(root, str) else derived)
     model, free = risk.replica.model, risk.replica.layout.names
     outputs = model(inputs)
     if not isinstance(outputs, Tensor) or outputs.ndim < 2 or outputs.shape[0] != inputs.shape[0]:
@@ -97,10 +99,9 @@ def _planned(risk: Risk, batch: Batch) -> GaussNewtonPlan:
     by_use = uses_cover(model, free, verdict.used_once, inputs) and gradients_agree(
         model, free, inputs, squared_norms_by_use
     )
-    root = (
-        curvature_root(risk.loss, targets) if outputs.ndim == 2 else "the outputs are not one row an example"
-    )
     obstacle = root if isinstance(root, str) else ""
+    if outputs.ndim != 2:
+        obstacle = "the outputs are not one row an example"
     if not obstacle and not by_use and not gradients_agree(model, free, inputs, squared_norms_by_vmap):
         obstacle = "the gradients of single examples cannot be taken"
     if verdict.proved and not obstacle and not diagonals_agree(risk, batch):

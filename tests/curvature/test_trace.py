@@ -210,3 +210,14 @@ def test_a_loss_by_name_is_as_exact_as_torchs_own(name: str) -> None:
     assert (found.way, found.proof) == ("exact", "proved")
     other = type("Other", (type(loss),), {})()
     assert not averages_examples(other)
+
+
+def test_a_loss_derived_from_a_known_one_is_not_taken_for_it_and_that_is_said() -> None:
+    class Squared(nn.CrossEntropyLoss):
+        def forward(self, input: Tensor, target: Tensor) -> Tensor:
+            return super().forward(input, target) ** 2
+
+    x, y = problems.classification()
+    chosen = plan(Objective(problems.small_net(), Squared(), [(x, y)]))
+    assert chosen.obstacle == "Squared may do more than the loss that it derives from"
+    assert not chosen.by_example

@@ -165,3 +165,10 @@ def test_the_interval_is_that_of_students_t_and_only_where_something_is_drawn() 
             stats.t.interval(0.95, draws - 1, found.value, found.standard_error), rel=1e-12
         )
     assert "interval_95" not in MEASURES.build("gradient-norm", objective).details
+
+
+def test_eigenvalues_of_another_matrix_build_no_graph_of_the_hessian() -> None:
+    objective = problems.small_objective()
+    found = MEASURES.build("top-eigenvalues:k=2,operator=gauss-newton", objective)
+    assert found.cost.gradients == 1 + 1  # the gradient, where it starts, and the matrix's own graph
+    assert {key[0] for key in objective.engine.graphs._kept} == {"GaussNewtonGraph"}
