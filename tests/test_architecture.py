@@ -61,7 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"errors", "registry", "isolation", "factories"},
     "tracking": {"errors", "registry"},
     "training": CORE
-    | {"objective", "tracking", "curvature", "measures", "records", "optim", "data", "models"},
+    | {"objective", "tracking", "curvature", "measures", "records", "optim", "data", "models", "checkpoints"},
     "checkpoints": CORE | {"objective", "linalg", "curvature", "measures", "data", "models", "losses"},
 }
 
