@@ -48,9 +48,7 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = {
 
 def changes(node: ast.AST) -> Iterator[ast.AST]:
     """What a node may be replaced by."""
-    if isinstance(node, ast.BinOp) and type(node.op) in SWAPS and not _is_text(node.left):
-        yield _with(node, op=SWAPS[type(node.op)]())
-    elif isinstance(node, ast.AugAssign) and type(node.op) in SWAPS:
+    if isinstance(node, (ast.BinOp, ast.AugAssign)) and type(node.op) in SWAPS and not _is_text(node):
         yield _with(node, op=SWAPS[type(node.op)]())
     elif isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPS:
         yield _with(node, ops=[SWAPS[type(node.ops[0])](), *node.ops[1:]])
@@ -70,8 +68,12 @@ def changes(node: ast.AST) -> Iterator[ast.AST]:
         yield node.args[0] if node.args else node.func.value
 
 
-def _is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+def _is_text(node: ast.AST) -> bool:
+    """Whether a sum joins strings."""
+    return any(
+        isinstance(part, ast.JoinedStr) or (isinstance(part, ast.Constant) and isinstance(part.value, str))
+        for part in (getattr(node, "left", None), getattr(node, "right", None), getattr(node, "value", None))
+    )
 
 
 def _with(node: ast.AST, **fields: object) -> ast.AST:
@@ -91,7 +93,7 @@ def mutants(path: Path) -> Iterator[tuple[int, str, str]]:
             [node.annotation] if isinstance(node, (ast.AnnAssign, ast.arg)) and node.annotation else
             [node.returns] if isinstance(node, ast.FunctionDef) and node.returns else
             [node.exc] if isinstance(node, ast.Raise) and node.exc else
-            [node] if isinstance(node, (ast.JoinedStr, ast.Subscript)) and isinstance(node, ast.JoinedStr) else []
+            [node] if isinstance(node, ast.JoinedStr) else []
         )
         for inner in ast.walk(part)
     }  # fmt: skip

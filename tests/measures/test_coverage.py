@@ -14,7 +14,7 @@ import problems
 import pytest
 import torch
 from scipy.special import stdtrit
-from torch import Tensor
+from torch import Tensor, nn
 
 from landscape.curvature.quadratic_forms import quadratic_forms
 from landscape.curvature.trace import MIN_PASSES
@@ -202,6 +202,14 @@ def test_errors_are_those_of_numpy_with_one_degree_of_freedom_less() -> None:
     errors = list(estimate.details["standard_errors"].values())  # type: ignore[attr-defined]
     assert errors == pytest.approx(samples.std(0, ddof=1) / 12**0.5, rel=1e-12)
 
+    objective, _ = batches_of_bowls(1, 9)
+    ratios = [
+        MEASURES.build("approximation-ratio:rho=0.5,steps=3", part).value for part in objective.per_batch()
+    ]
+    ratio = MEASURES.build("approximation-ratio:rho=0.5,steps=3", objective)
+    assert ratio.value == pytest.approx(np.mean(ratios), rel=1e-12)
+    assert ratio.standard_error == pytest.approx(np.std(ratios, ddof=1) / 3, rel=1e-9)
+
     objective, norms = batches_of_bowls(0, 9)
     noise = MEASURES.build("gradient-noise", objective).standard_error
     assert noise == pytest.approx(norms.std(ddof=1) / 3, rel=1e-9)
@@ -238,12 +246,15 @@ def test_an_interval_has_the_quantile_of_as_many_draws_as_it_is_made_of() -> Non
 
 
 def test_the_best_of_an_ascent_includes_the_one_step_point() -> None:
-    """A ridge that the first step climbs and the rest of the path leaves: no later point is higher."""
-    loss = BatchLoss(lambda model, batch: torch.sin(3 * model.w[0]) + 0 * model.w.sum() + 0 * batch.sum())
-    objective = Objective(problems.Point(torch.zeros(2).double()), loss, [torch.zeros(1).double()])
-    rho = torch.pi / 6  # the top of the sine
-    estimate = MEASURES.build(f"approximation-ratio:rho={rho},steps=2", objective)
-    one, best = ascent.rises(objective, rho=rho, steps=2)
-    assert one == pytest.approx(1.0, rel=1e-12)
+    """A peak straight ahead that the path, drawn aside by the slope, misses: no point of it is as high."""
+
+    def hill(model: nn.Module, batch: Tensor) -> Tensor:
+        x, y = model.w
+        return 0.1 * x + 5 * x * y + 3 * torch.exp(-50 * ((x - 1) ** 2 + y**2)) + 0 * batch.sum()
+
+    start = torch.zeros(2, dtype=torch.float64)
+    objective = Objective(problems.Point(start), BatchLoss(hill), [torch.zeros(1).double()])
+    one, best = ascent.rises(objective, rho=1.0, steps=20)
+    assert one == pytest.approx(3.1, rel=1e-9)
     assert best == one
-    assert estimate.value == 1.0
+    assert MEASURES.build("approximation-ratio:rho=1.0", objective).value == 1.0
