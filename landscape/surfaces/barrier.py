@@ -33,17 +33,17 @@ def with_barrier(surface: Surface) -> Surface:
     """The surface with ``barrier`` in its ``meta``, if it is a whole line between two checkpoints.
 
     There is one entry for each loss: ``{"loss": {"height": …, "at": …}, "test_loss": …}``. Where the surface does not
-    have the own loss of a checkpoint, there is no barrier, nor one of a curve, but ``no_barrier``, which says why.
+    have the own loss of a checkpoint, there is no barrier, nor one of a curve, but ``disagreement``, which says why.
     """
     plane = surface.meta.get("plane")
     if not isinstance(plane, Mapping):
         return surface
     reason = disagreement(surface)
-    if reason is not None and ("between" in plane or "curve" in plane):
+    if reason is not None:
         kept = dict(plane)
         if "curve" in kept:
             kept["curve"] = {name: part for name, part in kept["curve"].items() if name != "barrier"}
-        return surface.described(plane=kept, no_barrier=reason)
+        return surface.described(plane=kept, disagreement=reason)
     whole = surface.is_line and surface.complete and surface.x[0] == 0 and surface.x[-1] == 1
     if "between" not in plane or not whole:
         return surface

@@ -45,7 +45,7 @@ def sample_surface(
     they are interpolated, so that each has its own, and an objective that recalibrates computes them at every point.
 
     Where a plane goes through several checkpoints, the surface is compared with the own loss of each:
-    ``meta["checkpoints"]``. There is no barrier where they disagree, but ``meta["no_barrier"]``.
+    ``meta["checkpoints"]``. There is no barrier where they disagree, but ``meta["disagreement"]``.
 
     Args:
         objective: The network, its data and θ.

@@ -261,16 +261,16 @@ class TestCheck:
             models[1][0].weight.add_(1.0)
         return through(models, digits[:2])
 
-    def test_no_barrier_is_given_where_a_checkpoint_has_another_loss(self, frozen):
+    def test_disagreement_is_given_where_a_checkpoint_has_another_loss(self, frozen):
         surface = sample_surface(frozen.objective, "interpolation", points=3, through=frozen.waypoints)
         assert [check["agree"] for check in surface.meta["checkpoints"]] == [True, False]
         assert "barrier" not in surface.meta
-        assert "at c1 is" in surface.meta["no_barrier"]
-        assert "a frozen weight or a buffer" in surface.meta["no_barrier"]
+        assert "at c1 is" in surface.meta["disagreement"]
+        assert "a frozen weight or a buffer" in surface.meta["disagreement"]
 
     def test_nor_one_on_a_curve(self, frozen):
         surface = sample_surface(frozen.objective, "bezier:steps=2", points=3, through=frozen.waypoints)
-        assert "no_barrier" in surface.meta
+        assert "disagreement" in surface.meta
         assert "barrier" not in surface.meta["plane"]["curve"]
         assert len(surface.meta["plane"]["curve"]["loss"]) == 21
 
