@@ -137,7 +137,9 @@ def outdated(
     """
     for record in reversed(_of_quantity(estimates, measure, settings)):
         origin = record.provenance
-        same_file = origin.checkpoint_file is not None and origin.checkpoint_file == provenance.checkpoint_file
+        same_file = (
+            origin.checkpoint_file is not None and origin.checkpoint_file == provenance.checkpoint_file
+        )
         if not same_file and origin.checkpoint != provenance.checkpoint:
             continue
         if all(getattr(origin, name) == getattr(provenance, name) for name in _QUESTION):
@@ -155,7 +157,9 @@ def agree(recorded: float, computed: float, dtype: str) -> bool:
     return abs(recorded - computed) <= epsilon * (1000 * abs(computed) + 100)
 
 
-def _of_quantity(estimates: Iterable[Estimate], measure: str, settings: Mapping[str, object]) -> list[Estimate]:
+def _of_quantity(
+    estimates: Iterable[Estimate], measure: str, settings: Mapping[str, object]
+) -> list[Estimate]:
     options = plain(settings)
     return [e for e in estimates if e.measure == measure and plain(e.settings) == options]
 

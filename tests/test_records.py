@@ -124,7 +124,18 @@ FLOATS = {"value", "standard_error", "residual", "normality_p", "loss_value"} | 
     "evaluations",
     "seconds",
 }
-TEXTS = {"measure", "unit", "undefined", "device", "model", "data", "split", "loss", "checkpoint", "landscape"}
+TEXTS = {
+    "measure",
+    "unit",
+    "undefined",
+    "device",
+    "model",
+    "data",
+    "split",
+    "loss",
+    "checkpoint",
+    "landscape",
+}
 
 
 def test_a_field_of_another_type_is_refused_as_the_published_schema_says():
