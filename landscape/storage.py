@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -62,6 +62,11 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_sums(sums: Iterable[str]) -> str:
+    """One sum for several files: the SHA-256 of theirs in hexadecimal, one behind the other."""
+    return hashlib.sha256("".join(sums).encode()).hexdigest()
 
 
 def _umask() -> int:

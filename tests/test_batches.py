@@ -9,7 +9,8 @@ from problems import batches, classification, small_net
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from landscape import Objective, batches as module
+from landscape import Objective
+from landscape import batches as module
 from landscape.batches import Batches
 
 X, Y = classification(60, dtype=torch.float32)
