@@ -101,6 +101,14 @@ class Risk:
     writes_inputs: bool = False
     notes: list[str] = dataclasses.field(default_factory=list)
 
+    @property
+    def content(self) -> str | None:
+        """The hash of what the examples hold, and of those from which batch-norm statistics are taken."""
+        if self.calibration is None or self.calibration is self.batches:
+            return self.batches.content
+        parts = (self.batches.content, self.calibration.content)
+        return None if None in parts else ":".join(map(str, parts))
+
     def on(self, batch: Batch, size: int) -> "Risk":
         """The same network and loss on one batch alone."""
         self.ledger.total = max(self.ledger.total, self.batches.num_examples)

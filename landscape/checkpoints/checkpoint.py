@@ -101,6 +101,7 @@ class Checkpoint:
             subset=digest,
             loss=self.loss_name,
             checkpoint=self.contents.identity,
+            checkpoint_file=self.contents.path.name,
             recipe=self.contents.recipe,
             code=self.code,
         )
