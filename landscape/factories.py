@@ -1,7 +1,7 @@
 """The user's own Python behind a name: ``./file.py:function`` and ``package.module:function``, options behind it.
 
-Naming such code runs it. So a name that comes out of a checkpoint, and not from the user, must be shown to
-:func:`names_code` before it is built.
+Naming such code runs it. So a name that comes out of a file, and not from the user, goes through
+:func:`named_by_file`, which admits only names that run no code but ours and the libraries' own.
 """
 
 import ast
@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from landscape.errors import InputError, UsageError
-from landscape.registry import Row, Value
+from landscape.registry import NameTable, Row, Specification, Value, split
 
 FORMS = ("package.module:factory", "./file.py:factory")
 PREFIXES = frozenset({"torchvision", "timm", "hf", "hf-datasets", "imagefolder", "npz", "safetensors"})
@@ -37,16 +37,52 @@ _by: dict[str, set[Path]] = {}  # their files, by what had been named
 _read: dict[Path, tuple[tuple[int, int], str]] = {}  # these files as they were then: time and size, SHA-256
 
 
-def names_code(name: str) -> bool:
-    """Whether ``name`` has the form of the user's own code, options left aside."""
-    where, colon, attribute = _parts(name)
+def names_code(specification: str | Specification) -> bool:
+    """Whether a specification has the form of the user's own code."""
+    name = specification.name if isinstance(specification, Specification) else split(specification).name
+    where, colon, attribute = name.rpartition(":")
     if not colon or not attribute.isidentifier() or where in PREFIXES:
         return False
     return where.endswith(".py") or all(part.isidentifier() for part in where.split("."))
 
 
+def named_by_file(
+    table: NameTable[Any], text: object, *, source: str, kind: str, way_out: str
+) -> Specification:
+    """What a file says is the model, the data, …, provided that a file may say it.
+
+    Args:
+        table: The names of that kind.
+        text: What the file says.
+        source: Which file, in words.
+        kind: What the file is: ``checkpoint``.
+        way_out: What a user may do who knows what is named.
+
+    Raises:
+        InputError: It names code, or something else that only the user may name; it is no text; or its options are
+            wrong.
+    """
+    if not isinstance(text, str):
+        raise InputError(f"{source} has {text!r} for its {table.kind}, which is no text; {way_out}")
+    try:
+        specification = table.admitted(text)
+        code = specification is None and names_code(text)
+    except UsageError as failure:
+        raise InputError(f"{source} names {text} for its {table.kind}: {failure}; {way_out}") from None
+    if specification is not None:
+        return specification
+    if code:
+        raise InputError(f"{source} names the Python code {text}, which a {kind} cannot make run: {way_out}")
+    raise InputError(
+        f"{source} names {text} for its {table.kind}, which a {kind} may not, as it is neither in `landscape list` nor "
+        f"a library's own: {way_out}"
+    )
+
+
 def user_function(name: str) -> Callable[..., Any] | None:
     """What ``./file.py:function`` or ``package.module:function`` names; ``None`` where it has another form.
+
+    Options are not part of the name: :func:`landscape.registry.split` alone parses them.
 
     A file is run once, with its folder first on the import path, as Python does with a script.
 
@@ -54,9 +90,9 @@ def user_function(name: str) -> Callable[..., Any] | None:
         InputError: There is no such file or module, or it fails when it is run.
         UsageError: There is no such function in it.
     """
-    if not names_code(name):
+    if not names_code(Specification(name)):
         return None
-    where, _, attribute = _parts(name)
+    where, _, attribute = name.rpartition(":")
     module = _file(where) if where.endswith(".py") else _module(where)
     found = getattr(module, attribute, None)
     if not callable(found):
@@ -94,7 +130,7 @@ def with_options(function: Callable[..., Any], name: str) -> Callable[..., Any]:
         parameters.append(
             parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=hints.get(parameter.name, guess))
         )
-    where = _parts(name)[0]
+    where = name.rpartition(":")[0]
 
     def build(**options: Any) -> Any:
         with _watched(where, Path(where).parent if where.endswith(".py") else Path()):
@@ -119,7 +155,7 @@ def code_hash(*names: str | None) -> str | None:
     as a file of settings, is not covered; the loss at the point is what tells a change there.
     """
     digest = hashlib.sha256()
-    places = [_parts(name)[0] for name in names if name and names_code(name)]
+    places = [split(name).name.rpartition(":")[0] for name in names if name and names_code(name)]
     for where in places:
         module = _file(where) if where.endswith(".py") else _module(where)
         first, *others = [(path.name, _sum(path)) for path in _files(module, where)] or [(where, "")]
@@ -133,14 +169,6 @@ def described(failure: BaseException) -> str:
     frames = traceback.extract_tb(failure.__traceback__)
     place = f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
     return f"{type(failure).__name__}: {words}{place}" if words else f"{type(failure).__name__}{place}"
-
-
-def _parts(name: str) -> tuple[str, str, str]:
-    """File or module, colon, attribute; options behind a second colon are dropped."""
-    head, colon, tail = name.strip().rpartition(":")
-    if colon and "=" in tail:
-        head, colon, tail = head.rpartition(":")
-    return head, colon, tail
 
 
 def _file(where: str) -> ModuleType:
