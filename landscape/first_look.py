@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from landscape.batch_norm import recalibrate
-from landscape.batches import Batch, Batches, moved, tensors_in
+from landscape.batches import Batch, Batches, copied, moved, tensors_in, versions
 from landscape.errors import InputError, UsageError, is_out_of_memory
 from landscape.isolation import plain_checkpoints, preserved_randomness, without_gradients
 from landscape.micro_batches import Piece
@@ -55,7 +55,9 @@ def _tried(risk: "Risk", first: Piece, seed: int) -> float:
     """The loss of the first batch; whatever stands in the way of the network on these data is told."""
 
     def visit(given: Batch) -> list[Tensor]:
-        batch = moved(given, risk.replica.device, risk.replica.dtype, copy=True)
+        with torch.inference_mode(False):  # for tensors that count how often they are written to
+            batch = copied(moved(given, risk.replica.device, risk.replica.dtype))
+        unwritten = versions(batch)
         torch.manual_seed(seed)
         try:
             with _watched() as met:
@@ -70,13 +72,19 @@ def _tried(risk: "Risk", first: Piece, seed: int) -> float:
             risk.differentiates = True
             return visit(given)
         risk.notes += [note for note in dict.fromkeys(met) if note not in risk.notes]
-        pairs = zip(tensors_in(batch), tensors_in(given), strict=True)
-        if not risk.writes_inputs and any(not torch.equal(a, b) for a, b in pairs):
+        if not risk.writes_inputs and (versions(batch) != unwritten or _differ(risk, batch, given)):
             risk.writes_inputs = True
+            risk.replica.input_copies.install(risk.replica.model)
             risk.notes.append("the model writes to its inputs in place: it is given copies")
         return [loss]
 
     return float(risk.visited(visit, first, {})[0])
+
+
+def _differ(risk: "Risk", batch: Batch, given: Batch) -> bool:
+    """Whether a batch was written to in a way that autograd does not count, such as through ``.data`` or numpy."""
+    fresh = moved(given, risk.replica.device, risk.replica.dtype)
+    return any(not torch.equal(a, b) for a, b in zip(tensors_in(batch), tensors_in(fresh), strict=True))
 
 
 def _refuse_moved_weights(risk: "Risk", point: Tensor) -> None:

@@ -1,11 +1,15 @@
 """A private copy of the user's network whose free parameters are views of one flat vector θ."""
 
+import contextlib
 import copy
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from landscape.batch_norm import MODES, BatchNorm, set_batch_norm
+from landscape.batches import copied
 from landscape.errors import InputError, UsageError
 from landscape.parameters import Layout, Selection, layout, select
 from landscape.recurrent import use_plain_kernels
@@ -31,6 +35,7 @@ class Replica:
 
     Attributes:
         notes: What had to be done so that there is a second derivative, a line each.
+        input_copies: For a network that writes to its inputs.
 
     Raises:
         InputError: The model cannot be copied, has weights without values or in integers, or a weight is NaN or
@@ -80,6 +85,7 @@ class Replica:
             self.origin = self._flat.clone()
         self._at: Tensor | None = self.origin
         self.moves = 0
+        self.input_copies = InputCopies()
         _refuse_non_finite(self.layout, self.origin)
 
     def move(self, point: Tensor, *, constant: bool) -> None:
@@ -93,6 +99,31 @@ class Replica:
             self._flat.copy_(point)
             self.moves += 1
             self._at = point if constant else None
+
+
+class InputCopies:
+    """Gives a network that writes to its inputs copies of them, whoever calls it, from :meth:`install` on."""
+
+    def __init__(self) -> None:
+        self._is_paused = False
+
+    def install(self, model: nn.Module) -> None:
+        """Begins with it; the model is changed."""
+        model.register_forward_pre_hook(self._copies, with_kwargs=True)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside, the network is given copies already, and a loss may look at what the network makes of them."""
+        self._is_paused = True
+        try:
+            yield
+        finally:
+            self._is_paused = False
+
+    def _copies(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        return None if self._is_paused else (copied(args), copied(kwargs))
 
 
 def stochastic_modules(model: nn.Module) -> list[str]:

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape.batches import Batch, Batches, mapped, moved
+from landscape.batches import Batch, Batches, copied, mapped, moved, versions
 from landscape.engine import Engine
-from landscape.errors import UsageError, is_out_of_memory
+from landscape.errors import InputError, UsageError, is_out_of_memory
 from landscape.first_look import first_look
 from landscape.isolation import preserved_randomness
 from landscape.ledger import Ledger
@@ -83,7 +83,7 @@ class Risk:
         calibration: What batch-norm statistics are taken from before anything else; ``None`` leaves them.
         checked: Whether network and data are known to go together.
         differentiates: Whether the loss itself takes derivatives, so that it needs autograd even for its value.
-        writes_inputs: Whether the network writes to its inputs, so that it is given copies.
+        writes_inputs: Whether network or loss write to the batch in place, so that every forward pass gets a copy.
         notes: What had to be done to the network's outputs or for a second derivative, a line each.
     """
 
@@ -171,6 +171,19 @@ class Risk:
         if self.differentiates and torch.is_inference_mode_enabled():
             with torch.inference_mode(False), torch.enable_grad():
                 return self.forward(mapped(batch, lambda t: t.clone() if t.is_inference() else t))
+        if self.writes_inputs:
+            with self.replica.input_copies.paused():
+                return self._evaluated(copied(batch))
+        before = versions(batch)
+        result = self._evaluated(batch)
+        if self.checked and versions(batch) != before:
+            raise InputError(
+                f"{type(self.replica.model).__name__} or the loss writes to its inputs in place, but not in the first "
+                "batch, so that this batch is no longer what it was; let it write to a copy: x = x.clone()"
+            )
+        return result
+
+    def _evaluated(self, batch: Batch) -> tuple[Tensor, Any, Any]:
         if isinstance(self.loss, BatchLoss):
             found = self.loss.fn(self.replica.model, batch)
             whole = isinstance(found, tuple) and len(found) == 3
@@ -188,7 +201,7 @@ class Risk:
 
     def placed(self, batch: Batch) -> Batch:
         """A batch where the network is, and in its precision."""
-        return moved(batch, self.replica.device, self.replica.dtype, copy=self.writes_inputs)
+        return moved(batch, self.replica.device, self.replica.dtype)
 
     def check(self, point: Tensor, *, constant: bool) -> None:
         """Once: the model can be applied to the data, and two evaluations of the first batch agree."""

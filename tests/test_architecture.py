@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "wrappers": {"parameters"},
     "outputs": {"errors"},
     "batches": FOUNDATION,
-    "replica": FOUNDATION | NETWORK,
+    "replica": FOUNDATION | NETWORK | {"batches"},
     "memory": set(),
     "kept_graphs": {"memory"},
     "ledger": set(),
