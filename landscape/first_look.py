@@ -14,6 +14,7 @@ from landscape.batches import Batch, Batches, copied, moved, tensors_in, version
 from landscape.errors import InputError, UsageError, is_out_of_memory
 from landscape.isolation import plain_checkpoints, preserved_randomness, without_gradients
 from landscape.micro_batches import Piece
+from landscape.reached_weights import Reach, forbids_structure_only, judge, structure_only
 from landscape.replica import stochastic_modules
 
 if TYPE_CHECKING:
@@ -40,8 +41,11 @@ def first_look(risk: "Risk", first: Piece, point: Tensor, *, constant: bool) -> 
         _recalibrate(risk, risk.calibration)
     with preserved_randomness(risk.replica.device), without_gradients():
         risk.replica.move(point, constant=constant)
-        a, b = (_tried(risk, first, seed) for seed in (0, 1))
-    if not (a == b or abs(a - b) <= 1e-5 * abs(a) or (a != a and b != b)):
+        reach = Reach()
+        a, b = _tried(risk, first, 0), _tried(risk, first, 1, reach)
+        if not _agree(a, b):  # random, or a network that computes something else where autograd is on
+            b = _tried(risk, first, 1)
+    if not _agree(a, b):
         active = ", ".join(stochastic_modules(risk.replica.model)[:3])
         raise InputError(
             f"the model is random: two evaluations of the first batch give {a:.6g} and {b:.6g}; random "
@@ -49,10 +53,23 @@ def first_look(risk: "Risk", first: Piece, point: Tensor, *, constant: bool) -> 
             "(model.eval(), and F.dropout(…, training=self.training)) before measuring"
         )
     _refuse_moved_weights(risk, point)
+    with preserved_randomness(risk.replica.device), without_gradients():
+        judge(risk, reach, point, constant=constant, loss=lambda: _tried(risk, first, 0))
 
 
-def _tried(risk: "Risk", first: Piece, seed: int) -> float:
-    """The loss of the first batch; whatever stands in the way of the network on these data is told."""
+def _agree(a: float, b: float) -> bool:
+    return a == b or abs(a - b) <= 1e-5 * abs(a) or (a != a and b != b)
+
+
+def _tried(risk: "Risk", first: Piece, seed: int, reach: Reach | None = None) -> float:
+    """The loss of the first batch; whatever stands in the way of the network on these data is told.
+
+    Args:
+        risk: Network and loss.
+        first: The batch.
+        seed: Of the global generators.
+        reach: Told what the loss depends on, for which autograd is on.
+    """
 
     def visit(given: Batch) -> list[Tensor]:
         with torch.inference_mode(False):  # for tensors that count how often they are written to
@@ -61,7 +78,7 @@ def _tried(risk: "Risk", first: Piece, seed: int) -> float:
         torch.manual_seed(seed)
         try:
             with _watched() as met:
-                loss = risk.forward(batch)[0].double()
+                loss = _with_graph(risk, batch) if reach is not None else risk.forward(batch)[0]
         except (UsageError, InputError):
             raise
         except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as failure:
@@ -71,14 +88,29 @@ def _tried(risk: "Risk", first: Piece, seed: int) -> float:
                 raise InputError(_misfit(risk.replica.model, batch, failure)) from failure
             risk.differentiates = True
             return visit(given)
+        if reach is not None:
+            reach.add(loss)
         risk.notes += [note for note in dict.fromkeys(met) if note not in risk.notes]
         if not risk.writes_inputs and (versions(batch) != unwritten or _differ(risk, batch, given)):
             risk.writes_inputs = True
             risk.replica.input_copies.install(risk.replica.model)
             risk.notes.append("the model writes to its inputs in place: it is given copies")
-        return [loss]
+        return [loss.detach().double()]
 
     return float(risk.visited(visit, first, {})[0])
+
+
+def _with_graph(risk: "Risk", batch: Batch) -> Tensor:
+    """The loss with the graph behind it, which holds no tensors where it need not."""
+    if not risk.differentiates:
+        try:
+            with structure_only():
+                return risk.forward(batch)[0]
+        except RuntimeError as failure:
+            if not forbids_structure_only(failure):
+                raise
+    with torch.inference_mode(False), torch.enable_grad():
+        return risk.forward(batch)[0]
 
 
 def _differ(risk: "Risk", batch: Batch, given: Batch) -> bool:

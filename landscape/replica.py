@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from landscape.batch_norm import MODES, BatchNorm, set_batch_norm
 from landscape.batches import copied
 from landscape.errors import InputError, UsageError
-from landscape.parameters import Layout, Selection, layout, select
+from landscape.parameters import Layout, Selection, frozen_note, layout, select
 from landscape.recurrent import use_plain_kernels
 from landscape.wrappers import unwrapped, without_inner_wrappers
 
@@ -64,6 +65,8 @@ class Replica:
         first = next(iter(model.parameters()), torch.empty(0))
         self.device = torch.device(device) if device is not None else first.device
         self.dtype = dtype or (torch.float32 if first.dtype in _HALF else first.dtype)
+        # Weakly, so that an objective keeps no network alive but its own.
+        self._originals = [(name, weakref.ref(parameter)) for name, parameter in model.named_parameters()]
         chosen = [name for name, _ in select(model, parameters)]
         free = layout(model, parameters)
         with torch.inference_mode(False):
@@ -71,6 +74,7 @@ class Replica:
             self.layout, inner = without_inner_wrappers(self.model, free)
             chosen = list(self.layout.names) if inner else chosen
             self.notes = _notes(self.model, [*wrappers, *inner], self.dtype)
+            self.notes += frozen_note(model) if parameters is None else []
             self.model = self.model.to(device=self.device, dtype=self.dtype)
             set_batch_norm(self.model, batch_norm)
             everything = dict(self.model.named_parameters())
@@ -87,6 +91,13 @@ class Replica:
         self.moves = 0
         self.input_copies = InputCopies()
         _refuse_non_finite(self.layout, self.origin)
+
+    def originals(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names and tensors of the user's own network, as far as these still exist."""
+        for name, reference in self._originals:
+            parameter = reference()
+            if parameter is not None:
+                yield name, parameter
 
     def move(self, point: Tensor, *, constant: bool) -> None:
         """Puts the network at ``point`` ``(n,)``.

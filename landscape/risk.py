@@ -84,6 +84,7 @@ class Risk:
         checked: Whether network and data are known to go together.
         differentiates: Whether the loss itself takes derivatives, so that it needs autograd even for its value.
         writes_inputs: Whether network or loss write to the batch in place, so that every forward pass gets a copy.
+        underived: Why derivatives would be wrong: autograd does not see what the loss depends on; empty if it does.
         notes: What had to be done to the network's outputs or for a second derivative, a line each.
     """
 
@@ -97,6 +98,7 @@ class Risk:
     checked: bool = False
     differentiates: bool = False
     writes_inputs: bool = False
+    underived: str = ""
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def on(self, batch: Batch, size: int) -> "Risk":
@@ -212,6 +214,16 @@ class Risk:
         first_look(self, first, point, constant=constant)
         self.checked = True
         settle(self, first)
+
+    def require_derivatives(self, point: Tensor) -> None:
+        """Refuses derivatives where autograd does not see what the loss depends on.
+
+        Raises:
+            InputError: It does not.
+        """
+        self.check(point, constant=True)
+        if self.underived:
+            raise InputError(self.underived)
 
     def _only_scores(self, outputs: Any) -> Tensor:
         """The scores; from now on the replica returns nothing else, so that every derivative sees a tensor."""
