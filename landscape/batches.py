@@ -217,23 +217,48 @@ def leading_size(batch: Batch) -> int:
     )
 
 
-def moved(batch: Batch, device: torch.device, dtype: torch.dtype, *, copy: bool = False) -> Batch:
-    """The batch on a device, its floating-point tensors in ``dtype``; the batch given is left as it is.
+def moved(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
+    """The batch on a device, its floating-point tensors in ``dtype``; tensors that are there already are not copied.
 
     Args:
         batch: Of tensors.
         device: Where to.
         dtype: Of its floating-point tensors.
-        copy: Whether tensors that are there already are copied, for a network that writes to its inputs.
     """
 
     def put(tensor: Tensor) -> Tensor:
         if tensor.is_inference() and not torch.is_inference_mode_enabled():
             tensor = tensor.clone()
         wanted = dtype if tensor.is_floating_point() else tensor.dtype
-        return tensor.to(device, wanted, non_blocking=True, copy=copy)
+        return tensor.to(device, wanted, non_blocking=True)
 
     return mapped(batch, put)
+
+
+def copied(batch: Batch) -> Batch:
+    """The batch in memory of its own; what stands in it twice is copied once, as autoencoders have their targets."""
+    copies: dict[object, Tensor] = {}
+
+    def copy(tensor: Tensor) -> Tensor:
+        place = _place(tensor)
+        if place not in copies:
+            copies[place] = tensor.clone()
+        return copies[place]
+
+    return mapped(batch, copy)
+
+
+def _place(tensor: Tensor) -> object:
+    """Equal for tensors that show the same memory in the same way."""
+    try:
+        return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+    except RuntimeError:  # sparse, or the stand-in of a tensor while it is traced or mapped over
+        return id(tensor)
+
+
+def versions(batch: Batch) -> list[int]:
+    """How often autograd has seen a write to each tensor, without those made in inference mode, which do not count."""
+    return [tensor._version for tensor in tensors_in(batch) if not tensor.is_inference()]
 
 
 def example(batch: Batch, index: int) -> Batch:

@@ -322,6 +322,7 @@ class Objective:
             products: Likewise.
         """
         risk = self._risk
+        risk.require_derivatives(self.point)
         with twice_differentiable():
             return risk.mean(partial(visit, risk), at=self.point, gradients=gradients, products=products)
 
