@@ -12,6 +12,7 @@ from landscape import records
 from landscape.comparison import setting_labels
 from landscape.estimate import Estimate
 from landscape.tables import aligned, rounded
+from landscape.tables.escaping import for_csv, for_markdown, visible
 
 from . import options
 from .failures import Unconverged
@@ -140,10 +141,21 @@ def _cost(estimate: Estimate) -> str:
     return f"{count:.3g} g{seconds}" if count >= 0.005 else "shared"
 
 
+def _number(estimate: Estimate) -> str:
+    """The value to the place of its standard error."""
+    return rounded(estimate.value, estimate.standard_error).split(" ±")[0].strip("(")
+
+
 def _lines(estimates: Sequence[Estimate]) -> list[list[str]]:
     labels = setting_labels(estimates)
     return [
-        [label, rounded(e.value, e.standard_error).split(" ±")[0].strip("("), e.unit, doubt(e), _cost(e)]
+        [
+            visible(label),
+            _number(e),
+            visible(e.unit),
+            doubt(e),
+            _cost(e),
+        ]
         for label, e in zip(labels, estimates, strict=True)
     ]
 
@@ -155,14 +167,16 @@ def _table(taken: Sequence[tuple[str, Estimate]]) -> str:
         lines = [["measure", "value", "unit", "doubt", "cost"], *_lines(mine)]
         seconds = duration(sum(e.cost.seconds for e in mine))
         notes = [
-            f"{e.measure} is undefined: {e.details['undefined']}" for e in mine if "undefined" in e.details
+            visible(f"{e.measure} is undefined: {e.details['undefined']}")
+            for e in mine
+            if "undefined" in e.details
         ]
         if any(e.converged is False for e in mine):
             notes.append("† not converged: give it more probes or iterations, or a larger tolerance")
         notes.append("± standard error; exact: on these examples")
         total = sum(e.cost.gradient_equivalents for e in mine)
         notes.append(f"g: gradients over all data (product 2, forward pass 1/3); {total:.3g} g, {seconds}")
-        blocks.append("\n".join([title, aligned(lines), "", *notes]))
+        blocks.append("\n".join([visible(title), aligned(lines), "", *notes]))
     return "\n\n".join(blocks)
 
 
@@ -170,7 +184,8 @@ def _markdown(taken: Sequence[tuple[str, Estimate]]) -> str:
     head = ["checkpoint", "measure", "value", "unit", "doubt", "cost"]
     lines = _lines([e for _, e in taken])
     body = [[title, *line] for (title, _), line in zip(taken, lines, strict=True)]
-    table = "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *body])
+    rows = [head, ["---"] * len(head), *([*map(for_markdown, row)] for row in body)]
+    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     return table if not any(e.converged is False for _, e in taken) else f"{table}\n\n† not converged"
 
 
@@ -179,7 +194,8 @@ def _csv(taken: Sequence[tuple[str, Estimate]]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["checkpoint", "measure", "value", "standard_error", "unit", "converged"])
     for (title, e), label in zip(taken, setting_labels([e for _, e in taken]), strict=True):
-        writer.writerow([title, label, repr(e.value), _cell(e.standard_error), e.unit, _cell(e.converged)])
+        cells = (title, label, repr(e.value), _cell(e.standard_error), e.unit, _cell(e.converged))
+        writer.writerow(map(for_csv, cells))
     return out.getvalue().rstrip("\n")
 
 
