@@ -15,6 +15,7 @@ from landscape import records
 from landscape.comparison import setting_labels
 from landscape.estimate import Estimate
 from landscape.tables import aligned, rounded
+from landscape.tables.escaping import for_csv, for_markdown, visible
 
 from . import options
 from .failures import Unconverged
@@ -199,10 +200,15 @@ def _cost(number: Taken) -> str:
     return f"{count:.3g} g{seconds}" if count >= 0.005 else "shared"
 
 
+def _number(estimate: Estimate) -> str:
+    """The value to the place of its standard error."""
+    return rounded(estimate.value, estimate.standard_error).split(" ±")[0].strip("(")
+
+
 def _lines(taken: Sequence[Taken]) -> list[list[str]]:
     estimates = [number.estimate for number in taken]
     return [
-        [label, rounded(e.value, e.standard_error).split(" ±")[0].strip("("), e.unit, doubt(e), _cost(number)]
+        [visible(label), _number(e), visible(e.unit), doubt(e), _cost(number)]
         for label, e, number in zip(setting_labels(estimates), estimates, taken, strict=True)
     ]
 
@@ -214,7 +220,7 @@ def _table(taken: Sequence[Taken]) -> str:
         estimates = [number.estimate for number in mine]
         new = [number.estimate.cost for number in mine if number.file is None]
         notes = [
-            f"{e.measure} is undefined: {e.details['undefined']}"
+            visible(f"{e.measure} is undefined: {e.details['undefined']}")
             for e in estimates
             if "undefined" in e.details
         ]
@@ -225,14 +231,15 @@ def _table(taken: Sequence[Taken]) -> str:
         seconds = duration(sum(cost.seconds for cost in new))
         notes.append(f"g: gradients over all data (product 2, forward pass 1/3); {total:.3g} g, {seconds}")
         lines = [["measure", "value", "unit", "doubt", "cost"], *_lines(mine)]
-        blocks.append("\n".join([title, aligned(lines), "", *notes, *_sources(mine)]))
+        blocks.append("\n".join([visible(title), aligned(lines), "", *notes, *_sources(mine)]))
     return "\n\n".join(blocks)
 
 
 def _markdown(taken: Sequence[Taken]) -> str:
     head = ["checkpoint", "measure", "value", "unit", "doubt", "cost"]
     body = [[number.title, *line] for number, line in zip(taken, _lines(taken), strict=True)]
-    table = "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *body])
+    rows = [head, ["---"] * len(head), *([*map(for_markdown, row)] for row in body)]
+    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     unconverged = any(number.estimate.converged is False for number in taken)
     notes = [*(["† not converged"] if unconverged else []), *_sources(taken)]
     return "\n\n".join([table, *notes])
@@ -250,9 +257,8 @@ def _csv(taken: Sequence[Taken]) -> str:
     writer.writerow(["checkpoint", "measure", "value", "standard_error", "unit", "converged"])
     estimates = [number.estimate for number in taken]
     for number, e, label in zip(taken, estimates, setting_labels(estimates), strict=True):
-        writer.writerow(
-            [number.title, label, repr(e.value), _cell(e.standard_error), e.unit, _cell(e.converged)]
-        )
+        cells = (number.title, label, repr(e.value), _cell(e.standard_error), e.unit, _cell(e.converged))
+        writer.writerow(map(for_csv, cells))
     return out.getvalue().rstrip("\n")
 
 
