@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from landscape.checkpoints.opening import open_file
+from landscape.checkpoints.pinned import pinned
 from landscape.errors import InputError
 from landscape.storage import write_whole
 
@@ -52,7 +53,8 @@ def read(path: Path) -> dict[str, Any]:
         InputError: The file is damaged, or is not a checkpoint of a run.
     """
     try:
-        content = _plain(open_file(path, trust=False).content)
+        with pinned(path) as held:
+            content = _plain(open_file(held.file, trust=False).content)
     except InputError as failure:
         reason = str(failure).removeprefix(str(path)).partition(": ")[2].partition("; ")[0]
         raise InputError(f"{path} is damaged and cannot be resumed ({reason}); {_WAY_OUT}") from failure

@@ -108,13 +108,14 @@ class RunFolder:
         if not resume and (self.checkpoint.exists() or self.recipe.exists()):
             raise UsageError(f"{self.path} holds a run; resume=True (--resume) goes on with it, {_ANEW}")
         if self.recipe.exists():
-            self._require_same(self._written_recipe(), recipe)
+            self._require_same(self._written_recipe(recipe), recipe)
         saved = self._saved()
         if saved is None:
             self._refuse_foreign()
             self._refuse_loss()
             return None
-        self._require_same(Recipe.from_dict(saved.content["recipe"]), recipe)
+        source = f"the recipe in {saved.file}"
+        self._require_same(Recipe.from_file(saved.content["recipe"], source=source, asked=recipe), recipe)
         # Checkpoints of before the history was a part of them.
         saved.content["training"].setdefault(
             "history", [history.without_seconds(e) for e in self._entries() if e["epoch"] <= saved.epoch]
@@ -258,9 +259,10 @@ class RunFolder:
         for file in (self.recipe, self.checkpoint, *self._numbers, *kept):
             discard_parts(file)
 
-    def _written_recipe(self) -> Recipe:
+    def _written_recipe(self, asked: Recipe) -> Recipe:
         try:
-            return Recipe.from_toml(self.recipe.read_text(encoding="utf-8"))
+            text = self.recipe.read_text(encoding="utf-8")
+            return Recipe.from_toml(text, source=str(self.recipe), asked=asked)
         except ValueError as failure:
             raise InputError(f"{self.recipe} cannot be read ({failure}); {_ANEW}") from failure
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from landscape.checkpoints.opening import open_file
+from landscape.checkpoints.pinned import pinned
 from landscape.errors import InputError, Remark
 from landscape.storage import write_whole
 
@@ -27,7 +28,8 @@ def read(path: Path) -> Starts:
     if not path.exists():
         return {}
     try:
-        content = open_file(path, trust=False).content
+        with pinned(path) as held:
+            content = open_file(held.file, trust=False).content
         if not _is_starts(content):
             raise InputError(f"{path} is of another kind")
     except InputError:

@@ -61,7 +61,8 @@ def test_the_numbers_are_those_of_the_checkpoint_at_that_epoch(tmp_path):
                 measure(objective, MEASURING.names), written.estimates[start + offset :], strict=False
             ):
                 assert own.value == pytest.approx(found.value, rel=1e-6)
-                assert own.provenance == found.provenance
+                # Which file had that content at that epoch is not said: it has another when the next one ends.
+                assert own.provenance == dataclasses.replace(found.provenance, checkpoint_file=None)
 
 
 def test_an_interrupted_run_has_each_line_once(tmp_path):
