@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from landscape.checkpoints.locating import Located, locate
 from landscape.checkpoints.opening import Opened, open_file
 from landscape.checkpoints.weights import Found, Weights, check_tensors, find_weights, tensors_of
 from landscape.errors import InputError, UsageError
+from landscape.reading import check_names
 from landscape.storage import sha256
 
 FORMAT = "landscape.checkpoint/1"
@@ -87,6 +88,8 @@ def read_checkpoint(path: str | Path, *, trust: bool = False, weights: Weights |
     except OSError as failure:
         reason = failure.strerror or str(failure)
         raise InputError(f"{located.path} cannot be read: {reason}; name another file") from failure
+    for part in opened:
+        check_names(located.path, _names(part.content))
     loaded = _joined(located, opened)
     recipe = _recipe(located.path, loaded, opened[0].metadata)
     found = _found(located.path, loaded, weights)
@@ -107,6 +110,14 @@ def read_checkpoint(path: str | Path, *, trust: bool = False, weights: Weights |
         stored=stored,
         notes=(*located.notes, *opened[0].notes, *found.notes),
     )
+
+
+def _names(content: object, depth: int = 3) -> Iterator[object]:
+    """The keys of a dictionary, and of dictionaries in it, as deep as weights are looked for."""
+    if isinstance(content, Mapping) and depth:
+        yield from content
+        for inner in content.values():
+            yield from _names(inner, depth - 1)
 
 
 def _digest(located: Located) -> str:

@@ -178,11 +178,12 @@ def _split(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, dict[
         if prefix := _AVERAGED_PREFIX.match(name):
             copies.setdefault(prefix[0], {})[name.removeprefix(prefix[0])] = tensor
     rest = {name: tensor for name, tensor in state.items() if not _AVERAGED_PREFIX.match(name)}
-    ends = {name[start:] for name in rest for start in (0, *(i + 1 for i, c in enumerate(name) if c == "."))}
-    twins = all(
-        name.removeprefix("module.") in ends for copy in copies.values() for name in copy if "." in name
-    )
-    return (rest, copies) if rest and copies and twins else (state, {})
+    alone = {name.removeprefix("module.") for copy in copies.values() for name in copy if "." in name}
+    for name in rest if alone else ():
+        alone.difference_update(
+            name[start:] for start in (0, *(i + 1 for i, c in enumerate(name) if c == "."))
+        )
+    return (rest, copies) if rest and copies and not alone else (state, {})
 
 
 def _counted(state: dict[str, Tensor], key: str) -> tuple[dict[str, Tensor], str]:
