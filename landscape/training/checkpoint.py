@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import InputError
+from landscape.reading import check_regular
 from landscape.storage import write_whole
 
 FORMAT = "landscape.checkpoint/1"
@@ -41,6 +42,7 @@ def read(path: Path) -> dict[str, Any]:
         InputError: The file is damaged, or is not a checkpoint of a run.
     """
     way_out = "put a copy from checkpoints/ in its place, or start again with overwrite=True (--overwrite)"
+    check_regular(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as failure:  # a damaged file can raise anything; whatever it is, the file is at fault
