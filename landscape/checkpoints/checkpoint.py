@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from landscape.batch_norm import BatchNorm
@@ -27,7 +27,6 @@ from landscape.losses import build_loss, loss_name
 from landscape.micro_batches import Size
 from landscape.models import build_model
 from landscape.objective import Objective
-from landscape.parameters import Layout
 from landscape.registry import Specification
 from landscape.risk import Loss
 from landscape.wrappers import unwrapped
@@ -104,6 +103,7 @@ class Checkpoint:
             subset=digest,
             loss=self.loss_name,
             checkpoint=self.contents.identity,
+            checkpoint_file=self.contents.path.name,
             recipe=self.contents.recipe,
             code=self.code,
         )
@@ -121,14 +121,13 @@ class Checkpoint:
         chosen, digest = subset(examples, limit)
         return DataLoader(chosen, batch_size=batch_size, collate_fn=self.data.collate), digest
 
-    def point_of(
-        self, path: str | Path, layout: Layout, *, trust: bool = False, weights: Weights | None = None
-    ) -> Tensor:
-        """The parameters ``(n,)`` of another checkpoint of the same network.
+    def network_of(
+        self, path: str | Path, *, trust: bool = False, weights: Weights | None = None
+    ) -> nn.Module:
+        """The same network with everything that another checkpoint holds: weights, buffers, statistics.
 
         Args:
             path: The file, or a run folder.
-            layout: Which parameters, in which order: that of an objective.
             trust: Whether code stored in the file may run.
             weights: See :func:`load_checkpoint`.
 
@@ -138,8 +137,7 @@ class Checkpoint:
         contents = read_checkpoint(path, trust=trust, weights=weights)
         twin = copy.deepcopy(self.model)
         fit(twin, contents.state, source=str(contents.path), name=self.model_name)
-        named = dict(twin.named_parameters())
-        return layout.flatten([named[name].detach() for name in layout.names])
+        return twin
 
 
 def load_checkpoint(
