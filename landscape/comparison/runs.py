@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from landscape import records
 from landscape.errors import InputError
 from landscape.estimate import Cost, Estimate, Provenance
+from landscape.reading import read_text, read_toml
 from landscape.storage import sha256
 
 MEASURES = "measures.jsonl"
@@ -174,8 +174,8 @@ def _is_run(folder: Path) -> bool:
 
 def _recipe(folder: Path) -> Mapping[str, Any] | None:
     try:
-        return tomllib.loads((folder / _RECIPE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_toml(folder / _RECIPE)
+    except InputError:
         return None
 
 
@@ -189,10 +189,10 @@ def _unfinished(folder: Path) -> str | None:
 def _history(folder: Path) -> tuple[Mapping[str, Any], ...]:
     file = folder / _HISTORY
     entries = []
-    for line in file.read_text(encoding="utf-8", errors="replace").split("\n") if file.is_file() else []:
+    for line in read_text(file).split("\n") if file.is_file() else []:
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(entry, dict) and isinstance(entry.get("epoch"), int):
             entries.append(entry)
