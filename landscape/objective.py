@@ -151,6 +151,7 @@ class Objective:
             dimension=self.dimension,
             num_examples=self.num_examples,
             batch_size=max(self.batch_sizes),
+            examples=self._risk.content,
             **self._origin,
         )
 
@@ -224,6 +225,11 @@ class Objective:
             self._memory[key] = compute()
         value: T = self._memory[key]
         return value
+
+    @property
+    def known_loss(self) -> float | None:
+        """L(θ) if a pass at this point has computed it already, else ``None``."""
+        return self.loss if {"slope", "value"} & self._memory.keys() else None
 
     def recall(self, key: object) -> Any:
         """What is remembered under ``key`` at this point; ``None`` if nothing is."""
@@ -316,6 +322,7 @@ class Objective:
             products: Likewise.
         """
         risk = self._risk
+        risk.require_derivatives(self.point)
         with twice_differentiable():
             return risk.mean(partial(visit, risk), at=self.point, gradients=gradients, products=products)
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from landscape.batch_norm import recalibrate
-from landscape.batches import Batch, Batches, mapped, moved
+from landscape.batches import Batch, Batches, copied, mapped, moved, versions
 from landscape.engine import Engine
-from landscape.errors import UsageError, is_out_of_memory
+from landscape.errors import InputError, UsageError, is_out_of_memory
 from landscape.first_look import first_look
 from landscape.isolation import preserved_randomness, without_gradients
 from landscape.ledger import Ledger
@@ -85,7 +85,8 @@ class Risk:
         calibration: What batch-norm statistics are recomputed from at every point; ``None`` leaves them.
         checked: Whether network and data are known to go together.
         differentiates: Whether the loss itself takes derivatives, so that it needs autograd even for its value.
-        writes_inputs: Whether the network writes to its inputs, so that it is given copies.
+        writes_inputs: Whether network or loss write to the batch in place, so that every forward pass gets a copy.
+        underived: Why derivatives would be wrong: autograd does not see what the loss depends on; empty if it does.
         notes: What had to be done to the network's outputs or for a second derivative, a line each.
     """
 
@@ -99,7 +100,16 @@ class Risk:
     checked: bool = False
     differentiates: bool = False
     writes_inputs: bool = False
+    underived: str = ""
     notes: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def content(self) -> str | None:
+        """The hash of what the examples hold, and of those from which batch-norm statistics are taken."""
+        if self.calibration is None or self.calibration is self.batches:
+            return self.batches.content
+        parts = (self.batches.content, self.calibration.content)
+        return None if None in parts else ":".join(map(str, parts))
 
     def on(self, batch: Batch, size: int) -> "Risk":
         """The same network and loss on one batch alone."""
@@ -189,6 +199,19 @@ class Risk:
         if self.differentiates and torch.is_inference_mode_enabled():
             with torch.inference_mode(False), torch.enable_grad():
                 return self.forward(mapped(batch, lambda t: t.clone() if t.is_inference() else t))
+        if self.writes_inputs:
+            with self.replica.input_copies.paused():
+                return self._evaluated(copied(batch))
+        before = versions(batch)
+        result = self._evaluated(batch)
+        if self.checked and versions(batch) != before:
+            raise InputError(
+                f"{type(self.replica.model).__name__} or the loss writes to its inputs in place, but not in the first "
+                "batch, so that this batch is no longer what it was; let it write to a copy: x = x.clone()"
+            )
+        return result
+
+    def _evaluated(self, batch: Batch) -> tuple[Tensor, Any, Any]:
         if isinstance(self.loss, BatchLoss):
             found = self.loss.fn(self.replica.model, batch)
             whole = isinstance(found, tuple) and len(found) == 3
@@ -206,7 +229,7 @@ class Risk:
 
     def placed(self, batch: Batch) -> Batch:
         """A batch where the network is, and in its precision."""
-        return moved(batch, self.replica.device, self.replica.dtype, copy=self.writes_inputs)
+        return moved(batch, self.replica.device, self.replica.dtype)
 
     def check(self, point: Tensor, *, constant: bool) -> None:
         """Once: the model can be applied to the data, and two evaluations of the first batch agree."""
@@ -217,6 +240,16 @@ class Risk:
         first_look(self, first, point, constant=constant)
         self.checked = True
         settle(self, first)
+
+    def require_derivatives(self, point: Tensor) -> None:
+        """Refuses derivatives where autograd does not see what the loss depends on.
+
+        Raises:
+            InputError: It does not.
+        """
+        self.check(point, constant=True)
+        if self.underived:
+            raise InputError(self.underived)
 
     def _only_scores(self, outputs: Any) -> Tensor:
         """The scores; from now on the replica returns nothing else, so that every derivative sees a tensor."""

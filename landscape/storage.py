@@ -12,7 +12,7 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from landscape.errors import InputError
@@ -171,6 +171,11 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_sums(sums: Iterable[str]) -> str:
+    """One sum for several files: the SHA-256 of theirs in hexadecimal, one behind the other."""
+    return hashlib.sha256("".join(sums).encode()).hexdigest()
 
 
 def _take_over_permissions(path: Path, name: str) -> None:

@@ -8,19 +8,7 @@ import numpy as np
 
 from landscape.plotting.plane_caption import batch_norm_fact, plane_facts
 from landscape.surfaces.surface import Surface
-
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "×": r"$\times$",
-    "−": "$-$",
-    "…": r"\dots{}",
-    "<": "$<$",
-    ">": "$>$",
-    "|": "$|$",
-    **{character: "\\" + character for character in "{}$&#_%"},
-}
+from landscape.tables.escaping import for_latex
 
 
 def caption(*surfaces: Surface, titles: Sequence[str] = ()) -> str:
@@ -44,10 +32,7 @@ def caption(*surfaces: Surface, titles: Sequence[str] = ()) -> str:
 
 def tex(text: str) -> str:
     """Text with the characters escaped that TeX would not print as they are, and `commands` in typewriter."""
-    escaped = "".join(_TEX.get(character, character) for character in text)
-    # Two hyphens would become a dash, and an option of a command something else.
-    whole = re.sub("-(?=-)", "-{}", escaped)
-    return re.sub("`([^`]*)`", r"\\texttt{\1}", whole)
+    return re.sub("`([^`]*)`", r"\\texttt{\1}", for_latex(text))
 
 
 def _facts(surface: Surface) -> dict[str, str]:
