@@ -164,6 +164,10 @@ class Surface:
 
     def save(self, path: str | Path) -> None:
         """Writes an ``.npz`` without pickles: the same bytes for the same surface, whole or not at all."""
+        write_whole(Path(path), self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """What :meth:`save` writes."""
         arrays = {"x": self.x, "y": self.y, **self.values, "computed": self.computed}
         for name in _LANDMARKS:
             marks: Landmarks | None = getattr(self, name)
@@ -174,7 +178,7 @@ class Surface:
         buffer = io.BytesIO()
         # numpy stamps the members of an archive with 1980-01-01, so that nothing in it depends on the clock.
         np.savez(buffer, allow_pickle=False, **arrays, meta=np.array(meta))
-        write_whole(Path(path), buffer.getvalue())
+        return buffer.getvalue()
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
