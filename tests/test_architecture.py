@@ -9,17 +9,26 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FILES = [*(ROOT / "landscape").rglob("*.py"), *(ROOT / "cli").rglob("*.py")]
-FOUNDATION = {"functional",
+FOUNDATION = {"functional", "padding",
     "errors", "version", "limits", "registry", "storage", "isolation", "estimate", "factories", "autograd_graph",
 }  # fmt: skip
-NETWORK = {"parameters", "batch_norm", "recurrent", "wrappers"}
+NETWORK = {"parameters", "batch_norm", "recurrent", "weight_norm", "wrappers"}
 ENGINE = {"memory", "kept_graphs", "micro_batches", "ledger", "engine", "shortage"}
 RISK = {"batches", "replica", "outputs", "first_look", "risk"}
 CORE = FOUNDATION | NETWORK | ENGINE | RISK | {"graphs", "derivatives", "passes"}
 ALLOWED: dict[str, set[str]] = {
     **{
         key: set()
-        for key in ["errors", "version", "storage", "isolation", "estimate", "autograd_graph", "functional"]
+        for key in [
+            "errors",
+            "version",
+            "storage",
+            "isolation",
+            "estimate",
+            "autograd_graph",
+            "functional",
+            "padding",
+        ]
     },
     "limits": {"errors"},
     "registry": {"errors", "limits"},
@@ -27,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "parameters": {"errors"},
     "batch_norm": {"errors"},
     "recurrent": set(),
+    "weight_norm": set(),
     "wrappers": {"parameters"},
     "outputs": {"errors"},
     "batches": FOUNDATION,
@@ -43,7 +53,8 @@ ALLOWED: dict[str, set[str]] = {
     "graphs": FOUNDATION | {"batches", "replica", "risk"},
     "quicker": FOUNDATION | ENGINE | {"batches", "replica", "risk", "graphs"},
     "differentiability": FOUNDATION | {"batches", "risk"},
-    "derivatives": FOUNDATION | {"batches", "risk", "graphs", "quicker", "differentiability"},
+    "differences": FOUNDATION | {"batches", "risk", "graphs", "differentiability"},
+    "derivatives": FOUNDATION | {"batches", "risk", "graphs", "quicker", "differentiability", "differences"},
     "passes": FOUNDATION | {"batches", "risk", "derivatives"},
     "losses": CORE,
     "objective": CORE,
