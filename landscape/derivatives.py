@@ -90,7 +90,7 @@ def empirical_fisher_products(
 
 @contextmanager
 def second_derivatives(risk: Risk, batch: Batch, *, of_the_loss: bool = True) -> Iterator[None]:
-    """Inside, a missing second derivative raises an ``InputError`` that names the operation; a wrong one does so before.
+    """Inside, a missing second derivative raises an ``InputError`` that names the operation; a wrong one is refused.
 
     Both are looked for once for a network and its data.
 

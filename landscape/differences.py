@@ -26,7 +26,7 @@ EXAMPLES = 2
 """Examples that the check looks at: convolutions in float64 are slow."""
 
 STEPS = (1e-8, -5e-9)
-"""The steps of two differences relative to the weights: so small that hardly a ReLU of a large network changes its side."""
+"""The steps of two differences relative to the weights: so small that hardly a ReLU changes its side."""
 
 ASYMMETRY = 1e-3
 """What v·Hw and w·Hv may differ by, relative to their typical size."""

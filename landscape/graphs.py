@@ -209,7 +209,7 @@ class ForwardOverReverse:
 
 
 class LossOf(nn.Module):
-    """The loss on one batch as a module, so that the parameters and buffers of the network and of the loss can be replaced.
+    """The loss on one batch as a module, so that parameters and buffers of network and loss can be replaced.
 
     Args:
         risk: Network and loss.
@@ -229,6 +229,7 @@ class LossOf(nn.Module):
         self._loss = loss
 
     def forward(self) -> Tensor:
+        """The loss."""
         value: Tensor = self._loss()
         return value
 

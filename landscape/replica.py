@@ -141,8 +141,8 @@ def _notes(model: nn.Module, wrappers: list[str], dtype: torch.dtype) -> list[st
     normalised = use_formula(model)
     if normalised:
         notes.append(
-            f"weight normalisation of {', '.join(normalised[:3])}{', …' if len(normalised) > 3 else ''} by its formula: "
-            "the second derivative of torch's kernel is wrong"
+            f"weight normalisation of {', '.join(normalised[:3])}{', …' if len(normalised) > 3 else ''} "
+            "by its formula: the second derivative of torch's kernel is wrong"
         )
     return notes
 

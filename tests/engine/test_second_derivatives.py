@@ -168,7 +168,9 @@ KINKED = {
     "wide ReLU": lambda: nn.Sequential(nn.Linear(6, 4000), nn.ReLU(), nn.Linear(4000, 3)),
     "zero biases": lambda: nn.Sequential(nn.Linear(6, 8, bias=False), nn.ReLU(), nn.Linear(8, 3)),
     "hard functions": lambda: nn.Sequential(nn.Linear(6, 8), nn.Hardswish(), nn.Linear(8, 8), nn.Hardtanh()),
-    "pooling": lambda: nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Unflatten(1, (1, 16)), nn.MaxPool1d(5), nn.Flatten()),
+    "pooling": lambda: nn.Sequential(
+        nn.Linear(6, 16), nn.ReLU(), nn.Unflatten(1, (1, 16)), nn.MaxPool1d(5), nn.Flatten()
+    ),
 }  # fmt: skip
 
 
