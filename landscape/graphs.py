@@ -5,15 +5,16 @@ the work on all further vectors. Built by ``torch.autograd.grad``, never by ``.b
 leaves a reference cycle in ``.grad``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from landscape.batches import Batch
+from landscape.batches import Batch, mapped
 from landscape.errors import UsageError
 from landscape.functional import called_with
+from landscape.padding import HeldPadding
 from landscape.replica import Replica
 from landscape.risk import BatchLoss, Risk
 
@@ -183,11 +184,12 @@ class ForwardOverReverse:
 
     def __init__(self, risk: Risk, batch: Batch) -> None:
         self._replica = risk.replica
-        whole = _LossOf(risk, batch)
+        whole = LossOf(risk, batch)
         names = [f"model.{name}" for name in risk.replica.layout.names]
 
         def loss(parts: tuple[Tensor, ...]) -> Tensor:
-            value: Tensor = called_with(whole, dict(zip(names, parts, strict=True)))
+            with HeldPadding():
+                value: Tensor = called_with(whole, dict(zip(names, parts, strict=True)))
             return value
 
         self._slope = torch.func.grad(loss)
@@ -206,15 +208,28 @@ class ForwardOverReverse:
         return found
 
 
-class _LossOf(nn.Module):
-    """The loss on one batch as a module, so that its parameters can be replaced."""
+class LossOf(nn.Module):
+    """The loss on one batch as a module, so that parameters and buffers of network and loss can be replaced.
 
-    def __init__(self, risk: Risk, batch: Batch) -> None:
+    Args:
+        risk: Network and loss.
+        batch: A micro-batch.
+        copy: Whether every call gets a copy of it, for a network that writes to its inputs.
+    """
+
+    def __init__(self, risk: Risk, batch: Batch, *, copy: bool = False) -> None:
         super().__init__()
         self.model = risk.replica.model
-        self._loss: Callable[[], Tensor] = lambda: risk.forward(batch)[0]
+        self.loss = risk.loss if isinstance(risk.loss, nn.Module) else None
+
+        def loss() -> Tensor:
+            value, _, _ = risk.forward(mapped(batch, Tensor.clone) if copy else batch)
+            return value
+
+        self._loss = loss
 
     def forward(self) -> Tensor:
+        """The loss."""
         value: Tensor = self._loss()
         return value
 

@@ -9,16 +9,19 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FILES = [*(ROOT / "landscape").rglob("*.py"), *(ROOT / "cli").rglob("*.py")]
-FOUNDATION = {"functional",
+FOUNDATION = {"functional", "padding",
     "errors", "version", "limits", "registry", "reading", "storage", "isolation", "estimate", "factories",
     "autograd_graph",
 }  # fmt: skip
-NETWORK = {"parameters", "batch_norm", "recurrent", "wrappers"}
+NETWORK = {"parameters", "batch_norm", "recurrent", "weight_norm", "wrappers"}
 ENGINE = {"memory", "kept_graphs", "micro_batches", "ledger", "engine", "shortage"}
 RISK = {"batches", "replica", "outputs", "reached_weights", "first_look", "risk"}
 CORE = FOUNDATION | NETWORK | ENGINE | RISK | {"graphs", "derivatives", "passes"}
 ALLOWED: dict[str, set[str]] = {
-    **{key: set() for key in ["errors", "version", "isolation", "estimate", "autograd_graph", "functional"]},
+    **{
+        key: set()
+        for key in ["errors", "version", "isolation", "estimate", "autograd_graph", "functional", "padding"]
+    },
     "limits": {"errors"},
     "storage": {"errors"},  # what is no place for a file is refused in one line
     "registry": {"errors", "limits"},
@@ -27,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "parameters": {"errors"},
     "batch_norm": {"errors"},
     "recurrent": set(),
+    "weight_norm": set(),
     "wrappers": {"parameters"},
     "outputs": {"errors"},
     "batches": FOUNDATION,
@@ -44,7 +48,8 @@ ALLOWED: dict[str, set[str]] = {
     "graphs": FOUNDATION | {"batches", "replica", "risk"},
     "quicker": FOUNDATION | ENGINE | {"batches", "replica", "risk", "graphs"},
     "differentiability": FOUNDATION | {"batches", "risk"},
-    "derivatives": FOUNDATION | {"batches", "risk", "graphs", "quicker", "differentiability"},
+    "differences": FOUNDATION | {"batches", "risk", "graphs", "differentiability"},
+    "derivatives": FOUNDATION | {"batches", "risk", "graphs", "quicker", "differentiability", "differences"},
     "passes": FOUNDATION | {"batches", "risk", "derivatives"},
     "losses": CORE,
     "objective": CORE,
