@@ -1,8 +1,7 @@
 """What is found out once, before any number: whether network, loss and data go together, and what is in the way."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from landscape.autograd_graph import forbids_structure_only, structure_only
-from landscape.batch_norm import recalibrate
+from landscape.batch_norm import stored_layers
 from landscape.batches import Batch, Batches, copied, moved, tensors_in, versions
 from landscape.errors import InputError, UsageError, is_out_of_memory
 from landscape.isolation import plain_checkpoints, preserved_randomness, without_gradients
@@ -27,7 +26,7 @@ _NO_GRAPH = ("does not require grad", "inference tensor", "inference mode", "Inf
 
 
 def first_look(risk: "Risk", first: Piece, point: Tensor, *, constant: bool) -> None:
-    """Recalibrates batch norm if asked to, and evaluates the first batch twice.
+    """Evaluates the first batch twice.
 
     Args:
         risk: What to look at; gets its notes.
@@ -39,7 +38,7 @@ def first_look(risk: "Risk", first: Piece, point: Tensor, *, constant: bool) -> 
         InputError: The network cannot be applied to the data, is random, or writes to its own weights.
     """
     if risk.calibration is not None:
-        _recalibrate(risk, risk.calibration)
+        risk.notes.append(_calibration_note(risk.replica.model, risk.calibration))
     with preserved_randomness(risk.replica.device), without_gradients():
         risk.replica.move(point, constant=constant)
         reach = Reach()
@@ -133,19 +132,10 @@ def _refuse_moved_weights(risk: "Risk", point: Tensor) -> None:
     )
 
 
-def _recalibrate(risk: "Risk", calibration: Batches) -> None:
-    def passes() -> Iterator[tuple[int, Callable[[], object]]]:
-        for size, batch in calibration:
-            yield size, partial(risk.forward, risk.placed(batch))
-
-    with preserved_randomness(risk.replica.device), without_gradients():
-        risk.replica.move(risk.replica.origin, constant=True)
-        seen = recalibrate(risk.replica.model, passes())
-    risk.notes.append(
-        f"batch-norm statistics are those of {seen:,} examples at the checkpoint"
-        if seen
-        else "nothing to recalibrate: no layer stores batch-norm statistics"
-    )
+def _calibration_note(model: nn.Module, calibration: Batches) -> str:
+    if not stored_layers(model):
+        return "nothing to recalibrate: no layer stores batch-norm statistics"
+    return f"batch-norm statistics are recomputed at every point, on {calibration.num_examples:,} examples"
 
 
 @contextlib.contextmanager

@@ -3,13 +3,13 @@
 import contextlib
 import copy
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from landscape.batch_norm import MODES, BatchNorm, set_batch_norm
+from landscape.batch_norm import MODES, BatchNorm, set_batch_norm, stored_layers
 from landscape.batches import copied
 from landscape.errors import InputError, UsageError
 from landscape.parameters import Layout, Selection, frozen_note, layout, select
@@ -23,13 +23,14 @@ _DROPOUT = (nn.modules.dropout._DropoutNd,)
 class Replica:
     """A copy of a network at a movable point; the original is never written to.
 
-    ``moves`` counts how often it has moved: graphs made before are of another point.
+    ``moves`` counts how often it has moved: graphs made before are of another point. ``calibrated`` is what that
+    count was when batch-norm statistics were last recomputed.
 
     Args:
         model: The user's network. Its modules keep their mode, except batch norm.
         parameters: Which parameters are free; see :func:`landscape.parameters.layout`.
         batch_norm: ``"stored"`` uses the running statistics, ``"batch"`` those of each batch; with
-            ``"recalibrate"`` whoever has data stores new ones here.
+            ``"recalibrate"`` whoever has data stores new ones after each move.
         device: Where to compute; ``None`` for where the model is.
         dtype: ``torch.float32`` or ``torch.float64``; ``None`` for the model's own (half precision is raised
             to float32, in which second derivatives are still good).
@@ -88,7 +89,7 @@ class Replica:
                 parameter.requires_grad_(True)
             self.origin = self._flat.clone()
         self._at: Tensor | None = self.origin
-        self.moves = 0
+        self.moves, self.calibrated = 0, -1
         self.input_copies = InputCopies()
         _refuse_non_finite(self.layout, self.origin)
 
@@ -110,6 +111,24 @@ class Replica:
             self._flat.copy_(point)
             self.moves += 1
             self._at = point if constant else None
+
+    @property
+    def statistics(self) -> dict[str, Tensor]:
+        """Copies of the batch-norm statistics that the layers use as they are, by the names of their buffers."""
+        return {
+            f"{name}.{kind}": getattr(layer, kind).clone()
+            for name, layer in stored_layers(self.model).items()
+            if not layer.training
+            for kind in ("running_mean", "running_var")
+        }
+
+    def store(self, statistics: Mapping[str, Tensor]) -> None:
+        """Takes over batch-norm statistics; the network then has to be moved anew, also to where it stands."""
+        buffers = dict(self.model.named_buffers())
+        with torch.no_grad():
+            for name, values in statistics.items():
+                buffers[name].copy_(values)
+        self._at = None
 
 
 class InputCopies:

@@ -6,16 +6,18 @@ only place where data is summed, where the network is moved to a point, and wher
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from landscape.batch_norm import recalibrate
 from landscape.batches import Batch, Batches, copied, mapped, moved, versions
 from landscape.engine import Engine
 from landscape.errors import InputError, UsageError, is_out_of_memory
 from landscape.first_look import first_look
-from landscape.isolation import preserved_randomness
+from landscape.isolation import preserved_randomness, without_gradients
 from landscape.ledger import Ledger
 from landscape.micro_batches import Piece
 from landscape.outputs import applied, labelled, scores, wants_scores
@@ -80,7 +82,7 @@ class Risk:
         ledger: Where work is booked; shared with the risks of single batches.
         engine: How the work is done; shared likewise.
         place: First example and number of examples of the micro-batch that is being visited.
-        calibration: What batch-norm statistics are taken from before anything else; ``None`` leaves them.
+        calibration: What batch-norm statistics are recomputed from at every point; ``None`` leaves them.
         checked: Whether network and data are known to go together.
         differentiates: Whether the loss itself takes derivatives, so that it needs autograd even for its value.
         writes_inputs: Whether network or loss write to the batch in place, so that every forward pass gets a copy.
@@ -100,6 +102,14 @@ class Risk:
     writes_inputs: bool = False
     underived: str = ""
     notes: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def content(self) -> str | None:
+        """The hash of what the examples hold, and of those from which batch-norm statistics are taken."""
+        if self.calibration is None or self.calibration is self.batches:
+            return self.batches.content
+        parts = (self.batches.content, self.calibration.content)
+        return None if None in parts else ":".join(map(str, parts))
 
     def on(self, batch: Batch, size: int) -> "Risk":
         """The same network and loss on one batch alone."""
@@ -132,7 +142,7 @@ class Risk:
         self.ledger.total = max(self.ledger.total, everything)
         sum_ = WeightedSum()
         with preserved_randomness(self.replica.device):
-            self.replica.move(at, constant=constant)
+            self.stand(at, constant=constant)
             self.engine.graphs.enter(self.replica.moves, self.batches)
             for piece in self.engine.micro.pieces(self.batches, join=each is None):
                 parts = self.visited(visit, piece, counted)
@@ -140,6 +150,22 @@ class Risk:
                     each(parts)
                 sum_.add(parts, piece.size / everything)
         return sum_.totals
+
+    def stand(self, at: Tensor, *, constant: bool) -> None:
+        """Puts the network at a point, with the batch-norm statistics that it has there.
+
+        Args:
+            at: The point ``(n,)``.
+            constant: Whether ``at`` is never written to by its owner.
+        """
+        self.replica.move(at, constant=constant)
+        if self.calibration is None or self.replica.calibrated == self.replica.moves:
+            return
+        with without_gradients():
+            passes = ((size, partial(self.forward, self.placed(batch))) for size, batch in self.calibration)
+            seen = recalibrate(self.replica.model, passes)
+        self.ledger.counts.update({"evaluations": seen})
+        self.replica.calibrated = self.replica.moves
 
     def book(self, **counted: int) -> None:
         """Counts work on the micro-batch that is being visited."""
