@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from landscape.autograd_graph import custom_functions
+from landscape.autograd_graph import custom_functions, structure_only
 from landscape.functional import called_with
 
 Names = frozenset[str]
@@ -127,7 +127,8 @@ def _traced(model: nn.Module, free: Sequence[str], inputs: Tensor) -> fx.GraphMo
 
     pure = torch.func.functionalize(forward, remove="mutations_and_views")
     tracer = make_fx(pure, tracing_mode="fake", _allow_non_fake_inputs=True)
-    with torch.enable_grad():
+    # What autograd saves of a stand-in holds the graph that holds it, and with it everything that was traced, for good.
+    with structure_only():
         return tracer({name: parameters[name].detach().requires_grad_() for name in free}, inputs)
 
 
