@@ -13,6 +13,7 @@ from landscape.batch_norm import recalibrate
 from landscape.batches import Batch, Batches, moved, tensors_in
 from landscape.errors import InputError, UsageError, is_out_of_memory
 from landscape.isolation import plain_checkpoints, preserved_randomness, without_gradients
+from landscape.loss_weights import settle_weights
 from landscape.micro_batches import Piece
 from landscape.replica import stochastic_modules
 
@@ -40,7 +41,7 @@ def first_look(risk: "Risk", first: Piece, point: Tensor, *, constant: bool) -> 
         _recalibrate(risk, risk.calibration)
     with preserved_randomness(risk.replica.device), without_gradients():
         risk.replica.move(point, constant=constant)
-        a, b = (_tried(risk, first, seed) for seed in (0, 1))
+        (a, outputs, targets), (b, _, _) = (_tried(risk, first, seed) for seed in (0, 1))
     if not (a == b or abs(a - b) <= 1e-5 * abs(a) or (a != a and b != b)):
         active = ", ".join(stochastic_modules(risk.replica.model)[:3])
         raise InputError(
@@ -49,17 +50,18 @@ def first_look(risk: "Risk", first: Piece, point: Tensor, *, constant: bool) -> 
             "(model.eval(), and F.dropout(…, training=self.training)) before measuring"
         )
     _refuse_moved_weights(risk, point)
+    settle_weights(risk, first.batch, outputs, targets)
 
 
-def _tried(risk: "Risk", first: Piece, seed: int) -> float:
-    """The loss of the first batch; whatever stands in the way of the network on these data is told."""
+def _tried(risk: "Risk", first: Piece, seed: int) -> tuple[float, Any, Any]:
+    """Loss, outputs and targets of the first batch; whatever stands in the way of the network on these data is told."""
 
     def visit(given: Batch) -> list[Tensor]:
         batch = moved(given, risk.replica.device, risk.replica.dtype, copy=True)
         torch.manual_seed(seed)
         try:
             with _watched() as met:
-                loss = risk.forward(batch)[0].double()
+                loss, *seen[:] = risk.forward(batch)
         except (UsageError, InputError):
             raise
         except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as failure:
@@ -74,9 +76,11 @@ def _tried(risk: "Risk", first: Piece, seed: int) -> float:
         if not risk.writes_inputs and any(not torch.equal(a, b) for a, b in pairs):
             risk.writes_inputs = True
             risk.notes.append("the model writes to its inputs in place: it is given copies")
-        return [loss]
+        return [loss.double()]
 
-    return float(risk.visited(visit, first, {})[0])
+    seen: list[Any] = [None, None]
+    loss = float(risk.visited(visit, first, {})[0])
+    return loss, *seen
 
 
 def _refuse_moved_weights(risk: "Risk", point: Tensor) -> None:
