@@ -8,6 +8,10 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from landscape.tables.escaping import visible
+
+from .terminal import close_door, drawing_stream
+
 PLAIN_SECONDS = 30.0
 
 EARLY = 0.1
@@ -25,7 +29,7 @@ class Bar:
 
     def __init__(self, title: str, *, quiet: bool, expected: float | None = None) -> None:
         self._expected = expected
-        self._title = title
+        self._title = visible(title)
         self._quiet = quiet
         self._live: Progress | None = None
         self._task = TaskID(0)
@@ -34,17 +38,19 @@ class Bar:
     def __enter__(self) -> "Bar":
         if not self._quiet and sys.stderr.isatty():
             self._live = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=20),
                 TaskProgressColumn(),
                 TimeRemainingColumn(compact=True),
-                TextColumn("{task.fields[words]}"),
-                console=Console(stderr=True),
+                TextColumn("{task.fields[words]}", markup=False),
+                console=Console(file=drawing_stream()),
                 transient=True,
             )
             words = "" if self._expected is None else f"about {duration(self._expected)}"
             self._task = self._live.add_task(self._title, total=1.0, words=words)
             self._live.start()
+            # rich leads stdout and stderr past the bar while it is drawn.
+            close_door()
         return self
 
     def __exit__(
@@ -55,6 +61,7 @@ class Bar:
 
     def tell(self, words: str, fraction: float) -> None:
         """Shows the fraction done, and a few words."""
+        words = visible(words)
         if self._live is not None:
             self._live.update(self._task, completed=min(fraction, 1.0), words=words)
             return

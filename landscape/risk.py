@@ -6,17 +6,19 @@ only place where data is summed, where the network is moved to a point, and wher
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from landscape.batches import Batch, Batches, mapped, moved, rows_in, rows_of
+from landscape.batch_norm import recalibrate
+from landscape.batches import Batch, Batches, copied, mapped, moved, rows_in, rows_of, versions
 from landscape.engine import Engine
-from landscape.errors import UsageError, is_out_of_memory
+from landscape.errors import InputError, UsageError, is_out_of_memory
 from landscape.first_look import first_look
 from landscape.independence import Independence, examined
-from landscape.isolation import preserved_randomness
+from landscape.isolation import preserved_randomness, without_gradients
 from landscape.ledger import Ledger
 from landscape.loss_functions import BatchLoss, LabelWeights, Loss, label_weights
 from landscape.micro_batches import Piece
@@ -57,10 +59,11 @@ class Risk:
         place: First row and number of rows of the micro-batch that is being visited.
         size: Its number of examples.
         weight: What its mean is divided by.
-        calibration: What batch-norm statistics are taken from before anything else; ``None`` leaves them.
+        calibration: What batch-norm statistics are recomputed from at every point; ``None`` leaves them.
         checked: Whether network and data are known to go together.
         differentiates: Whether the loss itself takes derivatives, so that it needs autograd even for its value.
-        writes_inputs: Whether the network writes to its inputs, so that it is given copies.
+        writes_inputs: Whether network or loss write to the batch in place, so that every forward pass gets a copy.
+        underived: Why derivatives would be wrong: autograd does not see what the loss depends on; empty if it does.
         notes: What had to be done to the network's outputs or for a second derivative, a line each.
         independent: Whether a batch can be taken apart, once that has been looked at.
     """
@@ -77,8 +80,17 @@ class Risk:
     checked: bool = False
     differentiates: bool = False
     writes_inputs: bool = False
+    underived: str = ""
     notes: list[str] = dataclasses.field(default_factory=list)
     independent: Independence | None = None
+
+    @property
+    def content(self) -> str | None:
+        """The hash of what the examples hold, and of those from which batch-norm statistics are taken."""
+        if self.calibration is None or self.calibration is self.batches:
+            return self.batches.content
+        parts = (self.batches.content, self.calibration.content)
+        return None if None in parts else ":".join(map(str, parts))
 
     def on(self, batch: Batch, size: int) -> "Risk":
         """The same network and loss on one batch alone."""
@@ -111,7 +123,7 @@ class Risk:
         self.ledger.total = max(self.ledger.total, self.batches.num_examples)
         sum_ = WeightedSum()
         with preserved_randomness(self.replica.device):
-            self.replica.move(at, constant=constant)
+            self.stand(at, constant=constant)
             self.engine.graphs.enter(self.replica.moves, self.batches)
             for piece in self.engine.micro.pieces(self.batches, join=each is None):
                 parts = self.visited(visit, piece, counted)
@@ -119,6 +131,22 @@ class Risk:
                     each(parts)
                 sum_.add(parts, self.batches.weight_of(piece.batch) / everything)
         return sum_.totals
+
+    def stand(self, at: Tensor, *, constant: bool) -> None:
+        """Puts the network at a point, with the batch-norm statistics that it has there.
+
+        Args:
+            at: The point ``(n,)``.
+            constant: Whether ``at`` is never written to by its owner.
+        """
+        self.replica.move(at, constant=constant)
+        if self.calibration is None or self.replica.calibrated == self.replica.moves:
+            return
+        with without_gradients():
+            passes = ((size, partial(self.forward, self.placed(batch))) for size, batch in self.calibration)
+            seen = recalibrate(self.replica.model, passes)
+        self.ledger.counts.update({"evaluations": seen})
+        self.replica.calibrated = self.replica.moves
 
     def book(self, **counted: int) -> None:
         """Counts work on the micro-batch that is being visited."""
@@ -155,6 +183,19 @@ class Risk:
         if self.differentiates and torch.is_inference_mode_enabled():
             with torch.inference_mode(False), torch.enable_grad():
                 return self.forward(mapped(batch, lambda t: t.clone() if t.is_inference() else t))
+        if self.writes_inputs:
+            with self.replica.input_copies.paused():
+                return self._evaluated(copied(batch))
+        before = versions(batch)
+        result = self._evaluated(batch)
+        if self.checked and versions(batch) != before:
+            raise InputError(
+                f"{type(self.replica.model).__name__} or the loss writes to its inputs in place, but not in the first "
+                "batch, so that this batch is no longer what it was; let it write to a copy: x = x.clone()"
+            )
+        return result
+
+    def _evaluated(self, batch: Batch) -> tuple[Tensor, Any, Any]:
         if isinstance(self.loss, BatchLoss):
             found = self.loss.fn(self.replica.model, batch)
             whole = isinstance(found, tuple) and len(found) == 3
@@ -172,7 +213,7 @@ class Risk:
 
     def placed(self, batch: Batch) -> Batch:
         """A batch where the network is, and in its precision."""
-        return moved(batch, self.replica.device, self.replica.dtype, copy=self.writes_inputs)
+        return moved(batch, self.replica.device, self.replica.dtype)
 
     def correct(self, outputs: Any, targets: Any) -> list[Tensor]:
         """How many labels are right and how many count, each over the weight of this micro-batch, so that means add up.
@@ -209,6 +250,16 @@ class Risk:
             if self.independent.mixed:
                 self.notes.append(f"batches are not taken apart: {self.independent.reason}")
         return self.independent
+
+    def require_derivatives(self, point: Tensor) -> None:
+        """Refuses derivatives where autograd does not see what the loss depends on.
+
+        Raises:
+            InputError: It does not.
+        """
+        self.check(point, constant=True)
+        if self.underived:
+            raise InputError(self.underived)
 
     def _only_scores(self, outputs: Any) -> Tensor:
         """The scores; from now on the replica returns nothing else, so that every derivative sees a tensor."""

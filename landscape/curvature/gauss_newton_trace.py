@@ -115,6 +115,8 @@ def _looked_at(risk: Risk, batch: Batch) -> GaussNewtonPlan:
     outputs = applied(model, inputs)
     if not isinstance(outputs, Tensor) or outputs.ndim < 2 or outputs.shape[0] != rows_in(inputs):
         return _refused("the outputs are not one row an example")
+    if not outputs.requires_grad:
+        return _refused("the outputs depend on no free parameter")
     if not same_without_gradients(model, inputs):
         return _refused("the outputs are others where no gradient is recorded")
     verdict = analyse(model, free, inputs)
