@@ -20,6 +20,7 @@ from typing import Any, Self
 import numpy as np
 
 from landscape.errors import InputError, UsageError
+from landscape.reading import LONGEST_TEXT, check_points, check_regular
 from landscape.storage import lock, open_to_append, refuse_special, write_all
 from landscape.surfaces.landmarks import Landmarks
 from landscape.surfaces.surface import Surface
@@ -68,8 +69,7 @@ class Journal:
         """Take over what the file holds, and end it behind its last whole line."""
         assert self._file is not None
         first = _summed(self.header)
-        self._file.seek(0)
-        held, whole = self._file.readall() or b"", 0
+        held, whole = _read(path), 0
         if not first.startswith(held):
             # The stored header is kept, with the loss of the centre as it was met first.
             stored, self.values, whole = _parse(path, held)
@@ -107,8 +107,8 @@ def read_journal(path: str | Path) -> Surface:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such journal, or not a regular file")
-    header, values, _ = _parse(path, path.read_bytes())
+        raise InputError(f"{path}: no such journal")
+    header, values, _ = _parse(path, _read(path))
     return _assemble(header, values)
 
 
@@ -119,8 +119,17 @@ def stored_header(path: Path) -> Mapping[str, Any] | None:
         InputError: The file is no journal, is damaged, or is a link or a pipe.
     """
     refuse_special(path)
-    held = path.read_bytes() if path.exists() else b""
+    held = _read(path)
     return _parse(path, held)[0] if b"\n" in held else None
+
+
+def _read(path: Path) -> bytes:
+    """What is in a journal; nothing where there is none."""
+    if not path.exists():
+        return b""
+    if check_regular(path) > LONGEST_TEXT:
+        raise InputError(f"{path} has more than {LONGEST_TEXT:,} bytes; it is not the journal of a surface")
+    return path.read_bytes()
 
 
 def described(marks: Landmarks | None) -> dict[str, object] | None:
@@ -170,6 +179,9 @@ def _parse(path: Path, held: bytes) -> tuple[dict[str, Any], dict[int, Value], i
             raise ValueError("another schema")
         total = len(header["x"]) * len(header["y"])
         count = len(_names(header))
+        check_points(path, "loss", total)
+    except InputError:
+        raise
     except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{path} is damaged in line 1; delete it to start over") from None
     values: dict[int, Value] = {}

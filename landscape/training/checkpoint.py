@@ -17,6 +17,7 @@ from torch import Tensor
 from landscape.checkpoints.opening import open_file
 from landscape.checkpoints.pinned import pinned
 from landscape.errors import InputError
+from landscape.reading import check_regular
 from landscape.storage import write_whole
 
 FORMAT = "landscape.checkpoint/1"
@@ -52,6 +53,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         InputError: The file is damaged, or is not a checkpoint of a run.
     """
+    check_regular(path)
     try:
         with pinned(path) as held:
             content = _plain(open_file(held.file, trust=False).content)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape.errors import InputError, UsageError
+from landscape.reading import read_toml
 from landscape.storage import discard_parts, refuse_special, write_whole
 from landscape.training import checkpoint, history
 from landscape.training.history import Entry
@@ -261,8 +262,7 @@ class RunFolder:
 
     def _written_recipe(self, asked: Recipe) -> Recipe:
         try:
-            text = self.recipe.read_text(encoding="utf-8")
-            return Recipe.from_toml(text, source=str(self.recipe), asked=asked)
+            return Recipe.from_file(read_toml(self.recipe), source=str(self.recipe), asked=asked)
         except ValueError as failure:
             raise InputError(f"{self.recipe} cannot be read ({failure}); {_ANEW}") from failure
 
