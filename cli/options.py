@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from landscape.errors import InputError, UsageError
+from landscape.limits import LARGEST_SEED
 
 from .batch_size import BatchSize, Sizes
 from .configuration import configure
@@ -48,7 +49,9 @@ dtype = click.option(
     show_default=True,
     help="Precision.",
 )
-seed = click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+seed = click.option(
+    "--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True, help="Of everything random."
+)
 venue = click.option(
     "--venue",
     type=click.Choice(["neurips", "icml", "iclr", "cvpr", "ieee", "jmlr"]),
@@ -271,19 +274,28 @@ def listed(text: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+_MOST = 10_000
+"""Seeds of one command: more are a slip of the hand, and would fill the memory."""
+
+
 def numbers(text: str) -> list[int]:
     """``"0-2,7"`` → ``[0, 1, 2, 7]``.
 
     Raises:
-        UsageError: The text is not such a list.
+        UsageError: The text is not such a list, or one of more numbers than anybody means.
     """
-    found: list[int] = []
+    ranges: list[range] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         try:
-            found.extend(range(int(first), int(last if dash else first) + 1))
+            ranges.append(range(int(first), int(last if dash else first) + 1))
         except ValueError:
             raise UsageError(f"'{text}' is not a list of whole numbers such as 0-2 or 0,1,5") from None
+    # A range may have more numbers than len() can say, so it is its ends that are compared.
+    count = sum(max(part.stop - part.start, 0) for part in ranges)
+    if count > _MOST:
+        raise UsageError(f"'{text}' names {count:,} numbers; {_MOST:,} are the most")
+    found = [number for part in ranges for number in part]
     if not found:
         raise UsageError(f"'{text}' names no number; write the smaller one first: 0-2")
     return list(dict.fromkeys(found))

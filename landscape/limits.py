@@ -1,12 +1,19 @@
-"""What a number must be above, said in the annotation of the parameter: looked at before anything is computed."""
+"""What a number must be, said in the annotation of the parameter: looked at before anything is computed."""
 
 import math
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from landscape.errors import UsageError
+
+
+class Limit(Protocol):
+    """A rule for a number."""
+
+    def check(self, name: str, value: object, owner: str = "") -> None:
+        """Raises :class:`UsageError` unless the value keeps the rule; ``None`` passes."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,23 @@ class Above:
             )
 
 
+@dataclass(frozen=True)
+class Whole:
+    """Between which whole numbers one must be, both ends included."""
+
+    least: int
+    most: int
+    words: str
+
+    def check(self, name: str, value: object, owner: str = "") -> None:
+        """Raises :class:`UsageError` unless the value is such a whole number; ``None`` passes."""
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if value is None or (whole and self.least <= typing.cast(int, value) <= self.most):
+            return
+        prefix = f"{owner}: " if owner else ""
+        raise UsageError(f"{prefix}{name}={value} is not allowed: it must be a whole number {self.words}")
+
+
 Positive = Annotated[float, Above(0)]
 """A finite number above 0."""
 
@@ -33,12 +57,19 @@ PositiveInt = Annotated[int, Above(0)]
 """A whole number above 0."""
 
 
-def bounds(function: Callable[..., object]) -> dict[str, Above]:
-    """The parameters of a function whose annotation says what they must be above."""
+LARGEST_SEED = 2**63 - 1
+"""The largest number that every random generator takes."""
+
+Seed = Annotated[int, Whole(0, LARGEST_SEED, "from 0 to 2⁶³ − 1")]
+"""What a random generator starts from."""
+
+
+def bounds(function: Callable[..., object]) -> dict[str, Limit]:
+    """The parameters of a function whose annotation says what they must be."""
     hints = typing.get_type_hints(function, include_extras=True)
     return {
         name: one
         for name, hint in hints.items()
         for one in getattr(hint, "__metadata__", ())
-        if isinstance(one, Above)
+        if isinstance(one, (Above, Whole))
     }
