@@ -12,6 +12,7 @@ import click
 
 from landscape.errors import InputError, UsageError
 from landscape.limits import LARGEST_SEED
+from landscape.storage import refuse_special
 
 from .batch_size import BatchSize, Sizes
 from .configuration import configure
@@ -244,8 +245,9 @@ def writable(path: Path) -> Path:
     """The path, if a file can be written there; asked before a long computation, and nothing is made.
 
     Raises:
-        InputError: It cannot.
+        InputError: It cannot, or the path is a link, a pipe or a device.
     """
+    refuse_special(path)
     place = path.parent
     while not place.exists() and place != place.parent:
         place = place.parent
@@ -274,28 +276,27 @@ def listed(text: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-_MOST = 10_000
-"""Seeds of one command: more are a slip of the hand, and would fill the memory."""
+MOST_NUMBERS = 10_000
+"""More runs than anybody means to begin with one command."""
 
 
 def numbers(text: str) -> list[int]:
     """``"0-2,7"`` → ``[0, 1, 2, 7]``.
 
     Raises:
-        UsageError: The text is not such a list, or one of more numbers than anybody means.
+        UsageError: The text is not such a list, or is longer than :data:`MOST_NUMBERS`.
     """
-    ranges: list[range] = []
+    found: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         try:
-            ranges.append(range(int(first), int(last if dash else first) + 1))
+            span = range(int(first), int(last if dash else first) + 1)
         except ValueError:
             raise UsageError(f"'{text}' is not a list of whole numbers such as 0-2 or 0,1,5") from None
-    # A range may have more numbers than len() can say, so it is its ends that are compared.
-    count = sum(max(part.stop - part.start, 0) for part in ranges)
-    if count > _MOST:
-        raise UsageError(f"'{text}' names {count:,} numbers; {_MOST:,} are the most")
-    found = [number for part in ranges for number in part]
+        # A range is counted before it is filled: len() itself fails above 2⁶³.
+        if span.stop - span.start > MOST_NUMBERS - len(found):
+            raise UsageError(f"'{text}' names more than {MOST_NUMBERS:,} numbers; write a shorter range: 0-2")
+        found.extend(span)
     if not found:
         raise UsageError(f"'{text}' names no number; write the smaller one first: 0-2")
     return list(dict.fromkeys(found))

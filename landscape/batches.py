@@ -1,8 +1,10 @@
 """The data an empirical risk is taken over: a fixed sequence of batches, the same at every visit."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler
@@ -48,6 +50,19 @@ class Batches:
         self._size = size or leading_size
         self._kept: Sequence[Any] | None = None
         self._sizes: list[int] | None = None
+        self._content: Content | None = None
+
+    @property
+    def content(self) -> str | None:
+        """The first 12 digits of the SHA-256 of all examples; ``None`` where a batch holds what has no bytes."""
+        if self._sizes is None:
+            self._read()
+        if self._content is None:
+            assert self._kept is not None
+            self._content = Content()
+            for batch in self._kept:
+                self._content.add(batch)
+        return self._content.digest()
 
     @property
     def sizes(self) -> list[int]:
@@ -83,6 +98,7 @@ class Batches:
     def _read(self) -> None:
         kept: list[Batch] | None = []
         held, sizes = 0, []
+        content = Content()
         with preserved_randomness():
             self._refuse_random_examples()
             for index, batch in enumerate(self._source):
@@ -95,6 +111,7 @@ class Batches:
                             f"(tensor of shape {tuple(tensor.shape)}); remove or repair those examples"
                         )
                 sizes.append(self._size(batch))
+                content.add(batch)  # here, as data beyond what is kept would have to be read once more
                 held += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
                 if kept is not None:
                     kept.append(batch)
@@ -103,7 +120,7 @@ class Batches:
                         kept = None
         if sum(sizes) == 0:
             raise InputError("the data set is empty: there is nothing to average over")
-        self._kept, self._sizes = kept, sizes
+        self._kept, self._sizes, self._content = kept, sizes, content
 
     def _refuse_shuffling(self, held: int) -> None:
         assert isinstance(self._source, DataLoader)
@@ -129,6 +146,54 @@ class Batches:
             )
 
 
+class Content:
+    """The hash of what batches hold, the same however the examples are divided into batches of tensors.
+
+    Each place in a batch (the inputs, the targets, an entry of a dictionary) has a sum of its own over the bytes of
+    all batches, so that the bytes are read once, as they come, and none is copied.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Any] = {}
+        self._kinds: dict[str, str] = {}
+        self._opaque = False
+
+    def add(self, batch: Batch, place: str = "") -> None:
+        """Takes in one more batch."""
+        if isinstance(batch, Mapping):
+            for key, value in batch.items():
+                self.add(value, f"{place}.{key!r}")
+        elif isinstance(batch, (tuple, list)):
+            for index, value in enumerate(batch):
+                self.add(value, f"{place}.{index}")
+        elif isinstance(batch, Tensor) and batch.layout == torch.strided and not batch.is_nested:
+            self._update(place, f"{batch.dtype}{list(batch.shape[1:])}", _bytes_of(batch))
+        elif isinstance(batch, np.ndarray) and batch.dtype != object:
+            self._update(place, f"{batch.dtype}{list(batch.shape[1:])}", batch.tobytes())
+        elif batch is None or isinstance(batch, (bool, int, float, str, bytes)):
+            self._update(place, type(batch).__name__, repr(batch).encode())
+        else:
+            self._opaque = True
+
+    def digest(self) -> str | None:
+        """The first 12 digits of the SHA-256; ``None`` if something in a batch has no bytes that are known."""
+        sums = sorted((place, part.hexdigest()) for place, part in self._sums.items())
+        return None if self._opaque else hashlib.sha256(repr(sums).encode()).hexdigest()[:12]
+
+    def _update(self, place: str, kind: str, content: Any) -> None:
+        part = self._sums.setdefault(place, hashlib.sha256())
+        if self._kinds.get(place) != kind:  # at first, and where batches are padded to lengths of their own
+            self._kinds[place] = kind
+            part.update(kind.encode())
+        part.update(content)
+
+
+def _bytes_of(tensor: Tensor) -> "np.ndarray[Any, Any]":
+    """The bytes of a tensor in the order of its elements; no copy where it is on the CPU and contiguous."""
+    held = tensor.detach().as_subclass(Tensor).resolve_conj().resolve_neg().cpu().contiguous()
+    return held.reshape(-1).view(torch.uint8).numpy()
+
+
 def tensors_in(batch: Batch) -> Iterator[Tensor]:
     """Every tensor in a nested batch of tuples, lists and mappings."""
     if isinstance(batch, Tensor):
@@ -152,23 +217,48 @@ def leading_size(batch: Batch) -> int:
     )
 
 
-def moved(batch: Batch, device: torch.device, dtype: torch.dtype, *, copy: bool = False) -> Batch:
-    """The batch on a device, its floating-point tensors in ``dtype``; the batch given is left as it is.
+def moved(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
+    """The batch on a device, its floating-point tensors in ``dtype``; tensors that are there already are not copied.
 
     Args:
         batch: Of tensors.
         device: Where to.
         dtype: Of its floating-point tensors.
-        copy: Whether tensors that are there already are copied, for a network that writes to its inputs.
     """
 
     def put(tensor: Tensor) -> Tensor:
         if tensor.is_inference() and not torch.is_inference_mode_enabled():
             tensor = tensor.clone()
         wanted = dtype if tensor.is_floating_point() else tensor.dtype
-        return tensor.to(device, wanted, non_blocking=True, copy=copy)
+        return tensor.to(device, wanted, non_blocking=True)
 
     return mapped(batch, put)
+
+
+def copied(batch: Batch) -> Batch:
+    """The batch in memory of its own; what stands in it twice is copied once, as autoencoders have their targets."""
+    copies: dict[object, Tensor] = {}
+
+    def copy(tensor: Tensor) -> Tensor:
+        place = _place(tensor)
+        if place not in copies:
+            copies[place] = tensor.clone()
+        return copies[place]
+
+    return mapped(batch, copy)
+
+
+def _place(tensor: Tensor) -> object:
+    """Equal for tensors that show the same memory in the same way."""
+    try:
+        return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+    except RuntimeError:  # sparse, or the stand-in of a tensor while it is traced or mapped over
+        return id(tensor)
+
+
+def versions(batch: Batch) -> list[int]:
+    """How often autograd has seen a write to each tensor, without those made in inference mode, which do not count."""
+    return [tensor._version for tensor in tensors_in(batch) if not tensor.is_inference()]
 
 
 def example(batch: Batch, index: int) -> Batch:

@@ -16,9 +16,15 @@ class Limit(Protocol):
         """Raises :class:`UsageError` unless the value keeps the rule; ``None`` passes."""
 
 
+_TINY = 1e-100
+
+
 @dataclass(frozen=True)
 class Above:
-    """What a number must be above, for ``Annotated[float, Above(0)]``: looked at before anything is computed."""
+    """What a number must be above, for ``Annotated[float, Above(0)]``: looked at before anything is computed.
+
+    Numbers whose square would leave double precision are refused, too: nobody means them, and formulas have squares.
+    """
 
     least: float
 
@@ -26,10 +32,14 @@ class Above:
         """Raises :class:`UsageError` unless the value is a finite number above the least; ``None`` passes."""
         if value is None:
             return
+        prefix = f"{owner}: " if owner else ""
         if not isinstance(value, (int, float)) or not (math.isfinite(value) and value > self.least):
-            prefix = f"{owner}: " if owner else ""
             raise UsageError(
                 f"{prefix}{name}={value} is not allowed: it must be a finite number above {self.least:g}"
+            )
+        if not _TINY <= abs(value) <= 1 / _TINY:
+            raise UsageError(
+                f"{prefix}{name}={value} is not allowed: it must be from {_TINY:g} to {1 / _TINY:g}"
             )
 
 
@@ -53,8 +63,8 @@ class Whole:
 Positive = Annotated[float, Above(0)]
 """A finite number above 0."""
 
-PositiveInt = Annotated[int, Above(0)]
-"""A whole number above 0."""
+PositiveInt = Annotated[int, Whole(1, 2**31 - 1, "above 0 and below 2³¹")]
+"""A whole number above 0, of a size that something can be counted to."""
 
 
 LARGEST_SEED = 2**63 - 1

@@ -5,6 +5,7 @@ and per-batch gradient norms are computed once and remembered.
 """
 
 import copy
+import dataclasses
 import importlib.metadata
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
@@ -17,7 +18,7 @@ from landscape import derivatives
 from landscape.batch_norm import BatchNorm
 from landscape.batches import Batch, Batches, Source, example, leading_size
 from landscape.engine import Engine, Products, allowed_products
-from landscape.errors import UsageError
+from landscape.errors import InputError, UsageError
 from landscape.estimate import Provenance
 from landscape.isolation import twice_differentiable
 from landscape.ledger import Ledger
@@ -46,7 +47,9 @@ class Objective:
             :class:`BatchLoss`.
         batches: A ``DataLoader``, a list of batches, or a ``Dataset`` (with ``batch_size``).
         parameters: Which parameters are free; see :func:`landscape.parameters.layout`.
-        batch_norm: ``"stored"`` statistics, those of each ``"batch"``, or ``"recalibrate"``: their average.
+        batch_norm: ``"stored"`` statistics, those of each ``"batch"``, or ``"recalibrate"``: the average over the
+            batches, recomputed in one more pass at every point at which anything is evaluated. Derivatives take
+            all but those of each batch as constants.
         device: Where to compute; by default where the model is.
         dtype: ``torch.float32`` or ``torch.float64``; by default the model's own.
         batch_size: Examples a batch, where ``batches`` is a ``Dataset`` (128 by default).
@@ -98,6 +101,7 @@ class Objective:
             "loss": getattr(loss, "__name__", type(loss).__name__),
             "batch_norm": batch_norm,
         }
+        self._selection = parameters
         self._memory: dict[object, Any] = {}
         self.point = replica.origin
 
@@ -147,6 +151,7 @@ class Objective:
             dimension=self.dimension,
             num_examples=self.num_examples,
             batch_size=max(self.batch_sizes),
+            examples=self._risk.content,
             **self._origin,
         )
 
@@ -166,6 +171,34 @@ class Objective:
         if tuple(point.shape) != (self.dimension,):
             raise ValueError(f"point has shape {tuple(point.shape)}; the objective has n = {self.dimension}")
         return self._derived(self._risk, point.detach().to(self.point, copy=True))
+
+    def of(self, model: nn.Module) -> "Objective":
+        """The same loss on the same data with another network of the same kind, such as another checkpoint's.
+
+        Args:
+            model: The network; copied.
+
+        Raises:
+            InputError: Its free parameters are others.
+        """
+        risk, here = self._risk, self._risk.replica
+        replica = Replica(
+            model,
+            parameters=self._selection,
+            batch_norm=self._origin["batch_norm"],
+            device=here.device,
+            dtype=here.dtype,
+        )
+        if replica.layout != here.layout:
+            raise InputError(
+                f"{type(model).__name__} has {replica.layout.dimension} free parameters that are not the "
+                f"{here.layout.dimension} of this objective, or not in that order: they are of different networks"
+            )
+        engine = Engine(risk.engine.products, dataclasses.replace(risk.engine.micro))
+        fresh = dataclasses.replace(
+            risk, replica=replica, engine=engine, ledger=Ledger(), checked=False, notes=[]
+        )
+        return self._derived(fresh, replica.origin)
 
     def per_batch(self) -> Iterator["Objective"]:
         """One objective a batch: the m-sharpness reading of any measure."""
@@ -192,6 +225,11 @@ class Objective:
             self._memory[key] = compute()
         value: T = self._memory[key]
         return value
+
+    @property
+    def known_loss(self) -> float | None:
+        """L(θ) if a pass at this point has computed it already, else ``None``."""
+        return self.loss if {"slope", "value"} & self._memory.keys() else None
 
     def recall(self, key: object) -> Any:
         """What is remembered under ``key`` at this point; ``None`` if nothing is."""
@@ -284,6 +322,7 @@ class Objective:
             products: Likewise.
         """
         risk = self._risk
+        risk.require_derivatives(self.point)
         with twice_differentiable():
             return risk.mean(partial(visit, risk), at=self.point, gradients=gradients, products=products)
 

@@ -51,6 +51,7 @@ def evaluated(risk: Risk, point: Tensor, *, constant: bool) -> Value:
 def differentiated(risk: Risk, point: Tensor) -> Slope:
     """The gradient, with loss, accuracy and the norm of every batch's gradient."""
     norms: list[Tensor] = []
+    risk.require_derivatives(point)
     with twice_differentiable():
         means = risk.mean(
             lambda batch: derivatives.gradient(risk, batch),

@@ -6,16 +6,18 @@ only place where data is summed, where the network is moved to a point, and wher
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from landscape.batches import Batch, Batches, mapped, moved
+from landscape.batch_norm import recalibrate
+from landscape.batches import Batch, Batches, copied, mapped, moved, versions
 from landscape.engine import Engine
-from landscape.errors import UsageError, is_out_of_memory
+from landscape.errors import InputError, UsageError, is_out_of_memory
 from landscape.first_look import first_look
-from landscape.isolation import preserved_randomness
+from landscape.isolation import preserved_randomness, without_gradients
 from landscape.ledger import Ledger
 from landscape.micro_batches import Piece
 from landscape.outputs import applied, labelled, scores, wants_scores
@@ -80,10 +82,11 @@ class Risk:
         ledger: Where work is booked; shared with the risks of single batches.
         engine: How the work is done; shared likewise.
         place: First example and number of examples of the micro-batch that is being visited.
-        calibration: What batch-norm statistics are taken from before anything else; ``None`` leaves them.
+        calibration: What batch-norm statistics are recomputed from at every point; ``None`` leaves them.
         checked: Whether network and data are known to go together.
         differentiates: Whether the loss itself takes derivatives, so that it needs autograd even for its value.
-        writes_inputs: Whether the network writes to its inputs, so that it is given copies.
+        writes_inputs: Whether network or loss write to the batch in place, so that every forward pass gets a copy.
+        underived: Why derivatives would be wrong: autograd does not see what the loss depends on; empty if it does.
         notes: What had to be done to the network's outputs or for a second derivative, a line each.
     """
 
@@ -97,7 +100,16 @@ class Risk:
     checked: bool = False
     differentiates: bool = False
     writes_inputs: bool = False
+    underived: str = ""
     notes: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def content(self) -> str | None:
+        """The hash of what the examples hold, and of those from which batch-norm statistics are taken."""
+        if self.calibration is None or self.calibration is self.batches:
+            return self.batches.content
+        parts = (self.batches.content, self.calibration.content)
+        return None if None in parts else ":".join(map(str, parts))
 
     def on(self, batch: Batch, size: int) -> "Risk":
         """The same network and loss on one batch alone."""
@@ -130,7 +142,7 @@ class Risk:
         self.ledger.total = max(self.ledger.total, everything)
         sum_ = WeightedSum()
         with preserved_randomness(self.replica.device):
-            self.replica.move(at, constant=constant)
+            self.stand(at, constant=constant)
             self.engine.graphs.enter(self.replica.moves, self.batches)
             for piece in self.engine.micro.pieces(self.batches, join=each is None):
                 parts = self.visited(visit, piece, counted)
@@ -138,6 +150,22 @@ class Risk:
                     each(parts)
                 sum_.add(parts, piece.size / everything)
         return sum_.totals
+
+    def stand(self, at: Tensor, *, constant: bool) -> None:
+        """Puts the network at a point, with the batch-norm statistics that it has there.
+
+        Args:
+            at: The point ``(n,)``.
+            constant: Whether ``at`` is never written to by its owner.
+        """
+        self.replica.move(at, constant=constant)
+        if self.calibration is None or self.replica.calibrated == self.replica.moves:
+            return
+        with without_gradients():
+            passes = ((size, partial(self.forward, self.placed(batch))) for size, batch in self.calibration)
+            seen = recalibrate(self.replica.model, passes)
+        self.ledger.counts.update({"evaluations": seen})
+        self.replica.calibrated = self.replica.moves
 
     def book(self, **counted: int) -> None:
         """Counts work on the micro-batch that is being visited."""
@@ -171,6 +199,19 @@ class Risk:
         if self.differentiates and torch.is_inference_mode_enabled():
             with torch.inference_mode(False), torch.enable_grad():
                 return self.forward(mapped(batch, lambda t: t.clone() if t.is_inference() else t))
+        if self.writes_inputs:
+            with self.replica.input_copies.paused():
+                return self._evaluated(copied(batch))
+        before = versions(batch)
+        result = self._evaluated(batch)
+        if self.checked and versions(batch) != before:
+            raise InputError(
+                f"{type(self.replica.model).__name__} or the loss writes to its inputs in place, but not in the first "
+                "batch, so that this batch is no longer what it was; let it write to a copy: x = x.clone()"
+            )
+        return result
+
+    def _evaluated(self, batch: Batch) -> tuple[Tensor, Any, Any]:
         if isinstance(self.loss, BatchLoss):
             found = self.loss.fn(self.replica.model, batch)
             whole = isinstance(found, tuple) and len(found) == 3
@@ -188,7 +229,7 @@ class Risk:
 
     def placed(self, batch: Batch) -> Batch:
         """A batch where the network is, and in its precision."""
-        return moved(batch, self.replica.device, self.replica.dtype, copy=self.writes_inputs)
+        return moved(batch, self.replica.device, self.replica.dtype)
 
     def check(self, point: Tensor, *, constant: bool) -> None:
         """Once: the model can be applied to the data, and two evaluations of the first batch agree."""
@@ -199,6 +240,16 @@ class Risk:
         first_look(self, first, point, constant=constant)
         self.checked = True
         settle(self, first)
+
+    def require_derivatives(self, point: Tensor) -> None:
+        """Refuses derivatives where autograd does not see what the loss depends on.
+
+        Raises:
+            InputError: It does not.
+        """
+        self.check(point, constant=True)
+        if self.underived:
+            raise InputError(self.underived)
 
     def _only_scores(self, outputs: Any) -> Tensor:
         """The scores; from now on the replica returns nothing else, so that every derivative sees a tensor."""

@@ -141,7 +141,8 @@ def _rate(risk: "Risk", batch: Batch, size: int) -> float:
             for _ in range(4):  # the first warms up
                 start = time.perf_counter()
                 loss = risk.forward(there)[0]
-                torch.autograd.grad(loss, risk.replica.parameters, allow_unused=True)
+                if loss.requires_grad:
+                    torch.autograd.grad(loss, risk.replica.parameters, allow_unused=True)
                 if device.type == "cuda":
                     torch.cuda.synchronize(device)
                 times.append(time.perf_counter() - start)

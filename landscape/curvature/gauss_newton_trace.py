@@ -93,6 +93,8 @@ def _planned(risk: Risk, batch: Batch) -> GaussNewtonPlan:
     outputs = model(inputs)
     if not isinstance(outputs, Tensor) or outputs.ndim < 2 or outputs.shape[0] != inputs.shape[0]:
         return refused("the outputs are not one row an example")
+    if not outputs.requires_grad:
+        return refused("the outputs depend on no free parameter")
     if _examples_mix(model, inputs, outputs):
         return refused("the outputs of an example depend on the other examples")
     verdict = analyse(model, free, inputs)

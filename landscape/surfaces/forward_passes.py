@@ -5,6 +5,7 @@ memory order that convolutions prefer (channels last) save their reordering. Non
 point is computed each way, and a way that loses or disagrees is not taken.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ def quickest(objective: Objective, point: Tensor) -> Way:
     """
     if objective.num_examples * objective.dimension < WORTHWHILE:
         return "plain"
-    first = next(objective.per_batch())
+    first = _at_fixed_statistics(next(objective.per_batch()))
     expected, limit = _timed(first.evaluate, point)
     for way in _PREFERRED:
         try:
@@ -103,6 +104,11 @@ def quickest(objective: Objective, point: Tensor) -> Way:
         if abs(found - expected) <= _AGREEMENT * max(1.0, abs(expected)) and seconds < limit:
             return way
     return "plain"
+
+
+def _at_fixed_statistics(objective: Objective) -> Objective:
+    """The same objective without the pass that recalibrates, which costs every way the same."""
+    return objective._derived(dataclasses.replace(objective._risk, calibration=None), objective.point)
 
 
 def _timed(evaluate: Evaluate, point: Tensor) -> tuple[float, float]:
@@ -160,7 +166,7 @@ def _passes(objective: Objective, batches: list[Placed], network: _Network) -> E
         loss = torch.zeros((), dtype=torch.float64, device=replica.device)
         right: Tensor | None = None
         with without_gradients(), preserved_randomness(replica.device):
-            replica.move(point, constant=False)
+            risk.stand(point, constant=False)
             for each in network.renewed:
                 each.refresh()
             for size, inputs, targets in batches:

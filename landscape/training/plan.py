@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ def plan_runs(
     """
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs={jobs} must be at least 1")
-    twice = next((folder for folder in folders if list(folders).count(folder) > 1), None)
+    twice = next((folder for folder, count in Counter(folders).items() if count > 1), None)
     if twice is not None:
         raise UsageError(f"two of the runs would go to {twice}; give them folders of their own with -o")
     on_cpu = all(chosen_device(recipe).type == "cpu" for recipe in recipes)

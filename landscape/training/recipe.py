@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from landscape.data import DATA
 from landscape.errors import InputError, UsageError
+from landscape.factories import named_by_file
 from landscape.models import MODELS
 from landscape.optim import OPTIMIZERS
 from landscape.registry import NameTable, Specification
@@ -20,6 +21,14 @@ from landscape.training.augmentation import Augmentation
 from landscape.training.schedule import Schedule
 
 Value = str | int | float | None
+
+_TABLES: list[tuple[str, str, NameTable[Any]]] = [
+    ("model", "-m", MODELS),
+    ("data", "-d", DATA),
+    ("optimizer", "--optimizer", OPTIMIZERS),
+    ("base", "--base", OPTIMIZERS),
+]
+"""The fields that are names, with their flags."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +91,7 @@ class Recipe:
             )
         for name, annotation in typing.get_type_hints(type(self)).items():
             object.__setattr__(self, name, _checked(name, getattr(self, name), annotation))
-        tables: list[tuple[str, NameTable[Any]]] = [
-            ("model", MODELS),
-            ("data", DATA),
-            ("optimizer", OPTIMIZERS),
-            ("base", OPTIMIZERS),
-        ]
-        for name, table in tables:
+        for name, _, table in _TABLES:
             object.__setattr__(self, name, str(table.parse(getattr(self, name))))
         if _is_base(self.optimizer):
             object.__setattr__(self, "base", self.optimizer)
@@ -180,18 +183,39 @@ class Recipe:
         return "\n".join(lines) + "\n"
 
     @classmethod
-    def from_toml(cls, text: str) -> "Recipe":
-        """The recipe that :meth:`to_toml` wrote.
+    def from_file(cls, fields: Mapping[str, Any], *, source: str, asked: "Recipe | None" = None) -> "Recipe":
+        """The recipe that a file holds, which somebody else may have written.
+
+        Args:
+            fields: What it says.
+            source: Which file, in words.
+            asked: What the user has asked for: only what is named there too may be code.
 
         Raises:
-            InputError: The text is not TOML.
-            UsageError: There is no such field, or its value is not allowed.
+            InputError: It names code, or something else that only the user may name; there is no such field, or its
+                value is not allowed.
+        """
+        for name, flag, table in _TABLES:
+            if name in fields and fields[name] != getattr(asked, name, None):
+                way_out = f"add {flag} {fields[name]} if you know it"
+                named_by_file(table, fields[name], source=source, kind="recipe", way_out=way_out)
+        try:
+            return cls.from_dict(fields)
+        except UsageError as failure:
+            raise InputError(f"{source}: {failure}") from failure
+
+    @classmethod
+    def from_toml(cls, text: str, *, source: str = "the recipe", asked: "Recipe | None" = None) -> "Recipe":
+        """The recipe that :meth:`to_toml` wrote to a file; see :meth:`from_file`.
+
+        Raises:
+            InputError: The text is not TOML, or no such recipe.
         """
         try:
             fields = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as failure:
-            raise InputError(f"the recipe is not TOML: {failure}") from failure
-        return cls.from_dict(fields)
+        except (tomllib.TOMLDecodeError, RecursionError) as failure:
+            raise InputError(f"{source} is not TOML: {failure}") from failure
+        return cls.from_file(fields, source=source, asked=asked)
 
 
 def _checked(name: str, value: object, annotation: Any) -> object:

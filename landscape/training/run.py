@@ -63,11 +63,12 @@ class RunFolder:
         if not resume and (self.checkpoint.exists() or self.recipe.exists()):
             raise UsageError(f"{self.path} holds a run; resume=True (--resume) goes on with it, {_ANEW}")
         if self.recipe.exists():
-            self._require_same(self._written_recipe(), recipe)
+            self._require_same(self._written_recipe(recipe), recipe)
         if not self.checkpoint.exists():
             return None
         content = checkpoint.read(self.checkpoint)
-        self._require_same(Recipe.from_dict(content["recipe"]), recipe)
+        source = f"the recipe in {self.checkpoint}"
+        self._require_same(Recipe.from_file(content["recipe"], source=source, asked=recipe), recipe)
         return content
 
     def start(self, recipe: Recipe) -> None:
@@ -103,9 +104,10 @@ class RunFolder:
         """The run that the folder holds."""
         return Run(self.path, recipe, history.read(self.history), self.checkpoint, metrics)
 
-    def _written_recipe(self) -> Recipe:
+    def _written_recipe(self, asked: Recipe) -> Recipe:
         try:
-            return Recipe.from_toml(self.recipe.read_text(encoding="utf-8"))
+            text = self.recipe.read_text(encoding="utf-8")
+            return Recipe.from_toml(text, source=str(self.recipe), asked=asked)
         except ValueError as failure:
             raise InputError(f"{self.recipe} cannot be read ({failure}); {_ANEW}") from failure
 
