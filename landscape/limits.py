@@ -74,6 +74,28 @@ Seed = Annotated[int, Whole(0, LARGEST_SEED, "from 0 to 2⁶³ − 1")]
 """What a random generator starts from."""
 
 
+_MOST = {int: (2**31 - 1, "2³¹"), float: (1e30, "1e30")}
+
+
+def refuse_enormous(name: str, value: object, owner: str = "") -> None:
+    """Raises :class:`UsageError` for a number that neither single precision nor a loop could take.
+
+    Infinity passes: where it is allowed it means that there is no limit.
+    """
+    most, words = _MOST.get(type(value), (math.inf, ""))
+    if most < abs(typing.cast(float, value) if words else 0.0) < math.inf:
+        prefix = f"{owner}: " if owner else ""
+        raise UsageError(f"{prefix}{name}={shown(value)} is not allowed: it must be below {words} in size")
+
+
+def shown(value: object) -> str:
+    """A value as a message may have it: on one line, not too long, whatever it is."""
+    if isinstance(value, int) and abs(value) >= 10**30:
+        return f"{'-' if value < 0 else ''}10^30 and more"  # Python writes no more than 4,300 digits
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
+
+
 def bounds(function: Callable[..., object]) -> dict[str, Limit]:
     """The parameters of a function whose annotation says what they must be."""
     hints = typing.get_type_hints(function, include_extras=True)
