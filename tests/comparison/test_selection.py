@@ -295,7 +295,7 @@ def test_a_history_of_other_types_says_nothing(made):
     lines += [json.dumps({"epoch": v}) for v in bad] + ["[" * 100_000, "\x00"]
     (folder / "history.jsonl").write_text(good + "\n".join(lines))
     [run] = find_runs([folder]).runs
-    assert from_history(run, "seconds", None).value == 3.0
+    assert from_history(run, "seconds", None) is None
     assert from_history(run, "gradients", None) is None
 
 
@@ -316,6 +316,16 @@ def test_the_history_gives_numbers_of_the_training(made):
     assert from_history(run, "sam-share", run.estimates[0].provenance).value == 0.25
     assert from_history(run, "seconds", None).value == 3.0
     assert from_history(run, "gradients", None).provenance.recipe["optimizer"] == "sgd"
+
+
+def test_seconds_of_which_some_are_not_known_are_not_summed(made):
+    folder = made("a", {})
+    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    del lines[0]["seconds"]  # as of a line that was restored from the checkpoint
+    (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    [run] = find_runs([folder]).runs
+    assert from_history(run, "seconds", None) is None
+    assert from_history(run, "gradients", None).value == 10
 
 
 def test_a_field_that_no_recipe_has_is_answered_with_the_nearest(made):
