@@ -69,7 +69,7 @@ ALLOWED: dict[str, set[str]] = {
     "comparison": {"errors", "limits", "registry", "reading", "storage", "estimate", "records", "tables"},
     "plotting": {"errors", "estimate", "reading", "storage", "records", "tables", "comparison", "surfaces"},
     "optim": {"errors", "registry", "parameters"},
-    "data": {"errors", "registry", "reading", "isolation", "factories", "outputs"},
+    "data": {"errors", "limits", "registry", "reading", "isolation", "factories", "outputs"},
     "models": {"errors", "registry", "reading", "isolation", "factories"},
     "tracking": {"errors", "registry"},
     "training": CORE
