@@ -131,7 +131,16 @@ def test_nothing_that_a_file_names_runs(landscape, stranger, tmp_path, field, te
     told = landscape("inspect", "run")
     assert told.code == 0
     assert text.strip() in told.out
-    for arguments in (("convert", "run", "again.safetensors"), ("plot", "run", "-o", "plot.png")):
-        assert landscape(*arguments).code == 0
+    assert landscape("convert", "run", "again.safetensors").code == 0
+    assert stranger == []
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_picture_of_a_run_runs_nothing_that_its_recipe_names(landscape, stranger, tmp_path):
+    evil = "os:system:x=y:command=touch pwned"
+    write(tmp_path, dict.fromkeys(GOOD, evil))
+    (tmp_path / "bare" / "recipe.toml").rename(tmp_path / "run" / "recipe.toml")
+    for arguments in (("run",), ("run/history.jsonl",)):
+        assert landscape("plot", *arguments, "-o", "plot.png").code == 0
     assert stranger == []
     assert not (tmp_path / "pwned").exists()
