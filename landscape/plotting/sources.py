@@ -91,20 +91,19 @@ def _lines(path: Path) -> Run:
     for text in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             fields = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if not isinstance(fields, dict):
             continue
+        numbers = records.epoch_numbers(text)
         if fields.get("schema") == records.SCHEMA:
             estimate = _estimate(text)
             if estimate is not None and isinstance(fields.get("epoch"), int):
                 measured.append((float(fields["epoch"]), estimate))
             elif estimate is not None:
                 taken.append(estimate)
-        elif isinstance(fields.get("epoch"), int):
-            epochs.append(
-                {key: float(value) for key, value in fields.items() if isinstance(value, (int, float))}
-            )
+        elif numbers is not None:
+            epochs.append({key: float(value) for key, value in numbers.items()})
     if not (epochs or measured or taken):
         raise InputError(f"{path} holds no line of a history and no record of a measure; {_DRAWN}")
     return Run(
@@ -127,7 +126,8 @@ def _label(folder: Path, estimates: list[Estimate] | None = None) -> str:
     for estimate in estimates or []:
         if estimate.provenance.recipe and "optimizer" in estimate.provenance.recipe:
             return str(estimate.provenance.recipe["optimizer"])
+    recipe = folder / "recipe.toml"
     try:
-        return str(tomllib.loads((folder / "recipe.toml").read_text(encoding="utf-8"))["optimizer"])
-    except (OSError, ValueError, KeyError):
+        return str(tomllib.loads(recipe.read_text(encoding="utf-8") if recipe.is_file() else "")["optimizer"])
+    except (OSError, ValueError, KeyError, RecursionError):
         return folder.resolve().name

@@ -59,7 +59,8 @@ def test_the_numbers_are_those_of_the_checkpoint_at_that_epoch(tmp_path):
                 measure(objective, MEASURING.names), written.estimates[start + offset :], strict=False
             ):
                 assert own.value == pytest.approx(found.value, rel=1e-6)
-                assert own.provenance == found.provenance
+                # The file of a run that goes on has no name of its own for its weights of then.
+                assert own.provenance == dataclasses.replace(found.provenance, checkpoint_file=None)
 
 
 def test_an_interrupted_run_has_each_line_once(tmp_path):
