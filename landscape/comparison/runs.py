@@ -6,7 +6,6 @@ several runs, and records of one checkpoint in several files are of one run.
 
 import difflib
 import json
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from landscape import records
 from landscape.comparison.alike import COMPARABLE, belongs_to, settings_key
 from landscape.errors import InputError
 from landscape.estimate import Cost, Estimate, Provenance
+from landscape.reading import read_text, read_toml
 from landscape.storage import sha256, sha256_of_sums
 
 MEASURES = "measures.jsonl"
@@ -238,8 +238,8 @@ def _recipe(folder: Path) -> Mapping[str, Any] | None:
     """The numbers and texts in a recipe; ``None`` where there is none that can be read."""
     file = folder / _RECIPE
     try:
-        fields = tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-    except (OSError, ValueError, RecursionError):
+        fields = read_toml(file) if file.is_file() else None
+    except InputError:
         return None
     return fields and {
         key: value for key, value in fields.items() if isinstance(value, str) or records.is_number(value)
@@ -256,7 +256,7 @@ def _unfinished(folder: Path) -> str | None:
 
 def _history(folder: Path) -> tuple[Mapping[str, Any], ...]:
     file = folder / _HISTORY
-    lines = file.read_text(encoding="utf-8", errors="replace").split("\n") if file.is_file() else []
+    lines = read_text(file).split("\n") if file.is_file() else []
     entries = (records.epoch_numbers(line) for line in lines)
     return tuple(entry for entry in entries if entry is not None)
 
