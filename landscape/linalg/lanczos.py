@@ -64,7 +64,7 @@ def lanczos(
         start: A good first vector ``(n,)``, such as the gradient or an earlier eigenvector; a small random part is
             added, so that no eigenvector is orthogonal to it.
         max_basis: Basis vectors at the most; by default what :data:`BASIS_BYTES` holds.
-        on_step: Told products, the first Ritz value and the largest residual of those wanted.
+        on_step: Told products, the first Ritz value and the largest of the residuals relative to their values.
 
     Reference:
         Wu and Simon, "Thick-restart Lanczos method for large symmetric eigenvalue problems", SIAM J. Matrix
@@ -91,7 +91,7 @@ def lanczos(
         residuals = beta * vectors[-1, order].abs()
         met = used >= count and bool((residuals <= tolerance * ritz[order].abs()).all())
         if on_step is not None:
-            on_step(products, float(ritz[order[0]]), float(residuals.max()))
+            on_step(products, float(ritz[order[0]]), float((residuals / ritz[order].abs()).max()))
         if met or used == n or products >= max_products or beta != beta:
             break
         if beta <= 1e-13 * float(ritz.abs().max()):  # an invariant subspace: go on in a new direction

@@ -1,5 +1,6 @@
 """The eigenvalue of largest magnitude by power iteration."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -48,7 +49,7 @@ def power_iteration(
         generator: Draws the start.
         start: A good first vector ``(n,)``, such as an eigenvector of a nearby operator; a small random part is
             added, so that no eigenvector is orthogonal to it.
-        on_step: Told the iteration, λ and the residual after every product.
+        on_step: Told the iteration, λ and the residual relative to |λ| after every product.
 
     Returns:
         The pair; λ = 0 for the zero operator, NaN (not converged) if a product is not finite.
@@ -64,7 +65,7 @@ def power_iteration(
         value = float(vector.double() @ image.double())
         residual = float((image.double() - value * vector.double()).norm())
         if on_step is not None:
-            on_step(iteration, value, residual)
+            on_step(iteration, value, residual / abs(value) if value else math.nan)
         if residual <= tolerance * abs(value) or value != value:
             break
         vector = image / image.norm()
