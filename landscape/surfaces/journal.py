@@ -17,6 +17,7 @@ import numpy as np
 
 from landscape.errors import InputError
 from landscape.surfaces.landmarks import Landmarks
+from landscape.surfaces.meta import misfit
 from landscape.surfaces.surface import Surface
 
 SCHEMA = "landscape.surface-journal/1"
@@ -96,7 +97,13 @@ def read_journal(path: str | Path) -> Surface:
     if not path.is_file():
         raise InputError(f"{path}: no such journal")
     header, values, _ = _parse(path, path.read_bytes())
-    return _assemble(header, values)
+    wrong = misfit(header.get("meta"))
+    try:
+        if wrong is not None:
+            raise ValueError(wrong)
+        return _assemble(header, values)
+    except (ValueError, TypeError, KeyError) as failure:
+        raise InputError(f"{path} is damaged in line 1 ({failure}); delete it to start over") from failure
 
 
 def stored_header(path: Path) -> Mapping[str, Any] | None:

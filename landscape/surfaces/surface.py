@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 from landscape.errors import InputError, UsageError
 from landscape.storage import write_whole
 from landscape.surfaces.landmarks import Landmarks
+from landscape.surfaces.meta import misfit
 
 SCHEMA = "landscape.surface/1"
 
@@ -196,6 +197,9 @@ class Surface:
             schema = meta.get("schema")
             if schema != SCHEMA:
                 raise InputError(f"{path} has schema {schema!r}, this version reads {SCHEMA!r}; {_WAY_OUT}")
+            wrong = misfit(meta)
+            if wrong is not None:
+                raise InputError(f"{path} is damaged or not a surface ({wrong}); {_WAY_OUT}")
             held: dict[str, Any] = {name: arrays[name] for name in ("x", "y", "computed", "loss")}
             held |= {name: arrays.get(name) for name in VALUES[1:]}
             held |= {name: _landmarks(name, arrays) for name in _LANDMARKS}
