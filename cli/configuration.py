@@ -1,22 +1,19 @@
 """Flags from a file."""
 
 import difflib
-import tomllib
 from pathlib import Path
 
 import click
 
-from landscape.errors import InputError, UsageError
+from landscape.errors import UsageError
+from landscape.reading import read_toml
 
 
 def configure(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
     """Takes defaults from a TOML file whose keys are the flags' long names."""
     if value is None:
         return
-    try:
-        given = tomllib.loads(value.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
-        raise InputError(f"{value} is not TOML: {failure}") from failure
+    given = read_toml(value)
     named = {
         option.removeprefix("--"): p.name
         for p in ctx.command.params
