@@ -23,6 +23,7 @@ from landscape.errors import InputError, UsageError
 from landscape.reading import check_points, read_bytes
 from landscape.storage import lock, open_to_append, refuse_special, write_all
 from landscape.surfaces.landmarks import Landmarks
+from landscape.surfaces.meta import misfit
 from landscape.surfaces.surface import Surface
 
 SCHEMA = "landscape.surface-journal/2"
@@ -109,7 +110,13 @@ def read_journal(path: str | Path) -> Surface:
     if not path.is_file():
         raise InputError(f"{path}: no such journal")
     header, values, _ = _parse(path, _read(path))
-    return _assemble(header, values)
+    wrong = misfit(header.get("meta"))
+    try:
+        if wrong is not None:
+            raise ValueError(wrong)
+        return _assemble(header, values)
+    except (ValueError, TypeError, KeyError) as failure:
+        raise InputError(f"{path} is damaged in line 1 ({failure}); delete it to start over") from failure
 
 
 def stored_header(path: Path) -> Mapping[str, Any] | None:
