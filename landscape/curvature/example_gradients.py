@@ -64,12 +64,15 @@ def squared_norms_by_use(
     for x in torch.split(inputs, width):
         with recorded(model, free, len(x)) as uses:
             outputs = model(x)
+        vectors = cotangents(outputs.detach())
+        if not len(vectors):  # a single class: the loss does not bend
+            continue
         places = places_of(uses)
         slopes = [
             torch.autograd.grad(
                 outputs, places, one, retain_graph=True, allow_unused=True, materialize_grads=True
             )
-            for one in cotangents(outputs.detach())
+            for one in vectors
         ]
         arrived = {id(place): of for place, *of in zip(places, *slopes, strict=True)}
         for use in uses:
