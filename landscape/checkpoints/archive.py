@@ -100,7 +100,8 @@ def _check_sums(file: Path, archive: zipfile.ZipFile, members: list[zipfile.ZipI
     wrong = [member.filename for member in filled if not _sound(archive, member)]
     if wrong and len(wrong) < len(filled):
         raise damaged(
-            file, f"the check sum of {_shown(wrong[0])} is wrong, so its bytes are not those that were written"
+            file,
+            f"the check sum of {_shown(wrong[0])} is wrong, so its bytes are not those that were written",
         )
     return ["it was saved without check sums, so that damage would not be noticed"] if wrong else []
 
