@@ -1,15 +1,12 @@
 """Flags from a file."""
 
 import difflib
-import tomllib
 from pathlib import Path
 
 import click
 
-from landscape.errors import InputError, UsageError
-
-_LARGEST = 1 << 20
-"""Bytes of a file of flags; nobody writes so many."""
+from landscape.errors import UsageError
+from landscape.reading import read_toml
 
 
 def configure(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
@@ -23,7 +20,7 @@ def configure(ctx: click.Context, parameter: click.Parameter, value: Path | None
         if option.startswith("--") and p.expose_value
     }
     defaults = {}
-    for key, item in _read(value).items():
+    for key, item in read_toml(value).items():
         name = key.replace("_", "-")
         if name not in named:
             close = difflib.get_close_matches(name, list(named), n=1, cutoff=0.5)
@@ -34,18 +31,6 @@ def configure(ctx: click.Context, parameter: click.Parameter, value: Path | None
             )
         defaults[str(named[name].name)] = _as_typed(f"{value}: {key}", item, named[name])
     ctx.default_map = defaults
-
-
-def _read(file: Path) -> dict[str, object]:
-    try:
-        if not file.is_file():
-            raise ValueError("it is not a regular file")
-        if file.stat().st_size > _LARGEST:
-            raise ValueError(f"it has {file.stat().st_size:,} bytes")
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    # A number of thousands of digits is a ValueError of Python's, and brackets without end are not TOML either.
-    except (ValueError, RecursionError) as failure:
-        raise InputError(f"{file} is not TOML: {failure}") from failure
 
 
 def _as_typed(place: str, item: object, option: click.Parameter) -> object:

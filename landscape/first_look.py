@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from landscape.autograd_graph import forbids_structure_only, structure_only
 from landscape.batch_norm import stored_layers
 from landscape.batches import Batch, Batches, copied, moved, tensors_in, versions
 from landscape.errors import InputError, UsageError, is_out_of_memory
 from landscape.isolation import plain_checkpoints, preserved_randomness, without_gradients
+from landscape.loss_weights import settle_weights
 from landscape.micro_batches import Piece
-from landscape.reached_weights import Reach, forbids_structure_only, judge, structure_only
+from landscape.reached_weights import Reach, judge
 from landscape.replica import stochastic_modules
 
 if TYPE_CHECKING:
@@ -41,9 +43,9 @@ def first_look(risk: "Risk", first: Piece, point: Tensor, *, constant: bool) -> 
     with preserved_randomness(risk.replica.device), without_gradients():
         risk.replica.move(point, constant=constant)
         reach = Reach()
-        a, b = _tried(risk, first, 0), _tried(risk, first, 1, reach)
+        (a, outputs, targets), (b, _, _) = _tried(risk, first, 0), _tried(risk, first, 1, reach)
         if not _agree(a, b):  # random, or a network that computes something else where autograd is on
-            b = _tried(risk, first, 1)
+            b, _, _ = _tried(risk, first, 1)
     if not _agree(a, b):
         active = ", ".join(stochastic_modules(risk.replica.model)[:3])
         raise InputError(
@@ -53,15 +55,16 @@ def first_look(risk: "Risk", first: Piece, point: Tensor, *, constant: bool) -> 
         )
     _refuse_moved_weights(risk, point)
     with preserved_randomness(risk.replica.device), without_gradients():
-        judge(risk, reach, point, constant=constant, loss=lambda: _tried(risk, first, 0))
+        judge(risk, reach, point, constant=constant, loss=lambda: _tried(risk, first, 0)[0])
+    settle_weights(risk, first.batch, outputs, targets)
 
 
 def _agree(a: float, b: float) -> bool:
     return a == b or abs(a - b) <= 1e-5 * abs(a) or (a != a and b != b)
 
 
-def _tried(risk: "Risk", first: Piece, seed: int, reach: Reach | None = None) -> float:
-    """The loss of the first batch; whatever stands in the way of the network on these data is told.
+def _tried(risk: "Risk", first: Piece, seed: int, reach: Reach | None = None) -> tuple[float, Any, Any]:
+    """Loss, outputs and targets of the first batch; whatever stands in the way of the network on these data is told.
 
     Args:
         risk: Network and loss.
@@ -77,7 +80,10 @@ def _tried(risk: "Risk", first: Piece, seed: int, reach: Reach | None = None) ->
         torch.manual_seed(seed)
         try:
             with _watched() as met:
-                loss = _with_graph(risk, batch) if reach is not None else risk.forward(batch)[0]
+                if reach is None:
+                    loss, *seen[:] = risk.forward(batch)
+                else:
+                    loss = _with_graph(risk, batch)
         except (UsageError, InputError):
             raise
         except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as failure:
@@ -96,7 +102,9 @@ def _tried(risk: "Risk", first: Piece, seed: int, reach: Reach | None = None) ->
             risk.notes.append("the model writes to its inputs in place: it is given copies")
         return [loss.detach().double()]
 
-    return float(risk.visited(visit, first, {})[0])
+    seen: list[Any] = [None, None]
+    loss = float(risk.visited(visit, first, {})[0])
+    return loss, *seen
 
 
 def _with_graph(risk: "Risk", batch: Batch) -> Tensor:

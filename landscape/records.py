@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 
 from landscape.errors import InputError
 from landscape.estimate import Cost, Estimate, Provenance
+from landscape.reading import read_text
 from landscape.storage import append_line
 
 SCHEMA = "landscape.measure/1"
@@ -98,7 +99,7 @@ def read(path: Path) -> Records:
     if not path.is_file():
         raise InputError(f"{path} does not exist")
     estimates, unreadable = [], 0
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+    for line in read_text(path).split("\n"):
         if not line.strip():
             continue
         try:

@@ -206,7 +206,7 @@ class Recipe:
             raise InputError(f"{source}: {failure}") from failure
 
     @classmethod
-    def from_toml(cls, text: str, *, source: str = "the recipe", asked: "Recipe | None" = None) -> "Recipe":
+    def from_toml(cls, text: str) -> "Recipe":
         """The recipe that :meth:`to_toml` wrote to a file; see :meth:`from_file`.
 
         Raises:
@@ -215,8 +215,8 @@ class Recipe:
         try:
             fields = tomllib.loads(text)
         except (ValueError, RecursionError) as failure:  # also a number of thousands of digits
-            raise InputError(f"{source} is not TOML: {failure}") from failure
-        return cls.from_file(fields, source=source, asked=asked)
+            raise InputError(f"the recipe is not TOML: {failure}") from failure
+        return cls.from_file(fields, source="the recipe")
 
 
 def _checked(name: str, value: object, annotation: Any) -> object:
