@@ -20,9 +20,10 @@ from typing import Any, Self
 import numpy as np
 
 from landscape.errors import InputError, UsageError
-from landscape.reading import LONGEST_TEXT, check_points, check_regular
+from landscape.reading import check_points, read_bytes
 from landscape.storage import lock, open_to_append, refuse_special, write_all
 from landscape.surfaces.landmarks import Landmarks
+from landscape.surfaces.meta import misfit
 from landscape.surfaces.surface import Surface
 
 SCHEMA = "landscape.surface-journal/2"
@@ -109,7 +110,13 @@ def read_journal(path: str | Path) -> Surface:
     if not path.is_file():
         raise InputError(f"{path}: no such journal")
     header, values, _ = _parse(path, _read(path))
-    return _assemble(header, values)
+    wrong = misfit(header.get("meta"))
+    try:
+        if wrong is not None:
+            raise ValueError(wrong)
+        return _assemble(header, values)
+    except (ValueError, TypeError, KeyError) as failure:
+        raise InputError(f"{path} is damaged in line 1 ({failure}); delete it to start over") from failure
 
 
 def stored_header(path: Path) -> Mapping[str, Any] | None:
@@ -125,11 +132,7 @@ def stored_header(path: Path) -> Mapping[str, Any] | None:
 
 def _read(path: Path) -> bytes:
     """What is in a journal; nothing where there is none."""
-    if not path.exists():
-        return b""
-    if check_regular(path) > LONGEST_TEXT:
-        raise InputError(f"{path} has more than {LONGEST_TEXT:,} bytes; it is not the journal of a surface")
-    return path.read_bytes()
+    return read_bytes(path) if path.exists() else b""
 
 
 def described(marks: Landmarks | None) -> dict[str, object] | None:
