@@ -90,8 +90,8 @@ class RecipeInFile:
     def _check_unused(self) -> None:
         for field in self._unused():
             raise InputError(
-                f"the recipe in {self.path} names {self.fields[field]} for its {field}, which is neither a name of "
-                "`landscape list` nor its options: give -m and -d if you know the network and the data"
+                f"the recipe in {self.path} names {str(self.fields[field])[:200]} for its {field}, which is neither a "
+                "name of `landscape list` nor its options: give -m and -d if you know the network and the data"
             )
 
     @contextlib.contextmanager

@@ -26,6 +26,9 @@ ALLOWED = [
     ("data", "hf-datasets:folder", None),
     ("data", "moons:noise=much", None),
     ("data", 3, None),
+    ("data", "npz:" + "a" * 4092, "npz:" + "a" * 4092),
+    ("data", "npz:" + "a" * 4093, None),
+    ("model", "timm:resnet18:depth=99999999999", None),
     ("model", "", None),
 ]
 """A field, what a file says, and what is made of it; ``None`` where only the user may say it."""
