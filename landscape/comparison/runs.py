@@ -15,7 +15,7 @@ from landscape import records
 from landscape.comparison.alike import COMPARABLE, belongs_to, settings_key
 from landscape.errors import InputError
 from landscape.estimate import Cost, Estimate, Provenance
-from landscape.reading import read_text, read_toml
+from landscape.reading import check_regular, read_text, read_toml
 from landscape.storage import sha256, sha256_of_sums
 
 MEASURES = "measures.jsonl"
@@ -310,10 +310,11 @@ def _beside(file: Path, name: str | None) -> Path | None:
 
 def _digest(checkpoint: Path) -> str | None:
     """The hash of a checkpoint as records have it; ``None`` for an index that cannot be read."""
+    check_regular(checkpoint)
     if not checkpoint.name.endswith(".index.json"):
         return sha256(checkpoint)
     try:
-        names = json.loads(checkpoint.read_text(encoding="utf-8"))["weight_map"].values()
+        names = json.loads(read_text(checkpoint))["weight_map"].values()
         shards = [checkpoint.parent / Path(name).name for name in dict.fromkeys(names)]
         return sha256_of_sums([sha256(checkpoint), *map(sha256, shards)])
     except (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError):
