@@ -300,6 +300,16 @@ def test_a_history_of_other_types_says_nothing(made):
     assert from_history(run, "gradients", None) is None
 
 
+def test_records_of_an_earlier_version_are_compared(made, tmp_path):
+    before = {"examples": None, "checkpoint_file": None, "loss_value": None}
+    folders = [made(name, before, seed=seed) for seed, name in enumerate("ab")]
+    records_of(tmp_path / "all.jsonl", {"c" * 64: 2}, ["loss"], **before)
+    found = find_runs([*folders, tmp_path / "all.jsonl"])
+    assert (len(found.runs), found.remarks) == (3, ())
+    table = compare(select(found.runs, None, Conditions("train")).chosen)
+    assert table.cells["sgd", "loss"].values == (1.0, 1.0, 2.0)
+
+
 def test_corrupt_lines_are_skipped_and_counted(made):
     folder = made("a", {})
     with (folder / "measures.jsonl").open("a") as file:
