@@ -183,6 +183,18 @@ class TestRecalibration:
         objective.evaluate(objective.point + 0.1)
         assert objective.ledger.passes()["evaluations"] == 4
 
+    def test_can_be_switched_off_to_time_what_else_is_done(self, minima, digits):
+        objective = Objective(minima[0], CE, digits[:2], batch_norm="recalibrate")
+        there = objective.point + 0.02
+        fixed = objective.at_fixed_statistics()
+        twin = recalibrated(minima[0], digits[:2])
+        nn.utils.vector_to_parameters(there, twin.parameters())
+        loss = fixed.at(there).loss
+        assert loss == pytest.approx(own_loss(twin, digits[:2]), rel=1e-5)
+        assert objective.at(there).loss != pytest.approx(loss, rel=1e-2)
+        stored = Objective(minima[0], CE, digits[:2])
+        assert stored.at_fixed_statistics() is stored
+
     def test_a_layer_that_is_used_twice_averages_over_both_uses(self, digits):
         model = trained(Twice, 0, digits[:4], epochs=1)
         objective = Objective(model, CE, digits[:4], batch_norm="recalibrate")
