@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape import derivatives
-from landscape.batch_norm import BatchNorm
+from landscape.batch_norm import BatchNorm, stored_layers
 from landscape.batches import Batch, Batches, Source, example, leading_size
 from landscape.engine import Engine, Products, allowed_products
 from landscape.errors import InputError, UsageError
@@ -181,7 +181,7 @@ class Objective:
 
         That tells what work costs without the pass that recalibrates.
         """
-        if self._risk.calibration is None:
+        if self._risk.calibration is None or not stored_layers(self._risk.replica.model):
             return self
         self._risk.check(self.point, constant=True)
         with preserved_randomness(self.point.device):

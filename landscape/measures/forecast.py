@@ -73,9 +73,11 @@ def takes_products(objective: Objective, specification: Specification) -> bool:
 
 def forecast(objective: Objective, specifications: Sequence[Specification]) -> Forecast:
     """Measures one Hessian product on the first batch, after one that warms up; nothing else is computed."""
-    start = time.perf_counter()
-    fixed = objective.at_fixed_statistics()
-    recalibration = None if fixed is objective else time.perf_counter() - start
+    fixed, recalibration = objective.at_fixed_statistics(), None
+    if fixed is not objective:
+        start = time.perf_counter()
+        fixed = objective.at(objective.point).at_fixed_statistics()  # a point of its own: computed again
+        recalibration = time.perf_counter() - start
     first = next(fixed.per_batch())
     vector = torch.ones_like(first.point)
     for _ in range(2):
