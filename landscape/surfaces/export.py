@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -70,10 +69,7 @@ def to_netcdf(surface: Surface, path: Path) -> Path:
     fields = {name: (("y", "x"), values) for name, values in surface.values.items()}
     meta = json.dumps(dict(surface.meta), sort_keys=True, ensure_ascii=False)
     data = xarray.Dataset(fields, {"x": surface.x, "y": surface.y}, {"meta": meta})
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "surface.nc"
-        data.to_netcdf(file, engine="scipy")
-        write_whole(path, file.read_bytes())
+    write_whole(path, bytes(data.to_netcdf(engine="scipy")))
     return path
 
 
