@@ -1,5 +1,6 @@
 """What autograd has recorded behind a tensor."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -30,3 +31,31 @@ def _steps(outputs: Sequence[Tensor]) -> Iterator[Any]:
         seen.add(step)
         yield step
         pending.extend(following for following, _ in step.next_functions)
+
+
+class _SavedTensorWanted(RuntimeError):
+    """A loss has taken a derivative of its own, for which it needs what was not kept."""
+
+
+@contextlib.contextmanager
+def structure_only() -> Iterator[None]:
+    """Autograd records which tensor follows from which, but keeps none, so that it takes no memory.
+
+    Raises:
+        RuntimeError: Something inside takes a derivative itself, or forbids this; see :func:`forbids_structure_only`.
+    """
+
+    def unpack(nothing: None) -> Tensor:
+        raise _SavedTensorWanted
+
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autograd.graph.saved_tensors_hooks(lambda tensor: None, unpack),
+    ):
+        yield
+
+
+def forbids_structure_only(failure: BaseException) -> bool:
+    """Whether :func:`structure_only` is the reason of a failure; torch.func forbids such hooks inside itself."""
+    return isinstance(failure, _SavedTensorWanted) or "saved tensor hooks" in str(failure)

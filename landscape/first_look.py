@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from landscape.autograd_graph import forbids_structure_only, structure_only
 from landscape.batch_norm import stored_layers
 from landscape.batches import Batch, Batches, copied, moved, tensors_in, versions
 from landscape.errors import InputError, UsageError, is_out_of_memory
 from landscape.isolation import plain_checkpoints, preserved_randomness, without_gradients
 from landscape.loss_weights import settle_weights
 from landscape.micro_batches import Piece
-from landscape.reached_weights import Reach, forbids_structure_only, judge, structure_only
+from landscape.reached_weights import Reach, judge
 from landscape.replica import stochastic_modules
 
 if TYPE_CHECKING:

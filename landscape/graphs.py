@@ -5,7 +5,7 @@ the work on all further vectors. Built by ``torch.autograd.grad``, never by ``.b
 leaves a reference cycle in ``.grad``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from landscape.batches import Batch
 from landscape.errors import UsageError
 from landscape.functional import called_with
+from landscape.padding import HeldPadding
 from landscape.replica import Replica
 from landscape.risk import BatchLoss, Risk
 
@@ -187,11 +188,12 @@ class ForwardOverReverse:
 
     def __init__(self, risk: Risk, batch: Batch) -> None:
         self._replica = risk.replica
-        whole = _LossOf(risk, batch)
+        whole = LossOf(risk, batch)
         names = [f"model.{name}" for name in risk.replica.layout.names]
 
         def loss(parts: tuple[Tensor, ...]) -> Tensor:
-            value: Tensor = called_with(whole, dict(zip(names, parts, strict=True)))
+            with HeldPadding():
+                value: Tensor = called_with(whole, dict(zip(names, parts, strict=True)))
             return value
 
         self._slope = torch.func.grad(loss)
@@ -210,15 +212,27 @@ class ForwardOverReverse:
         return found
 
 
-class _LossOf(nn.Module):
-    """The loss on one batch as a module, so that its parameters can be replaced."""
+class LossOf(nn.Module):
+    """The loss on one batch as a module, so that parameters and buffers of network and loss can be replaced.
+
+    Args:
+        risk: Network and loss.
+        batch: A micro-batch.
+    """
 
     def __init__(self, risk: Risk, batch: Batch) -> None:
         super().__init__()
         self.model = risk.replica.model
-        self._loss: Callable[[], Tensor] = lambda: risk.forward(batch)[0]
+        self.loss = risk.loss if isinstance(risk.loss, nn.Module) else None
+
+        def loss() -> Tensor:
+            value, _, _ = risk.forward(batch)
+            return value
+
+        self._loss = loss
 
     def forward(self) -> Tensor:
+        """The loss."""
         value: Tensor = self._loss()
         return value
 

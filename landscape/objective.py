@@ -199,9 +199,7 @@ class Objective:
                 f"{here.layout.dimension} of this objective, or not in that order: they are of different networks"
             )
         engine = Engine(risk.engine.products, dataclasses.replace(risk.engine.micro))
-        fresh = dataclasses.replace(
-            risk, replica=replica, engine=engine, ledger=Ledger(), checked=False, notes=[]
-        )
+        fresh = Risk(replica, risk.loss, risk.batches, engine=engine, calibration=risk.calibration)
         return self._derived(fresh, replica.origin)
 
     def per_batch(self) -> Iterator["Objective"]:

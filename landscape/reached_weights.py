@@ -4,8 +4,7 @@ What a loss reads past the copy stands still while the copy moves, and what is d
 takes for zero. Either way a number would come out, and be said to be exact.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -38,34 +37,6 @@ class Reach:
     def add(self, loss: Tensor) -> None:
         """Looks at what one loss depends on."""
         self.leaves.update({id(leaf): leaf for leaf in leaves([loss])})
-
-
-class _SavedTensorWanted(RuntimeError):
-    """A loss has taken a derivative of its own, for which it needs what was not kept."""
-
-
-@contextlib.contextmanager
-def structure_only() -> Iterator[None]:
-    """Autograd records which tensor follows from which, but keeps none, so that it takes no memory.
-
-    Raises:
-        RuntimeError: Something inside takes a derivative itself, or forbids this; see :func:`forbids_structure_only`.
-    """
-
-    def unpack(nothing: None) -> Tensor:
-        raise _SavedTensorWanted
-
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.autograd.graph.saved_tensors_hooks(lambda tensor: None, unpack),
-    ):
-        yield
-
-
-def forbids_structure_only(failure: BaseException) -> bool:
-    """Whether :func:`structure_only` is the reason of a failure; torch.func forbids such hooks inside itself."""
-    return isinstance(failure, _SavedTensorWanted) or "saved tensor hooks" in str(failure)
 
 
 def judge(risk: "Risk", reach: Reach, point: Tensor, *, constant: bool, loss: Callable[[], float]) -> None:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from landscape.autograd_graph import custom_functions
+from landscape.autograd_graph import custom_functions, structure_only
 from landscape.outputs import applied, applied_with
 
 Names = frozenset[str]
@@ -128,7 +128,8 @@ def _traced(model: nn.Module, free: Sequence[str], inputs: Any) -> fx.GraphModul
 
     pure = torch.func.functionalize(forward, remove="mutations_and_views")
     tracer = make_fx(pure, tracing_mode="fake", _allow_non_fake_inputs=True)
-    with torch.enable_grad():
+    # What autograd saves of a stand-in holds the graph that holds it, and with it everything that was traced, for good.
+    with structure_only():
         return tracer({name: parameters[name].detach().requires_grad_() for name in free}, inputs)
 
 

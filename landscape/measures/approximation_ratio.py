@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from landscape.limits import Positive, PositiveInt
+from landscape.limits import Positive, PositiveInt, Seed
 from landscape.measures.ascent import rises
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
@@ -26,7 +26,7 @@ def approximation_ratio(
     steps: PositiveInt = 20,
     reading: Literal["batch", "example"] = "batch",
     examples: PositiveInt = 5000,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Reading:
     """AR = E[ (L(θ+δ) − L(θ)) / (L(θ+δ*) − L(θ)) ], δ the one-step and δ* the best ascent within radius ρ.
 
