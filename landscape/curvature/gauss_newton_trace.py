@@ -34,7 +34,7 @@ from landscape.risk import BatchLoss, Risk
 MANY_CLASSES = 64
 """With more outputs than this, one sampled class an example and pass is cheaper than all of them."""
 
-ROUNDED_EXAMPLES = 16
+ROUNDED_EXAMPLES = 8
 """Examples of which it is seen what rounding does to them."""
 
 LAST_PLACES = 64
