@@ -215,13 +215,13 @@ class Objective:
         return self._derived(fresh, replica.origin)
 
     def per_batch(self) -> Iterator["Objective"]:
-        """One objective a batch: the m-sharpness reading of any measure."""
+        """One objective a batch of some weight, with the loss that the batch has by itself: the m-sharpness reading."""
         self._risk.check(self.point, constant=True)
         for size, batch in self._risk.batches:
             yield self._derived(self._risk.on(batch, size), self.point)
 
     def per_example(self) -> Iterator["Objective"]:
-        """One objective an example, for ``(inputs, targets)`` batches.
+        """One objective an example of some weight, for ``(inputs, targets)`` batches; its loss is that of it alone.
 
         Raises:
             UsageError: The loss is a :class:`BatchLoss`, whose batches have no known parts.
