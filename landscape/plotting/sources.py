@@ -97,14 +97,14 @@ def _lines(path: Path) -> Run:
             continue
         if fields.get("schema") == records.SCHEMA:
             estimate = _estimate(text)
-            if estimate is not None and isinstance(fields.get("epoch"), int):
+            if estimate is not None and "epoch" in fields:
+                if not _is_epoch(fields["epoch"]):
+                    continue
                 measured.append((float(fields["epoch"]), estimate))
             elif estimate is not None:
                 taken.append(estimate)
-        elif isinstance(fields.get("epoch"), int):
-            epochs.append(
-                {key: float(value) for key, value in fields.items() if isinstance(value, (int, float))}
-            )
+        elif _is_epoch(fields.get("epoch")):
+            epochs.append({key: float(value) for key, value in fields.items() if _is_number(value)})
     if not (epochs or measured or taken):
         raise InputError(f"{path} holds no line of a history and no record of a measure; {_DRAWN}")
     return Run(
@@ -114,6 +114,15 @@ def _lines(path: Path) -> Run:
         tuple(measured),
         tuple(taken),
     )
+
+
+def _is_epoch(value: object) -> bool:
+    return type(value) is int and _is_number(value)
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a number that floating point has: JSON's integers have no end."""
+    return isinstance(value, float) or (type(value) is int and abs(value) < 10**300)
 
 
 def _estimate(text: str) -> Estimate | None:

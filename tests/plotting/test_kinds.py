@@ -242,3 +242,13 @@ def test_networks_without_a_recipe_are_rows_by_their_folder(tmp_path):
     drawing = draw_figure([Run(tmp_path, "resnet", records=(foreign,))], Wish())
     assert [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()] == ["resnet"]
     assert recipe()["optimizer"] not in drawing.caption
+
+
+def test_integers_without_end_in_a_history_are_passed_over(tmp_path):
+    lines = [{"epoch": 1, "train_loss": 0.5, "seconds": 10**400}, {"epoch": 10**400, "train_loss": 0.4}]
+    measured = {"epoch": 10**400, **json.loads(records.to_json(run(2.0)))}
+    text = "\n".join(map(json.dumps, [*lines, measured]))
+    (tmp_path / "history.jsonl").write_text(text)
+    [history] = read_source(tmp_path / "history.jsonl")
+    assert history.epochs == ({"epoch": 1.0, "train_loss": 0.5},)
+    assert (history.measured, history.records) == ((), ())
