@@ -34,6 +34,9 @@ ASYMMETRY = 1e-3
 DIFFERENCE = 1e-3
 """What a product may differ from the difference of gradients by, tensor by tensor, beyond the doubt of the latter."""
 
+ROUNDING = 1e-14
+"""Rounding errors of a gradient in float64, relative to it: its terms may be larger than their sum."""
+
 DIRECTIONS = 3
 """Directions tried until one meets no kink."""
 
@@ -104,7 +107,7 @@ def _loss_in_float64(risk: Risk, batch: Batch) -> Value:
     """The loss of a batch as a function of the free parameters, with everything in float64."""
     names = [f"model.{name}" for name in risk.replica.layout.names]
     examples = moved(batch, risk.replica.device, torch.float64)
-    whole = LossOf(risk, examples, copy=risk.writes_inputs)
+    whole = LossOf(risk, examples)
     held = HeldPadding()
 
     def value(leaves: Sequence[Tensor]) -> Tensor:
@@ -150,7 +153,8 @@ def fault(value: Value, point: Sequence[Tensor]) -> Fault | None:
         if asymmetry > ASYMMETRY:
             return Fault(True, asymmetry)
         wide, narrow = (_difference(value, start, slopes, v, step) for step in STEPS)
-        excess, kinked = _excess(along, wide, narrow, sizes)
+        rounding = [ROUNDING * float(slope.norm()) / abs(STEPS[1]) for slope in slopes]
+        excess, kinked = _excess(along, wide, narrow, sizes, rounding)
         if excess > DIFFERENCE:
             return Fault(False, excess)
         if not kinked:
@@ -219,19 +223,23 @@ def _asymmetry(
 
 
 def _excess(
-    products: Sequence[Tensor], wide: Sequence[Tensor], narrow: Sequence[Tensor], sizes: Sequence[float]
+    products: Sequence[Tensor],
+    wide: Sequence[Tensor],
+    narrow: Sequence[Tensor],
+    sizes: Sequence[float],
+    rounding: Sequence[float],
 ) -> tuple[float, bool]:
     """How far products are from differences beyond the doubt of these, and whether the doubt decides.
 
-    A kink or rounding makes the differences with two steps disagree: that is their doubt. Tensors are compared one by
-    one, because a small one is lost in the norm of all.
+    A kink makes the differences with two steps disagree, and gradients that are large beside their change leave nothing
+    but rounding: that is their doubt. Tensors are compared one by one, because a small one is lost in the norm of all.
     """
     norms = [size * float(p.norm()) for size, p in zip(sizes, products, strict=True)]
     floor = 1e-3 * max(norms, default=0.0)
     worst, kinked = 0.0, False
-    for size, product, a, b in zip(sizes, products, wide, narrow, strict=True):
+    for size, product, a, b, rounded in zip(sizes, products, wide, narrow, rounding, strict=True):
         scale = size * float(product.norm() + b.norm()) + floor
-        doubt = 10 * size * float((a - b).norm())
+        doubt = size * (10 * float((a - b).norm()) + rounded)
         error = size * min(float((product - a).norm()), float((product - b).norm()))
         if scale > 0:
             kinked = kinked or doubt > DIFFERENCE * scale

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from landscape.batches import Batch, mapped
+from landscape.batches import Batch
 from landscape.errors import UsageError
 from landscape.functional import called_with
 from landscape.padding import HeldPadding
@@ -218,16 +218,15 @@ class LossOf(nn.Module):
     Args:
         risk: Network and loss.
         batch: A micro-batch.
-        copy: Whether every call gets a copy of it, for a network that writes to its inputs.
     """
 
-    def __init__(self, risk: Risk, batch: Batch, *, copy: bool = False) -> None:
+    def __init__(self, risk: Risk, batch: Batch) -> None:
         super().__init__()
         self.model = risk.replica.model
         self.loss = risk.loss if isinstance(risk.loss, nn.Module) else None
 
         def loss() -> Tensor:
-            value, _, _ = risk.forward(mapped(batch, Tensor.clone) if copy else batch)
+            value, _, _ = risk.forward(batch)
             return value
 
         self._loss = loss

@@ -1,6 +1,7 @@
 """Files are whole or absent, lines are whole or skipped."""
 
 import hashlib
+import json
 import os
 import socket
 import stat

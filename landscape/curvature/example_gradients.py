@@ -70,12 +70,15 @@ def squared_norms_by_use(
     for rows in _slices(inputs, width):
         with recorded(model, free, rows.stop - rows.start) as uses:
             outputs = applied(model, rows_of(inputs, rows))
+        vectors = cotangents(outputs.detach(), rows)
+        if not len(vectors):  # a single class: the loss does not bend
+            continue
         places = places_of(uses)
         slopes = [
             torch.autograd.grad(
                 outputs, places, one, retain_graph=True, allow_unused=True, materialize_grads=True
             )
-            for one in cotangents(outputs.detach(), rows)
+            for one in vectors
         ]
         arrived = {id(place): of for place, *of in zip(places, *slopes, strict=True)}
         for use in uses:

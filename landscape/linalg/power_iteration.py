@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from landscape.linalg.interchange import Operator, as_operator
-from landscape.linalg.start import start_vector
+from landscape.linalg.start import length, start_vector
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,16 @@ def power_iteration(
     """
     a = as_operator(operator)
     vector = start_vector(a, start, generator)
-    value = residual = float("nan")
+    value = residual = math.nan
     for iteration in range(1, max_iterations + 1):
         image = a @ vector
         value = float(vector.double() @ image.double())
-        residual = float((image.double() - value * vector.double()).norm())
+        residual = length(image.double() - value * vector.double())
         if on_step is not None:
             on_step(iteration, value, residual / abs(value) if value else math.nan)
-        if residual <= tolerance * abs(value) or value != value:
+        if not math.isfinite(value + residual):
+            return Eigenpair(math.nan, vector, math.nan, iteration, False)
+        if residual <= tolerance * abs(value):
             break
-        vector = image / image.norm()
+        vector = image / length(image)
     return Eigenpair(value, vector, residual, iteration, residual <= tolerance * abs(value))

@@ -13,7 +13,7 @@ from landscape.objective import Objective
 
 def _spends(objective: Objective, options: Mapping[str, Any]) -> Spending:
     return Spending(
-        gradients=2, products=3 * options["k"], most=Cost(gradients=2, products=options["max_products"])
+        gradients=2, products=5 + 3 * options["k"], most=Cost(gradients=2, products=options["max_products"])
     )
 
 
@@ -32,7 +32,11 @@ def top_eigenvalues(
 
     By Lanczos with full reorthogonalisation from the gradient. All of them, with their residuals, are in the
     details; their vectors come from :func:`landscape.curvature.eigenpairs`. A residual bounds the distance to *an*
-    eigenvalue; it does not prove that none was missed.
+    eigenvalue; it does not prove that none was missed, and one Krylov space holds an eigenvalue once however often it
+    occurs. For k > 1 the search therefore goes on from random vectors orthogonal to all that it has seen, until one
+    confirms the values: ``multiplicity_confirmed`` in the details, without which they are not converged. What cannot
+    be excluded: an eigenvalue that exceeds the last one by less than 2 %, and, with a probability of at most 1 %,
+    one that exceeds it by more.
 
     Args:
         objective: Where.
@@ -68,5 +72,6 @@ def top_eigenvalues(
             "residuals": pairs.residuals.tolist(),
             "residual": float(pairs.residuals.max()),
             "iterations": pairs.products,
+            "multiplicity_confirmed": pairs.confirmed,
         },
     )

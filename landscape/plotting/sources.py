@@ -95,16 +95,15 @@ def _lines(path: Path) -> Run:
             continue
         if not isinstance(fields, dict):
             continue
+        numbers = records.epoch_numbers(text)
         if fields.get("schema") == records.SCHEMA:
             estimate = _estimate(text)
-            if estimate is not None and "epoch" in fields:
-                if not _is_epoch(fields["epoch"]):
-                    continue
-                measured.append((float(fields["epoch"]), estimate))
-            elif estimate is not None:
+            if estimate is not None and numbers is not None:
+                measured.append((float(numbers["epoch"]), estimate))
+            elif estimate is not None and "epoch" not in fields:
                 taken.append(estimate)
-        elif _is_epoch(fields.get("epoch")):
-            epochs.append({key: float(value) for key, value in fields.items() if _is_number(value)})
+        elif numbers is not None:
+            epochs.append({key: float(value) for key, value in numbers.items()})
     if not (epochs or measured or taken):
         raise InputError(f"{path} holds no line of a history and no record of a measure; {_DRAWN}")
     return Run(
@@ -114,15 +113,6 @@ def _lines(path: Path) -> Run:
         tuple(measured),
         tuple(taken),
     )
-
-
-def _is_epoch(value: object) -> bool:
-    return type(value) is int and _is_number(value)
-
-
-def _is_number(value: object) -> bool:
-    """Whether it is a number that floating point has: JSON's integers have no end."""
-    return isinstance(value, float) or (type(value) is int and abs(value) < 10**300)
 
 
 def _estimate(text: str) -> Estimate | None:

@@ -244,11 +244,18 @@ def test_networks_without_a_recipe_are_rows_by_their_folder(tmp_path):
     assert recipe()["optimizer"] not in drawing.caption
 
 
-def test_integers_without_end_in_a_history_are_passed_over(tmp_path):
-    lines = [{"epoch": 1, "train_loss": 0.5, "seconds": 10**400}, {"epoch": 10**400, "train_loss": 0.4}]
-    measured = {"epoch": 10**400, **json.loads(records.to_json(run(2.0)))}
-    text = "\n".join(map(json.dumps, [*lines, measured]))
-    (tmp_path / "history.jsonl").write_text(text)
-    [history] = read_source(tmp_path / "history.jsonl")
-    assert history.epochs == ({"epoch": 1.0, "train_loss": 0.5},)
-    assert (history.measured, history.records) == ((), ())
+def test_a_history_of_other_types_is_drawn_without_them(tmp_path):
+    lines = [json.dumps({"epoch": k, "train_loss": 1 / k}) for k in (1, 2)]
+    lines += [json.dumps({"epoch": 3, "train_loss": 10**400}), json.dumps({"epoch": 10**400}), "[" * 10_000]
+    (tmp_path / "history.jsonl").write_text("\n".join(lines))
+    (tmp_path / "recipe.toml").write_text("optimizer = " + "[" * 2000)
+    [run] = read_source(tmp_path)
+    assert run.epochs == ({"epoch": 1, "train_loss": 1}, {"epoch": 2, "train_loss": 0.5}, {"epoch": 3})
+    assert run.label == tmp_path.name
+
+
+def test_a_measure_of_an_epoch_without_end_is_drawn_nowhere(tmp_path):
+    lines = [{"epoch": k, **json.loads(records.to_json(run(2.0)))} for k in (1, 10**400)]
+    (tmp_path / "measures-history.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    [measured] = read_source(tmp_path / "measures-history.jsonl")
+    assert ([epoch for epoch, _ in measured.measured], measured.records) == ([1.0], ())
