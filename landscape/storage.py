@@ -93,7 +93,8 @@ def append_line(path: Path, line: str) -> None:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             torn = file.read(1) != b"\n"
-        write_all(file, (b"\n" if torn else b"") + line.encode() + b"\n")
+        # Half a character, which no encoding has, becomes the escape that JSON has for it.
+        write_all(file, (b"\n" if torn else b"") + line.encode("utf-8", "backslashreplace") + b"\n")
         os.fsync(file.fileno())
 
 

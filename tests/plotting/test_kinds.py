@@ -266,3 +266,10 @@ def test_a_history_of_other_types_is_drawn_without_them(tmp_path):
     [run] = read_source(tmp_path)
     assert run.epochs == ({"epoch": 1, "train_loss": 1}, {"epoch": 2, "train_loss": 0.5}, {"epoch": 3})
     assert run.label == tmp_path.name
+
+
+def test_a_measure_of_an_epoch_without_end_is_drawn_nowhere(tmp_path):
+    lines = [{"epoch": k, **json.loads(records.to_json(run(2.0)))} for k in (1, 10**400)]
+    (tmp_path / "measures-history.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    [measured] = read_source(tmp_path / "measures-history.jsonl")
+    assert ([epoch for epoch, _ in measured.measured], measured.records) == ([1.0], ())
