@@ -8,7 +8,7 @@ import torch
 
 from landscape.batches import Batch, moved
 from landscape.errors import OutOfMemory, Remark, UsageError, is_out_of_memory
-from landscape.isolation import preserved_randomness, twice_differentiable, without_gradients
+from landscape.isolation import twice_differentiable, without_gradients
 from landscape.micro_batches import MicroBatches, Piece, divisible, part
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def obstacle(risk: "Risk", batch: Batch) -> str:
 def _is_a_mean(risk: "Risk", batch: Batch, size: int) -> bool:
     """Whether the loss of the first examples is the mean of those of a third and of the rest of them."""
     cut = size // 3 or 1
-    with preserved_randomness(risk.replica.device), without_gradients():
+    with risk.randomness(), without_gradients():
         whole, first, second = (
             float(risk.forward(moved(part(batch, a, b), risk.replica.device, risk.replica.dtype))[0])
             for a, b in ((0, size), (0, cut), (cut, size))
@@ -136,7 +136,7 @@ def _rate(risk: "Risk", batch: Batch, size: int) -> float:
     device = risk.replica.device
     times = []
     try:
-        with preserved_randomness(device), twice_differentiable():
+        with risk.randomness(), twice_differentiable():
             there = moved(batch, device, risk.replica.dtype)
             for _ in range(4):  # the first warms up
                 start = time.perf_counter()
