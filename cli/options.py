@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from landscape.errors import InputError, UsageError
+from landscape.limits import LARGEST_SEED
 from landscape.storage import refuse_special
 
 from .batch_size import BatchSize, Sizes
@@ -49,7 +50,9 @@ dtype = click.option(
     show_default=True,
     help="Precision.",
 )
-seed = click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+seed = click.option(
+    "--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True, help="Of everything random."
+)
 venue = click.option(
     "--venue",
     type=click.Choice(["neurips", "icml", "iclr", "cvpr", "ieee", "jmlr"]),

@@ -60,8 +60,17 @@ class SurfaceRun:
             through.append(Waypoint.of(label, there[0], test=there[1]))
         return cls(path, checkpoint, objective, test, through, quiet)
 
-    def surface(self, plane: str, asked: dict[str, Any], journal: Path) -> "Surface":
-        """Computes it, or goes on where the journal ends."""
+    def surface(
+        self, plane: str, asked: dict[str, Any], journal: Path, request: Mapping[str, Any]
+    ) -> "Surface":
+        """Computes it, or goes on where the journal ends.
+
+        Args:
+            plane: The name of the plane with its options.
+            asked: How it is sampled.
+            journal: Where points that are done are kept.
+            request: What is kept in the file of what was asked for.
+        """
         from landscape.surfaces.plane import build_plane
         from landscape.surfaces.sampling import sample_surface
 
@@ -95,7 +104,7 @@ class SurfaceRun:
                 click.echo(f"{self.path}: {line}", err=True)
         return found.described(
             label=str(recipe.get("optimizer", Path(self.path).stem)),
-            command=_recorded_command(),
+            **request,
         )
 
     def estimate(self, plane: str, asked: dict[str, Any]) -> str:
@@ -144,7 +153,7 @@ def findings(meta: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _recorded_command() -> str:
+def recorded_command() -> str:
     """The command as typed, without the shard: what makes the whole."""
     words = sys.argv[1:]
     kept = [

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSam
 
 from landscape.errors import InputError
 from landscape.isolation import private_randomness, undisturbed
+from landscape.loss_functions import IGNORED
 
 Batch = Any
 Source = DataLoader[Any] | Dataset[Any] | Iterable[Any]
@@ -26,13 +27,21 @@ class Batches:
         source: A ``DataLoader``, a list of batches, or a map-style ``Dataset`` together with ``batch_size``.
         batch_size: Examples a batch, for a ``Dataset``.
         size: The number of examples in a batch; by default the leading dimension of its first tensor.
+        weight: What the mean of a batch is divided by, and batches are therefore weighted by; by default its size.
+            A batch of weight 0 contributes nothing and is left out.
 
     Raises:
-        InputError: The source is empty, holds values that are not finite, or cannot be read twice the same.
+        InputError: The source is empty, holds values that are not finite, cannot be read twice the same, or has no
+            batch of any weight.
     """
 
     def __init__(
-        self, source: Source, *, batch_size: int | None = None, size: Callable[[Batch], int] | None = None
+        self,
+        source: Source,
+        *,
+        batch_size: int | None = None,
+        size: Callable[[Batch], int] | None = None,
+        weight: Callable[[Batch], float] | None = None,
     ) -> None:
         if isinstance(source, Batches):
             raise TypeError("batches are already fixed: pass the loader, list or data set itself")
@@ -48,8 +57,11 @@ class Batches:
             source = list(undisturbed(source))
         self._source: DataLoader[Any] | Sequence[Any] = source
         self._size = size or leading_size
+        self._weight = weight
         self._kept: Sequence[Any] | None = None
         self._sizes: list[int] | None = None
+        self._weights: list[float] | None = None
+        self._ignoring: Batch | None = None
         self._content: Content | None = None
 
     @property
@@ -66,33 +78,94 @@ class Batches:
 
     @property
     def sizes(self) -> list[int]:
-        """Examples in each batch."""
+        """Examples in each batch of some weight."""
+        return [size for size, weight in zip(self._all_sizes, self._all_weights, strict=True) if weight > 0]
+
+    @property
+    def weights(self) -> list[float]:
+        """The weight of each batch of some weight."""
+        return [weight for weight in self._all_weights if weight > 0]
+
+    @property
+    def total_weight(self) -> float:
+        """The weight of all batches, W."""
+        return sum(self._all_weights)
+
+    @property
+    def num_examples(self) -> int:
+        """Examples in all batches, N."""
+        return sum(self._all_sizes)
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def __iter__(self) -> Iterator[tuple[int, Batch]]:
+        """Yields ``(examples, batch)`` for each batch of some weight, in the same order every time."""
+        weights = self._all_weights
+        for (size, batch), weight in zip(self._everything(), weights, strict=True):
+            if weight > 0:
+                yield size, batch
+
+    def size_of(self, batch: Batch) -> int:
+        """The number of examples in a batch or a part of one."""
+        return self._size(batch)
+
+    def weight_of(self, batch: Batch) -> float:
+        """What the mean of a batch, or of a part of one, is divided by."""
+        return float(self._size(batch) if self._weight is None else self._weight(batch))
+
+    def weigh(self, weight: Callable[[Batch], float]) -> None:
+        """Sets what batches are weighted by, where the loss did not tell before it was tried."""
+        self._weight, self._weights = weight, None
+
+    def samples(self) -> list[Batch]:
+        """Batches that differ where data are in an order: the first, the last, and one with labels of −100."""
+        sizes = self._all_sizes
+        ends = (
+            []
+            if self._kept is None
+            else [self._kept[0], self._kept[-1]]
+            if len(sizes) > 1
+            else [self._kept[0]]
+        )
+        return ends if self._ignoring is None else [*ends, self._ignoring]
+
+    def single(self, batch: Batch, size: int) -> "Batches":
+        """One of these batches as a sequence of its own."""
+        alone = Batches([batch], size=self._size, weight=self._weight)
+        alone._kept, alone._sizes = [batch], [size]
+        return alone
+
+    @property
+    def _all_sizes(self) -> list[int]:
         if self._sizes is None:
             self._read()
         assert self._sizes is not None
         return self._sizes
 
     @property
-    def num_examples(self) -> int:
-        """Examples in all batches, N."""
-        return sum(self.sizes)
+    def _all_weights(self) -> list[float]:
+        sizes = self._all_sizes
+        if self._weights is None:
+            weight = self._weight
+            self._weights = (
+                [float(size) for size in sizes]
+                if weight is None
+                else [float(weight(batch)) for _, batch in self._everything()]
+            )
+            if not sum(self._weights) > 0:
+                raise InputError(
+                    "no example of the data counts: the weights of all batches are 0 (are all labels the ignored one, "
+                    "or of classes of weight 0?)"
+                )
+        return self._weights
 
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    def __iter__(self) -> Iterator[tuple[int, Batch]]:
-        """Yields ``(examples, batch)``, in the same order every time."""
-        sizes = self.sizes
+    def _everything(self) -> Iterator[tuple[int, Batch]]:
+        sizes = self._all_sizes
         if self._kept is not None:
             yield from zip(sizes, self._kept, strict=True)
             return
         yield from zip(sizes, undisturbed(self._source), strict=True)
-
-    def single(self, batch: Batch, size: int) -> "Batches":
-        """One of these batches as a sequence of its own."""
-        alone = Batches([batch], size=self._size)
-        alone._kept, alone._sizes = [batch], [size]
-        return alone
 
     def _read(self) -> None:
         kept: list[Batch] | None = []
@@ -109,6 +182,8 @@ class Batches:
                         f"batch {index} of the data holds {bad} values that are NaN or infinite "
                         f"(tensor of shape {tuple(tensor.shape)}); remove or repair those examples"
                     )
+            if self._ignoring is None and any(map(_ignores, tensors)):
+                self._ignoring = batch
             sizes.append(self._size(batch))
             content.add(batch)  # here, as data beyond what is kept would have to be read once more
             held += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
@@ -203,6 +278,34 @@ def tensors_in(batch: Batch) -> Iterator[Tensor]:
     elif isinstance(batch, (tuple, list)):
         for value in batch:
             yield from tensors_in(value)
+
+
+def _ignores(tensor: Tensor) -> bool:
+    """Whether a tensor of class numbers has the one that torch's cross-entropy leaves out."""
+    return tensor.dtype is torch.int64 and bool((tensor == IGNORED).any())
+
+
+def rows_in(batch: Batch) -> int | None:
+    """The leading dimension that all tensors of a nested batch have; ``None`` if they differ or there are others.
+
+    Such a batch can be taken apart by :func:`rows_of`: it holds nothing but tensors, and numbers that hold for all.
+    """
+    if isinstance(batch, Mapping):
+        counts = {rows_in(one) for one in batch.values() if not _plain(one)}
+    elif isinstance(batch, (tuple, list)):
+        counts = {rows_in(one) for one in batch}
+    else:
+        return int(batch.shape[0]) if isinstance(batch, Tensor) and batch.ndim else None
+    return counts.pop() if len(counts) == 1 else None
+
+
+def rows_of(batch: Batch, rows: "Tensor | slice") -> Batch:
+    """Some rows of every tensor."""
+    return mapped(batch, lambda tensor: tensor[rows if isinstance(rows, slice) else rows.to(tensor.device)])
+
+
+def _plain(value: object) -> bool:
+    return value is None or isinstance(value, (bool, int, float))
 
 
 def leading_size(batch: Batch) -> int:

@@ -1,6 +1,5 @@
 """Derivatives of the loss on one micro-batch, each as what is done when it is visited."""
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -10,19 +9,12 @@ from torch import Tensor
 
 from landscape import graphs
 from landscape.batches import Batch
+from landscape.differences import refuse_wrong_second_derivative
 from landscape.differentiability import named_obstacle, refuse_once_differentiable
 from landscape.quicker import quicker
-from landscape.risk import Risk, correct
+from landscape.risk import Risk
 
 G = TypeVar("G", bound=graphs.Graph)
-
-
-@dataclasses.dataclass(frozen=True)
-class BatchGradients:
-    """What is kept of the gradient of every batch: its squared norm and size, each ``(batches,)``."""
-
-    squared_norms: Tensor
-    sizes: Tensor
 
 
 def columns_of(vectors: Tensor, like: Tensor) -> list[Tensor]:
@@ -38,14 +30,14 @@ def columns_of(vectors: Tensor, like: Tensor) -> list[Tensor]:
 
 
 def gradient(risk: Risk, batch: Batch) -> list[Tensor]:
-    """``[∇ℓ_B (n,), ℓ_B, fraction right if known]``."""
+    """``[∇ℓ_B (n,), ℓ_B, right and counted labels if known]``."""
     loss, outputs, targets = risk.forward(batch)
     slope = torch.zeros_like(risk.replica.origin)
     if loss.requires_grad:
         slope = risk.replica.layout.flatten(
             torch.autograd.grad(loss, risk.replica.parameters, allow_unused=True, materialize_grads=True)
         )
-    return [slope, loss.detach().double(), *correct(outputs, targets)]
+    return [slope, loss.detach().double(), *risk.correct(outputs, targets)]
 
 
 def hessian_products(
@@ -88,12 +80,24 @@ def empirical_fisher_products(
 
 
 @contextmanager
-def second_derivatives(risk: Risk, batch: Batch) -> Iterator[None]:
-    """What is done meanwhile fails with words, where a function or an operation has no second derivative."""
-    if not risk.engine.twice:
-        refuse_once_differentiable(risk, batch)
-        risk.engine.twice = True
+def second_derivatives(risk: Risk, batch: Batch, *, of_the_loss: bool = True) -> Iterator[None]:
+    """Inside, a missing second derivative raises an ``InputError`` that names the operation; a wrong one is refused.
+
+    Both are looked for once for a network and its data.
+
+    Args:
+        risk: Network and loss; standing at the point in question.
+        batch: A micro-batch.
+        of_the_loss: Whether the second derivative itself is needed: products with G or F differentiate the backward
+            pass in a vector that it is linear in, and are right also where the Hessian is not.
+    """
     with named_obstacle(risk, batch):
+        if not risk.engine.twice:
+            refuse_once_differentiable(risk, batch)
+            risk.engine.twice = True
+        if of_the_loss and not risk.engine.confirmed:
+            refuse_wrong_second_derivative(risk, batch)
+            risk.engine.confirmed = True
         yield
 
 
@@ -101,7 +105,7 @@ def _products(
     risk: Risk, kind: type[graphs.Graph], batch: Batch, columns: Sequence[Tensor], block: int | None
 ) -> list[Tensor]:
     """Products from the graph of this micro-batch, which is kept for the next vectors if there is room."""
-    with second_derivatives(risk, batch):
+    with second_derivatives(risk, batch, of_the_loss=not issubclass(kind, graphs.OutputGraph)):
         if kind is graphs.ForwardOverReverse:
             risk.book(gradients=len(columns))
             return graphs.ForwardOverReverse(risk, batch).products(columns, keep=False, block=block)

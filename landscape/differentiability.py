@@ -73,7 +73,7 @@ def _nothing(context: Any, *slopes: Any) -> None:
 def _culprit(risk: Risk, batch: Batch) -> str:
     """The innermost module that fails by itself; the loss if there is none."""
     model = risk.replica.model
-    seen = _inputs(risk, batch)
+    seen = inputs_of_modules(risk, batch)
     # A module comes after those that hold it in this order, so that the reverse meets the innermost first.
     for name, module in reversed(list(model.named_modules())):
         if name in seen and not _twice(module, *seen[name]):
@@ -82,7 +82,7 @@ def _culprit(risk: Risk, batch: Batch) -> str:
     return f"the loss ({loss})"
 
 
-def _inputs(risk: Risk, batch: Batch) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
+def inputs_of_modules(risk: Risk, batch: Batch) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
     """What every module was called with in a forward pass."""
     seen: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
 

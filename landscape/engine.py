@@ -24,6 +24,7 @@ class Engine:
         graphs: What is kept between vectors.
         quicker: What ``"auto"`` turned out to be, once it has been timed.
         twice: Whether it has been seen that no function forbids a second derivative.
+        confirmed: Whether the second derivative has been seen to be that of the gradient.
     """
 
     products: Products = "auto"
@@ -31,6 +32,7 @@ class Engine:
     graphs: KeptGraphs[Any] = field(default_factory=KeptGraphs)
     quicker: Products | None = None
     twice: bool = False
+    confirmed: bool = False
 
 
 def allowed_products(products: Products) -> Products:

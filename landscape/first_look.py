@@ -13,6 +13,7 @@ from landscape.batch_norm import stored_layers
 from landscape.batches import Batch, Batches, copied, moved, tensors_in, versions
 from landscape.errors import InputError, UsageError, is_out_of_memory
 from landscape.isolation import plain_checkpoints, watched_randomness, without_gradients
+from landscape.loss_weights import settle_weights
 from landscape.micro_batches import Piece
 from landscape.reached_weights import Reach, judge
 from landscape.replica import stochastic_modules
@@ -42,9 +43,9 @@ def first_look(risk: "Risk", first: Piece, point: Tensor, *, constant: bool) -> 
     reach = Reach()
     with watched_randomness(risk.replica.device) as randomness, without_gradients():
         risk.replica.move(point, constant=constant)
-        a, b = _tried(risk, first), _tried(risk, first, reach)
+        (a, outputs, targets), (b, _, _) = _tried(risk, first), _tried(risk, first, reach)
         if not _agree(a, b):  # random, or a network that computes something else where autograd is on
-            b = _tried(risk, first)
+            b, _, _ = _tried(risk, first)
         randomness.judge(lambda: _tried(risk, first))
         risk.draws = randomness.draws
     if not _agree(a, b):
@@ -56,15 +57,16 @@ def first_look(risk: "Risk", first: Piece, point: Tensor, *, constant: bool) -> 
         )
     _refuse_moved_weights(risk, point)
     with risk.randomness(), without_gradients():
-        judge(risk, reach, point, constant=constant, loss=lambda: _tried(risk, first))
+        judge(risk, reach, point, constant=constant, loss=lambda: _tried(risk, first)[0])
+    settle_weights(risk, first.batch, outputs, targets)
 
 
 def _agree(a: float, b: float) -> bool:
     return a == b or abs(a - b) <= 1e-5 * abs(a) or (a != a and b != b)
 
 
-def _tried(risk: "Risk", first: Piece, reach: Reach | None = None) -> float:
-    """The loss of the first batch; whatever stands in the way of the network on these data is told.
+def _tried(risk: "Risk", first: Piece, reach: Reach | None = None) -> tuple[float, Any, Any]:
+    """Loss, outputs and targets of the first batch; whatever stands in the way of the network on these data is told.
 
     Args:
         risk: Network and loss.
@@ -78,7 +80,10 @@ def _tried(risk: "Risk", first: Piece, reach: Reach | None = None) -> float:
         unwritten = versions(batch)
         try:
             with _watched() as met:
-                loss = _with_graph(risk, batch) if reach is not None else risk.forward(batch)[0]
+                if reach is None:
+                    loss, *seen[:] = risk.forward(batch)
+                else:
+                    loss = _with_graph(risk, batch)
         except (UsageError, InputError):
             raise
         except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as failure:
@@ -97,7 +102,9 @@ def _tried(risk: "Risk", first: Piece, reach: Reach | None = None) -> float:
             risk.notes.append("the model writes to its inputs in place: it is given copies")
         return [loss.detach().double()]
 
-    return float(risk.visited(visit, first, {})[0])
+    seen: list[Any] = [None, None]
+    loss = float(risk.visited(visit, first, {})[0])
+    return loss, *seen
 
 
 def _with_graph(risk: "Risk", batch: Batch) -> Tensor:

@@ -5,7 +5,7 @@ the work on all further vectors. Built by ``torch.autograd.grad``, never by ``.b
 leaves a reference cycle in ``.grad``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from landscape.batches import Batch
 from landscape.errors import UsageError
 from landscape.functional import called_with
+from landscape.padding import HeldPadding
 from landscape.replica import Replica
 from landscape.risk import BatchLoss, Risk
 
@@ -165,16 +166,20 @@ class GaussNewtonGraph(OutputGraph):
 
 
 class EmpiricalFisherGraph(OutputGraph):
-    """S = (1/B) Σᵢ (∂ℓᵢ/∂f)(∂ℓᵢ/∂f)ᵀ: the mean outer product of per-example gradients."""
+    """S = (1/W) Σᵢ wᵢ (∂ℓᵢ/∂f)(∂ℓᵢ/∂f)ᵀ: the weighted mean outer product of per-example gradients."""
 
     name = "empirical Fisher"
 
+    def __init__(self, risk: Risk, batch: Batch) -> None:
+        shares = risk.example_weights(batch) / risk.batches.weight_of(batch)
+        self._scales = torch.where(shares > 0, 1 / shares, 0.0)  # ∂ℓᵢ/∂f = ∂ℓ_B/∂f · W/wᵢ
+        super().__init__(risk, batch)
+
     def _prepare(self, scores: Tensor, targets: Tensor) -> None:
-        (slope,) = torch.autograd.grad(self._loss(scores, targets), scores)
-        self._slopes = slope * len(slope)  # the loss is a mean over the examples
+        (self._slopes,) = torch.autograd.grad(self._loss(scores, targets), scores)
 
     def _bent(self, tangent: Tensor) -> Tensor:
-        along = (tangent * self._slopes).flatten(1).sum(1) / len(tangent)
+        along = (tangent * self._slopes).flatten(1).sum(1) * self._scales.to(tangent)
         return self._slopes * along.reshape(-1, *[1] * (tangent.ndim - 1))
 
 
@@ -183,11 +188,12 @@ class ForwardOverReverse:
 
     def __init__(self, risk: Risk, batch: Batch) -> None:
         self._replica = risk.replica
-        whole = _LossOf(risk, batch)
+        whole = LossOf(risk, batch)
         names = [f"model.{name}" for name in risk.replica.layout.names]
 
         def loss(parts: tuple[Tensor, ...]) -> Tensor:
-            value: Tensor = called_with(whole, dict(zip(names, parts, strict=True)))
+            with HeldPadding():
+                value: Tensor = called_with(whole, dict(zip(names, parts, strict=True)))
             return value
 
         self._slope = torch.func.grad(loss)
@@ -206,15 +212,27 @@ class ForwardOverReverse:
         return found
 
 
-class _LossOf(nn.Module):
-    """The loss on one batch as a module, so that its parameters can be replaced."""
+class LossOf(nn.Module):
+    """The loss on one batch as a module, so that parameters and buffers of network and loss can be replaced.
+
+    Args:
+        risk: Network and loss.
+        batch: A micro-batch.
+    """
 
     def __init__(self, risk: Risk, batch: Batch) -> None:
         super().__init__()
         self.model = risk.replica.model
-        self._loss: Callable[[], Tensor] = lambda: risk.forward(batch)[0]
+        self.loss = risk.loss if isinstance(risk.loss, nn.Module) else None
+
+        def loss() -> Tensor:
+            value, _, _ = risk.forward(batch)
+            return value
+
+        self._loss = loss
 
     def forward(self) -> Tensor:
+        """The loss."""
         value: Tensor = self._loss()
         return value
 

@@ -22,10 +22,11 @@ import reprlib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from landscape.errors import InputError
 from landscape.estimate import Cost, Estimate, Provenance
+from landscape.reading import read_text
 from landscape.storage import append_line
 
 SCHEMA = "landscape.measure/1"
@@ -98,7 +99,7 @@ def read(path: Path) -> Records:
     if not path.is_file():
         raise InputError(f"{path} does not exist")
     estimates, unreadable = [], 0
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+    for line in read_text(path).split("\n"):
         if not line.strip():
             continue
         try:
@@ -190,6 +191,28 @@ def _changes(then: Provenance, now: Provenance) -> list[str]:
         elif plain(old) != plain(new) or (name == "examples" and new is None):
             found.append(changes.get(name, f"{name} was {old} and is {new}"))
     return found
+
+
+def epoch_numbers(line: str) -> dict[str, int | float] | None:
+    """The numbers in one line of a run's history; ``None`` if it is torn, or does not say which epoch it is of.
+
+    Anything else in the line, and a whole number that no float can hold, is left out.
+    """
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(entry, dict):
+        return None
+    numbers = {key: value for key, value in entry.items() if is_number(value)}
+    return numbers if isinstance(numbers.get("epoch"), int) else None
+
+
+def is_number(value: object) -> bool:
+    """Whether a value that was read is a number, and no larger than a float can be."""
+    if not _is(value, "number"):
+        return False
+    return isinstance(value, float) or abs(cast(int, value)) <= _schema()["$defs"]["finite"]["maximum"]
 
 
 @functools.cache

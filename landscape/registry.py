@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from landscape.errors import UsageError
-from landscape.limits import Above, bounds
+from landscape.limits import Limit, bounds, refuse_enormous
 
 T = TypeVar("T")
 Value = str | int | float | bool | None
@@ -91,8 +91,8 @@ class Row(Generic[T]):
         }
 
     @property
-    def bounds(self) -> dict[str, Above]:
-        """What the options must be above, where that is said."""
+    def bounds(self) -> dict[str, Limit]:
+        """What the options must be, where that is said."""
         return bounds(self.build.__init__ if inspect.isclass(self.build) else self.build)
 
     @property
@@ -200,6 +200,8 @@ class NameTable(Mapping[str, Row[T]]):
             options[name] = allowed[name].convert(value, row.name)
             if name in limits:
                 limits[name].check(name, options[name], row.name)
+            else:
+                refuse_enormous(name, options[name], row.name)
         return Specification(row.name, options)
 
     def settings(self, text: str | Specification) -> dict[str, object]:

@@ -14,6 +14,7 @@ from landscape.batches import copied
 from landscape.errors import InputError, UsageError
 from landscape.parameters import Layout, Selection, frozen_note, layout, select
 from landscape.recurrent import use_plain_kernels
+from landscape.weight_norm import use_formula
 from landscape.wrappers import unwrapped, without_inner_wrappers
 
 _HALF = (torch.float16, torch.bfloat16)
@@ -197,6 +198,12 @@ def _notes(model: nn.Module, wrappers: list[str], dtype: torch.dtype) -> list[st
     if kinds:
         notes.append(
             f"{', '.join(kinds)} by the plain kernels: those of cuDNN and oneDNN have no second derivative"
+        )
+    normalised = use_formula(model)
+    if normalised:
+        notes.append(
+            f"weight normalisation of {', '.join(normalised[:3])}{', …' if len(normalised) > 3 else ''} "
+            "by its formula: the second derivative of torch's kernel is wrong"
         )
     return notes
 

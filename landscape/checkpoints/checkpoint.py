@@ -1,5 +1,6 @@
 """A checkpoint as a point of a loss landscape: parameters, the network they belong to, the data, the loss."""
 
+import contextlib
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from landscape.batch_norm import BatchNorm
 from landscape.batches import Source
 from landscape.checkpoints.architectures import guess
+from landscape.checkpoints.building import WithinMemory
 from landscape.checkpoints.fitting import fit
 from landscape.checkpoints.reading import Contents, read_checkpoint
 from landscape.checkpoints.recipes import RecipeInFile
@@ -181,9 +183,12 @@ def load_checkpoint(
         raise InputError(_nameless(contents, model=network is None, data=chosen is None))
     dataset = _dataset(chosen, recipe, task if isinstance(task, str) else "data", named=given["data"] is None)
     if isinstance(network, (str, Specification)):
-        with recipe.blamed(given["model"] is None):
-            built = build_model(network, classes=dataset.classes, input_shape=dataset.input_shape, seed=0)
         model_name = str(network)
+        with contextlib.ExitStack() as limits:
+            if given["model"] is None:
+                limits.enter_context(recipe.blamed())
+                limits.enter_context(WithinMemory(contents.path, model_name, stored=contents.stored))
+            built = build_model(network, classes=dataset.classes, input_shape=dataset.input_shape, seed=0)
     else:
         built = copy.deepcopy(unwrapped(network)[0])
         model_name = type(built).__name__
@@ -196,9 +201,10 @@ def load_checkpoint(
 
 def _dataset(chosen: Any, recipe: RecipeInFile, name: str, *, named: bool) -> Data:
     """The data set that was chosen; where the recipe names it, with the recipe's share of wrong labels."""
-    with recipe.blamed(named):
-        dataset = load_data(chosen) if isinstance(chosen, (str, Specification)) else as_data(chosen, name)
-        return with_label_noise(dataset, rate=recipe.number("label_noise")) if named else dataset
+    if named:
+        with recipe.blamed():
+            return with_label_noise(load_data(chosen), rate=recipe.number("label_noise"))
+    return load_data(chosen) if isinstance(chosen, (str, Specification)) else as_data(chosen, name)
 
 
 def _loss(loss: Any, smoothing: float) -> tuple[Loss, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from landscape.checkpoints.architectures import Guess, guess
 from landscape.checkpoints.names import common_prefixes
@@ -90,7 +91,7 @@ def inspect_checkpoint(path: str | Path, *, weights: Weights | None = None) -> I
         parameters=sum(tensor.numel() for tensor in counted),
         dtypes=dict(Counter(str(tensor.dtype).removeprefix("torch.") for tensor in state.values())),
         batch_norms=sum(name.endswith("running_mean") for name in state),
-        not_finite=tuple(name for name, t in state.items() if not bool(torch.isfinite(t).all())),
+        not_finite=tuple(name for name, t in state.items() if not _finite(t)),
         values=contents.extra,
         recipe=contents.recipe,
         looks=found.looks if found else None,
@@ -105,6 +106,12 @@ def _refused(contents: Contents) -> list[str]:
         return []
     refused = RecipeInFile(contents.path, contents.recipe).refused()
     return [f"its recipe names {text} for its {name}, which a file may not" for name, text in refused.items()]
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Whether all numbers are finite; torch has no such test for most types of 8 bits."""
+    eight_bits = tensor.is_floating_point() and tensor.element_size() == 1
+    return bool(torch.isfinite(tensor.float() if eight_bits else tensor).all())
 
 
 def measuring(contents: Contents, path: str, found: Guess | None) -> str:

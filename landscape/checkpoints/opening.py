@@ -11,14 +11,15 @@ import torch
 from landscape.checkpoints.archive import check_archive, damaged, refuse_other_kinds
 from landscape.checkpoints.inert import INERT
 from landscape.checkpoints.pickled_names import MARK, Pickles, pickled_names
+from landscape.checkpoints.sums import SUM, content_sum
 from landscape.errors import InputError
 from landscape.isolation import Shared, no_warnings
+from landscape.reading import LONGEST_HEADER
 
 _TRUSTED = (
     "add --trust-checkpoint (trust=True), or convert it once, where that can do no harm: landscape convert {file} "
     "weights.safetensors --trust-checkpoint"
 )
-_LONGEST_HEADER = 100_000_000  # of safetensors, by its own definition
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,10 @@ def open_file(file: Path, *, trust: bool) -> Opened:
 
 
 def _safetensors(file: Path, header: int, size: int) -> Opened:
-    if header > min(size - 8, _LONGEST_HEADER):
+    if header > min(size - 8, LONGEST_HEADER):
         reason = f"its safetensors header should have {header:,} bytes, but the file has {size:,}"
+        if header <= size - 8:
+            reason = f"its safetensors header has {header:,} bytes, more than {LONGEST_HEADER:,}"
         raise damaged(file, reason)
     try:
         with safetensors.safe_open(file, framework="pt") as opened:
@@ -82,6 +85,8 @@ def _safetensors(file: Path, header: int, size: int) -> Opened:
     except Exception as failure:  # safetensors has errors of many kinds for damaged files
         reason = (str(failure).splitlines() or [type(failure).__name__])[0]
         raise damaged(file, f"its safetensors header or data is broken ({reason})") from failure
+    if SUM in metadata and metadata[SUM] != content_sum(content, metadata):
+        raise damaged(file, "its check sum is wrong, so its bytes are not those that were written")
     return Opened(content, "safetensors", metadata)
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from landscape.checkpoints.opening import Opened, open_file
 from landscape.checkpoints.pinned import Pinned, pinned
 from landscape.checkpoints.weights import Found, Weights, check_tensors, find_weights, tensors_of
 from landscape.errors import InputError, UsageError
+from landscape.reading import check_names
 from landscape.storage import sha256_of_sums
 
 FORMAT = "landscape.checkpoint/1"
@@ -92,6 +93,8 @@ def read_checkpoint(path: str | Path, *, trust: bool = False, weights: Weights |
     except OSError as failure:
         reason = failure.strerror or str(failure)
         raise InputError(f"{located.path} cannot be read: {reason}; name another file") from failure
+    for part in opened:
+        check_names(located.path, _names(part.content))
     loaded = _joined(located, opened)
     recipe = _recipe(located.path, loaded, opened[0].metadata)
     found = _found(located.path, loaded, weights)
@@ -113,6 +116,14 @@ def read_checkpoint(path: str | Path, *, trust: bool = False, weights: Weights |
         stored=stored,
         notes=(*located.notes, *opened[0].notes, *found.notes),
     )
+
+
+def _names(content: object, depth: int = 3) -> Iterator[object]:
+    """The keys of a dictionary, and of dictionaries in it, as deep as weights are looked for."""
+    if isinstance(content, Mapping) and depth:
+        yield from content
+        for inner in content.values():
+            yield from _names(inner, depth - 1)
 
 
 def _digest(located: Located, pins: Sequence[Pinned]) -> str:

@@ -95,13 +95,11 @@ class RecipeInFile:
             )
 
     @contextlib.contextmanager
-    def blamed(self, named: bool) -> Iterator[None]:
-        """Inside, what is wrong with a name is the file's mistake if the recipe ``named`` it, else the user's."""
+    def blamed(self) -> Iterator[None]:
+        """Inside, what is wrong with a name is the mistake of the file, not of the user."""
         try:
             yield
         except UsageError as failure:
-            if not named:
-                raise
             raise InputError(f"the recipe in {self.path} cannot be used: {failure}") from failure
 
     def number(self, field: str) -> float:

@@ -113,7 +113,7 @@ def _embedding(
     sparse: bool = False,
 ) -> Found:
     if max_norm is None and not scale_grad_by_freq:
-        ignored = None if padding_idx is None or padding_idx < 0 else padding_idx
+        ignored = None if padding_idx is None else padding_idx % weight.shape[0]
         yield weight, Lookup(weight.shape, input, ignored)
 
 

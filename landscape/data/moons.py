@@ -6,12 +6,13 @@ import torch
 
 from landscape.data.examples import Data, InMemory
 from landscape.errors import UsageError
+from landscape.limits import Seed
 
 MOST = 5_000_000
 """Points: a recipe in a stranger's checkpoint may name any number."""
 
 
-def moons(*, samples: int = 2000, noise: float = 0.3, seed: int = 0) -> Data:
+def moons(*, samples: int = 2000, noise: float = 0.3, seed: Seed = 0) -> Data:
     """Two noisy half circles in the plane, 2 classes; 30 % of the points are held out.
 
     Args:

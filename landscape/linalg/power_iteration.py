@@ -1,5 +1,6 @@
 """The eigenvalue of largest magnitude by power iteration."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from landscape.linalg.interchange import Operator, as_operator
-from landscape.linalg.start import start_vector
+from landscape.linalg.start import length, start_vector
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def power_iteration(
         generator: Draws the start.
         start: A good first vector ``(n,)``, such as an eigenvector of a nearby operator; a small random part is
             added, so that no eigenvector is orthogonal to it.
-        on_step: Told the iteration, λ and the residual after every product.
+        on_step: Told the iteration, λ and the residual relative to |λ| after every product.
 
     Returns:
         The pair; λ = 0 for the zero operator, NaN (not converged) if a product is not finite.
@@ -58,14 +59,16 @@ def power_iteration(
     """
     a = as_operator(operator)
     vector = start_vector(a, start, generator)
-    value = residual = float("nan")
+    value = residual = math.nan
     for iteration in range(1, max_iterations + 1):
         image = a @ vector
         value = float(vector.double() @ image.double())
-        residual = float((image.double() - value * vector.double()).norm())
+        residual = length(image.double() - value * vector.double())
         if on_step is not None:
-            on_step(iteration, value, residual)
-        if residual <= tolerance * abs(value) or value != value:
+            on_step(iteration, value, residual / abs(value) if value else math.nan)
+        if not math.isfinite(value + residual):
+            return Eigenpair(math.nan, vector, math.nan, iteration, False)
+        if residual <= tolerance * abs(value):
             break
-        vector = image / image.norm()
+        vector = image / length(image)
     return Eigenpair(value, vector, residual, iteration, residual <= tolerance * abs(value))

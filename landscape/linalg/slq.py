@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from landscape.linalg.interchange import Operator, as_operator
+from landscape.linalg.start import length
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def stochastic_lanczos_quadrature(
     nodes, weights = nodes.double(), weights.double()
     for j in range(probes):
         v = a.rademacher(1, generator)[:, 0]
-        basis = [v / v.norm()]
+        basis = [v / length(v)]
         diagonal, off = [], []
         for k in range(steps):
             image = a @ basis[k]
@@ -77,7 +78,7 @@ def stochastic_lanczos_quadrature(
             stacked = torch.stack(basis)
             for _ in range(2):
                 image = image - (stacked @ image) @ stacked
-            beta = float(image.norm())
+            beta = length(image)
             if k + 1 == steps or beta <= 1e-7 * max(1e-30, max(map(abs, diagonal))):
                 break
             off.append(beta)

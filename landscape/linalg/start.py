@@ -12,8 +12,13 @@ def start_vector(operator: SymmetricOperator, given: Tensor | None, generator: t
     The random part keeps every eigenvector within reach, also from a start that is an eigenvector itself.
     """
     noise = operator.normal(generator)
-    noise /= noise.norm()
-    if given is None or float(given.norm()) == 0:
+    noise /= length(noise)
+    if given is None or length(given) == 0:
         return noise
-    mixed = given.to(noise) / given.norm() + 0.1 * noise
-    return torch.nn.functional.normalize(mixed, dim=0)
+    mixed = given.to(noise) / length(given) + 0.1 * noise
+    return mixed / length(mixed)
+
+
+def length(vector: Tensor) -> float:
+    """‖vector‖, summed in float64: in float32 the squares of entries above 2e19 overflow, those below 1e-23 vanish."""
+    return float(torch.linalg.vector_norm(vector, dtype=torch.float64))

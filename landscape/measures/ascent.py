@@ -28,7 +28,7 @@ def rises(
     """
     t: Tensor | float = 1.0 if scale is None else scale
     centre, slope = objective.point, objective.gradient * t
-    if float(slope.norm()) == 0:
+    if float(slope.double().norm()) == 0:
         return 0.0, None
     one = objective.evaluate(centre + _step(slope, rho) * t)[0] - objective.loss
     best = one

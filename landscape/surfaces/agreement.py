@@ -11,7 +11,7 @@ import torch
 
 from landscape.objective import Objective
 from landscape.surfaces.directions import located
-from landscape.surfaces.plane import Plane
+from landscape.surfaces.plane import Plane, fingerprint
 
 _RELATIVE, _ABSOLUTE = 1e-3, 1e-5
 """How far two losses of the same network may be apart in single precision, by two kinds of forward passes."""
@@ -37,8 +37,9 @@ def agreement(
         surface_at: The losses of the surface, by name, at coordinates of the plane.
 
     Returns:
-        For each its ``label``, its ``distance`` from the plane, the losses of the ``surface`` at the nearest point of
-        the plane, its ``own``, and whether they ``agree``: ``None`` for a checkpoint that is not on the plane.
+        For each its ``label``, the ``sha256`` of its parameters, its ``distance`` from the plane, the losses of the
+        ``surface`` at the nearest point of the plane, its ``own``, and whether they ``agree``: ``None`` for a
+        checkpoint that is not on the plane.
     """
     entries: list[dict[str, object]] = []
     if not plane.through:
@@ -53,6 +54,7 @@ def agreement(
         entries.append(
             {
                 "label": waypoint.label,
+                "sha256": fingerprint(waypoint.point),
                 "distance": float(distance),
                 "surface": {name: found[name] for name in common},
                 "own": {name: own[name] for name in common},

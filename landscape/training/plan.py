@@ -154,12 +154,11 @@ def _planned(
         timing = timer(recipe)
         recipe = within_budget(recipe, budget, measured=timing.gradients if timing else 1.0)
     done, obstacle = 0, None
-    if not overwrite:
-        try:
-            asked = dataclasses.replace(recipe, data=data_name(recipe.data))
-            saved = RunFolder(folder).resumable(asked, resume=resume)
-            done = 0 if saved is None else min(int(saved["epoch"]), recipe.epochs)
-        except InputError as failure:
-            obstacle = str(failure)
+    try:
+        asked = dataclasses.replace(recipe, data=data_name(recipe.data))
+        saved = RunFolder(folder).resumable(asked, resume=resume, overwrite=overwrite)
+        done = 0 if saved is None else min(saved.epoch, recipe.epochs)
+    except InputError as failure:
+        obstacle = str(failure)
     finished = done >= recipe.epochs or obstacle is not None
     return Planned(recipe, folder, done, None if finished else timing or timer(recipe), obstacle)

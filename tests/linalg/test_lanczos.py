@@ -82,3 +82,77 @@ def test_a_second_orthogonalisation_keeps_the_basis_orthogonal_in_float32() -> N
     assert pairs.converged
     assert torch.allclose(pairs.vectors.T @ pairs.vectors, torch.eye(20), atol=1e-5)
     assert torch.allclose(pairs.values, spectrum[:20], atol=1e-6 * 1e4)
+
+
+REPEATED = torch.cat(
+    [torch.tensor([2.0, 2.0, 2.0, -1.8, -1.8, 1.5]), torch.linspace(-0.6, 0.6, 394)]
+).double()
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        ("magnitude", [2, 2, 2, -1.8, -1.8]),
+        ("largest", [2, 2, 2, 1.5, 0.6]),
+        ("smallest", [-1.8, -1.8, -0.6]),
+    ],
+)
+def test_an_eigenvalue_is_found_as_often_as_it_occurs(end: str, expected: list[float]) -> None:
+    a = operator(REPEATED)
+    for seed in range(3):
+        start = torch.linspace(1, 2, 400, dtype=torch.float64)
+        found = lanczos(
+            a,
+            count=len(expected),
+            end=end,
+            tolerance=1e-4,
+            max_products=400,
+            generator=torch.Generator().manual_seed(seed),
+            start=start,
+        )
+        assert found.converged
+        assert found.confirmed
+        assert found.values.tolist() == pytest.approx(expected, rel=1e-4)
+        true = (a @ found.vectors - found.vectors * found.values).norm(dim=0)
+        assert torch.allclose(true, found.residuals, atol=1e-9)
+
+
+def test_hidden_eigenvectors_escape_no_more_often_than_said() -> None:
+    """The start has nothing of a second eigenvector, so that only the confirmation can find it."""
+    spectrum = torch.cat([torch.tensor([1.0, 0.9, 0.9, 0.8]), torch.linspace(0, 0.75, 96)]).double()
+    start = torch.ones(100, dtype=torch.float64)
+    missed = 0
+    for seed in range(100):
+        generator = torch.Generator().manual_seed(seed)
+        found = lanczos(dense(torch.diag(spectrum)), count=3, generator=generator, start=start)
+        assert found.converged
+        missed += abs(float(found.values[-1]) - 0.9) > 0.01
+    assert missed <= 4  # at most 1 of 100 is expected
+
+
+def test_a_confirmation_is_cheap_where_nothing_is_repeated() -> None:
+    distinct = torch.cat([torch.tensor([9.0, 7.0, 5.0, 4.0]), torch.linspace(-0.5, 0.5, 396)]).double()
+    one = lanczos(operator(distinct), count=1, generator=generator())
+    four = lanczos(operator(distinct), count=4, generator=generator())
+    assert one.confirmed is None
+    assert four.confirmed
+    assert four.products <= 16
+
+
+def test_what_could_not_be_confirmed_is_not_converged() -> None:
+    a = operator(REPEATED)
+    short = lanczos(a, count=3, max_products=14, generator=generator())
+    assert not short.converged
+    assert short.confirmed is False
+    assert bool((short.residuals <= 1e-3 * short.values.abs()).all())
+    narrow = lanczos(a, count=3, max_products=300, max_basis=10, generator=generator())
+    assert narrow.converged is bool(narrow.confirmed)
+    if narrow.confirmed:
+        assert narrow.values.tolist() == pytest.approx([2, 2, 2], rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_small_spectra_are_complete(size: int) -> None:
+    spectrum = torch.tensor([3.0, 3.0, 3.0, -3.0, 1.0, 0.0, 0.0]).double()[:size]
+    found = lanczos(operator(spectrum), count=size, generator=generator())
+    assert sorted(found.values.tolist()) == pytest.approx(sorted(spectrum.tolist()), abs=1e-10)

@@ -151,3 +151,18 @@ def test_hutch_plus_plus_as_a_method_is_within_its_error() -> None:
     assert found.details["method"] == "hutch++"
     assert found.converged
     assert abs(found.value - float(hessian.trace())) <= 4 * found.standard_error
+
+
+def test_repeated_eigenvalues_are_found_as_often_as_they_occur() -> None:
+    """Squared error of C outputs of a linear network: every eigenvalue of XᵀX occurs C times."""
+    torch.manual_seed(0)
+    x = torch.randn(50, 6, dtype=torch.float64) * torch.linspace(1, 0.3, 6)
+    network = problems.network(nn.Linear(6, 4))
+    objective = Objective(network, nn.MSELoss(), [(x, torch.randn(50, 4, dtype=torch.float64))])
+    features = torch.cat([x, torch.ones(50, 1, dtype=torch.float64)], dim=1)
+    once = torch.linalg.eigvalsh(2 / 4 * features.T @ features / 50).flip(0)
+    truth = once.repeat_interleave(4)[:6].tolist()
+    found = top_eigenvalues(objective, k=6, tolerance=1e-5)
+    assert found.converged
+    assert found.details["multiplicity_confirmed"]
+    assert found.details["eigenvalues"] == pytest.approx(truth, rel=1e-6)

@@ -44,6 +44,13 @@ def convolutional(norm=nn.BatchNorm2d) -> nn.Module:
     )  # fmt: skip
 
 
+def untrained(norm, seed: int) -> nn.Module:
+    """The network as it starts, in evaluation mode."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return convolutional(norm).eval()
+
+
 def trained(build, seed: int, batches, *, epochs: int, lr: float = 0.1) -> nn.Module:
     """The network after some epochs of SGD from its own start, in evaluation mode."""
     with torch.random.fork_rng():
@@ -235,7 +242,7 @@ class TestStored:
 def test_a_network_without_statistics_that_differ_is_sampled_as_before(digits, batch_norm, frozen):
     """Group norm stores none; statistics that were frozen are those of both."""
     norm = nn.BatchNorm2d if frozen else lambda n: nn.GroupNorm(2, n)
-    first = convolutional(norm).eval()
+    first = untrained(norm, 0)
     second = copy.deepcopy(first)
     with torch.no_grad():
         for parameter in second.parameters():
@@ -254,11 +261,9 @@ class TestCheck:
     @pytest.fixture
     def frozen(self, digits):
         """Two networks that differ in a layer which is not free."""
-        models = [convolutional(lambda n: nn.GroupNorm(2, n)).eval() for _ in range(2)]
+        models = [untrained(lambda n: nn.GroupNorm(2, n), seed) for seed in range(2)]
         for model in models:
             model[0].requires_grad_(False)
-        with torch.no_grad():
-            models[1][0].weight.add_(1.0)
         return through(models, digits[:2])
 
     def test_disagreement_is_given_where_a_checkpoint_has_another_loss(self, frozen):
@@ -275,7 +280,7 @@ class TestCheck:
         assert len(surface.meta["plane"]["curve"]["loss"]) == 21
 
     def test_checkpoints_beside_the_plane_are_neither_right_nor_wrong(self, digits):
-        models = [convolutional(lambda n: nn.GroupNorm(2, n)).eval() for _ in range(5)]
+        models = [untrained(lambda n: nn.GroupNorm(2, n), seed) for seed in range(5)]
         run = through(models[::-1], digits[:1])
         objective = Objective(models[0], CE, digits[:1])
         surface = sample_surface(objective, "trajectory", points=3, through=run.waypoints)
