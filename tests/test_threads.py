@@ -5,7 +5,8 @@ import random
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import numpy as np
 import problems
@@ -16,6 +17,7 @@ from torch.utils import checkpoint as activation_checkpointing
 from torch.utils.checkpoint import checkpoint
 
 import landscape
+from landscape import isolation
 from landscape.measures import surrogate_gap
 from landscape.objective import Objective
 
@@ -256,3 +258,87 @@ def test_a_sound_file_is_read_by_many_threads_at_once(tmp_path) -> None:
 
     together(*[read] * 4)
     assert state() == before
+
+
+def overlapping(
+    context: Callable[[], AbstractContextManager[object]], inside: Callable[[], object]
+) -> list[object]:
+    """What ``inside`` sees when a first thread has left a context that a second one, which came later, is still in."""
+    seen: list[object] = []
+    second_is_in, first_is_out = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with context():
+            seen.append(inside())
+            assert second_is_in.wait(60)
+        seen.append(inside())
+        first_is_out.set()
+
+    def second() -> None:
+        with context():
+            second_is_in.set()
+            assert first_is_out.wait(60)
+        seen.append(inside())
+
+    together(first, second)
+    return seen
+
+
+SWITCHES = {
+    "attention": (lambda: isolation.plain_attention, torch.backends.cuda.flash_sdp_enabled),
+    "fast path": (lambda: isolation.plain_attention, torch.backends.mha.get_fastpath_enabled),
+    "checkpointing": (
+        isolation.plain_checkpoints,
+        lambda: activation_checkpointing.CheckpointFunction.__name__ == "CheckpointFunction",
+    ),
+    "warnings": (lambda: isolation.no_warnings, lambda: warnings.filters[0][:3] != ("ignore", None, Warning)),
+}
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_a_switch_is_turned_back_when_the_last_thread_has_left(name: str) -> None:
+    context, is_as_before = SWITCHES[name]
+    assert is_as_before()
+    assert overlapping(context, is_as_before) == [False, False, True]
+
+
+def test_preserved_randomness_ends_where_it_began_whoever_leaves_last() -> None:
+    before = torch.get_rng_state().tolist()
+
+    def draw() -> bool:
+        same = torch.get_rng_state().tolist() == before
+        torch.rand(())
+        return same
+
+    overlapping(isolation.preserved_randomness, draw)
+    # The last draw was made outside, from the state that was restored.
+    with torch.random.fork_rng():
+        torch.set_rng_state(torch.tensor(before, dtype=torch.uint8))
+        torch.rand(())
+        after = torch.get_rng_state()
+    assert torch.equal(torch.get_rng_state(), after)
+
+
+def test_within_a_thread_preserved_randomness_ends_where_each_began() -> None:
+    with isolation.preserved_randomness():
+        torch.rand(3)
+        middle = torch.get_rng_state()
+        with isolation.preserved_randomness():
+            torch.rand(3)
+        assert torch.equal(torch.get_rng_state(), middle)
+
+
+def test_a_loader_draws_from_a_stream_of_its_own_between_whose_items_none_has_drawn() -> None:
+    def items() -> Iterator[float]:
+        for _ in range(3):
+            yield float(torch.rand(()))
+
+    torch_state = torch.get_rng_state()
+    alone = list(items())
+    torch.set_rng_state(torch_state)
+    found = []
+    for item in isolation.undisturbed(items()):
+        assert torch.equal(torch.get_rng_state(), torch_state)
+        found.append(item)
+    assert found == alone
+    assert torch.equal(torch.get_rng_state(), torch_state)
