@@ -23,5 +23,5 @@ def content_sum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> s
     for name in sorted(tensors):
         tensor = tensors[name].detach()
         digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
-        digest.update(memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
