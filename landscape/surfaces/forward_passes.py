@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.batches import KEPT_BYTES, moved
-from landscape.isolation import preserved_randomness, without_gradients
+from landscape.isolation import private_randomness, without_gradients
 from landscape.objective import Objective
 from landscape.replica import Replica
 from landscape.risk import BatchLoss, Risk
@@ -132,7 +132,7 @@ def _network(replica: Replica, way: Way, batches: list[Placed]) -> _Network | No
         return _Network(graph, renewed) if renewed else None
     inputs = batches[0][1]
     pair = torch.cat([inputs[:1], inputs[-1:]])
-    with without_gradients(), preserved_randomness(replica.device):
+    with without_gradients(), private_randomness(replica.device):
         for each in renewed:
             each.refresh()
         convolutions = fuse(graph, pair)
@@ -160,7 +160,7 @@ def _passes(objective: Objective, batches: list[Placed], network: _Network) -> E
     def evaluate(point: Tensor) -> tuple[float, float | None]:
         loss = torch.zeros((), dtype=torch.float64, device=replica.device)
         labels: list[Tensor] = []
-        with without_gradients(), preserved_randomness(replica.device):
+        with without_gradients(), risk.randomness():
             risk.stand(point, constant=False)
             for each in network.renewed:
                 each.refresh()
