@@ -1,34 +1,61 @@
 """Flags from a file."""
 
 import difflib
-import tomllib
 from pathlib import Path
 
 import click
 
-from landscape.errors import InputError, UsageError
+from landscape.errors import UsageError
+from landscape.reading import read_toml
 
 
 def configure(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
     """Takes defaults from a TOML file whose keys are the flags' long names."""
     if value is None:
         return
-    try:
-        given = tomllib.loads(value.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
-        raise InputError(f"{value} is not TOML: {failure}") from failure
     named = {
-        option.removeprefix("--"): p.name
+        option.removeprefix("--"): p
         for p in ctx.command.params
         for option in p.opts
         if option.startswith("--") and p.expose_value
     }
-    unknown = [key for key in given if key.replace("_", "-") not in named]
-    if unknown:
-        close = difflib.get_close_matches(unknown[0].replace("_", "-"), list(named), n=1, cutoff=0.5)
-        guess = f" (did you mean '{close[0]}'?)" if close else ""
-        raise UsageError(
-            f"{value}: '{unknown[0]}' is not an option of `landscape {ctx.info_name}`{guess}; "
-            f"see landscape {ctx.info_name} --help"
-        )
-    ctx.default_map = {str(named[key.replace("_", "-")]): item for key, item in given.items()}
+    defaults = {}
+    for key, item in read_toml(value).items():
+        name = key.replace("_", "-")
+        if name not in named:
+            close = difflib.get_close_matches(name, list(named), n=1, cutoff=0.5)
+            guess = f" (did you mean '{close[0]}'?)" if close else ""
+            raise UsageError(
+                f"{value}: '{key}' is not an option of `landscape {ctx.info_name}`{guess}; "
+                f"see landscape {ctx.info_name} --help"
+            )
+        defaults[str(named[name].name)] = _as_typed(f"{value}: {key}", item, named[name])
+    ctx.default_map = defaults
+
+
+def _as_typed(place: str, item: object, option: click.Parameter) -> object:
+    """A value as it would have been typed, so that click judges it as it judges the command line.
+
+    Raises:
+        UsageError: The value is of a type that the option does not have.
+    """
+    if isinstance(option, click.Option) and option.is_flag:
+        if not isinstance(item, bool):
+            raise UsageError(f"{place} = {_shown(item)} is neither true nor false")
+        return item
+    if option.multiple:
+        return [_text(place, one) for one in (item if isinstance(item, list) else [item])]
+    return _text(place, item)
+
+
+def _text(place: str, item: object) -> str:
+    if isinstance(item, bool) or not isinstance(item, (str, int, float)):
+        raise UsageError(f"{place} = {_shown(item)} is neither text nor a number")
+    if isinstance(item, str) and "\0" in item:
+        raise UsageError(f"{place} = {item!r} holds a NUL character, which no option may")
+    return str(item)
+
+
+def _shown(item: object) -> str:
+    text = str(item)
+    return text if len(text) < 60 else f"{text[:60]}…"

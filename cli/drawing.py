@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from landscape.errors import UsageError
+from landscape.storage import discard_parts
 
 if TYPE_CHECKING:
     from landscape.plotting.sources import Run
@@ -24,6 +25,8 @@ def write_drawing(
 ) -> tuple[Path, ...]:
     """Writes what was read as the ending of ``output`` says, captions beside figures.
 
+    What a process that was killed has left of the same files is removed.
+
     Args:
         sources: Surfaces, or runs.
         output: The figure, the page, or the numbers; several surfaces are numbered.
@@ -37,6 +40,15 @@ def write_drawing(
     Raises:
         UsageError: Runs as a page or as numbers, or an ``.npz`` that is there.
     """
+    written = _written(sources, output, wish, kind, font)
+    for place in written:
+        discard_parts(place)
+    return written
+
+
+def _written(
+    sources: "Sequence[Surface | Run]", output: Path, wish: "Wish", kind: str | None, font: str | None
+) -> tuple[Path, ...]:
     from landscape.plotting.kinds import draw_figure
     from landscape.plotting.save import save_figure
     from landscape.plotting.style import paper

@@ -12,6 +12,9 @@ from typing import NoReturn, TextIO
 import click
 
 from landscape.errors import InputError, OutOfMemory, Remark, UsageError, is_out_of_memory
+from landscape.tables.escaping import visible
+
+from .terminal import plain_output
 
 DONE, INTERNAL, USAGE, INPUT, UNCONVERGED, MEMORY, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 5, 130, 143
 
@@ -27,7 +30,7 @@ class Unconverged(Exception):
 def run_guarded(group: click.Command) -> int:
     """Runs the command line; returns the exit code and never shows a traceback for a user's mistake."""
     signal.signal(signal.SIGTERM, _terminate)
-    with warnings.catch_warnings():
+    with plain_output(), warnings.catch_warnings():
         warnings.simplefilter("always", Remark)
         warnings.showwarning = _remarked
         return _ended(group)
@@ -43,7 +46,7 @@ def _remarked(
 ) -> None:
     """Our own remarks in one line; what other libraries warn of as Python shows it."""
     if issubclass(category, Remark):
-        click.echo(f"Note: {message}", err=True)
+        click.echo(f"Note: {visible(message)}", err=True)
     else:
         click.echo(warnings.formatwarning(message, category, filename, lineno, line), err=True, nl=False)
 
@@ -104,10 +107,7 @@ def _unexpected(failure: Exception) -> int:
 
 
 def _said(failure: object, code: int) -> int:
-    # Names in a stranger's file could hold what a terminal acts on, or what it cannot show.
-    words = " ".join(str(failure).split())
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in words)
-    click.echo(f"Error: {safe}", err=True)
+    click.echo(f"Error: {visible(' '.join(str(failure).split()))}", err=True)
     return code
 
 

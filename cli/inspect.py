@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from landscape.records import plain
+from landscape.tables.escaping import visible
 
 from . import options
 from .help import ExamplesFirst
@@ -38,7 +39,7 @@ def command(file: str, weights: str | None, form: str) -> None:
         return
     lines = _lines(found)
     width = max(len(name) for name, _ in lines)
-    click.echo("\n".join(f"{name:{width}}  {_safe(text)}" for name, text in lines))
+    click.echo("\n".join(f"{name:{width}}  {visible(text)}" for name, text in lines))
 
 
 def _lines(found: "Inspection") -> list[tuple[str, str]]:
@@ -62,7 +63,3 @@ def _lines(found: "Inspection") -> list[tuple[str, str]]:
         ("measure it", found.command),
     ]
     return [(name, text) for name, text in lines if text]
-
-
-def _safe(text: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -1,5 +1,6 @@
 """Taking the measures that a comparison lacks, of every run on the same examples and with the same probes."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ def take_missing(
         MEASURES.parse(lack.wanted)
         if lack.run.checkpoint is None:
             raise InputError(
-                f"{lack.run.path} has no record of {lack.wanted}, and no checkpoint.pt to take it of; measure it where "
+                f"{lack.run.name} has no record of {lack.wanted}, and no checkpoint to take it of; measure it where "
                 "the run is, or leave it out with --measure"
             )
         by_run.setdefault(id(lack.run), []).append(lack)
@@ -52,13 +53,13 @@ def take_missing(
             try:
                 objective = _objective(run, conditions, device=where, trust=trust)
                 for lack in lacks:
-                    bar.tell(f"{run.path}: {lack.wanted.name}", done / len(missing))
+                    bar.tell(f"{run.name}: {lack.wanted.name}", done / len(missing))
                     found = MEASURES.build(lack.wanted, objective)
                     records.append(run.file, found)
                     taken.append(found)
                     done += 1
             except InputError as failure:
-                failures.append(f"{run.path} is left out: {failure}")
+                failures.append(f"{run.name} is left out: {failure}")
     if not quiet:
         click.echo(
             f"Measured {len(taken)} numbers of {len(by_run)} runs, now in their measures.jsonl", err=True
@@ -72,7 +73,7 @@ def _objective(run: "MeasuredRun", conditions: "Conditions", *, device: str, tru
     from landscape.checkpoints import load_checkpoint
 
     assert run.checkpoint is not None
-    return load_checkpoint(run.checkpoint, trust=trust).objective(
+    objective = load_checkpoint(run.checkpoint, trust=trust).objective(
         conditions.split or "test",  # type: ignore[arg-type]
         limit=conditions.limit,
         batch_size=conditions.batch_size or 128,
@@ -80,3 +81,10 @@ def _objective(run: "MeasuredRun", conditions: "Conditions", *, device: str, tru
         device=device,
         dtype=getattr(torch, conditions.dtype) if conditions.dtype else None,
     )
+    if objective.provenance.checkpoint != run.digest:
+        raise InputError(
+            f"{run.checkpoint} was written to after its records were read; run the command again"
+        )
+    if not math.isfinite(objective.loss):  # computed before any measure, so that records know it
+        raise InputError(f"the loss is {objective.loss}; nothing can be measured there")
+    return objective

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from landscape.errors import InputError, UsageError
+from landscape.limits import LARGEST_SEED
+from landscape.storage import refuse_special
 
 from .batch_size import BatchSize, Sizes
 from .configuration import configure
@@ -48,7 +50,9 @@ dtype = click.option(
     show_default=True,
     help="Precision.",
 )
-seed = click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+seed = click.option(
+    "--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True, help="Of everything random."
+)
 venue = click.option(
     "--venue",
     type=click.Choice(["neurips", "icml", "iclr", "cvpr", "ieee", "jmlr"]),
@@ -241,8 +245,9 @@ def writable(path: Path) -> Path:
     """The path, if a file can be written there; asked before a long computation, and nothing is made.
 
     Raises:
-        InputError: It cannot.
+        InputError: It cannot, or the path is a link, a pipe or a device.
     """
+    refuse_special(path)
     place = path.parent
     while not place.exists() and place != place.parent:
         place = place.parent
@@ -271,19 +276,27 @@ def listed(text: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+MOST_NUMBERS = 10_000
+"""More runs than anybody means to begin with one command."""
+
+
 def numbers(text: str) -> list[int]:
     """``"0-2,7"`` → ``[0, 1, 2, 7]``.
 
     Raises:
-        UsageError: The text is not such a list.
+        UsageError: The text is not such a list, or is longer than :data:`MOST_NUMBERS`.
     """
     found: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         try:
-            found.extend(range(int(first), int(last if dash else first) + 1))
+            span = range(int(first), int(last if dash else first) + 1)
         except ValueError:
             raise UsageError(f"'{text}' is not a list of whole numbers such as 0-2 or 0,1,5") from None
+        # A range is counted before it is filled: len() itself fails above 2⁶³.
+        if span.stop - span.start > MOST_NUMBERS - len(found):
+            raise UsageError(f"'{text}' names more than {MOST_NUMBERS:,} numbers; write a shorter range: 0-2")
+        found.extend(span)
     if not found:
         raise UsageError(f"'{text}' names no number; write the smaller one first: 0-2")
     return list(dict.fromkeys(found))

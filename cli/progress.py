@@ -6,7 +6,11 @@ from types import TracebackType
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+
+from landscape.tables.escaping import visible
+
+from .terminal import close_door, drawing_stream
 
 PLAIN_SECONDS = 30.0
 
@@ -25,7 +29,7 @@ class Bar:
 
     def __init__(self, title: str, *, quiet: bool, expected: float | None = None) -> None:
         self._expected = expected
-        self._title = title
+        self._title = visible(title)
         self._quiet = quiet
         self._live: Progress | None = None
         self._task = TaskID(0)
@@ -34,17 +38,20 @@ class Bar:
     def __enter__(self) -> "Bar":
         if not self._quiet and sys.stderr.isatty():
             self._live = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=20),
                 TaskProgressColumn(),
-                TimeRemainingColumn(compact=True),
-                TextColumn("{task.fields[words]}"),
-                console=Console(stderr=True),
+                TextColumn("{task.fields[left]}", markup=False),
+                TextColumn("{task.fields[words]}", markup=False),
+                console=Console(file=drawing_stream()),
                 transient=True,
             )
-            words = "" if self._expected is None else f"about {duration(self._expected)}"
-            self._task = self._live.add_task(self._title, total=1.0, words=words)
+            left = "" if self._expected is None else f"about {duration(self._expected)}"
+            # Without a total the bar moves to and fro, until something is known.
+            self._task = self._live.add_task(self._title, total=None, left=left, words="")
             self._live.start()
+            # rich leads stdout and stderr past the bar while it is drawn.
+            close_door()
         return self
 
     def __exit__(
@@ -53,21 +60,32 @@ class Bar:
         if self._live is not None:
             self._live.stop()
 
-    def tell(self, words: str, fraction: float) -> None:
-        """Shows the fraction done, and a few words."""
+    def tell(self, words: str, fraction: float | None) -> None:
+        """Shows a few words, and the fraction done with the time that is left, where they are known."""
+        words = visible(words)
+        seconds = self._left(fraction)
+        left = "" if seconds is None else f"about {duration(seconds)} left"
         if self._live is not None:
-            self._live.update(self._task, completed=min(fraction, 1.0), words=words)
+            self._live.update(self._task, left=left, words=words)
+            if fraction is not None:
+                self._live.update(self._task, completed=min(fraction, 1.0), total=1.0)
             return
         now = time.monotonic()
         if self._quiet or now - self._said < PLAIN_SECONDS:
             return
         self._said = now
-        spent = now - self._start
-        left = spent * (1 - fraction) / fraction if fraction > 0 else float("nan")
-        if self._expected is not None and fraction < EARLY:
-            left = max(self._expected - spent, 0.0)
-        estimate = f", about {duration(left)} left" if left == left else ""
-        click.echo(f"{self._title}: {fraction:.0%}{estimate} ({words})", err=True)
+        known = [part for part in ("" if fraction is None else f"{fraction:.0%}", left) if part]
+        click.echo(f"{self._title}: {', '.join(known)}{' ' if known else ''}({words})", err=True)
+
+    def _left(self, fraction: float | None) -> float | None:
+        """Seconds that are left; ``None`` where nobody knows."""
+        if fraction is None:
+            return None
+        spent = time.monotonic() - self._start
+        # A forecast that has come and gone was wrong: what is left of it is not nothing, but unknown.
+        if self._expected is not None and fraction < EARLY and spent < self._expected:
+            return self._expected - spent
+        return spent * (1 - fraction) / fraction if fraction > 0 else None
 
 
 def duration(seconds: float) -> str:

@@ -1,17 +1,21 @@
 """``landscape surface``: the loss on a plane through checkpoints, as numbers and as a figure."""
 
+import functools
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from landscape.errors import UsageError
+from landscape.storage import discard_parts
 
 from . import options
 from .drawing import PICTURES, numbered, write_drawing
 from .help import ExamplesFirst
-from .surface_run import SurfaceRun
+from .surface_files import finished, journal_of, require_same_bytes, require_unchanged
+from .surface_run import SurfaceRun, recorded_command
 
 if TYPE_CHECKING:
     from landscape.surfaces.surface import Surface
@@ -104,36 +108,30 @@ def command(
     together = merge or origin is not None
     files = numbered(output.with_suffix(".npz"), 1 if together else len(checkpoints))
     options.chosen_device(asked.device)
-    if not dry_run:
-        _refuse_files(output, files, overwrite=overwrite)
+    for file in () if dry_run else (output, *files):
+        options.writable(file)
     if merge:
-        surfaces = _merged(checkpoints)
+        surfaces = _merged(checkpoints, files[0], overwrite=overwrite)
     else:
         paths = _expanded(checkpoints, origin == "last")
         anchors = paths if not together else paths[-1:] if origin == "last" else paths[:1]
-        surfaces = []
-        for path, file in zip(anchors, files, strict=True):
-            run = SurfaceRun.opened(path, paths if together else [], asked, quiet=quiet)
-            if dry_run:
-                click.echo(run.estimate(plane, sampling))
-                continue
-            journal = file.with_suffix(".journal")
-            if not resume:
-                journal.unlink(missing_ok=True)
-            surfaces.append(run.surface(plane, sampling, journal))
+        through = paths if together else []
         if dry_run:
+            for path in anchors:
+                click.echo(SurfaceRun.opened(path, through, asked, quiet=quiet).estimate(plane, sampling))
             return
-    # Only now, so that a command that is interrupted goes on at its journals when it is run again.
-    for surface, file in zip(surfaces, files, strict=True):
-        surface.save(file)
-    for file in files:
-        file.with_suffix(".journal").unlink(missing_ok=True)
+        opened = functools.partial(SurfaceRun.opened, paths=through, asked=asked, quiet=quiet)
+        surfaces = _computed(plane, sampling, anchors, files, opened, resume=resume, overwrite=overwrite)
     written = tuple(files)
     if not all(surface.complete for surface in surfaces):
         click.echo("Put the shards together with: landscape surface --merge FILE.npz…", err=True)
     elif output.suffix.lower() != ".npz":
         wish = Wish(venue=venue, width=width, names=[file.stem for file in files])  # type: ignore[arg-type]
         written = write_drawing(surfaces, output, wish)
+    # Last: with its journal there, numbers are those of a command that has something left to do.
+    for file in files:
+        discard_parts(file)
+        journal_of(file).unlink(missing_ok=True)
     for place in written:
         click.echo(place)
 
@@ -169,23 +167,50 @@ def _refuse_format(output: Path, plane: str) -> None:
         )
 
 
-def _refuse_files(output: Path, files: list[Path], *, overwrite: bool) -> None:
-    """Files that are there, or cannot be written; nothing is made."""
-    # Numbers with a journal beside them are those of a command that was interrupted while saving.
-    taken = [file for file in files if file.exists() and not file.with_suffix(".journal").exists()]
-    if taken and not overwrite:
-        raise UsageError(
-            f"{taken[0]} is there; redraw it with `landscape plot {taken[0]}`, or add --overwrite to compute it anew"
-        )
-    for file in (output, *files):
-        options.writable(file)
+def _computed(
+    plane: str,
+    sampling: dict[str, Any],
+    anchors: list[str],
+    files: list[Path],
+    opened: Callable[[str], SurfaceRun],
+    *,
+    resume: bool,
+    overwrite: bool,
+) -> "list[Surface]":
+    """The surfaces, saved; those that an earlier run of this command has saved are not computed again."""
+    request = {
+        "command": recorded_command(),
+        "asked": {"plane": plane, **{name: sampling[name] for name in sampling if name != "shard"}},
+    }
+    saved = [
+        finished(file, request, shard=sampling["shard"], resume=resume, overwrite=overwrite) for file in files
+    ]
+    surfaces = []
+    for path, file, done in zip(anchors, files, saved, strict=True):
+        run = opened(path)
+        if done is not None:
+            require_unchanged(file, done, run)
+            surfaces.append(done)
+            continue
+        if not resume:
+            journal_of(file).unlink(missing_ok=True)
+        surfaces.append(run.surface(plane, sampling, journal_of(file), request))
+    # Only now, so that a command that is interrupted goes on at its journals when it is run again.
+    for surface, file, done in zip(surfaces, files, saved, strict=True):
+        if done is None:
+            surface.save(file)
+    return surfaces
 
 
-def _merged(names: tuple[str, ...]) -> "list[Surface]":
+def _merged(names: tuple[str, ...], file: Path, *, overwrite: bool) -> "list[Surface]":
+    """The shards put together, saved."""
     from landscape.surfaces.merging import merged
     from landscape.surfaces.surface import Surface
 
-    return [merged([Surface.load(name) for name in names])]
+    whole = merged([Surface.load(name) for name in names])
+    require_same_bytes(file, whole, overwrite=overwrite)
+    whole.save(file)
+    return [whole]
 
 
 def _expanded(checkpoints: tuple[str, ...], path_of_a_run: bool) -> list[str]:

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,8 +41,6 @@ class SurfaceRun:
             asked: What the flags say.
             quiet: Says nothing.
         """
-        import torch
-
         from landscape.surfaces.directions import Waypoint
 
         checkpoint = asked.open(path)
@@ -53,24 +52,25 @@ class SurfaceRun:
             click.echo(said, err=True)
         through = []
         for name, label in zip(paths, _labels(paths), strict=True):
-            here = objective.point if name == path else None
-            point = (
-                checkpoint.point_of(name, objective.layout, trust=asked.trust, weights=asked.weights)  # type: ignore[arg-type]
-                if here is None
-                else here
-            )
-            through.append(Waypoint(label, point.to(objective.point)))
-        norms = [m for m in checkpoint.model.modules() if isinstance(m, torch.nn.modules.batchnorm._NormBase)]
-        if through and norms and asked.batch_norm == "stored" and not quiet:
-            click.echo(
-                "  its batch-norm statistics are used at every point, so that the loss at another checkpoint is not "
-                "that of the checkpoint itself; --batch-norm batch uses those of the data",
-                err=True,
-            )
+            there = [objective, test]
+            if name != path:
+                network = checkpoint.network_of(name, trust=asked.trust, weights=asked.weights)  # type: ignore[arg-type]
+                there = [each and each.of(network) for each in there]
+            assert there[0] is not None
+            through.append(Waypoint.of(label, there[0], test=there[1]))
         return cls(path, checkpoint, objective, test, through, quiet)
 
-    def surface(self, plane: str, asked: dict[str, Any], journal: Path) -> "Surface":
-        """Computes it, or goes on where the journal ends."""
+    def surface(
+        self, plane: str, asked: dict[str, Any], journal: Path, request: Mapping[str, Any]
+    ) -> "Surface":
+        """Computes it, or goes on where the journal ends.
+
+        Args:
+            plane: The name of the plane with its options.
+            asked: How it is sampled.
+            journal: Where points that are done are kept.
+            request: What is kept in the file of what was asked for.
+        """
         from landscape.surfaces.plane import build_plane
         from landscape.surfaces.sampling import sample_surface
 
@@ -81,6 +81,12 @@ class SurfaceRun:
         if not self.quiet and built.details.get("converged") is False:
             click.echo(
                 f"{self.path}: the plane is not converged: residuals {built.details['residuals']}", err=True
+            )
+        if not self.quiet and built.statistics is not None:
+            click.echo(
+                f"{self.path}: batch-norm statistics are interpolated between those of the checkpoints; "
+                "--batch-norm recalibrate recomputes them at every point",
+                err=True,
             )
         with Bar(f"surface of {self.path}", quiet=self.quiet) as bar:
             found = sample_surface(
@@ -94,14 +100,11 @@ class SurfaceRun:
         recipe = self.checkpoint.contents.recipe or {}
         if not self.quiet:
             click.echo(f"{self.path}: centre check, surface − loss = {found.centre_error}", err=True)
-            for name, height in found.meta.get("barrier", {}).items():  # type: ignore[attr-defined]
-                click.echo(
-                    f"{self.path}: barrier of {name} {height['height']:.5g} at t = {height['at']:.3g}",
-                    err=True,
-                )
+            for line in findings(found.meta):
+                click.echo(f"{self.path}: {line}", err=True)
         return found.described(
             label=str(recipe.get("optimizer", Path(self.path).stem)),
-            command=_recorded_command(),
+            **request,
         )
 
     def estimate(self, plane: str, asked: dict[str, Any]) -> str:
@@ -121,9 +124,12 @@ class SurfaceRun:
             else len(range(asked["shard"][0] - 1, nx * ny, asked["shard"][1]))
         )
         sampling = {**settings, "points": 2, "span": None, "centre": False, "test": self.test}
-        start = time.perf_counter()
-        measured = sample_surface(self.objective, built, **sampling).loss.size
-        each = (time.perf_counter() - start) / measured
+        moments: list[float] = []
+        sample_surface(
+            self.objective, built, **sampling, progress=lambda *_: moments.append(time.perf_counter())
+        )
+        # Before the first point its checkpoints were compared with their own losses.
+        each = (moments[-1] - moments[1]) / (len(moments) - 2)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
             2**30 if sys.platform == "darwin" else 2**20
         )
@@ -133,7 +139,21 @@ class SurfaceRun:
         )
 
 
-def _recorded_command() -> str:
+def findings(meta: Mapping[str, Any]) -> list[str]:
+    """What is said of a surface through several checkpoints: whether it has their losses, and its barriers."""
+    from landscape.plotting.plane_caption import checked_at
+
+    checks = meta.get("checkpoints", ())
+    lines = [f"loss at the checkpoints: {checked_at(checks)}"] if checks else []
+    if "disagreement" in meta:
+        lines.append(f"not a surface of all its checkpoints, and no barrier is given: {meta['disagreement']}")
+    return lines + [
+        f"barrier of {name} {height['height']:.5g} at t = {height['at']:.3g}"
+        for name, height in meta.get("barrier", {}).items()
+    ]
+
+
+def recorded_command() -> str:
     """The command as typed, without the shard: what makes the whole."""
     words = sys.argv[1:]
     kept = [

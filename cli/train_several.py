@@ -24,7 +24,7 @@ def train_plan(
     """The finished runs; those of a dry run are none.
 
     Raises:
-        InputError: A run failed; the others are finished then, and printed.
+        InputError: A run failed; the others are finished then, and printed. Or a run of the plan cannot be begun.
     """
     from landscape.training import plan_runs, train_several
 
@@ -39,6 +39,9 @@ def train_plan(
     )
     if dry_run:
         click.echo(plan_text(plan))
+        refused = [run.obstacle for run in plan.runs if run.obstacle is not None]
+        if refused:
+            raise InputError(refused[0])
         return []
     if not quiet and any(run.timing for run in plan.runs):
         click.echo(plan_text(plan), err=True)

@@ -1,5 +1,6 @@
 """What autograd has recorded behind a tensor."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,6 +10,18 @@ from torch import Tensor
 
 def custom_functions(outputs: Sequence[Tensor]) -> Iterator[Any]:
     """Every ``autograd.Function`` of somebody's own in the graph behind the outputs, as its node, once each."""
+    return (step for step in _steps(outputs) if isinstance(step, torch.autograd.function.BackwardCFunction))
+
+
+def leaves(outputs: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Every tensor that requires a gradient and that the outputs were computed from, once each."""
+    for step in _steps(outputs):
+        if hasattr(step, "variable"):  # of torch's AccumulateGrad alone
+            yield step.variable
+
+
+def _steps(outputs: Sequence[Tensor]) -> Iterator[Any]:
+    """The nodes of the graph behind the outputs, once each."""
     pending: list[Any] = [output.grad_fn for output in outputs]
     seen: set[object] = set()
     while pending:
@@ -16,6 +29,33 @@ def custom_functions(outputs: Sequence[Tensor]) -> Iterator[Any]:
         if step is None or step in seen:
             continue
         seen.add(step)
-        if isinstance(step, torch.autograd.function.BackwardCFunction):
-            yield step
+        yield step
         pending.extend(following for following, _ in step.next_functions)
+
+
+class _SavedTensorWanted(RuntimeError):
+    """A loss has taken a derivative of its own, for which it needs what was not kept."""
+
+
+@contextlib.contextmanager
+def structure_only() -> Iterator[None]:
+    """Autograd records which tensor follows from which, but keeps none, so that it takes no memory.
+
+    Raises:
+        RuntimeError: Something inside takes a derivative itself, or forbids this; see :func:`forbids_structure_only`.
+    """
+
+    def unpack(nothing: None) -> Tensor:
+        raise _SavedTensorWanted
+
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autograd.graph.saved_tensors_hooks(lambda tensor: None, unpack),
+    ):
+        yield
+
+
+def forbids_structure_only(failure: BaseException) -> bool:
+    """Whether :func:`structure_only` is the reason of a failure; torch.func forbids such hooks inside itself."""
+    return isinstance(failure, _SavedTensorWanted) or "saved tensor hooks" in str(failure)

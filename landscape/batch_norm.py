@@ -24,8 +24,20 @@ def set_batch_norm(model: nn.Module, mode: BatchNorm) -> None:
             layer.track_running_stats = False
 
 
+def stored_layers(model: nn.Module) -> dict[str, nn.modules.batchnorm._NormBase]:
+    """The layers that store statistics of the data, by name."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.running_mean is not None
+    }
+
+
 def recalibrate(model: nn.Module, passes: Iterable[tuple[int, Callable[[], object]]]) -> int:
     """Stores the average of the batches' means and variances, each batch weighted by its size.
+
+    A layer that one forward pass uses several times averages over all its uses, as
+    ``torch.optim.swa_utils.update_bn`` does.
 
     Args:
         model: A copy of the user's network; its other layers keep their mode.
@@ -37,19 +49,25 @@ def recalibrate(model: nn.Module, passes: Iterable[tuple[int, Callable[[], objec
     Raises:
         InputError: A batch has a single value a channel, which has no variance.
     """
-    layers = [layer for layer in batch_norm_layers(model) if layer.running_mean is not None]
+    layers = list(stored_layers(model).values())
     if not layers:
         return 0
     momenta = [layer.momentum for layer in layers]
-    seen = 0
+    averaged = dict.fromkeys(layers, 0)
+    seen = size = 0
+
+    def weighted(layer: nn.Module, inputs: object) -> None:
+        assert isinstance(layer, nn.modules.batchnorm._NormBase)
+        averaged[layer] += size
+        layer.momentum = size / averaged[layer]
+
+    hooks = [layer.register_forward_pre_hook(weighted) for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
         layer.train()
     try:
         for size, forward in passes:
             seen += size
-            for layer in layers:
-                layer.momentum = size / seen
             try:
                 forward()
             except ValueError as failure:
@@ -60,6 +78,8 @@ def recalibrate(model: nn.Module, passes: Iterable[tuple[int, Callable[[], objec
                     "(-b) that leaves no single example over"
                 ) from failure
     finally:
+        for hook in hooks:
+            hook.remove()
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
             layer.eval()

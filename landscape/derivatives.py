@@ -1,6 +1,5 @@
 """Derivatives of the loss on one micro-batch, each as what is done when it is visited."""
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -13,17 +12,9 @@ from landscape.batches import Batch
 from landscape.differences import refuse_wrong_second_derivative
 from landscape.differentiability import named_obstacle, refuse_once_differentiable
 from landscape.quicker import quicker
-from landscape.risk import Risk, correct
+from landscape.risk import Risk
 
 G = TypeVar("G", bound=graphs.Graph)
-
-
-@dataclasses.dataclass(frozen=True)
-class BatchGradients:
-    """What is kept of the gradient of every batch: its squared norm and size, each ``(batches,)``."""
-
-    squared_norms: Tensor
-    sizes: Tensor
 
 
 def columns_of(vectors: Tensor, like: Tensor) -> list[Tensor]:
@@ -39,14 +30,14 @@ def columns_of(vectors: Tensor, like: Tensor) -> list[Tensor]:
 
 
 def gradient(risk: Risk, batch: Batch) -> list[Tensor]:
-    """``[∇ℓ_B (n,), ℓ_B, fraction right if known]``."""
+    """``[∇ℓ_B (n,), ℓ_B, right and counted labels if known]``."""
     loss, outputs, targets = risk.forward(batch)
     slope = torch.zeros_like(risk.replica.origin)
     if loss.requires_grad:
         slope = risk.replica.layout.flatten(
             torch.autograd.grad(loss, risk.replica.parameters, allow_unused=True, materialize_grads=True)
         )
-    return [slope, loss.detach().double(), *correct(outputs, targets)]
+    return [slope, loss.detach().double(), *risk.correct(outputs, targets)]
 
 
 def hessian_products(

@@ -106,8 +106,8 @@ def _few(batch: Batch) -> Batch:
 def _loss_in_float64(risk: Risk, batch: Batch) -> Value:
     """The loss of a batch as a function of the free parameters, with everything in float64."""
     names = [f"model.{name}" for name in risk.replica.layout.names]
-    examples = moved(batch, risk.replica.device, torch.float64, copy=True)
-    whole = LossOf(risk, examples, copy=risk.writes_inputs)
+    examples = moved(batch, risk.replica.device, torch.float64)
+    whole = LossOf(risk, examples)
     held = HeldPadding()
 
     def value(leaves: Sequence[Tensor]) -> Tensor:

@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 class Provenance:
     """Where a number comes from: enough to say whether two of them may be averaged.
 
-    ``dimension`` counts the parameters that were free, ``num_examples`` the data; ``subset`` hashes which
-    examples were chosen, ``checkpoint`` is the SHA-256 of the file, ``code`` hashes the user's own Python files
-    that were named. ``batch_size`` is that of the largest batch: the per-batch measures depend on it.
+    ``dimension`` counts the parameters that were free, ``num_examples`` the data. ``batch_size`` is that of the
+    largest batch: the per-batch measures depend on it. ``subset`` hashes which examples were chosen (their indices)
+    and ``examples`` what they hold (the bytes of inputs and targets). ``checkpoint`` is the SHA-256 of the bytes
+    from which the weights were read, ``checkpoint_file`` the name of that file. ``code`` hashes the user's own
+    Python files that were named, with every module of the user's that they import. ``loss_value`` is the loss at
+    the point. Records written before these fields existed have ``None`` there.
     """
 
     landscape: str
@@ -29,9 +32,12 @@ class Provenance:
     data: str | None = None
     split: str | None = None
     subset: str | None = None
+    examples: str | None = None
     checkpoint: str | None = None
+    checkpoint_file: str | None = None
     recipe: Mapping[str, object] | None = None
     code: str | None = None
+    loss_value: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,10 @@
 """The user's own Python behind a name: ``./file.py:function`` and ``package.module:function``, options behind it.
 
-Naming such code runs it. So a name that comes out of a checkpoint, and not from the user, must be shown to
-:func:`names_code` before it is built.
+Naming such code runs it. So a name that comes out of a file, and not from the user, goes through
+:func:`named_by_file`, which admits only names that run no code but ours and the libraries' own.
 """
 
+import ast
 import contextlib
 import difflib
 import hashlib
@@ -12,6 +13,7 @@ import importlib.util
 import inspect
 import os
 import sys
+import sysconfig
 import traceback
 import typing
 from collections.abc import Callable, Iterator
@@ -20,26 +22,67 @@ from types import ModuleType
 from typing import Any
 
 from landscape.errors import InputError, UsageError
-from landscape.registry import Row, Value
+from landscape.registry import NameTable, Row, Specification, Value, split
 
 FORMS = ("package.module:factory", "./file.py:factory")
 PREFIXES = frozenset({"torchvision", "timm", "hf", "hf-datasets", "imagefolder", "npz", "safetensors"})
 """What stands before a colon where no code of the user is meant."""
 
 _PLAIN = (bool, int, float, str)
-_loaded: dict[tuple[Path, int, int], ModuleType] = {}
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+_STANDARD = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
+_loaded: dict[Path, ModuleType] = {}
+_brought: dict[str, Path] = {}  # modules of the user's that were imported while code that was named ran
+_by: dict[str, set[Path]] = {}  # their files, by what had been named
+_read: dict[Path, tuple[tuple[int, int], str]] = {}  # these files as they were then: time and size, SHA-256
 
 
-def names_code(name: str) -> bool:
-    """Whether ``name`` has the form of the user's own code, options left aside."""
-    where, colon, attribute = _parts(name)
+def names_code(specification: str | Specification) -> bool:
+    """Whether a specification has the form of the user's own code."""
+    name = specification.name if isinstance(specification, Specification) else split(specification).name
+    where, colon, attribute = name.rpartition(":")
     if not colon or not attribute.isidentifier() or where in PREFIXES:
         return False
     return where.endswith(".py") or all(part.isidentifier() for part in where.split("."))
 
 
+def named_by_file(
+    table: NameTable[Any], text: object, *, source: str, kind: str, way_out: str
+) -> Specification:
+    """What a file says is the model, the data, …, provided that a file may say it.
+
+    Args:
+        table: The names of that kind.
+        text: What the file says.
+        source: Which file, in words.
+        kind: What the file is: ``checkpoint``.
+        way_out: What a user may do who knows what is named.
+
+    Raises:
+        InputError: It names code, or something else that only the user may name; it is no text; or its options are
+            wrong.
+    """
+    if not isinstance(text, str):
+        raise InputError(f"{source} has {text!r} for its {table.kind}, which is no text; {way_out}")
+    try:
+        specification = table.admitted(text)
+        code = specification is None and names_code(text)
+    except UsageError as failure:
+        raise InputError(f"{source} names {text} for its {table.kind}: {failure}; {way_out}") from None
+    if specification is not None:
+        return specification
+    if code:
+        raise InputError(f"{source} names the Python code {text}, which a {kind} cannot make run: {way_out}")
+    raise InputError(
+        f"{source} names {text} for its {table.kind}, which a {kind} may not, as it is neither in `landscape list` nor "
+        f"a library's own: {way_out}"
+    )
+
+
 def user_function(name: str) -> Callable[..., Any] | None:
     """What ``./file.py:function`` or ``package.module:function`` names; ``None`` where it has another form.
+
+    Options are not part of the name: :func:`landscape.registry.split` alone parses them.
 
     A file is run once, with its folder first on the import path, as Python does with a script.
 
@@ -47,9 +90,9 @@ def user_function(name: str) -> Callable[..., Any] | None:
         InputError: There is no such file or module, or it fails when it is run.
         UsageError: There is no such function in it.
     """
-    if not names_code(name):
+    if not names_code(Specification(name)):
         return None
-    where, _, attribute = _parts(name)
+    where, _, attribute = name.rpartition(":")
     module = _file(where) if where.endswith(".py") else _module(where)
     found = getattr(module, attribute, None)
     if not callable(found):
@@ -87,10 +130,10 @@ def with_options(function: Callable[..., Any], name: str) -> Callable[..., Any]:
         parameters.append(
             parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=hints.get(parameter.name, guess))
         )
-    where = _parts(name)[0]
+    where = name.rpartition(":")[0]
 
     def build(**options: Any) -> Any:
-        with _first_on_path(Path(where).parent if where.endswith(".py") else Path()):
+        with _watched(where, Path(where).parent if where.endswith(".py") else Path()):
             try:
                 return function(**options)
             except (UsageError, InputError):
@@ -104,17 +147,20 @@ def with_options(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def code_hash(*names: str | None) -> str | None:
-    """The first 12 digits of the SHA-256 of the user's files behind these names; ``None`` if there are none."""
+    """The first 12 digits of a SHA-256 over the user's code behind these names; ``None`` if there is none.
+
+    It covers the files that were named and every module of the user's that they import, directly or not, wherever
+    in a file the import stands, with the bytes that were there when the module was imported. Modules count as the
+    user's unless they belong to Python, to an installed package or to this one. What the code reads besides, such
+    as a file of settings, is not covered; the loss at the point is what tells a change there.
+    """
     digest = hashlib.sha256()
-    files = [name for name in names if name and names_code(name)]
-    for name in files:
-        where = _parts(name)[0]
-        if where.endswith(".py"):
-            file: str | None = where
-        else:
-            file = getattr(_module(where), "__file__", None)
-        digest.update(Path(file).expanduser().read_bytes() if file else where.encode())
-    return digest.hexdigest()[:12] if files else None
+    places = [split(name).name.rpartition(":")[0] for name in names if name and names_code(name)]
+    for where in places:
+        module = _file(where) if where.endswith(".py") else _module(where)
+        first, *others = [(path.name, _sum(path)) for path in _files(module, where)] or [(where, "")]
+        digest.update(repr((first, sorted(others))).encode())
+    return digest.hexdigest()[:12] if places else None
 
 
 def described(failure: BaseException) -> str:
@@ -125,40 +171,32 @@ def described(failure: BaseException) -> str:
     return f"{type(failure).__name__}: {words}{place}" if words else f"{type(failure).__name__}{place}"
 
 
-def _parts(name: str) -> tuple[str, str, str]:
-    """File or module, colon, attribute; options behind a second colon are dropped."""
-    head, colon, tail = name.strip().rpartition(":")
-    if colon and "=" in tail:
-        head, colon, tail = head.rpartition(":")
-    return head, colon, tail
-
-
 def _file(where: str) -> ModuleType:
     path = Path(where).expanduser()
     if not path.is_file():
         raise InputError(f"there is no file {where}; a factory in a file is written ./file.py:factory")
     path = path.resolve()
-    status = path.stat()
-    key = (path, status.st_mtime_ns, status.st_size)
-    if key not in _loaded:
-        label = f"landscape_user_{hashlib.sha256(repr(key).encode()).hexdigest()[:12]}"
+    _forget_changed()
+    if path not in _loaded:
+        label = f"landscape_user_{hashlib.sha256(repr((path, _stamp(path))).encode()).hexdigest()[:12]}"
         specification = importlib.util.spec_from_file_location(label, path)
         assert specification is not None
         assert specification.loader is not None
         module = importlib.util.module_from_spec(specification)
-        sys.modules[label] = module  # dataclasses and pickles look the module up by its name
         try:
-            with _first_on_path(path.parent), _no_bytecode():
+            with _watched(where, path.parent), _no_bytecode():
+                sys.modules[label] = module  # dataclasses and pickles look the module up by its name
                 specification.loader.exec_module(module)
         except Exception as failure:
-            del sys.modules[label]
+            sys.modules.pop(label, None)
             raise InputError(f"{where} cannot be loaded: {described(failure)}") from failure
-        _loaded[key] = module
-    return _loaded[key]
+        _loaded[path] = module
+    return _loaded[path]
 
 
 def _module(where: str) -> ModuleType:
-    with _first_on_path(Path()):
+    _forget_changed()
+    with _watched(where, Path()):
         try:
             return importlib.import_module(where)
         except ModuleNotFoundError as failure:
@@ -173,14 +211,119 @@ def _module(where: str) -> ModuleType:
 
 
 @contextlib.contextmanager
-def _first_on_path(folder: Path) -> Iterator[None]:
+def _watched(where: str, folder: Path) -> Iterator[None]:
+    """Inside, modules are looked for in ``folder`` first; those of the user's that are imported are remembered."""
     entry = str(folder.expanduser().resolve())
+    before = set(sys.modules)
     sys.path.insert(0, entry)
     try:
         yield
     finally:
         with contextlib.suppress(ValueError):
             sys.path.remove(entry)
+        for name in set(sys.modules) - before:
+            path = _users_file(sys.modules[name])
+            if path is not None:
+                _brought[name] = path
+                _by.setdefault(where, set()).add(path)
+                _read[path] = (_stamp(path), hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _forget_changed() -> None:
+    """Drops the user's modules, so that they are run anew, if the file of one has changed since it was imported.
+
+    All of them go together: each may hold functions of the others.
+    """
+    if all(_stamp(path) == _read[path][0] for path in _brought.values()):
+        return
+    for name in _brought:
+        sys.modules.pop(name, None)
+    importlib.invalidate_caches()
+    for known in (_brought, _by, _read, _loaded):
+        known.clear()
+
+
+def _files(module: ModuleType, where: str) -> list[Path]:
+    """The file of a module, then the user's files that it imports, directly or not."""
+    first = _file_of(module)
+    if first is None:
+        return []
+    found: dict[Path, None] = {}
+    # A module that was imported under a name made up at run time stands in no import statement.
+    waiting = [*_by.get(where, ()), first]
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found[path] = None
+            waiting += _imported(path)
+    return list(found)
+
+
+def _imported(path: Path) -> list[Path]:
+    """The user's files that a file imports, whether or not that statement has been reached yet."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, OSError):  # compiled code, which imports nothing that could be seen
+        return []
+    found: list[Path | None] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [
+                _module_file(name, path.parent) for alias in node.names for name in _parents(alias.name)
+            ]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            names = [base, *(f"{base}.{alias.name}".strip(".") for alias in node.names)]
+            if node.level:
+                folder = path.parents[min(node.level, len(path.parents)) - 1]
+                found += [_lying_in(folder, name) for name in ("", *names)]
+            else:
+                found += [_module_file(name, path.parent) for name in (*_parents(base), *names)]
+    return [file for file in found if file is not None]
+
+
+def _parents(name: str) -> list[str]:
+    """``a.b.c`` → ``a``, ``a.b``, ``a.b.c``: importing a module imports the packages that it is in."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+
+
+def _module_file(name: str, folder: Path) -> Path | None:
+    """The user's file of a module, also where it has not been imported yet but lies in ``folder``."""
+    return _users_file(sys.modules[name]) if name in sys.modules else _lying_in(folder, name)
+
+
+def _lying_in(folder: Path, name: str) -> Path | None:
+    place = folder.joinpath(*name.split(".")) if name else folder
+    files = (place.with_name(f"{place.name}.py"), place / "__init__.py")
+    return next((file for file in files[not name :] if file.is_file()), None)
+
+
+def _file_of(module: object) -> Path | None:
+    file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
+    return Path(file).resolve() if isinstance(file, str) else None
+
+
+def _users_file(module: object) -> Path | None:
+    """The file of a module that belongs neither to Python, nor to an installed package, nor to this one."""
+    path = _file_of(module)
+    if path is None or not path.is_file() or not isinstance(module, ModuleType):
+        return None
+    own = module.__name__.partition(".")[0] in ("landscape", "__main__", "__mp_main__")
+    installed = _INSTALLED & set(path.parts) or any(path.is_relative_to(folder) for folder in _STANDARD)
+    return None if own or installed else path
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:  # removed since
+        return (0, -1)
+    return (status.st_mtime_ns, status.st_size)
+
+
+def _sum(path: Path) -> str:
+    return _read[path][1] if path in _read else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @contextlib.contextmanager

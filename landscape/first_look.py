@@ -1,19 +1,21 @@
 """What is found out once, before any number: whether network, loss and data go together, and what is in the way."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from landscape.batch_norm import recalibrate
-from landscape.batches import Batch, Batches, moved, tensors_in
+from landscape.autograd_graph import forbids_structure_only, structure_only
+from landscape.batch_norm import stored_layers
+from landscape.batches import Batch, Batches, copied, moved, tensors_in, versions
 from landscape.errors import InputError, UsageError, is_out_of_memory
 from landscape.isolation import plain_checkpoints, preserved_randomness, without_gradients
+from landscape.loss_weights import settle_weights
 from landscape.micro_batches import Piece
+from landscape.reached_weights import Reach, judge
 from landscape.replica import stochastic_modules
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ _NO_GRAPH = ("does not require grad", "inference tensor", "inference mode", "Inf
 
 
 def first_look(risk: "Risk", first: Piece, point: Tensor, *, constant: bool) -> None:
-    """Recalibrates batch norm if asked to, and evaluates the first batch twice.
+    """Evaluates the first batch twice.
 
     Args:
         risk: What to look at; gets its notes.
@@ -37,11 +39,14 @@ def first_look(risk: "Risk", first: Piece, point: Tensor, *, constant: bool) -> 
         InputError: The network cannot be applied to the data, is random, or writes to its own weights.
     """
     if risk.calibration is not None:
-        _recalibrate(risk, risk.calibration)
+        risk.notes.append(_calibration_note(risk.replica.model, risk.calibration))
     with preserved_randomness(risk.replica.device), without_gradients():
         risk.replica.move(point, constant=constant)
-        a, b = (_tried(risk, first, seed) for seed in (0, 1))
-    if not (a == b or abs(a - b) <= 1e-5 * abs(a) or (a != a and b != b)):
+        reach = Reach()
+        (a, outputs, targets), (b, _, _) = _tried(risk, first, 0), _tried(risk, first, 1, reach)
+        if not _agree(a, b):  # random, or a network that computes something else where autograd is on
+            b, _, _ = _tried(risk, first, 1)
+    if not _agree(a, b):
         active = ", ".join(stochastic_modules(risk.replica.model)[:3])
         raise InputError(
             f"the model is random: two evaluations of the first batch give {a:.6g} and {b:.6g}; random "
@@ -49,17 +54,36 @@ def first_look(risk: "Risk", first: Piece, point: Tensor, *, constant: bool) -> 
             "(model.eval(), and F.dropout(…, training=self.training)) before measuring"
         )
     _refuse_moved_weights(risk, point)
+    with preserved_randomness(risk.replica.device), without_gradients():
+        judge(risk, reach, point, constant=constant, loss=lambda: _tried(risk, first, 0)[0])
+    settle_weights(risk, first.batch, outputs, targets)
 
 
-def _tried(risk: "Risk", first: Piece, seed: int) -> float:
-    """The loss of the first batch; whatever stands in the way of the network on these data is told."""
+def _agree(a: float, b: float) -> bool:
+    return a == b or abs(a - b) <= 1e-5 * abs(a) or (a != a and b != b)
+
+
+def _tried(risk: "Risk", first: Piece, seed: int, reach: Reach | None = None) -> tuple[float, Any, Any]:
+    """Loss, outputs and targets of the first batch; whatever stands in the way of the network on these data is told.
+
+    Args:
+        risk: Network and loss.
+        first: The batch.
+        seed: Of the global generators.
+        reach: Told what the loss depends on, for which autograd is on.
+    """
 
     def visit(given: Batch) -> list[Tensor]:
-        batch = moved(given, risk.replica.device, risk.replica.dtype, copy=True)
+        with torch.inference_mode(False):  # for tensors that count how often they are written to
+            batch = copied(moved(given, risk.replica.device, risk.replica.dtype))
+        unwritten = versions(batch)
         torch.manual_seed(seed)
         try:
             with _watched() as met:
-                loss = risk.forward(batch)[0].double()
+                if reach is None:
+                    loss, *seen[:] = risk.forward(batch)
+                else:
+                    loss = _with_graph(risk, batch)
         except (UsageError, InputError):
             raise
         except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as failure:
@@ -69,14 +93,37 @@ def _tried(risk: "Risk", first: Piece, seed: int) -> float:
                 raise InputError(_misfit(risk.replica.model, batch, failure)) from failure
             risk.differentiates = True
             return visit(given)
+        if reach is not None:
+            reach.add(loss)
         risk.notes += [note for note in dict.fromkeys(met) if note not in risk.notes]
-        pairs = zip(tensors_in(batch), tensors_in(given), strict=True)
-        if not risk.writes_inputs and any(not torch.equal(a, b) for a, b in pairs):
+        if not risk.writes_inputs and (versions(batch) != unwritten or _differ(risk, batch, given)):
             risk.writes_inputs = True
+            risk.replica.input_copies.install(risk.replica.model)
             risk.notes.append("the model writes to its inputs in place: it is given copies")
-        return [loss]
+        return [loss.detach().double()]
 
-    return float(risk.visited(visit, first, {})[0])
+    seen: list[Any] = [None, None]
+    loss = float(risk.visited(visit, first, {})[0])
+    return loss, *seen
+
+
+def _with_graph(risk: "Risk", batch: Batch) -> Tensor:
+    """The loss with the graph behind it, which holds no tensors where it need not."""
+    if not risk.differentiates:
+        try:
+            with structure_only():
+                return risk.forward(batch)[0]
+        except RuntimeError as failure:
+            if not forbids_structure_only(failure):
+                raise
+    with torch.inference_mode(False), torch.enable_grad():
+        return risk.forward(batch)[0]
+
+
+def _differ(risk: "Risk", batch: Batch, given: Batch) -> bool:
+    """Whether a batch was written to in a way that autograd does not count, such as through ``.data`` or numpy."""
+    fresh = moved(given, risk.replica.device, risk.replica.dtype)
+    return any(not torch.equal(a, b) for a, b in zip(tensors_in(batch), tensors_in(fresh), strict=True))
 
 
 def _refuse_moved_weights(risk: "Risk", point: Tensor) -> None:
@@ -92,19 +139,10 @@ def _refuse_moved_weights(risk: "Risk", point: Tensor) -> None:
     )
 
 
-def _recalibrate(risk: "Risk", calibration: Batches) -> None:
-    def passes() -> Iterator[tuple[int, Callable[[], object]]]:
-        for size, batch in calibration:
-            yield size, partial(risk.forward, risk.placed(batch))
-
-    with preserved_randomness(risk.replica.device), without_gradients():
-        risk.replica.move(risk.replica.origin, constant=True)
-        seen = recalibrate(risk.replica.model, passes())
-    risk.notes.append(
-        f"batch-norm statistics are those of {seen:,} examples at the checkpoint"
-        if seen
-        else "nothing to recalibrate: no layer stores batch-norm statistics"
-    )
+def _calibration_note(model: nn.Module, calibration: Batches) -> str:
+    if not stored_layers(model):
+        return "nothing to recalibrate: no layer stores batch-norm statistics"
+    return f"batch-norm statistics are recomputed at every point, on {calibration.num_examples:,} examples"
 
 
 @contextlib.contextmanager

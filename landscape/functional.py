@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 
-def called_with(model: nn.Module, tensors: Mapping[str, Tensor], *args: Any) -> Any:
-    """``model(*args)`` with some parameters and buffers replaced, wherever in the model they stand; then put back.
+def called_with(model: nn.Module, tensors: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+    """``model(*args, **kwargs)`` with some parameters and buffers replaced, wherever in the model; then put back.
 
     ``torch.func.functional_call`` by itself does not put back those of a module that is registered under two names: it
     replaces them twice, and what it then takes for the original is the first replacement.
@@ -17,6 +17,7 @@ def called_with(model: nn.Module, tensors: Mapping[str, Tensor], *args: Any) -> 
         model: The network; afterwards as before.
         tensors: By name, as in ``model.named_parameters()`` and ``model.named_buffers()``.
         args: What it is called with.
+        kwargs: Likewise.
     """
     named = {id(t): name for name, t in (*model.named_parameters(), *model.named_buffers())}
     places = {
@@ -25,4 +26,4 @@ def called_with(model: nn.Module, tensors: Mapping[str, Tensor], *args: Any) -> 
         for leaf, t in (*module._parameters.items(), *module._buffers.items())
         if t is not None and named[id(t)] in tensors
     }
-    return torch.func.functional_call(model, places, args, tie_weights=False)
+    return torch.func.functional_call(model, places, args, kwargs, tie_weights=False)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from landscape.batches import Batch, mapped
+from landscape.batches import Batch
 from landscape.errors import UsageError
 from landscape.functional import called_with
 from landscape.padding import HeldPadding
@@ -166,16 +166,20 @@ class GaussNewtonGraph(OutputGraph):
 
 
 class EmpiricalFisherGraph(OutputGraph):
-    """S = (1/B) Σᵢ (∂ℓᵢ/∂f)(∂ℓᵢ/∂f)ᵀ: the mean outer product of per-example gradients."""
+    """S = (1/W) Σᵢ wᵢ (∂ℓᵢ/∂f)(∂ℓᵢ/∂f)ᵀ: the weighted mean outer product of per-example gradients."""
 
     name = "empirical Fisher"
 
+    def __init__(self, risk: Risk, batch: Batch) -> None:
+        shares = risk.example_weights(batch) / risk.batches.weight_of(batch)
+        self._scales = torch.where(shares > 0, 1 / shares, 0.0)  # ∂ℓᵢ/∂f = ∂ℓ_B/∂f · W/wᵢ
+        super().__init__(risk, batch)
+
     def _prepare(self, scores: Tensor, targets: Tensor) -> None:
-        (slope,) = torch.autograd.grad(self._loss(scores, targets), scores)
-        self._slopes = slope * len(slope)  # the loss is a mean over the examples
+        (self._slopes,) = torch.autograd.grad(self._loss(scores, targets), scores)
 
     def _bent(self, tangent: Tensor) -> Tensor:
-        along = (tangent * self._slopes).flatten(1).sum(1) / len(tangent)
+        along = (tangent * self._slopes).flatten(1).sum(1) * self._scales.to(tangent)
         return self._slopes * along.reshape(-1, *[1] * (tangent.ndim - 1))
 
 
@@ -214,16 +218,15 @@ class LossOf(nn.Module):
     Args:
         risk: Network and loss.
         batch: A micro-batch.
-        copy: Whether every call gets a copy of it, for a network that writes to its inputs.
     """
 
-    def __init__(self, risk: Risk, batch: Batch, *, copy: bool = False) -> None:
+    def __init__(self, risk: Risk, batch: Batch) -> None:
         super().__init__()
         self.model = risk.replica.model
         self.loss = risk.loss if isinstance(risk.loss, nn.Module) else None
 
         def loss() -> Tensor:
-            value, _, _ = risk.forward(mapped(batch, Tensor.clone) if copy else batch)
+            value, _, _ = risk.forward(batch)
             return value
 
         self._loss = loss

@@ -10,15 +10,16 @@ class Ledger:
     Attributes:
         counts: Example-visits by kind: ``gradients``, ``products``, ``evaluations``.
         total: Examples in one pass over all the data.
-        listener: Told how far a long computation is: a few words, and the fraction done as far as known.
+        listener: Called with how far a long computation is: a few words, and the fraction done, ``None`` where that
+            cannot be told.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.total = 0
-        self.listener: Callable[[str, float], None] | None = None
+        self.listener: Callable[[str, float | None], None] | None = None
 
-    def tell(self, words: str, fraction: float) -> None:
+    def tell(self, words: str, fraction: float | None) -> None:
         """Tells the listener, if there is one."""
         if self.listener is not None:
             self.listener(words, fraction)

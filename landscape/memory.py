@@ -75,12 +75,20 @@ def saved_for_backward(device: torch.device, *, besides: Tensor) -> Iterator[Hel
         return
     seen = {besides.untyped_storage().data_ptr()}
 
-    def count(tensor: Tensor) -> Tensor:
+    def pack(tensor: Tensor) -> tuple[Tensor, int]:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in seen:
             seen.add(storage.data_ptr())
             held.bytes += storage.nbytes()
+        # Not the tensor itself: it holds the graph that holds it, a circle through C++ that no collector sees. What
+        # autograd hands out later has its place in the graph again, which autograd remembers.
+        return tensor.detach(), tensor._version
+
+    def unpack(packed: tuple[Tensor, int]) -> Tensor:
+        tensor, version = packed
+        if tensor._version != version:  # autograd's own check, which it leaves out where there are hooks
+            raise RuntimeError("a tensor that a derivative needs was modified by an in-place operation")
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
         yield held

@@ -5,14 +5,14 @@ computed at once: a part of a batch where memory is short, several batches where
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from landscape.batches import Batch
+from landscape.batches import Batch, rows_in, rows_of
 from landscape.errors import UsageError
 
 Size = int | Literal["auto"] | None
@@ -24,8 +24,8 @@ class Piece:
 
     Attributes:
         batch: As the loader would yield them.
-        start: The number of the first.
-        size: How many.
+        start: The number of the first row.
+        size: How many rows; of a batch that is not made of rows, how many examples it says it holds.
     """
 
     batch: Batch
@@ -59,12 +59,13 @@ class MicroBatches:
         """
         start, count, waiting = 0, 0, list[Batch]()
         for size, batch in batches:
+            rows = rows_in(batch) or size
             room = self.limit if join and self.obstacle == "" else None
-            if waiting and (room is None or count + size > room):
+            if waiting and (room is None or count + rows > room or not _alike(waiting[-1], batch)):
                 yield Piece(_joined(waiting), start, count)
                 start, count, waiting = start + count, 0, []
             waiting.append(batch)
-            count += size
+            count += rows
         if waiting:
             yield Piece(_joined(waiting), start, count)
 
@@ -74,28 +75,42 @@ class MicroBatches:
             return [piece]
         count = -(-piece.size // self.limit)
         edges = [piece.size * k // count for k in range(count + 1)]
-        return [Piece(part(piece.batch, a, b), piece.start + a, b - a) for a, b in itertools.pairwise(edges)]
+        return [
+            Piece(rows_of(piece.batch, slice(a, b)), piece.start + a, b - a)
+            for a, b in itertools.pairwise(edges)
+        ]
 
 
-def divisible(batch: Batch) -> bool:
-    """Whether a batch is ``(inputs, targets)``, two tensors with a row an example."""
-    return (
-        isinstance(batch, (tuple, list))
-        and len(batch) == 2
-        and all(isinstance(one, Tensor) and one.ndim > 0 for one in batch)
-        and len(batch[0]) == len(batch[1])
-    )
+def _alike(first: Batch, second: Batch) -> bool:
+    """Whether two batches are equal but for their rows, so that they can be put together."""
+    a, b = list(_leaves(first)), list(_leaves(second))
+    return a == b
 
 
-def part(batch: Batch, first: int, last: int) -> Batch:
-    """Examples ``first`` to ``last`` − 1 of a divisible batch."""
-    return batch[0][first:last], batch[1][first:last]
+def _leaves(batch: Batch) -> Iterator[object]:
+    """Keys, shapes of rows, and types of a nested batch; of what is not a tensor, the value."""
+    if isinstance(batch, Mapping):
+        for key, value in batch.items():
+            yield key
+            yield from _leaves(value)
+    elif isinstance(batch, (tuple, list)):
+        yield len(batch)
+        for value in batch:
+            yield from _leaves(value)
+    else:
+        yield (batch.shape[1:], batch.dtype) if isinstance(batch, Tensor) else batch
 
 
-def _joined(batches: list[Batch]) -> Batch:
-    if len(batches) == 1:
-        return batches[0]
-    return tuple(torch.cat([batch[k] for batch in batches]) for k in range(2))
+def _joined(batches: Sequence[Batch]) -> Batch:
+    """Batches that are alike, row after row."""
+    first = batches[0]
+    if len(batches) == 1 or not isinstance(first, (Tensor, Mapping, tuple, list)):
+        return first
+    if isinstance(first, Tensor):
+        return torch.cat(list(batches))
+    if isinstance(first, Mapping):
+        return {key: _joined([batch[key] for batch in batches]) for key in first}
+    return tuple(_joined([batch[k] for batch in batches]) for k in range(len(first)))
 
 
 def allowed_size(size: Size) -> Size:

@@ -5,6 +5,7 @@ and per-batch gradient norms are computed once and remembered.
 """
 
 import copy
+import dataclasses
 import importlib.metadata
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
@@ -17,15 +18,18 @@ from landscape import derivatives
 from landscape.batch_norm import BatchNorm
 from landscape.batches import Batch, Batches, Source, example, leading_size
 from landscape.engine import Engine, Products, allowed_products
-from landscape.errors import UsageError
+from landscape.errors import InputError, UsageError
 from landscape.estimate import Provenance
+from landscape.independence import Independence
 from landscape.isolation import twice_differentiable
 from landscape.ledger import Ledger
+from landscape.loss_functions import BatchLoss, Loss, placed_loss, refuse_sum
+from landscape.loss_weights import known_weights
 from landscape.micro_batches import MicroBatches, Size, allowed_size
 from landscape.parameters import Layout, Selection
 from landscape.passes import BatchGradients, Slope, Value, differentiated, evaluated
 from landscape.replica import Replica
-from landscape.risk import BatchLoss, Loss, Risk, refuse_sum
+from landscape.risk import Risk
 from landscape.version import __version__
 from landscape.wrappers import unwrapped
 
@@ -38,7 +42,8 @@ class Objective:
     """``L(θ) = (1/N) Σᵢ ℓ(f(xᵢ; θ), yᵢ)`` on fixed data, at one point θ.
 
     The model given is copied; neither it nor its mode, gradients and buffers, nor the global random number
-    generators are changed. Batches are weighted by their size, so that the partition does not matter.
+    generators are changed. Batches are weighted by what the mean of their loss is over (examples, labels that are not
+    ignored, the sum of the weights of their classes), so that the partition does not matter.
 
     Args:
         model: The network. Every layer but batch norm keeps its mode.
@@ -46,7 +51,9 @@ class Objective:
             :class:`BatchLoss`.
         batches: A ``DataLoader``, a list of batches, or a ``Dataset`` (with ``batch_size``).
         parameters: Which parameters are free; see :func:`landscape.parameters.layout`.
-        batch_norm: ``"stored"`` statistics, those of each ``"batch"``, or ``"recalibrate"``: their average.
+        batch_norm: ``"stored"`` statistics, those of each ``"batch"``, or ``"recalibrate"``: the average over the
+            batches, recomputed in one more pass at every point at which anything is evaluated. Derivatives take
+            all but those of each batch as constants.
         device: Where to compute; by default where the model is.
         dtype: ``torch.float32`` or ``torch.float64``; by default the model's own.
         batch_size: Examples a batch, where ``batches`` is a ``Dataset`` (128 by default).
@@ -82,13 +89,13 @@ class Objective:
         calibration: Source | None = None,
     ) -> None:
         refuse_sum(loss)
-        size = getattr(loss, "size", None)
+        size, weight = getattr(loss, "size", None), known_weights(loss)
         replica = Replica(model, parameters=parameters, batch_norm=batch_norm, device=device, dtype=dtype)
-        fixed = Batches(batches, batch_size=batch_size, size=size)
+        fixed = Batches(batches, batch_size=batch_size, size=size, weight=weight)
         given = fixed if calibration is None else Batches(calibration, batch_size=batch_size, size=size)
         self._risk = Risk(
             replica,
-            loss,
+            placed_loss(loss, replica.device, replica.dtype),
             fixed,
             calibration=given if batch_norm == "recalibrate" else None,
             engine=Engine(allowed_products(products), MicroBatches(allowed_size(micro_batch))),
@@ -98,6 +105,7 @@ class Objective:
             "loss": getattr(loss, "__name__", type(loss).__name__),
             "batch_norm": batch_norm,
         }
+        self._selection = parameters
         self._memory: dict[object, Any] = {}
         self.point = replica.origin
 
@@ -147,6 +155,7 @@ class Objective:
             dimension=self.dimension,
             num_examples=self.num_examples,
             batch_size=max(self.batch_sizes),
+            examples=self._risk.content,
             **self._origin,
         )
 
@@ -167,6 +176,32 @@ class Objective:
             raise ValueError(f"point has shape {tuple(point.shape)}; the objective has n = {self.dimension}")
         return self._derived(self._risk, point.detach().to(self.point, copy=True))
 
+    def of(self, model: nn.Module) -> "Objective":
+        """The same loss on the same data with another network of the same kind, such as another checkpoint's.
+
+        Args:
+            model: The network; copied.
+
+        Raises:
+            InputError: Its free parameters are others.
+        """
+        risk, here = self._risk, self._risk.replica
+        replica = Replica(
+            model,
+            parameters=self._selection,
+            batch_norm=self._origin["batch_norm"],
+            device=here.device,
+            dtype=here.dtype,
+        )
+        if replica.layout != here.layout:
+            raise InputError(
+                f"{type(model).__name__} has {replica.layout.dimension} free parameters that are not the "
+                f"{here.layout.dimension} of this objective, or not in that order: they are of different networks"
+            )
+        engine = Engine(risk.engine.products, dataclasses.replace(risk.engine.micro))
+        fresh = Risk(replica, risk.loss, risk.batches, engine=engine, calibration=risk.calibration)
+        return self._derived(fresh, replica.origin)
+
     def per_batch(self) -> Iterator["Objective"]:
         """One objective a batch: the m-sharpness reading of any measure."""
         self._risk.check(self.point, constant=True)
@@ -184,7 +219,20 @@ class Objective:
         self._risk.check(self.point, constant=True)
         for _, batch in self._risk.batches:
             for i in range(leading_size(batch)):
-                yield self._derived(self._risk.on(example(batch, i), 1), self.point)
+                if self._risk.batches.weight_of(example(batch, i)) > 0:
+                    yield self._derived(self._risk.on(example(batch, i), 1), self.point)
+
+    def independence(self) -> Independence:
+        """Whether the loss of a batch is the weighted mean over examples that do not see each other; checked once."""
+        self._risk.check(self.point, constant=True)
+        if self._risk.independent is None:
+            self._risk.replica.move(self.point, constant=True)
+        return self._risk.independence()
+
+    @property
+    def total_weight(self) -> float:
+        """W in ``L(θ) = (1/W) Σᵢ wᵢ ℓᵢ(θ)``: the number of examples, or of labels, or the sum of class weights."""
+        return self._risk.batches.total_weight
 
     def remembered(self, key: object, compute: Callable[[], T]) -> T:
         """What ``compute`` returned when it was first asked for under ``key`` at this point."""
@@ -192,6 +240,11 @@ class Objective:
             self._memory[key] = compute()
         value: T = self._memory[key]
         return value
+
+    @property
+    def known_loss(self) -> float | None:
+        """L(θ) if a pass at this point has computed it already, else ``None``."""
+        return self.loss if {"slope", "value"} & self._memory.keys() else None
 
     def recall(self, key: object) -> Any:
         """What is remembered under ``key`` at this point; ``None`` if nothing is."""
@@ -260,23 +313,32 @@ class Objective:
         return self._products(derivatives.gauss_newton_products, vectors, None)
 
     def empirical_fisher_product(self, vectors: Tensor) -> Tensor:
-        """F V with F = (1/N) Σᵢ gᵢ gᵢᵀ, gᵢ the gradient of example i; the loss must be a mean over examples.
+        """F V with F = (1/W) Σᵢ wᵢ gᵢ gᵢᵀ, gᵢ the gradient of the loss of example i alone, W = Σᵢ wᵢ.
+
+        An example counts with its weight in the loss, ``L = (1/W) Σᵢ wᵢ ℓᵢ``: 1, or the weight of its class, or 0
+        where its label is ignored.
 
         Args:
             vectors: ``(n,)`` or ``(n, K)``; so is the result.
 
         Raises:
-            UsageError: The loss is a :class:`BatchLoss`, so that its examples are not known.
+            UsageError: The loss is a :class:`BatchLoss`, so that its examples are not known; or examples see each
+                other, so that none has a gradient of its own.
 
         Reference:
             Kunstner, Balles and Hennig 2019, arXiv 1905.12558, eq. 3: it is neither the Fisher matrix nor the Hessian.
         """
+        apart = self.independence()
+        if apart.mixed:
+            raise UsageError(
+                f"the empirical Fisher matrix needs gradients of single examples, but {apart.reason}"
+            )
         return self._products(derivatives.empirical_fisher_products, vectors, None)
 
     def average(
         self, visit: Callable[[Risk, Batch], list[Tensor]], *, gradients: int = 0, products: int = 0
     ) -> list[Tensor]:
-        """``Σ_b (n_b/N) visit(risk, b)`` over the batches at this point: how curvature is taken batch by batch.
+        """``Σ_b (w_b/W) visit(risk, b)`` over the batches at this point: how curvature is taken batch by batch.
 
         Args:
             visit: Returns tensors that are means over the examples of the batch.
@@ -284,6 +346,7 @@ class Objective:
             products: Likewise.
         """
         risk = self._risk
+        risk.require_derivatives(self.point)
         with twice_differentiable():
             return risk.mean(partial(visit, risk), at=self.point, gradients=gradients, products=products)
 

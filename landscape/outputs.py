@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from landscape.errors import InputError
+from landscape.functional import called_with
 
 LABELS = ("labels", "label", "targets", "target")
 """Keys under which the targets of a dictionary batch are found, the most usual first."""
@@ -40,6 +41,13 @@ def labelled(batch: Any) -> tuple[Any, Any]:
 def applied(model: nn.Module, inputs: Any) -> Any:
     """What the network returns; the entries of a dictionary are its keyword arguments."""
     return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
+
+
+def applied_with(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Any) -> Any:
+    """The same with some parameters and buffers replaced."""
+    if isinstance(inputs, Mapping):
+        return called_with(model, tensors, **inputs)
+    return called_with(model, tensors, inputs)
 
 
 def wants_scores(loss: object) -> bool:

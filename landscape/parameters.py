@@ -104,6 +104,20 @@ def layout(model: nn.Module, parameters: Selection = None) -> Layout:
     return Layout(tuple(entries))
 
 
+def frozen_note(model: nn.Module) -> list[str]:
+    """``[what is held fixed]`` where some parameters of a model do not require a gradient."""
+    everything = dict(model.named_parameters())
+    frozen = {name: parameter for name, parameter in everything.items() if not parameter.requires_grad}
+    if not frozen:
+        return []
+    weights, total = (sum(p.numel() for p in group.values()) for group in (frozen, everything))
+    names = ", ".join(list(frozen)[:3]) + (", …" if len(frozen) > 3 else "")
+    return [
+        f"{len(frozen)} of {len(everything)} parameter tensors ({weights:,} of {total:,} weights) do not require a "
+        f"gradient and are held fixed: {names}"
+    ]
+
+
 def select(model: nn.Module, parameters: Selection = None) -> Iterator[tuple[str, nn.Parameter]]:
     """The free parameters of a model, each tensor once, in the order of ``named_parameters``."""
     aliases: dict[int, list[str]] = {}

@@ -8,15 +8,17 @@ from torch import Tensor
 
 from landscape import derivatives
 from landscape.batches import Batch
+from landscape.errors import InputError
 from landscape.isolation import twice_differentiable, without_gradients
-from landscape.risk import Risk, correct
+from landscape.risk import Risk
 
 
 @dataclass(frozen=True)
 class BatchGradients:
-    """What is kept of the gradient of every batch: its squared norm and size, each ``(batches,)``."""
+    """What is kept of the gradient of every batch, each ``(batches,)``: its squared norm, weight and size."""
 
     squared_norms: Tensor
+    weights: Tensor
     sizes: Tensor
 
 
@@ -42,7 +44,7 @@ def evaluated(risk: Risk, point: Tensor, *, constant: bool) -> Value:
 
     def visit(batch: Batch) -> list[Tensor]:
         loss, outputs, targets = risk.forward(batch)
-        return [loss.double(), *correct(outputs, targets)]
+        return [loss.double(), *risk.correct(outputs, targets)]
 
     with without_gradients():
         return _value(risk, risk.mean(visit, at=point, constant=constant, evaluations=1))
@@ -51,18 +53,30 @@ def evaluated(risk: Risk, point: Tensor, *, constant: bool) -> Value:
 def differentiated(risk: Risk, point: Tensor) -> Slope:
     """The gradient, with loss, accuracy and the norm of every batch's gradient."""
     norms: list[Tensor] = []
-    with twice_differentiable():
-        means = risk.mean(
-            lambda batch: derivatives.gradient(risk, batch),
-            at=point,
-            each=lambda parts: norms.append(parts[0].double().square().sum()),
-            gradients=1,
-        )
-    sizes = torch.tensor(risk.batches.sizes, dtype=torch.float64)
-    return Slope(means[0], _value(risk, means[1:]), BatchGradients(torch.stack(norms).cpu(), sizes))
+    risk.require_derivatives(point)
+    try:
+        with twice_differentiable():
+            means = risk.mean(
+                lambda batch: derivatives.gradient(risk, batch),
+                at=point,
+                each=lambda parts: norms.append(parts[0].double().square().sum()),
+                gradients=1,
+            )
+    except RuntimeError as failure:
+        if not str(failure).startswith("derivative for "):
+            raise
+        raise InputError(
+            f"an operation has no derivative ({str(failure).splitlines()[0]}); replace it, or detach its argument "
+            "where its derivative is to be 0"
+        ) from failure
+    weights, sizes = (
+        torch.tensor(one, dtype=torch.float64) for one in (risk.batches.weights, risk.batches.sizes)
+    )
+    return Slope(means[0], _value(risk, means[1:]), BatchGradients(torch.stack(norms).cpu(), weights, sizes))
 
 
 def _value(risk: Risk, means: Sequence[Tensor]) -> Value:
-    """Accuracy is the count it stems from over N, free of the rounding of a mean of means."""
-    total = risk.batches.num_examples
-    return Value(float(means[0]), round(float(means[1]) * total) / total if len(means) > 1 else None)
+    """Accuracy is right labels over those that count, both whole numbers, free of the rounding of a mean."""
+    weight = risk.batches.total_weight
+    right, counted = (round(float(one) * weight) for one in means[1:]) if len(means) > 1 else (0, 0)
+    return Value(float(means[0]), right / counted if counted else None)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from landscape.errors import UsageError
-from landscape.limits import Above, bounds
+from landscape.limits import Limit, bounds, refuse_enormous
 
 T = TypeVar("T")
 Value = str | int | float | bool | None
@@ -91,8 +91,8 @@ class Row(Generic[T]):
         }
 
     @property
-    def bounds(self) -> dict[str, Above]:
-        """What the options must be above, where that is said."""
+    def bounds(self) -> dict[str, Limit]:
+        """What the options must be, where that is said."""
         return bounds(self.build.__init__ if inspect.isclass(self.build) else self.build)
 
     @property
@@ -107,9 +107,11 @@ class NameTable(Mapping[str, Row[T]]):
     Args:
         kind: What a row is called in messages.
         rows: The rows.
-        fallback: Builds a row for names that are not listed, such as ``torchvision:NAME``; returns ``None``
-            where it does not know the name either.
-        forms: How such names are written.
+        libraries: Builds a row for names that are not listed but that a file may use as well, such as
+            ``torchvision:NAME``: such a row runs no code but the library's own. Returns ``None`` where it does not
+            know the name either.
+        fallback: Builds a row for the names that only the user may give, such as ``./file.py:factory``.
+        forms: How names that are not listed are written.
     """
 
     def __init__(
@@ -117,22 +119,27 @@ class NameTable(Mapping[str, Row[T]]):
         kind: str,
         rows: Sequence[Row[T]],
         *,
+        libraries: Callable[[str], Row[T] | None] | None = None,
         fallback: Callable[[str], Row[T] | None] | None = None,
         forms: Sequence[str] = (),
     ) -> None:
         self.kind = kind
         self.forms = tuple(forms)
+        self._libraries = libraries
         self._rows = {row.name: row for row in rows}
         self._fallback = fallback
 
     def __getitem__(self, name: str) -> Row[T]:
-        canonical = name.replace("_", "-")
-        row = self._rows.get(name) or self._rows.get(canonical)
+        row = self._without_code(name)
         if row is None and self._fallback is not None:
             row = self._fallback(name)
         if row is None:
             raise KeyError(name)
         return row
+
+    def _without_code(self, name: str) -> Row[T] | None:
+        row = self._rows.get(name) or self._rows.get(name.replace("_", "-"))
+        return self._libraries(name) if row is None and self._libraries is not None else row
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)
@@ -159,13 +166,32 @@ class NameTable(Mapping[str, Row[T]]):
     def parse(self, text: str | Specification) -> Specification:
         """The specification in ``text``, checked: known name, known options, values of the right type."""
         given = text if isinstance(text, Specification) else split(text)
-        row = self.row(given.name)
+        return self._checked(self.row(given.name), given)
+
+    def admitted(self, text: str) -> Specification | None:
+        """The specification in ``text`` if a file may say it, checked; ``None`` if only the user may.
+
+        A file may name the rows of the table and what libraries have registered, with the options that they declare;
+        where a row takes any option, with numbers and truth values. Nothing else is looked up, so that no code is
+        imported for the sake of a name in a file.
+        """
+        given = split(text)
+        row = self._without_code(given.name)
+        if row is None:
+            return None
+        declared = row.options
+        texts = [key for key, value in given.options.items() if isinstance(_guessed(value), str)]
+        if row.takes_any and any(key.replace("-", "_") not in declared for key in texts):
+            return None
+        return self._checked(row, given)
+
+    def _checked(self, row: Row[T], given: Specification) -> Specification:
         allowed, limits = row.options, row.bounds
         options: dict[str, Value] = {}
         for key, value in given.options.items():
             name = key.replace("-", "_")
             if name not in allowed and row.takes_any:
-                options[name] = Option(name, None, Value).convert(value, row.name)
+                options[name] = _guessed(value)
                 continue
             if name not in allowed:
                 known = ", ".join(allowed) or "none"
@@ -174,6 +200,8 @@ class NameTable(Mapping[str, Row[T]]):
             options[name] = allowed[name].convert(value, row.name)
             if name in limits:
                 limits[name].check(name, options[name], row.name)
+            else:
+                refuse_enormous(name, options[name], row.name)
         return Specification(row.name, options)
 
     def settings(self, text: str | Specification) -> dict[str, object]:
@@ -221,6 +249,11 @@ def split(text: str) -> Specification:
             raise UsageError(f"option '{key.strip()}' is given twice in '{text}'")
         options[key.strip()] = value.strip()
     return Specification(head, options)
+
+
+def _guessed(value: Value) -> Value:
+    """What an option without a declared type is taken for."""
+    return Option("", None, Value).convert(value, "")
 
 
 def _nearest(name: str, known: Mapping[str, object]) -> str:

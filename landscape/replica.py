@@ -1,13 +1,18 @@
 """A private copy of the user's network whose free parameters are views of one flat vector θ."""
 
+import contextlib
 import copy
+import weakref
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from landscape.batch_norm import MODES, BatchNorm, set_batch_norm
+from landscape.batch_norm import MODES, BatchNorm, set_batch_norm, stored_layers
+from landscape.batches import copied
 from landscape.errors import InputError, UsageError
-from landscape.parameters import Layout, Selection, layout, select
+from landscape.parameters import Layout, Selection, frozen_note, layout, select
 from landscape.recurrent import use_plain_kernels
 from landscape.weight_norm import use_formula
 from landscape.wrappers import unwrapped, without_inner_wrappers
@@ -19,19 +24,21 @@ _DROPOUT = (nn.modules.dropout._DropoutNd,)
 class Replica:
     """A copy of a network at a movable point; the original is never written to.
 
-    ``moves`` counts how often it has moved: graphs made before are of another point.
+    ``moves`` counts how often it has moved: graphs made before are of another point. ``calibrated`` is what that
+    count was when batch-norm statistics were last recomputed.
 
     Args:
         model: The user's network. Its modules keep their mode, except batch norm.
         parameters: Which parameters are free; see :func:`landscape.parameters.layout`.
         batch_norm: ``"stored"`` uses the running statistics, ``"batch"`` those of each batch; with
-            ``"recalibrate"`` whoever has data stores new ones here.
+            ``"recalibrate"`` whoever has data stores new ones after each move.
         device: Where to compute; ``None`` for where the model is.
         dtype: ``torch.float32`` or ``torch.float64``; ``None`` for the model's own (half precision is raised
             to float32, in which second derivatives are still good).
 
     Attributes:
         notes: What had to be done so that there is a second derivative, a line each.
+        input_copies: For a network that writes to its inputs.
 
     Raises:
         InputError: The model cannot be copied, has weights without values or in integers, or a weight is NaN or
@@ -60,6 +67,8 @@ class Replica:
         first = next(iter(model.parameters()), torch.empty(0))
         self.device = torch.device(device) if device is not None else first.device
         self.dtype = dtype or (torch.float32 if first.dtype in _HALF else first.dtype)
+        # Weakly, so that an objective keeps no network alive but its own.
+        self._originals = [(name, weakref.ref(parameter)) for name, parameter in model.named_parameters()]
         chosen = [name for name, _ in select(model, parameters)]
         free = layout(model, parameters)
         with torch.inference_mode(False):
@@ -67,6 +76,7 @@ class Replica:
             self.layout, inner = without_inner_wrappers(self.model, free)
             chosen = list(self.layout.names) if inner else chosen
             self.notes = _notes(self.model, [*wrappers, *inner], self.dtype)
+            self.notes += frozen_note(model) if parameters is None else []
             self.model = self.model.to(device=self.device, dtype=self.dtype)
             set_batch_norm(self.model, batch_norm)
             everything = dict(self.model.named_parameters())
@@ -80,8 +90,16 @@ class Replica:
                 parameter.requires_grad_(True)
             self.origin = self._flat.clone()
         self._at: Tensor | None = self.origin
-        self.moves = 0
+        self.moves, self.calibrated = 0, -1
+        self.input_copies = InputCopies()
         _refuse_non_finite(self.layout, self.origin)
+
+    def originals(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names and tensors of the user's own network, as far as these still exist."""
+        for name, reference in self._originals:
+            parameter = reference()
+            if parameter is not None:
+                yield name, parameter
 
     def move(self, point: Tensor, *, constant: bool) -> None:
         """Puts the network at ``point`` ``(n,)``.
@@ -94,6 +112,49 @@ class Replica:
             self._flat.copy_(point)
             self.moves += 1
             self._at = point if constant else None
+
+    @property
+    def statistics(self) -> dict[str, Tensor]:
+        """Copies of the batch-norm statistics that the layers use as they are, by the names of their buffers."""
+        return {
+            f"{name}.{kind}": getattr(layer, kind).clone()
+            for name, layer in stored_layers(self.model).items()
+            if not layer.training
+            for kind in ("running_mean", "running_var")
+        }
+
+    def store(self, statistics: Mapping[str, Tensor]) -> None:
+        """Takes over batch-norm statistics; the network then has to be moved anew, also to where it stands."""
+        buffers = dict(self.model.named_buffers())
+        with torch.no_grad():
+            for name, values in statistics.items():
+                buffers[name].copy_(values)
+        self._at = None
+
+
+class InputCopies:
+    """Gives a network that writes to its inputs copies of them, whoever calls it, from :meth:`install` on."""
+
+    def __init__(self) -> None:
+        self._is_paused = False
+
+    def install(self, model: nn.Module) -> None:
+        """Begins with it; the model is changed."""
+        model.register_forward_pre_hook(self._copies, with_kwargs=True)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside, the network is given copies already, and a loss may look at what the network makes of them."""
+        self._is_paused = True
+        try:
+            yield
+        finally:
+            self._is_paused = False
+
+    def _copies(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        return None if self._is_paused else (copied(args), copied(kwargs))
 
 
 def stochastic_modules(model: nn.Module) -> list[str]:

@@ -6,40 +6,28 @@ only place where data is summed, where the network is moved to a point, and wher
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from landscape.batches import Batch, Batches, mapped, moved
+from landscape.batch_norm import recalibrate
+from landscape.batches import Batch, Batches, copied, mapped, moved, rows_in, rows_of, versions
 from landscape.engine import Engine
-from landscape.errors import UsageError, is_out_of_memory
+from landscape.errors import InputError, UsageError, is_out_of_memory
 from landscape.first_look import first_look
-from landscape.isolation import preserved_randomness
+from landscape.independence import Independence, examined
+from landscape.isolation import preserved_randomness, without_gradients
 from landscape.ledger import Ledger
+from landscape.loss_functions import BatchLoss, LabelWeights, Loss, label_weights
 from landscape.micro_batches import Piece
 from landscape.outputs import applied, labelled, scores, wants_scores
 from landscape.replica import Replica
 from landscape.shortage import make_room, settle
 
+__all__ = ["BatchLoss", "Loss", "Risk", "Visit", "WeightedSum"]
 
-class BatchLoss:
-    """A loss for batches that are not ``(inputs, targets)``: language models, PINNs, dictionaries.
-
-    Args:
-        fn: ``fn(model, batch)`` → scalar mean over the batch's examples; or ``(mean, scores, targets)``, so that
-            the accuracy is known too.
-        size: The number of examples in a batch; by default the leading dimension of its first tensor.
-    """
-
-    def __init__(
-        self, fn: Callable[[nn.Module, Any], Any], *, size: Callable[[Any], int] | None = None
-    ) -> None:
-        self.fn = fn
-        self.size = size
-
-
-Loss = Callable[[Any, Any], Tensor] | BatchLoss
 Visit = Callable[[Batch], list[Tensor]]
 
 
@@ -58,17 +46,6 @@ class WeightedSum:
             total.add_(part, alpha=weight)
 
 
-def refuse_sum(loss: object) -> None:
-    """Refuses a loss that says of itself that it is no mean.
-
-    Raises:
-        UsageError: It has another ``reduction``.
-    """
-    reduction = getattr(loss, "reduction", "mean")
-    if reduction != "mean":
-        raise UsageError(f"the loss has reduction='{reduction}'; the mean is needed: pass reduction='mean'")
-
-
 @dataclasses.dataclass
 class Risk:
     """A network, a loss and fixed data.
@@ -79,12 +56,16 @@ class Risk:
         batches: The data.
         ledger: Where work is booked; shared with the risks of single batches.
         engine: How the work is done; shared likewise.
-        place: First example and number of examples of the micro-batch that is being visited.
-        calibration: What batch-norm statistics are taken from before anything else; ``None`` leaves them.
+        place: First row and number of rows of the micro-batch that is being visited.
+        size: Its number of examples.
+        weight: What its mean is divided by.
+        calibration: What batch-norm statistics are recomputed from at every point; ``None`` leaves them.
         checked: Whether network and data are known to go together.
         differentiates: Whether the loss itself takes derivatives, so that it needs autograd even for its value.
-        writes_inputs: Whether the network writes to its inputs, so that it is given copies.
+        writes_inputs: Whether network or loss write to the batch in place, so that every forward pass gets a copy.
+        underived: Why derivatives would be wrong: autograd does not see what the loss depends on; empty if it does.
         notes: What had to be done to the network's outputs or for a second derivative, a line each.
+        independent: Whether a batch can be taken apart, once that has been looked at.
     """
 
     replica: Replica
@@ -93,11 +74,23 @@ class Risk:
     ledger: Ledger = dataclasses.field(default_factory=Ledger)
     engine: Engine = dataclasses.field(default_factory=Engine)
     place: tuple[int, int] = (0, 0)
+    size: int = 0
+    weight: float = 1.0
     calibration: Batches | None = None
     checked: bool = False
     differentiates: bool = False
     writes_inputs: bool = False
+    underived: str = ""
     notes: list[str] = dataclasses.field(default_factory=list)
+    independent: Independence | None = None
+
+    @property
+    def content(self) -> str | None:
+        """The hash of what the examples hold, and of those from which batch-norm statistics are taken."""
+        if self.calibration is None or self.calibration is self.batches:
+            return self.batches.content
+        parts = (self.batches.content, self.calibration.content)
+        return None if None in parts else ":".join(map(str, parts))
 
     def on(self, batch: Batch, size: int) -> "Risk":
         """The same network and loss on one batch alone."""
@@ -113,7 +106,7 @@ class Risk:
         each: Callable[[list[Tensor]], None] | None = None,
         **counted: int,
     ) -> list[Tensor]:
-        """``Σ_b (n_b/N) visit(b)`` over the data, entry by entry.
+        """``Σ_b (w_b/W) visit(b)`` over the data, entry by entry, with w_b what the mean of a batch is divided by.
 
         Args:
             visit: Called with each micro-batch; returns tensors that are means over its examples.
@@ -126,33 +119,52 @@ class Risk:
             OutOfMemory: Not even one example fits, or a batch that does not fit cannot be split.
         """
         self.check(at, constant=constant)
-        everything = self.batches.num_examples
-        self.ledger.total = max(self.ledger.total, everything)
+        everything = self.batches.total_weight
+        self.ledger.total = max(self.ledger.total, self.batches.num_examples)
         sum_ = WeightedSum()
         with preserved_randomness(self.replica.device):
-            self.replica.move(at, constant=constant)
+            self.stand(at, constant=constant)
             self.engine.graphs.enter(self.replica.moves, self.batches)
             for piece in self.engine.micro.pieces(self.batches, join=each is None):
                 parts = self.visited(visit, piece, counted)
                 if each is not None:
                     each(parts)
-                sum_.add(parts, piece.size / everything)
+                sum_.add(parts, self.batches.weight_of(piece.batch) / everything)
         return sum_.totals
+
+    def stand(self, at: Tensor, *, constant: bool) -> None:
+        """Puts the network at a point, with the batch-norm statistics that it has there.
+
+        Args:
+            at: The point ``(n,)``.
+            constant: Whether ``at`` is never written to by its owner.
+        """
+        self.replica.move(at, constant=constant)
+        if self.calibration is None or self.replica.calibrated == self.replica.moves:
+            return
+        with without_gradients():
+            passes = ((size, partial(self.forward, self.placed(batch))) for size, batch in self.calibration)
+            seen = recalibrate(self.replica.model, passes)
+        self.ledger.counts.update({"evaluations": seen})
+        self.replica.calibrated = self.replica.moves
 
     def book(self, **counted: int) -> None:
         """Counts work on the micro-batch that is being visited."""
-        self.ledger.counts.update({kind: self.place[1] * count for kind, count in counted.items()})
+        self.ledger.counts.update({kind: self.size * count for kind, count in counted.items()})
 
     def visited(self, visit: Visit, piece: Piece, counted: Mapping[str, int]) -> list[Tensor]:
         """``visit(piece)``, in parts where it is larger than what is computed at once."""
-        pieces = self.engine.micro.split(piece)
+        pieces, weight = self.engine.micro.split(piece), self.batches.weight_of(piece.batch)
         if len(pieces) > 1:
             sum_ = WeightedSum()
             for one in pieces:
-                sum_.add(self.visited(visit, one, counted), one.size / piece.size)
+                share = self.batches.weight_of(one.batch) / weight
+                if share > 0:
+                    sum_.add(self.visited(visit, one, counted), share)
             return sum_.totals
         for attempt in range(2):
-            self.place = (piece.start, piece.size)
+            self.place, self.weight = (piece.start, piece.size), weight
+            self.size = self.batches.size_of(piece.batch)
             try:
                 parts = visit(self.placed(piece.batch))
                 self.book(**counted)
@@ -171,6 +183,19 @@ class Risk:
         if self.differentiates and torch.is_inference_mode_enabled():
             with torch.inference_mode(False), torch.enable_grad():
                 return self.forward(mapped(batch, lambda t: t.clone() if t.is_inference() else t))
+        if self.writes_inputs:
+            with self.replica.input_copies.paused():
+                return self._evaluated(copied(batch))
+        before = versions(batch)
+        result = self._evaluated(batch)
+        if self.checked and versions(batch) != before:
+            raise InputError(
+                f"{type(self.replica.model).__name__} or the loss writes to its inputs in place, but not in the first "
+                "batch, so that this batch is no longer what it was; let it write to a copy: x = x.clone()"
+            )
+        return result
+
+    def _evaluated(self, batch: Batch) -> tuple[Tensor, Any, Any]:
         if isinstance(self.loss, BatchLoss):
             found = self.loss.fn(self.replica.model, batch)
             whole = isinstance(found, tuple) and len(found) == 3
@@ -188,17 +213,53 @@ class Risk:
 
     def placed(self, batch: Batch) -> Batch:
         """A batch where the network is, and in its precision."""
-        return moved(batch, self.replica.device, self.replica.dtype, copy=self.writes_inputs)
+        return moved(batch, self.replica.device, self.replica.dtype)
+
+    def correct(self, outputs: Any, targets: Any) -> list[Tensor]:
+        """How many labels are right and how many count, each over the weight of this micro-batch, so that means add up.
+
+        Empty unless outputs are class scores ``(B, C)`` and targets class numbers.
+        """
+        if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
+            return []
+        if outputs.ndim != 2 or outputs.shape[1] < 2 or targets.ndim != 1 or targets.is_floating_point():
+            return []
+        counted = targets != (label_weights(self.loss) or LabelWeights()).ignored
+        right = (outputs.argmax(dim=1) == targets) & counted
+        return [one.double().sum() / self.weight for one in (right, counted)]
 
     def check(self, point: Tensor, *, constant: bool) -> None:
         """Once: the model can be applied to the data, and two evaluations of the first batch agree."""
         if self.checked:
             return
         size, batch = next(iter(self.batches))
-        first = Piece(batch, 0, size)
-        first_look(self, first, point, constant=constant)
+        first_look(self, Piece(batch, 0, rows_in(batch) or size), point, constant=constant)
         self.checked = True
-        settle(self, first)
+        settle(self)
+
+    def example_weights(self, batch: Batch) -> Tensor:
+        """What each example of a batch counts in its mean, ``(B,)`` in float64."""
+        rows = range(rows_in(batch) or 0)
+        weights = [self.batches.weight_of(rows_of(batch, slice(k, k + 1))) for k in rows]
+        return torch.tensor(weights, dtype=torch.float64)
+
+    def independence(self) -> Independence:
+        """Whether a batch can be taken apart into examples: looked at once, where the network then stands."""
+        if self.independent is None:
+            self.independent = examined(self)
+            if self.independent.mixed:
+                self.notes.append(f"batches are not taken apart: {self.independent.reason}")
+        return self.independent
+
+    def require_derivatives(self, point: Tensor) -> None:
+        """Refuses derivatives where autograd does not see what the loss depends on.
+
+        Raises:
+            InputError: It does not.
+        """
+        self.check(point, constant=True)
+        if self.underived:
+            raise InputError(self.underived)
 
     def _only_scores(self, outputs: Any) -> Tensor:
         """The scores; from now on the replica returns nothing else, so that every derivative sees a tensor."""
@@ -207,18 +268,3 @@ class Risk:
         self.notes.append(f"{kind} returns a {type(outputs).__name__}; the scores are {where}")
         self.replica.model.register_forward_hook(lambda module, inputs, returned: scores(returned)[0])
         return found
-
-
-def correct(outputs: Any, targets: Any) -> list[Tensor]:
-    """``[fraction right]`` if outputs are class scores ``(B, C)`` and targets class numbers, else ``[]``."""
-    if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
-        return []
-    if outputs.ndim != 2 or outputs.shape[1] < 2 or targets.ndim != 1 or targets.is_floating_point():
-        return []
-    counted = targets != IGNORED
-    right = ((outputs.argmax(dim=1) == targets) & counted).double().sum()
-    return [right / counted.sum().clamp(min=1)]
-
-
-IGNORED = -100
-"""The class number that torch's cross-entropy leaves out."""

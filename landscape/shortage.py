@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from landscape.batches import Batch, moved
+from landscape.batches import Batch, rows_in, rows_of
 from landscape.errors import OutOfMemory, Remark, UsageError, is_out_of_memory
-from landscape.isolation import preserved_randomness, twice_differentiable, without_gradients
-from landscape.micro_batches import MicroBatches, Piece, divisible, part
+from landscape.isolation import preserved_randomness, twice_differentiable
+from landscape.micro_batches import MicroBatches, Piece
 
 if TYPE_CHECKING:
     from landscape.risk import Risk
@@ -19,8 +19,6 @@ LARGEST = 4096
 
 GAIN = 1.05
 """A size must be so much quicker than the best smaller one to be taken: more memory is not spent on noise."""
-
-NO_MEAN = "its loss is not the mean over its examples (batch norm in batch mode, or a loss of its own)"
 
 
 def make_room(risk: "Risk", piece: Piece) -> None:
@@ -38,7 +36,7 @@ def make_room(risk: "Risk", piece: Piece) -> None:
             "measure fewer parameters (parameters=[…]), on another device, or by a measure that needs no product"
         )
     if micro.obstacle is None:
-        micro.obstacle = obstacle(risk, piece.batch)
+        micro.obstacle = risk.independence().reason
     if micro.obstacle:
         raise OutOfMemory(
             f"out of memory at a batch of {piece.size} examples, which cannot be split because {micro.obstacle}; "
@@ -53,49 +51,16 @@ def make_room(risk: "Risk", piece: Piece) -> None:
     )
 
 
-def settle(risk: "Risk", piece: Piece) -> None:
+def settle(risk: "Risk") -> None:
     """Finds out whether batches can be split and joined, and the quickest size where that was asked for."""
     micro = risk.engine.micro
     if micro.size is None or micro.obstacle is not None:
         return
-    micro.obstacle = obstacle(risk, piece.batch)
+    micro.obstacle = risk.independence().reason
     if micro.size == "auto":
         micro.size = None if micro.obstacle else quickest(risk)
     elif micro.obstacle:
         raise UsageError(f"micro_batch={micro.size}: a batch cannot be split because {micro.obstacle}")
-
-
-def obstacle(risk: "Risk", batch: Batch) -> str:
-    """Why the loss of a batch is not the mean of the losses of its parts; empty if it is."""
-    from landscape.risk import BatchLoss
-
-    if isinstance(risk.loss, BatchLoss):
-        return "a BatchLoss hides its examples"
-    if not divisible(batch):
-        return "it is not a pair of tensors with a row an example"
-    if getattr(risk.loss, "weight", None) is not None:
-        return "a loss with class weights is no mean over examples"
-    size = min(len(batch[0]), 16)
-    while size >= 2:
-        try:
-            return "" if _is_a_mean(risk, batch, size) else NO_MEAN
-        except (RuntimeError, MemoryError) as failure:
-            if not is_out_of_memory(failure):
-                raise
-        size //= 2
-    return ""
-
-
-def _is_a_mean(risk: "Risk", batch: Batch, size: int) -> bool:
-    """Whether the loss of the first examples is the mean of those of a third and of the rest of them."""
-    cut = size // 3 or 1
-    with preserved_randomness(risk.replica.device), without_gradients():
-        whole, first, second = (
-            float(risk.forward(moved(part(batch, a, b), risk.replica.device, risk.replica.dtype))[0])
-            for a, b in ((0, size), (0, cut), (cut, size))
-        )
-    mean = (first * cut + second * (size - cut)) / size
-    return abs(mean - whole) <= 1e-4 * max(abs(whole), 1e-6)
 
 
 def quickest(risk: "Risk") -> int:
@@ -118,14 +83,14 @@ def _first(risk: "Risk", size: int) -> tuple[Batch, int]:
     """The first examples, fewer if there are not so many."""
     pieces = MicroBatches(1 << 62, "").pieces(_until(risk, size), join=True)
     whole = next(pieces)
-    return part(whole.batch, 0, min(size, whole.size)), min(size, whole.size)
+    return rows_of(whole.batch, slice(0, size)), min(size, whole.size)
 
 
 def _until(risk: "Risk", size: int) -> list[tuple[int, Batch]]:
     taken, count = [], 0
     for examples, batch in risk.batches:
         taken.append((examples, batch))
-        count += examples
+        count += rows_in(batch) or examples
         if count >= size:
             break
     return taken
@@ -137,11 +102,12 @@ def _rate(risk: "Risk", batch: Batch, size: int) -> float:
     times = []
     try:
         with preserved_randomness(device), twice_differentiable():
-            there = moved(batch, device, risk.replica.dtype)
+            there = risk.placed(batch)
             for _ in range(4):  # the first warms up
                 start = time.perf_counter()
                 loss = risk.forward(there)[0]
-                torch.autograd.grad(loss, risk.replica.parameters, allow_unused=True)
+                if loss.requires_grad:
+                    torch.autograd.grad(loss, risk.replica.parameters, allow_unused=True)
                 if device.type == "cuda":
                     torch.cuda.synchronize(device)
                 times.append(time.perf_counter() - start)

@@ -30,8 +30,11 @@ def provenance(**fields):
         "data": "digits",
         "split": "train",
         "subset": "0123456789ab",
+        "examples": "ba9876543210",
         "checkpoint": "a" * 64,
+        "checkpoint_file": "checkpoint.pt",
         "recipe": recipe(),
+        "loss_value": 0.5,
     }
     return Provenance(**{**known, **fields})
 

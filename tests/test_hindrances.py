@@ -261,7 +261,7 @@ class TestBatchNorm:
         assert objective.loss == pytest.approx(float(CE(expected(X), Y)), rel=1e-12)
         assert torch.allclose(objective.hessian_product(ones), product(expected))
         assert objective.provenance.batch_norm == "recalibrate"
-        assert objective.notes == ["batch-norm statistics are those of 20 examples at the checkpoint"]
+        assert objective.notes == ["batch-norm statistics are recomputed at every point, on 20 examples"]
         assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
     def test_statistics_may_come_from_other_examples_than_the_loss(self) -> None:

@@ -1,5 +1,6 @@
 """A checkpoint as a point of a loss landscape: parameters, the network they belong to, the data, the loss."""
 
+import contextlib
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,26 +8,26 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from landscape.batch_norm import BatchNorm
 from landscape.batches import Source
 from landscape.checkpoints.architectures import guess
+from landscape.checkpoints.building import WithinMemory
 from landscape.checkpoints.fitting import fit
 from landscape.checkpoints.reading import Contents, read_checkpoint
+from landscape.checkpoints.recipes import RecipeInFile
 from landscape.checkpoints.task import load_task
 from landscape.checkpoints.weights import Weights
 from landscape.data import Data, FixedBatches, as_data, load_data, subset, with_label_noise
 from landscape.errors import InputError, UsageError
-from landscape.factories import code_hash, names_code
+from landscape.factories import code_hash
 from landscape.losses import build_loss, loss_name
 from landscape.micro_batches import Size
 from landscape.models import build_model
 from landscape.objective import Objective
-from landscape.parameters import Layout
 from landscape.registry import Specification
-from landscape.registry import split as separated
 from landscape.risk import Loss
 from landscape.wrappers import unwrapped
 
@@ -102,6 +103,7 @@ class Checkpoint:
             subset=digest,
             loss=self.loss_name,
             checkpoint=self.contents.identity,
+            checkpoint_file=self.contents.path.name,
             recipe=self.contents.recipe,
             code=self.code,
         )
@@ -119,14 +121,13 @@ class Checkpoint:
         chosen, digest = subset(examples, limit)
         return DataLoader(chosen, batch_size=batch_size, collate_fn=self.data.collate), digest
 
-    def point_of(
-        self, path: str | Path, layout: Layout, *, trust: bool = False, weights: Weights | None = None
-    ) -> Tensor:
-        """The parameters ``(n,)`` of another checkpoint of the same network.
+    def network_of(
+        self, path: str | Path, *, trust: bool = False, weights: Weights | None = None
+    ) -> nn.Module:
+        """The same network with everything that another checkpoint holds: weights, buffers, statistics.
 
         Args:
             path: The file, or a run folder.
-            layout: Which parameters, in which order: that of an objective.
             trust: Whether code stored in the file may run.
             weights: See :func:`load_checkpoint`.
 
@@ -136,8 +137,7 @@ class Checkpoint:
         contents = read_checkpoint(path, trust=trust, weights=weights)
         twin = copy.deepcopy(self.model)
         fit(twin, contents.state, source=str(contents.path), name=self.model_name)
-        named = dict(twin.named_parameters())
-        return layout.flatten([named[name].detach() for name in layout.names])
+        return twin
 
 
 def load_checkpoint(
@@ -173,29 +173,38 @@ def load_checkpoint(
         UsageError: An unknown name or option.
     """
     contents = read_checkpoint(path, trust=trust, weights=weights)
-    recipe = dict(contents.recipe or {})
+    recipe = RecipeInFile(contents.path, contents.recipe or {}, trust)
     asked = load_task(task)
     given: dict[str, Any] = {"model": model, "data": data, "loss": loss}
     given = {key: asked.get(key) if value is None else value for key, value in given.items()}
-    chosen = given["data"] if given["data"] is not None else _named(recipe, "data", contents.path, trust)
-    network = given["model"] if given["model"] is not None else _named(recipe, "model", contents.path, trust)
+    chosen = given["data"] if given["data"] is not None else recipe.named("data")
+    network = given["model"] if given["model"] is not None else recipe.named("model")
     if chosen is None or network is None:
         raise InputError(_nameless(contents, model=network is None, data=chosen is None))
-    name = task if isinstance(task, str) else "data"
-    dataset = load_data(chosen) if isinstance(chosen, (str, Specification)) else as_data(chosen, name)
-    if given["data"] is None:
-        dataset = with_label_noise(dataset, rate=float(recipe.get("label_noise", 0.0)))
+    dataset = _dataset(chosen, recipe, task if isinstance(task, str) else "data", named=given["data"] is None)
     if isinstance(network, (str, Specification)):
-        built = build_model(network, classes=dataset.classes, input_shape=dataset.input_shape, seed=0)
         model_name = str(network)
+        with contextlib.ExitStack() as limits:
+            if given["model"] is None:
+                limits.enter_context(recipe.blamed())
+                limits.enter_context(WithinMemory(contents.path, model_name, stored=contents.stored))
+            built = build_model(network, classes=dataset.classes, input_shape=dataset.input_shape, seed=0)
     else:
         built = copy.deepcopy(unwrapped(network)[0])
         model_name = type(built).__name__
     fitted = fit(built, contents.state, source=str(contents.path), name=model_name)
-    function, called = _loss(given["loss"], float(recipe.get("label_smoothing", 0.0)))
+    function, called = _loss(given["loss"], recipe.number("label_smoothing"))
     texts = [x for x in (task, *given.values()) if isinstance(x, str)]
     said = (*contents.notes, *fitted)
     return Checkpoint(contents, built.eval(), model_name, dataset, function, called, code_hash(*texts), said)
+
+
+def _dataset(chosen: Any, recipe: RecipeInFile, name: str, *, named: bool) -> Data:
+    """The data set that was chosen; where the recipe names it, with the recipe's share of wrong labels."""
+    if named:
+        with recipe.blamed():
+            return with_label_noise(load_data(chosen), rate=recipe.number("label_noise"))
+    return load_data(chosen) if isinstance(chosen, (str, Specification)) else as_data(chosen, name)
 
 
 def _loss(loss: Any, smoothing: float) -> tuple[Loss, str]:
@@ -205,22 +214,6 @@ def _loss(loss: Any, smoothing: float) -> tuple[Loss, str]:
     if isinstance(loss, (str, Specification)):
         return build_loss(loss), loss_name(loss)
     return loss, getattr(loss, "__name__", type(loss).__name__)
-
-
-def _named(recipe: Mapping[str, Any], kind: str, path: Path, trust: bool) -> str | None:
-    """What the recipe in the file names, unless that would run code which the user has not named."""
-    name = recipe.get(kind)
-    if isinstance(name, str) and names_code(name) and not trust:
-        raise InputError(
-            f"the recipe in {path} names the Python code {name}, which a checkpoint cannot make run: add "
-            f"{'-m' if kind == 'model' else '-d'} {name} if you know it, or --trust-checkpoint"
-        )
-    if isinstance(name, str) and kind == "data":
-        parsed = separated(name)
-        # A file must not make us fetch anything.
-        kept = {key: value for key, value in parsed.options.items() if key != "download"}
-        return str(Specification(parsed.name, kept))
-    return name
 
 
 def _nameless(contents: Contents, *, model: bool, data: bool) -> str:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from landscape.checkpoints.architectures import Guess, guess
 from landscape.checkpoints.names import common_prefixes
 from landscape.checkpoints.reading import Contents, read_checkpoint
+from landscape.checkpoints.recipes import RecipeInFile
 from landscape.checkpoints.weights import Weights
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -89,20 +91,34 @@ def inspect_checkpoint(path: str | Path, *, weights: Weights | None = None) -> I
         parameters=sum(tensor.numel() for tensor in counted),
         dtypes=dict(Counter(str(tensor.dtype).removeprefix("torch.") for tensor in state.values())),
         batch_norms=sum(name.endswith("running_mean") for name in state),
-        not_finite=tuple(name for name, t in state.items() if not bool(torch.isfinite(t).all())),
+        not_finite=tuple(name for name, t in state.items() if not _finite(t)),
         values=contents.extra,
         recipe=contents.recipe,
         looks=found.looks if found else None,
         command=measuring(contents, str(path), found),
-        notes=contents.notes,
+        notes=(*contents.notes, *_refused(contents)),
     )
+
+
+def _refused(contents: Contents) -> list[str]:
+    """What the recipe names that only the user may name, in words."""
+    if contents.recipe is None:
+        return []
+    refused = RecipeInFile(contents.path, contents.recipe).refused()
+    return [f"its recipe names {text} for its {name}, which a file may not" for name, text in refused.items()]
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Whether all numbers are finite; torch has no such test for most types of 8 bits."""
+    eight_bits = tensor.is_floating_point() and tensor.element_size() == 1
+    return bool(torch.isfinite(tensor.float() if eight_bits else tensor).all())
 
 
 def measuring(contents: Contents, path: str, found: Guess | None) -> str:
     """The command that measures a checkpoint, with capital letters where something must be filled in."""
     command = f"landscape measure {shlex.quote(path)}"
     if contents.recipe is not None:
-        return command
+        return " ".join([command, *RecipeInFile(contents.path, contents.recipe).flags()])
     architecture = (
         contents.extra.get("arch") or contents.extra.get("args.arch") or contents.extra.get("args.model")
     )

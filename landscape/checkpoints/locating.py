@@ -2,19 +2,18 @@
 
 import json
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from landscape.errors import InputError
+from landscape.reading import check_regular, read_text
 
 WHOLE = ("checkpoint.pt", "model.safetensors", "pytorch_model.bin", "diffusion_pytorch_model.safetensors")
 """Files that stand for the folder they are in, the first that is there."""
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
-_LARGEST_JSON = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def _in_folder(folder: Path) -> tuple[Path, Mapping[str, Any] | None]:
 
 def _check_regular(path: Path) -> None:
     try:
-        mode = path.stat().st_mode
+        path.stat()
     except FileNotFoundError:
         if path.is_symlink():
             raise InputError(
@@ -94,10 +93,7 @@ def _check_regular(path: Path) -> None:
     except (OSError, ValueError) as failure:
         reason = getattr(failure, "strerror", None) or failure
         raise InputError(f"{path} cannot be opened: {reason}; name another file") from failure
-    if not stat.S_ISREG(mode):
-        raise InputError(
-            f"{path} is not a regular file but a pipe or a device; copy what it gives to a file first"
-        )
+    check_regular(path)
 
 
 def _beside(path: Path) -> str:
@@ -137,9 +133,7 @@ def _leaves(file: Path) -> bool:
 def _json(path: Path) -> dict[str, Any]:
     _check_regular(path)
     try:
-        if path.stat().st_size > _LARGEST_JSON:
-            raise ValueError(f"it has {path.stat().st_size:,} bytes")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except (ValueError, RecursionError) as failure:
         raise InputError(f"{path} cannot be read as JSON: {failure}; fetch it again") from failure
     if not isinstance(content, dict):

@@ -13,12 +13,12 @@ from landscape.checkpoints.archive import check_archive, damaged, refuse_other_k
 from landscape.checkpoints.inert import INERT
 from landscape.checkpoints.pickled_names import MARK, Pickles, pickled_names
 from landscape.errors import InputError
+from landscape.reading import LONGEST_HEADER
 
 _TRUSTED = (
     "add --trust-checkpoint (trust=True), or convert it once, where that can do no harm: landscape convert {file} "
     "weights.safetensors --trust-checkpoint"
 )
-_LONGEST_HEADER = 100_000_000  # of safetensors, by its own definition
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,10 @@ def open_file(file: Path, *, trust: bool) -> Opened:
 
 
 def _safetensors(file: Path, header: int, size: int) -> Opened:
-    if header > min(size - 8, _LONGEST_HEADER):
+    if header > min(size - 8, LONGEST_HEADER):
         reason = f"its safetensors header should have {header:,} bytes, but the file has {size:,}"
+        if header <= size - 8:
+            reason = f"its safetensors header has {header:,} bytes, more than {LONGEST_HEADER:,}"
         raise damaged(file, reason)
     try:
         with safetensors.safe_open(file, framework="pt") as opened:

@@ -1,8 +1,9 @@
 """What is in a checkpoint, found by content and opened without running any code from it."""
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from torch import Tensor
 from landscape.checkpoints.inert import Array
 from landscape.checkpoints.locating import Located, locate
 from landscape.checkpoints.opening import Opened, open_file
+from landscape.checkpoints.pinned import Pinned, pinned
 from landscape.checkpoints.weights import Found, Weights, check_tensors, find_weights, tensors_of
 from landscape.errors import InputError, UsageError
-from landscape.storage import sha256
+from landscape.reading import check_names
+from landscape.storage import sha256_of_sums
 
 FORMAT = "landscape.checkpoint/1"
 RECIPE = "landscape.recipe"
@@ -31,7 +34,7 @@ class Contents:
 
     Attributes:
         path: The file, or the index of several.
-        sha256: Of the file; of the sums of all of them where there are several.
+        sha256: Of the bytes from which the tensors were read; of the sums of all files where there are several.
         state: Parameters and buffers by name.
         recipe: How it was trained, for our own checkpoints.
         extra: The other plain values (epoch, metrics, settings such as ``args.lr``).
@@ -64,8 +67,8 @@ def read_checkpoint(path: str | Path, *, trust: bool = False, weights: Weights |
     """Opens a checkpoint of any of the forms in which they are found.
 
     A bare or nested state dict of ``torch.save``, safetensors, shards with an index, a Hugging Face folder,
-    what timm, torchvision, Lightning and ``landscape train`` write. Tensors are mapped into memory, not read,
-    where the format allows.
+    what timm, torchvision, Lightning and ``landscape train`` write. The hash and the tensors are of the same
+    bytes, also where the file is replaced meanwhile (:mod:`landscape.checkpoints.pinned`).
 
     Args:
         path: The file, an index of shards, or a folder that holds a checkpoint.
@@ -80,16 +83,22 @@ def read_checkpoint(path: str | Path, *, trust: bool = False, weights: Weights |
     if weights not in (None, "raw", "ema"):
         raise UsageError(f"weights={weights!r} is not one of raw, ema")
     located = locate(Path(path))
+    opened, pins = [], []
     try:
-        opened = [open_file(file, trust=trust) for file in located.files]
-        digest = _digest(located)
-        stored = sum(file.stat().st_size for file in located.files)
+        for file in located.files:
+            with pinned(file) as pin:
+                pins.append(pin)
+                opened.append(open_file(pin.file, trust=trust))
+        digest = _digest(located, pins)
     except OSError as failure:
         reason = failure.strerror or str(failure)
         raise InputError(f"{located.path} cannot be read: {reason}; name another file") from failure
+    for part in opened:
+        check_names(located.path, _names(part.content))
     loaded = _joined(located, opened)
     recipe = _recipe(located.path, loaded, opened[0].metadata)
     found = _found(located.path, loaded, weights)
+    stored = sum(pin.size for pin in pins)
     check_tensors(located.path, found.state, stored=stored)
     default = found.average is None or found.chosen == _found(located.path, loaded, None).chosen
     return Contents(
@@ -109,11 +118,26 @@ def read_checkpoint(path: str | Path, *, trust: bool = False, weights: Weights |
     )
 
 
-def _digest(located: Located) -> str:
+def _names(content: object, depth: int = 3) -> Iterator[object]:
+    """The keys of a dictionary, and of dictionaries in it, as deep as weights are looked for."""
+    if isinstance(content, Mapping) and depth:
+        yield from content
+        for inner in content.values():
+            yield from _names(inner, depth - 1)
+
+
+def _digest(located: Located, pins: Sequence[Pinned]) -> str:
+    """The hash of the bytes that were read; of several files, that of the index and of all of them."""
     if located.files == (located.path,):
-        return sha256(located.path)
-    sums = [sha256(located.path), *map(sha256, located.files)]
-    return hashlib.sha256("".join(sums).encode()).hexdigest()
+        return pins[0].sha256
+    index = located.path.read_bytes()
+    with contextlib.suppress(ValueError, RecursionError, TypeError, AttributeError):
+        names = json.loads(index)["weight_map"]
+        if {name: located.path.parent / place for name, place in names.items()} == dict(located.names):
+            return sha256_of_sums([hashlib.sha256(index).hexdigest(), *(pin.sha256 for pin in pins)])
+    raise InputError(
+        f"{located.path} was written to while it was read; run the command again once it is whole"
+    )
 
 
 def _joined(located: Located, opened: list[Opened]) -> Mapping[Any, Any]:

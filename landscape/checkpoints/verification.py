@@ -16,7 +16,7 @@ import scipy.sparse.linalg
 import torch
 from torch import Tensor, nn
 
-from landscape.batches import Batch, moved
+from landscape.batches import Batch, copied, moved
 from landscape.checkpoints.checkpoint import Checkpoint, Split
 from landscape.curvature import hessian
 from landscape.data import FixedBatches
@@ -26,6 +26,7 @@ from landscape.functional import called_with
 from landscape.measures import dominant_eigenvalue, gradient_norm, hessian_trace
 from landscape.objective import Objective
 from landscape.outputs import applied, labelled, scores, wants_scores
+from landscape.replica import InputCopies
 from landscape.risk import BatchLoss, Loss
 
 DENSE_LIMIT = 5000
@@ -116,7 +117,7 @@ def _dense(
 
     def loss(theta: Tensor) -> Tensor:
         named = {f"model.{name}": part for name, part in objective.layout.named(theta).items()}
-        found: Tensor = called_with(whole, {**fixed, **named}, placed)
+        found: Tensor = called_with(whole, {**fixed, **named}, copied(placed))
         return found
 
     point = objective.point.double().cpu()
@@ -184,6 +185,7 @@ def _pyhessian(
         model = copy.deepcopy(checkpoint.model)
         for parameter in model.parameters():
             parameter.grad = None
+        InputCopies().install(model)
         found = build(model, checkpoint.loss, data=(inputs, targets), cuda=False)
         start = time.perf_counter()
         (value,), _ = found.eigenvalues(maxIter=500, tol=1e-5)  # type: ignore[attr-defined]

@@ -45,6 +45,17 @@ AVERAGED = (
 )
 """Keys of averaged copies."""
 
+_MOST_DIMENSIONS = 64  # of torch's own loops over elements
+_NUMBERS = frozenset(
+    dtype
+    for name in (
+        "float64 float32 float16 bfloat16 float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu "
+        "int64 int32 int16 int8 uint64 uint32 uint16 uint8 bool complex128 complex64 complex32"
+    ).split()
+    if (dtype := getattr(torch, name, None)) is not None
+)
+"""Types with one number an element; types that pack several, such as ``float4_e2m1fn_x2``, are none of them."""
+
 _AVERAGED_PREFIX = re.compile(
     r"(?:model_ema|ema_model|ema|swa_model|averaged_model|[a-z_]+_ema|ema_[a-z_]+)\."
 )
@@ -178,11 +189,12 @@ def _split(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, dict[
         if prefix := _AVERAGED_PREFIX.match(name):
             copies.setdefault(prefix[0], {})[name.removeprefix(prefix[0])] = tensor
     rest = {name: tensor for name, tensor in state.items() if not _AVERAGED_PREFIX.match(name)}
-    ends = {name[start:] for name in rest for start in (0, *(i + 1 for i, c in enumerate(name) if c == "."))}
-    twins = all(
-        name.removeprefix("module.") in ends for copy in copies.values() for name in copy if "." in name
-    )
-    return (rest, copies) if rest and copies and twins else (state, {})
+    alone = {name.removeprefix("module.") for copy in copies.values() for name in copy if "." in name}
+    for name in rest if alone else ():
+        alone.difference_update(
+            name[start:] for start in (0, *(i + 1 for i, c in enumerate(name) if c == "."))
+        )
+    return (rest, copies) if rest and copies and not alone else (state, {})
 
 
 def _counted(state: dict[str, Tensor], key: str) -> tuple[dict[str, Tensor], str]:
@@ -208,8 +220,7 @@ def check_tensors(file: Path, state: Mapping[str, Tensor], *, stored: int) -> No
     for name, tensor in state.items():
         if printable(name) != name:
             raise InputError(f"{file}: the tensor name '{printable(name)}' is not text; the file is damaged")
-        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
-            kind = "quantised" if tensor.is_quantized else f"{tensor.layout} on {tensor.device}"
+        if (kind := _odd(tensor)) is not None:
             raise InputError(
                 f"{file}: {name} is not a plain tensor of numbers ({kind}); save the weights in floating point"
             )
@@ -218,6 +229,19 @@ def check_tensors(file: Path, state: Mapping[str, Tensor], *, stored: int) -> No
         raise InputError(
             f"{file}: its tensors would have {shown:,} bytes, but the file has {stored:,}; it is damaged"
         )
+
+
+def _odd(tensor: Tensor) -> str | None:
+    """What a tensor is that holds no plain numbers; ``None`` where it does."""
+    if tensor.is_nested:
+        return "nested"
+    if tensor.is_quantized:
+        return "quantised"
+    if tensor.layout != torch.strided or tensor.device.type != "cpu":
+        return f"{tensor.layout} on {tensor.device}"
+    if tensor.dtype not in _NUMBERS:
+        return str(tensor.dtype).removeprefix("torch.")
+    return f"{tensor.ndim} dimensions" if tensor.ndim > _MOST_DIMENSIONS else None
 
 
 def printable(text: str) -> str:

@@ -79,6 +79,30 @@ def setting_labels(records: Sequence[Estimate]) -> list[str]:
     return [_label(record, like[record.measure]) for record in records]
 
 
+def belongs_to(record: Estimate) -> str:
+    """What tells the run of a record from others: its checkpoint, or its recipe where it names no checkpoint."""
+    origin = record.provenance
+    return origin.checkpoint or str(sorted((key, str(value)) for key, value in (origin.recipe or {}).items()))
+
+
+def other_examples(records: Sequence[Estimate]) -> list[str]:
+    """A remark if records on data of one name were not computed from the same bytes.
+
+    That is no error: pictures may be decoded by another version to values that differ in a last digit.
+    """
+    seen: dict[tuple[object, ...], set[str]] = {}
+    for record in records:
+        origin = record.provenance
+        noise = (origin.recipe or {}).get("label_noise")  # on purpose: other labels are the point of it
+        if origin.examples is not None:
+            seen.setdefault((origin.split, noise), set()).add(origin.examples)
+    if all(len(hashes) == 1 for hashes in seen.values()):
+        return []
+    return [
+        "the examples do not hold the same bytes for all runs: the data have changed; measure all of them again"
+    ]
+
+
 def settings_key(record: Estimate) -> str:
     """The settings of a record in one line: equal ones are the same quantity."""
     return ",".join(f"{key}={value}" for key, value in sorted(record.settings.items()))

@@ -7,15 +7,15 @@ from landscape.comparison.cell import Cell
 from landscape.comparison.notes import bracketed, chance, notes, sentence
 from landscape.comparison.table import Table
 from landscape.comparison.verdict import verdict
-from landscape.tables.typesetting import escaped
+from landscape.tables.escaping import for_latex, visible
 
 
 def as_latex(table: Table) -> str:
     """The tabular, and as comments what belongs in its caption; it needs the package booktabs."""
-    heads = [escaped(table.heading)]
+    heads = [for_latex(table.heading)]
     for column in table.columns:
         look = table.look(column)
-        heads.append(look.latex or escaped(look.heading))
+        heads.append(look.latex or for_latex(look.heading))
     lines = body(table, _shown, "--")
     return "\n".join(
         [
@@ -25,7 +25,7 @@ def as_latex(table: Table) -> str:
             r"\toprule",
             " & ".join(heads) + r" \\",
             r"\midrule",
-            *(" & ".join([escaped(line[0]), *line[1:]]) + r" \\" for line in lines),
+            *(" & ".join([for_latex(line[0]), *line[1:]]) + r" \\" for line in lines),
             r"\bottomrule",
             r"\end{tabular}",
         ]
@@ -42,7 +42,7 @@ def _comments(table: Table) -> list[str]:
         )
     if table.differences():
         found.append(chance(table))
-    return [" ".join(text.split()) for text in [*found, *(sentence(table, lead) for lead in table.leads())]]
+    return [visible(text) for text in [*found, *(sentence(table, lead) for lead in table.leads())]]
 
 
 def _shown(table: Table, column: str, cell: Cell) -> str:

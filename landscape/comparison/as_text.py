@@ -7,6 +7,7 @@ from landscape.comparison.cell import Cell
 from landscape.comparison.notes import bracketed, chance, notes, sentence
 from landscape.comparison.table import Table
 from landscape.comparison.verdict import verdict
+from landscape.tables.escaping import for_terminal, visible
 from landscape.tables.typesetting import WIDTH, aligned, blocks, rounded, width
 
 ABSENT = "–"
@@ -14,7 +15,8 @@ ABSENT = "–"
 
 def as_text(table: Table) -> str:
     """Aligned columns, one line a row, or one a measure where that gets too wide; differences; sentences."""
-    lines = [[table.heading, *(table.look(c).heading for c in table.columns)], *body(table, shown, ABSENT)]
+    head = [visible(text) for text in (table.heading, *(table.look(c).heading for c in table.columns))]
+    lines = [head, *([visible(row), *cells] for row, *cells in body(table, shown, ABSENT))]
     if width(lines) > WIDTH:
         lines = [list(column) for column in zip(*lines, strict=True)]
     parts = ["\n\n".join(aligned(block) for block in blocks(lines)), folded(notes(table))]
@@ -22,7 +24,7 @@ def as_text(table: Table) -> str:
         parts.append("\n".join([_differences(table), folded([chance(table)])]))
     if table.leads():
         parts.append(folded(sentence(table, lead) for lead in table.leads()))
-    return "\n\n".join(parts)
+    return for_terminal("\n\n".join(parts))
 
 
 def body(table: Table, show: Callable[[Table, str, Cell], str], absent: str) -> list[list[str]]:
@@ -58,7 +60,8 @@ def spread_number(table: Table, column: str, cell: Cell) -> str:
 def folded(sentences: Iterable[str]) -> str:
     """Sentences, a line each, long ones folded and indented."""
     return "\n".join(
-        textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False) for text in sentences
+        textwrap.fill(visible(text), WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+        for text in sentences
     )
 
 
@@ -78,7 +81,7 @@ def difference_lines(table: Table) -> list[list[str]]:
 
 def _differences(table: Table) -> str:
     """A paragraph a column: they are long, and so are the names of optimizers."""
-    lines = difference_lines(table)
+    lines = [[visible(cell) for cell in line] for line in difference_lines(table)]
     parts = [folded([f"Difference from {table.reference}, paired by seed:"])]
     sizes = [max(len(line[k]) for line in lines) for k in (1, 2)]
     for column in dict.fromkeys(line[0] for line in lines):

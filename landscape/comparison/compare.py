@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from landscape.comparison.alike import (
     REPEATED,
+    belongs_to,
     differing,
+    other_examples,
     refuse_other_runs,
     refuse_unlike,
     setting_labels,
@@ -74,7 +76,7 @@ def compare(
         baseline=baseline,
         method=method,
         looks=dict(looks or {}),
-        remarks=(*remarks, *_confounded(kept, names, fields)),
+        remarks=(*remarks, *_confounded(kept, names, fields), *other_examples(kept)),
     )
 
 
@@ -82,12 +84,12 @@ def _latest(records: Iterable[Estimate]) -> list[Estimate]:
     last: dict[tuple[object, ...], Estimate] = {}
     for record in records:
         origin = record.provenance
-        last[record.measure, settings_key(record), origin.split, origin.checkpoint] = record
+        last[record.measure, settings_key(record), origin.split, belongs_to(record)] = record
     return list(last.values())
 
 
 def _one_a_run(records: Sequence[Estimate]) -> list[Estimate]:
-    return list({record.provenance.checkpoint: record for record in records}.values())
+    return list({belongs_to(record): record for record in records}.values())
 
 
 def _row(record: Estimate, fields: Sequence[str]) -> str:
@@ -113,13 +115,13 @@ def _base_first(rows: Sequence[str], records: Sequence[Estimate], names: Sequenc
 
 def _refuse_scattered_settings(records: Sequence[Estimate]) -> None:
     """Of a measure with several settings, one at least must be there for every run."""
-    runs = {record.provenance.checkpoint for record in records}
+    runs = {belongs_to(record) for record in records}
     for measure in dict.fromkeys(record.measure for record in records):
         held: dict[str, list[Estimate]] = {}
         for record in records:
             if record.measure == measure:
                 held.setdefault(settings_key(record), []).append(record)
-        if len(held) < 2 or any({r.provenance.checkpoint for r in found} == runs for found in held.values()):
+        if len(held) < 2 or any({belongs_to(r) for r in found} == runs for found in held.values()):
             continue
         examples = [found[0].settings for found in held.values()]
         name = differing(examples)[0]

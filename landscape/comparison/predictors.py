@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from landscape.comparison.alike import REPEATED, differing, refuse_unlike, setting_labels
+from landscape.comparison.alike import REPEATED, belongs_to, differing, refuse_unlike, setting_labels
 from landscape.comparison.intervals import Method
 from landscape.comparison.rank_correlation import FEWEST, RankCorrelation, rank_correlation
 from landscape.errors import InputError
@@ -117,16 +117,16 @@ def predictors(
     found = []
     for label in dict.fromkeys(labels):
         held = {
-            record.provenance.checkpoint: record
+            belongs_to(record): record
             for record, name in zip(measured, labels, strict=True)
-            if name == label and record.provenance.checkpoint in values
+            if name == label and belongs_to(record) in values
         }
         x = [record.value for record in held.values()]
         y = [values[checkpoint] for checkpoint in held]
         recipes = [dict(record.provenance.recipe or {}) for record in held.values()]
         overall = rank_correlation(x, y, method=method)
         found.append(Predictor(label, overall, _granulated(x, y, recipes), len(held)))
-    recipes_of = {r.provenance.checkpoint: _fixed(r.provenance.recipe or {}) for r in measured}
+    recipes_of = {belongs_to(r): _fixed(r.provenance.recipe or {}) for r in measured}
     return Study(
         target=against,
         predictors=tuple(
@@ -139,11 +139,11 @@ def predictors(
     )
 
 
-def _targets(records: Sequence[Estimate], target: Target) -> dict[str | None, float]:
-    held: dict[str | None, dict[str | None, float]] = {}
+def _targets(records: Sequence[Estimate], target: Target) -> dict[str, float]:
+    held: dict[str, dict[str | None, float]] = {}
     for record in records:
         if record.measure == target.measure:
-            held.setdefault(record.provenance.checkpoint, {})[record.provenance.split] = record.value
+            held.setdefault(belongs_to(record), {})[record.provenance.split] = record.value
     first, *second = target.splits
     return {
         checkpoint: of[first] - (of[second[0]] if second else 0.0)

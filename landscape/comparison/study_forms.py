@@ -8,7 +8,8 @@ from landscape.comparison.as_text import folded
 from landscape.comparison.predictors import TARGETS, Predictor, Study
 from landscape.comparison.rank_correlation import FEWEST
 from landscape.records import plain
-from landscape.tables.typesetting import aligned, escaped
+from landscape.tables.escaping import for_csv, for_latex, for_markdown, visible
+from landscape.tables.typesetting import aligned
 
 
 def verdict_words(predictor: Predictor) -> str:
@@ -53,7 +54,7 @@ def _lines(study: Study) -> list[list[str]]:
     for p in study.predictors:
         o = p.overall
         interval = "–" if math.isnan(o.low) else f"[{_number(o.low)}, {_number(o.high)}]"
-        lines.append([p.name, str(o.n), _number(o.tau), interval, _number(p.psi), verdict_words(p)])
+        lines.append([visible(p.name), str(o.n), _number(o.tau), interval, _number(p.psi), verdict_words(p)])
     return lines
 
 
@@ -73,8 +74,10 @@ def _by_field(predictor: Predictor) -> str:
 
 def study_markdown(study: Study) -> str:
     """A pipe table and the notes."""
-    rows = [["measure", "n", "τ", "95 % interval", "ψ", "verdict"], ["---"] * 6, *_lines(study)]
-    return "\n\n".join(["\n".join("| " + " | ".join(row) + " |" for row in rows), *study_notes(study)])
+    lines = [[*map(for_markdown, line)] for line in _lines(study)]
+    rows = [["measure", "n", "τ", "95 % interval", "ψ", "verdict"], ["---"] * 6, *lines]
+    notes = map(for_markdown, study_notes(study))
+    return "\n\n".join(["\n".join("| " + " | ".join(row) + " |" for row in rows), *notes])
 
 
 def study_latex(study: Study) -> str:
@@ -85,11 +88,11 @@ def study_latex(study: Study) -> str:
         numbers = [cell.replace("−", "-").replace("–", "--") for cell in line[1:5]]
         tau, interval, psi = (f"${x}$" if x != "--" else x for x in (numbers[1], numbers[2], numbers[3]))
         tau = rf"$\mathbf{{{numbers[1]}}}$" if clear else tau
-        body.append(" & ".join([escaped(line[0]), numbers[0], tau, interval, psi]) + r" \\")
+        body.append(" & ".join([for_latex(line[0]), numbers[0], tau, interval, psi]) + r" \\")
     return "\n".join(
         [
             r"% needs \usepackage{booktabs}; bold: the 95 % interval excludes 0",
-            *(f"% {note}" for note in study_notes(study)),
+            *(f"% {visible(note)}" for note in study_notes(study)),
             r"\begin{tabular}{lrrrr}",
             r"\toprule",
             r"measure & $n$ & $\tau$ & 95\,\% interval & $\Psi$ \\",
@@ -108,7 +111,7 @@ def study_csv(study: Study) -> str:
     writer.writerow(["measure", "target", "n", "tau", "low", "high", "psi"])
     for p in study.predictors:
         o = p.overall
-        writer.writerow([p.name, study.target, o.n, *map(repr, (o.tau, o.low, o.high, p.psi))])
+        writer.writerow([for_csv(p.name), study.target, o.n, *map(repr, (o.tau, o.low, o.high, p.psi))])
     return out.getvalue()
 
 

@@ -40,7 +40,7 @@ def eigenpairs(
         tolerance: Of each residual, relative to its eigenvalue.
         max_products: Products at the most.
         seed: Of the random part of the start.
-        on_step: Told products, the first value and the worst residual.
+        on_step: Told products, the first value and the worst relative residual.
     """
     key = ("eigenpairs", operator, k, end, tolerance, max_products, seed)
     return objective.remembered(

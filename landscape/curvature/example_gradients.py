@@ -8,20 +8,26 @@ Reference:
     Goodfellow, "Efficient per-example gradient computations", 2015, arXiv 1510.01799, for linear layers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from landscape.batches import mapped, rows_in, rows_of
 from landscape.curvature.linear_uses import Use
 from landscape.curvature.recording import NotRecordedError, recorded
-from landscape.functional import called_with
+from landscape.outputs import applied, applied_with
 
 SLICE_BYTES = 1 << 28
 """Memory for the per-example gradients, or the derivatives at the operations' results, of one slice."""
 
 
-def uses_cover(model: nn.Module, free: Sequence[str], used_once: frozenset[str], inputs: Tensor) -> bool:
+Cotangents = Callable[[Tensor, slice], Tensor]
+"""From the outputs ``(B, C)`` of some examples, and which they are of the batch, all vectors s_k, ``(K, B, C)``."""
+
+
+def uses_cover(model: nn.Module, free: Sequence[str], used_once: frozenset[str], inputs: Any) -> bool:
     """Whether every free parameter is used once, by an operation that is linear in it and known.
 
     Args:
@@ -33,8 +39,8 @@ def uses_cover(model: nn.Module, free: Sequence[str], used_once: frozenset[str],
     if not used_once.issuperset(free):
         return False
     try:
-        with torch.no_grad(), recorded(model, free, len(inputs)) as uses:
-            model(inputs)
+        with torch.no_grad(), recorded(model, free, rows_in(inputs) or 0) as uses:
+            applied(model, inputs)
     except NotRecordedError:
         return False
     parameters = dict(model.named_parameters())
@@ -47,7 +53,7 @@ def places_of(uses: Sequence[Use]) -> list[Tensor]:
 
 
 def squared_norms_by_use(
-    model: nn.Module, free: Sequence[str], inputs: Tensor, cotangents: Callable[[Tensor], Tensor]
+    model: nn.Module, free: Sequence[str], inputs: Any, cotangents: Cotangents
 ) -> Tensor:
     """``Σᵢ Σ_k ‖∂(s_{ik}ᵀ f(xᵢ))/∂θ_P‖²`` for every free parameter P, ``(parameters,)`` in float64.
 
@@ -55,16 +61,16 @@ def squared_norms_by_use(
         model: A network for which :func:`uses_cover` holds.
         free: Names of the free parameters.
         inputs: A batch, taken in slices that fit in memory.
-        cotangents: From the outputs ``(B, C)``, all vectors s_k, ``(K, B, C)``.
+        cotangents: Yields the vectors s_k.
     """
     parameters = dict(model.named_parameters())
     place = {id(parameters[name]): k for k, name in enumerate(free)}
     width = _slice_width(model, free, inputs, cotangents)
-    totals = torch.zeros(len(free), dtype=torch.float64, device=inputs.device)
-    for x in torch.split(inputs, width):
-        with recorded(model, free, len(x)) as uses:
-            outputs = model(x)
-        vectors = cotangents(outputs.detach())
+    totals = torch.zeros(len(free), dtype=torch.float64, device=next(iter(parameters.values())).device)
+    for rows in _slices(inputs, width):
+        with recorded(model, free, rows.stop - rows.start) as uses:
+            outputs = applied(model, rows_of(inputs, rows))
+        vectors = cotangents(outputs.detach(), rows)
         if not len(vectors):  # a single class: the loss does not bend
             continue
         places = places_of(uses)
@@ -80,21 +86,24 @@ def squared_norms_by_use(
     return totals
 
 
-def _slice_width(
-    model: nn.Module, free: Sequence[str], inputs: Tensor, cotangents: Callable[[Tensor], Tensor]
-) -> int:
+def _slices(inputs: Any, width: int) -> Iterator[slice]:
+    """Examples of a batch, so many at a time."""
+    count = rows_in(inputs) or 0
+    return (slice(start, min(start + width, count)) for start in range(0, count, width))
+
+
+def _slice_width(model: nn.Module, free: Sequence[str], inputs: Any, cotangents: Cotangents) -> int:
     """Examples a slice, from what one of them takes."""
+    first = slice(0, 1)
     with torch.no_grad(), recorded(model, free, 1) as uses:
-        count = len(cotangents(model(inputs[:1])))
-    each = count * sum(place.numel() for place in places_of(uses)) * inputs.element_size()
+        outputs = applied(model, rows_of(inputs, first))
+    count = len(cotangents(outputs, first))
+    each: int = count * sum(place.numel() for place in places_of(uses)) * outputs.element_size()
     return max(1, SLICE_BYTES // max(1, each))
 
 
 def squared_norms_by_vmap(
-    model: nn.Module,
-    free: Sequence[str],
-    inputs: Tensor,
-    cotangents: Callable[[Tensor], Tensor],
+    model: nn.Module, free: Sequence[str], inputs: Any, cotangents: Cotangents
 ) -> Tensor:
     """The same as :func:`squared_norms_by_use` for any network whose examples do not see each other."""
     parameters = {name: p.detach() for name, p in model.named_parameters()}
@@ -104,19 +113,19 @@ def squared_norms_by_vmap(
     }
     chosen = {name: parameters[name] for name in free}
 
-    def projected(theta: dict[str, Tensor], x: Tensor, s: Tensor) -> Tensor:
-        outputs = called_with(model, {**rest, **theta}, x.unsqueeze(0))
+    def projected(theta: dict[str, Tensor], x: Any, s: Tensor) -> Tensor:
+        outputs = applied_with(model, {**rest, **theta}, mapped(x, lambda tensor: tensor.unsqueeze(0)))
         value: Tensor = (outputs[0] * s).sum()
         return value
 
     gradients = torch.func.vmap(torch.func.grad(projected), in_dims=(None, 0, 0))
     with torch.no_grad():
-        outputs = model(inputs)
+        outputs = applied(model, inputs)
     dimension = sum(p.numel() for p in chosen.values())
-    width = max(1, SLICE_BYTES // (inputs.element_size() * dimension))
-    totals = torch.zeros(len(free), dtype=torch.float64, device=inputs.device)
-    for vectors in cotangents(outputs):
-        for x, s in zip(torch.split(inputs, width), torch.split(vectors, width), strict=True):
-            found = gradients(chosen, x, s)
+    slices = list(_slices(inputs, max(1, SLICE_BYTES // (outputs.element_size() * dimension))))
+    totals = torch.zeros(len(free), dtype=torch.float64, device=outputs.device)
+    for vectors in cotangents(outputs, slice(0, len(outputs))):
+        for rows in slices:
+            found = gradients(chosen, rows_of(inputs, rows), vectors[rows])
             totals += torch.stack([found[name].square().sum().double() for name in free])
     return totals

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from landscape import derivatives
-from landscape.batches import Batch
+from landscape.batches import Batch, rows_in
 from landscape.curvature.example_gradients import places_of
 from landscape.curvature.linear_uses import Use
 from landscape.curvature.recording import recorded
@@ -47,7 +47,7 @@ class OutputCurvature:
     """
 
     def __init__(self, risk: Risk, batch: Batch, *, less_gauss_newton: bool) -> None:
-        with recorded(risk.replica.model, risk.replica.layout.names, len(batch[0])) as uses:
+        with recorded(risk.replica.model, risk.replica.layout.names, rows_in(batch) or 0) as uses:
             loss, outputs, _ = risk.forward(batch)
         value = residual(loss, outputs) if less_gauss_newton else loss
         self.uses: list[Use] = uses
@@ -151,17 +151,19 @@ def pair_of_passes(objective: Objective, *, seed: int, less_gauss_newton: bool) 
             first, second = _two_probes(risk, batch, streams, less_gauss_newton)
         halves = (first - second).square() / 2
         whole = (first.sum(1) - second.sum(1)).square() / 2
-        return [(first + second).mean(0) / 2, halves.mean(0), whole.mean(), whole.square().mean()]
+        # The forms are shares of the batch's mean; the batch's share of the whole is its weight over that of all.
+        w = risk.weight
+        return [(first + second).sum(0) / 2, w * halves.sum(0), w * whole.sum(), w**3 * whole.square().sum()]
 
     means, halves, whole, squares = (one.cpu() for one in objective.average(visit, gradients=1, products=2))
-    count = objective.num_examples
+    total = objective.total_weight
     return PairOfPasses(
-        means, halves / (2 * count), float(whole) / (2 * count), float(squares) / (4 * count**3)
+        means, halves / (2 * total), float(whole) / (2 * total), float(squares) / (4 * total**3)
     )
 
 
 def _two_probes(risk: Risk, batch: Batch, streams: Streams, less_gauss_newton: bool) -> list[Tensor]:
-    """``uᵢᵀ (∂²ℓᵢ/∂z²) uᵢ`` of every example and free parameter for two probes, each ``(B, parameters)``."""
+    """``uᵢᵀ (∂²ℓ_B/∂z²) uᵢ`` of every example and free parameter for two probes, each ``(B, parameters)``."""
     curvature = OutputCurvature(risk, batch, less_gauss_newton=less_gauss_newton)
     uses, forms = curvature.uses, []
     streams.enter(risk.place[0], 2 * len(uses))
@@ -172,7 +174,7 @@ def _two_probes(risk: Risk, batch: Batch, streams: Streams, less_gauss_newton: b
             use.map.shaken(partial(streams.signs, 2 * k + probe, like=use.place))
             for k, use in enumerate(uses)
         ]
-        forms.append(len(batch[0]) * curvature.forms(moves, keep=probe == 0)[:, order])
+        forms.append(curvature.forms(moves, keep=probe == 0)[:, order])
     return forms
 
 

@@ -8,19 +8,25 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from landscape.batches import Batch
+from landscape.batches import Batch, rows_in, tensors_in
 from landscape.curvature.example_gradients import (
     squared_norms_by_use,
     squared_norms_by_vmap,
     uses_cover,
 )
-from landscape.curvature.losses import CurvatureRoot, averages_examples, curvature_root
+from landscape.curvature.losses import curvature_by_autograd, curvature_root
 from landscape.curvature.piecewise_affine import Verdict, analyse
-from landscape.curvature.spot_checks import blocks_agree, diagonals_agree, gradients_agree
+from landscape.curvature.spot_checks import (
+    blocks_agree,
+    diagonals_agree,
+    gradients_agree,
+    same_without_gradients,
+)
+from landscape.errors import is_out_of_memory
 from landscape.objective import Objective
-from landscape.outputs import labelled
+from landscape.outputs import applied, labelled
 from landscape.risk import BatchLoss, Risk
 
 MANY_CLASSES = 64
@@ -48,17 +54,20 @@ class GaussNewtonPlan:
 
 def plan(objective: Objective) -> GaussNewtonPlan:
     """Looks at the loss and at the forward pass for every shape of batch; costs about a forward pass a shape."""
+    apart = objective.independence()
+    if not apart.holds:
+        return _refused(apart.reason)
     found: list[GaussNewtonPlan] = []
     shapes: set[object] = set()
 
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
-        shape = _shape(batch)
+        shape = [tuple(tensor.shape) for tensor in tensors_in(batch)]
         if (
             not found
-            or (shape not in shapes and not found[-1].obstacle)
-            or _targets_differ(risk, batch, found)
+            or (str(shape) not in shapes and not found[-1].obstacle)
+            or _too_many(risk, batch, found)
         ):
-            shapes.add(shape)
+            shapes.add(str(shape))
             found.append(_planned(risk, batch))
         return []
 
@@ -68,40 +77,53 @@ def plan(objective: Objective) -> GaussNewtonPlan:
     return refused or doubted or found[0]
 
 
-def _targets_differ(risk: Risk, batch: Batch, found: list[GaussNewtonPlan]) -> bool:
-    """Whether this batch's targets alone rule out the closed form that earlier batches had."""
-    return not found[-1].obstacle and isinstance(curvature_root(risk.loss, batch[1]), str)
+def _refused(reason: str) -> GaussNewtonPlan:
+    return GaussNewtonPlan(Verdict(False, ""), reason, by_use=False, outputs=0)
 
 
-def _shape(batch: Batch) -> object:
-    pair = isinstance(batch, tuple) and len(batch) == 2 and isinstance(batch[0], Tensor)
-    return tuple(batch[0].shape) if pair else None
+def _too_many(risk: Risk, batch: Batch, found: list[GaussNewtonPlan]) -> bool:
+    """Whether this batch's targets rule out the closed form that earlier batches had, and there is no other."""
+    many = not found[-1].obstacle and found[-1].outputs > MANY_CLASSES
+    return many and isinstance(curvature_root(risk.loss, labelled(batch)[1]), str)
 
 
 def _planned(risk: Risk, batch: Batch) -> GaussNewtonPlan:
-    refused = partial(GaussNewtonPlan, Verdict(False, ""), by_use=False, outputs=0)
+    """What can be done with batches like this one; whatever a look at it raises is why nothing can."""
+    try:
+        return _looked_at(risk, batch)
+    except (
+        Exception
+    ) as failure:  # a network may raise anything where it is used in another way than as a whole
+        if isinstance(failure, (RuntimeError, MemoryError)) and is_out_of_memory(failure):
+            raise
+        return _refused(f"the network cannot be looked at ({described(failure)})")
+
+
+def described(failure: Exception) -> str:
+    """The kind of a failure and the first of its words."""
+    words = (str(failure).strip().splitlines() or [""])[0][:100]
+    return f"{type(failure).__name__}: {words}"
+
+
+def _looked_at(risk: Risk, batch: Batch) -> GaussNewtonPlan:
     if isinstance(risk.loss, BatchLoss):
-        return refused("a BatchLoss hides the outputs")
+        return _refused("a BatchLoss hides the outputs")
     inputs, targets = labelled(batch)
-    if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor):
-        return refused("inputs or targets are not one tensor")
-    root = curvature_root(risk.loss, targets)
-    if not averages_examples(risk.loss):
-        derived = f"{type(risk.loss).__name__} may do more than the loss that it derives from"
-        return refused(root if isinstance(root, str) else derived)
+    if not isinstance(targets, Tensor):
+        return _refused("the targets are not one tensor")
     model, free = risk.replica.model, risk.replica.layout.names
-    outputs = model(inputs)
-    if not isinstance(outputs, Tensor) or outputs.ndim < 2 or outputs.shape[0] != inputs.shape[0]:
-        return refused("the outputs are not one row an example")
-    if _examples_mix(model, inputs, outputs):
-        return refused("the outputs of an example depend on the other examples")
+    outputs = applied(model, inputs)
+    if not isinstance(outputs, Tensor) or outputs.ndim < 2 or outputs.shape[0] != rows_in(inputs):
+        return _refused("the outputs are not one row an example")
+    if not outputs.requires_grad:
+        return _refused("the outputs depend on no free parameter")
+    if not same_without_gradients(model, inputs):
+        return _refused("the outputs are others where no gradient is recorded")
     verdict = analyse(model, free, inputs)
     by_use = uses_cover(model, free, verdict.used_once, inputs) and gradients_agree(
         model, free, inputs, squared_norms_by_use
     )
-    obstacle = root if isinstance(root, str) else ""
-    if outputs.ndim != 2:
-        obstacle = "the outputs are not one row an example"
+    obstacle = _no_root(risk, outputs, targets)
     if not obstacle and not by_use and not gradients_agree(model, free, inputs, squared_norms_by_vmap):
         obstacle = "the gradients of single examples cannot be taken"
     if verdict.proved and not obstacle and not diagonals_agree(risk, batch):
@@ -112,15 +134,22 @@ def _planned(risk: Risk, batch: Batch) -> GaussNewtonPlan:
     )
 
 
-def _examples_mix(model: nn.Module, inputs: Tensor, outputs: Tensor) -> bool:
-    """Whether half of the batch alone gives other outputs than within the whole."""
-    half = inputs.shape[0] // 2
-    if half == 0:
-        return False
-    with torch.no_grad():
-        alone, within = model(inputs[:half]), outputs[:half].detach()
-    scale = float(within.abs().max()) + 1e-30
-    return alone.shape != within.shape or float((alone - within).abs().max()) > 1e-4 * scale
+def _no_root(risk: Risk, outputs: Tensor, targets: Tensor) -> str:
+    """Why there is no square root of the curvature of the loss in the outputs; empty if there is one."""
+    if outputs.ndim != 2:
+        return "the outputs are not one row an example"
+    root = curvature_root(risk.loss, targets)
+    if not isinstance(root, str):
+        return ""
+    if outputs.shape[1] > MANY_CLASSES:
+        return root
+    try:
+        _Cotangents(risk, targets, None)(outputs.detach(), slice(0, len(outputs)))
+    except RuntimeError as failure:
+        if is_out_of_memory(failure):
+            raise
+        return f"{root} ({described(failure)})"
+    return ""
 
 
 def gauss_newton_traces(
@@ -136,17 +165,45 @@ def gauss_newton_traces(
     norms = squared_norms_by_use if chosen.by_use else squared_norms_by_vmap
 
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
-        inputs, targets = batch
-        root = curvature_root(risk.loss, targets)
-        assert isinstance(root, CurvatureRoot)
-        cotangents = partial(_vectors, root, generator)
-        total = norms(risk.replica.model, risk.replica.layout.names, inputs, cotangents)
-        return [total / inputs.shape[0]]
+        inputs, targets = labelled(batch)
+        model, free, cotangents = (
+            risk.replica.model,
+            risk.replica.layout.names,
+            _Cotangents(risk, targets, generator),
+        )
+        total = norms(model, free, inputs, cotangents)
+        if cotangents.indefinite:
+            total = total - norms(model, free, inputs, partial(cotangents, sign=-1))
+        return [total / risk.weight]
 
     (means,) = objective.average(visit, gradients=chosen.outputs if generator is None else 1)
     return means
 
 
-def _vectors(root: CurvatureRoot, generator: torch.Generator | None, outputs: Tensor) -> Tensor:
-    """All s_k, or one that is drawn, ``(K, B, C)``."""
-    return root.vectors(outputs) if generator is None else root.sample(outputs, generator).unsqueeze(0)
+class _Cotangents:
+    """All s_k of some examples of a batch, or one that is drawn, ``(K, B, C)``; each example by its weight.
+
+    Args:
+        risk: Whose loss.
+        targets: Those of the batch.
+        generator: Draws one of them an example; ``None`` for all.
+
+    Attributes:
+        indefinite: Whether the loss has been seen to curve downwards too, so that a negative part is to be taken off.
+    """
+
+    def __init__(self, risk: Risk, targets: Tensor, generator: torch.Generator | None) -> None:
+        self.indefinite = False
+        self._risk, self._targets, self._generator = risk, targets, generator
+        self._root = curvature_root(risk.loss, targets)
+
+    def __call__(self, outputs: Tensor, rows: slice, sign: int = 1) -> Tensor:
+        if not isinstance(self._root, str):
+            if self._generator is None:
+                return self._root.vectors(outputs)
+            return self._root.sample(outputs, self._generator).unsqueeze(0)
+        targets = self._targets[rows]
+        weight = self._risk.batches.weight_of((outputs, targets))
+        up, down = curvature_by_autograd(self._risk.loss, outputs, targets, weight=weight)
+        self.indefinite = self.indefinite or bool(down.any())
+        return up if sign > 0 else down

@@ -1,4 +1,4 @@
-"""Losses whose second derivative in the outputs is known in closed form, written as ``Σ_k s_k s_kᵀ``.
+"""The second derivative of a loss in the outputs as ``Σ_k s_k s_kᵀ``: in closed form, or by autograd.
 
 With such a square root of ``∂²ℓ/∂f²`` per example, ``Tr G = (1/N) Σᵢ Σ_k ‖Jᵢᵀ s_{ik}‖²``: squared per-example
 gradients, and no products with G.
@@ -11,6 +11,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from landscape.loss_functions import (
+    BatchLoss,
+    LabelWeights,
+    Loss,
+    averages_examples,
+    label_weights,
+    placed_loss,
+    taken_apart,
+)
 
 
 @dataclass(frozen=True)
@@ -26,29 +36,6 @@ class CurvatureRoot:
     sample: Callable[[Tensor, torch.Generator], Tensor]
 
 
-MEANS = (
-    nn.CrossEntropyLoss, nn.NLLLoss, nn.MSELoss, nn.BCEWithLogitsLoss, nn.BCELoss, nn.L1Loss, nn.SmoothL1Loss,
-    nn.HuberLoss, nn.SoftMarginLoss, nn.MultiLabelSoftMarginLoss, nn.MultiMarginLoss, nn.MultiLabelMarginLoss,
-    nn.PoissonNLLLoss,
-)  # fmt: skip
-"""Losses that are a weighted mean of what each example contributes by itself."""
-
-FUNCTIONS = (
-    functional.cross_entropy, functional.nll_loss, functional.mse_loss, functional.binary_cross_entropy,
-    functional.binary_cross_entropy_with_logits, functional.l1_loss, functional.smooth_l1_loss,
-    functional.huber_loss,
-)  # fmt: skip
-
-
-def averages_examples(loss: object) -> bool:
-    """Whether the loss is known to be a weighted mean over examples none of which sees the others.
-
-    A class of its own says so by an attribute of that name; it is not inherited, as a subclass may do anything.
-    """
-    known = type(loss) in MEANS or any(loss is one for one in FUNCTIONS)
-    return known or bool(vars(type(loss)).get("averages_examples", False))
-
-
 def curvature_root(loss: object, targets: Tensor) -> CurvatureRoot | str:
     """The root for cross-entropy, squared error or binary cross-entropy, or why there is none.
 
@@ -56,23 +43,84 @@ def curvature_root(loss: object, targets: Tensor) -> CurvatureRoot | str:
         loss: The mean-reduced loss function.
         targets: Those of a batch; with class numbers all examples must count.
     """
-    if isinstance(loss, nn.CrossEntropyLoss) or loss is nn.functional.cross_entropy:
-        if getattr(loss, "weight", None) is not None:
+    function, options = taken_apart(loss)
+    if not averages_examples(loss):
+        return f"{_named(function)} may do more than the loss that it derives from"
+    weight = options.get("weight", getattr(function, "weight", None))
+    if isinstance(function, nn.CrossEntropyLoss) or function is functional.cross_entropy:
+        if weight is not None:
             return "cross-entropy with class weights"
-        if not targets.is_floating_point() and bool((targets == getattr(loss, "ignore_index", -100)).any()):
+        if not targets.is_floating_point() and bool((targets == _ignored(loss)).any()):
             return "cross-entropy that ignores some targets"
         if targets.is_floating_point() and not torch.allclose(
             targets.sum(1), torch.ones_like(targets[:, 0]), atol=1e-5
         ):
             return "cross-entropy with targets that do not sum to 1"
         return _CROSS_ENTROPY
-    if isinstance(loss, nn.MSELoss) or loss is nn.functional.mse_loss:
-        return _SQUARED_ERROR
-    if isinstance(loss, nn.BCEWithLogitsLoss) or loss is nn.functional.binary_cross_entropy_with_logits:
-        if getattr(loss, "weight", None) is not None or getattr(loss, "pos_weight", None) is not None:
+    if isinstance(function, nn.MSELoss) or function is functional.mse_loss:
+        return _SQUARED_ERROR if weight is None else "squared error with weights"
+    if isinstance(function, nn.BCEWithLogitsLoss) or function is functional.binary_cross_entropy_with_logits:
+        if weight is not None or options.get("pos_weight", getattr(function, "pos_weight", None)) is not None:
             return "binary cross-entropy with weights"
         return _BINARY
-    return f"the curvature of {getattr(loss, '__name__', type(loss).__name__)} in the outputs is not known"
+    return f"the curvature of {_named(function)} in the outputs is not known"
+
+
+def _named(loss: object) -> str:
+    return str(getattr(loss, "__name__", type(loss).__name__))
+
+
+def _ignored(loss: object) -> int:
+    return (label_weights(loss) or LabelWeights()).ignored
+
+
+def curvature_by_autograd(
+    loss: Loss, outputs: Tensor, targets: Tensor, *, weight: float
+) -> tuple[Tensor, Tensor]:
+    """Vectors s_k with ``Σ_k s_k s_kᵀ`` the positive and the negative part of ``weight · ∂²ℓ_B/∂f²``, ``(C, B, C)``.
+
+    It is taken block by block, an example each, in double precision where the loss allows it. A convex loss has no
+    negative part.
+
+    Args:
+        loss: The mean over examples that do not see each other.
+        outputs: ``(B, C)``.
+        targets: Those of the batch.
+        weight: What the mean of the batch is divided by.
+    """
+    if weight <= 0:
+        nothing = outputs.new_zeros(outputs.shape[1], *outputs.shape)
+        return nothing, nothing
+    try:
+        double = placed_loss(loss, outputs.device, torch.float64)
+        blocks = _blocks(double, outputs.double(), targets, weight)
+    except RuntimeError:  # a tensor in the closure of a loss keeps its precision
+        blocks = _blocks(loss, outputs, targets, weight).double()
+    values, vectors = torch.linalg.eigh((blocks + blocks.mT) / 2)
+    smallest = 1e-12 * values.abs().amax(dim=1, keepdim=True)
+
+    def root(part: Tensor) -> Tensor:
+        lengths = torch.where(part > smallest, part, 0.0).sqrt()
+        columns: Tensor = vectors * lengths[:, None, :]
+        return columns.permute(2, 0, 1).to(outputs.dtype)
+
+    return root(values), root(-values)
+
+
+def _blocks(loss: Loss, outputs: Tensor, targets: Tensor, weight: float) -> Tensor:
+    """The second derivative of ``weight`` times the loss in the outputs of each example, ``(B, C, C)``."""
+    assert not isinstance(loss, BatchLoss)
+    scores = outputs.detach().requires_grad_()
+    known = targets.to(scores.dtype) if targets.is_floating_point() else targets
+    slope: Tensor
+    (slope,) = torch.autograd.grad(weight * loss(scores, known), scores, create_graph=True)
+    if not slope.requires_grad:
+        return scores.new_zeros(*scores.shape, scores.shape[1])
+    rows = [
+        torch.autograd.grad(column.sum(), scores, retain_graph=True, materialize_grads=True)[0]
+        for column in slope.unbind(1)
+    ]
+    return torch.stack(rows, dim=1)
 
 
 def _softmax_root(outputs: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ piecewise linear; a comparison is locally constant. Whatever else touches a valu
 ends the proof by name. A "no" may be over-cautious; a "yes" is meant to hold.
 """
 
+import itertools
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from landscape.autograd_graph import custom_functions
-from landscape.functional import called_with
+from landscape.autograd_graph import custom_functions, structure_only
+from landscape.outputs import applied, applied_with
 
 Names = frozenset[str]
 
@@ -95,8 +96,8 @@ class Verdict:
     used_once: Names = frozenset()
 
 
-def analyse(model: nn.Module, free: Sequence[str], inputs: Tensor) -> Verdict:
-    """The verdict on ``model(inputs)`` as a function of the parameters named ``free``.
+def analyse(model: nn.Module, free: Sequence[str], inputs: Any) -> Verdict:
+    """The verdict on ``model(inputs)``, or ``model(**inputs)``, as a function of the parameters named ``free``.
 
     Args:
         model: In the mode in which it will be evaluated; not changed.
@@ -117,17 +118,18 @@ def analyse(model: nn.Module, free: Sequence[str], inputs: Tensor) -> Verdict:
     return _judged(traced, free)
 
 
-def _traced(model: nn.Module, free: Sequence[str], inputs: Tensor) -> fx.GraphModule:
+def _traced(model: nn.Module, free: Sequence[str], inputs: Any) -> fx.GraphModule:
     parameters = dict(model.named_parameters())
     fixed = {name: t.detach() for name, t in parameters.items() if name not in set(free)}
     fixed.update(dict(model.named_buffers()))
 
-    def forward(chosen: dict[str, Tensor], x: Tensor) -> Any:
-        return called_with(model, {**fixed, **chosen}, x)
+    def forward(chosen: dict[str, Tensor], x: Any) -> Any:
+        return applied_with(model, {**fixed, **chosen}, x)
 
     pure = torch.func.functionalize(forward, remove="mutations_and_views")
     tracer = make_fx(pure, tracing_mode="fake", _allow_non_fake_inputs=True)
-    with torch.enable_grad():
+    # What autograd saves of a stand-in holds the graph that holds it, and with it everything that was traced, for good.
+    with structure_only():
         return tracer({name: parameters[name].detach().requires_grad_() for name in free}, inputs)
 
 
@@ -135,14 +137,15 @@ def _judged(traced: fx.GraphModule, free: Sequence[str]) -> Verdict:
     graph = traced.graph
     depends: dict[fx.Node, Names] = {}
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
-    for node, name in zip(placeholders, [*free, None], strict=True):
+    for node, name in itertools.zip_longest(placeholders, free):  # the inputs come last
         depends[node] = frozenset() if name is None else frozenset({name})
     once = frozenset(name for node, name in zip(placeholders, free, strict=False) if len(node.users) == 1)
     for node in graph.nodes:
         if node.op in ("placeholder", "output"):
             continue
         if node.op == "get_attr":
-            if getattr(traced, str(node.target)).requires_grad:
+            constant = getattr(traced, str(node.target))
+            if isinstance(constant, Tensor) and constant.requires_grad:
                 return Verdict(False, "a weight is read past the module that owns it", once)
             depends[node] = frozenset()
             continue
@@ -208,9 +211,9 @@ def _hooked(model: nn.Module) -> str:
     return ""
 
 
-def _custom_function(model: nn.Module, inputs: Tensor) -> str:
+def _custom_function(model: nn.Module, inputs: Any) -> str:
     """The name of an ``autograd.Function`` in the graph that autograd records; empty if there is none."""
     with torch.enable_grad():
-        outputs = model(inputs)
+        outputs = applied(model, inputs)
     found = next(custom_functions([outputs] if isinstance(outputs, Tensor) else []), None)
     return "" if found is None else type(found).__name__.removesuffix("Backward")

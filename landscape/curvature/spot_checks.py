@@ -1,17 +1,20 @@
-"""What was derived about a network, held against autograd on one example before it is relied upon.
+"""What was derived about a network, held against autograd on a few examples before it is relied upon.
 
 The proof and the per-example gradients see the forward pass; autograd may see more: a hook that a forward pass sets, a
 weight that is also read through a plain list. A disagreement costs a slower way, never a wrong number.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from landscape import derivatives, graphs
-from landscape.batches import Batch
+from landscape.batches import Batch, rows_in, rows_of
+from landscape.curvature.example_gradients import Cotangents
 from landscape.curvature.example_probes import OutputCurvature
+from landscape.outputs import applied
 from landscape.risk import Risk
 
 TENSORS = 16
@@ -20,11 +23,37 @@ TENSORS = 16
 BLOCKS = 4
 """Parameter tensors whose diagonal block is looked at."""
 
-SquaredNorms = Callable[[nn.Module, Sequence[str], Tensor, Callable[[Tensor], Tensor]], Tensor]
+EXAMPLES = 3
+"""Examples whose gradients are looked at."""
+
+SquaredNorms = Callable[[nn.Module, Sequence[str], Any, Cotangents], Tensor]
 
 
-def gradients_agree(model: nn.Module, free: Sequence[str], inputs: Tensor, norms: SquaredNorms) -> bool:
-    """Whether ``norms`` finds the squared gradient norms that autograd finds for the first example.
+def _picked(batch: Batch, count: int) -> Batch:
+    """Some examples of a batch at random: its first one may be special, and does not see all the others."""
+    order = torch.randperm(rows_in(batch) or 0, generator=torch.Generator().manual_seed(2))
+    return rows_of(batch, order[:count])
+
+
+def _one(risk: Risk, batch: Batch) -> Batch:
+    """One example of some weight."""
+    few = _picked(batch, rows_in(batch) or 0)
+    singles = (rows_of(few, slice(k, k + 1)) for k in range(rows_in(few) or 0))
+    return next((one for one in singles if risk.batches.weight_of(one) > 0), rows_of(few, slice(0, 1)))
+
+
+def same_without_gradients(model: nn.Module, inputs: Any) -> bool:
+    """Whether the outputs of a few examples are the same with and without autograd: a network may ask for it."""
+    few = _picked(inputs, EXAMPLES)
+    with torch.enable_grad():
+        recorded = applied(model, few).detach()
+    with torch.no_grad():
+        plain = applied(model, few)
+    return torch.allclose(recorded, plain, rtol=1e-4, atol=1e-4 * float(plain.abs().max()))
+
+
+def gradients_agree(model: nn.Module, free: Sequence[str], inputs: Any, norms: SquaredNorms) -> bool:
+    """Whether ``norms`` finds the squared gradient norms that autograd finds for a few examples one by one.
 
     Args:
         model: The network.
@@ -32,16 +61,18 @@ def gradients_agree(model: nn.Module, free: Sequence[str], inputs: Tensor, norms
         inputs: A batch.
         norms: One of the functions of :mod:`landscape.curvature.example_gradients`.
     """
-    parameters = dict(model.named_parameters())
-    with torch.enable_grad():
-        outputs = model(inputs[:1])
-    ramp = torch.linspace(1.0, 2.0, outputs[0].numel(), dtype=outputs.dtype, device=outputs.device)
-    weights = ramp.reshape(outputs.shape)
-    wanted = [parameters[name] for name in free]
-    slopes = torch.autograd.grad(outputs, wanted, weights, allow_unused=True, materialize_grads=True)
-    truth = torch.stack([slope.double().square().sum() for slope in slopes])
+    parameters, few = dict(model.named_parameters()), _picked(inputs, EXAMPLES)
+    wanted, truth, along = [parameters[name] for name in free], torch.zeros(()), list[Tensor]()
+    for k in range(rows_in(few) or 0):
+        with torch.enable_grad():
+            outputs = applied(model, rows_of(few, slice(k, k + 1)))
+        ramp = torch.linspace(1.0 + k, 2.0, outputs[0].numel(), dtype=outputs.dtype, device=outputs.device)
+        along.append(ramp.reshape(outputs.shape))
+        slopes = torch.autograd.grad(outputs, wanted, along[k], allow_unused=True, materialize_grads=True)
+        truth = truth.to(outputs.device) + torch.stack([slope.double().square().sum() for slope in slopes])
+    weights = torch.cat(along)
     try:
-        found = norms(model, free, inputs[:1], lambda _: weights.unsqueeze(0))
+        found = norms(model, free, few, lambda _, rows: weights[rows].unsqueeze(0))
     except (
         RuntimeError,
         TypeError,
@@ -52,13 +83,13 @@ def gradients_agree(model: nn.Module, free: Sequence[str], inputs: Tensor, norms
 
 
 def diagonals_agree(risk: Risk, batch: Batch) -> bool:
-    """Whether H and G have the same diagonal where the first example bends the loss, a coordinate a tensor.
+    """Whether H and G have the same diagonal where an example bends the loss, a coordinate a tensor.
 
     Args:
         risk: Network and loss; standing at the point in question.
-        batch: ``(inputs, targets)``.
+        batch: Inputs and targets.
     """
-    one = (batch[0][:1], batch[1][:1])
+    one = _one(risk, batch)
     slopes = risk.replica.layout.split(derivatives.gradient(risk, one)[0])
     entries = risk.replica.layout.entries
     columns, places = [], []
@@ -75,13 +106,13 @@ def diagonals_agree(risk: Risk, batch: Batch) -> bool:
 
 
 def blocks_agree(risk: Risk, batch: Batch) -> bool:
-    """Whether vᵀHv for the first example is what the results of the operations say, a parameter tensor at a time.
+    """Whether vᵀHv for an example is what the results of the operations say, a parameter tensor at a time.
 
     Args:
         risk: Network and loss; standing at the point in question.
-        batch: ``(inputs, targets)``.
+        batch: Inputs and targets.
     """
-    one = (batch[0][:1], batch[1][:1])
+    one = _one(risk, batch)
     with derivatives.second_derivatives(risk, one):
         return _blocks_agree(risk, one)
 

@@ -23,10 +23,12 @@ from landscape.curvature.example_probes import PairOfPasses, pair_of_passes, poo
 from landscape.curvature.gauss_newton_trace import (
     MANY_CLASSES,
     GaussNewtonPlan,
+    described,
     gauss_newton_traces,
     plan,
 )
 from landscape.curvature.quadratic_forms import quadratic_forms
+from landscape.errors import InputError, OutOfMemory, UsageError, is_out_of_memory
 from landscape.objective import Objective
 
 MIN_PASSES = 8
@@ -95,11 +97,34 @@ def hessian_trace(
     def probes(count: int, *, residual: bool) -> Tensor:
         return quadratic_forms(objective, columns=count, generator=generator, less_gauss_newton=residual)
 
-    if chosen.by_example and max_passes > 1:
+    try:
+        fast = _fast(objective, chosen, stop, probes, generator)
+    except Exception as failure:  # a network that was seen on one batch may raise anything on another
+        if isinstance(failure, (UsageError, InputError, OutOfMemory)) or (
+            isinstance(failure, (RuntimeError, MemoryError)) and is_out_of_memory(failure)
+        ):
+            raise
+        fast, reason = None, f"examples of some batch cannot be taken apart ({described(failure)})"
+    else:
+        reason = chosen.obstacle
+    if fast is not None:
+        return fast
+    zero = torch.zeros(len(objective.layout.entries), dtype=torch.float64)
+    return stop.sampled(partial(probes, residual=False), zero, "probes", reason, None)
+
+
+def _fast(
+    objective: Objective,
+    chosen: GaussNewtonPlan,
+    stop: "_Stop",
+    probes: Callable[..., Tensor],
+    generator: torch.Generator,
+) -> HessianTrace | None:
+    """The trace by the first of the ways that take examples apart which applies; ``None`` if none does."""
+    if chosen.by_example and stop.max_passes > 1:
         return _by_example(objective, chosen, stop, generator)
     if chosen.obstacle:
-        zero = torch.zeros(len(objective.layout.entries), dtype=torch.float64)
-        return stop.sampled(partial(probes, residual=False), zero, "probes", chosen.obstacle, None)
+        return None
     if chosen.outputs <= MANY_CLASSES:
         inner = _gauss_newton(objective, chosen)
         if chosen.affine.proved:

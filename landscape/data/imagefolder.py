@@ -1,9 +1,10 @@
 """The user's own pictures: one folder a class, decoded once where they fit into memory."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -13,12 +14,20 @@ from landscape.data.normalisation import Moments, moments
 from landscape.errors import InputError, UsageError
 from landscape.registry import Row
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 IN_MEMORY_BYTES = 2**30
 """A split that takes no more than this, decoded, is held in memory."""
 
 Normalisation = Literal["imagenet", "half", "none", "cifar10", "cifar10-per-image", "cifar100"]
 Interpolation = Literal["bilinear", "bicubic"]
+LARGEST_SIDE = 4096
+"""Pixels: a recipe in a stranger's checkpoint may name any number."""
+
 _LOOKED_AT = 64
+_FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
+"""Of the suffixes that are looked for. Pillow goes by the content, and starts Ghostscript for PostScript."""
 
 
 def imagefolder(
@@ -43,10 +52,11 @@ def imagefolder(
 
     Raises:
         InputError: No such folder, no pictures in it, damaged ones, or splits whose classes differ.
-        UsageError: A size below 1, or above what pictures are scaled to.
+        UsageError: A size below 1 or above :data:`LARGEST_SIDE`, or above what pictures are scaled to.
     """
-    if size is not None and size < 1:
-        raise UsageError(f"imagefolder: size={size} must be at least 1 pixel")
+    for name, pixels in (("size", size), ("resize", resize)):
+        if pixels is not None and not 1 <= pixels <= LARGEST_SIDE:
+            raise UsageError(f"imagefolder: {name}={pixels} must be from 1 to {LARGEST_SIDE} pixels")
     top = Path(root).expanduser()
     layout = (
         f"expected {root}/train/CLASS/* and {root}/test/CLASS/* (or {root}/val/CLASS/*), or {root}/CLASS/*"
@@ -142,7 +152,7 @@ class ImageFiles(LabelledDataset):
         for row, index in enumerate(indices):
             path, _ = self.files[index]
             try:
-                with Image.open(path) as picture:
+                with _opened(path) as picture:
                     scaled = functional.resize(picture.convert("RGB"), [self.frame.shorter], mode)
                     square = functional.center_crop(scaled, [side, side])
             except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as failure:
@@ -163,6 +173,15 @@ def _files(folder: Path, layout: str) -> tuple[list[tuple[str, int]], list[str]]
     return found.samples, found.classes
 
 
+def _opened(path: str) -> "Image.Image":
+    """The picture in a file, its pixels not decoded yet."""
+    from PIL import Image
+
+    if not os.path.isfile(path):
+        raise OSError("it is not a regular file")
+    return Image.open(path, formats=_FORMATS)
+
+
 def _common_side(files: Sequence[tuple[str, int]]) -> int:
     """The side of the pictures, if those looked at are squares of one size up to 224; else 224."""
     from PIL import Image
@@ -170,7 +189,7 @@ def _common_side(files: Sequence[tuple[str, int]]) -> int:
     sizes = set()
     for path, _ in files[:: max(1, len(files) // _LOOKED_AT)]:
         try:
-            with Image.open(path) as picture:
+            with _opened(path) as picture:
                 sizes.add(picture.size)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as failure:
             raise InputError(f"imagefolder: {path} cannot be read as a picture: {failure}") from failure

@@ -6,9 +6,13 @@ import torch
 
 from landscape.data.examples import Data, InMemory
 from landscape.errors import UsageError
+from landscape.limits import Seed
+
+MOST = 5_000_000
+"""Points: a recipe in a stranger's checkpoint may name any number."""
 
 
-def moons(*, samples: int = 2000, noise: float = 0.3, seed: int = 0) -> Data:
+def moons(*, samples: int = 2000, noise: float = 0.3, seed: Seed = 0) -> Data:
     """Two noisy half circles in the plane, 2 classes; 30 % of the points are held out.
 
     Args:
@@ -17,7 +21,7 @@ def moons(*, samples: int = 2000, noise: float = 0.3, seed: int = 0) -> Data:
         seed: Seeds the noise and the split.
 
     Raises:
-        UsageError: Fewer than 10 samples, or a noise or seed that is negative or not finite.
+        UsageError: Fewer than 10 samples, more than :data:`MOST`, or a noise or seed that is negative or not finite.
     """
     from sklearn.datasets import make_moons
     from sklearn.model_selection import train_test_split
@@ -26,6 +30,8 @@ def moons(*, samples: int = 2000, noise: float = 0.3, seed: int = 0) -> Data:
         raise UsageError(
             f"moons: samples={samples}, but at least 10 are needed for two classes in two splits"
         )
+    if samples > MOST:
+        raise UsageError(f"moons: samples={samples} is more than {MOST:,}; take fewer")
     if not (math.isfinite(noise) and noise >= 0):
         raise UsageError(f"moons: noise={noise} must be a finite number ≥ 0")
     if not 0 <= seed < 2**32:

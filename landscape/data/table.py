@@ -13,12 +13,15 @@ from landscape.data.user_data import user_data
 from landscape.factories import FORMS
 from landscape.registry import NameTable, Row, Specification
 
-_ELSEWHERE = (imagefolder_at, tensor_file, hf_datasets_at, user_data)
+
+def _plain_files(name: str) -> Row[Data] | None:
+    """The row of pictures or numbers in files, which hold no code."""
+    return imagefolder_at(name) or tensor_file(name)
 
 
-def _elsewhere(name: str) -> Row[Data] | None:
-    """The row of data that are not listed, from wherever the prefix says."""
-    return next((row for find in _ELSEWHERE if (row := find(name)) is not None), None)
+def _of_the_user_alone(name: str) -> Row[Data] | None:
+    """The row of data that a library or the user's own code reads."""
+    return hf_datasets_at(name) or user_data(name)
 
 
 DATA: NameTable[Data] = NameTable(
@@ -36,7 +39,8 @@ DATA: NameTable[Data] = NameTable(
             "your pictures: imagefolder:DIR with DIR/train/CLASS/*, DIR/test/CLASS/*",
         ),
     ],
-    fallback=_elsewhere,
+    libraries=_plain_files,
+    fallback=_of_the_user_alone,
     forms=("imagefolder:DIR", "npz:FILE", "safetensors:FILE", "hf-datasets:FOLDER", *FORMS),
 )
 

@@ -1,6 +1,5 @@
 """Examples that are already tensors: ``npz:FILE`` and ``safetensors:FILE``, read without running any code."""
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -14,6 +13,7 @@ from torch import Tensor
 from landscape.data.examples import Data, InMemory
 from landscape.data.normalisation import moments
 from landscape.errors import InputError
+from landscape.reading import check_regular, read_arrays, reading
 from landscape.registry import Row
 
 KEYS = (
@@ -24,7 +24,6 @@ KEYS = (
 )
 """The names of the arrays, the first set that is there: training inputs and targets, held-out ones."""
 
-LARGEST = 64 << 30
 Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 Normalisation = Literal["none", "half", "imagenet", "cifar10", "cifar10-per-image", "cifar100", "mnist"]
 
@@ -104,23 +103,12 @@ def _part(name: str, inputs: Tensor, targets: Tensor, normalize: str) -> InMemor
 
 def _npz(path: Path) -> Mapping[str, Tensor]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-        if unpacked > min(LARGEST, max(1 << 30, 200 * path.stat().st_size)):
-            raise InputError(f"{path} would unpack to {unpacked / 2**30:.0f} GiB; this is no set of examples")
-        with np.load(path, allow_pickle=False) as held:
-            return {key: torch.from_numpy(_native(held[key])) for key in held.files}
-    except InputError:
-        raise
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        EOFError,
-        KeyError,
-        zipfile.BadZipFile,
-        zipfile.LargeZipFile,
-    ) as failure:
+        with reading(path, "set of examples"):
+            held = read_arrays(path, what="set of examples")
+            return {key: torch.from_numpy(_native(array)) for key, array in held.items()}
+    except InputError as failure:
+        raise InputError(f"{path} cannot be read as npz: {failure}") from failure
+    except (ValueError, TypeError) as failure:
         raise InputError(f"{path} cannot be read as npz: {' '.join(str(failure).split())}") from failure
 
 
@@ -134,7 +122,9 @@ def _native(
 
 
 def _safetensors(path: Path) -> Mapping[str, Tensor]:
+    check_regular(path)
     try:
-        return safetensors.torch.load_file(path)
+        with reading(path, "set of examples"):
+            return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError, ValueError, RuntimeError, KeyError) as failure:
         raise InputError(f"{path} cannot be read as safetensors: {failure}") from failure

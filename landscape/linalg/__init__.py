@@ -1,5 +1,6 @@
 """Iterative linear algebra on symmetric operators; knows nothing of networks."""
 
+from landscape.linalg.decay import Decay as Decay
 from landscape.linalg.hutchinson import TraceEstimate as TraceEstimate
 from landscape.linalg.hutchinson import hutchinson as hutchinson
 from landscape.linalg.hutchpp import hutchpp as hutchpp

@@ -83,7 +83,7 @@ def lanczos(
         start: A good first vector ``(n,)``, such as the gradient or an earlier eigenvector; a small random part is
             added, so that no eigenvector is orthogonal to it.
         max_basis: Basis vectors at the most; by default what :data:`BASIS_BYTES` holds.
-        on_step: Told products, the first Ritz value and the largest residual of those wanted.
+        on_step: Told products, the first Ritz value and the largest of the residuals relative to their values.
 
     Reference:
         Wu and Simon, "Thick-restart Lanczos method for large symmetric eigenvalue problems", SIAM J. Matrix
@@ -263,7 +263,7 @@ class _Search:
             self._projected[following] = 0
             self._projected[following, row] = beta
         if self._on_step is not None:
-            worst = self._residuals.max()
+            worst = (self._residuals / self._ritz[self._wanted].abs()).max()
             self._on_step(self._products, float(self._ritz[self._wanted[0]]), float(worst))
         return following
 

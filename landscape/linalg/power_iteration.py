@@ -49,7 +49,7 @@ def power_iteration(
         generator: Draws the start.
         start: A good first vector ``(n,)``, such as an eigenvector of a nearby operator; a small random part is
             added, so that no eigenvector is orthogonal to it.
-        on_step: Told the iteration, λ and the residual after every product.
+        on_step: Told the iteration, λ and the residual relative to |λ| after every product.
 
     Returns:
         The pair; λ = 0 for the zero operator, NaN (not converged) if a product is not finite.
@@ -65,7 +65,7 @@ def power_iteration(
         value = float(vector.double() @ image.double())
         residual = length(image.double() - value * vector.double())
         if on_step is not None:
-            on_step(iteration, value, residual)
+            on_step(iteration, value, residual / abs(value) if value else math.nan)
         if not math.isfinite(value + residual):
             return Eigenpair(math.nan, vector, math.nan, iteration, False)
         if residual <= tolerance * abs(value):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from landscape.limits import Positive, PositiveInt
+from landscape.limits import Positive, PositiveInt, Seed
 from landscape.measures.ascent import rises
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
@@ -26,14 +26,14 @@ def approximation_ratio(
     steps: PositiveInt = 20,
     reading: Literal["batch", "example"] = "batch",
     examples: PositiveInt = 5000,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Reading:
     """AR = E[ (L(θ+δ) − L(θ)) / (L(θ+δ*) − L(θ)) ], δ the one-step and δ* the best ascent within radius ρ.
 
     δ = ρ∇L/‖∇L‖. δ* is the best point visited by projected gradient ascent on the ball ‖δ‖ ≤ ρ, in ``steps``
     normalised steps of length 2.5ρ/``steps``; the one-step point is among them, so that AR ≤ 1. The losses
     are those of one batch (``reading="batch"``: each batch has its own δ and δ*, as SAM uses them), or of
-    one example, as the formula is printed. The mean weights batches by size; the standard error is over
+    one example, as the formula is printed. The mean weights batches as the loss does; the standard error is over
     batches or examples. Batches whose best rise is below the rounding of the loss tell nothing: they are
     left out and counted.
 
@@ -52,7 +52,7 @@ def approximation_ratio(
         Wu, Luo and Wunsch 2024, arXiv 2312.13555, eq. 2. The paper does not print the step length.
     """
     chosen = list(_chosen(objective, reading, examples, seed))
-    ratios, sizes, skipped, zero = [], [], 0, 0
+    ratios, shares, skipped, zero = [], [], 0, 0
     for index, part in enumerate(chosen):
         one, best = rises(part, rho=rho, steps=steps)
         precision = 8 * torch.finfo(part.point.dtype).eps * max(1.0, abs(part.loss))
@@ -62,7 +62,7 @@ def approximation_ratio(
             skipped += 1
         else:
             ratios.append(one / best)
-            sizes.append(part.num_examples)
+            shares.append(part.total_weight)
         objective.ledger.tell(f"ascent {index + 1} of {len(chosen)}", (index + 1) / len(chosen))
     details: dict[str, object] = {
         "averaged": len(ratios),
@@ -73,7 +73,7 @@ def approximation_ratio(
         return Reading(
             math.nan, details={**details, "undefined": "no rise of the loss is above its rounding error"}
         )
-    weights = np.asarray(sizes) / np.sum(sizes)
+    weights = np.asarray(shares) / np.sum(shares)
     mean = float(weights @ np.asarray(ratios))
     error = None
     if len(ratios) > 1:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from landscape.estimate import Cost
-from landscape.limits import Positive, PositiveInt
+from landscape.limits import Positive, PositiveInt, Seed
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
 
@@ -27,7 +27,7 @@ def average_sharpness(
     adaptive: bool = True,
     tolerance: Positive = 0.05,
     max_pairs: PositiveInt = 200,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Reading:
     """E[L(θ+ε)] − L(θ) with ε ~ N(0, ρ² diag(c²)), c = |θ|, or c = 1 with ``adaptive=false``.
 

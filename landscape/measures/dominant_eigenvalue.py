@@ -8,8 +8,8 @@ import torch
 from landscape.curvature import OPERATORS, OperatorName, eigenpairs
 from landscape.curvature.eigenpairs import DOMINANT, suggested_start
 from landscape.estimate import Cost
-from landscape.limits import Positive, PositiveInt
-from landscape.linalg import power_iteration
+from landscape.limits import Positive, PositiveInt, Seed
+from landscape.linalg import Decay, power_iteration
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
 
@@ -30,7 +30,7 @@ def dominant_eigenvalue(
     operator: OperatorName = "hessian",
     tolerance: Positive = 1e-3,
     max_iterations: PositiveInt = 200,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Reading:
     """λ, the eigenvalue of ∇²L(θ) of largest magnitude, with its sign.
 
@@ -53,9 +53,11 @@ def dominant_eigenvalue(
     """
     generator = torch.Generator().manual_seed(seed)
 
+    decay = Decay(tolerance, max_iterations)
+
     def report(step: int, value: float, residual: float) -> None:
-        words = f"eigenvalue {value:.4g}, residual {residual:.2g}"
-        objective.ledger.tell(words, step / max_iterations)
+        words = f"eigenvalue {value:.4g}, residual {residual:.1e}, wanted {tolerance:.1e}"
+        objective.ledger.tell(words, decay.share(step, residual))
 
     start = suggested_start(objective)
     began = "random" if method == "power" else "gradient"

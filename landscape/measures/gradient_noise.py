@@ -11,7 +11,7 @@ QQ_POINTS = 101
 
 @measure_named("gradient-noise", unit="loss²/θ²", spends=lambda _objective, _: Spending(gradients=1))
 def gradient_noise(objective: Objective) -> Reading:
-    """E_B ‖∇L_B(θ)‖² over the batches B, each weighted by its size.
+    """E_B ‖∇L_B(θ)‖² over the batches B, each weighted by what its mean is over.
 
     With those weights ``Var(∇L_B) = E‖∇L_B‖² − ‖∇L‖²`` holds exactly on the data; it is in the details,
     with the standard deviation and quantiles of ‖∇L_B‖², a test of its normality (D'Agostino and Pearson,
@@ -24,7 +24,7 @@ def gradient_noise(objective: Objective) -> Reading:
     """
     kept = objective.batch_gradients
     norms, sizes = kept.squared_norms.numpy(), kept.sizes.numpy()
-    weights = sizes / sizes.sum()
+    weights = kept.weights.numpy() / float(kept.weights.sum())
     mean = float(weights @ norms)
     variance = max(0.0, mean - float(objective.gradient.double().square().sum()))
     spread = float(np.sqrt(weights @ (norms - mean) ** 2))

@@ -8,7 +8,7 @@ import torch
 from landscape.curvature import hessian
 from landscape.curvature.trace import hessian_trace as best_trace
 from landscape.estimate import Cost
-from landscape.limits import Positive, PositiveInt
+from landscape.limits import Positive, PositiveInt, Seed
 from landscape.linalg import hutchinson, hutchpp
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
@@ -29,7 +29,7 @@ def hessian_trace(
     method: Literal["auto", "hutchinson", "hutch++"] = "auto",
     tolerance: Positive = 0.02,
     max_probes: PositiveInt = 1000,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Reading:
     """Tr ∇²L(θ), the sum of all Hessian eigenvalues.
 

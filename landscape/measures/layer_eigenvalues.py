@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from landscape.estimate import Cost
-from landscape.limits import Positive, PositiveInt
+from landscape.limits import Positive, PositiveInt, Seed
 from landscape.linalg import SymmetricOperator, lanczos
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
@@ -23,7 +23,7 @@ def _spends(objective: Objective, options: Mapping[str, Any]) -> Spending:
 
 @measure_named("layer-eigenvalues", unit="loss/θ²", spends=_spends)
 def layer_eigenvalues(
-    objective: Objective, *, tolerance: Positive = 1e-3, max_products: PositiveInt = 100, seed: int = 0
+    objective: Objective, *, tolerance: Positive = 1e-3, max_products: PositiveInt = 100, seed: Seed = 0
 ) -> Reading:
     """The eigenvalue of largest magnitude of every parameter tensor's diagonal block of ∇²L(θ).
 

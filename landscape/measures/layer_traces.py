@@ -4,7 +4,7 @@ import torch
 
 from landscape.curvature.trace import HessianTrace
 from landscape.curvature.trace import hessian_trace as best_trace
-from landscape.limits import Positive, PositiveInt
+from landscape.limits import Positive, PositiveInt, Seed
 from landscape.measures.hessian_trace import trace_spends
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
@@ -12,7 +12,7 @@ from landscape.objective import Objective
 
 @measure_named("layer-traces", unit="loss/θ²", spends=trace_spends)
 def layer_traces(
-    objective: Objective, *, tolerance: Positive = 0.02, max_probes: PositiveInt = 1000, seed: int = 0
+    objective: Objective, *, tolerance: Positive = 0.02, max_probes: PositiveInt = 1000, seed: Seed = 0
 ) -> Reading:
     """The trace of every parameter tensor's diagonal block of ∇²L(θ); the value is their sum, Tr ∇²L(θ).
 

@@ -2,7 +2,7 @@
 
 import math
 
-from landscape.limits import Positive, PositiveInt
+from landscape.limits import Positive, PositiveInt, Seed
 from landscape.measures.gradient_norm import gradient_norm
 from landscape.measures.hessian_trace import hessian_trace, trace_spends
 from landscape.measures.reading import Reading, measure_named
@@ -11,7 +11,7 @@ from landscape.objective import Objective
 
 @measure_named("normalized-trace", unit="1/θ", spends=trace_spends)
 def normalized_trace(
-    objective: Objective, *, tolerance: Positive = 0.02, max_probes: PositiveInt = 1000, seed: int = 0
+    objective: Objective, *, tolerance: Positive = 0.02, max_probes: PositiveInt = 1000, seed: Seed = 0
 ) -> Reading:
     """C(θ) = Tr ∇²L(θ) / ‖∇L(θ)‖.
 

@@ -5,6 +5,7 @@ gives it the rest: the settings (all options with their values), the cost, the p
 that asking twice costs once.
 """
 
+import dataclasses
 import functools
 import inspect
 import math
@@ -100,7 +101,7 @@ def measure_named(
                 converged=reading.converged,
                 settings=settings,
                 details={**reading.details, **_interval(reading)},
-                provenance=objective.provenance,
+                provenance=dataclasses.replace(objective.provenance, loss_value=objective.known_loss),
                 cost=Cost(**spent, seconds=seconds),
             )
 

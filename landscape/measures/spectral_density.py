@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from landscape.curvature import OPERATORS, OperatorName
-from landscape.limits import Positive, PositiveInt
+from landscape.limits import Positive, PositiveInt, Seed
 from landscape.linalg import stochastic_lanczos_quadrature
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
@@ -26,7 +26,7 @@ def spectral_density(
     steps: PositiveInt = 40,
     smoothing: Positive = 0.01,
     operator: OperatorName = "hessian",
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Reading:
     """The density of the eigenvalues of ∇²L(θ), by stochastic Lanczos quadrature; the value is their mean, Tr H / n.
 

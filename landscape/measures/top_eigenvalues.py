@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 from landscape.curvature import OperatorName, eigenpairs
 from landscape.estimate import Cost
-from landscape.limits import Positive, PositiveInt
+from landscape.limits import Positive, PositiveInt, Seed
+from landscape.linalg import Decay
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
 
@@ -25,7 +26,7 @@ def top_eigenvalues(
     operator: OperatorName = "hessian",
     tolerance: Positive = 1e-3,
     max_products: PositiveInt = 200,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Reading:
     """The k eigenvalues of ∇²L(θ) of largest magnitude, or at the upper or lower end; the value is the first.
 
@@ -49,6 +50,7 @@ def top_eigenvalues(
     Reference:
         Golub and Van Loan, "Matrix Computations", 4th ed., section 10.1; Wu and Simon 2000.
     """
+    decay = Decay(tolerance, max_products)
     pairs = eigenpairs(
         objective,
         k=k,
@@ -58,7 +60,8 @@ def top_eigenvalues(
         max_products=max_products,
         seed=seed,
         on_step=lambda products, value, residual: objective.ledger.tell(
-            f"first {value:.4g}, worst residual {residual:.2g}", products / max_products
+            f"first {value:.4g}, worst residual {residual:.1e}, wanted {tolerance:.1e}",
+            decay.share(products, residual),
         ),
     )
     return Reading(

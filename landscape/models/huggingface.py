@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from landscape.errors import InputError, UsageError
+from landscape.reading import read_text
 from landscape.registry import Row
 
 
@@ -44,12 +45,13 @@ def _built(folder: str, options: dict[str, Any]) -> nn.Module:
             f"'hf:{folder}' needs transformers, which is not installed; add it with "
             "pip install 'landscape-geometry[hf]'"
         ) from None
+    text = read_text(file)
     try:
-        named = json.loads(file.read_text(encoding="utf-8")).get("architectures") or []
+        named = json.loads(text).get("architectures") or []
         config = transformers.AutoConfig.from_pretrained(
             where, trust_remote_code=False, local_files_only=True
         )
-    except (OSError, ValueError, AttributeError, KeyError, TypeError) as failure:
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as failure:
         reason = " ".join(str(failure).split())[:200]
         raise InputError(
             f"hf:{folder}: its config.json cannot be used without running code beside it: {reason}"

@@ -13,6 +13,8 @@ _NORMS: dict[str, type[nn.BatchNorm1d] | type[nn.LayerNorm]] = {
     "batch": nn.BatchNorm1d,
     "layer": nn.LayerNorm,
 }
+DEEPEST = 10_000
+"""Layers: a recipe in a stranger's checkpoint may name any number."""
 
 
 class MLP(nn.Module):
@@ -27,7 +29,7 @@ class MLP(nn.Module):
         input_shape: The shape of one input; its product is what the first layer takes.
 
     Raises:
-        UsageError: A width below 1 or a depth below 0.
+        UsageError: A width below 1, a depth below 0 or above :data:`DEEPEST`.
     """
 
     def __init__(
@@ -43,6 +45,8 @@ class MLP(nn.Module):
         super().__init__()
         if width < 1 or depth < 0:
             raise UsageError(f"mlp: width={width} must be at least 1 and depth={depth} at least 0")
+        if depth > DEEPEST:
+            raise UsageError(f"mlp: depth={depth} is more than {DEEPEST:,}")
         units = [math.prod(input_shape), *[width] * depth, classes]
         layers: list[nn.Module] = [nn.Flatten()]
         for position, (fan_in, fan_out) in enumerate(itertools.pairwise(units)):

@@ -14,12 +14,16 @@ from landscape.models.torchvision_models import torchvision_model
 from landscape.registry import NameTable, Row, Specification
 
 _GIVEN = frozenset({"classes", "input_shape"})
-_ELSEWHERE = (timm_model, huggingface_model, user_row, torchvision_model)
 
 
-def _elsewhere(name: str) -> Row[nn.Module] | None:
-    """The row of a network that is not listed, from wherever its prefix says."""
-    return next((row for find in _ELSEWHERE if (row := find(name)) is not None), None)
+def _libraries(name: str) -> Row[nn.Module] | None:
+    """The row of a network that torchvision or timm has under its own name."""
+    return timm_model(name) or torchvision_model(name)
+
+
+def _of_the_user_alone(name: str) -> Row[nn.Module] | None:
+    """The row of a network that is described in the user's files."""
+    return huggingface_model(name) or user_row(name)
 
 
 MODELS: NameTable[nn.Module] = NameTable(
@@ -30,7 +34,8 @@ MODELS: NameTable[nn.Module] = NameTable(
         Row("resnet18", resnet18, "ResNet-18 with the CIFAR stem, 11.2 M", "arXiv 1512.03385", hidden=_GIVEN),
         Row("resnet20", resnet20, "ResNet-20 for CIFAR, 0.27 M", "arXiv 1512.03385", hidden=_GIVEN),
     ],
-    fallback=_elsewhere,
+    libraries=_libraries,
+    fallback=_of_the_user_alone,
     forms=("torchvision:NAME", "timm:NAME", "hf:FOLDER", *FORMS),
 )
 
@@ -71,14 +76,14 @@ def build_model(
             raise InputError(
                 f"{specification} returns a {type(model).__name__}, not a torch.nn.Module; return the network"
             )
-        if input_shape is not None and not _of_the_user(str(specification)):
+        if input_shape is not None and not _free(specification):
             _check_fit(model, str(specification), classes, input_shape)
     return model
 
 
-def _of_the_user(specification: str) -> bool:
+def _free(specification: str | Specification) -> bool:
     """Whether inputs and outputs of the network may be anything."""
-    return specification.startswith("hf:") or names_code(specification)
+    return str(specification).startswith("hf:") or names_code(specification)
 
 
 def _check_fit(model: nn.Module, name: str, classes: int | None, input_shape: tuple[int, ...]) -> None:

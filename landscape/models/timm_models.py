@@ -1,6 +1,7 @@
 """Any network of timm by its name there: ``timm:vit_tiny_patch16_224:img_size=32``, without weights."""
 
 import difflib
+import re
 from typing import Any
 
 from torch import nn
@@ -29,7 +30,8 @@ def timm_model(name: str) -> Row[nn.Module] | None:
         raise UsageError(
             f"'{name}' needs timm, which is not installed; add it with pip install 'landscape-geometry[timm]'"
         ) from None
-    if not timm.is_model(wanted):
+    # A name and a tag: timm itself would take a hub or a folder for a name with another scheme.
+    if not re.fullmatch(r"\w+(\.\w+)?", wanted) or not timm.is_model(wanted):
         close = difflib.get_close_matches(wanted, timm.list_models(), n=1, cutoff=0.5)
         guess = f" (did you mean 'timm:{close[0]}'?)" if close else ""
         raise UsageError(f"timm has no model '{wanted}'{guess}")

@@ -13,6 +13,7 @@ from landscape.optim.batch_norm import frozen_statistics
 from landscape.optim.flat_parameters import FlatParameters
 from landscape.optim.loss_scale import LossScale
 from landscape.optim.random_state import RandomState
+from landscape.optim.written_inputs import WrittenInputs
 
 Closure = Callable[[], Tensor]
 _NOTHING = nullcontext()
@@ -31,6 +32,7 @@ class GradientsAt:
     Args:
         flat: The weights.
         norms: The modules that keep running statistics.
+        inputs: Puts back inputs that the network has written to; a :class:`BatchClosure` gives copies itself.
         closure: Evaluates the loss of the batch and its gradient.
         scale: What the closure multiplies the loss with for its gradient.
 
@@ -41,12 +43,18 @@ class GradientsAt:
     """
 
     def __init__(
-        self, flat: FlatParameters, norms: Sequence[nn.Module], closure: Closure, scale: LossScale
+        self,
+        flat: FlatParameters,
+        norms: Sequence[nn.Module],
+        inputs: WrittenInputs,
+        closure: Closure,
+        scale: LossScale,
     ) -> None:
         self.losses: list[Tensor] = []
         self.cost: float = 0
         self._flat = flat
         self._norms = norms
+        self._inputs = inputs
         self._closure = closure
         self._scale = scale
         self._random = RandomState(flat.device)
@@ -72,9 +80,11 @@ class GradientsAt:
         """
         self._flat.clear_gradients()
         chosen = closure or self._closure
+        self._inputs.put_back()
         if first:
             self._random.record()
-            with self._flat.moved(displacement), torch.enable_grad():
+            watch = _NOTHING if isinstance(chosen, BatchClosure) else self._inputs.watched()
+            with self._flat.moved(displacement), watch, torch.enable_grad():
                 loss = chosen()
         else:
             with self._flat.moved(displacement), self._random, self._statistics(), torch.enable_grad():

@@ -50,6 +50,18 @@ def answered(model: nn.Module, inputs: Inputs) -> Tensor:
     return outputs
 
 
+def copied(inputs: Inputs, targets: Tensor) -> tuple[Inputs, Tensor]:
+    """Both in memory of their own, for a network or a loss that writes to them; targets that are the inputs stay so."""
+    copies = {id(tensor): tensor.clone() for tensor in (*tensors_of(inputs), targets)}
+    if isinstance(inputs, Tensor):
+        fresh: Inputs = copies[id(inputs)]
+    elif isinstance(inputs, Mapping):
+        fresh = {name: copies[id(x)] for name, x in inputs.items()}
+    else:
+        fresh = tuple(copies[id(x)] for x in inputs)
+    return fresh, copies[id(targets)]
+
+
 def chosen(inputs: Inputs, rows: Rows) -> Inputs:
     """Some of the examples."""
     if isinstance(inputs, Tensor):

@@ -26,6 +26,7 @@ from landscape.optim.gradients_at import Closure, GradientsAt, NotFiniteError, f
 from landscape.optim.loss_scale import STEPS_THE_OPTIMIZER, LossScale
 from landscape.optim.policy import Policy
 from landscape.optim.wrapped_optimizer import WrappedOptimizer
+from landscape.optim.written_inputs import WrittenInputs
 
 _NEEDS_CLOSURE = """{name}.step needs a closure, because it evaluates the loss several times:
 
@@ -64,7 +65,8 @@ class SharpnessAware(WrappedOptimizer, ABC):
 
     Args:
         base: Any optimizer whose ``step`` needs no closure. Each base serves one wrapper.
-        model: The network. Needed if it has batch norm: its running statistics then see pass 1 only.
+        model: The network. Needed if it has batch norm: its running statistics then see pass 1 only; and if it
+            writes to its inputs in place: every pass then sees the same data.
         rho: Radius ρ ≥ 0 of the groups that do not have their own; ``None`` for a rule without a radius.
         max_grad_norm: Length to which the final direction is clipped, once; ``None`` for no clipping.
 
@@ -108,6 +110,7 @@ class SharpnessAware(WrappedOptimizer, ABC):
         )
         self.losses: list[Tensor] = []
         self.policy: Policy | None = None
+        self._model = model
         self._norms = tracking_modules(model)
         self._scale = LossScale()
 
@@ -229,7 +232,8 @@ class SharpnessAware(WrappedOptimizer, ABC):
         self._scale.begin_step(scaler, self.flat)
         self.flat.begin_step()
         memory, self._drawn = dict(self.memory), None
-        gradients_at = GradientsAt(self.flat, self._norms, closure, self._scale)
+        inputs = WrittenInputs(self._model)
+        gradients_at = GradientsAt(self.flat, self._norms, inputs, closure, self._scale)
         self.losses = gradients_at.losses
         with torch.no_grad():
             try:

@@ -6,21 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from landscape.plotting.plane_caption import plane_facts
+from landscape.plotting.plane_caption import batch_norm_fact, plane_facts
 from landscape.surfaces.surface import Surface
-
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "×": r"$\times$",
-    "−": "$-$",
-    "…": r"\dots{}",
-    "<": "$<$",
-    ">": "$>$",
-    "|": "$|$",
-    **{character: "\\" + character for character in "{}$&#_%"},
-}
+from landscape.tables.escaping import for_latex
 
 
 def caption(*surfaces: Surface, titles: Sequence[str] = ()) -> str:
@@ -44,10 +32,7 @@ def caption(*surfaces: Surface, titles: Sequence[str] = ()) -> str:
 
 def tex(text: str) -> str:
     """Text with the characters escaped that TeX would not print as they are, and `commands` in typewriter."""
-    escaped = "".join(_TEX.get(character, character) for character in text)
-    # Two hyphens would become a dash, and an option of a command something else.
-    whole = re.sub("-(?=-)", "-{}", escaped)
-    return re.sub("`([^`]*)`", r"\\texttt{\1}", whole)
+    return re.sub("`([^`]*)`", r"\\texttt{\1}", for_latex(text))
 
 
 def _facts(surface: Surface) -> dict[str, str]:
@@ -65,12 +50,12 @@ def _facts(surface: Surface) -> dict[str, str]:
     if meta.get("source"):
         facts["source"] = f"From {meta['source']}."
     facts |= _directions(plane)
-    facts |= plane_facts(plane, _part(meta, "barrier"), surface.trajectory)
+    facts |= plane_facts(plane, meta, surface.trajectory)
     facts["grid"] = _grid(surface)
     if "loss" in centre:
         facts["centre"] = f"Loss of the checkpoint {_number(centre['loss'])}."
     if origin.get("batch_norm"):
-        facts["batch norm"] = f"Batch norm: {origin['batch_norm']} statistics."
+        facts["batch norm"] = batch_norm_fact(meta, origin["batch_norm"])
     missing = int((~surface.computed).sum())
     broken = int((~np.isfinite(surface.loss) & surface.computed).sum())
     if missing or broken:

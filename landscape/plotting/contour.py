@@ -15,6 +15,7 @@ from landscape.plotting.page import columns_for, fit_height, with_one_title_each
 from landscape.plotting.scale import Scale, number, shared_scale
 from landscape.plotting.style import Width, figure_width, paper
 from landscape.surfaces.surface import Surface
+from landscape.tables.escaping import for_mathtext
 
 OWN_SCALES = "Each panel has its own colour scale."
 """Said on a figure whose panels cannot be compared by colour."""
@@ -53,7 +54,7 @@ def contour(
     lines = draw_bands(surface, ax, scale, filled=filled)
     draw_landmarks(surface, ax)
     first, second = axis_labels(surface)
-    ax.set(xlabel=first, ylabel=second)
+    ax.set(xlabel=for_mathtext(first), ylabel=for_mathtext(second))
     write_losses(ax, lines, scale)
     return ax
 
@@ -103,7 +104,7 @@ def panels(
         for surface, ax in zip(surfaces, axes, strict=True):
             draw_landmarks(surface, ax)
         for title, ax in zip(titles, axes, strict=False):
-            ax.set_title(title)
+            ax.set_title(for_mathtext(title))
         for ax in axes:
             ax.locator_params(nbins=4 if inches / columns > _SMALL_PANEL else 2)
         name_axes(figure, axes, [axis_labels(surface) for surface in surfaces])
@@ -122,11 +123,11 @@ def panels(
 def name_axes(figure: Figure, axes: Sequence[Axes], names: Sequence[tuple[str, str]]) -> None:
     """Labels the axes, once for all panels if they agree."""
     if len(names) > 1 and len(set(names)) == 1:
-        figure.supxlabel(names[0][0])
-        figure.supylabel(names[0][1])
+        figure.supxlabel(for_mathtext(names[0][0]))
+        figure.supylabel(for_mathtext(names[0][1]))
         return
     for ax, (first, second) in zip(axes, names, strict=True):
-        ax.set(xlabel=first, ylabel=second)
+        ax.set(xlabel=for_mathtext(first), ylabel=for_mathtext(second))
 
 
 def colour_bar(figure: Figure, axes: Sequence[Axes], scale: Scale, label: str) -> None:
@@ -137,6 +138,6 @@ def colour_bar(figure: Figure, axes: Sequence[Axes], scale: Scale, label: str) -
         return
     bands = next((artist for artist in drawn if artist.filled and artist.get_rasterized()), None)
     shown = bands or ScalarMappable(scale.norm, scale.colours)
-    bar = figure.colorbar(shown, ax=list(axes), aspect=30, pad=0.02, label=label)
+    bar = figure.colorbar(shown, ax=list(axes), aspect=30, pad=0.02, label=for_mathtext(label))
     bar.set_ticks(scale.ticks, labels=[number(tick) for tick in scale.ticks])
     bar.ax.minorticks_off()

@@ -12,6 +12,7 @@ from landscape.errors import UsageError
 from landscape.plotting.page import columns_for, log_axis, page, settle, spread_widely
 from landscape.plotting.series import Series
 from landscape.plotting.style import Width, figure_width, paper
+from landscape.tables.escaping import for_mathtext
 
 
 def dots(
@@ -78,13 +79,13 @@ def dots(
                 va="center",
                 fontsize=7,
             )
-    ax.set_yticks(range(len(rows)), list(rows))
+    ax.set_yticks(range(len(rows)), [*map(for_mathtext, rows)])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.margins(x=0.08)
     ax.yaxis.grid(True, color="0.9", linewidth=0.5)
     ax.set_axisbelow(True)
     ax.tick_params(axis="y", length=0)
-    ax.set_xlabel(label)
+    ax.set_xlabel(for_mathtext(label))
     return ax
 
 

@@ -13,6 +13,7 @@ from landscape.errors import UsageError
 from landscape.plotting.page import legend_above, log_axis, page, settle, spread_widely
 from landscape.plotting.series import Series, dashes, split_keys
 from landscape.plotting.style import Width, paper
+from landscape.tables.escaping import for_mathtext
 
 # So many points of a curve are marked: enough to tell curves apart without colour.
 _MARKS = 12
@@ -89,7 +90,7 @@ def history(
     if spread_widely(np.concatenate([curve.y for curve in curves])):
         log_axis(ax.yaxis, np.concatenate([curve.y for curve in curves]))
     ax.margins(x=0.02)
-    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.set(xlabel=for_mathtext(xlabel), ylabel=for_mathtext(ylabel))
     return ax
 
 

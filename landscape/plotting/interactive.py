@@ -1,6 +1,5 @@
 """Surfaces that are turned with the mouse: one HTML file that needs nothing but a browser, also offline."""
 
-import html
 import json
 from collections.abc import Sequence
 from importlib import resources
@@ -19,6 +18,7 @@ from landscape.plotting.scale import shared_scale
 from landscape.storage import write_whole
 from landscape.surfaces.landmarks import Landmarks
 from landscape.surfaces.surface import Surface
+from landscape.tables.escaping import for_html
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -75,8 +75,8 @@ def save_page(surfaces: Sequence[Surface], titles: Sequence[str], path: str | Pa
         ) from None
     script = resources.files("landscape.plotting").joinpath("interactive.js").read_text(encoding="utf-8")
     text = _PAGE.format(
-        title=html.escape(", ".join(titles) or quantity(surfaces)),
-        caption=html.escape(caption(*surfaces, titles=titles)),
+        title=for_html(", ".join(titles) or quantity(surfaces)),
+        caption=for_html(caption(*surfaces, titles=titles)),
         numbers=page_numbers(surfaces, titles),
         plotly=get_plotlyjs(),
         script=script,
@@ -95,9 +95,9 @@ def page_numbers(surfaces: Sequence[Surface], titles: Sequence[str] = ()) -> str
             _panel(surface, title)
             for surface, title in zip(surfaces, titles or [""] * len(surfaces), strict=True)
         ],
-        "quantity": quantity(surfaces),
+        "quantity": for_html(quantity(surfaces)),
         # Long names would be cut off beside each other; they are read off under the mouse.
-        "labels": list(axis_labels(surfaces[0]) if len(surfaces) == 1 else UNNAMED),
+        "labels": [*map(for_html, axis_labels(surfaces[0]) if len(surfaces) == 1 else UNNAMED)],
         "low": scale.levels[0],
         "high": scale.levels[-1],
         "ticks": list(scale.ticks),
@@ -114,7 +114,7 @@ def page_numbers(surfaces: Sequence[Surface], titles: Sequence[str] = ()) -> str
 def _panel(surface: Surface, title: str) -> dict[str, Any]:
     paths = [("trajectory", surface.trajectory, "lines+markers"), ("checkpoints", surface.markers, "markers")]
     return {
-        "title": html.escape(title),
+        "title": for_html(title),
         "x": surface.x.tolist(),
         "y": surface.y.tolist(),
         "loss": [[_plain(value) for value in row] for row in surface.loss],
@@ -124,8 +124,8 @@ def _panel(surface: Surface, title: str) -> dict[str, Any]:
 
 
 def _hover(surface: Surface) -> list[list[str]]:
-    first, second = (html.escape(label) for label in axis_labels(surface))
-    name = html.escape(str(surface.meta.get("loss", "loss")))
+    first, second = (for_html(label) for label in axis_labels(surface))
+    name = for_html(str(surface.meta.get("loss", "loss")))
     return [
         [
             f"{name} {value:.6g}<br>{first} {a:.4g}<br>{second} {b:.4g}"
@@ -144,7 +144,7 @@ def _path(surface: Surface, name: str, marks: Landmarks, mode: str) -> dict[str,
         "x": x.tolist(),
         "y": y.tolist(),
         "loss": [_plain(value) for value in _between(surface, x, y)],
-        "labels": [html.escape(label) for label in marks.labels],
+        "labels": [for_html(label) for label in marks.labels],
     }
 
 

@@ -11,6 +11,7 @@ from landscape.plotting.bands import MISSING
 from landscape.plotting.page import legend_above, log_axis, page, settle, spread_widely
 from landscape.plotting.series import dashes, split_keys
 from landscape.plotting.style import paper
+from landscape.tables.escaping import for_mathtext
 
 LOSS, ACCURACY = "#004488", "#BB5566"
 """The colours of the two quantities, and of their axes."""
@@ -58,11 +59,11 @@ def line(
             return own
     for split, values in drawn.items():
         shown = np.where(np.isfinite(values), values, np.nan)
-        ax.plot(along, shown, color=LOSS, linestyle=dashes(split), label=f"loss, {split}")
+        ax.plot(along, shown, color=LOSS, linestyle=dashes(split), label=for_mathtext(f"loss, {split}"))
         _hatch(ax, along, values)
     if spread_widely(np.concatenate(list(drawn.values()))):
         log_axis(ax.yaxis, np.concatenate(list(drawn.values())))
-    ax.set(xlabel=label, ylabel=quantity, xlim=(along[0], along[-1]))
+    ax.set(xlabel=for_mathtext(label), ylabel=for_mathtext(quantity), xlim=(along[0], along[-1]))
     if along[0] <= 0 <= along[-1]:
         ax.axvline(0, color="0.6", linewidth=0.5, zorder=0.5)
     if shares:
@@ -73,7 +74,13 @@ def line(
 def _accuracies(ax: Axes, along: NDArray[np.float64], shares: Mapping[str, NDArray[np.float64]]) -> None:
     right = ax.twinx()
     for split, values in shares.items():
-        right.plot(along, 100 * values, color=ACCURACY, linestyle=dashes(split), label=f"accuracy, {split}")
+        right.plot(
+            along,
+            100 * values,
+            color=ACCURACY,
+            linestyle=dashes(split),
+            label=for_mathtext(f"accuracy, {split}"),
+        )
     right.set_ylabel("accuracy (%)", color=ACCURACY)
     right.set_ylim(-2, 102)
     right.tick_params(axis="y", colors=ACCURACY)

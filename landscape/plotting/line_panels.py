@@ -13,6 +13,7 @@ from landscape.plotting.page import legend_above, log_axis, page, settle, with_o
 from landscape.plotting.series import split_keys
 from landscape.plotting.style import Width, paper
 from landscape.surfaces.surface import Surface
+from landscape.tables.escaping import for_mathtext
 
 
 def line_panels(
@@ -41,7 +42,7 @@ def line_panels(
             _name_checkpoints(surface, ax)
         _share_heights(axes)
         for title, ax in zip(titles, axes, strict=False):
-            ax.set_title(title)
+            ax.set_title(for_mathtext(title))
         legend_above(figure, split_keys(every))
         return settle(figure)
 
@@ -61,7 +62,7 @@ def _name_checkpoints(surface: Surface, ax: Axes) -> None:
     for (place,), text in zip(surface.markers.coordinates, surface.markers.labels, strict=True):
         ax.axvline(float(place), color="0.35", linewidth=0.6, linestyle=(0, (1, 1.5)), zorder=0.6)
         ax.annotate(
-            text,
+            for_mathtext(text),
             (float(place), 1.0),
             xycoords=("data", "axes fraction"),
             xytext=(0, 2),

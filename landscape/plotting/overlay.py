@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from landscape.errors import UsageError
 from landscape.surfaces.surface import Surface
+from landscape.tables.escaping import for_mathtext
 
 _OUTLINE = [patheffects.withStroke(linewidth=1.6, foreground="white")]
 
@@ -30,7 +31,15 @@ def trajectory(points: ArrayLike, *, ax: Axes, label: str = "", colour: str = "b
     path = pairs("trajectory", points)
     x, y = path.T
     with _Kept(ax):
-        ax.plot(x, y, color=colour, linewidth=0.9, path_effects=_OUTLINE, zorder=5, label=label or "_path")
+        ax.plot(
+            x,
+            y,
+            color=colour,
+            linewidth=0.9,
+            path_effects=_OUTLINE,
+            zorder=5,
+            label=for_mathtext(label or "_path"),
+        )
         ax.plot(x, y, ".", color=colour, markersize=2.2, zorder=5.1)
         ax.plot(
             x[:1],
@@ -67,7 +76,7 @@ def markers(points: ArrayLike, labels: Sequence[str] = (), *, ax: Axes) -> Axes:
     for (x, y), text in zip(places, labels, strict=False):
         above = y < middle
         ax.annotate(
-            text,
+            for_mathtext(text),
             (x, y),
             xytext=(0, 4 if above else -4),
             textcoords="offset points",

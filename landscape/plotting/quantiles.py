@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 from landscape.errors import UsageError
 from landscape.plotting.page import page, settle
 from landscape.plotting.style import paper
+from landscape.tables.escaping import for_mathtext
 
 
 def quantile_plot(
@@ -58,8 +59,8 @@ def quantile_plot(
         markersize=2.2,
         markeredgewidth=0.5,
         fillstyle="none",
-        label=label or "_numbers",
+        label=for_mathtext(label or "_numbers"),
         zorder=2,
     )
-    ax.set(xlabel="normal quantile", ylabel=quantity)
+    ax.set(xlabel="normal quantile", ylabel=for_mathtext(quantity))
     return ax

@@ -17,6 +17,7 @@ from landscape.plotting.page import columns_for, fit_height, with_one_title_each
 from landscape.plotting.scale import Scale, number, shared_scale
 from landscape.plotting.style import Width, figure_width, paper
 from landscape.surfaces.surface import Surface
+from landscape.tables.escaping import for_mathtext
 
 ELEVATION, AZIMUTH = 28.0, -55.0
 """Where a relief is seen from, in degrees; the same for all panels."""
@@ -78,10 +79,15 @@ def reliefs(
         for surface, ax in zip(surfaces, grid, strict=False):
             _draw(surface, ax, scale, brief=len(surfaces) > 1)
         for title, ax in zip(titles, grid, strict=False):
-            ax.set_title(title)
+            ax.set_title(for_mathtext(title))
         shown = ScalarMappable(scale.norm, scale.colours)
         bar = figure.colorbar(
-            shown, ax=grid[: len(surfaces)], shrink=0.6, aspect=25, pad=0.1, label=quantity(surfaces)
+            shown,
+            ax=grid[: len(surfaces)],
+            shrink=0.6,
+            aspect=25,
+            pad=0.1,
+            label=for_mathtext(quantity(surfaces)),
         )
         bar.set_ticks(scale.ticks, labels=[number(tick) for tick in scale.ticks])
         bar.ax.minorticks_off()
@@ -129,8 +135,8 @@ def _draw(surface: Surface, ax: Axes3D, scale: Scale, *, brief: bool = False) ->
 
 def _dress(surface: Surface, ax: Axes3D, scale: Scale, *, brief: bool) -> None:
     first, second = UNNAMED if brief else axis_labels(surface)
-    ax.set_xlabel(first, labelpad=-9)
-    ax.set_ylabel(second, labelpad=-9)
+    ax.set_xlabel(for_mathtext(first), labelpad=-9)
+    ax.set_ylabel(for_mathtext(second), labelpad=-9)
     ax.view_init(elev=ELEVATION, azim=AZIMUTH)
     ax.set_box_aspect((1, 1, 0.7), zoom=1.0 if brief else 0.98)
     for name in "xy":

@@ -10,6 +10,7 @@ from landscape.errors import UsageError
 from landscape.plotting.caption import tex
 from landscape.plotting.style import OUTPUT
 from landscape.storage import write_whole
+from landscape.tables.escaping import for_terminal
 
 # What would differ between two runs, or between two versions that draw the same.
 _METADATA: dict[str, dict[str, None]] = {
@@ -44,6 +45,6 @@ def save_figure(figure: Figure, path: str | Path, *, caption: str | None = None)
     write_whole(path, buffer.getvalue())
     if caption is None:
         return (path,)
-    write_whole(path.with_suffix(".txt"), f"{caption}\n".encode())
+    write_whole(path.with_suffix(".txt"), f"{for_terminal(caption)}\n".encode())
     write_whole(path.with_suffix(".tex"), f"\\caption{{{tex(caption)}}}\n".encode())
     return path, path.with_suffix(".txt"), path.with_suffix(".tex")

@@ -6,6 +6,8 @@ from typing import Literal
 
 from matplotlib.lines import Line2D
 
+from landscape.tables.escaping import for_mathtext
+
 _COLOURS = ("#004488", "#BB5566", "#DDAA33", "#000000", "#4E9A8C", "#9970AB")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -36,7 +38,10 @@ class Series:
 
     def lines(self) -> list[Line2D]:
         """The lines of a legend of curves without markers."""
-        return [Line2D([], [], color=colour, label=name) for name, (colour, _) in self._looks.items()]
+        return [
+            Line2D([], [], color=colour, label=for_mathtext(name))
+            for name, (colour, _) in self._looks.items()
+        ]
 
     def dots(self) -> list[Line2D]:
         """The keys of a legend of open markers without lines."""
@@ -49,7 +54,7 @@ class Series:
                 markersize=3.5,
                 fillstyle="none",
                 linestyle="none",
-                label=name,
+                label=for_mathtext(name),
             )
             for name, (colour, marker) in self._looks.items()
         ]
@@ -57,7 +62,7 @@ class Series:
     def keys(self) -> list[Line2D]:
         """The lines of a legend; none for a single series without a name."""
         return [
-            Line2D([], [], color=colour, marker=marker, markersize=3.5, label=name)
+            Line2D([], [], color=colour, marker=marker, markersize=3.5, label=for_mathtext(name))
             for name, (colour, marker) in self._looks.items()
             if name
         ]

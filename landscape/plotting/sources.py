@@ -1,7 +1,6 @@
 """What a file holds, found by its content: a surface, records of measures, or the history of a run."""
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from landscape import records
 from landscape.errors import InputError
 from landscape.estimate import Estimate
+from landscape.reading import read_text, read_toml
 from landscape.surfaces.foreign import HDF5, from_landscaper, from_loss_landscape, is_landscaper
 from landscape.surfaces.surface import Surface
 
@@ -88,10 +88,10 @@ _FILES = ("history.jsonl", "measures-history.jsonl", "measures.jsonl")
 def _lines(path: Path) -> Run:
     """The lines of a file, each taken for what it is; torn and foreign ones are passed over."""
     epochs, measured, taken = [], [], []
-    for text in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+    for text in read_text(path).split("\n"):
         try:
             fields = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if not isinstance(fields, dict):
             continue
@@ -128,6 +128,6 @@ def _label(folder: Path, estimates: list[Estimate] | None = None) -> str:
         if estimate.provenance.recipe and "optimizer" in estimate.provenance.recipe:
             return str(estimate.provenance.recipe["optimizer"])
     try:
-        return str(tomllib.loads((folder / "recipe.toml").read_text(encoding="utf-8"))["optimizer"])
-    except (OSError, ValueError, KeyError):
+        return str(read_toml(folder / "recipe.toml")["optimizer"])
+    except (InputError, KeyError):
         return folder.resolve().name

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 from landscape.errors import UsageError
 from landscape.plotting.page import log_axis, page, settle
 from landscape.plotting.style import paper
+from landscape.tables.escaping import for_mathtext
 
 _DECADES = 7
 
@@ -46,7 +47,12 @@ def spectrum(
             return own
     # Seven decades below the peak there is nothing but the tails of the smoothing.
     floor = float(height.max()) * 10.0**-_DECADES
-    ax.plot(grid, np.where(height > floor, height, floor / 10), color=colour, label=label or "_density")
+    ax.plot(
+        grid,
+        np.where(height > floor, height, floor / 10),
+        color=colour,
+        label=for_mathtext(label or "_density"),
+    )
     if error is not None:
         width = 2 * np.asarray(error, dtype=np.float64)
         low, high = np.maximum(height - width, floor / 10), np.maximum(height + width, floor / 10)
@@ -55,5 +61,5 @@ def spectrum(
     lowest, highest = ax.get_ylim() if ax.get_yscale() == "log" else (floor, 0.0)
     log_axis(ax.yaxis, height[height > floor])
     ax.set_ylim(min(lowest, floor), max(highest, 3 * float(height.max())))
-    ax.set(xlabel=f"eigenvalue of ∇²L ({unit})", ylabel="density")
+    ax.set(xlabel=for_mathtext(f"eigenvalue of ∇²L ({unit})"), ylabel="density")
     return ax

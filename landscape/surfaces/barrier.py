@@ -1,6 +1,7 @@
 """How high the loss rises on a path between two minima."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +32,40 @@ def barrier(t: NDArray[np.float64], loss: NDArray[np.float64]) -> dict[str, floa
 def with_barrier(surface: Surface) -> Surface:
     """The surface with ``barrier`` in its ``meta``, if it is a whole line between two checkpoints.
 
-    There is one entry for each loss: ``{"loss": {"height": …, "at": …}, "test_loss": …}``.
+    There is one entry for each loss: ``{"loss": {"height": …, "at": …}, "test_loss": …}``. Where the surface does not
+    have the own loss of a checkpoint, there is no barrier, nor one of a curve, but ``disagreement``, which says why.
     """
     plane = surface.meta.get("plane")
-    between = isinstance(plane, Mapping) and "between" in plane
-    if not (between and surface.is_line and surface.complete and surface.x[0] == 0 and surface.x[-1] == 1):
+    if not isinstance(plane, Mapping):
+        return surface
+    reason = disagreement(surface)
+    if reason is not None:
+        kept = dict(plane)
+        if "curve" in kept:
+            kept["curve"] = {name: part for name, part in kept["curve"].items() if name != "barrier"}
+        return surface.described(plane=kept, disagreement=reason)
+    whole = surface.is_line and surface.complete and surface.x[0] == 0 and surface.x[-1] == 1
+    if "between" not in plane or not whole:
         return surface
     losses = {name: values[0] for name, values in surface.values.items() if name.endswith("loss")}
     return surface.described(barrier={name: barrier(surface.x, loss) for name, loss in losses.items()})
+
+
+def disagreement(surface: Surface) -> str | None:
+    """Where a surface does not have the own loss of a checkpoint, in words; ``None`` if it has all of them."""
+    checks = surface.meta.get("checkpoints")
+    for check in checks if isinstance(checks, Sequence) else ():
+        if check["agree"] is not False:
+            continue
+        here, own = check["surface"], check["own"]
+        name = max(own, key=lambda name: _apart(here[name], own[name]))
+        return (
+            f"the {name.replace('_', ' ')} of the surface at {check['label']} is {here[name]:.4g}, and that of the "
+            f"checkpoint itself {own[name]:.4g}: they differ in something that no direction moves, such as a frozen "
+            "weight or a buffer"
+        )
+    return None
+
+
+def _apart(a: float, b: float) -> float:
+    return math.inf if math.isnan(a) != math.isnan(b) else abs(a - b)

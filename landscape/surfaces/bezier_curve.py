@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import InputError, UsageError
+from landscape.limits import Seed
 from landscape.objective import Objective
 from landscape.surfaces.barrier import barrier
 from landscape.surfaces.directions import Directions, Waypoint, around, checked, located, orthonormal
@@ -23,7 +24,7 @@ def bezier_curve(
     steps: int = 300,
     lr: float = 0.05,
     margin: float = 0.2,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Directions:
     """The plane of ``φ(t) = (1 − t)² θ₁ + 2t(1 − t) w + t² θ₂``, where w makes the mean loss on the curve small.
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from landscape.errors import InputError, UsageError
+from landscape.objective import Objective
 from landscape.parameters import Entry
 from landscape.surfaces.landmarks import Landmarks
 
@@ -22,10 +23,32 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, eq=False)
 class Waypoint:
-    """A checkpoint that a plane goes through or shows: what it is called, and its parameters ``(n,)``."""
+    """A checkpoint that a plane goes through or shows.
+
+    Attributes:
+        label: Its name.
+        point: Its parameters ``(n,)``.
+        statistics: Its stored batch-norm statistics by the names of the buffers; ``None`` where they are unknown.
+        own: Its own losses, by the names of the surface's: what the surface is checked against. Those of its
+            parameters alone where there are none.
+    """
 
     label: str
     point: Tensor
+    statistics: Mapping[str, Tensor] | None = None
+    own: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, label: str, objective: Objective, *, test: Objective | None = None) -> "Waypoint":
+        """The checkpoint at which an objective stands, with everything that is its own.
+
+        Args:
+            label: What to call it.
+            objective: The checkpoint's own network on the data of the surface.
+            test: The same network on the test data, if the surface has those too.
+        """
+        own = {"loss": objective.loss} | ({} if test is None else {"test_loss": test.loss})
+        return cls(label, objective.point, objective._risk.replica.statistics, own)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

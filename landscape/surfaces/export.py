@@ -6,13 +6,13 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
 from landscape.errors import UsageError
 from landscape.storage import write_whole
 from landscape.surfaces.surface import Surface
+from landscape.tables.escaping import for_csv, for_html
 
 
 def to_csv(surface: Surface, path: Path) -> Path:
@@ -20,7 +20,7 @@ def to_csv(surface: Surface, path: Path) -> Path:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     axes = ["x"] if surface.is_line else ["x", "y"]
-    writer.writerow([*axes, *surface.values])
+    writer.writerow([*axes, *map(for_csv, surface.values)])
     for row, column in np.ndindex(surface.loss.shape):
         place = [surface.x[column], surface.y[row]][: len(axes)]
         numbers = [*place, *(values[row, column] for values in surface.values.values())]
@@ -38,7 +38,7 @@ def to_vts(surface: Surface, path: Path) -> Path:
     extent = f"0 {nx - 1} 0 {ny - 1} 0 0"
     corners = "\n".join(f"{x!r} {y!r} 0" for y in surface.y.tolist() for x in surface.x.tolist())
     fields = "\n".join(
-        f'<DataArray type="Float64" Name={quoteattr(name)} format="ascii">\n'
+        f'<DataArray type="Float64" Name="{for_html(name)}" format="ascii">\n'
         + "\n".join(repr(number) for number in values.reshape(-1).tolist())
         + "\n</DataArray>"
         for name, values in surface.values.items()

@@ -1,6 +1,7 @@
 """Surfaces that other tools have computed, to be drawn and exported like ours; their numbers stay as they are."""
 
-import zipfile
+import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape.errors import InputError, UsageError
+from landscape.reading import array_names, check_points, check_regular, read_arrays, reading
 from landscape.surfaces.surface import Surface
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 """What an HDF5 file begins with."""
 
 _NOT_COMPUTED = -1.0
+_READ = ("xcoordinates", "ycoordinates", "train_loss", "train_acc", "test_loss", "test_acc")
+_EXPECTED = (
+    "a surface of tomgoldstein/loss-landscape has xcoordinates and train_loss, and its files of directions and "
+    "projections are no surfaces"
+)
 
 
 def from_loss_landscape(path: Path) -> Surface:
@@ -37,10 +44,7 @@ def from_loss_landscape(path: Path) -> Surface:
     stored = _datasets(path)
     splits = [split for split in ("train", "test") if f"{split}_loss" in stored]
     if "xcoordinates" not in stored or not splits:
-        raise InputError(
-            f"{path} holds {', '.join(sorted(stored)) or 'nothing'}; a surface of tomgoldstein/loss-landscape has "
-            "xcoordinates and train_loss, and its files of directions and projections are no surfaces"
-        )
+        raise InputError(f"{path} holds {', '.join(sorted(stored))}; {_EXPECTED}")
     x, y = stored["xcoordinates"].reshape(-1), stored.get("ycoordinates", np.zeros(1)).reshape(-1)
     fields: dict[str, Any] = {"accuracy": None}
     for split in splits:
@@ -77,8 +81,14 @@ def from_landscaper(path: Path) -> Surface:
     Reference:
         Landscaper 1.3.1, ``compute_loss_landscape`` and ``LossLandscape.save``.
     """
-    with np.load(path, allow_pickle=False) as archive:
-        loss, coordinates = archive["loss"], archive["coordinates"]
+    arrays = read_arrays(path, what="surface")
+    for name, array in arrays.items():
+        check_points(path, name, array.size)
+    loss, coordinates = arrays["loss"], arrays["coordinates"]
+    if not all(array.dtype.kind in "fiu" for array in arrays.values()) or coordinates.ndim != 2:
+        raise InputError(
+            f"{path} holds no numbers of a surface of Landscaper; copy it again from where it was made"
+        )
     if loss.ndim != 2 or len(coordinates) != 2:
         raise InputError(
             f"{path} is a surface of Landscaper along {loss.ndim} directions; drawn are those along two: compute it "
@@ -92,11 +102,7 @@ def from_landscaper(path: Path) -> Surface:
 
 def is_landscaper(path: Path) -> bool:
     """Whether a file is an archive of Landscaper."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return isinstance(archive, np.lib.npyio.NpzFile) and set(archive.files) == {"loss", "coordinates"}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
-        return False
+    return set(array_names(path)) == {"loss", "coordinates"}
 
 
 def _surface(path: Path, **fields: Any) -> Surface:
@@ -114,13 +120,30 @@ def _datasets(path: Path) -> dict[str, NDArray[np.float64]]:
         raise UsageError(
             f"{path} is an HDF5 file, which needs h5py; add it with pip install 'landscape-geometry[hdf5]'"
         ) from None
+    check_regular(path)
     try:
-        with h5py.File(path, "r") as file:
-            held = {name: file[name] for name in file if isinstance(file[name], h5py.Dataset)}
+        with reading(path, "surface"), h5py.File(path, "r") as file:
+            held = {name: file[name] for name in _READ if _is_stored_here(file, name, h5py)}
             numbers = {name: held[name] for name in held if held[name].dtype.kind in "fiu"}
+            if not numbers:
+                others = ", ".join(itertools.islice(file, 8)) or "nothing"
+                raise InputError(f"{path} holds {others}; {_EXPECTED}")
+            for name, dataset in numbers.items():
+                # What is compressed is unpacked a chunk at a time, so that a chunk must not be larger either.
+                check_points(path, name, max(dataset.size or 0, math.prod(dataset.chunks or ())))
             return {name: np.asarray(dataset[()], np.float64) for name, dataset in numbers.items()}
-    except (OSError, RuntimeError, KeyError, ValueError) as failure:
-        reason = str(failure).splitlines()[0]
+    except InputError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as failure:
+        reason = (str(failure).splitlines() or [type(failure).__name__])[0]
         raise InputError(
             f"{path} is damaged or not HDF5 ({reason}); copy it again from where it was made"
         ) from None
+
+
+def _is_stored_here(file: Any, name: str, h5py: Any) -> bool:
+    """Whether a data set lies in the file itself: a link, or parts in other files, would make us open those."""
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        return False
+    dataset = file[name]
+    return isinstance(dataset, h5py.Dataset) and not dataset.is_virtual and not dataset.external

@@ -5,6 +5,7 @@ memory order that convolutions prefer (channels last) save their reordering. Non
 point is computed each way, and a way that loses or disagrees is not taken.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from landscape.batches import KEPT_BYTES, moved
 from landscape.isolation import preserved_randomness, without_gradients
 from landscape.objective import Objective
 from landscape.replica import Replica
-from landscape.risk import BatchLoss, Risk, correct
+from landscape.risk import BatchLoss, Risk
 from landscape.surfaces.folding import fold, overwrite, traced
 from landscape.surfaces.fusing import available, fuse
 from landscape.surfaces.no_overflow import NoOverflow
@@ -26,7 +27,7 @@ Way = Literal["plain", "channels-last", "folded", "folded-channels-last", "fused
 WAYS: tuple[Way, ...] = get_args(Way)
 
 Evaluate = Callable[[Tensor], tuple[float, float | None]]
-Placed = tuple[int, Tensor, Tensor]
+Placed = tuple[float, Tensor, Tensor]
 
 
 class Refreshed(Protocol):
@@ -90,7 +91,7 @@ def quickest(objective: Objective, point: Tensor) -> Way:
     """
     if objective.num_examples * objective.dimension < WORTHWHILE:
         return "plain"
-    first = next(objective.per_batch())
+    first = _at_fixed_statistics(next(objective.per_batch()))
     expected, limit = _timed(first.evaluate, point)
     for way in _PREFERRED:
         try:
@@ -103,6 +104,11 @@ def quickest(objective: Objective, point: Tensor) -> Way:
         if abs(found - expected) <= _AGREEMENT * max(1.0, abs(expected)) and seconds < limit:
             return way
     return "plain"
+
+
+def _at_fixed_statistics(objective: Objective) -> Objective:
+    """The same objective without the pass that recalibrates, which costs every way the same."""
+    return objective._derived(dataclasses.replace(objective._risk, calibration=None), objective.point)
 
 
 def _timed(evaluate: Evaluate, point: Tensor) -> tuple[float, float]:
@@ -153,27 +159,29 @@ def _one_by_one(module: nn.Module, pair: Tensor) -> bool:
 
 def _passes(objective: Objective, batches: list[Placed], network: _Network) -> Evaluate:
     risk = objective._risk
-    total, loss_of, replica = risk.batches.num_examples, risk.loss, risk.replica
+    total, loss_of, replica = risk.batches.total_weight, risk.loss, risk.replica
     assert not isinstance(loss_of, BatchLoss)
 
     def evaluate(point: Tensor) -> tuple[float, float | None]:
         loss = torch.zeros((), dtype=torch.float64, device=replica.device)
-        right: Tensor | None = None
+        labels: list[Tensor] = []
         with without_gradients(), preserved_randomness(replica.device):
-            replica.move(point, constant=False)
+            risk.stand(point, constant=False)
             for each in network.renewed:
                 each.refresh()
-            for size, inputs, targets in batches:
+            for risk.weight, inputs, targets in batches:
                 outputs = network(inputs)
                 if network.proof is not None and not network.proof.held():
                     break
-                loss += loss_of(outputs, targets).double() * (size / total)
-                for part in correct(outputs, targets):
-                    right = part * size if right is None else right + part * size
+                loss += loss_of(outputs, targets).double() * (risk.weight / total)
+                parts = [part * risk.weight for part in risk.correct(outputs, targets)]
+                labels = [a + b for a, b in zip(labels, parts, strict=True)] if labels else parts
             else:
-                risk.ledger.total = max(risk.ledger.total, total)
-                risk.ledger.counts.update({"evaluations": total})
-                return float(loss), None if right is None else round(float(right)) / total
+                everything = risk.batches.num_examples
+                risk.ledger.total = max(risk.ledger.total, everything)
+                risk.ledger.counts.update({"evaluations": everything})
+                right, counted = (round(float(one)) for one in labels) if labels else (0, 0)
+                return float(loss), right / counted if counted else None
         return objective.evaluate(point)
 
     return evaluate
@@ -183,7 +191,7 @@ def _placed(risk: Risk, *, channels_last: bool) -> list[Placed] | None:
     """The batches where the network is, once for all points; ``None`` if they are too many or of another kind."""
     found: list[Placed] = []
     held = 0
-    for size, batch in risk.batches:
+    for _, batch in risk.batches:
         placed = moved(batch, risk.replica.device, risk.replica.dtype)
         if not (
             isinstance(placed, tuple) and len(placed) == 2 and all(isinstance(p, Tensor) for p in placed)
@@ -197,5 +205,5 @@ def _placed(risk: Risk, *, channels_last: bool) -> list[Placed] | None:
         held += inputs.numel() * inputs.element_size()
         if held > KEPT_BYTES:
             return None
-        found.append((size, inputs, targets))
+        found.append((risk.batches.weight_of(batch), inputs, targets))
     return found

@@ -6,7 +6,8 @@ import torch
 
 from landscape.curvature import hessian
 from landscape.errors import UsageError
-from landscape.linalg import lanczos
+from landscape.limits import Seed
+from landscape.linalg import Decay, lanczos
 from landscape.objective import Objective
 from landscape.surfaces.directions import Directions
 
@@ -17,7 +18,7 @@ def hessian_eigenvectors(
     end: Literal["magnitude", "largest", "smallest"] = "magnitude",
     tolerance: float = 1e-3,
     max_products: int = 200,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Directions:
     """Two eigenvectors of ∇²L(θ) of length 1: near θ, L is ``L(θ) + gᵀd + ½(λ₁a² + λ₂b²)``.
 
@@ -39,6 +40,7 @@ def hessian_eigenvectors(
     """
     if objective.dimension < 2:
         raise UsageError("one parameter has no two eigenvectors; use --plane line:normalisation=none")
+    decay = Decay(tolerance, max_products)
     pairs = lanczos(
         hessian(objective),
         count=2,
@@ -48,7 +50,8 @@ def hessian_eigenvectors(
         generator=torch.Generator().manual_seed(seed),
         start=objective.gradient,
         on_step=lambda products, value, residual: objective.ledger.tell(
-            f"eigenvector: first {value:.4g}, worst residual {residual:.2g}", products / max_products
+            f"eigenvectors: first {value:.4g}, worst residual {residual:.1e}, wanted {tolerance:.1e}",
+            decay.share(products, residual),
         ),
     )
     vectors = []

@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from landscape.errors import InputError
+from landscape.reading import LONGEST_TEXT, check_points, check_regular
 from landscape.surfaces.landmarks import Landmarks
 from landscape.surfaces.surface import Surface
 
@@ -47,7 +48,7 @@ class Journal:
         if path is None:
             return
         first = _line(self.header)
-        held = path.read_bytes() if path.exists() else b""
+        held = _read(path)
         whole = 0
         if not first.startswith(held):
             # The stored header is kept, with the loss of the centre as it was met first.
@@ -95,7 +96,7 @@ def read_journal(path: str | Path) -> Surface:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such journal")
-    header, values, _ = _parse(path, path.read_bytes())
+    header, values, _ = _parse(path, _read(path))
     return _assemble(header, values)
 
 
@@ -105,8 +106,17 @@ def stored_header(path: Path) -> Mapping[str, Any] | None:
     Raises:
         InputError: The file is no journal, or is damaged.
     """
-    held = path.read_bytes() if path.exists() else b""
+    held = _read(path)
     return _parse(path, held)[0] if b"\n" in held else None
+
+
+def _read(path: Path) -> bytes:
+    """What is in a journal; nothing where there is none."""
+    if not path.exists():
+        return b""
+    if check_regular(path) > LONGEST_TEXT:
+        raise InputError(f"{path} has more than {LONGEST_TEXT:,} bytes; it is not the journal of a surface")
+    return path.read_bytes()
 
 
 def described(marks: Landmarks | None) -> dict[str, object] | None:
@@ -133,7 +143,10 @@ def _parse(path: Path, held: bytes) -> tuple[dict[str, Any], dict[int, Value], i
         known = header["schema"] == SCHEMA
         total = len(header["x"]) * len(header["y"])
         count = len(_names(header))
-    except (ValueError, KeyError, TypeError, IndexError):
+        check_points(path, "loss", total)
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         known = False
     if not known:
         raise InputError(f"{path} is not the journal of a surface; it is left as it is, choose another name")
@@ -144,7 +157,7 @@ def _parse(path: Path, held: bytes) -> tuple[dict[str, Any], dict[int, Value], i
             if not (isinstance(index, int) and 0 <= index < total and len(numbers) == count):
                 raise ValueError
             values[index] = tuple(None if number is None else float(number) for number in numbers)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError, OverflowError):
             raise InputError(f"{path} is damaged in line {number}; delete it to start over") from None
     return header, values, whole
 

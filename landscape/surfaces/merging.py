@@ -10,7 +10,7 @@ from landscape.errors import InputError, UsageError
 from landscape.surfaces.barrier import with_barrier
 from landscape.surfaces.surface import Surface
 
-_OF_THE_PROCESS = ("command", "forward")
+_OF_THE_PROCESS = ("command", "forward", "checkpoints", "disagreement")
 
 
 def merged(shards: Sequence[Surface]) -> Surface:

@@ -16,6 +16,12 @@ from landscape.surfaces.interpolation import interpolation
 from landscape.surfaces.landmarks import Landmarks
 from landscape.surfaces.random_directions import random_directions, random_line
 from landscape.surfaces.sam_direction import sam_direction
+from landscape.surfaces.statistics import (
+    Interpolation,
+    different_statistics,
+    interpolation_between,
+    refuse_interpolation,
+)
 from landscape.surfaces.through_checkpoints import through_checkpoints
 from landscape.surfaces.trajectory import trajectory
 
@@ -37,6 +43,8 @@ class Plane:
         markers: Checkpoints in coordinates of the plane.
         trajectory: The path of a run, or a curve.
         details: What else the kind knows of its directions.
+        through: The checkpoints that it was made from.
+        statistics: Batch-norm statistics at each of its points, where those of the checkpoints differ.
     """
 
     kind: str
@@ -51,6 +59,8 @@ class Plane:
     markers: Landmarks | None = None
     trajectory: Landmarks | None = None
     details: Mapping[str, object] = field(default_factory=dict)
+    through: tuple[Waypoint, ...] = ()
+    statistics: Interpolation | None = None
 
     def describe(self) -> dict[str, object]:
         """How the plane was made, for the file of a surface; the hash is that of the directions."""
@@ -62,6 +72,7 @@ class Plane:
             "ignored": list(self.ignored),
             "labels": list(self.labels),
             "sha256": fingerprint(*(v for v in (self.x, self.y) if v is not None)),
+            **({} if self.statistics is None else {"statistics_sha256": _fingerprint_of(self.statistics)}),
             **self.details,
         }
 
@@ -74,10 +85,13 @@ class PlaneRow(Row[Directions]):
         origin: Which of the checkpoints that are given is θ, where one plane goes through several; ``None``
             for a kind that is made at a single checkpoint.
         line: Whether there is one direction only.
+        between: Whether its points are affine combinations of the checkpoints, so that stored batch-norm statistics
+            can be interpolated.
     """
 
     origin: Literal["first", "last"] | None = None
     line: bool = False
+    between: bool = False
 
 
 _THROUGH = frozenset({"through"})
@@ -117,6 +131,7 @@ PLANES: NameTable[Directions] = NameTable(
             "Garipov et al. 2018, arXiv:1802.10026",
             _THROUGH,
             origin="first",
+            between=True,
         ),
         PlaneRow(
             "interpolation",
@@ -126,6 +141,7 @@ PLANES: NameTable[Directions] = NameTable(
             _THROUGH,
             origin="first",
             line=True,
+            between=True,
         ),
         PlaneRow(
             "bezier",
@@ -179,11 +195,15 @@ def build_plane(
         through: For a kind that goes through several checkpoints: all of them, the objective's own included.
 
     Raises:
-        UsageError: There is no such name or option, or not as many checkpoints as the kind needs.
+        UsageError: There is no such name or option, or not as many checkpoints as the kind needs; or the checkpoints
+            have different batch-norm statistics, and none are right on such a plane.
         InputError: No such plane goes through these checkpoints.
     """
     parsed = PLANES.parse(specification)
     row = PLANES.row(parsed.name)
+    own = different_statistics(objective, through)
+    if own is not None and not (isinstance(row, PlaneRow) and row.between):
+        refuse_interpolation(row.name, through)
     directions = PLANES.build(parsed, objective, through=through)
     vectors = [v.double() for v in (directions.x, directions.y) if v is not None]
     norms = tuple(float(v.norm()) for v in vectors)
@@ -201,7 +221,13 @@ def build_plane(
         markers=directions.markers,
         trajectory=directions.trajectory,
         details=directions.details,
+        through=tuple(through),
+        statistics=None if own is None else interpolation_between(own, directions.markers),
     )
+
+
+def _fingerprint_of(statistics: Interpolation) -> str:
+    return fingerprint(*(own[name] for own in statistics.own for name in sorted(own)))
 
 
 def fingerprint(*vectors: Tensor) -> str:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from landscape.errors import InputError
+from landscape.limits import Seed
 from landscape.objective import Objective
 from landscape.surfaces.directions import Directions, standard_normal
 from landscape.surfaces.normalisation import Normalisation, ignored, normalise
@@ -16,7 +17,7 @@ _LABELS = {"filter": "filter-normalised direction", "layer": "layer-normalised d
 
 
 def random_directions(
-    objective: Objective, *, normalisation: Normalisation = "filter", seed: int = 0
+    objective: Objective, *, normalisation: Normalisation = "filter", seed: Seed = 0
 ) -> Directions:
     """Two independent Gaussian directions, rescaled to the weights at the objective's point.
 
@@ -41,7 +42,7 @@ def random_directions(
 
 
 def random_line(
-    objective: Objective, *, normalisation: Normalisation = "filter", seed: int = 0
+    objective: Objective, *, normalisation: Normalisation = "filter", seed: Seed = 0
 ) -> Directions:
     """The first of the two directions of :func:`random_directions` alone: L(θ + a·x).
 

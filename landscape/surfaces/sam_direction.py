@@ -1,6 +1,7 @@
 """The plane in which sharpness-aware minimisation sees the loss: its ascent direction, and a random one."""
 
 from landscape.errors import InputError
+from landscape.limits import Seed
 from landscape.objective import Objective
 from landscape.surfaces.directions import Directions
 from landscape.surfaces.normalisation import Normalisation
@@ -8,7 +9,7 @@ from landscape.surfaces.random_directions import label, random_direction
 
 
 def sam_direction(
-    objective: Objective, *, normalisation: Normalisation = "filter", seed: int = 0
+    objective: Objective, *, normalisation: Normalisation = "filter", seed: Seed = 0
 ) -> Directions:
     """∇L(θ)/‖∇L(θ)‖, along which a coordinate is SAM's radius ρ, and a random direction.
 

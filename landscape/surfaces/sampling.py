@@ -8,14 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from landscape.batch_norm import stored_layers
 from landscape.errors import UsageError
 from landscape.objective import Objective
+from landscape.surfaces.agreement import agreement
 from landscape.surfaces.barrier import with_barrier
 from landscape.surfaces.directions import Waypoint
 from landscape.surfaces.forward_passes import WAYS, Evaluate, Way, evaluation, quickest
 from landscape.surfaces.grid import coarse_to_fine, grid, share
 from landscape.surfaces.journal import Journal, Value, described, stored_header
 from landscape.surfaces.plane import Plane, build_plane, fingerprint
+from landscape.surfaces.statistics import restored
 from landscape.surfaces.surface import SCHEMA, VALUES, Surface
 
 
@@ -37,8 +40,12 @@ def sample_surface(
     """L(θ + a·x + b·y) for a and b on a grid around the objective's point θ; on a line, L(θ + a·x).
 
     Every point is an offset from the weights of the centre, so that no error adds up, and the grid has θ
-    itself as a point if its numbers of points are odd. Only the free parameters move: buffers, batch-norm
-    statistics among them, are those of the checkpoint at every point.
+    itself as a point if its numbers of points are odd. Only the free parameters move: buffers are those of the
+    checkpoint at every point. Batch-norm statistics are too on a plane at one checkpoint; on a plane through several
+    they are interpolated, so that each has its own, and an objective that recalibrates computes them at every point.
+
+    Where a plane goes through several checkpoints, the surface is compared with the own loss of each:
+    ``meta["checkpoints"]``. There is no barrier where they disagree, but ``meta["disagreement"]``.
 
     Args:
         objective: The network, its data and θ.
@@ -92,20 +99,34 @@ def sample_surface(
         if progress is not None:
             progress(len(done.values), len(order))
         left = [index for index in order if index not in done.values]
-        read = _reading(objective, test, way, gradient_norm) if left else None
-        for index in left:
-            assert read is not None
-            row, column = divmod(index, x.size)
-            done.append(index, read(_at(objective, plane, float(x[column]), float(y[row]))))
-            if progress is not None:
-                progress(len(done.values), len(order))
-        return with_barrier(done.surface())
+        if not (left or plane.through):
+            return done.surface()
+        with restored(*((objective, test) if plane.statistics else ())):
+            read = _reading(objective, plane, test, way, gradient_norm)
+            losses = [(k, name) for k, name in enumerate(names) if name.endswith("loss")]
+            checks = agreement(
+                plane, objective, test, lambda *place: {name: read(*place)[k] for k, name in losses}
+            )
+            for index in left:
+                row, column = divmod(index, x.size)
+                done.append(index, read(float(x[column]), float(y[row])))
+                if progress is not None:
+                    progress(len(done.values), len(order))
+        surface = done.surface()
+        return with_barrier(surface.described(checkpoints=checks)) if checks else surface
 
 
 def _meta(objective: Objective, plane: Plane, way: Way, test: Objective | None) -> dict[str, Any]:
+    statistics = {}
+    if stored_layers(objective._risk.replica.model):
+        if objective._risk.calibration is not None:
+            statistics = {"batch_norm": "recomputed at every point"}
+        elif plane.statistics is not None:
+            statistics = {"batch_norm": "interpolated between the checkpoints"}
     on_test = {} if test is None else {"test": dataclasses.asdict(test.provenance)}
     return {
         **on_test,
+        **statistics,
         "schema": SCHEMA,
         "plane": plane.describe(),
         "centre": {"sha256": fingerprint(objective.point), "loss": objective.loss},
@@ -122,19 +143,25 @@ def _way(journal: Path | None, objective: Objective, plane: Plane, corner: tuple
     return stored if stored in WAYS else quickest(objective, _at(objective, plane, *corner))
 
 
-def _at(objective: Objective, plane: Plane, a: float, b: float) -> Tensor:
+def _at(objective: Objective, plane: Plane, a: float, b: float = 0.0) -> Tensor:
     # A new tensor each time: the objective knows by identity where its network stands.
     point = torch.add(objective.point, plane.x, alpha=a)
     return point if plane.y is None else point.add_(plane.y, alpha=b)
 
 
 def _reading(
-    objective: Objective, test: Objective | None, way: Way, gradient_norm: bool
-) -> Callable[[Tensor], Value]:
-    """Everything that is wanted at a point, in the order of ``VALUES``."""
+    objective: Objective, plane: Plane, test: Objective | None, way: Way, gradient_norm: bool
+) -> Callable[..., Value]:
+    """A function: coordinates → everything that is wanted there, in the order of ``VALUES``."""
     evaluate, evaluate_test = _evaluate(objective, way), None if test is None else _evaluate(test, way)
 
-    def read(point: Tensor) -> Value:
+    def read(*place: float) -> Value:
+        if plane.statistics is not None:
+            statistics = plane.statistics.at(*place)
+            for each in (objective, test):
+                if each is not None:
+                    each._risk.replica.store(statistics)
+        point = _at(objective, plane, *place)
         if gradient_norm:
             here = objective.at(point)
             norm: Value = (float(here.gradient.double().norm()),)

@@ -26,7 +26,6 @@ stay what they are, and what was not computed is NaN.
 import dataclasses
 import io
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape.errors import InputError, UsageError
+from landscape.reading import check_points, read_arrays
 from landscape.storage import write_whole
 from landscape.surfaces.landmarks import Landmarks
 
@@ -164,6 +164,10 @@ class Surface:
 
     def save(self, path: str | Path) -> None:
         """Writes an ``.npz`` without pickles: the same bytes for the same surface, whole or not at all."""
+        write_whole(Path(path), self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """What :meth:`save` writes."""
         arrays = {"x": self.x, "y": self.y, **self.values, "computed": self.computed}
         for name in _LANDMARKS:
             marks: Landmarks | None = getattr(self, name)
@@ -174,7 +178,7 @@ class Surface:
         buffer = io.BytesIO()
         # numpy stamps the members of an archive with 1980-01-01, so that nothing in it depends on the clock.
         np.savez(buffer, allow_pickle=False, **arrays, meta=np.array(meta))
-        write_whole(Path(path), buffer.getvalue())
+        return buffer.getvalue()
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -183,24 +187,24 @@ class Surface:
         Raises:
             InputError: There is no such file, it is damaged, or it is not a surface.
         """
+        path = Path(path)
+        if not path.exists():
+            raise InputError(f"{path}: no such file; {_WAY_OUT}")
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                if not isinstance(archive, np.lib.npyio.NpzFile):
-                    raise InputError(f"{path} holds a bare array, not a surface; {_WAY_OUT}")
-                arrays = {name: archive[name] for name in archive.files}
+            arrays = read_arrays(path, what="surface")
+            for name, array in arrays.items():
+                check_points(path, name, array.nbytes if name == "meta" else array.size)
             meta = json.loads(str(arrays.pop("meta")))
             schema = meta.get("schema")
             if schema != SCHEMA:
-                raise InputError(f"{path} has schema {schema!r}, this version reads {SCHEMA!r}; {_WAY_OUT}")
+                raise InputError(f"{path} has schema {schema!r}, this version reads {SCHEMA!r}")
             held: dict[str, Any] = {name: arrays[name] for name in ("x", "y", "computed", "loss")}
             held |= {name: arrays.get(name) for name in VALUES[1:]}
             held |= {name: _landmarks(name, arrays) for name in _LANDMARKS}
             return cls(meta=meta, **held)
-        except InputError:
-            raise
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file; {_WAY_OUT}") from None
-        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as e:
+        except InputError as failure:
+            raise InputError(f"{failure}; {_WAY_OUT}") from failure
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as e:
             reason = str(e).splitlines()[0] if str(e) else type(e).__name__
             raise InputError(f"{path} is damaged or not a surface ({reason}); {_WAY_OUT}") from e
 

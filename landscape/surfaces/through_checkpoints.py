@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+from landscape.limits import Seed
 from landscape.objective import Objective
 from landscape.surfaces.directions import Directions, Waypoint, around, checked, located, orthonormal
 from landscape.surfaces.random_directions import random_direction
 
 
 def through_checkpoints(
-    objective: Objective, *, through: Sequence[Waypoint], margin: float = 0.2, seed: int = 0
+    objective: Objective, *, through: Sequence[Waypoint], margin: float = 0.2, seed: Seed = 0
 ) -> Directions:
     """The plane through three checkpoints, or through two and along a random direction; orthonormal directions.
 

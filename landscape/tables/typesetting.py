@@ -58,16 +58,3 @@ def rounded(value: float, doubt: float | None) -> str:
     places = largest - exponent + 1
     value_there, doubt_there = (Decimal(number).scaleb(-largest) for number in (value, doubt))
     return f"({value_there:.{places}f} ± {doubt_there:.{places}f})e{largest}"
-
-
-def escaped(text: str) -> str:
-    """The text with what LaTeX would take for commands made plain."""
-    return "".join(_LATEX.get(c, c) for c in text)
-
-
-_LATEX = {
-    **{c: "\\" + c for c in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-}

@@ -14,11 +14,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from landscape.checkpoints.opening import open_file
+from landscape.checkpoints.pinned import pinned
 from landscape.errors import InputError
+from landscape.reading import check_regular
 from landscape.storage import write_whole
 
 FORMAT = "landscape.checkpoint/1"
-_KEYS = {"format", "state_dict", "recipe", "epoch", "step", "metrics", "training"}
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "format": str,
+    "state_dict": Mapping,
+    "recipe": Mapping,
+    "epoch": int,
+    "step": int,
+    "metrics": Mapping,
+    "training": Mapping,
+}
+_HEAD = 2**20
+"""Bytes within which a checkpoint of ours says so: its first part holds the names, in alphabetical order."""
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
@@ -35,20 +48,52 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint that :func:`write` wrote.
+    """The content of a checkpoint that :func:`write` wrote, with its check sums verified.
 
     Raises:
         InputError: The file is damaged, or is not a checkpoint of a run.
     """
-    way_out = "put a copy from checkpoints/ in its place, or start again with overwrite=True (--overwrite)"
+    check_regular(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as failure:  # a damaged file can raise anything; whatever it is, the file is at fault
-        reason = (str(failure).strip().splitlines() or [type(failure).__name__])[0][:120]
-        raise InputError(f"{path} is damaged and cannot be resumed ({reason}); {way_out}") from failure
-    if not isinstance(content, dict) or content.get("format") != FORMAT or not content.keys() >= _KEYS:
-        raise InputError(f"{path} is not a checkpoint that training wrote ({FORMAT}); {way_out}")
-    return content
+        with pinned(path) as held:
+            content = _plain(open_file(held.file, trust=False).content)
+    except InputError as failure:
+        reason = str(failure).removeprefix(str(path)).partition(": ")[2].partition("; ")[0]
+        raise InputError(f"{path} is damaged and cannot be resumed ({reason}); {_WAY_OUT}") from failure
+    except (TypeError, RecursionError) as failure:
+        raise InputError(
+            f"{path} is not a checkpoint that training wrote ({FORMAT}); {_WAY_OUT}"
+        ) from failure
+    if not _is_run(content):
+        raise InputError(f"{path} is not a checkpoint that training wrote ({FORMAT}); {_WAY_OUT}")
+    return content  # type: ignore[no-any-return]
+
+
+_WAY_OUT = (
+    "remove it to go on from the last one in checkpoints/, if there is any, or start again with overwrite=True "
+    "(--overwrite)"
+)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file says that it is a checkpoint of a run, be it damaged behind that; nothing in it is unpickled."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    return head.startswith(b"PK") and FORMAT.encode() in head
+
+
+def _is_run(content: Any) -> bool:
+    if not isinstance(content, Mapping) or content.get("format") != FORMAT:
+        return False
+    if not all(isinstance(content.get(name), kind) for name, kind in _KINDS.items()):
+        return False
+    entries = content["training"].get("history", [])
+    return isinstance(entries, list) and all(
+        isinstance(entry, Mapping)
+        and isinstance(entry.get("epoch"), int)
+        and all(isinstance(value, (int, float)) for value in entry.values())
+        for entry in entries
+    )
 
 
 def _plain(value: Any) -> Any:

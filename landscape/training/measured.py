@@ -20,6 +20,7 @@ from landscape.measures import MEASURES
 from landscape.objective import Objective
 from landscape.registry import Specification
 from landscape.storage import append_line, sha256
+from landscape.training import starts as kept_starts
 from landscape.training.recipe import Recipe
 
 CHEAP = ("loss", "accuracy", "gradient-norm", "surrogate-gap", "dominant-eigenvalue:method=lanczos")
@@ -35,8 +36,6 @@ class Measuring:
         names: Measures with options.
         limit: Examples of each split, the same ones every time.
         batch_size: Examples a batch.
-        starts: The dominant eigenvector of each split as it was last found: the next search starts there, for
-            fewer products. It is not written anywhere, so that the first search after an interruption starts anew.
 
     Raises:
         UsageError: A name or a number is not allowed.
@@ -46,7 +45,6 @@ class Measuring:
     names: Sequence[str] = CHEAP
     limit: int = 1024
     batch_size: int = 128
-    starts: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("every", "limit", "batch_size"):
@@ -68,6 +66,7 @@ class Measuring:
         *,
         checkpoint: Path,
         output: Path,
+        starts: Path,
         epoch: int,
         step: int,
         pause: Callable[[], None],
@@ -80,9 +79,10 @@ class Measuring:
             recipe: How it is trained.
             checkpoint: The file of the run, as it is after ``epoch`` epochs.
             output: JSON lines: records with ``epoch`` and ``step`` before them.
+            starts: The eigenvectors that were found last: the next search starts there, for fewer products.
             epoch: Complete epochs.
             step: Steps in all of them.
-            pause: Called before each measure; what it raises leaves whole lines.
+            pause: Called before each measure; what it raises leaves all lines of a split or none.
 
         Returns:
             What was not there, by split and measure: ``train/gradient-norm``.
@@ -90,22 +90,29 @@ class Measuring:
         taken: dict[str, float] = {}
         digest = sha256(checkpoint)
         known = records.read(output).estimates if output.is_file() else ()
+        vectors = kept_starts.read(starts)
         specifications = [MEASURES.parse(name) for name in self.names]
         device = next(model.parameters()).device
         with preserved_randomness(device):
             for split in ("train", "test"):
                 objective = self._objective(model, data, recipe, split, digest)
-                if split in self.starts:
-                    suggest_start(objective, self.starts[split])
+                vector = kept_starts.before(vectors, split, epoch)
+                if vector is not None and vector.numel() == objective.dimension:
+                    suggest_start(objective, vector)
+                lines = []
                 for specification in specifications:
                     pause()
                     if not _is_known(known, specification, objective):
                         estimate = MEASURES.build(specification, objective)
-                        append_line(output, _line(estimate, epoch, step))
+                        lines.append(_line(estimate, epoch, step))
                         taken[f"{split}/{specification}"] = estimate.value
                 found = dominant_eigenvector(objective)
                 if found is not None:
-                    self.starts[split] = found
+                    vectors = kept_starts.write(starts, vectors, split, epoch, found)
+                # All at once, after the vector: measures share gradients, so that what one of them costs depends on
+                # the others, and a process that is killed on the way must repeat them from the same start.
+                if lines:
+                    append_line(output, "\n".join(lines))
         return taken
 
     def _objective(self, model: nn.Module, data: Data, recipe: Recipe, split: str, digest: str) -> Objective:

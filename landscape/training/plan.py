@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ def plan_runs(
     """
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs={jobs} must be at least 1")
-    twice = next((folder for folder in folders if list(folders).count(folder) > 1), None)
+    twice = next((folder for folder, count in Counter(folders).items() if count > 1), None)
     if twice is not None:
         raise UsageError(f"two of the runs would go to {twice}; give them folders of their own with -o")
     on_cpu = all(chosen_device(recipe).type == "cpu" for recipe in recipes)
@@ -153,12 +154,11 @@ def _planned(
         timing = timer(recipe)
         recipe = within_budget(recipe, budget, measured=timing.gradients if timing else 1.0)
     done, obstacle = 0, None
-    if not overwrite:
-        try:
-            asked = dataclasses.replace(recipe, data=data_name(recipe.data))
-            saved = RunFolder(folder).resumable(asked, resume=resume)
-            done = 0 if saved is None else min(int(saved["epoch"]), recipe.epochs)
-        except InputError as failure:
-            obstacle = str(failure)
+    try:
+        asked = dataclasses.replace(recipe, data=data_name(recipe.data))
+        saved = RunFolder(folder).resumable(asked, resume=resume, overwrite=overwrite)
+        done = 0 if saved is None else min(saved.epoch, recipe.epochs)
+    except InputError as failure:
+        obstacle = str(failure)
     finished = done >= recipe.epochs or obstacle is not None
     return Planned(recipe, folder, done, None if finished else timing or timer(recipe), obstacle)

@@ -57,28 +57,37 @@ class Pool:
         Args:
             notice: Called with what happens, in this thread.
         """
+        try:
+            self._listen(notice)
+        finally:
+            self._stop()
+
+    def _listen(self, notice: Callable[[Event], None]) -> None:
+        """Pass on what happens until every process has ended.
+
+        A function of its own: Python 3.11 leaves a hole between the jump of a loop and a ``try`` at its start, and an
+        interruption that arrives there goes past a ``finally`` in the same function.
+        """
         for thread in self._serving:
             thread.start()
         ended = 0
-        try:
-            while ended < len(self._serving):
-                try:
-                    event = self._events.get(timeout=0.2)  # a wait without end would hold signals back
-                except queue.Empty:
-                    continue
-                if event is None:
-                    ended += 1
-                else:
-                    notice(event)
-        finally:
-            self._stop()
+        while ended < len(self._serving):
+            try:
+                event = self._events.get(timeout=0.2)  # a wait without end would hold signals back
+            except queue.Empty:
+                continue
+            if event is None:
+                ended += 1
+            else:
+                notice(event)
 
     def _stop(self) -> None:
         self._stopping = True
         for process in list(self._processes):
             process.terminate()
         for thread in self._serving:
-            thread.join(_GRACE)
+            if thread.ident is not None:  # else it was not started yet
+                thread.join(_GRACE)
         for process in list(self._processes):
             process.kill()
 

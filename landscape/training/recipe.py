@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from landscape.data import DATA
 from landscape.errors import InputError, UsageError
+from landscape.factories import named_by_file
+from landscape.limits import LARGEST_SEED, refuse_enormous, shown
 from landscape.models import MODELS
 from landscape.optim import OPTIMIZERS
 from landscape.registry import NameTable, Specification
@@ -20,6 +22,14 @@ from landscape.training.augmentation import Augmentation
 from landscape.training.schedule import Schedule
 
 Value = str | int | float | None
+
+_TABLES: list[tuple[str, str, NameTable[Any]]] = [
+    ("model", "-m", MODELS),
+    ("data", "-d", DATA),
+    ("optimizer", "--optimizer", OPTIMIZERS),
+    ("base", "--base", OPTIMIZERS),
+]
+"""The fields that are names, with their flags."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +92,7 @@ class Recipe:
             )
         for name, annotation in typing.get_type_hints(type(self)).items():
             object.__setattr__(self, name, _checked(name, getattr(self, name), annotation))
-        tables: list[tuple[str, NameTable[Any]]] = [
-            ("model", MODELS),
-            ("data", DATA),
-            ("optimizer", OPTIMIZERS),
-            ("base", OPTIMIZERS),
-        ]
-        for name, table in tables:
+        for name, _, table in _TABLES:
             object.__setattr__(self, name, str(table.parse(getattr(self, name))))
         if _is_base(self.optimizer):
             object.__setattr__(self, "base", self.optimizer)
@@ -122,10 +126,10 @@ class Recipe:
                 self.precision == "full" or self.dtype == "float32",
                 "full where dtype=float64; bf16 goes with float32",
             ),
-            ("seed", 0 <= self.seed < 2**63, "from 0 to 2⁶³ − 1"),
+            ("seed", 0 <= self.seed <= LARGEST_SEED, "from 0 to 2⁶³ − 1"),
         ):
             if not allowed:
-                raise UsageError(f"{name}={getattr(self, name)} must be {rule}")
+                raise UsageError(f"{name}={shown(getattr(self, name))} must be {rule}")
         self._check_optimizer()
 
     def _check_optimizer(self) -> None:
@@ -169,7 +173,7 @@ class Recipe:
         known = [field.name for field in dataclasses.fields(cls)]
         for name in fields:
             if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
+                close = difflib.get_close_matches(str(name), known, n=1)
                 guess = f" (did you mean '{close[0]}'?)" if close else ""
                 raise UsageError(f"a recipe has no '{name}'{guess}; it has {', '.join(known)}")
         return cls(**fields)
@@ -180,38 +184,64 @@ class Recipe:
         return "\n".join(lines) + "\n"
 
     @classmethod
-    def from_toml(cls, text: str) -> "Recipe":
-        """The recipe that :meth:`to_toml` wrote.
+    def from_file(cls, fields: Mapping[str, Any], *, source: str, asked: "Recipe | None" = None) -> "Recipe":
+        """The recipe that a file holds, which somebody else may have written.
+
+        Args:
+            fields: What it says.
+            source: Which file, in words.
+            asked: What the user has asked for: only what is named there too may be code.
 
         Raises:
-            InputError: The text is not TOML.
-            UsageError: There is no such field, or its value is not allowed.
+            InputError: It names code, or something else that only the user may name; there is no such field, or its
+                value is not allowed.
+        """
+        for name, flag, table in _TABLES:
+            if name in fields and fields[name] != getattr(asked, name, None):
+                way_out = f"add {flag} {fields[name]} if you know it"
+                named_by_file(table, fields[name], source=source, kind="recipe", way_out=way_out)
+        try:
+            return cls.from_dict(fields)
+        except UsageError as failure:
+            raise InputError(f"{source}: {failure}") from failure
+
+    @classmethod
+    def from_toml(cls, text: str) -> "Recipe":
+        """The recipe that :meth:`to_toml` wrote to a file; see :meth:`from_file`.
+
+        Raises:
+            InputError: The text is not TOML, or no such recipe.
         """
         try:
             fields = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as failure:
+        except (ValueError, RecursionError) as failure:  # also a number of thousands of digits
             raise InputError(f"the recipe is not TOML: {failure}") from failure
-        return cls.from_dict(fields)
+        return cls.from_file(fields, source="the recipe")
 
 
 def _checked(name: str, value: object, annotation: Any) -> object:
     """``value`` as the kind of its field, or a :class:`UsageError`; numbers are not taken from text or truth."""
     if typing.get_origin(annotation) is Literal:
         allowed = typing.get_args(annotation)
-        if value in allowed:
+        # A list or a tensor out of a file is not even compared.
+        if isinstance(value, str) and value in allowed:
             return value
-        raise UsageError(f"{name}={value} is not one of {', '.join(allowed)}")
+        raise UsageError(
+            f"{name}={value if isinstance(value, str) else shown(value)} is not one of {', '.join(allowed)}"
+        )
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         if value is None:
             return value
         annotation = typing.get_args(annotation)[0]
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if annotation is float and number and math.isfinite(float(typing.cast(float, value))):
-        return float(typing.cast(float, value))
-    if annotation in (int, str) and type(value) is annotation:
-        return value
+    if type(value) in ((int, float) if annotation is float else (annotation,)):
+        if name != "seed":  # which has a range of its own
+            refuse_enormous(name, value)
+        if annotation is float and math.isfinite(typing.cast(float, value)):
+            return float(typing.cast(float, value))
+        if annotation is int or (annotation is str and "\0" not in typing.cast(str, value)):
+            return value
     kind = {float: "a finite number", int: "a whole number", str: "text"}[annotation]
-    raise UsageError(f"{name}={value!r} is not {kind}")
+    raise UsageError(f"{name}={shown(value)} is not {kind}")
 
 
 def _is_base(specification: str) -> bool:

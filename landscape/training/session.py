@@ -18,7 +18,8 @@ from landscape.optim import BatchClosure, build_optimizer
 from landscape.optim.micro_batches import MicroBatches
 from landscape.training.augmentation import augmented, require_pictures
 from landscape.training.averaged_network import averaged_network
-from landscape.training.history import shortest
+from landscape.training.environment import environment
+from landscape.training.history import Entry, shortest
 from landscape.training.moving_average import MovingAverage
 from landscape.training.randomness import (
     derived_seed,
@@ -49,6 +50,8 @@ class Session:
     Attributes:
         epoch: Complete epochs.
         metrics: Of the last complete epoch.
+        history: An entry for each complete epoch, without its seconds: the checkpoint vouches for the file.
+        environments: Where it was computed: more than one only if an interrupted run went on elsewhere.
     """
 
     def __init__(self, recipe: Recipe, data: Data, device: torch.device) -> None:
@@ -78,6 +81,8 @@ class Session:
         if recipe.max_grad_norm is not None:
             self.optimizer.max_grad_norm = recipe.max_grad_norm
         self.metrics: dict[str, int | float] = {}
+        self.history: list[Entry] = []
+        self.environments: list[dict[str, str | int]] = [environment(device)]
         self.average = None if recipe.ema is None else MovingAverage(self.model, decay=recipe.ema)
         self._step = 0  # in this epoch
         self._sums = {"loss": 0.0, "correct": 0.0, "examples": 0.0}
@@ -182,6 +187,8 @@ class Session:
             "training": {
                 "model": None if self._evaluated is None else self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
+                "history": self.history,
+                "environments": self.environments,
                 "step_in_epoch": self._step,
                 "sums": self._sums if within else None,
                 "generators": generators_state(self.device) if within else None,
@@ -199,6 +206,9 @@ class Session:
             self.average.load(state["ema_state_dict"])
         self.optimizer.load_state_dict(training["optimizer"])
         self.epoch, self.metrics = state["epoch"], dict(state["metrics"])
+        self.history = list(training["history"])
+        before = list(training.get("environments", []))
+        self.environments = before if before[-1:] == self.environments else before + self.environments
         self._step = training["step_in_epoch"]
         if self._step:
             self._sums, self._generators = dict(training["sums"]), training["generators"]

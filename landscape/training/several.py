@@ -13,6 +13,7 @@ from landscape.data import data_name
 from landscape.errors import Remark
 from landscape.training.failure import is_foreseen, reason
 from landscape.training.job import Job
+from landscape.training.lock import refuse_locked
 from landscape.training.plan import Plan
 from landscape.training.pool import Event, Pool
 from landscape.training.progress import Progress
@@ -59,9 +60,12 @@ def train_several(plan: Plan, jobs: Sequence[Job], *, notice: Notice | None = No
         notice: How far all of them are.
 
     Raises:
+        UsageError: Another process trains one of them; nothing is begun then.
         KeyboardInterrupt: SIGINT was received, and all runs saved.
         SystemExit: SIGTERM was received, and all runs saved; where it is not an exception of the caller's.
     """
+    for job in jobs:
+        refuse_locked(job.folder)
     told = _Told(plan, notice)
     if plan.jobs == 1:
         before = torch.get_num_threads()

@@ -3,23 +3,25 @@
 import contextlib
 import dataclasses
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from landscape.data import data_name, load_data
-from landscape.errors import InputError, UsageError
+from landscape.errors import InputError, Remark, UsageError
 from landscape.isolation import preserved_randomness
 from landscape.tracking import TRACKERS, Ending, Guarded, Tracker
 from landscape.training import checkpoint, history
+from landscape.training.environment import difference
 from landscape.training.interruption import Interruption
 from landscape.training.job import Job
+from landscape.training.lock import locked
 from landscape.training.measured import Measuring
 from landscape.training.progress import Pace, Progress
 from landscape.training.recipe import Recipe
-from landscape.training.run import Run, RunFolder
+from landscape.training.run import Run, RunFolder, Saved
 from landscape.training.session import NonFiniteLossError, Session
 
 
@@ -55,7 +57,8 @@ def train(
         trackers: Told of every epoch. One that fails is left out with a warning; the run goes on.
 
     Raises:
-        UsageError: A number is not allowed, the device is not there, or the folder holds a different run.
+        UsageError: A number is not allowed, the device is not there, or the folder holds a different run, files of
+            the user's in the place of those of a run, or a run that another process is training.
         InputError: Data cannot be loaded, do not fit the network, or the checkpoint to resume from is damaged.
         DivergedError: The loss is not finite.
         KeyboardInterrupt: SIGINT was received and the run saved.
@@ -65,28 +68,31 @@ def train(
         raise UsageError(f"save_every={save_every} must be at least 1 epoch")
     asked = dataclasses.replace(recipe, data=data_name(recipe.data))
     folder = RunFolder(Path(output))
-    saved = None if overwrite else folder.resumable(asked, resume=resume)
-    if saved is not None and saved["epoch"] >= asked.epochs and measuring is None:
-        return folder.finished(asked, saved["metrics"])
+    saved = folder.resumable(asked, resume=resume, overwrite=overwrite)
+    if saved is not None and saved.epoch >= asked.epochs and measuring is None and folder.is_whole(saved):
+        return folder.finished(asked, saved.content["metrics"])
     device = chosen_device(asked)
     with preserved_randomness(device):
         # Everything that can be refused is refused before anything on disk is changed.
         session = Session(asked, load_data(recipe.data), device)
-        if saved is None:
-            folder.start(asked)
-        else:
-            _restore(session, saved, folder)
-            folder.go_on(asked, session.epoch)
-        with Interruption() as interruption, _told(trackers, session, folder) as tracker:
-            _run(
-                session,
-                folder,
-                interruption,
-                tracker,
-                progress=progress,
-                save_every=save_every,
-                measuring=measuring,
-            )
+        folder.make()
+        with locked(folder.path):
+            # Once more: before the folder was locked, another process could write to it.
+            saved = folder.resumable(asked, resume=resume, overwrite=overwrite)
+            if saved is None:
+                folder.start(asked)
+            else:
+                _go_on(session, saved, folder)
+            with Interruption() as interruption, _told(trackers, session, folder) as tracker:
+                _run(
+                    session,
+                    folder,
+                    interruption,
+                    tracker,
+                    progress=progress,
+                    save_every=save_every,
+                    measuring=measuring,
+                )
     return folder.finished(asked, session.metrics)
 
 
@@ -167,6 +173,7 @@ def _run(
             **session.metrics,
             "seconds": round(time.monotonic() - start, 3),
         }
+        session.history.append(history.without_seconds(entry))
         # The checkpoint comes last: what a kill leaves beyond it is done again.
         history.append(folder.history, entry)
         if save_every is not None and session.epoch % save_every == 0:
@@ -193,20 +200,32 @@ def _measure(
         session.recipe,
         checkpoint=folder.checkpoint,
         output=folder.measures,
+        starts=folder.starts,
         epoch=session.epoch,
         step=session.step,
         pause=pause,
     )
 
 
-def _restore(session: Session, saved: dict[str, Any], folder: RunFolder) -> None:
+def _go_on(session: Session, saved: Saved, folder: RunFolder) -> None:
+    """Take over what is saved, and say what an uninterrupted run would not have met."""
     try:
-        session.restore(saved)
+        session.restore(saved.content)
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as failure:
         reason = (str(failure).splitlines() or [type(failure).__name__])[0]
         raise InputError(
-            f"{folder.checkpoint} does not fit its own recipe ({reason}); overwrite=True (--overwrite) starts again"
+            f"{saved.file} does not fit its own recipe ({reason}); overwrite=True (--overwrite) starts again"
         ) from failure
+    remarks = folder.go_on(session.recipe, saved)
+    before = saved.content["training"].get("environments")
+    elsewhere = difference(before[-1], session.environments[-1]) if before else None
+    if elsewhere is not None and saved.epoch < session.recipe.epochs:
+        remarks.append(
+            f"{folder.path} was computed with {elsewhere}: the last digits can differ from those of a run without "
+            "interruption"
+        )
+    for remark in remarks:
+        warnings.warn(remark, Remark, stacklevel=3)
 
 
 def _advice(session: Session, folder: RunFolder) -> str:

@@ -158,6 +158,18 @@ def quantised():
     return {"w": torch.quantize_per_tensor(torch.ones(4), 0.1, 0, torch.qint8)}
 
 
+def packed():
+    return {"w": torch.zeros(4, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)}
+
+
+def nested():
+    return {"w": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])}
+
+
+def dimensions(count):
+    return header(entry(0, 4, shape=(1,) * count), rest=bytes(4))
+
+
 def endless():
     return {"w": torch.zeros(1).expand(10**6, 10**6)}
 

@@ -11,6 +11,7 @@ from checkpoints.bad_files import (
     compressed,
     cut,
     dangling,
+    dimensions,
     distributed,
     endless,
     entry,
@@ -23,8 +24,10 @@ from checkpoints.bad_files import (
     memory,
     mlp,
     nan,
+    nested,
     nothing,
     overlapping,
+    packed,
     pipe,
     plain_zip,
     quantised,
@@ -104,6 +107,13 @@ UNREADABLE = {
     "an empty dictionary": (saved({}), "found: nothing"),
     "two networks": (saved({"actor": ONE, "critic": ONE}), "actor, critic"),
     "quantised": (saved(quantised), "quantised"),
+    **{  # torch has this type since 2.8
+        name: (saved(packed), f"not a plain tensor of numbers ({name})")
+        for name in ("float4_e2m1fn_x2",)
+        if hasattr(torch, name)
+    },
+    "nested": (saved(nested), "not a plain tensor of numbers (nested)"),
+    "65 dimensions": (dimensions(65), "not a plain tensor of numbers (65 dimensions)"),
     "sparse": (saved(lambda: {"w": torch.eye(3).to_sparse()}), "not a plain tensor"),
     "on no device": (saved({"w": torch.empty(3, device="meta")}), "not a plain tensor"),
     "a tensor of 4 TB in 4 bytes": (saved(endless), "4,000,000,000,000 bytes"),

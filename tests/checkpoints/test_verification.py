@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from torch import Tensor, nn
 
 from landscape.checkpoints import load_checkpoint
 from landscape.checkpoints.verification import verify
@@ -28,3 +29,17 @@ def test_every_implementation_agrees_on_a_trained_network(tmp_path: Path) -> Non
     assert exact.difference == pytest.approx(0, abs=1e-4 * abs(exact.value))
     wrong = dataclasses.replace(exact, value=exact.value * 1.01)
     assert not wrong.agrees
+
+
+class Standardised(nn.Module):
+    """Writes to its inputs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sub_(0.3).div_(2.0)
+
+
+def test_every_implementation_gets_fresh_inputs_where_the_network_writes_to_them(tmp_path: Path) -> None:
+    recipe = Recipe(model="mlp:width=6,depth=1", optimizer="sgd", epochs=1, device="cpu")
+    checkpoint = load_checkpoint(train(recipe, output=tmp_path / "run").checkpoint)
+    checkpoint = dataclasses.replace(checkpoint, model=nn.Sequential(Standardised(), checkpoint.model))
+    assert all(comparison.agrees for comparison in verify(checkpoint, limit=64))

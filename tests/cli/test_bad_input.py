@@ -185,6 +185,9 @@ MISTAKES = {
     "data of the train": (2, ["train", "-d", "diggits"], "did you mean 'digits'?"),
     "seeds text": (2, ["train", "--seeds", "a-b"], "'a-b' is not a list of whole numbers"),
     "seeds backwards": (2, ["train", "--seeds", "3-1"], "names no number"),
+    "seeds without end": (2, ["train", "--seeds", "0-99999999999"], "names more than 10,000 numbers"),
+    "seeds beyond an index": (2, ["train", "--seeds", "0-99999999999999999999"], "names more than 10,000"),
+    "seeds in many parts": (2, ["train", "--seeds", "0-9999,0"], "names more than 10,000 numbers"),
     "train on no device": (2, ["train", "--device", "cuda:99", "-o", "new"], "cuda:99 cannot be used"),
     "train into a file": (3, ["train", "-o", f"{DIR}/recipe.toml"], "recipe.toml"),
     "another recipe": (

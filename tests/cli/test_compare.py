@@ -80,3 +80,47 @@ def test_which_measure_predicts_the_gap(landscape, runs):
 def test_what_cannot_be_compared_is_said_in_a_line(landscape, runs, flags, code, says):
     result = landscape("compare", "runs", *flags)
     assert (result.code, says in result.error) == (code, True)
+
+
+def test_a_file_with_the_records_of_all_runs_is_compared_with_none_left_out(landscape, runs):
+    folders = [f"runs/{name}-{seed}" for name in ("sgd", "sam") for seed in (0, 1)]
+    landscape("measure", *folders, *FLAGS, "--split", "test", "-o", "all.jsonl", "-q")
+    found = landscape("compare", "all.jsonl", "--format", "json")
+    assert (found.code, found.err) == (0, "")
+    assert [cell["n"] for cell in json.loads(found.out)["cells"]] == [2, 2, 2, 2]
+    assert (
+        landscape("compare", "runs", *FLAGS, "--split", "test").out == landscape("compare", "all.jsonl").out
+    )
+
+
+def test_checkpoints_measured_in_one_folder_are_compared_each_for_itself(landscape, runs, tmp_path):
+    (tmp_path / "flat").mkdir()
+    for name in ("sgd-0", "sgd-1", "sam-0", "sam-1"):
+        shutil.copy(runs / name / "checkpoint.pt", tmp_path / "flat" / f"{name}.pt")
+    files = [f"flat/{name}.pt" for name in ("sgd-0", "sgd-1", "sam-0", "sam-1")]
+    landscape("measure", *files, "-M", "loss", "--limit", "60", "-q")
+    table = landscape("compare", *files).out
+    assert "n = 2" in table
+    assert landscape("compare", "flat").out == landscape("compare", "flat/measures.jsonl").out == table
+    more = landscape("compare", "flat", "-M", "loss", "-M", "gradient-norm")
+    assert "Measured 4 numbers of 4 runs" in more.err
+    # One of them is trained on: its numbers are of other weights now, and are taken again.
+    shutil.copy(runs / "sgd-0/checkpoint.pt", tmp_path / "flat/sam-0.pt")
+    again = landscape("compare", "flat/sam-0.pt", "flat/sgd-1.pt", "-M", "loss")
+    assert "2 records of other checkpoints than the runs' last are left out" in again.err
+
+
+def test_a_checkpoint_that_changes_while_it_is_compared_is_left_out(landscape, runs, monkeypatch):
+    from landscape.comparison import selection
+
+    landscape("measure", "runs/sgd-1", "-M", "loss", "--limit", "60", "--split", "test", "-q")
+    splits = selection.splits
+
+    def interfered(found):
+        shutil.copy(runs / "sgd-1/checkpoint.pt", runs / "sgd-0/checkpoint.pt")
+        return splits(found)
+
+    monkeypatch.setattr("landscape.cli.compare.splits", interfered)
+    result = landscape("compare", "runs/sgd-0", "runs/sgd-1", "-M", "loss")
+    assert "runs/sgd-0 is left out: runs/sgd-0/checkpoint.pt was written to after" in result.out
+    assert not (runs / "sgd-0/measures.jsonl").exists()

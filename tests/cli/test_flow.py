@@ -84,12 +84,25 @@ def test_overwrite_trains_anew_and_takes_old_measures_away(landscape, runs):
     assert not (runs / "sgd-0/measures.jsonl").exists()
 
 
+def values(table):
+    return [line.split()[:2] for line in table.splitlines() if line.startswith(("loss ", "hessian-trace "))]
+
+
 def test_what_was_measured_is_not_measured_again(landscape, runs):
     file = runs / "sgd-0/measures.jsonl"
     first = landscape("measure", "runs/sgd-0", *CHEAP)
     written = file.read_bytes()
     second = landscape("measure", "runs/sgd-0", *CHEAP)
-    assert (second.code, second.out) == (0, first.out)
+    assert second.code == 0
+    assert values(second.out) == values(first.out)
+    assert re.search(r"^hessian-trace .* read$", second.out, re.MULTILINE)
+    assert "read: from runs/sgd-0/measures.jsonl, not computed now" in second.out
+    assert "read" not in first.out
+    assert file.read_bytes() == written
+    as_json = landscape("measure", "runs/sgd-0", *CHEAP, "--format", "json")
+    assert [json.loads(line)["value"] for line in as_json.out.splitlines()] == [
+        r["value"] for r in records(file)
+    ]
     assert file.read_bytes() == written
     landscape("measure", "runs/sgd-0", *CHEAP, "-M", "gradient-norm")
     assert [r["measure"] for r in records(file)] == ["loss", "hessian-trace", "gradient-norm"]

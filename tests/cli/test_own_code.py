@@ -181,3 +181,26 @@ def test_an_empty_split_is_told(landscape, own, tmp_path):
     np.savez(tmp_path / "d.npz", train_inputs=x, train_targets=y, test_inputs=x[:0], test_targets=y[:0])
     result = landscape("measure", "m.pt", "-m", "./own.py:net", "-d", "npz:d.npz", "--split", "test")
     assert (result.code, "npz:d.npz: the data set is empty" in result.error) == (3, True), result.err
+
+
+def test_a_run_of_ones_own_code_goes_on_and_is_measured_with_the_flag_that_named_it(landscape, tmp_path):
+    (tmp_path / "own.py").write_text(
+        "from torch import nn\ndef net(classes, width=4):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(2, width), nn.Tanh(), nn.Linear(width, classes))\n"
+    )
+    named = ("-m", "./own.py:net:width=3")
+    flags = ("train", "-d", "moons:samples=60", "--epochs", "1", "--device", "cpu", "-o", "run", "-q")
+    assert landscape(*flags, *named).code == 0
+    before = (tmp_path / "run" / "checkpoint.pt").read_bytes()
+    assert landscape(*flags, *named).code == 0
+    assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
+    without = landscape(*flags)
+    assert without.code == 3
+    assert "names the Python code ./own.py:net:width=3, which a recipe cannot make run" in without.error
+    assert "add -m ./own.py:net:width=3" in without.error
+    (found,) = records(landscape("measure", "run", *named, *QUICK))
+    assert found["provenance"]["model"] == "./own.py:net:width=3"
+    assert "add -m ./own.py:net:width=3" in landscape("measure", "run", *QUICK).error
+    assert landscape("measure", "run", "--trust-checkpoint", *QUICK).code == 0
+    told = landscape("inspect", "run")
+    assert "measure it  landscape measure run -m ./own.py:net:width=3" in told.out

@@ -162,3 +162,75 @@ def test_a_journal_says_which_run_it_is(landscape, runs, tmp_path, monkeypatch):
     other = landscape("surface", "runs/sam-0", *SMALL, "-o", "s.png")
     assert other.code == 3
     assert "s.journal is the journal of another run" in other.error
+
+
+NORMALISED = """
+from torch import nn
+
+def net(num_classes=10):
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, num_classes)
+    )
+"""
+
+
+@pytest.fixture
+def normalised(landscape, tmp_path):
+    """Two runs of a network with batch norm, and the flags that name it."""
+    (tmp_path / "net.py").write_text(NORMALISED)
+    flags = ("-m", "./net.py:net", "--limit", "128", "--points", "5", "--device", "cpu")
+    asked = ("-m", "./net.py:net", "-d", "digits", "--epochs", "3", "-b", "256", "--device", "cpu", "-q")
+    assert landscape("train", *asked, "--optimizers", "sgd", "--seeds", "0-1", "-o", "runs").code == 0
+    return "runs/sgd-0", "runs/sgd-1", *flags
+
+
+def test_both_ends_of_a_line_have_their_own_batch_norm_statistics(landscape, normalised, tmp_path):
+    for mode in ("stored", "recalibrate"):
+        flags = ("--batch-norm", mode, "--split", "both", "--plane", "interpolation", "-o", f"{mode}.png")
+        done = landscape("surface", *normalised, *flags)
+        assert done.code == 0, done.err
+        surface = Surface.load(tmp_path / f"{mode}.npz")
+        for run, check in zip(normalised[:2], surface.meta["checkpoints"], strict=True):
+            own = Surface.load(_alone(landscape, run, normalised, mode, tmp_path))
+            for name, loss in check["own"].items():
+                assert loss == pytest.approx(own.values[name][2, 2], rel=1e-5)
+                assert check["surface"][name] == pytest.approx(loss, rel=1e-3)
+        assert surface.loss[0, -1] == pytest.approx(check["own"]["loss"], rel=1e-3)
+        assert "loss at the checkpoints: " in done.err
+        assert "barrier of test_loss" in done.err
+        caption = (tmp_path / f"{mode}.txt").read_text()
+        assert f"Loss at the checkpoints: {surface.loss[0, 0]:.4g} at sgd-0 (its own " in caption
+    assert "Batch norm: recalibrate statistics, recomputed at every point." in caption
+    assert ("interpolated" in done.err) is False
+
+
+def _alone(landscape, run, normalised, mode, folder):
+    """The surface of one of the runs by itself, whose centre is the run's own loss."""
+    file = folder / f"{run[5:]}-{mode}.npz"
+    flags = ("--batch-norm", mode, "--split", "both", "--points", "5", "-q", "-o", file)
+    assert landscape("surface", run, *normalised[2:], *flags).code == 0
+    return file
+
+
+def test_a_curve_of_a_network_with_batch_norm_needs_recalibration(landscape, normalised, tmp_path):
+    flags = ("surface", *normalised, "--plane", "bezier:steps=2", "-q", "-o", "s.png")
+    refused = landscape(*flags)
+    assert refused.code == 2
+    assert "--batch-norm recalibrate" in refused.error
+    assert not list(tmp_path.glob("s.*"))
+    assert landscape(*flags, "--batch-norm", "recalibrate").code == 0
+    assert "Barrier on the curve" in (tmp_path / "s.txt").read_text()
+
+
+def test_no_barrier_is_printed_where_a_checkpoint_has_another_loss(landscape, normalised, tmp_path):
+    frozen = (
+        NORMALISED.replace("return ", "net = ") + "    net[1].weight.requires_grad_(False)\n    return net\n"
+    )
+    (tmp_path / "net.py").write_text(frozen)
+    done = landscape("surface", *normalised, "--plane", "interpolation", "-o", "s.png")
+    assert done.code == 0
+    assert "barrier of" not in done.err
+    assert "no barrier is given: the loss of the surface at sgd-1 is" in done.err
+    caption = (tmp_path / "s.txt").read_text()
+    assert "no barrier is given: the loss of the surface at sgd-1 is" in caption
+    assert "Barrier" not in caption

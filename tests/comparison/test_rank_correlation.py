@@ -32,6 +32,16 @@ def test_the_interval_covers_tau_of_normal_pairs(rho):
     assert abs(hits / times - 0.95) < 4 * math.sqrt(0.95 * 0.05 / times)
 
 
+def test_the_interval_is_fishers_with_the_variance_of_fieller_and_others():
+    """n = 12 and one of 66 pairs reversed: artanh τ ± 1.95996 √(0.437/8)."""
+    order = [1, 0, *range(2, 12)]
+    found = rank_correlation(order, range(12))
+    assert found.tau == pytest.approx(64 / 66)
+    half = 1.959963984540054 * math.sqrt(0.437 / 8)
+    assert math.atanh(found.high) - math.atanh(found.tau) == pytest.approx(half, rel=1e-9)
+    assert math.atanh(found.tau) - math.atanh(found.low) == pytest.approx(half, rel=1e-9)
+
+
 def test_the_bootstrap_interval_is_near_the_other():
     x, e = np.random.default_rng(1).normal(size=(2, 60))
     one, other = rank_correlation(x, x + e), rank_correlation(x, x + e, method="bootstrap")

@@ -5,6 +5,7 @@ import json
 import pytest
 from records_made import estimate, provenance, recipe
 
+from landscape.comparison import compare
 from landscape.comparison.runs import find_runs, from_history, require_fields
 from landscape.comparison.selection import Conditions, select
 from landscape.errors import InputError
@@ -112,6 +113,190 @@ def test_records_of_an_earlier_checkpoint_are_left_out_and_counted(made):
     found = find_runs([folder])
     assert [e.measure for e in found.runs[0].estimates] == ["loss"]
     assert found.remarks == ("1 records of other checkpoints than the runs' last are left out",)
+
+
+def records_of(file, checkpoints, measures=("loss", "accuracy"), **fields):
+    """Records of several checkpoints in one file, as ``measure -o FILE`` writes them."""
+    for name, seed in checkpoints.items():
+        for measure in measures:
+            origin = provenance(checkpoint=name, recipe=recipe(seed=seed), **fields)
+            append(file, estimate(float(seed), measure=measure, origin=origin))
+
+
+def test_a_file_with_the_records_of_several_checkpoints_stands_for_as_many_runs(tmp_path):
+    records_of(tmp_path / "all.jsonl", {character * 64: seed for seed, character in enumerate("abcdef")})
+    found = find_runs([tmp_path / "all.jsonl"])
+    assert [run.digest[0] for run in found.runs] == list("abcdef")
+    chosen = select(found.runs, None, Conditions("train"))
+    assert len(chosen.chosen) == 12
+    assert (chosen.missing, found.remarks) == ((), ())
+    assert compare(chosen.chosen).cells["sgd", "loss"].values == (0, 1, 2, 3, 4, 5)
+
+
+def test_records_that_name_no_checkpoint_are_of_the_run_of_their_recipe(tmp_path):
+    for seed in range(3):
+        origin = provenance(checkpoint=None, checkpoint_file=None, recipe=recipe(seed=seed))
+        append(tmp_path / "own.jsonl", estimate(float(seed), measure="loss", origin=origin))
+    found = find_runs([tmp_path / "own.jsonl"])
+    assert len(found.runs) == 3
+    assert compare(select(found.runs, None, Conditions("train")).chosen).cells["sgd", "loss"].values == (
+        0,
+        1,
+        2,
+    )
+
+
+def test_of_a_quantity_recorded_twice_the_last_record_counts_and_it_is_said(tmp_path):
+    for value in (1.0, 2.0, 3.0):
+        append(tmp_path / "all.jsonl", estimate(value, measure="loss"))
+    append(tmp_path / "all.jsonl", estimate(9.0, measure="loss", settings={"rho": 1}))
+    append(tmp_path / "all.jsonl", estimate(8.0, measure="loss", origin=provenance(split="test")))
+    found = find_runs([tmp_path / "all.jsonl"])
+    [run] = found.runs
+    assert [e.value for e in run.estimates] == [3.0, 9.0, 8.0]
+    [remark] = found.remarks
+    assert remark.startswith("2 records of which a later one is there, of the same checkpoint, measure and")
+
+
+@pytest.fixture
+def beside(tmp_path):
+    """A folder with two checkpoints and the records of both in one file."""
+    seeds = {}
+    for seed, name in enumerate(("a.pt", "b.safetensors")):
+        (tmp_path / name).write_bytes(name.encode())
+        seeds[name] = {sha256(tmp_path / name): seed}
+        records_of(tmp_path / "measures.jsonl", seeds[name], checkpoint_file=name)
+    return tmp_path
+
+
+def runs_of(*paths):
+    found = find_runs(paths)
+    return {
+        (run.checkpoint or run.path).name: [e.measure for e in run.estimates] for run in found.runs
+    }, found.remarks
+
+
+def test_checkpoints_in_one_folder_are_runs_of_their_own_and_can_be_measured(beside):
+    both = {"a.pt": ["loss", "accuracy"], "b.safetensors": ["loss", "accuracy"]}
+    for paths in ([beside], [beside / "measures.jsonl"], [beside / "a.pt", beside / "b.safetensors"]):
+        assert runs_of(*paths) == (both, ())
+    assert runs_of(beside / "b.safetensors") == ({"b.safetensors": ["loss", "accuracy"]}, ())
+    assert runs_of(beside, beside / "measures.jsonl", beside / "a.pt") == (both, ())
+
+
+def test_records_of_a_checkpoint_that_has_changed_since_are_not_used(beside):
+    (beside / "a.pt").write_bytes(b"trained on")
+    said = ("2 records of other checkpoints than the runs' last are left out",)
+    for path in (beside, beside / "measures.jsonl"):
+        assert runs_of(path) == ({"b.safetensors": ["loss", "accuracy"]}, said)
+    assert runs_of(beside / "a.pt") == ({"a.pt": []}, said)
+    (beside / "a.pt").unlink()  # what is not there any more has not changed
+    both = {beside.name: ["loss", "accuracy"], "b.safetensors": ["loss", "accuracy"]}
+    assert runs_of(beside) == (both, ())
+
+
+def test_a_file_elsewhere_stands_by_itself_whatever_lies_beside_it(beside):
+    (beside / "measures.jsonl").rename(beside / "all.jsonl")
+    (beside / "a.pt").write_bytes(b"trained on")
+    found = find_runs([beside / "all.jsonl"])
+    assert [len(run.estimates) for run in found.runs] == [2, 2]
+    assert [run.checkpoint for run in found.runs] == [None, None]
+    assert len({run.name for run in found.runs}) == 2
+
+
+def test_a_record_cannot_name_a_file_of_another_folder(tmp_path):
+    (tmp_path / "secret").write_bytes(b"x")
+    (tmp_path / "run").mkdir()
+    records_of(tmp_path / "run/measures.jsonl", {"a" * 64: 0}, checkpoint_file="../secret")
+    [run] = find_runs([tmp_path / "run"]).runs
+    assert run.checkpoint is None
+
+
+def test_raw_and_averaged_weights_of_one_file_are_not_mixed(made):
+    folder = made("a", {})
+    digest = sha256(folder / "checkpoint.pt")
+    records_of(folder / "measures.jsonl", {f"{digest}:raw": 0}, ["accuracy"])
+    found = find_runs([folder])
+    assert [[e.measure for e in run.estimates] for run in found.runs] == [["loss"]]
+    assert found.remarks == ("1 records of other weights in the same file (raw or averaged) are left out",)
+
+
+def test_a_checkpoint_in_shards_has_the_hash_that_its_records_have(tmp_path):
+    safetensors = pytest.importorskip("safetensors.torch")
+    import torch
+
+    from landscape.checkpoints import read_checkpoint
+
+    for name in ("one", "two"):
+        safetensors.save_file({name: torch.ones(2)}, tmp_path / f"{name}.safetensors")
+    index = tmp_path / "model.safetensors.index.json"
+    places = {"two": "two.safetensors", "one": "one.safetensors"}
+    index.write_text(json.dumps({"weight_map": places}))
+    identity = read_checkpoint(tmp_path).identity
+    records_of(tmp_path / "measures.jsonl", {identity: 0}, checkpoint_file=index.name)
+    [run] = find_runs([tmp_path]).runs
+    assert (run.checkpoint, run.digest) == (index, identity)
+    safetensors.save_file({"one": torch.zeros(2)}, tmp_path / "one.safetensors")
+    with pytest.raises(InputError, match="there is nothing to compare"):
+        find_runs([tmp_path])
+
+
+def test_records_of_one_checkpoint_in_two_files_are_of_one_run(made, tmp_path):
+    folder = made("a", {})
+    records_of(tmp_path / "all.jsonl", {sha256(folder / "checkpoint.pt"): 0, "f" * 64: 1}, ["accuracy"])
+    for paths in ([folder, tmp_path / "all.jsonl"], [tmp_path / "all.jsonl", folder]):
+        found = find_runs(paths)
+        assert sorted(sorted(e.measure for e in run.estimates) for run in found.runs) == [
+            ["accuracy"],
+            ["accuracy", "loss"],
+        ]
+        [run] = [run for run in found.runs if run.checkpoint is not None]
+        assert (run.file, len(run.history)) == (folder / "measures.jsonl", 2)
+
+
+def test_examples_that_do_not_hold_the_same_bytes_are_said(tmp_path):
+    def remarks(*fields):
+        records = [
+            estimate(1.0, origin=provenance(checkpoint=str(seed), recipe=recipe(seed=seed, **more), **origin))
+            for seed, (origin, more) in enumerate(fields)
+        ]
+        return [r for r in compare(records, ["optimizer", "label_noise"]).remarks if "same bytes" in r]
+
+    clean = {"label_noise": 0.0}
+    assert remarks(({"examples": "a"}, clean), ({"examples": "a"}, clean)) == []
+    assert remarks(({"examples": "a"}, clean), ({"examples": None}, clean)) == []
+    assert len(remarks(({"examples": "a"}, clean), ({"examples": "b"}, clean))) == 1
+    assert remarks(({"examples": "a"}, clean), ({"examples": "b"}, {"label_noise": 0.2})) == []
+
+
+WRONG = [
+    "epochs = []",
+    "epochs = 'many'",
+    f"epochs = {10**400}",
+    "epochs = 1979-05-27",
+    "epochs = true",
+    "= [",
+]
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_a_recipe_of_other_types_does_not_say_that_a_run_is_unfinished(made, text):
+    folder = made("a", {})
+    (folder / "recipe.toml").write_text(text)
+    [run] = find_runs([folder]).runs
+    assert len(run.estimates) == 1
+
+
+def test_a_history_of_other_types_says_nothing(made):
+    folder = made("a", {})
+    good = (folder / "history.jsonl").read_text()
+    bad = [[], "x", {}, 10**400, True, None]
+    lines = [json.dumps({"epoch": 2, "sam_fraction": v, "gradients": v, "seconds": v}) for v in bad]
+    lines += [json.dumps({"epoch": v}) for v in bad] + ["[" * 100_000, "\x00"]
+    (folder / "history.jsonl").write_text(good + "\n".join(lines))
+    [run] = find_runs([folder]).runs
+    assert from_history(run, "seconds", None).value == 3.0
+    assert from_history(run, "gradients", None) is None
 
 
 def test_corrupt_lines_are_skipped_and_counted(made):

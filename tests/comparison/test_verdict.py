@@ -69,6 +69,13 @@ def test_the_verdict(ours, theirs, kind, words):
     assert found.is_decided == (kind == "lower")
 
 
+@pytest.mark.parametrize(("error", "kind"), [(0.999, "lower"), (1.001, "sampling")])
+def test_a_difference_is_decided_only_beyond_twice_its_sampling_error(error, kind):
+    """The mean difference is −2; three seeds, an error of ``e √(3/2)`` in each number make one of e in the mean."""
+    each = (error * math.sqrt(1.5),) * 3
+    assert said(cell(1.0, 2.0, 3.0, errors=each), cell(3.1, 3.9, 5.0, errors=each)).kind == kind
+
+
 def test_the_bootstrap_needs_more_seeds():
     ours, theirs = cell(*np.linspace(1, 1.1, 7)), cell(*np.linspace(2, 2.3, 7))
     assert said(ours, theirs).kind == "lower"

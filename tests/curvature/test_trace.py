@@ -1,5 +1,6 @@
 """Tr G exactly for every kind of layer, and Tr H by each of the three ways."""
 
+import functools
 import math
 
 import problems
@@ -163,24 +164,52 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(way: str, runs: int) 
     assert covered >= runs * 0.95 - 4 * math.sqrt(runs * 0.95 * 0.05)
 
 
-@pytest.mark.parametrize(
-    ("loss", "words"),
-    [
-        (nn.CrossEntropyLoss(weight=torch.ones(4).double()), "class weights"),
-        (nn.CrossEntropyLoss(ignore_index=2), "ignores some targets"),
-        (nn.NLLLoss(), "NLLLoss"),
-    ],
-)
-def test_a_loss_without_a_known_root_is_said(loss: nn.Module, words: str) -> None:
-    x, y = problems.classification()
-    objective = Objective(problems.small_net(), loss, [(x, y)])
-    assert words in plan(objective).obstacle
+def focal(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Not convex in the outputs."""
+    log_p = nn.functional.log_softmax(outputs, dim=1).gather(1, targets[:, None]).squeeze(1)
+    return -((1 - log_p.exp()) ** 2 * log_p).mean()
+
+
+LOSSES = {
+    "class weights": nn.CrossEntropyLoss(weight=torch.tensor([0.2, 3.0, 1.0, 0.5]).double()),
+    "ignored labels": nn.CrossEntropyLoss(ignore_index=2),
+    "weights, smoothing and ignored labels": nn.CrossEntropyLoss(
+        weight=torch.tensor([0.2, 3.0, 1.0, 0.5]).double(), label_smoothing=0.1, ignore_index=1
+    ),
+    "a partial": functools.partial(nn.functional.cross_entropy, weight=torch.tensor([1.0, 2, 3, 4]).double()),
+    "a line of one's own": lambda outputs, targets: nn.functional.cross_entropy(outputs, targets),
+    "focal": focal,
+}
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_of_independent_examples_is_as_quick_as_a_known_one(
+    name: str, activation: type[nn.Module]
+) -> None:
+    x, y = problems.classification(60)
+    model = problems.network(nn.Linear(8, 6), activation(), nn.Linear(6, 4))
+    objective = Objective(model, LOSSES[name], problems.batches(x, y, 17))  # type: ignore[arg-type]
     found = measured(objective, tolerance=0.02)
-    assert found.details["method"] == "example-probes"
-    assert found.details["gauss_newton_trace"] is None
-    assert found.standard_error is not None
-    _, dense = problems.dense(objective, problems.small_net(), x, y, loss)
-    assert abs(found.value - float(dense.trace())) <= 4 * found.standard_error
+    _, dense = problems.dense(objective, model, x, y, LOSSES[name])
+    truth = float(dense.trace())
+    if activation is nn.ReLU:
+        assert (found.details["method"], found.standard_error) == ("exact", None)
+        assert found.value == pytest.approx(truth, rel=1e-10)
+    else:
+        assert found.details["method"] == "example-probes"
+        assert found.standard_error is not None
+        assert abs(found.value - truth) <= 4 * found.standard_error
+
+
+def test_a_loss_of_many_classes_without_a_known_root_is_said() -> None:
+    x, _ = problems.classification()
+    y = torch.arange(100) % 70
+    model = problems.network(nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 70))
+    objective = Objective(model, nn.CrossEntropyLoss(weight=torch.rand(70).double()), [(x, y)])
+    found = measured(objective, tolerance=0.02)
+    assert "class weights" in plan(objective).obstacle
+    assert (found.details["method"], found.details["gauss_newton_trace"]) == ("example-probes", None)
 
 
 def test_the_tolerance_is_relative_to_the_larger_of_the_two_traces() -> None:
@@ -219,5 +248,5 @@ def test_a_loss_derived_from_a_known_one_is_not_taken_for_it_and_that_is_said() 
 
     x, y = problems.classification()
     chosen = plan(Objective(problems.small_net(), Squared(), [(x, y)]))
-    assert chosen.obstacle == "Squared may do more than the loss that it derives from"
+    assert chosen.obstacle == "its loss is not the mean over its examples"
     assert not chosen.by_example

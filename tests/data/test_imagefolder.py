@@ -1,5 +1,7 @@
 """Pictures of the user's own: decoding, both ways of holding them, and folders that are not laid out."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -117,3 +119,28 @@ def test_pictures_are_scaled_before_they_are_cropped(pictures):
     assert torch.allclose(data.train[0][0], expected, atol=1e-6)
     with pytest.raises(UsageError, match="resize=4 is less than size=8"):
         load_data(f"imagefolder:{pictures}:size=8,resize=4")
+
+
+def test_a_picture_is_what_its_suffix_says_and_no_program_is_started_for_another(pictures, monkeypatch):
+    def started(*arguments, **options):
+        raise AssertionError("Ghostscript was started")
+
+    monkeypatch.setattr("PIL.EpsImagePlugin.has_ghostscript", started)
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", started)
+    Image.new("RGB", (12, 12)).save(pictures / "train" / "cat" / "0.png", "EPS")
+    with pytest.raises(InputError, match=r"0\.png cannot be read as a picture"):
+        load_data(f"imagefolder:{pictures}:size=8")
+
+
+def test_a_pipe_among_the_pictures_is_refused_and_not_waited_for(pictures):
+    (pictures / "train" / "cat" / "0.png").unlink()
+    os.mkfifo(pictures / "train" / "cat" / "0.png")
+    for options in ("", ":size=8"):
+        with pytest.raises(InputError, match="it is not a regular file"):
+            load_data(f"imagefolder:{pictures}{options}")
+
+
+@pytest.mark.parametrize("name", ["size", "resize"])
+def test_a_picture_has_a_largest_side(pictures, name):
+    with pytest.raises(UsageError, match=f"{name}=4097 must be from 1 to 4096 pixels"):
+        load_data(f"imagefolder:{pictures}:{name}=4097")

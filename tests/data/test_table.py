@@ -127,6 +127,7 @@ def test_a_name_leaves_out_defaults_and_the_wish_to_download():
         ("moons:noise=nan", "noise=nan must be a finite number"),
         ("moons:noise=-1", "noise=-1"),
         ("moons:samples=3", "samples=3"),
+        ("moons:samples=5000001", "samples=5000001 is more than 5,000,000"),
         ("moons:seed=-1", "seed=-1"),
         ("imagefolder", "needs root"),
         ("imagefolder:somewhere:size=0", "size=0"),

@@ -94,21 +94,49 @@ def test_one_example_that_does_not_fit_is_one_clear_error() -> None:
         _ = objective.loss
 
 
+def variance_too(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    outputs = model(batch[0])
+    return CE(outputs, batch[1]) + outputs.var()
+
+
 @pytest.mark.parametrize(
     ("loss", "reason"),
     [
-        (BatchLoss(lambda model, batch: CE(model(batch[0]), batch[1])), "a BatchLoss hides its examples"),
-        (nn.CrossEntropyLoss(weight=torch.ones(4).double()), "class weights"),
-        (lambda f, t: CE(f, t) * len(t), "not the mean over its examples"),
+        (BatchLoss(variance_too), "not the mean over its examples"),
+        (
+            BatchLoss(lambda model, batch: variance_too(model, batch[:2])),
+            "not made of tensors with a row an example",
+        ),
     ],
 )
-def test_a_batch_that_cannot_be_split_is_said(loss: object, reason: str) -> None:
+def test_a_batch_that_cannot_be_split_is_said(loss: BatchLoss, reason: str) -> None:
     x, y = problems.classification()
-    objective = Objective(Limited(20), loss, problems.batches(x, y, 30))  # type: ignore[arg-type]
+    data: list[object] = [*problems.batches(x, y, 30)]
+    if "row" in reason:
+        data = [(*batch, torch.zeros(2)) for batch in problems.batches(x, y, 30)]
+    objective = Objective(Limited(20), loss, data)
     with pytest.raises(OutOfMemory, match=rf"batch of 30 examples, which cannot be split because .*{reason}"):
         _ = objective.loss
     with pytest.raises(UsageError, match=rf"micro_batch=4: .*{reason}"):
-        _ = Objective(Limited(50), loss, problems.batches(x, y, 30), micro_batch=4).loss  # type: ignore[arg-type]
+        _ = Objective(Limited(50), loss, data, micro_batch=4).loss
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        BatchLoss(lambda model, batch: CE(model(batch[0]), batch[1])),
+        nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0, 0.2, 2.0])),
+        lambda f, t: nn.functional.cross_entropy(f, t),
+    ],
+)
+def test_whatever_is_a_weighted_mean_can_be_split(loss: object) -> None:
+    x, y = problems.classification()
+    parted, whole = (
+        Objective(problems.small_net(), loss, problems.batches(x, y, 30), micro_batch=size)  # type: ignore[arg-type]
+        for size in (7, None)
+    )
+    assert parted.loss == pytest.approx(whole.loss, rel=1e-12)
+    assert torch.allclose(parted.gradient, whole.gradient, rtol=1e-11, atol=1e-15)
 
 
 def test_batch_statistics_are_never_split() -> None:

@@ -104,6 +104,7 @@ def test_a_vision_transformer_takes_the_size_of_the_data():
         ("mlp:widht=3", "did you mean 'width'"),
         ("mlp:width=0", "width=0"),
         ("mlp:depth=-1", "depth=-1"),
+        ("mlp:depth=10001", "depth=10001 is more than 10,000"),
         ("mlp:activation=sine", "one of relu, tanh, gelu"),
         ("cnn:width=0", "width=0"),
         ("mlp:classes=3", "no option 'classes'"),

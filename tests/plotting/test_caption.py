@@ -101,3 +101,31 @@ def test_caption_says_eigenvalues_and_the_barrier_on_a_curve(bowl):
     )
     curve = {"barrier": {"height": 0.02, "at": 0.3}}
     assert "Barrier on the curve 0.02 at t = 0.3." in caption(bowl(plane={**plane, "curve": curve}))
+
+
+def _check(label, surface, own, agree):
+    return {
+        "label": label,
+        "distance": 0.0,
+        "surface": {"loss": surface},
+        "own": {"loss": own},
+        "agree": agree,
+    }
+
+
+def test_caption_has_the_loss_of_each_checkpoint_beside_its_own(bowl):
+    near, far = _check("epoch 1", 2.0, 1.9, None), _check("epoch 2", 2.0, 0.5, None)
+    text = caption(bowl(checkpoints=[near, far, _check("epoch 3", 0.25, 0.2501, True)]))
+    assert "Loss at the checkpoints: 0.25 at epoch 3 (its own 0.2501), 2 beside the plane" in text
+    assert "such as 2 for epoch 2 (0.5)." in text
+
+
+def test_caption_of_a_surface_that_is_not_that_of_a_checkpoint_says_so(bowl):
+    text = caption(bowl(checkpoints=[_check("b", 15.7, 0.242, False)], disagreement="of frozen weights"))
+    assert "Loss at the checkpoints: 15.7 at b (its own 0.242)." in text
+    assert "Not a surface of all its checkpoints, and no barrier is given: of frozen weights." in text
+
+
+def test_caption_says_where_batch_norm_statistics_come_from(bowl):
+    text = caption(bowl(batch_norm="interpolated between the checkpoints"))
+    assert "Batch norm: stored statistics, interpolated between the checkpoints." in text

@@ -104,3 +104,22 @@ def test_three_directions_of_landscaper_are_refused(tmp_path):
     np.savez(tmp_path / "s.npz", loss=np.zeros((3, 3, 3)), coordinates=ranges)
     with pytest.raises(InputError, match="along 3 directions"):
         read_source(tmp_path / "s.npz")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_no_edit_of_a_file_of_landscaper_is_read_as_another_surface(tmp_path, save):
+    file = tmp_path / "s.npz"
+    save(file, loss=np.arange(4.0).reshape(2, 2), coordinates=np.array([[0.0, 1.0], [0.0, 1.0]]))
+    content = file.read_bytes()
+    [good] = read_source(file)
+    refused = 0
+    for place in range(0, len(content), 3):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 0x24]) + content[place + 1 :])
+        try:
+            [surface] = read_source(file)
+        except InputError:
+            refused += 1
+        else:
+            assert np.array_equal(surface.loss, good.loss)
+            assert np.array_equal(surface.x, good.x)
+    assert refused > len(content) / 6

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from landscape.errors import InputError, UsageError
 from landscape.training import Recipe
 
-FOLDERS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="="), min_size=1).filter(
+FOLDERS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="=\0"), min_size=1).filter(
     lambda text: text == text.strip()
 )
 
@@ -24,7 +24,7 @@ def recipes(draw):
         data=draw(st.one_of(st.just("digits"), FOLDERS.map(lambda folder: f"imagefolder:{folder}"))),
         optimizer=draw(st.sampled_from(["sgd", "adamw:beta1=0.5", f"gsam:rho={rho},alpha=0.1", "cr-sam"])),
         base=draw(st.sampled_from(["sgd:momentum=0.5", "adamw"])),
-        lr=draw(st.floats(min_value=0, exclude_min=True, allow_infinity=False)),
+        lr=draw(st.floats(min_value=0, exclude_min=True, max_value=1e30)),
         epochs=epochs,
         batch_size=draw(st.integers(1, 10_000)),
         warmup_epochs=draw(st.integers(0, epochs - 1)),
@@ -109,3 +109,34 @@ def test_what_cannot_be_trained_is_a_usage_error_of_one_line(fields, expected):
 def test_text_that_is_not_toml_is_an_input_error():
     with pytest.raises(InputError, match="not TOML"):
         Recipe.from_toml("lr: 0.1")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, [], {}, [1], {"a": 1}, True, b"x", 1 + 2j, "a\0b", 10**400, -(10**6000), 1e300, object(), Recipe],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Recipe)])
+def test_a_value_of_any_type_is_taken_or_refused_in_one_line(field, value):
+    if value is None and field in ("max_grad_norm", "ema"):
+        return
+    with pytest.raises((UsageError, InputError)) as caught:
+        Recipe.from_dict({field: value})
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "text", ["seed = " + "9" * 5000, "a = " + "[" * 5000, "seed = 1979-13-45", "\x1b = 1"]
+)
+def test_what_tomllib_cannot_read_is_not_toml(text):
+    with pytest.raises(InputError, match="is not TOML"):
+        Recipe.from_toml(text)
+
+
+@pytest.mark.parametrize(
+    "optimizer", ["sgd:weight_decay=1e300", "ada-sam:eps=1e300", f"saf:num_examples={2**63}"]
+)
+def test_options_of_optimizers_are_numbers_that_can_be_computed_with(optimizer):
+    with pytest.raises(UsageError, match="is not allowed: it must be below"):
+        Recipe(optimizer=optimizer)

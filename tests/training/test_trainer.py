@@ -55,6 +55,26 @@ def test_training_is_the_plain_torch_loop(tmp_path):
         assert torch.allclose(tensor, model.state_dict()[name], rtol=1e-10, atol=1e-12)
 
 
+def test_no_two_epochs_draw_the_same_dropout(tmp_path, monkeypatch):
+    """What the network draws in its first step, epoch by epoch: all different, and the same in the same run."""
+    drawn = []
+
+    class Noisy(torch.nn.Linear):
+        def forward(self, inputs):
+            if self.training:
+                drawn.append(float(torch.rand(())))
+            return super().forward(inputs.flatten(1))
+
+    monkeypatch.setattr("landscape.training.session.build_model", lambda *_, **__: Noisy(64, 10))
+    recipe = dataclasses.replace(SHORT, epochs=3, batch_size=1437, optimizer="sgd")
+    train(recipe, output=tmp_path / "a")
+    first = list(drawn)
+    assert len(set(first)) == len(first) >= 3
+    drawn.clear()
+    train(recipe, output=tmp_path / "b")
+    assert drawn == first
+
+
 def test_the_history_says_what_the_weights_do(tmp_path):
     run = train(SHORT, output=tmp_path)
     data = load_data("digits")

@@ -1,0 +1,134 @@
+"""The numbers that an earlier run of the same ``landscape surface`` has left: what was begun is ended, never lost."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from landscape.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from landscape.surfaces.surface import Surface
+
+    from .surface_run import SurfaceRun
+
+
+def journal_of(file: Path) -> Path:
+    """The journal of the surface that is saved as ``file``."""
+    return file.with_suffix(".journal")
+
+
+def finished(
+    file: Path, asked: Mapping[str, Any], *, shard: tuple[int, int] | None, resume: bool, overwrite: bool
+) -> "Surface | None":
+    """The numbers that an earlier run of this command has saved; ``None`` where they are to be computed.
+
+    A run that is killed after that has figures to draw only. Its journal may still be there.
+
+    Args:
+        file: Where they are saved.
+        asked: What was asked for, as the file says it.
+        shard: Which of the points.
+        resume: Whether anything of an earlier run may be used.
+        overwrite: Whether numbers of another run may be replaced.
+
+    Raises:
+        UsageError: The file is of another command, or no surface, and may not be replaced.
+    """
+    if not file.exists():
+        return None
+    surface = _loaded(file)
+    same = resume and surface is not None and _same(surface, asked, shard)
+    if journal_of(file).exists():
+        saved = surface is not None and _is_saved(journal_of(file), surface)
+        if saved or overwrite:
+            return surface if saved and same else None
+    elif overwrite or same:
+        return None if overwrite else surface
+    raise UsageError(
+        f"{file} is there; redraw it with `landscape plot {file}`, or add --overwrite to compute it anew"
+    )
+
+
+def require_unchanged(file: Path, surface: "Surface", run: "SurfaceRun") -> None:
+    """Refuses saved numbers that are not those of the checkpoints and data as they are now.
+
+    Raises:
+        UsageError: Something has changed since.
+    """
+    from landscape.surfaces.plane import fingerprint
+
+    checks: Any = surface.meta.get("checkpoints", [])
+    own = [(check["own"], point.own) for check, point in zip(checks, run.through, strict=False)]
+    then_and_now = {
+        "weights": (
+            [surface.meta["centre"]["sha256"], *((check["label"], check["sha256"]) for check in checks)],  # type: ignore[index]
+            [fingerprint(run.objective.point), *((w.label, fingerprint(w.point)) for w in run.through)],
+        ),
+        "losses of its checkpoints": (all(_alike(then, now) for then, now in own), True),
+        "data or settings": (surface.meta["provenance"], dataclasses.asdict(run.objective.provenance)),
+        "test data": (surface.meta.get("test"), run.test and dataclasses.asdict(run.test.provenance)),
+    }
+    for what, (then, now) in then_and_now.items():
+        if _as_saved(then) != _as_saved(now):
+            raise UsageError(
+                f"{file} is there, made by the same command from other {what} than now; redraw it with "
+                f"`landscape plot {file}`, or add --overwrite to compute it anew"
+            )
+
+
+def require_same_bytes(file: Path, surface: "Surface", *, overwrite: bool) -> None:
+    """Refuses a file that is there and is another surface.
+
+    Raises:
+        UsageError: It is, and may not be replaced.
+    """
+    if overwrite or not file.exists():
+        return
+    there = _loaded(file)
+    if there is None or there.to_bytes() != surface.to_bytes():
+        raise UsageError(f"{file} is there and is another surface; choose another name, or add --overwrite")
+
+
+def _same(surface: "Surface", asked: Mapping[str, Any], shard: tuple[int, int] | None) -> bool:
+    """Whether the command that made a surface is this one, and has computed all its points."""
+    from landscape.surfaces.grid import coarse_to_fine, share
+
+    ny, nx = surface.loss.shape
+    points = set(share(coarse_to_fine(nx, ny), shard))
+    done = {index for index, computed in enumerate(surface.computed.flat) if computed}
+    return points == done and all(surface.meta.get(key) == _as_saved(asked[key]) for key in asked)
+
+
+def _is_saved(journal: Path, surface: "Surface") -> bool:
+    """Whether a surface holds what its journal holds."""
+    from landscape.surfaces.journal import read_journal
+
+    try:
+        held = read_journal(journal)
+    except InputError:
+        return False
+    bare = [dataclasses.replace(each, meta={}).to_bytes() for each in (held, surface)]
+    return bare[0] == bare[1] and held.meta.get("provenance") == surface.meta.get("provenance")
+
+
+def _loaded(file: Path) -> "Surface | None":
+    from landscape.surfaces.surface import Surface
+
+    try:
+        return Surface.load(file)
+    except InputError:
+        return None
+
+
+def _alike(then: Mapping[str, float], now: Mapping[str, float]) -> bool:
+    """Whether two losses of a checkpoint are the same up to the order of a parallel sum."""
+    both = [(then[name], now.get(name, math.nan)) for name in then]
+    return all(math.isclose(a, b, rel_tol=1e-5) or (math.isnan(a) and math.isnan(b)) for a, b in both)
+
+
+def _as_saved(content: object) -> object:
+    """The content as it comes back from a file."""
+    return json.loads(json.dumps(content))

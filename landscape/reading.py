@@ -1,0 +1,245 @@
+"""What a file may ask of its reader: one limit for every reader, 1 GB of memory beyond the file and about 10 s.
+
+A stranger's file can claim any size: a header that names 8 TB, zeros that compress a thousandfold, a name with sixty
+thousand dots, a pipe that never ends. Every reader of this package looks at what a file claims before it believes it;
+the numbers are here and nowhere else.
+"""
+
+import contextlib
+import io
+import math
+import stat
+import tomllib
+import zipfile
+from collections.abc import Container, Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from landscape.errors import InputError
+
+BEYOND = 1 << 30
+"""Bytes of memory that a file may take beyond its own size."""
+
+LONGEST_TEXT = 32 << 20
+"""Bytes of JSON: as Python's objects they take up to 25 times as much."""
+
+LONGEST_RECIPE = 16 << 10
+"""Bytes of TOML: keys of many parts take the square of their length."""
+
+MOST_POINTS = 1 << 22
+"""Values of one quantity of a surface, such as 2048 × 2048."""
+
+LONGEST_NAME, MOST_DOTS = 1024, 64
+"""Characters and dots in the name of a tensor: names are compared by all of their ends."""
+
+LONGEST_HEADER = 16 << 20
+"""Bytes of the header of safetensors, some 200,000 tensors, or of the list of what a zip archive holds."""
+
+_NUMPY_HEADER = 10_000
+_WIDENED = 12
+_SPARSE = 1 << 10
+_PIECE = 1 << 20
+
+
+def check_regular(path: Path) -> int:
+    """The size of a file in bytes, after a look whether it ends.
+
+    Raises:
+        InputError: It does not exist, is a folder, a pipe or a device, or is a large file that is nearly all holes.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except (OSError, ValueError) as failure:
+        reason = getattr(failure, "strerror", None) or failure
+        raise InputError(f"{path} cannot be opened: {reason}; name another file") from failure
+    if stat.S_ISDIR(status.st_mode):
+        raise InputError(f"{path} is a folder; name a file")
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(
+            f"{path} is not a regular file but a pipe or a device; copy what it gives to a file first"
+        )
+    on_disk = 512 * getattr(status, "st_blocks", status.st_size)
+    if status.st_size > BEYOND and on_disk < status.st_size / _SPARSE:
+        raise InputError(
+            f"{path} claims {status.st_size:,} bytes, of which {on_disk:,} are on disk; it was not written to the end: "
+            "take another copy"
+        )
+    return status.st_size
+
+
+def read_text(path: Path) -> str:
+    """The text in a file of JSON; bytes that are no UTF-8 become U+FFFD.
+
+    Raises:
+        InputError: It cannot be read, or is longer than :data:`LONGEST_TEXT`.
+    """
+    return _content(path, LONGEST_TEXT).decode("utf-8", errors="replace")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a TOML file of ours holds.
+
+    Raises:
+        InputError: It cannot be read, is longer than :data:`LONGEST_RECIPE`, or is no TOML.
+    """
+    content = _content(path, LONGEST_RECIPE)
+    try:
+        return tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as failure:
+        raise InputError(f"{path} is not TOML: {failure}") from failure
+
+
+def _content(path: Path, most: int) -> bytes:
+    """The bytes of a file that has no more than so many."""
+    size = check_regular(path)
+    if size <= most:
+        try:
+            with path.open("rb") as file:
+                return file.read(most)
+        except OSError as failure:
+            raise InputError(f"{path} cannot be read: {failure.strerror}; name another file") from failure
+    raise InputError(f"{path} has {size:,} bytes, more than the {most:,} that such a file may have")
+
+
+@contextlib.contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Inside, a lack of memory or of stack is the fault of the file and not of the computation.
+
+    Args:
+        path: The file that is read.
+        what: What it should be: ``surface``.
+    """
+    try:
+        yield
+    except (MemoryError, RecursionError, OverflowError) as failure:
+        raise InputError(
+            f"{path} cannot be read as a {what}: it asks for more memory than there is; it is damaged: take another "
+            "copy"
+        ) from failure
+
+
+def check_names(path: Path, names: Iterable[object]) -> None:
+    """Raises :class:`InputError` for names of tensors that are longer or deeper than any network's."""
+    for name in names:
+        if isinstance(name, str) and (len(name) > LONGEST_NAME or name.count(".") > MOST_DOTS):
+            raise InputError(
+                f"{path}: a name of {len(name):,} characters and {name.count('.'):,} dots begins with {name[:40]!r}; "
+                f"no network has more than {LONGEST_NAME:,} characters or {MOST_DOTS} dots in one: the file is damaged"
+            )
+
+
+def array_names(path: Path) -> list[str]:
+    """The names of the arrays in an ``.npz``; empty for any other file."""
+    try:
+        with _opened(path, "zip archive") as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except InputError:
+        return []
+
+
+def read_arrays(path: Path, *, names: Container[str] | None = None, what: str) -> dict[str, NDArray[Any]]:
+    """The arrays in an ``.npz``, every byte checked against the archive's sums; nothing in it is run.
+
+    Args:
+        path: The file.
+        names: Which of them; all by default.
+        what: What to call the file in messages.
+
+    Raises:
+        InputError: It is damaged, holds Python objects, or would take more memory than :data:`BEYOND`.
+    """
+    size = check_regular(path)
+    with _opened(path, what) as archive, reading(path, what):
+        members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+        chosen = {name: member for name, member in members.items() if names is None or name in names}
+        declared = sum(member.file_size for member in chosen.values())
+        if declared > _WIDENED * size + BEYOND:
+            raise InputError(f"{path} would unpack to {declared / 2**30:.0f} GiB; this is not a {what}")
+        arrays: dict[str, NDArray[Any]] = {}
+        left = _WIDENED * size + BEYOND
+        for name, member in chosen.items():
+            try:
+                arrays[name] = _array(archive, member)
+            except (ValueError, EOFError, OSError, NotImplementedError, zipfile.BadZipFile) as failure:
+                reason = " ".join(str(failure).split())[:160]
+                raise InputError(f"{path} is damaged or not a {what} ({name}: {reason})") from failure
+            except Exception as failure:  # zlib and lzma have errors of their own
+                raise InputError(f"{path} is damaged or not a {what} ({name}: {failure})") from failure
+            left -= arrays[name].size * _converted(arrays[name].dtype)
+            if left < 0:
+                raise InputError(
+                    f"{path} would take more than {BEYOND:,} bytes beyond its own; this is no {what}"
+                )
+    return arrays
+
+
+def check_points(path: Path, name: str, count: int) -> None:
+    """Raises :class:`InputError` if a quantity of a surface has more values than :data:`MOST_POINTS`."""
+    if count > MOST_POINTS:
+        raise InputError(
+            f"{path} claims {count:,} values of {name}, more than the {MOST_POINTS:,} of the largest surface; it is "
+            "damaged, or no surface"
+        )
+
+
+def _converted(dtype: "np.dtype[Any]") -> int:
+    """Bytes that a number may take while it is converted: whole ones become 64 bits wide, pictures excepted."""
+    whole = dtype.kind in "bi" or (dtype.kind == "u" and dtype.itemsize > 1)
+    return max(3 * dtype.itemsize, dtype.itemsize + 8 if whole else 0)
+
+
+class _Cautious(io.FileIO):
+    """A file of which no more than :data:`LONGEST_HEADER` is read at once: an archive's list of members."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > LONGEST_HEADER:
+            raise zipfile.BadZipFile(f"its list of parts has {size:,} bytes")
+        return super().read(size)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, what: str) -> Iterator[zipfile.ZipFile]:
+    check_regular(path)
+    with contextlib.ExitStack() as held:
+        try:
+            file: IO[bytes] = held.enter_context(_Cautious(path))
+            archive = held.enter_context(zipfile.ZipFile(file))
+        except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as failure:
+            raise InputError(f"{path} is damaged or not a {what} ({failure})") from failure
+        yield archive
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    """One array, of which the header is believed only where it agrees with the size of the member."""
+    with cast(io.BufferedIOBase, archive.open(member)) as stream:
+        start = stream.read(12)
+        version = npy.read_magic(io.BytesIO(start))
+        wide = version != (1, 0)
+        length = int.from_bytes(start[8 : 12 if wide else 10], "little")
+        if version > (2, 0) or length > _NUMPY_HEADER:
+            raise ValueError(f"its header has {length:,} bytes, version {version}")
+        rest = (12 if wide else 10) + length - len(start)
+        head = io.BytesIO(start[8:] + stream.read(max(0, rest)))
+        read = npy.read_array_header_2_0 if wide else npy.read_array_header_1_0
+        shape, by_column, dtype = read(head)
+        if dtype.kind not in "biufcSU" or dtype.hasobject:
+            raise ValueError(f"it holds {dtype}, not numbers or text")
+        count, there = math.prod(shape), member.file_size - (12 if wide else 10) - length
+        if count * dtype.itemsize != there or count > max(there, 1):
+            raise ValueError(f"its header claims {count:,} values of {dtype}, but {there:,} bytes are there")
+        content = bytearray(there)
+        filled = head.readinto(memoryview(content))
+        while filled < there:
+            more = stream.readinto(memoryview(content)[filled : filled + _PIECE])
+            if not more:
+                raise EOFError("it ends early")
+            filled += more
+        stream.read(1)  # the sum is checked at the end
+    flat = np.frombuffer(content, dtype=dtype, count=count)
+    return flat.reshape(shape, order="F" if by_column else "C")
