@@ -37,6 +37,12 @@ DIFFERENCE = 1e-3
 ROUNDING = 1e-14
 """Rounding errors of a gradient in float64, relative to it: its terms may be larger than their sum."""
 
+SATURATED = 1e-3
+"""A loss that is smaller may be that of a perfect fit."""
+
+HALVINGS = 8
+"""How often the weights of a perfect fit are halved at the most."""
+
 DIRECTIONS = 3
 """Directions tried until one meets no kink."""
 
@@ -135,7 +141,8 @@ def fault(
 ) -> Fault | None:
     """What is wrong with the second derivative of a function beside a point; ``None`` if nothing is seen.
 
-    Beside it, because a point may lie on a kink: a ReLU of zero, a branch whose weight is zero.
+    Beside it, because a point may lie on a kink: a ReLU of zero, a branch whose weight is zero. Where the value is nearly
+    zero, with smaller arguments: the derivatives of a saturated softmax are rounding errors also in float64.
 
     Args:
         value: The function.
@@ -146,6 +153,11 @@ def fault(
         ValueError: The gradient is not finite.
     """
     generator = torch.Generator().manual_seed(0)
+    for _ in range(HALVINGS):
+        here = [p.clone().requires_grad_() for p in point]
+        if abs(float(standing(here, lambda here=here: value(here)).detach())) > SATURATED:  # type: ignore[misc]
+            break
+        point = [p / 2 for p in point]
     sizes = _sizes(point)
     start = [
         (p + 0.01 * d).requires_grad_()
@@ -280,7 +292,10 @@ def _asymmetry_as_it_is(risk: Risk, batch: Batch) -> Fault | None:
     generator = torch.Generator().manual_seed(0)
     u, v = (_direction(_sizes(point), point, generator) for _ in range(2))
     leaves = risk.replica.parameters
-    slopes = _gradient(lambda _: risk.forward(batch)[0], leaves, graph=True)
+    loss, _, _ = risk.forward(batch)
+    if not abs(float(loss.detach())) > SATURATED:
+        return None
+    slopes = _gradient(lambda _: loss, leaves, graph=True)
     across, along = (_multiplied(slopes, leaves, w) for w in (u, v))
     asymmetry = _asymmetry(u, v, across, along)
     return Fault(True, asymmetry) if asymmetry > 10 * ASYMMETRY else None

@@ -245,6 +245,21 @@ def test_a_loss_that_is_large_beside_its_changes_is_no_fault() -> None:
     assert objective.engine.confirmed
 
 
+@pytest.mark.parametrize("factor", [1.0, 5.0, 20.0, 100.0])
+def test_a_perfect_fit_is_no_fault(factor: float) -> None:
+    model = problems.network(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    with torch.no_grad():
+        targets = model(X).argmax(1)
+        model[2].weight *= 10 * factor
+        model[2].bias *= 10 * factor
+    objective = Objective(model, CE, [(X, targets)])
+    objective.hessian_product(objective.point)
+    assert objective.engine.confirmed
+    wrong = nn.Sequential(model[0], Normalised(), *model[1:])
+    with pytest.raises(InputError, match=r"'1' \(Normalised\) is wrong"):
+        hessian_trace(Objective(wrong, CE, [(X, wrong(X).argmax(1))]))
+
+
 def test_the_check_is_made_once_and_books_nothing() -> None:
     objective = Objective(problems.small_net(), CE, [problems.classification()])
     objective.hessian_product(objective.point)
