@@ -16,6 +16,7 @@ from landscape.comparison.selection import Conditions, Selection, select, splits
 from landscape.errors import InputError, UsageError
 from landscape.estimate import Estimate
 from landscape.storage import write_whole
+from landscape.tables.escaping import visible
 
 from . import options
 from .help import ExamplesFirst
@@ -161,7 +162,7 @@ def command(
         table = compare(taken, rows, baseline=baseline, method=interval, looks=looks, remarks=said)
         text = TABLE[kind](_ordered(table, wanted))
     for remark in found.remarks:
-        click.echo(f"Note: {remark}", err=True)
+        click.echo(f"Note: {visible(remark)}", err=True)
     text = text.rstrip("\n")
     click.echo(text)
     if output is not None:

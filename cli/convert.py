@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from landscape.tables.escaping import visible
+
 from . import options
 from .help import ExamplesFirst
 
@@ -29,7 +31,7 @@ def command(source: str, output: str, weights: str | None, trust: bool, overwrit
     target = options.writable(Path(output))
     contents = convert(source, target, trust=trust, weights=weights, overwrite=overwrite)  # type: ignore[arg-type]
     for note in contents.notes:
-        click.echo(f"{click.format_filename(source)}: {note}", err=True)
+        click.echo(f"{click.format_filename(source)}: {visible(note)}", err=True)
     numbers = sum(tensor.numel() for tensor in contents.state.values())
     written = click.format_filename(target)
     click.echo(f"{written}: {len(contents.state)} tensors, {numbers:,} numbers")

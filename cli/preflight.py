@@ -5,6 +5,7 @@ import re
 from typing import TYPE_CHECKING
 
 from landscape.errors import InputError, UsageError
+from landscape.tables.escaping import visible
 
 if TYPE_CHECKING:
     from landscape.checkpoints import Checkpoint
@@ -54,7 +55,7 @@ def preflight(
         f"{path}: {origin.model}, {origin.dimension:,} parameters; {where}, "
         f"{origin.num_examples:,} examples: loss {objective.loss:.5g}{said}"
     )
-    return "\n".join([head, *(f"  {note}" for note in dict.fromkeys(notes))])
+    return "\n".join([visible(head), *(f"  {visible(note)}" for note in dict.fromkeys(notes))])
 
 
 def _parsed(text: str) -> tuple[float, float]:

@@ -9,6 +9,7 @@ import click
 
 from landscape.errors import InputError
 from landscape.tables import aligned
+from landscape.tables.escaping import visible
 from landscape.tables.typesetting import WIDTH
 
 from .progress import Bar, duration
@@ -63,7 +64,7 @@ def _report(outcome: "Outcome") -> None:
     if outcome.runs:
         click.echo(summary(outcome.runs))
     for failure in outcome.failures:
-        click.echo(f"{failure.folder} failed: {failure.reason}", err=True)
+        click.echo(f"{failure.folder} failed: {visible(failure.reason)}", err=True)
     total = len(outcome.runs) + len(outcome.failures)
     raise InputError(
         f"{len(outcome.failures)} of {total} runs failed; the others are finished, and the same command tries "

@@ -141,8 +141,8 @@ def fault(
 ) -> Fault | None:
     """What is wrong with the second derivative of a function beside a point; ``None`` if nothing is seen.
 
-    Beside it, because a point may lie on a kink: a ReLU of zero, a branch whose weight is zero. Where the value is nearly
-    zero, with smaller arguments: the derivatives of a saturated softmax are rounding errors also in float64.
+    Beside it, because a point may lie on a kink: a ReLU of zero, a branch whose weight is zero. With smaller arguments
+    where the value is nearly zero: the derivatives of a saturated softmax are rounding errors also in float64.
 
     Args:
         value: The function.

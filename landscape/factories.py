@@ -33,7 +33,9 @@ _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _STANDARD = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
 _loaded: dict[Path, ModuleType] = {}
 _brought: dict[str, Path] = {}  # modules of the user's that were imported while code that was named ran
-_by: dict[str, set[Path]] = {}  # their files, by what had been named
+_by: dict[
+    tuple[str, Path], set[Path]
+] = {}  # their files, by what had been named and the folder it was run in
 _read: dict[Path, tuple[tuple[int, int], str]] = {}  # these files as they were then: time and size, SHA-256
 
 
@@ -213,8 +215,13 @@ def _module(where: str) -> ModuleType:
 @contextlib.contextmanager
 def _watched(where: str, folder: Path) -> Iterator[None]:
     """Inside, modules are looked for in ``folder`` first; those of the user's that are imported are remembered."""
-    entry = str(folder.expanduser().resolve())
-    before = set(sys.modules)
+    folder = folder.expanduser().resolve()
+    for name in list(_brought):  # a module of the same name in another folder is another module
+        top = name.partition(".")[0]
+        own = _lying_in(folder, top)
+        if own is not None and own != _file_of(sys.modules.get(top)):
+            sys.modules.pop(name, None)
+    before, entry = set(sys.modules), str(folder)
     sys.path.insert(0, entry)
     try:
         yield
@@ -225,7 +232,7 @@ def _watched(where: str, folder: Path) -> Iterator[None]:
             path = _users_file(sys.modules[name])
             if path is not None:
                 _brought[name] = path
-                _by.setdefault(where, set()).add(path)
+                _by.setdefault((Path(where).name, folder), set()).add(path)
                 _read[path] = (_stamp(path), hashlib.sha256(path.read_bytes()).hexdigest())
 
 
@@ -234,7 +241,7 @@ def _forget_changed() -> None:
 
     All of them go together: each may hold functions of the others.
     """
-    if all(_stamp(path) == _read[path][0] for path in _brought.values()):
+    if all(_stamp(path) == stamp for path, (stamp, _) in _read.items()):
         return
     for name in _brought:
         sys.modules.pop(name, None)
@@ -248,18 +255,19 @@ def _files(module: ModuleType, where: str) -> list[Path]:
     first = _file_of(module)
     if first is None:
         return []
+    root = first.parent if where.endswith(".py") else Path().resolve()
     found: dict[Path, None] = {}
     # A module that was imported under a name made up at run time stands in no import statement.
-    waiting = [*_by.get(where, ()), first]
+    waiting = [*_by.get((Path(where).name, root), ()), first]
     while waiting:
         path = waiting.pop()
         if path not in found:
             found[path] = None
-            waiting += _imported(path)
+            waiting += _imported(path, root)
     return list(found)
 
 
-def _imported(path: Path) -> list[Path]:
+def _imported(path: Path, root: Path) -> list[Path]:
     """The user's files that a file imports, whether or not that statement has been reached yet."""
     try:
         tree = ast.parse(path.read_bytes())
@@ -268,9 +276,8 @@ def _imported(path: Path) -> list[Path]:
     found: list[Path | None] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found += [
-                _module_file(name, path.parent) for alias in node.names for name in _parents(alias.name)
-            ]
+            names = [name for alias in node.names for name in _parents(alias.name)]
+            found += [_module_file(name, root, path.parent) for name in names]
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             names = [base, *(f"{base}.{alias.name}".strip(".") for alias in node.names)]
@@ -278,7 +285,7 @@ def _imported(path: Path) -> list[Path]:
                 folder = path.parents[min(node.level, len(path.parents)) - 1]
                 found += [_lying_in(folder, name) for name in ("", *names)]
             else:
-                found += [_module_file(name, path.parent) for name in (*_parents(base), *names)]
+                found += [_module_file(name, root, path.parent) for name in (*_parents(base), *names)]
     return [file for file in found if file is not None]
 
 
@@ -288,9 +295,17 @@ def _parents(name: str) -> list[str]:
     return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
 
-def _module_file(name: str, folder: Path) -> Path | None:
-    """The user's file of a module, also where it has not been imported yet but lies in ``folder``."""
-    return _users_file(sys.modules[name]) if name in sys.modules else _lying_in(folder, name)
+def _module_file(name: str, root: Path, beside: Path) -> Path | None:
+    """The user's file of a module, also where it has not been imported yet.
+
+    Args:
+        name: Of the module.
+        root: The folder that is first on the import path when the code runs.
+        beside: The folder of the file that imports it.
+    """
+    if name in sys.modules and name not in _brought:
+        return _users_file(sys.modules[name])
+    return _lying_in(root, name) or _users_file(sys.modules.get(name)) or _lying_in(beside, name)
 
 
 def _lying_in(folder: Path, name: str) -> Path | None:

@@ -176,16 +176,20 @@ def _one_by_one(risk: "Risk", batch: Batch, point: Tensor, generator: torch.Gene
     if not bool(torch.isfinite(whole.gradient).all()):
         risk.replica.move(point, constant=False)
         whole = _slopes(risk, batch, 0, count)
-    apart = [_slopes(risk, batch, k, k + 1) for k in range(count)]
+    apart, gradient, lengths = [], torch.zeros_like(whole.gradient), 0.0
+    for k in range(count):
+        one = _slopes(risk, batch, k, k + 1)
+        apart.append((one.outputs, one.bend))
+        gradient += one.gradient
+        lengths += float(one.gradient.norm())
     if whole.outputs is not None:
-        wrong = _differ(whole.outputs, [one.outputs for one in apart])
+        wrong = _differ(whole.outputs, [outputs for outputs, _ in apart])
         if wrong:
             return wrong
     limit = 10 * tolerance(risk.replica.dtype)
-    parts = torch.stack([one.gradient for one in apart])
-    if float((parts.sum(0) - whole.gradient).norm()) > limit * float(parts.norm(dim=1).sum()):
+    if float(gradient.sub_(whole.gradient).norm()) > limit * lengths:
         return "the gradient of a batch is not made of the gradients of its examples"
-    bends = [one.bend for one in apart if one.bend is not None]
+    bends = [bend for _, bend in apart if bend is not None]
     if whole.bend is None or len(bends) < count:
         return ""
     slack = 64 * torch.finfo(risk.replica.dtype).eps * count
@@ -230,6 +234,7 @@ def _displaced(risk: "Risk", point: Tensor, generator: torch.Generator) -> Tenso
     parts = []
     for part in risk.replica.layout.split(point):
         size = float(part.square().mean().sqrt()) or 1.0
-        step = torch.randn(part.shape, generator=generator, dtype=torch.float32)
+        drawn = torch.randn(min(part.numel(), 1 << 16), generator=generator)
+        step = drawn.repeat(-(-part.numel() // len(drawn)))[: part.numel()].reshape(part.shape)
         parts.append(part + SHIFT * size * step.to(part))
     return risk.replica.layout.flatten(parts)

@@ -79,7 +79,7 @@ def read_text(path: Path) -> str:
     Raises:
         InputError: It cannot be read, or is longer than :data:`LONGEST_TEXT`.
     """
-    return _content(path, LONGEST_TEXT).decode("utf-8", errors="replace")
+    return read_bytes(path).decode("utf-8", errors="replace")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -88,15 +88,19 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: It cannot be read, is longer than :data:`LONGEST_RECIPE`, or is no TOML.
     """
-    content = _content(path, LONGEST_RECIPE)
+    content = read_bytes(path, most=LONGEST_RECIPE)
     try:
         return tomllib.loads(content.decode())
     except (ValueError, RecursionError) as failure:
         raise InputError(f"{path} is not TOML: {failure}") from failure
 
 
-def _content(path: Path, most: int) -> bytes:
-    """The bytes of a file that has no more than so many."""
+def read_bytes(path: Path, *, most: int = LONGEST_TEXT) -> bytes:
+    """The bytes of a file of text that has no more than ``most``.
+
+    Raises:
+        InputError: It cannot be read, or is longer.
+    """
     size = check_regular(path)
     if size <= most:
         try:

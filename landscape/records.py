@@ -22,7 +22,7 @@ import reprlib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from landscape.errors import InputError
 from landscape.estimate import Cost, Estimate, Provenance
@@ -191,6 +191,28 @@ def _changes(then: Provenance, now: Provenance) -> list[str]:
         elif plain(old) != plain(new) or (name == "examples" and new is None):
             found.append(changes.get(name, f"{name} was {old} and is {new}"))
     return found
+
+
+def epoch_numbers(line: str) -> dict[str, int | float] | None:
+    """The numbers in one line of a run's history; ``None`` if it is torn, or does not say which epoch it is of.
+
+    Anything else in the line, and a whole number that no float can hold, is left out.
+    """
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(entry, dict):
+        return None
+    numbers = {key: value for key, value in entry.items() if is_number(value)}
+    return numbers if isinstance(numbers.get("epoch"), int) else None
+
+
+def is_number(value: object) -> bool:
+    """Whether a value that was read is a number, and no larger than a float can be."""
+    if not _is(value, "number"):
+        return False
+    return isinstance(value, float) or abs(cast(int, value)) <= _schema()["$defs"]["finite"]["maximum"]
 
 
 @functools.cache

@@ -4,7 +4,6 @@ import sys
 
 import pytest
 
-from landscape import factories
 from landscape.factories import code_hash, user_row
 
 FILES = {
@@ -25,17 +24,12 @@ NAME = "./nets.py:build"
 
 @pytest.fixture
 def code(tmp_path, monkeypatch):
-    """A folder with the user's code, and modules as they were before once the test is over."""
+    """A folder with the user's code, in which Python runs."""
     monkeypatch.chdir(tmp_path)
-    for known in ("_brought", "_by", "_read", "_loaded"):
-        monkeypatch.setattr(factories, known, {})
-    before = set(sys.modules)
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+    return tmp_path
 
 
 def called(name):
@@ -67,6 +61,22 @@ def test_a_function_that_imports_when_it_is_called_brings_files_that_count(code)
     assert code_hash(NAME) == before
     (code / "lazy.py").write_text("VALUE = 2\n")
     assert code_hash(NAME) != before
+
+
+def test_modules_of_the_same_name_in_two_folders_are_two_modules(code):
+    for folder in ("a", "b"):
+        (code / folder).mkdir()
+        (code / folder / "own.py").write_text("import same\ndef build():\n    return same.NAME\n")
+        (code / folder / "same.py").write_text(f"NAME = '{folder}'\n")
+    a, b = "./a/own.py:build", "./b/own.py:build"
+    assert (called(a), called(b), called(a)) == ("a", "b", "a")
+    hashes = code_hash(a), code_hash(b)
+    assert hashes[0] != hashes[1]
+    assert (code_hash(a), code_hash(b)) == hashes
+    (code / "a/same.py").write_text("NAME = 'c'\n")
+    assert code_hash(b) == hashes[1]
+    assert code_hash(a) != hashes[0]
+    assert (called(a), called(b)) == ("c", "b")
 
 
 def test_names_of_our_own_tables_have_no_code_of_the_user(code):

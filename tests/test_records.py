@@ -14,6 +14,7 @@ from landscape import records
 from landscape.errors import InputError
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
+SCHEMA = jsonschema.Draft202012Validator(records.json_schema())
 KNOWN = estimate(3.0, settings={"rho": 0.05})
 
 
@@ -31,7 +32,7 @@ def test_every_number_comes_back_bit_for_bit(value, error):
     assert dataclasses.replace(read, value=0, standard_error=None) == dataclasses.replace(
         written, value=0, standard_error=None
     )
-    jsonschema.validate(json.loads(line, parse_constant=pytest.fail), records.json_schema())
+    SCHEMA.validate(json.loads(line, parse_constant=pytest.fail))
 
 
 def test_text_of_any_language_and_line_separators_stay_in_one_record(tmp_path):
@@ -140,7 +141,7 @@ TEXTS = {
 
 def test_a_field_of_another_type_is_refused_as_the_published_schema_says():
     """One description: what is read is what the schema allows, field by field."""
-    schema, read_though_refused = jsonschema.Draft202012Validator(records.json_schema()), []
+    read_though_refused = []
     refused = []
     for place, fields in mutants():
         try:
@@ -148,7 +149,7 @@ def test_a_field_of_another_type_is_refused_as_the_published_schema_says():
         except InputError as failure:
             refused.append(str(failure))
             continue
-        if not schema.is_valid(fields):
+        if not SCHEMA.is_valid(fields):
             read_though_refused.append(place)
         within = dataclasses.asdict(record)
         for key in place:
@@ -271,3 +272,22 @@ def test_what_has_changed_since_is_said_of_the_record_that_answers_the_same_ques
     ):
         assert reason(**other) is None
     assert records.outdated([KNOWN], measure="loss", settings={}, provenance=provenance()) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "numbers"),
+    [
+        ('{"epoch": 2, "train_loss": 0.5, "steps": 7}', {"epoch": 2, "train_loss": 0.5, "steps": 7}),
+        ('{"epoch": 2, "a": true, "b": "x", "c": [1], "d": null, "e": {}}', {"epoch": 2}),
+        (json.dumps({"epoch": 2, "a": 10**400, "b": -(10**400)}), {"epoch": 2}),
+        (json.dumps({"epoch": 10**400}), None),
+        ('{"epoch": true}', None),
+        ('{"epoch": 1.5}', None),
+        ('{"epo', None),
+        ("[1]", None),
+        ("[" * 100_000, None),
+        ("", None),
+    ],
+)
+def test_only_the_numbers_of_a_line_of_history_are_read(line, numbers):
+    assert records.epoch_numbers(line) == numbers

@@ -79,7 +79,7 @@ def _check_kind(file: Path, names: list[str]) -> None:
         raise InputError(f"{file} is an exported program, {_TWICE}")
     pickles = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
     if len(pickles) != 1 or pickles[0].count("/") > 1 or len(set(names)) != len(names):
-        held = ", ".join(sorted(names)[:4]) or "nothing"
+        held = ", ".join(map(_shown, sorted(names)[:4])) or "nothing"
         raise damaged(file, f"its zip archive is not one that torch.save writes (it holds {held})")
 
 
@@ -100,7 +100,8 @@ def _check_sums(file: Path, archive: zipfile.ZipFile, members: list[zipfile.ZipI
     wrong = [member.filename for member in filled if not _sound(archive, member)]
     if wrong and len(wrong) < len(filled):
         raise damaged(
-            file, f"the check sum of {wrong[0]} is wrong, so its bytes are not those that were written"
+            file,
+            f"the check sum of {_shown(wrong[0])} is wrong, so its bytes are not those that were written",
         )
     return ["it was saved without check sums, so that damage would not be noticed"] if wrong else []
 
@@ -113,3 +114,8 @@ def _sound(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
     except zipfile.BadZipFile:
         return False
     return True
+
+
+def _shown(name: str) -> str:
+    """A name in an archive as text of one line."""
+    return name if name.isprintable() else repr(name)

@@ -8,6 +8,7 @@ import safetensors.torch
 from torch import Tensor
 
 from landscape.checkpoints.reading import RECIPE, Contents, read_checkpoint
+from landscape.checkpoints.sums import SUM, content_sum
 from landscape.checkpoints.weights import Weights
 from landscape.errors import InputError, UsageError
 from landscape.storage import whole
@@ -23,7 +24,8 @@ def convert(
 ) -> Contents:
     """Writes the weights of a checkpoint, and the recipe if it is ours, to safetensors.
 
-    Names and types stay as they are; tensors that share memory are written once each.
+    Names and types stay as they are; tensors that share memory are written once each. A check sum of all of it is in
+    the header, so that damage is noticed.
 
     Args:
         source: What :func:`landscape.checkpoints.read_checkpoint` reads.
@@ -52,9 +54,11 @@ def convert(
     metadata = {"format": "pt"}
     if contents.recipe is not None:
         metadata[RECIPE] = json.dumps(contents.recipe)
+    tensors = _apart(contents.state)
+    metadata[SUM] = content_sum(tensors, metadata)
     try:
         with whole(target) as place:
-            safetensors.torch.save_file(_apart(contents.state), place, metadata=metadata)
+            safetensors.torch.save_file(tensors, place, metadata=metadata)
     except (safetensors.SafetensorError, ValueError, KeyError) as failure:
         reason = (str(failure).splitlines() or [type(failure).__name__])[0]
         raise InputError(f"{contents.path} cannot be written as safetensors: {reason}") from failure

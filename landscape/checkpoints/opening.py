@@ -12,6 +12,7 @@ import torch
 from landscape.checkpoints.archive import check_archive, damaged, refuse_other_kinds
 from landscape.checkpoints.inert import INERT
 from landscape.checkpoints.pickled_names import MARK, Pickles, pickled_names
+from landscape.checkpoints.sums import SUM, content_sum
 from landscape.errors import InputError
 from landscape.reading import LONGEST_HEADER
 
@@ -84,6 +85,8 @@ def _safetensors(file: Path, header: int, size: int) -> Opened:
     except Exception as failure:  # safetensors has errors of many kinds for damaged files
         reason = (str(failure).splitlines() or [type(failure).__name__])[0]
         raise damaged(file, f"its safetensors header or data is broken ({reason})") from failure
+    if SUM in metadata and metadata[SUM] != content_sum(content, metadata):
+        raise damaged(file, "its check sum is wrong, so its bytes are not those that were written")
     return Opened(content, "safetensors", metadata)
 
 

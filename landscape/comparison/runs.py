@@ -15,13 +15,12 @@ from landscape import records
 from landscape.comparison.alike import COMPARABLE, belongs_to, settings_key
 from landscape.errors import InputError
 from landscape.estimate import Cost, Estimate, Provenance
-from landscape.reading import read_text, read_toml
+from landscape.reading import check_regular, read_text, read_toml
 from landscape.storage import sha256, sha256_of_sums
 
 MEASURES = "measures.jsonl"
 _CHECKPOINT, _RECIPE, _HISTORY = "checkpoint.pt", "recipe.toml", "history.jsonl"
 _WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
-_LARGEST = 1.7976931348623157e308  # what a float can hold
 
 
 @dataclass(frozen=True)
@@ -243,7 +242,7 @@ def _recipe(folder: Path) -> Mapping[str, Any] | None:
     except InputError:
         return None
     return fields and {
-        key: value for key, value in fields.items() if isinstance(value, str) or _is_number(value)
+        key: value for key, value in fields.items() if isinstance(value, str) or records.is_number(value)
     }
 
 
@@ -256,24 +255,10 @@ def _unfinished(folder: Path) -> str | None:
 
 
 def _history(folder: Path) -> tuple[Mapping[str, Any], ...]:
-    """The numbers in each line of a history that says its epoch."""
     file = folder / _HISTORY
-    entries = []
-    for line in read_text(file).split("\n") if file.is_file() else []:
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        numbers = {k: v for k, v in entry.items() if _is_number(v)} if isinstance(entry, dict) else {}
-        if isinstance(numbers.get("epoch"), int):
-            entries.append(numbers)
-    return tuple(entries)
-
-
-def _is_number(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return isinstance(value, float) or abs(value) <= _LARGEST
+    lines = read_text(file).split("\n") if file.is_file() else []
+    entries = (records.epoch_numbers(line) for line in lines)
+    return tuple(entry for entry in entries if entry is not None)
 
 
 def _read(place: _Place, left: _Left, *, count: bool) -> Iterator[MeasuredRun]:
@@ -325,10 +310,11 @@ def _beside(file: Path, name: str | None) -> Path | None:
 
 def _digest(checkpoint: Path) -> str | None:
     """The hash of a checkpoint as records have it; ``None`` for an index that cannot be read."""
+    check_regular(checkpoint)
     if not checkpoint.name.endswith(".index.json"):
         return sha256(checkpoint)
     try:
-        names = json.loads(checkpoint.read_text(encoding="utf-8"))["weight_map"].values()
+        names = json.loads(read_text(checkpoint))["weight_map"].values()
         shards = [checkpoint.parent / Path(name).name for name in dict.fromkeys(names)]
         return sha256_of_sums([sha256(checkpoint), *map(sha256, shards)])
     except (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError):

@@ -95,16 +95,15 @@ def _lines(path: Path) -> Run:
             continue
         if not isinstance(fields, dict):
             continue
+        numbers = records.epoch_numbers(text)
         if fields.get("schema") == records.SCHEMA:
             estimate = _estimate(text)
             if estimate is not None and isinstance(fields.get("epoch"), int):
                 measured.append((float(fields["epoch"]), estimate))
             elif estimate is not None:
                 taken.append(estimate)
-        elif isinstance(fields.get("epoch"), int):
-            epochs.append(
-                {key: float(value) for key, value in fields.items() if isinstance(value, (int, float))}
-            )
+        elif numbers is not None:
+            epochs.append({key: float(value) for key, value in numbers.items()})
     if not (epochs or measured or taken):
         raise InputError(f"{path} holds no line of a history and no record of a measure; {_DRAWN}")
     return Run(

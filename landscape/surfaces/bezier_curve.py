@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import InputError, UsageError
-from landscape.limits import Seed
+from landscape.limits import Positive, PositiveInt, Seed
 from landscape.objective import Objective
 from landscape.surfaces.barrier import barrier
 from landscape.surfaces.directions import Directions, Waypoint, around, checked, located, orthonormal
@@ -21,8 +21,8 @@ def bezier_curve(
     objective: Objective,
     *,
     through: Sequence[Waypoint],
-    steps: int = 300,
-    lr: float = 0.05,
+    steps: PositiveInt = 300,
+    lr: Positive = 0.05,
     margin: float = 0.2,
     seed: Seed = 0,
 ) -> Directions:

@@ -150,10 +150,12 @@ def around(marks: Landmarks, margin: float) -> tuple[Interval, Interval]:
     """The rectangle around landmarks, wider by the fraction ``margin`` of its size on every side.
 
     Raises:
-        UsageError: A margin that is negative.
+        UsageError: A margin that is negative, not a number, or beyond what floating point can draw.
     """
-    if not margin >= 0:
-        raise UsageError(f"margin={margin} is not allowed; it is a fraction of the distance shown, 0 or more")
+    if not 0 <= margin <= 1e6:
+        raise UsageError(
+            f"margin={margin} is not allowed; it is a fraction of the distance shown, from 0 to 1e6"
+        )
     low, high = marks.coordinates.min(axis=0), marks.coordinates.max(axis=0)
     size = high - low
     # Where all are on the first axis, as much is shown beside it.

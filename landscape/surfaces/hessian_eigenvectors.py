@@ -6,7 +6,7 @@ import torch
 
 from landscape.curvature import hessian
 from landscape.errors import UsageError
-from landscape.limits import Seed
+from landscape.limits import Positive, PositiveInt, Seed
 from landscape.linalg import Decay, lanczos
 from landscape.objective import Objective
 from landscape.surfaces.directions import Directions
@@ -16,8 +16,8 @@ def hessian_eigenvectors(
     objective: Objective,
     *,
     end: Literal["magnitude", "largest", "smallest"] = "magnitude",
-    tolerance: float = 1e-3,
-    max_products: int = 200,
+    tolerance: Positive = 1e-3,
+    max_products: PositiveInt = 200,
     seed: Seed = 0,
 ) -> Directions:
     """Two eigenvectors of ∇²L(θ) of length 1: near θ, L is ``L(θ) + gᵀd + ½(λ₁a² + λ₂b²)``.

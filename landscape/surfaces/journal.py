@@ -1,13 +1,17 @@
 """What is on disk while a surface is computed: an append-only file of the points that are done.
 
-The first line says which run it is, each further line is one point ``[index, loss, accuracy]``, with as many numbers
-as the first line names ``values``. A process can be killed at any moment: at worst the last line is torn, and that
-point is computed again. Losses that are not finite are written as ``NaN`` and ``Infinity``, and are done like any
-other.
+The first line says which run it is, each further line is one point ``[index, loss, accuracy, sum]``, with as many
+numbers as the first line names ``values``, and the CRC-32 of the line without it; the sum of the first line is its
+``crc32``. A process can be killed at any moment: at worst the last line is torn, and that point is computed again.
+Losses that are not finite are written as ``NaN`` and ``Infinity``, and are done like any other.
+
+One process at a time computes a surface: the journal is locked for as long as it is open, and no longer than that, so
+that a killed process locks nobody out.
 """
 
 import json
 import math
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -15,12 +19,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from landscape.errors import InputError
-from landscape.reading import LONGEST_TEXT, check_points, check_regular
+from landscape.errors import InputError, UsageError
+from landscape.reading import check_points, read_bytes
+from landscape.storage import lock, open_to_append, refuse_special, write_all
 from landscape.surfaces.landmarks import Landmarks
+from landscape.surfaces.meta import misfit
 from landscape.surfaces.surface import Surface
 
-SCHEMA = "landscape.surface-journal/1"
+SCHEMA = "landscape.surface-journal/2"
 
 Value = tuple[float | None, ...]
 
@@ -39,6 +45,7 @@ class Journal:
 
     Raises:
         InputError: The file is the journal of another run, damaged, or no journal. It is left as it is.
+        UsageError: Another process is computing the surface.
     """
 
     def __init__(self, path: Path | None, header: Mapping[str, object]) -> None:
@@ -47,31 +54,37 @@ class Journal:
         self._file = None
         if path is None:
             return
-        first = _line(self.header)
-        held = _read(path)
-        whole = 0
+        self._file = open_to_append(path)
+        try:
+            if not lock(self._file.fileno()):
+                raise UsageError(
+                    f"{path}: another process is computing this surface; wait until it has ended, or choose another "
+                    "output (-o)"
+                )
+            self._resume(path)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _resume(self, path: Path) -> None:
+        """Take over what the file holds, and end it behind its last whole line."""
+        assert self._file is not None
+        first = _summed(self.header)
+        held, whole = _read(path), 0
         if not first.startswith(held):
             # The stored header is kept, with the loss of the centre as it was met first.
             stored, self.values, whole = _parse(path, held)
             _refuse_another_run(path, stored, self.header)
             self.header = stored
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab", buffering=0)
         self._file.truncate(whole)
         if whole == 0:
-            self._write(first)
+            write_all(self._file, first)
 
     def append(self, index: int, value: Value) -> None:
         """Adds the point of that flat index; it is on disk when the call returns."""
         self.values[index] = value
         if self._file is not None:
-            self._write(_line([index, *value]))
-
-    def _write(self, line: bytes) -> None:
-        """Writes all of a line; the system may take a part of it when the disk is nearly full."""
-        assert self._file is not None
-        while line:
-            line = line[self._file.write(line) :]
+            write_all(self._file, _summed([index, *value]))
 
     def surface(self) -> Surface:
         """The surface as far as it is known."""
@@ -97,26 +110,29 @@ def read_journal(path: str | Path) -> Surface:
     if not path.is_file():
         raise InputError(f"{path}: no such journal")
     header, values, _ = _parse(path, _read(path))
-    return _assemble(header, values)
+    wrong = misfit(header.get("meta"))
+    try:
+        if wrong is not None:
+            raise ValueError(wrong)
+        return _assemble(header, values)
+    except (ValueError, TypeError, KeyError) as failure:
+        raise InputError(f"{path} is damaged in line 1 ({failure}); delete it to start over") from failure
 
 
 def stored_header(path: Path) -> Mapping[str, Any] | None:
     """The first line of a journal; ``None`` if there is none yet, or no such file.
 
     Raises:
-        InputError: The file is no journal, or is damaged.
+        InputError: The file is no journal, is damaged, or is a link or a pipe.
     """
+    refuse_special(path)
     held = _read(path)
     return _parse(path, held)[0] if b"\n" in held else None
 
 
 def _read(path: Path) -> bytes:
     """What is in a journal; nothing where there is none."""
-    if not path.exists():
-        return b""
-    if check_regular(path) > LONGEST_TEXT:
-        raise InputError(f"{path} has more than {LONGEST_TEXT:,} bytes; it is not the journal of a surface")
-    return path.read_bytes()
+    return read_bytes(path) if path.exists() else b""
 
 
 def described(marks: Landmarks | None) -> dict[str, object] | None:
@@ -134,30 +150,51 @@ def _line(content: object) -> bytes:
     return json.dumps(content, sort_keys=True, ensure_ascii=False).encode() + b"\n"
 
 
+def _summed(content: list[Any] | Mapping[str, Any]) -> bytes:
+    """The line of a content with its sum."""
+    crc = zlib.crc32(_line(content))
+    return _line([*content, crc] if isinstance(content, list) else {**content, "crc32": crc})
+
+
+def _checked(line: bytes) -> Any:
+    """The content of a line without its sum; a :class:`ValueError` if that is not right."""
+    content = json.loads(line)
+    if isinstance(content, list) and content:
+        *content, crc = content
+    elif isinstance(content, dict):
+        crc = content.pop("crc32", None)
+    else:
+        raise ValueError("neither a header nor a point")
+    if type(crc) is not int or crc != zlib.crc32(_line(content)):
+        raise ValueError("its sum is wrong")
+    return content
+
+
 def _parse(path: Path, held: bytes) -> tuple[dict[str, Any], dict[int, Value], int]:
     """Header, points and the length in bytes of the whole lines of a journal."""
     whole = held.rfind(b"\n") + 1
-    lines = held[:whole].splitlines()
+    lines = held[:whole].split(b"\n")[:-1]
+    if not (lines and SCHEMA.encode() in lines[0]):
+        raise InputError(f"{path} is not the journal of a surface; it is left as it is, choose another name")
     try:
-        header = json.loads(lines[0])
-        known = header["schema"] == SCHEMA
+        header = _checked(lines[0])
+        if header["schema"] != SCHEMA:
+            raise ValueError("another schema")
         total = len(header["x"]) * len(header["y"])
         count = len(_names(header))
         check_points(path, "loss", total)
     except InputError:
         raise
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
-        known = False
-    if not known:
-        raise InputError(f"{path} is not the journal of a surface; it is left as it is, choose another name")
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise InputError(f"{path} is damaged in line 1; delete it to start over") from None
     values: dict[int, Value] = {}
     for number, line in enumerate(lines[1:], start=2):
         try:
-            index, *numbers = json.loads(line)
+            index, *numbers = _checked(line)
             if not (isinstance(index, int) and 0 <= index < total and len(numbers) == count):
-                raise ValueError
+                raise ValueError("not a point of this surface")
             values[index] = tuple(None if number is None else float(number) for number in numbers)
-        except (ValueError, TypeError, RecursionError, OverflowError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             raise InputError(f"{path} is damaged in line {number}; delete it to start over") from None
     return header, values, whole
 

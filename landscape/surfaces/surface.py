@@ -38,6 +38,7 @@ from landscape.errors import InputError, UsageError
 from landscape.reading import check_points, read_arrays
 from landscape.storage import write_whole
 from landscape.surfaces.landmarks import Landmarks
+from landscape.surfaces.meta import misfit
 
 SCHEMA = "landscape.surface/1"
 
@@ -198,6 +199,9 @@ class Surface:
             schema = meta.get("schema")
             if schema != SCHEMA:
                 raise InputError(f"{path} has schema {schema!r}, this version reads {SCHEMA!r}")
+            wrong = misfit(meta)
+            if wrong is not None:
+                raise ValueError(wrong)
             held: dict[str, Any] = {name: arrays[name] for name in ("x", "y", "computed", "loss")}
             held |= {name: arrays.get(name) for name in VALUES[1:]}
             held |= {name: _landmarks(name, arrays) for name in _LANDMARKS}

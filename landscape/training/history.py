@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from landscape.reading import read_bytes
 from landscape.storage import append_line, write_whole
 
 Entry = Mapping[str, int | float]
@@ -82,7 +83,7 @@ def shortest(count: float) -> int | float:
 
 def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
     """Each line with its entry, ``None`` where it cannot be read; without one that breaks off at the end."""
-    *lines, torn = path.read_bytes().split(b"\n") if path.is_file() else [b""]
+    *lines, torn = read_bytes(path).split(b"\n") if path.is_file() else [b""]
     for line in [*lines, *([torn] if _entry(torn) is not None else [])]:
         if line.strip():
             yield line, _entry(line)

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -232,8 +231,8 @@ class RunFolder:
     def _is_recipe(self) -> bool:
         """Whether there is a recipe as training writes it."""
         try:
-            return tomllib.loads(self.recipe.read_text(encoding="utf-8")).keys() >= _FIELDS
-        except (OSError, ValueError):
+            return read_toml(self.recipe).keys() >= _FIELDS
+        except InputError:
             return False
 
     def _checkpoints(self) -> list[Path]:

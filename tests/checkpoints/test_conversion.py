@@ -4,9 +4,11 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
+from byte_edits import byte_edits
 from torch import nn
 
 from landscape.checkpoints import convert, load_checkpoint, read_checkpoint
+from landscape.checkpoints.sums import SUM, content_sum
 from landscape.errors import InputError, UsageError
 from landscape.training import Recipe, train
 
@@ -94,3 +96,38 @@ def test_a_failure_while_writing_leaves_what_was_there(tmp_path, net, monkeypatc
 def test_a_network_of_torch_in_a_dictionary_is_found(tmp_path):
     torch.save({"net": nn.Linear(2, 2), "epoch": 1}, tmp_path / "m.pt")
     assert convert(tmp_path / "m.pt", tmp_path / "m.safetensors", trust=True).key == "net"
+
+
+def test_byte_edits_of_what_was_converted_are_noticed_or_change_no_weight(tmp_path, net):
+    """The format has no sums; ours is in the header."""
+    torch.save(net.state, tmp_path / "m.pt")
+    convert(tmp_path / "m.pt", tmp_path / "good.safetensors")
+    path, noticed = tmp_path / "edited.safetensors", 0
+    for content in byte_edits((tmp_path / "good.safetensors").read_bytes()):
+        path.write_bytes(content)
+        try:
+            state = read_checkpoint(path).state
+        except InputError:
+            noticed += 1
+        else:
+            assert state.keys() == net.state.keys()
+            assert all(torch.equal(state[name], tensor) for name, tensor in net.state.items())
+    print("noticed", noticed)
+    assert noticed > 0
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.bool, torch.int64, torch.complex64, torch.float8_e4m3fn, torch.bfloat16]
+)
+def test_the_sum_covers_types_shapes_values_and_the_recipe(dtype):
+    def total(tensor, recipe="a"):
+        return content_sum({"w": tensor}, {"landscape.recipe": recipe, SUM: "whatever it says"})
+
+    bits = torch.arange(16, dtype=torch.uint8) % 2
+    tensor = bits.view(dtype).reshape(2, -1) if dtype != torch.int64 else bits.to(dtype).reshape(2, -1)
+    changed = tensor.clone()
+    changed.view(torch.uint8)[0, 0] ^= 1
+    sums = [total(tensor), total(changed), total(tensor.T), total(tensor, recipe="b"), total(tensor[:0])]
+    assert len(set(sums)) == 5
+    assert total(tensor.T.contiguous().T) == total(tensor)
+    assert total(tensor[0, 0]) == total(tensor[0, 0].clone())

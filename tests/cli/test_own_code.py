@@ -127,7 +127,7 @@ def test_batch_norm_is_recalibrated_on_the_training_examples_and_recorded(landsc
     flags = ("measure", "m.pt", "-m", "mlp:width=4,depth=1,norm=batch", "-d", "moons:samples=60", *QUICK)
     result = landscape(*flags, "--batch-norm", "recalibrate", "--split", "both")
     assert [r["provenance"]["batch_norm"] for r in records(result)] == ["recalibrate"] * 2
-    assert result.err.count("batch-norm statistics are those of 42 examples at the checkpoint") == 2
+    assert result.err.count("batch-norm statistics are recomputed at every point, on 42 examples") == 2
 
 
 @pytest.mark.parametrize("part", ["model", "data"])

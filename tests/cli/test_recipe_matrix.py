@@ -10,6 +10,7 @@ import torch
 
 from landscape.checkpoints import convert
 from landscape.models import build_model
+from landscape.training import Recipe
 
 PAYLOADS = [
     ("model", "os:system:x=y:command=touch pwned"),
@@ -100,9 +101,10 @@ def write(folder: Path, recipe: dict[str, str]) -> None:
     torch.save({**content, "step": 1, "metrics": {}, "training": {}}, run / "checkpoint.pt")
     convert(run / "checkpoint.pt", folder / "converted.safetensors")
     (run / "history.jsonl").write_text('{"epoch": 1, "train_loss": 0.5}\n{"epoch": 2, "train_loss": 0.4}\n')
-    (bare / "recipe.toml").write_text(
-        "".join(f"{key} = {json.dumps(text)}\n" for key, text in recipe.items())
-    )
+    # What lacks a field was not written by training, and is left alone.
+    said = {**Recipe(**GOOD).to_dict(), **recipe}
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in said.items() if value is not None]
+    (bare / "recipe.toml").write_text("".join(lines))
 
 
 @pytest.mark.parametrize(("field", "text"), PAYLOADS, ids=[f"{field} {text}" for field, text in PAYLOADS])
@@ -129,7 +131,16 @@ def test_nothing_that_a_file_names_runs(landscape, stranger, tmp_path, field, te
     told = landscape("inspect", "run")
     assert told.code == 0
     assert text.strip() in told.out
-    for arguments in (("convert", "run", "again.safetensors"), ("plot", "run", "-o", "plot.png")):
-        assert landscape(*arguments).code == 0
+    assert landscape("convert", "run", "again.safetensors").code == 0
+    assert stranger == []
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_picture_of_a_run_runs_nothing_that_its_recipe_names(landscape, stranger, tmp_path):
+    evil = "os:system:x=y:command=touch pwned"
+    write(tmp_path, dict.fromkeys(GOOD, evil))
+    (tmp_path / "bare" / "recipe.toml").rename(tmp_path / "run" / "recipe.toml")
+    for arguments in (("run",), ("run/history.jsonl",)):
+        assert landscape("plot", *arguments, "-o", "plot.png").code == 0
     assert stranger == []
     assert not (tmp_path / "pwned").exists()

@@ -242,3 +242,13 @@ def test_networks_without_a_recipe_are_rows_by_their_folder(tmp_path):
     drawing = draw_figure([Run(tmp_path, "resnet", records=(foreign,))], Wish())
     assert [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()] == ["resnet"]
     assert recipe()["optimizer"] not in drawing.caption
+
+
+def test_a_history_of_other_types_is_drawn_without_them(tmp_path):
+    lines = [json.dumps({"epoch": k, "train_loss": 1 / k}) for k in (1, 2)]
+    lines += [json.dumps({"epoch": 3, "train_loss": 10**400}), json.dumps({"epoch": 10**400}), "[" * 10_000]
+    (tmp_path / "history.jsonl").write_text("\n".join(lines))
+    (tmp_path / "recipe.toml").write_text("optimizer = " + "[" * 2000)
+    [run] = read_source(tmp_path)
+    assert run.epochs == ({"epoch": 1, "train_loss": 1}, {"epoch": 2, "train_loss": 0.5}, {"epoch": 3})
+    assert run.label == tmp_path.name

@@ -1,11 +1,12 @@
 import json
+import os
 import random
 
 import numpy as np
 import pytest
 import torch
 
-from landscape.errors import InputError
+from landscape.errors import InputError, UsageError
 from landscape.surfaces.journal import read_journal
 from landscape.surfaces.sampling import sample_surface
 
@@ -138,5 +139,36 @@ def test_every_line_of_a_journal_is_json(network, tmp_path):
     journal = tmp_path / "deep" / "journal"
     sample_surface(network.objective, points=2, journal=journal)
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
-    assert lines[0]["schema"] == "landscape.surface-journal/1"
+    assert lines[0]["schema"] == "landscape.surface-journal/2"
     assert sorted(line[0] for line in lines[1:]) == [0, 1, 2, 3]
+
+
+def test_a_second_process_is_refused_while_the_first_computes_and_changes_nothing(network, tmp_path):
+    journal, refused = tmp_path / "surface.journal", []
+
+    def second(done, total):
+        if done == 4:
+            before = journal.read_bytes()
+            with pytest.raises(UsageError, match="another process is computing this surface") as caught:
+                sample_surface(network.objective, points=3, journal=journal)
+            refused.append(caught)
+            assert journal.read_bytes() == before
+
+    first = sample_surface(network.objective, points=3, journal=journal, progress=second)
+    assert len(refused) == 1
+    assert _bytes(first, tmp_path) == _bytes(sample_surface(network.objective, points=3), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_link_or_a_pipe_is_no_place_for_a_journal(network, tmp_path, kind):
+    journal, target = tmp_path / "surface.journal", tmp_path / "bashrc"
+    target.write_text("mine\n")
+    if kind == "link":
+        journal.symlink_to(target)
+    else:
+        os.mkfifo(journal)
+    with pytest.raises(
+        InputError, match=f"surface.journal is a {'symbolic link' if kind == 'link' else 'pipe'}"
+    ):
+        sample_surface(network.objective, points=3, journal=journal)
+    assert target.read_text() == "mine\n"

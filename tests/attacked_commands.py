@@ -230,7 +230,7 @@ TABLED = {
     "optimizers": ("optimizers", ()),
     "base": ("optimizers", ("sgd", "adamw")),
     "model": ("models", ("mlp",)),
-    "data": ("data", ("moons", "digits", "imagefolder", "npz")),
+    "data": ("data", ("moons", "digits", "imagefolder")),
     "loss": ("losses", ()),
 }
 """The parameters that take a name of a table with options, and the names that are cheap; none for all."""
