@@ -61,3 +61,22 @@ def test_the_same_seed_gives_the_same_samples_whatever_the_block() -> None:
     one = estimate(a, 3, block=1, max_probes=32, tolerance=1e-9).samples
     assert torch.allclose(one, estimate(a, 3, block=8, max_probes=32, tolerance=1e-9).samples, rtol=1e-12)
     assert not torch.allclose(one, estimate(a, 4, block=8, max_probes=32, tolerance=1e-9).samples)
+
+
+def test_one_probe_has_no_standard_error_and_every_block_is_told() -> None:
+    told: list[tuple[int, float, float]] = []
+    one = estimate(matrix(), 0, max_probes=1)
+    assert (len(one.samples), one.standard_error, one.converged) == (1, math.inf, False)
+    found = estimate(matrix(), 0, max_probes=20, tolerance=1e-9, on_step=lambda *step: told.append(step))
+    assert [probes for probes, _, _ in told] == [8, 16, 20]
+    assert told[-1][1:] == (found.value, found.standard_error)
+
+
+def test_a_product_that_is_not_finite_stops_at_once() -> None:
+    found = estimate(torch.full((3, 3), math.nan, dtype=torch.float64), 0)
+    assert len(found.samples) == 8
+    assert not found.converged
+
+
+def test_a_negative_trace_stops_on_its_magnitude() -> None:
+    assert estimate(-matrix() - 9 * torch.eye(40, dtype=torch.float64), 0, tolerance=0.05).converged
