@@ -81,6 +81,7 @@ def header(shape, descr="<f8"):
         (member(header((1,)), length=10_001), "its header has 10,001 bytes"),
         (member(b"{" * 100), "x: "),
         (b"\x93NUMPY\x03\x00" + bytes(8), "version"),
+        (b"\x93NUMPY\x02\x01" + member(header((1,)))[8:], "version"),
         (b"", "x: "),
     ],
 )
@@ -125,6 +126,16 @@ def test_the_limits_are_those_that_are_documented():
     assert (reading.BEYOND, reading.LONGEST_TEXT, reading.LONGEST_RECIPE) == (2**30, 64 * 2**20, 16 * 2**10)
     assert (reading.MOST_POINTS, reading.LONGEST_NAME, reading.MOST_DOTS) == (2048**2, 1024, 64)
     assert reading.LONGEST_HEADER == 8 * 2**20
+
+
+@pytest.mark.parametrize(("mark", "cost"), [(b"{", 400), (b"[", 100), (b",", 70)])
+def test_dictionaries_lists_and_values_are_reckoned_with_what_they_take(tmp_path, monkeypatch, mark, cost):
+    (tmp_path / "text").write_bytes(mark * 1000)
+    monkeypatch.setattr(reading, "BEYOND", 1000 * (cost + 3))
+    assert len(read_bytes(tmp_path / "text")) == 1000
+    monkeypatch.setattr(reading, "BEYOND", 1000 * (cost + 3) - 1)
+    with pytest.raises(InputError, match="would take more than"):
+        read_bytes(tmp_path / "text")
 
 
 def test_the_list_of_an_archive_has_a_length(tmp_path, monkeypatch):

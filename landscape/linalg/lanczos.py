@@ -271,8 +271,6 @@ class _Search:
         """Keeps the best Ritz vectors and the pending directions."""
         used = len(self._ritz)
         chosen = _order(self._ritz, self._end)[: min(used - 1, keep)]
-        if len(chosen) < self._count and used > self._count:
-            return
         vectors = self._vectors[:, chosen]
         kept, waiting = len(chosen), len(self._pending)
         outside = self._projected[self._pending][:, self._multiplied] @ vectors

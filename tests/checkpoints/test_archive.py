@@ -5,7 +5,14 @@ import zipfile
 import pytest
 import torch
 
-from landscape.checkpoints.archive import _check_kind, _check_size, check_archive, refuse_other_kinds
+from landscape.checkpoints.archive import (
+    GENEROUS,
+    _check_kind,
+    _check_size,
+    check_archive,
+    refuse_other_kinds,
+)
+from landscape.checkpoints.weights import check_tensors
 from landscape.errors import InputError
 
 
@@ -78,3 +85,11 @@ def test_an_archive_without_check_sums_is_remarked_on(tmp_path):
         torch.serialization.set_crc32_options(before)
     [remark] = check_archive(tmp_path / "without")
     assert remark == "it was saved without check sums, so that damage would not be noticed"
+
+
+def test_tensors_show_at_most_four_times_the_file_and_16_megabytes(tmp_path):
+    assert GENEROUS == 16 * 2**20
+    shown = torch.zeros(1, dtype=torch.uint8).expand(4 * 1000 + GENEROUS)
+    check_tensors(tmp_path, {"a": shown}, stored=1000)
+    with pytest.raises(InputError, match="but the file has 999"):
+        check_tensors(tmp_path, {"a": shown}, stored=999)

@@ -53,6 +53,7 @@ def test_a_matrix_smaller_than_the_sketch_is_exact() -> None:
     found = estimate(matrix(torch.tensor([1.0, -2.0, 4.0]).double()), 0)
     assert (found.standard_error, found.converged) == (0.0, True)
     assert found.value == pytest.approx(3.0, rel=1e-12)
+    assert found.samples.tolist() == [found.value]
 
 
 def test_a_budget_that_is_too_small_is_said() -> None:
@@ -66,6 +67,9 @@ def test_the_sketch_is_at_most_a_third_of_the_products_and_never_more_than_the_d
     assert len(small.samples) == 15 - 2 * 5
     least = estimate(matrix(SPIKED), 0, sketch=24, tolerance=1e-9, max_products=3)
     assert (len(least.samples), least.standard_error, least.converged) == (1, math.inf, False)
+    two = estimate(matrix(SPIKED), 0, sketch=1, tolerance=1e-9, max_products=4)
+    assert len(two.samples) == 2
+    assert two.standard_error == pytest.approx(float(two.samples.std()) / math.sqrt(2), rel=1e-12)
 
 
 def test_products_are_told_and_no_look_comes_before_enough_probes() -> None:
