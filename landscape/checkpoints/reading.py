@@ -26,6 +26,7 @@ RECIPE = "landscape.recipe"
 
 _NOT_SETTINGS = ("recipe", "training", "format", "loops", "callbacks")
 _MOST_VALUES, _LONGEST_TEXT = 200, 200
+_LARGEST = 10**30
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,20 @@ def _recipe(file: Path, loaded: Mapping[Any, Any], metadata: Mapping[str, str]) 
             f"{file} says that it is a {FORMAT}, but its recipe names no model and data; train it again, or save "
             "its state_dict alone and name them with -m and -d"
         )
+    odd = [key for key, value in recipe.items() if not isinstance(key, str) or not _is_setting(value)]
+    if odd:
+        raise InputError(
+            f"{file} has a recipe whose {str(odd[0])[:40]!r} is neither a number nor a text; it is damaged: train it "
+            "again, or save its state_dict alone and name model and data with -m and -d"
+        )
     return recipe
+
+
+def _is_setting(value: object) -> bool:
+    """Whether a recipe can have that value; Python does not even write much larger numbers."""
+    if isinstance(value, int):
+        return abs(value) < _LARGEST
+    return value is None or isinstance(value, (str, float))
 
 
 def _form(form: str, loaded: Mapping[Any, Any], located: Located) -> str:
@@ -227,7 +241,7 @@ def _short(value: object) -> bool:
     value = _number(value)
     if isinstance(value, str):
         return len(value) <= _LONGEST_TEXT
-    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**30)
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < _LARGEST)
 
 
 def _number(value: object) -> object:

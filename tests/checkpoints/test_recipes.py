@@ -85,5 +85,5 @@ def test_a_number_is_a_number(value: object) -> None:
 
 
 def test_a_number_that_python_does_not_write_is_told() -> None:
-    with pytest.raises(InputError, match="has label_noise=10.30 and more"):
+    with pytest.raises(InputError, match=r"has label_noise=10\^30 and more"):
         RecipeInFile(Path("m.pt"), {"label_noise": 10**5000}).number("label_noise")
