@@ -14,6 +14,7 @@ import inspect
 import os
 import sys
 import sysconfig
+import threading
 import traceback
 import typing
 from collections.abc import Callable, Iterator
@@ -220,24 +221,29 @@ def _module(where: str) -> ModuleType:
 def _watched(where: str, folder: Path) -> Iterator[None]:
     """Inside, modules are looked for in ``folder`` first; those of the user's that are imported are remembered."""
     folder = folder.expanduser().resolve()
-    for name in list(_brought):  # a module of the same name in another folder is another module
-        top = name.partition(".")[0]
-        own = _lying_in(folder, top)
-        if own is not None and own != _file_of(sys.modules.get(top)):
-            sys.modules.pop(name, None)
-    before, entry = set(sys.modules), str(folder)
-    sys.path.insert(0, entry)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(entry)
-        for name in set(sys.modules) - before:
-            path = _users_file(sys.modules[name])
-            if path is not None:
-                _brought[name] = path
-                _by.setdefault((Path(where).name, folder), set()).add(path)
-                _read[path] = (_stamp(path), hashlib.sha256(path.read_bytes()).hexdigest())
+    with _IMPORTING:
+        for name in list(_brought):  # a module of the same name in another folder is another module
+            top = name.partition(".")[0]
+            own = _lying_in(folder, top)
+            if own is not None and own != _file_of(sys.modules.get(top)):
+                sys.modules.pop(name, None)
+        before, entry = set(sys.modules), str(folder)
+        sys.path.insert(0, entry)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ValueError):
+                sys.path.remove(entry)
+            for name in set(sys.modules) - before:
+                path = _users_file(sys.modules[name])
+                if path is not None:
+                    _brought[name] = path
+                    _by.setdefault((Path(where).name, folder), set()).add(path)
+                    _read[path] = (_stamp(path), hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+_IMPORTING = threading.RLock()
+"""Where Python looks for modules belongs to the process: of two threads, one would import what the other named."""
 
 
 def _forget_changed() -> None:

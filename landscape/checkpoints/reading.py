@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,6 @@ RECIPE = "landscape.recipe"
 
 _NOT_SETTINGS = ("recipe", "training", "format", "loops", "callbacks")
 _MOST_VALUES, _LONGEST_TEXT = 200, 200
-_LARGEST = 10**30
 
 
 @dataclass(frozen=True)
@@ -191,20 +191,20 @@ def _recipe(file: Path, loaded: Mapping[Any, Any], metadata: Mapping[str, str]) 
             f"{file} says that it is a {FORMAT}, but its recipe names no model and data; train it again, or save "
             "its state_dict alone and name them with -m and -d"
         )
-    odd = [key for key, value in recipe.items() if not isinstance(key, str) or not _is_setting(value)]
-    if odd:
+    wrong = next((name for name, value in recipe.items() if not _is_plain(name, value)), None)
+    if wrong is not None:
         raise InputError(
-            f"{file} has a recipe whose {str(odd[0])[:40]!r} is neither a number nor a text; it is damaged: train it "
-            "again, or save its state_dict alone and name model and data with -m and -d"
+            f"{file}: its recipe has {reprlib.repr(recipe[wrong])} for {reprlib.repr(wrong)}, which is no text and no "
+            "number; train it again, or save its state_dict alone and name model and data with -m and -d"
         )
     return recipe
 
 
-def _is_setting(value: object) -> bool:
-    """Whether a recipe can have that value; Python does not even write much larger numbers."""
-    if isinstance(value, int):
-        return abs(value) < _LARGEST
-    return value is None or isinstance(value, (str, float))
+def _is_plain(name: object, value: object) -> bool:
+    """Whether records can say this of a recipe: their schema has the same types."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return False
+    return isinstance(name, str) and (value is None or isinstance(value, (str, bool, int, float)))
 
 
 def _form(form: str, loaded: Mapping[Any, Any], located: Located) -> str:
@@ -241,7 +241,7 @@ def _short(value: object) -> bool:
     value = _number(value)
     if isinstance(value, str):
         return len(value) <= _LONGEST_TEXT
-    return isinstance(value, float) or (isinstance(value, int) and abs(value) < _LARGEST)
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**30)
 
 
 def _number(value: object) -> object:

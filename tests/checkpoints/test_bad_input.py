@@ -114,7 +114,7 @@ UNREADABLE = {
                 }
                 | ONE
             ),
-            "has a recipe whose 'lr' is neither a number nor a text",
+            "for 'lr', which is no text and no number",
         )
         for value in ([0.1], {"a": 1}, (1, 2), 10**30, torch.ones(1))
     },
