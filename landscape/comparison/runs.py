@@ -299,7 +299,7 @@ def _read(place: _Place, left: _Left, *, count: bool) -> Iterator[MeasuredRun]:
         elif (beside is not None and default != now) or (name is None and place.checkpoint is not None):
             left.changed += len(estimates)
         elif not place.alone:
-            measurable = beside if key == now else None
+            measurable = beside if place.folder and key == now else None
             known = estimates[0].provenance.checkpoint
             yield MeasuredRun(measurable or place.path, measurable, place.file, estimates, digest=known)
 
