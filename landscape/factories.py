@@ -26,6 +26,9 @@ from landscape.errors import InputError, UsageError
 from landscape.registry import NameTable, Row, Specification, Value, split
 
 FORMS = ("package.module:factory", "./file.py:factory")
+LONGEST = 4096
+"""Characters of a name in a file, with its options: a path may be so long."""
+
 PREFIXES = frozenset({"torchvision", "timm", "hf", "hf-datasets", "imagefolder", "npz", "safetensors"})
 """What stands before a colon where no code of the user is meant."""
 
@@ -65,8 +68,9 @@ def named_by_file(
         InputError: It names code, or something else that only the user may name; it is no text; or its options are
             wrong.
     """
-    if not isinstance(text, str):
-        raise InputError(f"{source} has {text!r} for its {table.kind}, which is no text; {way_out}")
+    if not isinstance(text, str) or len(text) > LONGEST:
+        seen = f"{len(text):,} characters" if isinstance(text, str) else f"a {type(text).__name__}"
+        raise InputError(f"{source} has {seen} for its {table.kind}, which is no name of one")
     try:
         specification = table.admitted(text)
         code = specification is None and names_code(text)

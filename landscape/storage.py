@@ -60,13 +60,20 @@ def whole(path: Path) -> Iterator[Path]:
 _PART = ".part"
 
 
-def discard_parts(path: Path) -> None:
-    """Removes what killed processes have left of :func:`whole` for that file."""
+def parts(path: Path) -> list[Path]:
+    """What killed processes have left of :func:`whole` for that file."""
     # mkstemp puts eight characters of its own between the name and the ending.
     start = f".{path.name}."
-    for name in os.listdir(path.parent) if path.parent.is_dir() else ():
-        if name.startswith(start) and name.endswith(_PART) and len(name) == len(start) + 8 + len(_PART):
-            (path.parent / name).unlink(missing_ok=True)
+    length = len(start) + 8 + len(_PART)
+    names = os.listdir(path.parent) if path.parent.is_dir() else []
+    found = [name for name in names if name.startswith(start) and name.endswith(_PART)]
+    return [path.parent / name for name in sorted(found) if len(name) == length]
+
+
+def discard_parts(path: Path) -> None:
+    """Removes what killed processes have left of :func:`whole` for that file."""
+    for part in parts(path):
+        part.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -87,7 +94,8 @@ def append_line(path: Path, line: str) -> None:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             torn = file.read(1) != b"\n"
-        write_all(file, (b"\n" if torn else b"") + line.encode() + b"\n")
+        # Half a character, which no encoding has, becomes the escape that JSON has for it.
+        write_all(file, (b"\n" if torn else b"") + line.encode("utf-8", "backslashreplace") + b"\n")
         os.fsync(file.fileno())
 
 

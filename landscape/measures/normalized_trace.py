@@ -29,8 +29,10 @@ def normalized_trace(
     """
     trace = hessian_trace(objective, tolerance=tolerance, max_probes=max_probes, seed=seed)
     norm = gradient_norm(objective).value
-    details = {"trace": trace.value, "gradient_norm": norm, **trace.details}
+    details: dict[str, object] = {"trace": trace.value, "gradient_norm": norm, **trace.details}
     if norm == 0:
         return Reading(math.nan, details={**details, "undefined": "the gradient is zero"})
     error = None if trace.standard_error is None else trace.standard_error / norm
+    if "rounding" in details:
+        details["rounding"] = float(str(details["rounding"])) / norm
     return Reading(trace.value / norm, error, trace.converged, int(str(trace.details["probes"])), details)

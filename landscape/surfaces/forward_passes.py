@@ -5,7 +5,6 @@ memory order that convolutions prefer (channels last) save their reordering. Non
 point is computed each way, and a way that loses or disagrees is not taken.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -91,7 +90,8 @@ def quickest(objective: Objective, point: Tensor) -> Way:
     """
     if objective.num_examples * objective.dimension < WORTHWHILE:
         return "plain"
-    first = _at_fixed_statistics(next(objective.per_batch()))
+    # The pass that recalibrates batch norm costs every way the same.
+    first = next(objective.at_fixed_statistics().per_batch())
     expected, limit = _timed(first.evaluate, point)
     for way in _PREFERRED:
         try:
@@ -104,11 +104,6 @@ def quickest(objective: Objective, point: Tensor) -> Way:
         if abs(found - expected) <= _AGREEMENT * max(1.0, abs(expected)) and seconds < limit:
             return way
     return "plain"
-
-
-def _at_fixed_statistics(objective: Objective) -> Objective:
-    """The same objective without the pass that recalibrates, which costs every way the same."""
-    return objective._derived(dataclasses.replace(objective._risk, calibration=None), objective.point)
 
 
 def _timed(evaluate: Evaluate, point: Tensor) -> tuple[float, float]:
