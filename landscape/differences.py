@@ -107,6 +107,28 @@ def _fault_of(risk: Risk, batch: Batch) -> Fault | None:
     return _asymmetry_as_it_is(risk, batch)
 
 
+def gradient_rounding(risk: Risk, batch: Batch) -> float | None:
+    """The norm of the rounding errors in the gradient of a few examples; ``None`` without a float64 value.
+
+    Args:
+        risk: Network and loss; standing at the point in question.
+        batch: A micro-batch.
+    """
+    few = _few(batch)
+    try:
+        here = _gradient(lambda _: risk.forward(few)[0], risk.replica.parameters)
+        if risk.replica.dtype == torch.float64:
+            return ROUNDING * math.sqrt(sum(float(slope.square().sum()) for slope in here))
+        value, standing = _loss_in_float64(risk, few)
+        leaves = [p.detach().double().requires_grad_() for p in risk.replica.parameters]
+        exact = standing(leaves, lambda: _gradient(value, leaves))
+    except Exception as failure:  # whatever a network raises on a few examples or in float64
+        if is_out_of_memory(failure):
+            raise
+        return None
+    return math.sqrt(sum(float((a.double() - b).square().sum()) for a, b in zip(here, exact, strict=True)))
+
+
 def _few(batch: Batch) -> Batch:
     count = leading_size(batch)
     return mapped(batch, lambda t: t[:EXAMPLES] if t.ndim and len(t) == count else t)
