@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from landscape.errors import UsageError
+from landscape.errors import InputError, UsageError
 from landscape.measures import (
     approximation_ratio,
     dominant_eigenvalue,
@@ -200,3 +200,38 @@ def test_a_gradient_that_is_zero_but_for_rounding_has_no_normalized_trace(dtype:
     moved = objective.at(objective.point + torch.linspace(-0.1, 0.1, objective.dimension, dtype=dtype))
     assert normalized_trace(moved).value > 0
     assert gradient_norm(moved).details["rounding_error"] < 1e-5 * gradient_norm(moved).value
+
+
+X32 = problems.classification(20, 4, 2, dtype=torch.float32)[0]
+Y32 = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("method", ["power", "lanczos"])
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_eigenvalues_of_any_size_are_found_in_float32(method: str, scale: float) -> None:
+    model = problems.network(nn.Linear(4, 2), dtype=torch.float32)
+    objective = Objective(model, nn.MSELoss(), [(X32 * scale, Y32)])
+    features = torch.cat([X32.double() * scale, torch.ones(20, 1)], dim=1)
+    truth = float(torch.linalg.eigvalsh(features.T @ features / 20)[-1])
+    found = dominant_eigenvalue(objective, method=method, tolerance=1e-4)
+    assert found.converged
+    assert found.value == pytest.approx(truth, rel=1e-4)
+
+
+def test_what_overflows_or_is_lost_in_rounding_is_undefined() -> None:
+    model = problems.network(nn.Linear(4, 2), dtype=torch.float32)
+    large = Objective(model, nn.MSELoss(), [(X32, Y32 * 1e15)])
+    assert "lost in the rounding" in str(surrogate_gap(large).details["undefined"])
+    with torch.no_grad():
+        model[0].weight *= 1e38
+        model[0].bias *= 1e38
+    (loss,) = measure(Objective(model, nn.SmoothL1Loss(beta=1e-300), [(X32 * 1e5, Y32)]), ["loss"])
+    assert not math.isfinite(loss.value)
+    assert "not finite in float32; dtype=float64 reaches further" in str(loss.details["undefined"])
+
+
+def test_data_without_values_are_refused() -> None:
+    model = problems.network(nn.Linear(4, 2), dtype=torch.float32)
+    objective = Objective(model, nn.MSELoss(), [(X32.to("meta"), Y32.to("meta"))])
+    with pytest.raises(InputError, match="batch 0 of the data is on the meta device"):
+        _ = objective.loss
