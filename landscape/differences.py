@@ -80,13 +80,12 @@ def refuse_wrong_second_derivative(risk: Risk, batch: Batch) -> None:
     Raises:
         InputError: It is so, with the module where it shows.
     """
-    with torch.random.fork_rng(devices=[]):
-        fault = _fault_of(risk, batch)
-        if fault is None:
-            return
-        culprit = _culprit(risk, _few(batch))
+    wrong = _fault_of(risk, batch)
+    if wrong is None:
+        return
+    culprit = _culprit(risk, _few(batch))
     raise InputError(
-        f"the second derivative of {culprit} is wrong: {fault} on a few examples; either torch computes it wrongly, or "
+        f"the second derivative of {culprit} is wrong: {wrong} on a few examples; either torch computes it wrongly, or "
         "the gradient is not that of the loss (straight-through estimators, hooks that change gradients); write that "
         "operation by elementary ones, with contiguous weights; loss and evaluations of the loss are right as they are"
     )

@@ -95,7 +95,7 @@ def refuse_sum(loss: object) -> None:
     """
     function, options = taken_apart(loss)
     reduction = options.get("reduction", getattr(function, "reduction", "mean"))
-    if reduction != "mean":
+    if reduction not in ("mean", "batchmean"):
         raise UsageError(f"the loss has reduction='{reduction}'; the mean is needed: pass reduction='mean'")
 
 

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from landscape.batches import Batch, leading_size, mapped, moved, rows_in, rows_of
 from landscape.errors import UsageError, is_out_of_memory
-from landscape.isolation import preserved_randomness
 from landscape.loss_functions import BatchLoss, LabelWeights, averages_examples, label_weights
 from landscape.outputs import LABELS
 
@@ -26,6 +25,9 @@ Outcome = int | Literal["none", "unknown"]
 
 ROWS = 12
 """Examples that are taken apart."""
+
+TRIALS = 8
+"""At most so many random parts, until one kind of weights is left."""
 
 TOLERANCE = 1e-4
 """By how much a loss may differ from a mean, relative to it; losses may compute in single precision inside."""
@@ -64,7 +66,7 @@ def settle_weights(risk: "Risk", first: Batch, outputs: Any, targets: Any) -> No
     """
     if averages_examples(risk.loss):
         return
-    with preserved_randomness(risk.replica.device), torch.inference_mode(False), torch.enable_grad():
+    with risk.randomness(), torch.inference_mode(False), torch.enable_grad():
         if isinstance(risk.loss, BatchLoss):
             outcome, weights = _of_batches(risk, first)
         else:
@@ -98,7 +100,7 @@ def _of_batches(risk: "Risk", first: Batch) -> tuple[Outcome, list[Weigh | None]
     def loss_of(rows: Tensor) -> float:
         return float(risk.forward(risk.placed(rows_of(few, rows)))[0].detach())
 
-    return _composition(risk, loss_of, few, weights, 2), weights
+    return _composition(risk, loss_of, few, weights), weights
 
 
 def _of_outputs(risk: "Risk", outputs: Any, targets: Any) -> tuple[Outcome, list[Weigh | None]]:
@@ -110,22 +112,31 @@ def _of_outputs(risk: "Risk", outputs: Any, targets: Any) -> tuple[Outcome, list
     if not count or rows_in(targets) != count or isinstance(loss, BatchLoss):
         return "unknown", weights
     shown = _targets(risk, targets)
-    drawn = torch.randint(0, count, (rows_in(shown) or 0,), generator=torch.Generator().manual_seed(0))
+    several = _mixed(outputs, rows_in(shown) or 0)
     outcome: Outcome = "unknown"
-    for dtype in (
-        torch.float64,
-        risk.replica.dtype,
-    ):  # tensors in the closure of a loss may have that of the network
-        f = _detached(rows_of(outputs, drawn), risk.replica.device, dtype)
+    # Tensors in the closure of a loss may have the precision of the network.
+    for dtype in (torch.float64, risk.replica.dtype):
+        f = _detached(several, risk.replica.device, dtype)
         t = _detached(shown, risk.replica.device, dtype)
 
         def loss_of(rows: Tensor, f: Any = f, t: Any = t) -> float:
             return float(loss(rows_of(f, rows), rows_of(t, rows)).detach())
 
-        outcome = _composition(risk, loss_of, (shown, shown), weights, 8)
+        outcome = _composition(risk, loss_of, (shown, shown), weights)
         if outcome != "unknown":
             break
     return outcome, weights
+
+
+def _mixed(outputs: Any, count: int) -> Any:
+    """So many rows of outputs; of one tensor, means of two of them, so that no two are the same."""
+    generator, rows = torch.Generator().manual_seed(0), rows_in(outputs) or 0
+    first, second = (torch.randint(0, rows, (count,), generator=generator) for _ in range(2))
+    if not isinstance(outputs, Tensor) or not outputs.is_floating_point():
+        return rows_of(outputs, first)
+    shares = torch.linspace(0.2, 0.8, count, dtype=outputs.dtype, device=outputs.device)
+    shares = shares.reshape(-1, *(1,) * (outputs.ndim - 1))
+    return shares * rows_of(outputs, first) + (1 - shares) * rows_of(outputs, second)
 
 
 def _detached(values: Any, device: torch.device, dtype: torch.dtype) -> Any:
@@ -152,7 +163,9 @@ def _chosen(labels: Tensor | None, count: int) -> Tensor:
     if labels is None or labels.is_floating_point() or len(labels) != count:
         return order[:ROWS]
     ignoring = (labels == LabelWeights().ignored).reshape(count, -1).any(1).cpu()[order]
-    return torch.cat([order[ignoring][: ROWS // 3], order[~ignoring][: ROWS - ROWS // 3]])
+    some, others = order[ignoring], order[~ignoring]
+    share = max(ROWS // 3, ROWS - len(others))
+    return torch.cat([some[:share], others])[:ROWS]
 
 
 def _label_tensor(batch: Batch) -> Tensor | None:
@@ -182,41 +195,56 @@ def _labels_but_the_first(batch: Batch) -> float:
 
 
 def _composition(
-    risk: "Risk", loss_of: Callable[[Tensor], float], few: Batch, weights: Sequence[Weigh | None], trials: int
+    risk: "Risk", loss_of: Callable[[Tensor], float], few: Batch, weights: Sequence[Weigh | None]
 ) -> Outcome:
-    """Which weights make the loss of all rows the mean of those of two parts, in so many trials with random parts."""
+    """Which weights make the loss of all rows the mean of those of two parts, whatever the parts are."""
     count = rows_in(few) or 0
-    parted = []
-    try:
-        for seed in range(trials):
-            order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-            cut = max(1, count // 2 - (1 - count // 2 % 2))
-            parted.append([(rows, loss_of(rows)) for rows in (order, order[:cut], order[cut:])])
-    except (
-        Exception
-    ) as failure:  # a loss, or its network, may raise anything where it is given a part of a batch
-        if isinstance(failure, (RuntimeError, MemoryError)) and is_out_of_memory(failure):
-            raise
-        return "unknown"
-    losses = [loss for trial in parted for _, loss in trial]
-    scale = max((abs(loss) for loss in losses if math.isfinite(loss)), default=0.0)
-    if scale == 0.0:
-        return "unknown"
-    allowed = TOLERANCE * scale + 16 * torch.finfo(risk.replica.dtype).eps
-    for number, weigh in enumerate(weights):
-        weight = weigh or risk.batches.weight_of
-        if all(
-            _is_mean(trial, [weight(rows_of(few, rows)) for rows, _ in trial], allowed) for trial in parted
-        ):
-            return number
-    if all(abs(a + b - whole) <= allowed for (_, whole), (_, a), (_, b) in parted):
-        (_, whole), (first, a), (second, b) = parted[0]
+    possible, trials, adds, finite = _different(risk, few, weights), [], True, False
+    for seed in range(TRIALS):
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+        cut = max(1, count // 2 - (1 - count // 2 % 2))
+        try:
+            trial = [(rows, loss_of(rows)) for rows in (order, order[:cut], order[cut:])]
+        except Exception as failure:  # a loss, or its network, may raise anything on a part of a batch
+            if isinstance(failure, (RuntimeError, MemoryError)) and is_out_of_memory(failure):
+                raise
+            return "unknown"
+        trials.append(trial)
+        scale = max((abs(loss) for _, loss in trial if math.isfinite(loss)), default=0.0)
+        if scale == 0.0:
+            return "unknown"
+        allowed = TOLERANCE * scale + 16 * torch.finfo(risk.replica.dtype).eps
+        shares = {k: [weigh(rows_of(few, rows)) for rows, _ in trial] for k, weigh in possible.items()}
+        possible = {k: weigh for k, weigh in possible.items() if _is_mean(trial, shares[k], allowed)}
+        (_, whole), (_, a), (_, b) = trial
+        adds = adds and abs(a + b - whole) <= allowed
+        finite = finite or all(math.isfinite(loss) for _, loss in trial)
+        if seed and finite and len(possible) < 2:
+            break
+    if possible:
+        return min(possible)
+    if adds:
+        (_, whole), (first, a), (second, b) = trials[0]
         raise UsageError(
             f"the loss of {count} examples is the sum, not the mean, of those of {len(first)} and {len(second)} of "
             f"them ({whole:.4g} of {a:.4g} and {b:.4g}); divide it by the number of examples, or pass reduction='mean'"
         )
-    finite = [all(math.isfinite(loss) for _, loss in trial) for trial in parted]
-    return "none" if any(finite) else "unknown"
+    return "none" if finite else "unknown"
+
+
+def _different(risk: "Risk", few: Batch, weights: Sequence[Weigh | None]) -> dict[int, Weigh]:
+    """The weights by their numbers, but for those that are the same on these rows as others before them."""
+    found: dict[int, Weigh] = {}
+    seen: list[Tensor] = []
+    for number, weigh in enumerate(weights):
+        weight = weigh or risk.batches.weight_of
+        rows = range(rows_in(few) or 0)
+        each = torch.tensor([weight(rows_of(few, slice(k, k + 1))) for k in rows], dtype=torch.float64)
+        shares = each / each.sum()
+        if not any(torch.allclose(shares, other) for other in seen):
+            seen.append(shares)
+            found[number] = weight
+    return found
 
 
 def _is_mean(trial: Sequence[tuple[Tensor, float]], weights: Sequence[float], allowed: float) -> bool:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape import derivatives
-from landscape.batch_norm import BatchNorm
+from landscape.batch_norm import BatchNorm, stored_layers
 from landscape.batches import Batch, Batches, Source, example, leading_size
 from landscape.differences import gradient_rounding
 from landscape.engine import Engine, Products, allowed_products
@@ -177,6 +177,18 @@ class Objective:
             raise ValueError(f"point has shape {tuple(point.shape)}; the objective has n = {self.dimension}")
         return self._derived(self._risk, point.detach().to(self.point, copy=True))
 
+    def at_fixed_statistics(self) -> "Objective":
+        """The same objective with batch-norm statistics as they are here, until this one is used elsewhere.
+
+        That tells what work costs without the pass that recalibrates.
+        """
+        if self._risk.calibration is None or not stored_layers(self._risk.replica.model):
+            return self
+        self._risk.check(self.point, constant=True)
+        with preserved_randomness(self.point.device):
+            self._risk.stand(self.point, constant=True)
+        return self._derived(dataclasses.replace(self._risk, calibration=None), self.point)
+
     def of(self, model: nn.Module) -> "Objective":
         """The same loss on the same data with another network of the same kind, such as another checkpoint's.
 
@@ -204,13 +216,13 @@ class Objective:
         return self._derived(fresh, replica.origin)
 
     def per_batch(self) -> Iterator["Objective"]:
-        """One objective a batch: the m-sharpness reading of any measure."""
+        """One objective a batch of some weight, with the loss that the batch has by itself: the m-sharpness reading."""
         self._risk.check(self.point, constant=True)
         for size, batch in self._risk.batches:
             yield self._derived(self._risk.on(batch, size), self.point)
 
     def per_example(self) -> Iterator["Objective"]:
-        """One objective an example, for ``(inputs, targets)`` batches.
+        """One objective an example of some weight, for ``(inputs, targets)`` batches; its loss is that of it alone.
 
         Raises:
             UsageError: The loss is a :class:`BatchLoss`, whose batches have no known parts.

@@ -234,3 +234,38 @@ def test_the_empirical_fisher_weights_the_gradients_of_single_examples(name: str
             truth += weights[i] / weights.sum() * torch.outer(g, g)
     found = objective.empirical_fisher_product(torch.eye(objective.dimension, dtype=torch.float64))
     assert torch.allclose(found, truth, rtol=1e-10, atol=1e-14)
+
+
+def test_a_model_that_averages_its_own_loss_over_labels_is_weighted_by_them() -> None:
+    class Tagger(nn.Module):
+        """Shifts its labels, as causal language models do."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.head = nn.Embedding(9, 5), nn.Linear(5, 9)
+
+        def forward(self, input_ids: Tensor, labels: Tensor) -> dict[str, Tensor]:
+            logits = self.head(torch.tanh(self.embed(input_ids)))
+            return {"loss": functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())}
+
+    torch.manual_seed(0)
+    model, tokens = Tagger().double(), torch.randint(0, 9, (20, 6))
+    labels = torch.where(torch.rand(20, 6) < 0.4, IGNORED, tokens)
+    loss = build_loss("model")
+    whole, parted = (
+        Objective(
+            model, loss, [{"input_ids": a, "labels": b} for a, b in problems.batches(tokens, labels, size)]
+        )
+        for size in (20, 7)
+    )
+    assert parted.loss == pytest.approx(whole.loss, rel=1e-12)
+    assert torch.allclose(parted.gradient, whole.gradient, rtol=1e-10, atol=1e-14)
+
+
+def test_a_mean_over_examples_by_another_name_is_no_sum() -> None:
+    x, y = problems.classification(COUNT, 5, CLASSES)
+    y = torch.softmax(torch.randn(COUNT, CLASSES, dtype=torch.float64), dim=1)
+    model = problems.network(nn.Linear(5, CLASSES), nn.LogSoftmax(dim=1))
+    loss = nn.KLDivLoss(reduction="batchmean")
+    parted = Objective(model, loss, problems.batches(x, y, 8))
+    assert parted.loss == pytest.approx(float(loss(model(x), y)), rel=1e-12)

@@ -5,7 +5,6 @@ its checkpoint, and the flags of the command name it again.
 """
 
 import contextlib
-import math
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from landscape.models import MODELS
 from landscape.registry import NameTable, Specification, split
 
 _FLAGS: dict[str, tuple[str, NameTable[Any]]] = {"model": ("-m", MODELS), "data": ("-d", DATA)}
+_LARGEST = 1e300
 _UNUSED = ("optimizer", "base", "loss")
 _PLAIN = re.compile(r"[\w.+-]+(:[\w-]+=[\w.+-]*(,[\w-]+=[\w.+-]*)*)?")
 
@@ -84,14 +84,14 @@ class RecipeInFile:
 
     def _unused(self) -> list[str]:
         """The fields that measuring does not use, and that say what no recipe of ours says."""
-        said = {field: self.fields[field] for field in _UNUSED if field in self.fields}
+        said = {field: self.fields[field] for field in _UNUSED if self.fields.get(field) is not None}
         return [f for f, value in said.items() if not isinstance(value, str) or not _PLAIN.fullmatch(value)]
 
     def _check_unused(self) -> None:
         for field in self._unused():
             raise InputError(
-                f"the recipe in {self.path} names {self.fields[field]} for its {field}, which is neither a name of "
-                "`landscape list` nor its options: give -m and -d if you know the network and the data"
+                f"the recipe in {self.path} names {str(self.fields[field])[:200]} for its {field}, which is neither a "
+                "name of `landscape list` nor its options: give -m and -d if you know the network and the data"
             )
 
     @contextlib.contextmanager
@@ -109,6 +109,7 @@ class RecipeInFile:
             InputError: It is none.
         """
         value = self.fields.get(field, 0.0)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not abs(value) < _LARGEST:
             raise InputError(f"the recipe in {self.path} has {field}={value!r}, which is no finite number")
         return float(value)

@@ -4,6 +4,7 @@
 gradients for every k, and nothing random.
 """
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,6 +23,7 @@ from landscape.curvature.spot_checks import (
     blocks_agree,
     diagonals_agree,
     gradients_agree,
+    picked,
     same_without_gradients,
 )
 from landscape.errors import is_out_of_memory
@@ -31,6 +33,12 @@ from landscape.risk import BatchLoss, Risk
 
 MANY_CLASSES = 64
 """With more outputs than this, one sampled class an example and pass is cheaper than all of them."""
+
+ROUNDED_EXAMPLES = 8
+"""Examples of which it is seen what rounding does to them."""
+
+LAST_PLACES = 64
+"""Units in their last place by which weights are moved for it: enough for a few examples to show something."""
 
 
 @dataclass(frozen=True)
@@ -162,22 +170,59 @@ def gauss_newton_traces(
         chosen: What :func:`plan` found, without an obstacle.
         generator: Draws one class an example instead of going through all: an unbiased estimate.
     """
-    norms = squared_norms_by_use if chosen.by_use else squared_norms_by_vmap
 
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
-        inputs, targets = labelled(batch)
-        model, free, cotangents = (
-            risk.replica.model,
-            risk.replica.layout.names,
-            _Cotangents(risk, targets, generator),
-        )
-        total = norms(model, free, inputs, cotangents)
-        if cotangents.indefinite:
-            total = total - norms(model, free, inputs, partial(cotangents, sign=-1))
-        return [total / risk.weight]
+        return [_summed(risk, batch, chosen, generator) / risk.weight]
 
     (means,) = objective.average(visit, gradients=chosen.outputs if generator is None else 1)
     return means
+
+
+def _summed(risk: Risk, batch: Batch, chosen: GaussNewtonPlan, generator: torch.Generator | None) -> Tensor:
+    """``Σᵢ wᵢ Tr Gᵢ`` over the examples of a batch, by parameter tensor."""
+    inputs, targets = labelled(batch)
+    norms = squared_norms_by_use if chosen.by_use else squared_norms_by_vmap
+    model, free, cotangents = (
+        risk.replica.model,
+        risk.replica.layout.names,
+        _Cotangents(risk, targets, generator),
+    )
+    total = norms(model, free, inputs, cotangents)
+    if cotangents.indefinite:
+        total = total - norms(model, free, inputs, partial(cotangents, sign=-1))
+    return total
+
+
+def rounding_of_trace(objective: Objective, chosen: GaussNewtonPlan) -> float | None:
+    """About how large the rounding error of Tr G is, relative to it; ``None`` where there is nothing to compare with.
+
+    Weights are moved by some units in their last place, and what that changes for a few examples stands for what
+    rounding does. Where the network has kinks, examples change one by one as they pass one, in proportion to the
+    move, and so the variance of the sum falls with the move, and the relative error with the root of the examples.
+
+    Args:
+        objective: Where.
+        chosen: What :func:`plan` found, without an obstacle.
+    """
+    first, sums, shares = next(objective.per_batch()), list[float](), list[float]()
+
+    def visit(risk: Risk, batch: Batch) -> list[Tensor]:
+        few = picked(batch, ROUNDED_EXAMPLES)
+        shares.append(risk.batches.weight_of(few) / objective.total_weight)
+        sums.append(float(_summed(risk, few, chosen, None).sum()))
+        return []
+
+    step = LAST_PLACES * torch.finfo(objective.point.dtype).eps
+    generator = torch.Generator().manual_seed(0)
+    first.average(visit)
+    for _ in range(2):
+        signs = 2 * torch.randint(0, 2, objective.point.shape, generator=generator, dtype=torch.int8) - 1
+        first.at(objective.point * (1 + step * signs.to(objective.point))).average(visit)
+    whole, *moved = sums
+    if not whole > 0:
+        return None
+    change = math.sqrt(sum((other - whole) ** 2 for other in moved) / len(moved)) / whole
+    return change * math.sqrt(shares[0] / LAST_PLACES)
 
 
 class _Cotangents:

@@ -29,7 +29,7 @@ EXAMPLES = 3
 SquaredNorms = Callable[[nn.Module, Sequence[str], Any, Cotangents], Tensor]
 
 
-def _picked(batch: Batch, count: int) -> Batch:
+def picked(batch: Batch, count: int) -> Batch:
     """Some examples of a batch at random: its first one may be special, and does not see all the others."""
     order = torch.randperm(rows_in(batch) or 0, generator=torch.Generator().manual_seed(2))
     return rows_of(batch, order[:count])
@@ -37,14 +37,14 @@ def _picked(batch: Batch, count: int) -> Batch:
 
 def _one(risk: Risk, batch: Batch) -> Batch:
     """One example of some weight."""
-    few = _picked(batch, rows_in(batch) or 0)
+    few = picked(batch, rows_in(batch) or 0)
     singles = (rows_of(few, slice(k, k + 1)) for k in range(rows_in(few) or 0))
     return next((one for one in singles if risk.batches.weight_of(one) > 0), rows_of(few, slice(0, 1)))
 
 
 def same_without_gradients(model: nn.Module, inputs: Any) -> bool:
     """Whether the outputs of a few examples are the same with and without autograd: a network may ask for it."""
-    few = _picked(inputs, EXAMPLES)
+    few = picked(inputs, EXAMPLES)
     with torch.enable_grad():
         recorded = applied(model, few).detach()
     with torch.no_grad():
@@ -61,7 +61,7 @@ def gradients_agree(model: nn.Module, free: Sequence[str], inputs: Any, norms: S
         inputs: A batch.
         norms: One of the functions of :mod:`landscape.curvature.example_gradients`.
     """
-    parameters, few = dict(model.named_parameters()), _picked(inputs, EXAMPLES)
+    parameters, few = dict(model.named_parameters()), picked(inputs, EXAMPLES)
     wanted, truth, along = [parameters[name] for name in free], torch.zeros(()), list[Tensor]()
     for k in range(rows_in(few) or 0):
         with torch.enable_grad():

@@ -26,6 +26,7 @@ from landscape.curvature.gauss_newton_trace import (
     described,
     gauss_newton_traces,
     plan,
+    rounding_of_trace,
 )
 from landscape.curvature.quadratic_forms import quadratic_forms
 from landscape.errors import InputError, OutOfMemory, UsageError, is_out_of_memory
@@ -55,6 +56,7 @@ class HessianTrace:
         gauss_newton: Tr G, if it was computed.
         passes: Passes over the data with probes or sampled classes.
         draws: Independent draws to which the standard error is worth as much; the passes, or more.
+        rounding: About how large the rounding error of an exact trace is; ``None`` in double precision.
     """
 
     layers: Tensor
@@ -66,6 +68,7 @@ class HessianTrace:
     gauss_newton: float | None = None
     passes: int = 0
     draws: int = 0
+    rounding: float | None = None
 
     @property
     def value(self) -> float:
@@ -128,7 +131,11 @@ def _fast(
     if chosen.outputs <= MANY_CLASSES:
         inner = _gauss_newton(objective, chosen)
         if chosen.affine.proved:
-            return HessianTrace(inner, None, None, None, "exact", "proved", float(inner.sum()))
+            whole, relative = float(inner.sum()), None
+            if objective.point.dtype == torch.float32:
+                relative = rounding_of_trace(objective, chosen)
+            rounding = None if relative is None else relative * abs(whole)
+            return HessianTrace(inner, None, None, None, "exact", "proved", whole, rounding=rounding)
         draw = partial(probes, residual=True)
         return stop.sampled(draw, inner, "gauss-newton-residual", chosen.affine.reason, float(inner.sum()))
     return _many_classes(objective, chosen, stop, probes, generator)

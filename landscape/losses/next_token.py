@@ -18,6 +18,8 @@ class NextToken(BatchLoss):
     where ``attention_mask`` is not 0. An example, in every number, is one predicted token.
     """
 
+    averages_examples = True
+
     def __init__(self) -> None:
         super().__init__(self._mean, size=lambda batch: int((_wanted(batch) != IGNORED).sum()))
         self.__name__ = "next-token"

@@ -13,8 +13,9 @@ from landscape.risk import BatchLoss
 class OwnLoss(BatchLoss):
     """What ``model(**batch)`` (or ``model(*batch)``) returns as its ``loss``, or as a scalar.
 
-    Batches are weighted by their examples. Where the model averages over tokens instead and batches differ in
-    those, ``next-token`` or ``cross-entropy`` weight every token the same.
+    Batches are weighted by what the model averages over, as a few examples of the data show: examples, labels that are
+    not −100, or these without the first of every row. Where it is something else, and that is said, ``next-token`` or
+    ``cross-entropy`` weight every token the same.
     """
 
     def __init__(self) -> None:

@@ -38,7 +38,8 @@ def hessian_trace(
     - ``exact``: the outputs are proved piecewise affine in each single parameter (linear and convolution layers,
       batch norm with stored statistics, ReLU, pooling, …) and the loss is cross-entropy or squared error.
       Then Tr H = Tr G, the trace of the Gauss–Newton matrix, which is a sum of squared per-example
-      gradients. No standard error, unless there are so many classes that they are sampled.
+      gradients. No standard error, unless there are so many classes that they are sampled; in single precision the
+      details say about how large the ``rounding`` error is.
     - ``example-probes``: every parameter is used once by an operation that is linear in it (linear and convolution
       layers, norms, embeddings, attention of a sequence with itself, …), so that every example can have probes of its
       own at the price of one Hessian product for all. For H − G, with Tr G added exactly, where that can be had.
@@ -98,5 +99,6 @@ def hessian_trace(
             "proof": found.proof,
             "gauss_newton_trace": found.gauss_newton,
             "probes": found.passes,
+            **({} if found.rounding is None else {"rounding": found.rounding}),
         },
     )

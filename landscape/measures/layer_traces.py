@@ -50,5 +50,6 @@ def layer_traces(
             "method": found.way,
             "proof": found.proof,
             "probes": found.passes,
+            **({} if found.rounding is None else {"rounding": found.rounding}),
         },
     )

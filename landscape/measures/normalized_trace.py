@@ -32,16 +32,15 @@ def normalized_trace(
         Wu, Luo and Wunsch 2024, arXiv 2312.13555, eq. 4.
     """
     trace = hessian_trace(objective, tolerance=tolerance, max_probes=max_probes, seed=seed)
-    gradient = gradient_norm(objective)
-    norm, rounding = gradient.value, objective.gradient_rounding
-    details = {"trace": trace.value, "gradient_norm": norm, **trace.details}
+    norm, rounding = gradient_norm(objective).value, objective.gradient_rounding
+    details: dict[str, object] = {"trace": trace.value, "gradient_norm": norm, **trace.details}
     if norm == 0:
         return Reading(math.nan, details={**details, "undefined": "the gradient is zero"})
     if rounding is not None and norm <= SIGNIFICANT * rounding:
         reason = f"the gradient is zero within rounding: its norm is {norm:.2g}, its rounding errors {rounding:.1g}"
         hint = "" if objective.provenance.dtype == "float64" else "; dtype=float64 tells more"
         return Reading(math.nan, details={**details, "undefined": reason + hint})
-    if rounding is not None:
-        details["rounding_error"] = abs(trace.value) / norm * rounding / norm
     error = None if trace.standard_error is None else trace.standard_error / norm
+    of_trace = float(str(details.get("rounding", 0.0))) / norm
+    details["rounding"] = math.hypot(of_trace, trace.value / norm * (rounding or 0.0) / norm)
     return Reading(trace.value / norm, error, trace.converged, int(str(trace.details["probes"])), details)

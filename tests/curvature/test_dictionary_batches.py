@@ -1,4 +1,4 @@
-"""A dictionary with its labels is as quick as a pair: exact where a pair is, with probes for every example elsewhere."""
+"""A dictionary with its labels is as quick as a pair: exact where a pair is, with probes an example elsewhere."""
 
 from collections.abc import Callable
 

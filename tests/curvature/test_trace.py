@@ -250,3 +250,29 @@ def test_a_loss_derived_from_a_known_one_is_not_taken_for_it_and_that_is_said() 
     chosen = plan(Objective(problems.small_net(), Squared(), [(x, y)]))
     assert chosen.obstacle == "its loss is not the mean over its examples"
     assert not chosen.by_example
+
+
+@pytest.mark.parametrize("steps", [0, 400])
+def test_the_rounding_of_an_exact_trace_is_said(steps: int) -> None:
+    torch.manual_seed(0)
+    x, y = problems.classification(200, 16, 10, dtype=torch.float32)
+    model = problems.network(
+        nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)
+    ).float()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    single, double = (
+        measured(
+            Objective(model, nn.CrossEntropyLoss(), problems.batches(x, y, 90), dtype=dtype), tolerance=0.02
+        )
+        for dtype in (torch.float32, torch.float64)
+    )
+    error = abs(single.value - double.value)
+    rounding = single.details["rounding"]
+    assert isinstance(rounding, float)
+    assert "rounding" not in double.details
+    assert error <= 10 * rounding
+    assert rounding <= 1e-3 * single.value

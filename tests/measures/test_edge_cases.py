@@ -199,7 +199,7 @@ def test_a_gradient_that_is_zero_but_for_rounding_has_no_normalized_trace(dtype:
     assert "the gradient is zero" in str(found.details["undefined"])
     moved = objective.at(objective.point + torch.linspace(-0.1, 0.1, objective.dimension, dtype=dtype))
     assert normalized_trace(moved).value > 0
-    assert gradient_norm(moved).details["rounding_error"] < 1e-5 * gradient_norm(moved).value
+    assert gradient_norm(moved).details["rounding"] < 1e-5 * gradient_norm(moved).value
 
 
 X32 = problems.classification(20, 4, 2, dtype=torch.float32)[0]
