@@ -1,5 +1,6 @@
 """``landscape demo``: the first minute, on data that is already there."""
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -69,6 +70,7 @@ def command(output: Path, quiet: bool) -> None:
                     progress=lambda at, shown=bar: shown.tell(told(at), at.step / at.steps),  # type: ignore[misc]
                 )
             objective = load_checkpoint(run.checkpoint).objective("train")
+            origin = dataclasses.replace(objective.provenance, loss_value=objective.loss)
             file = run.path / "measures.jsonl"
             known = records.read(file).estimates if file.is_file() else ()
             with Bar(f"measure {name}", quiet=quiet) as bar:
@@ -79,7 +81,7 @@ def command(output: Path, quiet: bool) -> None:
                         known,
                         measure=TABLE.parse(spec).name,
                         settings=settings,
-                        provenance=objective.provenance,
+                        provenance=origin,
                     )
                     if found is None:
                         found = TABLE.build(spec, objective)

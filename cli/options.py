@@ -125,7 +125,7 @@ _measured = [
         type=click.Choice(["stored", "batch", "recalibrate"]),
         default="stored",
         show_default=True,
-        help="Which batch-norm statistics.",
+        help="Batch-norm statistics: as stored, of each batch, or recomputed at every point.",
     ),
     click.option(
         "--expect-accuracy",

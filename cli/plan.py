@@ -26,9 +26,19 @@ def plan(forecast: Forecast) -> str:
             f"in all about {brief(forecast.typical_seconds)}, at most {brief(forecast.most_seconds)}, less what "
             "measures share; a trace that is proved exact takes a few gradients only",
             f"one gradient over all data: {forecast.seconds:.3g} s, from one product on the first batch",
+            *_recalibration(forecast),
             _memory(forecast),
         ]
     )
+
+
+def _recalibration(forecast: Forecast) -> list[str]:
+    if forecast.recalibration is None:
+        return []
+    return [
+        f"besides, {brief(forecast.recalibration)} at every point but the checkpoint, where batch-norm statistics are "
+        "recomputed: once a draw or step, and once a batch where a measure reads batches"
+    ]
 
 
 def _memory(forecast: Forecast) -> str:

@@ -79,7 +79,8 @@ class Bar:
 
     def _left(self, fraction: float | None) -> float | None:
         """Seconds that are left; ``None`` where nobody knows."""
-        if fraction is None:
+        # At the whole of a share that is an estimate itself, the work goes on, and its end is not known.
+        if fraction is None or fraction >= 1:
             return None
         spent = time.monotonic() - self._start
         # A forecast that has come and gone was wrong: what is left of it is not nothing, but unknown.

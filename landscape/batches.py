@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler
 
 from landscape.errors import InputError
-from landscape.isolation import preserved_randomness
+from landscape.isolation import private_randomness, undisturbed
 from landscape.loss_functions import IGNORED
 
 Batch = Any
@@ -54,7 +54,7 @@ class Batches:
                 f"batch_size={batch_size} goes with a Dataset; here the batches are already made"
             )
         if not isinstance(source, (DataLoader, Sequence)):
-            source = list(source)
+            source = list(undisturbed(source))
         self._source: DataLoader[Any] | Sequence[Any] = source
         self._size = size or leading_size
         self._weight = weight
@@ -165,34 +165,38 @@ class Batches:
         if self._kept is not None:
             yield from zip(sizes, self._kept, strict=True)
             return
-        with preserved_randomness():
-            yield from zip(sizes, self._source, strict=True)
+        yield from zip(sizes, undisturbed(self._source), strict=True)
 
     def _read(self) -> None:
         kept: list[Batch] | None = []
         held, sizes = 0, []
         content = Content()
-        with preserved_randomness():
+        with private_randomness():
             self._refuse_random_examples()
-            for index, batch in enumerate(self._source):
-                tensors = list(tensors_in(batch))
-                for tensor in tensors:
-                    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                        bad = int((~torch.isfinite(tensor)).sum())
-                        raise InputError(
-                            f"batch {index} of the data holds {bad} values that are NaN or infinite "
-                            f"(tensor of shape {tuple(tensor.shape)}); remove or repair those examples"
-                        )
-                if self._ignoring is None and any(map(_ignores, tensors)):
-                    self._ignoring = batch
-                sizes.append(self._size(batch))
-                content.add(batch)  # here, as data beyond what is kept would have to be read once more
-                held += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-                if kept is not None:
-                    kept.append(batch)
-                    if held > KEPT_BYTES and isinstance(self._source, DataLoader):
-                        self._refuse_shuffling(held)
-                        kept = None
+        for index, batch in enumerate(undisturbed(self._source)):
+            tensors = list(tensors_in(batch))
+            for tensor in tensors:
+                if tensor.is_meta:
+                    raise InputError(
+                        f"batch {index} of the data is on the meta device: a tensor of shape {tuple(tensor.shape)} "
+                        "without values; load the data itself"
+                    )
+                if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                    bad = int((~torch.isfinite(tensor)).sum())
+                    raise InputError(
+                        f"batch {index} of the data holds {bad} values that are NaN or infinite "
+                        f"(tensor of shape {tuple(tensor.shape)}); remove or repair those examples"
+                    )
+            if self._ignoring is None and any(map(_ignores, tensors)):
+                self._ignoring = batch
+            sizes.append(self._size(batch))
+            content.add(batch)  # here, as data beyond what is kept would have to be read once more
+            held += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+            if kept is not None:
+                kept.append(batch)
+                if held > KEPT_BYTES and isinstance(self._source, DataLoader):
+                    self._refuse_shuffling(held)
+                    kept = None
         if sum(sizes) == 0:
             raise InputError("the data set is empty: there is nothing to average over")
         self._kept, self._sizes, self._content = kept, sizes, content

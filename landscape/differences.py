@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from landscape.batches import Batch, leading_size, mapped, moved, tensors_in
 from landscape.differentiability import inputs_of_modules
 from landscape.errors import InputError, is_out_of_memory
-from landscape.functional import called_with
+from landscape.functional import acting_with
 from landscape.graphs import LossOf
 from landscape.padding import HeldPadding
 from landscape.risk import Risk
@@ -37,6 +37,12 @@ DIFFERENCE = 1e-3
 ROUNDING = 1e-14
 """Rounding errors of a gradient in float64, relative to it: its terms may be larger than their sum."""
 
+SATURATED = 1e-3
+"""A loss that is smaller may be that of a perfect fit."""
+
+HALVINGS = 8
+"""How often the weights of a perfect fit are halved at the most."""
+
 DIRECTIONS = 3
 """Directions tried until one meets no kink."""
 
@@ -45,6 +51,9 @@ LARGEST = 1 << 30
 
 Value = Callable[[Sequence[Tensor]], Tensor]
 """A scalar function of some tensors."""
+
+Standing = Callable[[Sequence[Tensor], Callable[[], Any]], Any]
+"""Does something while a network has some tensors for its weights."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +80,12 @@ def refuse_wrong_second_derivative(risk: Risk, batch: Batch) -> None:
     Raises:
         InputError: It is so, with the module where it shows.
     """
-    with torch.random.fork_rng(devices=[]):
-        fault = _fault_of(risk, batch)
-        if fault is None:
-            return
-        culprit = _culprit(risk, _few(batch))
+    wrong = _fault_of(risk, batch)
+    if wrong is None:
+        return
+    culprit = _culprit(risk, _few(batch))
     raise InputError(
-        f"the second derivative of {culprit} is wrong: {fault} on a few examples; either torch computes it wrongly, or "
+        f"the second derivative of {culprit} is wrong: {wrong} on a few examples; either torch computes it wrongly, or "
         "the gradient is not that of the loss (straight-through estimators, hooks that change gradients); write that "
         "operation by elementary ones, with contiguous weights; loss and evaluations of the loss are right as they are"
     )
@@ -88,14 +96,36 @@ def _fault_of(risk: Risk, batch: Batch) -> Fault | None:
     model = risk.replica.model
     if 8 * sum(p.numel() for p in model.parameters()) <= LARGEST:
         for part in (_few(batch), batch):
-            value = _loss_in_float64(risk, part)
+            value, standing = _loss_in_float64(risk, part)
             leaves = [p.detach().double() for p in risk.replica.parameters]
             try:
-                return fault(value, leaves)
+                return fault(value, leaves, standing)
             except Exception as failure:  # whatever a network raises on a few examples or in float64
                 if is_out_of_memory(failure):
                     break
     return _asymmetry_as_it_is(risk, batch)
+
+
+def gradient_rounding(risk: Risk, batch: Batch) -> float | None:
+    """The norm of the rounding errors in the gradient of a few examples; ``None`` without a float64 value.
+
+    Args:
+        risk: Network and loss; standing at the point in question.
+        batch: A micro-batch.
+    """
+    few = _few(batch)
+    try:
+        here = _gradient(lambda _: risk.forward(few)[0], risk.replica.parameters)
+        if risk.replica.dtype == torch.float64:
+            return ROUNDING * math.sqrt(sum(float(slope.square().sum()) for slope in here))
+        value, standing = _loss_in_float64(risk, few)
+        leaves = [p.detach().double().requires_grad_() for p in risk.replica.parameters]
+        exact = standing(leaves, lambda: _gradient(value, leaves))
+    except Exception as failure:  # whatever a network raises on a few examples or in float64
+        if is_out_of_memory(failure):
+            raise
+        return None
+    return math.sqrt(sum(float((a.double() - b).square().sum()) for a, b in zip(here, exact, strict=True)))
 
 
 def _few(batch: Batch) -> Batch:
@@ -103,57 +133,81 @@ def _few(batch: Batch) -> Batch:
     return mapped(batch, lambda t: t[:EXAMPLES] if t.ndim and len(t) == count else t)
 
 
-def _loss_in_float64(risk: Risk, batch: Batch) -> Value:
+def _loss_in_float64(risk: Risk, batch: Batch) -> tuple[Value, Standing]:
     """The loss of a batch as a function of the free parameters, with everything in float64."""
     names = [f"model.{name}" for name in risk.replica.layout.names]
     examples = moved(batch, risk.replica.device, torch.float64)
-    whole = LossOf(risk, examples)
-    held = HeldPadding()
+    whole, held = LossOf(risk, examples), HeldPadding()
 
     def value(leaves: Sequence[Tensor]) -> Tensor:
-        # Buffers are copied each time, for the forward pass may write to them.
-        given = {name: t.double() for name, t in whole.named_parameters()} | {
-            name: t.double().clone() if t.is_floating_point() else t.clone()
-            for name, t in whole.named_buffers()
-        }
         with held.again():
-            loss: Tensor = called_with(whole, given | dict(zip(names, leaves, strict=True)))
+            loss: Tensor = whole()
         return loss
 
-    return value
+    def standing(leaves: Sequence[Tensor], act: Callable[[], Any]) -> Any:
+        return acting_with(whole, _in_float64(whole) | dict(zip(names, leaves, strict=True)), act)
+
+    return value, standing
 
 
-def fault(value: Value, point: Sequence[Tensor]) -> Fault | None:
+def _in_float64(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers; the latter are copies, for the forward pass may write to them."""
+    return {name: t.detach().double() for name, t in model.named_parameters()} | {
+        name: t.double().clone() if t.is_floating_point() else t.clone() for name, t in model.named_buffers()
+    }
+
+
+def fault(
+    value: Value, point: Sequence[Tensor], standing: Standing = lambda leaves, act: act()
+) -> Fault | None:
     """What is wrong with the second derivative of a function beside a point; ``None`` if nothing is seen.
 
-    Beside it, because a point may lie on a kink: a ReLU of zero, a branch whose weight is zero.
+    Beside it, because a point may lie on a kink: a ReLU of zero, a branch whose weight is zero. With smaller arguments
+    where the value is nearly zero: the derivatives of a saturated softmax are rounding errors also in float64.
 
     Args:
         value: The function.
         point: Its arguments, in float64.
+        standing: Surrounds evaluations and backward passes where the arguments are the weights of a network.
 
     Raises:
         ValueError: The gradient is not finite.
     """
     generator = torch.Generator().manual_seed(0)
+    for _ in range(HALVINGS):
+        here = [p.clone().requires_grad_() for p in point]
+        if abs(float(standing(here, lambda here=here: value(here)).detach())) > SATURATED:  # type: ignore[misc]
+            break
+        point = [p / 2 for p in point]
     sizes = _sizes(point)
     start = [
         (p + 0.01 * d).requires_grad_()
         for p, d in zip(point, _direction(sizes, point, generator), strict=True)
     ]
-    u = _direction(sizes, point, generator)
+    found: Fault | None = standing(start, lambda: _fault_at(value, start, sizes, generator, standing))
+    return found
+
+
+def _fault_at(
+    value: Value,
+    start: Sequence[Tensor],
+    sizes: Sequence[float],
+    generator: torch.Generator,
+    standing: Standing,
+) -> Fault | None:
     slopes = _gradient(value, start, graph=True)
     if not all(bool(torch.isfinite(slope).all()) for slope in slopes):
         raise ValueError("the gradient is not finite")
+    rounding = [ROUNDING * float(slope.norm()) / abs(STEPS[1]) for slope in slopes]
+    u = _direction(sizes, start, generator)
     across = _multiplied(slopes, start, u)
     for _ in range(DIRECTIONS):
-        v = _direction(sizes, point, generator)
+        v = _direction(sizes, start, generator)
         along = _multiplied(slopes, start, v)
         asymmetry = _asymmetry(u, v, across, along)
         if asymmetry > ASYMMETRY:
             return Fault(True, asymmetry)
-        wide, narrow = (_difference(value, start, slopes, v, step) for step in STEPS)
-        rounding = [ROUNDING * float(slope.norm()) / abs(STEPS[1]) for slope in slopes]
+        wide, narrow = (_difference(value, start, slopes, v, step, standing) for step in STEPS)
         excess, kinked = _excess(along, wide, narrow, sizes, rounding)
         if excess > DIFFERENCE:
             return Fault(False, excess)
@@ -205,11 +259,17 @@ def _gradient(value: Value, leaves: Sequence[Tensor], *, graph: bool = False) ->
 
 
 def _difference(
-    value: Value, point: Sequence[Tensor], slopes: Sequence[Tensor], vectors: Sequence[Tensor], step: float
+    value: Value,
+    point: Sequence[Tensor],
+    slopes: Sequence[Tensor],
+    vectors: Sequence[Tensor],
+    step: float,
+    standing: Standing,
 ) -> list[Tensor]:
     """The difference of gradients along a direction, with the gradient at the point itself."""
     there = [(p.detach() + step * v).requires_grad_() for p, v in zip(point, vectors, strict=True)]
-    return [(a - b.detach()) / step for a, b in zip(_gradient(value, there), slopes, strict=True)]
+    moved_slopes = standing(there, lambda: _gradient(value, there))
+    return [(a - b.detach()) / step for a, b in zip(moved_slopes, slopes, strict=True)]
 
 
 def _asymmetry(
@@ -253,7 +313,10 @@ def _asymmetry_as_it_is(risk: Risk, batch: Batch) -> Fault | None:
     generator = torch.Generator().manual_seed(0)
     u, v = (_direction(_sizes(point), point, generator) for _ in range(2))
     leaves = risk.replica.parameters
-    slopes = _gradient(lambda _: risk.forward(batch)[0], leaves, graph=True)
+    loss, _, _ = risk.forward(batch)
+    if not abs(float(loss.detach())) > SATURATED:
+        return None
+    slopes = _gradient(lambda _: loss, leaves, graph=True)
     across, along = (_multiplied(slopes, leaves, w) for w in (u, v))
     asymmetry = _asymmetry(u, v, across, along)
     return Fault(True, asymmetry) if asymmetry > 10 * ASYMMETRY else None
@@ -287,25 +350,20 @@ class _Call(nn.Module):
 
 
 def _wrong_alone(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    call = _Call(module, args, kwargs)
+    call, held = _Call(module, args, kwargs), HeldPadding()
     inputs = [t.detach().double() for t in tensors_in(call.given) if t.is_floating_point()]
-    names, parameters = [], []
-    for name, parameter in call.named_parameters():
-        names.append(name)
-        parameters.append(parameter.detach().double())
-    held = HeldPadding()
+    names = [name for name, _ in call.named_parameters()]
 
     def value(leaves: Sequence[Tensor]) -> Tensor:
-        buffers = {
-            name: t.double().clone() if t.is_floating_point() else t.clone()
-            for name, t in call.named_buffers()
-        }
-        tensors = buffers | dict(zip(names, leaves, strict=False))
         with held.again():
-            found: Tensor = called_with(call, tensors, leaves[len(names) :])
-        return found
+            scalar: Tensor = call(leaves[len(names) :])
+        return scalar
 
+    def standing(leaves: Sequence[Tensor], act: Callable[[], Any]) -> Any:
+        return acting_with(call, _in_float64(call) | dict(zip(names, leaves, strict=False)), act)
+
+    parameters = [p.detach().double() for p in call.parameters()]
     try:
-        return fault(value, [*parameters, *inputs]) is not None
+        return fault(value, [*parameters, *inputs], standing) is not None
     except Exception:  # whatever a module raises that is called by itself
         return False

@@ -14,6 +14,7 @@ import inspect
 import os
 import sys
 import sysconfig
+import threading
 import traceback
 import typing
 from collections.abc import Callable, Iterator
@@ -25,6 +26,9 @@ from landscape.errors import InputError, UsageError
 from landscape.registry import NameTable, Row, Specification, Value, split
 
 FORMS = ("package.module:factory", "./file.py:factory")
+LONGEST = 4096
+"""Characters of a name in a file, with its options: a path may be so long."""
+
 PREFIXES = frozenset({"torchvision", "timm", "hf", "hf-datasets", "imagefolder", "npz", "safetensors"})
 """What stands before a colon where no code of the user is meant."""
 
@@ -64,8 +68,9 @@ def named_by_file(
         InputError: It names code, or something else that only the user may name; it is no text; or its options are
             wrong.
     """
-    if not isinstance(text, str):
-        raise InputError(f"{source} has {text!r} for its {table.kind}, which is no text; {way_out}")
+    if not isinstance(text, str) or len(text) > LONGEST:
+        seen = f"{len(text):,} characters" if isinstance(text, str) else f"a {type(text).__name__}"
+        raise InputError(f"{source} has {seen} for its {table.kind}, which is no name of one")
     try:
         specification = table.admitted(text)
         code = specification is None and names_code(text)
@@ -216,24 +221,29 @@ def _module(where: str) -> ModuleType:
 def _watched(where: str, folder: Path) -> Iterator[None]:
     """Inside, modules are looked for in ``folder`` first; those of the user's that are imported are remembered."""
     folder = folder.expanduser().resolve()
-    for name in list(_brought):  # a module of the same name in another folder is another module
-        top = name.partition(".")[0]
-        own = _lying_in(folder, top)
-        if own is not None and own != _file_of(sys.modules.get(top)):
-            sys.modules.pop(name, None)
-    before, entry = set(sys.modules), str(folder)
-    sys.path.insert(0, entry)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(entry)
-        for name in set(sys.modules) - before:
-            path = _users_file(sys.modules[name])
-            if path is not None:
-                _brought[name] = path
-                _by.setdefault((Path(where).name, folder), set()).add(path)
-                _read[path] = (_stamp(path), hashlib.sha256(path.read_bytes()).hexdigest())
+    with _IMPORTING:
+        for name in list(_brought):  # a module of the same name in another folder is another module
+            top = name.partition(".")[0]
+            own = _lying_in(folder, top)
+            if own is not None and own != _file_of(sys.modules.get(top)):
+                sys.modules.pop(name, None)
+        before, entry = set(sys.modules), str(folder)
+        sys.path.insert(0, entry)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ValueError):
+                sys.path.remove(entry)
+            for name in set(sys.modules) - before:
+                path = _users_file(sys.modules[name])
+                if path is not None:
+                    _brought[name] = path
+                    _by.setdefault((Path(where).name, folder), set()).add(path)
+                    _read[path] = (_stamp(path), hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+_IMPORTING = threading.RLock()
+"""Where Python looks for modules belongs to the process: of two threads, one would import what the other named."""
 
 
 def _forget_changed() -> None:

@@ -12,7 +12,7 @@ from landscape.autograd_graph import forbids_structure_only, structure_only
 from landscape.batch_norm import stored_layers
 from landscape.batches import Batch, Batches, copied, moved, tensors_in, versions
 from landscape.errors import InputError, UsageError, is_out_of_memory
-from landscape.isolation import plain_checkpoints, preserved_randomness, without_gradients
+from landscape.isolation import plain_checkpoints, watched_randomness, without_gradients
 from landscape.loss_weights import settle_weights
 from landscape.micro_batches import Piece
 from landscape.reached_weights import Reach, judge
@@ -40,12 +40,14 @@ def first_look(risk: "Risk", first: Piece, point: Tensor, *, constant: bool) -> 
     """
     if risk.calibration is not None:
         risk.notes.append(_calibration_note(risk.replica.model, risk.calibration))
-    with preserved_randomness(risk.replica.device), without_gradients():
+    reach = Reach()
+    with watched_randomness(risk.replica.device) as randomness, without_gradients():
         risk.replica.move(point, constant=constant)
-        reach = Reach()
-        (a, outputs, targets), (b, _, _) = _tried(risk, first, 0), _tried(risk, first, 1, reach)
+        (a, outputs, targets), (b, _, _) = _tried(risk, first), _tried(risk, first, reach)
         if not _agree(a, b):  # random, or a network that computes something else where autograd is on
-            b, _, _ = _tried(risk, first, 1)
+            b, _, _ = _tried(risk, first)
+        randomness.judge(lambda: _tried(risk, first))
+        risk.draws = randomness.draws
     if not _agree(a, b):
         active = ", ".join(stochastic_modules(risk.replica.model)[:3])
         raise InputError(
@@ -54,8 +56,8 @@ def first_look(risk: "Risk", first: Piece, point: Tensor, *, constant: bool) -> 
             "(model.eval(), and F.dropout(…, training=self.training)) before measuring"
         )
     _refuse_moved_weights(risk, point)
-    with preserved_randomness(risk.replica.device), without_gradients():
-        judge(risk, reach, point, constant=constant, loss=lambda: _tried(risk, first, 0)[0])
+    with risk.randomness(), without_gradients():
+        judge(risk, reach, point, constant=constant, loss=lambda: _tried(risk, first)[0])
     settle_weights(risk, first.batch, outputs, targets)
 
 
@@ -63,13 +65,12 @@ def _agree(a: float, b: float) -> bool:
     return a == b or abs(a - b) <= 1e-5 * abs(a) or (a != a and b != b)
 
 
-def _tried(risk: "Risk", first: Piece, seed: int, reach: Reach | None = None) -> tuple[float, Any, Any]:
+def _tried(risk: "Risk", first: Piece, reach: Reach | None = None) -> tuple[float, Any, Any]:
     """Loss, outputs and targets of the first batch; whatever stands in the way of the network on these data is told.
 
     Args:
         risk: Network and loss.
         first: The batch.
-        seed: Of the global generators.
         reach: Told what the loss depends on, for which autograd is on.
     """
 
@@ -77,7 +78,6 @@ def _tried(risk: "Risk", first: Piece, seed: int, reach: Reach | None = None) ->
         with torch.inference_mode(False):  # for tensors that count how often they are written to
             batch = copied(moved(given, risk.replica.device, risk.replica.dtype))
         unwritten = versions(batch)
-        torch.manual_seed(seed)
         try:
             with _watched() as met:
                 if reach is None:

@@ -1,10 +1,12 @@
 """A network called with other tensors in the place of its parameters and buffers."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 def called_with(model: nn.Module, tensors: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
@@ -27,3 +29,24 @@ def called_with(model: nn.Module, tensors: Mapping[str, Tensor], *args: Any, **k
         if t is not None and named[id(t)] in tensors
     }
     return torch.func.functional_call(model, places, args, kwargs, tie_weights=False)
+
+
+class _Acting(nn.Module):
+    """A network beside which something is done while its tensors are replaced."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, act: Callable[[], T]) -> T:
+        return act()
+
+
+def acting_with(model: nn.Module, tensors: Mapping[str, Tensor], act: Callable[[], T]) -> T:
+    """``act()`` while parameters and buffers are replaced as by :func:`called_with`.
+
+    A backward pass belongs inside where activations may be checkpointed: they are computed again during it.
+    """
+    named = {f"model.{name}": tensor for name, tensor in tensors.items()}
+    result: T = called_with(_Acting(model), named, act)
+    return result

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from landscape.batches import Batch, rows_in, rows_of
 from landscape.errors import is_out_of_memory
-from landscape.isolation import preserved_randomness, twice_differentiable
+from landscape.isolation import twice_differentiable
 
 if TYPE_CHECKING:
     from landscape.risk import Risk
@@ -68,7 +68,7 @@ def examined(risk: "Risk") -> Independence:
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randperm(rows_in(batch) or 0, generator=generator)
     try:
-        with preserved_randomness(risk.replica.device), twice_differentiable():
+        with risk.randomness(), twice_differentiable():
             while True:
                 rows = chosen[:size]
                 try:

@@ -96,6 +96,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:80]}…"
 
 
+def is_writable(text: str) -> bool:
+    """Whether text can be written to a file and name one: it has no NUL, and no half of a character."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def bounds(function: Callable[..., object]) -> dict[str, Limit]:
     """The parameters of a function whose annotation says what they must be."""
     hints = typing.get_type_hints(function, include_extras=True)

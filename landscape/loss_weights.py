@@ -13,7 +13,6 @@ from torch import Tensor
 
 from landscape.batches import Batch, leading_size, mapped, moved, rows_in, rows_of
 from landscape.errors import UsageError, is_out_of_memory
-from landscape.isolation import preserved_randomness
 from landscape.loss_functions import BatchLoss, LabelWeights, averages_examples, label_weights
 from landscape.outputs import LABELS
 
@@ -67,7 +66,7 @@ def settle_weights(risk: "Risk", first: Batch, outputs: Any, targets: Any) -> No
     """
     if averages_examples(risk.loss):
         return
-    with preserved_randomness(risk.replica.device), torch.inference_mode(False), torch.enable_grad():
+    with risk.randomness(), torch.inference_mode(False), torch.enable_grad():
         if isinstance(risk.loss, BatchLoss):
             outcome, weights = _of_batches(risk, first)
         else:

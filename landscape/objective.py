@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from landscape import derivatives
-from landscape.batch_norm import BatchNorm
+from landscape.batch_norm import BatchNorm, stored_layers
 from landscape.batches import Batch, Batches, Source, example, leading_size
+from landscape.differences import gradient_rounding
 from landscape.engine import Engine, Products, allowed_products
 from landscape.errors import InputError, UsageError
 from landscape.estimate import Provenance
 from landscape.independence import Independence
-from landscape.isolation import twice_differentiable
+from landscape.isolation import preserved_randomness, twice_differentiable
 from landscape.ledger import Ledger
 from landscape.loss_functions import BatchLoss, Loss, placed_loss, refuse_sum
 from landscape.loss_weights import known_weights
@@ -176,6 +177,18 @@ class Objective:
             raise ValueError(f"point has shape {tuple(point.shape)}; the objective has n = {self.dimension}")
         return self._derived(self._risk, point.detach().to(self.point, copy=True))
 
+    def at_fixed_statistics(self) -> "Objective":
+        """The same objective with batch-norm statistics as they are here, until this one is used elsewhere.
+
+        That tells what work costs without the pass that recalibrates.
+        """
+        if self._risk.calibration is None or not stored_layers(self._risk.replica.model):
+            return self
+        self._risk.check(self.point, constant=True)
+        with preserved_randomness(self.point.device):
+            self._risk.stand(self.point, constant=True)
+        return self._derived(dataclasses.replace(self._risk, calibration=None), self.point)
+
     def of(self, model: nn.Module) -> "Objective":
         """The same loss on the same data with another network of the same kind, such as another checkpoint's.
 
@@ -264,6 +277,19 @@ class Objective:
     def gradient(self) -> Tensor:
         """∇L(θ), ``(n,)``."""
         return self._slope.gradient
+
+    @property
+    def gradient_rounding(self) -> float | None:
+        """‖error‖ that rounding may leave in ∇L(θ), from a few examples beside float64; ``None`` if unknown."""
+        return self.remembered("gradient rounding", self._rounding)
+
+    def _rounding(self) -> float | None:
+        risk = self._risk
+        risk.check(self.point, constant=True)
+        _, batch = next(iter(risk.batches))
+        with twice_differentiable(), preserved_randomness(risk.replica.device):
+            risk.replica.move(self.point, constant=True)
+            return gradient_rounding(risk, risk.placed(batch))
 
     @property
     def batch_gradients(self) -> BatchGradients:

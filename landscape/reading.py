@@ -24,8 +24,8 @@ from landscape.errors import InputError
 BEYOND = 1 << 30
 """Bytes of memory that a file may take beyond its own size."""
 
-LONGEST_TEXT = 32 << 20
-"""Bytes of JSON: as Python's objects they take up to 25 times as much."""
+LONGEST_TEXT = 64 << 20
+"""Bytes of JSON, such as 25,000 records; see :func:`read_bytes` for what they hold."""
 
 LONGEST_RECIPE = 16 << 10
 """Bytes of TOML: keys of many parts take the square of their length."""
@@ -36,8 +36,11 @@ MOST_POINTS = 1 << 22
 LONGEST_NAME, MOST_DOTS = 1024, 64
 """Characters and dots in the name of a tensor: names are compared by all of their ends."""
 
-LONGEST_HEADER = 16 << 20
-"""Bytes of the header of safetensors, some 200,000 tensors, or of the list of what a zip archive holds."""
+LONGEST_HEADER = 8 << 20
+"""Bytes of the header of safetensors, some 100,000 tensors, or of the list of what a zip archive holds."""
+
+_OBJECTS = {b"{": 400, b"[": 100, b",": 70}
+"""Bytes that a dictionary with its first key, a list and a further value take at most in Python."""
 
 _NUMPY_HEADER = 10_000
 _WIDENED = 12
@@ -96,18 +99,24 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def read_bytes(path: Path, *, most: int = LONGEST_TEXT) -> bytes:
-    """The bytes of a file of text that has no more than ``most``.
+    """The bytes of a file of JSON or TOML that has no more than ``most``, and that fits as Python's objects.
 
     Raises:
-        InputError: It cannot be read, or is longer.
+        InputError: It cannot be read, is longer, or holds more dictionaries, lists and values than fit.
     """
     size = check_regular(path)
     if size <= most:
         try:
             with path.open("rb") as file:
-                return file.read(most)
+                content = file.read(most)
         except OSError as failure:
             raise InputError(f"{path} cannot be read: {failure.strerror}; name another file") from failure
+        # The text itself is held three times: as bytes, as characters and as lines.
+        if 3 * len(content) + sum(cost * content.count(mark) for mark, cost in _OBJECTS.items()) > BEYOND:
+            raise InputError(
+                f"{path} would take more than {BEYOND:,} bytes beyond its own; no file of ours does"
+            )
+        return content
     raise InputError(f"{path} has {size:,} bytes, more than the {most:,} that such a file may have")
 
 
@@ -198,10 +207,11 @@ def _converted(dtype: "np.dtype[Any]") -> int:
     return max(3 * dtype.itemsize, dtype.itemsize + 8 if whole else 0)
 
 
-class _Cautious(io.FileIO):
-    """A file of which no more than :data:`LONGEST_HEADER` is read at once: an archive's list of members."""
+class Cautious(io.FileIO):
+    """A file of which no more than :data:`LONGEST_HEADER` is read at once: ``zipfile`` reads the list of members so."""
 
     def read(self, size: int | None = -1, /) -> bytes:
+        """Up to so many bytes; raises ``BadZipFile`` where more are asked for than a list may have."""
         if size is not None and size > LONGEST_HEADER:
             raise zipfile.BadZipFile(f"its list of parts has {size:,} bytes")
         return super().read(size)
@@ -212,7 +222,7 @@ def _opened(path: Path, what: str) -> Iterator[zipfile.ZipFile]:
     check_regular(path)
     with contextlib.ExitStack() as held:
         try:
-            file: IO[bytes] = held.enter_context(_Cautious(path))
+            file: IO[bytes] = held.enter_context(Cautious(path))
             archive = held.enter_context(zipfile.ZipFile(file))
         except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as failure:
             raise InputError(f"{path} is damaged or not a {what} ({failure})") from failure

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from landscape.isolation import Shared
+
 
 def use_plain_kernels(model: nn.Module) -> list[str]:
     """Makes the recurrent layers of a model, which is changed, run without cuDNN and oneDNN; returns their kinds."""
@@ -18,7 +20,7 @@ def use_plain_kernels(model: nn.Module) -> list[str]:
 
 
 def _forward(layer: nn.RNNBase, *arguments: Any, **named: Any) -> Any:
-    with _without_fused_kernels():
+    with _WITHOUT_FUSED_KERNELS:
         return type(layer).forward(layer, *arguments, **named)
 
 
@@ -31,3 +33,6 @@ def _without_fused_kernels() -> Iterator[None]:
         yield
     finally:
         cudnn.enabled, onednn.enabled = before
+
+
+_WITHOUT_FUSED_KERNELS = Shared(_without_fused_kernels)

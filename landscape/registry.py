@@ -192,6 +192,7 @@ class NameTable(Mapping[str, Row[T]]):
             name = key.replace("-", "_")
             if name not in allowed and row.takes_any:
                 options[name] = _guessed(value)
+                refuse_enormous(name, options[name], row.name)
                 continue
             if name not in allowed:
                 known = ", ".join(allowed) or "none"

@@ -6,6 +6,7 @@ only place where data is summed, where the network is moved to a point, and wher
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -18,9 +19,9 @@ from landscape.engine import Engine
 from landscape.errors import InputError, UsageError, is_out_of_memory
 from landscape.first_look import first_look
 from landscape.independence import Independence, examined
-from landscape.isolation import preserved_randomness, without_gradients
+from landscape.isolation import private_randomness, without_gradients
 from landscape.ledger import Ledger
-from landscape.loss_functions import BatchLoss, LabelWeights, Loss, label_weights
+from landscape.loss_functions import BatchLoss, LabelWeights, Loss, in_float64, label_weights
 from landscape.micro_batches import Piece
 from landscape.outputs import applied, labelled, scores, wants_scores
 from landscape.replica import Replica
@@ -64,6 +65,8 @@ class Risk:
         differentiates: Whether the loss itself takes derivatives, so that it needs autograd even for its value.
         writes_inputs: Whether network or loss write to the batch in place, so that every forward pass gets a copy.
         underived: Why derivatives would be wrong: autograd does not see what the loss depends on; empty if it does.
+        draws: Whether the network draws from the global generators of random numbers, though its loss does not depend
+            on what it draws. Then threads that measure such networks wait for each other.
         notes: What had to be done to the network's outputs or for a second derivative, a line each.
         independent: Whether a batch can be taken apart, once that has been looked at.
     """
@@ -81,6 +84,7 @@ class Risk:
     differentiates: bool = False
     writes_inputs: bool = False
     underived: str = ""
+    draws: bool = False
     notes: list[str] = dataclasses.field(default_factory=list)
     independent: Independence | None = None
 
@@ -122,14 +126,13 @@ class Risk:
         everything = self.batches.total_weight
         self.ledger.total = max(self.ledger.total, self.batches.num_examples)
         sum_ = WeightedSum()
-        with preserved_randomness(self.replica.device):
-            self.stand(at, constant=constant)
-            self.engine.graphs.enter(self.replica.moves, self.batches)
-            for piece in self.engine.micro.pieces(self.batches, join=each is None):
-                parts = self.visited(visit, piece, counted)
-                if each is not None:
-                    each(parts)
-                sum_.add(parts, self.batches.weight_of(piece.batch) / everything)
+        self.stand(at, constant=constant)
+        self.engine.graphs.enter(self.replica.moves, self.batches)
+        for piece in self.engine.micro.pieces(self.batches, join=each is None):
+            parts = self.visited(visit, piece, counted)
+            if each is not None:
+                each(parts)
+            sum_.add(parts, self.batches.weight_of(piece.batch) / everything)
         return sum_.totals
 
     def stand(self, at: Tensor, *, constant: bool) -> None:
@@ -142,11 +145,15 @@ class Risk:
         self.replica.move(at, constant=constant)
         if self.calibration is None or self.replica.calibrated == self.replica.moves:
             return
-        with without_gradients():
+        with self.randomness(), without_gradients():
             passes = ((size, partial(self.forward, self.placed(batch))) for size, batch in self.calibration)
             seen = recalibrate(self.replica.model, passes)
         self.ledger.counts.update({"evaluations": seen})
         self.replica.calibrated = self.replica.moves
+
+    def randomness(self) -> AbstractContextManager[None]:
+        """What the network is evaluated in, so that the global generators are afterwards what they were."""
+        return private_randomness(self.replica.device) if self.draws else nullcontext()
 
     def book(self, **counted: int) -> None:
         """Counts work on the micro-batch that is being visited."""
@@ -166,7 +173,8 @@ class Risk:
             self.place, self.weight = (piece.start, piece.size), weight
             self.size = self.batches.size_of(piece.batch)
             try:
-                parts = visit(self.placed(piece.batch))
+                with self.randomness():
+                    parts = visit(self.placed(piece.batch))
                 self.book(**counted)
                 return parts
             except (RuntimeError, MemoryError) as failure:
@@ -205,7 +213,7 @@ class Risk:
             outputs = applied(self.replica.model, inputs)
             if not isinstance(outputs, Tensor) and wants_scores(self.loss):
                 outputs = self._only_scores(outputs)
-            loss = self.loss(outputs, targets)
+            loss = in_float64(self.loss, outputs, targets)
         if not isinstance(loss, Tensor) or loss.ndim != 0:
             seen = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise UsageError(f"the loss is not a scalar ({seen}); it must return the mean over the batch")

@@ -8,7 +8,7 @@ import torch
 
 from landscape.batches import Batch, rows_in, rows_of
 from landscape.errors import OutOfMemory, Remark, UsageError, is_out_of_memory
-from landscape.isolation import preserved_randomness, twice_differentiable
+from landscape.isolation import twice_differentiable
 from landscape.micro_batches import MicroBatches, Piece
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _rate(risk: "Risk", batch: Batch, size: int) -> float:
     device = risk.replica.device
     times = []
     try:
-        with preserved_randomness(device), twice_differentiable():
+        with risk.randomness(), twice_differentiable():
             there = risk.placed(batch)
             for _ in range(4):  # the first warms up
                 start = time.perf_counter()

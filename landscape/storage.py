@@ -9,6 +9,7 @@ import errno
 import hashlib
 import io
 import os
+import secrets
 import stat
 import sys
 import tempfile
@@ -59,13 +60,20 @@ def whole(path: Path) -> Iterator[Path]:
 _PART = ".part"
 
 
-def discard_parts(path: Path) -> None:
-    """Removes what killed processes have left of :func:`whole` for that file."""
+def parts(path: Path) -> list[Path]:
+    """What killed processes have left of :func:`whole` for that file."""
     # mkstemp puts eight characters of its own between the name and the ending.
     start = f".{path.name}."
-    for name in os.listdir(path.parent) if path.parent.is_dir() else ():
-        if name.startswith(start) and name.endswith(_PART) and len(name) == len(start) + 8 + len(_PART):
-            (path.parent / name).unlink(missing_ok=True)
+    length = len(start) + 8 + len(_PART)
+    names = os.listdir(path.parent) if path.parent.is_dir() else []
+    found = [name for name in names if name.startswith(start) and name.endswith(_PART)]
+    return [path.parent / name for name in sorted(found) if len(name) == length]
+
+
+def discard_parts(path: Path) -> None:
+    """Removes what killed processes have left of :func:`whole` for that file."""
+    for part in parts(path):
+        part.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -86,7 +94,8 @@ def append_line(path: Path, line: str) -> None:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             torn = file.read(1) != b"\n"
-        write_all(file, (b"\n" if torn else b"") + line.encode() + b"\n")
+        # Half a character, which no encoding has, becomes the escape that JSON has for it.
+        write_all(file, (b"\n" if torn else b"") + line.encode("utf-8", "backslashreplace") + b"\n")
         os.fsync(file.fileno())
 
 
@@ -183,7 +192,7 @@ def _take_over_permissions(path: Path, name: str) -> None:
     try:
         old = path.lstat()
     except FileNotFoundError:
-        os.chmod(name, 0o666 & ~_umask())
+        os.chmod(name, _mode_of_new_files(path))
         return
     new = os.stat(name)
     if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
@@ -194,7 +203,16 @@ def _take_over_permissions(path: Path, name: str) -> None:
     os.chmod(name, stat.S_IMODE(old.st_mode) & 0o777)
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+def _mode_of_new_files(path: Path) -> int:
+    """The permissions that a new file gets there.
+
+    The system tells the mask only when it is changed, for the whole process: meanwhile another thread would make files
+    that everybody may write to. So an empty file is made, looked at and removed.
+    """
+    probe = path.parent / f".{path.name}.{secrets.token_hex(4)}{_PART}"
+    descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
+        os.unlink(probe)

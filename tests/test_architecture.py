@@ -18,7 +18,7 @@ ENGINE = {"memory", "kept_graphs", "micro_batches", "ledger", "engine", "shortag
 RISK = {
     "batches", "replica", "outputs", "reached_weights", "first_look", "loss_weights", "independence", "risk"
 }  # fmt: skip
-CORE = FOUNDATION | NETWORK | ENGINE | RISK | {"graphs", "derivatives", "passes"}
+CORE = FOUNDATION | NETWORK | ENGINE | RISK | {"graphs", "differences", "derivatives", "passes"}
 ALLOWED: dict[str, set[str]] = {
     **{
         key: set()
@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "reading": {"errors"},
     "parameters": {"errors"},
     "batch_norm": {"errors"},
-    "recurrent": set(),
+    "recurrent": {"isolation"},
     "weight_norm": set(),
     "wrappers": {"parameters"},
     "outputs": {"errors", "functional"},
@@ -68,7 +68,7 @@ ALLOWED: dict[str, set[str]] = {
     "tables": set(),
     "comparison": {"errors", "limits", "registry", "reading", "storage", "estimate", "records", "tables"},
     "plotting": {"errors", "estimate", "reading", "storage", "records", "tables", "comparison", "surfaces"},
-    "optim": {"errors", "registry", "parameters"},
+    "optim": {"errors", "registry", "parameters", "isolation"},
     "data": {"errors", "limits", "registry", "reading", "isolation", "factories", "outputs"},
     "models": {"errors", "registry", "reading", "isolation", "factories"},
     "tracking": {"errors", "registry"},

@@ -15,6 +15,7 @@ from landscape.reading import (
     check_points,
     check_regular,
     read_arrays,
+    read_bytes,
     read_text,
     read_toml,
 )
@@ -133,6 +134,15 @@ def test_texts_have_a_length(tmp_path):
         file.write_bytes(content * (most + 1))
         with pytest.raises(InputError, match=f"more than the {most:,} that such a file may have"):
             read(file)
+
+
+def test_texts_fit_as_objects(tmp_path):
+    file, values = tmp_path / "text", reading.BEYOND // (70 + 3 * 2)
+    file.write_bytes(b"1," * values)
+    assert len(read_bytes(file)) == 2 * values
+    file.write_bytes(b"1," * (values + 1))
+    with pytest.raises(InputError, match="would take more than 1,073,741,824 bytes"):
+        read_bytes(file)
 
 
 def test_text_that_is_no_utf_8_is_no_toml_but_text(tmp_path):

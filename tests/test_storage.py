@@ -1,6 +1,7 @@
 """Files are whole or absent, lines are whole or skipped."""
 
 import hashlib
+import json
 import os
 import socket
 import stat
@@ -194,3 +195,9 @@ def test_a_lock_is_of_one_and_ends_with_its_file(tmp_path):
     first.close()
     assert lock(second.fileno())
     second.close()
+
+
+def test_half_a_character_is_written_as_json_writes_it(tmp_path):
+    append_line(tmp_path / "m.jsonl", json.dumps({"name": "\ud800 θ"}, ensure_ascii=False))
+    [line] = (tmp_path / "m.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"name": "\ud800 θ"}

@@ -86,6 +86,19 @@ def test_products_are_those_of_the_dense_hessian(products: str) -> None:
         assert torch.allclose(objective.hessian_product(identity), dense, rtol=1e-8, atol=1e-10)
 
 
+def test_the_other_matrices_are_those_of_the_network_that_does_not_write() -> None:
+    writes, keeps = networks()
+    found, expected = Objective(writes, CE, data()), Objective(keeps, CE, data())
+    identity = torch.eye(found.dimension, dtype=torch.float64)
+    for _ in range(2):
+        assert torch.allclose(
+            found.gauss_newton_product(identity), expected.gauss_newton_product(identity), rtol=1e-9
+        )
+        assert torch.allclose(
+            found.empirical_fisher_product(identity), expected.empirical_fisher_product(identity), rtol=1e-9
+        )
+
+
 def test_a_loss_that_sees_the_batch_gets_a_fresh_one_each_time() -> None:
     writes, keeps = networks()
     losses = [BatchLoss(lambda net, batch: CE(net(batch["x"]), batch["y"])) for _ in range(2)]

@@ -2,8 +2,10 @@
 
 import zipfile
 from pathlib import Path
+from typing import IO, cast
 
 from landscape.errors import InputError
+from landscape.reading import Cautious
 
 GENEROUS = 16 * 2**20
 """Bytes that a small file may grow by when it is opened, whatever its size."""
@@ -60,7 +62,7 @@ def check_archive(file: Path) -> list[str]:
         InputError: It is damaged, of another kind, or would grow when it is opened.
     """
     try:
-        with zipfile.ZipFile(file) as archive:
+        with Cautious(file) as stream, zipfile.ZipFile(cast(IO[bytes], stream)) as archive:
             members = archive.infolist()
             _check_kind(file, [member.filename for member in members])
             _check_size(file, members)

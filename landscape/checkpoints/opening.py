@@ -1,7 +1,6 @@
 """One file to what it holds, memory-mapped where its format allows, without running code unless it is trusted."""
 
 import pickle
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from landscape.checkpoints.inert import INERT
 from landscape.checkpoints.pickled_names import MARK, Pickles, pickled_names
 from landscape.checkpoints.sums import SUM, content_sum
 from landscape.errors import InputError
+from landscape.isolation import Shared, no_warnings
 from landscape.reading import LONGEST_HEADER
 
 _TRUSTED = (
@@ -96,14 +96,17 @@ def _torch(file: Path, *, trust: bool, mapped: bool) -> object:
     # torch hands the path to C++, which takes text only; a file with another name is read, not mapped.
     mapped = mapped and file.as_posix().isprintable()
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(INERT):  # type: ignore[arg-type]
-            warnings.simplefilter("ignore")
+        with no_warnings, _INERT:
             if mapped:
                 return torch.load(file, map_location="cpu", weights_only=not trust, mmap=True)
             with file.open("rb") as stream:
                 return torch.load(stream, map_location="cpu", weights_only=not trust)
     except Exception as failure:  # a damaged file can raise anything; whatever it is, the file is at fault
         raise damaged(file, _reason(failure, trust=trust)) from failure
+
+
+# torch's list of what may be looked up belongs to the process.
+_INERT = Shared(lambda: torch.serialization.safe_globals(INERT))  # type: ignore[arg-type]
 
 
 def _reason(failure: Exception, *, trust: bool) -> str:

@@ -65,8 +65,8 @@ def pinned(file: Path) -> Iterator[Pinned]:
         before = os.fstat(source.fileno())
         if not stat.S_ISREG(before.st_mode):
             raise InputError(f"{file} is not a regular file any more; name another file")
-        if before.st_size <= COPIED_BYTES and hasattr(os, "memfd_create") and _DESCRIPTORS.is_dir():
-            copy = os.memfd_create("checkpoint")
+        copy = _memory() if before.st_size <= COPIED_BYTES else None
+        if copy is not None:
             stack.callback(os.close, copy)
             digest, size = hashlib.sha256(), 0
             # No more than there was at first: a file that grows as fast as it is read would have no end.
@@ -85,6 +85,16 @@ def pinned(file: Path) -> Iterator[Pinned]:
             raise InputError(
                 f"{file} was written to while it was read; run the command again once it is whole"
             )
+
+
+def _memory() -> int | None:
+    """A file in memory that no other process can open; ``None`` where the system has none."""
+    if not hasattr(os, "memfd_create") or not _DESCRIPTORS.is_dir():
+        return None
+    try:
+        return os.memfd_create("checkpoint")
+    except OSError:  # forbidden in some containers
+        return None
 
 
 def _path(file: Path, descriptor: int) -> Path:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,7 +191,20 @@ def _recipe(file: Path, loaded: Mapping[Any, Any], metadata: Mapping[str, str]) 
             f"{file} says that it is a {FORMAT}, but its recipe names no model and data; train it again, or save "
             "its state_dict alone and name them with -m and -d"
         )
+    wrong = next((name for name, value in recipe.items() if not _is_plain(name, value)), None)
+    if wrong is not None:
+        raise InputError(
+            f"{file}: its recipe has {reprlib.repr(recipe[wrong])} for {reprlib.repr(wrong)}, which is no text and no "
+            "number; train it again, or save its state_dict alone and name model and data with -m and -d"
+        )
     return recipe
+
+
+def _is_plain(name: object, value: object) -> bool:
+    """Whether records can say this of a recipe: their schema has the same types."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return False
+    return isinstance(name, str) and (value is None or isinstance(value, (str, bool, int, float)))
 
 
 def _form(form: str, loaded: Mapping[Any, Any], located: Located) -> str:

@@ -5,9 +5,7 @@ its checkpoint, and the flags of the command name it again.
 """
 
 import contextlib
-import math
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +14,12 @@ from typing import Any
 from landscape.data import DATA
 from landscape.errors import InputError, UsageError
 from landscape.factories import named_by_file
+from landscape.limits import shown
 from landscape.models import MODELS
 from landscape.registry import NameTable, Specification, split
 
 _FLAGS: dict[str, tuple[str, NameTable[Any]]] = {"model": ("-m", MODELS), "data": ("-d", DATA)}
+_LARGEST = 1e300
 _UNUSED = ("optimizer", "base", "loss")
 _PLAIN = re.compile(r"[\w.+-]+(:[\w-]+=[\w.+-]*(,[\w-]+=[\w.+-]*)*)?")
 
@@ -66,10 +66,13 @@ class RecipeInFile:
         return refused
 
     def flags(self) -> list[str]:
-        """The flags that a command needs beside the file, as the user may name what the file may not."""
+        """The flags that a command needs beside the file, in capital letters what must be filled in.
+
+        What the recipe names is not repeated there: a command that is copied from the screen must not run it.
+        """
         refused = self.refused()
         needed = _FLAGS if set(refused) - set(_FLAGS) else [kind for kind in _FLAGS if kind in refused]
-        return [f"{_FLAGS[kind][0]} {shlex.quote(str(self.fields[kind]))}" for kind in needed]
+        return [f"{_FLAGS[kind][0]} {kind.upper()}" for kind in needed]
 
     def _admitted(self, kind: str, text: object) -> Specification:
         flag, table = _FLAGS[kind]
@@ -84,14 +87,14 @@ class RecipeInFile:
 
     def _unused(self) -> list[str]:
         """The fields that measuring does not use, and that say what no recipe of ours says."""
-        said = {field: self.fields[field] for field in _UNUSED if field in self.fields}
+        said = {field: self.fields[field] for field in _UNUSED if self.fields.get(field) is not None}
         return [f for f, value in said.items() if not isinstance(value, str) or not _PLAIN.fullmatch(value)]
 
     def _check_unused(self) -> None:
         for field in self._unused():
             raise InputError(
-                f"the recipe in {self.path} names {self.fields[field]} for its {field}, which is neither a name of "
-                "`landscape list` nor its options: give -m and -d if you know the network and the data"
+                f"the recipe in {self.path} names {str(self.fields[field])[:200]} for its {field}, which is neither a "
+                "name of `landscape list` nor its options: give -m and -d if you know the network and the data"
             )
 
     @contextlib.contextmanager
@@ -109,6 +112,9 @@ class RecipeInFile:
             InputError: It is none.
         """
         value = self.fields.get(field, 0.0)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise InputError(f"the recipe in {self.path} has {field}={value!r}, which is no finite number")
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not abs(value) < _LARGEST:
+            raise InputError(
+                f"the recipe in {self.path} has {field}={shown(value)}, which is no finite number"
+            )
         return float(value)

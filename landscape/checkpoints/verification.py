@@ -7,7 +7,6 @@ ARPACK on our products; PyHessian is used as installed, on a copy of the network
 import copy
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -23,6 +22,7 @@ from landscape.data import FixedBatches
 from landscape.errors import UsageError
 from landscape.estimate import Estimate
 from landscape.functional import called_with
+from landscape.isolation import no_warnings, private_randomness
 from landscape.measures import dominant_eigenvalue, gradient_norm, hessian_trace
 from landscape.objective import Objective
 from landscape.outputs import applied, labelled, scores, wants_scores
@@ -179,9 +179,8 @@ def _pyhessian(
             "PyHessian is not installed; add it with pip install 'landscape-geometry[verify]'"
         ) from None
     build: Callable[..., object] = peer
-    with torch.random.fork_rng(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of PyHessian's use of backward(create_graph=True)
-        torch.manual_seed(seed)
+    # PyHessian draws from the global generators, and torch warns of its backward(create_graph=True).
+    with private_randomness(seed=seed), no_warnings:
         model = copy.deepcopy(checkpoint.model)
         for parameter in model.parameters():
             parameter.grad = None

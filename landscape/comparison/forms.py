@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from landscape.comparison.predictors import Study
 from landscape.comparison.study_forms import study_csv, study_dict, study_latex, study_markdown, study_text
 from landscape.comparison.table import Table
+from landscape.tables.escaping import for_terminal
 
 TABLE: Mapping[str, Callable[[Table], str]] = {
     "table": Table.text,
@@ -26,4 +27,5 @@ SUFFIXES = {".txt": "table", ".md": "md", ".tex": "latex", ".csv": "csv", ".json
 
 
 def _json(fields: dict[str, object]) -> str:
-    return json.dumps(fields, ensure_ascii=False, indent=1)
+    # The escapes of a terminal are those of JSON: the names stay, and text that no encoding has can be written.
+    return for_terminal(json.dumps(fields, ensure_ascii=False, indent=1))

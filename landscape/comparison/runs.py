@@ -6,7 +6,7 @@ several runs, and records of one checkpoint in several files are of one run.
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -179,10 +179,13 @@ def _nowhere(run: MeasuredRun) -> Provenance:
     )
 
 
-OF_HISTORY = {
+OF_HISTORY: Mapping[str, Callable[[Sequence[Mapping[str, Any]]], float | None]] = {
     "sam-share": lambda entries: entries[-1].get("sam_fraction"),
     "gradients": lambda entries: entries[-1].get("gradients"),
-    "seconds": lambda entries: sum(entry.get("seconds", 0.0) for entry in entries),
+    # A line that was restored from the checkpoint lacks them, and a sum of the others would be of another run.
+    "seconds": lambda entries: (
+        sum(e["seconds"] for e in entries) if all("seconds" in e for e in entries) else None
+    ),
 }
 """What is no measure of the network but of its training: the share of steps that evaluated more than one gradient,
 gradients of a batch evaluated, seconds."""
@@ -296,7 +299,7 @@ def _read(place: _Place, left: _Left, *, count: bool) -> Iterator[MeasuredRun]:
         elif (beside is not None and default != now) or (name is None and place.checkpoint is not None):
             left.changed += len(estimates)
         elif not place.alone:
-            measurable = beside if key == now else None
+            measurable = beside if place.folder and key == now else None
             known = estimates[0].provenance.checkpoint
             yield MeasuredRun(measurable or place.path, measurable, place.file, estimates, digest=known)
 

@@ -47,7 +47,7 @@ def curvature_root(loss: object, targets: Tensor) -> CurvatureRoot | str:
     if not averages_examples(loss):
         return f"{_named(function)} may do more than the loss that it derives from"
     weight = options.get("weight", getattr(function, "weight", None))
-    if isinstance(function, nn.CrossEntropyLoss) or function is functional.cross_entropy:
+    if _is(function, nn.CrossEntropyLoss) or function is functional.cross_entropy:
         if weight is not None:
             return "cross-entropy with class weights"
         if not targets.is_floating_point() and bool((targets == _ignored(loss)).any()):
@@ -57,13 +57,19 @@ def curvature_root(loss: object, targets: Tensor) -> CurvatureRoot | str:
         ):
             return "cross-entropy with targets that do not sum to 1"
         return _CROSS_ENTROPY
-    if isinstance(function, nn.MSELoss) or function is functional.mse_loss:
+    if _is(function, nn.MSELoss) or function is functional.mse_loss:
         return _SQUARED_ERROR if weight is None else "squared error with weights"
-    if isinstance(function, nn.BCEWithLogitsLoss) or function is functional.binary_cross_entropy_with_logits:
+    if _is(function, nn.BCEWithLogitsLoss) or function is functional.binary_cross_entropy_with_logits:
         if weight is not None or options.get("pos_weight", getattr(function, "pos_weight", None)) is not None:
             return "binary cross-entropy with weights"
         return _BINARY
     return f"the curvature of {_named(function)} in the outputs is not known"
+
+
+def _is(loss: object, kind: type[nn.Module]) -> bool:
+    """Whether a loss is of that class, or of one derived from it here: a class of somebody else's may do anything."""
+    ours = type(loss).__module__.partition(".")[0] == __name__.partition(".")[0]
+    return type(loss) is kind or (ours and isinstance(loss, kind))
 
 
 def _named(loss: object) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from landscape.data.examples import Data, InMemory
 from landscape.data.normalisation import moments
 from landscape.errors import InputError
+from landscape.isolation import Shared
 
 Grey = Literal["own", "half", "none"]
 Colour = Literal["own", "cifar10-per-image", "imagenet", "half", "none"]
@@ -107,7 +108,7 @@ class _Archive:
         where = os.path.join(root, self.files)
         try:
             # torchvision reports a download on stdout, which belongs to the caller's data.
-            with contextlib.redirect_stdout(sys.stderr):
+            with _QUIET:
                 found = getattr(torchvision.datasets, self.reader)(root, train=is_train, download=download)
         except _UNREADABLE as failure:
             if download:
@@ -125,6 +126,9 @@ class _Archive:
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
         return images, torch.as_tensor(found.targets)
 
+
+# The standard output belongs to the process.
+_QUIET = Shared(lambda: contextlib.redirect_stdout(sys.stderr))
 
 _UNREADABLE = (
     OSError,

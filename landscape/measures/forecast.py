@@ -39,6 +39,8 @@ class Forecast:
         graph_bytes: The graph of one batch's gradient; ``None`` where that cannot be told.
         batches: How many batches there are.
         available: Bytes of memory that are free.
+        recalibration: Seconds of the pass that recomputes batch-norm statistics at every point, not part of the
+            lines; ``None`` where they stay.
     """
 
     lines: tuple[Line, ...]
@@ -46,6 +48,7 @@ class Forecast:
     graph_bytes: int | None
     batches: int
     available: int
+    recalibration: float | None = None
 
     @property
     def typical_seconds(self) -> float:
@@ -70,7 +73,12 @@ def takes_products(objective: Objective, specification: Specification) -> bool:
 
 def forecast(objective: Objective, specifications: Sequence[Specification]) -> Forecast:
     """Measures one Hessian product on the first batch, after one that warms up; nothing else is computed."""
-    first = next(objective.per_batch())
+    fixed, recalibration = objective.at_fixed_statistics(), None
+    if fixed is not objective:
+        start = time.perf_counter()
+        fixed = objective.at(objective.point).at_fixed_statistics()  # a point of its own: computed again
+        recalibration = time.perf_counter() - start
+    first = next(fixed.per_batch())
     vector = torch.ones_like(first.point)
     for _ in range(2):
         first = first.at(first.point)  # at a point of its own, so that the graph is built again
@@ -86,6 +94,7 @@ def forecast(objective: Objective, specifications: Sequence[Specification]) -> F
         graph_bytes=objective.engine.graphs.largest,
         batches=len(objective.batch_sizes),
         available=available_bytes(first.point.device),
+        recalibration=recalibration,
     )
 
 

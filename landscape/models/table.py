@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from landscape.errors import InputError, is_out_of_memory
 from landscape.factories import FORMS, names_code, user_row
+from landscape.isolation import private_randomness
 from landscape.models.cifar_resnet import resnet18, resnet20
 from landscape.models.cnn import CNN
 from landscape.models.huggingface import huggingface_model
@@ -68,9 +69,7 @@ def build_model(
         context.update(classes=classes, num_classes=classes)
     if input_shape is not None:
         context.update(input_shape=input_shape, image_size=input_shape[-1])
-    with torch.random.fork_rng(devices=[]):
-        if seed is not None:
-            torch.default_generator.manual_seed(seed)
+    with private_randomness(seed=seed):
         model = MODELS.build(specification, **context)
         if not isinstance(model, nn.Module):
             raise InputError(

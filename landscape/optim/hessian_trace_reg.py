@@ -4,9 +4,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.errors import UsageError
+from landscape.isolation import plain_attention
 from landscape.optim.batch_closure import Evaluation
 from landscape.optim.bounds import one_of, within
 from landscape.optim.gradients_at import Closure, GradientsAt
@@ -77,7 +77,7 @@ class HessianTraceRegularised(SharpnessAware):
 
         def closure() -> Tensor:
             # Attention has one kernel that can be differentiated again, and batch norm none.
-            with sdpa_kernel(SDPBackend.MATH), ThriceDifferentiable():
+            with plain_attention, ThriceDifferentiable():
                 try:
                     return regularised()
                 except RuntimeError as failure:

@@ -33,8 +33,11 @@ class RandomState:
         return torch.get_rng_state(), self._read_device()
 
     def _write(self, states: tuple[Tensor, Tensor | None]) -> None:
-        torch.set_rng_state(states[0])
-        if states[1] is None:
+        # Where a network draws nothing, nothing is written: another thread may be drawing.
+        present = self._read()
+        if not torch.equal(present[0], states[0]):
+            torch.set_rng_state(states[0])
+        if states[1] is None or (present[1] is not None and torch.equal(present[1], states[1])):
             return
         module = torch.get_device_module(self.device)
         if self.device.type == "mps":

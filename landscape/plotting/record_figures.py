@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from landscape.comparison import Cell, Table, compare, refuse_unlike, setting_labels
+from landscape.comparison.alike import belongs_to
 from landscape.errors import InputError, UsageError
 from landscape.estimate import Estimate
 from landscape.plotting.dots import dot_panels
@@ -121,7 +122,7 @@ def _records(runs: Sequence[Run], wish: Wish) -> list[Estimate]:
 
 def _only(runs: Sequence[Run], wish: Wish, measure: str) -> list[tuple[str, Estimate]]:
     """The records of one measure, each with what its run is called."""
-    held = {id(record): run.label for run in runs for record in run.records}
+    held = _names(runs)
     asked = Wish(split=wish.split, measures=(measure,))
     found = [(held[id(record)], record) for record in _records(runs, asked)]
     counted = [name for name, _ in found]
@@ -131,6 +132,19 @@ def _only(runs: Sequence[Run], wish: Wish, measure: str) -> list[tuple[str, Esti
     ]
 
 
+def _names(runs: Sequence[Run]) -> dict[int, str]:
+    """What each record is of: its run; where a file holds several, its optimizer or its checkpoint."""
+    names = {}
+    for run in runs:
+        several = len({belongs_to(record) for record in run.records}) > 1
+        for record in run.records:
+            origin = record.provenance
+            which = origin.checkpoint_file or (origin.checkpoint or "")[:12]
+            own = (origin.recipe or {}).get("optimizer", f"{run.label} {which}".strip())
+            names[id(record)] = str(own) if several else run.label
+    return names
+
+
 def _table(runs: Sequence[Run], found: Sequence[Estimate]) -> tuple[Table, dict[str, str]]:
     """The comparison, and the units of its columns; networks without a recipe are rows by their folder."""
     labels = setting_labels(found)
@@ -138,7 +152,7 @@ def _table(runs: Sequence[Run], found: Sequence[Estimate]) -> tuple[Table, dict[
     if all("optimizer" in (record.provenance.recipe or {}) for record in found):
         return compare(found), units
     refuse_unlike(found)
-    names = {id(record): run.label for run in runs for record in run.records}
+    names = _names(runs)
     cells: dict[tuple[str, str], list[Estimate]] = {}
     for record, label in zip(found, labels, strict=True):
         cells.setdefault((names[id(record)], label), []).append(record)

@@ -98,9 +98,9 @@ def _lines(path: Path) -> Run:
         numbers = records.epoch_numbers(text)
         if fields.get("schema") == records.SCHEMA:
             estimate = _estimate(text)
-            if estimate is not None and isinstance(fields.get("epoch"), int):
-                measured.append((float(fields["epoch"]), estimate))
-            elif estimate is not None:
+            if estimate is not None and numbers is not None:
+                measured.append((float(numbers["epoch"]), estimate))
+            elif estimate is not None and "epoch" not in fields:
                 taken.append(estimate)
         elif numbers is not None:
             epochs.append({key: float(value) for key, value in numbers.items()})

@@ -6,6 +6,7 @@ user's own matplotlib settings are neither used nor changed.
 
 import contextlib
 import difflib
+import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -107,6 +108,10 @@ FONT = "STIXGeneral"
 _font: ContextVar[str] = ContextVar("font", default=FONT)
 
 
+_DRAWING = threading.RLock()
+"""Matplotlib has one set of settings for all threads, so that figures are drawn one after the other."""
+
+
 @contextlib.contextmanager
 def paper(font: str | None = None) -> Iterator[None]:
     """A context in which matplotlib draws for a paper; the settings are the caller's again afterwards.
@@ -121,7 +126,7 @@ def paper(font: str | None = None) -> Iterator[None]:
     _require(chosen)
     token = _font.set(chosen)
     try:
-        with rc_context():
+        with _DRAWING, rc_context():
             rcdefaults()
             for settings in (OUTPUT, _TYPE, _INK):
                 rcParams.update(settings)

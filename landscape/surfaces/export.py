@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 from landscape.errors import UsageError
 from landscape.storage import write_whole
 from landscape.surfaces.surface import Surface
-from landscape.tables.escaping import for_csv, for_html
+from landscape.tables.escaping import for_csv, for_html, for_terminal
 
 
 def to_csv(surface: Surface, path: Path) -> Path:
@@ -68,12 +67,10 @@ def to_netcdf(surface: Surface, path: Path) -> Path:
             "netCDF needs xarray; add it with pip install 'landscape-geometry[netcdf]', or write .csv"
         ) from None
     fields = {name: (("y", "x"), values) for name, values in surface.values.items()}
-    meta = json.dumps(dict(surface.meta), sort_keys=True, ensure_ascii=False)
+    # The escapes of a terminal are those of JSON; half a character could not be written.
+    meta = for_terminal(json.dumps(dict(surface.meta), sort_keys=True, ensure_ascii=False))
     data = xarray.Dataset(fields, {"x": surface.x, "y": surface.y}, {"meta": meta})
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "surface.nc"
-        data.to_netcdf(file, engine="scipy")
-        write_whole(path, file.read_bytes())
+    write_whole(path, bytes(data.to_netcdf(engine="scipy")))
     return path
 
 

@@ -5,7 +5,6 @@ memory order that convolutions prefer (channels last) save their reordering. Non
 point is computed each way, and a way that loses or disagrees is not taken.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.batches import KEPT_BYTES, moved
-from landscape.isolation import preserved_randomness, without_gradients
+from landscape.isolation import private_randomness, without_gradients
 from landscape.objective import Objective
 from landscape.replica import Replica
 from landscape.risk import BatchLoss, Risk
@@ -91,7 +90,8 @@ def quickest(objective: Objective, point: Tensor) -> Way:
     """
     if objective.num_examples * objective.dimension < WORTHWHILE:
         return "plain"
-    first = _at_fixed_statistics(next(objective.per_batch()))
+    # The pass that recalibrates batch norm costs every way the same.
+    first = next(objective.at_fixed_statistics().per_batch())
     expected, limit = _timed(first.evaluate, point)
     for way in _PREFERRED:
         try:
@@ -104,11 +104,6 @@ def quickest(objective: Objective, point: Tensor) -> Way:
         if abs(found - expected) <= _AGREEMENT * max(1.0, abs(expected)) and seconds < limit:
             return way
     return "plain"
-
-
-def _at_fixed_statistics(objective: Objective) -> Objective:
-    """The same objective without the pass that recalibrates, which costs every way the same."""
-    return objective._derived(dataclasses.replace(objective._risk, calibration=None), objective.point)
 
 
 def _timed(evaluate: Evaluate, point: Tensor) -> tuple[float, float]:
@@ -137,7 +132,7 @@ def _network(replica: Replica, way: Way, batches: list[Placed]) -> _Network | No
         return _Network(graph, renewed) if renewed else None
     inputs = batches[0][1]
     pair = torch.cat([inputs[:1], inputs[-1:]])
-    with without_gradients(), preserved_randomness(replica.device):
+    with without_gradients(), private_randomness(replica.device):
         for each in renewed:
             each.refresh()
         convolutions = fuse(graph, pair)
@@ -165,7 +160,7 @@ def _passes(objective: Objective, batches: list[Placed], network: _Network) -> E
     def evaluate(point: Tensor) -> tuple[float, float | None]:
         loss = torch.zeros((), dtype=torch.float64, device=replica.device)
         labels: list[Tensor] = []
-        with without_gradients(), preserved_randomness(replica.device):
+        with without_gradients(), risk.randomness():
             risk.stand(point, constant=False)
             for each in network.renewed:
                 each.refresh()

@@ -147,7 +147,8 @@ def described(marks: Landmarks | None) -> dict[str, object] | None:
 
 
 def _line(content: object) -> bytes:
-    return json.dumps(content, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+    # Half a character, which no encoding has, becomes the escape that JSON has for it.
+    return json.dumps(content, sort_keys=True, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _summed(content: list[Any] | Mapping[str, Any]) -> bytes:

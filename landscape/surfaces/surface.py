@@ -61,8 +61,10 @@ class Surface:
         computed: ``(ny, nx)``, whether the point was computed.
         meta: How the surface was made, JSON-serialisable: ``plane`` (kind, settings, cosine of the two
             directions, their norms, ignored parameters, axis labels, and what else the kind knows), ``centre`` (its
-            hash and its loss), ``provenance``, ``test`` (that of the test loss), ``barrier`` on a path between two
-            checkpoints, and what :meth:`described` added.
+            hash and its loss), ``provenance``, ``test`` (that of the test loss), ``batch_norm`` (where its statistics
+            come from, if not from the checkpoint), ``checkpoints`` (the loss at each, beside the checkpoint's own),
+            ``barrier`` on a path between two of them or the ``disagreement`` that forbids one, and what
+            :meth:`described` added.
         test_loss: ``(ny, nx)``, where train and test were swept together: ``loss`` is then that of train.
         test_accuracy: ``(ny, nx)``, likewise.
         gradient_norm: ``(ny, nx)``, ‖∇L‖ at each point, where asked for.

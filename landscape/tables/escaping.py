@@ -95,5 +95,13 @@ _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?inf|nan")
 
 
 def for_mathtext(text: object) -> str:
-    """Text that matplotlib draws as it is: a dollar sign is one, and no formula begins."""
-    return visible(text).replace("$", r"\$")
+    """Text that matplotlib draws as it is: a dollar sign is one, and no formula begins.
+
+    What no page has room for is cut: laying out thousands of characters would take minutes.
+    """
+    plain = visible(text)
+    drawn = plain if len(plain) <= _LONGEST_DRAWN else f"{plain[:_LONGEST_DRAWN]}…"
+    return drawn.replace("$", r"\$")
+
+
+_LONGEST_DRAWN = 200

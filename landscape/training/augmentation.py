@@ -8,6 +8,7 @@ from torch import Tensor
 from landscape.data import Data
 from landscape.data.examples import Pixels
 from landscape.errors import UsageError
+from landscape.isolation import private_randomness
 
 Augmentation = Literal["none", "basic", "cutout", "autoaugment"]
 
@@ -61,8 +62,7 @@ def augmented(inputs: Tensor, *, kind: Augmentation, pixels: Pixels | None, seed
         policy = v2.AutoAugmentPolicy.CIFAR10 if side < 64 else v2.AutoAugmentPolicy.IMAGENET
         steps.append(v2.AutoAugment(policy))
     change = v2.Compose(steps)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with private_randomness(seed=seed):
         pictures = inputs if pixels is None else pixels.restored(inputs)
         changed = torch.stack([change(picture) for picture in pictures])
         outputs = changed if pixels is None else pixels.normalised(changed)

@@ -9,7 +9,8 @@ from pathlib import Path
 from landscape.errors import UsageError
 from landscape.storage import lock, open_to_append, write_all
 
-_NAME = ".lock"
+NAME = ".lock"
+"""Of the file that is locked; it is there while a process trains, or after one was killed."""
 
 
 @contextlib.contextmanager
@@ -25,7 +26,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         UsageError: Another process, or another thread of this one, trains there.
     """
-    place = folder / _NAME
+    place = folder / NAME
     file = _locked(place)
     try:
         yield
@@ -38,7 +39,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def refuse_locked(folder: Path) -> None:
     """Raises :class:`UsageError` if another process trains in a folder; nothing is made."""
-    place = folder / _NAME
+    place = folder / NAME
     if place.exists():
         with open_to_append(place) as file:
             _require_lock(file, place)

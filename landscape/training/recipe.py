@@ -14,7 +14,7 @@ from typing import Any, Literal
 from landscape.data import DATA
 from landscape.errors import InputError, UsageError
 from landscape.factories import named_by_file
-from landscape.limits import LARGEST_SEED, refuse_enormous, shown
+from landscape.limits import LARGEST_SEED, is_writable, refuse_enormous, shown
 from landscape.models import MODELS
 from landscape.optim import OPTIMIZERS
 from landscape.registry import NameTable, Specification
@@ -238,7 +238,7 @@ def _checked(name: str, value: object, annotation: Any) -> object:
             refuse_enormous(name, value)
         if annotation is float and math.isfinite(typing.cast(float, value)):
             return float(typing.cast(float, value))
-        if annotation is int or (annotation is str and "\0" not in typing.cast(str, value)):
+        if annotation is int or (annotation is str and is_writable(typing.cast(str, value))):
             return value
     kind = {float: "a finite number", int: "a whole number", str: "text"}[annotation]
     raise UsageError(f"{name}={shown(value)} is not {kind}")

@@ -9,8 +9,8 @@ from typing import Any
 
 from landscape.errors import InputError, UsageError
 from landscape.reading import read_toml
-from landscape.storage import discard_parts, refuse_special, write_whole
-from landscape.training import checkpoint, history
+from landscape.storage import parts, refuse_special, write_whole
+from landscape.training import checkpoint, history, lock
 from landscape.training.history import Entry
 from landscape.training.recipe import Recipe
 
@@ -123,10 +123,11 @@ class RunFolder:
         return saved
 
     def is_whole(self, saved: Saved) -> bool:
-        """Whether the files of a run are those of its checkpoint."""
+        """Whether the files of a run are those of its checkpoint, and no others of killed processes are left."""
         content, lost = history.restored(self.history, saved.history)
         same = self.history.is_file() and self.history.read_bytes() == content
-        return saved.file == self.checkpoint and same and not lost
+        left = [self.path / lock.NAME, *self._parts()]
+        return saved.file == self.checkpoint and same and not lost and not any(file.exists() for file in left)
 
     def make(self) -> None:
         """Make the folder.
@@ -253,11 +254,17 @@ class RunFolder:
             rest = f"a history of {epochs} epochs" if epochs > 1 else full[0].name
             raise InputError(f"{self.path} has {rest} and no checkpoint to go on from; {_ANEW}")
 
-    def _discard_parts(self) -> None:
+    def _parts(self) -> list[Path]:
+        """What killed processes have left while they wrote."""
         names = os.listdir(self.checkpoints) if self.checkpoints.is_dir() else []
         kept = {self.checkpoints / part[1] for part in map(_KEPT_PART.match, names) if part}
-        for file in (self.recipe, self.checkpoint, *self._numbers, *kept):
-            discard_parts(file)
+        return [
+            part for file in (self.recipe, self.checkpoint, *self._numbers, *kept) for part in parts(file)
+        ]
+
+    def _discard_parts(self) -> None:
+        for part in self._parts():
+            part.unlink(missing_ok=True)
 
     def _written_recipe(self, asked: Recipe) -> Recipe:
         try:

@@ -44,13 +44,16 @@ def train(
 
     The run is on disk after each epoch, and at the end of the running step when SIGINT or SIGTERM arrives. A
     run that was killed at any moment and is started again ends with the same ``checkpoint.pt``, byte for byte
-    on a CPU with the same number of threads. A run that is finished is returned as it is.
+    on a CPU with the same number of threads and the same versions, which the checkpoint holds: a difference is said
+    when the run goes on. A run that is finished is returned as it is. While one process trains, no other can in the
+    same folder. Where ``checkpoint.pt`` is missing, the run goes on from the last good one in ``checkpoints/``, and
+    lines of the history that were damaged are restored from the checkpoint.
 
     Args:
         recipe: What to train.
         output: The folder of the run; it is made if need be.
         resume: Go on with what the folder holds; otherwise a folder that holds a run is refused.
-        overwrite: Delete the run that the folder holds and start again.
+        overwrite: Delete the run that the folder holds and start again. What no run has written is never deleted.
         progress: Called after each step.
         save_every: Keep a copy of the checkpoint in ``checkpoints/`` after every so many epochs.
         measuring: What to measure on the way, into ``measures-history.jsonl``; the weights do not depend on it.

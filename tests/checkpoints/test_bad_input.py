@@ -105,6 +105,19 @@ UNREADABLE = {
     "a tensor": (saved(torch.zeros(3)), "holds a Tensor"),
     "texts": (saved({"state_dict": {"w": "1.0"}}), "holds no parameters"),
     "an empty dictionary": (saved({}), "found: nothing"),
+    **{
+        f"a recipe with {value!r:.20}": (
+            saved(
+                {
+                    "format": "landscape.checkpoint/1",
+                    "recipe": {"model": "mlp", "data": "digits", "lr": value},
+                }
+                | ONE
+            ),
+            "for 'lr', which is no text and no number",
+        )
+        for value in ([0.1], {"a": 1}, (1, 2), 10**30, torch.ones(1))
+    },
     "two networks": (saved({"actor": ONE, "critic": ONE}), "actor, critic"),
     "quantised": (saved(quantised), "quantised"),
     **{  # torch has this type since 2.8
@@ -245,6 +258,12 @@ def test_a_pickle_that_would_only_keep_the_reader_busy(refused, tmp_path, monkey
     monkeypatch.setattr("landscape.checkpoints.pickled_names.MOST_INSTRUCTIONS", 10_000)
     instructions(tmp_path / "m")
     refused(3, INSPECT, "its pickle is longer than any that holds weights")
+
+
+def test_a_list_of_parts_that_is_longer_than_any(refused, tmp_path, monkeypatch):
+    GOOD(tmp_path / "m")
+    monkeypatch.setattr("landscape.reading.LONGEST_HEADER", 400)
+    refused(3, INSPECT, "its zip archive breaks off or is broken")
 
 
 def test_the_watch_sees_what_is_forbidden(tmp_path):

@@ -93,6 +93,24 @@ def test_a_file_too_large_to_copy_may_be_replaced_and_a_write_to_it_is_noticed(
         read_checkpoint(file)
 
 
+@pytest.mark.parametrize("descriptors", ["/proc/self/fd", "/nowhere"])
+def test_where_the_system_has_no_file_in_memory_the_file_is_mapped_and_watched(
+    files, happening, descriptors, monkeypatch
+):
+    """Such as in a container that forbids it, and on macOS, where there is no path to a descriptor either."""
+
+    def forbidden(name):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(pinned.os, "memfd_create", forbidden)
+    monkeypatch.setattr(pinned, "_DESCRIPTORS", pinned.Path(descriptors))
+    file, other = files
+    assert torch.equal(read_checkpoint(file).state["w"], torch.ones(64, 64))
+    happening(file, overwritten, "after", other)
+    with pytest.raises(InputError, match="was written to while it was read"):
+        read_checkpoint(file)
+
+
 def test_messages_name_the_file_that_was_given(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes((10**6).to_bytes(8, "little") + b"{" + bytes(50))
     with pytest.raises(InputError, match=rf"^{tmp_path}/bad\.safetensors \(59 bytes\) cannot be read"):

@@ -220,6 +220,21 @@ def test_a_file_without_parameters_says_what_it_holds(tmp_path, content, said):
         read_checkpoint(save(content, tmp_path / "m.pt"))
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [{"lr": [0.1]}, {"lr": torch.ones(1)}, {"seed": 10**30}, {3: "x"}, {"extra": {"deep": 1}}],
+    ids=["list", "tensor", "huge", "name", "table"],
+)
+def test_a_recipe_that_no_record_could_hold_is_refused(tmp_path, odd):
+    content = {
+        "format": FORMAT,
+        "recipe": {"model": "mlp", "data": "moons", **odd},
+        "net": {"w": torch.ones(1)},
+    }
+    with pytest.raises(InputError, match="which is no text and no number"):
+        read_checkpoint(save(content, tmp_path / "m.pt"))
+
+
 def test_what_is_missing_is_named_with_what_is_there(tmp_path, net):
     with pytest.raises(InputError, match=r"nor does its folder"):
         read_checkpoint(tmp_path / "runs" / "m.pt")

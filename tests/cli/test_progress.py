@@ -39,9 +39,11 @@ def test_until_a_share_is_done_the_forecast_is_said_and_then_the_share(clock, ca
     with Bar("trace", quiet=False, expected=200.0) as bar:
         clock.at(bar, 50, "a", 0.01)
         clock.at(bar, 100, "b", 0.5)
+        clock.at(bar, 150, "c", 1.0)
     assert capsys.readouterr().err.splitlines() == [
         "trace: 1%, about 2 min 30 s left (a)",
         "trace: 50%, about 1 min 40 s left (b)",
+        "trace: 100% (c)",
     ]
 
 

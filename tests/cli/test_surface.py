@@ -222,6 +222,14 @@ def test_a_curve_of_a_network_with_batch_norm_needs_recalibration(landscape, nor
     assert "Barrier on the curve" in (tmp_path / "s.txt").read_text()
 
 
+def test_the_plan_of_measures_counts_recalibration_apart(landscape, normalised):
+    asked = ("measure", *normalised[:1], *normalised[2:6], "-M", "average-sharpness", "--dry-run", "-q")
+    assert "besides" not in landscape(*asked).out
+    planned = landscape(*asked, "--batch-norm", "recalibrate")
+    assert planned.code == 0, planned.err
+    assert "at every point but the checkpoint, where batch-norm statistics are recomputed" in planned.out
+
+
 def test_no_barrier_is_printed_where_a_checkpoint_has_another_loss(landscape, normalised, tmp_path):
     frozen = (
         NORMALISED.replace("return ", "net = ") + "    net[1].weight.requires_grad_(False)\n    return net\n"

@@ -178,17 +178,18 @@ def runs_of(*paths):
 
 def test_checkpoints_in_one_folder_are_runs_of_their_own_and_can_be_measured(beside):
     both = {"a.pt": ["loss", "accuracy"], "b.safetensors": ["loss", "accuracy"]}
-    for paths in ([beside], [beside / "measures.jsonl"], [beside / "a.pt", beside / "b.safetensors"]):
+    for paths in ([beside], [beside / "a.pt", beside / "b.safetensors"], [beside, beside / "measures.jsonl"]):
         assert runs_of(*paths) == (both, ())
     assert runs_of(beside / "b.safetensors") == ({"b.safetensors": ["loss", "accuracy"]}, ())
-    assert runs_of(beside, beside / "measures.jsonl", beside / "a.pt") == (both, ())
+    named = find_runs([beside / "measures.jsonl"])  # who names the records wants these, and nothing measured
+    assert [(run.checkpoint, len(run.estimates)) for run in named.runs] == [(None, 2), (None, 2)]
 
 
 def test_records_of_a_checkpoint_that_has_changed_since_are_not_used(beside):
     (beside / "a.pt").write_bytes(b"trained on")
     said = ("2 records of other checkpoints than the runs' last are left out",)
-    for path in (beside, beside / "measures.jsonl"):
-        assert runs_of(path) == ({"b.safetensors": ["loss", "accuracy"]}, said)
+    assert runs_of(beside) == ({"b.safetensors": ["loss", "accuracy"]}, said)
+    assert runs_of(beside / "measures.jsonl") == ({"measures.jsonl": ["loss", "accuracy"]}, said)
     assert runs_of(beside / "a.pt") == ({"a.pt": []}, said)
     (beside / "a.pt").unlink()  # what is not there any more has not changed
     both = {beside.name: ["loss", "accuracy"], "b.safetensors": ["loss", "accuracy"]}
@@ -295,8 +296,18 @@ def test_a_history_of_other_types_says_nothing(made):
     lines += [json.dumps({"epoch": v}) for v in bad] + ["[" * 100_000, "\x00"]
     (folder / "history.jsonl").write_text(good + "\n".join(lines))
     [run] = find_runs([folder]).runs
-    assert from_history(run, "seconds", None).value == 3.0
+    assert from_history(run, "seconds", None) is None
     assert from_history(run, "gradients", None) is None
+
+
+def test_records_of_an_earlier_version_are_compared(made, tmp_path):
+    before = {"examples": None, "checkpoint_file": None, "loss_value": None}
+    folders = [made(name, before, seed=seed) for seed, name in enumerate("ab")]
+    records_of(tmp_path / "all.jsonl", {"c" * 64: 2}, ["loss"], **before)
+    found = find_runs([*folders, tmp_path / "all.jsonl"])
+    assert (len(found.runs), found.remarks) == (3, ())
+    table = compare(select(found.runs, None, Conditions("train")).chosen)
+    assert table.cells["sgd", "loss"].values == (1.0, 1.0, 2.0)
 
 
 def test_corrupt_lines_are_skipped_and_counted(made):
@@ -316,6 +327,16 @@ def test_the_history_gives_numbers_of_the_training(made):
     assert from_history(run, "sam-share", run.estimates[0].provenance).value == 0.25
     assert from_history(run, "seconds", None).value == 3.0
     assert from_history(run, "gradients", None).provenance.recipe["optimizer"] == "sgd"
+
+
+def test_seconds_of_which_some_are_not_known_are_not_summed(made):
+    folder = made("a", {})
+    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    del lines[0]["seconds"]  # as of a line that was restored from the checkpoint
+    (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    [run] = find_runs([folder]).runs
+    assert from_history(run, "seconds", None) is None
+    assert from_history(run, "gradients", None).value == 10
 
 
 def test_a_field_that_no_recipe_has_is_answered_with_the_nearest(made):

@@ -80,3 +80,9 @@ def test_rows_of_markdown_have_one_count_of_cells():
 
 def test_json_keeps_the_names_themselves():
     assert {cell["optimizer"] for cell in json.loads(TABLE["json"](table()))["cells"]} == {NAME, "-sam"}
+
+
+@pytest.mark.parametrize("form", list(TABLE))
+def test_every_form_can_be_written_whatever_half_characters_a_record_has(form):
+    records = [run(1.0, seed=s, optimizer="\ud800", measure="m\udfff") for s in (0, 1, 2)]
+    assert TABLE[form](compare(records)).encode()

@@ -14,6 +14,7 @@ from landscape.curvature.example_gradients import squared_norms_by_use, squared_
 from landscape.curvature.example_probes import OutputCurvature, Streams
 from landscape.curvature.gauss_newton_trace import plan
 from landscape.curvature.recording import NotRecordedError, recorded
+from landscape.measures import hessian_trace
 from landscape.objective import Objective
 
 CE = nn.CrossEntropyLoss()
@@ -212,3 +213,23 @@ def test_a_parameter_used_twice_is_not_covered() -> None:
     chosen = plan(Objective(twice, CE, [(x, y)]))
     assert not chosen.by_use
     assert not chosen.by_example
+
+
+@pytest.mark.parametrize("padding", [-2, 2])
+def test_a_padding_row_counts_from_the_end_where_it_is_negative(padding: int) -> None:
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.head = nn.Parameter(torch.randn(5, 3)), nn.Linear(12, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            scores: Tensor = self.head(functional.embedding(x, self.words, padding_idx=padding).flatten(1))
+            return scores
+
+    torch.manual_seed(0)
+    x = torch.randint(0, 5, (20, 4))
+    objective = Objective(Reader().double(), CE, [(x, torch.randint(0, 3, (20,)))])
+    identity = torch.eye(objective.dimension, dtype=torch.float64)
+    found = hessian_trace(objective)
+    assert found.details["method"] == "exact"
+    assert found.value == pytest.approx(float(objective.hessian_product(identity).trace()), rel=1e-12)

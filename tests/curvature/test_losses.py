@@ -1,10 +1,13 @@
 """Square roots of the curvature of a loss in its outputs, also where one class has all the probability."""
 
+import problems
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from landscape.curvature.losses import CurvatureRoot, curvature_root
+from landscape.measures import hessian_trace
+from landscape.objective import Objective
 
 ONE_CLASS = torch.tensor([[0.0, 200.0, -300.0], [50.0, 0.0, 0.0], [1.0, 2.0, 3.0], [0.0, 0.0, -200.0]])
 
@@ -39,3 +42,35 @@ def test_the_root_of_squared_error_squares_to_its_curvature() -> None:
     vectors = root_of(nn.MSELoss(), torch.zeros(2, 4)).vectors(outputs)
     squared = torch.einsum("kbi,kbj->bij", vectors, vectors)
     assert torch.allclose(squared, (2 / 4 * torch.eye(4, dtype=torch.float64)).expand(2, 4, 4), atol=1e-15)
+
+
+class Doubled(nn.CrossEntropyLoss):
+    """Says truly that it averages over examples; its curvature is not that of what it derives from."""
+
+    averages_examples = True
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return super().forward(2 * input, target)
+
+
+def hooked() -> nn.Module:
+    loss = nn.CrossEntropyLoss()
+    loss.register_forward_hook(lambda module, inputs, value: 2 * value)
+    return loss
+
+
+@pytest.mark.parametrize("build", [Doubled, hooked])
+def test_the_curvature_of_a_loss_is_not_that_of_its_base_class(build: object) -> None:
+    x, y = problems.classification(20, 6, 3)
+    model = problems.network(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+    objective = Objective(model, build(), [(x, y)])  # type: ignore[operator]
+    truth = float(objective.hessian_product(torch.eye(objective.dimension, dtype=torch.float64)).trace())
+    found = hessian_trace(objective)
+    assert abs(found.value - truth) <= 4 * (found.standard_error or 0.0) + 1e-10 * truth
+
+
+def test_a_single_class_bends_nothing() -> None:
+    x, _ = problems.classification(20, 6, 3)
+    model = problems.network(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 1))
+    found = hessian_trace(Objective(model, nn.CrossEntropyLoss(), [(x, torch.zeros(20, dtype=torch.long))]))
+    assert found.value == 0

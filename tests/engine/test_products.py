@@ -98,7 +98,7 @@ def test_tensor_float_32_is_off_for_products_and_restored(monkeypatch: pytest.Mo
     inside = []
 
     def failing() -> None:
-        with full_precision():
+        with full_precision:
             inside.append((matmul.allow_tf32, cudnn.allow_tf32))
             raise ZeroDivisionError
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations
 from torch.nn.utils.weight_norm import WeightNorm
+from torch.utils.checkpoint import checkpoint
 
 from landscape.differences import fault
 from landscape.errors import InputError
@@ -198,6 +199,65 @@ def test_what_cannot_be_evaluated_in_float64_is_looked_at_as_it_is() -> None:
     right.hessian_product(torch.ones(right.dimension))
     with pytest.raises(InputError, match="v·Hw and w·Hv differ"):
         wrong.hessian_product(torch.ones(wrong.dimension))
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_activations_that_are_computed_again_are_no_fault(reentrant: bool) -> None:
+    class Checkpointed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.head = nn.Linear(6, 5), nn.Linear(5, 5), nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = torch.tanh(self.first(x))
+            scores: Tensor = self.head(checkpoint(self.between, hidden, use_reentrant=reentrant))
+            return scores
+
+        def between(self, hidden: Tensor) -> Tensor:
+            return torch.tanh(self.second(hidden)) * hidden
+
+    torch.manual_seed(0)
+    model = Checkpointed().double()
+    objective = Objective(model, CE, [(X, Y)])
+    found = objective.hessian_product(torch.eye(objective.dimension, dtype=torch.float64))
+    plain = problems.dense(objective, _without_checkpoints(model), X, Y, CE)[1]
+    assert torch.allclose(found, plain, atol=1e-12)
+
+
+def _without_checkpoints(model: nn.Module) -> nn.Module:
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.head = model.first, model.second, model.head
+
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = torch.tanh(self.first(x))
+            scores: Tensor = self.head(torch.tanh(self.second(hidden)) * hidden)
+            return scores
+
+    return Plain()
+
+
+def test_a_loss_that_is_large_beside_its_changes_is_no_fault() -> None:
+    x, y = X.float(), torch.randn(24, 3, generator=torch.Generator().manual_seed(0)) * 1e15
+    objective = Objective(problems.network(nn.Linear(6, 3), dtype=torch.float32), nn.MSELoss(), [(x, y)])
+    objective.hessian_product(objective.point)
+    assert objective.engine.confirmed
+
+
+@pytest.mark.parametrize("factor", [1.0, 5.0, 20.0, 100.0])
+def test_a_perfect_fit_is_no_fault(factor: float) -> None:
+    model = problems.network(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    with torch.no_grad():
+        targets = model(X).argmax(1)
+        model[2].weight *= 10 * factor
+        model[2].bias *= 10 * factor
+    objective = Objective(model, CE, [(X, targets)])
+    objective.hessian_product(objective.point)
+    assert objective.engine.confirmed
+    wrong = nn.Sequential(model[0], Normalised(), *model[1:])
+    with pytest.raises(InputError, match=r"'1' \(Normalised\) is wrong"):
+        hessian_trace(Objective(wrong, CE, [(X, wrong(X).argmax(1))]))
 
 
 def test_the_check_is_made_once_and_books_nothing() -> None:

@@ -244,6 +244,20 @@ def test_networks_without_a_recipe_are_rows_by_their_folder(tmp_path):
     assert recipe()["optimizer"] not in drawing.caption
 
 
+def test_a_file_with_several_checkpoints_names_each_of_them(tmp_path):
+    for number, name in enumerate(("a.pt", "b.pt")):
+        origin = provenance(recipe=None, checkpoint=name * 16, checkpoint_file=name)
+        records.append(tmp_path / "all.jsonl", dataclasses.replace(run(float(number)), provenance=origin))
+    drawing = draw_figure(read_source(tmp_path / "all.jsonl"), Wish())
+    rows = [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()]
+    assert rows == [f"{tmp_path.name} a.pt", f"{tmp_path.name} b.pt"]
+    for optimizer in ("sgd", "sam"):
+        of_one = dataclasses.replace(spectral(), provenance=run(1.0, optimizer=optimizer).provenance)
+        records.append(tmp_path / "spectra.jsonl", of_one)
+    drawing = draw_figure(read_source(tmp_path / "spectra.jsonl"), Wish(), kind="spectrum")
+    assert [text.get_text() for text in drawing.figure.legends[0].get_texts()] == ["sgd", "sam"]
+
+
 def test_a_history_of_other_types_is_drawn_without_them(tmp_path):
     lines = [json.dumps({"epoch": k, "train_loss": 1 / k}) for k in (1, 2)]
     lines += [json.dumps({"epoch": 3, "train_loss": 10**400}), json.dumps({"epoch": 10**400}), "[" * 10_000]
@@ -252,3 +266,10 @@ def test_a_history_of_other_types_is_drawn_without_them(tmp_path):
     [run] = read_source(tmp_path)
     assert run.epochs == ({"epoch": 1, "train_loss": 1}, {"epoch": 2, "train_loss": 0.5}, {"epoch": 3})
     assert run.label == tmp_path.name
+
+
+def test_a_measure_of_an_epoch_without_end_is_drawn_nowhere(tmp_path):
+    lines = [{"epoch": k, **json.loads(records.to_json(run(2.0)))} for k in (1, 10**400)]
+    (tmp_path / "measures-history.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    [measured] = read_source(tmp_path / "measures-history.jsonl")
+    assert ([epoch for epoch, _ in measured.measured], measured.records) == ([1.0], ())

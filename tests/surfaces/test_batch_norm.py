@@ -13,6 +13,7 @@ from torch.optim.swa_utils import update_bn
 
 from landscape.errors import InputError, UsageError
 from landscape.objective import Objective
+from landscape.surfaces.barrier import with_barrier
 from landscape.surfaces.directions import Waypoint
 from landscape.surfaces.forward_passes import WAYS, evaluation
 from landscape.surfaces.fusing import available
@@ -174,6 +175,26 @@ class TestRecalibration:
         expected = [between(models, t, digits[:4], recalibrated=True) for t in surface.x]
         assert surface.loss[0] == pytest.approx(expected, rel=1e-5)
 
+    def test_costs_one_pass_a_point_whatever_is_computed_there(self, minima, digits):
+        objective = Objective(minima[0], CE, digits[:2], batch_norm="recalibrate")
+        assert objective.loss > 0
+        assert objective.gradient.norm() > 0
+        assert objective.ledger.passes()["evaluations"] == 2
+        objective.evaluate(objective.point + 0.1)
+        assert objective.ledger.passes()["evaluations"] == 4
+
+    def test_can_be_switched_off_to_time_what_else_is_done(self, minima, digits):
+        objective = Objective(minima[0], CE, digits[:2], batch_norm="recalibrate")
+        there = objective.point + 0.02
+        fixed = objective.at_fixed_statistics()
+        twin = recalibrated(minima[0], digits[:2])
+        nn.utils.vector_to_parameters(there, twin.parameters())
+        loss = fixed.at(there).loss
+        assert loss == pytest.approx(own_loss(twin, digits[:2]), rel=1e-5)
+        assert objective.at(there).loss != pytest.approx(loss, rel=1e-2)
+        stored = Objective(minima[0], CE, digits[:2])
+        assert stored.at_fixed_statistics() is stored
+
     def test_a_layer_that_is_used_twice_averages_over_both_uses(self, digits):
         model = trained(Twice, 0, digits[:4], epochs=1)
         objective = Objective(model, CE, digits[:4], batch_norm="recalibrate")
@@ -204,6 +225,15 @@ class TestStored:
         before = line.objective.at(line.objective.point).gradient
         sample_surface(line.objective, "interpolation", points=3, through=line.waypoints)
         assert torch.equal(line.objective.at(line.objective.point).gradient, before)
+
+    def test_graphs_are_not_kept_from_one_set_of_statistics_to_the_next(self, minima, digits):
+        objective, other = (Objective(minima[0], CE, digits[:2]) for _ in range(2))
+        ones = torch.ones(objective.dimension)
+        objective.hessian_product(ones)
+        statistics = {name: 2 * values for name, values in objective._risk.replica.statistics.items()}
+        for each in (objective, other):
+            each._risk.replica.store(statistics)
+        assert torch.equal(objective.hessian_product(ones), other.hessian_product(ones))
 
     @pytest.mark.parametrize("count", [2, 3])
     def test_every_checkpoint_of_a_plane_has_its_own_loss_also_on_test_data(self, minima, digits, count):
@@ -272,6 +302,21 @@ class TestCheck:
         assert "barrier" not in surface.meta
         assert "at c1 is" in surface.meta["disagreement"]
         assert "a frozen weight or a buffer" in surface.meta["disagreement"]
+
+    def test_the_loss_that_disagrees_is_named(self, frozen):
+        surface = sample_surface(frozen.objective, "interpolation", points=3, through=frozen.waypoints)
+        surface = surface.described(
+            checkpoints=[
+                {
+                    "label": "c1", "agree": False,
+                    "surface": {"loss": 1.0, "test_loss": 3.0}, "own": {"loss": 1.0, "test_loss": float("nan")},
+                }
+            ]
+        )  # fmt: skip
+        assert (
+            "the test loss of the surface at c1 is 3, and that of the checkpoint itself nan"
+            in with_barrier(surface).meta["disagreement"]
+        )
 
     def test_nor_one_on_a_curve(self, frozen):
         surface = sample_surface(frozen.objective, "bezier:steps=2", points=3, through=frozen.waypoints)

@@ -77,3 +77,12 @@ def test_netcdf_comes_back_through_xarray(surface, tmp_path):
 def test_same_surface_gives_the_same_bytes(surface, tmp_path, suffix):
     first = EXPORTS[suffix](surface, tmp_path / f"a{suffix}").read_bytes()
     assert EXPORTS[suffix](surface, tmp_path / f"b{suffix}").read_bytes() == first
+
+
+def test_half_a_character_in_a_name_ends_no_export(surface, tmp_path):
+    pytest.importorskip("xarray", reason="the extra 'netcdf' is not installed")
+    import dataclasses
+
+    odd = dataclasses.replace(surface, meta={"name": "\ud800\x1bθ"})
+    for suffix, write in EXPORTS.items():
+        assert write(odd, tmp_path / f"s{suffix}").exists()

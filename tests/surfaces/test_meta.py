@@ -10,7 +10,7 @@ import pytest
 from landscape.errors import InputError
 from landscape.plotting import caption
 from landscape.plotting.bands import axis_labels, quantity
-from landscape.surfaces.journal import SCHEMA, read_journal
+from landscape.surfaces.journal import Journal, read_journal
 from landscape.surfaces.landmarks import Landmarks
 from landscape.surfaces.meta import misfit
 from landscape.surfaces.surface import Surface
@@ -102,7 +102,7 @@ def test_what_is_not_described_is_kept(surface, tmp_path):
 
 
 def test_the_meta_data_of_a_journal_are_looked_at_too(tmp_path):
-    header = {"schema": SCHEMA, "x": [0.0, 1.0], "y": [0.0], "meta": {"plane": {"labels": 3}}}
-    (tmp_path / "j").write_text(json.dumps(header) + "\n")
+    with Journal(tmp_path / "j", {"x": [0.0, 1.0], "y": [0.0], "meta": {"plane": {"labels": 3}}}):
+        pass
     with pytest.raises(InputError, match=r"meta\.plane\.labels is 3, not a list"):
         read_journal(tmp_path / "j")

@@ -111,6 +111,11 @@ def test_other_cells_stay():
         assert for_csv(text) == text
 
 
+def test_a_name_that_no_page_has_room_for_is_cut():
+    assert for_mathtext("a" * 200) == "a" * 200
+    assert for_mathtext("$" * 100_000) == r"\$" * 200 + "…"
+
+
 @pytest.mark.parametrize(
     "text",
     ["$x$", r"$\frac{$", "a$b", r"\$x\$", "$$", r"$\notacommand$ $", "costs $5 and $6", r"\\$a$", "\x1b$a$"],

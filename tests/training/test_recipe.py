@@ -113,7 +113,23 @@ def test_text_that_is_not_toml_is_an_input_error():
 
 @pytest.mark.parametrize(
     "value",
-    [None, [], {}, [1], {"a": 1}, True, b"x", 1 + 2j, "a\0b", 10**400, -(10**6000), 1e300, object(), Recipe],
+    [
+        None,
+        [],
+        {},
+        [1],
+        {"a": 1},
+        True,
+        b"x",
+        1 + 2j,
+        "a\0b",
+        "\ud800",
+        10**400,
+        -(10**6000),
+        1e300,
+        object(),
+        Recipe,
+    ],
     ids=lambda value: type(value).__name__,
 )
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Recipe)])

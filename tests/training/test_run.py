@@ -221,9 +221,12 @@ def test_lines_of_measures_that_cannot_be_read_stay_and_are_said(run):
     assert len((run / "measures-history.jsonl").read_bytes().splitlines()) == 8
 
 
-def test_what_killed_writes_left_is_removed_and_only_that(run):
-    shutil.copy(run / "checkpoints/epoch-0003.pt", run / "checkpoint.pt")
+@pytest.mark.parametrize("finished", [False, True])
+def test_what_killed_processes_left_is_removed_and_only_that(run, finished):
+    if not finished:
+        shutil.copy(run / "checkpoints/epoch-0003.pt", run / "checkpoint.pt")
     left = [
+        ".lock",
         ".checkpoint.pt.abcdefgh.part",
         ".recipe.toml.a_cdefgh.part",
         "checkpoints/.epoch-0004.pt.ab12efgh.part",
