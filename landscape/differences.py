@@ -80,7 +80,7 @@ def refuse_wrong_second_derivative(risk: Risk, batch: Batch) -> None:
     Raises:
         InputError: It is so, with the module where it shows.
     """
-    with torch.random.fork_rng(devices=[]):
+    with risk.randomness():
         fault = _fault_of(risk, batch)
         if fault is None:
             return
