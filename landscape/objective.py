@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from landscape import derivatives
 from landscape.batch_norm import BatchNorm, stored_layers
 from landscape.batches import Batch, Batches, Source, example, leading_size
+from landscape.differences import gradient_rounding
 from landscape.engine import Engine, Products, allowed_products
 from landscape.errors import InputError, UsageError
 from landscape.estimate import Provenance
@@ -275,6 +276,19 @@ class Objective:
     def gradient(self) -> Tensor:
         """∇L(θ), ``(n,)``."""
         return self._slope.gradient
+
+    @property
+    def gradient_rounding(self) -> float | None:
+        """‖error‖ that rounding may leave in ∇L(θ), from a few examples beside float64; ``None`` if unknown."""
+        return self.remembered("gradient rounding", self._rounding)
+
+    def _rounding(self) -> float | None:
+        risk = self._risk
+        risk.check(self.point, constant=True)
+        _, batch = next(iter(risk.batches))
+        with twice_differentiable(), preserved_randomness(risk.replica.device):
+            risk.replica.move(self.point, constant=True)
+            return gradient_rounding(risk, risk.placed(batch))
 
     @property
     def batch_gradients(self) -> BatchGradients:
