@@ -286,7 +286,7 @@ class Objective:
         risk = self._risk
         risk.check(self.point, constant=True)
         _, batch = next(iter(risk.batches))
-        with twice_differentiable(), preserved_randomness(risk.replica.device):
+        with risk.randomness(), twice_differentiable():
             risk.replica.move(self.point, constant=True)
             return gradient_rounding(risk, risk.placed(batch))
 
