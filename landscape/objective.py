@@ -22,7 +22,7 @@ from landscape.engine import Engine, Products, allowed_products
 from landscape.errors import InputError, UsageError
 from landscape.estimate import Provenance
 from landscape.independence import Independence
-from landscape.isolation import preserved_randomness, twice_differentiable
+from landscape.isolation import twice_differentiable
 from landscape.ledger import Ledger
 from landscape.loss_functions import BatchLoss, Loss, placed_loss, refuse_sum
 from landscape.loss_weights import known_weights
@@ -185,8 +185,7 @@ class Objective:
         if self._risk.calibration is None or not stored_layers(self._risk.replica.model):
             return self
         self._risk.check(self.point, constant=True)
-        with preserved_randomness(self.point.device):
-            self._risk.stand(self.point, constant=True)
+        self._risk.stand(self.point, constant=True)
         return self._derived(dataclasses.replace(self._risk, calibration=None), self.point)
 
     def of(self, model: nn.Module) -> "Objective":
@@ -287,7 +286,7 @@ class Objective:
         risk = self._risk
         risk.check(self.point, constant=True)
         _, batch = next(iter(risk.batches))
-        with twice_differentiable(), preserved_randomness(risk.replica.device):
+        with risk.randomness(), twice_differentiable():
             risk.replica.move(self.point, constant=True)
             return gradient_rounding(risk, risk.placed(batch))
 
