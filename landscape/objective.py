@@ -287,7 +287,7 @@ class Objective:
         risk = self._risk
         risk.check(self.point, constant=True)
         _, batch = next(iter(risk.batches))
-        with twice_differentiable(), preserved_randomness(risk.replica.device):
+        with twice_differentiable(), risk.randomness():
             risk.replica.move(self.point, constant=True)
             return gradient_rounding(risk, risk.placed(batch))
 
