@@ -176,6 +176,11 @@ class Batches:
         for index, batch in enumerate(undisturbed(self._source)):
             tensors = list(tensors_in(batch))
             for tensor in tensors:
+                if tensor.is_meta:
+                    raise InputError(
+                        f"batch {index} of the data is on the meta device: a tensor of shape {tuple(tensor.shape)} "
+                        "without values; load the data itself"
+                    )
                 if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                     bad = int((~torch.isfinite(tensor)).sum())
                     raise InputError(

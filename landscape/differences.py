@@ -80,13 +80,12 @@ def refuse_wrong_second_derivative(risk: Risk, batch: Batch) -> None:
     Raises:
         InputError: It is so, with the module where it shows.
     """
-    with torch.random.fork_rng(devices=[]):
-        fault = _fault_of(risk, batch)
-        if fault is None:
-            return
-        culprit = _culprit(risk, _few(batch))
+    wrong = _fault_of(risk, batch)
+    if wrong is None:
+        return
+    culprit = _culprit(risk, _few(batch))
     raise InputError(
-        f"the second derivative of {culprit} is wrong: {fault} on a few examples; either torch computes it wrongly, or "
+        f"the second derivative of {culprit} is wrong: {wrong} on a few examples; either torch computes it wrongly, or "
         "the gradient is not that of the loss (straight-through estimators, hooks that change gradients); write that "
         "operation by elementary ones, with contiguous weights; loss and evaluations of the loss are right as they are"
     )
@@ -105,6 +104,28 @@ def _fault_of(risk: Risk, batch: Batch) -> Fault | None:
                 if is_out_of_memory(failure):
                     break
     return _asymmetry_as_it_is(risk, batch)
+
+
+def gradient_rounding(risk: Risk, batch: Batch) -> float | None:
+    """The norm of the rounding errors in the gradient of a few examples; ``None`` without a float64 value.
+
+    Args:
+        risk: Network and loss; standing at the point in question.
+        batch: A micro-batch.
+    """
+    few = _few(batch)
+    try:
+        here = _gradient(lambda _: risk.forward(few)[0], risk.replica.parameters)
+        if risk.replica.dtype == torch.float64:
+            return ROUNDING * math.sqrt(sum(float(slope.square().sum()) for slope in here))
+        value, standing = _loss_in_float64(risk, few)
+        leaves = [p.detach().double().requires_grad_() for p in risk.replica.parameters]
+        exact = standing(leaves, lambda: _gradient(value, leaves))
+    except Exception as failure:  # whatever a network raises on a few examples or in float64
+        if is_out_of_memory(failure):
+            raise
+        return None
+    return math.sqrt(sum(float((a.double() - b).square().sum()) for a, b in zip(here, exact, strict=True)))
 
 
 def _few(batch: Batch) -> Batch:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from landscape.batches import Batch
 from landscape.errors import UsageError
 from landscape.functional import called_with
+from landscape.loss_functions import in_float64
 from landscape.padding import HeldPadding
 from landscape.replica import Replica
 from landscape.risk import BatchLoss, Risk
@@ -154,7 +155,9 @@ class GaussNewtonGraph(OutputGraph):
 
     def _prepare(self, scores: Tensor, targets: Tensor) -> None:
         self._scores = scores
-        (self._slope,) = torch.autograd.grad(self._loss(scores, targets), scores, create_graph=True)
+        (self._slope,) = torch.autograd.grad(
+            in_float64(self._loss, scores, targets), scores, create_graph=True
+        )
 
     def _bent(self, tangent: Tensor) -> Tensor:
         if not self._slope.requires_grad:
@@ -176,7 +179,7 @@ class EmpiricalFisherGraph(OutputGraph):
         super().__init__(risk, batch)
 
     def _prepare(self, scores: Tensor, targets: Tensor) -> None:
-        (self._slopes,) = torch.autograd.grad(self._loss(scores, targets), scores)
+        (self._slopes,) = torch.autograd.grad(in_float64(self._loss, scores, targets), scores)
 
     def _bent(self, tangent: Tensor) -> Tensor:
         along = (tangent * self._slopes).flatten(1).sum(1) * self._scales.to(tangent)

@@ -304,6 +304,10 @@ class WatchedRandomness:
         """
         if not self._before.differ():
             return
+        others = (thread for thread in threading.enumerate() if thread is not threading.current_thread())
+        if all(thread.daemon for thread in others):  # nobody else draws; seeding, too, is found out only here
+            self.draws = True
+            return
         with _Draws() as draws:  # type: ignore[no-untyped-call]
             work()
         self.draws = draws.seen

@@ -57,6 +57,36 @@ FUNCTIONS = (
 _BY_LABELS = (nn.CrossEntropyLoss, nn.NLLLoss)
 
 
+_IN_FLOAT64 = (
+    nn.CrossEntropyLoss, nn.NLLLoss, nn.MSELoss, nn.BCEWithLogitsLoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss,
+)  # fmt: skip
+
+FLOAT64_ELEMENTS = 1 << 22
+"""Outputs up to which a loss is computed in float64: those of a language model would take too much memory."""
+
+
+def in_float64(loss: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) -> Tensor:
+    """``loss(outputs, targets)``, from the outputs in float64 where the loss is one of torch's without own tensors.
+
+    Beside a perfect fit 1 − p is a rounding error of float32, and so are the loss, its derivatives and what is made of
+    them; the outputs themselves are good there.
+    """
+    # A class derived from one of torch's may compute with tensors in float32; ours do not.
+    ours = type(loss).__module__.partition(".")[0] == __name__.partition(".")[0]
+    known = type(loss) in _IN_FLOAT64 or (ours and isinstance(loss, _IN_FLOAT64))
+    if (
+        not (known or any(loss is one for one in FUNCTIONS))
+        or (isinstance(loss, nn.Module) and (any(True for _ in loss.buffers()) or _hooked(loss)))
+        or not isinstance(outputs, Tensor)
+        or outputs.dtype != torch.float32
+        or outputs.numel() > FLOAT64_ELEMENTS
+        or outputs.device.type == "mps"
+    ):
+        return loss(outputs, targets)
+    wide = isinstance(targets, Tensor) and targets.is_floating_point()
+    return loss(outputs.double(), targets.double() if wide else targets)
+
+
 def refuse_sum(loss: object) -> None:
     """Refuses a loss that says of itself that it is no mean.
 

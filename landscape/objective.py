@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from landscape import derivatives
 from landscape.batch_norm import BatchNorm, stored_layers
 from landscape.batches import Batch, Batches, Source, example, leading_size
+from landscape.differences import gradient_rounding
 from landscape.engine import Engine, Products, allowed_products
 from landscape.errors import InputError, UsageError
 from landscape.estimate import Provenance
 from landscape.independence import Independence
-from landscape.isolation import preserved_randomness, twice_differentiable
+from landscape.isolation import twice_differentiable
 from landscape.ledger import Ledger
 from landscape.loss_functions import BatchLoss, Loss, placed_loss, refuse_sum
 from landscape.loss_weights import known_weights
@@ -184,8 +185,7 @@ class Objective:
         if self._risk.calibration is None or not stored_layers(self._risk.replica.model):
             return self
         self._risk.check(self.point, constant=True)
-        with preserved_randomness(self.point.device):
-            self._risk.stand(self.point, constant=True)
+        self._risk.stand(self.point, constant=True)
         return self._derived(dataclasses.replace(self._risk, calibration=None), self.point)
 
     def of(self, model: nn.Module) -> "Objective":
@@ -276,6 +276,19 @@ class Objective:
     def gradient(self) -> Tensor:
         """∇L(θ), ``(n,)``."""
         return self._slope.gradient
+
+    @property
+    def gradient_rounding(self) -> float | None:
+        """‖error‖ that rounding may leave in ∇L(θ), from a few examples beside float64; ``None`` if unknown."""
+        return self.remembered("gradient rounding", self._rounding)
+
+    def _rounding(self) -> float | None:
+        risk = self._risk
+        risk.check(self.point, constant=True)
+        _, batch = next(iter(risk.batches))
+        with risk.randomness(), twice_differentiable():
+            risk.replica.move(self.point, constant=True)
+            return gradient_rounding(risk, risk.placed(batch))
 
     @property
     def batch_gradients(self) -> BatchGradients:

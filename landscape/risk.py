@@ -21,7 +21,7 @@ from landscape.first_look import first_look
 from landscape.independence import Independence, examined
 from landscape.isolation import private_randomness, without_gradients
 from landscape.ledger import Ledger
-from landscape.loss_functions import BatchLoss, LabelWeights, Loss, label_weights
+from landscape.loss_functions import BatchLoss, LabelWeights, Loss, in_float64, label_weights
 from landscape.micro_batches import Piece
 from landscape.outputs import applied, labelled, scores, wants_scores
 from landscape.replica import Replica
@@ -213,7 +213,7 @@ class Risk:
             outputs = applied(self.replica.model, inputs)
             if not isinstance(outputs, Tensor) and wants_scores(self.loss):
                 outputs = self._only_scores(outputs)
-            loss = self.loss(outputs, targets)
+            loss = in_float64(self.loss, outputs, targets)
         if not isinstance(loss, Tensor) or loss.ndim != 0:
             seen = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise UsageError(f"the loss is not a scalar ({seen}); it must return the mean over the batch")

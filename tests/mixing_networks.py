@@ -20,6 +20,10 @@ WHOLE: dict[str, Between] = {}
 """Examples do not see each other, but some probe of single ones fails or is of no use."""
 
 
+NO_HESSIAN = ("a value that hides a mixing derivative",)
+"""The gradient is not that of the loss, so that there is no Hessian."""
+
+
 def mixing(between: Between) -> Between:
     """Adds a row to :data:`MIXING`."""
     MIXING[between.__name__.replace("_", " ")] = between

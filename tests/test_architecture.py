@@ -18,7 +18,7 @@ ENGINE = {"memory", "kept_graphs", "micro_batches", "ledger", "engine", "shortag
 RISK = {
     "batches", "replica", "outputs", "reached_weights", "first_look", "loss_weights", "independence", "risk"
 }  # fmt: skip
-CORE = FOUNDATION | NETWORK | ENGINE | RISK | {"graphs", "derivatives", "passes"}
+CORE = FOUNDATION | NETWORK | ENGINE | RISK | {"graphs", "differences", "derivatives", "passes"}
 ALLOWED: dict[str, set[str]] = {
     **{
         key: set()

@@ -68,7 +68,7 @@ def data(draw: st.DrawFn) -> tuple[Tensor, Tensor, list[int]]:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@settings(max_examples=5, deadline=None, derandomize=True)
+@settings(max_examples=3, deadline=None, derandomize=True)
 @given(data())
 def test_numbers_do_not_depend_on_the_partition(name: str, drawn: tuple[Tensor, Tensor, list[int]]) -> None:
     loss, (x, y, sizes) = LOSSES[name], drawn
@@ -97,7 +97,7 @@ def test_the_trace_does_not_depend_on_the_partition(name: str) -> None:
     for sizes in ([COUNT], [5, 2, 1, 9, 6]):
         objective = Objective(model, loss, list(zip(x.split(sizes), y.split(sizes), strict=True)))
         _, hessian = problems.dense(objective, model, x, y, plain)
-        found = hessian_trace(objective, tolerance=0.05, max_probes=400)
+        found = hessian_trace(objective, tolerance=0.2, max_probes=40)
         assert abs(found.value - float(hessian.trace())) <= 4.5 * (found.standard_error or 1e-12), (
             found.details
         )

@@ -6,7 +6,6 @@ its checkpoint, and the flags of the command name it again.
 
 import contextlib
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from landscape.data import DATA
 from landscape.errors import InputError, UsageError
 from landscape.factories import named_by_file
+from landscape.limits import shown
 from landscape.models import MODELS
 from landscape.registry import NameTable, Specification, split
 
@@ -66,10 +66,13 @@ class RecipeInFile:
         return refused
 
     def flags(self) -> list[str]:
-        """The flags that a command needs beside the file, as the user may name what the file may not."""
+        """The flags that a command needs beside the file, in capital letters what must be filled in.
+
+        What the recipe names is not repeated there: a command that is copied from the screen must not run it.
+        """
         refused = self.refused()
         needed = _FLAGS if set(refused) - set(_FLAGS) else [kind for kind in _FLAGS if kind in refused]
-        return [f"{_FLAGS[kind][0]} {shlex.quote(str(self.fields[kind]))}" for kind in needed]
+        return [f"{_FLAGS[kind][0]} {kind.upper()}" for kind in needed]
 
     def _admitted(self, kind: str, text: object) -> Specification:
         flag, table = _FLAGS[kind]
@@ -111,5 +114,7 @@ class RecipeInFile:
         value = self.fields.get(field, 0.0)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not abs(value) < _LARGEST:
-            raise InputError(f"the recipe in {self.path} has {field}={value!r}, which is no finite number")
+            raise InputError(
+                f"the recipe in {self.path} has {field}={shown(value)}, which is no finite number"
+            )
         return float(value)

@@ -8,12 +8,17 @@ from landscape.objective import Objective
 def gradient_norm(objective: Objective) -> Reading:
     """‖∇L(θ)‖₂, the Euclidean norm of the gradient of the mean loss over all the data.
 
-    Exact on the data given: no standard error. Its cost is one gradient, which other measures share.
+    Exact on the data given: no standard error. Its cost is one gradient, which other measures share. What rounding may
+    add is in the details, ``rounding``: that of a few examples beside float64.
 
     Reference:
         Wu, Luo and Wunsch 2024, arXiv 2312.13555, table 3.
     """
     return Reading(
         float(objective.gradient.double().norm()),
-        details={"loss": objective.loss, "accuracy": objective.accuracy},
+        details={
+            "loss": objective.loss,
+            "accuracy": objective.accuracy,
+            "rounding": objective.gradient_rounding,
+        },
     )

@@ -8,6 +8,9 @@ from landscape.measures.hessian_trace import hessian_trace, trace_spends
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
 
+SIGNIFICANT = 3
+"""Rounding errors that a gradient must exceed to be one."""
+
 
 @measure_named("normalized-trace", unit="1/θ", spends=trace_spends)
 def normalized_trace(
@@ -15,8 +18,9 @@ def normalized_trace(
 ) -> Reading:
     """C(θ) = Tr ∇²L(θ) / ‖∇L(θ)‖.
 
-    Undefined (NaN) where the gradient is zero. The standard error is that of the trace over ‖∇L‖; the trace
-    is shared with :func:`~landscape.measures.hessian_trace` when its options are the same.
+    Undefined (NaN) where the gradient is zero, or no larger than three times its rounding errors. The standard error is
+    that of the trace over ‖∇L‖; the trace is shared with :func:`~landscape.measures.hessian_trace` when its options are
+    the same.
 
     Args:
         objective: Where.
@@ -28,11 +32,15 @@ def normalized_trace(
         Wu, Luo and Wunsch 2024, arXiv 2312.13555, eq. 4.
     """
     trace = hessian_trace(objective, tolerance=tolerance, max_probes=max_probes, seed=seed)
-    norm = gradient_norm(objective).value
+    norm, rounding = gradient_norm(objective).value, objective.gradient_rounding
     details: dict[str, object] = {"trace": trace.value, "gradient_norm": norm, **trace.details}
     if norm == 0:
         return Reading(math.nan, details={**details, "undefined": "the gradient is zero"})
+    if rounding is not None and norm <= SIGNIFICANT * rounding:
+        reason = f"the gradient is zero within rounding: its norm is {norm:.2g}, its rounding errors {rounding:.1g}"
+        hint = "" if objective.provenance.dtype == "float64" else "; dtype=float64 tells more"
+        return Reading(math.nan, details={**details, "undefined": reason + hint})
     error = None if trace.standard_error is None else trace.standard_error / norm
-    if "rounding" in details:
-        details["rounding"] = float(str(details["rounding"])) / norm
+    of_trace = float(str(details.get("rounding", 0.0))) / norm
+    details["rounding"] = math.hypot(of_trace, trace.value / norm * (rounding or 0.0) / norm)
     return Reading(trace.value / norm, error, trace.converged, int(str(trace.details["probes"])), details)

@@ -100,7 +100,7 @@ def measure_named(
                 standard_error=reading.standard_error,
                 converged=reading.converged,
                 settings=settings,
-                details={**reading.details, **_interval(reading)},
+                details={**reading.details, **_interval(reading), **_overflow(reading, objective)},
                 provenance=dataclasses.replace(objective.provenance, loss_value=objective.known_loss),
                 cost=Cost(**spent, seconds=seconds),
             )
@@ -109,6 +109,15 @@ def measure_named(
         return cast(Callable[Concatenate[Objective, Options], Estimate], taken)
 
     return wrap
+
+
+def _overflow(reading: Reading, objective: Objective) -> dict[str, object]:
+    """Why a value is not finite, where its formula does not say so."""
+    if math.isfinite(reading.value) or "undefined" in reading.details:
+        return {}
+    dtype = objective.provenance.dtype
+    hint = "" if dtype == "float64" else "; dtype=float64 reaches further"
+    return {"undefined": f"the loss or a derivative is not finite in {dtype}{hint}"}
 
 
 def _interval(reading: Reading) -> dict[str, object]:

@@ -1,5 +1,9 @@
 """The surrogate gap: how much the loss rises one SAM step uphill."""
 
+import math
+
+import torch
+
 from landscape.limits import Positive
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
@@ -34,6 +38,10 @@ def surrogate_gap(objective: Objective, *, rho: Positive = 0.05) -> Reading:
         )
     perturbed = objective.evaluate(objective.point + gradient * (rho / norm))[0]
     gap = perturbed - objective.loss
+    rounding = torch.finfo(objective.point.dtype).eps * abs(objective.loss)
+    if gap == 0 and rho * norm < rounding:
+        reason = f"a rise of about ρ‖∇L‖ = {rho * norm:.2g} is lost in the rounding of the loss, {objective.loss:.2g}"
+        return Reading(math.nan, details={"gradient_norm": norm, "loss": objective.loss, "undefined": reason})
     return Reading(
         gap,
         details={

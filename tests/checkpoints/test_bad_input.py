@@ -105,6 +105,19 @@ UNREADABLE = {
     "a tensor": (saved(torch.zeros(3)), "holds a Tensor"),
     "texts": (saved({"state_dict": {"w": "1.0"}}), "holds no parameters"),
     "an empty dictionary": (saved({}), "found: nothing"),
+    **{
+        f"a recipe with {value!r:.20}": (
+            saved(
+                {
+                    "format": "landscape.checkpoint/1",
+                    "recipe": {"model": "mlp", "data": "digits", "lr": value},
+                }
+                | ONE
+            ),
+            "for 'lr', which is no text and no number",
+        )
+        for value in ([0.1], {"a": 1}, (1, 2), 10**30, torch.ones(1))
+    },
     "two networks": (saved({"actor": ONE, "critic": ONE}), "actor, critic"),
     "quantised": (saved(quantised), "quantised"),
     **{  # torch has this type since 2.8

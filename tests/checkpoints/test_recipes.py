@@ -44,7 +44,7 @@ def test_a_file_may_name_rows_of_tables_and_of_libraries(
             recipe.named(kind)
         assert "\n" not in str(caught.value)
         assert list(recipe.refused()) == [kind]
-        assert [flag.split()[0] for flag in recipe.flags()] == [{"model": "-m", "data": "-d"}[kind]]
+        assert recipe.flags() == [{"model": "-m MODEL", "data": "-d DATA"}[kind]]
     else:
         assert str(recipe.named(kind)) == expected
         assert recipe.refused() == {}
@@ -67,7 +67,7 @@ def test_an_optimizer_that_is_no_such_name_is_refused_until_model_and_data_are_g
     with pytest.raises(InputError, match="for its optimizer"):
         recipe.named("data")
     assert recipe.refused() == {"optimizer": value}
-    assert recipe.flags() == ["-m mlp", "-d digits"]
+    assert recipe.flags() == ["-m MODEL", "-d DATA"]
 
 
 def test_a_trusted_file_may_name_code_but_no_download() -> None:
@@ -82,3 +82,8 @@ def test_a_number_is_a_number(value: object) -> None:
     assert RecipeInFile(Path("m.pt"), {"label_noise": 1}).number("label_noise") == 1
     with pytest.raises(InputError, match="which is no finite number"):
         RecipeInFile(Path("m.pt"), {"label_noise": value}).number("label_noise")
+
+
+def test_a_number_that_python_does_not_write_is_told() -> None:
+    with pytest.raises(InputError, match=r"has label_noise=10\^30 and more"):
+        RecipeInFile(Path("m.pt"), {"label_noise": 10**5000}).number("label_noise")

@@ -203,4 +203,5 @@ def test_a_run_of_ones_own_code_goes_on_and_is_measured_with_the_flag_that_named
     assert "add -m ./own.py:net:width=3" in landscape("measure", "run", *QUICK).error
     assert landscape("measure", "run", "--trust-checkpoint", *QUICK).code == 0
     told = landscape("inspect", "run")
-    assert "measure it  landscape measure run -m ./own.py:net:width=3" in told.out
+    assert "measure it  landscape measure run -m MODEL\n" in told.out
+    assert "its recipe names ./own.py:net:width=3 for its model, which a file may not" in told.out

@@ -52,7 +52,7 @@ def test_the_trace_of_a_dictionary(
 
     blocks = torch.autograd.functional.hessian(value, tuple(p.detach() for p in model.parameters()))
     truth = sum(float(blocks[k][k].reshape(p.numel(), -1).trace()) for k, p in enumerate(model.parameters()))
-    found = hessian_trace(objective, tolerance=0.02)
+    found = hessian_trace(objective, tolerance=0.1)
     if activation is torch.relu:
         assert (found.details["method"], found.standard_error) == ("exact", None)
         assert found.value == pytest.approx(truth, rel=1e-10)

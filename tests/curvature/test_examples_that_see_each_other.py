@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from landscape.errors import UsageError
+from landscape.errors import InputError, UsageError
 from landscape.measures import hessian_trace, layer_traces
 from landscape.objective import Objective
 
@@ -49,9 +49,13 @@ def built(name: str, activation: Callable[[Tensor], Tensor], batches: int = 1) -
 @pytest.mark.parametrize("name", TABLE)
 def test_the_trace_is_right_whatever_the_examples_see(name: str, activation: str) -> None:
     objective, diagonal = built(name, ACTIVATIONS[activation])
+    if name in mixing_networks.NO_HESSIAN:
+        with pytest.raises(InputError, match="the second derivative of Mixer is wrong"):
+            hessian_trace(objective)
+        return
     for found in (
-        hessian_trace(objective, tolerance=0.1, max_probes=300),
-        layer_traces(objective, tolerance=0.1),
+        hessian_trace(objective, tolerance=0.2, max_probes=40),
+        layer_traces(objective, tolerance=0.2, max_probes=40),
     ):
         allowed = 5 * (found.standard_error or 0.0) + 1e-9 * float(diagonal.abs().sum())
         assert abs(found.value - float(diagonal.sum())) <= allowed, found.details

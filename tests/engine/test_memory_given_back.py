@@ -88,7 +88,8 @@ def test_resident_memory_stays_the_same_over_many_objectives() -> None:
         del objective
         gc.collect()
         sizes.append(resident())
-    assert sizes[-1] <= 1.02 * sizes[COUNT // 3]
+    # The least of each third: what is allocated for a moment comes and goes.
+    assert min(sizes[-COUNT // 3 :]) <= 1.02 * min(sizes[COUNT // 3 : -COUNT // 3])
 
 
 def test_a_graph_that_was_measured_gives_the_products_of_one_that_was_not() -> None:

@@ -9,13 +9,14 @@ import torch
 from scipy import stats
 from torch import nn
 
-from landscape.errors import UsageError
+from landscape.errors import InputError, UsageError
 from landscape.measures import (
     approximation_ratio,
     dominant_eigenvalue,
     gradient_noise,
     gradient_norm,
     hessian_trace,
+    measure,
     normalized_trace,
     surrogate_gap,
 )
@@ -189,9 +190,9 @@ def test_one_batch_has_no_spread() -> None:
 @pytest.mark.parametrize("rho", [0.0, -0.05, math.nan, math.inf])
 def test_a_radius_that_is_not_positive_is_refused(rho: float) -> None:
     objective, _ = problems.quadratic(SPECTRUM)
-    for measure in (surrogate_gap, approximation_ratio):
+    for taken in (surrogate_gap, approximation_ratio):
         with pytest.raises(UsageError, match=r"rho=.* must be a finite number above 0"):
-            measure(objective, rho=rho)
+            taken(objective, rho=rho)
 
 
 def test_a_tolerance_that_cannot_be_met_is_returned_as_not_converged() -> None:
@@ -201,3 +202,80 @@ def test_a_tolerance_that_cannot_be_met_is_returned_as_not_converged() -> None:
     assert trace.converged is False
     assert eigenvalue.converged is False
     assert math.isfinite(trace.value)
+
+
+def test_beside_a_perfect_fit_float32_is_as_good_as_float64() -> None:
+    x, _ = problems.classification(60, 6, 3)
+    model = problems.network(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3), dtype=torch.float32)
+    with torch.no_grad():
+        ranked = model(x.float()).sort(dim=1)
+        margins, y = ranked.values[:, 2] - ranked.values[:, 1], ranked.indices[:, 2]
+        clear = margins > margins.median()
+        x, y = x[clear], y[clear]
+        model[2].weight *= 16 / margins[clear].min()
+        model[2].bias *= 16 / margins[clear].min()
+    names = [
+        "loss", "gradient-norm", "surrogate-gap:rho=0.001", "dominant-eigenvalue:tolerance=1e-5", "hessian-trace",
+        "normalized-trace",
+    ]  # fmt: skip
+    single, double = (
+        measure(Objective(model, nn.CrossEntropyLoss(), [(x, y)], dtype=dtype), names)
+        for dtype in (torch.float32, torch.float64)
+    )
+    assert 0 < double[0].value < 1e-7
+    for a, b in zip(single, double, strict=True):
+        assert a.value == pytest.approx(b.value, rel=1e-3), a.measure
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_gradient_that_is_zero_but_for_rounding_has_no_normalized_trace(dtype: torch.dtype) -> None:
+    """Every example occurs with both labels, and the scores are zero: the gradient vanishes, the curvature does not."""
+    x, _ = problems.classification(60, 6, 3)
+    model = problems.network(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2))
+    with torch.no_grad():
+        model[2].weight.zero_()
+        model[2].bias.zero_()
+    labels = torch.arange(2).repeat_interleave(60)
+    objective = Objective(model, nn.CrossEntropyLoss(), [(torch.cat([x, x]), labels)], dtype=dtype)
+    found = normalized_trace(objective)
+    assert found.details["trace"] > 0.1
+    assert math.isnan(found.value)
+    assert "the gradient is zero" in str(found.details["undefined"])
+    moved = objective.at(objective.point + torch.linspace(-0.1, 0.1, objective.dimension, dtype=dtype))
+    assert normalized_trace(moved).value > 0
+    assert gradient_norm(moved).details["rounding"] < 1e-5 * gradient_norm(moved).value
+
+
+X32 = problems.classification(20, 4, 2, dtype=torch.float32)[0]
+Y32 = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("method", ["power", "lanczos"])
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_eigenvalues_of_any_size_are_found_in_float32(method: str, scale: float) -> None:
+    model = problems.network(nn.Linear(4, 2), dtype=torch.float32)
+    objective = Objective(model, nn.MSELoss(), [(X32 * scale, Y32)])
+    features = torch.cat([X32.double() * scale, torch.ones(20, 1)], dim=1)
+    truth = float(torch.linalg.eigvalsh(features.T @ features / 20)[-1])
+    found = dominant_eigenvalue(objective, method=method, tolerance=1e-4)
+    assert found.converged
+    assert found.value == pytest.approx(truth, rel=1e-4)
+
+
+def test_what_overflows_or_is_lost_in_rounding_is_undefined() -> None:
+    model = problems.network(nn.Linear(4, 2), dtype=torch.float32)
+    large = Objective(model, nn.MSELoss(), [(X32, Y32 * 1e15)])
+    assert "lost in the rounding" in str(surrogate_gap(large).details["undefined"])
+    with torch.no_grad():
+        model[0].weight *= 1e38
+        model[0].bias *= 1e38
+    (loss,) = measure(Objective(model, nn.SmoothL1Loss(beta=1e-300), [(X32 * 1e5, Y32)]), ["loss"])
+    assert not math.isfinite(loss.value)
+    assert "not finite in float32; dtype=float64 reaches further" in str(loss.details["undefined"])
+
+
+def test_data_without_values_are_refused() -> None:
+    model = problems.network(nn.Linear(4, 2), dtype=torch.float32)
+    objective = Objective(model, nn.MSELoss(), [(X32.to("meta"), Y32.to("meta"))])
+    with pytest.raises(InputError, match="batch 0 of the data is on the meta device"):
+        _ = objective.loss

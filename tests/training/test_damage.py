@@ -51,7 +51,7 @@ def test_byte_edits_of_a_history_are_restored(run, tmp_path):
     folder.mkdir()
     for name in ("checkpoint.pt", "recipe.toml"):
         (folder / name).write_bytes((run.path / name).read_bytes())
-    for content in byte_edits((run.path / "history.jsonl").read_bytes()):
+    for content in byte_edits((run.path / "history.jsonl").read_bytes(), share=3):
         (folder / "history.jsonl").write_bytes(content)
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always", Remark)
@@ -71,7 +71,7 @@ def test_byte_edits_of_a_recipe_are_named_and_the_run_stays_what_it_is(run, tmp_
     folder.mkdir()
     for name in ("checkpoint.pt", "history.jsonl"):
         (folder / name).write_bytes((run.path / name).read_bytes())
-    for content in byte_edits((run.path / "recipe.toml").read_bytes()):
+    for content in byte_edits((run.path / "recipe.toml").read_bytes(), share=2):
         (folder / "recipe.toml").write_bytes(content)
         found = refused(train, RECIPE, output=folder)
         noticed += found is None
