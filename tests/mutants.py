@@ -101,7 +101,7 @@ def changes(node: ast.AST) -> Iterator[ast.AST]:
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.Not, ast.USub)):
         yield node.operand
     elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        yield _with(node, value=node.value + 1 if isinstance(node.value, int) else node.value * 2)
+        yield _with(node, value=node.value + 1 if isinstance(node.value, int) else node.value * 2 or 1.0)
     elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
         yield _with(node, value=not node.value)
     elif (

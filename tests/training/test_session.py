@@ -1,5 +1,6 @@
 """What a session does in each step and what it says of an epoch, against sums over the examples by hand."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -21,8 +22,8 @@ def session(**fields):
     return Session(recipe, load_data(recipe.data), torch.device("cpu"))
 
 
-def train_set(data):
-    inputs, targets = zip(*(data.train[k] for k in range(70)), strict=True)
+def tensors(dataset):
+    inputs, targets = zip(*(dataset[k] for k in range(len(dataset))), strict=True)
     return torch.stack(list(inputs)).double(), torch.tensor([int(target) for target in targets])
 
 
@@ -33,7 +34,7 @@ def weights(running):
 def test_every_example_weighs_the_same_in_the_numbers_of_an_epoch():
     """The last of the five batches holds 6 examples; the weights hardly move, so that one pass gives all numbers."""
     running = session(lr=1e-30)
-    inputs, targets = train_set(running.data)
+    inputs, targets = tensors(running.data.train)
     outputs = running.model(inputs).detach()
     for _ in running.train_epoch():
         assert running.within_epoch
@@ -42,6 +43,11 @@ def test_every_example_weighs_the_same_in_the_numbers_of_an_epoch():
     running.finish_epoch(lambda: None)
     assert running.metrics["train_loss"] == pytest.approx(expected, rel=1e-12)
     assert running.metrics["train_accuracy"] == float((outputs.argmax(1) == targets).double().mean())
+    inputs, targets = tensors(running.data.test)  # 16 and 14
+    outputs = running.model(inputs).detach()
+    expected_test = float(functional.cross_entropy(outputs, targets))
+    assert running.metrics["test_loss"] == pytest.approx(expected_test, rel=1e-12)
+    assert running.metrics["test_accuracy"] == int((outputs.argmax(1) == targets).sum()) / 30
     assert (running.epoch, running.step, running.within_epoch) == (1, 5, False)
     for _ in running.train_epoch():
         pass
@@ -69,7 +75,13 @@ def test_a_gradient_is_cut_to_its_greatest_norm():
 
 def test_only_a_last_batch_of_one_among_several_is_left_out():
     running = session()
-    for examples, sizes in ((70, [16, 16, 16, 16, 6]), (34, [16, 16, 2]), (33, [16, 16]), (1, [1])):
+    for examples, sizes in (
+        (70, [16, 16, 16, 16, 6]),
+        (34, [16, 16, 2]),
+        (33, [16, 16]),
+        (17, [16]),
+        (1, [1]),
+    ):
         running.examples = examples
         assert [len(batch) for batch in running._batches(0)] == sizes
     running = session(batch_size=1)
@@ -99,6 +111,63 @@ def test_another_batch_is_the_following_one_of_the_epoch_and_after_the_last_come
     assert [part.indices.tolist() for part in following] == [batches[4], batches[0], batches[1]]
 
 
-@pytest.mark.parametrize(("count", "shown"), [(12, "11"), (13, "… (13 in all)")])
-def test_a_dozen_examples_are_named(count, shown):
-    assert _some(list(range(count))).endswith(f", {shown}")
+@pytest.mark.parametrize(
+    ("accumulate", "accumulation", "pieces"),
+    [(1, "full-batch", [16]), (2, "full-batch", [8, 8]), (4, "full-batch", [4] * 4), (4, "m-sam", [16])],
+)
+def test_a_batch_goes_through_the_network_whole_or_in_as_many_pieces_as_asked_for(
+    accumulate, accumulation, pieces
+):
+    optimizer = "sam" if accumulation == "m-sam" else RECIPE.optimizer
+    running = session(accumulate=accumulate, accumulation=accumulation, optimizer=optimizer)
+    batch = next(iter(running._loader(running.data.train, [list(range(16))])))
+    seen = []
+    running.model.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    running._closure(list(range(16)), batch, running._batches(0))()
+    assert seen == pieces
+
+
+def test_the_places_where_a_run_was_computed_are_added_up_without_repetition():
+    first, second = session(), session()
+    [here] = first.environments
+    second.restore(first.state())
+    assert second.environments == [here]
+    elsewhere = [{**here, "torch": "0.4"}, {**here, "torch": "1.0"}]
+    second.restore({**first.state(), "training": {**first.state()["training"], "environments": elsewhere}})
+    assert second.environments == [*elsewhere, here]
+    third = session()
+    third.restore({**first.state(), "training": {**first.state()["training"], "environments": []}})
+    assert third.environments == [here]
+
+
+@pytest.mark.parametrize("fields", [{}, {"ema": 0.8}, {"optimizer": "swa:start=0.1"}], ids=str)
+@pytest.mark.parametrize("steps", [2, 5, 7])
+def test_a_state_goes_on_as_if_nothing_had_been_between(fields, steps):
+    whole, first, second = session(**fields), session(**fields), session(**fields)
+
+    def taken(running, count):
+        while count:
+            for _ in running.train_epoch():
+                count -= 1
+                if not count and running._step < running.steps_per_epoch:
+                    return
+            running.finish_epoch(lambda: None)
+
+    taken(first, steps)
+    state = copy.deepcopy(first.state())
+    assert (state["training"]["sums"] is None) == (steps == 5)
+    assert (state["training"]["generators"] is None) == (steps == 5)
+    assert ("ema_state_dict" in state) == ("ema" in fields)
+    second.restore(state)
+    assert (second.step, second.epoch) == (steps, steps // 5)
+    taken(second, 10 - steps)
+    taken(whole, 10)
+    assert torch.equal(weights(second), weights(whole))
+    assert second.metrics == whole.metrics
+    for name, tensor in whole.evaluated.state_dict().items():
+        assert torch.equal(second.evaluated.state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize(("count", "more"), [(12, ""), (13, ", … (13 in all)")])
+def test_a_dozen_examples_are_named(count, more):
+    assert _some(list(range(count))) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11" + more
