@@ -1,5 +1,6 @@
 """Kendall's τ is scipy's, its interval covers, and the study keeps to what it may say."""
 
+import dataclasses
 import json
 import math
 
@@ -97,6 +98,16 @@ def test_a_measure_that_orders_the_runs_as_the_gap_does_is_first():
     text = STUDY["table"](study)
     assert "of 4 recipes: runs that differ in their seed alone are not\n  independent" in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_predictors_are_in_the_order_of_their_strength_and_what_is_constant_is_last():
+    measured, outcomes = study_records(lambda t: -t / 100)
+    constant = [dataclasses.replace(record, measure="constant", value=1.0) for record in measured[::2]]
+    study = predictors([*constant, *measured[::-1]], "generalization-gap", outcomes)
+    assert [p.name for p in study.predictors] == ["hessian-trace", "noise", "constant"]
+    assert study.predictors[0].overall.tau == -1.0
+    assert [p.runs for p in study.predictors] == [12, 12, 12]
+    assert math.isnan(study.predictors[2].psi)
 
 
 def test_what_a_third_quantity_explains_shows_in_the_granulated_coefficient():

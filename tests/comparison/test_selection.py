@@ -43,6 +43,26 @@ def chosen(runs, names=None, **asked):
     return select(find_runs(runs).runs, names, Conditions("train", **asked))
 
 
+@pytest.mark.parametrize(
+    ("asked", "fits"),
+    [
+        ({}, True),
+        ({"batch_size": 50}, True),
+        ({"batch_size": 128}, True),  # all examples in one batch
+        ({"batch_size": 49}, False),
+        ({"limit": 50, "split": "train", "batch_norm": "stored", "dtype": "float32"}, True),
+        ({"limit": 51}, False),
+        ({"split": "test"}, False),
+        ({"batch_norm": "batch"}, False),
+        ({"dtype": "float64"}, False),
+    ],
+)
+def test_a_record_fits_where_every_condition_that_is_asked_for_is_its_own(asked, fits):
+    origin = provenance(num_examples=50, batch_size=50)
+    assert Conditions(**asked).fit(origin) == fits
+    assert Conditions.of(origin).fit(origin)
+
+
 def test_what_is_there_for_all_runs_is_chosen_and_nothing_is_missing(made):
     runs = [made("a", {}, {"measure": "accuracy"}), made("b", {}, {"measure": "accuracy"}, seed=1)]
     found = chosen(runs)

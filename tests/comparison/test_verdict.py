@@ -124,6 +124,16 @@ def test_accuracy_leads_from_above_and_a_measure_without_a_better_end_has_no_lea
     assert compare(two_rows(-3.0, measure="approximation-ratio")).leads() == []
 
 
+def test_who_leads_is_decided_among_finite_means_of_which_there_are_two():
+    def rows(**means):
+        return compare([run(mean, optimizer=o, seed=s) for o, mean in means.items() for s in range(3)])
+
+    [lead] = rows(sgd=3.0, sam=math.inf, asam=2.0, gsam=4.0).leads()
+    assert (lead.row, lead.runner_up) == ("asam", "sgd")
+    assert rows(sgd=3.0, sam=math.nan).leads() == []
+    assert rows(sgd=3.0).leads() == []
+
+
 def test_what_has_not_converged_is_never_bold():
     table = compare(two_rows(-3.0, converged=False))
     assert not table.leads()[0].is_clear
