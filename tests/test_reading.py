@@ -81,6 +81,7 @@ def header(shape, descr="<f8"):
         (member(header((1,)), length=10_001), "its header has 10,001 bytes"),
         (member(b"{" * 100), "x: "),
         (b"\x93NUMPY\x03\x00" + bytes(8), "version"),
+        (b"\x93NUMPY\x02\x01" + member(header((1,)))[8:], "version"),
         (b"", "x: "),
     ],
 )
@@ -107,9 +108,34 @@ def test_arrays_take_so_much_beyond_the_file_and_no_more(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "BEYOND", needed - 1)
     with pytest.raises(InputError, match="beyond its own; this is no file"):
         read_arrays(tmp_path / "a.npz", what="file")
-    monkeypatch.setattr(reading, "BEYOND", 200_000 - 12 * size)
-    with pytest.raises(InputError, match="would unpack to 0 GiB"):
-        read_arrays(tmp_path / "a.npz", what="file")
+    declared = 200_000 + 128  # the header of the array
+    for beyond, words in ((declared, "beyond its own"), (declared - 1, "would unpack to 0 GiB")):
+        monkeypatch.setattr(reading, "BEYOND", beyond - 12 * size)
+        with pytest.raises(InputError, match=words):
+            read_arrays(tmp_path / "a.npz", what="file")
+
+
+@pytest.mark.parametrize(
+    ("kind", "each"), [("u1", 3), ("i1", 9), ("u2", 10), ("f4", 12), ("f8", 24), ("i8", 24), ("?", 9)]
+)
+def test_what_a_number_takes_while_it_is_converted(kind, each):
+    assert reading._converted(np.dtype(kind)) == each
+
+
+def test_the_limits_are_those_that_are_documented():
+    assert (reading.BEYOND, reading.LONGEST_TEXT, reading.LONGEST_RECIPE) == (2**30, 64 * 2**20, 16 * 2**10)
+    assert (reading.MOST_POINTS, reading.LONGEST_NAME, reading.MOST_DOTS) == (2048**2, 1024, 64)
+    assert reading.LONGEST_HEADER == 8 * 2**20
+
+
+@pytest.mark.parametrize(("mark", "cost"), [(b"{", 400), (b"[", 100), (b",", 70)])
+def test_dictionaries_lists_and_values_are_reckoned_with_what_they_take(tmp_path, monkeypatch, mark, cost):
+    (tmp_path / "text").write_bytes(mark * 1000)
+    monkeypatch.setattr(reading, "BEYOND", 1000 * (cost + 3))
+    assert len(read_bytes(tmp_path / "text")) == 1000
+    monkeypatch.setattr(reading, "BEYOND", 1000 * (cost + 3) - 1)
+    with pytest.raises(InputError, match="would take more than"):
+        read_bytes(tmp_path / "text")
 
 
 def test_the_list_of_an_archive_has_a_length(tmp_path, monkeypatch):
@@ -172,6 +198,18 @@ def test_a_large_file_of_holes_was_not_written_to_the_end(tmp_path):
     assert check_regular(tmp_path / "small") == reading.BEYOND
     with pytest.raises(InputError, match="of which 0 are on disk"):
         check_regular(tmp_path / "large")
+
+
+@pytest.mark.parametrize(("written", "whole"), [(0.9, False), (1.5, True)])
+def test_a_thousandth_of_a_large_file_is_on_disk(tmp_path, written, whole):
+    with (tmp_path / "large").open("wb") as file:
+        file.write(b"x" * int(written * 2**20))
+        file.truncate(reading.BEYOND + 2**20)
+    if whole:
+        assert check_regular(tmp_path / "large") == reading.BEYOND + 2**20
+    else:
+        with pytest.raises(InputError, match="are on disk"):
+            check_regular(tmp_path / "large")
 
 
 def test_what_is_no_file_is_said(tmp_path):

@@ -40,7 +40,7 @@ def verdict(difference: Difference) -> Verdict:
         return Verdict("undefined", "not finite in a run")
     if n == 1:
         return Verdict("too few", "one seed: no verdict")
-    if interval.is_degenerate or interval.spread == 0:
+    if interval.is_degenerate:
         same = "no difference at any seed" if interval.mean == 0 else f"equal at all {n} seeds: no verdict"
         return Verdict("equal", same)
     fewest = FEWEST[difference.method]

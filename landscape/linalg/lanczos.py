@@ -201,8 +201,7 @@ class _Search:
         as soon as it is small beside 1/√n.
         """
         limits = self._limits(last)
-        left = self._a.dimension - self._rows
-        bound = ESCAPE * math.sqrt(math.pi / (2 * max(1, left)))
+        bound = _overlap(self._a.dimension - self._rows)
         head = self._append_random(generator)
         diagonal: list[float] = []
         off: list[float] = []
@@ -271,8 +270,6 @@ class _Search:
         """Keeps the best Ritz vectors and the pending directions."""
         used = len(self._ritz)
         chosen = _order(self._ritz, self._end)[: min(used - 1, keep)]
-        if len(chosen) < self._count and used > self._count:
-            return
         vectors = self._vectors[:, chosen]
         kept, waiting = len(chosen), len(self._pending)
         outside = self._projected[self._pending][:, self._multiplied] @ vectors
@@ -297,6 +294,14 @@ class _Search:
         values = torch.full_like(self._ritz[order], math.nan) if self._broken else self._ritz[order]
         met = self._met and confirmed is not False
         return Eigenpairs(values, vectors, self._residuals, self._products, met, confirmed)
+
+
+def _overlap(dimension: int) -> float:
+    """What |u·r| of a random unit vector r falls below with a probability of :data:`ESCAPE`.
+
+    It is nearly normal with variance 1/``dimension``, whose density at zero is √(dimension/2π).
+    """
+    return ESCAPE * math.sqrt(math.pi / (2 * max(1, dimension)))
 
 
 def _orthogonalised(vector: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:

@@ -78,3 +78,10 @@ def test_differences_that_nobody_can_find_need_no_number():
     assert seeds_needed(0.0, 1.0) is None
     assert seeds_needed(0.01, 1.0) is None
     assert seeds_needed(1e9, 1.0) == 2
+
+
+def test_a_thousand_seeds_are_the_most_that_is_said():
+    power = pytest.importorskip("statsmodels.stats.power")
+    effect = power.TTestPower().solve_power(nobs=1000, power=0.8, alpha=0.05)
+    assert seeds_needed(effect * 1.0002, 1.0) == 1000
+    assert seeds_needed(effect * 0.9998, 1.0) is None

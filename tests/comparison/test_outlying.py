@@ -29,6 +29,11 @@ def test_the_edge_is_that_of_the_published_table():
     assert outlying([*rest, first]) == 9
 
 
+def test_three_values_are_enough_and_may_be_about_zero():
+    assert outlying([0.0, 1e-4, 1.0]) == 2
+    assert outlying([-0.5, 1e-4, 0.5]) is None
+
+
 def test_a_diverged_seed_is_named():
     assert outlying([0.97, 0.971, 0.10, 0.969, 0.972]) == 2
 

@@ -48,6 +48,19 @@ def test_the_bootstrap_interval_is_near_the_other():
     assert (other.low, other.high) == pytest.approx((one.low, one.high), abs=0.06)
 
 
+def test_the_bootstrap_interval_has_the_quantiles_of_scipys_tau_over_resampled_runs():
+    x, y = np.random.default_rng(2).integers(5, size=(2, 9)).astype(float)
+    found = rank_correlation(x, y, method="bootstrap", seed=7)
+    rows = np.random.default_rng(7).integers(9, size=(2000, 9))
+    taus = [stats.kendalltau(x[chosen], y[chosen]).statistic for chosen in rows]
+    assert (found.low, found.high) == pytest.approx(tuple(np.nanquantile(taus, [0.025, 0.975])), rel=1e-12)
+
+
+def test_eight_runs_have_an_interval_and_seven_have_none():
+    assert math.isnan(rank_correlation(range(7), [1, 0, 2, 3, 4, 5, 6]).low)
+    assert rank_correlation(range(8), [1, 0, 2, 3, 4, 5, 6, 7]).low < 1
+
+
 def test_few_runs_perfect_orders_and_constants_have_no_interval():
     assert math.isnan(rank_correlation([1, 2, 3, 4], [1, 2, 4, 3]).low)
     perfect = rank_correlation(range(12), range(12))
@@ -117,3 +130,10 @@ def test_the_parts_of_the_target_do_not_predict_it_and_two_runs_are_too_few():
     assert names == {"hessian-trace", "noise"}
     with pytest.raises(InputError, match="known of 2 runs; an order needs 3"):
         predictors(measured, "generalization-gap", outcomes[:4])
+    assert predictors(measured, "generalization-gap", outcomes[:6]).runs == 3
+
+
+def test_the_target_is_the_difference_of_its_splits_or_the_value_of_one():
+    measured, outcomes = study_records(lambda t: t / 100)
+    assert predictors(measured, "generalization-gap", outcomes).spread == pytest.approx((0.103, 0.118))
+    assert predictors(measured, "test-accuracy", outcomes).spread == pytest.approx((0.882, 0.897))

@@ -76,6 +76,14 @@ def test_a_difference_is_decided_only_beyond_twice_its_sampling_error(error, kin
     assert said(cell(1.0, 2.0, 3.0, errors=each), cell(3.1, 3.9, 5.0, errors=each)).kind == kind
 
 
+def test_the_seeds_that_an_undecided_difference_needs_are_said():
+    """Of the differences 1, −1 and 3 the mean is a half of the spread: 34 seeds by Cohen's tables."""
+    undecided = said(cell(1.0, -1.0, 3.0), cell(0.0, 0.0, 0.0))
+    assert undecided.words == "not told apart; about 34 seeds needed"
+    near = said(cell(1.0, 2.0, 3.9), cell(0.0, 0.0, 0.0))
+    assert (near.kind, near.words) == ("undecided", "not told apart; about 6 seeds needed")
+
+
 def test_the_bootstrap_needs_more_seeds():
     ours, theirs = cell(*np.linspace(1, 1.1, 7)), cell(*np.linspace(2, 2.3, 7))
     assert said(ours, theirs).kind == "lower"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from landscape.curvature.gauss_newton_trace import gauss_newton_traces, plan
 from landscape.curvature.losses import averages_examples
-from landscape.curvature.trace import hessian_trace
+from landscape.curvature.trace import MIN_FREEDOM, HessianTrace, hessian_trace
 from landscape.losses import build_loss
 from landscape.measures import hessian_trace as measured
 from landscape.objective import BatchLoss, Objective
@@ -162,6 +162,55 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(way: str, runs: int) 
         half = stdtrit(found.draws - 1, 0.975) * (found.standard_error or 0.0)
         covered += abs(found.value - truth) <= half
     assert covered >= runs * 0.95 - 4 * math.sqrt(runs * 0.95 * 0.05)
+
+
+def stopped(
+    objective: Objective, *, tolerance: float, max_passes: int
+) -> tuple[HessianTrace, list[tuple[int, float, float]]]:
+    told: list[tuple[int, float, float]] = []
+    estimate = hessian_trace(
+        objective,
+        tolerance=tolerance,
+        max_passes=max_passes,
+        generator=torch.Generator().manual_seed(0),
+        on_step=lambda *step: told.append(step),
+    )
+    assert told[-1] == (estimate.passes, pytest.approx(estimate.value), estimate.standard_error)
+    return estimate, told
+
+
+def test_probes_for_every_example_come_in_pairs_up_to_the_most_and_until_the_error_is_known() -> None:
+    objective, _ = problems.tiny_case()
+    for most, passes in ((2, 2), (3, 2), (4, 4), (5, 4)):
+        estimate, told = stopped(objective, tolerance=1e-9, max_passes=most)
+        assert (estimate.way, estimate.passes, estimate.converged) == ("example-probes", passes, False)
+        assert [step for step, _, _ in told] == list(range(2, passes + 1, 2))
+    assert stopped(objective, tolerance=1e-9, max_passes=1)[0].way == "gauss-newton-residual"
+    loose, told = stopped(objective, tolerance=1e9, max_passes=1000)
+    assert MIN_FREEDOM == 20
+    assert loose.converged
+    assert loose.draws - 1 >= 20
+    before, _ = stopped(objective, tolerance=1e9, max_passes=loose.passes - 2)
+    assert before.passes == loose.passes - 2
+    assert before.draws - 1 < 20
+
+
+def test_other_probes_come_by_fours_up_to_the_most() -> None:
+    objective, _ = problems.tiny_case(hidden=True)
+    for most, steps in ((1, [1]), (2, [2]), (4, [4]), (9, [4, 8, 9])):
+        estimate, told = stopped(objective, tolerance=1e-9, max_passes=most)
+        assert (estimate.way, estimate.passes, estimate.draws) == ("probes", most, most)
+        assert [step for step, _, _ in told] == steps
+        assert (estimate.layer_errors is None) == (most == 1)
+        assert (estimate.standard_error == math.inf) == (most == 1)
+        assert not estimate.converged
+
+
+def test_the_trace_of_a_loss_upside_down_stops_on_its_magnitude() -> None:
+    objective, _ = problems.quadratic([-5.0, -3.0, -2.0, -1.0])
+    estimate, _ = stopped(objective, tolerance=0.3, max_passes=400)
+    assert estimate.converged
+    assert estimate.value < 0
 
 
 def focal(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Hutchinson's estimator against its own theory."""
 
+import importlib
 import math
 
 import problems
@@ -8,6 +9,8 @@ import torch
 
 from landscape.linalg import dense, hutchinson
 from landscape.linalg.hutchinson import MIN_PROBES
+
+module = importlib.import_module("landscape.linalg.hutchinson")  # the package has a function of that name
 
 
 def matrix(n: int = 40) -> torch.Tensor:
@@ -61,3 +64,35 @@ def test_the_same_seed_gives_the_same_samples_whatever_the_block() -> None:
     one = estimate(a, 3, block=1, max_probes=32, tolerance=1e-9).samples
     assert torch.allclose(one, estimate(a, 3, block=8, max_probes=32, tolerance=1e-9).samples, rtol=1e-12)
     assert not torch.allclose(one, estimate(a, 4, block=8, max_probes=32, tolerance=1e-9).samples)
+
+
+def test_one_probe_has_no_standard_error_and_every_block_is_told() -> None:
+    told: list[tuple[int, float, float]] = []
+    one = estimate(matrix(), 0, max_probes=1)
+    assert (len(one.samples), one.standard_error, one.converged) == (1, math.inf, False)
+    assert math.isfinite(estimate(matrix(), 0, max_probes=2).standard_error)
+    found = estimate(matrix(), 0, max_probes=20, tolerance=1e-9, on_step=lambda *step: told.append(step))
+    assert [probes for probes, _, _ in told] == [8, 16, 20]
+    assert told[-1][1:] == (found.value, found.standard_error)
+
+
+@pytest.mark.parametrize(
+    ("limit", "blocks"), [(3, [3, 6, 7]), (1, [1, 2, 3, 4, 5, 6, 7]), (0.5, [1, 2, 3, 4, 5, 6, 7])]
+)
+def test_a_block_fits_its_memory_and_holds_one_probe_at_least(
+    monkeypatch: pytest.MonkeyPatch, limit: float, blocks: list[int]
+) -> None:
+    monkeypatch.setattr(module, "BLOCK_BYTES", int(limit * 4 * 40))
+    told: list[int] = []
+    estimate(matrix(), 0, max_probes=7, tolerance=1e-9, on_step=lambda probes, *_: told.append(probes))
+    assert told == blocks
+
+
+def test_a_product_that_is_not_finite_stops_at_once() -> None:
+    found = estimate(torch.full((3, 3), math.nan, dtype=torch.float64), 0)
+    assert len(found.samples) == 8
+    assert not found.converged
+
+
+def test_a_negative_trace_stops_on_its_magnitude() -> None:
+    assert estimate(-matrix() - 9 * torch.eye(40, dtype=torch.float64), 0, tolerance=0.05).converged

@@ -53,9 +53,32 @@ def test_a_matrix_smaller_than_the_sketch_is_exact() -> None:
     found = estimate(matrix(torch.tensor([1.0, -2.0, 4.0]).double()), 0)
     assert (found.standard_error, found.converged) == (0.0, True)
     assert found.value == pytest.approx(3.0, rel=1e-12)
+    assert found.samples.tolist() == [found.value]
 
 
 def test_a_budget_that_is_too_small_is_said() -> None:
     found = estimate(matrix(SPIKED), 0, tolerance=1e-9, max_products=15)
     assert not found.converged
     assert len(found.samples) == 15 - 2 * 5
+
+
+def test_the_sketch_is_at_most_a_third_of_the_products_and_never_more_than_the_dimension() -> None:
+    small = estimate(matrix(SPIKED), 0, sketch=24, tolerance=1e-9, max_products=15)
+    assert len(small.samples) == 15 - 2 * 5
+    least = estimate(matrix(SPIKED), 0, sketch=24, tolerance=1e-9, max_products=3)
+    assert (len(least.samples), least.standard_error, least.converged) == (1, math.inf, False)
+    two = estimate(matrix(SPIKED), 0, sketch=1, tolerance=1e-9, max_products=4)
+    assert len(two.samples) == 2
+    assert two.standard_error == pytest.approx(float(two.samples.std()) / math.sqrt(2), rel=1e-12)
+
+
+def test_products_are_told_and_no_look_comes_before_enough_probes() -> None:
+    told: list[tuple[int, float, float]] = []
+    found = estimate(matrix(SPIKED), 0, sketch=4, tolerance=1e9, on_step=lambda *step: told.append(step))
+    assert [products for products, _, _ in told] == [16, 24]
+    assert told[-1][1:] == (found.value, found.standard_error)
+    negative = estimate(-matrix(SPIKED), 0, sketch=4, tolerance=0.05)
+    assert negative.converged
+    assert negative.value < 0
+    broken = estimate(torch.full((30, 30), math.nan, dtype=torch.float64), 0, sketch=2)
+    assert (len(broken.samples), broken.converged) == (8, False)

@@ -1,10 +1,14 @@
 """Lanczos on matrices with a chosen spectrum."""
 
+import math
+
 import problems
 import pytest
 import torch
+from scipy import stats
 
 from landscape.linalg import SymmetricOperator, dense, lanczos
+from landscape.linalg.lanczos import _overlap, _Search
 
 
 def operator(spectrum: torch.Tensor) -> SymmetricOperator:
@@ -137,6 +141,41 @@ def test_a_confirmation_is_cheap_where_nothing_is_repeated() -> None:
     assert one.confirmed is None
     assert four.confirmed
     assert four.products <= 16
+
+
+@pytest.mark.parametrize(
+    ("end", "last", "expected"),
+    [
+        ("largest", -5.0, (-math.inf, -4.9)),
+        ("largest", 5.0, (-math.inf, 5.1)),
+        ("smallest", 2.0, (1.96, math.inf)),
+        ("smallest", -2.0, (-2.04, math.inf)),
+        ("magnitude", -3.0, (-3.06, 3.06)),
+    ],
+)
+def test_only_what_exceeds_the_last_value_by_two_per_cent_must_not_escape(
+    end: str, last: float, expected: tuple[float, float]
+) -> None:
+    a = dense(torch.eye(2, dtype=torch.float64))
+    assert _Search(a, 1, end, 1e-3, 10, 3, None)._limits(last) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("dimension", [2, 10, 100, 1000])
+def test_an_overlap_is_smaller_than_allowed_in_one_case_of_a_hundred(dimension: int) -> None:
+    """The square of one component of a random unit vector has a beta distribution."""
+    share = stats.beta(0.5, (dimension - 1) / 2).cdf(_overlap(dimension) ** 2)
+    assert share == pytest.approx(0.01, rel=1.1 / dimension)
+    assert _overlap(0) == _overlap(1) > 0
+
+
+def test_every_product_is_told_with_the_largest_relative_residual() -> None:
+    told: list[tuple[int, float, float]] = []
+    spectrum = torch.cat([torch.tensor([0.09, 0.05]), torch.linspace(-0.02, 0.02, 60)]).double()
+    found = lanczos(operator(spectrum), generator=generator(), on_step=lambda *step: told.append(step))
+    assert [products for products, _, _ in told] == list(range(1, found.products + 1))
+    assert told[-1][1] == float(found.values[0])
+    assert told[-1][2] == pytest.approx(float(found.residuals[0] / found.values[0].abs()), rel=1e-9)
+    assert all(residual > 1e-3 for _, _, residual in told[:-1])
 
 
 def test_what_could_not_be_confirmed_is_not_converged() -> None:

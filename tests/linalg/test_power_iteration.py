@@ -52,3 +52,23 @@ def test_a_product_that_is_not_finite_is_not_converged() -> None:
     assert pair.value != pair.value
     assert not pair.converged
     assert pair.iterations == 1
+
+
+def test_every_product_is_told_with_the_relative_residual() -> None:
+    told: list[tuple[int, float, float]] = []
+    pair = power_iteration(
+        operator([-7.0, 3, 1]), generator=generator(), on_step=lambda *step: told.append(step)
+    )
+    assert [step for step, _, _ in told] == list(range(1, pair.iterations + 1))
+    assert told[-1][1:] == (pair.value, pair.residual / abs(pair.value))
+    assert [residual <= 1e-3 for _, _, residual in told] == [False] * (pair.iterations - 1) + [True]
+
+
+def test_a_start_is_taken_with_a_tenth_of_a_random_vector() -> None:
+    a = operator([5.0, 2, 1, 0.5])
+    start = torch.tensor([3.0, -1, 2, 7]).double()
+    noise = a.normal(generator())
+    mixed = start / start.norm() + 0.1 * noise / noise.norm()
+    vector = power_iteration(a, max_iterations=1, tolerance=0.0, generator=generator(), start=start)
+    image = a @ (mixed / mixed.norm())
+    assert torch.allclose(vector.vector, image / image.norm(), rtol=1e-12)

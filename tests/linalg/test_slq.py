@@ -46,3 +46,26 @@ def test_all_steps_on_a_small_matrix_give_its_eigenvalues() -> None:
     )  # fmt: skip
     assert torch.allclose(found.nodes[0], torch.tensor([1.0, 2, 4]).double())
     assert found.products == 3
+
+
+def test_an_invariant_subspace_ends_a_probe_with_exact_moments() -> None:
+    """Three distinct eigenvalues: three nodes of each probe hold all the weight, the others none."""
+    spectrum = torch.tensor([2.0] * 5 + [-1.0] * 4 + [0.5] * 3).double()
+    q = problems.orthogonal(12)
+    told: list[int] = []
+    found = stochastic_lanczos_quadrature(
+        dense(q @ torch.diag(spectrum) @ q.T), probes=4, steps=6,
+        generator=torch.Generator().manual_seed(0), on_step=told.append,
+    )  # fmt: skip
+    assert found.products == 12
+    assert told == list(range(1, 13))
+    expected = torch.tensor([-1.0, 0.5, 2.0]).double().expand(4, 3)
+    assert torch.allclose(found.nodes[:, :3], expected, atol=1e-9)
+    assert torch.equal(found.weights[:, 3:], torch.zeros(4, 3).double())
+    assert torch.allclose(found.weights.sum(1), torch.ones(4).double())
+
+
+def test_one_probe_has_no_standard_error_and_two_have() -> None:
+    grid = torch.linspace(-2, 2, 3).double()
+    assert quadrature(1, steps=5).density(grid, 0.5)[1].tolist() == [math.inf] * 3
+    assert bool(quadrature(2, steps=5).density(grid, 0.5)[1].isfinite().all())

@@ -110,6 +110,26 @@ def test_the_ratio_takes_whole_random_batches_until_there_are_enough_examples() 
     )
 
 
+@pytest.mark.parametrize(("examples", "batches"), [(1, 1), (30, 1), (31, 2), (90, 3), (91, 4), (1000, 4)])
+def test_the_ratio_takes_no_batch_more_than_it_needs(examples: int, batches: int) -> None:
+    x, y = problems.classification(120)
+    objective = Objective(problems.small_net(), nn.CrossEntropyLoss(), problems.batches(x, y, 30))
+    found = approximation_ratio(objective, examples=examples, steps=1)
+    assert found.details["averaged"] == batches
+    assert (found.standard_error is None) == (batches == 1)
+
+
+@pytest.mark.parametrize(("rise", "averaged"), [(7, 0), (9, 1)])
+@pytest.mark.parametrize("height", [2.0, -2.0, 0.5])
+def test_a_rise_counts_from_eight_roundings_of_the_loss_on(rise: int, averaged: int, height: float) -> None:
+    """A loss of magnitude 2 in float64 has a rounding of 2⁻⁵²·2; one of ½ is held to that of 1."""
+    slope = rise * 2.0**-52 * max(1.0, abs(height))
+    loss = BatchLoss(lambda model, batch: (batch * model.w).sum() + height)
+    point = problems.Point(torch.zeros(1).double())
+    found = approximation_ratio(Objective(point, loss, [torch.tensor([[slope]]).double()]), rho=1.0)
+    assert found.details["averaged"] == averaged
+
+
 def test_a_flat_batch_is_left_out_and_counted() -> None:
     x = torch.tensor([[1.0], [1e-14]], dtype=torch.float64)
     loss = BatchLoss(lambda model, batch: (batch * model.w).sum() + 1)
@@ -134,6 +154,30 @@ def test_the_noise_of_normal_norms_passes_its_test_and_of_skewed_ones_fails() ->
     qq = found.details["qq"]
     assert len(qq["theoretical"]) == len(qq["ordered"]) == 101
     assert qq["ordered"] == sorted(qq["ordered"])
+
+
+def test_the_distribution_of_the_noise_is_that_of_numpy_and_scipy() -> None:
+    slopes = torch.linspace(1, 3, 20, dtype=torch.float64) ** 2
+    loss = BatchLoss(lambda model, batch: (batch * model.w).sum())
+    point = problems.Point(torch.zeros(1).double())
+    objective = Objective(point, loss, list(slopes[:, None].split(1)))
+    norms, details = slopes.square().numpy(), gradient_noise(objective).details
+    assert details["standard_deviation"] == pytest.approx(norms.std(), rel=1e-12)
+    assert details["quantiles"] == pytest.approx(
+        {str(q): np.quantile(norms, q) for q in (0.05, 0.25, 0.5, 0.75, 0.95)}, rel=1e-12
+    )
+    assert (details["batches"], details["batch_size"]) == (20, 1)
+    assert details["skewness"] == pytest.approx(stats.skew(norms), rel=1e-9)
+    assert details["excess_kurtosis"] == pytest.approx(stats.kurtosis(norms), rel=1e-9)
+    assert details["qq"]["theoretical"] == pytest.approx(stats.probplot(norms)[0][0], rel=1e-12)
+    assert details["qq"]["ordered"] == pytest.approx(norms, rel=1e-12)
+    assert "normality_p" in details
+    fewer = gradient_noise(Objective(point, loss, list(slopes[:19, None].split(1)))).details
+    assert "normality_p" not in fewer
+    two = gradient_noise(Objective(point, loss, list(slopes[:2, None].split(1))))
+    assert len(two.details["qq"]["ordered"]) == 2
+    assert two.standard_error == pytest.approx(np.std(norms[:2], ddof=1) / 2**0.5, rel=1e-12)
+    assert "qq" not in gradient_noise(Objective(point, loss, [torch.ones(1, 1).double()] * 3)).details
 
 
 def test_one_batch_has_no_spread() -> None:

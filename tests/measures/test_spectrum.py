@@ -70,6 +70,22 @@ def test_the_mean_of_the_density_is_the_trace_over_n(case: tuple[Objective, torc
     grid, density = torch.tensor(found.details["grid"]), torch.tensor(found.details["density"])
     assert float(torch.trapezoid(density, grid)) == pytest.approx(1.0, abs=0.02)
     assert math.isfinite(max(found.details["density_error"]))
+    nodes, width = torch.tensor(found.details["nodes"]), found.details["width"]
+    low, high = float(nodes.min()), float(nodes.max())
+    assert width == pytest.approx(0.01 * (high - low))
+    assert len(grid) == 201
+    assert (float(grid[0]), float(grid[-1])) == pytest.approx((low - 5 * width, high + 5 * width))
+
+
+def test_a_density_of_one_probe_or_of_one_eigenvalue() -> None:
+    one = spectral_density(problems.quadratic([3.0, 1.0, 0.5])[0], probes=1, steps=3)
+    assert (one.standard_error, one.details["density_error"]) == (None, None)
+    two = spectral_density(problems.quadratic([3.0, 1.0, 0.5])[0], probes=2, steps=3)
+    assert two.standard_error is not None
+    assert two.details["density_error"] is not None
+    single = spectral_density(problems.quadratic([3.0])[0], probes=2, steps=3)
+    assert single.value == pytest.approx(3.0)
+    assert single.details["width"] == pytest.approx(0.01 * 1e-30)
 
 
 MATRICES = {

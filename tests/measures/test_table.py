@@ -167,6 +167,12 @@ def test_the_interval_is_that_of_students_t_and_only_where_something_is_drawn() 
     assert "interval_95" not in MEASURES.build("gradient-norm", objective).details
 
 
+def test_two_draws_have_an_interval_and_one_has_none() -> None:
+    objective = problems.small_objective()
+    assert "interval_95" in MEASURES.build("average-sharpness:max_pairs=2", objective).details
+    assert "interval_95" not in MEASURES.build("average-sharpness:max_pairs=1", objective).details
+
+
 def test_eigenvalues_of_another_matrix_build_no_graph_of_the_hessian() -> None:
     objective = problems.small_objective()
     found = MEASURES.build("top-eigenvalues:k=2,operator=gauss-newton", objective)

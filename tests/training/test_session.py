@@ -1,0 +1,104 @@
+"""What a session does in each step and what it says of an epoch, against sums over the examples by hand."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch.nn import functional
+
+from landscape.data import load_data
+from landscape.training import Recipe
+from landscape.training.session import Session, _some
+
+RECIPE = Recipe(
+    model="mlp:width=8", data="moons:samples=100", epochs=3, batch_size=16, lr=0.5,
+    optimizer="sgd:momentum=0,weight_decay=0", dtype="float64",
+)  # fmt: skip
+
+
+def session(**fields):
+    recipe = dataclasses.replace(RECIPE, **fields)
+    return Session(recipe, load_data(recipe.data), torch.device("cpu"))
+
+
+def train_set(data):
+    inputs, targets = zip(*(data.train[k] for k in range(70)), strict=True)
+    return torch.stack(list(inputs)).double(), torch.tensor([int(target) for target in targets])
+
+
+def weights(running):
+    return torch.cat([p.detach().flatten().clone() for p in running.model.parameters()])
+
+
+def test_every_example_weighs_the_same_in_the_numbers_of_an_epoch():
+    """The last of the five batches holds 6 examples; the weights hardly move, so that one pass gives all numbers."""
+    running = session(lr=1e-30)
+    inputs, targets = train_set(running.data)
+    outputs = running.model(inputs).detach()
+    for _ in running.train_epoch():
+        assert running.within_epoch
+    expected = float(functional.cross_entropy(outputs, targets))
+    assert running.loss == pytest.approx(expected, rel=1e-12)
+    running.finish_epoch(lambda: None)
+    assert running.metrics["train_loss"] == pytest.approx(expected, rel=1e-12)
+    assert running.metrics["train_accuracy"] == float((outputs.argmax(1) == targets).double().mean())
+    assert (running.epoch, running.step, running.within_epoch) == (1, 5, False)
+    for _ in running.train_epoch():
+        pass
+    assert running.loss == pytest.approx(expected, rel=1e-12)  # of this epoch alone
+
+
+def test_the_learning_rate_of_every_step_is_that_of_the_schedule():
+    running = session(warmup_epochs=1, schedule="linear")
+    expected = [0.5 * (step + 1) / 5 for step in range(5)] + [0.5 * (1 - step / 10) for step in range(10)]
+    assert [running.learning_rate(step) for step in range(15)] == pytest.approx(expected, rel=1e-12)
+    used = []
+    for _ in range(3):
+        for _ in running.train_epoch():
+            used.append(running.optimizer.param_groups[0]["lr"])
+        running.finish_epoch(lambda: None)
+    assert used == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_gradient_is_cut_to_its_greatest_norm():
+    running = session(max_grad_norm=1e-3, schedule="constant")
+    before = weights(running)
+    next(running.train_epoch())
+    assert float((weights(running) - before).norm()) == pytest.approx(0.5 * 1e-3, rel=1e-3)
+
+
+def test_only_a_last_batch_of_one_among_several_is_left_out():
+    running = session()
+    for examples, sizes in ((70, [16, 16, 16, 16, 6]), (34, [16, 16, 2]), (33, [16, 16]), (1, [1])):
+        running.examples = examples
+        assert [len(batch) for batch in running._batches(0)] == sizes
+    running = session(batch_size=1)
+    running.examples = 3
+    assert [len(batch) for batch in running._batches(0)] == [1, 1, 1]
+
+
+def test_the_share_of_steps_of_sam_and_the_steps_are_counted():
+    running = session(optimizer="ss-sam")
+    sam = 0
+    for _ in running.train_epoch():
+        sam += len(running.optimizer.losses) > 1
+    running.finish_epoch(lambda: None)
+    assert running.metrics["sam_fraction"] == running.optimizer.sam_steps / 5
+    assert 0 < running.optimizer.sam_steps < 5
+    assert (running.steps, running.steps_per_epoch) == (15, 5)
+
+
+def test_another_batch_is_the_following_one_of_the_epoch_and_after_the_last_comes_the_first():
+    running = session()
+    batches = running._batches(0)
+    running._step = 3
+    closure = running._closure(
+        batches[3], next(iter(running._loader(running.data.train, [batches[3]]))), batches
+    )
+    following = [closure.another() for _ in range(3)]
+    assert [part.indices.tolist() for part in following] == [batches[4], batches[0], batches[1]]
+
+
+@pytest.mark.parametrize(("count", "shown"), [(12, "11"), (13, "… (13 in all)")])
+def test_a_dozen_examples_are_named(count, shown):
+    assert _some(list(range(count))).endswith(f", {shown}")
