@@ -198,7 +198,7 @@ def _fault_at(
     slopes = _gradient(value, start, graph=True)
     if not all(bool(torch.isfinite(slope).all()) for slope in slopes):
         raise ValueError("the gradient is not finite")
-    rounding = [ROUNDING * float(slope.norm()) / abs(STEPS[1]) for slope in slopes]
+    rounding = [ROUNDING * float(slope.detach().norm()) / abs(STEPS[1]) for slope in slopes]
     u = _direction(sizes, start, generator)
     across = _multiplied(slopes, start, u)
     for _ in range(DIRECTIONS):
