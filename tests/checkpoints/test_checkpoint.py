@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from landscape.checkpoints import load_checkpoint
+from landscape.checkpoints.checkpoint import Checkpoint
 from landscape.data import subset
 from landscape.errors import InputError, UsageError
 from landscape.storage import sha256
@@ -46,6 +47,24 @@ def test_an_objective_says_where_its_numbers_come_from(run, split, limit):
     assert origin.checkpoint == sha256(run.checkpoint)
     assert origin.recipe == run.recipe.to_dict()
     assert origin.loss == "cross-entropy:label_smoothing=0.1"
+
+
+@pytest.mark.parametrize(
+    ("split", "batch_norm", "read"),
+    [
+        ("test", "stored", ["test"]),
+        ("train", "recalibrate", ["train"]),
+        ("test", "recalibrate", ["test", "train"]),
+    ],
+)
+def test_training_examples_are_read_for_others_only_to_recalibrate(run, monkeypatch, split, batch_norm, read):
+    seen = []
+    kept = Checkpoint.batches
+    monkeypatch.setattr(
+        Checkpoint, "batches", lambda self, name, **options: seen.append(name) or kept(self, name, **options)
+    )
+    load_checkpoint(run.path).objective(split, batch_norm=batch_norm)
+    assert seen == read
 
 
 def test_the_loss_is_that_of_the_network_on_those_examples(run):
