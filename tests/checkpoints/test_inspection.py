@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import shlex
 
 import pytest
@@ -10,6 +11,7 @@ from command_line import TINY, call
 from torch.optim.swa_utils import AveragedModel
 
 from landscape.checkpoints import inspect_checkpoint
+from landscape.checkpoints.inspection import _finite
 from landscape.models import build_model
 
 NAME = "mlp:width=8,depth=2,norm=batch"
@@ -93,3 +95,18 @@ def test_an_architecture_named_in_the_file_is_suggested(tmp_path):
     found = inspect_checkpoint(tmp_path / "m.pt")
     assert found.form == "torch.save, by timm"
     assert "-m timm:resnet10t" in found.command
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "finite"),
+    [
+        ([1e300], torch.float64, True),
+        ([math.inf], torch.float64, False),
+        ([1.0, math.nan], torch.float32, False),
+        ([1.0, 2.0], torch.float8_e4m3fn, True),
+        ([1.0, math.nan], torch.float8_e4m3fn, False),
+        ([1, 2], torch.int8, True),
+    ],
+)
+def test_numbers_of_every_width_are_finite_or_not(values, dtype, finite):
+    assert _finite(torch.tensor(values, dtype=torch.float64).to(dtype)) == finite
