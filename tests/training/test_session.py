@@ -33,7 +33,7 @@ def weights(running):
 
 def test_every_example_weighs_the_same_in_the_numbers_of_an_epoch():
     """The last of the five batches holds 6 examples; the weights hardly move, so that one pass gives all numbers."""
-    running = session(lr=1e-30)
+    running = session(lr=1e-30, seed=3)
     inputs, targets = tensors(running.data.train)
     outputs = running.model(inputs).detach()
     for _ in running.train_epoch():
@@ -47,6 +47,7 @@ def test_every_example_weighs_the_same_in_the_numbers_of_an_epoch():
     outputs = running.model(inputs).detach()
     expected_test = float(functional.cross_entropy(outputs, targets))
     assert running.metrics["test_loss"] == pytest.approx(expected_test, rel=1e-12)
+    assert running.metrics["test_accuracy"] != 0.5  # which a count of the wrong answers would give too
     assert running.metrics["test_accuracy"] == int((outputs.argmax(1) == targets).sum()) / 30
     assert (running.epoch, running.step, running.within_epoch) == (1, 5, False)
     for _ in running.train_epoch():
@@ -138,6 +139,9 @@ def test_the_places_where_a_run_was_computed_are_added_up_without_repetition():
     third = session()
     third.restore({**first.state(), "training": {**first.state()["training"], "environments": []}})
     assert third.environments == [here]
+    fourth, returned = session(), [elsewhere[0], here]
+    fourth.restore({**first.state(), "training": {**first.state()["training"], "environments": returned}})
+    assert fourth.environments == returned
 
 
 @pytest.mark.parametrize("fields", [{}, {"ema": 0.8}, {"optimizer": "swa:start=0.1"}], ids=str)
