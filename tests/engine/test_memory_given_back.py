@@ -88,8 +88,10 @@ def test_resident_memory_stays_the_same_over_many_objectives() -> None:
         del objective
         gc.collect()
         sizes.append(resident())
-    # The least of each third: what is allocated for a moment comes and goes.
-    assert min(sizes[-COUNT // 3 :]) <= 1.02 * min(sizes[COUNT // 3 : -COUNT // 3])
+    # The least of each third: what is allocated for a moment comes and goes. Ten graphs that stay take some 25 MB; of
+    # the process, whose size depends on the tests before this one, that could be less than 2 %.
+    growth = min(sizes[-COUNT // 3 :]) - min(sizes[COUNT // 3 : -COUNT // 3])
+    assert growth <= min(0.02 * sizes[0], 10e6)
 
 
 def test_a_graph_that_was_measured_gives_the_products_of_one_that_was_not() -> None:
