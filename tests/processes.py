@@ -22,10 +22,19 @@ def _server() -> ForkServerContext:
 
 
 def started(function, *arguments, **options) -> ForkServerProcess:
-    """A process that calls a function of a test module."""
+    """A process that calls a function; of a module it can import, such as this one, which a file of tests is not."""
     process = _server().Process(target=function, args=arguments, kwargs=options)
     process.start()
     return process
+
+
+def hold(folder, begun):
+    """Holds the lock of a run's folder until it is killed; says by a file that it does."""
+    from landscape.training.lock import locked
+
+    with locked(folder):
+        begun.touch()
+        signal.pause()
 
 
 class Command:

@@ -2,11 +2,10 @@
 
 import dataclasses
 import os
-import signal
 import threading
 
 import pytest
-from processes import started
+from processes import hold, started
 
 from landscape.errors import UsageError
 from landscape.training import Job, Recipe, plan_runs, train, train_several
@@ -47,12 +46,6 @@ def test_a_plan_with_a_run_that_is_being_trained_is_refused_before_anything_is_b
     assert not folders[0].exists()
     outcome = train_several(plan, [Job(run.recipe, run.folder) for run in plan.runs])
     assert len(outcome.runs) == 2
-
-
-def hold(folder, begun):
-    with locked(folder):
-        begun.touch()
-        signal.pause()
 
 
 def test_a_killed_process_holds_no_lock(tmp_path):
