@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from landscape.limits import Positive, PositiveInt
 from landscape.measures.ascent import rises
 from landscape.measures.reading import Reading, Spending, measure_named
@@ -40,4 +42,10 @@ def adaptive_sharpness(
     one, best = rises(objective, rho=rho, steps=steps, scale=scale)
     if best is None:
         return Reading(math.nan, details={"undefined": "the gradient is zero: the ascent has no direction"})
+    if best == 0 and one == 0:
+        slope = float(torch.linalg.vector_norm(objective.gradient * scale, dtype=torch.float64))
+        reason = (
+            f"a rise of about {rho * slope:.2g} is lost in the rounding of the loss, {objective.loss:.2g}"
+        )
+        return Reading(math.nan, details={"undefined": reason, "loss": objective.loss})
     return Reading(best, details={"one_step": one, "loss": objective.loss})

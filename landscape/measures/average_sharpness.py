@@ -51,11 +51,13 @@ def average_sharpness(
     point = objective.point
     scale = rho * (point.abs() if adaptive else torch.ones_like(point))
     rises: list[float] = []
+    moved = False  # whether any noise changed the loss at all
     mean = error = math.nan
     while len(rises) < max_pairs:
         drawn = torch.randn(objective.dimension, generator=generator, dtype=torch.float64)
         noise = drawn.to(point.device, point.dtype) * scale
         both = [objective.evaluate(point + sign * noise)[0] for sign in (1, -1)]
+        moved = moved or any(value != objective.loss for value in both)
         rises.append(sum(both) / 2 - objective.loss)
         found = torch.tensor(rises, dtype=torch.float64)
         mean = float(found.mean())
@@ -63,6 +65,9 @@ def average_sharpness(
         objective.ledger.tell(f"rise {mean:.4g} ± {error:.2g}", len(rises) / max_pairs)
         if mean != mean or (len(rises) >= MIN_PAIRS and error <= tolerance * abs(mean)):
             break
+    if not moved and bool(objective.gradient.any()):
+        reason = f"the rises are lost in the rounding of the loss, {objective.loss:.2g}"
+        return Reading(math.nan, details={"undefined": reason, "pairs": len(rises), "loss": objective.loss})
     return Reading(
         mean, error, error <= tolerance * abs(mean), len(rises), {"pairs": len(rises), "loss": objective.loss}
     )

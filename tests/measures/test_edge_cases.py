@@ -11,6 +11,7 @@ from torch import nn
 
 from landscape.errors import InputError, UsageError
 from landscape.measures import (
+    MEASURES,
     approximation_ratio,
     dominant_eigenvalue,
     gradient_noise,
@@ -279,3 +280,14 @@ def test_data_without_values_are_refused() -> None:
     objective = Objective(model, nn.MSELoss(), [(X32.to("meta"), Y32.to("meta"))])
     with pytest.raises(InputError, match="batch 0 of the data is on the meta device"):
         _ = objective.loss
+
+
+@pytest.mark.parametrize("measure", ["adaptive-sharpness", "average-sharpness", "surrogate-gap"])
+def test_a_rise_that_is_lost_in_the_rounding_of_the_loss_is_undefined_and_not_zero(measure: str) -> None:
+    """In float32 a loss of 1e30 has digits from 1e23 on; what the weights change is of the order of 1."""
+    x, y = problems.classification(dtype=torch.float32)
+    model = problems.small_net(dtype=torch.float32)
+    loss = BatchLoss(lambda network, batch: nn.functional.cross_entropy(network(batch[0]), batch[1]) + 1e30)
+    estimate = MEASURES.build(measure, Objective(model, loss, [(x, y)]))
+    assert math.isnan(estimate.value)
+    assert "lost in the rounding of the loss, 1e+30" in str(estimate.details["undefined"])
