@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from landscape.errors import InputError
+from landscape.measures import MEASURES
 from landscape.objective import BatchLoss, Objective
 
 CE = nn.CrossEntropyLoss()
@@ -282,3 +283,17 @@ class TestBatchNorm:
         batches = [(X[:19], Y[:19]), (X[19:], Y[19:])]
         with pytest.raises(InputError, match="a batch of 1: it has no variance"):
             _ = Objective(self.model(), CE, batches, batch_norm="recalibrate").loss
+
+
+@pytest.mark.parametrize("measure", ["gradient-norm", "hessian-trace", "dominant-eigenvalue"])
+def test_an_operation_without_a_derivative_is_named_in_one_line(measure: str) -> None:
+    class Gated(nn.Linear):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            outputs = super().forward(inputs)
+            return outputs * torch.heaviside(outputs, torch.zeros(()))
+
+    pairs = [(torch.randn(12, 6), torch.arange(12) % 3)]
+    objective = Objective(Gated(6, 3), nn.CrossEntropyLoss(), pairs)
+    with pytest.raises(InputError, match="heaviside") as caught:
+        MEASURES.build(measure, objective)
+    assert "\n" not in str(caught.value)
