@@ -50,10 +50,15 @@ def named_obstacle(risk: Risk, batch: Batch) -> Iterator[None]:
 
 
 def _refusal(risk: Risk, batch: Batch, reason: str) -> InputError:
-    return InputError(
-        f"{_culprit(risk, batch)} has no second derivative: {reason}; replace that operation; measures of first "
-        "derivatives (loss, gradient-norm, surrogate-gap) work as it is"
+    order, rest = (
+        "second derivative",
+        "measures of first derivatives (loss, gradient-norm, surrogate-gap) work as it is",
     )
+    try:
+        torch.autograd.grad(risk.forward(batch)[0], risk.replica.parameters, allow_unused=True)
+    except (RuntimeError, NotImplementedError):
+        order, rest = "derivative", "or detach its argument where its derivative is to be 0"
+    return InputError(f"{_culprit(risk, batch)} has no {order}: {reason}; replace that operation; {rest}")
 
 
 def _once_differentiable(outputs: list[Tensor]) -> str:

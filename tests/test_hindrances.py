@@ -296,4 +296,6 @@ def test_an_operation_without_a_derivative_is_named_in_one_line(measure: str) ->
     objective = Objective(Gated(6, 3), nn.CrossEntropyLoss(), pairs)
     with pytest.raises(InputError, match="heaviside") as caught:
         MEASURES.build(measure, objective)
+    assert " no derivative" in str(caught.value)
+    assert "first derivatives" not in str(caught.value)
     assert "\n" not in str(caught.value)
