@@ -66,7 +66,7 @@ def _agree(a: float, b: float) -> bool:
 
 
 def _tried(risk: "Risk", first: Piece, reach: Reach | None = None) -> tuple[float, Any, Any]:
-    """Loss, outputs and targets of the first batch; whatever stands in the way of the network on these data is told.
+    """Loss, outputs and targets of the first batch; an `InputError` says why the network does not fit these data.
 
     Args:
         risk: Network and loss.

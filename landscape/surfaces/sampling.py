@@ -152,7 +152,7 @@ def _at(objective: Objective, plane: Plane, a: float, b: float = 0.0) -> Tensor:
 def _reading(
     objective: Objective, plane: Plane, test: Objective | None, way: Way, gradient_norm: bool
 ) -> Callable[..., Value]:
-    """A function: coordinates → everything that is wanted there, in the order of ``VALUES``."""
+    """A function from coordinates to all requested values, in the order of ``VALUES``."""
     evaluate, evaluate_test = _evaluate(objective, way), None if test is None else _evaluate(test, way)
 
     def read(*place: float) -> Value:
