@@ -53,6 +53,8 @@ def test_the_quickest_pieces_give_the_same_numbers(landscape, runs):
     )
     for a, b in zip(plain, quickest, strict=True):
         assert b["value"] == pytest.approx(a["value"], rel=1e-5)
+        # The sum over the data is rounded piece by piece, and which pieces are quickest differs from run to run.
+        assert b["provenance"].pop("loss_value") == pytest.approx(a["provenance"].pop("loss_value"), rel=1e-6)
         assert b["provenance"] == a["provenance"]
 
 
