@@ -17,11 +17,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from landscape import batches, differences, independence, loss_weights, reached_weights
 from landscape.curvature import gauss_newton_trace
 from landscape.measures import measure
 from landscape.models.cifar_resnet import resnet20
-from landscape.objective import Objective
+from landscape.objective import Objective, batches, differences, independence, loss_weights, reached_weights
 
 CHECKS: dict[str, Callable[..., Any]] = {
     "what autograd sees of the loss": reached_weights.judge,

@@ -14,8 +14,8 @@ from landscape.comparison.presets import PRESETS
 from landscape.comparison.runs import OF_HISTORY, Found, find_runs, from_history, require_fields
 from landscape.comparison.selection import Conditions, Selection, select, splits
 from landscape.errors import InputError, UsageError
-from landscape.estimate import Estimate
-from landscape.storage import write_whole
+from landscape.records.estimate import Estimate
+from landscape.records.storage import write_whole
 from landscape.tables.escaping import visible
 
 from . import options

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from landscape.errors import UsageError
-from landscape.reading import read_toml
+from landscape.records.reading import read_toml
 
 
 def configure(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:

@@ -8,7 +8,7 @@ import click
 
 from landscape import records
 from landscape.comparison import compare
-from landscape.storage import write_whole
+from landscape.records.storage import write_whole
 
 from . import options
 from .drawing import write_drawing
@@ -52,8 +52,8 @@ def command(output: Path, quiet: bool) -> None:
     from landscape.checkpoints import load_checkpoint
     from landscape.measures import MEASURES as TABLE
     from landscape.plotting.wish import Wish
+    from landscape.records.surface import Surface
     from landscape.surfaces.sampling import sample_surface
-    from landscape.surfaces.surface import Surface
     from landscape.training import Recipe, train
 
     start = time.monotonic()

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from landscape.errors import UsageError
-from landscape.storage import discard_parts
+from landscape.records.storage import discard_parts
 
 if TYPE_CHECKING:
     from landscape.plotting.sources import Run
     from landscape.plotting.wish import Wish
-    from landscape.surfaces.surface import Surface
+    from landscape.records.surface import Surface
 
 PICTURES = (".pdf", ".svg", ".png")
 
@@ -52,8 +52,8 @@ def _written(
     from landscape.plotting.kinds import draw_figure
     from landscape.plotting.save import save_figure
     from landscape.plotting.style import paper
+    from landscape.records.surface import Surface
     from landscape.surfaces.export import EXPORTS
-    from landscape.surfaces.surface import Surface
 
     suffix = output.suffix.lower()
     if suffix in (".npz", ".html", *EXPORTS):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from landscape.records import plain
+from landscape.records.json_lines import plain
 from landscape.tables.escaping import visible
 
 from . import options

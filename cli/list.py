@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from landscape.registry import NameTable
+from landscape.registry.names import NameTable
 
 from . import options
 from .help import ExamplesFirst

@@ -13,7 +13,7 @@ import click
 
 from landscape import records
 from landscape.comparison import setting_labels
-from landscape.estimate import Estimate
+from landscape.records.estimate import Estimate
 from landscape.tables import aligned, rounded
 from landscape.tables.escaping import for_csv, for_markdown, visible
 
@@ -25,7 +25,7 @@ from .progress import Bar, duration
 
 if TYPE_CHECKING:
     from landscape.objective import Objective
-    from landscape.registry import Specification
+    from landscape.registry.names import Specification
 
 
 @click.command(name="measure", cls=ExamplesFirst)

@@ -8,7 +8,7 @@ import click
 
 from landscape import records
 from landscape.errors import InputError
-from landscape.estimate import Estimate
+from landscape.records.estimate import Estimate
 
 from . import options
 from .progress import Bar

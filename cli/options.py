@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from landscape.errors import InputError, UsageError
-from landscape.limits import LARGEST_SEED
-from landscape.storage import refuse_special
+from landscape.records.storage import refuse_special
+from landscape.registry.bounds import LARGEST_SEED
 
 from .batch_size import BatchSize, Sizes
 from .configuration import configure

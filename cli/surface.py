@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from landscape.errors import UsageError
-from landscape.storage import discard_parts
+from landscape.records.storage import discard_parts
 
 from . import options
 from .drawing import PICTURES, numbered, write_drawing
@@ -18,7 +18,7 @@ from .surface_files import finished, journal_of, require_same_bytes, require_unc
 from .surface_run import SurfaceRun, recorded_command
 
 if TYPE_CHECKING:
-    from landscape.surfaces.surface import Surface
+    from landscape.records.surface import Surface
 
 _NEEDED = {".html": ("plotly", "html"), ".nc": ("xarray", "netcdf")}
 """By ending: the package that writes it, and the extra that brings it."""
@@ -204,8 +204,8 @@ def _computed(
 
 def _merged(names: tuple[str, ...], file: Path, *, overwrite: bool) -> "list[Surface]":
     """The shards put together, saved."""
+    from landscape.records.surface import Surface
     from landscape.surfaces.merging import merged
-    from landscape.surfaces.surface import Surface
 
     whole = merged([Surface.load(name) for name in names])
     require_same_bytes(file, whole, overwrite=overwrite)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from landscape.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from landscape.surfaces.surface import Surface
+    from landscape.records.surface import Surface
 
     from .surface_run import SurfaceRun
 
@@ -115,7 +115,7 @@ def _is_saved(journal: Path, surface: "Surface") -> bool:
 
 
 def _loaded(file: Path) -> "Surface | None":
-    from landscape.surfaces.surface import Surface
+    from landscape.records.surface import Surface
 
     try:
         return Surface.load(file)

@@ -16,8 +16,8 @@ from .progress import Bar, duration
 if TYPE_CHECKING:
     from landscape.checkpoints import Checkpoint
     from landscape.objective import Objective
+    from landscape.records.surface import Surface
     from landscape.surfaces.directions import Waypoint
-    from landscape.surfaces.surface import Surface
 
 
 @dataclass(frozen=True)

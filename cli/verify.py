@@ -36,7 +36,7 @@ def command(checkpoint: str, asked: options.Source, split: str, limit: int, seed
 
     Exits with 4 if a difference is larger than the stated errors explain. Needs the extra `verify`.
     """
-    from landscape.checkpoints.verification import verify
+    from landscape.verification.other_tools import verify
 
     opened = asked.open(checkpoint)
     lines = [["measure", "landscape", "s", "by", "value", "s", "difference", "allowed", ""]]

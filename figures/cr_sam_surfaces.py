@@ -8,7 +8,7 @@ from gallery import Data, main
 from matplotlib.figure import Figure
 
 from landscape.plotting import reliefs
-from landscape.surfaces.surface import Surface
+from landscape.records.surface import Surface
 
 NAME = "cr_sam_surfaces"
 OPTIMIZERS = {"SGD": "sgd", "SAM": "sam:rho=0.1", "CR-SAM": "cr-sam:rho=0.1"}

@@ -14,7 +14,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from landscape.plotting import save_figure
-from landscape.storage import write_whole
+from landscape.records.storage import write_whole
 
 HERE = Path(__file__).parent
 Data = dict[str, Any]

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from landscape.plotting import panels, trajectory
 from landscape.plotting.style import paper
-from landscape.surfaces.surface import Surface
+from landscape.records.surface import Surface
 
 NAME = "gsam_paths"
 START = (-0.3, 0.5)

@@ -11,21 +11,21 @@ if TYPE_CHECKING:
     from landscape import plotting as plotting
     from landscape.checkpoints import load_checkpoint as load_checkpoint
     from landscape.comparison import compare as compare
-    from landscape.estimate import Estimate as Estimate
     from landscape.measures import measure as measure
     from landscape.objective import BatchLoss as BatchLoss
     from landscape.objective import Objective as Objective
+    from landscape.records.estimate import Estimate as Estimate
+    from landscape.records.surface import Surface as Surface
     from landscape.surfaces.sampling import sample_surface as sample_surface
-    from landscape.surfaces.surface import Surface as Surface
     from landscape.training import Recipe as Recipe
     from landscape.training import train as train
 
 _HOMES = {
-    "BatchLoss": "landscape.objective",
-    "Estimate": "landscape.estimate",
-    "Objective": "landscape.objective",
+    "BatchLoss": "landscape.objective.objective",
+    "Estimate": "landscape.records.estimate",
+    "Objective": "landscape.objective.objective",
     "Recipe": "landscape.training",
-    "Surface": "landscape.surfaces.surface",
+    "Surface": "landscape.records.surface",
     "compare": "landscape.comparison",
     "load_checkpoint": "landscape.checkpoints",
     "measure": "landscape.measures",

@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 FILES = [
     "landscape/curvature/trace.py", "landscape/measures", "landscape/comparison", "landscape/linalg",
-    "landscape/checkpoints", "landscape/training/session.py", "landscape/reading.py",
+    "landscape/checkpoints", "landscape/training/session.py", "landscape/records/reading.py",
 ]  # fmt: skip
 TESTS = {
     "curvature": ["tests/curvature/test_trace.py", "tests/measures"],
@@ -35,7 +35,7 @@ TESTS = {
         "tests/training/test_session.py", "tests/training/test_variations.py", "tests/training/test_trainer.py",
         "tests/training/test_resume.py", "tests/training/test_batches.py",
     ],
-    "reading.py": ["tests/test_reading.py", "tests/surfaces/test_damage.py", "tests/checkpoints/test_damage.py"],
+    "records": ["tests/records/test_reading.py", "tests/surfaces/test_damage.py", "tests/checkpoints/test_damage.py"],
 }  # fmt: skip
 """The tests of a package; those of the file that mirrors the module run before the others."""
 
@@ -57,10 +57,10 @@ FORECASTS = ("spends", "_spends", "trace_spends", "decay", "forecast", "tell")
 """Functions, files and calls that say how long something takes: no results, and left as they are."""
 
 HARMLESS: dict[str, str] = {
-    "landscape/reading.py check_regular: 512 * getattr(status, 'st_blocks', status.st_size) → "
+    "landscape/records/reading.py check_regular: 512 * getattr(status, 'st_blocks', status.st_size) → "
     "513 * getattr(status, 'st_blocks', status.st_size)": "the limit means about a thousandth",
-    "landscape/reading.py _array: 12 if wide else 10 → 13 if wide else 10": "twelve bytes are there to be cut",
-    "landscape/reading.py _array: max(0, rest) → max(1, rest)": "a header of two bytes is damaged either way",
+    "landscape/records/reading.py _array: 12 if wide else 10 → 13 if wide else 10": "twelve bytes are there to be cut",
+    "landscape/records/reading.py _array: max(0, rest) → max(1, rest)": "a header of two bytes is damaged either way",
     "landscape/linalg/hutchinson.py module: 1 << 28 → 1 << 29": "memory of a block, not the numbers",
     "landscape/linalg/hutchinson.py module: 1 << 28 → 2 << 28": "memory of a block, not the numbers",
     "landscape/linalg/lanczos.py _followed: return True → return False": "another random vector confirms the same",

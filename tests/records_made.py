@@ -1,6 +1,6 @@
 """Estimates made up for tests of what reads and prints them."""
 
-from landscape.estimate import Cost, Estimate, Provenance
+from landscape.records.estimate import Cost, Estimate, Provenance
 
 
 def recipe(**fields):

@@ -8,7 +8,7 @@ from readme_examples import PLAIN, run_code
 
 from landscape.measures import MEASURES
 from landscape.optim import OPTIMIZERS
-from landscape.registry import Option
+from landscape.registry.names import Option
 
 README = Path(__file__).parent.parent / "README.md"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from landscape.errors import InputError
-from landscape.reading import Cautious
+from landscape.records.reading import Cautious
 
 GENEROUS = 16 * 2**20
 """Bytes that a small file may grow by when it is opened, whatever its size."""

@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from landscape.errors import InputError
-from landscape.reading import BEYOND
+from landscape.records.reading import BEYOND
 
 _WIDER = 8  # float64 of 8-bit weights
 _LEAST = 16 << 10  # what a layer costs beside its numbers, in time too

@@ -11,8 +11,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from landscape.batch_norm import BatchNorm
-from landscape.batches import Source
 from landscape.checkpoints.architectures import guess
 from landscape.checkpoints.building import WithinMemory
 from landscape.checkpoints.fitting import fit
@@ -22,14 +20,16 @@ from landscape.checkpoints.task import load_task
 from landscape.checkpoints.weights import Weights
 from landscape.data import Data, FixedBatches, as_data, load_data, subset, with_label_noise
 from landscape.errors import InputError, UsageError
-from landscape.factories import code_hash
 from landscape.losses import build_loss, loss_name
-from landscape.micro_batches import Size
 from landscape.models import build_model
 from landscape.objective import Objective
-from landscape.registry import Specification
-from landscape.risk import Loss
-from landscape.wrappers import unwrapped
+from landscape.objective.batch_norm import BatchNorm
+from landscape.objective.batches import Source
+from landscape.objective.micro_batches import Size
+from landscape.objective.risk import Loss
+from landscape.objective.wrappers import unwrapped
+from landscape.registry.factories import code_hash
+from landscape.registry.names import Specification
 
 Split = Literal["train", "test"]
 

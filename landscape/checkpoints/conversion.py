@@ -11,7 +11,7 @@ from landscape.checkpoints.reading import RECIPE, Contents, read_checkpoint
 from landscape.checkpoints.sums import SUM, content_sum
 from landscape.checkpoints.weights import Weights
 from landscape.errors import InputError, UsageError
-from landscape.storage import whole
+from landscape.records.storage import whole
 
 
 def convert(

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from landscape.errors import InputError
-from landscape.reading import check_regular, read_text
+from landscape.records.reading import check_regular, read_text
 
 WHOLE = ("checkpoint.pt", "model.safetensors", "pytorch_model.bin", "diffusion_pytorch_model.safetensors")
 """Files that stand for the folder they are in, the first that is there."""

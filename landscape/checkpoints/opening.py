@@ -14,7 +14,7 @@ from landscape.checkpoints.pickled_names import MARK, Pickles, pickled_names
 from landscape.checkpoints.sums import SUM, content_sum
 from landscape.errors import InputError
 from landscape.isolation import Shared, no_warnings
-from landscape.reading import LONGEST_HEADER
+from landscape.records.reading import LONGEST_HEADER
 
 _TRUSTED = (
     "add --trust-checkpoint (trust=True), or convert it once, where that can do no harm: landscape convert {file} "

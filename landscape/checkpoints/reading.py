@@ -18,8 +18,8 @@ from landscape.checkpoints.opening import Opened, open_file
 from landscape.checkpoints.pinned import Pinned, pinned
 from landscape.checkpoints.weights import Found, Weights, check_tensors, find_weights, tensors_of
 from landscape.errors import InputError, UsageError
-from landscape.reading import check_names
-from landscape.storage import sha256_of_sums
+from landscape.records.reading import check_names
+from landscape.records.storage import sha256_of_sums
 
 FORMAT = "landscape.checkpoint/1"
 RECIPE = "landscape.recipe"

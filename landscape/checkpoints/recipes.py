@@ -13,10 +13,10 @@ from typing import Any
 
 from landscape.data import DATA
 from landscape.errors import InputError, UsageError
-from landscape.factories import named_by_file
-from landscape.limits import shown
 from landscape.models import MODELS
-from landscape.registry import NameTable, Specification, split
+from landscape.registry.bounds import shown
+from landscape.registry.factories import named_by_file
+from landscape.registry.names import NameTable, Specification, split
 
 _FLAGS: dict[str, tuple[str, NameTable[Any]]] = {"model": ("-m", MODELS), "data": ("-d", DATA)}
 _LARGEST = 1e300

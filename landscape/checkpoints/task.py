@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from landscape.errors import InputError, UsageError
-from landscape.factories import user_row
-from landscape.registry import NameTable, split
+from landscape.registry.factories import user_row
+from landscape.registry.names import NameTable, split
 
 PARTS = ("model", "data", "loss")
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from landscape.errors import InputError
-from landscape.estimate import Estimate
+from landscape.records.estimate import Estimate
 
 COMPARABLE: Mapping[str, str] = {
     "data": "give runs of one data set",

@@ -4,7 +4,7 @@ from landscape.comparison.notes import notes, sentence
 from landscape.comparison.paired import Difference
 from landscape.comparison.table import Table
 from landscape.comparison.verdict import verdict
-from landscape.records import plain
+from landscape.records.json_lines import plain
 
 
 def as_dict(table: Table) -> dict[str, object]:

@@ -21,7 +21,7 @@ from landscape.comparison.cell import Cell
 from landscape.comparison.intervals import Method
 from landscape.comparison.table import Table
 from landscape.errors import InputError
-from landscape.estimate import Estimate
+from landscape.records.estimate import Estimate
 
 
 def compare(

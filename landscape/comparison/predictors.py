@@ -8,7 +8,7 @@ from landscape.comparison.alike import REPEATED, belongs_to, differing, refuse_u
 from landscape.comparison.intervals import Method
 from landscape.comparison.rank_correlation import FEWEST, RankCorrelation, rank_correlation
 from landscape.errors import InputError
-from landscape.estimate import Estimate
+from landscape.records.estimate import Estimate
 
 
 @dataclass(frozen=True)

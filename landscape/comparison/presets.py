@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from landscape.comparison.appearance import Look
-from landscape.registry import NameTable, Row
+from landscape.registry.names import NameTable, Row
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from typing import Any
 from landscape import records
 from landscape.comparison.alike import COMPARABLE, belongs_to, settings_key
 from landscape.errors import InputError
-from landscape.estimate import Cost, Estimate, Provenance
-from landscape.reading import check_regular, read_text, read_toml
-from landscape.storage import sha256, sha256_of_sums
+from landscape.records.estimate import Cost, Estimate, Provenance
+from landscape.records.reading import check_regular, read_text, read_toml
+from landscape.records.storage import sha256, sha256_of_sums
 
 MEASURES = "measures.jsonl"
 _CHECKPOINT, _RECIPE, _HISTORY = "checkpoint.pt", "recipe.toml", "history.jsonl"

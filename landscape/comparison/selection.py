@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from landscape.comparison.alike import COMPARABLE, differing, refuse_unlike, settings_key
 from landscape.comparison.runs import OF_HISTORY, MeasuredRun
 from landscape.errors import InputError
-from landscape.estimate import Estimate, Provenance
-from landscape.registry import Specification, split
+from landscape.records.estimate import Estimate, Provenance
+from landscape.registry.names import Specification, split
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import math
 from landscape.comparison.as_text import folded
 from landscape.comparison.predictors import TARGETS, Predictor, Study
 from landscape.comparison.rank_correlation import FEWEST
-from landscape.records import plain
+from landscape.records.json_lines import plain
 from landscape.tables.escaping import for_csv, for_latex, for_markdown, visible
 from landscape.tables.typesetting import aligned
 

@@ -1,7 +1,7 @@
 """Eigenvalues of a curvature matrix with their eigenvectors: what the eigenvalue measures report without vectors.
 
-An :class:`~landscape.estimate.Estimate` is a line of numbers and holds no vectors. Who needs them asks here, with the
-same options, and pays nothing for what a measure has already computed.
+An :class:`~landscape.records.estimate.Estimate` is a line of numbers and holds no vectors. The functions here
+return them, with the same options, and pay nothing for what a measure has already computed.
 """
 
 from collections.abc import Callable
@@ -9,11 +9,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from landscape import derivatives
 from landscape.curvature.operators import OPERATORS, OperatorName
 from landscape.linalg import Eigenpairs, lanczos
 from landscape.linalg.lanczos import End
-from landscape.objective import Objective
+from landscape.objective import Objective, derivatives
 
 START = "start of eigenvalue iterations"
 DOMINANT = "dominant eigenvector"

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape.batches import mapped, rows_in, rows_of
 from landscape.curvature.linear_uses import Use
 from landscape.curvature.recording import NotRecordedError, recorded
-from landscape.outputs import applied, applied_with
+from landscape.objective.batches import mapped, rows_in, rows_of
+from landscape.objective.outputs import applied, applied_with
 
 SLICE_BYTES = 1 << 28
 """Memory for the per-example gradients, or the derivatives at the operations' results, of one slice."""

@@ -22,14 +22,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from landscape import derivatives
-from landscape.batches import Batch, rows_in
 from landscape.curvature.example_gradients import places_of
 from landscape.curvature.linear_uses import Use
 from landscape.curvature.recording import recorded
-from landscape.graphs import residual
-from landscape.objective import Objective
-from landscape.risk import Risk
+from landscape.objective import Objective, derivatives
+from landscape.objective.batches import Batch, rows_in
+from landscape.objective.graphs import residual
+from landscape.objective.risk import Risk
 
 
 class OutputCurvature:

@@ -11,7 +11,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from landscape.batches import Batch, rows_in, tensors_in
 from landscape.curvature.example_gradients import (
     squared_norms_by_use,
     squared_norms_by_vmap,
@@ -28,8 +27,9 @@ from landscape.curvature.spot_checks import (
 )
 from landscape.errors import is_out_of_memory
 from landscape.objective import Objective
-from landscape.outputs import applied, labelled
-from landscape.risk import BatchLoss, Risk
+from landscape.objective.batches import Batch, rows_in, tensors_in
+from landscape.objective.outputs import applied, labelled
+from landscape.objective.risk import BatchLoss, Risk
 
 MANY_CLASSES = 64
 """With more outputs than this, one sampled class an example and pass is cheaper than all of them."""

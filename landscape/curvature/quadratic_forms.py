@@ -9,10 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from landscape import derivatives
-from landscape.batches import Batch
-from landscape.objective import Objective
-from landscape.risk import Risk
+from landscape.objective import Objective, derivatives
+from landscape.objective.batches import Batch
+from landscape.objective.risk import Risk
 
 
 def quadratic_forms(

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape import derivatives, graphs
-from landscape.batches import Batch, rows_in, rows_of
 from landscape.curvature.example_gradients import Cotangents
 from landscape.curvature.example_probes import OutputCurvature
-from landscape.outputs import applied
-from landscape.risk import Risk
+from landscape.objective import derivatives, graphs
+from landscape.objective.batches import Batch, rows_in, rows_of
+from landscape.objective.outputs import applied
+from landscape.objective.risk import Risk
 
 TENSORS = 16
 """Parameter tensors in which one coordinate is looked at."""

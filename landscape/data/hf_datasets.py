@@ -8,8 +8,8 @@ from torch.utils.data import Dataset
 
 from landscape.data.examples import Data
 from landscape.errors import InputError, UsageError
-from landscape.outputs import LABELS
-from landscape.registry import Row
+from landscape.objective.outputs import LABELS
+from landscape.registry.names import Row
 
 HELD_OUT = ("test", "validation", "val", "dev")
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from landscape.data.examples import Data, Example, InMemory, LabelledDataset, Pixels
 from landscape.data.normalisation import Moments, moments
 from landscape.errors import InputError, UsageError
-from landscape.registry import Row
+from landscape.registry.names import Row
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -6,7 +6,7 @@ import torch
 
 from landscape.data.examples import Data, InMemory
 from landscape.errors import UsageError
-from landscape.limits import Seed
+from landscape.registry.bounds import Seed
 
 MOST = 5_000_000
 """Points: a recipe in a stranger's checkpoint may name any number."""

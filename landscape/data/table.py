@@ -10,8 +10,8 @@ from landscape.data.moons import moons
 from landscape.data.tensor_files import tensor_file
 from landscape.data.torchvision_sets import cifar10, cifar100, fashion_mnist, mnist
 from landscape.data.user_data import user_data
-from landscape.factories import FORMS
-from landscape.registry import NameTable, Row, Specification
+from landscape.registry.factories import FORMS
+from landscape.registry.names import NameTable, Row, Specification
 
 
 def _plain_files(name: str) -> Row[Data] | None:

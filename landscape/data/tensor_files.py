@@ -13,8 +13,8 @@ from torch import Tensor
 from landscape.data.examples import Data, InMemory
 from landscape.data.normalisation import moments
 from landscape.errors import InputError
-from landscape.reading import check_regular, read_arrays, reading
-from landscape.registry import Row
+from landscape.records.reading import check_regular, read_arrays, reading
+from landscape.registry.names import Row
 
 KEYS = (
     ("train_inputs", "train_targets", "test_inputs", "test_targets"),

@@ -9,9 +9,9 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 
 from landscape.data.examples import Data
 from landscape.errors import InputError
-from landscape.factories import user_row
-from landscape.outputs import LABELS
-from landscape.registry import Row
+from landscape.objective.outputs import LABELS
+from landscape.registry.factories import user_row
+from landscape.registry.names import Row
 
 
 def user_data(name: str) -> Row[Data] | None:

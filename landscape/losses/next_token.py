@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from landscape.errors import InputError
-from landscape.loss_functions import IGNORED, BatchLoss
-from landscape.outputs import scores
+from landscape.objective.loss_functions import IGNORED, BatchLoss
+from landscape.objective.outputs import scores
 
 
 class NextToken(BatchLoss):

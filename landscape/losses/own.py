@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from landscape.errors import InputError
-from landscape.outputs import LABELS, SCORES
-from landscape.risk import BatchLoss
+from landscape.objective.outputs import LABELS, SCORES
+from landscape.objective.risk import BatchLoss
 
 
 class OwnLoss(BatchLoss):

@@ -8,14 +8,14 @@ from typing import Any
 from torch import nn
 
 from landscape.errors import InputError
-from landscape.factories import FORMS, user_function, with_options
 from landscape.losses.bce_with_logits import BinaryCrossEntropy
 from landscape.losses.cross_entropy import CrossEntropy
 from landscape.losses.next_token import NextToken
 from landscape.losses.own import OwnLoss
 from landscape.losses.squared_error import SquaredError
-from landscape.registry import NameTable, Row, Specification
-from landscape.risk import BatchLoss, Loss
+from landscape.objective.risk import BatchLoss, Loss
+from landscape.registry.factories import FORMS, user_function, with_options
+from landscape.registry.names import NameTable, Row, Specification
 
 
 def user_loss(name: str) -> Row[Loss] | None:

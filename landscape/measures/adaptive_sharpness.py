@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from landscape.limits import Positive, PositiveInt
 from landscape.measures.ascent import rises
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
+from landscape.registry.bounds import Positive, PositiveInt
 
 
 def _spends(objective: Objective, options: Mapping[str, Any]) -> Spending:

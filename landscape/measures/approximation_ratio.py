@@ -7,10 +7,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from landscape.limits import Positive, PositiveInt, Seed
 from landscape.measures.ascent import rises
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
+from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
 def _spends(objective: Objective, options: Mapping[str, Any]) -> Spending:

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from landscape.estimate import Cost
-from landscape.limits import Positive, PositiveInt, Seed
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
+from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 MIN_PAIRS = 8
 """Pairs before the first look at the standard error."""

@@ -7,11 +7,11 @@ import torch
 
 from landscape.curvature import OPERATORS, OperatorName, eigenpairs
 from landscape.curvature.eigenpairs import DOMINANT, suggested_start
-from landscape.estimate import Cost
-from landscape.limits import Positive, PositiveInt, Seed
 from landscape.linalg import Decay, power_iteration
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
+from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
 def _spends(objective: Objective, options: Mapping[str, Any]) -> Spending:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import torch
 
-from landscape.estimate import Cost
 from landscape.measures.reading import SPENDS
 from landscape.measures.table import MEASURES
-from landscape.memory import available_bytes
 from landscape.objective import Objective
-from landscape.registry import Specification
+from landscape.objective.memory import available_bytes
+from landscape.records.estimate import Cost
+from landscape.registry.names import Specification
 
 
 @dataclass(frozen=True)

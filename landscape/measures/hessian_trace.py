@@ -7,11 +7,11 @@ import torch
 
 from landscape.curvature import hessian
 from landscape.curvature.trace import hessian_trace as best_trace
-from landscape.estimate import Cost
-from landscape.limits import Positive, PositiveInt, Seed
 from landscape.linalg import hutchinson, hutchpp
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
+from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
 def trace_spends(objective: Objective, options: Mapping[str, Any]) -> Spending:

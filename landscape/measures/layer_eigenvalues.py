@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape.estimate import Cost
-from landscape.limits import Positive, PositiveInt, Seed
 from landscape.linalg import SymmetricOperator, lanczos
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
 from landscape.parameters import Entry
+from landscape.records.estimate import Cost
+from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
 def _spends(objective: Objective, options: Mapping[str, Any]) -> Spending:

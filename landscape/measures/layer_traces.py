@@ -4,10 +4,10 @@ import torch
 
 from landscape.curvature.trace import HessianTrace
 from landscape.curvature.trace import hessian_trace as best_trace
-from landscape.limits import Positive, PositiveInt, Seed
 from landscape.measures.hessian_trace import trace_spends
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
 @measure_named("layer-traces", unit="loss/θ²", spends=trace_spends)

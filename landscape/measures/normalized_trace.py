@@ -2,11 +2,11 @@
 
 import math
 
-from landscape.limits import Positive, PositiveInt, Seed
 from landscape.measures.gradient_norm import gradient_norm
 from landscape.measures.hessian_trace import hessian_trace, trace_spends
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 SIGNIFICANT = 3
 """Rounding errors that a gradient must exceed to be one."""

@@ -1,4 +1,4 @@
-"""From a formula to an :class:`~landscape.estimate.Estimate`: what every measure has around it.
+"""From a formula to an :class:`~landscape.records.estimate.Estimate`: what every measure has around it.
 
 A measure is a function of an objective and options that returns a :class:`Reading`. :func:`measure_named`
 gives it the rest: the settings (all options with their values), the cost, the provenance, and a memory, so
@@ -16,9 +16,9 @@ from typing import Any, Concatenate, ParamSpec, cast
 
 from scipy.special import stdtrit
 
-from landscape.estimate import Cost, Estimate
-from landscape.limits import bounds
 from landscape.objective import Objective
+from landscape.records.estimate import Cost, Estimate
+from landscape.registry.bounds import bounds
 
 Options = ParamSpec("Options")
 

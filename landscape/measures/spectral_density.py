@@ -6,10 +6,10 @@ from typing import Any
 import torch
 
 from landscape.curvature import OPERATORS, OperatorName
-from landscape.limits import Positive, PositiveInt, Seed
 from landscape.linalg import stochastic_lanczos_quadrature
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
+from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 GRID_POINTS = 201
 

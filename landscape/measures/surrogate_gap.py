@@ -4,9 +4,9 @@ import math
 
 import torch
 
-from landscape.limits import Positive
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
+from landscape.registry.bounds import Positive
 
 
 @measure_named(

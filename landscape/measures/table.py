@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-from landscape.estimate import Estimate
 from landscape.measures.accuracy import accuracy
 from landscape.measures.adaptive_sharpness import adaptive_sharpness
 from landscape.measures.approximation_ratio import approximation_ratio
@@ -19,7 +18,8 @@ from landscape.measures.spectral_density import spectral_density
 from landscape.measures.surrogate_gap import surrogate_gap
 from landscape.measures.top_eigenvalues import top_eigenvalues
 from landscape.objective import Objective
-from landscape.registry import NameTable, Row, Specification
+from landscape.records.estimate import Estimate
+from landscape.registry.names import NameTable, Row, Specification
 
 MEASURES: NameTable[Estimate] = NameTable(
     "measure",

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from landscape.curvature import OperatorName, eigenpairs
-from landscape.estimate import Cost
-from landscape.limits import Positive, PositiveInt, Seed
 from landscape.linalg import Decay
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
+from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
 def _spends(objective: Objective, options: Mapping[str, Any]) -> Spending:

@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 
 from landscape.errors import InputError, UsageError
-from landscape.reading import read_text
-from landscape.registry import Row
+from landscape.records.reading import read_text
+from landscape.registry.names import Row
 
 
 def huggingface_model(name: str) -> Row[nn.Module] | None:

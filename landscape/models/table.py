@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError, is_out_of_memory
-from landscape.factories import FORMS, names_code, user_row
 from landscape.isolation import private_randomness
 from landscape.models.cifar_resnet import resnet18, resnet20
 from landscape.models.cnn import CNN
@@ -12,7 +11,8 @@ from landscape.models.huggingface import huggingface_model
 from landscape.models.mlp import MLP
 from landscape.models.timm_models import timm_model
 from landscape.models.torchvision_models import torchvision_model
-from landscape.registry import NameTable, Row, Specification
+from landscape.registry.factories import FORMS, names_code, user_row
+from landscape.registry.names import NameTable, Row, Specification
 
 _GIVEN = frozenset({"classes", "input_shape"})
 

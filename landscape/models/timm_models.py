@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from landscape.errors import InputError, UsageError
-from landscape.registry import Row
+from landscape.registry.names import Row
 
 _WEIGHTS = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 

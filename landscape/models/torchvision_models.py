@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from landscape.errors import InputError, UsageError
-from landscape.registry import Row
+from landscape.registry.names import Row
 
 _PLAIN = (int, float, bool, str)
 _FORCED: dict[str, dict[str, Any]] = {

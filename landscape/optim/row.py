@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from landscape.registry import NameTable, Row
+from landscape.registry.names import NameTable, Row
 
 
 @dataclass(frozen=True)

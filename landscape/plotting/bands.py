@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from landscape.plotting.scale import Scale, number
-from landscape.surfaces.surface import Surface
+from landscape.records.surface import Surface
 
 # A line shorter than this, in points, has no room for its label.
 _LABELLED = 90.0

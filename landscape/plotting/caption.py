@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from landscape.plotting.plane_caption import batch_norm_fact, plane_facts
-from landscape.surfaces.surface import Surface
+from landscape.records.surface import Surface
 from landscape.tables.escaping import for_latex
 
 

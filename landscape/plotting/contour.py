@@ -14,7 +14,7 @@ from landscape.plotting.overlay import draw_landmarks
 from landscape.plotting.page import columns_for, fit_height, with_one_title_each
 from landscape.plotting.scale import Scale, number, shared_scale
 from landscape.plotting.style import Width, figure_width, paper
-from landscape.surfaces.surface import Surface
+from landscape.records.surface import Surface
 from landscape.tables.escaping import for_mathtext
 
 OWN_SCALES = "Each panel has its own colour scale."

@@ -8,7 +8,7 @@ from matplotlib.colors import Normalize
 
 from landscape.errors import InputError
 from landscape.plotting.scale import Scale, shared_scale
-from landscape.surfaces.surface import Surface
+from landscape.records.surface import Surface
 
 DIVERGING = "RdBu_r"
 """The colour map of differences: blue below zero, red above, equally dark at equal distance."""

@@ -15,9 +15,9 @@ from landscape.plotting.bands import UNNAMED, axis_labels, quantity
 from landscape.plotting.caption import caption
 from landscape.plotting.page import with_one_title_each
 from landscape.plotting.scale import shared_scale
-from landscape.storage import write_whole
-from landscape.surfaces.landmarks import Landmarks
-from landscape.surfaces.surface import Surface
+from landscape.records.landmarks import Landmarks
+from landscape.records.storage import write_whole
+from landscape.records.surface import Surface
 from landscape.tables.escaping import for_html
 
 _PAGE = """<!DOCTYPE html>

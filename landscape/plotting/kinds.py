@@ -18,7 +18,7 @@ from landscape.plotting.record_figures import (
 from landscape.plotting.relief import reliefs
 from landscape.plotting.sources import Run
 from landscape.plotting.wish import Drawing, Wish
-from landscape.surfaces.surface import Surface
+from landscape.records.surface import Surface
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from landscape.plotting.line import line
 from landscape.plotting.page import legend_above, log_axis, page, settle, with_one_title_each
 from landscape.plotting.series import split_keys
 from landscape.plotting.style import Width, paper
-from landscape.surfaces.surface import Surface
+from landscape.records.surface import Surface
 from landscape.tables.escaping import for_mathtext
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
 from landscape.errors import UsageError
-from landscape.surfaces.surface import Surface
+from landscape.records.surface import Surface
 from landscape.tables.escaping import for_mathtext
 
 _OUTLINE = [patheffects.withStroke(linewidth=1.6, foreground="white")]

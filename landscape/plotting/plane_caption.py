@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from landscape.surfaces.landmarks import Landmarks
+from landscape.records.landmarks import Landmarks
 
 
 def plane_facts(plane: Mapping[str, Any], meta: Mapping[str, Any], path: Landmarks | None) -> dict[str, str]:

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from landscape.estimate import Estimate
 from landscape.plotting.sources import Run
+from landscape.records.estimate import Estimate
 
 _SHOWN_CHECKPOINTS = 6
 

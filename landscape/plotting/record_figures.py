@@ -6,7 +6,6 @@ from typing import cast
 from landscape.comparison import Cell, Table, compare, refuse_unlike, setting_labels
 from landscape.comparison.alike import belongs_to
 from landscape.errors import InputError, UsageError
-from landscape.estimate import Estimate
 from landscape.plotting.dots import dot_panels
 from landscape.plotting.history import history_panels
 from landscape.plotting.page import legend_above, page, settle
@@ -18,6 +17,7 @@ from landscape.plotting.sources import Run
 from landscape.plotting.spectrum import spectrum
 from landscape.plotting.style import paper
 from landscape.plotting.wish import Drawing, Wish
+from landscape.records.estimate import Estimate
 
 _MOST_PANELS = 4
 # Their value is the mean of something that has a figure of its own.

@@ -16,7 +16,7 @@ from landscape.plotting.bands import UNNAMED, axis_labels, quantity
 from landscape.plotting.page import columns_for, fit_height, with_one_title_each
 from landscape.plotting.scale import Scale, number, shared_scale
 from landscape.plotting.style import Width, figure_width, paper
-from landscape.surfaces.surface import Surface
+from landscape.records.surface import Surface
 from landscape.tables.escaping import for_mathtext
 
 ELEVATION, AZIMUTH = 28.0, -55.0

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from landscape.errors import UsageError
 from landscape.plotting.caption import tex
 from landscape.plotting.style import OUTPUT
-from landscape.storage import write_whole
+from landscape.records.storage import write_whole
 from landscape.tables.escaping import for_terminal
 
 # What would differ between two runs, or between two versions that draw the same.

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from landscape.errors import UsageError
-from landscape.surfaces.surface import Surface
+from landscape.records.surface import Surface
 
 Extend = Literal["neither", "min", "max", "both"]
 

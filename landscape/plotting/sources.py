@@ -7,10 +7,10 @@ from pathlib import Path
 
 from landscape import records
 from landscape.errors import InputError
-from landscape.estimate import Estimate
-from landscape.reading import read_text, read_toml
+from landscape.records.estimate import Estimate
+from landscape.records.reading import read_text, read_toml
+from landscape.records.surface import Surface
 from landscape.surfaces.foreign import HDF5, from_landscaper, from_loss_landscape, is_landscaper
-from landscape.surfaces.surface import Surface
 
 _DRAWN = "drawn are surfaces (.npz, .h5), measures.jsonl, history.jsonl and the folders of runs"
 

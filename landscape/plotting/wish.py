@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from landscape.errors import UsageError
 from landscape.plotting.run_curves import Over
 from landscape.plotting.style import Width
-from landscape.surfaces.surface import Surface
+from landscape.records.surface import Surface
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from landscape.surfaces.surface import Surface
+from landscape.records.surface import Surface
 
 
 def barrier(t: NDArray[np.float64], loss: NDArray[np.float64]) -> dict[str, float]:

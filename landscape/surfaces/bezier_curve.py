@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from landscape.errors import InputError, UsageError
-from landscape.limits import Positive, PositiveInt, Seed
 from landscape.objective import Objective
+from landscape.registry.bounds import Positive, PositiveInt, Seed
 from landscape.surfaces.barrier import barrier
 from landscape.surfaces.directions import Directions, Waypoint, around, checked, located, orthonormal
 

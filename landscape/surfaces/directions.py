@@ -16,7 +16,7 @@ from torch import Tensor
 from landscape.errors import InputError, UsageError
 from landscape.objective import Objective
 from landscape.parameters import Entry
-from landscape.surfaces.landmarks import Landmarks
+from landscape.records.landmarks import Landmarks
 
 Interval = tuple[float, float]
 

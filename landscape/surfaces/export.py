@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from landscape.errors import UsageError
-from landscape.storage import write_whole
-from landscape.surfaces.surface import Surface
+from landscape.records.storage import write_whole
+from landscape.records.surface import Surface
 from landscape.tables.escaping import for_csv, for_html, for_terminal
 
 

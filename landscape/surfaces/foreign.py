@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape.errors import InputError, UsageError
-from landscape.reading import array_names, check_points, check_regular, read_arrays, reading
-from landscape.surfaces.surface import Surface
+from landscape.records.reading import array_names, check_points, check_regular, read_arrays, reading
+from landscape.records.surface import Surface
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 """What an HDF5 file begins with."""

@@ -13,11 +13,11 @@ from typing import Any, Literal, Protocol, get_args
 import torch
 from torch import Tensor, nn
 
-from landscape.batches import KEPT_BYTES, moved
 from landscape.isolation import private_randomness, without_gradients
 from landscape.objective import Objective
-from landscape.replica import Replica
-from landscape.risk import BatchLoss, Risk
+from landscape.objective.batches import KEPT_BYTES, moved
+from landscape.objective.replica import Replica
+from landscape.objective.risk import BatchLoss, Risk
 from landscape.surfaces.folding import fold, overwrite, traced
 from landscape.surfaces.fusing import available, fuse
 from landscape.surfaces.no_overflow import NoOverflow

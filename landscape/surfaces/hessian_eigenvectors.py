@@ -6,9 +6,9 @@ import torch
 
 from landscape.curvature import hessian
 from landscape.errors import UsageError
-from landscape.limits import Positive, PositiveInt, Seed
 from landscape.linalg import Decay, lanczos
 from landscape.objective import Objective
+from landscape.registry.bounds import Positive, PositiveInt, Seed
 from landscape.surfaces.directions import Directions
 
 

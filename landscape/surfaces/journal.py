@@ -20,11 +20,11 @@ from typing import Any, Self
 import numpy as np
 
 from landscape.errors import InputError, UsageError
-from landscape.reading import check_points, read_bytes
-from landscape.storage import lock, open_to_append, refuse_special, write_all
-from landscape.surfaces.landmarks import Landmarks
-from landscape.surfaces.meta import misfit
-from landscape.surfaces.surface import Surface
+from landscape.records.landmarks import Landmarks
+from landscape.records.reading import check_points, read_bytes
+from landscape.records.storage import lock, open_to_append, refuse_special, write_all
+from landscape.records.surface import Surface
+from landscape.records.surface_meta import misfit
 
 SCHEMA = "landscape.surface-journal/2"
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from landscape.errors import InputError, UsageError
+from landscape.records.surface import Surface
 from landscape.surfaces.barrier import with_barrier
-from landscape.surfaces.surface import Surface
 
 _OF_THE_PROCESS = ("command", "forward", "checkpoints", "disagreement")
 

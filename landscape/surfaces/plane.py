@@ -8,12 +8,12 @@ from typing import Literal
 from torch import Tensor
 
 from landscape.objective import Objective
-from landscape.registry import NameTable, Row, Specification
+from landscape.records.landmarks import Landmarks
+from landscape.registry.names import NameTable, Row, Specification
 from landscape.surfaces.bezier_curve import bezier_curve
 from landscape.surfaces.directions import Directions, Interval, Waypoint
 from landscape.surfaces.hessian_eigenvectors import hessian_eigenvectors
 from landscape.surfaces.interpolation import interpolation
-from landscape.surfaces.landmarks import Landmarks
 from landscape.surfaces.random_directions import random_directions, random_line
 from landscape.surfaces.sam_direction import sam_direction
 from landscape.surfaces.statistics import (

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from landscape.errors import InputError
-from landscape.limits import Seed
 from landscape.objective import Objective
+from landscape.registry.bounds import Seed
 from landscape.surfaces.directions import Directions, standard_normal
 from landscape.surfaces.normalisation import Normalisation, ignored, normalise
 

@@ -1,8 +1,8 @@
 """The plane in which sharpness-aware minimisation sees the loss: its ascent direction, and a random one."""
 
 from landscape.errors import InputError
-from landscape.limits import Seed
 from landscape.objective import Objective
+from landscape.registry.bounds import Seed
 from landscape.surfaces.directions import Directions
 from landscape.surfaces.normalisation import Normalisation
 from landscape.surfaces.random_directions import label, random_direction

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape.batch_norm import stored_layers
 from landscape.errors import UsageError
 from landscape.objective import Objective
+from landscape.objective.batch_norm import stored_layers
+from landscape.records.surface import SCHEMA, VALUES, Surface
 from landscape.surfaces.agreement import agreement
 from landscape.surfaces.barrier import with_barrier
 from landscape.surfaces.directions import Waypoint
@@ -19,7 +20,6 @@ from landscape.surfaces.grid import coarse_to_fine, grid, share
 from landscape.surfaces.journal import Journal, Value, described, stored_header
 from landscape.surfaces.plane import Plane, build_plane, fingerprint
 from landscape.surfaces.statistics import restored
-from landscape.surfaces.surface import SCHEMA, VALUES, Surface
 
 
 def sample_surface(

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from landscape.errors import UsageError
 from landscape.objective import Objective
+from landscape.records.landmarks import Landmarks
 from landscape.surfaces.directions import Waypoint
-from landscape.surfaces.landmarks import Landmarks
 
 Statistics = Mapping[str, Tensor]
 

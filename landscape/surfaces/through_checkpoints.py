@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from landscape.limits import Seed
 from landscape.objective import Objective
+from landscape.registry.bounds import Seed
 from landscape.surfaces.directions import Directions, Waypoint, around, checked, located, orthonormal
 from landscape.surfaces.random_directions import random_direction
 

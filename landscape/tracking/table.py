@@ -1,6 +1,6 @@
 """The trackers by name. A new one is its file and its row here."""
 
-from landscape.registry import NameTable, Row
+from landscape.registry.names import NameTable, Row
 from landscape.tracking.mlflow import MLflow
 from landscape.tracking.tensorboard import TensorBoard
 from landscape.tracking.tracker import Tracker

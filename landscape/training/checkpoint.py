@@ -17,8 +17,8 @@ from torch import Tensor
 from landscape.checkpoints.opening import open_file
 from landscape.checkpoints.pinned import pinned
 from landscape.errors import InputError
-from landscape.reading import check_regular
-from landscape.storage import write_whole
+from landscape.records.reading import check_regular
+from landscape.records.storage import write_whole
 
 FORMAT = "landscape.checkpoint/1"
 _KINDS: dict[str, type | tuple[type, ...]] = {

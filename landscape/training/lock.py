@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from landscape.errors import UsageError
-from landscape.storage import lock, open_to_append, write_all
+from landscape.records.storage import lock, open_to_append, write_all
 
 NAME = ".lock"
 """Of the file that is locked; it is there while a process trains, or after one was killed."""

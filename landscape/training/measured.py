@@ -14,12 +14,12 @@ from landscape import records
 from landscape.curvature.eigenpairs import dominant_eigenvector, suggest_start
 from landscape.data import Data, subset
 from landscape.errors import UsageError
-from landscape.estimate import Estimate
 from landscape.isolation import preserved_randomness
 from landscape.measures import MEASURES
 from landscape.objective import Objective
-from landscape.registry import Specification
-from landscape.storage import append_line, sha256
+from landscape.records.estimate import Estimate
+from landscape.records.storage import append_line, sha256
+from landscape.registry.names import Specification
 from landscape.training import starts as kept_starts
 from landscape.training.recipe import Recipe
 

@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from landscape.data import DATA
 from landscape.errors import InputError, UsageError
-from landscape.factories import named_by_file
-from landscape.limits import LARGEST_SEED, is_writable, refuse_enormous, shown
 from landscape.models import MODELS
 from landscape.optim import OPTIMIZERS
-from landscape.registry import NameTable, Specification
+from landscape.registry.bounds import LARGEST_SEED, is_writable, refuse_enormous, shown
+from landscape.registry.factories import named_by_file
+from landscape.registry.names import NameTable, Specification
 from landscape.training.augmentation import Augmentation
 from landscape.training.schedule import Schedule
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from landscape.errors import InputError, UsageError
-from landscape.reading import read_toml
-from landscape.storage import parts, refuse_special, write_whole
-from landscape.training import checkpoint, history, lock
-from landscape.training.history import Entry
+from landscape.records import history
+from landscape.records.history import Entry
+from landscape.records.reading import read_toml
+from landscape.records.storage import parts, refuse_special, write_whole
+from landscape.training import checkpoint, lock
 from landscape.training.recipe import Recipe
 
 _ANEW = "overwrite=True (--overwrite) starts again, another output (-o) keeps both"

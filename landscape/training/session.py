@@ -16,10 +16,10 @@ from landscape.data import Data, with_label_noise
 from landscape.models import build_model
 from landscape.optim import BatchClosure, build_optimizer
 from landscape.optim.micro_batches import MicroBatches
+from landscape.records.history import Entry, shortest
 from landscape.training.augmentation import augmented, require_pictures
 from landscape.training.averaged_network import averaged_network
 from landscape.training.environment import environment
-from landscape.training.history import Entry, shortest
 from landscape.training.moving_average import MovingAverage
 from landscape.training.randomness import (
     derived_seed,

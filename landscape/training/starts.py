@@ -17,7 +17,7 @@ from torch import Tensor
 from landscape.checkpoints.opening import open_file
 from landscape.checkpoints.pinned import pinned
 from landscape.errors import InputError, Remark
-from landscape.storage import write_whole
+from landscape.records.storage import write_whole
 
 Starts = dict[str, dict[int, Tensor]]
 """By split and epoch, ``(n,)`` each."""

@@ -12,8 +12,9 @@ import torch
 from landscape.data import data_name, load_data
 from landscape.errors import InputError, Remark, UsageError
 from landscape.isolation import preserved_randomness
+from landscape.records import history
 from landscape.tracking import TRACKERS, Ending, Guarded, Tracker
-from landscape.training import checkpoint, history
+from landscape.training import checkpoint
 from landscape.training.environment import difference
 from landscape.training.interruption import Interruption
 from landscape.training.job import Job

@@ -262,7 +262,7 @@ def test_a_pickle_that_would_only_keep_the_reader_busy(refused, tmp_path, monkey
 
 def test_a_list_of_parts_that_is_longer_than_any(refused, tmp_path, monkeypatch):
     GOOD(tmp_path / "m")
-    monkeypatch.setattr("landscape.reading.LONGEST_HEADER", 400)
+    monkeypatch.setattr("landscape.records.reading.LONGEST_HEADER", 400)
     refused(3, INSPECT, "its zip archive breaks off or is broken")
 
 

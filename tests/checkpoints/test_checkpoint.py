@@ -11,7 +11,7 @@ from landscape.checkpoints import load_checkpoint
 from landscape.checkpoints.checkpoint import Checkpoint
 from landscape.data import subset
 from landscape.errors import InputError, UsageError
-from landscape.storage import sha256
+from landscape.records.storage import sha256
 from landscape.training import Recipe, train
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from landscape.checkpoints import FORMAT, read_checkpoint
 from landscape.checkpoints.weights import NESTED
 from landscape.errors import InputError
-from landscape.storage import sha256
+from landscape.records.storage import sha256
 
 
 def same(state, expected):

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from landscape.cli.application import application
 from landscape.cli.failures import run_guarded
 
-from landscape.surfaces.surface import Surface
+from landscape.records.surface import Surface
 
 BY_HAND = int(os.environ.get("LANDSCAPE_ATTACKS", "0"))
 DOCUMENTED = (0, 2, 3, 4, 5)

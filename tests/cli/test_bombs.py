@@ -13,8 +13,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from landscape import reading
 from landscape.models import build_model
+from landscape.records import reading
 
 GOOD = {"model": "mlp:width=8,depth=1", "data": "moons:samples=60"}
 MEASURE = ("-m", "mlp:width=8,depth=1", "-M", "loss", "-d")

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from landscape.records import read
+from landscape.records.json_lines import read
 
 FLAGS = ("-M", "loss", "-M", "accuracy", "--limit", "60", "--device", "cpu")
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from landscape.records import read
+from landscape.records.json_lines import read
 
 CONFIG = """
 measure = ["loss", "surrogate-gap:rho=0.2"]

@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 from command_line import TINY
 
-from landscape.records import json_schema, read
+from landscape.records.json_lines import json_schema, read
 
 CHEAP = (
     "--limit",

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from command_line import TINY
 
+from landscape.records.surface import Surface
 from landscape.surfaces.journal import Journal
 from landscape.surfaces.plane import PLANES
-from landscape.surfaces.surface import Surface
 
 SMALL = ("--points", "3", "--limit", "20", "--device", "cpu", "-q")
 GIVEN = {

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from landscape.checkpoints import verification
+from landscape.verification import other_tools as verification
 
 
 def test_the_exit_code_is_4_if_one_number_is_beyond_the_stated_errors_and_0_if_none_is(

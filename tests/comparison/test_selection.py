@@ -9,8 +9,8 @@ from landscape.comparison import compare
 from landscape.comparison.runs import find_runs, from_history, require_fields
 from landscape.comparison.selection import Conditions, select
 from landscape.errors import InputError
-from landscape.records import append
-from landscape.storage import sha256
+from landscape.records.json_lines import append
+from landscape.records.storage import sha256
 
 
 @pytest.fixture

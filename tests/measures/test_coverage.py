@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from landscape.curvature.quadratic_forms import quadratic_forms
 from landscape.curvature.trace import MIN_PASSES
-from landscape.estimate import Estimate
 from landscape.linalg import dense, hutchinson, hutchpp, stochastic_lanczos_quadrature
 from landscape.linalg.hutchinson import MIN_PROBES
 from landscape.measures import MEASURES, ascent
 from landscape.measures.average_sharpness import MIN_PAIRS
 from landscape.objective import BatchLoss, Objective
+from landscape.records.estimate import Estimate
 
 DRAWS = 200
 START = torch.tensor([1.0, -2.0, 0.5, 3.0, -1.0, 0.7, 1.5, -0.4], dtype=torch.float64)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from landscape.surfaces.surface import Surface
+from landscape.records.surface import Surface
 
 META = {
     "schema": "landscape.surface/1",

@@ -4,7 +4,7 @@ import numpy as np
 
 from landscape.plotting import caption
 from landscape.plotting.caption import tex
-from landscape.surfaces.landmarks import Landmarks
+from landscape.records.landmarks import Landmarks
 
 
 def test_caption_says_everything_that_is_needed_to_make_the_figure_again(bowl):

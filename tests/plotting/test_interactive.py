@@ -10,7 +10,7 @@ import pytest
 
 from landscape.errors import UsageError
 from landscape.plotting.interactive import page_numbers, save_page
-from landscape.surfaces.landmarks import Landmarks
+from landscape.records.landmarks import Landmarks
 
 pytest.importorskip("plotly", reason="the extra 'html' is not installed")
 

@@ -16,7 +16,7 @@ from landscape.plotting.kinds import KINDS, draw_figure, suitable
 from landscape.plotting.sources import Run, read_source
 from landscape.plotting.style import VENUES, paper
 from landscape.plotting.wish import Wish
-from landscape.surfaces.landmarks import Landmarks
+from landscape.records.landmarks import Landmarks
 
 MEASURES = {"spectrum": "spectral-density", "quantiles": "gradient-noise"}
 

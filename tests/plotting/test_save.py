@@ -67,7 +67,7 @@ def test_svg_has_the_size_of_the_page_and_needs_no_font(surfaces, tmp_path):
 _DRAW = """
 import sys
 from landscape.plotting import caption, panels, save_figure
-from landscape.surfaces.surface import Surface
+from landscape.records.surface import Surface
 surfaces = [Surface.load(path) for path in sys.argv[2:]]
 figure = panels(surfaces, ["SGD", "SAM"])
 for kind in ("pdf", "svg", "png"):

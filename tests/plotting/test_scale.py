@@ -4,7 +4,7 @@ from matplotlib.colors import LogNorm, Normalize
 
 from landscape.plotting import panels
 from landscape.plotting.scale import number, shared_scale
-from landscape.surfaces.surface import Surface
+from landscape.records.surface import Surface
 
 
 def _surface(values) -> Surface:

@@ -15,7 +15,7 @@ from landscape.plotting.interactive import save_page
 from landscape.plotting.kinds import KINDS, draw_figure
 from landscape.plotting.sources import Run
 from landscape.plotting.wish import Wish
-from landscape.surfaces.landmarks import Landmarks
+from landscape.records.landmarks import Landmarks
 
 NAME = "$\\frac{$ \x1b[31m\x00 <b>%\\input{x}$$"
 SHOWN = r"$\frac{$ \u001b[31m\u0000 <b>%\input{x}$$"

@@ -6,9 +6,9 @@ import numpy as np
 from byte_edits import byte_edits
 
 from landscape.errors import InputError
+from landscape.records.surface import Surface
 from landscape.surfaces.journal import read_journal
 from landscape.surfaces.sampling import sample_surface
-from landscape.surfaces.surface import Surface
 
 
 def same(a, b):

@@ -4,8 +4,8 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
+from landscape.records.surface import Surface
 from landscape.surfaces.export import EXPORTS
-from landscape.surfaces.surface import Surface
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from landscape.data import load_data
 from landscape.models import MODELS
-from landscape.registry import Row
+from landscape.registry.names import Row
 from landscape.training import Recipe, train
 from landscape.training.session import Session
 

@@ -7,8 +7,8 @@ import pytest
 from byte_edits import byte_edits
 
 from landscape.errors import InputError, Remark, UsageError
+from landscape.records.history import without_seconds
 from landscape.training import Recipe, checkpoint, train
-from landscape.training.history import without_seconds
 
 RECIPE = Recipe(model="mlp:width=4", data="moons:samples=50", epochs=3, batch_size=32)
 

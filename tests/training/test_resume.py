@@ -10,10 +10,10 @@ import torch
 from processes import started
 from torch import nn
 
-from landscape import storage
 from landscape.models import MODELS
 from landscape.optim import OPTIMIZERS
-from landscape.registry import Row
+from landscape.records import storage
+from landscape.registry.names import Row
 from landscape.training import Recipe, train
 
 RECIPE = Recipe(model="mlp:width=8", data="moons:samples=100", epochs=3, batch_size=16)

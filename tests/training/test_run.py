@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from landscape.errors import InputError, Remark, UsageError
-from landscape.storage import sha256
+from landscape.records.storage import sha256
 from landscape.training import Measuring, Recipe, checkpoint, train
 
 RECIPE = Recipe(model="mlp:width=8", data="moons:samples=100", epochs=4, batch_size=32)

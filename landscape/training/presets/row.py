@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from landscape.errors import UsageError
-from landscape.registry import NameTable, Row
+from landscape.registry.names import NameTable, Row
 from landscape.training.recipe import Recipe, Value
 
 Status = Literal["published", "third-party", "unverified", "ours"]

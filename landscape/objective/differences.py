@@ -1,0 +1,369 @@
+"""Holds the second derivative against differences of the gradient, once, on a few examples in float64.
+
+Some operations of torch have a wrong second derivative, and some networks a gradient that is not the derivative of
+their loss (a straight-through estimator, a hook that reverses gradients). Nothing raises there: the Hessian product is
+merely another number. Two facts tell: a Hessian is symmetric, and its product with v is the derivative of the gradient
+along v.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import InputError, is_out_of_memory
+from landscape.objective.batches import Batch, leading_size, mapped, moved, tensors_in
+from landscape.objective.differentiability import inputs_of_modules
+from landscape.objective.functional import acting_with
+from landscape.objective.graphs import LossOf
+from landscape.objective.padding import HeldPadding
+from landscape.objective.risk import Risk
+
+EXAMPLES = 2
+"""Examples that the check looks at: convolutions in float64 are slow."""
+
+STEPS = (1e-8, -5e-9)
+"""The steps of two differences relative to the weights: so small that hardly a ReLU changes its side."""
+
+ASYMMETRY = 1e-3
+"""What v·Hw and w·Hv may differ by, relative to their typical size."""
+
+DIFFERENCE = 1e-3
+"""What a product may differ from the difference of gradients by, tensor by tensor, beyond the doubt of the latter."""
+
+ROUNDING = 1e-14
+"""Rounding errors of a gradient in float64, relative to it: its terms may be larger than their sum."""
+
+SATURATED = 1e-3
+"""A loss that is smaller may be that of a perfect fit."""
+
+HALVINGS = 8
+"""How often the weights of a perfect fit are halved at the most."""
+
+DIRECTIONS = 3
+"""Directions tried until one meets no kink."""
+
+LARGEST = 1 << 30
+"""Bytes of the weights in float64; of a larger network only the symmetry is looked at, in its own precision."""
+
+Value = Callable[[Sequence[Tensor]], Tensor]
+"""A scalar function of some tensors."""
+
+Standing = Callable[[Sequence[Tensor], Callable[[], Any]], Any]
+"""Does something while a network has some tensors for its weights."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a second derivative.
+
+    Attributes:
+        symmetry: Whether w·Hv and v·Hw differ; otherwise a product and the difference of gradients do.
+        size: By how much, relative to their size.
+    """
+
+    symmetry: bool
+    size: float
+
+    def __str__(self) -> str:
+        if self.symmetry:
+            return f"v·Hw and w·Hv differ by {100 * self.size:.2g} %"
+        return f"Hv differs from the difference of two gradients by {100 * self.size:.2g} %"
+
+
+def refuse_wrong_second_derivative(risk: Risk, batch: Batch) -> None:
+    """Refuses a network or a loss of which Hessian products are wrong.
+
+    Raises:
+        InputError: It is so, with the module where it shows.
+    """
+    wrong = _fault_of(risk, batch)
+    if wrong is None:
+        return
+    culprit = _culprit(risk, _few(batch))
+    raise InputError(
+        f"the second derivative of {culprit} is wrong: {wrong} on a few examples; either torch computes it wrongly, or "
+        "the gradient is not that of the loss (straight-through estimators, hooks that change gradients); write that "
+        "operation by elementary ones, with contiguous weights; loss and evaluations of the loss are right as they are"
+    )
+
+
+def _fault_of(risk: Risk, batch: Batch) -> Fault | None:
+    """In float64 on a few examples; on the whole batch where that cannot be split; else by symmetry alone."""
+    model = risk.replica.model
+    if 8 * sum(p.numel() for p in model.parameters()) <= LARGEST:
+        for part in (_few(batch), batch):
+            value, standing = _loss_in_float64(risk, part)
+            leaves = [p.detach().double() for p in risk.replica.parameters]
+            try:
+                return fault(value, leaves, standing)
+            except Exception as failure:  # whatever a network raises on a few examples or in float64
+                if is_out_of_memory(failure):
+                    break
+    return _asymmetry_as_it_is(risk, batch)
+
+
+def gradient_rounding(risk: Risk, batch: Batch) -> float | None:
+    """The norm of the rounding errors in the gradient of a few examples; ``None`` without a float64 value.
+
+    Args:
+        risk: Network and loss; standing at the point in question.
+        batch: A micro-batch.
+    """
+    few = _few(batch)
+    try:
+        here = _gradient(lambda _: risk.forward(few)[0], risk.replica.parameters)
+        if risk.replica.dtype == torch.float64:
+            return ROUNDING * math.sqrt(sum(float(slope.square().sum()) for slope in here))
+        value, standing = _loss_in_float64(risk, few)
+        leaves = [p.detach().double().requires_grad_() for p in risk.replica.parameters]
+        exact = standing(leaves, lambda: _gradient(value, leaves))
+    except Exception as failure:  # whatever a network raises on a few examples or in float64
+        if is_out_of_memory(failure):
+            raise
+        return None
+    return math.sqrt(sum(float((a.double() - b).square().sum()) for a, b in zip(here, exact, strict=True)))
+
+
+def _few(batch: Batch) -> Batch:
+    count = leading_size(batch)
+    return mapped(batch, lambda t: t[:EXAMPLES] if t.ndim and len(t) == count else t)
+
+
+def _loss_in_float64(risk: Risk, batch: Batch) -> tuple[Value, Standing]:
+    """The loss of a batch as a function of the free parameters, with everything in float64."""
+    names = [f"model.{name}" for name in risk.replica.layout.names]
+    examples = moved(batch, risk.replica.device, torch.float64)
+    whole, held = LossOf(risk, examples), HeldPadding()
+
+    def value(leaves: Sequence[Tensor]) -> Tensor:
+        with held.again():
+            loss: Tensor = whole()
+        return loss
+
+    def standing(leaves: Sequence[Tensor], act: Callable[[], Any]) -> Any:
+        return acting_with(whole, _in_float64(whole) | dict(zip(names, leaves, strict=True)), act)
+
+    return value, standing
+
+
+def _in_float64(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers; the latter are copies, for the forward pass may write to them."""
+    return {name: t.detach().double() for name, t in model.named_parameters()} | {
+        name: t.double().clone() if t.is_floating_point() else t.clone() for name, t in model.named_buffers()
+    }
+
+
+def fault(
+    value: Value, point: Sequence[Tensor], standing: Standing = lambda leaves, act: act()
+) -> Fault | None:
+    """What is wrong with the second derivative of a function beside a point; ``None`` if nothing is seen.
+
+    Beside it, because a point may lie on a kink: a ReLU of zero, a branch whose weight is zero. With smaller arguments
+    where the value is nearly zero: the derivatives of a saturated softmax are rounding errors also in float64.
+
+    Args:
+        value: The function.
+        point: Its arguments, in float64.
+        standing: Surrounds evaluations and backward passes where the arguments are the weights of a network.
+
+    Raises:
+        ValueError: The gradient is not finite.
+    """
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(HALVINGS):
+        here = [p.clone().requires_grad_() for p in point]
+        if abs(float(standing(here, lambda here=here: value(here)).detach())) > SATURATED:  # type: ignore[misc]
+            break
+        point = [p / 2 for p in point]
+    sizes = _sizes(point)
+    start = [
+        (p + 0.01 * d).requires_grad_()
+        for p, d in zip(point, _direction(sizes, point, generator), strict=True)
+    ]
+    found: Fault | None = standing(start, lambda: _fault_at(value, start, sizes, generator, standing))
+    return found
+
+
+def _fault_at(
+    value: Value,
+    start: Sequence[Tensor],
+    sizes: Sequence[float],
+    generator: torch.Generator,
+    standing: Standing,
+) -> Fault | None:
+    slopes = _gradient(value, start, graph=True)
+    if not all(bool(torch.isfinite(slope).all()) for slope in slopes):
+        raise ValueError("the gradient is not finite")
+    rounding = [ROUNDING * float(slope.detach().norm()) / abs(STEPS[1]) for slope in slopes]
+    u = _direction(sizes, start, generator)
+    across = _multiplied(slopes, start, u)
+    for _ in range(DIRECTIONS):
+        v = _direction(sizes, start, generator)
+        along = _multiplied(slopes, start, v)
+        asymmetry = _asymmetry(u, v, across, along)
+        if asymmetry > ASYMMETRY:
+            return Fault(True, asymmetry)
+        wide, narrow = (_difference(value, start, slopes, v, step, standing) for step in STEPS)
+        excess, kinked = _excess(along, wide, narrow, sizes, rounding)
+        if excess > DIFFERENCE:
+            return Fault(False, excess)
+        if not kinked:
+            break
+    return None
+
+
+def _sizes(point: Sequence[Tensor]) -> list[float]:
+    """The typical size of the entries of every tensor, from which steps are made: at least a hundredth of all."""
+    count = max(1, sum(p.numel() for p in point))
+    everything = math.sqrt(sum(float(p.square().sum()) for p in point) / count) or 1.0
+    return [max(float(p.square().mean().sqrt()) if p.numel() else 0.0, 0.01 * everything) for p in point]
+
+
+def _direction(sizes: Sequence[float], like: Sequence[Tensor], generator: torch.Generator) -> list[Tensor]:
+    return [
+        size * torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p)
+        for size, p in zip(sizes, like, strict=True)
+    ]
+
+
+def _multiplied(
+    slopes: Sequence[Tensor], leaves: Sequence[Tensor], vectors: Sequence[Tensor]
+) -> list[Tensor]:
+    """The product of the Hessian with a vector, by double backward."""
+    curved = [k for k, slope in enumerate(slopes) if slope.requires_grad]
+    if not curved:
+        return [torch.zeros_like(leaf) for leaf in leaves]
+    return list(
+        torch.autograd.grad(
+            [slopes[k] for k in curved],
+            leaves,
+            [vectors[k] for k in curved],
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+    )
+
+
+def _gradient(value: Value, leaves: Sequence[Tensor], *, graph: bool = False) -> list[Tensor]:
+    whole = value(leaves)
+    if not whole.requires_grad:
+        return [torch.zeros_like(leaf) for leaf in leaves]
+    return list(
+        torch.autograd.grad(whole, leaves, create_graph=graph, allow_unused=True, materialize_grads=True)
+    )
+
+
+def _difference(
+    value: Value,
+    point: Sequence[Tensor],
+    slopes: Sequence[Tensor],
+    vectors: Sequence[Tensor],
+    step: float,
+    standing: Standing,
+) -> list[Tensor]:
+    """The difference of gradients along a direction, with the gradient at the point itself."""
+    there = [(p.detach() + step * v).requires_grad_() for p, v in zip(point, vectors, strict=True)]
+    moved_slopes = standing(there, lambda: _gradient(value, there))
+    return [(a - b.detach()) / step for a, b in zip(moved_slopes, slopes, strict=True)]
+
+
+def _asymmetry(
+    u: Sequence[Tensor], v: Sequence[Tensor], across: Sequence[Tensor], along: Sequence[Tensor]
+) -> float:
+    """``|u·Hv − v·Hu|`` over the size that such sums of random signs have."""
+    ours = torch.cat([(a * b).flatten() for a, b in zip(u, along, strict=True)])
+    theirs = torch.cat([(a * b).flatten() for a, b in zip(v, across, strict=True)])
+    size = float(ours.norm() + theirs.norm())
+    return abs(float(ours.sum() - theirs.sum())) / size if size > 0 else 0.0
+
+
+def _excess(
+    products: Sequence[Tensor],
+    wide: Sequence[Tensor],
+    narrow: Sequence[Tensor],
+    sizes: Sequence[float],
+    rounding: Sequence[float],
+) -> tuple[float, bool]:
+    """How far products are from differences beyond the doubt of these, and whether the doubt decides.
+
+    A kink makes the differences with two steps disagree, and gradients that are large beside their change leave nothing
+    but rounding: that is their doubt. Tensors are compared one by one, because a small one is lost in the norm of all.
+    """
+    norms = [size * float(p.norm()) for size, p in zip(sizes, products, strict=True)]
+    floor = 1e-3 * max(norms, default=0.0)
+    worst, kinked = 0.0, False
+    for size, product, a, b, rounded in zip(sizes, products, wide, narrow, rounding, strict=True):
+        scale = size * float(product.norm() + b.norm()) + floor
+        doubt = size * (10 * float((a - b).norm()) + rounded)
+        error = size * min(float((product - a).norm()), float((product - b).norm()))
+        if scale > 0:
+            kinked = kinked or doubt > DIFFERENCE * scale
+            worst = max(worst, (error - doubt) / scale)
+    return worst, kinked
+
+
+def _asymmetry_as_it_is(risk: Risk, batch: Batch) -> Fault | None:
+    """The symmetry alone, where the network stands and in its own precision."""
+    point = [p.detach() for p in risk.replica.parameters]
+    generator = torch.Generator().manual_seed(0)
+    u, v = (_direction(_sizes(point), point, generator) for _ in range(2))
+    leaves = risk.replica.parameters
+    loss, _, _ = risk.forward(batch)
+    if not abs(float(loss.detach())) > SATURATED:
+        return None
+    slopes = _gradient(lambda _: loss, leaves, graph=True)
+    across, along = (_multiplied(slopes, leaves, w) for w in (u, v))
+    asymmetry = _asymmetry(u, v, across, along)
+    return Fault(True, asymmetry) if asymmetry > 10 * ASYMMETRY else None
+
+
+def _culprit(risk: Risk, batch: Batch) -> str:
+    """The innermost module whose second derivative is wrong by itself; else the network with its loss."""
+    model = risk.replica.model
+    seen = inputs_of_modules(risk, risk.placed(batch))
+    for name, module in reversed(list(model.named_modules())):
+        if name in seen and _wrong_alone(module, *seen[name]):
+            return f"'{name}' ({type(module).__name__})" if name else type(model).__name__
+    loss = getattr(risk.loss, "__name__", type(risk.loss).__name__)
+    return f"the loss ({loss})"
+
+
+class _Call(nn.Module):
+    """A scalar of what one module returns for given inputs, whose floating-point tensors can be replaced."""
+
+    def __init__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        super().__init__()
+        self.module, self.given = module, (args, kwargs)
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        following = iter(inputs)
+        args, kwargs = mapped(self.given, lambda t: next(following) if t.is_floating_point() else t)
+        outputs = [t for t in tensors_in(self.module(*args, **kwargs)) if t.is_floating_point()]
+        # Neither linear in the outputs, which would hide what is linear, nor symmetric in them.
+        parts = [(t.cos() * torch.linspace(1, 2, t.numel()).to(t).reshape(t.shape)).sum() for t in outputs]
+        return torch.stack(parts).sum()
+
+
+def _wrong_alone(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    call, held = _Call(module, args, kwargs), HeldPadding()
+    inputs = [t.detach().double() for t in tensors_in(call.given) if t.is_floating_point()]
+    names = [name for name, _ in call.named_parameters()]
+
+    def value(leaves: Sequence[Tensor]) -> Tensor:
+        with held.again():
+            scalar: Tensor = call(leaves[len(names) :])
+        return scalar
+
+    def standing(leaves: Sequence[Tensor], act: Callable[[], Any]) -> Any:
+        return acting_with(call, _in_float64(call) | dict(zip(names, leaves, strict=False)), act)
+
+    parameters = [p.detach().double() for p in call.parameters()]
+    try:
+        return fault(value, [*parameters, *inputs], standing) is not None
+    except Exception:  # whatever a module raises that is called by itself
+        return False

@@ -1,0 +1,240 @@
+"""Whether the loss of a batch is the weighted mean over examples that do not see each other.
+
+Everything that takes a batch apart relies on it: micro-batches, gradients of single examples, probes for every example.
+A check of one half or of one example has blind spots: pairs, groups of one size, an order, a branch whose weight is
+zero. So rows are drawn at random and cut at an odd place, at θ and at a displaced point, and outputs are compared as
+well as derivatives.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from landscape.errors import is_out_of_memory
+from landscape.isolation import twice_differentiable
+from landscape.objective.batches import Batch, rows_in, rows_of
+
+if TYPE_CHECKING:
+    from landscape.objective.risk import Risk
+
+MOST = 128
+"""Rows of a batch that are looked at together."""
+
+FEW = 5
+"""Rows whose gradients are taken one by one."""
+
+SHIFT = 0.05
+"""Displacement of the second point, relative to the size of a parameter tensor; absolute where that is zero."""
+
+MIXED = "the outputs of an example depend on the other examples (as with batch norm in batch mode)"
+NO_MEAN = "its loss is not the mean over its examples"
+
+
+@dataclass(frozen=True)
+class Independence:
+    """What a check found.
+
+    Attributes:
+        reason: Why the examples of a batch cannot be taken apart; empty if they can.
+        mixed: Whether the examples see each other, rather than that it cannot be seen which they are.
+    """
+
+    reason: str = ""
+    mixed: bool = False
+
+    @property
+    def holds(self) -> bool:
+        """Whether a batch can be taken apart."""
+        return not self.reason
+
+
+def examined(risk: "Risk") -> Independence:
+    """Takes the first batch apart, at the point where the network stands and at a displaced one.
+
+    Args:
+        risk: Network, loss and data; its network is put back where it stands.
+    """
+    batch = _some(risk)
+    if batch is None:
+        return Independence("it is not made of tensors with a row an example")
+    if (rows_in(batch) or 0) < 2:
+        return Independence()
+    point = risk.replica.layout.flatten([p.detach() for p in risk.replica.parameters])
+    size = min(rows_in(batch) or 0, MOST)
+    generator = torch.Generator().manual_seed(0)
+    chosen = torch.randperm(rows_in(batch) or 0, generator=generator)
+    try:
+        with risk.randomness(), twice_differentiable():
+            while True:
+                rows = chosen[:size]
+                try:
+                    reason = _parted(risk, rows_of(batch, rows)) or _one_by_one(
+                        risk, rows_of(batch, rows[:FEW]), point, generator
+                    )
+                    return Independence(reason, mixed=bool(reason))
+                except (RuntimeError, MemoryError) as failure:
+                    if not is_out_of_memory(failure):
+                        raise
+                # The failure, and with it every tensor that its frames held, is gone here.
+                if size <= 2:
+                    return Independence()
+                size //= 2
+    except Exception as failure:  # a network may raise anything where it is given a part of a batch
+        words = (str(failure).strip().splitlines() or [""])[0][:100]
+        return Independence(
+            f"a part of a batch cannot be evaluated by itself ({type(failure).__name__}: {words})",
+            mixed=True,
+        )
+    finally:
+        risk.replica.move(point, constant=False)
+
+
+def _some(risk: "Risk") -> Batch | None:
+    """The first batch of more than one row; the first of all if there is none, ``None`` if one has no rows."""
+    first = None
+    for _, batch in risk.batches:
+        rows = rows_in(batch)
+        if rows is None:
+            return None
+        if rows > 1:
+            return batch
+        first = batch if first is None else first
+    return first
+
+
+def _parted(risk: "Risk", batch: Batch) -> str:
+    """What is wrong where a batch, in a random order, is cut at an odd place; empty if nothing is."""
+    count = rows_in(batch) or 0
+    cut = max(1, count // 2 - (1 - count // 2 % 2))
+    parts = [rows_of(batch, rows) for rows in (slice(0, cut), slice(cut, count))]
+    with torch.no_grad():
+        losses, (whole, *apart) = zip(*(_evaluated(risk, one) for one in (batch, *parts)), strict=True)
+    by_row = whole is not None and len(whole) == count
+    if by_row and _differ(whole, apart):
+        return _differ(whole, apart)
+    weights = [risk.batches.weight_of(part) for part in parts]
+    if not sum(weights) > 0:
+        return ""
+    mean = sum(w * loss for w, loss in zip(weights, losses[1:], strict=True) if w > 0) / sum(weights)
+    scale = max((abs(loss) for loss in losses if math.isfinite(loss)), default=0.0)
+    slack = 16 * torch.finfo(risk.replica.dtype).eps * max(1.0, _size(whole) if by_row else 0.0)
+    same = abs(mean - losses[0]) <= tolerance(risk.replica.dtype) * scale + slack
+    return "" if same or mean != mean else NO_MEAN
+
+
+def _evaluated(risk: "Risk", batch: Batch) -> tuple[float, Tensor | None]:
+    loss, outputs, _ = risk.forward(risk.placed(batch))
+    return float(loss), outputs if isinstance(outputs, Tensor) and outputs.ndim else None
+
+
+def _size(values: Tensor | None) -> float:
+    """The largest finite absolute value."""
+    return 0.0 if values is None else float(values.nan_to_num(posinf=0.0, neginf=0.0).abs().max())
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """By how much two ways to the same number may differ, relative to it."""
+    return 1e-4 if dtype == torch.float32 else 1e-8
+
+
+def _differ(whole: Tensor, apart: Sequence[Tensor | None]) -> str:
+    """Whether the outputs of parts are not those of the same rows within the whole."""
+    parts = [part for part in apart if part is not None and part.shape[1:] == whole.shape[1:]]
+    if len(parts) != len(apart) or sum(map(len, parts)) != len(whole):
+        return "the outputs of a part of a batch have another shape"
+    limit = tolerance(whole.dtype) * _size(whole) + torch.finfo(whole.dtype).tiny
+    if torch.allclose(torch.cat(parts), whole, rtol=0.0, atol=limit, equal_nan=True):
+        return ""
+    return MIXED
+
+
+@dataclass(frozen=True)
+class _Slopes:
+    """Outputs and derivatives of some rows of the few.
+
+    Attributes:
+        outputs: ``None`` where there is not one row an example.
+        gradient: In the parameters, ``(n,)``: of the outputs in a random direction, for it does not vanish where the
+            loss does; of the loss times the weight of the rows where outputs are hidden.
+        bend: The derivative of the loss in the outputs, times the weight of the rows.
+    """
+
+    outputs: Tensor | None
+    gradient: Tensor
+    bend: Tensor | None
+
+
+def _one_by_one(risk: "Risk", batch: Batch, point: Tensor, generator: torch.Generator) -> str:
+    """What is wrong with single examples at a displaced point, where no weight is zero; empty if nothing is."""
+    count = rows_in(batch) or 0
+    risk.replica.move(_displaced(risk, point, generator), constant=False)
+    whole = _slopes(risk, batch, 0, count)
+    if not bool(torch.isfinite(whole.gradient).all()):
+        risk.replica.move(point, constant=False)
+        whole = _slopes(risk, batch, 0, count)
+    apart, gradient, lengths = [], torch.zeros_like(whole.gradient), 0.0
+    for k in range(count):
+        one = _slopes(risk, batch, k, k + 1)
+        apart.append((one.outputs, one.bend))
+        gradient += one.gradient
+        lengths += float(one.gradient.norm())
+    if whole.outputs is not None:
+        wrong = _differ(whole.outputs, [outputs for outputs, _ in apart])
+        if wrong:
+            return wrong
+    limit = 10 * tolerance(risk.replica.dtype)
+    if float(gradient.sub_(whole.gradient).norm()) > limit * lengths:
+        return "the gradient of a batch is not made of the gradients of its examples"
+    bends = [bend for _, bend in apart if bend is not None]
+    if whole.bend is None or len(bends) < count:
+        return ""
+    slack = 64 * torch.finfo(risk.replica.dtype).eps * count
+    if float((torch.cat(bends) - whole.bend).abs().max()) > limit * _size(whole.bend) + slack:
+        return NO_MEAN
+    return ""
+
+
+def _slopes(risk: "Risk", few: Batch, first: int, last: int) -> _Slopes:
+    batch = rows_of(few, slice(first, last))
+    loss, outputs, _ = risk.forward(risk.placed(batch))
+    weight = risk.batches.weight_of(batch)
+    if weight <= 0:  # torch's mean over no label is NaN
+        loss = loss.detach().new_zeros(())
+    if not isinstance(outputs, Tensor) or not outputs.ndim or len(outputs) != last - first:
+        return _Slopes(None, _gradient(risk, weight * loss), None)
+    bend = None
+    if loss.requires_grad and outputs.requires_grad:
+        (bend,) = torch.autograd.grad(
+            loss, outputs, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+    drawn = torch.randn(
+        (rows_in(few) or 0, *outputs.shape[1:]),
+        generator=torch.Generator().manual_seed(1),
+        dtype=torch.float64,
+    )
+    along = (outputs * drawn[first:last].to(outputs)).sum()
+    bend = torch.zeros_like(outputs) if bend is None else weight * bend
+    return _Slopes(outputs.detach(), _gradient(risk, along), bend)
+
+
+def _gradient(risk: "Risk", value: Tensor) -> Tensor:
+    if not value.requires_grad:
+        return torch.zeros_like(risk.replica.origin)
+    return risk.replica.layout.flatten(
+        torch.autograd.grad(value, risk.replica.parameters, allow_unused=True, materialize_grads=True)
+    )
+
+
+def _displaced(risk: "Risk", point: Tensor, generator: torch.Generator) -> Tensor:
+    """A point nearby, at which no parameter tensor is zero."""
+    parts = []
+    for part in risk.replica.layout.split(point):
+        size = float(part.square().mean().sqrt()) or 1.0
+        drawn = torch.randn(min(part.numel(), 1 << 16), generator=generator)
+        step = drawn.repeat(-(-part.numel() // len(drawn)))[: part.numel()].reshape(part.shape)
+        parts.append(part + SHIFT * size * step.to(part))
+    return risk.replica.layout.flatten(parts)

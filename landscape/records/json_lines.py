@@ -1,0 +1,294 @@
+"""Estimates on disk: one JSON line each, ``"schema": "landscape.measure/1"``.
+
+The schema is published in the package as ``measure.schema.json``, and a line is read by it: that file is the one
+description of the fields and their types. Numbers that JSON has no literal for are written as the strings
+``"NaN"``, ``"Infinity"`` and ``"-Infinity"``. Within a version of the schema fields are only added, so that older
+records stay readable.
+
+A record is used in place of a new measurement only if everything that its number depends on is the same now: the
+weights, the bytes of the examples, the user's code, the versions and settings, and the loss at the point. A record
+cannot prove that its number was ever measured: whoever writes a file with the right hashes and the right loss
+may write any trace beside them. So numbers that were read from a file are marked as read wherever they are
+printed beside new ones, and the loss and the accuracy, which are computed in any case, are never read.
+"""
+
+import copy
+import dataclasses
+import functools
+import json
+import math
+import re
+import reprlib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from landscape.errors import InputError
+from landscape.records.estimate import Cost, Estimate, Provenance
+from landscape.records.reading import read_text
+from landscape.records.storage import append_line
+
+SCHEMA = "landscape.measure/1"
+_EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "boolean": (bool,),
+    "null": (type(None),),
+    "number": (int, float),
+    "integer": (int,),
+}
+_QUESTION = (
+    *("model", "data", "split", "subset", "num_examples", "loss"),
+    *("batch_norm", "batch_size", "dtype", "device"),
+)
+"""Fields of the provenance that say what was asked for; the others say on what grounds it was answered."""
+
+
+def to_json(estimate: Estimate) -> str:
+    """One line of JSON, keys in the order of the fields."""
+    fields = {"schema": SCHEMA, **dataclasses.asdict(estimate)}
+    return json.dumps(plain(fields), ensure_ascii=False, allow_nan=False)
+
+
+def from_json(line: str) -> Estimate:
+    """The estimate in a line of JSON; ``epoch`` and ``step``, if they are there, are left out.
+
+    Raises:
+        InputError: The line is not JSON, or not of this schema.
+    """
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError) as failure:
+        raise InputError(f"not a line of JSON: {failure}") from failure
+    if not isinstance(fields, dict) or fields.get("schema") != SCHEMA:
+        seen = fields.get("schema") if isinstance(fields, dict) else type(fields).__name__
+        raise InputError(f"schema {reprlib.repr(seen)} is not {SCHEMA!r}")
+    try:
+        fields = _typed(fields, _schema(), "the record")
+    except RecursionError as failure:
+        raise InputError("a field is wrong: it is nested too deeply") from failure
+    return Estimate(
+        provenance=Provenance(**fields.pop("provenance")),
+        cost=Cost(**fields.pop("cost")),
+        **{name: value for name, value in fields.items() if name not in ("schema", "epoch", "step")},
+    )
+
+
+def append(path: Path, estimate: Estimate) -> None:
+    """Appends one estimate to a file of JSON lines, durably."""
+    append_line(path, to_json(estimate))
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """What a file of JSON lines holds: the estimates, and how many lines could not be read."""
+
+    estimates: tuple[Estimate, ...]
+    unreadable: int
+
+
+def read(path: Path) -> Records:
+    """The estimates in a file; lines that are torn or foreign are skipped and counted.
+
+    Raises:
+        InputError: The file does not exist.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist")
+    estimates, unreadable = [], 0
+    for line in read_text(path).split("\n"):
+        if not line.strip():
+            continue
+        try:
+            estimates.append(from_json(line))
+        except InputError:
+            unreadable += 1
+    return Records(tuple(estimates), unreadable)
+
+
+def find(
+    estimates: Iterable[Estimate], *, measure: str, settings: Mapping[str, object], provenance: Provenance
+) -> Estimate | None:
+    """The last estimate of the same quantity that still holds; ``None`` if there is none.
+
+    Args:
+        estimates: Records, the latest last.
+        measure: The measure.
+        settings: All of its options.
+        provenance: Where the number would be computed now. If it knows the loss at the point, the record must
+            know the same one.
+    """
+    same = _of_quantity(estimates, measure, settings)
+    return next((e for e in reversed(same) if not _changes(e.provenance, provenance)), None)
+
+
+def outdated(
+    estimates: Iterable[Estimate], *, measure: str, settings: Mapping[str, object], provenance: Provenance
+) -> str | None:
+    """Why the last record that answers the same question does not hold any more; ``None`` if there is none.
+
+    Args:
+        estimates: Records, the latest last.
+        measure: The measure.
+        settings: All of its options.
+        provenance: Where the number is to be computed now.
+    """
+    for record in reversed(_of_quantity(estimates, measure, settings)):
+        origin = record.provenance
+        same_file = (
+            origin.checkpoint_file is not None and origin.checkpoint_file == provenance.checkpoint_file
+        )
+        if not same_file and origin.checkpoint != provenance.checkpoint:
+            continue
+        if all(getattr(origin, name) == getattr(provenance, name) for name in _QUESTION):
+            return next(iter(_changes(origin, provenance)), None)
+    return None
+
+
+def agree(recorded: float, computed: float, dtype: str) -> bool:
+    """Whether two losses of the same network on the same examples are equal up to the rounding of ``dtype``.
+
+    Sums in another order, by another number of threads or in other micro-batches, move a loss by some ten units of
+    its last place, and where it is close to zero by some units of the logits' last place.
+    """
+    if recorded == computed or (math.isnan(recorded) and math.isnan(computed)):
+        return True
+    epsilon = _EPSILON.get(dtype, _EPSILON["float32"])
+    return abs(recorded - computed) <= epsilon * (1000 * abs(computed) + 100)
+
+
+def _of_quantity(
+    estimates: Iterable[Estimate], measure: str, settings: Mapping[str, object]
+) -> list[Estimate]:
+    options = plain(settings)
+    return [e for e in estimates if e.measure == measure and plain(e.settings) == options]
+
+
+def _changes(then: Provenance, now: Provenance) -> list[str]:
+    """What has changed since a record was written, in words, the most telling first."""
+    changes = {
+        "checkpoint": "the weights are not those of then",
+        "examples": "the examples are not those of then",
+        "code": "the Python code is not that of then",
+    }
+    if then.examples is None:
+        changes["examples"] = "it does not say what its examples held"
+    if now.examples is None:
+        changes["examples"] = "examples of this kind have no hash, so that they may have changed"
+    names = list(changes) + [field.name for field in dataclasses.fields(now) if field.name not in changes]
+    found = []
+    for name in names:
+        old, new = getattr(then, name), getattr(now, name)
+        if name == "checkpoint_file":
+            continue
+        if name == "loss_value":
+            if new is not None and (old is None or not agree(old, new, now.dtype)):
+                shown = "not recorded" if old is None else f"{old:.6g}"
+                found.append(f"its loss is {shown}, and here it is {new:.6g}")
+        elif plain(old) != plain(new) or (name == "examples" and new is None):
+            found.append(changes.get(name, f"{name} was {old} and is {new}"))
+    return found
+
+
+def epoch_numbers(line: str) -> dict[str, int | float] | None:
+    """The numbers in one line of a run's history; ``None`` if it is torn, or does not say which epoch it is of.
+
+    Anything else in the line, and a whole number that no float can hold, is left out.
+    """
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(entry, dict):
+        return None
+    numbers = {key: value for key, value in entry.items() if is_number(value)}
+    return numbers if isinstance(numbers.get("epoch"), int) else None
+
+
+def is_number(value: object) -> bool:
+    """Whether a value that was read is a number, and no larger than a float can be."""
+    if not _is(value, "number"):
+        return False
+    return isinstance(value, float) or abs(cast(int, value)) <= _schema()["$defs"]["finite"]["maximum"]
+
+
+@functools.cache
+def _schema() -> dict[str, Any]:
+    text = resources.files("landscape.records").joinpath("measure.schema.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+def json_schema() -> dict[str, Any]:
+    """The published JSON Schema of one record."""
+    return copy.deepcopy(_schema())
+
+
+def _typed(value: Any, rule: Mapping[str, Any], place: str) -> Any:
+    """A value read by a rule of the schema; what the rules call a number or an amount becomes a float.
+
+    The part of JSON Schema that ``measure.schema.json`` uses is all that is understood here.
+    """
+    if "$ref" in rule:
+        name = rule["$ref"].rpartition("/")[2]
+        value = _typed(value, _schema()["$defs"][name], place)
+        return float(value) if name in ("number", "amount") else value
+    if "anyOf" in rule:
+        for choice in rule["anyOf"]:
+            try:
+                return _typed(value, choice, place)
+            except InputError:
+                continue
+        _refuse(value, place)
+    if ("const" in rule and value != rule["const"]) or ("enum" in rule and value not in rule["enum"]):
+        _refuse(value, place)
+    kinds = rule.get("type", [])
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    if kinds and not any(_is(value, kind) for kind in kinds):
+        _refuse(value, place)
+    if isinstance(value, str):
+        if "pattern" in rule and not re.fullmatch(rule["pattern"], value):
+            _refuse(value, place)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not rule.get("minimum", -math.inf) <= value <= rule.get("maximum", math.inf):
+            _refuse(value, place)
+    elif isinstance(value, list):
+        return [_typed(item, rule.get("items", {}), place) for item in value]
+    elif isinstance(value, dict):
+        return _typed_fields(value, rule, place)
+    return value
+
+
+def _typed_fields(value: Mapping[str, Any], rule: Mapping[str, Any], place: str) -> dict[str, Any]:
+    absent = [name for name in rule.get("required", []) if name not in value]
+    if absent:
+        raise InputError(f"{place} has no {absent[0]}")
+    known, others = rule.get("properties", {}), rule.get("additionalProperties", {})
+    fields = {}
+    for name, item in value.items():
+        if name not in known and others is False:
+            raise InputError(f"{place} has a field {reprlib.repr(name)} that is not known")
+        fields[name] = _typed(item, known.get(name, others), name)
+    return fields
+
+
+def _is(value: object, kind: str) -> bool:
+    return isinstance(value, _TYPES[kind]) and not (isinstance(value, bool) and kind in ("number", "integer"))
+
+
+def _refuse(value: object, place: str) -> NoReturn:
+    raise InputError(f"a field is wrong: {place} is {reprlib.repr(value)}")
+
+
+def plain(value: object) -> Any:
+    """The value in JSON's own types: what JSON has no literal for as text, tuples as lists."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value

@@ -1,0 +1,225 @@
+"""A loss surface as numbers, and its file; knows nothing of torch, so that redrawing does not need it.
+
+A file is one ``.npz`` without pickles. With ``nx`` and ``ny`` points along the two directions, it holds
+
+===================================  ===============  ==========================================================
+array                                shape            what
+===================================  ===============  ==========================================================
+``x``                                ``(nx,)``        coordinates along the first direction, increasing
+``y``                                ``(ny,)``        along the second; ``[0.]`` where the surface is a line
+``loss``                             ``(ny, nx)``     on the first split asked for (``meta["provenance"]["split"]``)
+``accuracy``                         ``(ny, nx)``     likewise; absent where outputs are not class scores
+``test_loss``, ``test_accuracy``     ``(ny, nx)``     on the test split, where train and test were swept together
+``gradient_norm``                    ``(ny, nx)``     ‖∇L‖ on the first split, where asked for
+``computed``                         ``(ny, nx)``     whether the point was computed
+``markers``                          ``(K, 2)``       checkpoints in plane coordinates; ``(K, 1)`` on a line
+``markers_distances``                ``(K,)``         their distances from the plane
+``markers_labels``                   ``(K,)``         their names, text
+``trajectory``, ``trajectory_…``     likewise         the points of a run or of a curve, in order
+``meta``                             ``()``           how it was made: text, a JSON object
+===================================  ===============  ==========================================================
+
+Only ``x``, ``y``, ``loss``, ``computed`` and ``meta`` are always there. Values are as computed: infinite and NaN losses
+stay what they are, and what was not computed is NaN.
+"""
+
+import dataclasses
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landscape.errors import InputError, UsageError
+from landscape.records.landmarks import Landmarks
+from landscape.records.reading import check_points, read_arrays
+from landscape.records.storage import write_whole
+from landscape.records.surface_meta import misfit
+
+SCHEMA = "landscape.surface/1"
+
+VALUES = ("loss", "accuracy", "test_loss", "test_accuracy", "gradient_norm")
+"""The quantities that a surface can have at each point; the loss it always has."""
+
+_LANDMARKS = ("markers", "trajectory")
+_Field = NDArray[np.float64] | None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Surface:
+    """L(θ + a·d₁ + b·d₂) on a grid of coordinates (a, b): row i, column j belongs to ``(x[j], y[i])``.
+
+    Attributes:
+        x: Coordinates along the first direction, ``(nx,)``, increasing.
+        y: Coordinates along the second direction, ``(ny,)``, increasing; ``[0.]`` for a line L(θ + a·d₁).
+        loss: ``(ny, nx)``, as computed: infinite and NaN losses stay what they are. NaN where not computed.
+        accuracy: ``(ny, nx)``, or ``None`` where the network's outputs are not class scores.
+        computed: ``(ny, nx)``, whether the point was computed.
+        meta: How the surface was made, JSON-serialisable: ``plane`` (kind, settings, cosine of the two
+            directions, their norms, ignored parameters, axis labels, and what else the kind knows), ``centre`` (its
+            hash and its loss), ``provenance``, ``test`` (that of the test loss), ``batch_norm`` (where its statistics
+            come from, if not from the checkpoint), ``checkpoints`` (the loss at each, beside the checkpoint's own),
+            ``barrier`` on a path between two of them or the ``disagreement`` that forbids one, and what
+            :meth:`described` added.
+        test_loss: ``(ny, nx)``, where train and test were swept together: ``loss`` is then that of train.
+        test_accuracy: ``(ny, nx)``, likewise.
+        gradient_norm: ``(ny, nx)``, ‖∇L‖ at each point, where asked for.
+        markers: The checkpoints, in coordinates of the plane.
+        trajectory: The path of a run, or the points of a curve, in order.
+    """
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    loss: NDArray[np.float64]
+    accuracy: _Field
+    computed: NDArray[np.bool_]
+    meta: Mapping[str, object]
+    test_loss: _Field = None
+    test_accuracy: _Field = None
+    gradient_norm: _Field = None
+    markers: Landmarks | None = None
+    trajectory: Landmarks | None = None
+
+    def __post_init__(self) -> None:
+        shape = (len(self.y), len(self.x))
+        for name in ("x", "y", *VALUES, "computed"):
+            array = getattr(self, name)
+            if array is None:
+                continue
+            expected = (array.size,) if name in "xy" else shape
+            if array.shape != expected:
+                raise ValueError(
+                    f"{name} has shape {array.shape}; {len(self.x)} × {len(self.y)} points need {expected}"
+                )
+            frozen = np.array(array, dtype=bool if name == "computed" else np.float64)
+            frozen.setflags(write=False)
+            object.__setattr__(self, name, frozen)
+        for name in "xy":
+            steps = np.diff(getattr(self, name))
+            if not (steps > 0).all():
+                raise ValueError(f"the coordinates {name} do not increase")
+        for name in _LANDMARKS:
+            marks = getattr(self, name)
+            if marks is not None and marks.coordinates.shape[1] != (1 if self.is_line else 2):
+                raise ValueError(f"{name} have {marks.coordinates.shape[1]} coordinates each")
+
+    @property
+    def is_line(self) -> bool:
+        """Whether there is one direction only: L(θ + a·d₁)."""
+        return len(self.y) == 1
+
+    @property
+    def values(self) -> dict[str, NDArray[np.float64]]:
+        """Every quantity that there is at each point, by its name in :data:`VALUES`."""
+        return {name: getattr(self, name) for name in VALUES if getattr(self, name) is not None}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every point was computed."""
+        return bool(self.computed.all())
+
+    @property
+    def centre_error(self) -> float | None:
+        """The loss at (0, 0) minus the loss that the objective has there; ``None`` off the grid."""
+        row, column = np.flatnonzero(self.y == 0), np.flatnonzero(self.x == 0)
+        centre = self.meta.get("centre")
+        if not (row.size and column.size and isinstance(centre, Mapping)):
+            return None
+        if not self.computed[row[0], column[0]]:
+            return None
+        return float(self.loss[row[0], column[0]]) - float(centre["loss"])
+
+    def described(self, **meta: object) -> "Surface":
+        """The same surface with entries added to ``meta``: the ``command``, the name of the ``loss``, …"""
+        return dataclasses.replace(self, meta={**self.meta, **meta})
+
+    def preview(self) -> "Surface":
+        """The finest regular sub-grid around the centre of which every point was computed.
+
+        Raises:
+            UsageError: Less than 2 × 2 points of such a grid (2 of a line) were computed.
+        """
+        ny, nx = self.loss.shape
+        stride = 1
+        while True:
+            columns = slice((nx // 2) % stride, None, stride)
+            rows = slice((ny // 2) % stride, None, stride)
+            computed = self.computed[rows, columns]
+            if min(computed.shape) < 2 and not (self.is_line and computed.size > 1):
+                raise UsageError(
+                    f"nothing to preview: {int(self.computed.sum())} of {nx * ny} points are computed"
+                )
+            if computed.all():
+                break
+            stride *= 2
+        return dataclasses.replace(
+            self,
+            x=self.x[columns],
+            y=self.y[rows],
+            computed=computed,
+            meta=self.meta if stride == 1 else {**self.meta, "preview": {"points": [nx, ny]}},
+            **{name: array[rows, columns] for name, array in self.values.items()},  # type: ignore[arg-type]
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Writes an ``.npz`` without pickles: the same bytes for the same surface, whole or not at all."""
+        write_whole(Path(path), self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """What :meth:`save` writes."""
+        arrays = {"x": self.x, "y": self.y, **self.values, "computed": self.computed}
+        for name in _LANDMARKS:
+            marks: Landmarks | None = getattr(self, name)
+            if marks is not None:
+                arrays[name], arrays[f"{name}_distances"] = marks.coordinates, marks.distances
+                arrays[f"{name}_labels"] = np.array(marks.labels, dtype=np.str_)
+        meta = json.dumps({**self.meta, "schema": SCHEMA}, sort_keys=True, ensure_ascii=False)
+        buffer = io.BytesIO()
+        # numpy stamps the members of an archive with 1980-01-01, so that nothing in it depends on the clock.
+        np.savez(buffer, allow_pickle=False, **arrays, meta=np.array(meta))
+        return buffer.getvalue()
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The surface in a file; nothing in the file is run.
+
+        Raises:
+            InputError: There is no such file, it is damaged, or it is not a surface.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise InputError(f"{path}: no such file; {_WAY_OUT}")
+        try:
+            arrays = read_arrays(path, what="surface")
+            for name, array in arrays.items():
+                check_points(path, name, array.nbytes if name == "meta" else array.size)
+            meta = json.loads(str(arrays.pop("meta")))
+            schema = meta.get("schema")
+            if schema != SCHEMA:
+                raise InputError(f"{path} has schema {schema!r}, this version reads {SCHEMA!r}")
+            wrong = misfit(meta)
+            if wrong is not None:
+                raise ValueError(wrong)
+            held: dict[str, Any] = {name: arrays[name] for name in ("x", "y", "computed", "loss")}
+            held |= {name: arrays.get(name) for name in VALUES[1:]}
+            held |= {name: _landmarks(name, arrays) for name in _LANDMARKS}
+            return cls(meta=meta, **held)
+        except InputError as failure:
+            raise InputError(f"{failure}; {_WAY_OUT}") from failure
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as e:
+            reason = str(e).splitlines()[0] if str(e) else type(e).__name__
+            raise InputError(f"{path} is damaged or not a surface ({reason}); {_WAY_OUT}") from e
+
+
+def _landmarks(name: str, arrays: Mapping[str, NDArray[np.generic]]) -> Landmarks | None:
+    if name not in arrays:
+        return None
+    labels = tuple(str(label) for label in arrays[f"{name}_labels"])
+    return Landmarks(arrays[name], arrays[f"{name}_distances"], labels)  # type: ignore[arg-type]
+
+
+_WAY_OUT = "surfaces are written by `landscape surface CHECKPOINT -o FILE.npz`"

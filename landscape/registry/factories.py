@@ -1,0 +1,376 @@
+"""The user's own Python behind a name: ``./file.py:function`` and ``package.module:function``, options behind it.
+
+Naming such code runs it. So a name that comes out of a file, and not from the user, goes through
+:func:`named_by_file`, which admits only names that run no code but ours and the libraries' own.
+"""
+
+import ast
+import contextlib
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+import sysconfig
+import threading
+import traceback
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from landscape.errors import InputError, UsageError
+from landscape.registry.names import NameTable, Row, Specification, Value, split
+
+FORMS = ("package.module:factory", "./file.py:factory")
+LONGEST = 4096
+"""Characters of a name in a file, with its options: a path may be so long."""
+
+PREFIXES = frozenset({"torchvision", "timm", "hf", "hf-datasets", "imagefolder", "npz", "safetensors"})
+"""What stands before a colon where no code of the user is meant."""
+
+_PLAIN = (bool, int, float, str)
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+_STANDARD = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
+_loaded: dict[Path, ModuleType] = {}
+_brought: dict[str, Path] = {}  # modules of the user's that were imported while code that was named ran
+_by: dict[
+    tuple[str, Path], set[Path]
+] = {}  # their files, by what had been named and the folder it was run in
+_read: dict[Path, tuple[tuple[int, int], str]] = {}  # these files as they were then: time and size, SHA-256
+
+
+def names_code(specification: str | Specification) -> bool:
+    """Whether a specification has the form of the user's own code."""
+    name = specification.name if isinstance(specification, Specification) else split(specification).name
+    where, colon, attribute = name.rpartition(":")
+    if not colon or not attribute.isidentifier() or where in PREFIXES:
+        return False
+    return where.endswith(".py") or all(part.isidentifier() for part in where.split("."))
+
+
+def named_by_file(
+    table: NameTable[Any], text: object, *, source: str, kind: str, way_out: str
+) -> Specification:
+    """What a file says is the model, the data, …, provided that a file may say it.
+
+    Args:
+        table: The names of that kind.
+        text: What the file says.
+        source: Which file, in words.
+        kind: What the file is: ``checkpoint``.
+        way_out: What a user may do who knows what is named.
+
+    Raises:
+        InputError: It names code, or something else that only the user may name; it is no text; or its options are
+            wrong.
+    """
+    if not isinstance(text, str) or len(text) > LONGEST:
+        seen = f"{len(text):,} characters" if isinstance(text, str) else f"a {type(text).__name__}"
+        raise InputError(f"{source} has {seen} for its {table.kind}, which is no name of one")
+    try:
+        specification = table.admitted(text)
+        code = specification is None and names_code(text)
+    except UsageError as failure:
+        raise InputError(f"{source} names {text} for its {table.kind}: {failure}; {way_out}") from None
+    if specification is not None:
+        return specification
+    if code:
+        raise InputError(f"{source} names the Python code {text}, which a {kind} cannot make run: {way_out}")
+    raise InputError(
+        f"{source} names {text} for its {table.kind}, which a {kind} may not, as it is neither in `landscape list` nor "
+        f"a library's own: {way_out}"
+    )
+
+
+def user_function(name: str) -> Callable[..., Any] | None:
+    """What ``./file.py:function`` or ``package.module:function`` names; ``None`` where it has another form.
+
+    Options are not part of the name: :func:`landscape.registry.names.split` alone parses them.
+
+    A file is run once, with its folder first on the import path, as Python does with a script.
+
+    Raises:
+        InputError: There is no such file or module, or it fails when it is run.
+        UsageError: There is no such function in it.
+    """
+    if not names_code(Specification(name)):
+        return None
+    where, _, attribute = name.rpartition(":")
+    module = _file(where) if where.endswith(".py") else _module(where)
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        close = difflib.get_close_matches(attribute, public, n=1, cutoff=0.5)
+        guess = f" (did you mean '{close[0]}'?)" if close else ""
+        raise UsageError(f"{where} has no function '{attribute}'{guess}")
+    function: Callable[..., Any] = found
+    return function
+
+
+def user_row(name: str) -> Row[Any] | None:
+    """A row that calls the user's function; its options are the function's parameters."""
+    function = user_function(name)
+    if function is None:
+        return None
+    return Row(name, with_options(function, name), (inspect.getdoc(function) or "").partition("\n")[0])
+
+
+def with_options(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """The function with its parameters as keyword-only options, and its mistakes told in one line.
+
+    An option without an annotation is taken for what its default is, and else for what its text looks like.
+    """
+    hints = _hints(function)
+    parameters = []
+    for parameter in _signature(function, name).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
+            continue
+        if parameter.kind is parameter.VAR_KEYWORD:
+            parameters.append(parameter)
+            continue
+        default = parameter.default
+        guess = type(default) if type(default) in _PLAIN else Value
+        parameters.append(
+            parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=hints.get(parameter.name, guess))
+        )
+    where = name.rpartition(":")[0]
+
+    def build(**options: Any) -> Any:
+        with _watched(where, Path(where).parent if where.endswith(".py") else Path()):
+            try:
+                return function(**options)
+            except (UsageError, InputError):
+                raise
+            except Exception as failure:  # whatever the user's code raises is told as its own mistake
+                raise InputError(f"{name} failed: {described(failure)}") from failure
+
+    build.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    build.__annotations__ = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return build
+
+
+def code_hash(*names: str | None) -> str | None:
+    """The first 12 digits of a SHA-256 over the user's code behind these names; ``None`` if there is none.
+
+    It covers the files that were named and every module of the user's that they import, directly or not, wherever
+    in a file the import stands, with the bytes that were there when the module was imported. Modules count as the
+    user's unless they belong to Python, to an installed package or to this one. What the code reads besides, such
+    as a file of settings, is not covered; the loss at the point is what tells a change there.
+    """
+    digest = hashlib.sha256()
+    places = [split(name).name.rpartition(":")[0] for name in names if name and names_code(name)]
+    for where in places:
+        module = _file(where) if where.endswith(".py") else _module(where)
+        first, *others = [(path.name, _sum(path)) for path in _files(module, where)] or [(where, "")]
+        digest.update(repr((first, sorted(others))).encode())
+    return digest.hexdigest()[:12] if places else None
+
+
+def described(failure: BaseException) -> str:
+    """An exception in one line, with the place in the code that raised it."""
+    words = " ".join(str(failure).split())
+    frames = traceback.extract_tb(failure.__traceback__)
+    place = f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(failure).__name__}: {words}{place}" if words else f"{type(failure).__name__}{place}"
+
+
+def _file(where: str) -> ModuleType:
+    path = Path(where).expanduser()
+    if not path.is_file():
+        raise InputError(f"there is no file {where}; a factory in a file is written ./file.py:factory")
+    path = path.resolve()
+    _forget_changed()
+    if path not in _loaded:
+        label = f"landscape_user_{hashlib.sha256(repr((path, _stamp(path))).encode()).hexdigest()[:12]}"
+        specification = importlib.util.spec_from_file_location(label, path)
+        assert specification is not None
+        assert specification.loader is not None
+        module = importlib.util.module_from_spec(specification)
+        try:
+            with _watched(where, path.parent), _no_bytecode():
+                sys.modules[label] = module  # dataclasses and pickles look the module up by its name
+                specification.loader.exec_module(module)
+        except Exception as failure:
+            sys.modules.pop(label, None)
+            raise InputError(f"{where} cannot be loaded: {described(failure)}") from failure
+        _loaded[path] = module
+    return _loaded[path]
+
+
+def _module(where: str) -> ModuleType:
+    _forget_changed()
+    with _watched(where, Path()):
+        try:
+            return importlib.import_module(where)
+        except ModuleNotFoundError as failure:
+            if failure.name and (where == failure.name or where.startswith(failure.name + ".")):
+                raise InputError(
+                    f"there is no module '{where}', neither installed nor in this folder; a factory in a file is "
+                    "written ./file.py:factory"
+                ) from None
+            raise InputError(f"module {where} cannot be imported: {described(failure)}") from failure
+        except Exception as failure:
+            raise InputError(f"module {where} cannot be imported: {described(failure)}") from failure
+
+
+@contextlib.contextmanager
+def _watched(where: str, folder: Path) -> Iterator[None]:
+    """Inside, modules are looked for in ``folder`` first; those of the user's that are imported are remembered."""
+    folder = folder.expanduser().resolve()
+    with _IMPORTING:
+        for name in list(_brought):  # a module of the same name in another folder is another module
+            top = name.partition(".")[0]
+            own = _lying_in(folder, top)
+            if own is not None and own != _file_of(sys.modules.get(top)):
+                sys.modules.pop(name, None)
+        before, entry = set(sys.modules), str(folder)
+        sys.path.insert(0, entry)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ValueError):
+                sys.path.remove(entry)
+            for name in set(sys.modules) - before:
+                path = _users_file(sys.modules[name])
+                if path is not None:
+                    _brought[name] = path
+                    _by.setdefault((Path(where).name, folder), set()).add(path)
+                    _read[path] = (_stamp(path), hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+_IMPORTING = threading.RLock()
+"""Where Python looks for modules belongs to the process: of two threads, one would import what the other named."""
+
+
+def _forget_changed() -> None:
+    """Drops the user's modules, so that they are run anew, if the file of one has changed since it was imported.
+
+    All of them go together: each may hold functions of the others.
+    """
+    if all(_stamp(path) == stamp for path, (stamp, _) in _read.items()):
+        return
+    for name in _brought:
+        sys.modules.pop(name, None)
+    importlib.invalidate_caches()
+    for known in (_brought, _by, _read, _loaded):
+        known.clear()
+
+
+def _files(module: ModuleType, where: str) -> list[Path]:
+    """The file of a module, then the user's files that it imports, directly or not."""
+    first = _file_of(module)
+    if first is None:
+        return []
+    root = first.parent if where.endswith(".py") else Path().resolve()
+    found: dict[Path, None] = {}
+    # A module that was imported under a name made up at run time stands in no import statement.
+    waiting = [*_by.get((Path(where).name, root), ()), first]
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found[path] = None
+            waiting += _imported(path, root)
+    return list(found)
+
+
+def _imported(path: Path, root: Path) -> list[Path]:
+    """The user's files that a file imports, whether or not that statement has been reached yet."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, OSError):  # compiled code, which imports nothing that could be seen
+        return []
+    found: list[Path | None] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [name for alias in node.names for name in _parents(alias.name)]
+            found += [_module_file(name, root, path.parent) for name in names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            names = [base, *(f"{base}.{alias.name}".strip(".") for alias in node.names)]
+            if node.level:
+                folder = path.parents[min(node.level, len(path.parents)) - 1]
+                found += [_lying_in(folder, name) for name in ("", *names)]
+            else:
+                found += [_module_file(name, root, path.parent) for name in (*_parents(base), *names)]
+    return [file for file in found if file is not None]
+
+
+def _parents(name: str) -> list[str]:
+    """``a.b.c`` → ``a``, ``a.b``, ``a.b.c``: importing a module imports the packages that it is in."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+
+
+def _module_file(name: str, root: Path, beside: Path) -> Path | None:
+    """The user's file of a module, also where it has not been imported yet.
+
+    Args:
+        name: Of the module.
+        root: The folder that is first on the import path when the code runs.
+        beside: The folder of the file that imports it.
+    """
+    if name in sys.modules and name not in _brought:
+        return _users_file(sys.modules[name])
+    return _lying_in(root, name) or _users_file(sys.modules.get(name)) or _lying_in(beside, name)
+
+
+def _lying_in(folder: Path, name: str) -> Path | None:
+    place = folder.joinpath(*name.split(".")) if name else folder
+    files = (place.with_name(f"{place.name}.py"), place / "__init__.py")
+    return next((file for file in files[not name :] if file.is_file()), None)
+
+
+def _file_of(module: object) -> Path | None:
+    file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
+    return Path(file).resolve() if isinstance(file, str) else None
+
+
+def _users_file(module: object) -> Path | None:
+    """The file of a module that belongs neither to Python, nor to an installed package, nor to this one."""
+    path = _file_of(module)
+    if path is None or not path.is_file() or not isinstance(module, ModuleType):
+        return None
+    own = module.__name__.partition(".")[0] in ("landscape", "__main__", "__mp_main__")
+    installed = _INSTALLED & set(path.parts) or any(path.is_relative_to(folder) for folder in _STANDARD)
+    return None if own or installed else path
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:  # removed since
+        return (0, -1)
+    return (status.st_mtime_ns, status.st_size)
+
+
+def _sum(path: Path) -> str:
+    return _read[path][1] if path in _read else hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@contextlib.contextmanager
+def _no_bytecode() -> Iterator[None]:
+    """Nothing is written beside the user's file."""
+    before = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    except Exception:  # an annotation that cannot be evaluated is as good as none
+        return {}
+
+
+def _signature(function: Callable[..., Any], name: str) -> inspect.Signature:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} does not tell its parameters; wrap it in a function of your own") from None

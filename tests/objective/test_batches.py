@@ -1,0 +1,101 @@
+"""What examples hold is hashed as it is read: every byte counts, how they are divided into batches does not."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from problems import batches, classification, small_net
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from landscape import Objective
+from landscape.objective import batches as module
+from landscape.objective.batches import Batches
+
+X, Y = classification(60, dtype=torch.float32)
+WHOLE = Batches([(X, Y)]).content
+
+
+@pytest.mark.parametrize("size", [1, 7, 60])
+@pytest.mark.parametrize("form", ["list", "loader", "data set"])
+def test_the_hash_is_of_the_examples_and_not_of_their_batches(size, form):
+    data = TensorDataset(X, Y)
+    source = {"list": batches(X, Y, size), "loader": DataLoader(data, size), "data set": data}[form]
+    taken = Batches(source, batch_size=size if form == "data set" else None)
+    assert taken.content == WHOLE
+    assert len(WHOLE) == 12
+
+
+def test_every_bit_counts_and_so_do_types_shapes_and_order():
+    bit = X.clone()
+    bit.view(torch.int32)[30, 4] ^= 1
+    label = Y.clone()
+    label[59] = (label[59] + 1) % 4
+    others = {
+        "a bit": (bit, Y),
+        "a label": (X, label),
+        "order": (X.flip(0), Y.flip(0)),
+        "type": (X, Y.float()),
+        "precision": (X.double(), Y),
+        "shape": (X.reshape(60, 2, 4), Y),
+        "swapped": (Y, X),
+        "more": (torch.cat([X, X[:1]]), torch.cat([Y, Y[:1]])),
+        "names": {"0": X, "1": Y},
+    }
+    hashes = {name: Batches([batch]).content for name, batch in others.items()}
+    assert len({WHOLE, *hashes.values()}) == len(others) + 1
+
+
+def test_views_and_copies_of_the_same_values_have_the_same_hash():
+    strided = torch.empty(60, 16)[:, ::2].copy_(X)
+    assert Batches([(strided, Y.clone().requires_grad_(False))]).content == WHOLE
+    half = torch.arange(6, dtype=torch.bfloat16)
+    assert Batches([half]).content == Batches([half[:2], half[2:]]).content != Batches([half + 1]).content
+    turned = torch.tensor([1 + 2j, 3 - 1j])
+    assert Batches([turned.conj()]).content == Batches([turned.conj().clone()]).content
+
+
+def test_what_stands_beside_tensors_counts_and_what_has_no_bytes_makes_the_hash_unknown():
+    def of(**beside):
+        return Batches([{"x": X, **beside}]).content
+
+    assert len({of(), of(scale=1.0), of(scale=2.0), of(names=["a", "b"]), of(mask=None)}) == 5
+    assert len({of(y=np.arange(3)), of(y=np.arange(3, dtype=np.int32)), of(y=np.array([0, 1, 3]))}) == 3
+    assert of(graph=object()) is None
+
+
+def test_data_too_large_to_keep_is_hashed_in_the_one_reading(monkeypatch):
+    read = []
+
+    class Counted(TensorDataset):
+        def __getitem__(self, index):
+            read.append(index)
+            return super().__getitem__(index)
+
+    monkeypatch.setattr(module, "KEPT_BYTES", 100)
+    taken = Batches(Counted(X, Y), batch_size=7)
+    assert taken.content == WHOLE
+    assert len(read) == 60 + 2  # the first example is looked at twice, whether it is random
+
+
+def test_an_objective_says_which_bytes_it_is_of_also_where_statistics_are_recalibrated():
+    model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4)).eval()
+
+    def origin(x=X, **options):
+        return Objective(model, nn.CrossEntropyLoss(), [(x, Y)], **options).provenance.examples
+
+    assert origin() == WHOLE
+    assert origin(batch_norm="recalibrate") == WHOLE
+    hashes = [
+        origin(batch_norm="recalibrate", calibration=[(x, Y)], x=inputs)
+        for x, inputs in ((X, X), (X + 1, X), (X, X + 1))
+    ]
+    assert len({WHOLE, *hashes}) == 4
+
+
+def test_each_batch_of_an_objective_has_the_hash_of_its_own_examples():
+    model = copy.deepcopy(small_net(dtype=torch.float32))
+    objective = Objective(model, nn.CrossEntropyLoss(), batches(X, Y, 40))
+    parts = [part.provenance.examples for part in objective.per_batch()]
+    assert parts == [Batches([(X[:40], Y[:40])]).content, Batches([(X[40:], Y[40:])]).content]

@@ -1,0 +1,45 @@
+"""Other implementations agree on a trained network, and a wrong number is noticed."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from torch import Tensor, nn
+
+from landscape.checkpoints import load_checkpoint
+from landscape.training import Recipe, train
+from landscape.verification.other_tools import verify
+
+
+def test_every_implementation_agrees_on_a_trained_network(tmp_path: Path) -> None:
+    recipe = Recipe(model="mlp:width=12,depth=1", optimizer="sam", epochs=5, device="cpu")
+    run = train(recipe, output=tmp_path / "run")
+    found = list(verify(load_checkpoint(run.checkpoint), limit=256))
+    assert [(c.measure, c.other) for c in found] == [
+        ("gradient-norm", "dense float64 Hessian"),
+        ("dominant-eigenvalue", "dense float64 Hessian"),
+        ("hessian-trace", "dense float64 Hessian"),
+        ("dominant-eigenvalue", "scipy eigsh"),
+        ("dominant-eigenvalue", "PyHessian"),
+        ("hessian-trace", "PyHessian"),
+    ]
+    assert all(c.agrees for c in found)
+    assert found[0].ours.provenance.num_examples == 256
+    exact = found[1]
+    assert exact.difference == pytest.approx(0, abs=1e-4 * abs(exact.value))
+    wrong = dataclasses.replace(exact, value=exact.value * 1.01)
+    assert not wrong.agrees
+
+
+class Standardised(nn.Module):
+    """Writes to its inputs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sub_(0.3).div_(2.0)
+
+
+def test_every_implementation_gets_fresh_inputs_where_the_network_writes_to_them(tmp_path: Path) -> None:
+    recipe = Recipe(model="mlp:width=6,depth=1", optimizer="sgd", epochs=1, device="cpu")
+    checkpoint = load_checkpoint(train(recipe, output=tmp_path / "run").checkpoint)
+    checkpoint = dataclasses.replace(checkpoint, model=nn.Sequential(Standardised(), checkpoint.model))
+    assert all(comparison.agrees for comparison in verify(checkpoint, limit=64))
