@@ -6,4 +6,8 @@ from landscape.comparison.alike import refuse_unlike as refuse_unlike
 from landscape.comparison.alike import setting_labels as setting_labels
 from landscape.comparison.cell import Cell as Cell
 from landscape.comparison.compare import compare as compare
+from landscape.comparison.intervals import Interval as Interval
+from landscape.comparison.intervals import mean_interval as mean_interval
+from landscape.comparison.paired import paired_difference as paired_difference
 from landscape.comparison.table import Table as Table
+from landscape.comparison.verdict import verdict as verdict
