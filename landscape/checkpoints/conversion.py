@@ -7,8 +7,8 @@ from pathlib import Path
 import safetensors.torch
 from torch import Tensor
 
+from landscape.checkpoints.opening import SUM, content_sum
 from landscape.checkpoints.reading import RECIPE, Contents, read_checkpoint
-from landscape.checkpoints.sums import SUM, content_sum
 from landscape.checkpoints.weights import Weights
 from landscape.errors import InputError, UsageError
 from landscape.records.storage import whole
