@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from landscape.comparison import Table, compare
-from landscape.comparison.forms import STUDY, SUFFIXES, TABLE
+from landscape.comparison.forms import FORMS, SUFFIXES
 from landscape.comparison.intervals import Method
 from landscape.comparison.predictors import TARGETS, predictors
 from landscape.comparison.presets import PRESETS
@@ -67,9 +67,7 @@ DEFAULT = (
     "-b", "--batch-size", type=click.IntRange(min=1), help="Examples a batch; 128 where none are recorded."
 )
 @click.option(
-    "--batch-norm",
-    type=click.Choice(["stored", "batch", "recalibrate"]),
-    help="Which batch-norm statistics.",
+    "--batch-norm", type=click.Choice(["stored", "batch", "recalibrate"]), help="Which batch-norm statistics."
 )
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), help="Precision.")
 @options.device
@@ -150,7 +148,7 @@ def command(
         for part in TARGETS[against].splits:
             whole = Conditions(part, limit, batch_size, batch_norm, dtype)
             outcomes += take([TARGETS[against].measure], whole)[0]
-        text = STUDY[kind](predictors(taken, against, outcomes, method=interval))
+        text = FORMS[kind](predictors(taken, against, outcomes, method=interval))
     else:
         taken += _of_history(found, wanted or (), taken)
         if not taken:
@@ -160,7 +158,7 @@ def command(
         looks = {} if paper is None else paper.looks
         said = (*found.remarks, *remarks)
         table = compare(taken, rows, baseline=baseline, method=interval, looks=looks, remarks=said)
-        text = TABLE[kind](_ordered(table, wanted))
+        text = FORMS[kind](_ordered(table, wanted))
     for remark in found.remarks:
         click.echo(f"Note: {visible(remark)}", err=True)
     text = text.rstrip("\n")
