@@ -146,19 +146,15 @@ def _trained(work: Work, label: str, seed: int, data: tuple[Tensor, ...]) -> dic
             right += correct(scores, y.to(device))
     lengths = getattr(optimizer, "lengths", []) or [0.5 if label == "GSAM" else 0.0]
     count = len(test_targets)
-    return {
-        "accuracy (%)": 100 * right / count,
-        "loss": total / count,
-        "length": sum(lengths) / len(lengths),
-    }
+    return {"accuracy (%)": 100 * right / count, "loss": total / count, "length": sum(lengths) / len(lengths)}
 
 
 def claims(record: Record) -> Sequence[Claim]:
     """The two tables of the report, and the control."""
     found = record["results"]
-    accuracy, loss = {
-        "moons": ("89.0 against 85.7 %", "0.27 against 0.33"),
-    }.get(record["setup"], ("98.5 against 95.3 %", "0.01 against 0.04"))
+    accuracy, loss = {"moons": ("89.0 against 85.7 %", "0.27 against 0.33")}.get(
+        record["setup"], ("98.5 against 95.3 %", "0.01 against 0.04")
+    )
     where = {"moons": "two moons", "mnist": "MNIST"}.get(record["setup"], "MNIST, raw pixels")
 
     def rows(measure: str, first: str, second: str) -> tuple[tuple[str, Any], tuple[str, Any]]:
