@@ -116,7 +116,7 @@ class RunFolder:
             self._refuse_loss()
             return None
         source = f"the recipe in {saved.file}"
-        self._require_same(Recipe.from_file(saved.content["recipe"], source=source, asked=recipe), recipe)
+        self._require_same(Recipe.from_file(saved.content["recipe"], source=source, requested=recipe), recipe)
         # Checkpoints of before the history was a part of them.
         saved.content["training"].setdefault(
             "history", [history.without_seconds(e) for e in self._entries() if e["epoch"] <= saved.epoch]
@@ -269,7 +269,7 @@ class RunFolder:
 
     def _written_recipe(self, asked: Recipe) -> Recipe:
         try:
-            return Recipe.from_file(read_toml(self.recipe), source=str(self.recipe), asked=asked)
+            return Recipe.from_file(read_toml(self.recipe), source=str(self.recipe), requested=asked)
         except ValueError as failure:
             raise InputError(f"{self.recipe} cannot be read ({failure}); {_ANEW}") from failure
 

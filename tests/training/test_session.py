@@ -84,10 +84,10 @@ def test_only_a_last_batch_of_one_among_several_is_left_out():
         (1, [1]),
     ):
         running.examples = examples
-        assert [len(batch) for batch in running._batches(0)] == sizes
+        assert [len(batch) for batch in running.batches(0)] == sizes
     running = session(batch_size=1)
     running.examples = 3
-    assert [len(batch) for batch in running._batches(0)] == [1, 1, 1]
+    assert [len(batch) for batch in running.batches(0)] == [1, 1, 1]
 
 
 def test_the_share_of_steps_of_sam_and_the_steps_are_counted():
@@ -103,7 +103,7 @@ def test_the_share_of_steps_of_sam_and_the_steps_are_counted():
 
 def test_another_batch_is_the_following_one_of_the_epoch_and_after_the_last_comes_the_first():
     running = session()
-    batches = running._batches(0)
+    batches = running.batches(0)
     running._step = 3
     closure = running._closure(
         batches[3], next(iter(running._loader(running.data.train, [batches[3]]))), batches
@@ -124,7 +124,7 @@ def test_a_batch_goes_through_the_network_whole_or_in_as_many_pieces_as_asked_fo
     batch = next(iter(running._loader(running.data.train, [list(range(16))])))
     seen = []
     running.model.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
-    running._closure(list(range(16)), batch, running._batches(0))()
+    running._closure(list(range(16)), batch, running.batches(0))()
     assert seen == pieces
 
 
