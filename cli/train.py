@@ -13,8 +13,8 @@ from click.core import ParameterSource
 from landscape.errors import InputError, UsageError
 from landscape.tracking import TRACKERS
 from landscape.training import PRESETS, DivergedError, Job, Measuring, Recipe, Run, train_job
-from landscape.training.measured import CHEAP
 from landscape.training.budget import Budget
+from landscape.training.measured import CHEAP
 
 from . import options
 from .help import ExamplesFirst
@@ -162,7 +162,9 @@ def _trained(job: Job, *, quiet: bool) -> Run:
 def _measuring(every: int | None, names: str | None, limit: int) -> Measuring | None:
     if every is None:
         if names is not None:
-            raise UsageError("--measure-names needs --measure-every, the number of epochs between measurements")
+            raise UsageError(
+                "--measure-names needs --measure-every, the number of epochs between measurements"
+            )
         return None
     return Measuring(every, names=CHEAP if names is None else options.listed(names), limit=limit)
 

@@ -102,7 +102,5 @@ def summary(runs: Sequence[Run]) -> str:
     for run in runs:
         loss, accuracy = f"{run.metrics['train_loss']:.4g}", f"{run.metrics['test_accuracy']:.2%}"
         gradients = str(run.metrics["gradients"])
-        lines.append(
-            [str(run.path), run.recipe.optimizer, str(run.recipe.seed), loss, accuracy, gradients]
-        )
+        lines.append([str(run.path), run.recipe.optimizer, str(run.recipe.seed), loss, accuracy, gradients])
     return aligned(lines)

@@ -62,14 +62,16 @@ class Recipe:
     epochs: int = setting(20, "Passes over the training data.")
     batch_size: int = setting(128, "Examples per step.", "-b")
     warmup_epochs: int = setting(0, "Epochs of linear warm-up of the learning rate.")
-    schedule: Schedule = setting("cosine", "Decay of the learning rate to zero, or none.")
+    schedule: Schedule = setting("cosine", "Decay of the learning rate to zero, or none.")  # noqa: RUF009
     label_smoothing: float = setting(0.0, "Label smoothing of the training loss, in [0, 1).")
     max_grad_norm: float | None = setting(None, "Norm to which the final direction of a step is clipped.")
     seed: int = setting(0, "Seed of everything random, or several: 0-2, 0,1,5.", "--seeds", metavar="TEXT")
     device: str = setting("auto", "Where to compute.", metavar="auto|cpu|cuda[:i]|mps")
     dtype: Literal["float32", "float64"] = setting("float32", "Precision of weights and data.")
-    label_noise: float = setting(0.0, "Fraction of wrong training labels, up to 0.8; the same for every seed.")
-    augment: Augmentation = setting(
+    label_noise: float = setting(
+        0.0, "Fraction of wrong training labels, up to 0.8; the same for every seed."
+    )
+    augment: Augmentation = setting(  # noqa: RUF009
         "none",
         "Image augmentation: basic = crop + flip; cutout = basic + hole; autoaugment = basic + learned policy.",
     )
@@ -109,7 +111,10 @@ class Recipe:
                 f"from 0 to epochs − 1 = {self.epochs - 1}",
             ),
             "label_smoothing": (0 <= self.label_smoothing < 1, "at least 0 and less than 1"),
-            "max_grad_norm": (self.max_grad_norm is None or self.max_grad_norm > 0, "greater than 0, or none"),
+            "max_grad_norm": (
+                self.max_grad_norm is None or self.max_grad_norm > 0,
+                "greater than 0, or none",
+            ),
             "label_noise": (0 <= self.label_noise <= 0.8, "from 0 to 0.8"),
             "accumulate": (
                 1 <= self.accumulate <= self.batch_size,

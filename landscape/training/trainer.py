@@ -21,7 +21,7 @@ from landscape.training.interruption import Interruption
 from landscape.training.lock import locked
 from landscape.training.measured import Measuring
 from landscape.training.recipe import Recipe
-from landscape.training.run import Run, RunFolder, Saved
+from landscape.training.run import Run, RunFiles, Saved
 from landscape.training.session import NonFiniteLossError, Session
 
 
@@ -95,7 +95,7 @@ def train(
     if save_every is not None and save_every < 1:
         raise UsageError(f"save_every={save_every} must be at least 1 epoch")
     requested = dataclasses.replace(recipe, data=data_name(recipe.data))
-    folder = RunFolder(Path(output))
+    folder = RunFiles(Path(output))
     saved = folder.resumable(requested, resume=resume, overwrite=overwrite)
     if saved is not None and saved.epoch >= requested.epochs and measuring is None and folder.is_whole(saved):
         return folder.finished(requested, saved.content["metrics"])
@@ -117,7 +117,7 @@ def train(
 
 
 @contextlib.contextmanager
-def _tracked(trackers: Sequence[Tracker], session: Session, folder: RunFolder) -> Iterator[Guarded]:
+def _tracked(trackers: Sequence[Tracker], session: Session, folder: RunFiles) -> Iterator[Guarded]:
     """The trackers, which are notified of the beginning and the end of the run."""
     guarded = Guarded(trackers)
     guarded.begin(session.recipe.to_dict(), folder.path, session.epoch)
@@ -137,7 +137,7 @@ class _Training:
     """The loop over the epochs of a session, with everything that happens after each of them."""
 
     session: Session
-    folder: RunFolder
+    folder: RunFiles
     interruption: Interruption
     tracker: Guarded
     measuring: Measuring | None
@@ -150,7 +150,9 @@ class _Training:
         def notify() -> None:
             if progress is None:
                 return
-            seconds_left = (time.monotonic() - begun) / (session.step - first) * (session.steps - session.step)
+            seconds_left = (
+                (time.monotonic() - begun) / (session.step - first) * (session.steps - session.step)
+            )
             accuracy = session.metrics.get("test_accuracy")
             epoch, epochs = session.epoch + 1, session.recipe.epochs
             progress(
@@ -178,7 +180,7 @@ class _Training:
             # The checkpoint comes last: what a kill leaves beyond it is done again.
             history.append(folder.history, entry)
             if save_every is not None and session.epoch % save_every == 0:
-                checkpoint.write(folder.numbered(session.epoch), session.state())
+                checkpoint.write(folder.epoch_checkpoint(session.epoch), session.state())
             checkpoint.write(folder.checkpoint, session.state())
             self.tracker.log({name: entry[name] for name in entry if name != "epoch"}, session.epoch)
             self._measure()
@@ -206,7 +208,7 @@ class _Training:
         return f"{last}. Try a lower learning rate than lr={lr}, warmup_epochs or max_grad_norm"
 
 
-def _restore(session: Session, saved: Saved, folder: RunFolder) -> None:
+def _restore(session: Session, saved: Saved, folder: RunFiles) -> None:
     """Continues a saved run, and warns of what an uninterrupted run would not have met."""
     try:
         session.restore(saved.content)

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from landscape.data import load_data
 from landscape.training import Recipe
-from landscape.training.session import Session, _some
+from landscape.training.session import NonFiniteLossError, Session
 
 RECIPE = Recipe(
     model="mlp:width=8", data="moons:samples=100", epochs=3, batch_size=16, lr=0.5,
@@ -173,5 +173,12 @@ def test_a_state_goes_on_as_if_nothing_had_been_between(fields, steps):
 
 
 @pytest.mark.parametrize(("count", "more"), [(12, ""), (13, ", … (13 in all)")])
-def test_a_dozen_examples_are_named(count, more):
-    assert _some(list(range(count))) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11" + more
+def test_a_dozen_examples_of_a_batch_that_breaks_a_run_are_named(count, more):
+    running = session(lr=1e30, batch_size=count, schedule="constant")
+    with pytest.raises(NonFiniteLossError) as caught:  # noqa: PT012
+        while True:
+            for _ in running.train_epoch():
+                pass
+            running.finish_epoch(lambda: None)
+    batch = running.batches(running.epoch)[running.step % running.steps_per_epoch]
+    assert str(caught.value).endswith("on training examples " + ", ".join(map(str, batch[:12])) + more)

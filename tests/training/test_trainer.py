@@ -13,7 +13,7 @@ from landscape.data import load_data
 from landscape.errors import InputError, UsageError
 from landscape.models import build_model
 from landscape.training import DivergedError, Progress, Recipe, train
-from landscape.training.randomness import epoch_order
+from landscape.training.determinism import epoch_order
 from landscape.training.session import Session
 
 SHORT = Recipe(model="mlp:width=8", epochs=2, batch_size=256)
