@@ -1,11 +1,11 @@
 """The command ``landscape``: its sub-commands are imported when they are run, so that ``--help`` is quick."""
 
-import difflib
 import importlib
 import sys
 
 import click
 
+from landscape.registry.nearest import did_you_mean
 from landscape.version import __version__
 
 from .failures import run_guarded
@@ -47,8 +47,7 @@ class LazyGroup(GroupWithExamples):
         """Finds the command, or names the nearest one."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
-            close = difflib.get_close_matches(name, list(COMMANDS), n=1, cutoff=0.5)
-            guess = f" (did you mean '{close[0]}'?)" if close else ""
+            guess = did_you_mean(name, COMMANDS)
             raise click.UsageError(f"unknown command '{name}'{guess}; known: {', '.join(COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)
 

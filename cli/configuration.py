@@ -1,12 +1,12 @@
 """Flags from a file."""
 
-import difflib
 from pathlib import Path
 
 import click
 
 from landscape.errors import UsageError
 from landscape.records.reading import read_toml
+from landscape.registry.nearest import did_you_mean
 
 
 def configure(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
@@ -23,10 +23,8 @@ def configure(ctx: click.Context, parameter: click.Parameter, value: Path | None
     for key, item in read_toml(value).items():
         name = key.replace("_", "-")
         if name not in named:
-            close = difflib.get_close_matches(name, list(named), n=1, cutoff=0.5)
-            guess = f" (did you mean '{close[0]}'?)" if close else ""
             raise UsageError(
-                f"{value}: '{key}' is not an option of `landscape {ctx.info_name}`{guess}; "
+                f"{value}: '{key}' is not an option of `landscape {ctx.info_name}`{did_you_mean(name, named)}; "
                 f"see landscape {ctx.info_name} --help"
             )
         defaults[str(named[name].name)] = _as_typed(f"{value}: {key}", item, named[name])

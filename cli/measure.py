@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     metavar="NAME[:OPTION=VALUE,…]",
     help="A measure; repeatable. By default those of the mission; see `landscape list measures`.",
 )
-@options.checkpoint_flags
+@options.subject_flags
 @click.option(
     "-o",
     "--output",
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 def command(
     checkpoints: tuple[str, ...],
     names: tuple[str, ...],
-    asked: options.Asked,
+    subject: options.Subject,
     output: Path | None,
     form: str,
     fail_on: str,
@@ -83,22 +83,22 @@ def command(
     from .plan import plan
 
     wanted = list({str(s): s for s in (MEASURES.parse(name) for name in (names or DEFAULT))}.values())
-    options.chosen_device(asked.device)
+    options.chosen_device(subject.device)
     taken: list[Taken] = []
     for path in checkpoints:
         shown = click.format_filename(path)
-        checkpoint = asked.open(path)
+        checkpoint = subject.open(path)
         file = options.writable(output or checkpoint.contents.path.parent / "measures.jsonl")
         held = records.read(file) if resume and file.is_file() else records.Records((), 0)
         if held.unreadable:
             click.echo(f"{file}: {held.unreadable} lines could not be read and were skipped", err=True)
-        for part in ("train", "test") if asked.split == "both" else (asked.split,):
-            objective = asked.objective(checkpoint, part)
+        for part in ("train", "test") if subject.split == "both" else (subject.split,):
+            objective = subject.objective(checkpoint, part)
             said = preflight(
                 click.format_filename(checkpoint.contents.path),
                 checkpoint,
                 objective,
-                expected=asked.expect_accuracy,
+                expected=subject.expect_accuracy,
             )
             if not quiet:
                 click.echo(said, err=True)

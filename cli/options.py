@@ -168,8 +168,8 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Asked(Source):
-    """What the flags say about the objective too."""
+class Subject(Source):
+    """What the flags say about where a checkpoint comes from and about its objective."""
 
     split: str
     limit: int | None
@@ -194,27 +194,48 @@ class Asked(Source):
         )
 
 
-def _gathered(kind: type[Source], flags: list[Callable[[F], F]], function: F) -> F:
-    """The command with these flags, which it is given as one argument ``asked``."""
-    names = [field.name for field in dataclasses.fields(kind)]
+Asked = Subject
 
-    @functools.wraps(function)
-    def command(**given: Any) -> Any:
-        return function(asked=kind(**{name: given.pop(name) for name in names}), **given)
 
+def gathered(**kinds: type[Any]) -> Callable[[F], F]:
+    """Calls a command with groups of its flags as dataclasses: ``@gathered(grid=Grid)``.
+
+    It is the last decorator of the command. The fields of each dataclass have the names of the flags' parameters.
+    """
+
+    def decorated(function: F) -> F:
+        @functools.wraps(function)
+        def command(*arguments: Any, **flags: Any) -> Any:
+            for name, kind in kinds.items():
+                flags[name] = kind(
+                    **{field.name: flags.pop(field.name) for field in dataclasses.fields(kind)}
+                )
+            return function(*arguments, **flags)
+
+        return command  # type: ignore[return-value]
+
+    return decorated
+
+
+def _with_flags(flags: list[Callable[[F], F]], function: F) -> F:
     for flag in reversed(flags):
-        command = flag(command)
-    return command  # type: ignore[return-value]
+        function = flag(function)
+    return function
 
 
 def source_flags(function: F) -> F:
-    """The flags of every command that opens checkpoints, given to it as one :class:`Source`."""
-    return _gathered(Source, [*_source, weights, trust], function)
+    """The flags of every command that opens checkpoints, passed to it as ``source``, a :class:`Source`."""
+    return _with_flags([*_source, weights, trust], gathered(source=Source)(function))
+
+
+def subject_flags(function: F) -> F:
+    """The flags of every command that measures checkpoints, passed to it as ``subject``, a :class:`Subject`."""
+    return _with_flags([*_source, *_measured, weights, trust], gathered(subject=Subject)(function))
 
 
 def checkpoint_flags(function: F) -> F:
-    """The flags of every command that measures checkpoints, given to it as one :class:`Asked`."""
-    return _gathered(Asked, [*_source, *_measured, weights, trust], function)
+    """The same flags, passed as ``asked``."""
+    return _with_flags([*_source, *_measured, weights, trust], gathered(asked=Subject)(function))
 
 
 def chosen_device(name: str) -> str:

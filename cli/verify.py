@@ -27,7 +27,7 @@ from .failures import Unconverged
 )
 @options.seed
 @options.config
-def command(checkpoint: str, asked: options.Source, split: str, limit: int, seed: int) -> None:
+def command(checkpoint: str, source: options.Source, split: str, limit: int, seed: int) -> None:
     """Compares with PyHessian, scipy's eigsh and, where it fits, the dense float64 Hessian.
 
     \b
@@ -38,7 +38,7 @@ def command(checkpoint: str, asked: options.Source, split: str, limit: int, seed
     """
     from landscape.verification.other_tools import verify
 
-    opened = asked.open(checkpoint)
+    opened = source.open(checkpoint)
     lines = [["measure", "landscape", "s", "by", "value", "s", "difference", "allowed", ""]]
     wrong = []
     for found in verify(opened, split=split, limit=limit, seed=seed):  # type: ignore[arg-type]

@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "measures": BASE | {"objective", "linalg", "curvature"},
     "surfaces": BASE | {"objective", "linalg", "curvature", "tables"},
     "comparison": {"errors", "registry", "records", "tables"},
-    "plotting": {"errors", "records", "tables", "comparison", "surfaces"},
+    "plotting": {"errors", "registry", "records", "tables", "comparison", "surfaces"},
     "optim": {"errors", "registry", "isolation", "parameters"},
     "data": BASE | {"objective"},
     "models": BASE,

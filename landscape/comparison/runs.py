@@ -4,7 +4,6 @@ A record belongs to its checkpoint, wherever it lies: a file with the records of
 several runs, and records of one checkpoint in several files are of one run.
 """
 
-import difflib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from landscape.errors import InputError
 from landscape.records.estimate import Cost, Estimate, Provenance
 from landscape.records.reading import check_regular, read_text, read_toml
 from landscape.records.storage import sha256, sha256_of_sums
+from landscape.registry.nearest import did_you_mean
 
 MEASURES = "measures.jsonl"
 _CHECKPOINT, _RECIPE, _HISTORY = "checkpoint.pt", "recipe.toml", "history.jsonl"
@@ -136,8 +136,7 @@ def require_fields(runs: Sequence[MeasuredRun], fields: Sequence[str]) -> None:
             known.update(dict.fromkeys(recipe or ()))
     for name in fields:
         if known and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            guess = f" (did you mean '{near[0]}'?)" if near else ""
+            guess = did_you_mean(name, known)
             raise InputError(f"no recipe field '{name}'{guess}; there are: {', '.join(known)}")
 
 

@@ -1,6 +1,5 @@
 """Any classification network of torchvision by its name there: ``torchvision:resnet18``, without weights."""
 
-import difflib
 import inspect
 from typing import Any
 
@@ -8,6 +7,7 @@ from torch import nn
 
 from landscape.errors import InputError, UsageError
 from landscape.registry.names import Row
+from landscape.registry.nearest import did_you_mean
 
 _PLAIN = (int, float, bool, str)
 _FORCED: dict[str, dict[str, Any]] = {
@@ -38,8 +38,7 @@ def torchvision_model(name: str) -> Row[nn.Module] | None:
             raise UsageError(f"unknown model '{name}' (did you mean 'torchvision:{key}'?)")
         return None
     if key not in known:
-        close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-        guess = f" (did you mean 'torchvision:{close[0]}'?)" if close else ""
+        guess = did_you_mean(key, known, prefix="torchvision:")
         raise UsageError(f"torchvision has no classification model '{wanted}'{guess}")
 
     def build(**options: Any) -> nn.Module:

@@ -6,7 +6,6 @@ Naming such code runs it. So a name that comes out of a file, and not from the u
 
 import ast
 import contextlib
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -24,6 +23,7 @@ from typing import Any
 
 from landscape.errors import InputError, UsageError
 from landscape.registry.names import NameTable, Row, Specification, Value, split
+from landscape.registry.nearest import did_you_mean
 
 FORMS = ("package.module:factory", "./file.py:factory")
 LONGEST = 4096
@@ -104,9 +104,7 @@ def user_function(name: str) -> Callable[..., Any] | None:
     found = getattr(module, attribute, None)
     if not callable(found):
         public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        close = difflib.get_close_matches(attribute, public, n=1, cutoff=0.5)
-        guess = f" (did you mean '{close[0]}'?)" if close else ""
-        raise UsageError(f"{where} has no function '{attribute}'{guess}")
+        raise UsageError(f"{where} has no function '{attribute}'{did_you_mean(attribute, public)}")
     function: Callable[..., Any] = found
     return function
 

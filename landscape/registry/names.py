@@ -6,7 +6,6 @@ parameters of the function or class behind it, so a new option needs no second d
 or option is answered with the nearest one.
 """
 
-import difflib
 import inspect
 import itertools
 import types
@@ -17,6 +16,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from landscape.errors import UsageError
 from landscape.registry.bounds import Limit, bounds, refuse_enormous
+from landscape.registry.nearest import did_you_mean
 
 T = TypeVar("T")
 Value = str | int | float | bool | None
@@ -153,7 +153,7 @@ class NameTable(Mapping[str, Row[T]]):
             return self[name]
         except KeyError:
             raise UsageError(
-                f"unknown {self.kind} '{name}'{_nearest(name.replace('_', '-'), self._rows)}; {self._known()}"
+                f"unknown {self.kind} '{name}'{did_you_mean(name.replace('_', '-'), self._rows)}; {self._known()}"
             ) from None
 
     def _known(self) -> str:
@@ -196,7 +196,7 @@ class NameTable(Mapping[str, Row[T]]):
                 continue
             if name not in allowed:
                 known = ", ".join(allowed) or "none"
-                guess = _nearest(name, allowed)
+                guess = did_you_mean(name, allowed)
                 raise UsageError(f"{self.kind} '{row.name}' has no option '{key}'{guess}; options: {known}")
             options[name] = allowed[name].convert(value, row.name)
             if name in limits:
@@ -255,11 +255,6 @@ def split(text: str) -> Specification:
 def _guessed(value: Value) -> Value:
     """What an option without a declared type is taken for."""
     return Option("", None, Value).convert(value, "")
-
-
-def _nearest(name: str, known: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" (did you mean '{close[0]}'?)" if close else ""
 
 
 def _alternatives(annotation: object) -> list[object]:

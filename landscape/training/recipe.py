@@ -1,7 +1,6 @@
 """Everything that decides what a run computes, in one frozen value that is saved with it."""
 
 import dataclasses
-import difflib
 import json
 import math
 import tomllib
@@ -18,6 +17,7 @@ from landscape.optim import OPTIMIZERS
 from landscape.registry.bounds import LARGEST_SEED, is_writable, refuse_enormous, shown
 from landscape.registry.factories import named_by_file
 from landscape.registry.names import NameTable, Specification
+from landscape.registry.nearest import did_you_mean
 from landscape.training.augmentation import Augmentation
 from landscape.training.schedule import Schedule
 
@@ -173,8 +173,7 @@ class Recipe:
         known = [field.name for field in dataclasses.fields(cls)]
         for name in fields:
             if name not in known:
-                close = difflib.get_close_matches(str(name), known, n=1)
-                guess = f" (did you mean '{close[0]}'?)" if close else ""
+                guess = did_you_mean(str(name), known)
                 raise UsageError(f"a recipe has no '{name}'{guess}; it has {', '.join(known)}")
         return cls(**fields)
 
