@@ -26,21 +26,22 @@ STUDIES = (
 )
 HEAD = """# Claims of the papers, tested on small networks
 
-Geometric claims of three papers on sharpness-aware training (CR-SAM, AE-SAM, GSAM) and of a student report (Adaptive-GSAM,
-Oxford C6.5, 2025, not peer reviewed), each with the figure in the source, our result and the command. The sizes are chosen for one
-core and minutes: orderings can be compared, magnitudes cannot. **This file is generated** from the committed records in
-`figures/data/reproductions/` by `python figures/reproductions/results.py`. Every number in it comes from a run.
+Geometric claims of three papers on sharpness-aware training (CR-SAM, AE-SAM, GSAM) and of a student report
+(Adaptive-GSAM, Oxford C6.5, 2025, not peer reviewed), each with the figure in the source, our result and the command.
+The sizes are chosen for one core and minutes: orderings can be compared, magnitudes cannot. **This file is
+generated** from the committed records in `figures/data/reproductions/` by `python figures/reproductions/results.py`.
+Every number in it comes from a run.
 
-**The rule.** Differences are paired by seed. A claim *holds* if the 95 % interval of the mean difference (Student's t over
-seeds) has the claimed sign, and *does not hold* if it has the opposite sign. It is *not shown* if the interval contains zero
-or if all seeds agree to the last digit. A claim without a sign states its rule in its row. Intervals are not widened
-for the number of claims: of twenty comparisons of equal quantities, one will be decided by chance. A row shows mean ± standard
-deviation over seeds, then the mean difference with its interval.
+**The rule.** Differences are paired by seed. A claim *holds* if the 95 % interval of the mean difference (Student's t
+over seeds) has the claimed sign, and *does not hold* if it has the opposite sign. It is *not shown* if the interval
+contains zero or if all seeds agree to the last digit. A claim without a sign states its rule in its row. Intervals
+are not widened for the number of claims: of twenty comparisons of equal quantities, one will be decided by chance. A
+row shows mean ± standard deviation over seeds, then the mean difference with its interval.
 
-**To repeat a study.** `--recompute` trains and measures, and continues with what is in `--runs`. Without it the committed
-records are printed. `--size paper` runs the same script at the paper's size on a GPU: **none of these was run here**.
-`DIR` contains `MNIST/raw/`, or `train/CLASS/*` and `test/CLASS/*` of CIFAR-10 (JPEG-compressed copies of the originals were
-used here). Minutes are processor time of one thread, on a shared machine with two cores.
+**To repeat a study.** `--recompute` trains and measures, and continues with what is in `--runs`. Without it the
+committed records are printed. `--size paper` runs the same script at the paper's size on a GPU: **none of these was
+run here**. `DIR` contains `MNIST/raw/`, or `train/CLASS/*` and `test/CLASS/*` of CIFAR-10 (JPEG-compressed copies of
+the originals were used here). Minutes are processor time of one thread, on a shared machine with two cores.
 """
 TAIL = """## Not testable here
 
