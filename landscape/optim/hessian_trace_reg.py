@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import UsageError
-from landscape.isolation import plain_attention
+from landscape.isolation import PlainAttention
 from landscape.optim.batch_closure import Evaluation
 from landscape.optim.bounds import one_of, within
 from landscape.optim.gradients_at import Closure, GradientsAt
@@ -77,7 +77,7 @@ class HessianTraceRegularised(SharpnessAware):
 
         def closure() -> Tensor:
             # Attention has one kernel that can be differentiated again, and batch norm none.
-            with plain_attention, ThriceDifferentiable():
+            with PlainAttention(), ThriceDifferentiable():
                 try:
                     return regularised()
                 except RuntimeError as failure:
