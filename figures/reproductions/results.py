@@ -11,7 +11,7 @@ from pathlib import Path
 from claims import Claim, Record
 from study import Study, command, records_of, table
 
-from landscape.records.storage import write_whole
+from landscape.records import write_whole
 
 RESULTS = Path(__file__).parents[1] / "RESULTS.md"
 STUDIES = (

@@ -20,3 +20,6 @@ from landscape.records.run_folder import RunFolder as RunFolder
 from landscape.records.run_folder import checkpoint_digest as checkpoint_digest
 from landscape.records.run_folder import read_lines as read_lines
 from landscape.records.run_folder import run_folders as run_folders
+from landscape.records.storage import append_line as append_line
+from landscape.records.storage import whole as whole
+from landscape.records.storage import write_whole as write_whole
