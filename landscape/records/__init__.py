@@ -15,6 +15,7 @@ from landscape.records.json_lines import json_schema as json_schema
 from landscape.records.json_lines import outdated as outdated
 from landscape.records.json_lines import read as read
 from landscape.records.json_lines import to_json as to_json
+from landscape.records.run_folder import MEASURES as MEASURES
 from landscape.records.run_folder import RunFolder as RunFolder
 from landscape.records.run_folder import checkpoint_digest as checkpoint_digest
 from landscape.records.run_folder import read_lines as read_lines
