@@ -26,14 +26,14 @@ ALLOWED: dict[str, set[str]] = {
     "measures": BASE | {"objective", "linalg", "curvature"},
     "surfaces": BASE | {"objective", "linalg", "curvature", "tables"},
     "comparison": {"errors", "registry", "records", "tables"},
-    "plotting": {"errors", "records", "tables", "comparison", "surfaces"},
+    "plotting": {"errors", "registry", "records", "tables", "comparison", "surfaces"},
     "optim": {"errors", "registry", "isolation", "parameters"},
     "data": BASE | {"objective"},
     "models": BASE,
     "tracking": {"errors", "registry"},
     "checkpoints": BASE | {"objective", "losses", "data", "models"},
     "training": BASE
-    | {"version", "objective", "measures", "optim", "data", "models", "tracking", "checkpoints"},
+    | {"version", "objective", "curvature", "measures", "optim", "data", "models", "tracking", "checkpoints"},
     "verification": BASE | {"objective", "linalg", "curvature", "measures", "data", "checkpoints"},
 }
 """The rooms that a room may import."""

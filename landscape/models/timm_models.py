@@ -1,6 +1,5 @@
 """Any network of timm by its name there: ``timm:vit_tiny_patch16_224:img_size=32``, without weights."""
 
-import difflib
 import re
 from typing import Any
 
@@ -8,6 +7,7 @@ from torch import nn
 
 from landscape.errors import InputError, UsageError
 from landscape.registry.names import Row
+from landscape.registry.nearest import did_you_mean
 
 _WEIGHTS = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 
@@ -32,8 +32,7 @@ def timm_model(name: str) -> Row[nn.Module] | None:
         ) from None
     # A name and a tag: timm itself would take a hub or a folder for a name with another scheme.
     if not re.fullmatch(r"\w+(\.\w+)?", wanted) or not timm.is_model(wanted):
-        close = difflib.get_close_matches(wanted, timm.list_models(), n=1, cutoff=0.5)
-        guess = f" (did you mean 'timm:{close[0]}'?)" if close else ""
+        guess = did_you_mean(wanted, timm.list_models(), prefix="timm:")
         raise UsageError(f"timm has no model '{wanted}'{guess}")
 
     def build(

@@ -1,6 +1,5 @@
 """The kinds of figures, and which of them suits what a file holds."""
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,16 +8,12 @@ from landscape.plotting.caption import caption
 from landscape.plotting.contour import OWN_SCALES, panels
 from landscape.plotting.difference import difference, diverging_scale
 from landscape.plotting.line_panels import line_panels
-from landscape.plotting.record_figures import (
-    draw_dots,
-    draw_history,
-    draw_quantiles,
-    draw_spectrum,
-)
+from landscape.plotting.record_figures import draw_dots, draw_history, draw_quantiles, draw_spectrum
 from landscape.plotting.relief import reliefs
 from landscape.plotting.sources import Run
 from landscape.plotting.wish import Drawing, Wish
 from landscape.records.surface import Surface
+from landscape.registry.nearest import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -81,9 +76,7 @@ def suitable(sources: Sequence[Surface | Run]) -> str:
 
 def _known(kind: str) -> str:
     if kind not in KINDS:
-        near = difflib.get_close_matches(kind, list(KINDS), n=1)
-        guess = f" (did you mean '{near[0]}'?)" if near else ""
-        raise UsageError(f"unknown kind '{kind}'{guess}; known: {', '.join(KINDS)}")
+        raise UsageError(f"unknown kind '{kind}'{did_you_mean(kind, KINDS)}; known: {', '.join(KINDS)}")
     return kind
 
 

@@ -1,6 +1,5 @@
 """Runs to curves: which quantities they have, and each over epochs, steps, gradients or seconds."""
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
@@ -11,6 +10,7 @@ from landscape.comparison import setting_labels
 from landscape.errors import InputError, UsageError
 from landscape.plotting.history import Curve
 from landscape.plotting.sources import Run
+from landscape.registry.nearest import did_you_mean
 
 Over = Literal["epoch", "step", "gradients", "seconds"]
 OVER: Mapping[str, str] = {
@@ -53,8 +53,7 @@ def curves(runs: Sequence[Run], quantity: str, *, over: Over = "epoch") -> tuple
         raise UsageError(f"'{over}' is not one of {', '.join(OVER)}")
     known = quantities(runs)
     if quantity not in known:
-        near = difflib.get_close_matches(quantity, known, n=1)
-        guess = f" (did you mean '{near[0]}'?)" if near else ""
+        guess = did_you_mean(quantity, known)
         raise UsageError(f"no run has '{quantity}'{guess}; there are: {', '.join(known) or 'none'}")
     found = [curve for run in runs for curve in _of_epochs(run, quantity, over)]
     unit = ""

@@ -5,7 +5,6 @@ user's own matplotlib settings are neither used nor changed.
 """
 
 import contextlib
-import difflib
 import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -16,6 +15,7 @@ from matplotlib import RcParams, rc_context, rcdefaults, rcParams
 from matplotlib.font_manager import fontManager
 
 from landscape.errors import UsageError
+from landscape.registry.nearest import did_you_mean
 
 Width = Literal["column", "text"]
 
@@ -141,8 +141,7 @@ def _require(font: str) -> None:
     known = sorted({entry.name for entry in fontManager.ttflist})
     if font in known:
         return
-    near = difflib.get_close_matches(font, known, n=3, cutoff=0.5)
     raise UsageError(
-        f"there is no font '{font}' among the {len(known)} that matplotlib finds"
-        f"{'; near: ' + ', '.join(near) if near else ''}; install it, or leave --font out for {FONT}"
+        f"there is no font '{font}' among the {len(known)} that matplotlib finds{did_you_mean(font, known)}; "
+        f"install it, or leave --font out for {FONT}"
     )
