@@ -21,8 +21,7 @@ G = TypeVar("G")
 Products = Literal["auto", "double-backward", "forward-over-reverse"]
 KINDS = ("gradients", "products", "evaluations")
 
-SHARE = 0.5
-"""A graph is kept if it takes at most this share of the memory that is left with it in place."""
+SHARE = 0.5  # of the memory that is left with a graph in place: a larger one is not kept
 
 
 def allowed_products(products: Products) -> Products:

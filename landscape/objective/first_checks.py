@@ -27,14 +27,13 @@ from landscape.objective.risk import Risk
 
 Visited = Callable[[Callable[[Risk, Batch], list[Tensor]]], list[Tensor]]
 
+STEP = (
+    1e-2  # how far weights without a derivative are moved, relative to each, to see whether the loss changes
+)
+CHANGE = 1e-5  # relative change of a loss that is more than rounding
+
+# What autograd says if a loss takes derivatives and nothing was recorded; it has no exception of its own for that.
 _NO_GRAPH = ("does not require grad", "inference tensor", "inference mode", "InferenceMode")
-"""What autograd says if a loss takes derivatives and nothing was recorded."""
-
-STEP = 1e-2
-"""How far weights without a derivative are moved, relative to each, to see whether the loss changes."""
-
-CHANGE = 1e-5
-"""Relative change of a loss that is more than rounding."""
 
 
 def checked(risk: Risk, first: Piece, point: Tensor, *, visited: Visited, constant: bool) -> Risk:
@@ -229,15 +228,7 @@ def _misfit(model: nn.Module, batch: Batch, failure: Exception) -> str:
 def _judged(
     risk: Risk, reached: Mapping[int, Tensor], point: Tensor, *, constant: bool, loss: Callable[[], float]
 ) -> tuple[str, list[str]]:
-    """Why derivatives would be wrong (empty if they are not), and notes on what the loss depends on.
-
-    Args:
-        risk: Network and loss; its network stands at the point, and does so again afterwards.
-        reached: The leaves behind the loss of the first batch, by identity.
-        point: The point ``(n,)``.
-        constant: Whether it is never written to by its owner.
-        loss: Evaluates the loss of the first batch where the network stands.
-    """
+    """Why derivatives would be wrong (empty if they are not), and notes on what the loss depends on."""
     replica = risk.replica
     past = [name for name, weight in replica.originals() if id(weight) in reached]
     if past:

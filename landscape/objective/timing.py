@@ -12,14 +12,13 @@ from landscape.objective.graphs import ForwardOverReverse, Graph, HessianGraph
 from landscape.objective.micro_batches import MicroBatches
 from landscape.objective.risk import Risk
 
-LARGEST = 4096
-"""Examples in the largest micro-batch that is tried."""
-
-SIZE_GAIN = 1.05
-"""A size must be so much quicker than the best smaller one to be used: more memory is not spent on noise."""
-
-PRODUCT_GAIN = 0.9
-"""Forward over reverse must take less than this share of the time: a near tie must not be decided by noise."""
+LARGEST = 4096  # examples in the largest micro-batch that is tried
+SIZE_GAIN = (
+    1.05  # a size must be so much quicker than the best smaller one: more memory is not spent on noise
+)
+PRODUCT_GAIN = (
+    0.9  # forward over reverse must take less than this share of the time: noise decides no near tie
+)
 
 
 def quickest_size(risk: Risk) -> int:
@@ -97,7 +96,7 @@ def timed_product(risk: Risk, batch: Batch) -> Products:
     return "forward-over-reverse" if forward < PRODUCT_GAIN * backward else "double-backward"
 
 
-def _seconds(risk: Risk, graph: Graph) -> float:
+def _seconds(risk: Risk, graph: Graph | ForwardOverReverse) -> float:
     column = torch.ones_like(risk.replica.origin)
     times = []
     for _ in range(3):
