@@ -24,6 +24,10 @@ class Statistics:
         self._own: dict[str, Tensor] = {}
         self._others: Mapping[str, Tensor] | None = None
 
+    def own(self, replica: Replica) -> dict[str, Tensor]:
+        """Copies of the replica's own statistics, whichever it uses now."""
+        return replica.statistics if self._others is None else dict(self._own)
+
     def use(self, replica: Replica, others: Mapping[str, Tensor] | None) -> None:
         """Stores other statistics in the replica, or gives it its own back."""
         if others is self._others:

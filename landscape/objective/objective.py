@@ -179,7 +179,9 @@ class Objective:
     @property
     def statistics(self) -> dict[str, Tensor]:
         """Copies of the batch-norm statistics that are used as stored, by the names of their buffers."""
-        return self._risk.replica.statistics if self._statistics is None else dict(self._statistics)
+        if self._statistics is not None:
+            return dict(self._statistics)
+        return self.engine.statistics.own(self._risk.replica)
 
     def at(self, point: Tensor, *, statistics: Mapping[str, Tensor] | None = None) -> "Objective":
         """The same model and data at another θ.
