@@ -51,7 +51,7 @@ def command(output: Path, quiet: bool) -> None:
     """
     from landscape.checkpoints import load_checkpoint
     from landscape.measures import MEASURES as TABLE
-    from landscape.plotting.wish import Wish
+    from landscape.plotting.figure_options import FigureOptions
     from landscape.records.surface import Surface
     from landscape.surfaces.sampling import sample_surface
     from landscape.training import Recipe, train
@@ -78,10 +78,7 @@ def command(output: Path, quiet: bool) -> None:
                 for spec in MEASURES:
                     settings = TABLE.settings(spec)
                     found = records.find(
-                        known,
-                        measure=TABLE.parse(spec).name,
-                        settings=settings,
-                        provenance=origin,
+                        known, measure=TABLE.parse(spec).name, settings=settings, provenance=origin
                     )
                     if found is None:
                         found = TABLE.build(spec, objective)
@@ -102,8 +99,8 @@ def command(output: Path, quiet: bool) -> None:
     table = compare(taken)
     write_whole(output / "table.txt", (table.text() + "\n").encode())
     write_whole(output / "table.tex", (table.latex() + "\n").encode())
-    wish = Wish(venue="neurips", width="text", titles=("SGD", "SAM"))
-    drawn = write_drawing([Surface.load(file) for file in figures], output / "surfaces.png", wish)
+    figure_options = FigureOptions(venue="neurips", width="text", titles=("SGD", "SAM"))
+    drawn = write_drawing([Surface.load(file) for file in figures], output / "surfaces.png", figure_options)
     click.echo(table.text())
     click.echo(f"\nTable {output / 'table.txt'}, figure {drawn[0]}, runs {output / 'runs'}.")
     if not quiet:

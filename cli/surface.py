@@ -90,7 +90,7 @@ def command(
     On a plane or line through several checkpoints, they share one figure; otherwise each has its own panel. An
     interrupted computation goes on where it stopped when the command is run again.
     """
-    from landscape.plotting.wish import Wish
+    from landscape.plotting.figure_options import FigureOptions
     from landscape.surfaces.plane import PLANES, origin_of
 
     PLANES.parse(plane)
@@ -126,8 +126,8 @@ def command(
     if not all(surface.complete for surface in surfaces):
         click.echo("Put the shards together with: landscape surface --merge FILE.npz…", err=True)
     elif output.suffix.lower() != ".npz":
-        wish = Wish(venue=venue, width=width, names=[file.stem for file in files])  # type: ignore[arg-type]
-        written = write_drawing(surfaces, output, wish)
+        figure_options = FigureOptions(venue=venue, width=width, names=[file.stem for file in files])  # type: ignore[arg-type]
+        written = write_drawing(surfaces, output, figure_options)
     # Last: with its journal there, numbers are those of a command that has something left to do.
     for file in files:
         discard_parts(file)

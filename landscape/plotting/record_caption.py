@@ -1,87 +1,68 @@
-"""What a caption has to say for a figure of measures or of training to be checked and made again."""
+"""Captions of figures of measures and of training, with what is needed to check and reproduce them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
+from landscape.plotting.caption import joined
 from landscape.plotting.sources import Run
 from landscape.records.estimate import Estimate
 
-_SHOWN_CHECKPOINTS = 6
+_MOST_CHECKPOINTS = 6
 
 
 def record_caption(estimates: Sequence[Estimate], *, drawn: str, command: str | None = None) -> str:
-    """The stub of a caption of measures: of what, on what, with which settings, of which checkpoints.
+    """The text of a caption of measures: of which networks, on which data, with which settings.
 
     Args:
-        estimates: What is drawn.
-        drawn: How: the first sentence, without its full stop.
-        command: What drew it.
+        estimates: The estimates that are drawn.
+        drawn: The first sentence, without its full stop.
+        command: The command that draws the figure.
     """
-    origins = [estimate.provenance for estimate in estimates]
-    splits = _listed(origin.split for origin in origins)
-    batch = _listed(origin.batch_size for origin in origins)
-    parts = [
-        f"{drawn}.",
-        f"{_listed(o.model for o in origins) or 'The network'} on {_listed(o.data for o in origins) or 'the data'}"
-        f"{f', {splits} split' if splits else ''}, n = {_listed(o.num_examples for o in origins)}"
-        f"{f', batches of {batch}' if batch else ''}, {_listed(o.loss for o in origins) or 'loss'}.",
-        *_settings(estimates),
-        f"Batch norm: {_listed(o.batch_norm for o in origins)} statistics.",
-        _repetitions(origin.recipe or {} for origin in origins),
-        _checkpoints(origin.checkpoint for origin in origins),
-        f"Made by `{command}`." if command else "",
-    ]
-    return " ".join(part for part in parts if part)
+    return joined([f"{drawn}.", *_facts(estimates)], command)
 
 
 def history_caption(runs: Sequence[Run], *, drawn: str, command: str | None = None) -> str:
-    """The stub of a caption of training curves; where measures were taken on the way, with their settings.
+    """The text of a caption of training curves, with the settings of measures that were taken during training.
 
     Args:
-        runs: What is drawn.
-        drawn: Which quantities.
-        command: What drew it.
+        runs: The runs that are drawn.
+        drawn: Names of the quantities.
+        command: The command that draws the figure.
     """
-    counts: dict[str, int] = {}
-    for run in runs:
-        counts[run.label] = counts.get(run.label, 0) + 1
+    counts = Counter(run.label for run in runs)
     several = "; ".join(f"{label}: {count} runs" for label, count in counts.items() if count > 1)
-    parts = [
-        f"{drawn} during training, solid on train, dashed on test.",
-        f"Mean of {several}; the band reaches from the lowest run to the highest." if several else "",
-    ]
+    parts = [f"{drawn} during training, solid on train, dashed on test."]
+    if several:
+        parts.append(f"Mean of {several}; the band reaches from the lowest run to the highest.")
     measured = [estimate for run in runs for _, estimate in run.measured]
-    if measured:
-        parts.append(record_caption(measured, drawn="Measures on the way").partition(". ")[2])
-    if command:
-        parts.append(f"Made by `{command}`.")
-    return " ".join(part for part in parts if part)
+    return joined([*parts, *(_facts(measured) if measured else [])], command)
 
 
-def _settings(estimates: Iterable[Estimate]) -> list[str]:
-    seen: dict[str, None] = {}
+def _facts(estimates: Sequence[Estimate]) -> list[str]:
+    origins = [estimate.provenance for estimate in estimates]
+    splits = _listed(origin.split for origin in origins)
+    batch = _listed(origin.batch_size for origin in origins)
+    settings: dict[str, None] = {}
+    seeds: dict[str, list[str]] = {}
     for estimate in estimates:
         options = ", ".join(f"{key} {value}" for key, value in estimate.settings.items())
         if options:
-            seen.setdefault(f"{estimate.measure}: {options}.")
-    return list(seen)
-
-
-def _repetitions(recipes: Iterable[Mapping[str, object]]) -> str:
-    seeds: dict[str, dict[str, None]] = {}
-    for recipe in recipes:
+            settings[f"{estimate.measure}: {options}."] = None
+        recipe = estimate.provenance.recipe or {}
         if "optimizer" in recipe:
-            seeds.setdefault(str(recipe["optimizer"]), {}).setdefault(str(recipe.get("seed", "unknown")))
-    if not seeds:
-        return ""
-    return f"Seeds of {'; '.join(f'{name}: {_listed(found)}' for name, found in seeds.items())}."
-
-
-def _checkpoints(hashes: Iterable[str | None]) -> str:
-    found = list(dict.fromkeys(digest[:12] for digest in hashes if digest))
-    if not found:
-        return ""
-    more = f" and {len(found) - _SHOWN_CHECKPOINTS} more" if len(found) > _SHOWN_CHECKPOINTS else ""
-    return f"Checkpoint{'s' if len(found) > 1 else ''} {', '.join(found[:_SHOWN_CHECKPOINTS])}{more}."
+            seeds.setdefault(str(recipe["optimizer"]), []).append(str(recipe.get("seed", "unknown")))
+    hashes = list(dict.fromkeys(o.checkpoint[:12] for o in origins if o.checkpoint))
+    more = f" and {len(hashes) - _MOST_CHECKPOINTS} more" if len(hashes) > _MOST_CHECKPOINTS else ""
+    some = ", ".join(hashes[:_MOST_CHECKPOINTS])
+    return [
+        f"{_listed(o.model for o in origins) or 'The network'} on {_listed(o.data for o in origins) or 'the data'}"
+        f"{f', {splits} split' if splits else ''}, n = {_listed(o.num_examples for o in origins)}"
+        f"{f', batches of {batch}' if batch else ''}, {_listed(o.loss for o in origins) or 'loss'}.",
+        *settings,
+        f"Batch norm: {_listed(o.batch_norm for o in origins)} statistics.",
+        f"Seeds of {'; '.join(f'{name}: {_listed(each)}' for name, each in seeds.items())}." if seeds else "",
+        f"Checkpoint{'s' if len(hashes) > 1 else ''} {some}{more}." if hashes else "",
+    ]
 
 
 def _listed(values: Iterable[object]) -> str:

@@ -1,4 +1,4 @@
-"""How a figure should look, and the figure: what every kind is asked and gives."""
+"""Options of a figure drawn from files, and the result."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,27 +13,27 @@ from landscape.records.surface import Surface
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure and the stub of its caption."""
+    """A figure and the text of its caption."""
 
     figure: Figure
     caption: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
-    """What can be asked of a figure; each kind takes what concerns it.
+class FigureOptions:
+    """Options of a figure; each kind uses those that concern it.
 
     Attributes:
-        venue: Whose page it is for.
-        width: ``column`` or ``text``; by default text for several panels and a column for one.
-        titles: Of the panels, one each.
-        names: What to call surfaces without titles.
-        levels: The losses that lines are drawn at.
-        shared: One colour scale for all panels.
-        measures: Which quantities of runs.
-        over: What is on the horizontal axis of a history.
-        split: Which records of runs.
-        command: What drew it, for the caption.
+        venue: A name in :data:`landscape.plotting.VENUES`.
+        width: ``column`` or ``text``; by default text for several panels and column for one.
+        titles: A title for each panel.
+        names: Names of surfaces without titles.
+        levels: Losses of the lines.
+        shared: Whether all panels have one colour scale.
+        measures: Quantities of runs.
+        over: Horizontal axis of a history.
+        split: Split of the records.
+        command: The command that draws the figure, for the caption.
     """
 
     venue: str = "neurips"
@@ -48,21 +48,19 @@ class Wish:
     command: str | None = None
 
     def width_for(self, panels: int) -> Width:
-        """The width of a figure of so many panels."""
+        """The width of a figure with some panels."""
         return self.width or ("text" if panels > 1 else "column")
 
     def titles_for(self, surfaces: Sequence[Surface]) -> list[str]:
         """A title for each of several surfaces; none for a single one, unless it was given.
 
         Raises:
-            UsageError: More or fewer titles than surfaces.
+            UsageError: The number of titles differs.
         """
         if self.titles and len(self.titles) != len(surfaces):
             raise UsageError(
                 f"{len(self.titles)} titles were given for {len(surfaces)} surfaces; give one each"
             )
-        names = self.titles or [
-            str(surface.meta.get("label", name))
-            for surface, name in zip(surfaces, self.names or [""] * len(surfaces), strict=True)
-        ]
-        return list(names) if len(surfaces) > 1 or self.titles else []
+        names = self.names or [""] * len(surfaces)
+        labels = [str(s.meta.get("label", name)) for s, name in zip(surfaces, names, strict=True)]
+        return list(self.titles or labels) if len(surfaces) > 1 or self.titles else []
