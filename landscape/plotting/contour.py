@@ -170,10 +170,10 @@ def write_losses(ax: Axes, lines: QuadContourSet | None, scale: Scale) -> None:
         if max((np.hypot(*step.T).sum() * points for step in steps), default=0.0) > _LABELLED:
             roomy.append(level)
     named = [level for level in roomy if level in scale.ticks] or roomy[::2]
-    # matplotlib chooses the places. Its labels are tried first, without cutting the lines, to see which are whole.
+    # matplotlib chooses the places: its labels are tried first, to see which of them the border leaves uncut.
     tried = list(ax.clabel(lines, named, fmt=number, inline=False, fontsize=7))
-    whole = [text.get_position() for text in tried if _is_inside(text, ax)]
-    places: dict[str, Any] = {} if len(whole) == len(tried) else {"manual": whole}
+    uncut = [text.get_position() for text in tried if _is_inside(text, ax)]
+    places: dict[str, Any] = {} if len(uncut) == len(tried) else {"manual": uncut}
     for _ in tried:
         lines.pop_label()
     ax.clabel(lines, named, fmt=number, inline=True, inline_spacing=1, fontsize=7, **places)

@@ -21,19 +21,9 @@ class Drawing:
 
 @dataclass(frozen=True, kw_only=True)
 class FigureOptions:
-    """Options of a figure; each kind uses those that concern it.
+    """Options of a figure, by the names of the flags of ``landscape plot``; each kind uses those that concern it.
 
-    Attributes:
-        venue: A name in :data:`landscape.plotting.VENUES`.
-        width: ``column`` or ``text``; by default text for several panels and column for one.
-        titles: A title for each panel.
-        names: Names of surfaces without titles.
-        levels: Losses of the lines.
-        shared: Whether all panels have one colour scale.
-        measures: Quantities of runs.
-        over: Horizontal axis of a history.
-        split: Split of the records.
-        command: The command that draws the figure, for the caption.
+    ``names`` are those of surfaces without titles, and ``command``, which draws the figure, stands in its caption.
     """
 
     venue: str = "neurips"
@@ -52,11 +42,7 @@ class FigureOptions:
         return self.width or ("text" if panels > 1 else "column")
 
     def titles_for(self, surfaces: Sequence[Surface]) -> list[str]:
-        """A title for each of several surfaces; none for a single one, unless it was given.
-
-        Raises:
-            UsageError: The number of titles differs.
-        """
+        """A title for each of several surfaces; none for a single one, unless it was given."""
         if self.titles and len(self.titles) != len(surfaces):
             raise UsageError(
                 f"{len(self.titles)} titles were given for {len(surfaces)} surfaces; give one each"

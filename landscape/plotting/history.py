@@ -47,8 +47,8 @@ def history(
 ) -> Axes:
     """Draws curves, solid on train and dashed on test, in one colour per label.
 
-    Repetitions at the same places are drawn as their mean, in a band from the lowest to the highest; other
-    repetitions are drawn one by one. A single curve with standard errors has a band of two of them.
+    Repetitions at the same places are drawn as their mean in a band from the lowest to the highest, other ones one by
+    one. A single curve with standard errors has a band of two of them.
 
     Args:
         curves: The curves, at least one.

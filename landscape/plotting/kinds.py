@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from matplotlib.figure import Figure
+
 from landscape.errors import InputError, UsageError
 from landscape.plotting.caption import caption
 from landscape.plotting.contour import OWN_SCALES, difference, diverging_scale, panels
@@ -17,14 +19,7 @@ from landscape.registry.nearest import did_you_mean
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of figure.
-
-    Attributes:
-        name: Name on the command line.
-        summary: What it shows, in one line.
-        of: What it is drawn from: surfaces, or runs with their records.
-        draw: Function that draws the figure and its caption.
-    """
+    """A kind of figure, drawn from surfaces or from runs with their records."""
 
     name: str
     summary: str
@@ -33,12 +28,7 @@ class Kind:
 
 
 def draw_figure(sources: Sequence[Surface | Run], options: FigureOptions, kind: str | None = None) -> Drawing:
-    """The figure of what files hold.
-
-    Args:
-        sources: Surfaces or runs; see :func:`landscape.plotting.sources.read_source`.
-        options: Options of the figure.
-        kind: A name in :data:`KINDS`; by default the one that suits the sources.
+    """The figure of what files hold, of a kind in :data:`KINDS`; by default, the one that suits the sources.
 
     Raises:
         UsageError: There is no such kind, or it does not fit these sources.
@@ -55,11 +45,7 @@ def draw_figure(sources: Sequence[Surface | Run], options: FigureOptions, kind: 
 
 
 def suitable(sources: Sequence[Surface | Run]) -> str:
-    """The kind that is drawn by default.
-
-    Raises:
-        InputError: The sources are surfaces and runs together, or planes and lines.
-    """
+    """The kind that is drawn by default; raises :class:`InputError` if the sources do not go together."""
     surfaces = [source for source in sources if isinstance(source, Surface)]
     if surfaces:
         if len(surfaces) < len(sources) or len({surface.is_line for surface in surfaces}) > 1:
@@ -75,16 +61,8 @@ def suitable(sources: Sequence[Surface | Run]) -> str:
     return {"spectral-density": "spectrum", "gradient-noise": "quantiles"}.get(only, "dots")
 
 
-def _planes(surfaces: Sequence[Surface], name: str) -> None:
-    if any(surface.is_line for surface in surfaces):
-        raise UsageError(
-            f"--kind {name} is for surfaces on a plane, and this is a line; draw it with --kind line"
-        )
-
-
-def _contours(surfaces: Sequence[Surface], options: FigureOptions, *, filled: bool) -> Drawing:
-    _planes(surfaces, "filled" if filled else "contour")
-    titles = options.titles_for(surfaces)
+def _filled(surfaces: Sequence[Surface], options: FigureOptions, *, filled: bool = True) -> Drawing:
+    titles = _titles(surfaces, options, "filled" if filled else "contour")
     figure = panels(
         surfaces,
         titles,
@@ -98,26 +76,14 @@ def _contours(surfaces: Sequence[Surface], options: FigureOptions, *, filled: bo
     return Drawing(figure, caption(*surfaces, titles=titles) + scales)
 
 
-def _reliefs(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
-    _planes(surfaces, "relief")
-    titles = options.titles_for(surfaces)
-    figure = reliefs(surfaces, titles, venue=options.venue, width=options.width_for(len(surfaces)))
-    return Drawing(figure, caption(*surfaces, titles=titles))
-
-
-def _lines(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
-    if not all(surface.is_line for surface in surfaces):
-        raise UsageError("--kind line is for a line, and this is a plane; draw it with --kind filled")
-    titles = options.titles_for(surfaces)
-    figure = line_panels(surfaces, titles, venue=options.venue, width=options.width_for(len(surfaces)))
-    return Drawing(figure, caption(*surfaces, titles=titles))
+def _contour(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
+    return _filled(surfaces, options, filled=False)
 
 
 def _difference(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
     if len(surfaces) != 2:
         raise UsageError(f"--kind difference needs two surfaces, {len(surfaces)} were given")
-    _planes(surfaces, "difference")
-    first, second = titles = options.titles_for(surfaces)
+    first, second = titles = _titles(surfaces, options, "difference")
     surface = difference(*surfaces)
     width, scale = options.width or "column", diverging_scale(surface)
     figure = panels([surface], [f"{second} − {first}"], venue=options.venue, width=width, scale=scale)
@@ -125,22 +91,35 @@ def _difference(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
     return Drawing(figure, text)
 
 
-def _filled(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
-    return _contours(surfaces, options, filled=True)
+def _side_by_side(draw: Callable[..., Figure], kind: str) -> Callable[..., Drawing]:
+    def drawing(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
+        titles = _titles(surfaces, options, kind)
+        figure = draw(surfaces, titles, venue=options.venue, width=options.width_for(len(surfaces)))
+        return Drawing(figure, caption(*surfaces, titles=titles))
+
+    return drawing
 
 
-def _contour_lines(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
-    return _contours(surfaces, options, filled=False)
+def _titles(surfaces: Sequence[Surface], options: FigureOptions, kind: str) -> list[str]:
+    """The titles, after a check that the kind suits a line, or planes."""
+    lines = [surface.is_line for surface in surfaces]
+    if kind == "line" and not all(lines):
+        raise UsageError("--kind line is for a line, and this is a plane; draw it with --kind filled")
+    if kind != "line" and any(lines):
+        raise UsageError(f"--kind {kind} is for surfaces on a plane, and this is a line; use --kind line")
+    return options.titles_for(surfaces)
 
 
 KINDS = {
     kind.name: kind
     for kind in (
         Kind("filled", "filled contours with labelled lines", Surface, _filled),
-        Kind("contour", "contour lines", Surface, _contour_lines),
-        Kind("relief", "the loss as a height", Surface, _reliefs),
+        Kind("contour", "contour lines", Surface, _contour),
+        Kind("relief", "the loss as a height", Surface, _side_by_side(reliefs, "relief")),
         Kind("difference", "the second surface minus the first", Surface, _difference),
-        Kind("line", "a slice along one direction, with accuracy", Surface, _lines),
+        Kind(
+            "line", "a slice along one direction, with accuracy", Surface, _side_by_side(line_panels, "line")
+        ),
         Kind("history", "curves over training", Run, draw_history),
         Kind("dots", "optimizers side by side, a dot per seed", Run, draw_dots),
         Kind("spectrum", "density of the Hessian eigenvalues", Run, draw_spectrum),

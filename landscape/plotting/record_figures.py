@@ -1,8 +1,8 @@
-"""Figures of runs and their records: curves over training, dots, spectra and Q–Q plots."""
+"""Figures of runs and their records with their captions: curves over training, dots, spectra and Q–Q plots."""
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from matplotlib.axes import Axes
@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 
 from landscape.comparison import Cell, Table, belongs_to, compare, refuse_unlike, setting_labels
 from landscape.errors import InputError, UsageError
+from landscape.plotting.caption import joined
 from landscape.plotting.dots import dot_panels
 from landscape.plotting.figure_options import Drawing, FigureOptions
 from landscape.plotting.history import history_panels
 from landscape.plotting.page import legend_above, page, settle
 from landscape.plotting.quantiles import quantile_plot
-from landscape.plotting.record_caption import history_caption, record_caption
 from landscape.plotting.run_curves import OVER, curves, quantities
 from landscape.plotting.series import Series
 from landscape.plotting.sources import Run
@@ -24,6 +24,7 @@ from landscape.plotting.style import paper
 from landscape.records.estimate import Estimate
 
 _MOST_PANELS = 4
+_MOST_CHECKPOINTS = 6
 
 
 def draw_history(runs: Sequence[Run], options: FigureOptions) -> Drawing:
@@ -39,7 +40,13 @@ def draw_history(runs: Sequence[Run], options: FigureOptions) -> Drawing:
     drawn = dict(curves(runs, name, over=options.over) for name in options.measures or usual)
     width = options.width_for(len(drawn))
     figure = history_panels(drawn, xlabel=OVER[options.over], venue=options.venue, width=width)
-    return Drawing(figure, history_caption(runs, drawn=_sentence(drawn), command=options.command))
+    parts = [f"{_sentence(drawn)} during training, solid on train, dashed on test."]
+    counts = Counter(run.label for run in runs)
+    several = "; ".join(f"{label}: {count} runs" for label, count in counts.items() if count > 1)
+    if several:
+        parts.append(f"Mean of {several}; the band reaches from the lowest run to the highest.")
+    measured = [estimate for run in runs for _, estimate in run.measured]
+    return Drawing(figure, joined([*parts, *(_facts(measured) if measured else [])], options.command))
 
 
 def draw_dots(runs: Sequence[Run], options: FigureOptions) -> Drawing:
@@ -55,8 +62,8 @@ def draw_dots(runs: Sequence[Run], options: FigureOptions) -> Drawing:
     table = _table(runs, records)
     units = {label: record.unit for label, record in zip(setting_labels(records), records, strict=True)}
     figure = dot_panels(table, units, venue=options.venue, width=options.width_for(len(table.columns)))
-    drawn = f"{_sentence(table.columns)}: a dot a run, a bar at the mean"
-    return Drawing(figure, record_caption(records, drawn=drawn, command=options.command))
+    drawn = f"{_sentence(table.columns)}: a dot a run, a bar at the mean."
+    return Drawing(figure, joined([drawn, *_facts(records)], options.command))
 
 
 def draw_spectrum(runs: Sequence[Run], options: FigureOptions) -> Drawing:
@@ -71,9 +78,9 @@ def draw_spectrum(runs: Sequence[Run], options: FigureOptions) -> Drawing:
 
     figure = _overlaid(records, draw, looks.lines, options, shape=0.62)
     drawn = (
-        "Density of the Hessian eigenvalues by stochastic Lanczos quadrature, bands of two standard errors"
+        "Density of the Hessian eigenvalues by stochastic Lanczos quadrature, bands of two standard errors."
     )
-    return Drawing(figure, record_caption(list(records.values()), drawn=drawn, command=options.command))
+    return Drawing(figure, joined([drawn, *_facts(records.values())], options.command))
 
 
 def draw_quantiles(runs: Sequence[Run], options: FigureOptions) -> Drawing:
@@ -93,8 +100,8 @@ def draw_quantiles(runs: Sequence[Run], options: FigureOptions) -> Drawing:
         quantile_plot(points["theoretical"], points["ordered"], ax=ax, quantity=norm, **style)
 
     figure = _overlaid(records, draw, looks.dots, options, shape=0.72)
-    drawn = "Q–Q plot of the squared gradient norms of batches against the normal distribution"
-    text = record_caption(list(records.values()), drawn=drawn, command=options.command)
+    drawn = "Q–Q plot of the squared gradient norms of batches against the normal distribution."
+    text = joined([drawn, *_facts(records.values())], options.command)
     tests = {name: e.details["normality_p"] for name, e in records.items() if "normality_p" in e.details}
     p_values = ", ".join(f"{name} {p:.2g}" for name, p in tests.items())
     return Drawing(figure, f"{text} p of D'Agostino and Pearson's test: {p_values}." if tests else text)
@@ -182,3 +189,35 @@ def _table(runs: Sequence[Run], records: Sequence[Estimate]) -> Table:
 def _sentence(names: Iterable[str]) -> str:
     text = ", ".join(names)
     return text[:1].upper() + text[1:]
+
+
+def _facts(estimates: Collection[Estimate]) -> list[str]:
+    """The sentences of a caption: which networks on which data, with which settings."""
+    origins = [estimate.provenance for estimate in estimates]
+    splits = _listed(origin.split for origin in origins)
+    batch = _listed(origin.batch_size for origin in origins)
+    settings: dict[str, None] = {}
+    seeds: dict[str, list[str]] = {}
+    for estimate in estimates:
+        options = ", ".join(f"{key} {value}" for key, value in estimate.settings.items())
+        if options:
+            settings[f"{estimate.measure}: {options}."] = None
+        recipe = estimate.provenance.recipe or {}
+        if "optimizer" in recipe:
+            seeds.setdefault(str(recipe["optimizer"]), []).append(str(recipe.get("seed", "unknown")))
+    hashes = list(dict.fromkeys(o.checkpoint[:12] for o in origins if o.checkpoint))
+    more = f" and {len(hashes) - _MOST_CHECKPOINTS} more" if len(hashes) > _MOST_CHECKPOINTS else ""
+    some = ", ".join(hashes[:_MOST_CHECKPOINTS])
+    return [
+        f"{_listed(o.model for o in origins) or 'The network'} on {_listed(o.data for o in origins) or 'the data'}"
+        f"{f', {splits} split' if splits else ''}, n = {_listed(o.num_examples for o in origins)}"
+        f"{f', batches of {batch}' if batch else ''}, {_listed(o.loss for o in origins) or 'loss'}.",
+        *settings,
+        f"Batch norm: {_listed(o.batch_norm for o in origins)} statistics.",
+        f"Seeds of {'; '.join(f'{name}: {_listed(each)}' for name, each in seeds.items())}." if seeds else "",
+        f"Checkpoint{'s' if len(hashes) > 1 else ''} {some}{more}." if hashes else "",
+    ]
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(dict.fromkeys(str(value) for value in values if value is not None))

@@ -39,12 +39,7 @@ def quantities(runs: Iterable[Run]) -> list[str]:
 
 
 def curves(runs: Sequence[Run], quantity: str, *, over: Over = "epoch") -> tuple[str, list[Curve]]:
-    """The name of a quantity with its unit, and its curves in all runs that have it.
-
-    Args:
-        runs: Runs of any optimizers and seeds.
-        quantity: One of :func:`quantities`.
-        over: The horizontal axis.
+    """The name of one of the :func:`quantities` with its unit, and its curves in all runs that have it.
 
     Raises:
         UsageError: No run has the quantity.

@@ -35,14 +35,7 @@ _FEWEST = 8
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """Levels and colours of losses.
-
-    Attributes:
-        levels: Losses of the lines, increasing.
-        norm: Map from loss to colour, logarithmic if losses are positive and spread.
-        extend: On which side losses lie beyond the levels.
-        colours: The colour map.
-    """
+    """Increasing levels and the map from loss to colour; ``extend`` says where losses lie beyond the levels."""
 
     levels: tuple[float, ...]
     norm: Normalize

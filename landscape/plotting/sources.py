@@ -17,14 +17,9 @@ _FILES = (HISTORY, MEASURES_HISTORY, MEASURES)
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run as its folder describes it.
+    """A run: the lines of its history, and what was measured during training, with the epoch, and at its end.
 
-    Attributes:
-        path: The folder, or the one file.
-        label: The optimizer if it is known, otherwise the name of the folder.
-        epochs: The lines of the history.
-        measured: What was measured during training, with the epoch.
-        records: What was measured of the finished network.
+    Its label is the optimizer if that is known, otherwise the name of the folder.
     """
 
     path: Path
@@ -35,10 +30,7 @@ class Run:
 
 
 def read_source(path: Path) -> list[Surface | Run]:
-    """What can be drawn of a path. No code in a file is run.
-
-    Args:
-        path: A file, the folder of a run, or a folder of such folders.
+    """What can be drawn of a file, of the folder of a run, or of a folder of such folders. No code is run.
 
     Raises:
         InputError: There is nothing that can be drawn; the message says what there is instead.
