@@ -5,7 +5,7 @@ from landscape.optim.adaptive_gsam import AdaptiveGSAM
 from landscape.optim.ae_looksam import AELookSAM
 from landscape.optim.ae_sam import AESAM, LongGradient
 from landscape.optim.asam import ASAM
-from landscape.optim.batch_closure import BatchClosure
+from landscape.optim.batch_closure import BatchClosure, MicroBatches
 from landscape.optim.bsam import BSAM
 from landscape.optim.cr_sam import CRSAM
 from landscape.optim.eigen_sam import EigenSAM
@@ -21,7 +21,6 @@ from landscape.optim.hessian_trace_reg import HessianTraceRegularised
 from landscape.optim.looksam import Every, LookSAM
 from landscape.optim.m_sam import SlicedSAM
 from landscape.optim.mesa import MESA
-from landscape.optim.micro_batches import MicroBatches
 from landscape.optim.msam import MSAM
 from landscape.optim.n_step_sam import NStepSAM
 from landscape.optim.policy import Policy

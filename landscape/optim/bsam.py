@@ -1,13 +1,14 @@
 """bSAM: SAM as variational Bayes, with a variance for each weight."""
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.registry.bounds import NonNegative, Positive, PositiveInt, Real, ShareBelowOne
+from landscape.registry.bounds import Integer, NonNegative, Positive, Real, ShareBelowOne
 
 
 class BSAM(SharpnessAware):
@@ -34,7 +35,7 @@ class BSAM(SharpnessAware):
         slices of a batch.
     """
 
-    num_examples: PositiveInt
+    num_examples: Annotated[int, Integer(1, 2**63 - 1, "above 0")]
     rho: NonNegative = 0.01
     beta1: ShareBelowOne = 0.9
     beta2: ShareBelowOne = 0.999

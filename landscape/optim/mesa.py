@@ -5,8 +5,8 @@ from torch import Tensor
 
 from landscape.optim.batch_closure import Evaluation
 from landscape.optim.gradients_at import Closure, GradientsAt
+from landscape.optim.saf import trajectory_loss
 from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.trajectory_loss import trajectory_loss
 from landscape.registry.bounds import NonNegative, NonNegativeInt, Positive, PositiveInt, Share
 
 

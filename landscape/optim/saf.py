@@ -2,12 +2,12 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from landscape.errors import UsageError
 from landscape.optim.batch_closure import BatchClosure, Evaluation
 from landscape.optim.gradients_at import Closure, GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.trajectory_loss import trajectory_loss
 from landscape.registry.bounds import NonNegative, NonNegativeInt, Positive, PositiveInt
 
 
@@ -106,3 +106,16 @@ class SAF(SharpnessAware):
         visits = self.memory["visits"]
         assert isinstance(visits, Tensor)
         return visits
+
+
+def trajectory_loss(outputs: Tensor, reference: Tensor, *, tau: float) -> Tensor:
+    """``τ² KL(softmax(z_ref / τ) ‖ softmax(z / τ))``, one number an example, shape ``(B,)``.
+
+    Args:
+        outputs: The logits z, shape ``(B, C)``.
+        reference: The earlier logits z_ref, a constant, shape ``(B, C)``.
+        tau: Temperature τ > 0; the factor τ² makes the size of the gradient independent of it.
+    """
+    now = functional.log_softmax(outputs / tau, dim=1)
+    before = functional.log_softmax(reference.detach() / tau, dim=1)
+    return tau**2 * functional.kl_div(now, before, reduction="none", log_target=True).sum(1)

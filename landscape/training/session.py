@@ -14,8 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from landscape.data import Data, with_label_noise
 from landscape.models import build_model
-from landscape.optim import BatchClosure, build_optimizer
-from landscape.optim.micro_batches import MicroBatches
+from landscape.optim import BatchClosure, MicroBatches, build_optimizer
 from landscape.records.history import Entry, shortest
 from landscape.training.augmentation import augmented, require_pictures
 from landscape.training.averaged_network import averaged_network
