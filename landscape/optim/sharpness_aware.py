@@ -180,6 +180,11 @@ class SharpnessAware(WrappedOptimizer, ABC):
         """The weights w ``(n,)``, not displaced. Not to be written to; ``self.flat.assign`` changes them."""
         return self.flat.values
 
+    def remembered(self, name: str) -> Tensor | None:
+        """The tensor in the memory under a name; ``None`` before a step has put it there."""
+        value = self.memory.get(name)
+        return value if isinstance(value, Tensor) else None
+
     @property
     def rho(self) -> float | Tensor:
         """The radius of this step: a number if all groups share it, otherwise a vector ``(n,)``."""
