@@ -21,7 +21,6 @@ from torch import Tensor
 from landscape.comparison import mean_interval
 from landscape.data import load_data
 from landscape.optim import GSAM, AdaptiveGSAM
-from landscape.optim.vector import unit
 
 CONTROL = "GSAM, radius of Adaptive-GSAM"
 ARMS = {
@@ -79,7 +78,7 @@ class Matched(Noted):
 
     def displacement(self, gradients: Tensor) -> Tensor:
         """ε of a gradient."""
-        return unit(gradients, times=float(super().displacement(gradients).norm()))
+        return gradients * (super().displacement(gradients).norm() / (gradients.norm() + 1e-12))
 
 
 def compute(work: Work) -> Results:
