@@ -24,9 +24,7 @@ def user_data(name: str) -> Row[Data] | None:
     def build(**options: Any) -> Data:
         return as_data(made(**options), name)
 
-    build.__signature__ = made.__signature__  # type: ignore[attr-defined]
-    build.__annotations__ = made.__annotations__
-    return Row(name, build, row.summary)
+    return Row(name, build, row.summary, stated=row.stated)
 
 
 def as_data(found: Any, name: str) -> Data:

@@ -14,8 +14,8 @@ from landscape.losses.next_token import NextToken
 from landscape.losses.own import OwnLoss
 from landscape.losses.squared_error import SquaredError
 from landscape.objective.risk import BatchLoss, Loss
-from landscape.registry.factories import FORMS, user_function, with_options
-from landscape.registry.names import NameTable, Row, Specification
+from landscape.registry.factories import FORMS, guarded, user_function, user_options
+from landscape.registry.names import NameTable, Options, Row, Specification
 
 
 def user_loss(name: str) -> Row[Loss] | None:
@@ -31,19 +31,15 @@ def user_loss(name: str) -> Row[Loss] | None:
 
     def build(**options: Any) -> Loss:
         if inspect.isclass(function) or len(needed) < 2:
-            found = with_options(function, name)(**options)
+            found = guarded(function, name)(**options)
         else:
             found = partial(function, **options) if options else function
         return _as_loss(found, name)
 
-    signature = inspect.signature(with_options(function, name))
-    build.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[p for p in signature.parameters.values() if p.name not in needed[:2]]
-    )
-    build.__annotations__ = {
-        p.name: p.annotation for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY
-    }
-    return Row(name, build, (inspect.getdoc(function) or "").partition("\n")[0])
+    declared = user_options(function, name)
+    by_name = {key: option for key, option in declared.by_name.items() if key not in needed[:2]}
+    summary = (inspect.getdoc(function) or "").partition("\n")[0]
+    return Row(name, build, summary, stated=Options(by_name, open=declared.open))
 
 
 LOSSES: NameTable[Loss] = NameTable(

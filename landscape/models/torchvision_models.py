@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from landscape.errors import InputError, UsageError
-from landscape.registry.names import Row
+from landscape.registry.names import Option, Options, Row
 from landscape.registry.nearest import did_you_mean
 
 _PLAIN = (int, float, bool, str)
@@ -55,26 +55,22 @@ def torchvision_model(name: str) -> Row[nn.Module] | None:
             raise UsageError(f"torchvision:{key} cannot be built with {given}: {failure}") from failure
         return model
 
-    signature = _signature(models.get_model_builder(key), _FORCED.get(key, {}))
-    build.__signature__ = signature  # type: ignore[attr-defined]
-    build.__annotations__ = {name: p.annotation for name, p in signature.parameters.items()}
-    summary = f"torchvision's {key}, randomly initialised"
-    return Row(f"torchvision:{key}", build, summary, hidden=frozenset({"input_shape"}))
-
-
-def _signature(builder: Any, forced: dict[str, Any]) -> inspect.Signature:
-    """The plain options of the class that a torchvision builder returns, as keyword-only parameters."""
-    network = inspect.signature(builder).return_annotation
-    options = []
-    for parameter in inspect.signature(network).parameters.values():
-        default = parameter.default
-        if parameter.name == "image_size":
-            # Vision transformers take it from the builder, which has a default for it.
-            default = 224
-        if default is parameter.empty or parameter.annotation not in _PLAIN or parameter.name in forced:
-            continue
-        options.append(parameter.replace(kind=parameter.KEYWORD_ONLY, default=default))
-    shape = inspect.Parameter(
-        "input_shape", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=tuple[int, ...] | None
+    return Row(
+        f"torchvision:{key}",
+        build,
+        f"torchvision's {key}, randomly initialised",
+        hidden=frozenset({"input_shape"}),
+        stated=_options(models.get_model_builder(key), _FORCED.get(key, {})),
     )
-    return inspect.Signature([*options, shape])
+
+
+def _options(builder: Any, forced: dict[str, Any]) -> Options:
+    """The plain options of the class that a torchvision builder returns."""
+    network = inspect.signature(builder).return_annotation
+    by_name = {"input_shape": Option("input_shape", None, tuple[int, ...] | None)}
+    for name, parameter in inspect.signature(network).parameters.items():
+        # Vision transformers take the image size from the builder, which has a default for it.
+        default = 224 if name == "image_size" else parameter.default
+        if default is not parameter.empty and parameter.annotation in _PLAIN and name not in forced:
+            by_name[name] = Option(name, default, parameter.annotation)
+    return Options(by_name)

@@ -63,45 +63,27 @@ def read_lines(path: Path) -> Lines:
     return Lines(tuple(epochs), tuple(during), tuple(estimates))
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """The files of one run. Nothing is read before a method is called.
 
     Attributes:
         path: The folder; it need not exist.
+        checkpoint: The file with the weights of the last complete epoch.
+        recipe: The file that says how the run is trained.
+        history: The file with one line an epoch.
+        measures: The file with the estimates of the finished network.
+        measures_history: The file with the estimates made during training.
+        checkpoints: The folder with the checkpoints that were kept during training.
     """
 
-    path: Path
-
-    @property
-    def checkpoint(self) -> Path:
-        """The file with the weights of the last complete epoch."""
-        return self.path / CHECKPOINT
-
-    @property
-    def recipe(self) -> Path:
-        """The file that says how the run is trained."""
-        return self.path / RECIPE
-
-    @property
-    def history(self) -> Path:
-        """The file with one line an epoch."""
-        return self.path / HISTORY
-
-    @property
-    def measures(self) -> Path:
-        """The file with the estimates of the finished network."""
-        return self.path / MEASURES
-
-    @property
-    def measures_history(self) -> Path:
-        """The file with the estimates made during training."""
-        return self.path / MEASURES_HISTORY
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder with the checkpoints that were kept during training."""
-        return self.path / "checkpoints"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint = path / CHECKPOINT
+        self.recipe = path / RECIPE
+        self.history = path / HISTORY
+        self.measures = path / MEASURES
+        self.measures_history = path / MEASURES_HISTORY
+        self.checkpoints = path / "checkpoints"
 
     def epoch_checkpoint(self, epoch: int) -> Path:
         """The file in which the checkpoint of an epoch is kept."""

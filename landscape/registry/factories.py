@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from landscape.errors import InputError, UsageError
-from landscape.registry.names import NameTable, Row, Specification, Value, split
+from landscape.registry.names import NameTable, Option, Options, Row, Specification, Value, split
 from landscape.registry.nearest import did_you_mean
 
 FORMS = ("package.module:factory", "./file.py:factory")
@@ -114,27 +114,34 @@ def user_row(name: str) -> Row[Any] | None:
     function = user_function(name)
     if function is None:
         return None
-    return Row(name, with_options(function, name), (inspect.getdoc(function) or "").partition("\n")[0])
+    summary = (inspect.getdoc(function) or "").partition("\n")[0]
+    return Row(name, guarded(function, name), summary, stated=user_options(function, name))
 
 
-def with_options(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """The function with its parameters as keyword-only options, and its mistakes told in one line.
+def user_options(function: Callable[..., Any], name: str) -> Options:
+    """The parameters of a user's function that can be set by name.
 
-    An option without an annotation is taken for what its default is, and else for what its text looks like.
+    An option without an annotation has the type of its default, or else the type that its text looks like.
     """
-    hints = _hints(function)
-    parameters = []
-    for parameter in _signature(function, name).parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
-            continue
-        if parameter.kind is parameter.VAR_KEYWORD:
-            parameters.append(parameter)
-            continue
-        default = parameter.default
-        guess = type(default) if type(default) in _PLAIN else Value
-        parameters.append(
-            parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=hints.get(parameter.name, guess))
-        )
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} does not tell its parameters; wrap it in a function of your own") from None
+    try:
+        hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    except Exception:  # an annotation that cannot be evaluated is as good as none
+        hints = {}
+    by_name = {}
+    for parameter in parameters:
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            default = parameter.default
+            guess = type(default) if type(default) in _PLAIN else Value
+            by_name[parameter.name] = Option(parameter.name, default, hints.get(parameter.name, guess))
+    return Options(by_name, open=any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters))
+
+
+def guarded(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """The user's function with its failures reported in one line."""
     where = name.rpartition(":")[0]
 
     def build(**options: Any) -> Any:
@@ -143,11 +150,9 @@ def with_options(function: Callable[..., Any], name: str) -> Callable[..., Any]:
                 return function(**options)
             except (UsageError, InputError):
                 raise
-            except Exception as failure:  # whatever the user's code raises is told as its own mistake
+            except Exception as failure:  # whatever the user's code raises is reported as its own mistake
                 raise InputError(f"{name} failed: {described(failure)}") from failure
 
-    build.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    build.__annotations__ = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
     return build
 
 
@@ -358,17 +363,3 @@ def _no_bytecode() -> Iterator[None]:
         yield
     finally:
         sys.dont_write_bytecode = before
-
-
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
-    except Exception:  # an annotation that cannot be evaluated is as good as none
-        return {}
-
-
-def _signature(function: Callable[..., Any], name: str) -> inspect.Signature:
-    try:
-        return inspect.signature(function)
-    except (TypeError, ValueError):
-        raise UsageError(f"{name} does not tell its parameters; wrap it in a function of your own") from None
