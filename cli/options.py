@@ -33,7 +33,7 @@ class BatchSize(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     ) -> tuple[int, Literal["auto"] | None]:
         """The pair from its text."""
         if isinstance(value, tuple):
-            return value  # type: ignore[return-value]
+            return value
         if value == "auto":
             return 128, "auto"
         try:
