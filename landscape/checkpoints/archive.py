@@ -49,14 +49,7 @@ def refuse_other_kinds(file: Path, head: bytes) -> None:
 
 
 def check_archive(file: Path) -> tuple[str, list[str]]:
-    """Checks a zip archive before it is opened as a checkpoint.
-
-    Returns:
-        The SHA-256 of the file, and remarks for the reader.
-
-    Raises:
-        InputError: It is damaged, of another kind, or would grow when it is opened.
-    """
+    """The SHA-256 of a zip archive and remarks for the reader, after checks that it can be opened as a checkpoint."""
     try:
         with Cautious(file) as stream, zipfile.ZipFile(cast(IO[bytes], stream)) as archive:
             members = archive.infolist()

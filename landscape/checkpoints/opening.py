@@ -29,15 +29,7 @@ _TRUSTED = (
 
 @dataclass(frozen=True)
 class Opened:
-    """What one file holds.
-
-    Attributes:
-        content: A state dict, a dictionary with one in it, or anything else.
-        form: The format, in words.
-        sha256: The hash of the file, in hexadecimal.
-        metadata: Texts in the header of safetensors.
-        notes: Remarks for the reader.
-    """
+    """The contents of one file, its format in words, its hash, and the texts in the header of safetensors."""
 
     content: object
     form: str
@@ -47,15 +39,7 @@ class Opened:
 
 
 def open_file(file: Path, *, trust: bool) -> Opened:
-    """Opens a checkpoint of any format, recognised by its content.
-
-    Args:
-        file: A regular file.
-        trust: Whether code stored in it may run.
-
-    Raises:
-        InputError: It is empty, damaged, of another kind, or would run code.
-    """
+    """Opens a regular file of any format, recognised by its content; code in it runs only with ``trust``."""
     size = file.stat().st_size
     if size == 0:
         raise InputError(f"{file} is empty (0 bytes): it was not written to the end; take another checkpoint")

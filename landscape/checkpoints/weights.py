@@ -45,39 +45,20 @@ _AVERAGED_PREFIX = re.compile(
 
 @dataclass(frozen=True)
 class Selected:
-    """The weights of a checkpoint.
-
-    Attributes:
-        state: Parameters and buffers by name.
-        key: Where they were, such as ``state_dict``; empty for the top.
-        kind: Whether they are the raw weights or an average of them.
-        average: Where an averaged copy is; ``None`` where there is none.
-        usual: Whether they are selected by default.
-        notes: Remarks for the reader.
-    """
+    """The weights of a checkpoint, their place, and that of an averaged copy."""
 
     state: State
     key: str
     kind: Weights = "raw"
     average: str | None = None
-    usual: bool = True
+    usual: bool = True  # they are selected by default
     notes: tuple[str, ...] = ()
 
 
 def find_weights(
     file: Path, loaded: Mapping[Any, Any], *, weights: Weights | None, usual: Weights = "raw"
 ) -> Selected:
-    """The weights in the contents of a file.
-
-    Args:
-        file: Its name in messages.
-        loaded: Its contents.
-        weights: ``raw`` for the weights that training moves, ``ema`` for their average, ``None`` for ``usual``.
-        usual: What such a file is usually measured by.
-
-    Raises:
-        InputError: There are none, several that are indistinguishable, or no average though one was requested.
-    """
+    """The raw weights that training moves, or their average, in the contents of a file; by default ``usual``."""
     averages = [(key, tensors) for key in AVERAGED if (tensors := tensors_of(loaded.get(key)))]
     key, state = next(_candidates(loaded), None) or _only_other(file, loaded, averaged=bool(averages))
     if "current_model_state" in loaded and "averaging_state" in loaded:
