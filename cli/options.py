@@ -32,7 +32,7 @@ class BatchSize(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, Literal["auto"] | None]:
         """The pair from its text."""
-        if isinstance(value, tuple):
+        if isinstance(value, tuple):  # click converts a default more than once
             return value
         if value == "auto":
             return 128, "auto"
@@ -229,7 +229,7 @@ def chosen_device(name: str) -> str:
     try:
         if torch.device(name).type not in ("cpu", "cuda", "mps"):
             raise RuntimeError("not one of cpu, cuda, cuda:1, mps")
-        torch.empty(1, device=name)
+        torch.empty(1, device=name)  # torch.device accepts names of devices that do not exist
     except (RuntimeError, AssertionError) as failure:
         reason = str(failure).splitlines()[0].partition(". ")[0].rstrip(".")
         raise UsageError(

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from landscape.checkpoints.architectures import guess
+from landscape.checkpoints.archive import printable
 from landscape.checkpoints.names import matched
-from landscape.checkpoints.weights import printable
 from landscape.errors import InputError
 
 

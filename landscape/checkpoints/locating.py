@@ -89,6 +89,7 @@ def _shards(index: Path) -> dict[str, Path]:
         raise InputError(f"{index} is no index of shards: it has no weight_map from names to files")
     files = {}
     for place in dict.fromkeys(places.values()):
+        # An index for one system may be opened on another, where the same text is a path to elsewhere.
         parts = {*PurePosixPath(place).parts, *PureWindowsPath(place).parts}
         file = index.parent / place
         if len(parts) != 1 or ".." in parts or (file.is_symlink() and not _is_in_cache(file)):

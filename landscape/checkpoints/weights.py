@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from landscape.checkpoints.archive import GENEROUS
+from landscape.checkpoints.archive import GENEROUS, printable
 from landscape.checkpoints.inert import Array
 from landscape.errors import InputError
 
@@ -96,21 +96,19 @@ def tensors_of(content: object) -> State:
     return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
-def _candidates(loaded: Mapping[Any, Any]) -> Iterator[tuple[str, State]]:
+def _candidates(loaded: Mapping[Any, Any], outer: str = "") -> Iterator[tuple[str, State]]:
     """Weights with their place: under a known key, at the top, one level below a known key."""
     for key in NESTED:
         if tensors := tensors_of(loaded.get(key)):
-            yield key, tensors
+            yield f"{outer}{key}", tensors
+    if outer:
+        return
     top = tensors_of(loaded)
-    if any(tensor.ndim for tensor in top.values()):
+    if any(tensor.ndim for tensor in top.values()):  # scalars at the top are metrics
         yield "", top
-    for outer in NESTED:
-        inside = loaded.get(outer)
-        if not isinstance(inside, Mapping):
-            continue
-        for key in NESTED:
-            if tensors := tensors_of(inside.get(key)):
-                yield f"{outer}.{key}", tensors
+    for key in NESTED:
+        if isinstance(loaded.get(key), Mapping):
+            yield from _candidates(loaded[key], f"{key}.")
 
 
 def _only_other(file: Path, loaded: Mapping[Any, Any], *, averaged: bool) -> tuple[str, State]:
@@ -189,8 +187,3 @@ def _odd(tensor: Tensor) -> str | None:
     if tensor.dtype not in _NUMBERS:
         return str(tensor.dtype).removeprefix("torch.")
     return f"{tensor.ndim} dimensions" if tensor.ndim > _MOST_DIMENSIONS else None
-
-
-def printable(text: str) -> str:
-    """The text with everything that a terminal would act on, or could not show, escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

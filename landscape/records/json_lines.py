@@ -91,7 +91,7 @@ def read(path: Path) -> Records:
     if not path.is_file():
         raise InputError(f"{path} does not exist")
     estimates, unreadable = [], 0
-    for line in read_text(path).split("\n"):
+    for line in read_text(path).split("\n"):  # not splitlines(): texts in a record may hold other separators
         try:
             estimates += [from_json(line)] if line.strip() else []
         except InputError:
