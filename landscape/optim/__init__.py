@@ -7,7 +7,6 @@ from landscape.optim.ae_sam import AESAM, LongGradient
 from landscape.optim.asam import ASAM
 from landscape.optim.batch_closure import BatchClosure
 from landscape.optim.bsam import BSAM
-from landscape.optim.build import build_optimizer
 from landscape.optim.cr_sam import CRSAM
 from landscape.optim.eigen_sam import EigenSAM
 from landscape.optim.entropy_sgd import EntropySGD
@@ -36,10 +35,9 @@ from landscape.optim.ss_sam import SSSAM, Bernoulli
 from landscape.optim.ssam_d import SSAMD
 from landscape.optim.ssam_f import SSAMF
 from landscape.optim.stable_sam import StableSAM
-from landscape.optim.swa import SWA
-from landscape.optim.table import OPTIMIZERS
+from landscape.optim.swa import SWA, WeightAverage
+from landscape.optim.table import OPTIMIZERS, build_optimizer
 from landscape.optim.vasso import VaSSO
-from landscape.optim.weight_average import WeightAverage
 from landscape.optim.wsam import WSAM
 
 __all__ = [

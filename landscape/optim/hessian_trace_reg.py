@@ -1,19 +1,17 @@
-"""Hessian-trace regularisation: the loss and its mean curvature are lowered together."""
+"""Hessian-trace regularisation: a penalty on the trace of the Hessian."""
 
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from landscape.errors import UsageError
-from landscape.isolation import plain_attention
+from landscape.isolation import PlainAttention
 from landscape.optim.batch_closure import Evaluation
-from landscape.optim.bounds import one_of, within
 from landscape.optim.gradients_at import Closure, GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.thrice_differentiable import ThriceDifferentiable
-
-Mode = Literal["exact", "fd"]
+from landscape.registry.bounds import NonNegative, Positive, PositiveInt, PositiveShare
 
 
 class HessianTraceRegularised(SharpnessAware):
@@ -25,8 +23,7 @@ class HessianTraceRegularised(SharpnessAware):
     Steps between are those of the base.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network; needed if it has batch norm.
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
         lam: Weight λ ≥ 0. 1e-4 to 0.1 in the paper.
         n_probe: Probes a step, at least 1.
         interval: The term is part of every so manieth step, from the first on. 10 or 50.
@@ -35,7 +32,6 @@ class HessianTraceRegularised(SharpnessAware):
         mode: ``"exact"`` or ``"fd"``.
         fd_step: h of mode ``"fd"``, > 0, relative to the root mean square of the weights (or to 1 where
             those are zero).
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
 
     Reference:
         Liu, Yu, Lin, 2023, Neurocomputing 536, 13–20. The authors' code turns the trace into a number without
@@ -43,29 +39,16 @@ class HessianTraceRegularised(SharpnessAware):
         logits, this all perturbed parameters. Mode ``"fd"`` is not theirs (unverified: its default step).
     """
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        lam: float = 1e-3,
-        n_probe: int = 5,
-        interval: int = 10,
-        keep_prob: float = 1.0,
-        mode: Mode = "exact",
-        fd_step: float = 1e-2,
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, max_grad_norm=max_grad_norm)
-        self.lam = within("lam", lam, 0.0)
-        for name, value in (("n_probe", n_probe), ("interval", interval)):
-            if not isinstance(value, int) or value < 1:
-                raise UsageError(f"{name}={value!r} is not allowed: {name} must be a whole number ≥ 1")
-        self.n_probe = n_probe
-        self.interval = interval
-        self.keep_prob = within("keep_prob", keep_prob, 0.0, 1.0, open_low=True)
-        self.mode = one_of("mode", mode, ("exact", "fd"))
-        self.fd_step = within("fd_step", fd_step, 0.0, open_low=True)
+    lam: NonNegative = 1e-3
+    n_probe: PositiveInt = 5
+    interval: PositiveInt = 10
+    keep_prob: PositiveShare = 1.0
+    mode: Literal["exact", "fd"] = "exact"
+    fd_step: Positive = 1e-2
+
+    def __post_init__(self) -> None:
+        """Mode ``"exact"`` needs the batch."""
+        super().__post_init__()
         self.needs_batch = self.mode == "exact"
 
     def first_closure(self, gradients_at: GradientsAt) -> Closure | None:
@@ -77,7 +60,7 @@ class HessianTraceRegularised(SharpnessAware):
 
         def closure() -> Tensor:
             # Attention has one kernel that can be differentiated again, and batch norm none.
-            with plain_attention, ThriceDifferentiable():
+            with PlainAttention(), ThriceDifferentiable():
                 try:
                     return regularised()
                 except RuntimeError as failure:

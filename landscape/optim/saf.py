@@ -1,14 +1,14 @@
-"""SAF: flat minima for the price of one gradient, from what the network answered some epochs ago."""
+"""SAF: self-distillation towards the predictions of some epochs ago."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from landscape.errors import UsageError
 from landscape.optim.batch_closure import BatchClosure, Evaluation
-from landscape.optim.bounds import within
 from landscape.optim.gradients_at import Closure, GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.trajectory_loss import trajectory_loss
+from landscape.registry.bounds import NonNegative, NonNegativeInt, Positive, PositiveInt
 
 
 class SAF(SharpnessAware):
@@ -22,14 +22,12 @@ class SAF(SharpnessAware):
     Targets that are mixed from two examples (mixup) give the logits of one example no meaning.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network.
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
         num_examples: Examples N of the training set. ``N × C × lag`` logits are kept, for C classes.
         lam: Weight λ ≥ 0 of the term.
         tau: Temperature τ > 0.
         start_epoch: Epochs without the term.
         lag: How many epochs ago, at least 1. 2 or 3.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
 
     Reference:
         Du, Zhou, Feng, Tan, Zhou, 2022, arXiv 2205.14083, algorithm 1; the defaults and the factor τ² are those
@@ -40,24 +38,15 @@ class SAF(SharpnessAware):
 
     needs_batch = True
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        num_examples: int,
-        lam: float = 0.3,
-        tau: float = 5.0,
-        start_epoch: int = 5,
-        lag: int = 3,
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, max_grad_norm=max_grad_norm)
-        self.num_examples = int(within("num_examples", num_examples, 1))
-        self.lam = within("lam", lam, 0.0)
-        self.tau = within("tau", tau, 0.0, open_low=True)
-        self.start_epoch = int(within("start_epoch", start_epoch, 0))
-        self.lag = int(within("lag", lag, 1))
+    num_examples: PositiveInt
+    lam: NonNegative = 0.3
+    tau: Positive = 5.0
+    start_epoch: NonNegativeInt = 5
+    lag: PositiveInt = 3
+
+    def __post_init__(self) -> None:
+        """Nothing is recorded yet."""
+        super().__post_init__()
         self._seen: tuple[Tensor, Tensor] | None = None
 
     def first_closure(self, gradients_at: GradientsAt) -> Closure | None:

@@ -1,12 +1,11 @@
-"""SAMPa: the two gradients of a step do not wait for each other, because the ascent uses the step before."""
+"""SAMPa: SAM whose two gradients do not depend on each other."""
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from landscape.optim.bounds import within
 from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.vector import unit
+from landscape.registry.bounds import NonNegative, Share
 
 
 class SAMPa(SharpnessAware):
@@ -17,11 +16,11 @@ class SAMPa(SharpnessAware):
     here they are taken one after the other. The loss of a step is L(y).
 
     Args:
+        max_grad_norm: See :class:`SharpnessAware`.
         base: The optimizer that takes the step; y uses its learning rate, and neither its momentum nor its decay.
         model: The network; needed if it has batch norm, whose running statistics are then those at y.
         rho: Radius ρ ≥ 0. Radius zero alone is not the base, because of the gradient at y.
         lam: Weight λ of the gradient at y, from 0 to 1; 0 for the rule SAMPa.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
 
     Reference:
         Xie et al., 2024, arXiv 2410.10683; the defaults are those of the authors' code. That code takes the gradient
@@ -29,17 +28,8 @@ class SAMPa(SharpnessAware):
         to y; here both gradients are of the step's own batch, and y is the paper's.
     """
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        rho: float = 0.1,
-        lam: float = 0.2,
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, rho=rho, max_grad_norm=max_grad_norm)
-        self.lam = within("lam", lam, 0.0, 1.0)
+    rho: NonNegative = 0.1
+    lam: Share = 0.2
 
     def first_displacement(self) -> Tensor | None:
         """Where y is; groups that are not to be perturbed stay."""

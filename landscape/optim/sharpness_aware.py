@@ -12,6 +12,7 @@ gradients that are zero or not finite, schedulers, several parameter groups, and
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import field
 from typing import Any
 
 import torch
@@ -21,12 +22,12 @@ from torch.amp import GradScaler
 from landscape.errors import UsageError
 from landscape.optim.batch_closure import BatchClosure
 from landscape.optim.batch_norm import tracking_modules
-from landscape.optim.bounds import within
 from landscape.optim.gradients_at import Closure, GradientsAt, NotFiniteError, finite
 from landscape.optim.loss_scale import STEPS_THE_OPTIMIZER, LossScale
 from landscape.optim.policy import Policy
-from landscape.optim.wrapped_optimizer import WrappedOptimizer
+from landscape.optim.wrapped_optimizer import RADIUS, WrappedOptimizer
 from landscape.optim.written_inputs import WrittenInputs
+from landscape.registry.bounds import Positive
 
 _NEEDS_CLOSURE = """{name}.step needs a closure, because it evaluates the loss several times:
 
@@ -91,6 +92,11 @@ class SharpnessAware(WrappedOptimizer, ABC):
     # Without this mark GradScaler.step would un-scale stale gradients and run the closure as if it were plain.
     _step_supports_amp_scaling = True
 
+    base: torch.optim.Optimizer = field(kw_only=False)
+    model: nn.Module | None = None
+    max_grad_norm: Positive | None = None
+
+    # Written out for subclasses that call it from a constructor of their own; the others get one with their fields.
     def __init__(
         self,
         base: torch.optim.Optimizer,
@@ -99,19 +105,22 @@ class SharpnessAware(WrappedOptimizer, ABC):
         rho: float | None = None,
         max_grad_norm: float | None = None,
     ) -> None:
-        super().__init__(base, rho=rho)
-        members = {id(p) for group in base.param_groups for p in group["params"]}
-        if model is not None and not any(id(p) in members for p in model.parameters()):
+        self.base, self.model, self.max_grad_norm = base, model, max_grad_norm
+        if rho is not None:
+            self.rho = rho
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """Checks the model and prepares the first step; a variant that overrides it calls it first."""
+        super().__post_init__()
+        members = {id(p) for group in self.base.param_groups for p in group["params"]}
+        if self.model is not None and not any(id(p) in members for p in self.model.parameters()):
             raise UsageError(
-                f"model={type(model).__name__}(…) holds none of the parameters of the base optimizer"
+                f"model={type(self.model).__name__}(…) holds none of the parameters of the base optimizer"
             )
-        self.max_grad_norm = (
-            None if max_grad_norm is None else within("max_grad_norm", max_grad_norm, 0.0, open_low=True)
-        )
         self.losses: list[Tensor] = []
         self.policy: Policy | None = None
-        self._model = model
-        self._norms = tracking_modules(model)
+        self._norms = tracking_modules(self.model)
         self._scale = LossScale()
 
     # What a variant writes
@@ -174,9 +183,16 @@ class SharpnessAware(WrappedOptimizer, ABC):
         """The radius: a number if all groups share it, otherwise a vector ``(n,)``."""
         return self.spread([self.radius(group) for group in self.param_groups])
 
+    @rho.setter
+    def rho(self, radius: float) -> None:
+        vars(self)["rho"] = radius  # assigned by the constructor, before there are groups to have it
+        for group in self.param_groups if "flat" in vars(self) else ():
+            group["rho"] = radius
+
     def radius(self, group: Mapping[str, Any]) -> float:
         """The radius of one group in this step."""
-        return within("rho", group["rho"], 0.0)
+        radius: float = RADIUS.check("rho", group["rho"])
+        return radius
 
     def spread(self, values: Sequence[float]) -> float | Tensor:
         """One value a group, as a number if they are equal, otherwise as a vector ``(n,)``."""
@@ -231,8 +247,8 @@ class SharpnessAware(WrappedOptimizer, ABC):
             self._lay_out_again()
         self._scale.begin_step(scaler, self.flat)
         self.flat.begin_step()
-        memory, self._drawn = dict(self.memory), None
-        inputs = WrittenInputs(self._model)
+        memory, self._generator_before = dict(self.memory), None
+        inputs = WrittenInputs(self.model)
         gradients_at = GradientsAt(self.flat, self._norms, inputs, closure, self._scale)
         self.losses = gradients_at.losses
         with torch.no_grad():

@@ -42,7 +42,7 @@ class Real:
         upper = "" if self.high == math.inf else f" and {'<' if self.open_high else '≤'} {self.high:g}"
         return f"a finite number{lower}{upper}"
 
-    def check(self, name: str, value: Any, owner: str = "") -> float | None:
+    def check(self, name: str, value: Any, owner: str = "") -> Any:
         """The value as a float; raises :class:`UsageError` if it is not in the interval."""
         if value is None:
             return None
@@ -72,7 +72,7 @@ class Integer:
         lower = f"above {self.low - 1}" if self.low else "≥ 0"
         return f"a whole number {self.words or f'{lower} and below 2³¹'}"
 
-    def check(self, name: str, value: Any, owner: str = "") -> int | None:
+    def check(self, name: str, value: Any, owner: str = "") -> Any:
         """The value; raises :class:`UsageError` if it is not a whole number of the interval."""
         if value is None:
             return None
@@ -101,6 +101,7 @@ LARGEST_SEED = 2**63 - 1
 
 NonNegative = Annotated[float, Real(0)]
 Positive = Annotated[float, Real(0, open_low=True)]
+Finite = Annotated[float, Real()]
 Share = Annotated[float, Real(0, 1)]
 PositiveShare = Annotated[float, Real(0, 1, open_low=True)]
 ShareBelowOne = Annotated[float, Real(0, 1, open_high=True)]
