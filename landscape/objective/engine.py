@@ -141,6 +141,10 @@ class StoredStatistics:
         self._own: Mapping[str, Tensor] = {}
         self._others: Mapping[str, Tensor] | None = None
 
+    def own(self, replica: Replica) -> dict[str, Tensor]:
+        """Copies of the replica's own statistics, whichever it uses now."""
+        return replica.statistics if self._others is None else dict(self._own)
+
     def use(self, replica: Replica, others: Mapping[str, Tensor] | None) -> None:
         """Stores other statistics in the replica, or puts its own back for ``None``."""
         # By identity: comparing all values would cost as much as storing them.
