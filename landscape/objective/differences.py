@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError, is_out_of_memory
+from landscape.objective.autograd_graph import slopes
 from landscape.objective.batches import Batch, leading_size, mapped, moved, tensors_in
 from landscape.objective.differentiability import innermost
 from landscape.objective.functional import acting_with
@@ -92,12 +93,12 @@ def gradient_rounding(risk: Risk, batch: Batch) -> float | None:
     """The norm of the rounding errors in the gradient of a few examples; ``None`` without a float64 value."""
     few = _few(batch)
     try:
-        here = _gradient(lambda _: risk.forward(few)[0], risk.replica.parameters)
+        here = slopes(risk.forward(few)[0], risk.replica.parameters)
         if risk.replica.dtype == torch.float64:
             return ROUNDING * math.sqrt(sum(float(slope.square().sum()) for slope in here))
         value, standing = _loss_in_float64(risk, few)
         leaves = [p.detach().double().requires_grad_() for p in risk.replica.parameters]
-        exact = standing(leaves, lambda: _gradient(value, leaves))
+        exact = standing(leaves, lambda: slopes(value(leaves), leaves))
     except Exception as failure:  # whatever a network raises on a few examples or in float64
         if is_out_of_memory(failure):
             raise
@@ -173,19 +174,19 @@ def _fault_at(
     generator: torch.Generator,
     standing: Standing,
 ) -> Fault | None:
-    slopes = _gradient(value, start, graph=True)
-    if not all(bool(torch.isfinite(slope).all()) for slope in slopes):
+    gradient = slopes(value(start), start, graph=True)
+    if not all(bool(torch.isfinite(slope).all()) for slope in gradient):
         raise ValueError("the gradient is not finite")
-    rounding = [ROUNDING * float(slope.detach().norm()) / abs(STEPS[1]) for slope in slopes]
+    rounding = [ROUNDING * float(slope.detach().norm()) / abs(STEPS[1]) for slope in gradient]
     u = _direction(sizes, start, generator)
-    across = _multiplied(slopes, start, u)
+    across = _multiplied(gradient, start, u)
     for _ in range(DIRECTIONS):
         v = _direction(sizes, start, generator)
-        along = _multiplied(slopes, start, v)
+        along = _multiplied(gradient, start, v)
         asymmetry = _asymmetry(u, v, across, along)
         if asymmetry > ASYMMETRY:
             return Fault(True, asymmetry)
-        wide, narrow = (_difference(value, start, slopes, v, step, standing) for step in STEPS)
+        wide, narrow = (_difference(value, start, gradient, v, step, standing) for step in STEPS)
         excess, kinked = _excess(along, wide, narrow, sizes, rounding)
         if excess > DIFFERENCE:
             return Fault(False, excess)
@@ -208,12 +209,12 @@ def _direction(sizes: Sequence[float], like: Tensors, generator: torch.Generator
     ]
 
 
-def _multiplied(slopes: Tensors, leaves: Tensors, vectors: Tensors) -> list[Tensor]:
+def _multiplied(gradient: Tensors, leaves: Tensors, vectors: Tensors) -> list[Tensor]:
     """The product of the Hessian with a vector, by double backward."""
-    curved = [k for k, slope in enumerate(slopes) if slope.requires_grad]
+    curved = [k for k, slope in enumerate(gradient) if slope.requires_grad]
     if not curved:
         return [torch.zeros_like(leaf) for leaf in leaves]
-    outputs, directions = [slopes[k] for k in curved], [vectors[k] for k in curved]
+    outputs, directions = [gradient[k] for k in curved], [vectors[k] for k in curved]
     return list(
         torch.autograd.grad(
             outputs, leaves, directions, retain_graph=True, allow_unused=True, materialize_grads=True
@@ -221,27 +222,18 @@ def _multiplied(slopes: Tensors, leaves: Tensors, vectors: Tensors) -> list[Tens
     )
 
 
-def _gradient(value: Value, leaves: Tensors, *, graph: bool = False) -> list[Tensor]:
-    scalar = value(leaves)
-    if not scalar.requires_grad:
-        return [torch.zeros_like(leaf) for leaf in leaves]
-    return list(
-        torch.autograd.grad(scalar, leaves, create_graph=graph, allow_unused=True, materialize_grads=True)
-    )
-
-
 def _difference(
     value: Value,
     point: Tensors,
-    slopes: Tensors,
+    gradient: Tensors,
     vectors: Tensors,
     step: float,
     standing: Standing,
 ) -> list[Tensor]:
     """The difference of gradients along a direction, with the gradient at the point itself."""
     there = [(p.detach() + step * v).requires_grad_() for p, v in zip(point, vectors, strict=True)]
-    moved_slopes = standing(there, lambda: _gradient(value, there))
-    return [(a - b.detach()) / step for a, b in zip(moved_slopes, slopes, strict=True)]
+    moved = standing(there, lambda: slopes(value(there), there))
+    return [(a - b.detach()) / step for a, b in zip(moved, gradient, strict=True)]
 
 
 def _asymmetry(u: Tensors, v: Tensors, across: Tensors, along: Tensors) -> float:
@@ -285,8 +277,8 @@ def _asymmetry_as_it_is(risk: Risk, batch: Batch) -> Fault | None:
     loss, _, _ = risk.forward(batch)
     if not abs(float(loss.detach())) > SATURATED:
         return None
-    slopes = _gradient(lambda _: loss, leaves, graph=True)
-    across, along = (_multiplied(slopes, leaves, w) for w in (u, v))
+    gradient = slopes(loss, leaves, graph=True)
+    across, along = (_multiplied(gradient, leaves, w) for w in (u, v))
     asymmetry = _asymmetry(u, v, across, along)
     # Ten times the tolerance, because single precision rounds.
     return Fault(True, asymmetry) if asymmetry > 10 * ASYMMETRY else None

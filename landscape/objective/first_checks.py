@@ -27,9 +27,7 @@ from landscape.objective.risk import Risk
 
 Visited = Callable[[Callable[[Risk, Batch], list[Tensor]]], list[Tensor]]
 
-STEP = (
-    1e-2  # how far weights without a derivative are moved, relative to each, to see whether the loss changes
-)
+STEP = 1e-2  # by how much weights without a derivative are changed, relative to each, to see whether the loss changes
 CHANGE = 1e-5  # relative change of a loss that is more than rounding
 
 # What autograd says if a loss takes derivatives and nothing was recorded; it has no exception of its own for that.
@@ -92,13 +90,9 @@ class _FirstLook:
         )
 
     def evaluate(self, reached: dict[int, Tensor] | None = None) -> tuple[float, Any, Any]:
-        """Loss, outputs and targets of the first batch; outputs and targets are ``None`` with ``reached``.
+        """Loss, outputs and targets of the first batch.
 
-        Args:
-            reached: Gets the leaves of the graph behind the loss, by identity, for which autograd is on.
-
-        Raises:
-            InputError: The network does not fit these data.
+        With ``reached``, which gets the leaves of the graph behind the loss by identity, the loss alone.
         """
         parts: list[Any] = [None, None]
 
@@ -212,15 +206,17 @@ def _watched() -> Iterator[list[str]]:
 
 
 def _misfit(model: nn.Module, batch: Batch, failure: Exception) -> str:
-    shapes = []
+    """Why the network does not fit these data: the failure, and what the data are."""
     named = batch if isinstance(batch, Mapping) else {}
     if isinstance(batch, tuple) and len(batch) == 2:
         named = dict(zip(("inputs", "targets"), batch, strict=True))
-    for name, part in named.items():
-        if isinstance(part, Tensor) and part.numel():
-            bounds = f", values {part.min().item():.4g} to {part.max().item():.4g}"
-            shapes.append(f"{name} {tuple(part.shape)} {str(part.dtype).removeprefix('torch.')}{bounds}")
-    reason = str(failure).strip().splitlines()[0] if str(failure).strip() else type(failure).__name__
+    shapes = [
+        f"{name} {tuple(part.shape)} {str(part.dtype).removeprefix('torch.')}, values {part.min().item():.4g} to "
+        f"{part.max().item():.4g}"
+        for name, part in named.items()
+        if isinstance(part, Tensor) and part.numel()
+    ]
+    reason = (str(failure).strip().splitlines() or [type(failure).__name__])[0]
     data = f" ({'; '.join(shapes)})" if shapes else ""
     return f"{type(model).__name__} cannot be evaluated on this data{data}: {reason}"
 

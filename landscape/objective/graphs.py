@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import UsageError
+from landscape.objective.autograd_graph import slopes
 from landscape.objective.batches import Batch
 from landscape.objective.functional import called_with
 from landscape.objective.loss_functions import BatchLoss, in_float64
@@ -71,14 +72,7 @@ class HessianGraph(Graph):
         super().__init__(risk, batch)
         loss, outputs, _ = risk.forward(batch)
         value = self._value(loss, outputs) if loss.requires_grad else loss
-        # Never by .backward(create_graph=True), which leaves a reference cycle in .grad.
-        self._slopes: Tensors = (
-            torch.autograd.grad(
-                value, risk.replica.parameters, create_graph=True, allow_unused=True, materialize_grads=True
-            )
-            if value.requires_grad
-            else [torch.zeros_like(p) for p in risk.replica.parameters]
-        )
+        self._slopes = slopes(value, risk.replica.parameters, graph=True)
 
     def _value(self, loss: Tensor, outputs: Any) -> Tensor:
         """What is differentiated twice."""
@@ -239,10 +233,10 @@ class LossOf(nn.Module):
         return self._loss()
 
 
-def _curved(slopes: Tensors, block: int | None) -> list[int]:
+def _curved(gradients: Tensors, block: int | None) -> list[int]:
     """The numbers of the tensors, of those in the block, that depend on θ."""
-    numbers = range(len(slopes)) if block is None else [block]
-    return [k for k in numbers if slopes[k].requires_grad]
+    numbers = range(len(gradients)) if block is None else [block]
+    return [k for k in numbers if gradients[k].requires_grad]
 
 
 def _padded(replica: Replica, part: Tensor, block: int) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from landscape.errors import is_out_of_memory
 from landscape.isolation import twice_differentiable
+from landscape.objective.autograd_graph import slopes
 from landscape.objective.batches import Batch, rows_in, rows_of
 from landscape.objective.loss_weights import odd_cut
 from landscape.objective.risk import Risk
@@ -177,11 +178,11 @@ def _difference_of_slopes(risk: Risk, batch: Batch, point: Tensor, generator: to
 def _slopes(risk: Risk, few: Batch, first: int, last: int) -> _Slopes:
     batch = rows_of(few, slice(first, last))
     loss, outputs, _ = risk.forward(risk.placed(batch))
-    weight = risk.batches.weight_of(batch)
+    weight, flatten = risk.batches.weight_of(batch), risk.replica.layout.flatten
     if weight <= 0:  # torch's mean over no label is NaN
         loss = loss.detach().new_zeros(())
     if not isinstance(outputs, Tensor) or not outputs.ndim or len(outputs) != last - first:
-        return _Slopes(None, _gradient(risk, weight * loss), None)
+        return _Slopes(None, flatten(slopes(weight * loss, risk.replica.parameters)), None)
     bend = torch.zeros_like(outputs)
     if loss.requires_grad and outputs.requires_grad:
         (slope,) = torch.autograd.grad(
@@ -191,15 +192,7 @@ def _slopes(risk: Risk, few: Batch, first: int, last: int) -> _Slopes:
     shape, generator = (rows_in(few) or 0, *outputs.shape[1:]), torch.Generator().manual_seed(1)
     drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
     along = (outputs * drawn[first:last].to(outputs)).sum()
-    return _Slopes(outputs.detach(), _gradient(risk, along), bend)
-
-
-def _gradient(risk: Risk, value: Tensor) -> Tensor:
-    if not value.requires_grad:
-        return torch.zeros_like(risk.replica.origin)
-    return risk.replica.layout.flatten(
-        torch.autograd.grad(value, risk.replica.parameters, allow_unused=True, materialize_grads=True)
-    )
+    return _Slopes(outputs.detach(), flatten(slopes(along, risk.replica.parameters)), bend)
 
 
 def _displaced(risk: Risk, point: Tensor, generator: torch.Generator) -> Tensor:
