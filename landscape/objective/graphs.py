@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import UsageError
-from landscape.objective.autograd_graph import slopes
 from landscape.objective.batches import Batch
 from landscape.objective.functional import called_with
 from landscape.objective.loss_functions import BatchLoss, in_float64
@@ -72,7 +71,11 @@ class HessianGraph(Graph):
         super().__init__(risk, batch)
         loss, outputs, _ = risk.forward(batch)
         value = self._value(loss, outputs) if loss.requires_grad else loss
-        self._slopes = slopes(value, risk.replica.parameters, graph=True)
+        self._slopes: Tensors = [torch.zeros_like(p) for p in risk.replica.parameters]
+        if value.requires_grad:
+            self._slopes = torch.autograd.grad(
+                value, risk.replica.parameters, create_graph=True, allow_unused=True, materialize_grads=True
+            )
 
     def _value(self, loss: Tensor, outputs: Any) -> Tensor:
         """What is differentiated twice."""
