@@ -47,7 +47,9 @@ class LazyGroup(GroupWithExamples):
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
             known = ", ".join(COMMANDS)
-            raise click.UsageError(f"unknown command '{name}'{did_you_mean(name, COMMANDS)}; known: {known}", ctx)
+            raise click.UsageError(
+                f"unknown command '{name}'{did_you_mean(name, COMMANDS)}; known: {known}", ctx
+            )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -112,7 +112,9 @@ def _interrupted(code: int) -> int:
     # Run again with these, the command would throw away the results from which it is to continue.
     words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--no-resume")]
     command = shlex.join(["landscape", *words])
-    click.echo(f"\nInterrupted; the results so far are on disk. To continue, run it again:\n  {command}", err=True)
+    click.echo(
+        f"\nInterrupted; the results so far are on disk. To continue, run it again:\n  {command}", err=True
+    )
     return code
 
 

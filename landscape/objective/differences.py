@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from landscape.errors import InputError, is_out_of_memory
 from landscape.objective.batches import Batch, leading_size, mapped, moved, tensors_in
 from landscape.objective.differentiability import inputs_of_modules
-from landscape.objective.functional import acting_with
 from landscape.objective.graphs import LossOf
-from landscape.objective.padding import HeldPadding
+from landscape.objective.kernels import HeldPadding
+from landscape.objective.outputs import acting_with
 from landscape.objective.risk import Risk
 
 EXAMPLES = 2

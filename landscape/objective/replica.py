@@ -12,33 +12,30 @@ from torch import Tensor, nn
 from landscape.errors import InputError, UsageError
 from landscape.objective.batch_norm import MODES, BatchNorm, set_batch_norm, stored_layers
 from landscape.objective.batches import copied
-from landscape.objective.recurrent import use_plain_kernels
-from landscape.objective.weight_norm import use_formula
+from landscape.objective.kernels import use_formula_of_weight_norm, use_plain_recurrence
 from landscape.objective.wrappers import unwrapped, without_inner_wrappers
-from landscape.parameters import Layout, Selection, frozen_note, layout, select
+from landscape.parameters import Layout, Selection, frozen_note, layout
 
 _HALF = (torch.float16, torch.bfloat16)
-_DROPOUT = (nn.modules.dropout._DropoutNd,)
 
 
 class Replica:
     """A copy of a network at a movable point; the original is never written to.
 
-    ``moves`` counts how often it has moved: graphs made before are of another point. ``calibrated`` is what that
-    count was when batch-norm statistics were last recomputed.
-
     Args:
         model: The user's network. Its modules keep their mode, except batch norm.
         parameters: Which parameters are free; see :func:`landscape.parameters.layout`.
         batch_norm: ``"stored"`` uses the running statistics, ``"batch"`` those of each batch; with
-            ``"recalibrate"`` whoever has data stores new ones after each move.
-        device: Where to compute; ``None`` for where the model is.
+            ``"recalibrate"`` the owner of the data stores new ones after each move.
+        device: Where to compute; ``None`` for the device of the model.
         dtype: ``torch.float32`` or ``torch.float64``; ``None`` for the model's own (half precision is raised
-            to float32, in which second derivatives are still good).
+            to float32, in which second derivatives are still accurate).
 
     Attributes:
-        notes: What had to be done so that there is a second derivative, a line each.
-        input_copies: For a network that writes to its inputs.
+        notes: The changes that second derivatives required, a line each.
+        input_copies: Switched on for a network that writes to its inputs.
+        moves: The number of moves; graphs that were made at a smaller number are of another point.
+        calibrated: That number when batch-norm statistics were last recomputed.
 
     Raises:
         InputError: The model cannot be copied, has weights without values or in integers, or a weight is NaN or
@@ -63,19 +60,22 @@ class Replica:
             raise UsageError(f"dtype={dtype} is not float32 or float64")
         model, wrappers = unwrapped(model)
         _refuse_valueless(model)
-        _refuse_dropout(model)
+        active = stochastic_modules(model)
+        if active:
+            raise UsageError(
+                f"dropout is active in {', '.join(active[:3])}: the loss would be another number at every "
+                "evaluation; call model.eval() first"
+            )
         first = next(iter(model.parameters()), torch.empty(0))
         self.device = torch.device(device) if device is not None else first.device
         self.dtype = dtype or (torch.float32 if first.dtype in _HALF else first.dtype)
-        # Weakly, so that an objective keeps no network alive but its own.
+        # Weak references, so that an objective keeps no network alive but its own.
         self._originals = [(name, weakref.ref(parameter)) for name, parameter in model.named_parameters()]
-        chosen = [name for name, _ in select(model, parameters)]
         free = layout(model, parameters)
         with torch.inference_mode(False):
             self.model = _copied(model)
             self.layout, inner = without_inner_wrappers(self.model, free)
-            chosen = list(self.layout.names) if inner else chosen
-            self.notes = _notes(self.model, [*wrappers, *inner], self.dtype)
+            self.notes = _mended(self.model, [*wrappers, *inner], self.dtype)
             self.notes += frozen_note(model) if parameters is None else []
             self.model = self.model.to(device=self.device, dtype=self.dtype)
             set_batch_norm(self.model, batch_norm)
@@ -83,10 +83,10 @@ class Replica:
             for parameter in everything.values():
                 parameter.grad = None
                 parameter.requires_grad_(False)
-            self.parameters = [everything[name] for name in chosen]
+            self.parameters = [everything[name] for name in self.layout.names]
             self._flat = self.layout.flatten([p.detach() for p in self.parameters]).clone()
             for parameter, view in zip(self.parameters, self.layout.split(self._flat), strict=True):
-                parameter.data = view
+                parameter.data = view  # one copy into the vector then moves all of them
                 parameter.requires_grad_(True)
             self.origin = self._flat.clone()
         self._at: Tensor | None = self.origin
@@ -105,8 +105,8 @@ class Replica:
         """Puts the network at ``point`` ``(n,)``.
 
         Args:
-            point: Where to go.
-            constant: The caller promises never to write to ``point``, so that a second move there is free.
+            point: The new weights.
+            constant: The caller promises never to write to ``point``, so that a second move there costs nothing.
         """
         if point is not self._at:
             self._flat.copy_(point)
@@ -124,7 +124,7 @@ class Replica:
         }
 
     def store(self, statistics: Mapping[str, Tensor]) -> None:
-        """Takes over batch-norm statistics; the network then has to be moved anew, also to where it stands."""
+        """Stores batch-norm statistics; afterwards a move to the same point counts as a move."""
         buffers = dict(self.model.named_buffers())
         with torch.no_grad():
             for name, values in statistics.items():
@@ -133,18 +133,18 @@ class Replica:
 
 
 class InputCopies:
-    """Gives a network that writes to its inputs copies of them, whoever calls it, from :meth:`install` on."""
+    """Copies of its inputs for a network that writes to them, whatever calls it, from :meth:`install` on."""
 
     def __init__(self) -> None:
         self._is_paused = False
 
     def install(self, model: nn.Module) -> None:
-        """Begins with it; the model is changed."""
+        """Registers the hook that copies."""
         model.register_forward_pre_hook(self._copies, with_kwargs=True)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Inside, the network is given copies already, and a loss may look at what the network makes of them."""
+        """Inside, the inputs are copies already, and the loss may look at what the network has written to them."""
         self._is_paused = True
         try:
             yield
@@ -162,17 +162,8 @@ def stochastic_modules(model: nn.Module) -> list[str]:
     return [
         f"'{name}' ({type(module).__name__}, p={module.p})"
         for name, module in model.named_modules()
-        if isinstance(module, _DROPOUT) and module.training and module.p > 0
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0
     ]
-
-
-def _refuse_dropout(model: nn.Module) -> None:
-    active = stochastic_modules(model)
-    if active:
-        raise UsageError(
-            f"dropout is active in {', '.join(active[:3])}: the loss would be another number at every "
-            "evaluation; call model.eval() first"
-        )
 
 
 def _copied(model: nn.Module) -> nn.Module:
@@ -185,8 +176,8 @@ def _copied(model: nn.Module) -> nn.Module:
         ) from failure
 
 
-def _notes(model: nn.Module, wrappers: list[str], dtype: torch.dtype) -> list[str]:
-    """Makes the copy twice differentiable where a layer stands in the way, and says so."""
+def _mended(model: nn.Module, wrappers: list[str], dtype: torch.dtype) -> list[str]:
+    """Makes the copy twice differentiable, in place; returns the notes on that and on wrappers and precision."""
     notes = [f"taken out of its wrapper: {', '.join(dict.fromkeys(wrappers))}"] if wrappers else []
     half = sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.dtype in _HALF})
     if half:
@@ -194,12 +185,12 @@ def _notes(model: nn.Module, wrappers: list[str], dtype: torch.dtype) -> list[st
         notes.append(
             f"weights in {', '.join(half)} are raised to {raised}, in which second derivatives are good"
         )
-    kinds = use_plain_kernels(model)
+    kinds = use_plain_recurrence(model)
     if kinds:
         notes.append(
             f"{', '.join(kinds)} by the plain kernels: those of cuDNN and oneDNN have no second derivative"
         )
-    normalised = use_formula(model)
+    normalised = use_formula_of_weight_norm(model)
     if normalised:
         notes.append(
             f"weight normalisation of {', '.join(normalised[:3])}{', …' if len(normalised) > 3 else ''} "
