@@ -10,6 +10,7 @@ import threading
 import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,13 +28,8 @@ T = TypeVar("T")
 @contextlib.contextmanager
 def twice_differentiable() -> Iterator[None]:
     """Autograd on, and every operation by a kernel that has a second derivative, in full precision."""
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        PlainAttention(),
-        full_precision,
-        plain_checkpoints(),
-    ):
+    modes = torch.inference_mode(False), torch.enable_grad()
+    with modes[0], modes[1], PlainAttention(), full_precision, plain_checkpoints():
         yield
 
 
@@ -59,15 +55,7 @@ class PlainAttention(TorchFunctionMode):
 
 
 def _attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    *,
-    scale: float | None = None,
-    enable_gqa: bool = False,
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *rest: Any, **options: Any
 ) -> Tensor:
     """``functional.scaled_dot_product_attention``, with its parameters."""
     if isinstance(attn_mask, CausalBias):  # a tensor without values, which picks a fused kernel itself
@@ -75,10 +63,8 @@ def _attention(
     if attn_mask is not None and attn_mask.dtype is torch.bool:  # only the public function converts it
         attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill(~attn_mask, -torch.inf)
     # torch's own fallback, so equal bit for bit; the public way to it, sdpa_kernel(), is a switch of the process.
-    mixed: Tensor = torch._scaled_dot_product_attention_math(
-        query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-    )[0]
-    return mixed
+    math: Callable[..., tuple[Tensor, Tensor]] = torch._scaled_dot_product_attention_math
+    return math(query, key, value, attn_mask, *rest, **options)[0]
 
 
 _MULTIHEAD = functional.multi_head_attention_forward
@@ -172,27 +158,22 @@ _LOCAL = _Local()
 
 def _checkpoints_by_thread() -> contextlib.AbstractContextManager[None]:
     """Patches both forms of activation checkpointing for threads that are in :func:`plain_checkpoints`."""
-    original, generator = (
-        checkpoint.CheckpointFunction,
-        checkpoint._checkpoint_without_reentrant_generator,
-    )
+    reentrant, other = checkpoint.CheckpointFunction, checkpoint._checkpoint_without_reentrant_generator
 
     class ByThread:
         @staticmethod
         def apply(function: Callable[..., object], preserve: bool, *arguments: object) -> object:
             if not _LOCAL.checkpoints:  # a thread of the user's own
-                return original.apply(function, preserve, *arguments)
+                return reentrant.apply(function, preserve, *arguments)
             _LOCAL.checkpoints[-1].append("reentrant")
             return function(*arguments)
 
     def other_form(function: Callable[..., object], preserve: bool, *arguments: Any, **named: Any) -> object:
         # Preserving would set the global generators, which other threads draw from, in every backward pass.
-        return generator(function, preserve and not _LOCAL.checkpoints, *arguments, **named)
+        return other(function, preserve and not _LOCAL.checkpoints, *arguments, **named)
 
-    return assigned(
-        (checkpoint, "CheckpointFunction", ByThread),
-        (checkpoint, "_checkpoint_without_reentrant_generator", other_form),
-    )
+    names = "CheckpointFunction", "_checkpoint_without_reentrant_generator"
+    return assigned((checkpoint, names[0], ByThread), (checkpoint, names[1], other_form))
 
 
 _CHECKPOINTS = Shared(_checkpoints_by_thread)
@@ -216,7 +197,7 @@ def plain_checkpoints() -> Iterator[list[str]]:
 
 # The global generators of random numbers
 
-_RANDOMNESS = threading.RLock()
+_RANDOMNESS = threading.RLock()  # re-entrant: a network may be built, or a loader read, inside a context
 """Held while a thread reads or replaces the states of the global generators."""
 
 
@@ -283,11 +264,9 @@ def preserved_randomness(device: torch.device | None = None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def private_randomness(device: torch.device | None = None, *, seed: int | None = None) -> Iterator[None]:
-    """As :func:`preserved_randomness`, but for one thread of this package at a time; for short work.
+    """As :func:`preserved_randomness`, but for one thread of this package at a time, for short work.
 
-    Args:
-        device: The device whose generator is restored too.
-        seed: Seeds torch's generators inside; ``None`` leaves them in their states.
+    ``seed`` seeds torch's generators inside; ``None`` leaves them in their states.
     """
     with _RANDOMNESS:
         before = _Generators(device)
@@ -322,20 +301,16 @@ def undisturbed(source: Iterable[T]) -> Iterator[T]:
         yield item
 
 
+@dataclass
 class WatchedRandomness:
     """The result of :func:`watched_randomness`; ``draws`` tells whether the work draws random numbers."""
 
-    def __init__(self, before: _Generators) -> None:
-        self.draws = False
-        self._before = before
+    before: _Generators
+    draws: bool = False
 
     def judge(self, work: Callable[[], object]) -> None:
-        """Sets ``draws`` if this thread, and not only another one, has drawn from torch's global generators.
-
-        Args:
-            work: Repeats what was done, if that has to be seen.
-        """
-        if not self._before.differ():
+        """Sets ``draws`` if this thread, and not only another one, has drawn from torch; may repeat ``work``."""
+        if not self.before.differ():
             return
         others = (thread for thread in threading.enumerate() if thread is not threading.current_thread())
         # With no other thread that draws, the states tell, also of a network that only seeds.

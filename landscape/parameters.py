@@ -17,6 +17,7 @@ from landscape.errors import UsageError
 Role = Literal["filter", "embedding", "scale", "bias", "other"]
 Selection = Sequence[str] | Callable[[str, nn.Parameter], bool] | None
 
+# The base of batch and instance norms has no public name.
 _NORMALISATIONS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
@@ -114,7 +115,7 @@ def frozen_note(model: nn.Module) -> list[str]:
 def _selected(model: nn.Module, parameters: Selection) -> Iterator[tuple[str, nn.Parameter]]:
     """The free parameters of a model, each tensor once, in the order of ``named_parameters``."""
     aliases: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
+    for name, parameter in model.named_parameters(remove_duplicate=False):  # tied tensors have several names
         aliases.setdefault(id(parameter), []).append(name)
     patterns: list[str] = []
     if parameters is not None and not callable(parameters):

@@ -81,13 +81,9 @@ def imagefolder(
     if shorter < side:
         raise UsageError(f"imagefolder: resize={shorter} is less than size={side}, which is cut out of it")
     frame = Frame(side, shorter, interpolation, moments(normalize, channels=3, owner="imagefolder"))
-    return Data(
-        f"imagefolder:{root}",
-        _decoded(ImageFiles(train, frame=frame)),
-        None if test is None else _decoded(ImageFiles(test, frame=frame)),
-        classes=len(classes),
-        input_shape=(3, side, side),
-    )
+    train_set, test_set = (None if files is None else _decoded(files, frame) for files in (train, test))
+    assert train_set is not None
+    return Data(f"imagefolder:{root}", train_set, test_set, len(classes), (3, side, side))
 
 
 def imagefolder_at(name: str) -> Row[Data] | None:
@@ -110,16 +106,10 @@ class Frame:
 
 
 class ImageFiles(LabelledDataset):
-    """Images that are decoded on each access.
-
-    Args:
-        files: The path of each image, and its class.
-        frame: How an image becomes an input.
-    """
+    """Images, given as paths and classes, that are decoded on each access."""
 
     def __init__(self, files: Sequence[tuple[str, int]], *, frame: Frame) -> None:
-        self.files = tuple(files)
-        self.frame = frame
+        self.files, self.frame = tuple(files), frame
         self.targets = torch.tensor([target for _, target in self.files])
         self.pixels: Pixels = Pixels(*frame.moments)
 
@@ -132,11 +122,7 @@ class ImageFiles(LabelledDataset):
         return list(zip(inputs.unbind(), self.targets[list(indices)].unbind(), strict=True))
 
     def decode(self, indices: Sequence[int]) -> Tensor:
-        """The ``uint8`` pixels ``(N, 3, size, size)`` of the images at ``indices``.
-
-        Raises:
-            InputError: A file is not an image, or is cut short.
-        """
+        """The ``uint8`` pixels ``(N, 3, size, size)`` of the images at ``indices``; raises an :class:`InputError`."""
         from torchvision.transforms import functional
 
         side, mode = self.frame.size, functional.InterpolationMode(self.frame.interpolation)
@@ -177,16 +163,17 @@ def _opened(path: str) -> Iterator["Image.Image"]:
 def _common_side(files: Sequence[tuple[str, int]]) -> int:
     """The side of the images, if about 64 of them are squares of one size up to 224; else 224."""
     sizes = set()
-    for path, _ in files[:: max(1, len(files) // 64)]:
+    for path, _ in files[:: max(1, len(files) // 64)]:  # opening each of a million files would take minutes
         with _opened(path) as image:
             sizes.add(image.size)
     width, height = next(iter(sizes))
     return width if len(sizes) == 1 and width == height <= 224 else 224
 
 
-def _decoded(files: ImageFiles) -> LabelledDataset:
-    """The same examples in memory if they fit, else as they are."""
-    if len(files) * 3 * files.frame.size**2 > IN_MEMORY_BYTES:
-        return files
-    mean, std = files.frame.moments
-    return InMemory(files.decode(range(len(files))), files.targets, mean=mean, std=std, name="imagefolder")
+def _decoded(files: Sequence[tuple[str, int]], frame: Frame) -> LabelledDataset:
+    """The examples in memory if they fit, else decoded on each access."""
+    images = ImageFiles(files, frame=frame)
+    if len(files) * 3 * frame.size**2 > IN_MEMORY_BYTES:
+        return images
+    mean, std = frame.moments
+    return InMemory(images.decode(range(len(files))), images.targets, mean=mean, std=std, name="imagefolder")

@@ -34,4 +34,5 @@ def subset(dataset: Dataset[Any], limit: int | None, *, seed: int = 0) -> tuple[
         order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
         indices = order[:limit].sort().values
         dataset = Subset(dataset, indices.tolist())
+    # Little-endian, so that the hash is the same on every machine.
     return dataset, hashlib.sha256(indices.numpy().astype("<i8").tobytes()).hexdigest()[:12]

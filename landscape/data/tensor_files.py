@@ -80,7 +80,7 @@ def _part(name: str, inputs: Tensor, targets: Tensor, normalize: str) -> InMemor
             f"{name}: inputs and targets must have one entry an example, but one is a single number"
         )
     if not targets.is_floating_point() and targets.ndim == 2 and targets.shape[1] == 1:
-        targets = targets[:, 0]
+        targets = targets[:, 0]  # class numbers in a column, as tables are often stored
     if inputs.dtype != torch.uint8:
         wide = inputs.float() if inputs.dtype == torch.float16 else inputs
         return InMemory(wide if wide.is_floating_point() else wide.long(), targets, name=name)

@@ -31,16 +31,9 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class Archive:
-    """An image set of torchvision, 10,000 of its images held out; the moments of its pixels have its name.
+    """An image set of torchvision; the moments of its pixels have its name.
 
-    Attributes:
-        name: The name of the set.
-        reader: The class in ``torchvision.datasets``.
-        files: The folder inside ``root`` that contains the files.
-        classes: The number of classes.
-        summary: One line that describes it.
-        reference: The paper.
-        is_grey: Whether images have one channel.
+    ``reader`` is the class in ``torchvision.datasets``, ``files`` the folder inside ``root`` that it reads.
     """
 
     name: str
@@ -78,10 +71,8 @@ class Archive:
                 )
             if images.shape[1:] != train[0].shape[1:]:
                 raise InputError(f"{self.name}: train and test images in {root}/{self.files} differ in size")
-        shape = tuple(train[0].shape[1:])
-        mean, std = moments(
-            self.name if normalize == "own" else normalize, channels=shape[0], owner=self.name
-        )
+        shape, moments_of = tuple(train[0].shape[1:]), self.name if normalize == "own" else normalize
+        mean, std = moments(moments_of, channels=shape[0], owner=self.name)
         sets = [InMemory(*part, mean=mean, std=std, name=self.name) for part in (train, test)]
         return Data(self.name, sets[0], sets[1], self.classes, shape)
 

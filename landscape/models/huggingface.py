@@ -46,6 +46,7 @@ def _built(folder: str, **options: Any) -> nn.Module:
     text = read_text(file)
     try:
         names = json.loads(text).get("architectures") or []
+        # The Hub is never asked, so that a result depends on the folder alone.
         config = transformers.AutoConfig.from_pretrained(
             where, trust_remote_code=False, local_files_only=True
         )

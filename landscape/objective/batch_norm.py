@@ -31,7 +31,7 @@ def stored_layers(model: nn.Module) -> dict[str, _NormBase]:
 
 
 def recalibrate(model: nn.Module, passes: Iterable[tuple[int, Callable[[], object]]]) -> int:
-    """Stores the average of the batches' means and variances, each batch weighted by its size.
+    """Stores the average of the batches' means and variances, weighted by size, and returns the number of examples.
 
     A layer that one forward pass uses several times averages over all its uses, as
     ``torch.optim.swa_utils.update_bn`` does.
@@ -39,9 +39,6 @@ def recalibrate(model: nn.Module, passes: Iterable[tuple[int, Callable[[], objec
     Args:
         model: A copy of the user's network; its other layers keep their mode.
         passes: For each batch its size and a function that passes it through the network.
-
-    Returns:
-        The number of examples; 0 if no layer stores statistics.
 
     Raises:
         InputError: A batch has a single value a channel, which has no variance.

@@ -65,18 +65,13 @@ class Batches:
     @property
     def content(self) -> str | None:
         """The first 12 digits of the SHA-256 of all examples; ``None`` if a batch contains objects without bytes."""
-        content = self._reading.content
-        if content is None:
-            content = _Content()
-            for batch in self._reading.kept or ():
-                content.add(batch)
+        content = self._reading.content or _Content(self._reading.kept or ())
         return content.digest()
 
     @property
     def sizes(self) -> list[int]:
         """Examples in each batch of some weight."""
-        pairs = zip(self._reading.sizes, self._all_weights, strict=True)
-        return [size for size, weight in pairs if weight > 0]
+        return [s for s, weight in zip(self._reading.sizes, self._all_weights, strict=True) if weight > 0]
 
     @property
     def weights(self) -> list[float]:
@@ -196,14 +191,7 @@ class Batches:
 
 @dataclass(frozen=True)
 class _Reading:
-    """The result of reading the data once.
-
-    Attributes:
-        sizes: Examples in each batch.
-        kept: The batches, if they fit in memory.
-        content: The hash of the batches, if it was computed.
-        ignoring: A batch with labels of −100.
-    """
+    """The result of reading the data once; ``ignoring`` is a batch with labels of −100."""
 
     sizes: list[int]
     kept: Sequence[Batch] | None
@@ -240,19 +228,18 @@ class _Content:
     are read once, as they come, and none is copied.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, batches: Iterable[Batch] = ()) -> None:
         self._hashes: dict[str, Any] = {}
         self._kinds: dict[str, str] = {}
         self._is_opaque = False
+        for batch in batches:
+            self.add(batch)
 
     def add(self, batch: Batch, place: str = "") -> None:
         """Adds one more batch."""
-        if isinstance(batch, Mapping):
-            for key, value in batch.items():
+        if isinstance(batch, (Mapping, tuple, list)):
+            for key, value in batch.items() if isinstance(batch, Mapping) else enumerate(batch):
                 self.add(value, f"{place}.{key!r}")
-        elif isinstance(batch, (tuple, list)):
-            for index, value in enumerate(batch):
-                self.add(value, f"{place}.{index}")
         elif isinstance(batch, Tensor) and batch.layout == torch.strided and not batch.is_nested:
             plain = batch.detach().as_subclass(Tensor).resolve_conj().resolve_neg().cpu().contiguous()
             data = (
@@ -341,6 +328,7 @@ def moved(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
     def put(tensor: Tensor) -> Tensor:
         if tensor.is_inference() and not torch.is_inference_mode_enabled():
             tensor = tensor.clone()  # autograd does not save inference tensors
+        # Not blocking, so that copies from pinned memory overlap with computation.
         return tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype, non_blocking=True)
 
     return mapped(batch, put)

@@ -163,25 +163,14 @@ def averages_examples(loss: object) -> bool:
 
 
 def _is_hooked(module: nn.Module) -> bool:
-    """Whether hooks may change what a module returns, or its derivative."""
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-        or "forward" in vars(module)
-    )
+    """Whether hooks, or a ``forward`` of the instance, may change what a module returns or its derivative."""
+    names = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
+    return "forward" in vars(module) or any(getattr(module, name) for name in names)
 
 
 @dataclass(frozen=True)
 class LabelWeights:
-    """The rule of torch's cross-entropy: a label counts with the weight of its class, or not at all.
-
-    Attributes:
-        classes: The weights of the classes; ``None`` for 1 each.
-        ignored: The class number that is left out.
-        smoothing: The label smoothing, whose share in the loss does not scale with the weight of the class.
-    """
+    """The rule of torch's cross-entropy: a label counts with the weight of its class, or not at all."""
 
     classes: Tensor | None = None
     ignored: int = IGNORED
@@ -196,6 +185,7 @@ class LabelWeights:
         if self.classes is not None:
             classes = self.classes.detach().double().to(targets.device)
             weights = weights * classes[torch.where(counted, targets, 0).long()]
+            # The share of the smoothing in the loss does not scale with the weight of the class: x/0 rather than 0/0.
             if self.smoothing and bool(counted.any()) and not float(weights.sum()) > 0:
                 raise InputError(
                     "all labels of a batch are of classes of weight 0, and label smoothing divides by the sum of the "
@@ -218,10 +208,7 @@ def label_weights(loss: object) -> LabelWeights | None:
 def placed_loss(loss: Loss, device: torch.device, dtype: torch.dtype) -> Loss:
     """The loss with its tensors on a device and its floating-point tensors in ``dtype``; a copy if that moves any.
 
-    Args:
-        loss: Never changed. Tensors in the closure of a function are out of reach and stay as they are.
-        device: Where the network computes.
-        dtype: Its precision.
+    Tensors in the closure of a function are out of reach and stay as they are.
     """
 
     def put(value: Any) -> Any:

@@ -68,6 +68,7 @@ def called_with(model: nn.Module, tensors: Mapping[str, Tensor], *args: Any, **k
     return torch.func.functional_call(model, places, args, kwargs, tie_weights=False)
 
 
+# torch replaces tensors only during a call of the module that has them.
 class _Acting(nn.Module):
     """A module whose call is some action beside a network."""
 

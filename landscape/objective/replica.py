@@ -22,14 +22,9 @@ _HALF = (torch.float16, torch.bfloat16)
 class Replica:
     """A copy of a network at a movable point; the original is never written to.
 
-    Args:
-        model: The user's network. Its modules keep their mode, except batch norm.
-        parameters: Which parameters are free; see :func:`landscape.parameters.layout`.
-        batch_norm: ``"stored"`` uses the running statistics, ``"batch"`` those of each batch; with
-            ``"recalibrate"`` the owner of the data stores new ones after each move.
-        device: Where to compute; ``None`` for the device of the model.
-        dtype: ``torch.float32`` or ``torch.float64``; ``None`` for the model's own (half precision is raised
-            to float32, in which second derivatives are still accurate).
+    The arguments are those of :class:`landscape.objective.Objective`. With ``batch_norm="recalibrate"`` the owner of
+    the data stores new statistics after each move. Half precision is raised to float32, in which second derivatives are
+    still accurate.
 
     Attributes:
         notes: The changes that second derivatives required, a line each.
@@ -72,7 +67,7 @@ class Replica:
         # Weak references, so that an objective keeps no network alive but its own.
         self._originals = [(name, weakref.ref(parameter)) for name, parameter in model.named_parameters()]
         free = layout(model, parameters)
-        with torch.inference_mode(False):
+        with torch.inference_mode(False):  # a tensor made in inference mode can never require a gradient
             self.model = _copied(model)
             self.layout, inner = without_inner_wrappers(self.model, free)
             self.notes = _mended(self.model, [*wrappers, *inner], self.dtype)
@@ -135,8 +130,7 @@ class Replica:
 class InputCopies:
     """Copies of its inputs for a network that writes to them, whatever calls it, from :meth:`install` on."""
 
-    def __init__(self) -> None:
-        self._is_paused = False
+    _is_paused = False
 
     def install(self, model: nn.Module) -> None:
         """Registers the hook that copies."""
