@@ -86,11 +86,7 @@ _PLAIN: dict[object, Callable[..., Any]] = {
 
 
 class Shared(contextlib.AbstractContextManager[None]):
-    """A switch of the whole process, turned as long as any thread is inside.
-
-    Args:
-        turn: Makes a context inside which it is turned. The last thread to leave restores what the first one met.
-    """
+    """A switch of the whole process, turned by the contexts that ``turn`` makes as long as any thread is inside."""
 
     def __init__(self, turn: Callable[[], contextlib.AbstractContextManager[object]]) -> None:
         self._turn = turn
@@ -135,14 +131,7 @@ full_precision = Shared(_full_precision)
 """No TensorFloat-32 in matrix products and convolutions: its 10-bit mantissa leaves errors of 1e-3."""
 
 
-@contextlib.contextmanager
-def _no_warnings() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-no_warnings = Shared(_no_warnings)
+no_warnings = Shared(lambda: warnings.catch_warnings(action="ignore"))
 """No warning is printed; Python's filters belong to the process."""
 
 
@@ -216,16 +205,13 @@ class _Generators:
         return any(a is not None and b is not None and not torch.equal(a, b) for a, b in pairs)
 
     def restore(self, *, of_torch: bool = True) -> None:
-        """Puts the generators into these states; one that is in its state is not written to, which costs more."""
-        if of_torch and self.differ():
+        """Puts the generators into these states."""
+        if of_torch:
             torch.set_rng_state(self.torch[0])
             if self.torch[1] is not None and self.device is not None:
                 torch.cuda.set_rng_state(self.torch[1], self.device)
-        now: Any = np.random.get_state()  # noqa: NPY002
-        if now[2:] != self.numpy[2:] or not np.array_equal(now[1], self.numpy[1]):
-            np.random.set_state(self.numpy)  # noqa: NPY002
-        if random.getstate() != self.python:
-            random.setstate(self.python)
+        np.random.set_state(self.numpy)  # noqa: NPY002
+        random.setstate(self.python)
 
     def _read(self) -> tuple[Tensor, Tensor | None]:
         return torch.get_rng_state(), None if self.device is None else torch.cuda.get_rng_state(self.device)

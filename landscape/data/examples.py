@@ -15,12 +15,13 @@ Example = tuple[Tensor, Tensor]
 
 
 class LabelledDataset(Dataset[Example]):
-    """A data set of known length that returns a batch at once; ``pixels`` if inputs are made of 8-bit pixels."""
+    """A data set that returns a batch at once; ``pixels`` if inputs are made of 8-bit pixels."""
 
+    targets: Tensor
     pixels: Pixels | None = None
 
     def __len__(self) -> int:
-        raise NotImplementedError
+        return len(self.targets)
 
     def __getitem__(self, index: int) -> Example:
         return self.__getitems__([index])[0]
@@ -28,6 +29,11 @@ class LabelledDataset(Dataset[Example]):
     # DataLoader calls this once a batch where it exists, which is faster than once an example.
     def __getitems__(self, indices: Sequence[int]) -> list[Example]:
         """The examples at ``indices``, in that order."""
+        rows = torch.as_tensor(indices, dtype=torch.int64)
+        return list(zip(self.inputs_at(rows).unbind(), self.targets[rows].unbind(), strict=True))
+
+    def inputs_at(self, rows: Tensor) -> Tensor:
+        """The inputs of the examples with these numbers."""
         raise NotImplementedError
 
 
@@ -67,16 +73,10 @@ class InMemory(LabelledDataset):
         self.targets = targets if targets.is_floating_point() else targets.to(torch.int64)
         self.pixels = Pixels(mean, std) if inputs.dtype == torch.uint8 else None
 
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def __getitems__(self, indices: Sequence[int]) -> list[Example]:
-        """The examples at ``indices``, in that order."""
-        rows = torch.as_tensor(indices, dtype=torch.int64)
+    def inputs_at(self, rows: Tensor) -> Tensor:
+        """The inputs of the examples with these numbers, normalised."""
         inputs = self.inputs[rows]
-        if self.pixels is not None:
-            inputs = self.pixels.normalised(inputs)
-        return list(zip(inputs.unbind(), self.targets[rows].unbind(), strict=True))
+        return inputs if self.pixels is None else self.pixels.normalised(inputs)
 
 
 @dataclass(frozen=True)

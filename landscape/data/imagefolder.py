@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from landscape.data.examples import Data, Example, InMemory, LabelledDataset
+from landscape.data.examples import Data, InMemory, LabelledDataset
 from landscape.data.pixels import Moments, Pixels, moments
 from landscape.errors import InputError, UsageError
 from landscape.registry.names import Row, options_of
@@ -80,10 +80,10 @@ def imagefolder(
     shorter = side if resize is None else resize
     if shorter < side:
         raise UsageError(f"imagefolder: resize={shorter} is less than size={side}, which is cut out of it")
-    frame = Frame(side, shorter, interpolation, moments(normalize, channels=3, owner="imagefolder"))
-    train_set, test_set = (None if files is None else _decoded(files, frame) for files in (train, test))
-    assert train_set is not None
-    return Data(f"imagefolder:{root}", train_set, test_set, len(classes), (3, side, side))
+    frame = side, shorter, interpolation, moments(normalize, channels=3, owner="imagefolder")
+    held_out_set = None if test is None else _decoded(ImageFiles(test, *frame))
+    train_set = _decoded(ImageFiles(train, *frame))
+    return Data(f"imagefolder:{root}", train_set, held_out_set, len(classes), (3, side, side))
 
 
 def imagefolder_at(name: str) -> Row[Data] | None:
@@ -95,41 +95,33 @@ def imagefolder_at(name: str) -> Row[Data] | None:
     return Row(name, build, f"images in {root}", hidden=frozenset({"root"}), stated=options_of(imagefolder))
 
 
-@dataclass(frozen=True)
-class Frame:
-    """How an image becomes a square: scaled to a shorter side, cropped to ``size``, normalised."""
+@dataclass(eq=False)
+class ImageFiles(LabelledDataset):
+    """Images by path and class, decoded on each access: scaled to a shorter side, cropped to ``size``, normalised."""
 
+    files: Sequence[tuple[str, int]]
     size: int
     shorter: int
     interpolation: Interpolation
     moments: Moments
 
-
-class ImageFiles(LabelledDataset):
-    """Images, given as paths and classes, that are decoded on each access."""
-
-    def __init__(self, files: Sequence[tuple[str, int]], *, frame: Frame) -> None:
-        self.files, self.frame = tuple(files), frame
+    def __post_init__(self) -> None:
         self.targets = torch.tensor([target for _, target in self.files])
-        self.pixels: Pixels = Pixels(*frame.moments)
+        self.pixels: Pixels = Pixels(*self.moments)
 
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitems__(self, indices: Sequence[int]) -> list[Example]:
-        """The examples at ``indices``, in that order."""
-        inputs = self.pixels.normalised(self.decode(indices))
-        return list(zip(inputs.unbind(), self.targets[list(indices)].unbind(), strict=True))
+    def inputs_at(self, rows: Tensor) -> Tensor:
+        """The inputs of the examples with these numbers."""
+        return self.pixels.normalised(self.decode(rows.tolist()))
 
     def decode(self, indices: Sequence[int]) -> Tensor:
         """The ``uint8`` pixels ``(N, 3, size, size)`` of the images at ``indices``; raises an :class:`InputError`."""
         from torchvision.transforms import functional
 
-        side, mode = self.frame.size, functional.InterpolationMode(self.frame.interpolation)
+        side, mode = self.size, functional.InterpolationMode(self.interpolation)
         images = torch.empty(len(indices), 3, side, side, dtype=torch.uint8)
         for row, index in enumerate(indices):
             with _opened(self.files[index][0]) as image:
-                scaled = functional.resize(image.convert("RGB"), [self.frame.shorter], mode)
+                scaled = functional.resize(image.convert("RGB"), [self.shorter], mode)
                 images[row] = functional.pil_to_tensor(functional.center_crop(scaled, [side, side]))
         return images
 
@@ -170,10 +162,9 @@ def _common_side(files: Sequence[tuple[str, int]]) -> int:
     return width if len(sizes) == 1 and width == height <= 224 else 224
 
 
-def _decoded(files: Sequence[tuple[str, int]], frame: Frame) -> LabelledDataset:
-    """The examples in memory if they fit, else decoded on each access."""
-    images = ImageFiles(files, frame=frame)
-    if len(files) * 3 * frame.size**2 > IN_MEMORY_BYTES:
+def _decoded(images: ImageFiles) -> LabelledDataset:
+    """The same examples in memory if they fit, else as they are."""
+    if len(images) * 3 * images.size**2 > IN_MEMORY_BYTES:
         return images
-    mean, std = frame.moments
-    return InMemory(images.decode(range(len(files))), images.targets, mean=mean, std=std, name="imagefolder")
+    mean, std = images.moments
+    return InMemory(images.decode(range(len(images))), images.targets, mean=mean, std=std, name="imagefolder")

@@ -1,7 +1,7 @@
 """Layers whose kernels have no second derivative, or a wrong one, computed by operations that have it."""
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,10 +16,8 @@ from landscape.isolation import Shared, assigned
 
 
 def use_plain_recurrence(model: nn.Module) -> list[str]:
-    """Lets recurrent layers run without cuDNN and oneDNN, whose kernels have no second derivative; returns their kinds.
-
-    The model is changed.
-    """
+    """Lets the recurrent layers of a model, which is changed, run by torch's own operations; returns their kinds."""
+    # The kernels of cuDNN and oneDNN have no second derivative, and both switches are of the whole process.
     layers = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
     for layer in layers:
         layer.forward = functools.partial(_recurrence, layer)
@@ -37,11 +35,8 @@ _WITHOUT_FUSED_KERNELS = Shared(
 
 
 def use_formula_of_weight_norm(model: nn.Module) -> list[str]:
-    """Lets weight normalisations compute w = g v/‖v‖ by elementary operations; returns the names of the tensors.
-
-    The model is changed. The backward pass of ``torch._weight_norm`` saves ‖v‖ as a constant, so that its own
-    derivative lacks the dependence of the norm on v.
-    """
+    """Lets weight normalisations, in place, compute w = g v/‖v‖ by elementary operations; returns their names."""
+    # The backward pass of torch._weight_norm saves ‖v‖ as a constant: its own derivative lacks that ‖v‖ depends on v.
     names = []
     for name, module in model.named_modules():
         # The older of torch's two forms is a hook, the newer one a parametrization.
@@ -86,15 +81,12 @@ class HeldPadding(TorchFunctionMode):
         with self:
             yield
 
-    def __torch_function__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        """Runs the operation; of a lookup with padding the padded places are replaced."""
-        options = dict(kwargs or {})
-        out = function(*args, **options)
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Runs the operation; in a lookup with padding the padded places are replaced."""
+        out = function(*args, **(kwargs or {}))
         if function is not functional.embedding:
             return out
-        indices, weight, padding = _lookup(*args, **options)
+        indices, weight, padding = _lookup(*args, **(kwargs or {}))
         if padding is None:
             return out
         row = padding % weight.shape[0]

@@ -78,22 +78,23 @@ def in_float64(loss: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) -
     promoted: Any = placed_loss(loss, outputs.device, torch.float64)
     if targets.is_floating_point():
         targets = targets.double()
-    value: Tensor
     if outputs.numel() <= FLOAT64_ELEMENTS:
-        value = promoted(outputs.double(), targets)
+        value: Tensor = promoted(outputs.double(), targets)
         return value
-    value, rule = loss(outputs, targets).double(), label_weights(loss)
-    if rule is None:
-        return value
-    rows = max(1, FLOAT64_ELEMENTS // outputs[0].numel())
+    rule = label_weights(loss)
+    assert rule is not None
+    single, exact = (
+        loss(outputs, targets).double(),
+        torch.zeros((), dtype=torch.float64, device=outputs.device),
+    )
     with torch.no_grad():
-        weights = rule.each(targets)
-        chunks = zip(*(torch.split(tensor, rows) for tensor in (outputs, targets, weights)), strict=True)
-        exact: Tensor = (
-            sum(w.sum() * promoted(f.double(), y) for f, y, w in chunks if w.sum() > 0) / weights.sum()
-        )
-    value = value + (exact - value).detach()  # the derivatives are those of float32
-    return value
+        weights, rows = rule.each(targets), max(1, FLOAT64_ELEMENTS // outputs[0].numel())
+        for start in range(0, len(outputs), rows):
+            part = slice(start, start + rows)
+            weight = weights[part].sum() / weights.sum()
+            if weight > 0:
+                exact += weight * promoted(outputs[part].double(), targets[part])
+    return single + (exact - single).detach()  # the derivatives are those of float32
 
 
 def _is_promoted(loss: object, outputs: object, targets: object) -> bool:
@@ -109,6 +110,7 @@ def _is_promoted(loss: object, outputs: object, targets: object) -> bool:
         and isinstance(targets, Tensor)
         and outputs.dtype == torch.float32
         and outputs.device.type != "mps"  # which has no float64
+        and (outputs.numel() <= FLOAT64_ELEMENTS or label_weights(loss) is not None)
     )
 
 
@@ -128,11 +130,7 @@ def _evaluated(loss: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) -
 
 
 def refuse_sum(loss: object) -> None:
-    """Refuses a loss that is declared to be no mean.
-
-    Raises:
-        UsageError: It has another ``reduction``.
-    """
+    """Raises a :class:`UsageError` for a loss whose ``reduction`` is not the mean."""
     function, options = taken_apart(loss)
     reduction = options.get("reduction", getattr(function, "reduction", "mean"))
     if reduction not in ("mean", "batchmean"):

@@ -18,11 +18,7 @@ SCORES = ("logits", "scores", "out", "outputs", "output", "prediction", "predict
 
 
 def labelled(batch: Any) -> tuple[Any, Any]:
-    """The inputs and the targets of a batch: a pair, or a dictionary and the labels in it.
-
-    Raises:
-        InputError: It is neither.
-    """
+    """The inputs and the targets of a batch: a pair, or a dictionary with labels; else an :class:`InputError`."""
     if isinstance(batch, tuple) and len(batch) == 2:
         return batch[0], batch[1]
     if isinstance(batch, Mapping):
@@ -52,10 +48,7 @@ def applied_with(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Any) -
 
 
 def called_with(model: nn.Module, tensors: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
-    """``model(*args, **kwargs)`` with some parameters and buffers replaced wherever they are used, then put back.
-
-    ``tensors`` has names as in ``model.named_parameters()`` and ``model.named_buffers()``.
-    """
+    """``model(*args, **kwargs)`` with parameters and buffers replaced by those of their first names, then put back."""
     named = {id(t): name for name, t in (*model.named_parameters(), *model.named_buffers())}
     # Under every name of its own: torch replaces the tensors of a module with two names twice, and would put back the
     # first replacement.
@@ -96,11 +89,7 @@ def wants_scores(loss: object) -> bool:
 
 
 def scores(outputs: Any) -> tuple[Tensor, str]:
-    """The tensor of scores in what a network returned, and the words that say where it was.
-
-    Raises:
-        InputError: There is none, or more than one tensor could be it.
-    """
+    """The tensor of scores in what a network returned and its place in words; an :class:`InputError` if in doubt."""
     if isinstance(outputs, Tensor):
         return outputs, ""
     kind, is_mapping = type(outputs).__name__, isinstance(outputs, Mapping)

@@ -91,18 +91,11 @@ class Replica:
 
     def originals(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names and tensors of the user's own network, as far as these still exist."""
-        for name, reference in self._originals:
-            parameter = reference()
-            if parameter is not None:
-                yield name, parameter
+        pairs = ((name, reference()) for name, reference in self._originals)
+        return ((name, parameter) for name, parameter in pairs if parameter is not None)
 
     def move(self, point: Tensor, *, constant: bool) -> None:
-        """Puts the network at ``point`` ``(n,)``.
-
-        Args:
-            point: The new weights.
-            constant: The caller promises never to write to ``point``, so that a second move there costs nothing.
-        """
+        """Puts the network at ``point`` ``(n,)``; a second move costs nothing if the caller never writes to it."""
         if point is not self._at:
             self._flat.copy_(point)
             self.moves += 1
@@ -179,21 +172,20 @@ def _mended(model: nn.Module, wrappers: list[str], dtype: torch.dtype) -> list[s
         notes.append(
             f"weights in {', '.join(half)} are raised to {raised}, in which second derivatives are good"
         )
-    kinds = use_plain_recurrence(model)
-    if kinds:
+    if kinds := ", ".join(use_plain_recurrence(model)):
+        notes.append(f"{kinds} by the plain kernels: those of cuDNN and oneDNN have no second derivative")
+    if names := use_formula_of_weight_norm(model):
         notes.append(
-            f"{', '.join(kinds)} by the plain kernels: those of cuDNN and oneDNN have no second derivative"
-        )
-    normalised = use_formula_of_weight_norm(model)
-    if normalised:
-        notes.append(
-            f"weight normalisation of {', '.join(normalised[:3])}{', …' if len(normalised) > 3 else ''} "
-            "by its formula: the second derivative of torch's kernel is wrong"
+            f"weight normalisation of {', '.join(names[:3])}{', …' if len(names) > 3 else ''} by its formula: the "
+            "second derivative of torch's kernel is wrong"
         )
     return notes
 
 
 def _refuse_valueless(model: nn.Module) -> None:
+    quantised = [
+        (n, type(m).__name__) for n, m in model.named_modules() if ".quantized." in type(m).__module__
+    ]
     for name, parameter in model.named_parameters():
         if parameter.is_meta:
             raise InputError(
@@ -203,25 +195,19 @@ def _refuse_valueless(model: nn.Module) -> None:
         if parameter.requires_grad and not parameter.is_floating_point():
             raise InputError(f"{name} is {parameter.dtype}: only floating-point weights have a derivative")
         if not parameter.is_floating_point() or parameter.is_quantized:
-            raise InputError(_quantised(name, str(parameter.dtype)))
-    for name, module in model.named_modules():
-        if ".quantized." in type(module).__module__:
-            raise InputError(_quantised(name, type(module).__name__))
-
-
-def _quantised(name: str, kind: str) -> str:
-    return (
-        f"'{name}' is quantised ({kind}): integers have no derivative; load the float weights, or dequantise them "
-        "(tensor.dequantize()) into the float network"
-    )
+            quantised.insert(0, (name, str(parameter.dtype)))
+    for name, kind in quantised:
+        raise InputError(
+            f"'{name}' is quantised ({kind}): integers have no derivative; load the float weights, or dequantise them "
+            "(tensor.dequantize()) into the float network"
+        )
 
 
 def _refuse_non_finite(shapes: Layout, point: Tensor) -> None:
-    if bool(torch.isfinite(point).all()):
-        return
-    bad = {name: int((~torch.isfinite(t)).sum()) for name, t in shapes.named(point).items()}
-    worst = [f"{name} ({count})" for name, count in bad.items() if count]
-    raise InputError(
-        f"{sum(bad.values())} of {shapes.dimension} weights are NaN or infinite: {', '.join(worst[:3])}"
-        f"{', …' if len(worst) > 3 else ''}; the training that made them diverged, take an earlier checkpoint"
-    )
+    counts = {name: int((~torch.isfinite(part)).sum()) for name, part in shapes.named(point).items()}
+    bad = [f"{name} ({count})" for name, count in counts.items() if count]
+    if bad:
+        raise InputError(
+            f"{sum(counts.values())} of {shapes.dimension} weights are NaN or infinite: {', '.join(bad[:3])}"
+            f"{', …' if len(bad) > 3 else ''}; the training that made them diverged, take an earlier checkpoint"
+        )

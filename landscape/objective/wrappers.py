@@ -25,12 +25,7 @@ def unwrapped(model: nn.Module) -> tuple[nn.Module, list[str]]:
 
 
 def without_inner_wrappers(model: nn.Module, layout: Layout) -> tuple[Layout, list[str]]:
-    """Removes wrappers from submodules, in place; returns the layout with the new names, and the wrappers' classes.
-
-    Args:
-        model: A copy of the user's network.
-        layout: The layout of its free parameters.
-    """
+    """Removes wrappers from submodules, in place; returns the layout with the new names, and the wrappers' classes."""
     wrappers: list[str] = []
     before = dict(model.named_parameters())
     for parent in list(model.modules()):
