@@ -28,8 +28,13 @@ T = TypeVar("T")
 @contextlib.contextmanager
 def twice_differentiable() -> Iterator[None]:
     """Autograd on, and every operation by a kernel that has a second derivative, in full precision."""
-    modes = torch.inference_mode(False), torch.enable_grad()
-    with modes[0], modes[1], PlainAttention(), full_precision, plain_checkpoints():
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        PlainAttention(),
+        full_precision,
+        plain_checkpoints(),
+    ):
         yield
 
 

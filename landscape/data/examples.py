@@ -66,9 +66,7 @@ class InMemory(LabelledDataset):
             raise InputError(f"{name}: {len(inputs)} inputs but {len(targets)} targets; the files do not fit")
         if inputs.is_floating_point() and not bool(inputs.isfinite().all()):
             bad = int((~inputs.isfinite()).flatten(1).any(1).sum())
-            raise InputError(
-                f"{name}: {bad} of {len(inputs)} inputs hold NaN or infinity; clean the data first"
-            )
+            raise InputError(f"{name}: {bad} of {len(inputs)} inputs hold NaN or infinity; clean the data")
         self.inputs = inputs
         self.targets = targets if targets.is_floating_point() else targets.to(torch.int64)
         self.pixels = Pixels(mean, std) if inputs.dtype == torch.uint8 else None

@@ -60,9 +60,7 @@ def imagefolder(
         if pixels is not None and not 1 <= pixels <= LARGEST_SIDE:
             raise UsageError(f"imagefolder: {name}={pixels} must be from 1 to {LARGEST_SIDE} pixels")
     top = Path(root).expanduser()
-    layout = (
-        f"expected {root}/train/CLASS/* and {root}/test/CLASS/* (or {root}/val/CLASS/*), or {root}/CLASS/*"
-    )
+    layout = f"expected {root}/train/CLASS/* and {root}/test/CLASS/* (or val/CLASS/*), or {root}/CLASS/*"
     if not top.is_dir():
         raise InputError(f"imagefolder: no folder {root}; {layout}")
     has_train = (top / "train").is_dir()

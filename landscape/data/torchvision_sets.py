@@ -63,14 +63,13 @@ class Archive:
             InputError: Files are missing or damaged, or the classes are not those of the set.
         """
         train, test = (self._split(root, download, is_train) for is_train in (True, False))
+        where = os.path.join(root, self.files)
         for images, targets in (train, test):
             if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < self.classes:
-                seen = f"{int(targets.min())} to {int(targets.max())}"
-                raise InputError(
-                    f"{self.name}: classes {seen} in {root}/{self.files}, but there are {self.classes}"
-                )
+                seen = f"classes {int(targets.min())} to {int(targets.max())}"
+                raise InputError(f"{self.name}: {seen} in {where}, but there are {self.classes}")
             if images.shape[1:] != train[0].shape[1:]:
-                raise InputError(f"{self.name}: train and test images in {root}/{self.files} differ in size")
+                raise InputError(f"{self.name}: train and test images in {where} differ in size")
         shape, moments_of = tuple(train[0].shape[1:]), self.name if normalize == "own" else normalize
         mean, std = moments(moments_of, channels=shape[0], owner=self.name)
         sets = [InMemory(*part, mean=mean, std=std, name=self.name) for part in (train, test)]

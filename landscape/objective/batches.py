@@ -53,9 +53,7 @@ class Batches:
                 raise InputError("an IterableDataset has no fixed order: pass a list of batches")
             source = DataLoader(source, batch_size=batch_size or 128, shuffle=False)
         elif batch_size is not None:
-            raise InputError(
-                f"batch_size={batch_size} goes with a Dataset; here the batches are already made"
-            )
+            raise InputError(f"batch_size={batch_size} goes with a Dataset; here batches are already made")
         if not isinstance(source, (DataLoader, Sequence)):
             source = list(undisturbed(source))
         self._source: DataLoader[Any] | Sequence[Any] = source
@@ -158,9 +156,8 @@ class Batches:
             tensors = list(tensors_in(batch))
             for tensor in tensors:
                 _refuse_unusable(tensor, index)
-            if ignoring is None and any(
-                t.dtype is torch.int64 and bool((t == IGNORED).any()) for t in tensors
-            ):
+            labels = [tensor for tensor in tensors if tensor.dtype is torch.int64]
+            if ignoring is None and any(bool((tensor == IGNORED).any()) for tensor in labels):
                 ignoring = batch
             sizes.append(self._size(batch))
             content.add(batch)  # here, because data that are not kept would have to be read once more
@@ -200,16 +197,16 @@ class _Reading:
 
 
 def _refuse_unusable(tensor: Tensor, index: int) -> None:
+    where, shape = f"batch {index} of the data", tuple(tensor.shape)
     if tensor.is_meta:
         raise InputError(
-            f"batch {index} of the data is on the meta device: a tensor of shape {tuple(tensor.shape)} "
-            "without values; load the data itself"
+            f"{where} is on the meta device: a tensor of shape {shape} without values; load the data"
         )
     if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
         bad = int((~torch.isfinite(tensor)).sum())
         raise InputError(
-            f"batch {index} of the data holds {bad} values that are NaN or infinite "
-            f"(tensor of shape {tuple(tensor.shape)}); remove or repair those examples"
+            f"{where} holds {bad} values that are NaN or infinite (tensor of shape {shape}); remove or repair those "
+            "examples"
         )
 
 
@@ -242,9 +239,8 @@ class _Content:
                 self.add(value, f"{place}.{key!r}")
         elif isinstance(batch, Tensor) and batch.layout == torch.strided and not batch.is_nested:
             plain = batch.detach().as_subclass(Tensor).resolve_conj().resolve_neg().cpu().contiguous()
-            data = (
-                plain.reshape(-1).view(torch.uint8).numpy()
-            )  # the bytes, without a copy where they are in order
+            # The bytes themselves, without a copy of tensors that are on the CPU and contiguous.
+            data = plain.reshape(-1).view(torch.uint8).numpy()
             self._update(place, f"{batch.dtype}{list(batch.shape[1:])}", data)
         elif isinstance(batch, np.ndarray) and batch.dtype != object:
             self._update(place, f"{batch.dtype}{list(batch.shape[1:])}", batch.tobytes())

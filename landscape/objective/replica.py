@@ -1,15 +1,16 @@
 """A private copy of the user's network whose free parameters are views of one flat vector θ."""
 
-import contextlib
 import copy
 import weakref
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError, UsageError
+from landscape.isolation import assigned
 from landscape.objective.batch_norm import MODES, BatchNorm, set_batch_norm, stored_layers
 from landscape.objective.batches import copied
 from landscape.objective.kernels import use_formula_of_weight_norm, use_plain_recurrence
@@ -48,9 +49,7 @@ class Replica:
         dtype: torch.dtype | None,
     ) -> None:
         if batch_norm not in MODES:
-            raise UsageError(
-                f"batch_norm={batch_norm!r} is not one of {', '.join(repr(mode) for mode in MODES)}"
-            )
+            raise UsageError(f"batch_norm={batch_norm!r} is not one of {', '.join(map(repr, MODES))}")
         if dtype not in (None, torch.float32, torch.float64):
             raise UsageError(f"dtype={dtype} is not float32 or float64")
         model, wrappers = unwrapped(model)
@@ -129,14 +128,9 @@ class InputCopies:
         """Registers the hook that copies."""
         model.register_forward_pre_hook(self._copies, with_kwargs=True)
 
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
+    def paused(self) -> AbstractContextManager[None]:
         """Inside, the inputs are copies already, and the loss may look at what the network has written to them."""
-        self._is_paused = True
-        try:
-            yield
-        finally:
-            self._is_paused = False
+        return assigned((self, "_is_paused", True))
 
     def _copies(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -169,9 +163,7 @@ def _mended(model: nn.Module, wrappers: list[str], dtype: torch.dtype) -> list[s
     half = sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.dtype in _HALF})
     if half:
         raised = str(dtype).removeprefix("torch.")
-        notes.append(
-            f"weights in {', '.join(half)} are raised to {raised}, in which second derivatives are good"
-        )
+        notes.append(f"weights in {', '.join(half)} are raised to {raised}, for good second derivatives")
     if kinds := ", ".join(use_plain_recurrence(model)):
         notes.append(f"{kinds} by the plain kernels: those of cuDNN and oneDNN have no second derivative")
     if names := use_formula_of_weight_norm(model):
@@ -183,9 +175,8 @@ def _mended(model: nn.Module, wrappers: list[str], dtype: torch.dtype) -> list[s
 
 
 def _refuse_valueless(model: nn.Module) -> None:
-    quantised = [
-        (n, type(m).__name__) for n, m in model.named_modules() if ".quantized." in type(m).__module__
-    ]
+    modules = ((name, type(module)) for name, module in model.named_modules())
+    quantised = [(name, kind.__name__) for name, kind in modules if ".quantized." in kind.__module__]
     for name, parameter in model.named_parameters():
         if parameter.is_meta:
             raise InputError(
