@@ -1,7 +1,6 @@
 """Image sets that torchvision reads from a folder; it downloads them only if ``download=true`` asks for that."""
 
 import contextlib
-import dataclasses
 import os
 import pickle
 import sys
@@ -16,7 +15,8 @@ from landscape.data.examples import Data, InMemory
 from landscape.data.pixels import moments
 from landscape.errors import InputError
 from landscape.isolation import Shared
-from landscape.registry.names import Options, Row, options_of
+from landscape.registry.bounds import limit_of
+from landscape.registry.names import Option, Options, Row, options_of
 
 Grey = Literal["own", "half", "none"]
 Colour = Literal["own", "cifar10-per-image", "imagenet", "half", "none"]
@@ -48,7 +48,7 @@ class Archive:
         """The row of the data table; the option ``normalize`` of grey images has fewer choices."""
         options = dict(options_of(self.load).by_name)
         if self.is_grey:
-            options["normalize"] = dataclasses.replace(options["normalize"], annotation=Grey)
+            options["normalize"] = Option("normalize", "own", Grey, limit_of(Grey))
         return Row(self.name, self.load, self.summary, self.reference, stated=Options(options))
 
     def load(self, *, root: str = "data", normalize: Colour = "own", download: bool = False) -> Data:
