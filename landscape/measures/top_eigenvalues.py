@@ -3,8 +3,6 @@
 from torch import Tensor
 
 from landscape.curvature import OperatorName, eigenpairs
-from landscape.curvature.eigenpairs import START
-from landscape.linalg import Decay
 from landscape.linalg.lanczos import End
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
@@ -51,7 +49,6 @@ def top_eigenvalues(
     Reference:
         Golub and Van Loan, "Matrix Computations", 4th ed., section 10.1; Wu and Simon 2000.
     """
-    decay = Decay(tolerance, max_products)
     pairs = eigenpairs(
         objective,
         k=k,
@@ -60,11 +57,7 @@ def top_eigenvalues(
         tolerance=tolerance,
         max_products=max_products,
         seed=seed,
-        start=objective.recall(START) if start is None else start,
-        on_step=lambda products, value, residual: objective.ledger.tell(
-            f"first {value:.4g}, worst residual {residual:.1e}, tolerance {tolerance:.1e}",
-            decay.share(products, residual),
-        ),
+        start=start,
     )
     return Reading(
         float(pairs.values[0]),
