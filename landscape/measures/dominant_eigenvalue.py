@@ -5,18 +5,12 @@ from typing import Literal
 from torch import Tensor
 
 from landscape.curvature import OperatorName, dominant_eigenpair
-from landscape.measures.reading import Reading, Spending, measure_named
+from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
-from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
-def _spends(objective: Objective, *, method: str, max_iterations: int, **_: object) -> Spending:
-    products = 15 if method == "power" else 7  # typical of trained networks at the default tolerance
-    return Spending(gradients=2, products=products, most=Cost(gradients=2, products=max_iterations))
-
-
-@measure_named("dominant-eigenvalue", unit="loss/θ²", spends=_spends)
+@measure_named("dominant-eigenvalue", unit="loss/θ²")
 def dominant_eigenvalue(
     objective: Objective,
     *,

@@ -4,17 +4,12 @@ from torch import Tensor
 
 from landscape.curvature import OperatorName, eigenpairs
 from landscape.linalg.lanczos import End
-from landscape.measures.reading import Reading, Spending, measure_named
+from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
-from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
-def _spends(objective: Objective, *, k: int, max_products: int, **_: object) -> Spending:
-    return Spending(gradients=2, products=5 + 3 * k, most=Cost(gradients=2, products=max_products))
-
-
-@measure_named("top-eigenvalues", unit="loss/θ²", spends=_spends)
+@measure_named("top-eigenvalues", unit="loss/θ²")
 def top_eigenvalues(
     objective: Objective,
     *,
