@@ -33,6 +33,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from landscape.surfaces.fusing import FusedConvolution
 from landscaper.compute import compute_loss_landscape
 from loss_landscapes import random_plane
 from loss_landscapes.metrics import Loss
@@ -41,7 +42,6 @@ from torch import Tensor, nn
 from landscape.models import build_model
 from landscape.objective import Objective
 from landscape.surfaces.forward_passes import evaluation, quickest
-from landscape.surfaces.fusing import FusedConvolution
 from landscape.surfaces.plane import Plane, build_plane
 from landscape.surfaces.sampling import sample_surface
 
