@@ -1,7 +1,7 @@
-"""What the meta data of a surface may hold: its fields and their types, looked at once, when a file is read.
+"""The schema of a surface's meta data: fields and types, validated once when a file is read.
 
-Whatever captions and figures use is described here, so that none of them has to doubt what it gets. Fields that are not
-described are kept and used by nobody.
+Everything that captions and figures use is described here, so that they need no checks of their own. Fields that are
+not described are kept and ignored.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ Type: TypeAlias = "type | tuple[type, ...] | Many | Fields"
 
 @dataclass(frozen=True)
 class Many:
-    """A list whose entries are alike, of at most so many."""
+    """A list of entries of one type, with at most ``most`` of them."""
 
     entry: Type
     most: int | None = None
@@ -21,7 +21,7 @@ class Many:
 
 @dataclass(frozen=True)
 class Fields:
-    """A mapping with these fields; where ``every`` is given, all others are of that type."""
+    """A mapping with these fields; if ``every`` is given, all others are of that type."""
 
     needed: Mapping[str, Type] = field(default_factory=dict)
     optional: Mapping[str, Type] = field(default_factory=dict)
@@ -29,14 +29,14 @@ class Fields:
 
 
 _NUMBER = (int, float)
-_OR_NONE = type(None)
+_NONE = type(None)
 _BARRIER = Fields({"height": _NUMBER, "at": _NUMBER})
 _LOSSES = Fields({"loss": _NUMBER}, every=_NUMBER)
 _PLANE = Fields(
     optional={
         "settings": Fields(),
         "norms": Many(_NUMBER, most=2),
-        "cosine": (*_NUMBER, _OR_NONE),
+        "cosine": (*_NUMBER, _NONE),
         "ignored": Many(str),
         "labels": Many(str, most=2),
         "eigenvalues": Many(_NUMBER),
@@ -53,10 +53,11 @@ _CHECK = Fields(
         "distance": _NUMBER,
         "surface": _LOSSES,
         "own": _LOSSES,
-        "agree": (bool, _OR_NONE),
+        "agree": (bool, _NONE),
     }
 )
 _PROVENANCE = Fields(optional={"batch_norm": str, "num_examples": int})
+_TEXTS = ("batch_norm", "command", "disagreement", "forward", "label", "loss", "source")
 META = Fields(
     optional={
         "plane": _PLANE,
@@ -66,23 +67,22 @@ META = Fields(
         "barrier": Fields(every=_BARRIER),
         "checkpoints": Many(_CHECK),
         "asked": Fields(),
-        **dict.fromkeys(("batch_norm", "command", "disagreement", "forward", "label", "loss", "source"), str),
+        **dict.fromkeys(_TEXTS, str),
     }
 )
-"""The fields of the meta data of a surface."""
 
 
 def misfit(content: object, kind: Type = META, place: str = "meta") -> str | None:
-    """What of the content is not as described, in words; ``None`` if all is.
+    """The first deviation of the content from its description, in words; ``None`` if there is none.
 
     Args:
-        content: What was read.
-        kind: What it should be.
-        place: Where it is.
+        content: The content of a file.
+        kind: Its description.
+        place: Its name in the message.
     """
     if isinstance(kind, Fields):
         if not isinstance(content, Mapping):
-            return f"{place} is {_called(content)}, not a mapping"
+            return f"{place} is {_abridged(content)}, not a mapping"
         missing = [name for name in kind.needed if name not in content]
         if missing:
             return f"{place} has no {missing[0]}"
@@ -90,26 +90,26 @@ def misfit(content: object, kind: Type = META, place: str = "meta") -> str | Non
         parts = [(str(name), value, types.get(str(name), kind.every)) for name, value in content.items()]
     elif isinstance(kind, Many):
         if isinstance(content, str) or not isinstance(content, Sequence):
-            return f"{place} is {_called(content)}, not a list"
+            return f"{place} is {_abridged(content)}, not a list"
         if kind.most is not None and len(content) > kind.most:
             return f"{place} has {len(content)} entries, more than {kind.most}"
         parts = [(str(index), value, kind.entry) for index, value in enumerate(content)]
     else:
-        return None if _is(content, kind) else f"{place} is {_called(content)}"
-    found = (misfit(value, each, f"{place}.{name}") for name, value, each in parts if each is not None)
-    return next((words for words in found if words is not None), None)
+        return None if _is(content, kind) else f"{place} is {_abridged(content)}"
+    problems = (misfit(value, each, f"{place}.{name}") for name, value, each in parts if each is not None)
+    return next((problem for problem in problems if problem is not None), None)
 
 
 def _is(content: object, kind: type | tuple[type, ...]) -> bool:
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if isinstance(content, bool):
-        return bool in kinds
+        return bool in kinds  # True is an int to isinstance
     if isinstance(content, int) and int in kinds:
-        return abs(content) < 1 << 1000  # a larger one is no float
+        return abs(content) < 1 << 1000  # a larger one has no float
     return isinstance(content, kinds)
 
 
-def _called(content: object) -> str:
+def _abridged(content: object) -> str:
     if isinstance(content, int) and content.bit_length() > 64:
         return "a number of more than 64 bits"
     text = repr(content)
