@@ -1,12 +1,12 @@
 """AdaSAM: SAM's gradient, scaled coordinate by coordinate as in AMSGrad."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from landscape.optim.bounds import within
 from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.vector import unit
+from landscape.registry.bounds import NonNegative, Positive, ShareBelowOne
 
 
 class AdaSAM(SharpnessAware):
@@ -17,50 +17,35 @@ class AdaSAM(SharpnessAware):
     ``sgd:momentum=0,weight_decay=0``. Its learning rates are those of Adam, about 1e-3 and below.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network; needed if it has batch norm.
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0.
         beta1: Decay of the mean of the gradients, in [0, 1).
         beta2: Decay of the mean of their squares, in [0, 1).
-        eps: Where √v̂ starts, > 0.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
+        eps: Initial value of √v̂, > 0.
 
     Reference:
         Sun et al., 2023, arXiv 2303.00565, algorithm 1 (unverified: read in a third-party implementation, as
         the authors have published none; unverified: all four defaults).
     """
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        rho: float = 0.05,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        eps: float = 1e-8,
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, rho=rho, max_grad_norm=max_grad_norm)
-        self.beta1 = within("beta1", beta1, 0.0, 1.0, open_high=True)
-        self.beta2 = within("beta2", beta2, 0.0, 1.0, open_high=True)
-        self.eps = within("eps", eps, 0.0, open_low=True)
+    rho: NonNegative = 0.05
+    beta1: ShareBelowOne = 0.9
+    beta2: ShareBelowOne = 0.999
+    eps: Positive = 1e-8
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The mean of SAM's gradients over the root of the largest mean of their squares."""
-        ascended = gradients_at(unit(self.perturbed(gradients), times=self.rho, out=gradients))
-        mean = self._moment("mean", ascended, self.beta1)
-        square = self._moment("square", ascended.square(), self.beta2)
+        perturbed = gradients_at(unit(self.perturbed(gradients), times=self.rho, out=gradients))
+        mean = self._moment("mean", perturbed, self.beta1)
+        square = self._moment("square", perturbed.square(), self.beta2)
+        earlier = self.remembered("largest")
         # Parameters that joined later have zero here; all begin at eps².
-        largest = torch.maximum(self._remembered("largest", square), square).clamp_(min=self.eps**2)
+        largest = (square if earlier is None else torch.maximum(earlier, square)).clamp(min=self.eps**2)
         self.memory["largest"] = largest
         return mean / largest.sqrt()
 
     def _moment(self, name: str, vector: Tensor, decay: float) -> Tensor:
-        moment = decay * self._remembered(name, vector) + (1 - decay) * vector
+        earlier = self.remembered(name)
+        moment = decay * (torch.zeros_like(vector) if earlier is None else earlier) + (1 - decay) * vector
         self.memory[name] = moment
         return moment
-
-    def _remembered(self, name: str, like: Tensor) -> Tensor:
-        value = self.memory.get(name)
-        return value if isinstance(value, Tensor) else torch.zeros_like(like)

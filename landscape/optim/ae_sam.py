@@ -1,23 +1,26 @@
 """AE-SAM: SAM where the gradient is long for the present phase of the training, the base elsewhere."""
 
 import math
+from dataclasses import KW_ONLY, dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from landscape.optim.bounds import whole, within
 from landscape.optim.gradients_at import NotFiniteError
 from landscape.optim.policy import Memory, Policy
 from landscape.optim.sam import SAM
+from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.vector import length
+from landscape.registry.bounds import Finite, PositiveInt, ShareBelowOne
 
 
+@dataclass(frozen=True)
 class LongGradient(Policy):
     """A step looks around where ``s = ‖g‖²`` is at least ``μ + c σ``, with running mean and deviation of s.
 
     Each step first updates ``μ ← δμ + (1 − δ)s``, then ``σ² ← δσ² + (1 − δ)(s − μ)²`` with the new μ. The
-    threshold goes in a line from ``c = λ₂`` at the first step to ``c = λ₁`` at the last. As s is part of its
-    own statistics, ``|s − μ| ≤ σ / √(1 − δ)``: any c above 3.17 means never for δ = 0.9, below −3.17 always.
+    threshold c changes linearly from λ₂ at the first step to λ₁ at the last. As s is part of its own
+    statistics, ``|s − μ| ≤ σ / √(1 − δ)``: for δ = 0.9, any c above 3.17 means never, below −3.17 always.
 
     Args:
         total_steps: All steps of the run, ≥ 1; at later ones ``c = λ₁``.
@@ -26,16 +29,16 @@ class LongGradient(Policy):
         lambda2: λ₂, any finite number.
     """
 
-    def __init__(self, total_steps: int, *, delta: float, lambda1: float, lambda2: float) -> None:
-        self.total_steps = whole("total_steps", total_steps, 1)
-        self.delta = within("delta", delta, 0.0, 1.0, open_high=True)
-        self.lambda1 = within("lambda1", lambda1, -math.inf)
-        self.lambda2 = within("lambda2", lambda2, -math.inf)
+    total_steps: PositiveInt
+    _: KW_ONLY
+    delta: ShareBelowOne
+    lambda1: Finite
+    lambda2: Finite
 
     def looks_around(
         self, gradients: Tensor, memory: Memory, *, step: int, generator: torch.Generator
     ) -> bool:
-        """Whether the gradient is long, once it has entered the statistics."""
+        """Whether the gradient is long, after it has entered the statistics."""
         norm, keep = float(length(gradients)), self.delta
         square = norm * norm
         mean = keep * float(memory.get("mean", 0.0)) + (1 - keep) * square
@@ -52,22 +55,36 @@ class LongGradient(Policy):
         return done * self.lambda1 + (1 - done) * self.lambda2
 
 
-class AESAM(SAM):
+class LongGradientSteps(SharpnessAware):
+    """The hyper-parameters that AE-SAM and AE-LookSAM share, and the policy made of them."""
+
+    total_steps: PositiveInt
+    delta: ShareBelowOne = 0.9
+    lambda1: Finite = -1.0
+    lambda2: Finite = 1.0
+
+    def __post_init__(self) -> None:
+        """Sets the policy."""
+        super().__post_init__()
+        self.policy = LongGradient(
+            self.total_steps, delta=self.delta, lambda1=self.lambda1, lambda2=self.lambda2
+        )
+
+
+class AESAM(LongGradientSteps, SAM):
     """Adaptive SAM steps: ``d = ∇L(w + ρ g / ‖g‖)`` where ``‖g‖² ≥ μ + c σ``, else g.
 
     1 + ζ gradients a step, where ζ is the share of SAM steps: about a half with these defaults. The policy,
     with μ, σ and c, is :class:`LongGradient`.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network; needed if it has batch norm.
-        total_steps: Steps of the whole run, ≥ 1, over which c goes from λ₂ to λ₁; ``landscape train`` knows it.
+        base, model: See :class:`SharpnessAware`.
+        max_grad_norm: See :class:`SharpnessAware`; the test is on the gradient that is not clipped.
+        total_steps: Steps of the whole run, ≥ 1, over which c goes from λ₂ to λ₁; ``landscape train`` sets it.
         rho: Radius ρ ≥ 0. 0.05 on CIFAR-10, 0.1 on CIFAR-100 (unverified).
         delta: Decay δ of the running mean and variance, 0 ≤ δ < 1.
         lambda1: c at the end; the lower, the more SAM steps.
         lambda2: c at the beginning.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping. The test is
-            on the gradient that is not clipped.
 
     Reference:
         Jiang, Yang, Zhang, Kwok, 2023, arXiv 2304.14647. unverified: λ₁, λ₂, the start μ = 0, σ² = e⁻¹⁰ and the
@@ -75,18 +92,3 @@ class AESAM(SAM):
         steps that the authors report. They print SAM without normalising g; here it is as in SAM. g is that
         of the loss, without weight decay, in the groups that are perturbed.
     """
-
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        total_steps: int,
-        model: nn.Module | None = None,
-        rho: float = 0.05,
-        delta: float = 0.9,
-        lambda1: float = -1.0,
-        lambda2: float = 1.0,
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, rho=rho, max_grad_norm=max_grad_norm)
-        self.policy = LongGradient(total_steps, delta=delta, lambda1=lambda1, lambda2=lambda2)

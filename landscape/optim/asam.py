@@ -2,16 +2,13 @@
 
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from landscape.optim.bounds import one_of, within
 from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.vector import unit
 from landscape.parameters import parameter_roles
-
-AsamOn = Literal["weight", "matrices", "all"]
+from landscape.registry.bounds import NonNegative
 
 
 class ASAM(SharpnessAware):
@@ -20,34 +17,27 @@ class ASAM(SharpnessAware):
     T is diagonal: ``|wᵢ| + η`` on the parameters that are scaled, one on the others. Two gradients a step.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network; needed if it has batch norm, and to tell gains of normalisations from biases.
+        base, max_grad_norm: See :class:`SharpnessAware`.
+        model: The network; needed if it has batch norm, and to distinguish gains of normalisations from biases.
         rho: Radius ρ ≥ 0; about ten times that of SAM. 0.5 on CIFAR-10, 1.0 on CIFAR-100.
         eta: η ≥ 0. At 0, a weight that is exactly zero is never displaced.
-        asam_on: What is scaled: ``"matrices"`` for tensors of two and more dimensions; ``"weight"`` for these
-            and the gains of normalisations, which are known by ``model`` only; ``"all"`` for every parameter.
-            The best ρ differs between them.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
+        asam_on: The scaled parameters: ``"matrices"`` for tensors of two and more dimensions; ``"weight"`` for
+            these and the gains of normalisations, which only ``model`` identifies; ``"all"`` for every
+            parameter. The best ρ differs between them.
 
     Reference:
-        Kwon, Kim, Park, Choi, 2021, arXiv 2102.11600, algorithm 1. The authors' code scales what has "weight"
-        in its name; here the role of the tensor decides, so that a renamed parameter is treated alike.
+        Kwon, Kim, Park, Choi, 2021, arXiv 2102.11600, algorithm 1. The authors' code scales parameters with
+        "weight" in their names; here the role of the tensor decides, so that a renamed one is treated alike.
     """
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        rho: float = 0.5,
-        eta: float = 0.01,
-        asam_on: AsamOn = "weight",
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, rho=rho, max_grad_norm=max_grad_norm)
-        self.eta = within("eta", eta, 0.0)
-        self.asam_on = one_of("asam_on", asam_on, ("weight", "matrices", "all"))
-        roles = {} if model is None else parameter_roles(model)
+    rho: NonNegative = 0.5
+    eta: NonNegative = 0.01
+    asam_on: Literal["weight", "matrices", "all"] = "weight"
+
+    def __post_init__(self) -> None:
+        """Finds the gains of normalisations."""
+        super().__post_init__()
+        roles = {} if self.model is None else parameter_roles(self.model)
         self._gains = {key for key, role in roles.items() if role == "scale"}
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:

@@ -1,13 +1,14 @@
 """bSAM: SAM as variational Bayes, with a variance for each weight."""
 
 import math
+from typing import Annotated
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from landscape.optim.bounds import within
 from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
+from landscape.registry.bounds import Integer, NonNegative, Positive, Real, ShareBelowOne
 
 
 class BSAM(SharpnessAware):
@@ -19,44 +20,33 @@ class BSAM(SharpnessAware):
     nothing, ``sgd:momentum=0,weight_decay=0``; the weight decay is δ.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network; needed if it has batch norm.
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
         num_examples: Examples N of the training set.
         rho: Radius ρ ≥ 0, relative to 1/s.
         beta1: Decay of m, in [0, 1).
         beta2: Decay of s, in [0, 1).
         delta: Prior precision δ ≥ 0 over N: the weight decay.
         damping: Added to s, ≥ 0; with δ more than 0.
-        s_init: Where s starts, > 0.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
+        s_init: Initial s, > 0.
 
     Reference:
         Möllenhoff, Khan, 2023, arXiv 2210.01620, algorithm 1; ρ, β and the damping are those of the authors'
-        code, with a learning rate of 0.5 (unverified: δ and where s starts). That code averages the rule over 8
+        code, with a learning rate of 0.5 (unverified: δ and the initial s). That code averages the rule over 8
         slices of a batch.
     """
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        num_examples: int,
-        rho: float = 0.01,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        delta: float = 5e-4,
-        damping: float = 0.1,
-        s_init: float = 1.0,
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, rho=rho, max_grad_norm=max_grad_norm)
-        self.num_examples = int(within("num_examples", num_examples, 1))
-        self.beta1 = within("beta1", beta1, 0.0, 1.0, open_high=True)
-        self.beta2 = within("beta2", beta2, 0.0, 1.0, open_high=True)
-        self.delta = within("delta", delta, 0.0)
-        self.damping = within("damping", damping, 0.0, open_low=self.delta == 0)
-        self.s_init = within("s_init", s_init, 0.0, open_low=True)
+    num_examples: Annotated[int, Integer(1, 2**63 - 1, "above 0")]
+    rho: NonNegative = 0.01
+    beta1: ShareBelowOne = 0.9
+    beta2: ShareBelowOne = 0.999
+    delta: NonNegative = 5e-4
+    damping: NonNegative = 0.1
+    s_init: Positive = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuses a precision that could decay to zero."""
+        super().__post_init__()
+        Real(0, open_low=self.delta == 0).check("damping", self.damping)
 
     def first_displacement(self) -> Tensor:
         """A sample of the posterior, relative to its mean w."""
@@ -65,20 +55,20 @@ class BSAM(SharpnessAware):
         return self.perturbed(normal / (math.sqrt(self.num_examples) * s.sqrt()))
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
-        """The momentum over the precision that this step began with."""
+        """The momentum over the precision at the beginning of this step."""
         s = self._precision()
-        ascended = gradients_at(self.perturbed(self.rho * gradients / s))
-        mean = self.memory.get("mean", torch.zeros_like(s))
-        assert isinstance(mean, Tensor)
-        mean = self.beta1 * mean + (1 - self.beta1) * (ascended + self.delta * self.weights)
+        perturbed = gradients_at(self.perturbed(self.rho * gradients / s))
+        earlier = self.remembered("mean")
+        mean = torch.zeros_like(s) if earlier is None else earlier
+        mean = self.beta1 * mean + (1 - self.beta1) * (perturbed + self.delta * self.weights)
         curvature = s.sqrt() * gradients.abs() + self.delta + self.damping
         self.memory["mean"] = mean
         self.memory["precision"] = self.beta2 * s + (1 - self.beta2) * curvature
         return mean / s
 
     def _precision(self) -> Tensor:
-        s = self.memory.get("precision")
-        if not isinstance(s, Tensor):
+        s = self.remembered("precision")
+        if s is None:
             return torch.full_like(self.weights, self.s_init)
         # Parameters that joined later have zero here.
         return torch.where(s > 0, s, self.s_init)

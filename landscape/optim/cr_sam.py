@@ -1,38 +1,32 @@
-"""CR-SAM: SAM with a regulariser that keeps the curvature along the gradient from growing."""
+"""CR-SAM: SAM with a penalty on the curvature along the gradient."""
 
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from landscape.optim.bounds import one_of, within
 from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.vector import unit
-
-Mode = Literal["linear", "log"]
-LogPolicy = Literal["drop", "floor", "abs"]
+from landscape.registry.bounds import NonNegative
 
 
 class CRSAM(SharpnessAware):
     """Curvature-regularised SAM: ``d = g₊ + α (g₊ + g₋ − 2g) + β (g₊ − g₋)``. Three gradients a step.
 
-    ``g₊`` and ``g₋`` are taken at w ± ε with ``ε = ρ g / ‖g‖``, held constant. The two terms are the
+    ``g₊`` and ``g₋`` are the gradients at w ± ε with ``ε = ρ g / ‖g‖``, held constant. The two terms are the
     gradients of ``D₂ = L₊ + L₋ − 2L ≈ ε'Hε`` and of ``D₁ = L₊ − L₋ ≈ 2ρ‖g‖``; in mode ``"log"`` each is
     divided by its D, which makes them the gradients of ``log D₂`` and ``log D₁``.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network; needed if it has batch norm.
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0.
         alpha: Weight α ≥ 0 of the curvature.
         beta: Weight β ≥ 0 of the slope. The paper has α > β.
         mode: ``"linear"``, the rule of the authors' code, or ``"log"``, the rule of the paper's equation 7.
             The latter needs losses in float32 or better: D₂ is a second difference.
-        log_policy: In mode ``"log"``, what becomes of a term whose D is not above ``τ = 1e-6 max(1, |L|)``,
+        log_policy: In mode ``"log"``, the treatment of a term whose D is not above ``τ = 1e-6 max(1, |L|)``,
             where its logarithm is undefined or noise: ``"drop"`` leaves it out, ``"floor"`` divides by τ,
             ``"abs"`` divides by D with its sign, its size at least τ (the gradient of ``log |D|``).
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
 
     Reference:
         Wu, Luo, Wunsch, 2024, arXiv 2312.13555, equations 6 and 7; the defaults are theirs for a ResNet-18 on
@@ -41,23 +35,11 @@ class CRSAM(SharpnessAware):
         not along a Gaussian vector, as in the theorem.
     """
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        rho: float = 0.1,
-        alpha: float = 0.1,
-        beta: float = 0.01,
-        mode: Mode = "linear",
-        log_policy: LogPolicy = "drop",
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, rho=rho, max_grad_norm=max_grad_norm)
-        self.alpha = within("alpha", alpha, 0.0)
-        self.beta = within("beta", beta, 0.0)
-        self.mode = one_of("mode", mode, ("linear", "log"))
-        self.log_policy = one_of("log_policy", log_policy, ("drop", "floor", "abs"))
+    rho: NonNegative = 0.1
+    alpha: NonNegative = 0.1
+    beta: NonNegative = 0.01
+    mode: Literal["linear", "log"] = "linear"
+    log_policy: Literal["drop", "floor", "abs"] = "drop"
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """SAM's gradient and the two terms of the regulariser, sorted by gradient."""
@@ -71,7 +53,7 @@ class CRSAM(SharpnessAware):
         """α and β of this step: divided by D₂ and D₁ in mode ``"log"``."""
         if self.mode == "linear":
             return self.alpha, self.beta
-        floor = 1e-6 * max(1.0, abs(here))
+        floor = 1e-6 * max(1.0, abs(here))  # below this a second difference of float32 losses is rounding
         return (
             self.alpha * self._reciprocal(up + down - 2 * here, floor),
             self.beta * self._reciprocal(up - down, floor),

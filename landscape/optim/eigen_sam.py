@@ -1,71 +1,58 @@
-"""Eigen-SAM: the displacement is turned towards the direction of largest curvature."""
+"""Eigen-SAM: SAM turned towards the direction of largest curvature."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from landscape.optim.bounds import whole, within
 from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.vector import unit
+from landscape.registry.bounds import NonNegative, PositiveInt
 
 
 class EigenSAM(SharpnessAware):
     """Eigen-SAM: ``d = ∇L(w + ε)`` with ``ε = ρ (u + α sign⟨g, v⟩ (v − ⟨u, v⟩ u))`` and ``u = g / ‖g‖``.
 
-    v is the eigenvector of the Hessian's largest eigenvalue in size, of length one. It is found by power iteration
-    on the batch of every ``every``-th step, starting from the one before; the steps before the first time are those
-    of SAM. ε is not made shorter again: ``‖ε‖ = ρ √(1 + α² ‖v − ⟨u, v⟩ u‖²)``.
+    v is the unit eigenvector of the Hessian's largest eigenvalue in size. It is estimated by power iteration on
+    the batch of every ``every``-th step, starting from the one before; the steps before the first estimate are
+    those of SAM. ε is not made shorter again: ``‖ε‖ = ρ √(1 + α² ‖v − ⟨u, v⟩ u‖²)``.
 
     Two gradients a step, and two for each power iteration: the product of the Hessian with v is the difference
     ``(∇L(w + hv) − ∇L(w − hv)) / 2h``.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network; needed if it has batch norm.
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0.
         alpha: Weight α ≥ 0 of the eigenvector; at 0 the rule is SAM's.
         every: Steps ≥ 1 from one estimate of v to the next.
         power_iterations: Iterations ≥ 1 of an estimate.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
 
     Reference:
         Luo et al., 2024, arXiv 2501.12666; the defaults are those of the authors' code, which differentiates twice
         for the products and needs one gradient more for each estimate.
     """
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        rho: float = 0.1,
-        alpha: float = 0.2,
-        every: int = 100,
-        power_iterations: int = 5,
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, rho=rho, max_grad_norm=max_grad_norm)
-        self.alpha = within("alpha", alpha, 0.0)
-        self.every = whole("every", every, 1)
-        self.power_iterations = whole("power_iterations", power_iterations, 1)
+    rho: NonNegative = 0.1
+    alpha: NonNegative = 0.2
+    every: PositiveInt = 100
+    power_iterations: PositiveInt = 5
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradient at w + ε."""
         if self.steps > 0 and self.steps % self.every == 0:
             self.memory["eigenvector"] = self._eigenvector(gradients_at)
         ascent = unit(self.perturbed(gradients))
-        v = self.memory.get("eigenvector")
-        if isinstance(v, Tensor):
+        v = self.remembered("eigenvector")
+        if v is not None:
             cosine = ascent @ v
             ascent = ascent + self.alpha * torch.sign(cosine) * (v - cosine * ascent)
         return gradients_at(ascent * self.rho)
 
     def _eigenvector(self, gradients_at: GradientsAt) -> Tensor:
-        v = self.memory.get("eigenvector")
-        if not isinstance(v, Tensor) or not v.any():
+        v = self.remembered("eigenvector")
+        if v is None or not v.any():
             numbers = torch.randn(self.flat.dimension, generator=self.generator, dtype=self.weights.dtype)
             v = unit(self.perturbed(numbers.to(self.weights.device)))
-        # Balances the error of the third derivative with that of rounding.
+        # The cube root balances the error of the third derivative with that of rounding.
         h = torch.finfo(v.dtype).eps ** (1 / 3) * max(1.0, float(torch.linalg.vector_norm(self.weights)))
         for _ in range(self.power_iterations):
             product = gradients_at(h * v) - gradients_at(-h * v)

@@ -1,14 +1,13 @@
-"""Entropy-SGD: down the slope of the local entropy, which is low where the loss is low all around."""
+"""Entropy-SGD: descent on the local entropy, which is low where the loss is low all around."""
 
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from landscape.errors import UsageError
-from landscape.optim.bounds import within
 from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
+from landscape.registry.bounds import NonNegative, NonNegativeInt, Positive, ShareBelowOne
 
 
 class EntropySGD(SharpnessAware):
@@ -19,13 +18,12 @@ class EntropySGD(SharpnessAware):
 
     Each of the L gradients is one of a fresh batch: of a closure that draws one whenever it is called, or of a
     :class:`~landscape.optim.BatchClosure` with ``another``. With a closure of one batch, all are of that batch.
-    Batch-norm statistics are those of the first. The direction has the length of a step already: a learning
+    Batch-norm statistics are those of the first. The direction already has the length of a step: a learning
     rate of 1 goes to μ, over ``sgd:momentum=0``, and one of 0.1 goes with a momentum of 0.9, which the authors'
     code has, Nesterov's, in both loops.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network; needed if it has batch norm.
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
         langevin_steps: L ≥ 0; with 0 the step is that of the base.
         inner_lr: η > 0.
         noise: ε ≥ 0.
@@ -33,7 +31,6 @@ class EntropySGD(SharpnessAware):
         gamma_growth: γ₁ ≥ 0.
         average: β₁ in [0, 1).
         inner_momentum: Nesterov momentum of the L steps, in [0, 1); it starts from zero in each step.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
 
     Reference:
         Chaudhari et al., 2017, arXiv 1611.01838, algorithm 1, with the defaults of the authors' code; the
@@ -41,32 +38,13 @@ class EntropySGD(SharpnessAware):
         never counts its steps, so that γ does not grow (unverified: that its inner momentum starts anew).
     """
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        langevin_steps: int = 20,
-        inner_lr: float = 0.1,
-        noise: float = 1e-4,
-        gamma: float = 1e-4,
-        gamma_growth: float = 1e-3,
-        average: float = 0.75,
-        inner_momentum: float = 0.9,
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, max_grad_norm=max_grad_norm)
-        if not isinstance(langevin_steps, int) or langevin_steps < 0:
-            raise UsageError(
-                f"langevin_steps={langevin_steps!r} is not allowed: it must be a whole number ≥ 0"
-            )
-        self.langevin_steps = langevin_steps
-        self.inner_lr = within("inner_lr", inner_lr, 0.0, open_low=True)
-        self.noise = within("noise", noise, 0.0)
-        self.gamma = within("gamma", gamma, 0.0)
-        self.gamma_growth = within("gamma_growth", gamma_growth, 0.0)
-        self.average = within("average", average, 0.0, 1.0, open_high=True)
-        self.inner_momentum = within("inner_momentum", inner_momentum, 0.0, 1.0, open_high=True)
+    langevin_steps: NonNegativeInt = 20
+    inner_lr: Positive = 0.1
+    noise: NonNegative = 1e-4
+    gamma: NonNegative = 1e-4
+    gamma_growth: NonNegative = 1e-3
+    average: ShareBelowOne = 0.75
+    inner_momentum: ShareBelowOne = 0.9
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """From the mean of the inner weights back to w. The first inner gradient is that of pass 1."""
@@ -81,10 +59,8 @@ class EntropySGD(SharpnessAware):
             velocity.mul_(self.inner_momentum).add_(slope)
             inner = inner - self.inner_lr * (slope + self.inner_momentum * velocity)
             if self.noise > 0:
-                inner += math.sqrt(2 * self.inner_lr) * self.noise * self._normal(inner)
+                normal = torch.randn(inner.shape, generator=self.generator, dtype=inner.dtype)
+                inner += math.sqrt(2 * self.inner_lr) * self.noise * normal.to(inner.device)
             inner = self.perturbed(inner)
             mean.mul_(self.average).add_(inner, alpha=1 - self.average)
         return mean.neg_()
-
-    def _normal(self, like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=self.generator, dtype=like.dtype).to(like.device)

@@ -10,9 +10,7 @@ class ERM(SharpnessAware):
     """Empirical risk minimisation: ``d = g``, the base optimizer as it is. One gradient a step.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network.
-        max_grad_norm: Length to which the gradient is clipped; ``None`` for no clipping.
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
     """
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:

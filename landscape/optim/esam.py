@@ -1,12 +1,12 @@
-"""ESAM: SAM that perturbs some of the weights, and differentiates the examples that it hurts most."""
+"""ESAM: SAM on a random part of the weights and the examples whose loss rises most."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from landscape.optim.bounds import within
 from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.vector import unit
+from landscape.registry.bounds import NonNegative, PositiveShare
 
 
 class ESAM(SharpnessAware):
@@ -14,16 +14,14 @@ class ESAM(SharpnessAware):
 
     Stochastic weight perturbation: m keeps each parameter tensor with probability β, so ``‖ε‖ = ρ/β`` whatever
     is kept. Sharpness-sensitive data selection: S are the ``max(1, ⌊γB⌋)`` examples of the batch whose loss
-    rises most from w to w + ε; finding them takes a forward pass, and a
-    :class:`~landscape.optim.BatchClosure`. With γ = 1 all are taken without that pass, and β = γ = 1 is SAM.
+    rises most from w to w + ε; selecting them takes a forward pass, and a
+    :class:`~landscape.optim.BatchClosure`. With γ = 1 all are used without that pass, and β = γ = 1 is SAM.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network; needed if it has batch norm.
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0. 0.05 for a ResNet-18, 0.1 for a wide ResNet, 0.2 for a PyramidNet.
         beta: Probability β in (0, 1] that a tensor is perturbed. 0.6 for a ResNet-18, 0.5 for the others.
-        gamma: Part γ in (0, 1] of the examples that are differentiated at w + ε.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
+        gamma: Share γ in (0, 1] of the examples that are differentiated at w + ε.
 
     Reference:
         Du et al., 2022, arXiv 2110.03141, algorithm 1; mask, norm and defaults are those of the authors' code
@@ -33,19 +31,13 @@ class ESAM(SharpnessAware):
         are drawn for another number of examples.
     """
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        rho: float = 0.05,
-        beta: float = 0.6,
-        gamma: float = 0.5,
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, rho=rho, max_grad_norm=max_grad_norm)
-        self.beta = within("beta", beta, 0.0, 1.0, open_low=True)
-        self.gamma = within("gamma", gamma, 0.0, 1.0, open_low=True)
+    rho: NonNegative = 0.05
+    beta: PositiveShare = 0.6
+    gamma: PositiveShare = 0.5
+
+    def __post_init__(self) -> None:
+        """A selection of examples needs the batch."""
+        super().__post_init__()
         self.needs_batch = self.gamma < 1
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:

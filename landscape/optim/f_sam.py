@@ -1,12 +1,12 @@
-"""Friendly-SAM: the displacement follows what is particular to the batch, and not the common gradient."""
+"""Friendly-SAM: SAM along the part of the gradient that is particular to the batch."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from landscape.optim.bounds import within
 from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.vector import length
+from landscape.registry.bounds import NonNegative, Share
 
 _ROUNDING = 1e-6
 
@@ -18,12 +18,10 @@ class FriendlySAM(SharpnessAware):
     SAM. Two gradients a step.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network; needed if it has batch norm.
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0. 0.2 for a ResNet-18 on CIFAR-100.
-        sigma: Share σ ≥ 0 of the average that is taken away; at 0 the rule is SAM's.
+        sigma: Share σ ≥ 0 of the average that is subtracted; at 0 the rule is SAM's.
         lam: Decay λ of the average, from 0 to 1; the authors' code has 0.6, 0.9 and 0.95.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
 
     Reference:
         Li et al., 2024, arXiv 2403.12350, in the order of the authors' code, where m is subtracted before it is
@@ -31,29 +29,19 @@ class FriendlySAM(SharpnessAware):
         batch, a is noise: there ε shrinks to zero, because ‖a‖ counts for no less than ``1e-6 ‖g‖``.
     """
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        rho: float = 0.2,
-        sigma: float = 1.0,
-        lam: float = 0.6,
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, rho=rho, max_grad_norm=max_grad_norm)
-        self.sigma = within("sigma", sigma, 0.0)
-        self.lam = within("lam", lam, 0.0, 1.0)
+    rho: NonNegative = 0.2
+    sigma: NonNegative = 1.0
+    lam: Share = 0.6
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradient at w + ε."""
-        average = self.memory.get("average")
-        if isinstance(average, Tensor):
-            ascent = gradients.sub(average, alpha=self.sigma)
-            self.memory["average"] = torch.lerp(gradients, average, self.lam)
-        else:
+        average = self.remembered("average")
+        if average is None:
             ascent = gradients
             self.memory["average"] = gradients.clone()
+        else:
+            ascent = gradients.sub(average, alpha=self.sigma)
+            self.memory["average"] = torch.lerp(gradients, average, self.lam)
         ascent = self.perturbed(ascent)
         floor = _ROUNDING * length(self.perturbed(gradients))
         return gradients_at(ascent * (self.rho / (torch.maximum(length(ascent), floor) + 1e-12)))

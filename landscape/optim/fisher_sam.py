@@ -1,12 +1,11 @@
 """FisherSAM: SAM in the ellipsoid of the Fisher information instead of a ball."""
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from landscape.optim.bounds import within
 from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.vector import unit
+from landscape.registry.bounds import NonNegative
 
 
 class FisherSAM(SharpnessAware):
@@ -16,11 +15,9 @@ class FisherSAM(SharpnessAware):
     loss: under loss scaling or with a sum instead of a mean over the batch, η means something else.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network; needed if it has batch norm.
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0.
         eta: Weight η ≥ 0 of the Fisher information beside the identity; at 0 the rule is SAM's.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
 
     Reference:
         Kim, Li, Hu, Hospedales, 2022, arXiv 2206.04920. unverified: the denominator and the defaults are not read
@@ -28,17 +25,8 @@ class FisherSAM(SharpnessAware):
         the ellipsoid, and the one here.
     """
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        rho: float = 0.1,
-        eta: float = 1.0,
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, rho=rho, max_grad_norm=max_grad_norm)
-        self.eta = within("eta", eta, 0.0)
+    rho: NonNegative = 0.1
+    eta: NonNegative = 1.0
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradient at w + ε, with ε written as ``F^{-½} ρ u(F^{-½} g)``."""

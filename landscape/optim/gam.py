@@ -1,32 +1,29 @@
-"""GAM: gradient-norm aware minimisation, flatness of first order, in its accelerated form."""
+"""GAM: SAM that also lowers the longest gradient nearby."""
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from landscape.optim.bounds import within
 from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.vector import orthogonal, significant, unit
+from landscape.registry.bounds import NonNegative, Share
 
 
 class GAM(SharpnessAware):
     """Gradient-norm aware minimisation: ``d = h₊ − γ h₋⊥``. Four gradients a step.
 
     With u(x) = x / ‖x‖, ``g₀ = ∇L(w)`` and ``g₁ = ∇L(w + ρ' u(g₀))``, the gradient grows along
-    ``h = g₁ − g₀``; two more are taken where it is longest nearby, at ``w₂ = w + ρ u(h)``:
+    ``h = g₁ − g₀``; two more are evaluated where it is longest nearby, at ``w₂ = w + ρ u(h)``:
     ``g₂ = ∇L(w₂)`` and ``g₃ = ∇L(w₂ + ρ' u(g₂))``. Then ``h₊ = α g₁ + (1 − α) g₃``,
     ``h₋ = β g₀ + (1 − β) g₂``, and ``h₋⊥`` is the part of ``h₋`` orthogonal to ``h₊``.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network; needed if it has batch norm.
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ' ≥ 0 of the two ascents along a gradient; the base alone at 0.
         norm_rho: Radius ρ ≥ 0 of the ascent of the gradient's length, in groups with the default ``rho``; in
             a group with its own it is larger or smaller in the same proportion.
         alpha: Share α of the gradient nearest to SAM's, from 0 to 1.
         beta: Share β of the gradient at the weights, from 0 to 1.
         gamma: Weight γ ≥ 0 of the orthogonal part; with α = 1 and γ = 0 it is SAM.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
 
     Reference:
         Zhang, Xu, Yu, Zou, Cui, 2023, arXiv 2303.03108, the accelerated algorithm. Their (ρ, ρ', β, α, γ):
@@ -35,24 +32,17 @@ class GAM(SharpnessAware):
         Their code has ``g₀`` for ``β g₀``; this is the paper. h counts as zero where it is only rounding.
     """
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        rho: float = 0.02,
-        norm_rho: float = 0.2,
-        alpha: float = 0.6,
-        beta: float = 0.5,
-        gamma: float = 0.03,
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, rho=rho, max_grad_norm=max_grad_norm)
-        self.norm_rho = within("norm_rho", norm_rho, 0.0)
-        self.alpha = within("alpha", alpha, 0.0, 1.0)
-        self.beta = within("beta", beta, 0.0, 1.0)
-        self.gamma = within("gamma", gamma, 0.0)
-        # Without ascents h is zero, and so is its direction.
+    rho: NonNegative = 0.02
+    norm_rho: NonNegative = 0.2
+    alpha: Share = 0.6
+    beta: Share = 0.5
+    gamma: NonNegative = 0.03
+
+    def __post_init__(self) -> None:
+        """Keeps the ratio of the two radii, which holds in groups with radii of their own."""
+        super().__post_init__()
+        rho = self.base.defaults["rho"]
+        # At ρ' = 0 there is no ascent: h is zero, and so is its direction.
         self._proportion = self.norm_rho / rho if rho else 0.0
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:

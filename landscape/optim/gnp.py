@@ -1,46 +1,33 @@
 """GNP: a penalty on the length of the gradient, by a difference of gradients."""
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from landscape.optim.bounds import within
 from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.vector import unit
+from landscape.registry.bounds import NonNegative
 
 
 class GNP(SharpnessAware):
     """Gradient-norm penalty: ``d = (1 − α) g + α g_p``. Two gradients a step.
 
     ``g_p = ∇L(w + ε)`` with ``ε = ρ g / ‖g‖``. It is the gradient of ``L + λ‖∇L‖`` with ``λ = αρ``, whose
-    Hessian-vector product is taken as a finite difference: exactly ``g + λ H g / ‖g‖`` on a quadratic.
+    Hessian-vector product is a finite difference: exactly ``g + λ H g / ‖g‖`` on a quadratic.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network; needed if it has batch norm.
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0 of the difference, the paper's r. 0.1 on CIFAR, 0.05 on ImageNet.
         alpha: Share α ≥ 0 of the perturbed gradient, ``λ / ρ``; 0 is the base alone, 1 is SAM.
-        normalize_clean: Whether ``g / ‖g‖`` takes the place of g in d: what the authors' code does with its
-            default configuration, unlike their paper.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
+        normalize_clean: Whether ``g / ‖g‖`` takes the place of g in d: as the authors' code does by
+            default, unlike their paper.
 
     Reference:
         Zhao, Zhang, Hu, 2022, arXiv 2202.03599, algorithm 1; the defaults are their recipe for CIFAR.
     """
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        rho: float = 0.1,
-        alpha: float = 0.8,
-        normalize_clean: bool = False,
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, rho=rho, max_grad_norm=max_grad_norm)
-        self.alpha = within("alpha", alpha, 0.0)
-        self.normalize_clean = normalize_clean
+    rho: NonNegative = 0.1
+    alpha: NonNegative = 0.8
+    normalize_clean: bool = False
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The mean of the two gradients, weighted with 1 − α and α."""

@@ -3,75 +3,21 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from landscape.errors import UsageError
-from landscape.optim.bounds import one_of, within
 from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.vector import orthogonal, unit
+from landscape.registry.bounds import NonNegative, Real
 
-Adaptive = Literal["none", "abs", "asam"]
 
+class SurrogateGap(SharpnessAware):
+    """The rule that GSAM and Adaptive-GSAM share: ``d = g_p − α g_⊥``, with displacements scaled or not."""
 
-class GSAM(SharpnessAware):
-    """Surrogate-gap guided SAM: ``d = g_p − α g_⊥``. Two gradients a step.
-
-    ``g_p = ∇L(w + ε)`` with ``ε = ρ g / ‖g‖`` and ``g_⊥`` is the part of g orthogonal to ``g_p``: to first
-    order d lowers the perturbed loss as SAM does, and with it the surrogate gap ``h = L(w + ε) − L(w)``.
-
-    The radius can follow the learning rate of each group, from ``rho_max`` at ``lr_max`` to ``rho_min`` at
-    ``lr_min``: ``ρ = ρ_min + (ρ_max − ρ_min)(lr − lr_min) / (lr_max − lr_min)``, at least 0.
-
-    Args:
-        base: The optimizer that takes the step.
-        model: The network; needed if it has batch norm.
-        rho: Constant radius ρ ≥ 0; not used if ``rho_max`` is given.
-        alpha: Weight α ≥ 0 of the gap. 0.1 for convolutional networks, 0.4 for vision transformers.
-        rho_max: Radius at ``lr_max``, kept as the groups' ``"rho"``; ``None`` for the constant ``rho``.
-        rho_min: Radius at ``lr_min``.
-        lr_max: The highest learning rate; ``None`` for the one a scheduler started from, or the present one.
-        lr_min: The lowest learning rate.
-        adaptive: ``"none"``; ``"abs"`` for ``ε = ρ |w| ⊙ g / ‖g‖``, as in the paper's algorithm;
-            ``"asam"`` for ``ε = ρ w² ⊙ g / ‖w ⊙ g‖``, as in the authors' PyTorch code.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
-
-    Reference:
-        Zhuang et al., 2022, arXiv 2203.08065, algorithm 1. The paper's radius is negative in a warm-up that
-        starts below ``lr_min``; here it is at least 0.
-    """
-
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        rho: float = 0.05,
-        alpha: float = 0.1,
-        rho_max: float | None = None,
-        rho_min: float = 0.0,
-        lr_max: float | None = None,
-        lr_min: float = 0.0,
-        adaptive: Adaptive = "none",
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(
-            base, model=model, rho=rho if rho_max is None else rho_max, max_grad_norm=max_grad_norm
-        )
-        self.alpha = within("alpha", alpha, 0.0)
-        self.adaptive = one_of("adaptive", adaptive, ("none", "abs", "asam"))
-        self._follows_lr = rho_max is not None
-        if not self._follows_lr and (rho_min, lr_max, lr_min) != (0.0, None, 0.0):
-            raise UsageError(
-                "rho_min, lr_max and lr_min are for a radius that follows the learning rate; give rho_max too"
-            )
-        self.rho_min = within("rho_min", rho_min, 0.0)
-        self.lr_min = within("lr_min", lr_min, 0.0)
-        if self._follows_lr:
-            for group in self.param_groups:
-                highest = group.get("initial_lr", group["lr"]) if lr_max is None else lr_max
-                group["lr_max"] = within("lr_max", highest, self.lr_min)
+    rho: NonNegative = 0.05
+    alpha: NonNegative = 0.1
+    adaptive: str
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The perturbed gradient less α times the part of g that is orthogonal to it."""
@@ -88,14 +34,62 @@ class GSAM(SharpnessAware):
         return t * unit(t * gradients, times=self.rho)
 
     def scale(self) -> Tensor:
-        """What scales ε where it is adaptive, shape ``(n,)``: ``|w|``."""
+        """The scale of an adaptive ε, shape ``(n,)``: ``|w|``."""
         return self.weights.abs()
+
+
+class GSAM(SurrogateGap):
+    """Surrogate-gap guided SAM: ``d = g_p − α g_⊥``. Two gradients a step.
+
+    ``g_p = ∇L(w + ε)`` with ``ε = ρ g / ‖g‖`` and ``g_⊥`` is the part of g orthogonal to ``g_p``: to first
+    order d lowers the perturbed loss as SAM does, and with it the surrogate gap ``h = L(w + ε) − L(w)``.
+
+    The radius can follow the learning rate of each group, from ``rho_max`` at ``lr_max`` to ``rho_min`` at
+    ``lr_min``: ``ρ = ρ_min + (ρ_max − ρ_min)(lr − lr_min) / (lr_max − lr_min)``, at least 0.
+
+    Args:
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
+        rho: Constant radius ρ ≥ 0; not used if ``rho_max`` is set.
+        alpha: Weight α ≥ 0 of the gap. 0.1 for convolutional networks, 0.4 for vision transformers.
+        rho_max: Radius at ``lr_max``, kept as the groups' ``"rho"``; ``None`` for the constant ``rho``.
+        rho_min: Radius at ``lr_min``.
+        lr_max: The highest learning rate; ``None`` for the initial one of a scheduler, or the present one.
+        lr_min: The lowest learning rate.
+        adaptive: ``"none"``; ``"abs"`` for ``ε = ρ |w| ⊙ g / ‖g‖``, as in the paper's algorithm;
+            ``"asam"`` for ``ε = ρ w² ⊙ g / ‖w ⊙ g‖``, as in the authors' PyTorch code.
+
+    Reference:
+        Zhuang et al., 2022, arXiv 2203.08065, algorithm 1. The paper's radius is negative in a warm-up that
+        starts below ``lr_min``; here it is at least 0.
+    """
+
+    rho_max: NonNegative | None = None
+    rho_min: NonNegative = 0.0
+    lr_max: float | None = None
+    lr_min: NonNegative = 0.0
+    adaptive: Literal["none", "abs", "asam"] = "none"
+
+    def __post_init__(self) -> None:
+        """Links the radius to the learning rate of each group if ``rho_max`` is set."""
+        if self.rho_max is None:
+            if (self.rho_min, self.lr_max, self.lr_min) != (0.0, None, 0.0):
+                raise UsageError(
+                    "rho_min, lr_max and lr_min are for a radius that follows the learning rate; give rho_max too"
+                )
+            super().__post_init__()
+            return
+        self.rho = self.rho_max
+        super().__post_init__()
+        for group in self.param_groups:
+            highest = group.get("initial_lr", group["lr"]) if self.lr_max is None else self.lr_max
+            group["lr_max"] = Real(self.lr_min).check("lr_max", highest)
 
     def radius(self, group: Mapping[str, Any]) -> float:
         """The radius of one group, at its present learning rate."""
         highest = super().radius(group)
-        if not self._follows_lr:
+        if self.rho_max is None:
             return highest
+        # A group that was added later has no "lr_max" of its own.
         lr, lr_max = float(group["lr"]), group.get("lr_max", group.get("initial_lr", group["lr"]))
         if lr_max == self.lr_min:
             return highest

@@ -1,19 +1,19 @@
-"""Hessian-trace regularisation: the loss and its mean curvature are lowered together."""
+"""Hessian-trace regularisation: a penalty on the trace of the Hessian."""
 
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from landscape.errors import UsageError
-from landscape.isolation import plain_attention
+from landscape.isolation import PlainAttention
 from landscape.optim.batch_closure import Evaluation
-from landscape.optim.bounds import one_of, within
 from landscape.optim.gradients_at import Closure, GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.thrice_differentiable import ThriceDifferentiable
-
-Mode = Literal["exact", "fd"]
+from landscape.registry.bounds import NonNegative, Positive, PositiveInt, PositiveShare
 
 
 class HessianTraceRegularised(SharpnessAware):
@@ -25,17 +25,15 @@ class HessianTraceRegularised(SharpnessAware):
     Steps between are those of the base.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network; needed if it has batch norm.
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
         lam: Weight λ ≥ 0. 1e-4 to 0.1 in the paper.
         n_probe: Probes a step, at least 1.
-        interval: The term is part of every so manieth step, from the first on. 10 or 50.
+        interval: Apply the term every ``interval`` steps, starting with the first. 10 or 50.
         keep_prob: Probability in (0, 1] that a weight is probed: below 1 it is the paper's SEHT-D, which
             regularises the trace over random subsets. 0.05 to 1.
         mode: ``"exact"`` or ``"fd"``.
         fd_step: h of mode ``"fd"``, > 0, relative to the root mean square of the weights (or to 1 where
             those are zero).
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
 
     Reference:
         Liu, Yu, Lin, 2023, Neurocomputing 536, 13–20. The authors' code turns the trace into a number without
@@ -43,29 +41,16 @@ class HessianTraceRegularised(SharpnessAware):
         logits, this all perturbed parameters. Mode ``"fd"`` is not theirs (unverified: its default step).
     """
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        lam: float = 1e-3,
-        n_probe: int = 5,
-        interval: int = 10,
-        keep_prob: float = 1.0,
-        mode: Mode = "exact",
-        fd_step: float = 1e-2,
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, max_grad_norm=max_grad_norm)
-        self.lam = within("lam", lam, 0.0)
-        for name, value in (("n_probe", n_probe), ("interval", interval)):
-            if not isinstance(value, int) or value < 1:
-                raise UsageError(f"{name}={value!r} is not allowed: {name} must be a whole number ≥ 1")
-        self.n_probe = n_probe
-        self.interval = interval
-        self.keep_prob = within("keep_prob", keep_prob, 0.0, 1.0, open_low=True)
-        self.mode = one_of("mode", mode, ("exact", "fd"))
-        self.fd_step = within("fd_step", fd_step, 0.0, open_low=True)
+    lam: NonNegative = 1e-3
+    n_probe: PositiveInt = 5
+    interval: PositiveInt = 10
+    keep_prob: PositiveShare = 1.0
+    mode: Literal["exact", "fd"] = "exact"
+    fd_step: Positive = 1e-2
+
+    def __post_init__(self) -> None:
+        """Mode ``"exact"`` needs the batch."""
+        super().__post_init__()
         self.needs_batch = self.mode == "exact"
 
     def first_closure(self, gradients_at: GradientsAt) -> Closure | None:
@@ -76,8 +61,8 @@ class HessianTraceRegularised(SharpnessAware):
         regularised = gradients_at.batch.plus(self._term)
 
         def closure() -> Tensor:
-            # Attention has one kernel that can be differentiated again, and batch norm none.
-            with plain_attention, ThriceDifferentiable():
+            # Only the plain kernel of attention can be differentiated again, and none of batch norm.
+            with PlainAttention(), _ThriceDifferentiable():
                 try:
                     return regularised()
                 except RuntimeError as failure:
@@ -112,10 +97,7 @@ class HessianTraceRegularised(SharpnessAware):
         return self.lam > 0 and self.steps % self.interval == 0
 
     def _term(self, evaluation: Evaluation) -> Tensor:
-        parameters = self.flat.parameters
-        gradients = torch.autograd.grad(
-            evaluation.loss, parameters, create_graph=True, materialize_grads=True
-        )
+        gradients = self._derivatives(evaluation.loss)
         traces = [self._curvature(gradients, self.flat.split(self.probe())) for _ in range(self.n_probe)]
         return self.lam * torch.stack(traces).mean()
 
@@ -125,7 +107,51 @@ class HessianTraceRegularised(SharpnessAware):
         assert isinstance(slope, Tensor)
         if not slope.requires_grad:  # a loss that is linear in the weights
             return slope.new_zeros(())
-        products = torch.autograd.grad(slope, self.flat.parameters, create_graph=True, materialize_grads=True)
-        curvature = sum((h * v).sum() for h, v in zip(products, probe, strict=True))
+        curvature = sum((h * v).sum() for h, v in zip(self._derivatives(slope), probe, strict=True))
         assert isinstance(curvature, Tensor)
         return curvature
+
+    def _derivatives(self, value: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(value, self.flat.parameters, create_graph=True, materialize_grads=True)
+
+
+class _ThriceDifferentiable(TorchFunctionMode):
+    """Inside, batch norm is made of elementary operations; its running statistics are torch's, bit for bit."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Called for each operation of torch."""
+        function = _batch_norm if func is functional.batch_norm else func
+        return function(*args, **(kwargs or {}))
+
+
+def _batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """``functional.batch_norm`` with a third derivative; its parameters have the same names."""
+    if training:
+        with torch.no_grad():  # for the running statistics, and to refuse what torch refuses
+            functional.batch_norm(input, running_mean, running_var, None, None, True, momentum, eps)
+        others = [axis for axis in range(input.dim()) if axis != 1]
+        mean, var = input.mean(others), input.var(others, correction=0)
+    else:
+        assert running_mean is not None
+        assert running_var is not None
+        mean, var = running_mean, running_var
+    shape = [1, -1] + [1] * (input.dim() - 2)
+    result = (input - mean.view(shape)) * (var.view(shape) + eps).rsqrt()
+    if weight is not None:
+        result = result * weight.view(shape)
+    return result if bias is None else result + bias.view(shape)

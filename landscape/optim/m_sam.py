@@ -1,13 +1,14 @@
-"""m-SAM: a displacement of its own for each slice of the batch."""
+"""m-SAM: SAM with a displacement of its own for each slice of the batch."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from landscape.errors import UsageError
 from landscape.optim.batch_closure import BatchClosure
 from landscape.optim.gradients_at import Closure, GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.vector import unit
+from landscape.registry.bounds import NonNegative, PositiveInt
 
 
 class SlicedSAM(SharpnessAware):
@@ -18,34 +19,23 @@ class SlicedSAM(SharpnessAware):
     on several machines, and what accumulating SAM's gradients over small batches does. Batch norm sees slices.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network; needed if it has batch norm.
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0.
         m: Examples a slice, at least 1; ``None`` for the whole batch, which is SAM. The smaller ones, 16 to
             64, generalise better in the papers. Needs a :class:`~landscape.optim.BatchClosure`.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
 
     Reference:
         Foret, Kleiner, Mobahi, Neyshabur, 2021, arXiv 2010.01412, section 4.1; Andriushchenko, Flammarion,
         2022, arXiv 2206.06232.
     """
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        rho: float = 0.05,
-        m: int | None = None,
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, rho=rho, max_grad_norm=max_grad_norm)
-        if m is not None and (not isinstance(m, int) or m < 1):
-            raise UsageError(
-                f"m={m!r} is not allowed: m must be a whole number ≥ 1, or none for the whole batch"
-            )
-        self.m = m
-        self.needs_batch = m is not None
+    rho: NonNegative = 0.05
+    m: PositiveInt | None = None
+
+    def __post_init__(self) -> None:
+        """Slices need the batch."""
+        super().__post_init__()
+        self.needs_batch = self.m is not None
         self._shares: list[float] = [1]
 
     def first_closure(self, gradients_at: GradientsAt) -> Closure | None:

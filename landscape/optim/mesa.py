@@ -1,33 +1,31 @@
-"""MESA: flat minima from what a slowly moving average of the network answers."""
+"""MESA: self-distillation towards the predictions of averaged weights."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from landscape.optim.batch_closure import Evaluation
-from landscape.optim.bounds import within
+from landscape.optim.erm import ERM
 from landscape.optim.gradients_at import Closure, GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.trajectory_loss import trajectory_loss
+from landscape.optim.saf import trajectory_loss
+from landscape.registry.bounds import NonNegative, NonNegativeInt, Positive, PositiveInt, Share
 
 
-class MESA(SharpnessAware):
+class MESA(ERM):
     """Memory-efficient SAF: the gradient of ``L + λ τ² KL(softmax(z_ref/τ) ‖ softmax(z/τ))``.
 
     z_ref are the logits, in evaluation mode, of the average ``v ← decay v + (1 − decay) w`` of the weights after
-    each step. The term is there once ``start_epoch`` epochs are over; before, the step is that of the base. One
+    each step. The term is added once ``start_epoch`` epochs are over; before, the step is that of the base. One
     gradient and, with the term, a forward pass, 4/3 gradients a step. Needs a
     :class:`~landscape.optim.BatchClosure`.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network.
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
         steps_per_epoch: Steps in an epoch.
         lam: Weight λ ≥ 0 of the term.
         tau: Temperature τ > 0.
         start_epoch: Epochs without the term.
         decay: Of the average, in [0, 1]. It remembers 1/(1 − decay) steps, which for the default is thousands:
-            a shorter run needs less, or it is held where it began.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
+            a shorter run needs less, or the average stays near its start.
 
     Reference:
         Du, Zhou, Feng, Tan, Zhou, 2022, arXiv 2205.14083, algorithm 2; the defaults and the factor τ² are those
@@ -37,51 +35,31 @@ class MESA(SharpnessAware):
     """
 
     needs_batch = True
-
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        steps_per_epoch: int,
-        lam: float = 0.8,
-        tau: float = 5.0,
-        start_epoch: int = 5,
-        decay: float = 0.9998,
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, max_grad_norm=max_grad_norm)
-        self.steps_per_epoch = int(within("steps_per_epoch", steps_per_epoch, 1))
-        self.lam = within("lam", lam, 0.0)
-        self.tau = within("tau", tau, 0.0, open_low=True)
-        self.start_epoch = int(within("start_epoch", start_epoch, 0))
-        self.decay = within("decay", decay, 0.0, 1.0)
+    steps_per_epoch: PositiveInt
+    lam: NonNegative = 0.8
+    tau: Positive = 5.0
+    start_epoch: NonNegativeInt = 5
+    decay: Share = 0.9998
 
     def first_closure(self, gradients_at: GradientsAt) -> Closure | None:
         """The loss and the term, once it has started."""
-        if "average" not in self.memory:
-            self.memory["average"] = self.weights.clone()
+        average = self.remembered("average")
+        if average is None:
+            average = self.memory["average"] = self.weights.clone()
         started = self.steps + self.skipped_steps >= self.start_epoch * self.steps_per_epoch
         if self.lam == 0 or not started:
             return None
         batch = gradients_at.batch
         with batch.evaluation_mode():
-            reference = gradients_at.forward(self._average() - self.weights).outputs
+            reference = gradients_at.forward(average - self.weights).outputs
 
         def term(evaluation: Evaluation) -> Tensor:
             return self.lam * trajectory_loss(evaluation.outputs, reference, tau=self.tau).mean()
 
         return batch.plus(term)
 
-    def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
-        """The gradient itself."""
-        return gradients
-
     def after_step(self) -> None:
         """Move the average."""
-        self.memory["average"] = torch.lerp(self.weights, self._average(), self.decay)
-
-    def _average(self) -> Tensor:
-        average = self.memory["average"]
-        assert isinstance(average, Tensor)
-        return average
+        average = self.remembered("average")
+        assert average is not None
+        self.memory["average"] = torch.lerp(self.weights, average, self.decay)

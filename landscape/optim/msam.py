@@ -1,11 +1,11 @@
-"""Momentum SAM: the displacement is along the momentum that the base has anyway, and costs no gradient."""
+"""Momentum-SAM: the gradient at a point ahead along the momentum of the base."""
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.vector import unit
+from landscape.registry.bounds import NonNegative
 
 
 class MSAM(SharpnessAware):
@@ -16,11 +16,10 @@ class MSAM(SharpnessAware):
     heavy ball with factor zero. The first step has ``v = 0``. The loss of a step is that of the displaced weights.
 
     Args:
-        base: The optimizer that takes the step.
+        base, max_grad_norm: See :class:`SharpnessAware`.
         model: The network; needed if it has batch norm, whose running statistics are then those of the displaced
             weights: estimate them anew before evaluation if ρ is large.
         rho: Radius ρ ≥ 0. 3 for a WRN-16-4 on CIFAR-100 and for vision transformers.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
 
     Reference:
         Becker, Altrock, Risse, 2024, arXiv 2401.12033; the default is that of the authors' class. Their code keeps
@@ -28,15 +27,7 @@ class MSAM(SharpnessAware):
         is over, and weight decay is the base's.
     """
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        rho: float = 0.3,
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, rho=rho, max_grad_norm=max_grad_norm)
+    rho: NonNegative = 0.3
 
     def first_displacement(self) -> Tensor:
         """−ρ v / ‖v‖."""
@@ -50,8 +41,8 @@ class MSAM(SharpnessAware):
 
     def momentum(self) -> Tensor:
         """v, shape ``(n,)``."""
-        earlier = self.memory.get("gradient")
-        if isinstance(earlier, Tensor) and not self._base_has_momentum():
+        earlier = self.remembered("gradient")
+        if earlier is not None and not self._base_has_momentum():
             return earlier
         states = [self.base.state.get(p, {}) for p in self.flat.parameters]
         return self.flat.flatten([s.get("momentum_buffer", s.get("exp_avg")) for s in states])

@@ -1,28 +1,38 @@
-"""When a step looks around: what a variant that saves gradients decides before it asks for a second one.
+"""When a step looks around: the decision of a variant that saves gradients before it asks for a second one.
 
-A policy goes with any rule. SS-SAM is the coin of :class:`~landscape.optim.ss_sam.Bernoulli` before SAM; the same
-coin before GSAM is::
+A policy goes with any rule. SS-SAM is :class:`~landscape.optim.ss_sam.Bernoulli` before SAM; the same before
+GSAM is::
 
     optimizer = GSAM(base, model=model, alpha=0.4)
     optimizer.policy = Bernoulli(0.5)
 """
 
+import dataclasses
 from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
 
+from landscape.registry.bounds import limit_of
+
 Memory = dict[str, Tensor | float | int | bool]
 
 
+@dataclasses.dataclass(frozen=True)
 class Policy(ABC):
-    """Decides, from what one gradient shows, whether a step takes more. It holds settings only, no state."""
+    """Decides, from one gradient, whether a step takes more. It holds settings only, no state."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            limit = limit_of(field.type)
+            if limit is not None:
+                limit.check(field.name, getattr(self, field.name))
 
     @abstractmethod
     def looks_around(
         self, gradients: Tensor, memory: Memory, *, step: int, generator: torch.Generator
     ) -> bool:
-        """Whether this step is a sharpness-aware one; asked once a step, after pass 1.
+        """Whether this step is a sharpness-aware one; called once a step, after pass 1.
 
         Args:
             gradients: g of pass 1, shape ``(n,)``, finite, zero in groups that are not perturbed. Not to be

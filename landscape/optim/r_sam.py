@@ -1,16 +1,14 @@
-"""R-SAM: the worst point nearby is looked for from a random point, so that one batch's noise misleads it less."""
+"""R-SAM: SAM whose ascent starts from a random point nearby."""
 
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from landscape.optim.bounds import one_of, within
 from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.vector import unit
-
-Mode = Literal["combined", "smoothed"]
+from landscape.registry.bounds import NonNegative
 
 
 class RSAM(SharpnessAware):
@@ -18,16 +16,15 @@ class RSAM(SharpnessAware):
 
     u(x) is x / ‖x‖. Every coordinate of the noise δ is drawn from ``N(0, σ² ‖w_f‖²)``, where w_f is the filter
     it belongs to: the weights of one output of a tensor with two or more dimensions, or the whole tensor. Neither
-    gradient is taken at w, so the loss of a step is L(w + δ).
+    gradient is that at w, so the loss of a step is L(w + δ).
 
     Args:
-        base: The optimizer that takes the step.
+        base, max_grad_norm: See :class:`SharpnessAware`.
         model: The network; needed if it has batch norm, whose running statistics are then those at w + δ.
         rho: Radius ρ ≥ 0. Parameters of radius zero get no noise either.
         sigma: Size σ ≥ 0 of the noise, relative to the filter; at 0 the rule is SAM's.
         lam: Weight λ ≥ 0 of the gradient beside the noise, in mode ``"combined"``.
         mode: ``"combined"``: ε goes along both noise and gradient; ``"smoothed"``: along g_δ alone.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
 
     Reference:
         Liu, Mai, Cheng, Chen, Hsieh, You, 2022, "Random sharpness-aware minimization", NeurIPS. unverified: the
@@ -35,21 +32,10 @@ class RSAM(SharpnessAware):
         random smoothing followed by one ascent step from the gradient at the noisy point, as both modes here.
     """
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        rho: float = 0.05,
-        sigma: float = 0.05,
-        lam: float = 1.0,
-        mode: Mode = "combined",
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, rho=rho, max_grad_norm=max_grad_norm)
-        self.sigma = within("sigma", sigma, 0.0)
-        self.lam = within("lam", lam, 0.0)
-        self.mode = one_of("mode", mode, ("combined", "smoothed"))
+    rho: NonNegative = 0.05
+    sigma: NonNegative = 0.05
+    lam: NonNegative = 1.0
+    mode: Literal["combined", "smoothed"] = "combined"
 
     def first_displacement(self) -> Tensor:
         """The noise δ."""

@@ -1,21 +1,19 @@
 """SAM: the gradient at the worst point nearby."""
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.vector import unit
+from landscape.registry.bounds import NonNegative
 
 
 class SAM(SharpnessAware):
     """Sharpness-aware minimisation: ``d = ∇L(w + ε)`` with ``ε = ρ g / ‖g‖``. Two gradients a step.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network; needed if it has batch norm.
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0, absolute. 0.05 on CIFAR-10, 0.1 on CIFAR-100.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
 
     Reference:
         Foret, Kleiner, Mobahi, Neyshabur, 2021, arXiv 2010.01412, algorithm 1. The authors' code has weight
@@ -23,16 +21,9 @@ class SAM(SharpnessAware):
         A zero gradient gives ε = 0 where the paper divides by zero.
     """
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        rho: float = 0.05,
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, rho=rho, max_grad_norm=max_grad_norm)
+    rho: NonNegative = 0.05
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
-        """The gradient at w + ε. The memory of g, which is not needed again, is that of ε."""
+        """The gradient at w + ε."""
+        # ε is written over g, which is not needed again: one vector of the size of the network less.
         return gradients_at(unit(self.perturbed(gradients), times=self.rho, out=gradients))

@@ -1,19 +1,15 @@
-"""SAM-ON: only the normalisation layers are displaced, a few numbers in a thousand."""
+"""SAM-ON: SAM that displaces the normalisation layers only."""
 
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from landscape.errors import UsageError
-from landscape.optim.bounds import one_of
 from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.vector import unit
 from landscape.parameters import normalisation_parameters
-
-Layers = Literal["normalisation", "others"]
-Adaptive = Literal["none", "asam"]
+from landscape.registry.bounds import NonNegative
 
 
 class SAMON(SharpnessAware):
@@ -22,13 +18,12 @@ class SAMON(SharpnessAware):
     Both the gains and the shifts of these layers are displaced, and the norm is over them only. Two gradients a step.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network, which says what its normalisation layers are; always needed.
+        base, max_grad_norm: See :class:`SharpnessAware`.
+        model: The network, which identifies its normalisation layers; always needed.
         rho: Radius ρ ≥ 0. Far larger than for SAM, because few numbers are displaced: 10 with ``adaptive="asam"``
             for a WRN-28-10 on CIFAR-100.
         layers: ``"normalisation"``; ``"others"`` for the complement, the paper's counter-check.
         adaptive: ``"none"`` for SAM's ε; ``"asam"`` for ``ε = ρ w²⊙m⊙g / ‖w⊙m⊙g‖``.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
 
     Reference:
         Müller, Vlaar, Rolnick, Hein, 2023, arXiv 2306.04226. The authors' code finds the layers by "norm" or "bn" in
@@ -36,35 +31,29 @@ class SAMON(SharpnessAware):
         unverified: the default ρ is SAM's; the authors' command has ρ = 10 with elementwise ASAM.
     """
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        rho: float = 0.05,
-        layers: Layers = "normalisation",
-        adaptive: Adaptive = "none",
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, rho=rho, max_grad_norm=max_grad_norm)
-        self.layers = one_of("layers", layers, ("normalisation", "others"))
-        self.adaptive = one_of("adaptive", adaptive, ("none", "asam"))
-        if model is None:
+    rho: NonNegative = 0.05
+    layers: Literal["normalisation", "others"] = "normalisation"
+    adaptive: Literal["none", "asam"] = "none"
+
+    def __post_init__(self) -> None:
+        """Finds the parameters that are displaced; there must be some."""
+        super().__post_init__()
+        if self.model is None:
             raise UsageError("SAMON needs the network to know its normalisation layers; pass model=model")
-        self._normalisations = normalisation_parameters(model)
+        self._normalisations = normalisation_parameters(self.model)
         if all(self._is_left_out(p) for p in self.flat.parameters):
             raise UsageError(
-                f"layers={layers}: {type(model).__name__}(…) has no such free parameters, so SAMON would "
+                f"layers={self.layers}: {type(self.model).__name__}(…) has no such free parameters, so SAMON would "
                 "displace nothing; use SAM, or a model with normalisation layers such as batch norm or layer norm"
             )
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradient at w + ε."""
-        chosen = self.perturbed(gradients).masked_fill(self.flat.where(self._is_left_out), 0.0)
+        selected = self.perturbed(gradients).masked_fill(self.flat.where(self._is_left_out), 0.0)
         if self.adaptive == "none":
-            return gradients_at(unit(chosen, times=self.rho, out=chosen))
+            return gradients_at(unit(selected, times=self.rho, out=selected))
         size = self.weights.abs()
-        return gradients_at(unit(chosen.mul_(size), times=self.rho).mul_(size))
+        return gradients_at(unit(selected.mul_(size), times=self.rho).mul_(size))
 
     def _is_left_out(self, parameter: Tensor) -> bool:
         is_normalisation = any(parameter is p for p in self._normalisations)

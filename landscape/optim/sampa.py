@@ -1,12 +1,11 @@
-"""SAMPa: the two gradients of a step do not wait for each other, because the ascent uses the step before."""
+"""SAMPa: SAM whose two gradients do not depend on each other."""
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from landscape.optim.bounds import within
 from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.vector import unit
+from landscape.registry.bounds import NonNegative, Share
 
 
 class SAMPa(SharpnessAware):
@@ -14,14 +13,14 @@ class SAMPa(SharpnessAware):
 
     u(x) is x / ‖x‖. y is where a plain step would lead, and g, the gradient at the y of the step before, stands for
     the one at w. In the first step y is w, and ``g = ∇L(w)``. Two gradients a step that do not depend on each other;
-    here they are taken one after the other. The loss of a step is L(y).
+    here they are computed one after the other. The loss of a step is L(y).
 
     Args:
         base: The optimizer that takes the step; y uses its learning rate, and neither its momentum nor its decay.
         model: The network; needed if it has batch norm, whose running statistics are then those at y.
+        max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0. Radius zero alone is not the base, because of the gradient at y.
         lam: Weight λ of the gradient at y, from 0 to 1; 0 for the rule SAMPa.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
 
     Reference:
         Xie et al., 2024, arXiv 2410.10683; the defaults are those of the authors' code. That code takes the gradient
@@ -29,29 +28,19 @@ class SAMPa(SharpnessAware):
         to y; here both gradients are of the step's own batch, and y is the paper's.
     """
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        rho: float = 0.1,
-        lam: float = 0.2,
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, rho=rho, max_grad_norm=max_grad_norm)
-        self.lam = within("lam", lam, 0.0, 1.0)
+    rho: NonNegative = 0.1
+    lam: Share = 0.2
 
     def first_displacement(self) -> Tensor | None:
         """Where y is; groups that are not to be perturbed stay."""
-        g = self.memory.get("gradient")
-        if not isinstance(g, Tensor):
+        g = self.remembered("gradient")
+        if g is None:
             return None
         return self.perturbed(-g * self.spread([float(group["lr"]) for group in self.param_groups]))
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradients at the displaced weights and at y, weighted."""
-        g = self.memory.get("gradient", gradients)
-        assert isinstance(g, Tensor)
+        g = self.remembered("gradient")
         self.memory["gradient"] = gradients
-        displaced = gradients_at(unit(self.perturbed(g), times=self.rho))
+        displaced = gradients_at(unit(self.perturbed(gradients if g is None else g), times=self.rho))
         return displaced.mul_(1 - self.lam).add_(gradients, alpha=self.lam)

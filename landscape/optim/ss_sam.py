@@ -1,13 +1,16 @@
-"""SS-SAM: a coin decides whether a step is SAM's or the base's."""
+"""SS-SAM: SAM in a random share of the steps, the base in the others."""
+
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from landscape.optim.bounds import within
 from landscape.optim.policy import Memory, Policy
 from landscape.optim.sam import SAM
+from landscape.registry.bounds import Share
 
 
+@dataclass(frozen=True)
 class Bernoulli(Policy):
     """A step looks around with probability p, drawn from the optimizer's own generator.
 
@@ -15,8 +18,7 @@ class Bernoulli(Policy):
         p: The probability, from 0 to 1.
     """
 
-    def __init__(self, p: float) -> None:
-        self.p = within("p", p, 0.0, 1.0)
+    p: Share
 
     def looks_around(
         self, gradients: Tensor, memory: Memory, *, step: int, generator: torch.Generator
@@ -29,11 +31,9 @@ class SSSAM(SAM):
     """Stochastic scheduled SAM: ``d = ∇L(w + ρ g / ‖g‖)`` with probability p, else g. 1 + p gradients a step.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network; needed if it has batch norm.
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0, as for SAM.
         p: Probability of a SAM step, from 0 to 1, the same at every step; 1 is SAM, 0 is the base alone.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
 
     Reference:
         Zhao, Zhang, Hu, 2022, arXiv 2203.09962. They also let p change with time; ``policy`` can be replaced.
@@ -41,14 +41,9 @@ class SSSAM(SAM):
         alike in all processes, so that replicas take the same branch.
     """
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        rho: float = 0.05,
-        p: float = 0.5,
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(base, model=model, rho=rho, max_grad_norm=max_grad_norm)
-        self.policy = Bernoulli(p)
+    p: Share = 0.5
+
+    def __post_init__(self) -> None:
+        """Sets the policy."""
+        super().__post_init__()
+        self.policy = Bernoulli(self.p)

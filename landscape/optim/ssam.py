@@ -1,14 +1,14 @@
-"""Sparse SAM: only a part of the coordinates is displaced. What the two ways to choose them share."""
+"""Sparse SAM: only a part of the coordinates is displaced; the base of the two rules that select them."""
 
 from abc import abstractmethod
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from landscape.optim.bounds import whole, within
 from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.vector import unit
+from landscape.registry.bounds import NonNegative, PositiveInt, Share
 
 
 class SparseSAM(SharpnessAware):
@@ -18,30 +18,17 @@ class SparseSAM(SharpnessAware):
     every ``update_every`` epochs.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network; needed if it has batch norm.
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0.
         sparsity: Share s of the coordinates that stay, from 0 (SAM) to 1 (no displacement).
         update_every: Epochs ≥ 1 from one mask to the next.
         steps_per_epoch: Steps ≥ 1 in an epoch.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
     """
 
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None,
-        rho: float,
-        sparsity: float,
-        update_every: int,
-        steps_per_epoch: int,
-        max_grad_norm: float | None,
-    ) -> None:
-        super().__init__(base, model=model, rho=rho, max_grad_norm=max_grad_norm)
-        self.sparsity = within("sparsity", sparsity, 0.0, 1.0)
-        self.update_every = whole("update_every", update_every, 1)
-        self.steps_per_epoch = whole("steps_per_epoch", steps_per_epoch, 1)
+    steps_per_epoch: PositiveInt
+    rho: NonNegative = 0.1
+    sparsity: Share = 0.5
+    update_every: PositiveInt = 1
 
     @abstractmethod
     def next_mask(self, gradients: Tensor, mask: Tensor | None, gradients_at: GradientsAt) -> Tensor:
@@ -56,11 +43,10 @@ class SparseSAM(SharpnessAware):
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradient at w + ε."""
         gradients = self.perturbed(gradients)
-        mask = self.memory.get("mask")
-        known = mask if isinstance(mask, Tensor) else None
-        if known is None or self.steps % (self.update_every * self.steps_per_epoch) == 0:
-            known = self.memory["mask"] = self.next_mask(gradients, known, gradients_at)
-        return gradients_at(unit(gradients, times=self.rho, out=gradients).mul_(known))
+        mask = self.remembered("mask")
+        if mask is None or self.steps % (self.update_every * self.steps_per_epoch) == 0:
+            mask = self.memory["mask"] = self.next_mask(gradients, mask, gradients_at)
+        return gradients_at(unit(gradients, times=self.rho, out=gradients).mul_(mask))
 
     def largest(self, scores: Tensor, count: int) -> Tensor:
         """The mask of the ``count`` largest scores ``(n,)`` among the coordinates that may be perturbed."""

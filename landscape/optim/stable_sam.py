@@ -15,10 +15,8 @@ class StableSAM(SAM):
     keeps the step as small as that of the base. Not to be confused with sparse SAM, SSAM.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network; needed if it has batch norm.
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0, as for SAM.
-        max_grad_norm: Length to which the direction is clipped, once; ``None`` for no clipping.
 
     Reference:
         Tan et al., 2024, arXiv 2401.07250. unverified: the rule is known from re-implementations, not from the
@@ -29,5 +27,5 @@ class StableSAM(SAM):
         """The gradient at w + ε, at the length of g."""
         clean = length(gradients)
         perturbed = super().direction(gradients, gradients_at)
-        found = length(perturbed)
-        return perturbed.mul_(torch.where(found > 0, clean / found, 0.0))
+        there = length(perturbed)
+        return perturbed.mul_(torch.where(there > 0, clean / there, 0.0))

@@ -1,48 +1,64 @@
-"""SWA: the mean of the weights that descent passes through at the end."""
+"""SWA: descent, and the mean of its last weights."""
 
-import torch
-from torch import nn
+from torch import Tensor
 
 from landscape.optim.erm import ERM
-from landscape.optim.weight_average import WeightAverage
+from landscape.optim.sharpness_aware import SharpnessAware
+from landscape.registry.bounds import PositiveInt, Share
+
+
+class WeightAverage(SharpnessAware):
+    """The running mean ``v ← v + (w − v) / (n + 1)`` of the weights w, never of displaced ones.
+
+    SWA itself averages plain descent. The average of another rule is that rule with this class before it::
+
+        class AveragedSAM(WeightAverage, SAM): ...
+
+        optimizer = AveragedSAM(base, model=model, rho=0.1, total_steps=steps)
+
+    Args:
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
+        total_steps: Steps of the whole run.
+        start: The share of the run, in [0, 1], after which weights are averaged.
+        interval: Steps from one averaged w to the next, at least 1.
+    """
+
+    total_steps: PositiveInt
+    start: Share = 0.75
+    interval: PositiveInt = 1
+
+    def after_step(self) -> None:
+        """Take the new weights into the mean."""
+        super().after_step()
+        since = self.steps - self.start * self.total_steps
+        if since <= 0 or self.steps % self.interval:
+            return
+        count, average = int(self.memory.get("averaged", 0)), self.remembered("average")
+        mean = self.weights.clone()
+        if average is not None:
+            mean = average + (mean - average) / (count + 1)
+        self.memory["averaged"], self.memory["average"] = count + 1, mean
+
+    def evaluation_weights(self) -> Tensor | None:
+        """The mean; ``None`` before it has begun."""
+        return self.remembered("average")
 
 
 class SWA(WeightAverage, ERM):
     """Stochastic weight averaging: descent as it is, and the mean of its weights to evaluate. One gradient a step.
 
-    ``evaluation_weights`` has the mean ``v ← v + (w − v) / (n + 1)`` of the weights after steps of the last
+    ``evaluation_weights`` returns the mean ``v ← v + (w − v) / (n + 1)`` of the weights after steps of the last
     part of the run. The learning rate should be constant or cyclic there: with one that falls to zero there
     is little to average. Batch-norm statistics have to be estimated anew for the mean, with
     ``torch.optim.swa_utils.update_bn``; ``landscape train`` does both.
 
     Args:
-        base: The optimizer that takes the step.
-        model: The network.
+        base, model, max_grad_norm: See :class:`SharpnessAware`.
         total_steps: Steps of the whole run.
-        start: The part of the run, in [0, 1], after which weights are averaged.
-        interval: Averaged are the weights after each step whose number is a multiple of this; the paper has
-            one epoch or one cycle.
-        max_grad_norm: Length to which the gradient is clipped; ``None`` for no clipping.
+        start: The share of the run, in [0, 1], after which weights are averaged.
+        interval: Weights are averaged after each step whose number is a multiple of this; the paper has one
+            epoch or one cycle.
 
     Reference:
         Izmailov, Podoprikhin, Garipov, Vetrov, Wilson, 2018, arXiv 1803.05407, algorithm 1.
     """
-
-    def __init__(
-        self,
-        base: torch.optim.Optimizer,
-        *,
-        model: nn.Module | None = None,
-        total_steps: int,
-        start: float = 0.75,
-        interval: int = 1,
-        max_grad_norm: float | None = None,
-    ) -> None:
-        super().__init__(
-            base,
-            model=model,
-            total_steps=total_steps,
-            start=start,
-            interval=interval,
-            max_grad_norm=max_grad_norm,
-        )

@@ -1,15 +1,23 @@
-"""The optimizers by name. A new one is its file and its row here."""
+"""The optimizers by name, and how two names become one optimizer. A new one is its file and its row here."""
 
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import UsageError
 from landscape.optim.ada_sam import AdaSAM
 from landscape.optim.adaptive_gsam import AdaptiveGSAM
 from landscape.optim.ae_looksam import AELookSAM
 from landscape.optim.ae_sam import AESAM
 from landscape.optim.asam import ASAM
-from landscape.optim.bases import adamw, sgd
 from landscape.optim.bsam import BSAM
 from landscape.optim.cr_sam import CRSAM
 from landscape.optim.eigen_sam import EigenSAM
 from landscape.optim.entropy_sgd import EntropySGD
+from landscape.optim.erm import ERM
 from landscape.optim.esam import ESAM
 from landscape.optim.f_sam import FriendlySAM
 from landscape.optim.fisher_sam import FisherSAM
@@ -23,11 +31,11 @@ from landscape.optim.mesa import MESA
 from landscape.optim.msam import MSAM
 from landscape.optim.n_step_sam import NStepSAM
 from landscape.optim.r_sam import RSAM
-from landscape.optim.row import OptimizerTable, base, variant
 from landscape.optim.saf import SAF
 from landscape.optim.sam import SAM
 from landscape.optim.sam_on import SAMON
 from landscape.optim.sampa import SAMPa
+from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.ss_sam import SSSAM
 from landscape.optim.ssam_d import SSAMD
 from landscape.optim.ssam_f import SSAMF
@@ -35,244 +43,207 @@ from landscape.optim.stable_sam import StableSAM
 from landscape.optim.swa import SWA
 from landscape.optim.vasso import VaSSO
 from landscape.optim.wsam import WSAM
+from landscape.registry.names import NameTable, Option, Row
 
-OPTIMIZERS = OptimizerTable(
-    "optimizer",
-    [
-        base("sgd", sgd, "stochastic gradient descent with momentum", "Robbins and Monro 1951"),
-        base(
-            "adamw", adamw, "Adam with decoupled weight decay", "Loshchilov and Hutter 2019, arXiv 1711.05101"
-        ),
-        variant(
-            "sam",
-            SAM,
-            "the gradient at the worst point nearby",
-            "Foret et al. 2021, arXiv 2010.01412",
-            cost=2,
-        ),
-        variant(
-            "asam",
-            ASAM,
-            "SAM in a ball scaled with the weights",
-            "Kwon et al. 2021, arXiv 2102.11600",
-            cost=2,
-        ),
-        variant(
-            "gsam",
-            GSAM,
-            "SAM that also closes the gap between the loss nearby and here",
-            "Zhuang et al. 2022, arXiv 2203.08065",
-            cost=2,
-        ),
-        variant(
-            "cr-sam",
-            CRSAM,
-            "SAM with a regulariser on the curvature along the gradient",
-            "Wu, Luo and Wunsch 2024, arXiv 2312.13555",
-            cost=3,
-        ),
-        variant(
-            "adaptive-gsam",
-            AdaptiveGSAM,
-            "GSAM with a displacement scaled with the weights, down to a floor",
-            "student report, Oxford C6.5, 2025, a1b2jpg/Theories-of-Deep-Learning",
-            cost=2,
-        ),
-        variant(
-            "looksam",
-            LookSAM,
-            "SAM every k steps, what it adds used again in between",
-            "Liu et al. 2022, arXiv 2203.02714",
-            cost="1 + 1/k",
-        ),
-        variant(
-            "ss-sam",
-            SSSAM,
-            "SAM or the base alone, by a coin",
-            "Zhao, Zhang and Hu 2022, arXiv 2203.09962",
-            cost="1 + p",
-        ),
-        variant(
-            "ae-sam",
-            AESAM,
-            "SAM where the gradient is long, the base alone elsewhere",
-            "Jiang et al. 2023, arXiv 2304.14647",
-            cost="1 + ζ, ζ ≈ 0.5",
-        ),
-        variant(
-            "ae-looksam",
-            AELookSAM,
-            "LookSAM with the steps of AE-SAM",
-            "Jiang et al. 2023, arXiv 2304.14647",
-            cost="1 + ζ, ζ ≈ 0.2",
-        ),
-        variant(
-            "gnp",
-            GNP,
-            "a penalty on the length of the gradient",
-            "Zhao, Zhang and Hu 2022, arXiv 2202.03599",
-            cost=2,
-        ),
-        variant(
-            "wsam",
-            WSAM,
-            "sharpness as a term with a weight, in a step of its own",
-            "Yue et al. 2023, arXiv 2305.15817",
-            cost=2,
-        ),
-        variant(
-            "gam",
-            GAM,
-            "SAM that also lowers the longest gradient nearby",
-            "Zhang et al. 2023, arXiv 2303.03108",
-            cost=4,
-        ),
-        variant(
-            "stable-sam",
-            StableSAM,
-            "SAM's direction at the length of the plain gradient",
-            "Tan et al. 2024, arXiv 2401.07250",
-            cost=2,
-        ),
-        variant(
-            "r-sam",
-            RSAM,
-            "SAM whose ascent starts from a random point nearby",
-            "Liu et al. 2022, NeurIPS",
-            cost=2,
-        ),
-        variant(
-            "ssam-f",
-            SSAMF,
-            "SAM that displaces the coordinates with the largest Fisher information",
-            "Mi et al. 2022, arXiv 2210.05177",
-            cost="2 + n_fisher / (batch size * steps between masks)",
-        ),
-        variant(
-            "ssam-d",
-            SSAMD,
-            "SAM that displaces a part of the coordinates, exchanged on the way",
-            "Mi et al. 2022, arXiv 2210.05177",
-            cost=2,
-        ),
-        variant(
-            "f-sam",
-            FriendlySAM,
-            "SAM along what is particular to the batch",
-            "Li et al. 2024, arXiv 2403.12350",
-            cost=2,
-        ),
-        variant(
-            "vasso",
-            VaSSO,
-            "SAM along a running average of the gradients",
-            "Li and Giannakis 2023, arXiv 2309.15639",
-            cost=2,
-        ),
-        variant(
-            "fisher-sam",
-            FisherSAM,
-            "SAM in the ellipsoid of the Fisher information",
-            "Kim et al. 2022, arXiv 2206.04920",
-            cost=2,
-        ),
-        variant(
-            "msam",
-            MSAM,
-            "the gradient ahead along the momentum",
-            "Becker, Altrock and Risse 2024, arXiv 2401.12033",
-            cost=1,
-        ),
-        variant(
-            "sam-on",
-            SAMON,
-            "SAM that displaces the normalisation layers only",
-            "Müller et al. 2023, arXiv 2306.04226",
-            cost=2,
-        ),
-        variant(
-            "n-step-sam",
-            NStepSAM,
-            "SAM with several steps of ascent",
-            "Andriushchenko and Flammarion 2022, arXiv 2206.06232",
-            cost="1 + ascent_steps",
-        ),
-        variant(
-            "sampa",
-            SAMPa,
-            "SAM whose two gradients do not wait for each other",
-            "Xie et al. 2024, arXiv 2410.10683",
-            cost=2,
-        ),
-        variant(
-            "eigen-sam",
-            EigenSAM,
-            "SAM turned towards the direction of largest curvature",
-            "Luo et al. 2024, arXiv 2501.12666",
-            cost="2 + 2 * power_iterations / every",
-        ),
-        variant(
-            "esam",
-            ESAM,
-            "SAM on some of the weights and the examples that it hurts most",
-            "Du et al. 2022, arXiv 2110.03141",
-            cost="(4 + 3·gamma) / 3",
-        ),
-        variant(
-            "saf",
-            SAF,
-            "answers held near those of some epochs ago",
-            "Du et al. 2022, arXiv 2205.14083",
-            cost=1,
-        ),
-        variant(
-            "mesa",
-            MESA,
-            "answers held near those of averaged weights",
-            "Du et al. 2022, arXiv 2205.14083",
-            cost="4/3",
-        ),
-        variant(
-            "m-sam",
-            SlicedSAM,
-            "SAM for each slice of the batch by itself",
-            "Andriushchenko and Flammarion 2022, arXiv 2206.06232",
-            cost=2,
-        ),
-        variant(
-            "hessian-trace-reg",
-            HessianTraceRegularised,
-            "the loss and its mean curvature lowered together",
-            "Liu, Yu and Lin 2023, Neurocomputing 536",
-            cost="1 + 4·n_probe/interval; fd: 1 + 2·n_probe/interval",
-        ),
-        variant(
-            "ada-sam",
-            AdaSAM,
-            "SAM's gradient scaled as in AMSGrad",
-            "Sun et al. 2023, arXiv 2303.00565",
-            cost=2,
-        ),
-        variant(
-            "bsam",
-            BSAM,
-            "SAM as variational Bayes, with a variance for each weight",
-            "Möllenhoff and Khan 2023, arXiv 2210.01620",
-            cost=2,
-        ),
-        variant(
-            "entropy-sgd",
-            EntropySGD,
-            "down the slope of the local entropy",
-            "Chaudhari et al. 2017, arXiv 1611.01838",
-            cost="langevin_steps",
-        ),
-        variant(
-            "swa",
-            SWA,
-            "descent, and the mean of its last weights",
-            "Izmailov et al. 2018, arXiv 1803.05407",
-            cost=1,
-        ),
-    ],
-)
+
+@dataclass(frozen=True)
+class OptimizerRow(Row[torch.optim.Optimizer]):
+    """One optimizer: a base, built from parameters, or a sharpness-aware one, built from a base.
+
+    Attributes:
+        cost: Gradients a step, a number or a formula in the row's options.
+        is_base: Whether it is a base.
+    """
+
+    cost: float | str = 1
+    is_base: bool = False
+
+    @property
+    def options(self) -> dict[str, Option]:
+        """Those of the rule, then the one that all rules share."""
+        options = super().options
+        shared = {name: options.pop(name) for name in ("max_grad_norm",) if name in options}
+        return {**options, **shared}
+
+
+class OptimizerTable(NameTable[torch.optim.Optimizer]):
+    """The names of the optimizers."""
+
+    def __getitem__(self, name: str) -> OptimizerRow:
+        row = super().__getitem__(name)
+        assert isinstance(row, OptimizerRow)
+        return row
+
+    def row(self, name: str) -> OptimizerRow:
+        """The row of that name; raises :class:`UsageError` with the nearest name."""
+        return self[super().row(name).name]
+
+
+def variant(name: str, build: type[torch.optim.Optimizer], reference: str, cost: float | str) -> OptimizerRow:
+    """A row for an optimizer that is built around a base. Its summary is the first line of its module."""
+    title = (sys.modules[build.__module__].__doc__ or "").partition("\n")[0]
+    summary = title.partition(": ")[2].removesuffix(".")
+    return OptimizerRow(name, build, summary, reference, frozenset({"base", "model"}), cost=cost)
+
+
+def sgd(
+    parameters: Iterable[Tensor],
+    *,
+    lr: float,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    nesterov: bool = False,
+) -> torch.optim.SGD:
+    """Stochastic gradient descent with momentum, with the defaults of the sharpness-aware papers.
+
+    Args:
+        parameters: The parameters to optimize.
+        lr: Learning rate.
+        momentum: Heavy-ball factor.
+        weight_decay: L2 penalty, coupled: multiplied by the learning rate and seen by the momentum.
+        nesterov: Whether the momentum looks ahead.
+    """
+    return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+
+
+def adamw(
+    parameters: Iterable[Tensor],
+    *,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.01,
+) -> torch.optim.AdamW:
+    """Adam with decoupled weight decay.
+
+    Args:
+        parameters: The parameters to optimize.
+        lr: Learning rate.
+        beta1: Decay of the mean of the gradients.
+        beta2: Decay of the mean of their squares.
+        eps: Added to the root of the latter.
+        weight_decay: Decoupled: multiplied by the learning rate only.
+
+    Reference:
+        Loshchilov, Hutter, 2019, arXiv 1711.05101.
+    """
+    return torch.optim.AdamW(parameters, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
+
+
+_LR = frozenset({"lr"})
+_ROWS = [
+    OptimizerRow(
+        "sgd", sgd, "stochastic gradient descent with momentum", "Robbins and Monro 1951", _LR, is_base=True
+    ),
+    OptimizerRow(
+        "adamw",
+        adamw,
+        "Adam with decoupled weight decay",
+        "Loshchilov and Hutter 2019, arXiv 1711.05101",
+        _LR,
+        is_base=True,
+    ),
+    variant("sam", SAM, "Foret et al. 2021, arXiv 2010.01412", 2),
+    variant("asam", ASAM, "Kwon et al. 2021, arXiv 2102.11600", 2),
+    variant("gsam", GSAM, "Zhuang et al. 2022, arXiv 2203.08065", 2),
+    variant("cr-sam", CRSAM, "Wu, Luo and Wunsch 2024, arXiv 2312.13555", 3),
+    variant(
+        "adaptive-gsam",
+        AdaptiveGSAM,
+        "student report, Oxford C6.5, 2025, a1b2jpg/Theories-of-Deep-Learning",
+        2,
+    ),
+    variant("looksam", LookSAM, "Liu et al. 2022, arXiv 2203.02714", "1 + 1/k"),
+    variant("ss-sam", SSSAM, "Zhao, Zhang and Hu 2022, arXiv 2203.09962", "1 + p"),
+    variant("ae-sam", AESAM, "Jiang et al. 2023, arXiv 2304.14647", "1 + ζ, ζ ≈ 0.5"),
+    variant("ae-looksam", AELookSAM, "Jiang et al. 2023, arXiv 2304.14647", "1 + ζ, ζ ≈ 0.2"),
+    variant("gnp", GNP, "Zhao, Zhang and Hu 2022, arXiv 2202.03599", 2),
+    variant("wsam", WSAM, "Yue et al. 2023, arXiv 2305.15817", 2),
+    variant("gam", GAM, "Zhang et al. 2023, arXiv 2303.03108", 4),
+    variant("stable-sam", StableSAM, "Tan et al. 2024, arXiv 2401.07250", 2),
+    variant("r-sam", RSAM, "Liu et al. 2022, NeurIPS", 2),
+    variant(
+        "ssam-f",
+        SSAMF,
+        "Mi et al. 2022, arXiv 2210.05177",
+        "2 + n_fisher / (batch size * steps between masks)",
+    ),
+    variant("ssam-d", SSAMD, "Mi et al. 2022, arXiv 2210.05177", 2),
+    variant("f-sam", FriendlySAM, "Li et al. 2024, arXiv 2403.12350", 2),
+    variant("vasso", VaSSO, "Li and Giannakis 2023, arXiv 2309.15639", 2),
+    variant("fisher-sam", FisherSAM, "Kim et al. 2022, arXiv 2206.04920", 2),
+    variant("msam", MSAM, "Becker, Altrock and Risse 2024, arXiv 2401.12033", 1),
+    variant("sam-on", SAMON, "Müller et al. 2023, arXiv 2306.04226", 2),
+    variant(
+        "n-step-sam", NStepSAM, "Andriushchenko and Flammarion 2022, arXiv 2206.06232", "1 + ascent_steps"
+    ),
+    variant("sampa", SAMPa, "Xie et al. 2024, arXiv 2410.10683", 2),
+    variant("eigen-sam", EigenSAM, "Luo et al. 2024, arXiv 2501.12666", "2 + 2 * power_iterations / every"),
+    variant("esam", ESAM, "Du et al. 2022, arXiv 2110.03141", "(4 + 3·gamma) / 3"),
+    variant("saf", SAF, "Du et al. 2022, arXiv 2205.14083", 1),
+    variant("mesa", MESA, "Du et al. 2022, arXiv 2205.14083", "4/3"),
+    variant("m-sam", SlicedSAM, "Andriushchenko and Flammarion 2022, arXiv 2206.06232", 2),
+    variant(
+        "hessian-trace-reg",
+        HessianTraceRegularised,
+        "Liu, Yu and Lin 2023, Neurocomputing 536",
+        "1 + 4·n_probe/interval; fd: 1 + 2·n_probe/interval",
+    ),
+    variant("ada-sam", AdaSAM, "Sun et al. 2023, arXiv 2303.00565", 2),
+    variant("bsam", BSAM, "Möllenhoff and Khan 2023, arXiv 2210.01620", 2),
+    variant("entropy-sgd", EntropySGD, "Chaudhari et al. 2017, arXiv 1611.01838", "langevin_steps"),
+    variant("swa", SWA, "Izmailov et al. 2018, arXiv 1803.05407", 1),
+]
+OPTIMIZERS = OptimizerTable("optimizer", _ROWS)
+
+
+def build_optimizer(
+    model: nn.Module,
+    *,
+    optimizer: str = "sgd",
+    base: str = "sgd",
+    lr: float = 0.1,
+    total_steps: int | None = None,
+    steps_per_epoch: int | None = None,
+    num_examples: int | None = None,
+    seed: int = 0,
+) -> SharpnessAware:
+    """The optimizer of that name for all parameters of a model.
+
+    Args:
+        model: The network.
+        optimizer: A name of ``OPTIMIZERS`` with options. A base such as ``"sgd"`` or ``"adamw"`` is used as
+            it is, one gradient a step, and ``base`` is not looked at.
+        base: What takes the step for a sharpness-aware optimizer.
+        lr: Learning rate.
+        total_steps: Steps of the whole run, for the optimizers that have an option of that name and were not
+            given it.
+        steps_per_epoch: Steps in an epoch, likewise.
+        num_examples: Examples of the training set, likewise.
+        seed: Of the numbers that the optimizer draws for itself. Replicas of one run need the same.
+
+    Raises:
+        UsageError: A name or an option does not exist, or a value is not allowed.
+    """
+    name = OPTIMIZERS.parse(optimizer).name
+    if OPTIMIZERS.row(name).is_base:
+        return ERM(_build_base(model, optimizer, lr), model=model)
+    context = {"total_steps": total_steps, "steps_per_epoch": steps_per_epoch, "num_examples": num_examples}
+    known = {key: value for key, value in context.items() if value is not None}
+    built = OPTIMIZERS.build(optimizer, _build_base(model, base, lr), model=model, **known)
+    assert isinstance(built, SharpnessAware)
+    built.generator.manual_seed(seed)
+    return built
+
+
+def _build_base(model: nn.Module, base: str, lr: float) -> torch.optim.Optimizer:
+    if not OPTIMIZERS.row(OPTIMIZERS.parse(base).name).is_base:
+        names = ", ".join(name for name in OPTIMIZERS if OPTIMIZERS[name].is_base)
+        raise UsageError(f"base={base} is not a base optimizer; choose one of {names}")
+    try:
+        return OPTIMIZERS.build(base, model.parameters(), lr=lr)
+    except UsageError:
+        raise
+    except ValueError as refusal:
+        raise UsageError(f"{base}: {refusal}") from None

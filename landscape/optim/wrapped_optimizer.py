@@ -1,33 +1,42 @@
-"""An optimizer around another one: shared groups and state, and checkpoints that hold both."""
+"""An optimizer around another one: hyper-parameters, shared groups and state, and checkpoints that hold both."""
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, dataclass_transform
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from landscape.errors import InputError, UsageError
-from landscape.optim.bounds import within
 from landscape.optim.flat_parameters import FlatParameters
 from landscape.optim.policy import Memory
+from landscape.registry.bounds import Real, limit_of, shown
 
+RADIUS = Real(0)
 _COUNTERS = ("steps", "sam_steps", "skipped_steps", "gradient_evaluations")
 
 
+@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(dataclasses.field,))
 class WrappedOptimizer(torch.optim.Optimizer):
     """Wraps a base optimizer, whose ``param_groups`` and ``state`` it shares.
 
-    Args:
-        base: Any optimizer whose ``step`` needs no closure. Each base serves one wrapper.
-        rho: Default of the group option ``"rho"``; ``None`` for none.
-
-    Raises:
-        UsageError: ``base`` is not such an optimizer, or ρ is out of range.
+    Every subclass is a dataclass: an annotated class attribute is a hyper-parameter. It becomes a keyword-only
+    argument of the constructor and an attribute of the instance, checked against the bounds in its annotation.
     """
 
-    def __init__(self, base: torch.optim.Optimizer, *, rho: float | None) -> None:
-        name = type(self).__name__
+    base: torch.optim.Optimizer
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        dataclasses.dataclass(eq=False, repr=False, match_args=False, kw_only=True)(cls)
+        # A default stays behind as a class attribute, and that of rho would hide the property of this name.
+        if not isinstance(vars(cls).get("rho", property()), property):
+            del cls.rho  # type: ignore[attr-defined]
+
+    def __post_init__(self) -> None:
+        """Called by the constructor when the hyper-parameters are attributes."""
+        name, base = type(self).__name__, self.base
         if not isinstance(base, torch.optim.Optimizer) or isinstance(
             base, (WrappedOptimizer, torch.optim.LBFGS)
         ):
@@ -35,24 +44,28 @@ class WrappedOptimizer(torch.optim.Optimizer):
                 f"{name} needs a base optimizer whose step takes no closure, got {type(base).__name__}; "
                 f"write {name}(torch.optim.SGD(model.parameters(), lr=0.1), model=model)"
             )
+        values = vars(self)
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            limit = limit_of(field.type)
+            if limit is not None:
+                values[field.name] = limit.check(field.name, values[field.name])
         super().__init__(base.param_groups, base.defaults)
-        self.base = base
-        if rho is not None:
-            self._set_default("rho", within("rho", rho, 0.0))
+        if "rho" in values:
+            self._set_default("rho", values["rho"])
         self.steps = self.sam_steps = self.skipped_steps = 0
         self.gradient_evaluations: float = 0
         self.memory: Memory = {}
         self._generator = torch.Generator().manual_seed(0)
-        self._drawn: Tensor | None = None
+        self._generator_before: Tensor | None = None
         self._link(base)
         base.register_load_state_dict_post_hook(self._link)
         self.flat = FlatParameters(self.param_groups)
 
     @property
     def generator(self) -> torch.Generator:
-        """The private generator; its state is kept when a step first asks for it, and not in the steps that do not."""
-        if self._drawn is None:
-            self._drawn = self._generator.get_state()
+        """The private generator. Its state is saved on first use within a step, so that a failed step draws nothing."""
+        if self._generator_before is None:
+            self._generator_before = self._generator.get_state()
         return self._generator
 
     @property
@@ -67,9 +80,9 @@ class WrappedOptimizer(torch.optim.Optimizer):
         )
 
     def _put_back_generator(self) -> None:
-        """Undo what this step has drawn."""
-        if self._drawn is not None:
-            self._generator.set_state(self._drawn)
+        """Undo the draws of this step."""
+        if self._generator_before is not None:
+            self._generator.set_state(self._generator_before)
 
     def _lay_out_again(self) -> None:
         """Follow a change of the groups: vectors in the memory go with their parameters."""
@@ -81,13 +94,13 @@ class WrappedOptimizer(torch.optim.Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters to the base optimizer, and so to this one."""
-        if "base" in self.__dict__:
+        if "flat" in self.__dict__:
             self.base.add_param_group(param_group)
         else:  # torch's own constructor, before the groups are shared
             super().add_param_group(param_group)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a run needs to go on bit for bit: state of base and variant, counters, generator."""
+        """Everything a run needs to resume bit for bit: state of base and variant, counters, generator."""
         return {
             "optimizer": type(self).__name__,
             "base_optimizer": type(self.base).__name__,
@@ -99,7 +112,7 @@ class WrappedOptimizer(torch.optim.Optimizer):
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what ``state_dict`` returned for the same variant over the same kind of base.
+        """Load what ``state_dict`` of the same variant over the same kind of base returned.
 
         Raises:
             InputError: The state is that of another optimizer, or of other parameters.
@@ -107,15 +120,15 @@ class WrappedOptimizer(torch.optim.Optimizer):
         mine = (type(self).__name__, type(self.base).__name__)
         theirs = (state_dict.get("optimizer"), state_dict.get("base_optimizer"))
         if mine != theirs:
-            found = "that of another optimizer" if theirs[0] is None else "{} over {}".format(*theirs)
+            origin = "that of another optimizer" if theirs[0] is None else "{} over {}".format(*theirs)
             raise InputError(
-                f"this state is {found}, and the optimizer is {mine[0]} over {mine[1]}; build the optimizer "
-                f"that was saved, or take over the base alone with optimizer.base.load_state_dict(…)"
+                f"this state is {origin}, and the optimizer is {mine[0]} over {mine[1]}; build the optimizer "
+                f"that was saved, or load the base alone with optimizer.base.load_state_dict(…)"
             )
         if state_dict["shapes"] != self._shapes():
             raise InputError(
-                f"this state is of parameter groups with shapes {_short(state_dict['shapes'])}, and the optimizer has "
-                f"{_short(self._shapes())}; build the network and the groups that were saved, in the same order"
+                f"this state is of parameter groups with shapes {shown(state_dict['shapes'])}, and the optimizer has "
+                f"{shown(self._shapes())}; build the network and the groups that were saved, in the same order"
             )
         self.base.load_state_dict(state_dict["base"])
         device = self.flat.device
@@ -131,7 +144,7 @@ class WrappedOptimizer(torch.optim.Optimizer):
         return [[list(parameter.shape) for parameter in group["params"]] for group in self.param_groups]
 
     def _set_default(self, key: str, value: float) -> None:
-        """Give a group option its default; what an earlier wrapper of this base filled in is replaced."""
+        """Give a group option its default; the default that an earlier wrapper of this base set is replaced."""
         earlier = self.base.defaults.get(key)
         for group in self.base.param_groups:
             if key not in group or group[key] == earlier:
@@ -143,7 +156,7 @@ class WrappedOptimizer(torch.optim.Optimizer):
         self.param_groups, self.state, self.defaults = base.param_groups, base.state, base.defaults
         if "rho" in base.defaults:
             for group in self.param_groups:
-                within("rho", group.setdefault("rho", base.defaults["rho"]), 0.0)
+                RADIUS.check("rho", group.setdefault("rho", base.defaults["rho"]))
 
     def __getstate__(self) -> dict[str, Any]:
         # A scheduler leaves a bound `step` on the instance; a copy must not call that of the original.
@@ -153,8 +166,3 @@ class WrappedOptimizer(torch.optim.Optimizer):
         super().__setstate__(state)
         self.base.register_load_state_dict_post_hook(self._link)
         self.flat = FlatParameters(self.param_groups)
-
-
-def _short(shapes: list[list[list[int]]]) -> str:
-    text = str(shapes)
-    return text if len(text) <= 80 else f"{text[:80]}…"

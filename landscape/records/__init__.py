@@ -15,7 +15,11 @@ from landscape.records.json_lines import json_schema as json_schema
 from landscape.records.json_lines import outdated as outdated
 from landscape.records.json_lines import read as read
 from landscape.records.json_lines import to_json as to_json
+from landscape.records.run_folder import MEASURES as MEASURES
 from landscape.records.run_folder import RunFolder as RunFolder
 from landscape.records.run_folder import checkpoint_digest as checkpoint_digest
 from landscape.records.run_folder import read_lines as read_lines
 from landscape.records.run_folder import run_folders as run_folders
+from landscape.records.storage import append_line as append_line
+from landscape.records.storage import whole as whole
+from landscape.records.storage import write_whole as write_whole

@@ -56,6 +56,7 @@ def read_lines(path: Path) -> Lines:
             estimate = from_json(line)
         except InputError:
             continue
+        # A record whose epoch is no number is neither of an epoch nor of the finished network.
         if numbers is not None:
             during.append((numbers["epoch"], estimate))
         elif "epoch" not in fields:
@@ -63,45 +64,27 @@ def read_lines(path: Path) -> Lines:
     return Lines(tuple(epochs), tuple(during), tuple(estimates))
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """The files of one run. Nothing is read before a method is called.
 
     Attributes:
         path: The folder; it need not exist.
+        checkpoint: The file with the weights of the last complete epoch.
+        recipe: The file that says how the run is trained.
+        history: The file with one line an epoch.
+        measures: The file with the estimates of the finished network.
+        measures_history: The file with the estimates made during training.
+        checkpoints: The folder with the checkpoints that were kept during training.
     """
 
-    path: Path
-
-    @property
-    def checkpoint(self) -> Path:
-        """The file with the weights of the last complete epoch."""
-        return self.path / CHECKPOINT
-
-    @property
-    def recipe(self) -> Path:
-        """The file that says how the run is trained."""
-        return self.path / RECIPE
-
-    @property
-    def history(self) -> Path:
-        """The file with one line an epoch."""
-        return self.path / HISTORY
-
-    @property
-    def measures(self) -> Path:
-        """The file with the estimates of the finished network."""
-        return self.path / MEASURES
-
-    @property
-    def measures_history(self) -> Path:
-        """The file with the estimates made during training."""
-        return self.path / MEASURES_HISTORY
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder with the checkpoints that were kept during training."""
-        return self.path / "checkpoints"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint = path / CHECKPOINT
+        self.recipe = path / RECIPE
+        self.history = path / HISTORY
+        self.measures = path / MEASURES
+        self.measures_history = path / MEASURES_HISTORY
+        self.checkpoints = path / "checkpoints"
 
     def epoch_checkpoint(self, epoch: int) -> Path:
         """The file in which the checkpoint of an epoch is kept."""
@@ -168,6 +151,7 @@ def checkpoint_digest(path: Path) -> str | None:
         return sha256(path)
     try:
         names = json.loads(read_text(path))["weight_map"].values()
+        # Only names in the same folder: the index may come from a stranger.
         shards = [path.parent / Path(name).name for name in dict.fromkeys(names)]
         return sha256_of_sums([sha256(path), *map(sha256, shards)])
     except (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError):

@@ -1,80 +1,134 @@
-"""What a number must be, said in the annotation of the parameter: looked at before anything is computed."""
+"""Bounds of numbers, stated in the annotation of a parameter and checked before anything is computed."""
 
 import math
+import numbers
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from landscape.errors import UsageError
 
 
 class Limit(Protocol):
-    """A rule for a number."""
+    """A rule for the value of a parameter."""
 
-    def check(self, name: str, value: object, owner: str = "") -> None:
-        """Raises :class:`UsageError` unless the value keeps the rule; ``None`` passes."""
+    def check(self, name: str, value: Any, owner: str = "") -> Any:
+        """The value in its own type; ``None`` passes.
+
+        Raises:
+            UsageError: The value breaks the rule; the message begins with ``owner``.
+        """
 
 
-_TINY = 1e-100
+@dataclass(frozen=True, repr=False)
+class Real:
+    """An interval of finite numbers, for ``Annotated[float, Real(0)]``.
 
-
-@dataclass(frozen=True)
-class Above:
-    """What a number must be above, for ``Annotated[float, Above(0)]``: looked at before anything is computed.
-
-    Numbers whose square would leave double precision are refused, too: nobody means them, and formulas have squares.
+    Args:
+        low: The smallest allowed number.
+        high: The largest allowed number.
+        open_low: Whether ``low`` itself is refused.
+        open_high: Whether ``high`` itself is refused.
     """
 
-    least: float
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
 
-    def check(self, name: str, value: object, owner: str = "") -> None:
-        """Raises :class:`UsageError` unless the value is a finite number above the least; ``None`` passes."""
+    def __repr__(self) -> str:
+        lower = "" if self.low == -math.inf else f" {'above' if self.open_low else '≥'} {self.low:g}"
+        upper = "" if self.high == math.inf else f" and {'<' if self.open_high else '≤'} {self.high:g}"
+        return f"a finite number{lower}{upper}"
+
+    def check(self, name: str, value: Any, owner: str = "") -> Any:
+        """The value as a float; raises :class:`UsageError` if it is not in the interval."""
         if value is None:
-            return
-        prefix = f"{owner}: " if owner else ""
-        if not isinstance(value, (int, float)) or not (math.isfinite(value) and value > self.least):
-            raise UsageError(
-                f"{prefix}{name}={value} is not allowed: it must be a finite number above {self.least:g}"
-            )
-        if not _TINY <= abs(value) <= 1 / _TINY:
-            raise UsageError(
-                f"{prefix}{name}={value} is not allowed: it must be from {_TINY:g} to {1 / _TINY:g}"
-            )
+            return None
+        try:
+            number = math.nan if isinstance(value, str) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        above = self.low < number if self.open_low else self.low <= number
+        below = number < self.high if self.open_high else number <= self.high
+        if not (math.isfinite(number) and above and below):
+            raise _refusal(owner, name, value, f"{name} must be {self}")
+        # Formulas contain squares: beyond these sizes a square leaves the range of double precision.
+        if number != 0 and not 1e-100 <= abs(number) <= 1e100:
+            raise _refusal(owner, name, value, f"{name} must be from 1e-100 to 1e+100 in size")
+        return number
 
 
-@dataclass(frozen=True)
-class Whole:
-    """Between which whole numbers one must be, both ends included."""
+@dataclass(frozen=True, repr=False)
+class Integer:
+    """An interval of whole numbers, both ends included, for ``Annotated[int, Integer(1)]``."""
 
-    least: int
-    most: int
-    words: str
+    low: int
+    high: int = 2**31 - 1  # what a C int counts to: torch takes no larger sizes and numbers of steps
+    words: str = ""
 
-    def check(self, name: str, value: object, owner: str = "") -> None:
-        """Raises :class:`UsageError` unless the value is such a whole number; ``None`` passes."""
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if value is None or (whole and self.least <= typing.cast(int, value) <= self.most):
-            return
-        prefix = f"{owner}: " if owner else ""
-        raise UsageError(f"{prefix}{name}={value} is not allowed: it must be a whole number {self.words}")
+    def __repr__(self) -> str:
+        lower = f"above {self.low - 1}" if self.low else "≥ 0"
+        return f"a whole number {self.words or f'{lower} and below 2³¹'}"
+
+    def check(self, name: str, value: Any, owner: str = "") -> Any:
+        """The value; raises :class:`UsageError` if it is not a whole number of the interval."""
+        if value is None:
+            return None
+        # Python counts booleans among the whole numbers; a user who writes one means something else.
+        is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        if not is_whole or not self.low <= value <= self.high:
+            raise _refusal(owner, name, value, f"{name} must be {self}")
+        return int(value)
 
 
-Positive = Annotated[float, Above(0)]
-"""A finite number above 0."""
+@dataclass(frozen=True, repr=False)
+class OneOf:
+    """The values of a ``Literal``."""
 
-PositiveInt = Annotated[int, Whole(1, 2**31 - 1, "above 0 and below 2³¹")]
-"""A whole number above 0, of a size that something can be counted to."""
+    values: tuple[Any, ...]
+
+    def check(self, name: str, value: Any, owner: str = "") -> Any:
+        """The value; raises :class:`UsageError` if it is none of the values."""
+        if value not in self.values:
+            raise _refusal(owner, name, value, f"{name} must be one of {', '.join(map(str, self.values))}")
+        return value
 
 
 LARGEST_SEED = 2**63 - 1
 """The largest number that every random generator takes."""
 
-Seed = Annotated[int, Whole(0, LARGEST_SEED, "from 0 to 2⁶³ − 1")]
-"""What a random generator starts from."""
+NonNegative = Annotated[float, Real(0)]
+Positive = Annotated[float, Real(0, open_low=True)]
+Finite = Annotated[float, Real()]
+Share = Annotated[float, Real(0, 1)]
+PositiveShare = Annotated[float, Real(0, 1, open_low=True)]
+ShareBelowOne = Annotated[float, Real(0, 1, open_high=True)]
+NonNegativeInt = Annotated[int, Integer(0)]
+PositiveInt = Annotated[int, Integer(1)]
+Seed = Annotated[int, Integer(0, LARGEST_SEED, "from 0 to 2⁶³ − 1")]
 
 
-_MOST = {int: (2**31 - 1, "2³¹"), float: (1e30, "1e30")}
+def limit_of(annotation: Any) -> Limit | None:
+    """The bounds that an annotation states, also inside ``… | None``; ``None`` if it states none."""
+    if typing.get_origin(annotation) is Literal:
+        return OneOf(typing.get_args(annotation))
+    for part in (annotation, *typing.get_args(annotation)):
+        for item in getattr(part, "__metadata__", ()):
+            if isinstance(item, (Real, Integer)):
+                return item
+    return None
+
+
+def bounds(function: Callable[..., object]) -> dict[str, Limit]:
+    """The bounds of the parameters of a function whose annotations state any."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    limits = {name: limit_of(hint) for name, hint in hints.items() if name != "return"}
+    return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+_ENORMOUS = {int: (2**31 - 1, "2³¹"), float: (1e30, "1e30")}
 
 
 def refuse_enormous(name: str, value: object, owner: str = "") -> None:
@@ -82,31 +136,23 @@ def refuse_enormous(name: str, value: object, owner: str = "") -> None:
 
     Infinity passes: where it is allowed it means that there is no limit.
     """
-    most, words = _MOST.get(type(value), (math.inf, ""))
-    if most < abs(typing.cast(float, value) if words else 0.0) < math.inf:
-        prefix = f"{owner}: " if owner else ""
-        raise UsageError(f"{prefix}{name}={shown(value)} is not allowed: it must be below {words} in size")
+    limit, words = _ENORMOUS.get(type(value), (math.inf, ""))
+    if limit < abs(typing.cast(float, value) if words else 0.0) < math.inf:
+        raise _refusal(owner, name, value, f"it must be below {words} in size")
 
 
 def shown(value: object) -> str:
-    """A value as a message may have it: on one line, not too long, whatever it is."""
+    """A value as a message can quote it: on one line of at most 80 characters."""
     if isinstance(value, int) and abs(value) >= 10**30:
-        return f"{'-' if value < 0 else ''}10^30 and more"  # Python writes no more than 4,300 digits
+        return f"{'-' if value < 0 else ''}10^30 and more"  # Python refuses to write more than 4,300 digits
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def is_writable(text: str) -> bool:
-    """Whether text can be written to a file and name one: it has no NUL, and no half of a character."""
+    """Whether text can be written to a file and can name one: it has no NUL and no unpaired surrogate."""
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def bounds(function: Callable[..., object]) -> dict[str, Limit]:
-    """The parameters of a function whose annotation says what they must be."""
-    hints = typing.get_type_hints(function, include_extras=True)
-    return {
-        name: one
-        for name, hint in hints.items()
-        for one in getattr(hint, "__metadata__", ())
-        if isinstance(one, (Above, Whole))
-    }
+def _refusal(owner: str, name: str, value: object, rule: str) -> UsageError:
+    return UsageError(f"{f'{owner}: ' if owner else ''}{name}={shown(value)} is not allowed: {rule}")

@@ -1,9 +1,9 @@
 """Names a user can type, and what they build: ``"gsam:rho=0.05,alpha=0.4"``.
 
 One spelling serves optimizers, measures, models, data sets and planes: a name, then options behind the last
-colon. A :class:`NameTable` is the list of names of one kind; the options of a row are the keyword-only
-parameters of the function or class behind it, so a new option needs no second declaration. An unknown name
-or option is answered with the nearest one.
+colon. A :class:`NameTable` lists the names of one kind. The options of a row are the keyword-only parameters
+of the function or class behind it, so that a new option needs no second declaration; a row whose function
+has parameters that do not say them states its options itself.
 """
 
 import inspect
@@ -15,19 +15,18 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from landscape.errors import UsageError
-from landscape.registry.bounds import Limit, bounds, refuse_enormous
+from landscape.registry.bounds import Limit, limit_of, refuse_enormous
 from landscape.registry.nearest import did_you_mean
 
 T = TypeVar("T")
 Value = str | int | float | bool | None
 
-_FEW = 12
-"""Names that a message can list."""
+_FEW = 12  # names that fit on one line of a message
 
 
 @dataclass(frozen=True)
 class Specification:
-    """A parsed ``name:option=value,…``: the name and the options that were given."""
+    """A parsed ``name:option=value,…``: the name and the options that the text sets."""
 
     name: str
     options: Mapping[str, Value] = field(default_factory=dict)
@@ -40,11 +39,12 @@ class Specification:
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a row: its name, default and the type that its text is converted to."""
+    """One option of a row: its name, its default, the type that its text is converted to, and its bounds."""
 
     name: str
     default: object
     annotation: object
+    limit: Limit | None = None
 
     @property
     def required(self) -> bool:
@@ -53,7 +53,7 @@ class Option:
 
     @property
     def choices(self) -> list[str]:
-        """What the option may be, where that can be listed."""
+        """The allowed values, where they can be listed."""
         return [str(v) for kind in _alternatives(self.annotation) for v in _literals(kind)]
 
     def convert(self, text: Value, owner: str) -> Value:
@@ -68,37 +68,67 @@ class Option:
                 failures.append(str(failure))
         raise UsageError(f"{owner}: {self.name}={text} is not {' or '.join(dict.fromkeys(failures))}")
 
+    def checked(self, text: Value, owner: str) -> Value:
+        """The converted value; raises :class:`UsageError` if it is out of bounds or enormous."""
+        value = self.convert(text, owner)
+        if self.limit is not None:
+            self.limit.check(self.name, value, owner)
+        if self.limit is None or isinstance(value, float):  # whole numbers have an upper bound of their own
+            refuse_enormous(self.name, value, owner)
+        return value
+
+
+@dataclass(frozen=True)
+class Options:
+    """The declared options of a row; if it is ``open``, any other name is an option as well."""
+
+    by_name: Mapping[str, Option]
+    open: bool = False
+
+
+def options_of(function: Callable[..., Any]) -> Options:
+    """The keyword-only parameters of a function or class, with the bounds in their annotations."""
+    subject = function.__init__ if inspect.isclass(function) else function
+    hints, annotated = typing.get_type_hints(subject), typing.get_type_hints(subject, include_extras=True)
+    parameters = inspect.signature(function).parameters.values()
+    return Options(
+        {
+            p.name: Option(p.name, p.default, hints.get(p.name, str), limit_of(annotated.get(p.name)))
+            for p in parameters
+            if p.kind is p.KEYWORD_ONLY
+        },
+        open=any(p.kind is p.VAR_KEYWORD for p in parameters),
+    )
+
 
 @dataclass(frozen=True)
 class Row(Generic[T]):
-    """One name of a table: what it builds, and one line that says what it is."""
+    """One name of a table.
+
+    Attributes:
+        build: Returns the object behind the name.
+        summary: One line that describes it.
+        reference: The paper.
+        hidden: Parameters of ``build`` that only the caller sets.
+        stated: The options, where the parameters of ``build`` do not show them; ``None`` where they do.
+    """
 
     name: str
     build: Callable[..., T]
     summary: str
     reference: str = ""
     hidden: frozenset[str] = frozenset()
+    stated: Options | None = field(default=None, kw_only=True)
+
+    @property
+    def parameters(self) -> Options:
+        """The options and the hidden parameters."""
+        return self.stated or options_of(self.build)
 
     @property
     def options(self) -> dict[str, Option]:
-        """The keyword-only parameters of ``build`` that a user can set."""
-        parameters = inspect.signature(self.build).parameters.values()
-        hints = typing.get_type_hints(self.build.__init__ if inspect.isclass(self.build) else self.build)
-        return {
-            p.name: Option(p.name, p.default, hints.get(p.name, str))
-            for p in parameters
-            if p.kind is p.KEYWORD_ONLY and p.name not in self.hidden
-        }
-
-    @property
-    def bounds(self) -> dict[str, Limit]:
-        """What the options must be, where that is said."""
-        return bounds(self.build.__init__ if inspect.isclass(self.build) else self.build)
-
-    @property
-    def takes_any(self) -> bool:
-        """Whether ``build`` has ``**options``, so that any name is an option."""
-        return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(self.build).parameters.values())
+        """The declared parameters that a user can set."""
+        return {n: option for n, option in self.parameters.by_name.items() if n not in self.hidden}
 
 
 class NameTable(Mapping[str, Row[T]]):
@@ -111,7 +141,7 @@ class NameTable(Mapping[str, Row[T]]):
             ``torchvision:NAME``: such a row runs no code but the library's own. Returns ``None`` where it does not
             know the name either.
         fallback: Builds a row for the names that only the user may give, such as ``./file.py:factory``.
-        forms: How names that are not listed are written.
+        forms: How names that are not listed are written, for messages.
     """
 
     def __init__(
@@ -165,64 +195,59 @@ class NameTable(Mapping[str, Row[T]]):
 
     def parse(self, text: str | Specification) -> Specification:
         """The specification in ``text``, checked: known name, known options, values of the right type."""
-        given = text if isinstance(text, Specification) else split(text)
-        return self._checked(self.row(given.name), given)
+        specification = text if isinstance(text, Specification) else split(text)
+        return self._checked(self.row(specification.name), specification)
 
     def admitted(self, text: str) -> Specification | None:
-        """The specification in ``text`` if a file may say it, checked; ``None`` if only the user may.
+        """The specification in ``text`` if a file may contain it, checked; ``None`` if only a user may type it.
 
-        A file may name the rows of the table and what libraries have registered, with the options that they declare;
-        where a row takes any option, with numbers and truth values. Nothing else is looked up, so that no code is
-        imported for the sake of a name in a file.
+        A file may name the rows of the table and the names that libraries have registered, with the options that
+        they declare; rows that take any option may have numbers and truth values for the others. Nothing else is
+        looked up, so that no code is imported because of a name in a file.
         """
-        given = split(text)
-        row = self._without_code(given.name)
+        specification = split(text)
+        row = self._without_code(specification.name)
         if row is None:
             return None
-        declared = row.options
-        texts = [key for key, value in given.options.items() if isinstance(_guessed(value), str)]
-        if row.takes_any and any(key.replace("-", "_") not in declared for key in texts):
+        parameters = row.parameters
+        texts = [key for key, value in specification.options.items() if isinstance(_guessed(value), str)]
+        if parameters.open and any(key.replace("-", "_") not in row.options for key in texts):
             return None
-        return self._checked(row, given)
+        return self._checked(row, specification)
 
-    def _checked(self, row: Row[T], given: Specification) -> Specification:
-        allowed, limits = row.options, row.bounds
+    def _checked(self, row: Row[T], specification: Specification) -> Specification:
+        declared, is_open = row.options, row.parameters.open
         options: dict[str, Value] = {}
-        for key, value in given.options.items():
+        for key, value in specification.options.items():
             name = key.replace("-", "_")
-            if name not in allowed and row.takes_any:
+            if name in declared:
+                options[name] = declared[name].checked(value, row.name)
+            elif is_open:
                 options[name] = _guessed(value)
                 refuse_enormous(name, options[name], row.name)
-                continue
-            if name not in allowed:
-                known = ", ".join(allowed) or "none"
-                guess = did_you_mean(name, allowed)
-                raise UsageError(f"{self.kind} '{row.name}' has no option '{key}'{guess}; options: {known}")
-            options[name] = allowed[name].convert(value, row.name)
-            if name in limits:
-                limits[name].check(name, options[name], row.name)
             else:
-                refuse_enormous(name, options[name], row.name)
+                guess, known = did_you_mean(name, declared), ", ".join(declared) or "none"
+                raise UsageError(f"{self.kind} '{row.name}' has no option '{key}'{guess}; options: {known}")
         return Specification(row.name, options)
 
     def settings(self, text: str | Specification) -> dict[str, object]:
-        """Every option of the row with its value: the one given, or the default."""
+        """Every option of the row with its value: the one in ``text``, or the default."""
         specification = self.parse(text)
         defaults = {name: option.default for name, option in self.row(specification.name).options.items()}
         return {**defaults, **specification.options}
 
     def build(self, text: str | Specification, *arguments: object, **context: object) -> T:
-        """What the name builds, called with ``arguments``, the options, and ``context`` where it is accepted.
+        """The object behind the name, built from ``arguments``, the options, and ``context`` where accepted.
 
         Args:
             text: A specification, parsed or not.
             arguments: Positional arguments of the builder.
-            context: Keyword arguments that are passed on only if the builder has a parameter of that name
-                and the user did not set it.
+            context: Keyword arguments that are passed on only if the builder declares a parameter of that name
+                and the text does not set it.
         """
         specification = self.parse(text)
         row = self.row(specification.name)
-        accepted = inspect.signature(row.build).parameters
+        accepted = row.parameters.by_name
         extra = {k: v for k, v in context.items() if k in accepted and k not in specification.options}
         missing = [
             name
@@ -237,7 +262,7 @@ class NameTable(Mapping[str, Row[T]]):
 def split(text: str) -> Specification:
     """A specification from its text, unchecked: options follow the last colon if they contain ``=``."""
     if not text.strip():
-        raise UsageError("an empty name was given; `landscape list KIND` shows the names there are")
+        raise UsageError("an empty name names nothing; `landscape list KIND` shows the names there are")
     head, colon, tail = text.strip().rpartition(":")
     if not colon or "=" not in tail:
         return Specification(text.strip(), {})
@@ -247,13 +272,13 @@ def split(text: str) -> Specification:
         if not equals or not key.strip():
             raise UsageError(f"'{part}' in '{text}' is not option=value")
         if key.strip() in options:
-            raise UsageError(f"option '{key.strip()}' is given twice in '{text}'")
+            raise UsageError(f"option '{key.strip()}' is set twice in '{text}'")
         options[key.strip()] = value.strip()
     return Specification(head, options)
 
 
 def _guessed(value: Value) -> Value:
-    """What an option without a declared type is taken for."""
+    """The value of an option without a declared type, as its text looks."""
     return Option("", None, Value).convert(value, "")
 
 
@@ -272,29 +297,25 @@ def _literals(kind: Any) -> tuple[object, ...]:
     return typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
 
 
+_BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_NUMBERS: dict[object, str] = {int: "a whole number", float: "a number"}
+
+
 def _convert(text: str, kind: Any) -> Value:
     if typing.get_origin(kind) is Literal:
-        allowed = [str(value) for value in typing.get_args(kind)]
-        if text not in allowed:
-            raise ValueError(f"one of {', '.join(allowed)}")
-        return text
-    if kind is type(None):
+        if text not in map(str, _literals(kind)):
+            raise ValueError(f"one of {', '.join(map(str, _literals(kind)))}")
+    elif kind is type(None):
         if text.lower() != "none":
             raise ValueError("none")
         return None
-    if kind is bool:
-        lowered = text.lower()
-        if lowered not in ("true", "false", "yes", "no", "on", "off"):
+    elif kind is bool:
+        if text.lower() not in _BOOLEANS:
             raise ValueError("true or false")
-        return lowered in ("true", "yes", "on")
-    if kind is int:
+        return _BOOLEANS[text.lower()]
+    elif kind in _NUMBERS:
         try:
-            return int(text)
+            return int(text) if kind is int else float(text)
         except ValueError:
-            raise ValueError("a whole number") from None
-    if kind is float:
-        try:
-            return float(text)
-        except ValueError:
-            raise ValueError("a number") from None
+            raise ValueError(_NUMBERS[kind]) from None
     return text

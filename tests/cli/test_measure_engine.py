@@ -124,5 +124,5 @@ def test_an_option_that_is_not_allowed_is_refused_before_the_first_measure(lands
     before = snapshot()
     result = landscape("measure", DIR, "-M", "loss", "-M", "surrogate-gap:rho=0")
     assert result.code == 2
-    assert "surrogate-gap: rho=0.0 is not allowed: it must be a finite number above 0" in result.error
+    assert "surrogate-gap: rho=0.0 is not allowed: rho must be a finite number above 0" in result.error
     assert snapshot() == before

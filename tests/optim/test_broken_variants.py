@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from landscape.optim import OPTIMIZERS, SAM
 from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.row import variant
+from landscape.optim.table import variant
 from landscape.optim.vector import unit
 
 
@@ -85,7 +85,7 @@ CHECKS = {
 @pytest.fixture
 def row(monkeypatch):
     def add(kind):
-        built = variant("dummy", kind, "a row of a test", "nobody", cost=2)
+        built = variant("dummy", kind, "nobody", 2)
         monkeypatch.setitem(OPTIMIZERS._rows, "dummy", built)
 
     return add

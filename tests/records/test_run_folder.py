@@ -68,8 +68,8 @@ def test_kept_checkpoints_are_in_the_order_of_their_epochs(tmp_path):
 def test_runs_are_the_folder_itself_or_those_in_it(tmp_path):
     second, first = write_run(tmp_path / "b"), write_run(tmp_path / "a")
     (tmp_path / "empty").mkdir()
-    assert run_folders(tmp_path) == [first, second]
-    assert run_folders(first.path) == [first]
+    assert [run.path for run in run_folders(tmp_path)] == [first.path, second.path]
+    assert [run.path for run in run_folders(first.path)] == [first.path]
     assert run_folders(tmp_path, files=(CHECKPOINT,)) == []
     assert run_folders(tmp_path / "absent") == []
 

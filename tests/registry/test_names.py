@@ -58,7 +58,7 @@ def test_underscores_and_dashes_are_both_accepted() -> None:
         ("some-thing:context=1", "no option 'context'"),
         ("some-thing:steps=1.5", "steps=1.5 is not a whole number"),
         ("some-thing:mode=c", "mode=c is not one of a, b"),
-        ("some-thing:rho=1,rho=2", "given twice"),
+        ("some-thing:rho=1,rho=2", "set twice"),
         ("some-thing:rho=1,x", "'x' in .* is not option=value"),
         (" ", "empty name"),
     ],

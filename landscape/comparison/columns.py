@@ -1,0 +1,88 @@
+"""Columns of a table: their headings, scales and better direction, and the columns of papers' tables by name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from landscape.registry.names import NameTable, Row
+
+
+@dataclass(frozen=True)
+class Look:
+    """Headings of a column, the factor of its values, and which direction is better, if one is.
+
+    ``latex`` is source; by default it is the escaped ``heading``.
+    """
+
+    heading: str
+    latex: str | None = None
+    factor: float = 1.0
+    better: Literal["higher", "lower"] | None = None
+
+
+_LOOKS = {
+    "accuracy": Look("accuracy (%)", r"accuracy (\%)", 100.0, "higher"),
+    "sam-share": Look("SAM steps (%)", r"\% SAM", 100.0),
+}
+# What the papers want low. A lower value is flatter, which does not yet mean that the network generalises better.
+_LOWER = (
+    *("loss", "gradient-norm", "gradient-noise", "surrogate-gap", "dominant-eigenvalue", "hessian-trace"),
+    *("normalized-trace", "adaptive-sharpness", "average-sharpness"),
+)
+
+
+def look(column: str) -> Look:
+    """Default appearance of a column, by its measure: ``surrogate-gap:rho=0.1`` as ``surrogate-gap``."""
+    better: Literal["lower"] | None = "lower" if column.partition(":")[0] in _LOWER else None
+    return _LOOKS.get(column) or Look(column, better=better)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A table of a paper: its columns in order, and its data."""
+
+    looks: Mapping[str, Look]
+    split: str = "test"
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The columns in order."""
+        return tuple(self.looks)
+
+
+_ACCURACY = {"accuracy": Look("accuracy (%)", r"Accuracy (\%)", 100.0, "higher")}
+_CR_SAM = {
+    "gradient-norm": Look("‖∇L‖", r"$\|\nabla L\|$", better="lower"),
+    "hessian-trace": Look("Tr H", r"$\mathrm{Tr}\,H$", better="lower"),
+    "normalized-trace": Look("C", r"$\mathcal{C}$", better="lower"),
+    **_ACCURACY,
+}
+_AE_SAM = {**_ACCURACY, "sam-share": Look("% SAM", r"\% SAM", 100.0)}
+_GSAM = {
+    "loss": Look("L", "$L$", better="lower"),
+    "surrogate-gap": Look("h", "$h$", better="lower"),
+    "dominant-eigenvalue": Look("σ_max", r"$\sigma_{\max}$", better="lower"),
+    **_ACCURACY,
+}
+
+# A column that is no measure, such as sam-share, is read from the training history of the runs.
+PRESETS: NameTable[Preset] = NameTable(
+    "comparison preset",
+    [
+        Row(
+            "cr-sam",
+            lambda: Preset(_CR_SAM),
+            "‖∇L‖, Tr H, C = Tr H/‖∇L‖, accuracy",
+            "Wu et al. 2024, table 3",
+        ),
+        Row(
+            "ae-sam", lambda: Preset(_AE_SAM), "accuracy, share of SAM steps", "Jiang et al. 2023, tables 1–2"
+        ),
+        Row(
+            "gsam",
+            lambda: Preset(_GSAM),
+            "loss, surrogate gap, dominant eigenvalue, accuracy",
+            "Zhuang et al. 2022",
+        ),
+    ],
+)
