@@ -153,7 +153,9 @@ class Objective:
     @property
     def statistics(self) -> dict[str, Tensor]:
         """Copies of the batch-norm statistics that are used as stored, by the names of their buffers."""
-        return self._mean.risk.replica.statistics if self._statistics is None else dict(self._statistics)
+        if self._statistics is not None:
+            return dict(self._statistics)
+        return self.engine.statistics.own(self._mean.risk.replica)
 
     @cached_property
     def provenance(self) -> Provenance:

@@ -29,13 +29,6 @@ def from_loss_landscape(path: Path) -> Surface:
     The loss is that of the training set if there is one, with that of the test set beside it, otherwise that of the
     test set. Points of value −1 were not computed.
 
-    Args:
-        path: The file.
-
-    Raises:
-        UsageError: h5py is not installed.
-        InputError: The file is damaged, or holds no surface.
-
     Reference:
         Li et al., "Visualizing the loss landscape of neural nets", 2018, arXiv:1712.09913; the layout is that of its
         published code, ``scheduler.py``.
@@ -66,19 +59,10 @@ def from_loss_landscape(path: Path) -> Surface:
 
 
 def from_landscaper(path: Path) -> Surface:
-    """The surface in an ``.npz`` file of Landscaper.
+    """The surface in an ``.npz`` file of Landscaper 1.3.1, ``LossLandscape.save``.
 
     Landscaper replaces losses that are not finite by the mean, and adds noise to the largest. That cannot be undone,
     and the caption mentions it.
-
-    Args:
-        path: The file.
-
-    Raises:
-        InputError: The file is damaged, or does not have two directions.
-
-    Reference:
-        Landscaper 1.3.1, ``compute_loss_landscape`` and ``LossLandscape.save``.
     """
     arrays = read_arrays(path, what="surface")
     for name, array in arrays.items():

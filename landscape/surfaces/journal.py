@@ -39,8 +39,8 @@ class Journal:
     Args:
         path: The file; ``None`` keeps the points only in memory.
         header: The run: coordinates ``x`` and ``y``, ``meta``, the names of the ``values`` (default: loss and
-            accuracy), ``markers`` and ``trajectory`` (dictionaries of the fields of :class:`Landmarks`). An existing
-            journal is resumed if it has the same header.
+            accuracy), ``markers`` and ``trajectory`` (fields of :class:`Landmarks`). An existing journal is resumed if
+            it has the same header.
 
     Raises:
         InputError: The file is the journal of another run, damaged, or no journal. It is left as it is.
@@ -112,11 +112,7 @@ def read_journal(path: str | Path) -> Surface:
 
 
 def stored_header(path: Path) -> Mapping[str, Any] | None:
-    """The first line of a journal; ``None`` if there is none yet, or no such file.
-
-    Raises:
-        InputError: The file is no journal, is damaged, or is a link or a pipe.
-    """
+    """The first line of a journal; ``None`` if there is none yet, or no such file."""
     refuse_special(path)
     content = _read(path)
     return _parse(path, content)[0] if b"\n" in content else None
