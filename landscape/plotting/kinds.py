@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -63,15 +64,9 @@ def suitable(sources: Sequence[Surface | Run]) -> str:
 
 def _filled(surfaces: Sequence[Surface], options: FigureOptions, *, filled: bool = True) -> Drawing:
     titles = _titles(surfaces, options, "filled" if filled else "contour")
-    figure = panels(
-        surfaces,
-        titles,
-        venue=options.venue,
-        width=options.width_for(len(surfaces)),
-        levels=options.levels or None,
-        filled=filled,
-        shared=options.shared,
-    )
+    page: dict[str, Any] = {"venue": options.venue, "width": options.width_for(len(surfaces))}
+    levels = options.levels or None
+    figure = panels(surfaces, titles, levels=levels, filled=filled, shared=options.shared, **page)
     scales = "" if options.shared or len(surfaces) == 1 else f" {OWN_SCALES}"
     return Drawing(figure, caption(*surfaces, titles=titles) + scales)
 

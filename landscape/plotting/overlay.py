@@ -73,16 +73,9 @@ def markers(points: ArrayLike, labels: Sequence[str] = (), *, ax: Axes) -> Axes:
     middle = sum(ax.get_ylim()) / 2
     for (x, y), text in zip(places, labels, strict=False):
         above = y < middle
-        ax.annotate(
-            for_mathtext(text),
-            (x, y),
-            xytext=(0, 4 if above else -4),
-            va="bottom" if above else "top",
-            path_effects=_OUTLINE,
-            zorder=7,
-            annotation_clip=True,
-            **beside(ax),
-        )
+        place: dict[str, Any] = {"xytext": (0, 4 if above else -4), "va": "bottom" if above else "top"}
+        style = {"path_effects": _OUTLINE, "zorder": 7, "annotation_clip": True}
+        ax.annotate(for_mathtext(text), (x, y), **place, **style, **beside(ax))
     return ax
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -114,15 +114,13 @@ def legend_above(figure: Figure, handles: Sequence[Line2D]) -> None:
     columns = max(1, min(len(handles), int(inches / (0.4 + 0.05 * longest))))
     # Legends are filled column by column, but read along the rows.
     order = [handles[i] for c in range(columns) for i in range(c, len(handles), columns)]
-    figure.legend(
-        handles=order,
-        loc="outside upper center",
-        ncols=columns,
-        frameon=False,
-        handlelength=2.2,
-        columnspacing=1.2,
-        borderaxespad=0.2,
-    )
+    style: dict[str, Any] = {
+        "frameon": False,
+        "handlelength": 2.2,
+        "columnspacing": 1.2,
+        "borderaxespad": 0.2,
+    }
+    figure.legend(handles=order, loc="outside upper center", ncols=columns, **style)
 
 
 def log_axis(axis: Axis, values: NDArray[np.float64]) -> None:

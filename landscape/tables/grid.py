@@ -19,13 +19,10 @@ from landscape.tables.typesetting import ABSENT, aligned, blocks, folded, width_
 
 @dataclass(frozen=True)
 class Number:
-    """A formatted number, which LaTeX sets as mathematics.
+    """A formatted number, such as ``"35.2 ± 2.7"`` from :func:`rounded`, which LaTeX sets as mathematics.
 
-    Attributes:
-        text: The number, such as ``"35.2 ± 2.7"`` from :func:`rounded`, or an interval ``"[−0.1, 0.3]"``.
-        converged: A dagger marks a number that has not converged.
-        n: Number of values behind it, shown only if given.
-        bold: Whether Markdown and LaTeX set it in bold.
+    A dagger marks it if it has not converged, ``n`` values behind it are shown if given, and Markdown and LaTeX set it
+    in bold if it is to be.
     """
 
     text: str
@@ -59,8 +56,8 @@ class Grid:
         head: Column headings.
         rows: Cells, as many in each row as there are headings.
         notes: Sentences below the table; comments in LaTeX.
-        latex_head: LaTeX source of the headings, if it is not the escaped ``head``.
-        bold: What bold numbers mean, for a reader of the LaTeX source.
+        latex_head: LaTeX source of the headings; by default the escaped ``head``.
+        bold: Meaning of bold numbers, in a comment of the LaTeX source.
     """
 
     head: Sequence[str]
