@@ -116,7 +116,7 @@ def _cell(records: Sequence[Estimate]) -> Cell:
         values=tuple(r.value for r in records),
         errors=tuple(r.standard_error for r in records),
         seeds=tuple((r.provenance.recipe or {}).get("seed") for r in records),
-        converged=all(r.converged is not False for r in records),
+        converged=all(r.converged is not False for r in records),  # None: nothing iterates
     )
 
 

@@ -14,7 +14,7 @@ LEVEL = 0.95
 FEWEST: dict[Method, int] = {"t": 3, "bootstrap": 8}
 """Sample sizes below which an interval decides nothing: two values leave one degree of freedom, and the bootstrap
 covers far less than its level (with three values, 75 %)."""
-_RESAMPLES = 9999
+_RESAMPLES = 9999  # with 10⁴ − 1, the 2.5 % quantiles fall on resamples
 _MOST_SEEDS = 1000
 
 
@@ -39,6 +39,7 @@ class Interval:
     @property
     def is_degenerate(self) -> bool:
         """Whether the values are equal up to rounding, so that their spread predicts nothing."""
+        # Means of equal numbers differ by some units of the last of 16 digits.
         return self.spread <= 1e-12 * abs(self.mean) if self.n > 1 else False
 
 

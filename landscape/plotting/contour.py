@@ -240,7 +240,7 @@ def _level_lines(
         return None
     style: dict[str, Any] = {"norm": scale.norm, "cmap": scale.colours, "linewidths": 0.8}
     if filled:
-        # White on dark bands, black on light ones.
+        # White on dark bands, black on light ones, by the lightness weights of ITU-R BT.601.
         rgb = ScalarMappable(scale.norm, scale.colours).to_rgba(np.array(crossed))[:, :3]
         dark = rgb @ (0.299, 0.587, 0.114) < 0.5
         style = {"colors": ["white" if each else "black" for each in dark], "linewidths": 0.4}

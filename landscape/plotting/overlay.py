@@ -16,6 +16,7 @@ from landscape.tables.escaping import for_mathtext
 MISSING: dict[str, Any] = {"facecolor": "0.93", "edgecolor": "0.45", "hatch": "//////", "linewidth": 0}
 """Style of places where the loss is not finite or was not computed."""
 
+# A white outline, because paths cross dark and light bands.
 _OUTLINE = [patheffects.withStroke(linewidth=1.6, foreground="white")]
 
 

@@ -53,6 +53,7 @@ def page(
     most = min(count, max(2, int(inches / _NARROWEST)))
     rows = -(-count // most)
     columns = -(-count // rows)
+    # A single panel is as tall as if it were 1/1.4 of the width: it would fill half a page otherwise.
     figure = Figure(figsize=(inches, rows * shape * inches / max(columns, 1.4)), layout=layout)
     # Not pyplot, which keeps figures alive and picks a backend by the screen.
     FigureCanvasAgg(figure)

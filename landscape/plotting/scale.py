@@ -97,7 +97,7 @@ def _round_levels(values: NDArray[np.float64]) -> tuple[float, ...]:
     if low >= 0 and high > 0:
         low = float(values[values > 0].min())
         if high / low >= 3:
-            return _log_levels(low, high)
+            return _log_levels(low, high)  # below, round numbers are evenly spaced either way
     if low == high:
         width = abs(low) or 1.0
         return (low - 0.1 * width, low + 0.1 * width)
@@ -130,5 +130,6 @@ def number(value: float) -> str:
     if value == 0 or 1e-3 <= abs(value) < 1e4:
         return f"{value:g}".replace("-", "−")
     mantissa, exponent = f"{value:.3e}".split("e")
+    # As a formula, because few fonts have superscript digits.
     factor = "" if float(mantissa) == 1 else f"{float(mantissa):g} \\cdot "
     return f"${factor}10^{{{int(exponent)}}}$"

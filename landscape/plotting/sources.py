@@ -44,7 +44,7 @@ def read_source(path: Path) -> list[Surface | Run]:
         raise InputError(f"{path}: no such file; {_DRAWN}")
     try:
         with path.open("rb") as file:
-            start = file.read(8)
+            start = file.read(8)  # the longest signature, that of HDF5
     except OSError as failure:
         raise InputError(f"{path} cannot be read: {failure.strerror}") from None
     if not start:

@@ -133,6 +133,6 @@ def _latex(cell: Content) -> str:
 
 
 def _csv(cell: Content) -> str:
-    if isinstance(cell, float):  # "-1.5" is no formula
-        return repr(cell)
+    if isinstance(cell, float):
+        return repr(cell)  # repr gives the shortest text that reads back as the same number
     return "" if cell is None else for_csv(cell)

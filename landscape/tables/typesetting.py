@@ -28,6 +28,7 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
     )
 
 
+# A column is numeric also if some numbers are missing or have a power of ten factored out: "(1.5 ± 0.2)e9".
 _NUMBER = re.compile(r"\(?-?(\d|inf)|NaN|–")
 
 
