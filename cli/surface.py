@@ -234,9 +234,8 @@ def _drawn(surfaces: "list[Surface]", files: list[Path], target: Target) -> tupl
     if not all(surface.complete for surface in surfaces):
         click.echo("Combine the shards with: landscape surface --merge FILE.npz…", err=True)
     elif target.output.suffix.lower() != ".npz":
-        figure_options = FigureOptions(
-            venue=target.venue, width=target.width, names=[file.stem for file in files]
-        )  # type: ignore[arg-type]
+        names = [file.stem for file in files]
+        figure_options = FigureOptions(venue=target.venue, width=target.width, names=names)  # type: ignore[arg-type]
         written = write_drawing(surfaces, target.output, figure_options)
     # Last: beside its journal, a saved surface counts as that of a command that has something left to do.
     for file in files:
