@@ -64,8 +64,12 @@ def mean_interval(values: Sequence[float], *, method: Method = "t", seed: int = 
     point = Interval(mean, mean, mean, spread, n)
     if point.is_degenerate:
         return point
-    low, high = _bootstrap(values, seed) if method == "bootstrap" else _student(mean, spread, n)
-    return Interval(mean, low, high, spread, n)
+    if method == "bootstrap":
+        return Interval(mean, *_bootstrap(values, seed), spread, n)
+    from scipy import stats
+
+    half = float(stats.t.ppf(0.5 + LEVEL / 2, n - 1)) * spread / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, spread, n)
 
 
 def seeds_needed(mean: float, spread: float, *, power: float = 0.8) -> int | None:
@@ -96,13 +100,6 @@ def _power(effect: float, n: NDArray[np.int_]) -> NDArray[np.float64]:
     power = 1 - special.nctdtr(n - 1, shift, edge) + special.nctdtr(n - 1, shift, -edge)
     # nctdtr loses all digits far from zero, where the power is 1 to double precision anyway.
     return np.where((shift > 8) & (shift > 2 * edge), 1.0, power)
-
-
-def _student(mean: float, spread: float, n: int) -> tuple[float, float]:
-    from scipy import stats
-
-    half = float(stats.t.ppf(0.5 + LEVEL / 2, n - 1)) * spread / math.sqrt(n)
-    return mean - half, mean + half
 
 
 def _bootstrap(values: Sequence[float], seed: int) -> tuple[float, float]:
