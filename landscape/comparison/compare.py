@@ -62,7 +62,7 @@ def compare(
     for record, row, label in zip(latest, row_of, labels, strict=True):
         groups.setdefault((row, label), []).append(record)
     recipes = {row: dict(r.provenance.recipe or {}) for r, row in zip(latest, row_of, strict=True)}
-    # A plain optimizer comes first, because the first row is what the others are compared with.
+    # A plain optimizer comes first, because the first row is what the others are compared with. The sort is stable.
     plain = {row for row, recipe in recipes.items() if recipe.get("optimizer") == recipe.get("base")}
     origin = latest[0].provenance
     return Table(

@@ -115,6 +115,7 @@ def _under_one_condition(
     if len(runs_of) < 2:
         return by_run, []
     complete = [key for key, indices in runs_of.items() if len(indices) == len(by_run)]
+    # With several complete sets, the choice is the user's.
     if len(complete) != 1:
         refuse_unlike((e for estimates in by_run for e in estimates), but=but)
     kept = [[e for e in estimates if condition(e) == complete[0]] for estimates in by_run]

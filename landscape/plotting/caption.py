@@ -91,7 +91,7 @@ def _facts(surface: Surface) -> Iterator[str]:
     if "preview" in meta:
         yield "Preview of a run that is not finished."
     if origin.get("checkpoint"):
-        yield f"Checkpoint {str(origin['checkpoint'])[:12]}."
+        yield f"Checkpoint {str(origin['checkpoint'])[:12]}."  # enough to find it among any number of runs
     if meta.get("command"):
         yield joined([], meta["command"])
 

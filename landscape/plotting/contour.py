@@ -161,6 +161,7 @@ def write_losses(ax: Axes, lines: QuadContourSet | None, scale: Scale) -> None:
     """
     if lines is None:
         return
+    # Pixels are those of the final picture only after this.
     ax.apply_aspect()
     points = 72 / ax.figure.dpi
     roomy = []

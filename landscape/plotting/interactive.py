@@ -105,6 +105,7 @@ def page_numbers(surfaces: Sequence[Surface], titles: Sequence[str] = ()) -> str
         "positive": bool(finite.size and finite.min() >= 0 and positive.size),
         "logarithmic": isinstance(scale.norm, LogNorm),
     }
+    # Browsers refuse NaN in JSON, so that one must not slip through.
     text = json.dumps(numbers, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     # No "</script>" in a title may end the script element that holds the numbers.
     return text.replace("<", "\\u003c")

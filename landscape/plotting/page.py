@@ -50,7 +50,7 @@ def page(
     if not count or len(titles) not in (0, count):
         raise UsageError(f"{count} panels and {len(titles)} titles were given; give as many titles, or none")
     inches = figure_width(venue, width)
-    most = min(count, max(2, int(inches / _NARROWEST)))
+    most = min(count, max(2, int(inches / _NARROWEST)))  # two panels share even the narrowest column
     rows = -(-count // most)
     columns = -(-count // rows)
     # A single panel is as tall as if it were 1/1.4 of the width: it would fill half a page otherwise.

@@ -106,7 +106,7 @@ def paper(font: str | None = None) -> Iterator[None]:
     token = _font.set(font)
     try:
         with _DRAWING, rc_context():
-            rcdefaults()
+            rcdefaults()  # a user's matplotlibrc must not change figures
             rcParams.update(OUTPUT)
             rcParams.update(_DRAWN)
             # Glyphs that the font lacks, such as Greek letters, come from those shipped with matplotlib.

@@ -38,6 +38,7 @@ class Number:
         if self.text == ABSENT:
             return "--"
         number = self.text.replace("−", "-").replace("±", r"\pm").replace("NaN", r"\mathrm{NaN}")
+        # Python writes 1e-07 and 1e+20, rounded() a factored power as (1.5 ± 0.2)e-9.
         number = re.sub(r"e\+?(-?)0*(\d+)$", r" \\times 10^{\1\2}", number).replace("inf", r"\infty")
         number = rf"\mathbf{{{number}}}" if self.bold else number
         count = "" if self.n is None else rf"\,(n{{=}}{self.n})"
