@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from landscape.errors import UsageError
 from landscape.objective.batches import Batch
-from landscape.objective.functional import called_with
+from landscape.objective.kernels import HeldPadding
 from landscape.objective.loss_functions import BatchLoss, in_float64
-from landscape.objective.padding import HeldPadding
+from landscape.objective.outputs import called_with
 from landscape.objective.replica import Replica
 from landscape.objective.risk import Risk
 

@@ -189,7 +189,9 @@ class Objective:
         """
         if tuple(point.shape) != (self.dimension,):
             raise ValueError(f"point has shape {tuple(point.shape)}; the objective has n = {self.dimension}")
-        return self._derived(point=point.detach().to(self.point, copy=True), statistics=statistics)
+        moved = self._derived(point=point.detach().to(self.point, copy=True), statistics=statistics)
+        # No file holds the weights of this point.
+        return moved.described(checkpoint=None, checkpoint_file=None)
 
     def at_fixed_statistics(self) -> "Objective":
         """The same objective with the batch-norm statistics that are computed at this point, and no others."""
