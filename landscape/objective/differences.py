@@ -30,7 +30,7 @@ STEPS = (
 )  # of two differences, relative to the weights: so small that hardly a ReLU changes its side
 ASYMMETRY = 1e-3  # what v·Hw and w·Hv may differ by, relative to their typical size
 DIFFERENCE = (
-    1e-3  # what a product may differ from the difference of gradients by, beyond the error of the latter
+    1e-3  # what a product may differ from a difference of gradients by, beyond the error of the latter
 )
 ROUNDING = 1e-14  # of a gradient in float64, relative to it: its terms may be larger than their sum
 SATURATED = 1e-3  # a loss that is smaller may be that of a perfect fit
@@ -127,16 +127,15 @@ def _function_of(module: nn.Module, names: Sequence[str], call: Value) -> tuple[
             return call(leaves)
 
     def standing(leaves: Tensors, act: Callable[[], Any]) -> Any:
-        return acting_with(module, _in_float64(module) | dict(zip(names, leaves, strict=False)), act)
+        tensors = {name: t.detach().double() for name, t in module.named_parameters()}
+        # Copies of the buffers, for the forward pass may write to them.
+        for name, buffer in module.named_buffers():
+            tensors[name] = buffer.to(
+                torch.float64 if buffer.is_floating_point() else buffer.dtype, copy=True
+            )
+        return acting_with(module, tensors | dict(zip(names, leaves, strict=False)), act)
 
     return value, standing
-
-
-def _in_float64(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers; the latter are copies, for the forward pass may write to them."""
-    return {name: t.detach().double() for name, t in model.named_parameters()} | {
-        name: t.double().clone() if t.is_floating_point() else t.clone() for name, t in model.named_buffers()
-    }
 
 
 def fault(value: Value, point: Tensors, standing: Standing = lambda leaves, act: act()) -> Fault | None:
@@ -168,15 +167,17 @@ def fault(value: Value, point: Tensors, standing: Standing = lambda leaves, act:
 
 
 def _fault_at(
-    value: Value,
-    start: Tensors,
-    sizes: Sequence[float],
-    generator: torch.Generator,
-    standing: Standing,
+    value: Value, start: Tensors, sizes: Sequence[float], generator: torch.Generator, standing: Standing
 ) -> Fault | None:
     gradient = slopes(value(start), start, graph=True)
     if not all(bool(torch.isfinite(slope).all()) for slope in gradient):
         raise ValueError("the gradient is not finite")
+
+    def difference(v: Tensors, step: float) -> list[Tensor]:
+        there = [(p.detach() + step * part).requires_grad_() for p, part in zip(start, v, strict=True)]
+        moved = standing(there, lambda: slopes(value(there), there))
+        return [(a - b.detach()) / step for a, b in zip(moved, gradient, strict=True)]
+
     rounding = [ROUNDING * float(slope.detach().norm()) / abs(STEPS[1]) for slope in gradient]
     u = _direction(sizes, start, generator)
     across = _multiplied(gradient, start, u)
@@ -186,7 +187,7 @@ def _fault_at(
         asymmetry = _asymmetry(u, v, across, along)
         if asymmetry > ASYMMETRY:
             return Fault(True, asymmetry)
-        wide, narrow = (_difference(value, start, gradient, v, step, standing) for step in STEPS)
+        wide, narrow = (difference(v, step) for step in STEPS)
         excess, kinked = _excess(along, wide, narrow, sizes, rounding)
         if excess > DIFFERENCE:
             return Fault(False, excess)
@@ -209,31 +210,15 @@ def _direction(sizes: Sequence[float], like: Tensors, generator: torch.Generator
     ]
 
 
-def _multiplied(gradient: Tensors, leaves: Tensors, vectors: Tensors) -> list[Tensor]:
+def _multiplied(gradient: Tensors, leaves: Tensors, vectors: Tensors) -> Tensors:
     """The product of the Hessian with a vector, by double backward."""
-    curved = [k for k, slope in enumerate(gradient) if slope.requires_grad]
+    curved = [(slope, vector) for slope, vector in zip(gradient, vectors, strict=True) if slope.requires_grad]
     if not curved:
         return [torch.zeros_like(leaf) for leaf in leaves]
-    outputs, directions = [gradient[k] for k in curved], [vectors[k] for k in curved]
-    return list(
-        torch.autograd.grad(
-            outputs, leaves, directions, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
+    outputs, directions = zip(*curved, strict=True)
+    return torch.autograd.grad(
+        outputs, leaves, directions, retain_graph=True, allow_unused=True, materialize_grads=True
     )
-
-
-def _difference(
-    value: Value,
-    point: Tensors,
-    gradient: Tensors,
-    vectors: Tensors,
-    step: float,
-    standing: Standing,
-) -> list[Tensor]:
-    """The difference of gradients along a direction, with the gradient at the point itself."""
-    there = [(p.detach() + step * v).requires_grad_() for p, v in zip(point, vectors, strict=True)]
-    moved = standing(there, lambda: slopes(value(there), there))
-    return [(a - b.detach()) / step for a, b in zip(moved, gradient, strict=True)]
 
 
 def _asymmetry(u: Tensors, v: Tensors, across: Tensors, along: Tensors) -> float:

@@ -113,19 +113,15 @@ class KeptGraphs(Generic[G]):
         book()
         alike = key[0], key[2]
         # Counting every saved tensor takes time, so that only the first graph of each size is measured.
-        new = alike not in self._sizes
-        counting = (
-            saved_for_backward(parameter.device, besides=parameter) if new else contextlib.nullcontext()
-        )
+        known = alike in self._sizes
         try:
-            with counting as saved:
+            with contextlib.nullcontext() if known else saved_for_backward(besides=parameter) as saved:
                 graph = build()
             if saved is not None:
                 self._sizes[alike] = saved.bytes
         except RuntimeError as failure:
-            if "saved tensor hooks" not in str(
-                failure
-            ):  # torch.func in a forward pass forbids the counting hooks
+            # torch.func in a forward pass forbids the hooks that count.
+            if "saved tensor hooks" not in str(failure):
                 raise
             self._sizes[alike] = None
             graph = build()

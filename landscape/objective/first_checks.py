@@ -68,7 +68,7 @@ def checked(risk: Risk, first: Piece, point: Tensor, *, visited: Visited, consta
         )
     _refuse_moved_weights(risk, point)
     with look.risk.randomness(), without_gradients():
-        underived, notes = _judged(risk, reached, point, constant=constant, loss=lambda: look.evaluate()[0])
+        underived, notes = judged(risk, reached, point, constant=constant, loss=lambda: look.evaluate()[0])
     notes += settle_weights(look.risk, first.batch, outputs, targets)
     look.note(*notes, done=True, underived=underived)
     return look.risk
@@ -119,9 +119,7 @@ class _FirstLook:
             if reached is not None:
                 reached.update({id(leaf): leaf for leaf in leaves([loss])})
             self.note(*notes)
-            if not risk.checks.writes_inputs and (
-                versions(batch) != unwritten or _differ(risk, batch, source)
-            ):
+            if not risk.checks.writes_inputs and _written(risk, batch, source, unwritten):
                 risk.replica.input_copies.install(risk.replica.model)
                 self.note("the model writes to its inputs in place: it is given copies", writes_inputs=True)
             return [loss.detach().double()]
@@ -167,8 +165,10 @@ def _with_graph(risk: Risk, batch: Batch) -> Tensor:
         return risk.forward(batch)[0]
 
 
-def _differ(risk: Risk, batch: Batch, source: Batch) -> bool:
-    """Whether a batch was written to in a way that autograd does not count, such as through ``.data`` or numpy."""
+def _written(risk: Risk, batch: Batch, source: Batch, unwritten: list[int]) -> bool:
+    """Whether a batch was written to, also if autograd does not count it (through ``.data`` or numpy)."""
+    if versions(batch) != unwritten:
+        return True
     fresh = moved(source, risk.replica.device, risk.replica.dtype)
     return any(not torch.equal(a, b) for a, b in zip(tensors_in(batch), tensors_in(fresh), strict=True))
 
@@ -221,7 +221,7 @@ def _misfit(model: nn.Module, batch: Batch, failure: Exception) -> str:
     return f"{type(model).__name__} cannot be evaluated on this data{data}: {reason}"
 
 
-def _judged(
+def judged(
     risk: Risk, reached: Mapping[int, Tensor], point: Tensor, *, constant: bool, loss: Callable[[], float]
 ) -> tuple[str, list[str]]:
     """Why derivatives would be wrong (empty if they are not), and notes on what the loss depends on."""

@@ -61,7 +61,11 @@ class Mean:
             return []
         notes = list(self.risk.checks.notes)
         if self.calibration is not None:
-            notes.insert(0, _calibration_note(self.risk, self.calibration))
+            note = "nothing to recalibrate: no layer stores batch-norm statistics"
+            if stored_layers(self.risk.replica.model):
+                examples = f"{self.calibration.num_examples:,} examples"
+                note = f"batch-norm statistics are recomputed at every point, on {examples}"
+            notes.insert(0, note)
         if self._independence is not None and self._independence.mixed:
             notes.append(f"batches are not taken apart: {self._independence.reason}")
         return notes
@@ -236,9 +240,3 @@ class Mean:
             micro.size = None if micro.obstacle else quickest_size(self.risk)
         elif micro.obstacle:
             raise UsageError(f"micro_batch={micro.size}: a batch cannot be split because {micro.obstacle}")
-
-
-def _calibration_note(risk: Risk, calibration: Batches) -> str:
-    if not stored_layers(risk.replica.model):
-        return "nothing to recalibrate: no layer stores batch-norm statistics"
-    return f"batch-norm statistics are recomputed at every point, on {calibration.num_examples:,} examples"

@@ -14,12 +14,8 @@ from landscape.objective.micro_batches import MicroBatches
 from landscape.objective.risk import Risk
 
 LARGEST = 4096  # examples in the largest micro-batch that is tried
-SIZE_GAIN = (
-    1.05  # a size must be so much quicker than the best smaller one: more memory is not spent on noise
-)
-PRODUCT_GAIN = (
-    0.9  # forward over reverse must take less than this share of the time: noise decides no near tie
-)
+SIZE_GAIN = 1.05  # over the best smaller size: more memory is not spent on noise
+PRODUCT_GAIN = 0.9  # of the other's time, for forward over reverse: noise decides no near tie
 
 
 def quickest_size(risk: Risk) -> int:
@@ -75,9 +71,8 @@ def quicker_product(risk: Risk, batch: Batch) -> Products:
     engine = risk.engine
     if engine.products != "auto":
         return engine.products
-    if (
-        risk.replica.device.type != "cuda"
-    ):  # there, double backward with the graph kept won on every network tried
+    # On the CPU double backward with the graph kept won on every network that was tried.
+    if risk.replica.device.type != "cuda":
         return "double-backward"
     if engine.quicker is None:
         engine.quicker = timed_product(risk, batch)
