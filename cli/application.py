@@ -15,12 +15,12 @@ COMMANDS = {
     "demo": "the first minute: train SGD and SAM, measure and draw both",
     "train": "train with any optimizer of the SAM family, resumable",
     "measure": "measure the loss landscape at checkpoints",
-    "compare": "runs and seeds to one table",
+    "compare": "compare runs and seeds in one table",
     "surface": "compute and draw a loss surface around checkpoints",
-    "plot": "redraw saved surfaces, never recompute",
-    "inspect": "what a checkpoint holds, and the command to measure it",
-    "convert": "any checkpoint to safetensors, which cannot hold code",
-    "verify": "the same numbers from independent implementations",
+    "plot": "redraw saved surfaces without recomputing them",
+    "inspect": "show the contents of a checkpoint, and the command to measure it",
+    "convert": "convert any checkpoint to safetensors, which cannot hold code",
+    "verify": "check the numbers against independent implementations",
     "list": "names, options and defaults",
     "env": "versions and devices, to paste into a bug report",
 }
@@ -37,18 +37,17 @@ class LazyGroup(GroupWithExamples):
         """Imports the module of the command."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f".{cmd_name}", __package__)
-        command: click.Command = module.command
+        command: click.Command = importlib.import_module(f".{cmd_name}", __package__).command
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Finds the command, or names the nearest one."""
+        """The command; raises ``click.UsageError`` with the nearest one for an unknown name."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
-            guess = did_you_mean(name, COMMANDS)
-            raise click.UsageError(f"unknown command '{name}'{guess}; known: {', '.join(COMMANDS)}", ctx)
+            known = ", ".join(COMMANDS)
+            raise click.UsageError(f"unknown command '{name}'{did_you_mean(name, COMMANDS)}; known: {known}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -13,7 +13,7 @@ def configure(ctx: click.Context, parameter: click.Parameter, value: Path | None
     """Takes defaults from a TOML file whose keys are the flags' long names."""
     if value is None:
         return
-    named = {
+    flags = {
         option.removeprefix("--"): p
         for p in ctx.command.params
         for option in p.opts
@@ -22,38 +22,34 @@ def configure(ctx: click.Context, parameter: click.Parameter, value: Path | None
     defaults = {}
     for key, item in read_toml(value).items():
         name = key.replace("_", "-")
-        if name not in named:
+        if name not in flags:
             raise UsageError(
-                f"{value}: '{key}' is not an option of `landscape {ctx.info_name}`{did_you_mean(name, named)}; "
+                f"{value}: '{key}' is not an option of `landscape {ctx.info_name}`{did_you_mean(name, flags)}; "
                 f"see landscape {ctx.info_name} --help"
             )
-        defaults[str(named[name].name)] = _as_typed(f"{value}: {key}", item, named[name])
+        defaults[str(flags[name].name)] = _as_typed(f"{value}: {key}", item, flags[name])
     ctx.default_map = defaults
 
 
 def _as_typed(place: str, item: object, option: click.Parameter) -> object:
-    """A value as it would have been typed, so that click judges it as it judges the command line.
-
-    Raises:
-        UsageError: The value is of a type that the option does not have.
-    """
+    """A value as it would have been typed, so that click judges it as it judges the command line."""
     if isinstance(option, click.Option) and option.is_flag:
         if not isinstance(item, bool):
-            raise UsageError(f"{place} = {_shown(item)} is neither true nor false")
+            raise UsageError(f"{place} = {_brief(item)} is neither true nor false")
         return item
     if option.multiple:
-        return [_text(place, one) for one in (item if isinstance(item, list) else [item])]
+        return [_text(place, entry) for entry in (item if isinstance(item, list) else [item])]
     return _text(place, item)
 
 
 def _text(place: str, item: object) -> str:
     if isinstance(item, bool) or not isinstance(item, (str, int, float)):
-        raise UsageError(f"{place} = {_shown(item)} is neither text nor a number")
+        raise UsageError(f"{place} = {_brief(item)} is neither text nor a number")
     if isinstance(item, str) and "\0" in item:
         raise UsageError(f"{place} = {item!r} holds a NUL character, which no option may")
     return str(item)
 
 
-def _shown(item: object) -> str:
+def _brief(item: object) -> str:
     text = str(item)
     return text if len(text) < 60 else f"{text[:60]}…"

@@ -23,8 +23,8 @@ def command(source: str, output: str, weights: str | None, trust: bool, overwrit
       landscape convert model.pt model.safetensors
       landscape convert network.pkl network.safetensors --trust-checkpoint
 
-    With --trust-checkpoint code in the file runs, with all rights that you have: only for files of your own, or
-    where it can do no harm, such as a container without network.
+    With --trust-checkpoint, code in the file runs with all your rights. Use it for your own files only, or where code
+    can do no harm, such as in a container without network.
     """
     from landscape.checkpoints.conversion import convert
 
@@ -33,5 +33,4 @@ def command(source: str, output: str, weights: str | None, trust: bool, overwrit
     for note in contents.notes:
         click.echo(f"{click.format_filename(source)}: {visible(note)}", err=True)
     numbers = sum(tensor.numel() for tensor in contents.state.values())
-    written = click.format_filename(target)
-    click.echo(f"{written}: {len(contents.state)} tensors, {numbers:,} numbers")
+    click.echo(f"{click.format_filename(target)}: {len(contents.state)} tensors, {numbers:,} numbers")

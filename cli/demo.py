@@ -1,20 +1,25 @@
-"""``landscape demo``: the first minute, on data that is already there."""
+"""``landscape demo``: the first minute, on data that comes with the package."""
 
 import dataclasses
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from landscape import records
 from landscape.comparison import compare
+from landscape.records.estimate import Estimate
 from landscape.records.storage import write_whole
 
 from . import options
 from .drawing import write_drawing
 from .help import ExamplesFirst
-from .progress import Bar, duration
-from .train import told
+from .progress import Bar, duration, run_progress
+
+if TYPE_CHECKING:
+    from landscape.objective import Objective
+    from landscape.training import Run
 
 OPTIMIZERS = ("sgd", "sam:rho=0.1")
 SEEDS = (0, 1, 2)
@@ -47,64 +52,73 @@ def command(output: Path, quiet: bool) -> None:
       landscape demo
       landscape demo -o /tmp/demo
 
-    No network is needed; it takes about a minute on two cores, and goes on where it was interrupted.
+    It needs no network, takes about a minute on two cores, and continues where it was interrupted.
     """
     from landscape.checkpoints import load_checkpoint
-    from landscape.measures import MEASURES as TABLE
     from landscape.plotting.wish import Wish
     from landscape.records.surface import Surface
-    from landscape.surfaces.sampling import sample_surface
-    from landscape.training import Recipe, train
 
     start = time.monotonic()
-    taken = []
-    figures = []
+    estimates: list[Estimate] = []
+    surfaces = []
     for optimizer in OPTIMIZERS:
         for seed in SEEDS:
             name = f"{optimizer.partition(':')[0]}-{seed}"
-            recipe = Recipe(optimizer=optimizer, seed=seed, epochs=40, device="cpu")
-            with Bar(f"train {name}", quiet=quiet) as bar:
-                run = train(
-                    recipe,
-                    output=output / "runs" / name,
-                    progress=lambda at, shown=bar: shown.tell(told(at), at.step / at.steps),  # type: ignore[misc]
-                )
+            run = _trained(optimizer, seed, output / "runs" / name, quiet=quiet)
             objective = load_checkpoint(run.checkpoint).objective("train")
-            origin = dataclasses.replace(objective.provenance, loss_value=objective.loss)
-            file = run.path / "measures.jsonl"
-            known = records.read(file).estimates if file.is_file() else ()
-            with Bar(f"measure {name}", quiet=quiet) as bar:
-                objective.ledger.listener = bar.tell
-                for spec in MEASURES:
-                    settings = TABLE.settings(spec)
-                    found = records.find(
-                        known,
-                        measure=TABLE.parse(spec).name,
-                        settings=settings,
-                        provenance=origin,
-                    )
-                    if found is None:
-                        found = TABLE.build(spec, objective)
-                        records.append(file, found)
-                    taken.append(found)
+            estimates += _measured(objective, run.path / "measures.jsonl", name, quiet=quiet)
             if seed == SEEDS[0]:
-                numbers = output / f"{name}.npz"
-                if not numbers.exists():
-                    with Bar(f"surface {name}", quiet=quiet) as bar:
-                        sample_surface(
-                            objective,
-                            points=31,
-                            progress=lambda done, total, shown=bar: shown.tell(  # type: ignore[misc]
-                                f"{done} of {total} points", done / total
-                            ),
-                        ).described(label=optimizer, command="landscape demo").save(numbers)
-                figures.append(numbers)
-    table = compare(taken)
+                file = output / f"{name}.npz"
+                if not file.exists():
+                    _sample(objective, file, optimizer, quiet=quiet)
+                surfaces.append(Surface.load(file))
+    table = compare(estimates)
     write_whole(output / "table.txt", (table.text() + "\n").encode())
     write_whole(output / "table.tex", (table.latex() + "\n").encode())
     wish = Wish(venue="neurips", width="text", titles=("SGD", "SAM"))
-    drawn = write_drawing([Surface.load(file) for file in figures], output / "surfaces.png", wish)
+    figure, *_ = write_drawing(surfaces, output / "surfaces.png", wish)
     click.echo(table.text())
-    click.echo(f"\nTable {output / 'table.txt'}, figure {drawn[0]}, runs {output / 'runs'}.")
+    click.echo(f"\nTable {output / 'table.txt'}, figure {figure}, runs {output / 'runs'}.")
     if not quiet:
         click.echo(f"It took {duration(time.monotonic() - start)}.", err=True)
+
+
+def _trained(optimizer: str, seed: int, folder: Path, *, quiet: bool) -> "Run":
+    from landscape.training import Recipe, train
+
+    recipe = Recipe(optimizer=optimizer, seed=seed, epochs=40, device="cpu")
+    with Bar(f"train {folder.name}", quiet=quiet) as bar:
+        return train(recipe, output=folder, progress=lambda progress: bar.tell(*run_progress(progress)))
+
+
+def _measured(objective: "Objective", file: Path, name: str, *, quiet: bool) -> list[Estimate]:
+    """The estimates of one run: read from its file where they still hold, otherwise computed and appended."""
+    from landscape.measures import MEASURES as TABLE
+
+    provenance = dataclasses.replace(objective.provenance, loss_value=objective.loss)
+    known = records.read(file).estimates if file.is_file() else ()
+    estimates = []
+    with Bar(f"measure {name}", quiet=quiet) as bar:
+        objective.ledger.listener = bar.tell
+        for text in MEASURES:
+            specification, settings = TABLE.parse(text), TABLE.settings(text)
+            estimate = records.find(
+                known, measure=specification.name, settings=settings, provenance=provenance
+            )
+            if estimate is None:
+                estimate = TABLE.build(specification, objective)
+                records.append(file, estimate)
+            estimates.append(estimate)
+    return estimates
+
+
+def _sample(objective: "Objective", file: Path, label: str, *, quiet: bool) -> None:
+    from landscape.surfaces.sampling import sample_surface
+
+    with Bar(f"surface {file.stem}", quiet=quiet) as bar:
+        surface = sample_surface(
+            objective,
+            points=31,
+            progress=lambda done, total: bar.tell(f"{done} of {total} points", done / total),
+        )
+        surface.described(label=label, command="landscape demo").save(file)

@@ -10,17 +10,7 @@ from landscape.version import __version__
 
 from .help import ExamplesFirst
 
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "matplotlib",
-    "click",
-    "rich",
-    "safetensors",
-)
+PACKAGES = "torch torchvision numpy scipy scikit-learn matplotlib click rich safetensors".split()
 
 
 @click.command(name="env", cls=ExamplesFirst)

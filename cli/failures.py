@@ -24,7 +24,10 @@ class Terminated(BaseException):
 
 
 class Unconverged(Exception):
-    """Done, but something did not converge or is not finite, and the user asked to be failed on that."""
+    """The command has finished, but a number did not converge, is not finite, or differs, and that is to fail."""
+
+
+_CODES = {UsageError: USAGE, InputError: INPUT, OutOfMemory: MEMORY, Unconverged: UNCONVERGED}
 
 
 def run_guarded(group: click.Command) -> int:
@@ -32,11 +35,11 @@ def run_guarded(group: click.Command) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     with plain_output(), warnings.catch_warnings():
         warnings.simplefilter("always", Remark)
-        warnings.showwarning = _remarked
+        warnings.showwarning = _show_warning
         return _ended(group)
 
 
-def _remarked(
+def _show_warning(
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -44,7 +47,7 @@ def _remarked(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Our own remarks in one line; what other libraries warn of as Python shows it."""
+    """Our own remarks in one line; the warnings of other libraries as Python shows them."""
     if issubclass(category, Remark):
         click.echo(f"Note: {visible(message)}", err=True)
     else:
@@ -65,19 +68,13 @@ def _ended(group: click.Command) -> int:
         return USAGE
     except click.UsageError as failure:
         where = failure.ctx.command_path if failure.ctx is not None else "landscape"
-        return _said(f"{failure.format_message().rstrip('.')}; see {where} --help", USAGE)
+        return _report(f"{failure.format_message().rstrip('.')}; see {where} --help", USAGE)
     except click.ClickException as failure:
-        return _said(failure.format_message(), USAGE)
+        return _report(failure.format_message(), USAGE)
     except click.exceptions.Exit as ended:
         return ended.exit_code
-    except UsageError as failure:
-        return _said(failure, USAGE)
-    except InputError as failure:
-        return _said(failure, INPUT)
-    except OutOfMemory as failure:
-        return _said(failure, MEMORY)
-    except Unconverged as failure:
-        return _said(failure, UNCONVERGED)
+    except tuple(_CODES) as failure:
+        return _report(failure, next(code for kind, code in _CODES.items() if isinstance(failure, kind)))
     except KeyboardInterrupt:
         return _interrupted(INTERRUPTED)
     except Terminated:
@@ -90,32 +87,32 @@ def _ended(group: click.Command) -> int:
         return _interrupted(TERMINATED) if ended.code == TERMINATED else int(ended.code or 0)
     except OSError as failure:
         place = f"{failure.filename}: " if failure.filename else ""
-        return _said(f"{place}{failure.strerror or failure}; choose another file or folder", INPUT)
+        return _report(f"{place}{failure.strerror or failure}; choose another file or folder", INPUT)
     except Exception as failure:
         return _unexpected(failure)
 
 
 def _unexpected(failure: Exception) -> int:
     if is_out_of_memory(failure):
-        return _said("out of memory; try a smaller batch: -b 32", MEMORY)
+        return _report("out of memory; try a smaller batch: -b 32", MEMORY)
     traceback.print_exc()
-    return _said(
+    return _report(
         f"internal error ({type(failure).__name__}); please report it with the lines above and the output of "
         "`landscape env`",
         INTERNAL,
     )
 
 
-def _said(failure: object, code: int) -> int:
+def _report(failure: object, code: int) -> int:
     click.echo(f"Error: {visible(' '.join(str(failure).split()))}", err=True)
     return code
 
 
 def _interrupted(code: int) -> int:
-    # Run again with these, it would throw away what it is to go on from.
-    kept = [word for word in sys.argv[1:] if word not in ("--overwrite", "--no-resume")]
-    command = shlex.join(["landscape", *kept])
-    click.echo(f"\nInterrupted; what is done is on disk. To go on, run it again:\n  {command}", err=True)
+    # Run again with these, the command would throw away the results from which it is to continue.
+    words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--no-resume")]
+    command = shlex.join(["landscape", *words])
+    click.echo(f"\nInterrupted; the results so far are on disk. To continue, run it again:\n  {command}", err=True)
     return code
 
 

@@ -1,11 +1,9 @@
 """``landscape measure``: any number of measures on any checkpoint."""
 
-import csv
-import dataclasses
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +11,9 @@ import click
 
 from landscape import records
 from landscape.comparison import setting_labels
-from landscape.records.estimate import Estimate
-from landscape.tables import aligned, rounded
-from landscape.tables.escaping import for_csv, for_markdown, visible
+from landscape.records import Estimate
+from landscape.tables import Grid, Number, rounded
+from landscape.tables.escaping import visible
 
 from . import options
 from .failures import Unconverged
@@ -36,14 +34,14 @@ if TYPE_CHECKING:
     "names",
     multiple=True,
     metavar="NAME[:OPTION=VALUE,…]",
-    help="A measure; repeatable. By default those of the mission; see `landscape list measures`.",
+    help="A measure; repeatable. Default: the standard set; see `landscape list measures`.",
 )
-@options.checkpoint_flags
+@options.subject_flags
 @click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="JSON lines; measures.jsonl beside the checkpoint by default.",
+    help="File of JSON lines; measures.jsonl beside the checkpoint by default.",
 )
 @options.form("table", "json", "csv", "md")
 @click.option(
@@ -53,14 +51,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="With warn: exit 4 if anything is unconverged or not finite.",
 )
-@click.option("--dry-run", is_flag=True, help="Print what it would cost, from one product; measure nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the expected cost, from one product; measure nothing.")
 @options.resume
 @options.quiet
 @options.config
 def command(
     checkpoints: tuple[str, ...],
     names: tuple[str, ...],
-    asked: options.Asked,
+    subject: options.Subject,
     output: Path | None,
     form: str,
     fail_on: str,
@@ -74,201 +72,181 @@ def command(
       landscape measure runs/sam/checkpoint.pt
       landscape measure model.pt -m resnet18 -d cifar10:root=DIR --limit 5000 -M hessian-trace
 
-    What is already in the output file is not measured again, if weights, examples, code, settings and loss are still
-    the same. Such numbers are marked as read; --no-resume measures them again.
+    Results in the output file are reused if weights, examples, code, settings and loss are unchanged. They are marked
+    as read; --no-resume measures them again.
     """
     from landscape.measures import DEFAULT, MEASURES
     from landscape.measures.forecast import forecast
 
     from .plan import plan
 
-    wanted = list({str(s): s for s in (MEASURES.parse(name) for name in (names or DEFAULT))}.values())
-    options.chosen_device(asked.device)
-    taken: list[Taken] = []
+    specifications = list({str(s): s for s in map(MEASURES.parse, names or DEFAULT)}.values())
+    options.chosen_device(subject.device)
+    rows: list[Row] = []
     for path in checkpoints:
-        shown = click.format_filename(path)
-        checkpoint = asked.open(path)
-        file = options.writable(output or checkpoint.contents.path.parent / "measures.jsonl")
-        held = records.read(file) if resume and file.is_file() else records.Records((), 0)
-        if held.unreadable:
-            click.echo(f"{file}: {held.unreadable} lines could not be read and were skipped", err=True)
-        for part in ("train", "test") if asked.split == "both" else (asked.split,):
-            objective = asked.objective(checkpoint, part)
-            said = preflight(
-                click.format_filename(checkpoint.contents.path),
-                checkpoint,
-                objective,
-                expected=asked.expect_accuracy,
+        checkpoint = subject.open(path)
+        source = checkpoint.contents.path
+        file = options.writable(output or source.parent / records.MEASURES)
+        known = records.read(file) if resume and file.is_file() else records.Records((), 0)
+        if known.unreadable:
+            click.echo(f"{file}: {known.unreadable} lines could not be read and were skipped", err=True)
+        for split in ("train", "test") if subject.split == "both" else (subject.split,):
+            objective = subject.objective(checkpoint, split)
+            summary = preflight(
+                click.format_filename(source), checkpoint, objective, expected=subject.expect_accuracy
             )
             if not quiet:
-                click.echo(said, err=True)
+                click.echo(summary, err=True)
             if dry_run:
-                click.echo(plan(forecast(objective, wanted)))
+                click.echo(plan(forecast(objective, specifications)))
                 continue
-            taken += _measured(objective, wanted, f"{shown} ({part})", held.estimates, file, quiet=quiet)
+            title = f"{click.format_filename(path)} ({split})"
+            rows += _measured(objective, specifications, title, known.estimates, file, quiet=quiet)
     if dry_run:
         return
-    click.echo(_FORMATS[form](taken))
-    doubtful = [t.estimate.measure for t in taken if _is_doubtful(t.estimate)]
+    click.echo(_FORMATS[form](rows))
+    doubtful = [row.estimate.measure for row in rows if row.is_doubtful]
     if doubtful and fail_on == "warn":
         raise Unconverged(f"not converged or not finite: {', '.join(dict.fromkeys(doubtful))}")
 
 
 @dataclass(frozen=True)
-class Taken:
+class Row:
     """A number that is printed.
 
     Attributes:
-        title: Of which checkpoint and split.
+        title: The checkpoint and split.
         estimate: The number.
         file: Where it was read; ``None`` if it was computed now.
     """
 
     title: str
     estimate: Estimate
-    file: Path | None = None
+    file: Path | None
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether it did not converge or is not finite."""
+        return self.estimate.converged is False or not math.isfinite(self.estimate.value)
 
-_KNOWN = ("loss", "accuracy")
-"""What has been computed before any measure, so that it is never read from a file."""
+    @property
+    def doubt(self) -> str:
+        """Its uncertainty, in a few words."""
+        if "undefined" in self.estimate.details:
+            return "undefined"
+        words = []
+        if self.estimate.standard_error is not None:
+            words.append(f"± {self.estimate.standard_error:.2g}")
+        if "residual" in self.estimate.details:
+            words.append(f"residual {self.estimate.details['residual']:.1e}")
+        return (", ".join(words) or "exact") + ("" if self.estimate.converged is not False else " †")
+
+    @property
+    def cost(self) -> str:
+        """In gradient-equivalents and seconds; ``read`` where it was not computed now."""
+        if self.file is not None:
+            return "read"
+        cost = self.estimate.cost
+        seconds = f" {cost.seconds:.1f}s" if cost.seconds >= 0.05 else ""
+        count = cost.gradient_equivalents
+        return f"{count:.3g} g{seconds}" if count >= 0.005 else "shared"
 
 
 def _measured(
     objective: "Objective",
-    wanted: "Sequence[Specification]",
+    specifications: "Sequence[Specification]",
     title: str,
-    held: Sequence[Estimate],
+    known: Sequence[Estimate],
     file: Path,
     *,
     quiet: bool,
-) -> list[Taken]:
-    """The measures of one split: from the file what still holds, and what is new appended to it."""
-    from landscape.measures import MEASURES
+) -> list[Row]:
+    """The measures of one split: from the file where it is still valid, and otherwise computed and appended."""
+    from landscape.measures import MEASURES, measured_or_recalled
     from landscape.measures.forecast import forecast, takes_products
 
-    # After the first look, which has computed the loss.
-    origin = dataclasses.replace(objective.provenance, loss_value=objective.loss)
-    taken: list[Taken] = []
     seconds: dict[str, float] = {}
-    outdated: dict[str, list[str]] = {}
-    for specification in wanted:
-        settings = MEASURES.settings(specification)
-        name = specification.name
-        match = records.find(held, measure=name, settings=settings, provenance=origin)
-        if match is not None and name not in _KNOWN:
-            taken.append(Taken(title, match, file))
-            continue
-        reason = records.outdated(held, measure=name, settings=settings, provenance=origin)
-        if match is None and reason is not None:
-            outdated.setdefault(reason, []).append(name)
+
+    def compute(specification: "Specification", objective: "Objective") -> Estimate:
+        # The forecast costs a product, which is spent only if something that takes products is computed.
         if not quiet and not seconds and takes_products(objective, specification):
-            seconds = forecast(objective, wanted).seconds_by_name
-        with Bar(name, quiet=quiet, expected=seconds.get(str(specification))) as bar:
+            seconds.update(forecast(objective, specifications).seconds_by_name)
+        expected = seconds.get(str(specification))
+        with Bar(specification.name, quiet=quiet, expected=expected) as bar:
             objective.ledger.listener = bar.tell
-            estimate = MEASURES.build(specification, objective)
-        if match is None or not records.agree(match.value, estimate.value, origin.dtype):
-            records.append(file, estimate)
-        taken.append(Taken(title, estimate))
+            return MEASURES.build(specification, objective)
+
+    rows, outdated = [], dict[str, list[str]]()
+    for specification in specifications:
+        answer = measured_or_recalled(
+            objective, specification, known, compute=compute, keep=partial(records.append, file)
+        )
+        if answer.outdated is not None:
+            outdated.setdefault(answer.outdated, []).append(specification.name)
+        rows.append(Row(title, answer.estimate, file if answer.recalled else None))
     for reason, names in outdated.items():
         click.echo(f"{file}: measured anew: {', '.join(names)} ({reason})", err=True)
-    return taken
+    return rows
 
 
-def _is_doubtful(estimate: Estimate) -> bool:
-    return estimate.converged is False or not math.isfinite(estimate.value)
+_HEAD = ("measure", "value", "unit", "doubt", "cost")
 
 
-def doubt(estimate: Estimate) -> str:
-    """What is uncertain about a number, in a few words."""
-    if "undefined" in estimate.details:
-        return "undefined"
-    words = []
-    if estimate.standard_error is not None:
-        words.append(f"± {estimate.standard_error:.2g}")
-    if "residual" in estimate.details:
-        words.append(f"residual {estimate.details['residual']:.1e}")
-    return (", ".join(words) or "exact") + ("" if estimate.converged is not False else " †")
-
-
-def _cost(number: Taken) -> str:
-    """In gradient-equivalents and seconds; ``read`` where it was not computed now."""
-    if number.file is not None:
-        return "read"
-    cost = number.estimate.cost
-    count = cost.gradient_equivalents
-    seconds = f" {cost.seconds:.1f}s" if cost.seconds >= 0.05 else ""
-    return f"{count:.3g} g{seconds}" if count >= 0.005 else "shared"
-
-
-def _number(estimate: Estimate) -> str:
-    """The value to the place of its standard error."""
-    return rounded(estimate.value, estimate.standard_error).split(" ±")[0].strip("(")
-
-
-def _lines(taken: Sequence[Taken]) -> list[list[str]]:
-    estimates = [number.estimate for number in taken]
+def _cells(rows: Sequence[Row]) -> list[tuple[str | Number, ...]]:
+    estimates = [row.estimate for row in rows]
+    # The value is rounded to the place of its standard error, which has a column of its own.
+    values = [rounded(e.value, e.standard_error).split(" ±")[0].strip("(") for e in estimates]
     return [
-        [visible(label), _number(e), visible(e.unit), doubt(e), _cost(number)]
-        for label, e, number in zip(setting_labels(estimates), estimates, taken, strict=True)
+        (label, Number(value), row.estimate.unit, row.doubt, row.cost)
+        for label, value, row in zip(setting_labels(estimates), values, rows, strict=True)
     ]
 
 
-def _table(taken: Sequence[Taken]) -> str:
-    blocks = []
-    for title in dict.fromkeys(number.title for number in taken):
-        mine = [number for number in taken if number.title == title]
-        estimates = [number.estimate for number in mine]
-        new = [number.estimate.cost for number in mine if number.file is None]
-        notes = [
-            visible(f"{e.measure} is undefined: {e.details['undefined']}")
-            for e in estimates
-            if "undefined" in e.details
-        ]
-        if any(e.converged is False for e in estimates):
-            notes.append("† not converged: give it more probes or iterations, or a larger tolerance")
-        notes.append("± standard error; exact: on these examples")
-        total = sum(cost.gradient_equivalents for cost in new)
-        seconds = duration(sum(cost.seconds for cost in new))
-        notes.append(f"g: gradients over all data (product 2, forward pass 1/3); {total:.3g} g, {seconds}")
-        lines = [["measure", "value", "unit", "doubt", "cost"], *_lines(mine)]
-        blocks.append("\n".join([visible(title), aligned(lines), "", *notes, *_sources(mine)]))
-    return "\n\n".join(blocks)
-
-
-def _markdown(taken: Sequence[Taken]) -> str:
-    head = ["checkpoint", "measure", "value", "unit", "doubt", "cost"]
-    body = [[number.title, *line] for number, line in zip(taken, _lines(taken), strict=True)]
-    rows = [head, ["---"] * len(head), *([*map(for_markdown, row)] for row in body)]
-    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    unconverged = any(number.estimate.converged is False for number in taken)
-    notes = [*(["† not converged"] if unconverged else []), *_sources(taken)]
-    return "\n\n".join([table, *notes])
-
-
-def _sources(taken: Sequence[Taken]) -> list[str]:
+def _sources(rows: Sequence[Row]) -> list[str]:
     """Where the numbers that were not computed now come from, a line a file."""
-    files = dict.fromkeys(number.file for number in taken if number.file is not None)
+    files = dict.fromkeys(row.file for row in rows if row.file is not None)
     return [f"read: from {file}, not computed now (--no-resume measures again)" for file in files]
 
 
-def _csv(taken: Sequence[Taken]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["checkpoint", "measure", "value", "standard_error", "unit", "converged"])
-    estimates = [number.estimate for number in taken]
-    for number, e, label in zip(taken, estimates, setting_labels(estimates), strict=True):
-        cells = (number.title, label, repr(e.value), _cell(e.standard_error), e.unit, _cell(e.converged))
-        writer.writerow(map(for_csv, cells))
-    return out.getvalue().rstrip("\n")
+def _table(rows: Sequence[Row]) -> str:
+    tables = []
+    for title in dict.fromkeys(row.title for row in rows):
+        part = [row for row in rows if row.title == title]
+        costs = [row.estimate.cost for row in part if row.file is None]
+        total, seconds = (sum(getattr(c, name) for c in costs) for name in ("gradient_equivalents", "seconds"))
+        undefined = [row.estimate for row in part if "undefined" in row.estimate.details]
+        notes = [f"{e.measure} is undefined: {e.details['undefined']}" for e in undefined]
+        if any(row.estimate.converged is False for row in part):
+            notes.append("† not converged: give it more probes or iterations, or a larger tolerance")
+        notes += [
+            "± standard error; exact: on these examples",
+            f"g: gradients over all data (product 2, forward pass 1/3); {total:.3g} g, {duration(seconds)}",
+            *_sources(part),
+        ]
+        tables.append(f"{visible(title)}\n{Grid(_HEAD, _cells(part), notes).text()}")
+    return "\n\n".join(tables)
 
 
-def _cell(value: float | bool | None) -> str:
-    return "" if value is None else repr(value)
+def _markdown(rows: Sequence[Row]) -> str:
+    unconverged = any(row.estimate.converged is False for row in rows)
+    notes = [*(["† not converged"] if unconverged else []), *_sources(rows)]
+    cells = [(row.title, *line) for row, line in zip(rows, _cells(rows), strict=True)]
+    return Grid(("checkpoint", *_HEAD), cells, notes).markdown()
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    head = ("checkpoint", "measure", "value", "standard_error", "unit", "converged")
+    labels = setting_labels([row.estimate for row in rows])
+    cells = [
+        (row.title, label, e.value, e.standard_error, e.unit, e.converged)
+        for row, e, label in zip(rows, [row.estimate for row in rows], labels, strict=True)
+    ]
+    return Grid(head, cells).csv().rstrip("\n")
 
 
 _FORMATS = {
     "table": _table,
-    "json": lambda taken: "\n".join(records.to_json(number.estimate) for number in taken),
+    "json": lambda rows: "\n".join(records.to_json(row.estimate) for row in rows),
     "csv": _csv,
     "md": _markdown,
 }

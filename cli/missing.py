@@ -38,10 +38,10 @@ def take_missing(
 
     by_run: dict[int, list[Missing]] = {}
     for lack in missing:
-        MEASURES.parse(lack.wanted)
+        MEASURES.parse(lack.measure)
         if lack.run.checkpoint is None:
             raise InputError(
-                f"{lack.run.name} has no record of {lack.wanted}, and no checkpoint to take it of; measure it where "
+                f"{lack.run.name} has no record of {lack.measure}, and no checkpoint to take it of; measure it where "
                 "the run is, or leave it out with --measure"
             )
         by_run.setdefault(id(lack.run), []).append(lack)
@@ -53,8 +53,8 @@ def take_missing(
             try:
                 objective = _objective(run, conditions, device=where, trust=trust)
                 for lack in lacks:
-                    bar.tell(f"{run.name}: {lack.wanted.name}", done / len(missing))
-                    found = MEASURES.build(lack.wanted, objective)
+                    bar.tell(f"{run.name}: {lack.measure.name}", done / len(missing))
+                    found = MEASURES.build(lack.measure, objective)
                     records.append(run.file, found)
                     taken.append(found)
                     done += 1

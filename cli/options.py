@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -14,7 +14,6 @@ from landscape.errors import InputError, UsageError
 from landscape.records.storage import refuse_special
 from landscape.registry.bounds import LARGEST_SEED
 
-from .batch_size import BatchSize, Sizes
 from .configuration import configure
 
 if TYPE_CHECKING:
@@ -22,6 +21,28 @@ if TYPE_CHECKING:
     from landscape.objective import Objective
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class BatchSize(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A whole number above 0, or ``auto``; the value is batch size and micro-batch."""
+
+    name = "N|auto"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, Literal["auto"] | None]:
+        """The pair from its text."""
+        if isinstance(value, tuple):
+            return value  # type: ignore[return-value]
+        if value == "auto":
+            return 128, "auto"
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a whole number nor auto", param, ctx)
+        if number < 1:
+            self.fail(f"{number} is not in the range x>=1.", param, ctx)
+        return number, None
 
 
 config = click.option(
@@ -35,48 +56,33 @@ config = click.option(
 )
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 overwrite = click.option(
-    "--overwrite/--no-overwrite", default=False, show_default=True, help="Start anew over what is there."
+    "--overwrite/--no-overwrite", default=False, show_default=True, help="Replace existing results."
 )
 resume = click.option(
-    "--resume/--no-resume", default=True, show_default=True, help="Use what an earlier run has left."
+    "--resume/--no-resume", default=True, show_default=True, help="Use the results of an earlier run."
 )
 device = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]|mps", help="Where to compute."
 )
-dtype = click.option(
-    "--dtype",
-    type=click.Choice(["float32", "float64"]),
-    default="float32",
-    show_default=True,
-    help="Precision.",
-)
+_PRECISIONS = click.Choice(["float32", "float64"])
+dtype = click.option("--dtype", type=_PRECISIONS, default="float32", show_default=True, help="Precision.")
 seed = click.option(
-    "--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True, help="Of everything random."
+    "--seed",
+    type=click.IntRange(0, LARGEST_SEED),
+    default=0,
+    show_default=True,
+    help="Seed of everything random.",
 )
 venue = click.option(
     "--venue",
     type=click.Choice(["neurips", "icml", "iclr", "cvpr", "ieee", "jmlr"]),
     default="neurips",
     show_default=True,
-    help="Whose page the figure is for.",
+    help="The venue whose page the figure is for.",
 )
 width = click.option(
-    "--width", type=click.Choice(["column", "text"]), default=None, help="Of the figure on that page."
+    "--width", type=click.Choice(["column", "text"]), default=None, help="Width of the figure on that page."
 )
-
-
-def form(*kinds: str) -> Callable[[F], F]:
-    """``--format``, one of these; the first by default."""
-    return click.option(
-        "--format",
-        "form",
-        type=click.Choice(kinds),
-        default=kinds[0],
-        show_default=True,
-        help="What to print.",
-    )
-
-
 trust = click.option(
     "--trust-checkpoint/--no-trust-checkpoint",
     "trust",
@@ -88,6 +94,18 @@ weights = click.option(
     type=click.Choice(["raw", "ema"]),
     help="The weights that training moves, or their average in the same file; raw by default.",
 )
+
+
+def form(*kinds: str) -> Callable[[F], F]:
+    """``--format``, one of these kinds; the first by default."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(kinds),
+        default=kinds[0],
+        show_default=True,
+        help="Output format.",
+    )
 
 
 _source = [
@@ -108,9 +126,9 @@ _measured = [
         type=click.Choice(["train", "test", "both"]),
         default="train",
         show_default=True,
-        help="Which examples.",
+        help="Part of the data.",
     ),
-    click.option("--limit", type=click.IntRange(min=1), help="A fixed random subset of so many examples."),
+    click.option("--limit", type=click.IntRange(min=1), help="Use a fixed random subset of this size."),
     click.option(
         "-b",
         "--batch-size",
@@ -133,17 +151,13 @@ _measured = [
         help="Exit 3 before any measure if the accuracy differs: 95.1±0.2.",
     ),
     device,
-    click.option(
-        "--dtype",
-        type=click.Choice(["float32", "float64"]),
-        help="Precision; that of the checkpoint by default.",
-    ),
+    click.option("--dtype", type=_PRECISIONS, help="Precision; that of the checkpoint by default."),
 ]
 
 
 @dataclass(frozen=True)
 class Source:
-    """What the flags say about where a checkpoint's network, data and loss come from."""
+    """The flags that say where a checkpoint's network, data and loss come from."""
 
     model: str | None
     data: str | None
@@ -156,24 +170,17 @@ class Source:
         """The checkpoint at a path."""
         from landscape.checkpoints import load_checkpoint
 
-        return load_checkpoint(
-            path,
-            model=self.model,
-            data=self.data,
-            loss=self.loss,
-            task=self.task,
-            trust=self.trust,
-            weights=self.weights,  # type: ignore[arg-type]
-        )
+        flags = {field.name: getattr(self, field.name) for field in dataclasses.fields(Source)}
+        return load_checkpoint(path, **flags)
 
 
 @dataclass(frozen=True)
-class Asked(Source):
-    """What the flags say about the objective too."""
+class Subject(Source):
+    """The flags that say where a checkpoint comes from and what its objective is."""
 
     split: str
     limit: int | None
-    batch_size: Sizes
+    batch_size: tuple[int, Literal["auto"] | None]
     batch_norm: str
     expect_accuracy: str | None
     device: str
@@ -194,27 +201,48 @@ class Asked(Source):
         )
 
 
-def _gathered(kind: type[Source], flags: list[Callable[[F], F]], function: F) -> F:
-    """The command with these flags, which it is given as one argument ``asked``."""
-    names = [field.name for field in dataclasses.fields(kind)]
+Asked = Subject
 
-    @functools.wraps(function)
-    def command(**given: Any) -> Any:
-        return function(asked=kind(**{name: given.pop(name) for name in names}), **given)
 
+def gathered(**kinds: type[Any]) -> Callable[[F], F]:
+    """Calls a command with groups of its flags as dataclasses: ``@gathered(grid=Grid)``.
+
+    It is the last decorator of the command. The fields of each dataclass have the names of the flags' parameters.
+    """
+
+    def decorated(function: F) -> F:
+        @functools.wraps(function)
+        def command(*arguments: Any, **flags: Any) -> Any:
+            for name, kind in kinds.items():
+                flags[name] = kind(
+                    **{field.name: flags.pop(field.name) for field in dataclasses.fields(kind)}
+                )
+            return function(*arguments, **flags)
+
+        return command  # type: ignore[return-value]
+
+    return decorated
+
+
+def _with_flags(flags: list[Callable[[F], F]], function: F) -> F:
     for flag in reversed(flags):
-        command = flag(command)
-    return command  # type: ignore[return-value]
+        function = flag(function)
+    return function
 
 
 def source_flags(function: F) -> F:
-    """The flags of every command that opens checkpoints, given to it as one :class:`Source`."""
-    return _gathered(Source, [*_source, weights, trust], function)
+    """The flags of every command that opens checkpoints, passed to it as ``source``, a :class:`Source`."""
+    return _with_flags([*_source, weights, trust], gathered(source=Source)(function))
+
+
+def subject_flags(function: F) -> F:
+    """The flags of every command that measures checkpoints, passed to it as ``subject``, a :class:`Subject`."""
+    return _with_flags([*_source, *_measured, weights, trust], gathered(subject=Subject)(function))
 
 
 def checkpoint_flags(function: F) -> F:
-    """The flags of every command that measures checkpoints, given to it as one :class:`Asked`."""
-    return _gathered(Asked, [*_source, *_measured, weights, trust], function)
+    """The same flags, passed as ``asked``."""
+    return _with_flags([*_source, *_measured, weights, trust], gathered(asked=Subject)(function))
 
 
 def chosen_device(name: str) -> str:
@@ -264,16 +292,16 @@ def listed(text: str) -> list[str]:
     Raises:
         UsageError: The text names nothing.
     """
-    parts: list[str] = []
+    names: list[str] = []
     for part in text.split(","):
-        if parts and "=" in part and ":" not in part:
-            parts[-1] += "," + part
+        if names and "=" in part and ":" not in part:
+            names[-1] += "," + part
         else:
-            parts.append(part)
-    found = [part.strip() for part in parts if part.strip()]
-    if not found:
+            names.append(part)
+    names = [name.strip() for name in names if name.strip()]
+    if not names:
         raise UsageError(f"'{text}' names nothing; write one or several names with commas between: sgd,sam")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(names))
 
 
 MOST_NUMBERS = 10_000
@@ -286,7 +314,7 @@ def numbers(text: str) -> list[int]:
     Raises:
         UsageError: The text is not such a list, or is longer than :data:`MOST_NUMBERS`.
     """
-    found: list[int] = []
+    values: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         try:
@@ -294,9 +322,9 @@ def numbers(text: str) -> list[int]:
         except ValueError:
             raise UsageError(f"'{text}' is not a list of whole numbers such as 0-2 or 0,1,5") from None
         # A range is counted before it is filled: len() itself fails above 2⁶³.
-        if span.stop - span.start > MOST_NUMBERS - len(found):
+        if span.stop - span.start > MOST_NUMBERS - len(values):
             raise UsageError(f"'{text}' names more than {MOST_NUMBERS:,} numbers; write a shorter range: 0-2")
-        found.extend(span)
-    if not found:
+        values.extend(span)
+    if not values:
         raise UsageError(f"'{text}' names no number; write the smaller one first: 0-2")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(values))

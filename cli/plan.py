@@ -1,44 +1,36 @@
 """The plan of ``landscape measure --dry-run``: cost, time and memory before anything is measured."""
 
 from landscape.measures.forecast import Forecast
-from landscape.tables import aligned
+from landscape.tables import Grid
 
 from .progress import duration
 
 
 def plan(forecast: Forecast) -> str:
     """The plan as a table with notes."""
-    lines = [["measure", "gradients", "at most", "time", "at most"]]
-    for line in forecast.lines:
-        lines.append(
-            [
-                line.name,
-                f"{line.typical:.3g}",
-                f"{line.most:.3g}",
-                brief(line.typical * forecast.seconds),
-                brief(line.most * forecast.seconds),
-            ]
+    seconds = forecast.seconds
+    rows = [
+        (
+            line.name,
+            f"{line.typical:.3g}",
+            f"{line.most:.3g}",
+            brief(line.typical * seconds),
+            brief(line.most * seconds),
         )
-    return "\n".join(
-        [
-            aligned(lines),
-            "",
-            f"in all about {brief(forecast.typical_seconds)}, at most {brief(forecast.most_seconds)}, less what "
-            "measures share; a trace that is proved exact takes a few gradients only",
-            f"one gradient over all data: {forecast.seconds:.3g} s, from one product on the first batch",
-            *_recalibration(forecast),
-            _memory(forecast),
-        ]
-    )
-
-
-def _recalibration(forecast: Forecast) -> list[str]:
-    if forecast.recalibration is None:
-        return []
-    return [
-        f"besides, {brief(forecast.recalibration)} at every point but the checkpoint, where batch-norm statistics are "
-        "recomputed: once a draw or step, and once a batch where a measure reads batches"
+        for line in forecast.lines
     ]
+    notes = [
+        f"in all about {brief(forecast.typical_seconds)}, at most {brief(forecast.most_seconds)}, less what measures "
+        "share; a trace that is proved exact takes a few gradients only",
+        f"one gradient over all data: {seconds:.3g} s, from one product on the first batch",
+    ]
+    if forecast.recalibration is not None:
+        notes.append(
+            f"besides, {brief(forecast.recalibration)} at every point but the checkpoint, where batch-norm statistics "
+            "are recomputed: once a draw or step, and once a batch where a measure reads batches"
+        )
+    head = ("measure", "gradients", "at most", "time", "at most")
+    return Grid(head, rows, [*notes, _memory(forecast)]).text()
 
 
 def _memory(forecast: Forecast) -> str:

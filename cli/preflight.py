@@ -1,4 +1,4 @@
-"""Loss and accuracy before any measure: a wrong normalisation or class order shows there."""
+"""Loss and accuracy before any measure, which reveal a wrong normalisation or class order."""
 
 import math
 import re
@@ -17,19 +17,19 @@ _ACCURACY = re.compile(r"(\d+(?:\.(\d+))?)\s*%?\s*(?:(?:±|\+/?-)\s*(\d+(?:\.\d+
 def preflight(
     path: str, checkpoint: "Checkpoint", objective: "Objective", *, expected: str | None = None
 ) -> str:
-    """What is measured, its loss and accuracy, and what had to be done to the network, a line each.
+    """The subject with its loss and accuracy, and what was done to fit the network to it, a line each.
 
     Args:
-        path: Of the checkpoint.
-        checkpoint: Opened.
+        path: The path of the checkpoint, for messages.
+        checkpoint: The opened checkpoint.
         objective: What will be measured.
         expected: The accuracy that the user knows, ``95.1±0.2`` in percent.
 
     Raises:
-        InputError: The loss is not finite, or the accuracy another one.
-        UsageError: ``expected`` is no such text.
+        InputError: The loss is not finite, or the accuracy differs.
+        UsageError: ``expected`` has another form.
     """
-    wanted = None if expected is None else _parsed(expected)
+    limits = None if expected is None else _parsed(expected)
     origin = objective.provenance
     where = f"{origin.data} {origin.split}"
     if not math.isfinite(objective.loss):
@@ -37,31 +37,30 @@ def preflight(
             f"{path}: the loss on {origin.data} is {objective.loss}; nothing can be measured there"
         )
     accuracy = objective.accuracy
-    if wanted is not None:
+    if limits is not None:
         if accuracy is None:
             raise InputError(
                 f"{path}: --expect-accuracy {expected}, but there is no accuracy on {where} with the loss {origin.loss}"
             )
-        if not abs(100 * accuracy - wanted[0]) <= wanted[1] + 1e-9:
+        if not abs(100 * accuracy - limits[0]) <= limits[1] + 1e-9:  # decimal percents are not exact in binary
             raise InputError(
                 f"{path}: the accuracy on {where} ({origin.num_examples:,} examples) is {accuracy:.2%}, not "
-                f"{wanted[0]:g} ± {wanted[1]:g} %; is it another split, normalisation, class order or model?"
+                f"{limits[0]:g} ± {limits[1]:g} %; is it another split, normalisation, class order or model?"
             )
-    said = "" if accuracy is None else f", accuracy {accuracy:.2%}"
     notes = [*checkpoint.notes, *objective.notes]
     if origin.batch_norm == "batch":
         notes.append("batch norm uses the statistics of each batch: numbers depend on the batch size")
     head = (
-        f"{path}: {origin.model}, {origin.dimension:,} parameters; {where}, "
-        f"{origin.num_examples:,} examples: loss {objective.loss:.5g}{said}"
+        f"{path}: {origin.model}, {origin.dimension:,} parameters; {where}, {origin.num_examples:,} examples: "
+        f"loss {objective.loss:.5g}{'' if accuracy is None else f', accuracy {accuracy:.2%}'}"
     )
     return "\n".join([visible(head), *(f"  {visible(note)}" for note in dict.fromkeys(notes))])
 
 
 def _parsed(text: str) -> tuple[float, float]:
     """Percent and tolerance; without one, half a unit of the last digit."""
-    found = _ACCURACY.fullmatch(text.strip())
-    if found is None or float(found[1]) > 100:
+    match = _ACCURACY.fullmatch(text.strip())
+    if match is None or float(match[1]) > 100:
         raise UsageError(f"--expect-accuracy {text} is not a percentage such as 95.1±0.2, 95.1+-0.2 or 95.1")
-    digits = len(found[2] or "")
-    return float(found[1]), float(found[3]) if found[3] else 0.5 * 10.0**-digits
+    digits = len(match[2] or "")
+    return float(match[1]), float(match[3]) if match[3] else 0.5 * 10.0**-digits

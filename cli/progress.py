@@ -1,69 +1,69 @@
-"""How far a long computation is: a bar with an estimate on a terminal, a plain line every 30 s elsewhere."""
+"""The progress of a long computation: a bar with an estimate on a terminal, a plain line every 30 s elsewhere."""
 
+import contextlib
 import sys
 import time
-from types import TracebackType
+import typing
 
 import click
+from rich import progress as rich_progress
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
 from landscape.tables.escaping import visible
 
 from .terminal import close_door, drawing_stream
 
+if typing.TYPE_CHECKING:
+    from landscape.training import Progress
+
 PLAIN_SECONDS = 30.0
-
+# Below this fraction, a forecast made before the start is more accurate than extrapolating the fraction.
 EARLY = 0.1
-"""Until this share is done, the forecast says better how long it takes than the share does."""
 
 
-class Bar:
-    """One computation's progress on stderr; use as a context manager.
+class Bar(contextlib.AbstractContextManager["Bar"]):
+    """The progress of one computation on stderr, as a context manager.
 
     Args:
         title: What is computed.
-        quiet: Shows nothing.
-        expected: Seconds that it is likely to take: what is left of them is said until a share of it is done.
+        quiet: Show nothing.
+        expected: A forecast of the seconds it takes, shown until a tenth of the work is done.
     """
 
     def __init__(self, title: str, *, quiet: bool, expected: float | None = None) -> None:
         self._expected = expected
         self._title = visible(title)
         self._quiet = quiet
-        self._live: Progress | None = None
-        self._task = TaskID(0)
-        self._start = self._said = time.monotonic()
+        self._live: rich_progress.Progress | None = None
+        self._task = rich_progress.TaskID(0)
+        self._start = self._last_line = time.monotonic()
 
     def __enter__(self) -> "Bar":
         if not self._quiet and sys.stderr.isatty():
-            self._live = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=20),
-                TaskProgressColumn(),
-                TextColumn("{task.fields[left]}", markup=False),
-                TextColumn("{task.fields[words]}", markup=False),
+            self._live = rich_progress.Progress(
+                rich_progress.TextColumn("{task.description}", markup=False),
+                rich_progress.BarColumn(bar_width=20),
+                rich_progress.TaskProgressColumn(),
+                rich_progress.TextColumn("{task.fields[left]}", markup=False),
+                rich_progress.TextColumn("{task.fields[words]}", markup=False),
                 console=Console(file=drawing_stream()),
                 transient=True,
             )
             left = "" if self._expected is None else f"about {duration(self._expected)}"
-            # Without a total the bar moves to and fro, until something is known.
+            # Without a total the bar moves to and fro until a fraction is known.
             self._task = self._live.add_task(self._title, total=None, left=left, words="")
             self._live.start()
-            # rich leads stdout and stderr past the bar while it is drawn.
-            close_door()
+            close_door()  # rich replaces stdout and stderr while the bar is drawn
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
 
     def tell(self, words: str, fraction: float | None) -> None:
-        """Shows a few words, and the fraction done with the time that is left, where they are known."""
+        """Shows a few words and, if known, the fraction done and an estimate of the time left."""
         words = visible(words)
-        seconds = self._left(fraction)
+        seconds = self._seconds_left(fraction)
         left = "" if seconds is None else f"about {duration(seconds)} left"
         if self._live is not None:
             self._live.update(self._task, left=left, words=words)
@@ -71,29 +71,33 @@ class Bar:
                 self._live.update(self._task, completed=min(fraction, 1.0), total=1.0)
             return
         now = time.monotonic()
-        if self._quiet or now - self._said < PLAIN_SECONDS:
+        if self._quiet or now - self._last_line < PLAIN_SECONDS:
             return
-        self._said = now
-        known = [part for part in ("" if fraction is None else f"{fraction:.0%}", left) if part]
-        click.echo(f"{self._title}: {', '.join(known)}{' ' if known else ''}({words})", err=True)
+        self._last_line = now
+        known = ", ".join(part for part in ("" if fraction is None else f"{fraction:.0%}", left) if part)
+        click.echo(f"{self._title}: {known}{' ' if known else ''}({words})", err=True)
 
-    def _left(self, fraction: float | None) -> float | None:
-        """Seconds that are left; ``None`` where nobody knows."""
-        # At the whole of a share that is an estimate itself, the work goes on, and its end is not known.
+    def _seconds_left(self, fraction: float | None) -> float | None:
+        # A fraction of 1 can be an estimate itself; as long as the work goes on, its end is unknown.
         if fraction is None or fraction >= 1:
             return None
         spent = time.monotonic() - self._start
-        # A forecast that has come and gone was wrong: what is left of it is not nothing, but unknown.
+        # A forecast that has passed was wrong: what is left is unknown, not zero.
         if self._expected is not None and fraction < EARLY and spent < self._expected:
             return self._expected - spent
         return spent * (1 - fraction) / fraction if fraction > 0 else None
 
 
+def run_progress(progress: "Progress") -> tuple[str, float]:
+    """The progress of a training run as a few words and the fraction done."""
+    accuracy = "" if progress.test_accuracy is None else f", test {progress.test_accuracy:.1%}"
+    words = f"epoch {progress.epoch} of {progress.epochs}, loss {progress.loss:.4g}{accuracy}"
+    return words, progress.step / progress.steps
+
+
 def duration(seconds: float) -> str:
     """``"2 h 05 min"``, ``"3 min 20 s"``, ``"12 s"``."""
-    whole = round(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    if whole >= 60:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,4 +1,4 @@
-"""The door through which everything is printed: nothing that comes from a file reaches the terminal as a command."""
+"""Output streams that escape what a terminal would act on, so that no text from a file can control it."""
 
 import contextlib
 import sys
@@ -11,11 +11,8 @@ from landscape.tables.escaping import for_terminal
 class PlainStream:
     """A stream of text that escapes what a terminal would act on, whoever writes it.
 
-    A new message, a warning of another library and a traceback are safe by themselves. A character that the encoding
-    of the stream lacks is escaped, too, where Python would raise.
-
-    Args:
-        stream: Where the text goes.
+    New messages, warnings of other libraries and tracebacks are covered without any care of their own. A character
+    that the encoding of the stream lacks is escaped as well, where Python would raise.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -24,7 +21,7 @@ class PlainStream:
     def write(self, text: str) -> int:
         """Writes the text, escaped."""
         if not isinstance(text, str):
-            raise TypeError(f"text is written here, not {type(text).__name__}")
+            raise TypeError(f"text is expected, not {type(text).__name__}")
         encoding = self._stream.encoding or "utf-8"
         self._stream.write(for_terminal(text).encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
@@ -35,8 +32,8 @@ class PlainStream:
             self.write(line)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "buffer":  # bytes would pass unseen
-            raise AttributeError("this stream is of text only")
+        if name == "buffer":  # bytes would bypass the escaping
+            raise AttributeError("this stream accepts text only")
         return getattr(self._stream, name)
 
 

@@ -2,13 +2,14 @@
 
 import click
 
-from landscape.tables import aligned
+from landscape.tables import Grid
 
 from . import options
 from .failures import Unconverged
+from .help import ExamplesFirst
 
 
-@click.command(name="verify")
+@click.command(name="verify", cls=ExamplesFirst)
 @click.argument("checkpoint")
 @options.source_flags
 @click.option(
@@ -16,18 +17,18 @@ from .failures import Unconverged
     type=click.Choice(["train", "test"]),
     default="train",
     show_default=True,
-    help="Which examples.",
+    help="Part of the data.",
 )
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
     default=512,
     show_default=True,
-    help="A fixed random subset of so many examples, in one batch.",
+    help="Use a fixed random subset of this size, in one batch.",
 )
 @options.seed
 @options.config
-def command(checkpoint: str, asked: options.Source, split: str, limit: int, seed: int) -> None:
+def command(checkpoint: str, source: options.Source, split: str, limit: int, seed: int) -> None:
     """Compares with PyHessian, scipy's eigsh and, where it fits, the dense float64 Hessian.
 
     \b
@@ -38,25 +39,24 @@ def command(checkpoint: str, asked: options.Source, split: str, limit: int, seed
     """
     from landscape.verification.other_tools import verify
 
-    opened = asked.open(checkpoint)
-    lines = [["measure", "landscape", "s", "by", "value", "s", "difference", "allowed", ""]]
-    wrong = []
-    for found in verify(opened, split=split, limit=limit, seed=seed):  # type: ignore[arg-type]
-        lines.append(
-            [
-                found.measure,
-                f"{found.ours.value:.6g}",
-                f"{found.ours.cost.seconds:.1f}",
-                found.other,
-                f"{found.value:.6g}",
-                f"{found.seconds:.1f}",
-                f"{found.difference:.1e}",
-                f"{found.allowed:.1e}",
-                "ok" if found.agrees else "DIFFERS",
-            ]
+    opened = source.open(checkpoint)
+    comparisons = list(verify(opened, split=split, limit=limit, seed=seed))  # type: ignore[arg-type]
+    rows = [
+        (
+            c.measure,
+            f"{c.ours.value:.6g}",
+            f"{c.ours.cost.seconds:.1f}",
+            c.other,
+            f"{c.value:.6g}",
+            f"{c.seconds:.1f}",
+            f"{c.difference:.1e}",
+            f"{c.allowed:.1e}",
+            "ok" if c.agrees else "DIFFERS",
         )
-        if not found.agrees:
-            wrong.append(f"{found.measure} by {found.other}")
-    click.echo(aligned(lines))
+        for c in comparisons
+    ]
+    head = ("measure", "landscape", "s", "by", "value", "s", "difference", "allowed", "")
+    click.echo(Grid(head, rows).text())
+    wrong = [f"{c.measure} by {c.other}" for c in comparisons if not c.agrees]
     if wrong:
         raise Unconverged(f"beyond the stated errors: {', '.join(wrong)}")

@@ -9,6 +9,7 @@ sees it turned: its attention is computed by matrix products, which changes resu
 import contextlib
 import random
 import threading
+import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -16,7 +17,9 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn import functional
+from torch.nn.attention.bias import CausalBias
+from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -56,7 +59,7 @@ def twice_differentiable() -> Iterator[None]:
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
-        plain_attention,
+        PlainAttention(),
         full_precision,
         plain_checkpoints(),
     ):
@@ -66,23 +69,59 @@ def twice_differentiable() -> Iterator[None]:
 @contextlib.contextmanager
 def without_gradients() -> Iterator[None]:
     """Autograd off; attention by the same kernel as in :func:`twice_differentiable`."""
-    with torch.inference_mode(), plain_attention, full_precision:
+    with torch.inference_mode(), PlainAttention(), full_precision:
         yield
 
 
-@contextlib.contextmanager
-def _plain_attention() -> Iterator[None]:
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """``functional.scaled_dot_product_attention`` by matrix products and a softmax, with its parameters."""
+    if isinstance(attn_mask, CausalBias):  # a tensor without values, which picks a fused kernel itself
+        attn_mask = attn_mask._materialize(query.device)
+    if attn_mask is not None and attn_mask.dtype is torch.bool:  # only the public function converts it
+        attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill(~attn_mask, -torch.inf)
+    # What torch itself falls back to, bit for bit; its public switch (sdpa_kernel) is one of the whole process.
+    mixed: Tensor = torch._scaled_dot_product_attention_math(
+        query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+    )[0]
+    return mixed
 
 
-plain_attention = Shared(_plain_attention)
-"""Attention by matrix products and a softmax: no fused kernel, and no fused encoder layer."""
+_MULTIHEAD = functional.multi_head_attention_forward
+_PLAIN: dict[object, Callable[..., Any]] = {
+    functional.scaled_dot_product_attention: _attention,
+    torch.ops.aten.scaled_dot_product_attention.default: _attention,  # of exported networks
+    # A mode sees this as one operation, and is off inside: a copy whose globals have the attention above. It must not
+    # hand itself on to other modes, which would call the original.
+    _MULTIHEAD: types.FunctionType(
+        _MULTIHEAD.__code__,
+        {
+            **_MULTIHEAD.__globals__,
+            "scaled_dot_product_attention": _attention,
+            "has_torch_function": lambda _: False,
+        },
+        argdefs=_MULTIHEAD.__defaults__,
+    ),
+}
+
+
+class PlainAttention(TorchFunctionMode):
+    """Inside, attention is computed by matrix products and a softmax, in this thread only: fused kernels have no
+    second derivative. Fused encoder layers are off too, as torch skips them where any mode is active.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Runs an operation of torch, or what replaces it."""
+        return _PLAIN.get(func, func)(*args, **(kwargs or {}))
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "tracking": {"errors", "registry"},
     "checkpoints": BASE | {"objective", "losses", "data", "models"},
     "training": BASE
-    | {"version", "objective", "measures", "optim", "data", "models", "tracking", "checkpoints"},
+    | {"version", "objective", "curvature", "measures", "optim", "data", "models", "tracking", "checkpoints"},
     "verification": BASE | {"objective", "linalg", "curvature", "measures", "data", "checkpoints"},
 }
 """The rooms that a room may import."""

@@ -18,10 +18,9 @@ from setups import Setup
 from study import Results, Study, Work, main, say
 from torch import Tensor
 
-from landscape.comparison.intervals import mean_interval
+from landscape.comparison import mean_interval
 from landscape.data import load_data
 from landscape.optim import GSAM, AdaptiveGSAM
-from landscape.optim.vector import unit
 
 CONTROL = "GSAM, radius of Adaptive-GSAM"
 ARMS = {
@@ -79,7 +78,7 @@ class Matched(Noted):
 
     def displacement(self, gradients: Tensor) -> Tensor:
         """ε of a gradient."""
-        return unit(gradients, times=float(super().displacement(gradients).norm()))
+        return gradients * (super().displacement(gradients).norm() / (gradients.norm() + 1e-12))
 
 
 def compute(work: Work) -> Results:
@@ -147,19 +146,15 @@ def _trained(work: Work, label: str, seed: int, data: tuple[Tensor, ...]) -> dic
             right += correct(scores, y.to(device))
     lengths = getattr(optimizer, "lengths", []) or [0.5 if label == "GSAM" else 0.0]
     count = len(test_targets)
-    return {
-        "accuracy (%)": 100 * right / count,
-        "loss": total / count,
-        "length": sum(lengths) / len(lengths),
-    }
+    return {"accuracy (%)": 100 * right / count, "loss": total / count, "length": sum(lengths) / len(lengths)}
 
 
 def claims(record: Record) -> Sequence[Claim]:
     """The two tables of the report, and the control."""
     found = record["results"]
-    accuracy, loss = {
-        "moons": ("89.0 against 85.7 %", "0.27 against 0.33"),
-    }.get(record["setup"], ("98.5 against 95.3 %", "0.01 against 0.04"))
+    accuracy, loss = {"moons": ("89.0 against 85.7 %", "0.27 against 0.33")}.get(
+        record["setup"], ("98.5 against 95.3 %", "0.01 against 0.04")
+    )
     where = {"moons": "two moons", "mnist": "MNIST"}.get(record["setup"], "MNIST, raw pixels")
 
     def rows(measure: str, first: str, second: str) -> tuple[tuple[str, Any], tuple[str, Any]]:

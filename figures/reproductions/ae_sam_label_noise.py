@@ -87,10 +87,7 @@ STUDY = Study(
         ),
         data="cifar10:root=DIR",
     ),
-    arms={
-        "cpu": arms(0.1, k=2, ae_looksam=THRESHOLDS),
-        "paper": arms(0.05, k=2, ae_looksam=THRESHOLDS),
-    },
+    arms={"cpu": arms(0.1, k=2, ae_looksam=THRESHOLDS), "paper": arms(0.05, k=2, ae_looksam=THRESHOLDS)},
     columns={ACCURACY: ACCURACY, SHARE: SHARE, "gradients": "gradients"},
 )
 

@@ -134,10 +134,7 @@ STUDY = Study(
     claims=claims,
     setups={"digits": DIGITS, "cifar10": CIFAR10},
     paper=PAPER,
-    arms={
-        "cpu": {"SGD": "sgd", "SAM": "sam:rho=0.1"},
-        "paper": {"SGD": "sgd", "SAM": "sam:rho=0.1"},
-    },
+    arms={"cpu": {"SGD": "sgd", "SAM": "sam:rho=0.1"}, "paper": {"SGD": "sgd", "SAM": "sam:rho=0.1"}},
     columns={
         f"{name}, {time}, {size}": f"{words}, {time}, B = {size}"
         for name, words in (("mean", "E‖g_B‖²"), ("skewness", "skewness"))

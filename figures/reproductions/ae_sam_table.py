@@ -87,11 +87,7 @@ def claims(record: Record) -> Sequence[Claim]:
         ),
         above(record, "SAM is more accurate than ERM", "Table 1: 96.52, 95.41 % (CIFAR-10)", "SAM", "ERM"),
         above(
-            record,
-            "AE-SAM is more accurate than SAM",
-            "Table 1: 96.63, 96.52 % (CIFAR-10)",
-            "AE-SAM",
-            "SAM",
+            record, "AE-SAM is more accurate than SAM", "Table 1: 96.63, 96.52 % (CIFAR-10)", "AE-SAM", "SAM"
         ),
         above(
             record,

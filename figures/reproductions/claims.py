@@ -9,10 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from landscape.comparison import Cell
-from landscape.comparison.intervals import Interval, mean_interval
-from landscape.comparison.paired import paired_difference
-from landscape.comparison.verdict import verdict
+from landscape.comparison import Cell, Interval, mean_interval, paired_difference, verdict
 
 Judgement = Literal["holds", "does not hold", "not shown"]
 Values = Sequence[float]

@@ -90,13 +90,7 @@ def claims(record: Record) -> Sequence[Claim]:
             cr,
             sam,
         ),
-        below(
-            "mean loss",
-            "the same against SAM of the same radius",
-            "no such control",
-            cr,
-            control,
-        ),
+        below("mean loss", "the same against SAM of the same radius", "no such control", cr, control),
         below(
             "last loss",
             "CR-SAM lowers it faster than SAM at equal gradients (last epoch; CR-SAM with two thirds of the epochs)",

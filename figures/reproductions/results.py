@@ -1,6 +1,6 @@
-"""RESULTS.md: every claim with the paper's figure, ours, what they allow to say, and the command; from the records.
+"""Generates RESULTS.md from the committed records: each claim with the paper's figure, ours, a verdict and the command.
 
-``python figures/reproductions/results.py`` writes it anew.
+Run ``python figures/reproductions/results.py``.
 """
 
 import importlib
@@ -11,7 +11,7 @@ from pathlib import Path
 from claims import Claim, Record
 from study import Study, command, records_of, table
 
-from landscape.records.storage import write_whole
+from landscape.records import write_whole
 
 RESULTS = Path(__file__).parents[1] / "RESULTS.md"
 STUDIES = (
@@ -24,23 +24,24 @@ STUDIES = (
     "gsam_minima",
     "adaptive_gsam",
 )
-HEAD = """# Claims of the papers, tried out
+HEAD = """# Claims of the papers, tested on small networks
 
-Geometric claims of four papers on sharpness-aware training, each with the paper's figure, ours and the command. The
-sizes are those of one core and minutes: orderings can be compared, magnitudes cannot. **This file is generated** from
-the committed records in `figures/data/reproductions/` by `python figures/reproductions/results.py`; every number in it
-comes from a run.
+Geometric claims of three papers on sharpness-aware training (CR-SAM, AE-SAM, GSAM) and of a student report
+(Adaptive-GSAM, Oxford C6.5, 2025, not peer reviewed), each with the figure in the source, our result and the command.
+The sizes are chosen for one core and minutes: orderings can be compared, magnitudes cannot. **This file is
+generated** from the committed records in `figures/data/reproductions/` by `python figures/reproductions/results.py`.
+Every number in it comes from a run.
 
-**The rule.** Differences are paired by seed. A claim *holds* where the 95 % interval of their mean (Student's t over
-seeds) has the sign that was claimed, *does not hold* where it has the other sign, and is *not shown* where it contains
-zero or all seeds agree to the last digit. A claim without a sign has its rule in its row. Intervals are not widened
-for the number of claims: of twenty that compare what is equal, one will be decided by chance. In a row: mean ± standard
-deviation over seeds, then the mean difference with its interval.
+**The rule.** Differences are paired by seed. A claim *holds* if the 95 % interval of the mean difference (Student's t
+over seeds) has the claimed sign, and *does not hold* if it has the opposite sign. It is *not shown* if the interval
+contains zero or if all seeds agree to the last digit. A claim without a sign states its rule in its row. Intervals
+are not widened for the number of claims: of twenty comparisons of equal quantities, one will be decided by chance. A
+row shows mean ± standard deviation over seeds, then the mean difference with its interval.
 
-**To run one.** `--recompute` trains and measures, and goes on with what is in `--runs`; without it the committed
-records are printed. `--size paper` is the same script at the paper's size for a GPU: **none of those was run here**.
-`DIR` holds `MNIST/raw/`, or `train/CLASS/*` and `test/CLASS/*` of CIFAR-10 (those used here are JPEG-compressed copies
-of the originals). Minutes are those of one thread's processor time on a machine with two cores that others used too.
+**To repeat a study.** `--recompute` trains and measures, and continues with what is in `--runs`. Without it the
+committed records are printed. `--size paper` runs the same script at the paper's size on a GPU: **none of these was
+run here**. `DIR` contains `MNIST/raw/`, or `train/CLASS/*` and `test/CLASS/*` of CIFAR-10 (JPEG-compressed copies of
+the originals were used here). Minutes are processor time of one thread, on a shared machine with two cores.
 """
 TAIL = """## Not testable here
 
@@ -58,7 +59,7 @@ Row = tuple[str, Study, Record, Claim]
 
 
 def text() -> str:
-    """All of RESULTS.md."""
+    """The content of RESULTS.md."""
     studies = [importlib.import_module(name).STUDY for name in STUDIES]
     rows = [
         (study, record, claim)
@@ -67,8 +68,10 @@ def text() -> str:
         for claim in study.claims(record)
     ]
     counts = Counter(claim.judgement for _, _, claim in rows)
-    said = ", ".join(f"{counts[name]} {name}" for name in ("holds", "does not hold", "not shown"))
-    parts = [HEAD, f"**In all** {len(rows)} rows: {said}.\n"]
+    total = (
+        f"{counts['holds']} hold, {counts['does not hold']} do not hold, {counts['not shown']} are not shown"
+    )
+    parts = [HEAD, f"**In total** {len(rows)} claims: {total}.\n"]
     for study in studies:
         parts.append(f"## {study.title}\n\n{study.source}. {_documented(study)}\n")
         parts += [_section(study, record) for record in records_of(study)]
@@ -78,12 +81,12 @@ def text() -> str:
 
 
 def write() -> None:
-    """Brings RESULTS.md into step with the records."""
+    """Writes RESULTS.md."""
     write_whole(RESULTS, text().encode())
 
 
 def _documented(study: Study) -> str:
-    """What the script says of its protocol, without its first line."""
+    """The protocol of a study, from the docstring of its script."""
     module = importlib.import_module(study.name)
     paragraphs = (module.__doc__ or "").strip().split("\n\n")[1:]
     return " ".join(" ".join(paragraph.split()) for paragraph in paragraphs).replace("``", "`")

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from landscape.data import load_data
-from landscape.records.storage import whole
-from landscape.registry.names import Value
+from landscape.records import whole
+from landscape.registry import Value
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 from claims import Claim, Record, spread
 from setups import Setup, kind_of, part_of
 
-from landscape.records.storage import append_line, write_whole
+from landscape.records import append_line, write_whole
 
 RECORDS = Path(__file__).parents[1] / "data" / "reproductions"
 Results = dict[str, dict[str, list[Any]]]

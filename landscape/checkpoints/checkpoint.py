@@ -12,11 +12,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from landscape.checkpoints.architectures import guess
-from landscape.checkpoints.building import WithinMemory
 from landscape.checkpoints.fitting import fit
 from landscape.checkpoints.reading import Contents, read_checkpoint
-from landscape.checkpoints.recipes import RecipeInFile
-from landscape.checkpoints.task import load_task
+from landscape.checkpoints.recipes import RecipeInFile, WithinMemory
 from landscape.checkpoints.weights import Weights
 from landscape.data import Data, FixedBatches, as_data, load_data, subset, with_label_noise
 from landscape.errors import InputError, UsageError
@@ -28,10 +26,11 @@ from landscape.objective.batches import Source
 from landscape.objective.micro_batches import Size
 from landscape.objective.risk import Loss
 from landscape.objective.wrappers import unwrapped
-from landscape.registry.factories import code_hash
-from landscape.registry.names import Specification
+from landscape.registry.factories import code_hash, user_row
+from landscape.registry.names import NameTable, Specification, split
 
 Split = Literal["train", "test"]
+_PARTS = ("model", "data", "loss")
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,10 @@ class Checkpoint:
     Attributes:
         contents: What the file holds.
         model: The network with the checkpoint's parameters, in evaluation mode.
-        model_name: How the network was asked for.
+        model_name: The name of the network.
         data: The data set.
         loss: ``loss(outputs, targets)``, mean-reduced, or a :class:`landscape.BatchLoss`.
-        loss_name: How the loss is called in records.
+        loss_name: The name of the loss in records.
         code: A hash of the user's own files that were named, as numbers are only as old as these; ``None`` if
             none was.
         notes: What was done to read the file and to fit it to the network, for the reader.
@@ -77,8 +76,8 @@ class Checkpoint:
             limit: A fixed random subset of so many examples; all of them by default.
             batch_size: Examples a batch.
             micro_batch: See :class:`landscape.Objective`.
-            batch_norm: See :class:`landscape.Objective`; recalibrated on the training examples, so many of them
-                as ``limit`` says.
+            batch_norm: See :class:`landscape.Objective`; recalibrated on the training examples, as many as ``limit``
+                says.
             device: See :class:`landscape.Objective`.
             dtype: See :class:`landscape.Objective`.
         """
@@ -109,22 +108,22 @@ class Checkpoint:
         )
 
     def batches(self, split: Split, *, limit: int | None = None, batch_size: int = 128) -> tuple[Source, str]:
-        """The examples of a split in batches, and the hash that says which they are."""
+        """The examples of a split in batches, and the hash of their indices."""
         examples: Dataset[Any] = self.data.split(split)
-        if isinstance(examples, FixedBatches):
-            if limit is not None:
-                raise UsageError(
-                    f"limit={limit}: {self.data.name} gives batches that are made already; return a Dataset, or "
-                    "leave the limit out"
-                )
-            return list(examples.batches), subset(examples, None)[1]
-        chosen, digest = subset(examples, limit)
-        return DataLoader(chosen, batch_size=batch_size, collate_fn=self.data.collate), digest
+        if not isinstance(examples, FixedBatches):
+            selected, digest = subset(examples, limit)
+            return DataLoader(selected, batch_size=batch_size, collate_fn=self.data.collate), digest
+        if limit is not None:
+            raise UsageError(
+                f"limit={limit}: {self.data.name} gives batches that are made already; return a Dataset, or "
+                "leave the limit out"
+            )
+        return list(examples.batches), subset(examples, None)[1]
 
     def network_of(
         self, path: str | Path, *, trust: bool = False, weights: Weights | None = None
     ) -> nn.Module:
-        """The same network with everything that another checkpoint holds: weights, buffers, statistics.
+        """The same network with the weights, buffers and statistics of another checkpoint.
 
         Args:
             path: The file, or a run folder.
@@ -156,14 +155,14 @@ def load_checkpoint(
 
     Args:
         path: The file, or a run folder.
-        model: The network, or its name (``"resnet18"``, ``"timm:vit_tiny_patch16_224"``, ``"./nets.py:build"``).
-            A network given is copied.
+        model: The network, which is copied, or its name (``"resnet18"``, ``"timm:vit_tiny_patch16_224"``,
+            ``"./nets.py:build"``).
         data: The data set, its name, or what a data factory may return: a ``Dataset``, a ``DataLoader``, a list
             of batches, or ``dict(train=…, test=…)`` of them.
         loss: ``loss(outputs, targets)``, mean-reduced, a :class:`landscape.BatchLoss`, or a name; by default
             cross-entropy, with the label smoothing of the recipe.
         task: ``"./my_task.py:task"``, a function that returns ``dict(model=…, data=…, loss=…)``, or such a
-            dictionary; what is given beside it comes first.
+            dictionary. The other arguments come before it.
         trust: Whether code stored in the file, or named in it, may run.
         weights: ``"raw"``, or ``"ema"`` for the averaged copy in the file; see
             :func:`landscape.checkpoints.read_checkpoint`.
@@ -174,41 +173,63 @@ def load_checkpoint(
     """
     contents = read_checkpoint(path, trust=trust, weights=weights)
     recipe = RecipeInFile(contents.path, contents.recipe or {}, trust)
-    asked = load_task(task)
-    given: dict[str, Any] = {"model": model, "data": data, "loss": loss}
-    given = {key: asked.get(key) if value is None else value for key, value in given.items()}
-    chosen = given["data"] if given["data"] is not None else recipe.named("data")
-    network = given["model"] if given["model"] is not None else recipe.named("model")
-    if chosen is None or network is None:
-        raise InputError(_nameless(contents, model=network is None, data=chosen is None))
-    dataset = _dataset(chosen, recipe, task if isinstance(task, str) else "data", named=given["data"] is None)
+    parts = dict(_load_task(task))
+    parts |= {key: value for key, value in zip(_PARTS, (model, data, loss), strict=True) if value is not None}
+    examples, network = (parts[key] if key in parts else recipe.named(key) for key in ("data", "model"))
+    if network is None or examples is None:
+        raise InputError(_unknown(contents, model=network is None, data=examples is None))
+    if "data" not in parts:
+        with recipe.blamed():
+            dataset = with_label_noise(load_data(examples), rate=recipe.number("label_noise"))
+    elif isinstance(examples, (str, Specification)):
+        dataset = load_data(examples)
+    else:
+        dataset = as_data(examples, task if isinstance(task, str) else "data")
     if isinstance(network, (str, Specification)):
-        model_name = str(network)
+        name = str(network)
         with contextlib.ExitStack() as limits:
-            if given["model"] is None:
+            if "model" not in parts:
                 limits.enter_context(recipe.blamed())
-                limits.enter_context(WithinMemory(contents.path, model_name, stored=contents.stored))
+                limits.enter_context(WithinMemory(contents.path, name, stored=contents.stored))
             built = build_model(network, classes=dataset.classes, input_shape=dataset.input_shape, seed=0)
     else:
         built = copy.deepcopy(unwrapped(network)[0])
-        model_name = type(built).__name__
-    fitted = fit(built, contents.state, source=str(contents.path), name=model_name)
-    function, called = _loss(given["loss"], recipe.number("label_smoothing"))
-    texts = [x for x in (task, *given.values()) if isinstance(x, str)]
-    said = (*contents.notes, *fitted)
-    return Checkpoint(contents, built.eval(), model_name, dataset, function, called, code_hash(*texts), said)
+        name = type(built).__name__
+    fitted = fit(built, contents.state, source=str(contents.path), name=name)
+    function, function_name = _loss(parts.get("loss"), recipe.number("label_smoothing"))
+    texts = [text for text in (task, *(parts.get(key) for key in _PARTS)) if isinstance(text, str)]
+    return Checkpoint(
+        contents=contents,
+        model=built.eval(),
+        model_name=name,
+        data=dataset,
+        loss=function,
+        loss_name=function_name,
+        code=code_hash(*texts),
+        notes=(*contents.notes, *fitted),
+    )
 
 
-def _dataset(chosen: Any, recipe: RecipeInFile, name: str, *, named: bool) -> Data:
-    """The data set that was chosen; where the recipe names it, with the recipe's share of wrong labels."""
-    if named:
-        with recipe.blamed():
-            return with_label_noise(load_data(chosen), rate=recipe.number("label_noise"))
-    return load_data(chosen) if isinstance(chosen, (str, Specification)) else as_data(chosen, name)
+def _load_task(task: str | Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The parts that a task returns, without those that are ``None``; empty where there is no task."""
+    if task is None:
+        return {}
+    parts: Any = task
+    if isinstance(task, str):
+        row = user_row(split(task).name)
+        if row is None:
+            raise UsageError(f"--task {task} is not ./file.py:function or package.module:function")
+        parts = NameTable("task", [row]).build(task)
+    if not isinstance(parts, Mapping) or not parts or not set(parts) <= set(_PARTS):
+        keys = f"a dictionary of {', '.join(map(str, parts))}" if isinstance(parts, Mapping) else None
+        raise InputError(
+            f"{task} returns {keys or type(parts).__name__}; a task returns dict(model=…, data=…, loss=…)"
+        )
+    return {key: value for key, value in parts.items() if value is not None}
 
 
 def _loss(loss: Any, smoothing: float) -> tuple[Loss, str]:
-    """The loss, and how it is called in records."""
+    """The loss, and its name in records."""
     if loss is None:
         loss = f"cross-entropy:label_smoothing={smoothing}" if smoothing else "cross-entropy"
     if isinstance(loss, (str, Specification)):
@@ -216,13 +237,14 @@ def _loss(loss: Any, smoothing: float) -> tuple[Loss, str]:
     return loss, getattr(loss, "__name__", type(loss).__name__)
 
 
-def _nameless(contents: Contents, *, model: bool, data: bool) -> str:
-    found = guess(contents.state)
-    example = found.model if found else "resnet18"
-    looks = f"; it looks like {found.looks}" if found and model else ""
-    asked = {"model": f"-m MODEL (such as -m {example})", "data": "-d DATA (such as -d cifar10)"}
+def _unknown(contents: Contents, *, model: bool, data: bool) -> str:
+    """The message for a checkpoint whose model or data are not known."""
+    similar = guess(contents.state)
+    looks = f"; it looks like {similar.looks}" if similar and model else ""
+    example = similar.model if similar else "resnet18"
+    flags = {"model": f"-m MODEL (such as -m {example})", "data": "-d DATA (such as -d cifar10)"}
     missing = [name for name, absent in (("model", model), ("data", data)) if absent]
     return (
         f"{contents.path} does not say which {' and '.join(missing)} it belongs to (it was not made by "
-        f"`landscape train`){looks}; add {' '.join(asked[name] for name in missing)}"
+        f"`landscape train`){looks}; add {' '.join(flags[name] for name in missing)}"
     )

@@ -1,4 +1,4 @@
-"""Any checkpoint to safetensors, a format that cannot hold code."""
+"""Converts any checkpoint to safetensors, a format that cannot hold code."""
 
 import json
 from collections.abc import Mapping
@@ -7,8 +7,8 @@ from pathlib import Path
 import safetensors.torch
 from torch import Tensor
 
+from landscape.checkpoints.opening import SUM, content_sum
 from landscape.checkpoints.reading import RECIPE, Contents, read_checkpoint
-from landscape.checkpoints.sums import SUM, content_sum
 from landscape.checkpoints.weights import Weights
 from landscape.errors import InputError, UsageError
 from landscape.records.storage import whole
@@ -29,17 +29,17 @@ def convert(
 
     Args:
         source: What :func:`landscape.checkpoints.read_checkpoint` reads.
-        output: The file to write, whole or not at all.
+        output: The file to write, completely or not at all.
         trust: Whether code stored in the file may run; only for files of your own.
         weights: ``"raw"`` or ``"ema"``.
-        overwrite: Whether a file that is there may be replaced.
+        overwrite: Whether an existing file may be replaced.
 
     Returns:
         What was read.
 
     Raises:
         InputError: The checkpoint cannot be read.
-        UsageError: The output is there, or does not end in ``.safetensors``.
+        UsageError: The output exists, or does not end in ``.safetensors``.
     """
     target = Path(output)
     if target.suffix != ".safetensors":
@@ -66,14 +66,12 @@ def convert(
 
 
 def _apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors with memory of their own: the first to use a storage keeps it, if it fills it."""
-    taken: set[int] = set()
+    """The tensors with memory of their own, as safetensors requires: the first in a storage keeps it if it fills it."""
+    used: set[int] = set()
     apart = {}
     for name, tensor in state.items():
         storage = tensor.untyped_storage()
-        own = storage.data_ptr() not in taken and storage.nbytes() == tensor.nbytes
-        taken.add(storage.data_ptr())
-        apart[name] = (
-            tensor.detach() if own and tensor.is_contiguous() else tensor.detach().clone().contiguous()
-        )
+        own = storage.data_ptr() not in used and storage.nbytes() == tensor.nbytes and tensor.is_contiguous()
+        used.add(storage.data_ptr())
+        apart[name] = tensor.detach() if own else tensor.detach().clone().contiguous()
     return apart

@@ -1,8 +1,8 @@
 """Stand-ins for the harmless things that checkpoints hold beside tensors: settings, paths, NumPy numbers.
 
-Opening a file safely means that only listed names are ever looked up. What is listed here is not the real
-class either: a path becomes text, a NumPy number a number, a ``Namespace`` the plain values in it, and none of
-them does anything but keep what it was given.
+Opening a file safely means that only listed names are ever imported. What is listed here is not the real class
+either: a path becomes text, a NumPy number a number, a ``Namespace`` the plain values in it, and none of them does
+more than keep its arguments.
 """
 
 import argparse
@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_NUMBER = frozenset({"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"})
+_NUMBER = frozenset("f2 f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 b1".split())
 
 
 class Unused:
-    """Something that is not needed to know the weights; whatever it was given is dropped."""
+    """Something that is not needed to know the weights; its arguments are dropped."""
 
     def __new__(cls, *arguments: object) -> "Unused":
         """An empty object."""
@@ -51,7 +51,7 @@ class DType:
 
 
 class Array:
-    """A NumPy array, kept as its bytes until it is asked for."""
+    """A NumPy array, kept as its bytes until its tensor is requested."""
 
     def __init__(self, *arguments: object) -> None:
         self.state: tuple[object, ...] = ()
@@ -91,43 +91,34 @@ def _numbers(dtype: object, raw: object) -> "np.ndarray[Any, Any] | None":
     kind = np.dtype(dtype.code).newbyteorder(dtype.order)  # type: ignore[arg-type]
     if len(raw) % kind.itemsize:
         return None
-    return np.frombuffer(raw, dtype=kind).astype(kind.newbyteorder("="))
+    return np.frombuffer(raw, dtype=kind).astype(
+        kind.newbyteorder("=")
+    )  # torch has the machine's byte order only
 
 
-def _modules(names: str, *modules: str) -> list[str]:
-    return [f"{module}.{name}" for module in modules for name in names.split()]
+def _named(modules: str, names: str) -> list[str]:
+    return [f"{module}.{name}" for module in modules.split() for name in names.split()]
 
 
+_LIGHTNING = "pytorch_lightning.callbacks lightning.pytorch.callbacks"
 _STANDS_FOR: dict[Callable[..., object], list[str]] = {
     argparse.Namespace: ["argparse.Namespace", "types.SimpleNamespace"],
     PlainDict: [
         "collections.defaultdict",
-        *_modules(
-            "AttributeDict",
-            "lightning.fabric.utilities.data",
-            "lightning_fabric.utilities.data",
-            "pytorch_lightning.utilities.parsing",
-            "lightning.pytorch.utilities.parsing",
-        ),
+        *_named("lightning.fabric.utilities.data lightning_fabric.utilities.data", "AttributeDict"),
+        *_named("pytorch_lightning.utilities.parsing lightning.pytorch.utilities.parsing", "AttributeDict"),
     ],
     DType: ["numpy.dtype"],
-    Array: ["numpy.ndarray", *_modules("_reconstruct", "numpy.core.multiarray", "numpy._core.multiarray")],
-    scalar: _modules("scalar", "numpy.core.multiarray", "numpy._core.multiarray"),
-    path: _modules(
-        "Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath", "pathlib", "pathlib._local"
+    Array: ["numpy.ndarray", *_named("numpy.core.multiarray numpy._core.multiarray", "_reconstruct")],
+    scalar: _named("numpy.core.multiarray numpy._core.multiarray", "scalar"),
+    path: _named(
+        "pathlib pathlib._local", "Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath"
     ),
     Unused: [
-        *_modules("list dict tuple int float str bool range slice", "builtins"),
-        *_modules("datetime date time timedelta timezone", "datetime"),
-        *_modules("float64 float32 float16 int64 int32 int16 int8 uint8 bool_ str_", "numpy"),
-        *_modules(
-            "ModelCheckpoint",
-            *(f"{p}.callbacks.model_checkpoint" for p in ("pytorch_lightning", "lightning.pytorch")),
-        ),
-        *_modules(
-            "EarlyStopping",
-            *(f"{p}.callbacks.early_stopping" for p in ("pytorch_lightning", "lightning.pytorch")),
-        ),
+        *_named("builtins", "list dict tuple int float str bool range slice"),
+        *_named("datetime", "datetime date time timedelta timezone"),
+        *_named("numpy", "float64 float32 float16 int64 int32 int16 int8 uint8 bool_ str_"),
+        *_named(_LIGHTNING, "model_checkpoint.ModelCheckpoint early_stopping.EarlyStopping"),
         "torch.torch_version.TorchVersion",
     ],
 }
@@ -135,4 +126,4 @@ _STANDS_FOR: dict[Callable[..., object], list[str]] = {
 INERT: list[tuple[Callable[..., object], str]] = [
     (stand_in, name) for stand_in, names in _STANDS_FOR.items() for name in names
 ]
-"""What :func:`torch.serialization.safe_globals` is given: a stand-in, and the name in the file."""
+"""The argument of :func:`torch.serialization.safe_globals`: a stand-in, and the name in the file."""

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, in numbers and words, found without running any code from it."""
+"""Describes a checkpoint in numbers and words, without running any code from it."""
 
 import shlex
 from collections import Counter
@@ -21,14 +21,14 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found in a checkpoint.
+    """The description of a checkpoint.
 
     Attributes:
-        path: As it was named.
+        path: As the user wrote it.
         form: The format, in words.
         sha256: Of the file.
         bytes: On disk.
-        key: Where the weights were found; empty for the top.
+        key: Where the weights were; empty for the top.
         weights: Whether they are raw or averaged.
         average: Where an averaged copy is.
         prefixes: Of wrappers before every name, the outermost first.
@@ -39,7 +39,7 @@ class Inspection:
         not_finite: Tensors that hold NaN or infinity.
         values: Plain values beside the weights: epoch, metrics, settings.
         recipe: Of a checkpoint of ours.
-        looks: A guess which network it is; ``None`` where there is none.
+        looks: A guess at the network; ``None`` where there is none.
         command: The command that measures it.
         notes: Remarks.
     """
@@ -75,9 +75,13 @@ def inspect_checkpoint(path: str | Path, *, weights: Weights | None = None) -> I
         InputError: It cannot be read, or would run code when opened.
     """
     contents = read_checkpoint(path, weights=weights)
-    state = contents.state
-    counted = [t for name, t in state.items() if name.rpartition(".")[2] not in _STATISTICS]
-    found = guess(state)
+    state, recipe = contents.state, contents.recipe
+    similar = guess(state)
+    refused = RecipeInFile(contents.path, recipe).refused() if recipe is not None else {}
+    notes = [
+        f"its recipe names {text} for its {name}, which a file may not" for name, text in refused.items()
+    ]
+    counted = [tensor for name, tensor in state.items() if name.rpartition(".")[2] not in _STATISTICS]
     return Inspection(
         path=str(path),
         form=contents.form,
@@ -91,43 +95,35 @@ def inspect_checkpoint(path: str | Path, *, weights: Weights | None = None) -> I
         parameters=sum(tensor.numel() for tensor in counted),
         dtypes=dict(Counter(str(tensor.dtype).removeprefix("torch.") for tensor in state.values())),
         batch_norms=sum(name.endswith("running_mean") for name in state),
-        not_finite=tuple(name for name, t in state.items() if not _finite(t)),
+        not_finite=tuple(name for name, tensor in state.items() if not _is_finite(tensor)),
         values=contents.extra,
-        recipe=contents.recipe,
-        looks=found.looks if found else None,
-        command=measuring(contents, str(path), found),
-        notes=(*contents.notes, *_refused(contents)),
+        recipe=recipe,
+        looks=similar.looks if similar else None,
+        command=_measuring(contents, str(path), similar),
+        notes=(*contents.notes, *notes),
     )
 
 
-def _refused(contents: Contents) -> list[str]:
-    """What the recipe names that only the user may name, in words."""
-    if contents.recipe is None:
-        return []
-    refused = RecipeInFile(contents.path, contents.recipe).refused()
-    return [f"its recipe names {text} for its {name}, which a file may not" for name, text in refused.items()]
-
-
-def _finite(tensor: Tensor) -> bool:
-    """Whether all numbers are finite; torch has no such test for most types of 8 bits."""
+def _is_finite(tensor: Tensor) -> bool:
+    # torch has no isfinite for most types of 8 bits.
     eight_bits = tensor.is_floating_point() and tensor.element_size() == 1
     return bool(torch.isfinite(tensor.float() if eight_bits else tensor).all())
 
 
-def measuring(contents: Contents, path: str, found: Guess | None) -> str:
-    """The command that measures a checkpoint, with capital letters where something must be filled in."""
+def _measuring(contents: Contents, path: str, similar: Guess | None) -> str:
+    """The command that measures a checkpoint, with capital letters for what must be filled in."""
     command = f"landscape measure {shlex.quote(path)}"
     if contents.recipe is not None:
         return " ".join([command, *RecipeInFile(contents.path, contents.recipe).flags()])
-    architecture = (
-        contents.extra.get("arch") or contents.extra.get("args.arch") or contents.extra.get("args.model")
-    )
+    names = (contents.extra.get(key) for key in ("arch", "args.arch", "args.model"))
+    architecture = next((name for name in names if name), None)
     if contents.config is not None and "architectures" in contents.config:
         model = f"hf:{contents.path.parent}"
+    elif similar and (architecture is None or similar.model.startswith(f"timm:{architecture}:")):
+        model = similar.model
     elif isinstance(architecture, str) and "timm" in contents.form:
-        options = f":num_classes={found.classes}" if found and found.classes else ""
-        known = found is not None and found.model.startswith(f"timm:{architecture}:")
-        model = found.model if found and known else f"timm:{architecture}{options}"
+        classes = f":num_classes={similar.classes}" if similar and similar.classes else ""
+        model = f"timm:{architecture}{classes}"
     else:
-        model = found.model if found else "./FILE.py:FACTORY"
+        model = similar.model if similar else "./FILE.py:FACTORY"
     return f"{command} -m {shlex.quote(model)} -d DATA"

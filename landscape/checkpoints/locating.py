@@ -1,4 +1,4 @@
-"""From the path that a user gives to the files that hold the weights: one file, a folder, or shards with an index."""
+"""From a path to the files that hold the weights: one file, a folder, or shards with an index."""
 
 import json
 import re
@@ -9,11 +9,13 @@ from typing import Any
 
 from landscape.errors import InputError
 from landscape.records.reading import check_regular, read_text
+from landscape.records.run_folder import CHECKPOINT, WEIGHT_SUFFIXES
 
-WHOLE = ("checkpoint.pt", "model.safetensors", "pytorch_model.bin", "diffusion_pytorch_model.safetensors")
-"""Files that stand for the folder they are in, the first that is there."""
-
-SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
+_IN_FOLDER = (
+    *(CHECKPOINT, "model.safetensors", "pytorch_model.bin"),
+    "diffusion_pytorch_model.safetensors",
+)
+"""Files that stand for the folder they are in; the first that exists is used."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class Located:
     Attributes:
         path: The file, or the index of several.
         files: The files that hold tensors.
-        names: In which of them each tensor is, where an index says so.
-        config: What a Hugging Face folder says of its network.
+        names: Which of them holds each tensor, where an index says so.
+        config: The contents of ``config.json`` in a Hugging Face folder.
         notes: Remarks for the reader.
     """
 
@@ -36,52 +38,47 @@ class Located:
 
 
 def locate(path: Path) -> Located:
-    """The files that hold the weights.
-
-    Args:
-        path: A file, a folder with one in it, or an index of shards.
+    """The files that hold the weights, for a file, a folder with one in it, or an index of shards.
 
     Raises:
         InputError: There is no such file, it is not a regular one, or the index is not sound.
     """
     config = None
     if path.is_dir():
-        path, config = _in_folder(path)
-    _check_regular(path)
+        folder, path = path, _in_folder(path)
+        config = _read_json(folder / "config.json") if (folder / "config.json").is_file() else None
+    _check_file(path)
     if path.name.endswith(".index.json"):
-        names = _index(path)
+        names = _shards(path)
         return Located(path, tuple(dict.fromkeys(names.values())), names, config)
-    notes = []
-    if re.search(r"-\d{5}-of-\d{5}\.", path.name):
-        notes.append("this is one of several shards; name their folder, or their index, to read all of them")
-    return Located(path, (path,), config=config, notes=tuple(notes))
+    shard = re.search(r"-\d{5}-of-\d{5}\.", path.name)
+    note = "this is one of several shards; name their folder, or their index, to read all of them"
+    return Located(path, (path,), config=config, notes=(note,) if shard else ())
 
 
-def _in_folder(folder: Path) -> tuple[Path, Mapping[str, Any] | None]:
-    config = None
-    if (folder / "config.json").is_file():
-        config = _json(folder / "config.json")
+def _in_folder(folder: Path) -> Path:
     indexes = sorted(folder.glob("*.index.json"))
-    for name in WHOLE:
+    for name in _IN_FOLDER:
         if (folder / name).is_file():
-            return folder / name, config
+            return folder / name
         if (index := folder / f"{name}.index.json") in indexes:
-            return index, config
+            return index
     if len(indexes) == 1:
-        return indexes[0], config
+        return indexes[0]
     if (folder / ".metadata").is_file():
         raise InputError(
             f"{folder} is a checkpoint of torch.distributed; join it first: python -m "
             f"torch.distributed.checkpoint.format_utils dcp_to_torch {folder} checkpoint.pt"
         )
-    held = ", ".join(sorted(child.name for child in folder.iterdir())[:5]) or "nothing"
+    content = ", ".join(sorted(child.name for child in folder.iterdir())[:5]) or "nothing"
     raise InputError(
-        f"{folder} is a folder without a checkpoint.pt, model.safetensors or pytorch_model.bin (it holds {held}); "
+        f"{folder} is a folder without a checkpoint.pt, model.safetensors or pytorch_model.bin (it holds {content}); "
         "name the file"
     )
 
 
-def _check_regular(path: Path) -> None:
+def _check_file(path: Path) -> None:
+    """Refuses what is not a regular file; of one that does not exist, says what is beside it."""
     try:
         path.stat()
     except FileNotFoundError:
@@ -89,49 +86,44 @@ def _check_regular(path: Path) -> None:
             raise InputError(
                 f"{path} is a symbolic link to {path.readlink()}, which does not exist"
             ) from None
-        raise InputError(f"{path} does not exist{_beside(path)}") from None
-    except (OSError, ValueError) as failure:
-        reason = getattr(failure, "strerror", None) or failure
-        raise InputError(f"{path} cannot be opened: {reason}; name another file") from failure
+        folder = path.parent
+        if not folder.is_dir():
+            raise InputError(f"{path} does not exist, nor does its folder {folder}") from None
+        others = sorted(child.name for child in folder.iterdir() if child.suffix in WEIGHT_SUFFIXES)
+        beside = f"; {folder} holds {', '.join(others[:4])}" if others else ""
+        raise InputError(f"{path} does not exist{beside}") from None
+    except (OSError, ValueError):
+        pass  # such as a loop of links, which check_regular explains
     check_regular(path)
 
 
-def _beside(path: Path) -> str:
-    folder = path.parent
-    if not folder.is_dir():
-        return f", nor does its folder {folder}"
-    others = sorted(child.name for child in folder.iterdir() if child.suffix in SUFFIXES)
-    return f"; {folder} holds {', '.join(others[:4])}" if others else ""
-
-
-def _index(path: Path) -> dict[str, Path]:
+def _shards(index: Path) -> dict[str, Path]:
     """Which file each tensor is in; every file lies in the folder of the index."""
-    places = _json(path).get("weight_map")
+    places = _read_json(index).get("weight_map")
     if not isinstance(places, dict) or not places or not all(isinstance(p, str) for p in places.values()):
-        raise InputError(f"{path} is no index of shards: it has no weight_map from names to files")
+        raise InputError(f"{index} is no index of shards: it has no weight_map from names to files")
     files = {}
     for place in dict.fromkeys(places.values()):
         parts = {*PurePosixPath(place).parts, *PureWindowsPath(place).parts}
-        file = path.parent / place
-        if len(parts) != 1 or ".." in parts or (file.is_symlink() and _leaves(file)):
+        file = index.parent / place
+        if len(parts) != 1 or ".." in parts or (file.is_symlink() and not _is_in_cache(file)):
             raise InputError(
-                f"{path} names {place!r}, which is not a file of its own folder; it is not opened"
+                f"{index} names {place!r}, which is not a file of its own folder; it is not opened"
             )
         if not file.is_file():
-            raise InputError(f"{path} names {place}, which is not there; fetch all shards")
+            raise InputError(f"{index} names {place}, which is not there; fetch all shards")
         files[place] = file
     return {name: files[place] for name, place in places.items()}
 
 
-def _leaves(file: Path) -> bool:
-    """Whether a link leads elsewhere than to a regular file: Hugging Face's cache links to its blobs."""
-    return not (
-        file.resolve().parent.name == "blobs" and file.resolve().parent.parent in file.absolute().parents
-    )
+def _is_in_cache(link: Path) -> bool:
+    """Whether a link stays in a cache of Hugging Face, whose snapshots link to its blobs."""
+    blobs = link.resolve().parent
+    return blobs.name == "blobs" and blobs.parent in link.absolute().parents
 
 
-def _json(path: Path) -> dict[str, Any]:
-    _check_regular(path)
+def _read_json(path: Path) -> dict[str, Any]:
+    _check_file(path)
     try:
         content = json.loads(read_text(path))
     except (ValueError, RecursionError) as failure:

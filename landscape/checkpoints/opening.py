@@ -1,5 +1,6 @@
-"""One file to what it holds, memory-mapped where its format allows, without running code unless it is trusted."""
+"""Opens one checkpoint file, memory-mapped where its format allows, without running code unless it is trusted."""
 
+import hashlib
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,14 +8,18 @@ from pathlib import Path
 
 import safetensors
 import torch
+from torch import Tensor
 
 from landscape.checkpoints.archive import check_archive, damaged, refuse_other_kinds
 from landscape.checkpoints.inert import INERT
 from landscape.checkpoints.pickled_names import MARK, Pickles, pickled_names
-from landscape.checkpoints.sums import SUM, content_sum
 from landscape.errors import InputError
 from landscape.isolation import Shared, no_warnings
 from landscape.records.reading import LONGEST_HEADER
+from landscape.records.storage import sha256
+
+SUM = "landscape.sha256"
+"""Where ``landscape convert`` writes a check sum in the header of safetensors, a format without any."""
 
 _TRUSTED = (
     "add --trust-checkpoint (trust=True), or convert it once, where that can do no harm: landscape convert {file} "
@@ -29,18 +34,20 @@ class Opened:
     Attributes:
         content: A state dict, a dictionary with one in it, or anything else.
         form: The format, in words.
+        sha256: The hash of the file, in hexadecimal.
         metadata: Texts in the header of safetensors.
         notes: Remarks for the reader.
     """
 
     content: object
     form: str
+    sha256: str
     metadata: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
 def open_file(file: Path, *, trust: bool) -> Opened:
-    """Opens a checkpoint of any format, told by its content.
+    """Opens a checkpoint of any format, recognised by its content.
 
     Args:
         file: A regular file.
@@ -59,17 +66,30 @@ def open_file(file: Path, *, trust: bool) -> Opened:
         return _safetensors(file, header, size)
     refuse_other_kinds(file, head)
     if head.startswith(b"PK"):
-        notes = check_archive(file)
-        return Opened(_torch(file, trust=trust, mapped=True), "torch.save", notes=tuple(notes))
+        digest, notes = check_archive(file)
+        return Opened(_torch(file, trust=trust, mapped=True), "torch.save", digest, notes=tuple(notes))
     if head[257:262] == b"ustar":
         if not trust:
             raise _refused(file, ["torch's tar format of 2016"])
-        return Opened(_torch(file, trust=True, mapped=False), "torch.save of 2016")
-    if head[:1] not in (b"\x80", b"(", b"]", b"}", b"c"):
+        return Opened(_torch(file, trust=True, mapped=False), "torch.save of 2016", sha256(file))
+    if head[:1] not in (b"\x80", b"(", b"]", b"}", b"c"):  # with what a pickle can begin
         raise damaged(file, f"it begins with {head[:9]!r}")
-    if trust and not _marked(file):
-        return Opened(_unpickled(file), "a pickle")
-    return Opened(_torch(file, trust=trust, mapped=False), "torch.save before 1.6")
+    if trust and not head.startswith(pickle.dumps(MARK, protocol=2)):
+        return Opened(_unpickled(file), "a pickle", sha256(file))
+    return Opened(_torch(file, trust=trust, mapped=False), "torch.save before 1.6", sha256(file))
+
+
+def content_sum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """The SHA-256 of names, types, shapes and values, and of the texts in the header except the sum itself."""
+    digest = hashlib.sha256()
+    for key in sorted(metadata):
+        if key != SUM:
+            digest.update(repr((key, metadata[key])).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach()
+        digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _safetensors(file: Path, header: int, size: int) -> Opened:
@@ -87,7 +107,7 @@ def _safetensors(file: Path, header: int, size: int) -> Opened:
         raise damaged(file, f"its safetensors header or data is broken ({reason})") from failure
     if SUM in metadata and metadata[SUM] != content_sum(content, metadata):
         raise damaged(file, "its check sum is wrong, so its bytes are not those that were written")
-    return Opened(content, "safetensors", metadata)
+    return Opened(content, "safetensors", sha256(file), metadata)
 
 
 def _torch(file: Path, *, trust: bool, mapped: bool) -> object:
@@ -102,40 +122,47 @@ def _torch(file: Path, *, trust: bool, mapped: bool) -> object:
             with file.open("rb") as stream:
                 return torch.load(stream, map_location="cpu", weights_only=not trust)
     except Exception as failure:  # a damaged file can raise anything; whatever it is, the file is at fault
-        raise damaged(file, _reason(failure, trust=trust)) from failure
+        reason = "its pickle breaks off, or its parts do not fit together"
+        raise damaged(file, _first_line(failure) if trust else reason) from failure
 
 
-# torch's list of what may be looked up belongs to the process.
+# torch's list of the names that may be imported belongs to the process, so threads that open files share the change.
 _INERT = Shared(lambda: torch.serialization.safe_globals(INERT))  # type: ignore[arg-type]
 
 
-def _reason(failure: Exception, *, trust: bool) -> str:
-    if trust:
-        first = (str(failure).splitlines() or [""])[0][:160]
-        return f"{type(failure).__name__}: {first}"
-    return "its pickle breaks off, or its parts do not fit together"
+def _unpickled(file: Path) -> object:
+    try:
+        with file.open("rb") as stream:
+            return pickle.load(stream)
+    except Exception as failure:
+        raise damaged(file, _first_line(failure)) from failure
 
 
-def _check_pickles(file: Path, found: Pickles) -> None:
-    allowed = {_dotted(known) for known in torch.serialization.get_safe_globals()}
-    names = [name for name in found.names if name not in allowed]
+def _first_line(failure: Exception) -> str:
+    return f"{type(failure).__name__}: {(str(failure).splitlines() or [''])[0][:160]}"
+
+
+def _check_pickles(file: Path, pickles: Pickles) -> None:
+    """Refuses pickles that name anything but tensors, inert things, and what the user has allowed in torch."""
+    allowed = {_dotted(item) for item in torch.serialization.get_safe_globals()}
+    names = [name for name in pickles.names if name not in allowed]
     if names:
         raise _refused(file, names)
-    if found.endless:
+    if pickles.endless:
         raise damaged(file, "its pickle is longer than any that holds weights")
-    if not found.whole:
+    if not pickles.complete:
         raise damaged(file, "its pickle breaks off or is broken")
-    if found.protocol > 2:
+    if pickles.protocol > 2:
         raise InputError(
-            f"{file} is in pickle protocol {found.protocol}, which torch opens only if it may run code; save it "
+            f"{file} is in pickle protocol {pickles.protocol}, which torch opens only if it may run code; save it "
             f"without pickle_protocol, or, if you trust whoever made it, {_TRUSTED.format(file=file)}"
         )
 
 
-def _dotted(known: object) -> str:
-    if isinstance(known, tuple):
-        return str(known[1])
-    return f"{getattr(known, '__module__', '')}.{getattr(known, '__qualname__', '')}"
+def _dotted(item: object) -> str:
+    if isinstance(item, tuple):  # an object with the name under which files refer to it
+        return str(item[1])
+    return f"{getattr(item, '__module__', '')}.{getattr(item, '__qualname__', '')}"
 
 
 def _refused(file: Path, names: list[str]) -> InputError:
@@ -144,18 +171,3 @@ def _refused(file: Path, names: list[str]) -> InputError:
         f"{file} would run code when opened: it refers to {', '.join(names[:8])}{more}. If you trust whoever made "
         f"it, {_TRUSTED.format(file=file)}"
     )
-
-
-def _marked(file: Path) -> bool:
-    """Whether a pickle is torch's format of before 1.6: the first of its five is the mark."""
-    mark = pickle.dumps(MARK, protocol=2)
-    with file.open("rb") as stream:
-        return stream.read(len(mark)) == mark
-
-
-def _unpickled(file: Path) -> object:
-    try:
-        with file.open("rb") as stream:
-            return pickle.load(stream)
-    except Exception as failure:
-        raise damaged(file, _reason(failure, trust=True)) from failure

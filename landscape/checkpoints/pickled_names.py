@@ -1,21 +1,26 @@
-"""Which functions and classes a checkpoint refers to, read from its pickles without running them."""
+"""The functions and classes that a checkpoint refers to, read from its pickles without running them.
+
+``torch.serialization.get_unsafe_globals_in_checkpoint`` does not serve here: it reads zip archives only, fails at the
+first instruction of a newer pickle protocol, which is where code hides, has no bound on the length of the program,
+and takes ``bytearray`` for harmless, whose argument can be a size of 100 GB.
+"""
 
 import io
 import pickletools
 import re
-import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
+from landscape.checkpoints.archive import data_start
 from landscape.checkpoints.inert import INERT
 
 MOST_INSTRUCTIONS = 1_000_000
-"""More than any file has that holds weights; a longer program would only keep the reader busy."""
+"""More than any file of weights has; a longer program would only keep the reader busy."""
 
 MARK = 0x1950A86A20F9469CFC6C
-"""What torch's format of before version 1.6 begins with, as a pickled number."""
+"""The pickled number with which torch's format of before version 1.6 begins."""
 
 _TENSORS = re.compile(
     r"torch\.\w+Storage|torch\.storage\.(Untyped|Typed)Storage|torch\.\w+Tensor|torch\.Tensor|torch\.Size|torch\.device"
@@ -24,70 +29,34 @@ _TENSORS = re.compile(
     r"|collections\.(OrderedDict|Counter)|_codecs\.encode|builtins\.(set|complex)"
 )
 _INERT = frozenset(name for _, name in INERT)
-_OLD = {"__builtin__": "builtins", "copy_reg": "copyreg", "__builtins__": "builtins"}
+_OLD = {"__builtin__": "builtins", "copy_reg": "copyreg", "__builtins__": "builtins"}  # names in Python 2
 
 
-@dataclass(frozen=True)
+@dataclass
 class Pickles:
     """What the pickles of a file refer to.
 
     Attributes:
-        names: What would be imported, and might be called; tensors and other inert things left out.
-        whole: Whether every pickle could be read to its end.
+        imports: Every name that would be imported, and might be called.
+        complete: Whether every pickle could be read to its end.
         protocol: The newest pickle protocol; 2 is what ``torch.save`` writes.
-        endless: Whether they have more than :data:`MOST_INSTRUCTIONS`.
+        instructions: How many were read.
     """
 
-    names: tuple[str, ...]
-    whole: bool
-    protocol: int
-    endless: bool
+    imports: set[str]
+    complete: bool = True
+    protocol: int = 0
+    instructions: int = 0
 
+    @property
+    def names(self) -> list[str]:
+        """The imports without tensors and other inert things."""
+        return sorted(name for name in self.imports if not _TENSORS.fullmatch(name) and name not in _INERT)
 
-def pickled_names(file: Path) -> Pickles:
-    """The names that would be imported by opening a file.
-
-    Args:
-        file: A checkpoint in torch's zip format, in its older one, or a bare pickle. A damaged one has the names
-            before the damage.
-    """
-    scan = _Scan()
-    with file.open("rb") as stream:
-        archive = stream.read(2) == b"PK"
-    try:
-        if archive:
-            with zipfile.ZipFile(file) as opened:
-                for member in opened.infolist():
-                    if member.filename.endswith(".pkl"):
-                        scan.read(_stored(file, member))
-        else:
-            with file.open("rb") as stream:
-                # The older format is five pickles: a mark, a version, the machine, the content, the keys.
-                if scan.read(stream) == MARK:
-                    for _ in range(4):
-                        scan.read(stream)
-    except Exception:  # bytes that are no pickle can fail in any way; what was found until then counts
-        scan.whole = False
-    names = sorted(name for name in scan.names if not _TENSORS.fullmatch(name) and name not in _INERT)
-    return Pickles(tuple(names), scan.whole, scan.protocol, scan.instructions >= MOST_INSTRUCTIONS)
-
-
-def _stored(file: Path, member: zipfile.ZipInfo) -> IO[bytes]:
-    """A part of an archive that is not compressed, whether or not it has a check sum."""
-    with file.open("rb") as stream:
-        stream.seek(member.header_offset + 26)
-        stream.seek(
-            sum(struct.unpack("<HH", stream.read(4))), io.SEEK_CUR
-        )  # its name and what else is said of it
-        return io.BytesIO(stream.read(member.file_size))
-
-
-class _Scan:
-    def __init__(self) -> None:
-        self.names: set[str] = set()
-        self.whole = True
-        self.protocol = 0
-        self.instructions = 0
+    @property
+    def endless(self) -> bool:
+        """Whether they have more than :data:`MOST_INSTRUCTIONS`."""
+        return self.instructions >= MOST_INSTRUCTIONS
 
     def read(self, stream: IO[bytes]) -> object:
         """Reads one pickle; returns the last long number in it, which is all that the mark consists of."""
@@ -96,14 +65,14 @@ class _Scan:
         value: object = None
         for opcode, argument, _ in pickletools.genops(stream):
             self.instructions += 1
-            if self.instructions >= MOST_INSTRUCTIONS:
+            if self.endless:
                 raise ValueError
             name = opcode.name
             if name in ("GLOBAL", "INST"):
                 module, _, attribute = cast(str, argument).partition(" ")
-                self.names.add(f"{_OLD.get(module, module)}.{attribute}")
+                self.imports.add(f"{_OLD.get(module, module)}.{attribute}")
             elif name == "STACK_GLOBAL" and len(texts) > 1:
-                self.names.add(".".join(texts[-2:]))
+                self.imports.add(".".join(texts[-2:]))
             elif "UNICODE" in name:
                 texts.append(str(argument))
             elif name == "MEMOIZE":
@@ -117,5 +86,28 @@ class _Scan:
             elif name == "LONG1":
                 value = argument
             if len(texts) > 1000:
-                del texts[:-2]
+                del texts[:-2]  # STACK_GLOBAL takes the last two
         return value
+
+
+def pickled_names(file: Path) -> Pickles:
+    """The names in a checkpoint of either format of torch, or in a bare pickle; of a damaged file, those before."""
+    pickles = Pickles(set())
+    try:
+        with file.open("rb") as stream:
+            if stream.read(2) == b"PK":
+                with zipfile.ZipFile(stream) as archive:
+                    members = [m for m in archive.infolist() if m.filename.endswith(".pkl")]
+                for member in members:
+                    # Not read by ZipFile.open, which refuses a part that was written without its check sum.
+                    stream.seek(data_start(stream, member))
+                    pickles.read(io.BytesIO(stream.read(member.file_size)))
+                return pickles
+            stream.seek(0)
+            # The older format is five pickles: a mark, a version, the machine, the content, the keys.
+            if pickles.read(stream) == MARK:
+                for _ in range(4):
+                    pickles.read(stream)
+    except Exception:  # bytes that are no pickle can fail in any way; the names before the damage count
+        pickles.complete = False
+    return pickles

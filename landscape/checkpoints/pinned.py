@@ -1,11 +1,10 @@
-"""A file as it is at one moment: its hash and everything that is read of it come from the same bytes.
+"""The bytes of a file at one moment, so that its hash and everything read from it belong together.
 
-A checkpoint may be replaced, or written over, while it is being read. Then weights, check sums and the hash would be
-of different files, and a file that shrinks while it is mapped into memory ends the process.
+A checkpoint may be replaced, or written over, while it is being read. Then weights, check sums and hash would be of
+different files, and a file that shrinks while it is mapped into memory ends the process.
 """
 
 import contextlib
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -15,14 +14,14 @@ from pathlib import Path, PosixPath
 from landscape.errors import InputError
 
 COPIED_BYTES = 2**30
-"""Up to this size a file is copied into memory while it is hashed; a larger one is mapped where it is."""
+"""Up to this size a file is copied into memory; a larger one is mapped where it is."""
 
 _CHUNK = 2**22
 _DESCRIPTORS = Path("/proc/self/fd")
 
 
 class _Named(PosixPath):
-    """A path that opens one file and is shown as another, so that messages name the file that the user named."""
+    """A path that opens one file and is printed as another, so that messages name the file that the user named."""
 
     content = ""
 
@@ -35,26 +34,21 @@ class Pinned:
     """The bytes of a file.
 
     Attributes:
-        file: Opens these bytes, whatever has happened to the file; shown by the name that was given.
-        sha256: Of these bytes.
+        file: Opens these bytes, whatever has happened to the file since; printed as the name of the file.
         size: Their number.
     """
 
     file: Path
-    sha256: str
     size: int
 
 
 @contextlib.contextmanager
 def pinned(file: Path) -> Iterator[Pinned]:
-    """Holds the bytes of a file for as long as it is being opened.
+    """Keeps the bytes of a regular file as they are for as long as it is being opened.
 
-    Up to :data:`COPIED_BYTES` they are read once, into memory that nobody else can write to. Tensors may be mapped
-    from there, and keep it alive. A larger file is mapped as it lies on disk: replacing it does no harm, and writing
-    to it is noticed at the end.
-
-    Args:
-        file: A regular file.
+    Up to :data:`COPIED_BYTES` they are copied into memory that nobody else can write to. Tensors may be mapped from
+    there, and keep it alive. A larger file is mapped as it lies on disk: replacing it does no harm, and writing to it
+    is noticed at the end.
 
     Raises:
         InputError: The file was written to meanwhile, or is not a regular one any more.
@@ -68,17 +62,14 @@ def pinned(file: Path) -> Iterator[Pinned]:
         copy = _memory() if before.st_size <= COPIED_BYTES else None
         if copy is not None:
             stack.callback(os.close, copy)
-            digest, size = hashlib.sha256(), 0
+            size = 0
             # No more than there was at first: a file that grows as fast as it is read would have no end.
             while size < before.st_size and (chunk := source.read(min(_CHUNK, before.st_size - size))):
-                chunk = chunk[: os.write(copy, chunk)]
-                source.seek(size + len(chunk))
-                digest.update(chunk)
-                size += len(chunk)
-            yield Pinned(_path(file, copy), digest.hexdigest(), size)
+                size += os.write(copy, chunk)
+                source.seek(size)  # a write may take a part of the chunk
+            yield Pinned(_path(file, copy), size)
             return
-        digest_of_all = hashlib.file_digest(source, "sha256").hexdigest()
-        yield Pinned(_path(file, source.fileno()), digest_of_all, before.st_size)
+        yield Pinned(_path(file, source.fileno()), before.st_size)
         # Without a path to a descriptor, readers have opened whatever the name has led to.
         now = os.fstat(source.fileno()) if _DESCRIPTORS.is_dir() else file.stat()
         if _mark(now) != _mark(before):
@@ -106,10 +97,10 @@ def _path(file: Path, descriptor: int) -> Path:
 
 
 def _mark(status: os.stat_result) -> tuple[int, int, int, int]:
-    """What a write to a file changes. The time of its status is left out: a replaced file's changes too."""
+    # The time of the status is left out: that of a file that was replaced, and is still open here, changes too.
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _without_waiting(name: str, flags: int) -> int:
-    """Opens without waiting for a writer, should the file have become a pipe."""
+    # The file may have become a pipe, and opening that would wait for a writer.
     return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))

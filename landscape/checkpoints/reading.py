@@ -1,10 +1,10 @@
-"""What is in a checkpoint, found by content and opened without running any code from it."""
+"""Reads a checkpoint of any form, recognised by its contents and opened without running code from it."""
 
 import contextlib
 import hashlib
 import json
 import reprlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from torch import Tensor
 from landscape.checkpoints.inert import Array
 from landscape.checkpoints.locating import Located, locate
 from landscape.checkpoints.opening import Opened, open_file
-from landscape.checkpoints.pinned import Pinned, pinned
-from landscape.checkpoints.weights import Found, Weights, check_tensors, find_weights, tensors_of
+from landscape.checkpoints.pinned import pinned
+from landscape.checkpoints.weights import Selected, Weights, check_tensors, find_weights, tensors_of
 from landscape.errors import InputError, UsageError
 from landscape.records.reading import check_names
 from landscape.records.storage import sha256_of_sums
@@ -27,6 +27,7 @@ RECIPE = "landscape.recipe"
 
 _NOT_SETTINGS = ("recipe", "training", "format", "loops", "callbacks")
 _MOST_VALUES, _LONGEST_TEXT = 200, 200
+_WAY_OUT = "train it again, or save its state_dict alone and name model and data with -m and -d"
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,16 @@ class Contents:
 
     Attributes:
         path: The file, or the index of several.
-        sha256: Of the bytes from which the tensors were read; of the sums of all files where there are several.
+        sha256: The hash of the bytes from which the tensors were read; with several files, of all their hashes.
         state: Parameters and buffers by name.
         recipe: How it was trained, for our own checkpoints.
         extra: The other plain values (epoch, metrics, settings such as ``args.lr``).
         form: The format, in words.
-        key: Where the parameters were found, such as ``state_dict``; empty for the top.
+        key: Where the parameters were, such as ``state_dict``; empty for the top.
         weights: Whether they are the raw weights or an average of them.
         average: Where an averaged copy is; ``None`` where there is none.
-        identity: What tells these weights from all others, also from the average in the same file.
-        config: What a Hugging Face folder says of its network.
+        identity: The hash, followed by the kind of weights where the same file holds others that are usual.
+        config: The contents of ``config.json`` in a Hugging Face folder.
         stored: Bytes on disk.
         notes: Remarks for the reader.
     """
@@ -84,38 +85,37 @@ def read_checkpoint(path: str | Path, *, trust: bool = False, weights: Weights |
     if weights not in (None, "raw", "ema"):
         raise UsageError(f"weights={weights!r} is not one of raw, ema")
     located = locate(Path(path))
-    opened, pins = [], []
+    parts: list[Opened] = []
+    stored = 0
     try:
         for file in located.files:
             with pinned(file) as pin:
-                pins.append(pin)
-                opened.append(open_file(pin.file, trust=trust))
-        digest = _digest(located, pins)
+                parts.append(open_file(pin.file, trust=trust))
+                stored += pin.size
+        digest = _digest(located, [part.sha256 for part in parts])
     except OSError as failure:
         reason = failure.strerror or str(failure)
         raise InputError(f"{located.path} cannot be read: {reason}; name another file") from failure
-    for part in opened:
+    for part in parts:
         check_names(located.path, _names(part.content))
-    loaded = _joined(located, opened)
-    recipe = _recipe(located.path, loaded, opened[0].metadata)
-    found = _found(located.path, loaded, weights)
-    stored = sum(pin.size for pin in pins)
-    check_tensors(located.path, found.state, stored=stored)
-    default = found.average is None or found.chosen == _found(located.path, loaded, None).chosen
+    loaded = _joined(located, parts)
+    recipe = _recipe(located.path, loaded, parts[0].metadata)
+    selected = _selected(located.path, loaded, weights)
+    check_tensors(located.path, selected.state, stored=stored)
     return Contents(
         path=located.path,
         sha256=digest,
-        state=found.state,
+        state=selected.state,
         recipe=recipe,
-        extra=_plain(loaded) if found.key else {},
-        form=_form(opened[0].form, loaded, located),
-        key=found.key,
-        weights=found.chosen,
-        average=found.average,
-        identity=digest if default else f"{digest}:{found.chosen}",
+        extra=_plain(loaded) if selected.key else {},
+        form=_form(parts[0].form, loaded, located),
+        key=selected.key,
+        weights=selected.kind,
+        average=selected.average,
+        identity=digest if selected.usual else f"{digest}:{selected.kind}",
         config=located.config,
         stored=stored,
-        notes=(*located.notes, *opened[0].notes, *found.notes),
+        notes=(*located.notes, *parts[0].notes, *selected.notes),
     )
 
 
@@ -127,76 +127,75 @@ def _names(content: object, depth: int = 3) -> Iterator[object]:
             yield from _names(inner, depth - 1)
 
 
-def _digest(located: Located, pins: Sequence[Pinned]) -> str:
+def _digest(located: Located, sums: list[str]) -> str:
     """The hash of the bytes that were read; of several files, that of the index and of all of them."""
     if located.files == (located.path,):
-        return pins[0].sha256
+        return sums[0]
     index = located.path.read_bytes()
     with contextlib.suppress(ValueError, RecursionError, TypeError, AttributeError):
         names = json.loads(index)["weight_map"]
         if {name: located.path.parent / place for name, place in names.items()} == dict(located.names):
-            return sha256_of_sums([hashlib.sha256(index).hexdigest(), *(pin.sha256 for pin in pins)])
+            return sha256_of_sums([hashlib.sha256(index).hexdigest(), *sums])
     raise InputError(
         f"{located.path} was written to while it was read; run the command again once it is whole"
     )
 
 
-def _joined(located: Located, opened: list[Opened]) -> Mapping[Any, Any]:
+def _joined(located: Located, parts: list[Opened]) -> Mapping[Any, Any]:
     """What a file holds, or the tensors of all shards together."""
-    first = opened[0].content
+    content = parts[0].content
     if not located.names:
-        if isinstance(first, torch.nn.Module):
-            return first.state_dict()
-        if not isinstance(first, Mapping):
-            kind = "NumPy array" if isinstance(first, Array) else type(first).__name__
+        if isinstance(content, torch.nn.Module):
+            return content.state_dict()
+        if not isinstance(content, Mapping):
+            kind = "NumPy array" if isinstance(content, Array) else type(content).__name__
             raise InputError(
                 f"{located.path} holds a {kind}, not parameters by name; save model.state_dict() instead"
             )
-        return first
-    held = {file: tensors_of(part.content) for file, part in zip(located.files, opened, strict=True)}
-    absent = [name for name, file in located.names.items() if name not in held[file]]
+        return content
+    shards = {file: tensors_of(part.content) for file, part in zip(located.files, parts, strict=True)}
+    absent = [name for name, file in located.names.items() if name not in shards[file]]
     if absent:
         raise InputError(
             f"{located.path} says that {absent[0]} is in {located.names[absent[0]].name}, which does not hold it "
             f"({len(absent)} such names); fetch the shards of one and the same checkpoint"
         )
-    return {name: held[file][name] for name, file in located.names.items()}
+    return {name: shards[file][name] for name, file in located.names.items()}
 
 
-def _found(file: Path, loaded: Mapping[Any, Any], weights: Weights | None) -> Found:
+def _selected(file: Path, loaded: Mapping[Any, Any], weights: Weights | None) -> Selected:
+    """The weights; of a run that keeps an average, that is what was evaluated."""
     training = loaded.get("training")
-    if _ours(loaded) and isinstance(training, Mapping) and tensors_of(training.get("model")):
+    if _is_ours(loaded) and isinstance(training, Mapping) and tensors_of(training.get("model")):
         both = {"state_dict": training["model"], "ema_state_dict": loaded.get("state_dict")}
-        return find_weights(file, both, weights=weights or "ema")
+        return find_weights(file, both, weights=weights, usual="ema")
     return find_weights(file, loaded, weights=weights)
 
 
-def _ours(loaded: Mapping[Any, Any]) -> bool:
+def _is_ours(loaded: Mapping[Any, Any]) -> bool:
     return isinstance(loaded.get("format"), str) and loaded["format"] == FORMAT
 
 
 def _recipe(file: Path, loaded: Mapping[Any, Any], metadata: Mapping[str, str]) -> Mapping[str, Any] | None:
     """The recipe of one of our own checkpoints, ``None`` for any other."""
+    if RECIPE not in metadata and not _is_ours(loaded):
+        return None
+    recipe = loaded.get("recipe")
     if RECIPE in metadata:
         try:
             recipe = json.loads(metadata[RECIPE])
         except (ValueError, RecursionError):
             recipe = None
-    elif _ours(loaded):
-        recipe = loaded.get("recipe")
-    else:
-        return None
     if not isinstance(recipe, dict) or not all(isinstance(recipe.get(key), str) for key in ("model", "data")):
         raise InputError(
-            f"{file} says that it is a {FORMAT}, but its recipe names no model and data; train it again, or save "
-            "its state_dict alone and name them with -m and -d"
+            f"{file} says that it is a {FORMAT}, but its recipe names no model and data; {_WAY_OUT}"
         )
-    wrong = next((name for name, value in recipe.items() if not _is_plain(name, value)), None)
-    if wrong is not None:
-        raise InputError(
-            f"{file}: its recipe has {reprlib.repr(recipe[wrong])} for {reprlib.repr(wrong)}, which is no text and no "
-            "number; train it again, or save its state_dict alone and name model and data with -m and -d"
-        )
+    for name, value in recipe.items():
+        if not _is_plain(name, value):
+            raise InputError(
+                f"{file}: its recipe has {reprlib.repr(value)} for {reprlib.repr(name)}, which is no text and no "
+                f"number; {_WAY_OUT}"
+            )
     return recipe
 
 
@@ -208,37 +207,37 @@ def _is_plain(name: object, value: object) -> bool:
 
 
 def _form(form: str, loaded: Mapping[Any, Any], located: Located) -> str:
-    """The format, with who wrote it where that can be told."""
+    """The format, with the program that wrote it where that is recognisable."""
     makers = {
-        "landscape train": _ours(loaded),
+        "landscape train": _is_ours(loaded),
         "Lightning": "pytorch-lightning_version" in loaded,
         "Hugging Face": located.config is not None,
         "timm": isinstance(loaded.get("arch"), str) and "state_dict" in loaded and "args" in loaded,
     }
     shards = f", {len(located.files)} shards" if located.names else ""
-    written = next((f", by {maker}" for maker, true in makers.items() if true), "")
-    return f"{form}{shards}{written}"
+    return f"{form}{shards}{next((f', by {maker}' for maker, true in makers.items() if true), '')}"
 
 
 def _plain(loaded: Mapping[Any, Any]) -> dict[str, object]:
     """Numbers and texts at the top, and those one level below in settings and metrics."""
-    found: dict[str, object] = {}
+    values: dict[str, object] = {}
     for key, value in loaded.items():
         if isinstance(key, str):
-            inner = {} if key in _NOT_SETTINGS else _inside(value)
-            found.update({key: value} if _short(value) else {})
-            found.update({f"{key}.{name}": item for name, item in inner.items() if _short(item)})
-    return {name: _number(found[name]) for name in list(found)[:_MOST_VALUES]}
+            values[key] = value
+            inner = {} if key in _NOT_SETTINGS else _settings(value)
+            values.update({f"{key}.{name}": item for name, item in inner.items()})
+    numbers = {name: _number(value) for name, value in values.items()}
+    return dict([(name, value) for name, value in numbers.items() if _is_short(value)][:_MOST_VALUES])
 
 
-def _inside(value: object) -> Mapping[Any, Any]:
+def _settings(value: object) -> Mapping[Any, Any]:
+    """The items of a dictionary or the attributes of an object, unless these are weights."""
     inner = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
     weights = not isinstance(inner, Mapping) or any(isinstance(v, Tensor) and v.ndim for v in inner.values())
     return {} if weights else inner
 
 
-def _short(value: object) -> bool:
-    value = _number(value)
+def _is_short(value: object) -> bool:
     if isinstance(value, str):
         return len(value) <= _LONGEST_TEXT
     return isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**30)

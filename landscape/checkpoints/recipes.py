@@ -1,19 +1,24 @@
 """What the recipe in a checkpoint may say: names of our tables and of libraries, and numbers; never code.
 
-A file cannot vouch for itself: also a run of the user's own, trained on code of the user's own, names that code in
-its checkpoint, and the flags of the command name it again.
+A file cannot vouch for itself. A run of the user's own, trained on code of the user's own, also names that code in its
+checkpoint, and the flags of the command name it again.
 """
 
 import contextlib
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
 from landscape.data import DATA
 from landscape.errors import InputError, UsageError
 from landscape.models import MODELS
+from landscape.records.reading import BEYOND
 from landscape.registry.bounds import shown
 from landscape.registry.factories import named_by_file
 from landscape.registry.names import NameTable, Specification, split
@@ -47,17 +52,19 @@ class RecipeInFile:
         text = self.fields.get(kind)
         if text is None:
             return None
-        if self.trust:
-            known = split(text)
-        else:
-            self._check_unused()
-            known = self._admitted(kind, text)
+        for field in () if self.trust else self._odd_fields():
+            raise InputError(
+                f"the recipe in {self.path} names {str(self.fields[field])[:200]} for its {field}, which is neither a "
+                "name of `landscape list` nor its options: give -m and -d if you know the network and the data"
+            )
+        specification = split(text) if self.trust else self._admitted(kind, text)
         # A file must not make us fetch anything.
-        return Specification(known.name, {k: v for k, v in known.options.items() if k != "download"})
+        options = {name: value for name, value in specification.options.items() if name != "download"}
+        return Specification(specification.name, options)
 
     def refused(self) -> dict[str, object]:
         """What the recipe names that only the user may name, by field."""
-        refused = {field: self.fields[field] for field in self._unused()}
+        refused = {field: self.fields[field] for field in self._odd_fields()}
         for kind in _FLAGS:
             try:
                 self._admitted(kind, self.fields.get(kind))
@@ -66,7 +73,7 @@ class RecipeInFile:
         return refused
 
     def flags(self) -> list[str]:
-        """The flags that a command needs beside the file, in capital letters what must be filled in.
+        """The flags that a command needs beside the file, with capital letters for what must be filled in.
 
         What the recipe names is not repeated there: a command that is copied from the screen must not run it.
         """
@@ -85,17 +92,10 @@ class RecipeInFile:
             "--trust-checkpoint",
         )
 
-    def _unused(self) -> list[str]:
+    def _odd_fields(self) -> list[str]:
         """The fields that measuring does not use, and that say what no recipe of ours says."""
-        said = {field: self.fields[field] for field in _UNUSED if self.fields.get(field) is not None}
-        return [f for f, value in said.items() if not isinstance(value, str) or not _PLAIN.fullmatch(value)]
-
-    def _check_unused(self) -> None:
-        for field in self._unused():
-            raise InputError(
-                f"the recipe in {self.path} names {str(self.fields[field])[:200]} for its {field}, which is neither a "
-                "name of `landscape list` nor its options: give -m and -d if you know the network and the data"
-            )
+        values = {field: self.fields[field] for field in _UNUSED if self.fields.get(field) is not None}
+        return [f for f, v in values.items() if not isinstance(v, str) or not _PLAIN.fullmatch(v)]
 
     @contextlib.contextmanager
     def blamed(self) -> Iterator[None]:
@@ -109,7 +109,7 @@ class RecipeInFile:
         """A number of the recipe, 0 where it does not say.
 
         Raises:
-            InputError: It is none.
+            InputError: It is not a finite number.
         """
         value = self.fields.get(field, 0.0)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -118,3 +118,40 @@ class RecipeInFile:
                 f"the recipe in {self.path} has {field}={shown(value)}, which is no finite number"
             )
         return float(value)
+
+
+class WithinMemory(TorchDispatchMode):
+    """Inside, the network that a file names is refused before it takes more memory than the file may take.
+
+    A mode sees an allocation before it is made. Nothing duller does: a network on the meta device cannot be built where
+    its class looks at numbers.
+
+    Args:
+        path: The file that names the network.
+        name: The name.
+        stored: Bytes of the file.
+    """
+
+    def __init__(self, path: Path, name: str, *, stored: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.path, self.name = path, name
+        self.most = self.left = 8 * stored + BEYOND  # weights of 8 bits become float64
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Counts the requested sizes, then runs the operation."""
+        options = kwargs or {}
+        if args and isinstance(args[0], (list, tuple)) and all(isinstance(side, int) for side in args[0]):
+            width = (options.get("dtype") or torch.get_default_dtype()).itemsize
+            self.left -= max(16 << 10, width * math.prod(args[0]))  # a layer costs 16 KB beside its numbers
+        if self.left < 0:
+            raise InputError(
+                f"the recipe in {self.path} names {self.name}, which would take more than the {self.most:,} bytes that "
+                "fit the weights in the file; name the network that they belong to with -m"
+            )
+        return func(*args, **options)

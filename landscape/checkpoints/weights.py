@@ -1,8 +1,8 @@
-"""Which of the things in a checkpoint are the network's weights, and which are averaged copies of them."""
+"""Selects the network's weights among the contents of a checkpoint, and tells them from averaged copies."""
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,38 +14,22 @@ from landscape.checkpoints.inert import Array
 from landscape.errors import InputError
 
 Weights = Literal["raw", "ema"]
+State = dict[str, Tensor]
 
-NESTED = (
-    "state_dict",
-    "model_state_dict",
-    "model_state",
-    "model",
-    "net",
-    "last",
-    "network",
-    "module",
-    "params",
-    "weights",
-    "checkpoint",
-    "state",
+NESTED = tuple(
+    "state_dict model_state_dict model_state model net last network module params weights checkpoint state".split()
 )
 """Keys under which the parameters are found in the wild, the most explicit first."""
 
 AVERAGED = (
-    "ema_state_dict",
-    "state_dict_ema",
-    "model_ema",
-    "ema_model",
-    "model_ema_state_dict",
-    "ema_model_state_dict",
-    "params_ema",
-    "ema",
-    "swa_model",
-    "swa_state_dict",
+    *("ema_state_dict", "state_dict_ema", "model_ema", "ema_model", "model_ema_state_dict"),
+    *("ema_model_state_dict", "params_ema", "ema", "swa_model", "swa_state_dict"),
 )
 """Keys of averaged copies."""
 
 _MOST_DIMENSIONS = 64  # of torch's own loops over elements
+# Types with one number an element. Types that pack several, such as float4_e2m1fn_x2, are left out; the lookup by name
+# is for versions of torch that lack some.
 _NUMBERS = frozenset(
     dtype
     for name in (
@@ -54,97 +38,85 @@ _NUMBERS = frozenset(
     ).split()
     if (dtype := getattr(torch, name, None)) is not None
 )
-"""Types with one number an element; types that pack several, such as ``float4_e2m1fn_x2``, are none of them."""
-
 _AVERAGED_PREFIX = re.compile(
     r"(?:model_ema|ema_model|ema|swa_model|averaged_model|[a-z_]+_ema|ema_[a-z_]+)\."
 )
 
 
 @dataclass(frozen=True)
-class Found:
+class Selected:
     """The weights of a checkpoint.
 
     Attributes:
         state: Parameters and buffers by name.
         key: Where they were, such as ``state_dict``; empty for the top.
-        chosen: Whether they are the raw weights or an average of them.
+        kind: Whether they are the raw weights or an average of them.
         average: Where an averaged copy is; ``None`` where there is none.
+        usual: Whether they are selected by default.
         notes: Remarks for the reader.
     """
 
-    state: dict[str, Tensor]
+    state: State
     key: str
-    chosen: Weights = "raw"
+    kind: Weights = "raw"
     average: str | None = None
-    notes: tuple[str, ...] = field(default_factory=tuple)
+    usual: bool = True
+    notes: tuple[str, ...] = ()
 
 
-def find_weights(file: Path, loaded: Mapping[Any, Any], *, weights: Weights | None = None) -> Found:
-    """The weights in what a file holds.
+def find_weights(
+    file: Path, loaded: Mapping[Any, Any], *, weights: Weights | None, usual: Weights = "raw"
+) -> Selected:
+    """The weights in the contents of a file.
 
     Args:
-        file: What to call it in messages.
-        loaded: Its content.
-        weights: ``raw`` for the weights that training moves, ``ema`` for their average; by default the raw ones.
+        file: Its name in messages.
+        loaded: Its contents.
+        weights: ``raw`` for the weights that training moves, ``ema`` for their average, ``None`` for ``usual``.
+        usual: What such a file is usually measured by.
 
     Raises:
-        InputError: There are none, several that cannot be told apart, or no average though one was asked for.
+        InputError: There are none, several that are indistinguishable, or no average though one was requested.
     """
-    raw = next(_candidates(loaded), None) or _only_other(file, loaded)
-    averages = [(key, tensors_of(loaded.get(key))) for key in AVERAGED]
-    found = [(key, state) for key, state in averages if state]
-    key, state = raw
-    if "current_model_state" in loaded and "averaging_state" in loaded:  # Lightning's WeightAveraging
-        found, (key, state) = (
-            [(key, state)],
-            ("current_model_state", tensors_of(loaded["current_model_state"])),
-        )
-    if not found:
+    averages = [(key, tensors) for key in AVERAGED if (tensors := tensors_of(loaded.get(key)))]
+    key, state = next(_candidates(loaded), None) or _only_other(file, loaded, averaged=bool(averages))
+    if "current_model_state" in loaded and "averaging_state" in loaded:
+        # Lightning's WeightAveraging puts the average under the usual key.
+        averages = [(key, state)]
+        key, state = "current_model_state", tensors_of(loaded["current_model_state"])
+    if not averages:
         state, beside = _split(state)
-        found = [(f"{prefix}*", copy) for prefix, copy in beside.items()]
-    if not state and found:
-        key, state = found[0]
-        only = (f"it holds only averaged weights ({key})",)
-        return Found(*_counted(state, key), chosen="ema", average=key, notes=only)
-    average = found[0][0] if found else None
-    if weights == "ema":
-        if average is None:
-            raise InputError(
-                f"{file} holds no averaged weights (looked for under {', '.join(AVERAGED[:4])}, …); leave out "
-                "--weights ema (weights='ema')"
-            )
-        state, place = _counted(found[0][1], average)
-        return Found(
-            state,
-            place,
-            "ema",
-            average,
-            (f"the averaged weights under {average} are used, not the raw ones",),
+        averages = [(f"{prefix}*", copy) for prefix, copy in beside.items()]
+    average, averaged_state = averages[0] if averages else (None, {})
+    if average is not None and not state:
+        note = f"it holds only averaged weights ({average})"
+        return Selected(*_counted(averaged_state, average), "ema", average, notes=(note,))
+    kind = weights or usual
+    if kind == "raw":
+        note = f"averaged weights are there too, under {average}; --weights ema takes them"
+        notes = (note,) if average is not None else ()
+        return Selected(*_counted(state, key), "raw", average, average is None or usual == "raw", notes)
+    if average is None:
+        raise InputError(
+            f"{file} holds no averaged weights (looked for under {', '.join(AVERAGED[:4])}, …); leave out "
+            "--weights ema (weights='ema')"
         )
-    state, place = _counted(state, key)
-    if not average:
-        return Found(state, place)
-    said = f"averaged weights are there too, under {average}; --weights ema takes them"
-    return Found(state, place, "raw", average, (said,))
+    note = f"the averaged weights under {average} are used, not the raw ones"
+    return Selected(*_counted(averaged_state, average), "ema", average, usual == "ema", (note,))
 
 
-def tensors_of(content: object) -> dict[str, Tensor]:
+def tensors_of(content: object) -> State:
     """The tensors by name in a mapping or a network; empty for anything else."""
     if isinstance(content, torch.nn.Module):
         content = content.state_dict()
     if not isinstance(content, Mapping):
         return {}
-    tensors = {}
-    for name, value in content.items():
-        value = value.tensor() if isinstance(value, Array) else value
-        if isinstance(name, str) and isinstance(value, Tensor):
-            tensors[name] = value
-    return tensors
+    values = {k: v.tensor() if isinstance(v, Array) else v for k, v in content.items() if isinstance(k, str)}
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
-def _candidates(loaded: Mapping[Any, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Weights by where they are found: under a known key, at the top, one level below a known key."""
+def _candidates(loaded: Mapping[Any, Any]) -> Iterator[tuple[str, State]]:
+    """Weights with their place: under a known key, at the top, one level below a known key."""
     for key in NESTED:
         if tensors := tensors_of(loaded.get(key)):
             yield key, tensors
@@ -160,8 +132,8 @@ def _candidates(loaded: Mapping[Any, Any]) -> Iterator[tuple[str, dict[str, Tens
                 yield f"{outer}.{key}", tensors
 
 
-def _only_other(file: Path, loaded: Mapping[Any, Any]) -> tuple[str, dict[str, Tensor]]:
-    """The one mapping of tensors under a key that nobody else uses, or averaged weights alone."""
+def _only_other(file: Path, loaded: Mapping[Any, Any], *, averaged: bool) -> tuple[str, State]:
+    """The single mapping of tensors under an unusual key; empty if there are averaged weights only."""
     others = {
         str(key): tensors
         for key, value in loaded.items()
@@ -169,12 +141,12 @@ def _only_other(file: Path, loaded: Mapping[Any, Any]) -> tuple[str, dict[str, T
     }
     if len(others) == 1:
         return next(iter(others.items()))
-    if len(others) > 1:
+    if others:
         raise InputError(
             f"{file} holds several sets of weights ({', '.join(list(others)[:6])}) and none is under a usual name; "
             "save the one you mean alone: torch.save(checkpoint[NAME], 'weights.pt')"
         )
-    if any(tensors_of(loaded.get(key)) for key in AVERAGED):
+    if averaged:
         return "", {}
     keys = ", ".join(printable(str(key)) for key in list(loaded)[:6]) or "nothing"
     raise InputError(
@@ -182,41 +154,34 @@ def _only_other(file: Path, loaded: Mapping[Any, Any]) -> tuple[str, dict[str, T
     )
 
 
-def _split(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
-    """The weights without averaged copies that lie beside them, as Lightning modules keep them."""
-    copies: dict[str, dict[str, Tensor]] = {}
+def _split(state: State) -> tuple[State, dict[str, State]]:
+    """The weights, and by prefix the averaged copies that lie beside them, as Lightning modules keep them."""
+    copies: dict[str, State] = {}
+    rest = {}
     for name, tensor in state.items():
         if prefix := _AVERAGED_PREFIX.match(name):
             copies.setdefault(prefix[0], {})[name.removeprefix(prefix[0])] = tensor
-    rest = {name: tensor for name, tensor in state.items() if not _AVERAGED_PREFIX.match(name)}
+        else:
+            rest[name] = tensor
+    # It is a copy only if each of its names ends a name of the rest; otherwise it is a part of the network.
     alone = {name.removeprefix("module.") for copy in copies.values() for name in copy if "." in name}
     for name in rest if alone else ():
         alone.difference_update(
-            name[start:] for start in (0, *(i + 1 for i, c in enumerate(name) if c == "."))
+            name[start:] for start in (0, *(k + 1 for k, c in enumerate(name) if c == "."))
         )
     return (rest, copies) if rest and copies and not alone else (state, {})
 
 
-def _counted(state: dict[str, Tensor], key: str) -> tuple[dict[str, Tensor], str]:
+def _counted(state: State, key: str) -> tuple[State, str]:
     """The state and its place, without the counter of ``torch.optim.swa_utils.AveragedModel``."""
     others = [name for name in state if name != "n_averaged"]
-    if "n_averaged" in state and others and all(name.startswith("module.") for name in others):
-        state = {name: state[name] for name in others}
-        key = f"{key} (AveragedModel)".strip()
-    return state, key
+    if len(others) == len(state) or not others or not all(name.startswith("module.") for name in others):
+        return state, key
+    return {name: state[name] for name in others}, f"{key} (AveragedModel)".strip()
 
 
 def check_tensors(file: Path, state: Mapping[str, Tensor], *, stored: int) -> None:
-    """Sees that every tensor is dense, named in text, and that all together are no larger than the file allows.
-
-    Args:
-        file: What to call it in messages.
-        state: The tensors.
-        stored: Bytes on disk.
-
-    Raises:
-        InputError: One is not.
-    """
+    """Raises :class:`InputError` unless every tensor is plain and named in text, and all fit ``stored`` bytes."""
     for name, tensor in state.items():
         if printable(name) != name:
             raise InputError(f"{file}: the tensor name '{printable(name)}' is not text; the file is damaged")
@@ -224,15 +189,16 @@ def check_tensors(file: Path, state: Mapping[str, Tensor], *, stored: int) -> No
             raise InputError(
                 f"{file}: {name} is not a plain tensor of numbers ({kind}); save the weights in floating point"
             )
-    shown = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
-    if shown > 4 * stored + GENEROUS:
+    # Views may repeat numbers: an expanded tensor of 4 bytes can claim 4 TB, which a copy would need.
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    if claimed > 4 * stored + GENEROUS:
         raise InputError(
-            f"{file}: its tensors would have {shown:,} bytes, but the file has {stored:,}; it is damaged"
+            f"{file}: its tensors would have {claimed:,} bytes, but the file has {stored:,}; it is damaged"
         )
 
 
 def _odd(tensor: Tensor) -> str | None:
-    """What a tensor is that holds no plain numbers; ``None`` where it does."""
+    """The kind of a tensor that holds no plain numbers; ``None`` where it does."""
     if tensor.is_nested:
         return "nested"
     if tensor.is_quantized:

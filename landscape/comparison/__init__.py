@@ -1,9 +1,14 @@
-"""Records to a comparison that is statistically honest: a row an optimizer, means over seeds, paired differences."""
+"""Comparison of runs: a row per optimizer, means over seeds, differences paired by seed."""
 
 from landscape.comparison.alike import COMPARABLE as COMPARABLE
 from landscape.comparison.alike import REPEATED as REPEATED
+from landscape.comparison.alike import belongs_to as belongs_to
 from landscape.comparison.alike import refuse_unlike as refuse_unlike
 from landscape.comparison.alike import setting_labels as setting_labels
 from landscape.comparison.cell import Cell as Cell
 from landscape.comparison.compare import compare as compare
+from landscape.comparison.intervals import Interval as Interval
+from landscape.comparison.intervals import mean_interval as mean_interval
+from landscape.comparison.paired import paired_difference as paired_difference
+from landscape.comparison.paired import verdict as verdict
 from landscape.comparison.table import Table as Table

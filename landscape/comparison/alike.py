@@ -1,6 +1,7 @@
-"""Which records may be set side by side, and what to call the quantities in them."""
+"""Which records may be compared, and what to call the quantities in them."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NoReturn
 
 from landscape.errors import InputError
 from landscape.records.estimate import Estimate
@@ -15,54 +16,62 @@ COMPARABLE: Mapping[str, str] = {
     "dtype": "choose one with --dtype",
     "dimension": "give runs of one network, or make rows of it with --by model",
     "loss": "give runs measured with one loss",
-    "code": "measure all of them again with the files of now",
+    "code": "measure all of them again with the current files",
 }
-"""Fields of the provenance that must agree before numbers are set side by side, and the way out."""
+"""Fields of the provenance that must agree before numbers are compared, and what to do if they do not."""
 REPEATED = ("seed", "device")
 """Fields of the recipe in which the runs of one row may differ."""
 
 
 def refuse_unlike(records: Iterable[Estimate], *, but: Sequence[str] = ()) -> None:
-    """Raises :class:`InputError`, naming the field, if records may not be set side by side.
+    """Raises :class:`InputError`, naming the field, if records cannot be compared.
 
     Args:
-        records: Of any runs.
+        records: Records of any runs.
         but: Fields of :data:`COMPARABLE` that may differ.
     """
-    taken = list(records)
+    provenances = [record.provenance for record in records]
     for name, way_out in COMPARABLE.items():
-        seen = dict.fromkeys(getattr(record.provenance, name) for record in taken)
-        if len(seen) > 1 and name not in but:
+        values = dict.fromkeys(getattr(provenance, name) for provenance in provenances)
+        if len(values) > 1 and name not in but:
             raise InputError(
-                f"the records differ in {name} ({_shown(seen)}), so their numbers cannot be compared; {way_out}"
+                f"the records differ in {name} ({_two(values)}), so their numbers cannot be compared; {way_out}"
             )
 
 
 def refuse_other_runs(row: str, records: Sequence[Estimate], rows: Sequence[str]) -> None:
-    """Raises :class:`InputError` if the runs of a row differ in more than the seed, or one is there twice.
-
-    Anything else than another seed is not a repetition, and its mean says nothing.
+    """Raises :class:`InputError` unless the runs of a row are repetitions: the same recipe, each seed once.
 
     Args:
-        row: What the row is called.
-        records: One of each of its runs.
-        rows: The fields that make the rows.
+        row: Label of the row.
+        records: One record of each of its runs.
+        rows: Recipe fields that define the rows.
     """
     recipes = [dict(record.provenance.recipe or {}) for record in records]
     for name in differing(recipes):
         if name not in REPEATED:
-            seen = dict.fromkeys(str(recipe.get(name)) for recipe in recipes)
+            values = dict.fromkeys(str(recipe.get(name)) for recipe in recipes)
             raise InputError(
-                f"the runs of row '{row}' differ in {name} ({_shown(seen)}), not only in their seed; "
-                f"make rows of it with --by {','.join([*rows, name])}, or compare them one by one"
+                f"the runs of row '{row}' differ in {name} ({_two(values)}), not only in their seed; "
+                f"make rows of it with --by {','.join([*rows, name])}, or compare them separately"
             )
     seeds = [recipe.get("seed") for recipe in recipes]
     twice = next((seed for seed in seeds if seeds.count(seed) > 1), None)
     if twice is not None:
         raise InputError(
-            f"row '{row}' has {seeds.count(twice)} checkpoints of the run with seed {twice}: they are no "
-            "repetitions; give the records of one checkpoint a run"
+            f"row '{row}' has {seeds.count(twice)} checkpoints of the run with seed {twice}, which are not "
+            "repetitions; give the records of one checkpoint per run"
         )
+
+
+def refuse_scattered(measure: str, settings: Sequence[Mapping[str, object]]) -> NoReturn:
+    """Raises :class:`InputError` about a measure recorded with several settings, none of them for all runs."""
+    name = differing(settings)[0]
+    values = list(dict.fromkeys(str(each.get(name)) for each in settings))
+    raise InputError(
+        f"the records of {measure} differ in {name} ({_two(values)}), and no setting is recorded for all runs; "
+        f"choose one with --measure {measure}:{name}={values[0]}"
+    )
 
 
 def differing(recipes: Sequence[Mapping[str, object]]) -> list[str]:
@@ -72,50 +81,47 @@ def differing(recipes: Sequence[Mapping[str, object]]) -> list[str]:
 
 
 def setting_labels(records: Sequence[Estimate]) -> list[str]:
-    """What to call the quantity of each record: its measure, with the settings that tell it from its like."""
-    like: dict[str, list[Estimate]] = {}
+    """Label of each record's quantity: its measure, with those settings in which records of it differ."""
+    groups: dict[str, list[Estimate]] = {}
     for record in records:
-        like.setdefault(record.measure, []).append(record)
-    return [_label(record, like[record.measure]) for record in records]
+        groups.setdefault(record.measure, []).append(record)
+    labels = []
+    for record in records:
+        options = [
+            f"{key}={value}"
+            for key, value in record.settings.items()
+            if any(other.settings.get(key) != value for other in groups[record.measure])
+        ]
+        labels.append(f"{record.measure}:{','.join(options)}" if options else record.measure)
+    return labels
 
 
 def belongs_to(record: Estimate) -> str:
-    """What tells the run of a record from others: its checkpoint, or its recipe where it names no checkpoint."""
+    """Identity of the run of a record: its checkpoint, or its recipe if it names no checkpoint."""
     origin = record.provenance
     return origin.checkpoint or str(sorted((key, str(value)) for key, value in (origin.recipe or {}).items()))
 
 
-def other_examples(records: Sequence[Estimate]) -> list[str]:
-    """A remark if records on data of one name were not computed from the same bytes.
+def settings_key(record: Estimate) -> str:
+    """The settings of a record in one line; records with equal keys estimate the same quantity."""
+    return ",".join(f"{key}={value}" for key, value in sorted(record.settings.items()))
 
-    That is no error: pictures may be decoded by another version to values that differ in a last digit.
-    """
-    seen: dict[tuple[object, ...], set[str]] = {}
+
+def other_examples(records: Sequence[Estimate]) -> list[str]:
+    """A remark if records on data of one name were not computed from the same bytes."""
+    hashes: dict[tuple[object, ...], set[str]] = {}
     for record in records:
         origin = record.provenance
         noise = (origin.recipe or {}).get("label_noise")  # on purpose: other labels are the point of it
         if origin.examples is not None:
-            seen.setdefault((origin.split, noise), set()).add(origin.examples)
-    if all(len(hashes) == 1 for hashes in seen.values()):
+            hashes.setdefault((origin.split, noise), set()).add(origin.examples)
+    # No error: another version of a decoder may read pictures to values that differ in the last digit.
+    if all(len(each) == 1 for each in hashes.values()):
         return []
     return [
         "the examples do not hold the same bytes for all runs: the data have changed; measure all of them again"
     ]
 
 
-def settings_key(record: Estimate) -> str:
-    """The settings of a record in one line: equal ones are the same quantity."""
-    return ",".join(f"{key}={value}" for key, value in sorted(record.settings.items()))
-
-
-def _label(record: Estimate, like: Sequence[Estimate]) -> str:
-    telling = [
-        f"{key}={value}"
-        for key, value in record.settings.items()
-        if any(other.settings.get(key) != value for other in like)
-    ]
-    return f"{record.measure}:{','.join(telling)}" if telling else record.measure
-
-
-def _shown(seen: Iterable[object]) -> str:
-    return " and ".join(str(value) for value in list(seen)[:2])
+def _two(values: Iterable[object]) -> str:
+    return " and ".join(str(value) for value in list(values)[:2])

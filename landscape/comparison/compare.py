@@ -1,7 +1,7 @@
-"""Records to a table: numbers are averaged only when they may be.
+"""Records to a table: numbers are averaged only if they repeat one another.
 
-That is: the same measure with the same settings, on the same data, in the same batches, over runs that differ in
-nothing but their seed. Where a field differs, the error names it.
+That is, the same measure with the same settings, on the same data, in the same batches, over runs that differ in
+nothing but their seed. If a field differs, the error names it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +12,7 @@ from landscape.comparison.alike import (
     differing,
     other_examples,
     refuse_other_runs,
+    refuse_scattered,
     refuse_unlike,
     setting_labels,
     settings_key,
@@ -36,100 +37,84 @@ def compare(
     """The table of many runs' records.
 
     Args:
-        records: Estimates of trained checkpoints; of several records of one quantity the last one counts.
-        rows: The recipe field that makes the rows, or several.
+        records: Estimates of trained checkpoints. Of several records of one quantity, the last one counts.
+        rows: The recipe field that defines the rows, or several.
         baseline: The row that the others are compared with; by default the first, which is a plain optimizer if
             there is one.
-        method: How intervals are made: ``t`` or ``bootstrap``.
-        looks: How columns are shown, where not as usual.
+        method: How intervals are computed: ``"t"`` or ``"bootstrap"``.
+        looks: Appearance of columns that differ from the default.
         remarks: What the reader has to know beside the numbers.
 
     Raises:
-        InputError: No records, a record without that recipe field, or records that may not be set side by side
-            or averaged: their data or settings differ, or the runs of one row differ in more than the seed. The
-            field is named.
+        InputError: There are no records, a record lacks the recipe field, or records cannot be compared or averaged
+            because their data or settings differ, or the runs of one row differ in more than the seed.
     """
     fields = [rows] if isinstance(rows, str) else list(rows)
-    kept = _latest(records)
-    if not kept:
+    latest = _latest(records)
+    if not latest:
         raise InputError("there is nothing to compare: no record was found; run `landscape measure` first")
     # Networks of several sizes are the point of a table whose rows are the models.
-    refuse_unlike(kept, but=("dimension",) if "model" in fields else ())
-    names = [_row(record, fields) for record in kept]
-    known = list(dict.fromkeys(names))
+    refuse_unlike(latest, but=("dimension",) if "model" in fields else ())
+    row_of = [_row(record, fields) for record in latest]
+    known = list(dict.fromkeys(row_of))
     if baseline is not None and baseline not in known:
         raise InputError(f"no row is called '{baseline}'; there are: {', '.join(known)}")
     for row in known:
-        mine = [record for record, name in zip(kept, names, strict=True) if name == row]
-        refuse_other_runs(row, _one_a_run(mine), fields)
-    _refuse_scattered_settings(kept)
-    labels = setting_labels(kept)
-    grouped: dict[tuple[str, str], list[Estimate]] = {}
-    for record, name, label in zip(kept, names, labels, strict=True):
-        grouped.setdefault((name, label), []).append(record)
+        runs = {
+            belongs_to(record): record for record, name in zip(latest, row_of, strict=True) if name == row
+        }
+        refuse_other_runs(row, list(runs.values()), fields)
+    _refuse_scattered_settings(latest)
+    labels = setting_labels(latest)
+    groups: dict[tuple[str, str], list[Estimate]] = {}
+    for record, row, label in zip(latest, row_of, labels, strict=True):
+        groups.setdefault((row, label), []).append(record)
+    recipes = {row: dict(r.provenance.recipe or {}) for r, row in zip(latest, row_of, strict=True)}
+    # A plain optimizer comes first, because the first row is what the others are compared with.
+    plain = {row for row, recipe in recipes.items() if recipe.get("optimizer") == recipe.get("base")}
+    origin = latest[0].provenance
     return Table(
-        rows=tuple(_base_first(known, kept, names)),
+        rows=tuple(sorted(known, key=lambda row: row not in plain)),
         columns=tuple(dict.fromkeys(labels)),
-        cells={place: _cell(found) for place, found in grouped.items()},
+        cells={place: _cell(group) for place, group in groups.items()},
         heading=", ".join(fields),
-        measured_on=_measured_on(kept[0]),
+        measured_on=f"{origin.data} {origin.split}, {origin.num_examples} examples" if origin.data else "",
         baseline=baseline,
         method=method,
         looks=dict(looks or {}),
-        remarks=(*remarks, *_confounded(kept, names, fields), *other_examples(kept)),
+        remarks=(*remarks, *_confounded(recipes, fields), *other_examples(latest)),
     )
 
 
 def _latest(records: Iterable[Estimate]) -> list[Estimate]:
     last: dict[tuple[object, ...], Estimate] = {}
     for record in records:
-        origin = record.provenance
-        last[record.measure, settings_key(record), origin.split, belongs_to(record)] = record
+        last[record.measure, settings_key(record), record.provenance.split, belongs_to(record)] = record
     return list(last.values())
 
 
-def _one_a_run(records: Sequence[Estimate]) -> list[Estimate]:
-    return list({belongs_to(record): record for record in records}.values())
-
-
 def _row(record: Estimate, fields: Sequence[str]) -> str:
-    recipe = record.provenance.recipe
+    """Label of the row that a record is in."""
+    recipe = record.provenance.recipe or {}
     for name in fields:
-        if recipe is None or name not in recipe:
-            known = ", ".join(recipe) if recipe else "none: the checkpoint was not trained here"
+        if name not in recipe:
+            known = ", ".join(recipe) or "none: the checkpoint was not written by `landscape train`"
             raise InputError(f"a record of {record.measure} has no recipe field '{name}' (fields: {known})")
-    assert recipe is not None
     first, *others = fields
     return " ".join([str(recipe[first]), *(f"{name}={recipe[name]}" for name in others)])
 
 
-def _base_first(rows: Sequence[str], records: Sequence[Estimate], names: Sequence[str]) -> list[str]:
-    """The rows with a plain optimizer before the others, which are compared with it."""
-    plain = set()
-    for record, name in zip(records, names, strict=True):
-        recipe = record.provenance.recipe or {}
-        if recipe.get("optimizer") == recipe.get("base"):
-            plain.add(name)
-    return sorted(rows, key=lambda row: row not in plain)
-
-
 def _refuse_scattered_settings(records: Sequence[Estimate]) -> None:
-    """Of a measure with several settings, one at least must be there for every run."""
+    """Requires of a measure with several settings that at least one of them is recorded for every run."""
     runs = {belongs_to(record) for record in records}
     for measure in dict.fromkeys(record.measure for record in records):
-        held: dict[str, list[Estimate]] = {}
+        by_settings: dict[str, list[Estimate]] = {}
         for record in records:
             if record.measure == measure:
-                held.setdefault(settings_key(record), []).append(record)
-        if len(held) < 2 or any({belongs_to(r) for r in found} == runs for found in held.values()):
-            continue
-        examples = [found[0].settings for found in held.values()]
-        name = differing(examples)[0]
-        seen = list(dict.fromkeys(str(settings.get(name)) for settings in examples))
-        raise InputError(
-            f"the records of {measure} differ in {name} ({' and '.join(seen[:2])}), and no setting is there for "
-            f"all runs; choose one with --measure {measure}:{name}={seen[0]}"
-        )
+                by_settings.setdefault(settings_key(record), []).append(record)
+        groups = by_settings.values()
+        if len(groups) > 1 and not any({belongs_to(r) for r in group} == runs for group in groups):
+            refuse_scattered(measure, [group[0].settings for group in groups])
 
 
 def _cell(records: Sequence[Estimate]) -> Cell:
@@ -141,17 +126,11 @@ def _cell(records: Sequence[Estimate]) -> Cell:
     )
 
 
-def _measured_on(record: Estimate) -> str:
-    origin = record.provenance
-    return f"{origin.data} {origin.split}, {origin.num_examples} examples" if origin.data else ""
-
-
-def _confounded(records: Sequence[Estimate], names: Sequence[str], fields: Sequence[str]) -> list[str]:
-    """What else differs between the rows than the fields that make them."""
-    recipes = {name: dict(r.provenance.recipe or {}) for r, name in zip(records, names, strict=True)}
-    found = []
+def _confounded(recipes: Mapping[str, Mapping[str, object]], fields: Sequence[str]) -> list[str]:
+    """In what the rows differ besides the fields that define them."""
+    remarks = []
     for name in differing(list(recipes.values())):
         if name not in (*REPEATED, *fields):
             values = ", ".join(f"{row} {recipe.get(name)}" for row, recipe in recipes.items())
-            found.append(f"the rows differ in {name} too: {values}")
-    return found
+            remarks.append(f"the rows differ in {name} too: {values}")
+    return remarks

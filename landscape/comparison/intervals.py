@@ -1,4 +1,4 @@
-"""A mean with an interval: Student's t, or the bootstrap; and how many seeds it would take to be sure."""
+"""Confidence intervals of a mean, and the number of seeds that a difference needs."""
 
 import math
 import statistics
@@ -9,22 +9,22 @@ from typing import Literal
 Method = Literal["t", "bootstrap"]
 LEVEL = 0.95
 FEWEST: dict[Method, int] = {"t": 3, "bootstrap": 8}
-"""Numbers below which an interval decides nothing: two have one degree of freedom, and the bootstrap of a few covers
-far less than it says (of 3, three times in four)."""
+"""Sample sizes below which an interval decides nothing: two values leave one degree of freedom, and the bootstrap
+covers far less than its level (with three values, 75 %)."""
 _RESAMPLES = 9999
 _MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Where the mean of the population is likely to be.
+    """A mean with its 95 % confidence interval.
 
     Attributes:
-        mean: Of the sample.
-        low: The lower end; NaN where there is no interval: of one number, or where one is not finite.
-        high: The upper end.
+        mean: Mean of the sample.
+        low: Lower end; NaN if there is no interval, because n = 1 or a value is not finite.
+        high: Upper end.
         spread: Sample standard deviation (n − 1).
-        n: Numbers in the sample.
+        n: Sample size.
     """
 
     mean: float
@@ -35,22 +35,22 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether both ends are on one side."""
+        """Whether both ends have the same sign."""
         return self.low > 0 or self.high < 0
 
     @property
     def is_degenerate(self) -> bool:
-        """Whether the numbers are equal, but for rounding: their spread says nothing of another seed's."""
+        """Whether the values are equal up to rounding, so that their spread predicts nothing."""
         return self.spread <= 1e-12 * abs(self.mean) if self.n > 1 else False
 
 
 def mean_interval(values: Sequence[float], *, method: Method = "t", seed: int = 0) -> Interval:
-    """The 95 % interval of a mean.
+    """The 95 % confidence interval of a mean.
 
     Args:
         values: Independent draws.
-        method: ``t``: exact for normal draws; ``bootstrap``: bias-corrected and accelerated, for any.
-        seed: Of the bootstrap's resamples.
+        method: ``"t"`` is exact for normal draws; ``"bootstrap"`` is bias-corrected and accelerated.
+        seed: Seed of the bootstrap's resamples.
 
     Reference:
         Student 1908; Efron 1987 (BCa).
@@ -62,23 +62,23 @@ def mean_interval(values: Sequence[float], *, method: Method = "t", seed: int = 
     if n == 1:
         return Interval(mean, math.nan, math.nan, math.nan, 1)
     spread = statistics.stdev(values)
-    found = Interval(mean, mean, mean, spread, n)
-    if found.is_degenerate:
-        return found
+    point = Interval(mean, mean, mean, spread, n)
+    if point.is_degenerate:
+        return point
     low, high = _bootstrap(values, seed) if method == "bootstrap" else _student(mean, spread, n)
     return Interval(mean, low, high, spread, n)
 
 
 def seeds_needed(mean: float, spread: float, *, power: float = 0.8) -> int | None:
-    """Paired seeds with which a difference of this size and spread would be found four times in five.
+    """Number of paired seeds with which a difference is detected with probability ``power``.
 
     Args:
         mean: The difference.
         spread: Its standard deviation over seeds.
-        power: The chance that the 95 % interval then excludes zero.
+        power: Probability that the 95 % interval excludes zero.
 
     Returns:
-        The number, or ``None`` if it is over a thousand.
+        The number of seeds, or ``None`` if it is over a thousand.
 
     Reference:
         Cohen 1988, the noncentral t distribution.
@@ -100,12 +100,12 @@ def seeds_needed(mean: float, spread: float, *, power: float = 0.8) -> int | Non
 
 
 def _power(effect: float, n: int) -> float:
-    """The chance that an interval of ``n`` normal draws excludes zero, if their mean is ``effect`` spreads."""
+    """Probability that the interval of ``n`` draws from N(``effect``, 1) excludes zero."""
     from scipy import special
 
     edge = special.stdtrit(n - 1, 0.5 + LEVEL / 2)
     shift = effect * math.sqrt(n)
-    # Far from zero the noncentral t distribution is beyond what is computed well, and the answer is plain.
+    # nctdtr loses all digits far from zero, where the power is 1 to double precision anyway.
     if shift > 8 and shift > 2 * edge:
         return 1.0
     return float(1 - special.nctdtr(n - 1, shift, edge) + special.nctdtr(n - 1, shift, -edge))
@@ -122,7 +122,7 @@ def _bootstrap(values: Sequence[float], seed: int) -> tuple[float, float]:
     import numpy as np
     from scipy import stats
 
-    found = stats.bootstrap(
+    interval = stats.bootstrap(
         (np.asarray(values, dtype=np.float64),),
         np.mean,
         confidence_level=LEVEL,
@@ -130,4 +130,4 @@ def _bootstrap(values: Sequence[float], seed: int) -> tuple[float, float]:
         method="BCa",
         random_state=np.random.default_rng(seed),
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(interval.low), float(interval.high)

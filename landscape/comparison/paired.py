@@ -1,23 +1,24 @@
-"""The difference of two rows in one measure, paired by seed: what the seed decides cancels."""
+"""The difference of two rows in one measure, paired by seed, and the verdict that it supports."""
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from landscape.comparison.cell import Cell
-from landscape.comparison.intervals import Interval, Method, mean_interval
+from landscape.comparison.intervals import FEWEST, Interval, Method, mean_interval, seeds_needed
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One row minus another, over the seeds that both have.
+    """One row minus another, over the seeds that both have. What the seed decides cancels.
 
     Attributes:
-        values: The difference at each of the seeds.
-        seeds: Which these are.
-        interval: Of their mean.
-        method: How it was made.
-        monte_carlo: Standard error of the mean from sampling within the runs alone; ``None`` where all is exact.
-        converged: Whether all numbers did.
+        values: The difference at each seed.
+        seeds: The seeds.
+        interval: Interval of the mean.
+        method: How the interval was computed.
+        monte_carlo: Standard error of the mean from sampling within the runs; ``None`` if nothing is sampled.
+        converged: Whether all numbers have converged.
     """
 
     values: tuple[float, ...]
@@ -28,12 +29,33 @@ class Difference:
     converged: bool
 
 
+Kind = Literal["lower", "higher", "undecided", "too few", "equal", "sampling", "undefined"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A judgement of a difference: ``lower`` or ``higher`` if it is decided, otherwise the reason why not.
+
+    Attributes:
+        kind: The judgement, for programs.
+        words: The judgement, for people.
+    """
+
+    kind: Kind
+    words: str
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the rows differ."""
+        return self.kind in ("lower", "higher")
+
+
 def paired_difference(ours: Cell, theirs: Cell, *, method: Method = "t") -> Difference:
     """``ours − theirs`` at each seed that both have, with a 95 % interval of the mean.
 
     Args:
-        ours: A row's values of a measure.
-        theirs: Another row's of the same.
+        ours: Values of one row.
+        theirs: Values of another row, of the same measure.
         method: See :func:`landscape.comparison.intervals.mean_interval`.
     """
     first, second = _by_seed(ours), _by_seed(theirs)
@@ -48,6 +70,37 @@ def paired_difference(ours: Cell, theirs: Cell, *, method: Method = "t") -> Diff
         monte_carlo=math.hypot(*errors) / len(common) if errors else None,
         converged=ours.converged and theirs.converged,
     )
+
+
+def verdict(difference: Difference) -> Verdict:
+    """The verdict that a paired difference supports.
+
+    It is decided if the 95 % interval excludes zero, there are enough seeds for such an interval, they are not all
+    equal, and the difference is more than twice its sampling error within the runs.
+    """
+    interval, n = difference.interval, difference.interval.n
+    if n == 0:
+        return Verdict("undefined", "no seed in common")
+    if math.isnan(interval.mean):
+        return Verdict("undefined", "not finite in a run")
+    if n == 1:
+        return Verdict("too few", "one seed: no verdict")
+    if interval.is_degenerate:
+        same = "no difference at any seed" if interval.mean == 0 else f"equal at all {n} seeds: no verdict"
+        return Verdict("equal", same)
+    fewest = FEWEST[difference.method]
+    if n < fewest:
+        return Verdict("too few", f"{n} seeds are too few, take {fewest} or more")
+    if not interval.excludes_zero:
+        needed = seeds_needed(interval.mean, interval.spread)
+        # Seeds for a power of 80 % can be fewer than there are, and still these did not decide.
+        count = "over 1000" if needed is None else f"about {max(needed, n + 1)}"
+        return Verdict("undecided", f"not told apart; {count} seeds needed")
+    error = difference.monte_carlo
+    if error is not None and abs(interval.mean) <= 2 * error:
+        return Verdict("sampling", f"within twice the sampling error {error:.2g}: more probes")
+    kind: Kind = "lower" if interval.mean < 0 else "higher"
+    return Verdict(kind, kind)
 
 
 def _by_seed(cell: Cell) -> dict[object, tuple[float, float | None]]:

@@ -9,16 +9,18 @@ from landscape.comparison.intervals import Method
 from landscape.comparison.rank_correlation import FEWEST, RankCorrelation, rank_correlation
 from landscape.errors import InputError
 from landscape.records.estimate import Estimate
+from landscape.records.json_lines import plain
+from landscape.tables import WIDTH, Content, Grid, Number, folded
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is to be predicted: the difference of a measure on two splits, or a measure on one.
+    """The quantity to be predicted: the difference of a measure on two splits, or a measure on one.
 
     Attributes:
-        measure: Of the records.
-        splits: ``a − b``; one alone for the value itself.
-        summary: In a few words.
+        measure: The measure.
+        splits: Two splits a, b for the difference a − b, or one for the value itself.
+        summary: The quantity in a few words.
     """
 
     measure: str
@@ -32,7 +34,7 @@ TARGETS: Mapping[str, Target] = {
     "test-accuracy": Target("accuracy", ("test",), "accuracy on test"),
     "test-loss": Target("loss", ("test",), "loss on test"),
 }
-"""By the names of ``--against``."""
+"""Targets by the names of ``--against``."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,10 @@ class Predictor:
     """How well a measure orders the runs as the target does.
 
     Attributes:
-        name: Of the measure, with settings where they tell.
-        overall: Over all runs.
-        granulated: By recipe field: τ over runs that differ in this field alone, averaged; it cannot be had by a
-            third quantity that both follow, as the overall one can.
-        runs: How many were measured.
+        name: The measure, with the settings in which its records differ.
+        overall: Correlation over all runs. A third quantity that both follow can explain it.
+        granulated: By recipe field: mean τ over runs that differ in this field alone, which no other field explains.
+        runs: Number of runs.
     """
 
     name: str
@@ -54,22 +55,36 @@ class Predictor:
 
     @property
     def psi(self) -> float:
-        """The mean of the granulated ones; NaN if there is none."""
-        found = [tau for tau in self.granulated.values() if math.isfinite(tau)]
-        return sum(found) / len(found) if found else math.nan
+        """Mean of the granulated coefficients; NaN if there is none."""
+        taus = [tau for tau in self.granulated.values() if math.isfinite(tau)]
+        return sum(taus) / len(taus) if taus else math.nan
+
+    @property
+    def verdict(self) -> str:
+        """What the correlation says, in words."""
+        tau, low, high, n = self.overall.tau, self.overall.low, self.overall.high, self.overall.n
+        if math.isnan(tau):
+            return "constant or not finite: no order"
+        if n < FEWEST:
+            return f"{n} runs are too few, take {FEWEST} or more"
+        if math.isnan(low):
+            return "the same order in every pair" if tau > 0 else "the reverse order in every pair"
+        if low > 0:
+            return "higher where the target is higher"
+        return "lower where the target is higher" if high < 0 else "no order told apart from chance"
 
 
 @dataclass(frozen=True)
 class Study:
-    """Predictors of one target.
+    """Predictors of one target, and how they are rendered.
 
     Attributes:
-        target: Its name.
-        predictors: In order of how strong their correlation is.
-        runs: How many runs there are.
-        recipes: How many of them differ in more than the seed.
-        spread: Of the target: lowest and highest value.
-        method: Of the intervals.
+        target: Name of the target.
+        predictors: The predictors, strongest correlation first.
+        runs: Number of runs.
+        recipes: Number of recipes: runs that differ in more than the seed.
+        spread: Lowest and highest value of the target.
+        method: How intervals are computed.
     """
 
     target: str
@@ -79,84 +94,165 @@ class Study:
     spread: tuple[float, float]
     method: Method
 
+    def text(self) -> str:
+        """The table and its notes for a terminal of 80 columns."""
+        verdicts = []
+        for p in self.predictors:
+            by_field = ", ".join(f"{name} {_number(tau)}" for name, tau in p.granulated.items())
+            verdicts.append(f"{p.name}: {p.verdict}{f' (ψ by {by_field})' if by_field else ''}")
+        return "\n\n".join([self._grid().text(), folded(self._notes(), WIDTH), folded(verdicts, WIDTH)])
+
+    def markdown(self) -> str:
+        """A pipe table and the notes."""
+        grid = self._grid(self._notes())
+        rows = [[*map(str, row), p.verdict] for row, p in zip(grid.rows, self.predictors, strict=True)]
+        return Grid([*grid.head, "verdict"], rows, grid.notes).markdown()
+
+    def latex(self) -> str:
+        """A ``booktabs`` tabular with the notes as comments."""
+        return self._grid(self._notes()).latex()
+
+    def csv(self) -> str:
+        """One line per measure, unrounded."""
+        rows: list[list[Content]] = [
+            [p.name, self.target, p.overall.n, p.overall.tau, p.overall.low, p.overall.high, p.psi]
+            for p in self.predictors
+        ]
+        return Grid(["measure", "target", "n", "tau", "low", "high", "psi"], rows).csv()
+
+    def as_dict(self) -> dict[str, object]:
+        """Everything in JSON's types."""
+        return {
+            "target": self.target,
+            "runs": self.runs,
+            "recipes": self.recipes,
+            "interval": {"level": 0.95, "method": self.method},
+            "predictors": [
+                {
+                    "measure": p.name,
+                    "n": p.overall.n,
+                    "tau": plain(p.overall.tau),
+                    "low": plain(p.overall.low),
+                    "high": plain(p.overall.high),
+                    "granulated": plain(p.granulated),
+                    "psi": plain(p.psi),
+                    "verdict": p.verdict,
+                }
+                for p in self.predictors
+            ],
+            "notes": self._notes(),
+        }
+
+    def _grid(self, notes: Sequence[str] = ()) -> Grid:
+        rows: list[list[str | Number]] = []
+        for p in self.predictors:
+            o = p.overall
+            tau = Number(_number(o.tau), bold=o.low > 0 or o.high < 0)
+            interval = "–" if math.isnan(o.low) else f"[{_number(o.low)}, {_number(o.high)}]"
+            rows.append([p.name, str(o.n), tau, Number(interval), Number(_number(p.psi))])
+        return Grid(
+            ["measure", "n", "τ", "95 % interval", "ψ"],
+            rows,
+            notes,
+            ["measure", "$n$", r"$\tau$", r"95\,\% interval", r"$\Psi$"],
+            bold="the 95 % interval excludes 0",
+        )
+
+    def _notes(self) -> list[str]:
+        """What the numbers are, and what limits them."""
+        low, high = self.spread
+        kind = {"t": "Fisher's scale", "bootstrap": "bootstrap"}[self.method]
+        notes = [
+            f"τ: Kendall's τ-b against {self.target} ({TARGETS[self.target].summary}, {low:.3g} to {high:.3g}) over "
+            f"{self.runs} runs; 95 % intervals, {kind}",
+            "ψ: mean τ over runs that differ in one field of the recipe alone (Jiang et al. 2020)",
+        ]
+        if self.recipes < self.runs:
+            notes.append(
+                f"the {self.runs} runs are of {self.recipes} recipes: runs that differ in their seed alone are not "
+                "independent, and the intervals are narrower than they should be"
+            )
+        count = len(self.predictors)
+        return [*notes, f"of {count} intervals, about {0.05 * count:.1f} exclude 0 by chance alone"]
+
 
 def predictors(
-    measured: Sequence[Estimate],
-    against: str,
-    outcomes: Sequence[Estimate],
-    *,
-    method: Method = "t",
+    measured: Sequence[Estimate], against: str, outcomes: Sequence[Estimate], *, method: Method = "t"
 ) -> Study:
     """Kendall's τ of every measure against a target, over runs.
 
     Args:
-        measured: The measures, one a run and quantity, all on the same data; parts of the target are left out.
+        measured: Records of the measures, all on the same data. Parts of the target are left out.
         against: One of :data:`TARGETS`.
-        outcomes: Records from which the target is made, on the splits that it needs.
-        method: Of the intervals, see :func:`rank_correlation`.
+        outcomes: Records from which the target is computed, on the splits that it needs.
+        method: How intervals are computed; see :func:`rank_correlation`.
 
     Raises:
-        InputError: There are fewer than three runs with a target, or records that may not be set side by side.
+        InputError: The target is known of fewer than three runs, or records cannot be compared.
 
     Reference:
         Jiang et al. 2020, Fantastic generalization measures and where to find them, arXiv 1912.02178 (§ 2.2).
     """
     target = TARGETS[against]
     # A part of the target would predict it for the wrong reason.
-    own = [r for r in measured if r.measure == target.measure and r.provenance.split in target.splits]
-    measured = [r for r in measured if r not in own]
+    parts = [r for r in measured if r.measure == target.measure and r.provenance.split in target.splits]
+    measured = [r for r in measured if r not in parts]
     refuse_unlike(measured)
     for split in target.splits:
-        refuse_unlike([r for r in outcomes if r.provenance.split == split])
+        refuse_unlike(r for r in outcomes if r.provenance.split == split)
     values = _targets(outcomes, target)
     if len(values) < 3:
         raise InputError(
-            f"{against} is known of {len(values)} runs; an order needs 3 at least, and {FEWEST} for an interval"
+            f"{against} is known of {len(values)} runs; an order needs at least 3, and {FEWEST} for an interval"
         )
-    labels = setting_labels(measured)
-    found = []
-    for label in dict.fromkeys(labels):
-        held = {
-            belongs_to(record): record
-            for record, name in zip(measured, labels, strict=True)
-            if name == label and belongs_to(record) in values
-        }
-        x = [record.value for record in held.values()]
-        y = [values[checkpoint] for checkpoint in held]
-        recipes = [dict(record.provenance.recipe or {}) for record in held.values()]
+    by_label: dict[str, dict[str, Estimate]] = {}
+    for record, label in zip(measured, setting_labels(measured), strict=True):
+        runs = by_label.setdefault(label, {})
+        if belongs_to(record) in values:
+            runs[belongs_to(record)] = record
+    rows = []
+    for label, runs in by_label.items():
+        x, y = [record.value for record in runs.values()], [values[run] for run in runs]
+        recipes = [dict(record.provenance.recipe or {}) for record in runs.values()]
         overall = rank_correlation(x, y, method=method)
-        found.append(Predictor(label, overall, _granulated(x, y, recipes), len(held)))
-    recipes_of = {belongs_to(r): _fixed(r.provenance.recipe or {}) for r in measured}
+        rows.append(Predictor(label, overall, _granulated(x, y, recipes), len(runs)))
+    recipe_of = {
+        belongs_to(r): str(
+            sorted((k, str(v)) for k, v in (r.provenance.recipe or {}).items() if k not in REPEATED)
+        )
+        for r in measured
+    }
     return Study(
         target=against,
-        predictors=tuple(
-            sorted(found, key=lambda p: -abs(p.overall.tau) if p.overall.tau == p.overall.tau else 1)
-        ),
+        # Predictors without a τ come last.
+        predictors=tuple(sorted(rows, key=lambda p: 1 if math.isnan(p.overall.tau) else -abs(p.overall.tau))),
         runs=len(values),
-        recipes=len({recipes_of[checkpoint] for checkpoint in values if checkpoint in recipes_of}),
+        recipes=len({recipe_of[run] for run in values if run in recipe_of}),
         spread=(min(values.values()), max(values.values())),
         method=method,
     )
 
 
 def _targets(records: Sequence[Estimate], target: Target) -> dict[str, float]:
-    held: dict[str, dict[str | None, float]] = {}
+    """The target by run, for runs that have it on all splits."""
+    by_run: dict[str, dict[str | None, float]] = {}
     for record in records:
         if record.measure == target.measure:
-            held.setdefault(belongs_to(record), {})[record.provenance.split] = record.value
+            by_run.setdefault(belongs_to(record), {})[record.provenance.split] = record.value
     first, *second = target.splits
     return {
-        checkpoint: of[first] - (of[second[0]] if second else 0.0)
-        for checkpoint, of in held.items()
-        if all(split in of and math.isfinite(of[split]) for split in target.splits)
+        run: values[first] - (values[second[0]] if second else 0.0)
+        for run, values in by_run.items()
+        if all(split in values and math.isfinite(values[split]) for split in target.splits)
     }
 
 
 def _granulated(
     x: Sequence[float], y: Sequence[float], recipes: Sequence[Mapping[str, object]]
 ) -> dict[str, float]:
-    """By field: the mean of τ over the groups of runs that differ in it alone."""
-    found = {}
+    """By field: mean τ over the groups of runs that differ in it alone."""
+    means = {}
+    # The base follows from the optimizer, and the device changes nothing but rounding.
     fields = [name for name in differing(recipes) if name not in ("device", "base")]
     for name in fields:
         groups: dict[str, list[int]] = {}
@@ -170,9 +266,9 @@ def _granulated(
         ]
         finite = [tau for tau in taus if math.isfinite(tau)]
         if finite:
-            found[name] = sum(finite) / len(finite)
-    return found
+            means[name] = sum(finite) / len(finite)
+    return means
 
 
-def _fixed(recipe: Mapping[str, object]) -> str:
-    return str(sorted((key, str(value)) for key, value in recipe.items() if key not in REPEATED))
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2f}".replace("-", "−")

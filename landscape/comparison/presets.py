@@ -1,4 +1,4 @@
-"""The tables of the papers by name: which measures, on which data, under which headings. A new one is a row here."""
+"""Tables of papers by name: measures, data and headings. A new table is a row of :data:`PRESETS`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,53 +12,50 @@ class Preset:
     """A table of a paper.
 
     Attributes:
-        measures: Its columns, in order; from the history of a run where they are no measure.
-        split: The data that it is about.
-        looks: How its columns are headed.
+        looks: Headings by column; a column that is no measure is read from the history of the runs.
+        split: Data that the table is about.
     """
 
-    measures: tuple[str, ...]
-    split: str
     looks: Mapping[str, Look]
+    split: str = "test"
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The columns in order."""
+        return tuple(self.looks)
 
 
-_ACCURACY = Look("accuracy (%)", r"Accuracy (\%)", 100.0, "higher")
-
-
-def _cr_sam() -> Preset:
-    looks = {
-        "gradient-norm": Look("‖∇L‖", r"$\|\nabla L\|$", better="lower"),
-        "hessian-trace": Look("Tr H", r"$\mathrm{Tr}\,H$", better="lower"),
-        "normalized-trace": Look("C", r"$\mathcal{C}$", better="lower"),
-        "accuracy": _ACCURACY,
-    }
-    return Preset(tuple(looks), "test", looks)
-
-
-def _ae_sam() -> Preset:
-    looks = {"accuracy": _ACCURACY, "sam-share": Look("% SAM", r"\% SAM", 100.0)}
-    return Preset(tuple(looks), "test", looks)
-
-
-def _gsam() -> Preset:
-    looks = {
-        "loss": Look("L", "$L$", better="lower"),
-        "surrogate-gap": Look("h", "$h$", better="lower"),
-        "dominant-eigenvalue": Look("σ_max", r"$\sigma_{\max}$", better="lower"),
-        "accuracy": _ACCURACY,
-    }
-    return Preset(tuple(looks), "test", looks)
-
+_ACCURACY = {"accuracy": Look("accuracy (%)", r"Accuracy (\%)", 100.0, "higher")}
+_CR_SAM = {
+    "gradient-norm": Look("‖∇L‖", r"$\|\nabla L\|$", better="lower"),
+    "hessian-trace": Look("Tr H", r"$\mathrm{Tr}\,H$", better="lower"),
+    "normalized-trace": Look("C", r"$\mathcal{C}$", better="lower"),
+    **_ACCURACY,
+}
+_AE_SAM = {**_ACCURACY, "sam-share": Look("% SAM", r"\% SAM", 100.0)}
+_GSAM = {
+    "loss": Look("L", "$L$", better="lower"),
+    "surrogate-gap": Look("h", "$h$", better="lower"),
+    "dominant-eigenvalue": Look("σ_max", r"$\sigma_{\max}$", better="lower"),
+    **_ACCURACY,
+}
 
 PRESETS: NameTable[Preset] = NameTable(
     "comparison preset",
     [
-        Row("cr-sam", _cr_sam, "‖∇L‖, Tr H, C = Tr H/‖∇L‖ and accuracy on test", "Wu et al. 2024, table 3"),
-        Row("ae-sam", _ae_sam, "accuracy and the share of SAM steps", "Jiang et al. 2023, tables 1 and 2"),
+        Row(
+            "cr-sam",
+            lambda: Preset(_CR_SAM),
+            "‖∇L‖, Tr H, C = Tr H/‖∇L‖, accuracy",
+            "Wu et al. 2024, table 3",
+        ),
+        Row(
+            "ae-sam", lambda: Preset(_AE_SAM), "accuracy, share of SAM steps", "Jiang et al. 2023, tables 1–2"
+        ),
         Row(
             "gsam",
-            _gsam,
-            "loss, surrogate gap, dominant eigenvalue and accuracy on test",
+            lambda: Preset(_GSAM),
+            "loss, surrogate gap, dominant eigenvalue, accuracy",
             "Zhuang et al. 2022",
         ),
     ],

@@ -1,4 +1,4 @@
-"""Kendall's τ of two quantities over runs: in how many pairs the order is the same, less in how many it is reversed."""
+"""Kendall's rank correlation τ of two quantities over runs, with an interval."""
 
 import math
 from collections.abc import Sequence
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from landscape.comparison.intervals import LEVEL, Method
 
 FEWEST = 8
-"""Runs below which no interval is given."""
+"""Number of runs below which no interval is computed."""
 _RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """τ-b and where that of the population is likely to be.
+    """τ-b with its 95 % confidence interval.
 
     Attributes:
-        tau: From −1, every pair reversed, to 1, every pair in the same order; NaN where one quantity is constant.
-        low: The lower end of the 95 % interval; NaN where there is none.
-        high: The upper end.
-        n: Runs.
+        tau: From −1, every pair reversed, to 1, every pair in the same order; NaN if one quantity is constant.
+        low: Lower end of the interval; NaN if there is none.
+        high: Upper end.
+        n: Number of runs.
     """
 
     tau: float
@@ -34,11 +34,11 @@ def rank_correlation(
     """Kendall's τ-b with a 95 % interval.
 
     Args:
-        x: One number a run; pairs with one that is not finite are left out.
-        y: The same for the other quantity.
-        method: ``t``: on Fisher's scale, artanh τ with variance 0.437/(n − 4); ``bootstrap``: percentiles over
-            resampled runs.
-        seed: Of the resamples.
+        x: One number per run; pairs that are not finite are left out.
+        y: The other quantity.
+        method: ``"t"`` is Fisher's scale, artanh τ with variance 0.437/(n − 4); ``"bootstrap"`` takes percentiles
+            over resampled runs.
+        seed: Seed of the resamples.
 
     Reference:
         Kendall 1938; Fieller, Hartley and Pearson 1957, Tests for rank correlation coefficients I.
@@ -76,11 +76,11 @@ def _sign(value: float) -> int:
 def _bootstrap(pairs: Sequence[tuple[float, float]], seed: int) -> tuple[float, float]:
     import numpy as np
 
-    chosen = np.random.default_rng(seed).integers(len(pairs), size=(_RESAMPLES, len(pairs)))
+    samples = np.random.default_rng(seed).integers(len(pairs), size=(_RESAMPLES, len(pairs)))
     values = np.array(pairs, dtype=np.float64)
     signs = np.sign(values[:, None] - values[None])  # (n, n, 2)
     taus = []
-    for rows in chosen:
+    for rows in samples:
         first, second = np.moveaxis(signs[np.ix_(rows, rows)], -1, 0)
         scale = math.sqrt(float(np.abs(first).sum()) * float(np.abs(second).sum()))
         taus.append(float((first * second).sum()) / scale if scale else math.nan)

@@ -1,24 +1,23 @@
-"""Which records of runs are compared, and which of them are still to be taken: the same of every run."""
+"""Which records of runs are compared, and which still have to be measured: the same for every run."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from landscape.comparison.alike import COMPARABLE, differing, refuse_unlike, settings_key
+from landscape.comparison.alike import COMPARABLE, refuse_scattered, refuse_unlike, settings_key
 from landscape.comparison.runs import OF_HISTORY, MeasuredRun
-from landscape.errors import InputError
 from landscape.records.estimate import Estimate, Provenance
 from landscape.registry.names import Specification, split
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """On what numbers are taken; ``None`` where nobody has said.
+    """Under which conditions a number is measured; ``None`` for any.
 
     Attributes:
         split: ``train`` or ``test``.
-        limit: Examples.
-        batch_size: Examples a batch.
-        batch_norm: Which statistics.
+        limit: Number of examples.
+        batch_size: Examples per batch.
+        batch_norm: Batch-norm statistics.
         dtype: ``float32`` or ``float64``.
     """
 
@@ -29,29 +28,24 @@ class Conditions:
     dtype: str | None = None
 
     def fit(self, origin: Provenance) -> bool:
-        """Whether a record was taken so."""
+        """Whether a record was measured under these conditions."""
         batch = None if self.batch_size is None else min(self.batch_size, origin.num_examples)
-        asked = (self.split, self.limit, batch, self.batch_norm, self.dtype)
-        held = (origin.split, origin.num_examples, origin.batch_size, origin.batch_norm, origin.dtype)
-        return all(a is None or a == h for a, h in zip(asked, held, strict=True))
+        required = (self.split, self.limit, batch, self.batch_norm, self.dtype)
+        actual = (origin.split, origin.num_examples, origin.batch_size, origin.batch_norm, origin.dtype)
+        return all(r is None or r == a for r, a in zip(required, actual, strict=True))
 
     @classmethod
     def of(cls, origin: Provenance) -> "Conditions":
-        """Those under which a record was taken."""
+        """The conditions under which a record was measured."""
         return cls(origin.split, origin.num_examples, origin.batch_size, origin.batch_norm, origin.dtype)
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A number that is to be taken.
-
-    Attributes:
-        run: Of which.
-        wanted: The measure with options.
-    """
+    """A measure with options that a run lacks."""
 
     run: MeasuredRun
-    wanted: Specification
+    measure: Specification
 
 
 @dataclass(frozen=True)
@@ -59,13 +53,13 @@ class Selection:
     """What is compared.
 
     Attributes:
-        chosen: Records that are there.
-        missing: What is not.
-        conditions: Under which the rest is to be taken.
+        records: Records that exist.
+        missing: Numbers that do not.
+        conditions: Conditions under which the missing numbers have to be measured.
         remarks: What was left out, and why.
     """
 
-    chosen: tuple[Estimate, ...]
+    records: tuple[Estimate, ...]
     missing: tuple[Missing, ...]
     conditions: Conditions
     remarks: tuple[str, ...] = ()
@@ -79,110 +73,100 @@ def select(
     default: Sequence[str] = (),
     rows: Sequence[str] = (),
 ) -> Selection:
-    """The records of the wanted measures, under the same conditions and settings for every run.
+    """The records of some measures, under the same conditions and settings for every run.
 
-    Where the records do not decide what is not said, they are used as they are if one set of conditions, or of
-    settings, is there for all runs.
+    Conditions and options that are not requested are those of the records, if one set of them exists for all runs.
 
     Args:
-        runs: Finished ones.
+        runs: Finished runs.
         names: Measures with options; by default all that are recorded.
-        conditions: What was asked for.
+        conditions: Requested conditions.
         default: The measures if none is recorded either.
-        rows: Fields of the recipe that make the rows; networks of several sizes may be rows.
+        rows: Recipe fields that define the rows; if ``model`` is one, networks may have several sizes.
 
     Raises:
-        InputError: The records differ in their data or settings, and none of these is there for all runs.
+        InputError: The records differ in their data or settings, and none of these exists for all runs.
     """
-    held = [[e for e in run.estimates if conditions.fit(e.provenance)] for run in runs]
-    wanted = None if names is None else [split(name) for name in names]
-    measured = [s for s in wanted or [] if s.name not in OF_HISTORY]
-    if wanted is not None:
-        asked = {s.name for s in measured}
-        held = [[e for e in taken if e.measure in asked] for taken in held]
-    held, remarks = _under_one_condition(held, ("dimension",) if "model" in rows else ())
-    if wanted is None:
-        recorded = dict.fromkeys(e.measure for taken in held for e in taken)
-        measured = [Specification(name) for name in recorded] or [split(name) for name in default]
-    chosen: list[Estimate] = []
+    by_run = [[e for e in run.estimates if conditions.fit(e.provenance)] for run in runs]
+    requested = None if names is None else [split(name) for name in names]
+    measures = [s for s in requested or [] if s.name not in OF_HISTORY]
+    if requested is not None:
+        measure_names = {s.name for s in measures}
+        by_run = [[e for e in estimates if e.measure in measure_names] for estimates in by_run]
+    by_run, remarks = _under_one_condition(by_run, ("dimension",) if "model" in rows else ())
+    known = [e for estimates in by_run for e in estimates]
+    if requested is None:
+        recorded = dict.fromkeys(e.measure for e in known)
+        measures = [Specification(name) for name in recorded] or [split(name) for name in default]
+    records: list[Estimate] = []
     missing: list[Missing] = []
-    for specification in measured:
-        there, absent = _of_measure(runs, held, specification)
-        chosen += there
+    for measure in measures:
+        existing, absent = _of_measure(runs, by_run, measure)
+        records += existing
         missing += absent
-    known = [e.provenance for taken in held for e in taken]
-    resolved = _completed(conditions, known[0] if known else None)
-    return Selection(tuple(chosen), tuple(missing), resolved, tuple(remarks))
-
-
-def _under_one_condition(
-    held: list[list[Estimate]], but: Sequence[str]
-) -> tuple[list[list[Estimate]], list[str]]:
-    fields = [name for name in COMPARABLE if name not in but]
-    groups: dict[tuple[object, ...], set[int]] = {}
-    for index, taken in enumerate(held):
-        for e in taken:
-            groups.setdefault(tuple(getattr(e.provenance, name) for name in fields), set()).add(index)
-    if len(groups) < 2:
-        return held, []
-    complete = [key for key, indices in groups.items() if len(indices) == len(held)]
-    if len(complete) != 1:
-        refuse_unlike((e for taken in held for e in taken), but=but)
-    kept = [
-        [e for e in taken if tuple(getattr(e.provenance, name) for name in fields) == complete[0]]
-        for taken in held
-    ]
-    lost = sum(map(len, held)) - sum(map(len, kept))
-    return kept, [f"{lost} records on other data or in other batches, not there for all runs, are left out"]
-
-
-def _of_measure(
-    runs: Sequence[MeasuredRun], held: Sequence[Sequence[Estimate]], wanted: Specification
-) -> tuple[list[Estimate], list[Missing]]:
-    """The records of a measure, and what is to be taken so that every run has it in the same settings."""
-    by_settings: dict[str, dict[int, Estimate]] = {}
-    for index, taken in enumerate(held):
-        for e in taken:
-            if e.measure == wanted.name and _has(e.settings, wanted.options):
-                by_settings.setdefault(settings_key(e), {})[index] = e
-    complete = [found for found in by_settings.values() if len(found) == len(runs)]
-    if complete:
-        return [e for found in complete for e in found.values()], []
-    if not by_settings:
-        return [], [Missing(run, wanted) for run in runs]
-    if len(by_settings) > 1:
-        examples = [next(iter(found.values())).settings for found in by_settings.values()]
-        name = differing(examples)[0]
-        seen = list(dict.fromkeys(str(settings.get(name)) for settings in examples))
-        raise InputError(
-            f"the records of {wanted.name} differ in {name} ({' and '.join(seen[:2])}), and no setting is there "
-            f"for all runs; choose one with --measure {wanted.name}:{name}={seen[0]}"
-        )
-    [found] = by_settings.values()
-    settings = next(iter(found.values())).settings
-    same = Specification(wanted.name, dict(settings))  # type: ignore[arg-type]
-    return list(found.values()), [Missing(run, same) for k, run in enumerate(runs) if k not in found]
-
-
-def _has(settings: Mapping[str, object], options: Mapping[str, object]) -> bool:
-    """Whether a record was taken with these options, whose values may still be text."""
-    return all(_same(settings.get(key.replace("-", "_")), value) for key, value in options.items())
-
-
-def _same(held: object, asked: object) -> bool:
-    if isinstance(held, (int, float)) and not isinstance(held, bool):
-        try:
-            return float(held) == float(str(asked))
-        except ValueError:
-            return False
-    return str(held).lower() == str(asked).lower()
-
-
-def _completed(conditions: Conditions, origin: Provenance | None) -> Conditions:
-    return conditions if origin is None else Conditions.of(origin)
+    resolved = Conditions.of(known[0].provenance) if known else conditions
+    return Selection(tuple(records), tuple(missing), resolved, tuple(remarks))
 
 
 def splits(runs: Iterable[MeasuredRun]) -> list[str]:
     """The splits that runs were measured on."""
-    found = dict.fromkeys(e.provenance.split for run in runs for e in run.estimates)
-    return [split for split in found if split is not None]
+    names = dict.fromkeys(e.provenance.split for run in runs for e in run.estimates)
+    return [name for name in names if name is not None]
+
+
+def _under_one_condition(
+    by_run: list[list[Estimate]], but: Sequence[str]
+) -> tuple[list[list[Estimate]], list[str]]:
+    """The records under the one set of conditions that exists for all runs, and a remark on the others."""
+
+    def condition(estimate: Estimate) -> tuple[object, ...]:
+        return tuple(getattr(estimate.provenance, name) for name in COMPARABLE if name not in but)
+
+    runs_of: dict[tuple[object, ...], set[int]] = {}
+    for index, estimates in enumerate(by_run):
+        for e in estimates:
+            runs_of.setdefault(condition(e), set()).add(index)
+    if len(runs_of) < 2:
+        return by_run, []
+    complete = [key for key, indices in runs_of.items() if len(indices) == len(by_run)]
+    if len(complete) != 1:
+        refuse_unlike((e for estimates in by_run for e in estimates), but=but)
+    kept = [[e for e in estimates if condition(e) == complete[0]] for estimates in by_run]
+    lost = sum(map(len, by_run)) - sum(map(len, kept))
+    return kept, [f"{lost} records on other data or in other batches, not there for all runs, are left out"]
+
+
+def _of_measure(
+    runs: Sequence[MeasuredRun], by_run: Sequence[Sequence[Estimate]], measure: Specification
+) -> tuple[list[Estimate], list[Missing]]:
+    """The records of a measure, and what is missing so that every run has it with the same settings."""
+    by_settings: dict[str, dict[int, Estimate]] = {}
+    for index, estimates in enumerate(by_run):
+        for e in estimates:
+            if e.measure == measure.name and _has(e.settings, measure.options):
+                by_settings.setdefault(settings_key(e), {})[index] = e
+    complete = [existing for existing in by_settings.values() if len(existing) == len(runs)]
+    if complete:
+        return [e for existing in complete for e in existing.values()], []
+    if not by_settings:
+        return [], [Missing(run, measure) for run in runs]
+    if len(by_settings) > 1:
+        refuse_scattered(measure.name, [next(iter(e.values())).settings for e in by_settings.values()])
+    [existing] = by_settings.values()
+    settings = next(iter(existing.values())).settings
+    same = Specification(measure.name, dict(settings))  # type: ignore[arg-type]
+    return list(existing.values()), [Missing(run, same) for k, run in enumerate(runs) if k not in existing]
+
+
+def _has(settings: Mapping[str, object], options: Mapping[str, object]) -> bool:
+    """Whether a record has these options, whose values may still be text."""
+    return all(_same(settings.get(key.replace("-", "_")), value) for key, value in options.items())
+
+
+def _same(recorded: object, requested: object) -> bool:
+    if isinstance(recorded, (int, float)) and not isinstance(recorded, bool):
+        try:
+            return float(recorded) == float(str(requested))
+        except ValueError:
+            return False
+    return str(recorded).lower() == str(requested).lower()

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from landscape.errors import InputError
-from landscape.objective.loss_functions import IGNORED, BatchLoss
+from landscape.objective.loss_functions import IGNORED, BatchLoss, in_float64
 from landscape.objective.outputs import scores
 
 
@@ -34,9 +34,7 @@ class NextToken(BatchLoss):
                 f"next-token: the model returns scores {tuple(logits.shape)} for tokens {tuple(_tokens(batch).shape)}; "
                 "it must return (texts, tokens, vocabulary)"
             )
-        predicted, wanted = logits[:, :-1].flatten(0, 1), wanted.flatten()
-        total = nn.functional.cross_entropy(predicted, wanted, ignore_index=IGNORED, reduction="sum")
-        return total / (wanted != IGNORED).sum().clamp(min=1)
+        return in_float64(nn.functional.cross_entropy, logits[:, :-1].flatten(0, 1), wanted.flatten())
 
 
 def _tokens(batch: Any) -> Tensor:

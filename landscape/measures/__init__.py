@@ -12,9 +12,11 @@ from landscape.measures.layer_eigenvalues import layer_eigenvalues as layer_eige
 from landscape.measures.layer_traces import layer_traces as layer_traces
 from landscape.measures.loss import loss as loss
 from landscape.measures.normalized_trace import normalized_trace as normalized_trace
+from landscape.measures.recalled import Answer as Answer
+from landscape.measures.recalled import measure as measure
+from landscape.measures.recalled import measured_or_recalled as measured_or_recalled
 from landscape.measures.spectral_density import spectral_density as spectral_density
 from landscape.measures.surrogate_gap import surrogate_gap as surrogate_gap
 from landscape.measures.table import DEFAULT as DEFAULT
 from landscape.measures.table import MEASURES as MEASURES
-from landscape.measures.table import measure as measure
 from landscape.measures.top_eigenvalues import top_eigenvalues as top_eigenvalues

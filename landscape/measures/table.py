@@ -1,7 +1,5 @@
 """The measures by name."""
 
-from collections.abc import Iterable, Sequence
-
 from landscape.measures.accuracy import accuracy
 from landscape.measures.adaptive_sharpness import adaptive_sharpness
 from landscape.measures.approximation_ratio import approximation_ratio
@@ -17,9 +15,8 @@ from landscape.measures.normalized_trace import normalized_trace
 from landscape.measures.spectral_density import spectral_density
 from landscape.measures.surrogate_gap import surrogate_gap
 from landscape.measures.top_eigenvalues import top_eigenvalues
-from landscape.objective import Objective
 from landscape.records.estimate import Estimate
-from landscape.registry.names import NameTable, Row, Specification
+from landscape.registry.names import NameTable, Row
 
 MEASURES: NameTable[Estimate] = NameTable(
     "measure",
@@ -94,21 +91,3 @@ DEFAULT = (
     "approximation-ratio",
 )
 """What is measured when nothing is asked for."""
-
-
-def measure(objective: Objective, names: Sequence[str | Specification] | None = None) -> list[Estimate]:
-    """Takes several measures at one point; what they share is computed once.
-
-    Args:
-        objective: Where.
-        names: Measures as typed: ``["gradient-norm", "surrogate-gap:rho=0.1"]``; ``None`` for
-            :data:`DEFAULT`.
-
-    Returns:
-        One estimate a name, in the order given.
-
-    Raises:
-        UsageError: A name or option is unknown; nothing has been computed then.
-    """
-    wanted: Iterable[str | Specification] = DEFAULT if names is None else names
-    return [MEASURES.build(spec, objective) for spec in [MEASURES.parse(name) for name in wanted]]

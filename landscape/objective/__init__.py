@@ -1,6 +1,8 @@
 """The objective: the empirical risk at a point, and everything that evaluates and differentiates it."""
 
-from landscape.objective.loss_functions import BatchLoss
+from landscape.objective.batches import Batch
+from landscape.objective.loss_functions import BatchLoss, Loss
 from landscape.objective.objective import BatchGradients, Objective
+from landscape.objective.risk import Risk
 
-__all__ = ["BatchGradients", "BatchLoss", "Objective"]
+__all__ = ["Batch", "BatchGradients", "BatchLoss", "Loss", "Objective", "Risk"]

@@ -1,5 +1,6 @@
 """The data an empirical risk is taken over: a fixed sequence of batches, the same at every visit."""
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -135,6 +136,13 @@ class Batches:
         alone = Batches([batch], size=self._size, weight=self._weight)
         alone._kept, alone._sizes = [batch], [size]
         return alone
+
+    def stored_as(self, batches: Sequence[Batch]) -> "Batches":
+        """The same data with its batches of some weight stored in another way, such as on another device."""
+        twin = copy.copy(self)
+        twin._source, twin._kept, twin._content = [], batches, self._content
+        twin._sizes, twin._weights = self.sizes, self.weights
+        return twin
 
     @property
     def _all_sizes(self) -> list[int]:

@@ -1,6 +1,7 @@
-"""What a loss function is the mean over, as far as the loss itself tells: examples, labels, or class weights."""
+"""Loss functions: the forms that are accepted, their precision, and what each is the mean over."""
 
 import copy
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,18 +14,18 @@ from torch.nn import functional
 from landscape.errors import InputError, UsageError
 
 IGNORED = -100
-"""The class number that torch's cross-entropy leaves out."""
+"""The class number that torch's cross-entropy leaves out by default."""
 
 
 class BatchLoss:
     """A loss for batches that are not ``(inputs, targets)``: language models, PINNs, dictionaries.
 
     Args:
-        fn: ``fn(model, batch)`` → scalar mean over the batch's examples; or ``(mean, scores, targets)``, so that
-            the accuracy is known too.
+        fn: ``fn(model, batch)`` → scalar mean over the batch's examples, or ``(mean, scores, targets)``, from which
+            the accuracy is computed too.
         size: The number of examples in a batch; by default the leading dimension of its first tensor.
-        weight: What the mean of a batch is divided by, where that is not its number of examples: its number of
-            labels that count, or the sum of their class weights. Batches are weighted by it.
+        weight: What the mean of a batch is divided by, and batches are therefore weighted by: its number of labels
+            that count, or the sum of their class weights. By default the number of examples.
     """
 
     def __init__(
@@ -41,54 +42,93 @@ class BatchLoss:
 
 Loss = Callable[[Any, Any], Tensor] | BatchLoss
 
-MEANS = (
-    nn.CrossEntropyLoss, nn.NLLLoss, nn.MSELoss, nn.BCEWithLogitsLoss, nn.BCELoss, nn.L1Loss, nn.SmoothL1Loss,
-    nn.HuberLoss, nn.SoftMarginLoss, nn.MultiLabelSoftMarginLoss, nn.MultiMarginLoss, nn.MultiLabelMarginLoss,
+_BY_LABELS = (nn.CrossEntropyLoss, nn.NLLLoss)
+_SMOOTH = (*_BY_LABELS, nn.MSELoss, nn.BCEWithLogitsLoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
+# Weighted means of what each example contributes by itself.
+_MEANS = (
+    *_SMOOTH, nn.BCELoss, nn.SoftMarginLoss, nn.MultiLabelSoftMarginLoss, nn.MultiMarginLoss, nn.MultiLabelMarginLoss,
     nn.PoissonNLLLoss,
 )  # fmt: skip
-"""Losses that are a weighted mean of what each example contributes by itself."""
-
-FUNCTIONS = (
+_FUNCTIONS = (
     functional.cross_entropy, functional.nll_loss, functional.mse_loss, functional.binary_cross_entropy,
     functional.binary_cross_entropy_with_logits, functional.l1_loss, functional.smooth_l1_loss,
     functional.huber_loss,
 )  # fmt: skip
 
-_BY_LABELS = (nn.CrossEntropyLoss, nn.NLLLoss)
-
-
-_IN_FLOAT64 = (
-    nn.CrossEntropyLoss, nn.NLLLoss, nn.MSELoss, nn.BCEWithLogitsLoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss,
-)  # fmt: skip
-
 FLOAT64_ELEMENTS = 1 << 22
-"""Outputs up to which a loss is computed in float64: those of a language model would take too much memory."""
+"""Outputs up to which a loss is differentiated in float64; the graph over those of a language model is too large."""
+
+# What torch says of operands of different precision, or on different devices.
+_FOREIGN = re.compile(r"expected scalar type|same dtype|same device|must have the same")
 
 
 def in_float64(loss: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) -> Tensor:
-    """``loss(outputs, targets)``, from the outputs in float64 where the loss is one of torch's without own tensors.
+    """``loss(outputs, targets)``, computed in float64 from outputs in float32 if the loss is one of torch's or ours.
 
-    Beside a perfect fit 1 − p is a rounding error of float32, and so are the loss, its derivatives and what is made of
-    them; the outputs themselves are good there.
+    Beside a perfect fit 1 − p is a rounding error of float32, and so are the loss and its derivatives, while the
+    outputs themselves are accurate. With more than :data:`FLOAT64_ELEMENTS` outputs only the value of cross-entropy is
+    computed in float64. Losses of the user's own keep the precision of the outputs: they may combine them with tensors
+    that are out of reach here. A :class:`BatchLoss` computes the outputs itself, in its own precision.
+
+    Raises:
+        InputError: The loss combines the outputs with a tensor of another precision or on another device.
     """
+    if not _is_promoted(loss, outputs, targets):
+        return _evaluated(loss, outputs, targets)
+    promoted: Any = placed_loss(loss, outputs.device, torch.float64)
+    if targets.is_floating_point():
+        targets = targets.double()
+    value: Tensor
+    if outputs.numel() <= FLOAT64_ELEMENTS:
+        value = promoted(outputs.double(), targets)
+        return value
+    value, rule = loss(outputs, targets).double(), label_weights(loss)
+    if rule is None:
+        return value
+    rows = max(1, FLOAT64_ELEMENTS // outputs[0].numel())
+    with torch.no_grad():
+        weights = rule.each(targets)
+        chunks = zip(*(torch.split(tensor, rows) for tensor in (outputs, targets, weights)), strict=True)
+        exact: Tensor = (
+            sum(w.sum() * promoted(f.double(), y) for f, y, w in chunks if w.sum() > 0) / weights.sum()
+        )
+    value = value + (exact - value).detach()  # the derivatives are those of float32
+    return value
+
+
+def _is_promoted(loss: object, outputs: object, targets: object) -> bool:
+    """Whether a loss is computed in float64 from outputs in float32."""
+    function, _ = taken_apart(loss)
     # A class derived from one of torch's may compute with tensors in float32; ours do not.
     ours = type(loss).__module__.partition(".")[0] == __name__.partition(".")[0]
-    known = type(loss) in _IN_FLOAT64 or (ours and isinstance(loss, _IN_FLOAT64))
-    if (
-        not (known or any(loss is one for one in FUNCTIONS))
-        or (isinstance(loss, nn.Module) and (any(True for _ in loss.buffers()) or _hooked(loss)))
-        or not isinstance(outputs, Tensor)
-        or outputs.dtype != torch.float32
-        or outputs.numel() > FLOAT64_ELEMENTS
-        or outputs.device.type == "mps"
-    ):
+    known = type(loss) in _SMOOTH or (ours and isinstance(loss, _SMOOTH))
+    return (
+        (known or any(function is other for other in _FUNCTIONS))
+        and not (isinstance(loss, nn.Module) and _is_hooked(loss))
+        and isinstance(outputs, Tensor)
+        and isinstance(targets, Tensor)
+        and outputs.dtype == torch.float32
+        and outputs.device.type != "mps"  # which has no float64
+    )
+
+
+def _evaluated(loss: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) -> Tensor:
+    """The loss as it is; a tensor in a closure or a global that does not go with the outputs is named."""
+    try:
         return loss(outputs, targets)
-    wide = isinstance(targets, Tensor) and targets.is_floating_point()
-    return loss(outputs.double(), targets.double() if wide else targets)
+    except RuntimeError as failure:
+        reason = str(failure).partition("\n")[0]
+        if not isinstance(outputs, Tensor) or not _FOREIGN.search(reason):
+            raise
+        name, dtype = getattr(loss, "__name__", type(loss).__name__), str(outputs.dtype)[6:]
+        raise InputError(
+            f"the loss ({name}) does not take outputs in {dtype} on {outputs.device}: {reason}; let the tensors that "
+            "it refers to follow the outputs: weight.to(outputs)"
+        ) from failure
 
 
 def refuse_sum(loss: object) -> None:
-    """Refuses a loss that says of itself that it is no mean.
+    """Refuses a loss that is declared to be no mean.
 
     Raises:
         UsageError: It has another ``reduction``.
@@ -100,30 +140,29 @@ def refuse_sum(loss: object) -> None:
 
 
 def taken_apart(loss: object) -> tuple[object, Mapping[str, Any]]:
-    """The function of a ``functools.partial`` with keyword arguments alone, and these; any other loss and ``{}``."""
+    """The function and the keywords of a ``functools.partial`` without positional arguments; else the loss, ``{}``."""
     if isinstance(loss, partial) and not loss.args:
         return loss.func, loss.keywords
     return loss, {}
 
 
 def averages_examples(loss: object) -> bool:
-    """Whether the loss is known to be a weighted mean over examples none of which sees the others.
+    """Whether the loss is known to be a weighted mean over examples none of which depends on the others.
 
-    A class of its own says so by an attribute of that name; it is not inherited, as a subclass may do anything.
+    A class of its own declares it by an attribute of that name, which is not inherited: a subclass may do anything.
     """
     function, options = taken_apart(loss)
-    if isinstance(loss, nn.Module) and _hooked(loss):
+    if isinstance(loss, nn.Module) and _is_hooked(loss):
         return False
     # A tensor of weights of binary cross-entropy may hold one weight for each example of one batch.
     weight = options.get("weight", getattr(function, "weight", None))
-    by_labels = isinstance(loss, _BY_LABELS) or function in (functional.cross_entropy, functional.nll_loss)
-    if weight is not None and not by_labels:
+    if weight is not None and label_weights(loss) is None:
         return False
-    known = type(function) in MEANS or any(function is one for one in FUNCTIONS)
+    known = type(function) in _MEANS or any(function is other for other in _FUNCTIONS)
     return known or bool(vars(type(loss)).get("averages_examples", False))
 
 
-def _hooked(module: nn.Module) -> bool:
+def _is_hooked(module: nn.Module) -> bool:
     """Whether hooks may change what a module returns, or its derivative."""
     return bool(
         module._forward_hooks
@@ -141,7 +180,7 @@ class LabelWeights:
     Attributes:
         classes: The weights of the classes; ``None`` for 1 each.
         ignored: The class number that is left out.
-        smoothing: Of the labels: what is added to an example does not fall with the weight of its class.
+        smoothing: The label smoothing, whose share in the loss does not scale with the weight of the class.
     """
 
     classes: Tensor | None = None
@@ -159,23 +198,20 @@ class LabelWeights:
             weights = weights * classes[torch.where(counted, targets, 0).long()]
             if self.smoothing and bool(counted.any()) and not float(weights.sum()) > 0:
                 raise InputError(
-                    "a batch has labels of classes of weight 0 alone, and label smoothing divides by the sum of its "
+                    "all labels of a batch are of classes of weight 0, and label smoothing divides by the sum of the "
                     "weights: make batches larger, or give those classes a small weight"
                 )
         return weights.flatten(1).sum(1) if targets.ndim > 1 else weights
 
 
 def label_weights(loss: object) -> LabelWeights | None:
-    """The rule by which a loss weights its labels; ``None`` for one that is not made of torch's cross-entropy."""
+    """The rule by which a loss weights its labels; ``None`` if it is not made of torch's cross-entropy."""
     function, options = taken_apart(loss)
     if isinstance(loss, _BY_LABELS):
         return LabelWeights(loss.weight, loss.ignore_index, getattr(loss, "label_smoothing", 0.0))
     if function is functional.cross_entropy or function is functional.nll_loss:
-        names = ("weight", "ignore_index", "label_smoothing")
-        classes, ignored, smoothing = (
-            options.get(name, default) for name, default in zip(names, (None, IGNORED, 0.0), strict=True)
-        )
-        return LabelWeights(classes, ignored, smoothing)
+        get = options.get
+        return LabelWeights(get("weight"), get("ignore_index", IGNORED), get("label_smoothing", 0.0))
     return None
 
 
@@ -183,33 +219,35 @@ def placed_loss(loss: Loss, device: torch.device, dtype: torch.dtype) -> Loss:
     """The loss with its tensors on a device and its floating-point tensors in ``dtype``; a copy if that moves any.
 
     Args:
-        loss: Never changed. Tensors that a function has in its closure are out of reach and stay as they are.
+        loss: Never changed. Tensors in the closure of a function are out of reach and stay as they are.
         device: Where the network computes.
         dtype: Its precision.
     """
 
-    def put(tensor: Tensor) -> Tensor:
-        return tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
+    def put(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        return value.to(device, dtype if value.is_floating_point() else value.dtype)
 
     def moves(values: Mapping[str, Any]) -> bool:
-        return any(isinstance(one, Tensor) and put(one) is not one for one in values.values())
+        return any(put(value) is not value for value in values.values())
 
     if isinstance(loss, partial):
-        if not moves(loss.keywords):
-            return loss
-        keywords = {key: put(one) if isinstance(one, Tensor) else one for key, one in loss.keywords.items()}
-        return partial(loss.func, *loss.args, **keywords)
+        keywords = {key: put(value) for key, value in loss.keywords.items()}
+        return partial(loss.func, *loss.args, **keywords) if moves(loss.keywords) else loss
     if not isinstance(loss, nn.Module):
         return loss
-    inner = list(loss.modules())
-    held = {**dict(loss.named_parameters()), **dict(loss.named_buffers())}
-    if not moves(held) and not any(moves(vars(module)) for module in inner):
+    tensors = {**dict(loss.named_parameters()), **dict(loss.named_buffers())}
+    if not moves(tensors) and not any(moves(vars(module)) for module in loss.modules()):
         return loss
     try:
         twin = copy.deepcopy(loss).to(device=device, dtype=dtype)
-    except (RuntimeError, TypeError):  # it holds what cannot be copied: a result of autograd, a lock
+    except (
+        RuntimeError,
+        TypeError,
+    ):  # it holds what cannot be copied, such as a result of autograd or a lock
         return loss
-    for module in twin.modules():
+    for module in twin.modules():  # tensors that are attributes rather than buffers
         for name, value in list(vars(module).items()):
             if isinstance(value, Tensor):
                 setattr(module, name, put(value))

@@ -7,9 +7,9 @@ and per-batch gradient norms are computed once and remembered.
 import copy
 import dataclasses
 import importlib.metadata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from landscape.errors import InputError, UsageError
 from landscape.isolation import twice_differentiable
 from landscape.objective import derivatives
 from landscape.objective.batch_norm import BatchNorm, stored_layers
-from landscape.objective.batches import Batch, Batches, Source, example, leading_size
+from landscape.objective.batches import KEPT_BYTES, Batch, Batches, Source, example, leading_size
 from landscape.objective.differences import gradient_rounding
 from landscape.objective.engine import Engine, Products, allowed_products
 from landscape.objective.independence import Independence
@@ -37,6 +37,8 @@ from landscape.version import __version__
 __all__ = ["BatchGradients", "BatchLoss", "Objective"]
 
 T = TypeVar("T")
+P = ParamSpec("P")
+Key = tuple[Callable[..., Any], tuple[Hashable, ...], frozenset[tuple[str, Hashable]]]
 
 
 class Objective:
@@ -107,7 +109,9 @@ class Objective:
             "batch_norm": batch_norm,
         }
         self._selection = parameters
+        self._statistics: Mapping[str, Tensor] | None = None
         self._memory: dict[object, Any] = {}
+        self._cache: dict[Key, Any] = {}
         self.point = replica.origin
 
     @property
@@ -167,15 +171,60 @@ class Objective:
         twin.__dict__.pop("provenance", None)
         return twin
 
-    def at(self, point: Tensor) -> "Objective":
+    @property
+    def network(self) -> nn.Module:
+        """The private copy of the model that is moved from point to point; not to be changed."""
+        return self._risk.replica.model
+
+    @property
+    def statistics(self) -> dict[str, Tensor]:
+        """Copies of the batch-norm statistics that are used as stored, by the names of their buffers."""
+        return self._risk.replica.statistics if self._statistics is None else dict(self._statistics)
+
+    def at(self, point: Tensor, *, statistics: Mapping[str, Tensor] | None = None) -> "Objective":
         """The same model and data at another θ.
 
         Args:
             point: ``(n,)``; copied, and moved to the objective's device and dtype.
+            statistics: Batch-norm statistics to use there, by the names of their buffers (see
+                :attr:`statistics`); by default those of this objective.
         """
         if tuple(point.shape) != (self.dimension,):
             raise ValueError(f"point has shape {tuple(point.shape)}; the objective has n = {self.dimension}")
-        return self._derived(self._risk, point.detach().to(self.point, copy=True))
+        twin = self._derived(self._risk, point.detach().to(self.point, copy=True))
+        if statistics is not None:
+            twin._statistics = dict(statistics)
+        return twin
+
+    def resident(self, *, channels_last: bool = False) -> "Objective | None":
+        """The same objective with its data kept on the device, for many evaluations with another forward pass.
+
+        Args:
+            channels_last: Whether images ``(B, C, H, W)`` are stored in the memory order that convolutions prefer.
+
+        Returns:
+            ``None`` if batches are not pairs of tensors (and images, for ``channels_last``), if they take more than
+            2 GiB, if the loss is a :class:`BatchLoss`, or if the network writes to its inputs.
+        """
+        risk = self._risk
+        risk.check(self.point, constant=True)
+        if isinstance(risk.loss, BatchLoss) or risk.writes_inputs:
+            return None
+        pairs, size = [], 0
+        for _, batch in risk.batches:
+            pair = risk.placed(batch)
+            if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(t, Tensor) for t in pair)):
+                return None
+            inputs, targets = pair
+            if channels_last:
+                if inputs.ndim != 4:
+                    return None
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            size += inputs.numel() * inputs.element_size()
+            if size > KEPT_BYTES:
+                return None
+            pairs.append((inputs, targets))
+        return self._derived(dataclasses.replace(risk, batches=risk.batches.stored_as(pairs)), self.point)
 
     def at_fixed_statistics(self) -> "Objective":
         """The same objective with batch-norm statistics as they are here, until this one is used elsewhere.
@@ -212,7 +261,9 @@ class Objective:
             )
         engine = Engine(risk.engine.products, dataclasses.replace(risk.engine.micro))
         fresh = Risk(replica, risk.loss, risk.batches, engine=engine, calibration=risk.calibration)
-        return self._derived(fresh, replica.origin)
+        twin = self._derived(fresh, replica.origin)
+        twin._statistics = None
+        return twin
 
     def per_batch(self) -> Iterator["Objective"]:
         """One objective a batch of some weight, with the loss that the batch has by itself: the m-sharpness reading."""
@@ -245,6 +296,33 @@ class Objective:
     def total_weight(self) -> float:
         """W in ``L(θ) = (1/W) Σᵢ wᵢ ℓᵢ(θ)``: the number of examples, or of labels, or the sum of class weights."""
         return self._risk.batches.total_weight
+
+    def cached(
+        self, function: "Callable[Concatenate[Objective, P], T]", *args: P.args, **options: P.kwargs
+    ) -> T:
+        """``function(self, *args, **options)``, computed once at this point for equal arguments.
+
+        Args:
+            function: Any function of an objective; the function itself is part of the key.
+            args: Its other arguments; hashable, such as numbers and frozen dataclasses. What a field with
+                ``compare=False`` holds (a callback) makes no difference to the key.
+            options: Likewise, by name.
+        """
+        key = _key(function, args, options)
+        if key not in self._cache:
+            self._cache[key] = function(self, *args, **options)
+        return cast(T, self._cache[key])
+
+    def known(
+        self, function: "Callable[Concatenate[Objective, P], T]", *args: P.args, **options: P.kwargs
+    ) -> T | None:
+        """What :meth:`cached` would return without computing anything, else ``None``."""
+        return cast("T | None", self._cache.get(_key(function, args, options)))
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether a pass at this point has computed the gradient already."""
+        return "slope" in self._memory
 
     def remembered(self, key: object, compute: Callable[[], T]) -> T:
         """What ``compute`` returned when it was first asked for under ``key`` at this point."""
@@ -299,16 +377,39 @@ class Objective:
     def _value(self) -> Value:
         if "slope" in self._memory:
             return self._slope.value
-        return self.remembered("value", lambda: evaluated(self._risk, self.point, constant=True))
+        return self.remembered(
+            "value", lambda: evaluated(self._risk, self.point, constant=True, statistics=self._statistics)
+        )
 
     @property
     def _slope(self) -> Slope:
-        return self.remembered("slope", lambda: differentiated(self._risk, self.point))
+        return self.remembered(
+            "slope", lambda: differentiated(self._risk, self.point, statistics=self._statistics)
+        )
 
-    def evaluate(self, point: Tensor) -> tuple[float, float | None]:
-        """Loss and accuracy at another point ``(n,)`` on the objective's device, by forward passes alone."""
-        found = evaluated(self._risk, point, constant=False)
-        return found.loss, found.accuracy
+    def evaluate(
+        self,
+        point: Tensor,
+        *,
+        statistics: Mapping[str, Tensor] | None = None,
+        forward: Callable[[], Callable[[Any], Any]] | None = None,
+    ) -> tuple[float, float | None]:
+        """Loss and accuracy at another point, by forward passes alone.
+
+        Args:
+            point: ``(n,)`` on the objective's device.
+            statistics: Batch-norm statistics to use there; by default those of this objective.
+            forward: Another way to compute the outputs. It is called once, while :attr:`network` stands at the
+                point, and returns the function from inputs to outputs that is applied to every batch.
+
+        Raises:
+            UsageError: ``forward`` with a :class:`BatchLoss`, which calls the network itself.
+        """
+        if forward is not None and isinstance(self._risk.loss, BatchLoss):
+            raise UsageError("forward= needs loss(outputs, targets); a BatchLoss calls the network itself")
+        here = self._statistics if statistics is None else statistics
+        value = evaluated(self._risk, point, constant=False, statistics=here, forward=forward)
+        return value.loss, value.accuracy
 
     def hessian_product(self, vectors: Tensor, *, block: int | None = None) -> Tensor:
         """∇²L(θ) V; the graph of a gradient serves all columns, and later vectors as far as memory allows.
@@ -373,7 +474,13 @@ class Objective:
         risk = self._risk
         risk.require_derivatives(self.point)
         with twice_differentiable():
-            return risk.mean(partial(visit, risk), at=self.point, gradients=gradients, products=products)
+            return risk.mean(
+                partial(visit, risk),
+                at=self.point,
+                statistics=self._statistics,
+                gradients=gradients,
+                products=products,
+            )
 
     def _products(self, product: Callable[..., list[Tensor]], vectors: Tensor, block: int | None) -> Tensor:
         columns = derivatives.columns_of(vectors, self.point)
@@ -384,5 +491,9 @@ class Objective:
         """An objective with nothing remembered."""
         twin = copy.copy(self)
         twin.__dict__.pop("provenance", None)
-        twin._risk, twin.point, twin._memory = risk, point, {}
+        twin._risk, twin.point, twin._memory, twin._cache = risk, point, {}, {}
         return twin
+
+
+def _key(function: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any]) -> Key:
+    return function, args, frozenset(options.items())

@@ -1,7 +1,9 @@
 """One pass over the data: the loss and accuracy at a point, or these with the gradient."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,18 +41,28 @@ class Slope:
     batches: BatchGradients
 
 
-def evaluated(risk: Risk, point: Tensor, *, constant: bool) -> Value:
-    """Loss and accuracy by forward passes alone."""
+def evaluated(
+    risk: Risk,
+    point: Tensor,
+    *,
+    constant: bool,
+    statistics: Mapping[str, Tensor] | None = None,
+    forward: Callable[[], Callable[[Any], Any]] | None = None,
+) -> Value:
+    """Loss and accuracy by forward passes alone; ``forward`` yields what computes the outputs at the point."""
+    # Called by the first visit, when the network stands at the point, and once.
+    network = functools.cache(forward) if forward is not None else None
 
     def visit(batch: Batch) -> list[Tensor]:
-        loss, outputs, targets = risk.forward(batch)
+        loss, outputs, targets = risk.forward(batch, network=network() if network is not None else None)
         return [loss.double(), *risk.correct(outputs, targets)]
 
     with without_gradients():
-        return _value(risk, risk.mean(visit, at=point, constant=constant, evaluations=1))
+        means = risk.mean(visit, at=point, constant=constant, statistics=statistics, evaluations=1)
+        return _value(risk, means)
 
 
-def differentiated(risk: Risk, point: Tensor) -> Slope:
+def differentiated(risk: Risk, point: Tensor, *, statistics: Mapping[str, Tensor] | None = None) -> Slope:
     """The gradient, with loss, accuracy and the norm of every batch's gradient."""
     norms: list[Tensor] = []
     risk.require_derivatives(point)
@@ -59,6 +71,7 @@ def differentiated(risk: Risk, point: Tensor) -> Slope:
             means = risk.mean(
                 lambda batch: derivatives.gradient(risk, batch),
                 at=point,
+                statistics=statistics,
                 each=lambda parts: norms.append(parts[0].double().square().sum()),
                 gradients=1,
             )

@@ -107,6 +107,7 @@ class Risk:
         *,
         at: Tensor,
         constant: bool = True,
+        statistics: Mapping[str, Tensor] | None = None,
         each: Callable[[list[Tensor]], None] | None = None,
         **counted: int,
     ) -> list[Tensor]:
@@ -116,6 +117,7 @@ class Risk:
             visit: Called with each micro-batch; returns tensors that are means over its examples.
             at: The point ``(n,)`` at which the network stands meanwhile.
             constant: Whether ``at`` is never written to by its owner.
+            statistics: Batch-norm statistics that the network has meanwhile; ``None`` for its own.
             each: Told the means of every batch as it came from the loader; batches are not joined then.
             counted: What one visit costs, for the ledger: ``gradients=1, products=K``.
 
@@ -126,7 +128,7 @@ class Risk:
         everything = self.batches.total_weight
         self.ledger.total = max(self.ledger.total, self.batches.num_examples)
         sum_ = WeightedSum()
-        self.stand(at, constant=constant)
+        self.stand(at, constant=constant, statistics=statistics)
         self.engine.graphs.enter(self.replica.moves, self.batches)
         for piece in self.engine.micro.pieces(self.batches, join=each is None):
             parts = self.visited(visit, piece, counted)
@@ -135,13 +137,15 @@ class Risk:
             sum_.add(parts, self.batches.weight_of(piece.batch) / everything)
         return sum_.totals
 
-    def stand(self, at: Tensor, *, constant: bool) -> None:
+    def stand(self, at: Tensor, *, constant: bool, statistics: Mapping[str, Tensor] | None = None) -> None:
         """Puts the network at a point, with the batch-norm statistics that it has there.
 
         Args:
             at: The point ``(n,)``.
             constant: Whether ``at`` is never written to by its owner.
+            statistics: Batch-norm statistics to use there; ``None`` for the network's own.
         """
+        self.engine.statistics.use(self.replica, statistics)
         self.replica.move(at, constant=constant)
         if self.calibration is None or self.replica.calibrated == self.replica.moves:
             return
@@ -186,16 +190,25 @@ class Risk:
         make_room(self, piece)
         return self.visited(visit, piece, counted)
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Any, Any]:
-        """``(loss, outputs, targets)`` of one batch; the last two are ``None`` for a :class:`BatchLoss`."""
+    def forward(
+        self, batch: Batch, *, network: Callable[[Any], Any] | None = None
+    ) -> tuple[Tensor, Any, Any]:
+        """``(loss, outputs, targets)`` of one batch; the last two are ``None`` for a :class:`BatchLoss`.
+
+        Args:
+            batch: On the network's device.
+            network: What computes the outputs instead of the network.
+        """
         if self.differentiates and torch.is_inference_mode_enabled():
             with torch.inference_mode(False), torch.enable_grad():
-                return self.forward(mapped(batch, lambda t: t.clone() if t.is_inference() else t))
+                return self.forward(
+                    mapped(batch, lambda t: t.clone() if t.is_inference() else t), network=network
+                )
         if self.writes_inputs:
             with self.replica.input_copies.paused():
-                return self._evaluated(copied(batch))
+                return self._evaluated(copied(batch), network)
         before = versions(batch)
-        result = self._evaluated(batch)
+        result = self._evaluated(batch, network)
         if self.checked and versions(batch) != before:
             raise InputError(
                 f"{type(self.replica.model).__name__} or the loss writes to its inputs in place, but not in the first "
@@ -203,14 +216,14 @@ class Risk:
             )
         return result
 
-    def _evaluated(self, batch: Batch) -> tuple[Tensor, Any, Any]:
+    def _evaluated(self, batch: Batch, network: Callable[[Any], Any] | None) -> tuple[Tensor, Any, Any]:
         if isinstance(self.loss, BatchLoss):
             found = self.loss.fn(self.replica.model, batch)
             whole = isinstance(found, tuple) and len(found) == 3
             loss, outputs, targets = found if whole else (found, None, None)
         else:
             inputs, targets = labelled(batch)
-            outputs = applied(self.replica.model, inputs)
+            outputs = applied(self.replica.model, inputs) if network is None else network(inputs)
             if not isinstance(outputs, Tensor) and wants_scores(self.loss):
                 outputs = self._only_scores(outputs)
             loss = in_float64(self.loss, outputs, targets)

@@ -9,7 +9,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from landscape.errors import UsageError
-from landscape.isolation import plain_attention
+from landscape.isolation import PlainAttention
 from landscape.optim.batch_closure import Evaluation
 from landscape.optim.gradients_at import Closure, GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
@@ -62,7 +62,7 @@ class HessianTraceRegularised(SharpnessAware):
 
         def closure() -> Tensor:
             # Only the plain kernel of attention can be differentiated again, and none of batch norm.
-            with plain_attention, _ThriceDifferentiable():
+            with PlainAttention(), _ThriceDifferentiable():
                 try:
                     return regularised()
                 except RuntimeError as failure:

@@ -8,12 +8,7 @@ from landscape.plotting.caption import caption
 from landscape.plotting.contour import OWN_SCALES, panels
 from landscape.plotting.difference import difference, diverging_scale
 from landscape.plotting.line_panels import line_panels
-from landscape.plotting.record_figures import (
-    draw_dots,
-    draw_history,
-    draw_quantiles,
-    draw_spectrum,
-)
+from landscape.plotting.record_figures import draw_dots, draw_history, draw_quantiles, draw_spectrum
 from landscape.plotting.relief import reliefs
 from landscape.plotting.sources import Run
 from landscape.plotting.wish import Drawing, Wish

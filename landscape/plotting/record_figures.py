@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from landscape.comparison import Cell, Table, compare, refuse_unlike, setting_labels
-from landscape.comparison.alike import belongs_to
+from landscape.comparison import Cell, Table, belongs_to, compare, refuse_unlike, setting_labels
 from landscape.errors import InputError, UsageError
 from landscape.plotting.dots import dot_panels
 from landscape.plotting.history import history_panels

@@ -1,6 +1,6 @@
-"""What a measure returns: a number with its doubt, what it was asked, where it was taken and what it cost.
+"""What a measure returns: a number with its uncertainty, options, provenance and cost.
 
-The module knows nothing of torch, so that records can be read, compared and drawn without it.
+The module does not import torch, so that records can be read, compared and drawn without it.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ class Provenance:
     """Where a number comes from: enough to say whether two of them may be averaged.
 
     ``dimension`` counts the parameters that were free, ``num_examples`` the data. ``batch_size`` is that of the
-    largest batch: the per-batch measures depend on it. ``subset`` hashes which examples were chosen (their indices)
-    and ``examples`` what they hold (the bytes of inputs and targets). ``checkpoint`` is the SHA-256 of the bytes
-    from which the weights were read, ``checkpoint_file`` the name of that file. ``code`` hashes the user's own
-    Python files that were named, with every module of the user's that they import. ``loss_value`` is the loss at
-    the point. Records written before these fields existed have ``None`` there.
+    largest batch: the per-batch measures depend on it. ``subset`` hashes the indices of the selected examples,
+    ``examples`` the bytes of their inputs and targets. ``checkpoint`` is the SHA-256 of the bytes from which the
+    weights were read, ``checkpoint_file`` the name of that file. ``code`` hashes the user's own Python files that
+    were named, with every module of the user's that they import. ``loss_value`` is the loss at the point. Records
+    written before these fields existed have ``None`` there.
     """
 
     landscape: str
@@ -42,11 +42,11 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What was spent: passes over all the data (fractions where only some batches were visited), and time.
+    """The cost in passes over all the data (fractions where only some batches were visited), and in time.
 
-    A gradient is one forward and one backward pass; building the graph for products is booked as one. A product is
-    one with the Hessian or a matrix like it and one vector, an evaluation one forward pass. What was remembered
-    from an earlier measure costs nothing here.
+    A gradient is one forward and one backward pass; building the graph for products counts as one. A product is one
+    of the Hessian, or a matrix like it, with one vector; an evaluation is one forward pass. What an earlier measure
+    has computed costs nothing here.
     """
 
     gradients: float = 0.0
@@ -56,24 +56,24 @@ class Cost:
 
     @property
     def gradient_equivalents(self) -> float:
-        """All of it counted in gradients: a product is two where its graph is at hand, an evaluation a third."""
+        """The total in gradients: a product counts as two once its graph exists, an evaluation as a third."""
         return self.gradients + 2 * self.products + self.evaluations / 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """One number and its doubt.
+    """One number and its uncertainty.
 
     Attributes:
         measure: The name, as in ``landscape list measures``.
         value: The number; NaN where it is not defined, with the reason in ``details["undefined"]``.
-        unit: What it is measured in, such as ``"loss"`` or ``"loss/parameter²"``.
+        unit: Its unit, such as ``"loss"`` or ``"loss/parameter²"``.
         standard_error: Standard error of the estimate; ``None`` where it is exact on this data.
         converged: Whether an iteration met its tolerance; ``None`` where nothing iterates.
-        settings: The options that were used, all of them.
-        details: What else was learned on the way: residual, iterations, quantiles, the perturbed loss, …
-        provenance: Where it was taken.
-        cost: What it took.
+        settings: All options that were used.
+        details: By-products: residual, iterations, quantiles, the perturbed loss, …
+        provenance: Where it comes from.
+        cost: The cost of computing it.
     """
 
     measure: str

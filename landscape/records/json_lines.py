@@ -1,11 +1,11 @@
 """Estimates on disk: one JSON line each, ``"schema": "landscape.measure/1"``.
 
-The schema is published in the package as ``measure.schema.json``, and a line is read by it: that file is the one
+The schema is published in the package as ``measure.schema.json``, and a line is read by it: that file is the only
 description of the fields and their types. Numbers that JSON has no literal for are written as the strings
 ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``. Within a version of the schema fields are only added, so that older
 records stay readable.
 
-A record is used in place of a new measurement only if everything that its number depends on is the same now: the
+A record is used in place of a new measurement only if everything that its number depends on is unchanged: the
 weights, the bytes of the examples, the user's code, the versions and settings, and the loss at the point. A record
 cannot prove that its number was ever measured: whoever writes a file with the right hashes and the right loss
 may write any trace beside them. So numbers that were read from a file are marked as read wherever they are
@@ -22,7 +22,7 @@ import reprlib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 from landscape.errors import InputError
 from landscape.records.estimate import Cost, Estimate, Provenance
@@ -40,11 +40,11 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "number": (int, float),
     "integer": (int,),
 }
+# Fields of the provenance that say what the question was; the others say on what grounds it was answered.
 _QUESTION = (
     *("model", "data", "split", "subset", "num_examples", "loss"),
     *("batch_norm", "batch_size", "dtype", "device"),
 )
-"""Fields of the provenance that say what was asked for; the others say on what grounds it was answered."""
 
 
 def to_json(estimate: Estimate) -> str:
@@ -54,7 +54,7 @@ def to_json(estimate: Estimate) -> str:
 
 
 def from_json(line: str) -> Estimate:
-    """The estimate in a line of JSON; ``epoch`` and ``step``, if they are there, are left out.
+    """The estimate in a line of JSON; its ``epoch`` and ``step``, if any, are left out.
 
     Raises:
         InputError: The line is not JSON, or not of this schema.
@@ -84,7 +84,7 @@ def append(path: Path, estimate: Estimate) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """What a file of JSON lines holds: the estimates, and how many lines could not be read."""
+    """The contents of a file of JSON lines: the estimates, and how many lines could not be read."""
 
     estimates: tuple[Estimate, ...]
     unreadable: int
@@ -100,10 +100,8 @@ def read(path: Path) -> Records:
         raise InputError(f"{path} does not exist")
     estimates, unreadable = [], 0
     for line in read_text(path).split("\n"):
-        if not line.strip():
-            continue
         try:
-            estimates.append(from_json(line))
+            estimates += [from_json(line)] if line.strip() else []
         except InputError:
             unreadable += 1
     return Records(tuple(estimates), unreadable)
@@ -112,7 +110,7 @@ def read(path: Path) -> Records:
 def find(
     estimates: Iterable[Estimate], *, measure: str, settings: Mapping[str, object], provenance: Provenance
 ) -> Estimate | None:
-    """The last estimate of the same quantity that still holds; ``None`` if there is none.
+    """The last estimate of the same quantity that is still valid; ``None`` if there is none.
 
     Args:
         estimates: Records, the latest last.
@@ -128,34 +126,26 @@ def find(
 def outdated(
     estimates: Iterable[Estimate], *, measure: str, settings: Mapping[str, object], provenance: Provenance
 ) -> str | None:
-    """Why the last record that answers the same question does not hold any more; ``None`` if there is none.
+    """Why the last record that answers the same question is no longer valid; ``None`` if there is none.
 
-    Args:
-        estimates: Records, the latest last.
-        measure: The measure.
-        settings: All of its options.
-        provenance: Where the number is to be computed now.
+    The arguments are those of :func:`find`.
     """
     for record in reversed(_of_quantity(estimates, measure, settings)):
-        origin = record.provenance
-        same_file = (
-            origin.checkpoint_file is not None and origin.checkpoint_file == provenance.checkpoint_file
-        )
-        if not same_file and origin.checkpoint != provenance.checkpoint:
+        then = record.provenance
+        same_file = then.checkpoint_file is not None and then.checkpoint_file == provenance.checkpoint_file
+        if not same_file and then.checkpoint != provenance.checkpoint:
             continue
-        if all(getattr(origin, name) == getattr(provenance, name) for name in _QUESTION):
-            return next(iter(_changes(origin, provenance)), None)
+        if all(getattr(then, name) == getattr(provenance, name) for name in _QUESTION):
+            return next(iter(_changes(then, provenance)), None)
     return None
 
 
 def agree(recorded: float, computed: float, dtype: str) -> bool:
-    """Whether two losses of the same network on the same examples are equal up to the rounding of ``dtype``.
-
-    Sums in another order, by another number of threads or in other micro-batches, move a loss by some ten units of
-    its last place, and where it is close to zero by some units of the logits' last place.
-    """
+    """Whether two losses of the same network on the same examples are equal up to the rounding of ``dtype``."""
     if recorded == computed or (math.isnan(recorded) and math.isnan(computed)):
         return True
+    # Sums in another order, by another number of threads or in other micro-batches, move a loss by some ten units of
+    # its last place, and where it is close to zero by some units of the logits' last place.
     epsilon = _EPSILON.get(dtype, _EPSILON["float32"])
     return abs(recorded - computed) <= epsilon * (1000 * abs(computed) + 100)
 
@@ -169,28 +159,27 @@ def _of_quantity(
 
 def _changes(then: Provenance, now: Provenance) -> list[str]:
     """What has changed since a record was written, in words, the most telling first."""
-    changes = {
-        "checkpoint": "the weights are not those of then",
-        "examples": "the examples are not those of then",
-        "code": "the Python code is not that of then",
+    words = {
+        "checkpoint": "the weights have changed",
+        "examples": "the examples have changed",
+        "code": "the Python code has changed",
     }
     if then.examples is None:
-        changes["examples"] = "it does not say what its examples held"
+        words["examples"] = "it does not say what its examples held"
     if now.examples is None:
-        changes["examples"] = "examples of this kind have no hash, so that they may have changed"
-    names = list(changes) + [field.name for field in dataclasses.fields(now) if field.name not in changes]
-    found = []
-    for name in names:
+        words["examples"] = "examples of this kind have no hash, so that they may have changed"
+    # The name of the file says nothing about the weights, and the losses agree or not after rounding.
+    compared = {field.name for field in dataclasses.fields(now)} - {"checkpoint_file", "loss_value"}
+    changes = []
+    for name in sorted(compared, key=[*words, *vars(now)].index):
         old, new = getattr(then, name), getattr(now, name)
-        if name == "checkpoint_file":
-            continue
-        if name == "loss_value":
-            if new is not None and (old is None or not agree(old, new, now.dtype)):
-                shown = "not recorded" if old is None else f"{old:.6g}"
-                found.append(f"its loss is {shown}, and here it is {new:.6g}")
-        elif plain(old) != plain(new) or (name == "examples" and new is None):
-            found.append(changes.get(name, f"{name} was {old} and is {new}"))
-    return found
+        if plain(old) != plain(new) or (name == "examples" and new is None):
+            changes.append(words.get(name, f"{name} was {old} and is {new}"))
+    recorded, loss = then.loss_value, now.loss_value
+    if loss is not None and (recorded is None or not agree(recorded, loss, now.dtype)):
+        before = "not recorded" if recorded is None else f"{recorded:.6g}"
+        changes.append(f"its loss is {before}, and here it is {loss:.6g}")
+    return changes
 
 
 def epoch_numbers(line: str) -> dict[str, int | float] | None:
@@ -218,8 +207,7 @@ def is_number(value: object) -> bool:
 @functools.cache
 def _schema() -> dict[str, Any]:
     text = resources.files("landscape.records").joinpath("measure.schema.json").read_text(encoding="utf-8")
-    schema: dict[str, Any] = json.loads(text)
-    return schema
+    return cast(dict[str, Any], json.loads(text))
 
 
 def json_schema() -> dict[str, Any]:
@@ -230,57 +218,51 @@ def json_schema() -> dict[str, Any]:
 def _typed(value: Any, rule: Mapping[str, Any], place: str) -> Any:
     """A value read by a rule of the schema; what the rules call a number or an amount becomes a float.
 
-    The part of JSON Schema that ``measure.schema.json`` uses is all that is understood here.
+    Only the part of JSON Schema that ``measure.schema.json`` uses is understood: the library for all of it is no
+    dependency of the package.
     """
     if "$ref" in rule:
         name = rule["$ref"].rpartition("/")[2]
         value = _typed(value, _schema()["$defs"][name], place)
         return float(value) if name in ("number", "amount") else value
     if "anyOf" in rule:
-        for choice in rule["anyOf"]:
+        for alternative in rule["anyOf"]:
             try:
-                return _typed(value, choice, place)
+                return _typed(value, alternative, place)
             except InputError:
                 continue
-        _refuse(value, place)
-    if ("const" in rule and value != rule["const"]) or ("enum" in rule and value not in rule["enum"]):
-        _refuse(value, place)
+        raise _wrong(value, place)
     kinds = rule.get("type", [])
     kinds = [kinds] if isinstance(kinds, str) else kinds
-    if kinds and not any(_is(value, kind) for kind in kinds):
-        _refuse(value, place)
-    if isinstance(value, str):
-        if "pattern" in rule and not re.fullmatch(rule["pattern"], value):
-            _refuse(value, place)
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not rule.get("minimum", -math.inf) <= value <= rule.get("maximum", math.inf):
-            _refuse(value, place)
-    elif isinstance(value, list):
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if (
+        ("const" in rule and value != rule["const"])
+        or ("enum" in rule and value not in rule["enum"])
+        or (kinds and not any(_is(value, kind) for kind in kinds))
+        or (isinstance(value, str) and "pattern" in rule and not re.fullmatch(rule["pattern"], value))
+        or (number and not rule.get("minimum", -math.inf) <= value <= rule.get("maximum", math.inf))
+    ):
+        raise _wrong(value, place)
+    if isinstance(value, list):
         return [_typed(item, rule.get("items", {}), place) for item in value]
-    elif isinstance(value, dict):
-        return _typed_fields(value, rule, place)
-    return value
-
-
-def _typed_fields(value: Mapping[str, Any], rule: Mapping[str, Any], place: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return value
     absent = [name for name in rule.get("required", []) if name not in value]
     if absent:
         raise InputError(f"{place} has no {absent[0]}")
     known, others = rule.get("properties", {}), rule.get("additionalProperties", {})
-    fields = {}
-    for name, item in value.items():
+    for name in value:
         if name not in known and others is False:
             raise InputError(f"{place} has a field {reprlib.repr(name)} that is not known")
-        fields[name] = _typed(item, known.get(name, others), name)
-    return fields
+    return {name: _typed(item, known.get(name, others), name) for name, item in value.items()}
 
 
 def _is(value: object, kind: str) -> bool:
     return isinstance(value, _TYPES[kind]) and not (isinstance(value, bool) and kind in ("number", "integer"))
 
 
-def _refuse(value: object, place: str) -> NoReturn:
-    raise InputError(f"a field is wrong: {place} is {reprlib.repr(value)}")
+def _wrong(value: object, place: str) -> InputError:
+    return InputError(f"a field is wrong: {place} is {reprlib.repr(value)}")
 
 
 def plain(value: object) -> Any:

@@ -1,4 +1,4 @@
-"""What a file may ask of its reader: one limit for every reader, 1 GB of memory beyond the file and about 10 s.
+"""Limits for every reader of files: 1 GB of memory beyond the size of the file, and about 10 s.
 
 A stranger's file can claim any size: a header that names 8 TB, zeros that compress a thousandfold, a name with sixty
 thousand dots, a pipe that never ends. Every reader of this package looks at what a file claims before it believes it;
@@ -25,7 +25,7 @@ BEYOND = 1 << 30
 """Bytes of memory that a file may take beyond its own size."""
 
 LONGEST_TEXT = 64 << 20
-"""Bytes of JSON, such as 25,000 records; see :func:`read_bytes` for what they hold."""
+"""Bytes of JSON, such as 25,000 records; see :func:`read_bytes` for their contents."""
 
 LONGEST_RECIPE = 16 << 10
 """Bytes of TOML: keys of many parts take the square of their length."""
@@ -39,17 +39,18 @@ LONGEST_NAME, MOST_DOTS = 1024, 64
 LONGEST_HEADER = 8 << 20
 """Bytes of the header of safetensors, some 100,000 tensors, or of the list of what a zip archive holds."""
 
+# Bytes that a dictionary with its first key, a list and a further value take at most in Python.
 _OBJECTS = {b"{": 400, b"[": 100, b",": 70}
-"""Bytes that a dictionary with its first key, a list and a further value take at most in Python."""
-
-_NUMPY_HEADER = 10_000
-_WIDENED = 12
+_NUMPY_HEADER = 10_000  # bytes; NumPy's own limit
+_WIDENED = (
+    12  # times the size of the file: bytes that become 64 bits wide take 9, the rest is room for compression
+)
 _SPARSE = 1 << 10
 _PIECE = 1 << 20
 
 
 def check_regular(path: Path) -> int:
-    """The size of a file in bytes, after a look whether it ends.
+    """The size of a file in bytes, after a check that it has an end.
 
     Raises:
         InputError: It does not exist, is a folder, a pipe or a device, or is a large file that is nearly all holes.
@@ -77,16 +78,12 @@ def check_regular(path: Path) -> int:
 
 
 def read_text(path: Path) -> str:
-    """The text in a file of JSON; bytes that are no UTF-8 become U+FFFD.
-
-    Raises:
-        InputError: It cannot be read, or is longer than :data:`LONGEST_TEXT`.
-    """
+    """The text in a file of JSON, with U+FFFD for bytes that are no UTF-8; raises as :func:`read_bytes`."""
     return read_bytes(path).decode("utf-8", errors="replace")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """What a TOML file of ours holds.
+    """The contents of a TOML file of ours.
 
     Raises:
         InputError: It cannot be read, is longer than :data:`LONGEST_RECIPE`, or is no TOML.
@@ -105,29 +102,22 @@ def read_bytes(path: Path, *, most: int = LONGEST_TEXT) -> bytes:
         InputError: It cannot be read, is longer, or holds more dictionaries, lists and values than fit.
     """
     size = check_regular(path)
-    if size <= most:
-        try:
-            with path.open("rb") as file:
-                content = file.read(most)
-        except OSError as failure:
-            raise InputError(f"{path} cannot be read: {failure.strerror}; name another file") from failure
-        # The text itself is held three times: as bytes, as characters and as lines.
-        if 3 * len(content) + sum(cost * content.count(mark) for mark, cost in _OBJECTS.items()) > BEYOND:
-            raise InputError(
-                f"{path} would take more than {BEYOND:,} bytes beyond its own; no file of ours does"
-            )
-        return content
-    raise InputError(f"{path} has {size:,} bytes, more than the {most:,} that such a file may have")
+    if size > most:
+        raise InputError(f"{path} has {size:,} bytes, more than the {most:,} that such a file may have")
+    try:
+        with path.open("rb") as file:
+            content = file.read(most)
+    except OSError as failure:
+        raise InputError(f"{path} cannot be read: {failure.strerror}; name another file") from failure
+    # The text itself is in memory three times: as bytes, as characters and as lines.
+    if 3 * len(content) + sum(cost * content.count(mark) for mark, cost in _OBJECTS.items()) > BEYOND:
+        raise InputError(f"{path} would take more than {BEYOND:,} bytes beyond its own; no file of ours does")
+    return content
 
 
 @contextlib.contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Inside, a lack of memory or of stack is the fault of the file and not of the computation.
-
-    Args:
-        path: The file that is read.
-        what: What it should be: ``surface``.
-    """
+    """Inside, a lack of memory or of stack is the fault of the file, which should be ``what``: ``surface``."""
     try:
         yield
     except (MemoryError, RecursionError, OverflowError) as failure:
@@ -147,6 +137,15 @@ def check_names(path: Path, names: Iterable[object]) -> None:
             )
 
 
+def check_points(path: Path, name: str, count: int) -> None:
+    """Raises :class:`InputError` if a quantity of a surface has more values than :data:`MOST_POINTS`."""
+    if count > MOST_POINTS:
+        raise InputError(
+            f"{path} claims {count:,} values of {name}, more than the {MOST_POINTS:,} of the largest surface; it is "
+            "damaged, or no surface"
+        )
+
+
 def array_names(path: Path) -> list[str]:
     """The names of the arrays in an ``.npz``; empty for any other file."""
     try:
@@ -161,29 +160,26 @@ def read_arrays(path: Path, *, names: Container[str] | None = None, what: str) -
 
     Args:
         path: The file.
-        names: Which of them; all by default.
+        names: The names of the arrays to read; all by default.
         what: What to call the file in messages.
 
     Raises:
         InputError: It is damaged, holds Python objects, or would take more memory than :data:`BEYOND`.
     """
-    size = check_regular(path)
+    left = _WIDENED * check_regular(path) + BEYOND
     with _opened(path, what) as archive, reading(path, what):
         members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
-        chosen = {name: member for name, member in members.items() if names is None or name in names}
-        declared = sum(member.file_size for member in chosen.values())
-        if declared > _WIDENED * size + BEYOND:
+        members = {name: member for name, member in members.items() if names is None or name in names}
+        declared = sum(member.file_size for member in members.values())
+        if declared > left:
             raise InputError(f"{path} would unpack to {declared / 2**30:.0f} GiB; this is not a {what}")
         arrays: dict[str, NDArray[Any]] = {}
-        left = _WIDENED * size + BEYOND
-        for name, member in chosen.items():
+        for name, member in members.items():
             try:
                 arrays[name] = _array(archive, member)
-            except (ValueError, EOFError, OSError, NotImplementedError, zipfile.BadZipFile) as failure:
+            except Exception as failure:  # zlib and lzma have errors of their own
                 reason = " ".join(str(failure).split())[:160]
                 raise InputError(f"{path} is damaged or not a {what} ({name}: {reason})") from failure
-            except Exception as failure:  # zlib and lzma have errors of their own
-                raise InputError(f"{path} is damaged or not a {what} ({name}: {failure})") from failure
             left -= arrays[name].size * _converted(arrays[name].dtype)
             if left < 0:
                 raise InputError(
@@ -192,26 +188,17 @@ def read_arrays(path: Path, *, names: Container[str] | None = None, what: str) -
     return arrays
 
 
-def check_points(path: Path, name: str, count: int) -> None:
-    """Raises :class:`InputError` if a quantity of a surface has more values than :data:`MOST_POINTS`."""
-    if count > MOST_POINTS:
-        raise InputError(
-            f"{path} claims {count:,} values of {name}, more than the {MOST_POINTS:,} of the largest surface; it is "
-            "damaged, or no surface"
-        )
-
-
 def _converted(dtype: "np.dtype[Any]") -> int:
     """Bytes that a number may take while it is converted: whole ones become 64 bits wide, pictures excepted."""
-    whole = dtype.kind in "bi" or (dtype.kind == "u" and dtype.itemsize > 1)
-    return max(3 * dtype.itemsize, dtype.itemsize + 8 if whole else 0)
+    whole_number = dtype.kind in "bi" or (dtype.kind == "u" and dtype.itemsize > 1)
+    return max(3 * dtype.itemsize, dtype.itemsize + 8 if whole_number else 0)
 
 
 class Cautious(io.FileIO):
     """A file of which no more than :data:`LONGEST_HEADER` is read at once: ``zipfile`` reads the list of members so."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Up to so many bytes; raises ``BadZipFile`` where more are asked for than a list may have."""
+        """Up to so many bytes; raises ``BadZipFile`` for more than a list may have."""
         if size is not None and size > LONGEST_HEADER:
             raise zipfile.BadZipFile(f"its list of parts has {size:,} bytes")
         return super().read(size)
@@ -220,10 +207,10 @@ class Cautious(io.FileIO):
 @contextlib.contextmanager
 def _opened(path: Path, what: str) -> Iterator[zipfile.ZipFile]:
     check_regular(path)
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         try:
-            file: IO[bytes] = held.enter_context(Cautious(path))
-            archive = held.enter_context(zipfile.ZipFile(file))
+            file: IO[bytes] = stack.enter_context(Cautious(path))
+            archive = stack.enter_context(zipfile.ZipFile(file))
         except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as failure:
             raise InputError(f"{path} is damaged or not a {what} ({failure})") from failure
         yield archive
@@ -231,20 +218,20 @@ def _opened(path: Path, what: str) -> Iterator[zipfile.ZipFile]:
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
     """One array, of which the header is believed only where it agrees with the size of the member."""
+    # numpy.load allocates what the header claims before it looks at the size of the member.
     with cast(io.BufferedIOBase, archive.open(member)) as stream:
         start = stream.read(12)
         version = npy.read_magic(io.BytesIO(start))
-        wide = version != (1, 0)
-        length = int.from_bytes(start[8 : 12 if wide else 10], "little")
+        fields = 10 if version == (1, 0) else 12  # where the header begins: its length has 2 bytes or 4
+        length = int.from_bytes(start[8:fields], "little")
         if version > (2, 0) or length > _NUMPY_HEADER:
             raise ValueError(f"its header has {length:,} bytes, version {version}")
-        rest = (12 if wide else 10) + length - len(start)
-        head = io.BytesIO(start[8:] + stream.read(max(0, rest)))
-        read = npy.read_array_header_2_0 if wide else npy.read_array_header_1_0
-        shape, by_column, dtype = read(head)
+        head = io.BytesIO(start[8:] + stream.read(max(0, fields + length - len(start))))
+        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, by_column, dtype = read_header(head)
         if dtype.kind not in "biufcSU" or dtype.hasobject:
             raise ValueError(f"it holds {dtype}, not numbers or text")
-        count, there = math.prod(shape), member.file_size - (12 if wide else 10) - length
+        count, there = math.prod(shape), member.file_size - fields - length
         if count * dtype.itemsize != there or count > max(there, 1):
             raise ValueError(f"its header claims {count:,} values of {dtype}, but {there:,} bytes are there")
         content = bytearray(there)
@@ -254,6 +241,6 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
             if not more:
                 raise EOFError("it ends early")
             filled += more
-        stream.read(1)  # the sum is checked at the end
+        stream.read(1)  # zipfile checks the sum at the end
     flat = np.frombuffer(content, dtype=dtype, count=count)
     return flat.reshape(shape, order="F" if by_column else "C")

@@ -1,6 +1,6 @@
-"""Files that are whole or absent: written under a temporary name, then renamed. Never through a link.
+"""Files that are complete or absent: written under a temporary name, then renamed. Never through a link.
 
-A folder can come from a stranger: a symbolic link in it that is called as one of our files would lead what is written
+A folder can come from a stranger: a symbolic link in it with the name of one of our files would lead what is written
 to any place on the disk. A link is refused, not replaced, because the user may have put it there on purpose.
 """
 
@@ -9,6 +9,7 @@ import errno
 import hashlib
 import io
 import os
+import re
 import secrets
 import stat
 import sys
@@ -21,22 +22,17 @@ from landscape.errors import InputError
 if sys.platform != "win32":
     import fcntl
 
+# Neither follows a link nor waits for the other end of a pipe; Windows has no such flags.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-"""Neither follows a link nor waits for the other end of a pipe; Windows has no such flags."""
+_PART = ".part"
 
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Gives a temporary name beside ``path`` to write to, which takes its place if all went well.
+    """Yields an empty file beside ``path`` to write to, which takes its place if all went well.
 
     A killed process leaves the old file or the new one, never a part. The new file has the permissions of the old one,
-    and its owner where the system allows that.
-
-    Args:
-        path: The file; its folder is made if need be.
-
-    Yields:
-        An empty file in the same folder.
+    and its owner where the system allows that. The folder is made if need be.
 
     Raises:
         InputError: The path is a symbolic link, a pipe or a device.
@@ -57,17 +53,12 @@ def whole(path: Path) -> Iterator[Path]:
         raise
 
 
-_PART = ".part"
-
-
 def parts(path: Path) -> list[Path]:
-    """What killed processes have left of :func:`whole` for that file."""
+    """The temporary files of :func:`whole` for that file which killed processes have left."""
     # mkstemp puts eight characters of its own between the name and the ending.
-    start = f".{path.name}."
-    length = len(start) + 8 + len(_PART)
+    pattern = re.compile(rf"\.{re.escape(path.name)}\..{{8}}{re.escape(_PART)}")
     names = os.listdir(path.parent) if path.parent.is_dir() else []
-    found = [name for name in names if name.startswith(start) and name.endswith(_PART)]
-    return [path.parent / name for name in sorted(found) if len(name) == length]
+    return [path.parent / name for name in sorted(names) if pattern.fullmatch(name)]
 
 
 def discard_parts(path: Path) -> None:
@@ -77,12 +68,7 @@ def discard_parts(path: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Replaces a file by ``content``, whole or not at all.
-
-    Args:
-        path: The file; its folder is made if need be.
-        content: All of it.
-    """
+    """Replaces a file by ``content``, completely or not at all; its folder is made if need be."""
     with whole(path) as place:
         place.write_bytes(content)
 
@@ -108,7 +94,7 @@ def open_to_append(path: Path) -> io.FileIO:
     refuse_special(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # The flags hold also if the file was made a link since it was looked at.
+        # The flags also protect if the file was made a link since the check.
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | _NO_LINK, 0o666)
     except OSError as failure:
         if failure.errno == errno.ELOOP:
@@ -146,23 +132,18 @@ def refuse_special(path: Path) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
         raise InputError(
-            f"{path} is {_kind(mode)}, not a regular file, and nothing is written to it or in its place; "
-            "name another file"
+            f"{path} is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a regular file, and nothing is written to it "
+            "or in its place; name another file"
         )
 
 
-def _kind(mode: int) -> str:
-    if stat.S_ISFIFO(mode):
-        return "a pipe"
-    return "a socket" if stat.S_ISSOCK(mode) else "a device"
-
-
 def lock(descriptor: int) -> bool:
-    """Locks an open file for this process alone; returns whether it could.
+    """Locks an open file for this process alone; returns whether it succeeded.
 
-    The system gives the lock back when the file is closed or the process ends, however it ends. Linux keeps it on NFS
-    too, if the server does; where locks are not supported, and on Windows, every process is given one.
+    The system releases the lock when the file is closed or the process ends, however it ends. Linux keeps it on NFS
+    too, if the server does; where locks are not supported, and on Windows, every process succeeds.
     """
     if sys.platform == "win32":
         return True
@@ -196,19 +177,16 @@ def _take_over_permissions(path: Path, name: str) -> None:
         return
     new = os.stat(name)
     if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
-        with contextlib.suppress(
-            OSError
-        ):  # only root may give files away; the content counts more than the owner
+        # Only root may give files away; the content counts more than the owner.
+        with contextlib.suppress(OSError):
             os.chown(name, old.st_uid, old.st_gid)
     os.chmod(name, stat.S_IMODE(old.st_mode) & 0o777)
 
 
 def _mode_of_new_files(path: Path) -> int:
-    """The permissions that a new file gets there.
-
-    The system tells the mask only when it is changed, for the whole process: meanwhile another thread would make files
-    that everybody may write to. So an empty file is made, looked at and removed.
-    """
+    """The permissions of a new file in that folder."""
+    # os.umask tells the mask only by changing it, for the whole process: meanwhile another thread would make files
+    # that everybody may write to. So an empty file is made, looked at and removed.
     probe = path.parent / f".{path.name}.{secrets.token_hex(4)}{_PART}"
     descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666)
     try:

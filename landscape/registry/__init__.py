@@ -1,5 +1,5 @@
 """Names that a user can type, the bounds of their options, and the user's own functions behind a name."""
 
-from landscape.registry.names import NameTable, Option, Row, Specification, split
+from landscape.registry.names import NameTable, Option, Row, Specification, Value, split
 
-__all__ = ["NameTable", "Option", "Row", "Specification", "split"]
+__all__ = ["NameTable", "Option", "Row", "Specification", "Value", "split"]

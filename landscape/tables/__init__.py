@@ -1,4 +1,10 @@
-"""Columns of text, numbers with their doubt, and text of others, as they are set on a screen and on paper."""
+"""One renderer of tables: neutral cells to text, Markdown, LaTeX and CSV, with strangers' text escaped."""
 
+from landscape.tables.grid import Content as Content
+from landscape.tables.grid import Grid as Grid
+from landscape.tables.grid import Number as Number
+from landscape.tables.grid import json_text as json_text
+from landscape.tables.typesetting import WIDTH as WIDTH
 from landscape.tables.typesetting import aligned as aligned
+from landscape.tables.typesetting import folded as folded
 from landscape.tables.typesetting import rounded as rounded

@@ -1,4 +1,4 @@
-"""Pictures changed at random before a step, as a function of a seed: a resumed run sees the same ones."""
+"""Random changes of images before a step, as a function of a seed, so that a resumed run sees the same images."""
 
 from typing import Literal
 
@@ -14,37 +14,35 @@ Augmentation = Literal["none", "basic", "cutout", "autoaugment"]
 
 
 def require_pictures(kind: Augmentation, data: Data) -> None:
-    """Refuse an augmentation that the training set has no pictures for.
+    """Refuses an augmentation that does not fit the training set.
 
     Raises:
-        UsageError: The inputs are not pictures, or AutoAugment would have no 8-bit pixels.
+        UsageError: The inputs are not images, or AutoAugment has no 8-bit pixels to work on.
     """
     if kind == "none":
         return
     if data.input_shape is None or len(data.input_shape) != 3:
         raise UsageError(
-            f"augment={kind} changes pictures, and {data.name} has inputs of shape {data.input_shape}; "
-            f"leave it out"
+            f"augment={kind} changes images, but {data.name} has inputs of shape {data.input_shape}; leave it out"
         )
     if kind == "autoaugment" and getattr(data.train, "pixels", None) is None:
         raise UsageError(
-            f"augment=autoaugment needs 8-bit pixels, which {data.name} has not; take augment=cutout or basic"
+            f"augment=autoaugment needs 8-bit pixels, which {data.name} does not have; use augment=cutout or basic"
         )
 
 
 def augmented(inputs: Tensor, *, kind: Augmentation, pixels: Pixels | None, seed: int) -> Tensor:
-    """Pictures ``(B, channels, height, width)``, each changed in its own way; the global generators are kept.
+    """Images ``(B, channels, height, width)``, each changed on its own; the global generators are restored.
 
-    ``basic`` pads by an eighth of the side, crops at random and mirrors half of them; ``cutout`` also blanks a
-    square of half the side, part of which may lie outside; ``autoaugment`` is ``basic`` and the learned policy
-    for CIFAR-10, from 64 pixels on that for ImageNet.
+    ``basic`` pads by an eighth of the side, crops at random and flips half of the images; ``cutout`` also blanks
+    a square of half the side, part of which may lie outside; ``autoaugment`` is ``basic`` and the learned policy
+    of CIFAR-10, or from a side of 64 pixels that of ImageNet.
 
     Args:
-        inputs: As the network takes them.
-        kind: What to do.
-        pixels: How ``inputs`` were made of 8-bit pixels, so that the padding is black; ``None`` where they
-            were not: the padding is 0.
-        seed: Decides everything random.
+        inputs: The images as the network takes them.
+        kind: The augmentation.
+        pixels: How ``inputs`` were made from 8-bit pixels, so that the padding is black; ``None`` pads with 0.
+        seed: The seed of all random choices.
 
     Reference:
         DeVries and Taylor 2017, arXiv 1708.04552 (cutout); Cubuk et al. 2019, arXiv 1805.09501 (AutoAugment).
@@ -62,15 +60,17 @@ def augmented(inputs: Tensor, *, kind: Augmentation, pixels: Pixels | None, seed
         policy = v2.AutoAugmentPolicy.CIFAR10 if side < 64 else v2.AutoAugmentPolicy.IMAGENET
         steps.append(v2.AutoAugment(policy))
     change = v2.Compose(steps)
+    # torchvision's transforms draw from the global generator and take none of their own.
     with private_randomness(seed=seed):
-        pictures = inputs if pixels is None else pixels.restored(inputs)
-        changed = torch.stack([change(picture) for picture in pictures])
+        images = inputs if pixels is None else pixels.restored(inputs)
+        # One by one, because v2 applies a single draw to a whole batch.
+        changed = torch.stack([change(image) for image in images])
         outputs = changed if pixels is None else pixels.normalised(changed)
         return _cut_out(outputs, side=side // 2) if kind == "cutout" else outputs
 
 
 def _cut_out(inputs: Tensor, *, side: int) -> Tensor:
-    """The pictures with a square of zeros around a random pixel of each."""
+    """The images with a square of zeros around a random pixel of each."""
     count, _, height, width = inputs.shape
     covered = []
     for length in (height, width):

@@ -1,26 +1,30 @@
-"""One run as a message: what a process of the pool is told to do, in JSON's types."""
+"""One run as a message in JSON's types, and what a process does with it: train, and report what happens."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from landscape.errors import InputError, OutOfMemory, UsageError, is_out_of_memory
+from landscape.tracking import TRACKERS
 from landscape.training.measured import Measuring
 from landscape.training.recipe import Recipe
+from landscape.training.run import Run
+from landscape.training.trainer import DivergedError, OnProgress, Progress, train
+
+_SECONDS_BETWEEN_REPORTS = 0.25
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run to be trained.
+    """A run to be trained; ``resume``, ``overwrite``, ``save_every`` and ``measuring`` as for :func:`train`.
 
     Attributes:
         recipe: What to train.
-        folder: Where.
-        resume: See :func:`landscape.train`.
-        overwrite: The same.
-        save_every: The same.
-        measuring: The same.
-        trackers: By name, with options.
+        folder: The folder of the run.
+        trackers: Names of trackers, with options.
     """
 
     recipe: Recipe
@@ -33,25 +37,74 @@ class Job:
 
     def to_dict(self) -> dict[str, Any]:
         """The job in JSON's types."""
-        m = self.measuring
-        return {
-            "recipe": self.recipe.to_dict(),
-            "folder": str(self.folder),
-            "resume": self.resume,
-            "overwrite": self.overwrite,
-            "save_every": self.save_every,
-            "measuring": m
-            and {"every": m.every, "names": list(m.names), "limit": m.limit, "batch_size": m.batch_size},
-            "trackers": list(self.trackers),
-        }
+        return {**asdict(self), "folder": str(self.folder)}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Job":
         """The job that :meth:`to_dict` wrote."""
         measuring = fields["measuring"]
-        known = {
+        converted = {
             "recipe": Recipe.from_dict(fields["recipe"]),
             "folder": Path(fields["folder"]),
             "measuring": measuring and Measuring(**measuring),
         }
-        return cls(**{**fields, **known})
+        return cls(**{**fields, **converted})
+
+
+def train_job(job: Job, *, progress: OnProgress | None = None) -> Run:
+    """Trains the run of a job; see :func:`train`."""
+    return train(
+        job.recipe,
+        output=job.folder,
+        resume=job.resume,
+        overwrite=job.overwrite,
+        save_every=job.save_every,
+        measuring=job.measuring,
+        trackers=[TRACKERS.build(name) for name in job.trackers],
+        progress=progress,
+    )
+
+
+def attempt(job: Job, report: Callable[..., None]) -> None:
+    """Trains the run of a job and reports its progress and its end; a failure of the run raises nothing.
+
+    Args:
+        job: The run.
+        report: Called with ``"progress"``, ``"done"`` or ``"failed"``, and its fields by keyword.
+    """
+    last = 0.0
+
+    def progress(now: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last > _SECONDS_BETWEEN_REPORTS or now.step == now.steps:
+            last = time.monotonic()
+            report("progress", step=now.step, steps=now.steps, epoch=now.epoch)
+
+    try:
+        run = train_job(job, progress=progress)
+    except BrokenPipeError:  # whoever reads the reports is gone
+        raise
+    except Exception as failure:
+        reason = foreseen_reason(failure)
+        if reason is None:
+            traceback.print_exc()
+            text = _one_line(failure)
+            reason = f"{type(failure).__name__}: {text}" if text else type(failure).__name__
+        report("failed", reason=reason)
+    else:
+        report("done", metrics=dict(run.metrics))
+
+
+def foreseen_reason(failure: BaseException) -> str | None:
+    """The reason for a failed run, in one line; ``None`` if only a traceback can explain it."""
+    if isinstance(failure, (InputError, UsageError, DivergedError, OutOfMemory)):
+        return _one_line(failure)
+    if is_out_of_memory(failure):
+        return "out of memory; try a smaller batch (-b 32) or fewer at a time (--jobs 1)"
+    if isinstance(failure, OSError):
+        return f"{failure.filename}: {failure.strerror}" if failure.filename else _one_line(failure)
+    return None
+
+
+def _one_line(failure: BaseException) -> str:
+    return " ".join(str(failure).split())

@@ -1,41 +1,47 @@
-"""Measures of a network while it is trained, on examples that stay the same: how flatness comes about."""
+"""Measures of a network during its training, on examples that stay the same: how flatness develops."""
 
 import copy
 import dataclasses
+import io
 import json
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from landscape import records
+from landscape.checkpoints.opening import open_file
+from landscape.checkpoints.pinned import pinned
 from landscape.curvature.eigenpairs import dominant_eigenvector, suggest_start
-from landscape.data import Data, subset
-from landscape.errors import UsageError
+from landscape.data import subset
+from landscape.errors import InputError, Remark, UsageError
 from landscape.isolation import preserved_randomness
 from landscape.measures import MEASURES
 from landscape.objective import Objective
 from landscape.records.estimate import Estimate
-from landscape.records.storage import append_line, sha256
-from landscape.registry.names import Specification
-from landscape.training import starts as kept_starts
-from landscape.training.recipe import Recipe
+from landscape.records.storage import append_line, sha256, write_whole
+from landscape.training.run import RunFiles
+from landscape.training.session import Session
 
+# Some tens of gradients on the examples of a split.
 CHEAP = ("loss", "accuracy", "gradient-norm", "surrogate-gap", "dominant-eigenvalue:method=lanczos")
-"""What is measured when nothing is asked for: some tens of gradients on the examples."""
+
+Vectors = dict[str, dict[int, Tensor]]
+"""Eigenvectors ``(n,)`` by split and epoch."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Measuring:
-    """What to measure during training, and when. It leaves no trace in the weights.
+    """What to measure during training, and when. It does not affect the weights.
 
     Attributes:
-        every: Epochs from one measurement to the next; the last epoch is always measured.
+        every: Epochs between measurements; the last epoch is always measured.
         names: Measures with options.
         limit: Examples of each split, the same ones every time.
-        batch_size: Examples a batch.
+        batch_size: Examples per batch.
 
     Raises:
         UsageError: A name or a number is not allowed.
@@ -55,78 +61,62 @@ class Measuring:
         object.__setattr__(self, "names", tuple(str(MEASURES.parse(name)) for name in self.names))
 
     def is_due(self, epoch: int, epochs: int) -> bool:
-        """Whether a network is measured when so many epochs of all are complete."""
+        """Whether the network is measured after ``epoch`` of all ``epochs``."""
         return epoch > 0 and (epoch % self.every == 0 or epoch == epochs)
 
-    def take(
-        self,
-        model: nn.Module,
-        data: Data,
-        recipe: Recipe,
-        *,
-        checkpoint: Path,
-        output: Path,
-        starts: Path,
-        epoch: int,
-        step: int,
-        pause: Callable[[], None],
-    ) -> dict[str, float]:
-        """Append what is missing in ``output`` of the network in ``checkpoint``.
+    def take(self, session: Session, files: RunFiles, *, pause: Callable[[], None]) -> dict[str, float]:
+        """Appends to the run's ``measures-history.jsonl`` what it lacks of the network in ``checkpoint.pt``.
 
         Args:
-            model: The network in that file; it is copied.
-            data: What it is measured on, train and test.
-            recipe: How it is trained.
-            checkpoint: The file of the run, as it is after ``epoch`` epochs.
-            output: JSON lines: records with ``epoch`` and ``step`` before them.
-            starts: The eigenvectors that were found last: the next search starts there, for fewer products.
-            epoch: Complete epochs.
-            step: Steps in all of them.
-            pause: Called before each measure; what it raises leaves all lines of a split or none.
+            session: The run, between two epochs.
+            files: Its folder, which holds the checkpoint of the session.
+            pause: Called before each measure; if it raises, all lines of a split are on disk or none.
 
         Returns:
-            What was not there, by split and measure: ``train/gradient-norm``.
+            The new values by split and measure: ``train/gradient-norm``.
         """
-        taken: dict[str, float] = {}
-        digest = sha256(checkpoint)
-        known = records.read(output).estimates if output.is_file() else ()
-        vectors = kept_starts.read(starts)
-        specifications = [MEASURES.parse(name) for name in self.names]
-        device = next(model.parameters()).device
-        with preserved_randomness(device):
+        values: dict[str, float] = {}
+        digest = sha256(files.checkpoint)
+        file = files.measures_history
+        known = records.read(file).estimates if file.is_file() else ()
+        vectors = read_starts(files.starts)
+        with preserved_randomness(session.device):
             for split in ("train", "test"):
-                objective = self._objective(model, data, recipe, split, digest)
-                vector = kept_starts.before(vectors, split, epoch)
-                if vector is not None and vector.numel() == objective.dimension:
-                    suggest_start(objective, vector)
+                objective = self._objective(session, split, digest)
+                earlier = [epoch for epoch in vectors.get(split, {}) if epoch < session.epoch]
+                start = vectors[split][max(earlier)] if earlier else None
+                if start is not None and start.numel() == objective.dimension:
+                    suggest_start(objective, start)
                 lines = []
-                for specification in specifications:
+                for name in self.names:
                     pause()
-                    if not _is_known(known, specification, objective):
-                        estimate = MEASURES.build(specification, objective)
-                        lines.append(_line(estimate, epoch, step))
-                        taken[f"{split}/{specification}"] = estimate.value
-                found = dominant_eigenvector(objective)
-                if found is not None:
-                    vectors = kept_starts.write(starts, vectors, split, epoch, found)
-                # All at once, after the vector: measures share gradients, so that what one of them costs depends on
-                # the others, and a process that is killed on the way must repeat them from the same start.
+                    if not _is_known(known, name, objective):
+                        estimate = MEASURES.build(name, objective)
+                        values[f"{split}/{name}"] = estimate.value
+                        fields = {"epoch": session.epoch, "step": session.step}
+                        fields |= json.loads(records.to_json(estimate))
+                        lines.append(json.dumps(fields, allow_nan=False))
+                vector = dominant_eigenvector(objective)
+                if vector is not None:
+                    vectors = _write_start(files.starts, vectors, split, session.epoch, vector)
+                # All lines at once, after the vector: measures share gradients, so the cost of one depends on the
+                # others, and a process that was killed here has to repeat all of them from the same start.
                 if lines:
-                    append_line(output, "\n".join(lines))
-        return taken
+                    append_line(file, "\n".join(lines))
+        return values
 
-    def _objective(self, model: nn.Module, data: Data, recipe: Recipe, split: str, digest: str) -> Objective:
-        examples, indices = subset(data.split(split), self.limit)
-        smoothing = recipe.label_smoothing
+    def _objective(self, session: Session, split: str, digest: str) -> Objective:
+        recipe, smoothing = session.recipe, session.recipe.label_smoothing
+        examples, indices = subset(session.data.split(split), self.limit)
         objective = Objective(
-            copy.deepcopy(model).eval(),
+            copy.deepcopy(session.evaluated).eval(),
             nn.CrossEntropyLoss(label_smoothing=smoothing),
             cast("torch.utils.data.Dataset[object]", examples),
             batch_size=self.batch_size,
         )
         return objective.described(
             model=recipe.model,
-            data=data.name,
+            data=session.data.name,
             split=split,
             subset=indices,
             loss=f"cross-entropy:label_smoothing={smoothing}" if smoothing else "cross-entropy",
@@ -135,14 +125,54 @@ class Measuring:
         )
 
 
-def _is_known(known: Sequence[Estimate], specification: Specification, objective: Objective) -> bool:
-    settings = MEASURES.settings(specification)
-    found = records.find(
-        known, measure=specification.name, settings=settings, provenance=objective.provenance
+def _is_known(known: Sequence[Estimate], name: str, objective: Objective) -> bool:
+    specification, settings = MEASURES.parse(name), MEASURES.settings(name)
+    provenance = objective.provenance
+    match = records.find(known, measure=specification.name, settings=settings, provenance=provenance)
+    return match is not None
+
+
+# The eigenvectors of the last two measurements are kept beside the run, because the next eigenvalue search starts
+# there. In memory alone they would be lost with the process, and what is measured after an interruption would differ
+# in the last digits from an uninterrupted run. Two bytes a number suffice for a start to which a tenth of noise is
+# added, and keep the file about as large as the weights.
+
+
+def read_starts(path: Path) -> Vectors:
+    """The eigenvectors of the last measurements; none, with a remark, if the file is damaged."""
+    if not path.exists():
+        return {}
+    try:
+        with pinned(path) as file:
+            content = open_file(file.file, trust=False).content
+        if not _are_vectors(content):
+            raise InputError(f"{path} holds no eigenvectors")
+    except InputError:
+        warnings.warn(
+            f"{path} is damaged; eigenvalue searches start from the gradient, with the same results within their "
+            "residuals",
+            Remark,
+            stacklevel=2,
+        )
+        return {}
+    return {split: dict(vectors) for split, vectors in content.items()}  # type: ignore[attr-defined]
+
+
+def _write_start(path: Path, vectors: Vectors, split: str, epoch: int, vector: Tensor) -> Vectors:
+    """The vectors with that of an epoch, on disk, and of the earlier ones only the last."""
+    earlier = {e: v for e, v in vectors.get(split, {}).items() if e < epoch}
+    # The last one is the start again if the process is killed before the new estimates are on disk.
+    latest = {e: earlier[e] for e in sorted(earlier)[-1:]} | {epoch: vector.detach().cpu().bfloat16()}
+    vectors = {**vectors, split: latest}
+    buffer = io.BytesIO()
+    torch.save({name: vectors[name] for name in sorted(vectors)}, buffer)
+    write_whole(path, buffer.getvalue())
+    return vectors
+
+
+def _are_vectors(content: object) -> bool:
+    return isinstance(content, Mapping) and all(
+        isinstance(vectors, Mapping)
+        and all(isinstance(epoch, int) and isinstance(vector, Tensor) for epoch, vector in vectors.items())
+        for vectors in content.values()
     )
-    return found is not None
-
-
-def _line(estimate: Estimate, epoch: int, step: int) -> str:
-    fields = {"epoch": epoch, "step": step, **json.loads(records.to_json(estimate))}
-    return json.dumps(fields, allow_nan=False)

@@ -1,27 +1,54 @@
-"""Several runs as a whole: where each goes, how far it is, how long all of them take, how many at a time."""
+"""Several runs as a plan: the folder of each, how much of it is done, how long all take, and how many at a time."""
 
+import contextlib
 import dataclasses
+import math
 import os
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from landscape.data import Data, data_name, load_data
 from landscape.errors import InputError, UsageError
+from landscape.isolation import preserved_randomness
 from landscape.training.budget import Budget, within_budget
 from landscape.training.recipe import Recipe
-from landscape.training.run import RunFolder
-from landscape.training.timing import Timing, time_steps
+from landscape.training.run import RunFiles
+from landscape.training.session import NonFiniteLossError, Session
 from landscape.training.trainer import chosen_device
 
+# Seconds of work below which starting processes costs more than they save.
 WORTH_A_POOL = 30.0
-"""Seconds of work below which starting processes costs more than they save."""
-
+# Seconds until a process of the pool has imported what it needs.
 STARTING = 5.0
-"""Seconds until a process of the pool has imported what it needs."""
+# The first steps allocate memory and choose kernels, so they are not timed.
+_WARM_UP, _STEPS, _SECONDS = 2, 10, 1.0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The cost of a run.
+
+    Attributes:
+        step: Seconds per step.
+        evaluation: Seconds per epoch on the test set.
+        steps_per_epoch: Batches per epoch.
+        gradients: Gradients of a batch evaluated per step, on the mean.
+    """
+
+    step: float
+    evaluation: float
+    steps_per_epoch: int
+    gradients: float
+
+    def seconds(self, epochs: int) -> float:
+        """The time of so many epochs."""
+        return epochs * (self.steps_per_epoch * self.step + self.evaluation)
 
 
 @dataclass(frozen=True)
@@ -29,11 +56,11 @@ class Planned:
     """One run of a plan.
 
     Attributes:
-        recipe: Within its budget.
-        folder: Where it goes.
+        recipe: Its recipe, within the budget.
+        folder: Its folder.
         done: Epochs that are on disk.
-        timing: What it costs; ``None`` where it is finished, or cannot be timed.
-        obstacle: Why it cannot be begun; ``None`` if it can.
+        timing: Its cost; ``None`` if it is finished or cannot be timed.
+        obstacle: Why it cannot be started; ``None`` if it can.
     """
 
     recipe: Recipe
@@ -44,7 +71,7 @@ class Planned:
 
     @property
     def seconds(self) -> float:
-        """What is left of it, on a machine of its own."""
+        """The time it still takes if nothing else runs."""
         return 0.0 if self.timing is None else self.timing.seconds(self.recipe.epochs - self.done)
 
 
@@ -53,9 +80,9 @@ class Plan:
     """Several runs.
 
     Attributes:
-        runs: In the order in which they are begun.
-        jobs: How many at a time.
-        threads: Of each.
+        runs: In the order in which they are started.
+        jobs: The number of runs at a time.
+        threads: The number of threads of each.
         budget: What is equal for all.
     """
 
@@ -66,9 +93,9 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """Until all are finished: no less than the longest, nor than all of them shared out."""
-        start = STARTING if self.jobs > 1 else 0.0
-        return start + max([sum(r.seconds for r in self.runs) / self.jobs, *(r.seconds for r in self.runs)])
+        """The time until all are finished: at least the longest run, and at least the total divided by ``jobs``."""
+        each = [run.seconds for run in self.runs]
+        return (STARTING if self.jobs > 1 else 0.0) + max([sum(each) / self.jobs, *each])
 
 
 def plan_runs(
@@ -82,19 +109,16 @@ def plan_runs(
 ) -> Plan:
     """The plan of several runs; nothing on disk is changed.
 
-    Threads are shared out by how many processes are asked for or could be of use, whether a pool is worth its
-    start or not: what a run computes does not depend on how long it is thought to take.
-
     Args:
-        recipes: Of the runs.
-        folders: Of each, in the same order.
+        recipes: The recipes of the runs.
+        folders: Their folders, in the same order.
         budget: What is equal for all optimizers: epochs, or gradients evaluated.
-        jobs: How many at a time; by default as many as there are cores, if the work is worth it.
-        resume: Go on with what the folders hold.
-        overwrite: Start again over what they hold.
+        jobs: The number of runs at a time; by default one per core, if the work is worth it.
+        resume: Continue the runs in the folders.
+        overwrite: Start again over the runs in the folders.
 
     Raises:
-        UsageError: Two runs would go to one folder, or one holds another run.
+        UsageError: Two runs have the same folder, or a folder holds another run.
     """
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs={jobs} must be at least 1")
@@ -102,30 +126,41 @@ def plan_runs(
     if twice is not None:
         raise UsageError(f"two of the runs would go to {twice}; give them folders of their own with -o")
     on_cpu = all(chosen_device(recipe).type == "cpu" for recipe in recipes)
-    most = min(len(recipes), cores() if on_cpu else 1) if jobs is None else min(jobs, len(recipes))
+    most = min(len(recipes), (cores() if on_cpu else 1) if jobs is None else jobs)
+    # The threads of a run do not depend on whether a pool is worth its start: what it computes must not depend on a
+    # forecast.
     threads = max(1, torch.get_num_threads() // most)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with threads_set(threads):
         timer = _Timer()
         runs = tuple(
-            _planned(recipe, folder, timer, budget=budget, resume=resume, overwrite=overwrite)
+            _planned(recipe, RunFiles(folder), timer, budget=budget, resume=resume, overwrite=overwrite)
             for recipe, folder in zip(recipes, folders, strict=True)
         )
-    finally:
-        torch.set_num_threads(before)
     if jobs is None and sum(run.seconds for run in runs) < WORTH_A_POOL:
         most = 1
     return Plan(runs, most, threads, budget)
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _planned(
+    recipe: Recipe, files: RunFiles, timer: "_Timer", *, budget: Budget, resume: bool, overwrite: bool
+) -> Planned:
+    timing: Timing | None = None
+    if budget == "gradients":
+        timing = timer(recipe)
+        recipe = within_budget(recipe, budget, measured=timing.gradients if timing else 1.0)
+    done, obstacle = 0, None
+    try:
+        requested = dataclasses.replace(recipe, data=data_name(recipe.data))
+        saved = files.resumable(requested, resume=resume, overwrite=overwrite)
+        done = 0 if saved is None else min(saved.epoch, recipe.epochs)
+    except InputError as failure:
+        obstacle = str(failure)
+    finished = done >= recipe.epochs or obstacle is not None
+    return Planned(recipe, files.path, done, None if finished else timing or timer(recipe), obstacle)
 
 
 class _Timer:
-    """Timings of runs that differ in nothing but seed and length, taken once."""
+    """Timings of runs; those that differ only in seed and length are timed once."""
 
     def __init__(self) -> None:
         self._data: dict[str, Data] = {}
@@ -138,27 +173,51 @@ class _Timer:
                 self._data[recipe.data] = load_data(recipe.data)
             try:
                 self._known[alike] = time_steps(alike, self._data[recipe.data], chosen_device(recipe))
-            except (
-                RuntimeError,
-                MemoryError,
-            ):  # of memory, of a device: the run will say it, the others go on
+            except (RuntimeError, MemoryError):  # the run itself will report it, and the others continue
                 self._known[alike] = None
         return self._known[alike]
 
 
-def _planned(
-    recipe: Recipe, folder: Path, timer: _Timer, *, budget: Budget, resume: bool, overwrite: bool
-) -> Planned:
-    timing: Timing | None = None
-    if budget == "gradients":
-        timing = timer(recipe)
-        recipe = within_budget(recipe, budget, measured=timing.gradients if timing else 1.0)
-    done, obstacle = 0, None
+def time_steps(recipe: Recipe, data: Data, device: torch.device) -> Timing:
+    """The cost of a run, from a few steps of a network that is then thrown away.
+
+    Raises:
+        InputError: The data do not fit the network.
+    """
+    with preserved_randomness(device):
+        session = Session(recipe, data, device)
+        seconds: list[float] = []
+        start = begun = time.monotonic()
+        # A loss that is not finite is reported by the run itself.
+        with contextlib.suppress(NonFiniteLossError):
+            for _ in session.train_epoch():
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)  # else only the launch of kernels is timed
+                now = time.monotonic()
+                seconds.append(now - start)
+                start = now
+                if len(seconds) >= _WARM_UP + _STEPS or now - begun > _SECONDS:
+                    break
+    timed = seconds[_WARM_UP:] or seconds or [0.0]
+    step = sum(timed) / len(timed)
+    gradients = session.optimizer.gradient_evaluations / max(session.optimizer.steps, 1)
+    batches = math.ceil(len(cast(Sized, session.data.split("test"))) / recipe.batch_size)
+    # A forward pass is counted as a third of a gradient everywhere.
+    evaluation = batches * step / max(gradients, 1.0) / 3
+    return Timing(step, evaluation, session.steps_per_epoch, gradients)
+
+
+def cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def threads_set(count: int) -> Iterator[None]:
+    """A context in which torch computes with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
-        asked = dataclasses.replace(recipe, data=data_name(recipe.data))
-        saved = RunFolder(folder).resumable(asked, resume=resume, overwrite=overwrite)
-        done = 0 if saved is None else min(saved.epoch, recipe.epochs)
-    except InputError as failure:
-        obstacle = str(failure)
-    finished = done >= recipe.epochs or obstacle is not None
-    return Planned(recipe, folder, done, None if finished else timing or timer(recipe), obstacle)
+        yield
+    finally:
+        torch.set_num_threads(before)

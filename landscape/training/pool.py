@@ -1,5 +1,6 @@
 """A pool of processes that train: a run that fails, or takes its process with it, does not stop the others."""
 
+import contextlib
 import json
 import os
 import queue
@@ -7,14 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from landscape.training.job import Job
 
 _GRACE = 120.0
-"""Seconds that processes are given to finish their step and save it."""
+"""Seconds in which processes may finish their step and save it."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Event:
     """Something that happened to a run.
 
     Attributes:
-        index: Of the job.
+        index: The index of its job.
         kind: ``progress``, ``warning``, ``done`` or ``failed``.
         fields: ``step``, ``steps`` and ``epoch``; ``text``; ``metrics``; ``reason``.
     """
@@ -37,68 +38,57 @@ class Pool:
 
     Args:
         jobs: What to train.
-        processes: How many at a time.
-        threads: Of each.
+        processes: The number of processes.
+        threads: The number of threads of each process.
     """
 
     def __init__(self, jobs: Sequence[Job], *, processes: int, threads: int) -> None:
         self._threads = threads
-        self._waiting: queue.SimpleQueue[tuple[int, Job]] = queue.SimpleQueue()
-        for pair in enumerate(jobs):
-            self._waiting.put(pair)
+        self._waiting = iter(list(enumerate(jobs)))
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._stopping = False
         self._processes: set[subprocess.Popen[str]] = set()
         self._serving = [threading.Thread(target=self._serve, daemon=True) for _ in range(processes)]
 
     def run(self, notice: Callable[[Event], None]) -> None:
-        """Train all jobs; on SIGINT and SIGTERM every process saves its run and ends.
+        """Trains all jobs; on SIGINT and SIGTERM every process saves its run and ends.
 
         Args:
-            notice: Called with what happens, in this thread.
+            notice: Called with each event, in this thread.
         """
         try:
             self._listen(notice)
         finally:
-            self._stop()
+            self._stopping = True
+            for process in list(self._processes):
+                process.terminate()
+            for thread in self._serving:
+                if thread.ident is not None:  # else it was not started yet
+                    thread.join(_GRACE)
+            for process in list(self._processes):
+                process.kill()
 
+    # A function of its own, because Python 3.11 leaves a gap between the jump of a loop and a `try` at its start: an
+    # interruption that arrives there bypasses a `finally` of the same function.
     def _listen(self, notice: Callable[[Event], None]) -> None:
-        """Pass on what happens until every process has ended.
-
-        A function of its own: Python 3.11 leaves a hole between the jump of a loop and a ``try`` at its start, and an
-        interruption that arrives there goes past a ``finally`` in the same function.
-        """
         for thread in self._serving:
             thread.start()
         ended = 0
         while ended < len(self._serving):
-            try:
-                event = self._events.get(timeout=0.2)  # a wait without end would hold signals back
-            except queue.Empty:
-                continue
-            if event is None:
-                ended += 1
-            else:
-                notice(event)
-
-    def _stop(self) -> None:
-        self._stopping = True
-        for process in list(self._processes):
-            process.terminate()
-        for thread in self._serving:
-            if thread.ident is not None:  # else it was not started yet
-                thread.join(_GRACE)
-        for process in list(self._processes):
-            process.kill()
+            with contextlib.suppress(queue.Empty):
+                event = self._events.get(timeout=0.2)  # waiting without a timeout would delay signals
+                if event is None:
+                    ended += 1
+                else:
+                    notice(event)
 
     def _serve(self) -> None:
-        """Hand out jobs to one process, and to another one when it is gone."""
+        """Passes jobs to one process, and to another one if that has died."""
         process: subprocess.Popen[str] | None = None
         try:
-            while not self._stopping:
-                try:
-                    index, job = self._waiting.get_nowait()
-                except queue.Empty:
+            # next() of a list's iterator is atomic, so that no job is taken by two threads.
+            for index, job in self._waiting:
+                if self._stopping:
                     return
                 if process is None or process.poll() is not None:
                     process = self._started()
@@ -110,7 +100,7 @@ class Pool:
             self._events.put(None)
 
     def _served(self, process: "subprocess.Popen[str]", index: int, job: Job) -> bool:
-        """Whether the process lived to say how the run ended."""
+        """Whether the process survived to report the end of the run."""
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -118,15 +108,14 @@ class Pool:
             process.stdin.flush()
         except OSError:
             return False
-        for line in _lines(process.stdout):
-            kind = line.pop("kind")
-            self._events.put(Event(index, kind, line))
+        for report in _reports(process.stdout):
+            kind = report.pop("kind")
+            self._events.put(Event(index, kind, report))
             if kind in ("done", "failed"):
                 return True
         return False
 
     def _started(self) -> "subprocess.Popen[str]":
-        # In a session of its own, Ctrl-C does not reach it: it is told to stop once, by us, and saves its run.
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "landscape.training.worker", str(self._threads)],
             stdin=subprocess.PIPE,
@@ -134,6 +123,7 @@ class Pool:
             text=True,
             encoding="utf-8",
             env={**os.environ, "OMP_NUM_THREADS": str(self._threads)},
+            # In its own session Ctrl-C does not reach it: it is stopped once, by the pool, and saves its run.
             start_new_session=True,
         )
         self._processes.add(process)
@@ -149,18 +139,18 @@ class Pool:
         self._processes.discard(process)
 
 
-def _lines(stream: Iterable[str]) -> Iterable[dict[str, Any]]:
-    for text in stream:
+def _reports(stream: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for line in stream:
         try:
-            fields = json.loads(text)
+            fields = json.loads(line)
         except ValueError:
-            continue  # torn off by the end of the process
+            continue  # torn by the end of the process
         if isinstance(fields, dict) and "kind" in fields:
             yield fields
 
 
 def _ending(process: "subprocess.Popen[str]") -> str:
-    """How a process ended that said nothing."""
+    """How a process ended that reported no end of its run."""
     code = process.wait()
     if code >= 0:
         return f"its process ended with code {code}"

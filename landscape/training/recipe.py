@@ -1,4 +1,4 @@
-"""Everything that decides what a run computes, in one frozen value that is saved with it."""
+"""The recipe of a run: everything that decides what it computes, in one frozen value that is saved with it."""
 
 import dataclasses
 import json
@@ -23,132 +23,132 @@ from landscape.training.schedule import Schedule
 
 Value = str | int | float | None
 
-_TABLES: list[tuple[str, str, NameTable[Any]]] = [
-    ("model", "-m", MODELS),
-    ("data", "-d", DATA),
-    ("optimizer", "--optimizer", OPTIMIZERS),
-    ("base", "--base", OPTIMIZERS),
-]
-"""The fields that are names, with their flags."""
+
+def setting(
+    default: Value, help: str, *flags: str, metavar: str | None = None, table: NameTable[Any] | None = None
+) -> Any:
+    """A field of a recipe, with everything that ``landscape train`` needs to offer it as a flag.
+
+    Args:
+        default: The default value of the field and of the flag.
+        help: What the field means.
+        flags: Further spellings of the flag ``--name``.
+        metavar: How a value is written, if the command line takes text for it instead of the field's own type.
+        table: The names that the field accepts.
+    """
+    details = {"help": help, "flags": flags, "metavar": metavar, "table": table}
+    return dataclasses.field(default=default, metadata=details)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to train, on what, and how.
-
-    Attributes:
-        model: A network by name, ``mlp:width=32``.
-        data: A data set by name, ``moons:noise=0.2``.
-        optimizer: An optimizer by name, ``gsam:rho=0.05,alpha=0.4``.
-        base: The optimizer that takes the step, ``sgd:momentum=0.9,weight_decay=5e-4``; where ``optimizer`` is
-            such a one itself, the same.
-        lr: The learning rate at its highest.
-        epochs: How often each example is seen.
-        batch_size: Examples a step; the last step of an epoch has what is left, unless that is a single one.
-        warmup_epochs: Epochs in which the learning rate rises linearly.
-        schedule: ``cosine`` or ``linear`` to zero, or ``constant``.
-        label_smoothing: In [0, 1), of the training loss.
-        max_grad_norm: The length to which the final direction of a step is clipped; ``None`` for none.
-        seed: Decides initial weights, the order of the examples, dropout, and what an optimizer draws.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, …; where a run is computed is not part of what it is.
-        dtype: ``float32`` or ``float64``.
-        label_noise: The share of the training labels that is wrong, from 0 to 0.8: the same ones for every seed.
-        augment: What happens to pictures before a step: ``none``, ``basic``, ``cutout`` or ``autoaugment``.
-        accumulate: Micro-batches that a batch is cut into, so that it needs less memory.
-        accumulation: ``full-batch``: a displacement for the batch; ``m-sam``: one for each micro-batch of SAM.
-        ema: Decay of the moving average of the weights, which is evaluated and kept; ``None`` for none.
-        precision: ``full``, that of ``dtype``, or ``bf16`` in forward passes, where that is safe.
+    """What to train, on which data, and how. Each field is also a flag of ``landscape train``.
 
     Raises:
         UsageError: A name, an option or a number is not allowed.
     """
 
-    model: str = "mlp"
-    data: str = "digits"
-    optimizer: str = "sgd"
-    base: str = "sgd"
-    lr: float = 0.1
-    epochs: int = 20
-    batch_size: int = 128
-    warmup_epochs: int = 0
-    schedule: Schedule = "cosine"
-    label_smoothing: float = 0.0
-    max_grad_norm: float | None = None
-    seed: int = 0
-    device: str = "auto"
-    dtype: Literal["float32", "float64"] = "float32"
-    label_noise: float = 0.0
-    augment: Augmentation = "none"
-    accumulate: int = 1
-    accumulation: Literal["full-batch", "m-sam"] = "full-batch"
-    ema: float | None = None
-    precision: Literal["full", "bf16"] = "full"
+    model: str = setting("mlp", "The network; see `landscape list models`.", "-m", table=MODELS)
+    data: str = setting("digits", "The data set; see `landscape list data`.", "-d", table=DATA)
+    optimizer: str = setting(
+        "sgd",
+        "The optimizer, or several separated by commas; see `landscape list optimizers`.",
+        "--optimizers",
+        metavar="NAME[:OPTION=VALUE,…],…",
+        table=OPTIMIZERS,
+    )
+    base: str = setting("sgd", "The optimizer that takes the step under SAM and relatives.", table=OPTIMIZERS)
+    lr: float = setting(0.1, "The highest learning rate.")
+    epochs: int = setting(20, "Passes over the training data.")
+    batch_size: int = setting(128, "Examples per step.", "-b")
+    warmup_epochs: int = setting(0, "Epochs of linear warm-up of the learning rate.")
+    schedule: Schedule = setting("cosine", "Decay of the learning rate to zero, or none.")  # noqa: RUF009
+    label_smoothing: float = setting(0.0, "Label smoothing of the training loss, in [0, 1).")
+    max_grad_norm: float | None = setting(None, "Norm to which the final direction of a step is clipped.")
+    seed: int = setting(0, "Seed of everything random, or several: 0-2, 0,1,5.", "--seeds", metavar="TEXT")
+    device: str = setting("auto", "Where to compute.", metavar="auto|cpu|cuda[:i]|mps")
+    dtype: Literal["float32", "float64"] = setting("float32", "Precision of weights and data.")
+    label_noise: float = setting(
+        0.0, "Fraction of wrong training labels, up to 0.8; the same for every seed."
+    )
+    augment: Augmentation = setting(  # noqa: RUF009
+        "none",
+        "Image augmentation: basic = crop + flip; cutout = basic + hole; autoaugment = basic + learned policy.",
+    )
+    accumulate: int = setting(1, "Micro-batches into which a batch is split to save memory.")
+    accumulation: Literal["full-batch", "m-sam"] = setting(
+        "full-batch", "One perturbation for the batch, or one for each micro-batch of SAM."
+    )
+    ema: float | None = setting(
+        None, "Decay of a moving average of the weights, which is then evaluated and saved."
+    )
+    # Text on the command line, because fp16 is refused here with the reason.
+    precision: Literal["full", "bf16"] = setting(
+        "full", "Precision of forward passes: that of --dtype, or bf16.", metavar="full|bf16"
+    )
 
     def __post_init__(self) -> None:
         if self.precision in ("fp16", "float16"):
             raise UsageError(
-                f"precision={self.precision}: its gradients overflow without a loss scale, which the passes of a step "
-                f"would have to share; use precision=bf16, or a loop of your own with torch.amp.GradScaler"
+                f"precision={self.precision} is not supported: its gradients overflow without a loss scale, which the "
+                "passes of a step would have to share; use precision=bf16, or your own loop with torch.amp.GradScaler"
             )
         for name, annotation in typing.get_type_hints(type(self)).items():
             object.__setattr__(self, name, _checked(name, getattr(self, name), annotation))
-        for name, _, table in _TABLES:
+        for name, table in NAMED.items():
             object.__setattr__(self, name, str(table.parse(getattr(self, name))))
         if _is_base(self.optimizer):
             object.__setattr__(self, "base", self.optimizer)
         if not _is_base(self.base):
             names = ", ".join(name for name in OPTIMIZERS if _is_base(name))
             raise UsageError(f"base={self.base} is not a base optimizer; choose one of {names}")
-        for name, allowed, rule in (
-            ("lr", self.lr > 0, "greater than 0"),
-            ("epochs", self.epochs >= 1, "at least 1"),
-            ("batch_size", self.batch_size >= 1, "at least 1"),
-            (
-                "warmup_epochs",
+        rules = {
+            "lr": (self.lr > 0, "greater than 0"),
+            "epochs": (self.epochs >= 1, "at least 1"),
+            "batch_size": (self.batch_size >= 1, "at least 1"),
+            "warmup_epochs": (
                 0 <= self.warmup_epochs < self.epochs,
                 f"from 0 to epochs − 1 = {self.epochs - 1}",
             ),
-            ("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0 and less than 1"),
-            (
-                "max_grad_norm",
+            "label_smoothing": (0 <= self.label_smoothing < 1, "at least 0 and less than 1"),
+            "max_grad_norm": (
                 self.max_grad_norm is None or self.max_grad_norm > 0,
                 "greater than 0, or none",
             ),
-            ("label_noise", 0 <= self.label_noise <= 0.8, "from 0 to 0.8"),
-            (
-                "accumulate",
+            "label_noise": (0 <= self.label_noise <= 0.8, "from 0 to 0.8"),
+            "accumulate": (
                 1 <= self.accumulate <= self.batch_size,
                 f"from 1 to batch_size = {self.batch_size}",
             ),
-            ("ema", self.ema is None or 0 < self.ema < 1, "greater than 0 and less than 1, or none"),
-            (
-                "precision",
+            "ema": (self.ema is None or 0 < self.ema < 1, "greater than 0 and less than 1, or none"),
+            "precision": (
                 self.precision == "full" or self.dtype == "float32",
                 "full where dtype=float64; bf16 goes with float32",
             ),
-            ("seed", 0 <= self.seed <= LARGEST_SEED, "from 0 to 2⁶³ − 1"),
-        ):
+            "seed": (0 <= self.seed <= LARGEST_SEED, "from 0 to 2⁶³ − 1"),
+        }
+        for name, (allowed, rule) in rules.items():
             if not allowed:
                 raise UsageError(f"{name}={shown(getattr(self, name))} must be {rule}")
         self._check_optimizer()
 
     def _check_optimizer(self) -> None:
-        """Refuse what an optimizer of that name would do, but nobody can mean."""
-        given = OPTIMIZERS.parse(self.optimizer)
-        rho = given.options.get("rho")
+        """Refuses what an optimizer of that name would accept but nobody can mean."""
+        optimizer = OPTIMIZERS.parse(self.optimizer)
+        rho = optimizer.options.get("rho")
         if isinstance(rho, (int, float)) and not rho > 0:
             raise UsageError(f"{self.optimizer}: rho must be above 0; use sgd for no perturbation")
-        if self.accumulation == "m-sam" and given.name != "sam":
+        if self.accumulation == "m-sam" and optimizer.name != "sam":
             raise UsageError(
-                f"accumulation=m-sam displaces each micro-batch by itself, which is a rule of sam, not of "
-                f"{given.name}; use optimizer=sam or accumulation=full-batch"
+                "accumulation=m-sam perturbs each micro-batch separately, which is a rule of sam, not of "
+                f"{optimizer.name}; use optimizer=sam or accumulation=full-batch"
             )
-        if self.ema is not None and given.name == "swa":
+        if self.ema is not None and optimizer.name == "swa":
             raise UsageError("ema and swa both average the weights; leave out ema, or use optimizer=sgd")
 
     @property
     def built_optimizer(self) -> str:
-        """The optimizer as it is built: SAM over micro-batches with displacements of their own is m-SAM."""
+        """The optimizer as it is built: SAM with a perturbation for each micro-batch is m-SAM."""
         if self.accumulation == "full-batch":
             return self.optimizer
         options = {**OPTIMIZERS.parse(self.optimizer).options, "m": self.micro_batch}
@@ -156,7 +156,7 @@ class Recipe:
 
     @property
     def micro_batch(self) -> int:
-        """Examples that go through the network at once."""
+        """The number of examples in one forward pass."""
         return -(-self.batch_size // self.accumulate)
 
     def to_dict(self) -> dict[str, Value]:
@@ -165,10 +165,10 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Recipe":
-        """The recipe of ``fields``; what is left out has its default.
+        """The recipe with these fields; all others have their defaults.
 
         Raises:
-            UsageError: There is no such field, or its value is not allowed.
+            UsageError: A field does not exist or its value is not allowed.
         """
         known = [field.name for field in dataclasses.fields(cls)]
         for name in fields:
@@ -183,20 +183,23 @@ class Recipe:
         return "\n".join(lines) + "\n"
 
     @classmethod
-    def from_file(cls, fields: Mapping[str, Any], *, source: str, asked: "Recipe | None" = None) -> "Recipe":
-        """The recipe that a file holds, which somebody else may have written.
+    def from_file(
+        cls, fields: Mapping[str, Any], *, source: str, requested: "Recipe | None" = None
+    ) -> "Recipe":
+        """The recipe in a file that somebody else may have written.
 
         Args:
-            fields: What it says.
-            source: Which file, in words.
-            asked: What the user has asked for: only what is named there too may be code.
+            fields: The content of the file.
+            source: The file, as messages name it.
+            requested: The recipe that the user has typed: names of code are accepted only if they stand there too.
 
         Raises:
-            InputError: It names code, or something else that only the user may name; there is no such field, or its
-                value is not allowed.
+            InputError: The file names code or something else that only the user may name, has an unknown field, or
+                a value that is not allowed.
         """
-        for name, flag, table in _TABLES:
-            if name in fields and fields[name] != getattr(asked, name, None):
+        for name, table in NAMED.items():
+            if name in fields and fields[name] != getattr(requested, name, None):
+                flag = {"model": "-m", "data": "-d"}.get(name, f"--{name}")
                 way_out = f"add {flag} {fields[name]} if you know it"
                 named_by_file(table, fields[name], source=source, kind="recipe", way_out=way_out)
         try:
@@ -209,7 +212,7 @@ class Recipe:
         """The recipe that :meth:`to_toml` wrote to a file; see :meth:`from_file`.
 
         Raises:
-            InputError: The text is not TOML, or no such recipe.
+            InputError: The text is not TOML, or not a valid recipe.
         """
         try:
             fields = tomllib.loads(text)
@@ -218,22 +221,33 @@ class Recipe:
         return cls.from_file(fields, source="the recipe")
 
 
+NAMED: dict[str, NameTable[Any]] = {
+    field.name: field.metadata["table"] for field in dataclasses.fields(Recipe) if field.metadata["table"]
+}
+"""The fields that are names, with the tables that list them."""
+
+# The explanation of a field is written once: it is the help of its flag and its line in help(Recipe).
+Recipe.__doc__ = f"{Recipe.__doc__}\n    Attributes:\n" + "\n".join(
+    f"        {field.name}: {field.metadata['help']}" for field in dataclasses.fields(Recipe)
+)
+
+
 def _checked(name: str, value: object, annotation: Any) -> object:
-    """``value`` as the kind of its field, or a :class:`UsageError`; numbers are not taken from text or truth."""
+    """``value`` if it has the type of its field; text and booleans are not converted to numbers."""
     if typing.get_origin(annotation) is Literal:
-        allowed = typing.get_args(annotation)
-        # A list or a tensor out of a file is not even compared.
-        if isinstance(value, str) and value in allowed:
+        choices = typing.get_args(annotation)
+        # The type comes first, because == of a tensor from a file would compare its elements.
+        if isinstance(value, str) and value in choices:
             return value
         raise UsageError(
-            f"{name}={value if isinstance(value, str) else shown(value)} is not one of {', '.join(allowed)}"
+            f"{name}={value if isinstance(value, str) else shown(value)} is not one of {', '.join(choices)}"
         )
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         if value is None:
             return value
         annotation = typing.get_args(annotation)[0]
     if type(value) in ((int, float) if annotation is float else (annotation,)):
-        if name != "seed":  # which has a range of its own
+        if name != "seed":  # a seed has a range of its own
             refuse_enormous(name, value)
         if annotation is float and math.isfinite(typing.cast(float, value)):
             return float(typing.cast(float, value))
@@ -249,6 +263,6 @@ def _is_base(specification: str) -> bool:
 
 def _toml(value: Value) -> str:
     if isinstance(value, str):
-        # JSON's escapes are TOML's, except that TOML also wants DEL escaped.
+        # JSON's escapes are TOML's, except that TOML also requires DEL to be escaped.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)

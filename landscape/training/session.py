@@ -16,17 +16,9 @@ from landscape.data import Data, with_label_noise
 from landscape.models import build_model
 from landscape.optim import BatchClosure, MicroBatches, build_optimizer
 from landscape.records.history import Entry, shortest
+from landscape.training import determinism
 from landscape.training.augmentation import augmented, require_pictures
-from landscape.training.averaged_network import averaged_network
-from landscape.training.environment import environment
-from landscape.training.moving_average import MovingAverage
-from landscape.training.randomness import (
-    derived_seed,
-    epoch_order,
-    generators_state,
-    restore_generators,
-    seed_generators,
-)
+from landscape.training.averages import MovingAverage, averaged_network
 from landscape.training.recipe import Recipe
 from landscape.training.schedule import learning_rate_factor
 
@@ -38,19 +30,19 @@ class NonFiniteLossError(ArithmeticError):
 class Session:
     """Training, one step at a time.
 
-    The state between two steps is plain data: :meth:`state` of one session given to :meth:`restore` of another
+    The state between two steps is plain data: passing :meth:`state` of one session to :meth:`restore` of another
     continues with the same bits on the CPU.
 
     Args:
-        recipe: What to do.
-        data: The recipe's data.
-        device: Where.
+        recipe: What to train.
+        data: The data of the recipe, loaded.
+        device: Where to compute.
 
     Attributes:
         epoch: Complete epochs.
-        metrics: Of the last complete epoch.
-        history: An entry for each complete epoch, without its seconds: the checkpoint vouches for the file.
-        environments: Where it was computed: more than one only if an interrupted run went on elsewhere.
+        metrics: The results of the last complete epoch.
+        history: An entry for each complete epoch without its seconds, from which a damaged file is restored.
+        environments: Where the run was computed: more than one if it was interrupted and continued elsewhere.
     """
 
     def __init__(self, recipe: Recipe, data: Data, device: torch.device) -> None:
@@ -65,7 +57,7 @@ class Session:
         )
         self.model = model.to(device, self.dtype)
         self.examples = len(cast(Sized, data.train))
-        self.steps_per_epoch = len(self._batches(0))
+        self.steps_per_epoch = len(self.batches(0))
         self.epoch = 0
         self.optimizer = build_optimizer(
             self.model,
@@ -75,18 +67,18 @@ class Session:
             total_steps=self.steps,
             steps_per_epoch=self.steps_per_epoch,
             num_examples=self.examples,
-            seed=derived_seed(recipe.seed, 0, "optimizer"),
+            seed=determinism.derived_seed(recipe.seed, 0, "optimizer"),
         )
         if recipe.max_grad_norm is not None:
             self.optimizer.max_grad_norm = recipe.max_grad_norm
         self.metrics: dict[str, int | float] = {}
         self.history: list[Entry] = []
-        self.environments: list[dict[str, str | int]] = [environment(device)]
+        self.environments: list[dict[str, str | int]] = [determinism.environment(device)]
         self.average = None if recipe.ema is None else MovingAverage(self.model, decay=recipe.ema)
-        self._step = 0  # in this epoch
+        self._step = 0  # within the epoch
         self._sums = {"loss": 0.0, "correct": 0.0, "examples": 0.0}
-        self._generators: dict[str, Tensor] | None = None
-        self._evaluated: nn.Module | None = None  # where that is not the model itself
+        self._generators: determinism.Generators | None = None
+        self._averaged: nn.Module | None = None
 
     @property
     def step(self) -> int:
@@ -105,8 +97,8 @@ class Session:
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network that is evaluated and kept: of the averaged weights, where an epoch has ended with such."""
-        return self._evaluated or self.model
+        """The network that is evaluated and saved: the average after an epoch that has one, else the model."""
+        return self._averaged or self.model
 
     @property
     def loss(self) -> float:
@@ -114,34 +106,34 @@ class Session:
         return self._sums["loss"] / self._sums["examples"]
 
     def train_epoch(self) -> Iterator[None]:
-        """Take the steps that are left of this epoch, pausing after each.
+        """Takes the remaining steps of this epoch and pauses after each.
 
         Raises:
             NonFiniteLossError: The loss is not finite; the weights are those before the step.
         """
         if self._generators is not None:
-            restore_generators(self._generators, self.device)
+            determinism.restore_generators(self._generators, self.device)
             self._generators = None
         elif self._step == 0:
-            seed_generators(derived_seed(self.recipe.seed, self.epoch, "step"), self.device)
+            determinism.seed_generators(self._derived_seed("step"), self.device)
         self.model.train()
-        batches = self._batches(self.epoch)
-        coming = batches[self._step :]
-        for indices, batch in zip(coming, self._loader(self.data.train, coming), strict=True):
+        batches = self.batches(self.epoch)
+        remaining = batches[self._step :]
+        for indices, batch in zip(remaining, self._loader(self.data.train, remaining), strict=True):
             self._take_step(self._closure(indices, batch, batches))
             yield
 
     def finish_epoch(self, pause: Callable[[], None]) -> None:
-        """Evaluate on the test set and count the epoch.
+        """Evaluates the network on the test set and counts the epoch.
 
         Args:
-            pause: Called before each batch; what it raises leaves the session as it was.
+            pause: Called before each batch; if it raises, the session stays as it was.
 
         Raises:
             NonFiniteLossError: The test loss is not finite.
         """
-        evaluated = self._averaged(pause)
-        test_loss, test_accuracy = self._evaluate(evaluated or self.model, pause)
+        averaged = self._average(pause)
+        test_loss, test_accuracy = self._evaluate(averaged or self.model, pause)
         if not math.isfinite(test_loss):
             raise NonFiniteLossError(f"the test loss after epoch {self.epoch + 1} is {test_loss}")
         optimizer = self.optimizer
@@ -154,26 +146,31 @@ class Session:
             "sam_fraction": optimizer.sam_steps / optimizer.steps if optimizer.steps else 0.0,
             "skipped_steps": optimizer.skipped_steps,
         }
-        self._evaluated = evaluated
+        self._averaged = averaged
         self.epoch += 1
         self._step = 0
         self._sums = dict.fromkeys(self._sums, 0.0)
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0 over all epochs."""
-        recipe = self.recipe
-        return recipe.lr * learning_rate_factor(
-            step,
-            steps=self.steps,
-            warmup_steps=recipe.warmup_epochs * self.steps_per_epoch,
-            schedule=recipe.schedule,
+        warmup_steps = self.recipe.warmup_epochs * self.steps_per_epoch
+        return self.recipe.lr * learning_rate_factor(
+            step, steps=self.steps, warmup_steps=warmup_steps, schedule=self.recipe.schedule
         )
 
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint holds; within an epoch also its sums and the state of the generators.
+    def batches(self, epoch: int) -> list[list[int]]:
+        """The examples of each batch of an epoch."""
+        order = determinism.epoch_order(self.examples, seed=self.recipe.seed, epoch=epoch)
+        batches = _chunks(order, self.recipe.batch_size)
+        if len(batches) > 1 and len(batches[-1]) == 1 < self.recipe.batch_size:
+            batches.pop()  # batch norm cannot learn from a single example
+        return batches
 
-        Where the optimizer has averaged the weights, the network of a complete epoch is the average, and the
-        one that training goes on from is kept beside it.
+    def state(self) -> dict[str, Any]:
+        """The content of a checkpoint; within an epoch also its sums and the state of the generators.
+
+        If the weights are averaged, ``state_dict`` is the average after a complete epoch, and the network that is
+        trained further is stored beside it.
         """
         within = self._step > 0
         return {
@@ -184,23 +181,23 @@ class Session:
             "metrics": self.metrics,
             **({} if self.average is None else {"ema_state_dict": self.average.values}),
             "training": {
-                "model": None if self._evaluated is None else self.model.state_dict(),
+                "model": None if self._averaged is None else self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "history": self.history,
                 "environments": self.environments,
                 "step_in_epoch": self._step,
                 "sums": self._sums if within else None,
-                "generators": generators_state(self.device) if within else None,
+                "generators": determinism.generators_state(self.device) if within else None,
             },
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`state` returned."""
+        """Continues from what :meth:`state` returned."""
         training = state["training"]
         self.model.load_state_dict(training["model"] or state["state_dict"])
         if training["model"] is not None:
-            self._evaluated = copy.deepcopy(self.model)
-            self._evaluated.load_state_dict(state["state_dict"])
+            self._averaged = copy.deepcopy(self.model)
+            self._averaged.load_state_dict(state["state_dict"])
         if self.average is not None:
             self.average.load(state["ema_state_dict"])
         self.optimizer.load_state_dict(training["optimizer"])
@@ -212,28 +209,31 @@ class Session:
         if self._step:
             self._sums, self._generators = dict(training["sums"]), training["generators"]
 
+    def _derived_seed(self, purpose: str) -> int:
+        return determinism.derived_seed(self.recipe.seed, self.epoch, purpose)
+
     def _closure(
-        self, indices: list[int], batch: tuple[Tensor, Tensor], batches: list[list[int]], *, drawn: str = "0"
+        self, indices: list[int], batch: tuple[Tensor, Tensor], batches: list[list[int]], *, draw: str = "0"
     ) -> BatchClosure:
+        # `draw` distinguishes the augmentations of the several batches that one step may look at.
         recipe, (inputs, targets) = self.recipe, batch
-        following = itertools.cycle(batches)
-        next(itertools.islice(following, self._step, None))
-        more = itertools.count(1)
+        following = itertools.islice(itertools.cycle(batches), self._step + 1, None)
+        count = itertools.count(1)
 
         def another() -> BatchClosure:
             """The next batch of the epoch; after the last comes the first."""
-            chosen = next(following)
-            fetched = next(iter(self._loader(self.data.train, [chosen])))
-            return self._closure(chosen, fetched, batches, drawn=f"{drawn}.{next(more)}")
+            further = next(following)
+            fetched = next(iter(self._loader(self.data.train, [further])))
+            return self._closure(further, fetched, batches, draw=f"{draw}.{next(count)}")
 
         inputs = augmented(
             inputs,
             kind=recipe.augment,
             pixels=getattr(self.data.train, "pixels", None),
-            seed=derived_seed(recipe.seed, self.epoch, f"augment/{self._step}/{drawn}"),
+            seed=self._derived_seed(f"augment/{self._step}/{draw}"),
         )
-        whole = recipe.accumulate == 1 or recipe.accumulation == "m-sam"
-        return (BatchClosure if whole else functools.partial(MicroBatches, size=recipe.micro_batch))(
+        undivided = recipe.accumulate == 1 or recipe.accumulation == "m-sam"
+        return (BatchClosure if undivided else functools.partial(MicroBatches, size=recipe.micro_batch))(
             self.model,
             functools.partial(
                 functional.cross_entropy, label_smoothing=recipe.label_smoothing, reduction="none"
@@ -246,14 +246,17 @@ class Session:
         )
 
     def _take_step(self, closure: BatchClosure) -> None:
-        self._evaluated = None
+        self._averaged = None
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
         loss = float(self.optimizer.step(closure))
         if not math.isfinite(loss):
+            batch = self.batches(self.epoch)[self._step]
+            listed = ", ".join(map(str, batch[:12]))
+            more = "" if len(batch) <= 12 else f", … ({len(batch)} in all)"
             raise NonFiniteLossError(
                 f"the loss is {loss} in epoch {self.epoch + 1} of {self.recipe.epochs}, step {self._step + 1} "
-                f"of {self.steps_per_epoch}, on training examples {_some(self._batches(self.epoch)[self._step])}"
+                f"of {self.steps_per_epoch}, on training examples {listed}{more}"
             )
         self._step += 1
         if self.average is not None:
@@ -262,15 +265,17 @@ class Session:
         self._sums["correct"] += int((closure.first_outputs.argmax(1) == closure.targets).sum())
         self._sums["examples"] += len(closure)
 
-    def _averaged(self, pause: Callable[[], None]) -> nn.Module | None:
-        def examples() -> Iterator[Tensor]:
-            for inputs, _ in self._loader(self.data.train, self._batches(self.epoch)):
+    def _average(self, pause: Callable[[], None]) -> nn.Module | None:
+        """The network with averaged weights, if the recipe or the optimizer averages any."""
+
+        def inputs() -> Iterator[Tensor]:
+            for batch, _ in self._loader(self.data.train, self.batches(self.epoch)):
                 pause()
-                yield inputs.to(self.device, self.dtype)
+                yield batch.to(self.device, self.dtype)
 
         if self.average is not None:
             return self.average.network(self.model)
-        return averaged_network(self.model, self.optimizer, examples())
+        return averaged_network(self.model, self.optimizer, inputs())
 
     @torch.no_grad()
     def _evaluate(self, model: nn.Module, pause: Callable[[], None]) -> tuple[float, float]:
@@ -281,26 +286,14 @@ class Session:
             pause()
             outputs = model(inputs.to(self.device, self.dtype))
             targets = targets.to(self.device)
+            # In double precision, because a sum over a test set in float32 loses digits.
             loss += float(functional.cross_entropy(outputs.double(), targets, reduction="sum"))
             correct += int((outputs.argmax(1) == targets).sum())
         return loss / examples, correct / examples
 
-    def _batches(self, epoch: int) -> list[list[int]]:
-        order = epoch_order(self.examples, seed=self.recipe.seed, epoch=epoch)
-        batches = _chunks(order, self.recipe.batch_size)
-        if len(batches) > 1 and len(batches[-1]) == 1 < self.recipe.batch_size:
-            batches.pop()  # batch norm cannot learn from a single example
-        return batches
-
     def _loader(self, dataset: Dataset[Any], batches: list[list[int]]) -> DataLoader[Any]:
-        # A generator of its own keeps the loader from drawing from the one that dropout uses.
+        # Without its own generator, the loader would draw from the one that dropout uses.
         return DataLoader(dataset, batch_sampler=batches, generator=torch.Generator())
-
-
-def _some(indices: list[int]) -> str:
-    """Which examples a batch has, at most a dozen of them."""
-    shown = ", ".join(map(str, indices[:12]))
-    return shown if len(indices) <= 12 else f"{shown}, … ({len(indices)} in all)"
 
 
 def _chunks(order: Sequence[int], size: int) -> list[list[int]]:

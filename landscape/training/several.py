@@ -1,34 +1,24 @@
-"""Several runs as a whole: resumable, in one process or in a pool, and no failed one stops the others."""
+"""Several runs together: resumable, in one process or in a pool, and no failed run stops the others."""
 
 import dataclasses
-import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from landscape.data import data_name
 from landscape.errors import Remark
-from landscape.training.failure import is_foreseen, reason
-from landscape.training.job import Job
+from landscape.training.job import Job, attempt
 from landscape.training.lock import refuse_locked
-from landscape.training.plan import Plan
+from landscape.training.plan import Plan, threads_set
 from landscape.training.pool import Event, Pool
-from landscape.training.progress import Progress
-from landscape.training.run import Run, RunFolder
-from landscape.training.trainer import train_job
+from landscape.training.run import Run, RunFiles
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that is not finished.
-
-    Attributes:
-        folder: Where it is.
-        reason: In a line.
-    """
+    """A run that is not finished: its folder, and the reason in one line."""
 
     folder: Path
     reason: str
@@ -36,80 +26,58 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a plan.
-
-    Attributes:
-        runs: The finished ones, in its order.
-        failures: The others.
-    """
+    """The result of a plan: the finished runs in its order, and the others."""
 
     runs: tuple[Run, ...]
     failures: tuple[Failure, ...]
 
 
 Notice = Callable[[int, float, str], None]
-"""Called with the runs that have ended, the share of all work that is done, and the run that it came from."""
+"""Called with the number of runs that have ended, the fraction of all work done, and the name of the current run."""
 
 
 def train_several(plan: Plan, jobs: Sequence[Job], *, notice: Notice | None = None) -> Outcome:
-    """Train the runs of a plan, or go on with them.
+    """Trains the runs of a plan, or continues them.
 
     Args:
-        plan: How many at a time, with how many threads.
+        plan: The plan, which says how many run at a time and with how many threads.
         jobs: Its runs, in the same order.
-        notice: How far all of them are.
+        notice: Called with the progress of all runs.
 
     Raises:
         UsageError: Another process trains one of them; nothing is begun then.
         KeyboardInterrupt: SIGINT was received, and all runs saved.
-        SystemExit: SIGTERM was received, and all runs saved; where it is not an exception of the caller's.
+        SystemExit: SIGTERM was received, and all runs saved; unless the caller's handler raises something else.
     """
     for job in jobs:
         refuse_locked(job.folder)
-    told = _Told(plan, notice)
+    results = _Results(plan, notice)
     if plan.jobs == 1:
-        before = torch.get_num_threads()
-        torch.set_num_threads(plan.threads)
-        try:
+        with threads_set(plan.threads):
             for index, job in enumerate(jobs):
-                _here(index, job, told)
-        finally:
-            torch.set_num_threads(before)
+                attempt(job, lambda kind, index=index, **fields: results(Event(index, kind, fields)))
     else:
-        Pool(jobs, processes=plan.jobs, threads=plan.threads).run(told)
+        Pool(jobs, processes=plan.jobs, threads=plan.threads).run(results)
     runs, failures = [], []
     for index, job in enumerate(jobs):
-        if index in told.reasons:
-            failures.append(Failure(job.folder, told.reasons[index]))
+        if index in results.reasons:
+            failures.append(Failure(job.folder, results.reasons[index]))
         else:
-            asked = dataclasses.replace(job.recipe, data=data_name(job.recipe.data))
-            runs.append(RunFolder(job.folder).finished(asked, told.metrics[index]))
+            recipe = dataclasses.replace(job.recipe, data=data_name(job.recipe.data))
+            runs.append(RunFiles(job.folder).finished(recipe, results.metrics[index]))
     return Outcome(tuple(runs), tuple(failures))
 
 
-def _here(index: int, job: Job, told: "_Told") -> None:
-    def progress(at: Progress) -> None:
-        told(Event(index, "progress", {"step": at.step, "steps": at.steps, "epoch": at.epoch}))
-
-    try:
-        run = train_job(job, progress=progress)
-    except Exception as failure:
-        if not is_foreseen(failure):
-            traceback.print_exc()
-        told(Event(index, "failed", {"reason": reason(failure)}))
-    else:
-        told(Event(index, "done", {"metrics": dict(run.metrics)}))
-
-
-class _Told:
-    """What has been heard of the runs."""
+class _Results:
+    """Collects the events of all runs."""
 
     def __init__(self, plan: Plan, notice: Notice | None) -> None:
         self.reasons: dict[int, str] = {}
-        self.metrics: dict[int, dict[str, int | float]] = {}
+        self.metrics: dict[int, dict[str, Any]] = {}
         self._plan = plan
         self._notice = notice
         self._shares = [run.done / run.recipe.epochs for run in plan.runs]
+        # Runs without a timing are finished: a weight of almost nothing, but no division by zero.
         self._weights = [run.timing.seconds(run.recipe.epochs) if run.timing else 1e-9 for run in plan.runs]
         self._warned: set[str] = set()
 

@@ -5,6 +5,7 @@ import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,21 +14,45 @@ from landscape.data import data_name, load_data
 from landscape.errors import InputError, Remark, UsageError
 from landscape.isolation import preserved_randomness
 from landscape.records import history
-from landscape.tracking import TRACKERS, Ending, Guarded, Tracker
+from landscape.tracking import Ending, Guarded, Tracker
 from landscape.training import checkpoint
-from landscape.training.environment import difference
+from landscape.training.determinism import difference
 from landscape.training.interruption import Interruption
-from landscape.training.job import Job
 from landscape.training.lock import locked
 from landscape.training.measured import Measuring
-from landscape.training.progress import Pace, Progress
 from landscape.training.recipe import Recipe
-from landscape.training.run import Run, RunFolder, Saved
+from landscape.training.run import Run, RunFiles, Saved
 from landscape.training.session import NonFiniteLossError, Session
 
 
 class DivergedError(RuntimeError):
-    """The loss is not finite any more; the last good checkpoint is on disk."""
+    """The loss is no longer finite; the last good checkpoint is on disk."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The progress of a run after one of its steps.
+
+    Attributes:
+        epoch: The epoch that is running, counted from 1.
+        epochs: All epochs of the run.
+        step: Steps done, over all epochs.
+        steps: All steps of the run.
+        loss: The mean training loss of this epoch so far.
+        test_accuracy: The accuracy after the last complete epoch; ``None`` in the first.
+        seconds_left: An estimate from the steps of this process.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    test_accuracy: float | None
+    seconds_left: float
+
+
+OnProgress = Callable[[Progress], None]
 
 
 def train(
@@ -36,87 +61,64 @@ def train(
     output: str | Path,
     resume: bool = True,
     overwrite: bool = False,
-    progress: Callable[[Progress], None] | None = None,
+    progress: OnProgress | None = None,
     save_every: int | None = None,
     measuring: Measuring | None = None,
     trackers: Sequence[Tracker] = (),
 ) -> Run:
-    """Train a network, or go on with a run that was interrupted.
+    """Trains a network, or continues a run that was interrupted.
 
-    The run is on disk after each epoch, and at the end of the running step when SIGINT or SIGTERM arrives. A
-    run that was killed at any moment and is started again ends with the same ``checkpoint.pt``, byte for byte
-    on a CPU with the same number of threads and the same versions, which the checkpoint holds: a difference is said
-    when the run goes on. A run that is finished is returned as it is. While one process trains, no other can in the
-    same folder. Where ``checkpoint.pt`` is missing, the run goes on from the last good one in ``checkpoints/``, and
-    lines of the history that were damaged are restored from the checkpoint.
+    The run is saved after each epoch, and at the end of the current step when SIGINT or SIGTERM arrives. A run that
+    was killed at any moment and is started again ends with the same ``checkpoint.pt``, byte for byte on a CPU with
+    the same number of threads and the same versions; if these differ, a warning says so. A finished run is returned
+    as it is. Only one process can train in a folder at a time. If ``checkpoint.pt`` is missing, the run continues
+    from the last good one in ``checkpoints/``. Damaged lines of the history are restored from the checkpoint.
 
     Args:
         recipe: What to train.
-        output: The folder of the run; it is made if need be.
-        resume: Go on with what the folder holds; otherwise a folder that holds a run is refused.
-        overwrite: Delete the run that the folder holds and start again. What no run has written is never deleted.
+        output: The folder of the run, which is created if necessary.
+        resume: Continue the run in the folder; otherwise a folder that holds a run is refused.
+        overwrite: Delete the run in the folder and start again. Files that no run has written are never deleted.
         progress: Called after each step.
-        save_every: Keep a copy of the checkpoint in ``checkpoints/`` after every so many epochs.
-        measuring: What to measure on the way, into ``measures-history.jsonl``; the weights do not depend on it.
-        trackers: Told of every epoch. One that fails is left out with a warning; the run goes on.
+        save_every: Keep a copy of the checkpoint in ``checkpoints/`` every so many epochs.
+        measuring: What to measure during training, into ``measures-history.jsonl``; it does not affect the weights.
+        trackers: Loggers of every epoch. One that fails is left out with a warning, and the run goes on.
 
     Raises:
-        UsageError: A number is not allowed, the device is not there, or the folder holds a different run, files of
-            the user's in the place of those of a run, or a run that another process is training.
-        InputError: Data cannot be loaded, do not fit the network, or the checkpoint to resume from is damaged.
+        UsageError: A number is not allowed, the device is not available, or the folder holds a different run, a run
+            that another process is training, or files of the user's with the names of those of a run.
+        InputError: Data cannot be loaded or do not fit the network, or the checkpoint to resume is damaged.
         DivergedError: The loss is not finite.
         KeyboardInterrupt: SIGINT was received and the run saved.
         SystemExit: SIGTERM was received and the run saved; the status is 143.
     """
     if save_every is not None and save_every < 1:
         raise UsageError(f"save_every={save_every} must be at least 1 epoch")
-    asked = dataclasses.replace(recipe, data=data_name(recipe.data))
-    folder = RunFolder(Path(output))
-    saved = folder.resumable(asked, resume=resume, overwrite=overwrite)
-    if saved is not None and saved.epoch >= asked.epochs and measuring is None and folder.is_whole(saved):
-        return folder.finished(asked, saved.content["metrics"])
-    device = chosen_device(asked)
+    requested = dataclasses.replace(recipe, data=data_name(recipe.data))
+    folder = RunFiles(Path(output))
+    saved = folder.resumable(requested, resume=resume, overwrite=overwrite)
+    if saved is not None and saved.epoch >= requested.epochs and measuring is None and folder.is_whole(saved):
+        return folder.finished(requested, saved.content["metrics"])
+    device = chosen_device(requested)
     with preserved_randomness(device):
         # Everything that can be refused is refused before anything on disk is changed.
-        session = Session(asked, load_data(recipe.data), device)
+        session = Session(requested, load_data(recipe.data), device)
         folder.make()
         with locked(folder.path):
-            # Once more: before the folder was locked, another process could write to it.
-            saved = folder.resumable(asked, resume=resume, overwrite=overwrite)
+            # Read again: before the folder was locked, another process could write to it.
+            saved = folder.resumable(requested, resume=resume, overwrite=overwrite)
             if saved is None:
-                folder.start(asked)
+                folder.start(requested)
             else:
-                _go_on(session, saved, folder)
-            with Interruption() as interruption, _told(trackers, session, folder) as tracker:
-                _run(
-                    session,
-                    folder,
-                    interruption,
-                    tracker,
-                    progress=progress,
-                    save_every=save_every,
-                    measuring=measuring,
-                )
-    return folder.finished(asked, session.metrics)
-
-
-def train_job(job: Job, *, progress: Callable[[Progress], None] | None = None) -> Run:
-    """Train the run of a job; see :func:`train`."""
-    return train(
-        job.recipe,
-        output=job.folder,
-        resume=job.resume,
-        overwrite=job.overwrite,
-        save_every=job.save_every,
-        measuring=job.measuring,
-        trackers=[TRACKERS.build(name) for name in job.trackers],
-        progress=progress,
-    )
+                _restore(session, saved, folder)
+            with Interruption() as interruption, _tracked(trackers, session, folder) as tracker:
+                _Training(session, folder, interruption, tracker, measuring).run(progress, save_every)
+    return folder.finished(requested, session.metrics)
 
 
 @contextlib.contextmanager
-def _told(trackers: Sequence[Tracker], session: Session, folder: RunFolder) -> Iterator[Guarded]:
-    """The trackers, told how the run begins and ends."""
+def _tracked(trackers: Sequence[Tracker], session: Session, folder: RunFiles) -> Iterator[Guarded]:
+    """The trackers, which are notified of the beginning and the end of the run."""
     guarded = Guarded(trackers)
     guarded.begin(session.recipe.to_dict(), folder.path, session.epoch)
     ending: Ending = "failed"
@@ -130,89 +132,84 @@ def _told(trackers: Sequence[Tracker], session: Session, folder: RunFolder) -> I
         guarded.finish(ending)
 
 
-def _run(
-    session: Session,
-    folder: RunFolder,
-    interruption: Interruption,
-    tracker: Guarded,
-    *,
-    progress: Callable[[Progress], None] | None,
-    save_every: int | None,
-    measuring: Measuring | None,
-) -> None:
-    epochs, pace = session.recipe.epochs, Pace(session.step, session.steps)
+@dataclass
+class _Training:
+    """The loop over the epochs of a session, with everything that happens after each of them."""
 
-    def pause() -> None:
-        if interruption.received:
+    session: Session
+    folder: RunFiles
+    interruption: Interruption
+    tracker: Guarded
+    measuring: Measuring | None
+
+    def run(self, progress: OnProgress | None, save_every: int | None) -> None:
+        """Trains until all epochs are complete; see :func:`train`."""
+        session, folder = self.session, self.folder
+        begun, first = time.monotonic(), session.step
+
+        def notify() -> None:
+            if progress is None:
+                return
+            seconds_left = (
+                (time.monotonic() - begun) / (session.step - first) * (session.steps - session.step)
+            )
+            accuracy = session.metrics.get("test_accuracy")
+            epoch, epochs = session.epoch + 1, session.recipe.epochs
+            progress(
+                Progress(epoch, epochs, session.step, session.steps, session.loss, accuracy, seconds_left)
+            )
+
+        self._measure()
+        while session.epoch < session.recipe.epochs:
+            start = time.monotonic()
+            try:
+                for _ in session.train_epoch():
+                    notify()
+                    self._pause()
+                session.finish_epoch(self._pause)
+            except NonFiniteLossError as failure:
+                raise DivergedError(f"{failure}; {self._advice()}") from None
+            entry = {
+                "epoch": session.epoch,
+                "step": session.step,
+                "lr": session.learning_rate(session.step - 1),
+                **session.metrics,
+                "seconds": round(time.monotonic() - start, 3),
+            }
+            session.history.append(history.without_seconds(entry))
+            # The checkpoint comes last: what a kill leaves beyond it is done again.
+            history.append(folder.history, entry)
+            if save_every is not None and session.epoch % save_every == 0:
+                checkpoint.write(folder.epoch_checkpoint(session.epoch), session.state())
             checkpoint.write(folder.checkpoint, session.state())
-            interruption.act()
+            self.tracker.log({name: entry[name] for name in entry if name != "epoch"}, session.epoch)
+            self._measure()
+        self.interruption.act()
 
-    tracker.log(_measure(session, folder, measuring, interruption.act), session.epoch)
-    while session.epoch < epochs:
-        start = time.monotonic()
-        try:
-            for _ in session.train_epoch():
-                if progress is not None:
-                    left = pace.seconds_left(session.step)
-                    accuracy = session.metrics.get("test_accuracy")
-                    progress(
-                        Progress(
-                            session.epoch + 1,
-                            epochs,
-                            session.step,
-                            session.steps,
-                            session.loss,
-                            accuracy,
-                            left,
-                        )
-                    )
-                pause()
-            session.finish_epoch(pause)
-        except NonFiniteLossError as failure:
-            raise DivergedError(f"{failure}; {_advice(session, folder)}") from None
-        entry = {
-            "epoch": session.epoch,
-            "step": session.step,
-            "lr": session.learning_rate(session.step - 1),
-            **session.metrics,
-            "seconds": round(time.monotonic() - start, 3),
-        }
-        session.history.append(history.without_seconds(entry))
-        # The checkpoint comes last: what a kill leaves beyond it is done again.
-        history.append(folder.history, entry)
-        if save_every is not None and session.epoch % save_every == 0:
-            checkpoint.write(folder.numbered(session.epoch), session.state())
-        checkpoint.write(folder.checkpoint, session.state())
-        tracker.log({name: value for name, value in entry.items() if name != "epoch"}, session.epoch)
-        tracker.log(_measure(session, folder, measuring, interruption.act), session.epoch)
-    interruption.act()
+    def _pause(self) -> None:
+        if self.interruption.received:
+            checkpoint.write(self.folder.checkpoint, self.session.state())
+            self.interruption.act()
+
+    def _measure(self) -> None:
+        """Measures the network that is on disk, if it is due; a resumed run makes up for what it missed."""
+        session, measuring = self.session, self.measuring
+        if measuring is None or session.within_epoch:
+            return
+        if measuring.is_due(session.epoch, session.recipe.epochs):
+            values = measuring.take(session, self.folder, pause=self.interruption.act)
+            self.tracker.log(values, session.epoch)
+
+    def _advice(self) -> str:
+        last = f"the last good checkpoint is {self.folder.checkpoint}"
+        if not self.folder.checkpoint.exists():
+            last = "no checkpoint was written yet"
+        lr = self.session.recipe.lr
+        return f"{last}. Try a lower learning rate than lr={lr}, warmup_epochs or max_grad_norm"
 
 
-def _measure(
-    session: Session, folder: RunFolder, measuring: Measuring | None, pause: Callable[[], None]
-) -> dict[str, float]:
-    """Measure the network that is on disk, if an epoch is complete and it is time; a resumed run makes up for it."""
-    if (
-        measuring is None
-        or session.within_epoch
-        or not measuring.is_due(session.epoch, session.recipe.epochs)
-    ):
-        return {}
-    return measuring.take(
-        session.evaluated,
-        session.data,
-        session.recipe,
-        checkpoint=folder.checkpoint,
-        output=folder.measures,
-        starts=folder.starts,
-        epoch=session.epoch,
-        step=session.step,
-        pause=pause,
-    )
-
-
-def _go_on(session: Session, saved: Saved, folder: RunFolder) -> None:
-    """Take over what is saved, and say what an uninterrupted run would not have met."""
+def _restore(session: Session, saved: Saved, folder: RunFiles) -> None:
+    """Continues a saved run, and warns of what an uninterrupted run would not have met."""
     try:
         session.restore(saved.content)
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as failure:
@@ -222,33 +219,25 @@ def _go_on(session: Session, saved: Saved, folder: RunFolder) -> None:
         ) from failure
     remarks = folder.go_on(session.recipe, saved)
     before = saved.content["training"].get("environments")
-    elsewhere = difference(before[-1], session.environments[-1]) if before else None
-    if elsewhere is not None and saved.epoch < session.recipe.epochs:
+    changes = difference(before[-1], session.environments[-1]) if before else None
+    if changes is not None and saved.epoch < session.recipe.epochs:
         remarks.append(
-            f"{folder.path} was computed with {elsewhere}: the last digits can differ from those of a run without "
+            f"{folder.path} was computed with {changes}: the last digits can differ from those of a run without "
             "interruption"
         )
     for remark in remarks:
         warnings.warn(remark, Remark, stacklevel=3)
 
 
-def _advice(session: Session, folder: RunFolder) -> str:
-    last = f"the last good checkpoint is {folder.checkpoint}"
-    if not folder.checkpoint.exists():
-        last = "no checkpoint was written yet"
-    lr = session.recipe.lr
-    return f"{last}. Try a lower learning rate than lr={lr}, warmup_epochs or max_grad_norm"
-
-
 def chosen_device(recipe: Recipe) -> torch.device:
-    """The recipe's device, if it is there and computes in the recipe's precision."""
+    """The recipe's device, if it is available and supports the recipe's precision."""
     if recipe.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(recipe.device)
         if device.type not in ("cpu", "cuda", "mps"):
             raise RuntimeError("networks are trained on cpu, cuda or mps")
-        torch.zeros(1, device=device, dtype=getattr(torch, recipe.dtype))
+        torch.zeros(1, device=device, dtype=getattr(torch, recipe.dtype))  # torch.device accepts absent ones
     except (RuntimeError, AssertionError, TypeError) as failure:
         reason = str(failure).split(". ")[0].splitlines()[0].rstrip(".")
         raise UsageError(

@@ -14,6 +14,7 @@ from landscape.checkpoints.archive import (
 )
 from landscape.checkpoints.weights import check_tensors
 from landscape.errors import InputError
+from landscape.records.storage import sha256
 
 
 @pytest.mark.parametrize(
@@ -76,15 +77,28 @@ def test_the_parts_of_an_archive_are_no_larger_than_the_file(tmp_path):
 def test_an_archive_without_check_sums_is_remarked_on(tmp_path):
     content = {"a": torch.arange(4.0), "b": torch.ones(3), "c": torch.zeros(0)}
     torch.save(content, tmp_path / "with")
-    assert check_archive(tmp_path / "with") == []
+    assert check_archive(tmp_path / "with") == (sha256(tmp_path / "with"), [])
     before = torch.serialization.get_crc32_options()
     torch.serialization.set_crc32_options(False)
     try:
         torch.save(content, tmp_path / "without")
     finally:
         torch.serialization.set_crc32_options(before)
-    [remark] = check_archive(tmp_path / "without")
+    digest, [remark] = check_archive(tmp_path / "without")
+    assert digest == sha256(tmp_path / "without")
     assert remark == "it was saved without check sums, so that damage would not be noticed"
+
+
+def test_parts_that_overlap_are_damage(tmp_path):
+    torch.save({"a": torch.arange(4.0), "b": torch.ones(400)}, tmp_path / "m")
+    with zipfile.ZipFile(tmp_path / "m") as archive:
+        small, large = archive.getinfo("m/data/0"), archive.getinfo("m/data/1")
+    content = bytearray((tmp_path / "m").read_bytes())
+    entry = content.find(b"m/data/1", large.header_offset + 40) - 4
+    content[entry : entry + 4] = (small.header_offset).to_bytes(4, "little")
+    (tmp_path / "m").write_bytes(content)
+    with pytest.raises(InputError, match="its zip archive breaks off or is broken"):
+        check_archive(tmp_path / "m")
 
 
 def test_tensors_show_at_most_four_times_the_file_and_16_megabytes(tmp_path):

@@ -8,7 +8,7 @@ from byte_edits import byte_edits
 from torch import nn
 
 from landscape.checkpoints import convert, load_checkpoint, read_checkpoint
-from landscape.checkpoints.sums import SUM, content_sum
+from landscape.checkpoints.opening import SUM, content_sum
 from landscape.errors import InputError, UsageError
 from landscape.training import Recipe, train
 

@@ -11,7 +11,7 @@ from command_line import TINY, call
 from torch.optim.swa_utils import AveragedModel
 
 from landscape.checkpoints import inspect_checkpoint
-from landscape.checkpoints.inspection import _finite
+from landscape.checkpoints.inspection import _is_finite
 from landscape.models import build_model
 
 NAME = "mlp:width=8,depth=2,norm=batch"
@@ -109,4 +109,4 @@ def test_an_architecture_named_in_the_file_is_suggested(tmp_path):
     ],
 )
 def test_numbers_of_every_width_are_finite_or_not(values, dtype, finite):
-    assert _finite(torch.tensor(values, dtype=torch.float64).to(dtype)) == finite
+    assert _is_finite(torch.tensor(values, dtype=torch.float64).to(dtype)) == finite

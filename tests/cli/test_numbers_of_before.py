@@ -64,9 +64,9 @@ def other_data(folder):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (other_code, "the Python code is not that of then"),
-        (other_weights, "the weights are not those of then"),
-        (other_data, "the examples are not those of then"),
+        (other_code, "the Python code has changed"),
+        (other_weights, "the weights have changed"),
+        (other_data, "the examples have changed"),
     ],
 )
 def test_what_a_number_depends_on_has_changed_and_it_is_measured_anew(landscape, folder, change, said):

@@ -57,7 +57,7 @@ def test_an_interrupted_training_prints_the_command_that_ends_with_the_same_byte
     ended, out, err = process.ended()
     assert (ended, out) == (code, "")
     lines = [line for line in err.splitlines() if line]
-    assert lines[0] == "Interrupted; what is done is on disk. To go on, run it again:"
+    assert lines[0] == "Interrupted; the results so far are on disk. To continue, run it again:"
     assert lines[1].replace("'", "") == "  landscape " + " ".join(arguments)
     assert len(lines) == 2
     assert len((tmp_path / "my run/history.jsonl").read_text().splitlines()) < 12
@@ -75,7 +75,7 @@ def test_a_terminated_measurement_keeps_what_is_finished_and_goes_on(tmp_path, r
     ended, out, err = process.ended()
     assert (ended, out) == (143, "")
     assert err.strip().splitlines() == [
-        "Interrupted; what is done is on disk. To go on, run it again:",
+        "Interrupted; the results so far are on disk. To continue, run it again:",
         "  landscape " + " ".join(arguments),
     ]
     held = records.read(file)

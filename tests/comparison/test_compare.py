@@ -247,10 +247,7 @@ def test_the_doubt_has_two_digits_and_the_value_ends_at_the_same_place(value, do
     assert rounded(value, doubt) == shown
 
 
-@given(
-    value=st.floats(-1e12, 1e12),
-    doubt=st.floats(1e-12, 1e12),
-)
+@given(value=st.floats(-1e12, 1e12), doubt=st.floats(1e-12, 1e12))
 def test_rounding_moves_a_value_by_less_than_a_tenth_of_its_doubt(value, doubt):
     assume(doubt > 1e-9 * abs(value))
     text = rounded(value, doubt)

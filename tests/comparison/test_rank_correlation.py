@@ -9,7 +9,7 @@ import pytest
 from records_made import run
 from scipy import stats
 
-from landscape.comparison.forms import STUDY
+from landscape.comparison.forms import FORMS
 from landscape.comparison.predictors import predictors
 from landscape.comparison.rank_correlation import rank_correlation
 from landscape.errors import InputError
@@ -95,7 +95,7 @@ def test_a_measure_that_orders_the_runs_as_the_gap_does_is_first():
     assert set(best.granulated) == {"optimizer", "lr", "seed"}
     assert (noise.name, abs(noise.overall.tau) < 0.5) == ("noise", True)
     assert (study.runs, study.recipes) == (12, 4)
-    text = STUDY["table"](study)
+    text = FORMS["table"](study)
     assert "of 4 recipes: runs that differ in their seed alone are not\n  independent" in text
     assert max(map(len, text.splitlines())) <= 80
 
@@ -120,11 +120,11 @@ def test_what_a_third_quantity_explains_shows_in_the_granulated_coefficient():
     assert (trace.granulated["lr"], trace.granulated["optimizer"]) == (1.0, -1.0)
 
 
-@pytest.mark.parametrize("form", list(STUDY))
+@pytest.mark.parametrize("form", list(FORMS))
 def test_every_form_says_the_same(form):
     measured, outcomes = study_records(lambda t: t % 0.7)
     study = predictors(measured, "generalization-gap", outcomes)
-    text = STUDY[form](study)
+    text = FORMS[form](study)
     assert "hessian-trace" in text
     assert f"{study.predictors[-1].overall.n}" in text
     if form == "json":
@@ -139,7 +139,7 @@ def test_the_parts_of_the_target_do_not_predict_it_and_two_runs_are_too_few():
         p.name for p in predictors([*measured, *outcomes[::2]], "generalization-gap", outcomes).predictors
     }
     assert names == {"hessian-trace", "noise"}
-    with pytest.raises(InputError, match="known of 2 runs; an order needs 3"):
+    with pytest.raises(InputError, match="known of 2 runs; an order needs at least 3"):
         predictors(measured, "generalization-gap", outcomes[:4])
     assert predictors(measured, "generalization-gap", outcomes[:6]).runs == 3
 

@@ -66,7 +66,7 @@ def test_a_record_fits_where_every_condition_that_is_asked_for_is_its_own(asked,
 def test_what_is_there_for_all_runs_is_chosen_and_nothing_is_missing(made):
     runs = [made("a", {}, {"measure": "accuracy"}), made("b", {}, {"measure": "accuracy"}, seed=1)]
     found = chosen(runs)
-    assert [e.measure for e in found.chosen] == ["loss", "loss", "accuracy", "accuracy"]
+    assert [e.measure for e in found.records] == ["loss", "loss", "accuracy", "accuracy"]
     assert found.missing == ()
 
 
@@ -74,7 +74,7 @@ def test_what_a_run_lacks_is_to_be_taken_in_the_settings_and_on_the_examples_of_
     gap = {"measure": "surrogate-gap", "settings": {"rho": 0.1}, "num_examples": 50, "batch_size": 10}
     found = chosen([made("a", gap), made("b")])
     [lack] = found.missing
-    assert (lack.run.path.name, str(lack.wanted)) == ("b", "surrogate-gap:rho=0.1")
+    assert (lack.run.path.name, str(lack.measure)) == ("b", "surrogate-gap:rho=0.1")
     assert found.conditions == Conditions("train", 50, 10, "stored", "float32")
 
 
@@ -85,7 +85,7 @@ def test_options_choose_among_settings_and_several_settings_without_one_for_all_
         chosen([a, b])
     found = chosen([a, b], ["surrogate-gap:rho=0.20"])
     assert [lack.run.path.name for lack in found.missing] == ["a"]
-    assert len(found.chosen) == 1
+    assert len(found.records) == 1
 
 
 @pytest.mark.parametrize(
@@ -109,13 +109,13 @@ def test_records_under_two_conditions_are_refused_and_the_field_is_named(made, f
 def test_the_one_condition_that_is_there_for_all_runs_is_taken_and_it_is_said(made):
     runs = [made("a", {}, {"num_examples": 50, "subset": "other"}), made("b", {})]
     found = chosen(runs)
-    assert {e.provenance.num_examples for e in found.chosen} == {200}
+    assert {e.provenance.num_examples for e in found.records} == {200}
     assert found.remarks[0].startswith("1 records on other data")
 
 
 def test_the_limit_that_is_asked_for_decides(made):
     runs = [made(name, {}, {"num_examples": 50, "subset": "other"}) for name in "ab"]
-    assert {e.provenance.num_examples for e in chosen(runs, limit=50).chosen} == {50}
+    assert {e.provenance.num_examples for e in chosen(runs, limit=50).records} == {50}
     with pytest.raises(InputError, match=r"differ in subset .*--limit"):
         chosen(runs)
 
@@ -148,9 +148,9 @@ def test_a_file_with_the_records_of_several_checkpoints_stands_for_as_many_runs(
     found = find_runs([tmp_path / "all.jsonl"])
     assert [run.digest[0] for run in found.runs] == list("abcdef")
     chosen = select(found.runs, None, Conditions("train"))
-    assert len(chosen.chosen) == 12
+    assert len(chosen.records) == 12
     assert (chosen.missing, found.remarks) == ((), ())
-    assert compare(chosen.chosen).cells["sgd", "loss"].values == (0, 1, 2, 3, 4, 5)
+    assert compare(chosen.records).cells["sgd", "loss"].values == (0, 1, 2, 3, 4, 5)
 
 
 def test_records_that_name_no_checkpoint_are_of_the_run_of_their_recipe(tmp_path):
@@ -159,7 +159,7 @@ def test_records_that_name_no_checkpoint_are_of_the_run_of_their_recipe(tmp_path
         append(tmp_path / "own.jsonl", estimate(float(seed), measure="loss", origin=origin))
     found = find_runs([tmp_path / "own.jsonl"])
     assert len(found.runs) == 3
-    assert compare(select(found.runs, None, Conditions("train")).chosen).cells["sgd", "loss"].values == (
+    assert compare(select(found.runs, None, Conditions("train")).records).cells["sgd", "loss"].values == (
         0,
         1,
         2,
@@ -326,7 +326,7 @@ def test_records_of_an_earlier_version_are_compared(made, tmp_path):
     records_of(tmp_path / "all.jsonl", {"c" * 64: 2}, ["loss"], **before)
     found = find_runs([*folders, tmp_path / "all.jsonl"])
     assert (len(found.runs), found.remarks) == (3, ())
-    table = compare(select(found.runs, None, Conditions("train")).chosen)
+    table = compare(select(found.runs, None, Conditions("train")).records)
     assert table.cells["sgd", "loss"].values == (1.0, 1.0, 2.0)
 
 

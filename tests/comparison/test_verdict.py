@@ -8,8 +8,7 @@ from records_made import run
 from scipy import stats
 
 from landscape.comparison import Cell, compare
-from landscape.comparison.paired import paired_difference
-from landscape.comparison.verdict import verdict
+from landscape.comparison.paired import paired_difference, verdict
 
 
 def cell(*values, seeds=None, errors=(), converged=True):

@@ -1,5 +1,6 @@
 """The reproductions: their rule, their records and RESULTS.md, and each study once at the size of a thimble."""
 
+import ast
 import dataclasses
 import importlib
 import sys
@@ -39,6 +40,16 @@ def test_every_study_is_in_the_results_with_at_least_three_seeds(load):
             assert len(record["seeds"]) >= 3
             assert all(claim.judgement for claim in load(name).STUDY.claims(record))
     assert all(path.stat().st_size < 40_000 for path in study.RECORDS.glob("*.json"))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_study_imports_public_names_only(name):
+    """From the package or from one of its rooms, as a reader's own script would."""
+    tree = ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+    imported = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    own = [node for node in imported if (node.module or "").startswith("landscape")]
+    assert all(len(node.module.split(".")) <= 2 for node in own), [node.module for node in own]
+    assert not [alias.name for node in own for alias in node.names if alias.name.startswith("_")]
 
 
 @pytest.mark.parametrize("name", STUDIES)

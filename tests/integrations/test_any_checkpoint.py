@@ -10,8 +10,8 @@ import own_network
 import pytest
 import scipy.sparse.linalg
 import torch
+from documented_examples import WITH_A_LIBRARY, run_code
 from PIL import Image
-from readme_examples import WITH_A_LIBRARY, run_code
 from torch import nn
 from torch.nn.functional import cross_entropy
 

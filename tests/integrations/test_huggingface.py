@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from readme_examples import run_example, sam_step
+from documented_examples import run_example, sam_step
 
 
 @pytest.fixture(scope="module")

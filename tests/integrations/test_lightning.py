@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from readme_examples import run_example, sam_step
+from documented_examples import run_example, sam_step
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 

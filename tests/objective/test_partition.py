@@ -130,7 +130,7 @@ def test_smoothed_labels_of_classes_without_weight_are_refused_where_they_are_al
     assert Objective(network(None), loss, [(x, y)]).loss == pytest.approx(
         float(loss(network(None)(x), y)), rel=1e-12
     )
-    with pytest.raises(InputError, match="labels of classes of weight 0 alone"):
+    with pytest.raises(InputError, match="labels of a batch are of classes of weight 0"):
         _ = Objective(network(None), loss, [(x, y), (x[:3], torch.zeros_like(y[:3]))]).loss
 
 

@@ -288,8 +288,6 @@ def overlapping(
 
 
 SWITCHES = {
-    "attention": (lambda: isolation.plain_attention, torch.backends.cuda.flash_sdp_enabled),
-    "fast path": (lambda: isolation.plain_attention, torch.backends.mha.get_fastpath_enabled),
     "checkpointing": (
         isolation.plain_checkpoints,
         lambda: activation_checkpointing.CheckpointFunction.__name__ == "CheckpointFunction",

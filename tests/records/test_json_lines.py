@@ -260,9 +260,9 @@ def test_what_has_changed_since_is_said_of_the_record_that_answers_the_same_ques
         return records.outdated([record], **asked)
 
     assert reason() is None
-    assert reason(examples="0" * 12) == "the examples are not those of then"
-    assert reason(code="0" * 12) == "the Python code is not that of then"
-    assert reason(checkpoint="b" * 64) == "the weights are not those of then"
+    assert reason(examples="0" * 12) == "the examples have changed"
+    assert reason(code="0" * 12) == "the Python code has changed"
+    assert reason(checkpoint="b" * 64) == "the weights have changed"
     assert reason(loss_value=0.75) == "its loss is 0.5, and here it is 0.75"
     assert reason(torch="9.9") == "torch was 2.6.0 and is 9.9"
     for other in (

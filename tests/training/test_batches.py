@@ -109,7 +109,7 @@ def test_an_optimizer_of_several_batches_a_step_has_the_following_ones():
     for _ in running.train_epoch():
         pass
     inputs, _ = tensors(running.data.train)
-    firsts = [inputs[batch[0]] for batch in running._batches(0)]
+    firsts = [inputs[batch[0]] for batch in running.batches(0)]
     order = [0, 1, 2, 1, 2, 3, 2, 3, 4, 3, 4, 0, 4, 0, 1]
     assert torch.equal(torch.stack(heads), torch.stack([firsts[i] for i in order]))
 
@@ -131,7 +131,7 @@ def test_averaged_weights_are_evaluated_and_kept_with_batch_norm_of_their_own():
 
     inputs, targets = tensors(running.data.train)
     hidden = functional.linear(inputs, mean["0.weight"], mean["0.bias"])
-    batches = [hidden[batch] for batch in running._batches(3)]
+    batches = [hidden[batch] for batch in running.batches(3)]
     means = torch.stack([batch.mean(0) for batch in batches]).mean(0)
     torch.testing.assert_close(mean["1.running_mean"], means, rtol=1e-4, atol=1e-5)
 

@@ -13,7 +13,7 @@ from landscape import records
 from landscape.checkpoints import load_checkpoint
 from landscape.errors import Remark, UsageError
 from landscape.measures import measure
-from landscape.training import Measuring, Recipe, measured, starts, train
+from landscape.training import Measuring, Recipe, measured, train
 
 RECIPE = Recipe(model="mlp:width=8,norm=batch", data="moons:samples=200", epochs=5, batch_size=32)
 MEASURING = Measuring(2, names=("loss", "gradient-norm"), limit=50)
@@ -125,8 +125,7 @@ def test_a_run_that_was_killed_while_it_measured_has_the_same_lines_to_the_last_
     recipe = dataclasses.replace(RECIPE, epochs=2)
     whole = train(recipe, output=tmp_path / "whole", measuring=FEW)
     assert '"start": "suggested"' in without_seconds(whole.path)
-    module = {"write_whole": starts, "append_line": measured}[place]
-    good = getattr(module, place)
+    good = getattr(measured, place)
     for count in (2, 3):  # of four: on test after one epoch, and on train after two
         left, output = [count], tmp_path / f"{count}"
 
@@ -138,10 +137,10 @@ def test_a_run_that_was_killed_while_it_measured_has_the_same_lines_to_the_last_
             if left[0] == 0:
                 raise Killed
 
-        monkeypatch.setattr(module, place, dying)
+        monkeypatch.setattr(measured, place, dying)
         with pytest.raises(Killed):
             train(recipe, output=output, measuring=FEW)
-        monkeypatch.setattr(module, place, good)
+        monkeypatch.setattr(measured, place, good)
         parts = train(recipe, output=output, measuring=FEW)
         assert parts.checkpoint.read_bytes() == whole.checkpoint.read_bytes()
         assert without_seconds(output) == without_seconds(whole.path)
@@ -187,7 +186,7 @@ def test_a_damaged_file_of_starts_is_said_and_costs_no_measure(tmp_path):
 
 def test_two_vectors_of_each_split_are_kept_in_two_bytes_a_number(tmp_path):
     run = train(RECIPE, output=tmp_path, measuring=Measuring(1, limit=50))
-    kept = starts.read(tmp_path / "measures-starts.pt")
+    kept = measured.read_starts(tmp_path / "measures-starts.pt")
     assert {split: sorted(vectors) for split, vectors in kept.items()} == {"test": [4, 5], "train": [4, 5]}
     parameters = sum(p.numel() for p in load_checkpoint(run.checkpoint).model.parameters())
     assert {(v.dtype, v.numel()) for vectors in kept.values() for v in vectors.values()} == {

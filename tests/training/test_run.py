@@ -240,10 +240,12 @@ def test_what_killed_processes_left_is_removed_and_only_that(run, finished):
 
 def test_a_difference_of_threads_or_versions_is_said_at_the_resume(run, monkeypatch):
     shutil.copy(run / "checkpoints/epoch-0003.pt", run / "checkpoint.pt")
-    import landscape.training.environment as place
+    import landscape.training.determinism as place
 
     monkeypatch.setattr(place, "__version__", "9.9")
-    expected = r"was computed with landscape=.*, and goes on with landscape=9\.9: the last digits can differ"
+    expected = (
+        r"was computed with landscape=.*, and continues with landscape=9\.9: the last digits can differ"
+    )
     with pytest.warns(Remark, match=expected):
         again(run)
     saved = checkpoint.read(run / "checkpoint.pt")["training"]["environments"]

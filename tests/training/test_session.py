@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from landscape.data import load_data
 from landscape.training import Recipe
-from landscape.training.session import Session, _some
+from landscape.training.session import NonFiniteLossError, Session
 
 RECIPE = Recipe(
     model="mlp:width=8", data="moons:samples=100", epochs=3, batch_size=16, lr=0.5,
@@ -84,10 +84,10 @@ def test_only_a_last_batch_of_one_among_several_is_left_out():
         (1, [1]),
     ):
         running.examples = examples
-        assert [len(batch) for batch in running._batches(0)] == sizes
+        assert [len(batch) for batch in running.batches(0)] == sizes
     running = session(batch_size=1)
     running.examples = 3
-    assert [len(batch) for batch in running._batches(0)] == [1, 1, 1]
+    assert [len(batch) for batch in running.batches(0)] == [1, 1, 1]
 
 
 def test_the_share_of_steps_of_sam_and_the_steps_are_counted():
@@ -103,7 +103,7 @@ def test_the_share_of_steps_of_sam_and_the_steps_are_counted():
 
 def test_another_batch_is_the_following_one_of_the_epoch_and_after_the_last_comes_the_first():
     running = session()
-    batches = running._batches(0)
+    batches = running.batches(0)
     running._step = 3
     closure = running._closure(
         batches[3], next(iter(running._loader(running.data.train, [batches[3]]))), batches
@@ -124,7 +124,7 @@ def test_a_batch_goes_through_the_network_whole_or_in_as_many_pieces_as_asked_fo
     batch = next(iter(running._loader(running.data.train, [list(range(16))])))
     seen = []
     running.model.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
-    running._closure(list(range(16)), batch, running._batches(0))()
+    running._closure(list(range(16)), batch, running.batches(0))()
     assert seen == pieces
 
 
@@ -173,5 +173,12 @@ def test_a_state_goes_on_as_if_nothing_had_been_between(fields, steps):
 
 
 @pytest.mark.parametrize(("count", "more"), [(12, ""), (13, ", … (13 in all)")])
-def test_a_dozen_examples_are_named(count, more):
-    assert _some(list(range(count))) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11" + more
+def test_a_dozen_examples_of_a_batch_that_breaks_a_run_are_named(count, more):
+    running = session(lr=1e30, batch_size=count, schedule="constant")
+    with pytest.raises(NonFiniteLossError) as caught:  # noqa: PT012
+        while True:
+            for _ in running.train_epoch():
+                pass
+            running.finish_epoch(lambda: None)
+    batch = running.batches(running.epoch)[running.step % running.steps_per_epoch]
+    assert str(caught.value).endswith("on training examples " + ", ".join(map(str, batch[:12])) + more)

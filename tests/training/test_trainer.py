@@ -13,7 +13,7 @@ from landscape.data import load_data
 from landscape.errors import InputError, UsageError
 from landscape.models import build_model
 from landscape.training import DivergedError, Progress, Recipe, train
-from landscape.training.randomness import epoch_order
+from landscape.training.determinism import epoch_order
 from landscape.training.session import Session
 
 SHORT = Recipe(model="mlp:width=8", epochs=2, batch_size=256)
@@ -273,7 +273,7 @@ def test_the_examples_of_the_batch_that_broke_the_run_are_named(tmp_path):
         train(recipe, output=tmp_path)
     step, named = re.search(r"step (\d+) of \d+, on training examples ([\d, ]+);", str(caught.value)).groups()
     session = Session(recipe, load_data(recipe.data), torch.device("cpu"))
-    assert [int(index) for index in named.split(", ")] == session._batches(0)[int(step) - 1]
+    assert [int(index) for index in named.split(", ")] == session.batches(0)[int(step) - 1]
 
 
 def test_a_run_that_diverges_later_keeps_its_last_epoch(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The integrations are README's own code: what is tested is what is shown."""
+"""The code of README and docs: what is tested is what is shown."""
 
 import re
 from pathlib import Path
@@ -8,9 +8,16 @@ import torch
 from torch import nn
 
 README = Path(__file__).parents[1] / "README.md"
-
-
-EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+PAGES = [
+    README,
+    *(README.with_name(f"{name}.md") for name in ("CONTRIBUTING", "CHANGELOG", "SECURITY")),
+    *sorted((README.parent / "docs").glob("*.md")),
+]
+EXAMPLES = [
+    code
+    for page in PAGES
+    for code in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+]
 _LIBRARY = re.compile(r"\b(lightning|timm|transformers)\b")
 PLAIN = [example for example in EXAMPLES if not _LIBRARY.search(example)]
 WITH_A_LIBRARY = [example for example in EXAMPLES if _LIBRARY.search(example)]
@@ -20,12 +27,12 @@ WITH_A_LIBRARY = [example for example in EXAMPLES if _LIBRARY.search(example)]
 def run_code(code: str) -> dict[str, Any]:
     """The names that an example defines."""
     names: dict[str, Any] = {"__name__": "readme"}
-    exec(compile(code, "README.md", "exec"), names)
+    exec(compile(code, "documentation", "exec"), names)
     return names
 
 
 def run_example(word: str) -> dict[str, Any]:
-    """The names that README's one example with this word defines."""
+    """The names that the one example with this word defines."""
     (code,) = [example for example in EXAMPLES if word in example]
     return run_code(code)
 

@@ -1,6 +1,6 @@
 """Random numbers come from the seed and the epoch alone."""
 
-from landscape.training.randomness import derived_seed, epoch_order
+from landscape.training.determinism import derived_seed, epoch_order
 
 
 def test_an_order_visits_every_example_once():

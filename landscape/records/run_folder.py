@@ -1,0 +1,156 @@
+"""The folder of a run: the names of its files and what they hold, read without torch.
+
+Training writes the folder, and ``landscape measure`` appends to it. A line or a recipe that cannot be read is passed
+over: a torn line must not hide the rest of a run.
+"""
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from landscape.errors import InputError
+from landscape.records.estimate import Estimate
+from landscape.records.json_lines import SCHEMA, Records, epoch_numbers, from_json, is_number, read
+from landscape.records.reading import check_regular, read_text, read_toml
+from landscape.records.storage import sha256, sha256_of_sums
+
+CHECKPOINT, RECIPE, HISTORY = "checkpoint.pt", "recipe.toml", "history.jsonl"
+MEASURES, MEASURES_HISTORY = "measures.jsonl", "measures-history.jsonl"
+WEIGHT_SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
+"""Endings of files with weights; what they hold is decided by their content."""
+
+_EPOCH_CHECKPOINT = re.compile(r"epoch-(\d{4,})\.pt")
+
+
+@dataclass(frozen=True)
+class Lines:
+    """The lines of a file of JSON lines, by kind.
+
+    Attributes:
+        epochs: The numbers of each line of a training history, such as ``{"epoch": 1, "train_loss": 0.4}``.
+        during: What was measured during training, with the epoch.
+        estimates: What was measured of a finished network.
+    """
+
+    epochs: tuple[Mapping[str, int | float], ...] = ()
+    during: tuple[tuple[int | float, Estimate], ...] = ()
+    estimates: tuple[Estimate, ...] = ()
+
+
+def read_lines(path: Path) -> Lines:
+    """The lines of a file by kind, empty if the file does not exist; unreadable lines are passed over."""
+    epochs, during, estimates = [], [], []
+    for line in read_text(path).split("\n") if path.is_file() else []:
+        try:
+            fields = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        numbers = epoch_numbers(line)
+        if not isinstance(fields, dict) or fields.get("schema") != SCHEMA:
+            epochs += [numbers] if numbers is not None else []
+            continue
+        try:
+            estimate = from_json(line)
+        except InputError:
+            continue
+        if numbers is not None:
+            during.append((numbers["epoch"], estimate))
+        elif "epoch" not in fields:
+            estimates.append(estimate)
+    return Lines(tuple(epochs), tuple(during), tuple(estimates))
+
+
+class RunFolder:
+    """The files of one run. Nothing is read before a method is called.
+
+    Attributes:
+        path: The folder; it need not exist.
+        checkpoint: The file with the weights of the last complete epoch.
+        recipe: The file that says how the run is trained.
+        history: The file with one line an epoch.
+        measures: The file with the estimates of the finished network.
+        measures_history: The file with the estimates made during training.
+        checkpoints: The folder with the checkpoints that were kept during training.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint = path / CHECKPOINT
+        self.recipe = path / RECIPE
+        self.history = path / HISTORY
+        self.measures = path / MEASURES
+        self.measures_history = path / MEASURES_HISTORY
+        self.checkpoints = path / "checkpoints"
+
+    def epoch_checkpoint(self, epoch: int) -> Path:
+        """The file in which the checkpoint of an epoch is kept."""
+        return self.checkpoints / f"epoch-{epoch:04d}.pt"
+
+    def epoch_checkpoints(self) -> list[Path]:
+        """The checkpoints that were kept during training, in the order of their epochs."""
+        files = self.checkpoints.iterdir() if self.checkpoints.is_dir() else []
+        epochs = {file: match for file in files if (match := _EPOCH_CHECKPOINT.fullmatch(file.name))}
+        return sorted(epochs, key=lambda file: int(epochs[file][1]))
+
+    def read_recipe(self) -> Mapping[str, Any] | None:
+        """The texts and numbers of the recipe; ``None`` if there is no readable one."""
+        try:
+            fields = read_toml(self.recipe) if self.recipe.is_file() else None
+        except InputError:
+            return None
+        return fields and {k: v for k, v in fields.items() if isinstance(v, str) or is_number(v)}
+
+    def read_history(self) -> tuple[Mapping[str, int | float], ...]:
+        """The numbers of each complete epoch."""
+        return read_lines(self.history).epochs
+
+    def read_measures(self) -> Records:
+        """The estimates of the finished network, and how many lines are unreadable."""
+        return read(self.measures) if self.measures.is_file() else Records((), 0)
+
+    def label(self) -> str:
+        """The optimizer of the recipe; without one, the name of the folder."""
+        return str((self.read_recipe() or {}).get("optimizer", self.path.resolve().name))
+
+    def unfinished(self) -> str | None:
+        """Why the run is not finished; ``None`` if it is, or if its recipe does not say."""
+        epochs = (self.read_recipe() or {}).get("epochs")
+        done = max((entry["epoch"] for entry in self.read_history()), default=0)
+        finished = not isinstance(epochs, (int, float)) or done >= epochs
+        return None if finished else f"its training is at epoch {done} of {epochs}"
+
+
+def run_folders(path: Path, *, files: Collection[str] = (CHECKPOINT, RECIPE, MEASURES)) -> list[RunFolder]:
+    """The run in a folder, or the runs directly below it, sorted by name; empty if there is none.
+
+    Args:
+        path: The folder.
+        files: Names of which a folder must have at least one to count as a run.
+    """
+
+    def is_run(folder: Path) -> bool:
+        return folder.is_dir() and any((folder / name).is_file() for name in files)
+
+    if is_run(path):
+        return [RunFolder(path)]
+    return [RunFolder(child) for child in sorted(path.iterdir() if path.is_dir() else ()) if is_run(child)]
+
+
+def checkpoint_digest(path: Path) -> str | None:
+    """The SHA-256 that records give for a checkpoint: of its bytes, or of an index and all its shards.
+
+    Returns:
+        The digest; ``None`` if the path is an index that cannot be read.
+    """
+    check_regular(path)
+    if not path.name.endswith(".index.json"):
+        return sha256(path)
+    try:
+        names = json.loads(read_text(path))["weight_map"].values()
+        shards = [path.parent / Path(name).name for name in dict.fromkeys(names)]
+        return sha256_of_sums([sha256(path), *map(sha256, shards)])
+    except (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError):
+        return None

@@ -1,0 +1,75 @@
+"""What the bits of a run depend on: the random numbers of its seed and epoch, and the machine it is computed on."""
+
+import hashlib
+import importlib.metadata
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from landscape.version import __version__
+
+Generators = dict[str, Tensor]
+Environment = Mapping[str, str | int]
+
+# They compute the steps, the images and the bundled data.
+_PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")
+
+
+def derived_seed(seed: int, epoch: int, purpose: str) -> int:
+    """A seed for one purpose in one epoch: the first 63 bits of the SHA-256 of the three."""
+    digest = hashlib.sha256(f"{seed}/{epoch}/{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1  # torch's generators take signed 64-bit seeds
+
+
+def epoch_order(examples: int, *, seed: int, epoch: int) -> list[int]:
+    """The order in which an epoch visits the examples: a permutation of ``range(examples)``."""
+    generator = torch.Generator().manual_seed(derived_seed(seed, epoch, "order"))
+    order: list[int] = torch.randperm(examples, generator=generator).tolist()
+    return order
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seeds the global generators of the CPU and of ``device``, which dropout draws from."""
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch every device
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
+def generators_state(device: torch.device) -> Generators:
+    """The state of the global generators, by device type."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def restore_generators(state: Generators, device: torch.device) -> None:
+    """Restores what :func:`generators_state` returned; a state of another device type is ignored."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def environment(device: torch.device) -> dict[str, str | int]:
+    """The threads, versions and processor of this process, for a run on ``device``."""
+    if device.type == "cuda":
+        processor = torch.cuda.get_device_name(device)
+    else:
+        processor = f"{device.type} with {torch.backends.cpu.get_cpu_capability()}"
+    return {
+        "threads": torch.get_num_threads(),
+        "processor": processor,
+        "landscape": __version__,
+        **{name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def difference(old: Environment, new: Environment) -> str | None:
+    """A text that says in what two environments differ; ``None`` if they agree."""
+    names = [name for name in new if old.get(name) != new[name]]
+    if not names:
+        return None
+    before = ", ".join(f"{name}={old.get(name, 'unknown')}" for name in names)
+    return f"{before}, and continues with {', '.join(f'{name}={new[name]}' for name in names)}"

@@ -1,0 +1,146 @@
+"""Attention by the kernel that has a second derivative, in the measuring thread and in no other."""
+
+import re
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention.bias import causal_lower_right
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from landscape import isolation
+from landscape.objective import Objective
+
+ROWS = torch.randn(6, 4, 8, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(6) % 3
+
+
+class Reader(nn.Module):
+    """A sequence layer and a linear head on the mean over the sequence."""
+
+    def __init__(self, layer: nn.Module, read: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.layer, self.read, self.head = layer, read, nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.head(self.read(self.layer, x).mean(1))
+        return scores
+
+
+def heads(x: Tensor, count: int = 2) -> Tensor:
+    return x.unflatten(-1, (count, -1)).transpose(1, 2)
+
+
+def direct(**options: object) -> Callable[[nn.Module, Tensor], Tensor]:
+    """Attention of queries that the layer computes to the sequence itself."""
+
+    def read(layer: nn.Module, x: Tensor) -> Tensor:
+        shared = heads(x)[:, :1] if options.get("enable_gqa") else heads(x)
+        mixed = functional.scaled_dot_product_attention(heads(layer(x)), shared, shared, **options)
+        return mixed.transpose(1, 2).flatten(2)
+
+    return read
+
+
+def multihead(**options: object) -> Callable[[nn.Module, Tensor], Tensor]:
+    return lambda layer, x: layer(x, x, x, **options)[0]
+
+
+ALLOWED = torch.tensor([[1, 0, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]], dtype=torch.bool)
+PADDED = torch.arange(4) >= torch.tensor([4, 3, 2, 4, 1, 4])[:, None]
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "plain": lambda: Reader(nn.Linear(8, 8), direct()),
+    "causal": lambda: Reader(nn.Linear(8, 8), direct(is_causal=True)),
+    "scaled": lambda: Reader(nn.Linear(8, 8), direct(scale=0.1)),
+    "boolean mask with an empty row": lambda: Reader(nn.Linear(8, 8), direct(attn_mask=ALLOWED)),
+    "additive mask": lambda: Reader(nn.Linear(8, 8), direct(attn_mask=ALLOWED.double())),
+    "causal bias": lambda: Reader(nn.Linear(8, 8), direct(attn_mask=causal_lower_right(4, 4))),
+    "grouped queries": lambda: Reader(nn.Linear(8, 8), direct(enable_gqa=True)),
+    "MultiheadAttention": lambda: Reader(nn.MultiheadAttention(8, 2, batch_first=True), multihead()),
+    "MultiheadAttention without weights": lambda: Reader(
+        nn.MultiheadAttention(8, 2, batch_first=True), multihead(need_weights=False)
+    ),
+    "MultiheadAttention with padding": lambda: Reader(
+        nn.MultiheadAttention(8, 2, batch_first=True),
+        lambda layer, x: layer(x, x, x, need_weights=False, key_padding_mask=PADDED[: len(x)])[0],
+    ),
+    "TransformerEncoderLayer": lambda: Reader(
+        nn.TransformerEncoderLayer(8, 2, 8, batch_first=True), lambda layer, x: layer(x)
+    ),
+    "TransformerEncoder": lambda: Reader(
+        nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 8, batch_first=True), 1), lambda layer, x: layer(x)
+    ),
+    "exported": lambda: torch.export.export(
+        Reader(nn.Linear(8, 8), direct()).double().eval(), (ROWS.double(),)
+    ).module(),
+}  # fmt: skip
+
+
+def seeded(name: str) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = NETWORKS[name]().double()
+    return model if name == "exported" else model.eval()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_hessian_of_attention_is_the_dense_one(name: str) -> None:
+    model, x = seeded(name), ROWS.double()
+    objective = Objective(model, nn.CrossEntropyLoss(), [(x, LABELS)])
+    hessian = objective.hessian_product(torch.eye(objective.dimension, dtype=torch.float64))
+    names = objective.layout.names
+
+    def value(theta: Tensor) -> Tensor:
+        parts = dict(zip(names, objective.layout.split(theta), strict=True))
+        return nn.functional.cross_entropy(torch.func.functional_call(model, parts, (x,)), LABELS)
+
+    # Not torch.func.hessian, whose layer norm has a wrong mixed derivative in its weight (torch 2.14).
+    with sdpa_kernel(SDPBackend.MATH):
+        expected = torch.autograd.functional.hessian(value, objective.point)
+    assert torch.allclose(hessian, expected, rtol=1e-9, atol=1e-12)
+
+
+class Operations(TorchDispatchMode):
+    """The names of the operations that run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+def fused() -> set[str]:
+    """The fused operations that attention and an encoder layer use in this thread."""
+    x = ROWS.clone().requires_grad_()
+    layer = nn.TransformerEncoderLayer(8, 2, 8, batch_first=True).eval()
+    with Operations() as operations:
+        functional.scaled_dot_product_attention(heads(x), heads(x), heads(x))
+        with torch.inference_mode():
+            layer(ROWS)
+            nn.MultiheadAttention(8, 2, batch_first=True).eval()(ROWS, ROWS, ROWS, need_weights=False)
+    kernels = re.compile("flash|efficient|cudnn|native_multi_head|encoder_layer_fwd")
+    return {name for name in operations.names if kernels.search(name)}
+
+
+@pytest.mark.parametrize(
+    "context", [isolation.twice_differentiable, isolation.without_gradients, isolation.PlainAttention]
+)
+def test_attention_is_plain_inside_and_fused_in_every_other_thread(context: Any) -> None:
+    before = fused()
+    assert len(before) == 3
+    beside: list[set[str]] = []
+    with context():
+        assert fused() == set()
+        thread = threading.Thread(target=lambda: beside.append(fused()))
+        thread.start()
+        thread.join()
+    assert beside == [before]
+    assert fused() == before
