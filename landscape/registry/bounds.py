@@ -54,8 +54,8 @@ class Real:
         below = number < self.high if self.open_high else number <= self.high
         if not (math.isfinite(number) and above and below):
             raise _refusal(owner, name, value, f"{name} must be {self}")
-        # Formulas contain squares: beyond these sizes a square leaves the range of double precision.
-        if number != 0 and not 1e-100 <= abs(number) <= 1e100:
+        # Formulas divide by squares of positive numbers, which beyond these sizes leave double precision.
+        if self.open_low and not 1e-100 <= abs(number) <= 1e100:
             raise _refusal(owner, name, value, f"{name} must be from 1e-100 to 1e+100 in size")
         return number
 
@@ -138,7 +138,7 @@ def refuse_enormous(name: str, value: object, owner: str = "") -> None:
     """
     limit, words = _ENORMOUS.get(type(value), (math.inf, ""))
     if limit < abs(typing.cast(float, value) if words else 0.0) < math.inf:
-        raise _refusal(owner, name, value, f"it must be below {words} in size")
+        raise _refusal(owner, name, value, f"{name} must be below {words} in size")
 
 
 def shown(value: object) -> str:
