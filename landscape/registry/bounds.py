@@ -5,20 +5,9 @@ import numbers
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 from landscape.errors import UsageError
-
-
-class Limit(Protocol):
-    """A rule for the value of a parameter."""
-
-    def check(self, name: str, value: Any, owner: str = "") -> Any:
-        """The value in its own type; ``None`` passes.
-
-        Raises:
-            UsageError: The value breaks the rule; the message begins with ``owner``.
-        """
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,7 +32,7 @@ class Real:
         return f"a finite number{lower}{upper}"
 
     def check(self, name: str, value: Any, owner: str = "") -> Any:
-        """The value as a float; raises :class:`UsageError` if it is not in the interval."""
+        """The value as a float; raises :class:`UsageError` if it is not in the interval. ``None`` passes."""
         if value is None:
             return None
         try:
@@ -73,7 +62,7 @@ class Integer:
         return f"a whole number {self.words or f'{lower} and below 2³¹'}"
 
     def check(self, name: str, value: Any, owner: str = "") -> Any:
-        """The value; raises :class:`UsageError` if it is not a whole number of the interval."""
+        """The value; raises :class:`UsageError` if it is not a whole number of the interval. ``None`` passes."""
         if value is None:
             return None
         # Python counts booleans among the whole numbers; a user who writes one means something else.
@@ -96,8 +85,10 @@ class OneOf:
         return value
 
 
-LARGEST_SEED = 2**63 - 1
-"""The largest number that every random generator takes."""
+Limit = Real | Integer | OneOf
+"""The rule for the value of a parameter. Its ``check`` returns the value, and starts a refusal with ``owner``."""
+
+LARGEST_SEED = 2**63 - 1  # the largest number that every random generator takes
 
 NonNegative = Annotated[float, Real(0)]
 Positive = Annotated[float, Real(0, open_low=True)]
