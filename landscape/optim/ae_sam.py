@@ -6,11 +6,9 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import NotFiniteError
 from landscape.optim.policy import Memory, Policy
 from landscape.optim.sam import SAM
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import length
+from landscape.optim.sharpness_aware import NotFiniteError, SharpnessAware, length
 from landscape.registry.bounds import Finite, PositiveInt, ShareBelowOne
 
 

@@ -125,11 +125,7 @@ class BatchClosure:
         return loss
 
     def evaluate(self) -> Evaluation:
-        """A forward pass, with a graph where gradients are recorded.
-
-        Raises:
-            UsageError: The loss does not return one number an example.
-        """
+        """A forward pass, with a graph where gradients are recorded."""
         evaluation = self._evaluated(self.inputs, self.targets)
         self.last = evaluation.detached()
         return evaluation
@@ -240,11 +236,7 @@ class MicroBatches(BatchClosure):
         return evaluation
 
     def plus(self, term: Term) -> BatchClosure:
-        """Not possible: the term is one of all outputs at once.
-
-        Raises:
-            UsageError: Always.
-        """
+        """Not possible, because the term is one of all outputs at once; raises :class:`UsageError`."""
         raise UsageError(
             "this optimizer adds a term of the whole batch to the loss, which cannot be accumulated over "
             "micro-batches; use accumulate=1 and a smaller batch_size"

@@ -6,8 +6,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware
 from landscape.registry.bounds import Integer, NonNegative, Positive, Real, ShareBelowOne
 
 

@@ -2,8 +2,7 @@
 
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware
 
 
 class ERM(SharpnessAware):

@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import length
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, length
 from landscape.registry.bounds import NonNegative, Share
 
 _ROUNDING = 1e-6

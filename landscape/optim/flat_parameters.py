@@ -26,13 +26,6 @@ class FlatParameters:
     """The free parameters of all groups, in group order, as a vector ``(n,)``.
 
     Frozen parameters are left out, tied ones come once, and a complex one counts as pairs of reals.
-
-    Args:
-        groups: ``param_groups`` of an optimizer.
-
-    Raises:
-        UsageError: No parameter requires a gradient.
-        InputError: The parameters are on several devices.
     """
 
     def __init__(self, groups: Groups) -> None:

@@ -6,9 +6,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from landscape.errors import UsageError
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import orthogonal, unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, orthogonal, unit
 from landscape.registry.bounds import NonNegative, Real
 
 

@@ -11,8 +11,7 @@ from torch.overrides import TorchFunctionMode
 from landscape.errors import UsageError
 from landscape.isolation import PlainAttention
 from landscape.optim.batch_closure import Evaluation
-from landscape.optim.gradients_at import Closure, GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
+from landscape.optim.sharpness_aware import Closure, GradientsAt, SharpnessAware
 from landscape.registry.bounds import NonNegative, Positive, PositiveInt, PositiveShare
 
 

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.policy import Memory, Policy
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import length, orthogonal, significant, unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, length, orthogonal, significant, unit
 from landscape.registry.bounds import NonNegative, PositiveInt
 
 

@@ -5,9 +5,7 @@ from torch import Tensor
 
 from landscape.errors import UsageError
 from landscape.optim.batch_closure import BatchClosure
-from landscape.optim.gradients_at import Closure, GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import Closure, GradientsAt, SharpnessAware, unit
 from landscape.registry.bounds import NonNegative, PositiveInt
 
 

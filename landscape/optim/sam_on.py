@@ -5,9 +5,7 @@ from typing import Literal
 from torch import Tensor
 
 from landscape.errors import UsageError
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
 from landscape.parameters import normalisation_parameters
 from landscape.registry.bounds import NonNegative
 

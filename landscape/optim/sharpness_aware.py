@@ -1,4 +1,4 @@
-"""The step that every sharpness-aware optimizer shares; a variant writes its paper's formula only.
+"""The step that every sharpness-aware optimizer shares, and the vocabulary of a variant: it writes its formula only.
 
 A variant gets the gradient at the weights and a function that returns the gradient elsewhere, both as
 flat vectors ``(n,)``, and returns the direction that its base optimizer descends along. SAM::
@@ -28,8 +28,21 @@ from landscape.optim.gradients_at import Closure, GradientsAt, NotFiniteError, f
 from landscape.optim.loss_scale import STEPS_THE_OPTIMIZER, LossScale
 from landscape.optim.pass_state import WrittenInputs, tracking_modules
 from landscape.optim.policy import Policy
+from landscape.optim.vector import length, orthogonal, significant, unit
 from landscape.optim.wrapped_optimizer import RADIUS, WrappedOptimizer
 from landscape.registry.bounds import Positive
+
+# What a variant needs, so that it imports from one place.
+__all__ = [
+    "Closure",
+    "GradientsAt",
+    "NotFiniteError",
+    "SharpnessAware",
+    "length",
+    "orthogonal",
+    "significant",
+    "unit",
+]
 
 _NEEDS_CLOSURE = """{name}.step needs a closure, because it evaluates the loss several times:
 
@@ -151,11 +164,7 @@ class SharpnessAware(WrappedOptimizer, ABC):
         return None
 
     def first_closure(self, gradients_at: GradientsAt) -> Closure | None:
-        """The loss of pass 1 if it is not that of the batch: a part of it, or with a term; ``None`` if it is.
-
-        Args:
-            gradients_at: As for ``direction``.
-        """
+        """The loss of pass 1 if it is not that of the batch: a part of it, or with a term; ``None`` if it is."""
         return None
 
     def loss(self) -> Tensor:
@@ -237,8 +246,8 @@ class SharpnessAware(WrappedOptimizer, ABC):
         Args:
             closure: Clears the gradients, evaluates the loss of the batch, calls ``backward`` and returns the
                 loss. It is called once a pass, always on the same batch.
-            scaler: The scaler of the loss in the closure. Each pass is un-scaled; where one overflows, the step
-                is skipped and ``scaler.update()`` lowers the scale.
+            scaler: The scaler of the loss in the closure. Where a pass overflows, the step is skipped and
+                ``scaler.update()`` lowers the scale.
 
         Returns:
             The loss of pass 1, L(w): that of the weights before the step.

@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sam import SAM
-from landscape.optim.vector import length
+from landscape.optim.sharpness_aware import GradientsAt, length
 
 
 class StableSAM(SAM):
