@@ -11,6 +11,7 @@ from landscape.version import __version__
 from .failures import run_guarded
 from .help import GroupWithExamples
 
+# The summaries stand here, so that --help imports no command and takes no second for torch.
 COMMANDS = {
     "demo": "the first minute: train SGD and SAM, measure and draw both",
     "train": "train with any optimizer of the SAM family, resumable",
@@ -47,7 +48,9 @@ class LazyGroup(GroupWithExamples):
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
             known = ", ".join(COMMANDS)
-            raise click.UsageError(f"unknown command '{name}'{did_you_mean(name, COMMANDS)}; known: {known}", ctx)
+            raise click.UsageError(
+                f"unknown command '{name}'{did_you_mean(name, COMMANDS)}; known: {known}", ctx
+            )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

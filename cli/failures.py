@@ -16,6 +16,7 @@ from landscape.tables.escaping import visible
 
 from .terminal import plain_output
 
+# The last two are 128 plus the number of the signal, as in shells.
 DONE, INTERNAL, USAGE, INPUT, UNCONVERGED, MEMORY, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 5, 130, 143
 
 
@@ -56,6 +57,7 @@ def _show_warning(
 
 def _ended(group: click.Command) -> int:
     try:
+        # In its standalone mode click prints the errors in words and codes of its own.
         result = group.main(prog_name="landscape", standalone_mode=False)
         return result if isinstance(result, int) else DONE
     except click.exceptions.Abort as failure:
@@ -112,7 +114,9 @@ def _interrupted(code: int) -> int:
     # Run again with these, the command would throw away the results from which it is to continue.
     words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--no-resume")]
     command = shlex.join(["landscape", *words])
-    click.echo(f"\nInterrupted; the results so far are on disk. To continue, run it again:\n  {command}", err=True)
+    click.echo(
+        f"\nInterrupted; the results so far are on disk. To continue, run it again:\n  {command}", err=True
+    )
     return code
 
 

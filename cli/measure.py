@@ -80,6 +80,7 @@ def command(
 
     from .plan import plan
 
+    # A measure that is named twice is measured once.
     specifications = list({str(s): s for s in map(MEASURES.parse, names or DEFAULT)}.values())
     options.chosen_device(subject.device)
     rows: list[Row] = []
@@ -213,7 +214,9 @@ def _table(rows: Sequence[Row]) -> str:
     for title in dict.fromkeys(row.title for row in rows):
         part = [row for row in rows if row.title == title]
         costs = [row.estimate.cost for row in part if row.file is None]
-        total, seconds = (sum(getattr(c, name) for c in costs) for name in ("gradient_equivalents", "seconds"))
+        total, seconds = (
+            sum(getattr(c, name) for c in costs) for name in ("gradient_equivalents", "seconds")
+        )
         undefined = [row.estimate for row in part if "undefined" in row.estimate.details]
         notes = [f"{e.measure} is undefined: {e.details['undefined']}" for e in undefined]
         if any(row.estimate.converged is False for row in part):

@@ -42,7 +42,9 @@ def preflight(
             raise InputError(
                 f"{path}: --expect-accuracy {expected}, but there is no accuracy on {where} with the loss {origin.loss}"
             )
-        if not abs(100 * accuracy - limits[0]) <= limits[1] + 1e-9:  # decimal percents are not exact in binary
+        if (
+            not abs(100 * accuracy - limits[0]) <= limits[1] + 1e-9
+        ):  # decimal percents are not exact in binary
             raise InputError(
                 f"{path}: the accuracy on {where} ({origin.num_examples:,} examples) is {accuracy:.2%}, not "
                 f"{limits[0]:g} ± {limits[1]:g} %; is it another split, normalisation, class order or model?"

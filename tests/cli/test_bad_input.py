@@ -183,9 +183,9 @@ MISTAKES = {
     "lr without bound": (2, ["train", "--lr", "1e300", "-o", "new"], "below 1e30 in size"),
     "unknown command": (2, ["mesure"], "did you mean 'measure'?"),
     "unknown kind": (2, ["list", "optimisers"], "is not one of"),
-    "epochs 0": (2, ["train", "--epochs", "0"], "epochs=0 must be at least 1"),
+    "epochs 0": (2, ["train", "--epochs", "0"], "epochs=0 is not allowed"),
     "epochs text": (2, ["train", "--epochs", "ten"], "'ten' is not a valid integer"),
-    "lr nan": (2, ["train", "--lr", "nan"], "lr=nan is not a finite number"),
+    "lr nan": (2, ["train", "--lr", "nan"], "lr=nan is not allowed"),
     "unknown optimizer": (2, ["train", "--optimizer", "samm"], "did you mean 'sam'?"),
     "one of several optimizers": (2, ["train", "--optimizers", "sgd,gsamm"], "did you mean 'gsam'?"),
     "no optimizer": (2, ["train", "--optimizers", ","], "names nothing"),
@@ -309,7 +309,7 @@ def test_a_file_with_no_record_at_all_is_an_error(landscape, runs):
 
 
 def test_an_error_that_is_ours_says_so(landscape, runs, monkeypatch):
-    monkeypatch.setattr("landscape.records.json_lines.read", lambda path: 1 / 0)
+    monkeypatch.setattr("landscape.cli.compare.find_runs", lambda paths: 1 / 0)
     result = landscape("compare", "runs/sgd-0/recipe.toml")
     assert result.code == 1
     assert "Traceback" in result.err
