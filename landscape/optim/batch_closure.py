@@ -189,7 +189,8 @@ class BatchClosure:
 
     def _note(self, outputs: Tensor) -> None:
         """Record the outputs of pass 1, until it has seen the whole batch."""
-        if sum(len(seen) for _, seen in self._first) < round(len(self) / self.share):
+        whole_batch = round(len(self) / self.share)  # the share is a quotient of floats
+        if sum(len(seen) for _, seen in self._first) < whole_batch:
             self._first.append((self._rows, outputs.detach()))
 
     def _copied(self) -> "BatchClosure":

@@ -53,6 +53,7 @@ class ESAM(SharpnessAware):
     def displacement(self, gradients: Tensor) -> Tensor:
         """ε of a gradient, both ``(n,)``; draws the tensors that are perturbed."""
         kept = (torch.rand(len(self.flat.parameters), generator=self.generator) < self.beta).tolist()
+        # The norm is that of the kept tensors, so the others are zeroed before it.
         for view, keep in zip(self.flat.split(gradients), kept, strict=True):
             if not keep:
                 view.zero_()

@@ -46,4 +46,5 @@ class MSAM(SharpnessAware):
         return self.flat.flatten([s.get("momentum_buffer", s.get("exp_avg")) for s in states])
 
     def _base_has_momentum(self) -> bool:
+        # Adam and its kind have "betas", SGD a "momentum" that may be zero.
         return any(group.get("momentum") or "betas" in group for group in self.param_groups)

@@ -54,5 +54,5 @@ class SAMON(SharpnessAware):
         return gradients_at(unit(selected.mul_(size), times=self.rho).mul_(size))
 
     def _is_left_out(self, parameter: Tensor) -> bool:
-        is_normalisation = any(parameter is p for p in self._normalisations)
+        is_normalisation = any(parameter is p for p in self._normalisations)  # `in` compares elements
         return is_normalisation is not (self.layers == "normalisation")

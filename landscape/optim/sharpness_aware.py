@@ -138,8 +138,6 @@ class SharpnessAware(WrappedOptimizer, ABC):
         self._norms = tracking_modules(self.model)
         self._scale = LossScale()
 
-    # What a variant writes
-
     @abstractmethod
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The direction ``(n,)`` that the base optimizer descends along.
@@ -181,8 +179,6 @@ class SharpnessAware(WrappedOptimizer, ABC):
         Batch-norm statistics are those of w: see ``torch.optim.swa_utils.update_bn``.
         """
         return None
-
-    # What a variant may use
 
     @property
     def weights(self) -> Tensor:
@@ -237,8 +233,6 @@ class SharpnessAware(WrappedOptimizer, ABC):
         # The same 1e-6 as in torch.nn.utils.clip_grad_norm_, so that both clip alike.
         excess = (torch.linalg.vector_norm(direction) + 1e-6) / self.max_grad_norm
         return torch.div(direction, excess.clamp(min=1.0))
-
-    # The step
 
     def step(self, closure: Closure | None = None, *, scaler: GradScaler | None = None) -> Tensor:  # type: ignore[override]
         """Take one step.
@@ -298,11 +292,11 @@ class SharpnessAware(WrappedOptimizer, ABC):
                 self.skipped_steps += 1
                 return self.loss()
             finally:
-                self.gradient_evaluations += gradients_at.cost
+                self.gradient_evaluations += gradients_at.cost  # spent, also where the step fails
             if not is_written:
                 self.flat.write_gradients(direction)
             self.base.step()
-            self.flat.begin_step()
+            self.flat.begin_step()  # the saved copy is that of the weights before
             self.steps += 1
             self.sam_steps += len(self.losses) > 1
             self.after_step()

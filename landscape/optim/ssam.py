@@ -16,8 +16,7 @@ class SparseSAM(SharpnessAware):
     every ``update_every`` epochs.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
-        rho: Radius ρ ≥ 0.
+        base, model, rho, max_grad_norm: See :class:`SharpnessAware`.
         sparsity: Share s of the coordinates that stay, from 0 (SAM) to 1 (no displacement).
         update_every: Epochs ≥ 1 from one mask to the next.
         steps_per_epoch: Steps ≥ 1 in an epoch.

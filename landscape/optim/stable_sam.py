@@ -14,8 +14,7 @@ class StableSAM(SAM):
     keeps the step as small as that of the base. Not to be confused with sparse SAM, SSAM.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
-        rho: Radius ρ ≥ 0, as for SAM.
+        base, model, rho, max_grad_norm: See :class:`SharpnessAware`.
 
     Reference:
         Tan et al., 2024, arXiv 2401.07250. unverified: the rule is known from re-implementations, not from the

@@ -111,7 +111,7 @@ def adamw(
     return torch.optim.AdamW(parameters, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
 
 
-_LR = frozenset({"lr"})
+_LR = frozenset({"lr"})  # of the recipe, not of the name
 _ROWS = [
     OptimizerRow(
         "sgd", sgd, "stochastic gradient descent with momentum", "Robbins and Monro 1951", _LR, is_base=True
