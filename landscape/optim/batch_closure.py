@@ -1,4 +1,4 @@
-"""A closure that shows its batch: what optimizers need that look at examples, not only at their mean loss.
+"""A closure that gives an optimizer access to the examples of its batch, not only to their mean loss.
 
 Called, it is the closure of torch's optimizers: it clears the gradients, evaluates the mean loss, runs backward
 and returns the loss. So every optimizer takes it. Those that select examples, slice the batch, or add a term to

@@ -1,4 +1,4 @@
-"""Plain descent in the form of the sharpness-aware optimizers: a training loop has one kind of step."""
+"""ERM: plain descent with the interface of the sharpness-aware optimizers, so that a loop has one kind of step."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""LookSAM: SAM every k steps; what it adds to the gradient is reused in between."""
+"""LookSAM: SAM every k steps, its ascent reused in between."""
 
 from dataclasses import dataclass
 

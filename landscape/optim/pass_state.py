@@ -1,4 +1,4 @@
-"""What all passes of a step have in common: batch-norm statistics, random numbers, and the data.
+"""The state that all passes of a step share: batch-norm statistics, random numbers, and the data.
 
 A sharpness-aware step evaluates the network at weights that are thrown away. Such a pass must draw the dropout
 masks of the first one, see the same inputs, and leave no trace in running statistics or in the random streams.

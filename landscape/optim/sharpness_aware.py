@@ -1,4 +1,4 @@
-"""The step that every sharpness-aware optimizer shares, and the vocabulary of a variant: it writes its formula only.
+"""The step that every sharpness-aware optimizer shares; a variant adds only the formula of its paper.
 
 A variant gets the gradient at the weights and a function that returns the gradient elsewhere, both as
 flat vectors ``(n,)``, and returns the direction that its base optimizer descends along. SAM::

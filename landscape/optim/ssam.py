@@ -1,4 +1,4 @@
-"""Sparse SAM: only a part of the coordinates is displaced; the base of the two rules that select them."""
+"""Sparse SAM: SAM that displaces a subset of the coordinates; the base class of SSAM-F and SSAM-D."""
 
 from abc import abstractmethod
 

@@ -1,4 +1,4 @@
-"""The optimizers by name, and how two names become one optimizer. A new one is its file and its row here."""
+"""The table of optimizers, and building one from two names. A new one adds its file and its row here."""
 
 import sys
 from collections.abc import Iterable

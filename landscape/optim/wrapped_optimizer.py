@@ -1,4 +1,4 @@
-"""An optimizer around another one: hyper-parameters, shared groups and state, and checkpoints that hold both."""
+"""An optimizer around another one: hyper-parameters, shared groups and state, and checkpoints of both."""
 
 import dataclasses
 from collections.abc import Mapping
