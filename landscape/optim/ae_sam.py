@@ -62,7 +62,6 @@ class LongGradientSteps(SharpnessAware):
     lambda2: Finite = 1.0
 
     def __post_init__(self) -> None:
-        """Sets the policy."""
         super().__post_init__()
         self.policy = LongGradient(
             self.total_steps, delta=self.delta, lambda1=self.lambda1, lambda2=self.lambda2

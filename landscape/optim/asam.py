@@ -33,7 +33,6 @@ class ASAM(SharpnessAware):
     asam_on: Literal["weight", "matrices", "all"] = "weight"
 
     def __post_init__(self) -> None:
-        """Finds the gains of normalisations."""
         super().__post_init__()
         roles = {} if self.model is None else parameter_roles(self.model)
         self._gains = {key for key, role in roles.items() if role == "scale"}

@@ -43,7 +43,6 @@ class BSAM(SharpnessAware):
     s_init: Positive = 1.0
 
     def __post_init__(self) -> None:
-        """Refuses a precision that could decay to zero."""
         super().__post_init__()
         Real(0, open_low=self.delta == 0).check("damping", self.damping)
 

@@ -34,7 +34,6 @@ class ESAM(SharpnessAware):
     gamma: PositiveShare = 0.5
 
     def __post_init__(self) -> None:
-        """A selection of examples needs the batch."""
         super().__post_init__()
         self.needs_batch = self.gamma < 1
 

@@ -37,7 +37,6 @@ class GAM(SharpnessAware):
     gamma: NonNegative = 0.03
 
     def __post_init__(self) -> None:
-        """Keeps the ratio of the two radii, which holds in groups with radii of their own."""
         super().__post_init__()
         rho = self.base.defaults["rho"]
         # At ρ' = 0 there is no ascent: h is zero, and so is its direction.

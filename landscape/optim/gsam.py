@@ -68,7 +68,6 @@ class GSAM(SurrogateGap):
     adaptive: Literal["none", "abs", "asam"] = "none"
 
     def __post_init__(self) -> None:
-        """Links the radius to the learning rate of each group if ``rho_max`` is set."""
         if self.rho_max is None:
             if (self.rho_min, self.lr_max, self.lr_min) != (0.0, None, 0.0):
                 raise UsageError(

@@ -48,7 +48,6 @@ class HessianTraceRegularised(SharpnessAware):
     fd_step: Positive = 1e-2
 
     def __post_init__(self) -> None:
-        """Mode ``"exact"`` needs the batch."""
         super().__post_init__()
         self.needs_batch = self.mode == "exact"
 

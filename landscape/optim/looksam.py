@@ -65,6 +65,5 @@ class LookSAM(ReusedAscent):
     k: PositiveInt = 5
 
     def __post_init__(self) -> None:
-        """Sets the policy."""
         super().__post_init__()
         self.policy = Every(self.k)

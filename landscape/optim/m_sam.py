@@ -30,7 +30,6 @@ class SlicedSAM(SharpnessAware):
     m: PositiveInt | None = None
 
     def __post_init__(self) -> None:
-        """Slices need the batch."""
         super().__post_init__()
         self.needs_batch = self.m is not None
         self._shares: list[float] = [1]

@@ -34,7 +34,6 @@ class SAMON(SharpnessAware):
     adaptive: Literal["none", "asam"] = "none"
 
     def __post_init__(self) -> None:
-        """Finds the parameters that are displaced; there must be some."""
         super().__post_init__()
         if self.model is None:
             raise UsageError("SAMON needs the network to know its normalisation layers; pass model=model")

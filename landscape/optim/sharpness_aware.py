@@ -72,6 +72,9 @@ class SharpnessAware(WrappedOptimizer, ABC):
     either. A group may have its own ``"rho"``; one with ``"perturb": False`` is not displaced and not counted
     in the norm.
 
+    A variant declares its hyper-parameters as annotated class attributes, as in a dataclass: they become keyword
+    arguments of its constructor and options of its name, checked against the bounds in the annotation.
+
     Mixed precision: run the forward pass under ``torch.autocast``, weights in float32. bfloat16 needs nothing more;
     float16 ``scaler.scale(loss).backward()`` in the closure, ``step(closure, scaler=scaler)``, ``scaler.update()``.
 

@@ -43,6 +43,5 @@ class SSSAM(SAM):
     p: Share = 0.5
 
     def __post_init__(self) -> None:
-        """Sets the policy."""
         super().__post_init__()
         self.policy = Bernoulli(self.p)

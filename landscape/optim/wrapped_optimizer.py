@@ -35,7 +35,6 @@ class WrappedOptimizer(torch.optim.Optimizer):
             del cls.rho  # type: ignore[attr-defined]
 
     def __post_init__(self) -> None:
-        """Called by the constructor when the hyper-parameters are attributes."""
         name, base = type(self).__name__, self.base
         # LBFGS chooses the points of its passes itself, and a second wrapper would restore the weights of the first.
         if not isinstance(base, torch.optim.Optimizer) or isinstance(
