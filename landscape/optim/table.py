@@ -1,4 +1,4 @@
-"""The optimizers by name, and how two names become one optimizer. A new one is its file and its row here."""
+"""The table of optimizers, and building one from two names. A new one adds its file and its row here."""
 
 import sys
 from collections.abc import Iterable
@@ -94,15 +94,7 @@ def sgd(
     weight_decay: float = 5e-4,
     nesterov: bool = False,
 ) -> torch.optim.SGD:
-    """Stochastic gradient descent with momentum, with the defaults of the sharpness-aware papers.
-
-    Args:
-        parameters: The parameters to optimize.
-        lr: Learning rate.
-        momentum: Heavy-ball factor.
-        weight_decay: L2 penalty, coupled: multiplied by the learning rate and seen by the momentum.
-        nesterov: Whether the momentum looks ahead.
-    """
+    """Torch's SGD with the momentum and the (coupled) weight decay of the sharpness-aware papers."""
     return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
 
 
@@ -115,23 +107,11 @@ def adamw(
     eps: float = 1e-8,
     weight_decay: float = 0.01,
 ) -> torch.optim.AdamW:
-    """Adam with decoupled weight decay.
-
-    Args:
-        parameters: The parameters to optimize.
-        lr: Learning rate.
-        beta1: Decay of the mean of the gradients.
-        beta2: Decay of the mean of their squares.
-        eps: Added to the root of the latter.
-        weight_decay: Decoupled: multiplied by the learning rate only.
-
-    Reference:
-        Loshchilov, Hutter, 2019, arXiv 1711.05101.
-    """
+    """Torch's AdamW, with its pair ``betas`` as two options that a name can set."""
     return torch.optim.AdamW(parameters, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
 
 
-_LR = frozenset({"lr"})
+_LR = frozenset({"lr"})  # of the recipe, not of the name
 _ROWS = [
     OptimizerRow(
         "sgd", sgd, "stochastic gradient descent with momentum", "Robbins and Monro 1951", _LR, is_base=True
