@@ -11,6 +11,7 @@ from landscape.version import __version__
 from .failures import run_guarded
 from .help import GroupWithExamples
 
+# The summaries stand here, so that --help imports no command and takes no second for torch.
 COMMANDS = {
     "demo": "the first minute: train SGD and SAM, measure and draw both",
     "train": "train with any optimizer of the SAM family, resumable",

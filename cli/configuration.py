@@ -28,7 +28,7 @@ def configure(ctx: click.Context, parameter: click.Parameter, value: Path | None
                 f"see landscape {ctx.info_name} --help"
             )
         defaults[str(flags[name].name)] = _as_typed(f"{value}: {key}", item, flags[name])
-    ctx.default_map = defaults
+    ctx.default_map = defaults  # which click asks only for flags that were not typed
 
 
 def _as_typed(place: str, item: object, option: click.Parameter) -> object:

@@ -25,7 +25,7 @@ def command() -> None:
 
     click.echo(f"landscape     {__version__}")
     click.echo(f"python        {platform.python_version()} on {platform.platform()}")
-    for name in PACKAGES:
+    for name in PACKAGES:  # read from metadata, which a package has even if it cannot be imported
         click.echo(f"{name:13} {importlib.metadata.version(name)}")
     click.echo(f"cpu           {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")
     if torch.cuda.is_available():

@@ -16,6 +16,7 @@ from landscape.tables.escaping import visible
 
 from .terminal import plain_output
 
+# The last two are 128 plus the number of the signal, as in shells.
 DONE, INTERNAL, USAGE, INPUT, UNCONVERGED, MEMORY, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 5, 130, 143
 
 
@@ -56,6 +57,7 @@ def _show_warning(
 
 def _ended(group: click.Command) -> int:
     try:
+        # In its standalone mode click prints the errors in words and codes of its own.
         result = group.main(prog_name="landscape", standalone_mode=False)
         return result if isinstance(result, int) else DONE
     except click.exceptions.Abort as failure:

@@ -80,6 +80,7 @@ def command(
 
     from .plan import plan
 
+    # A measure that is named twice is measured once.
     specifications = list({str(s): s for s in map(MEASURES.parse, names or DEFAULT)}.values())
     options.chosen_device(subject.device)
     rows: list[Row] = []

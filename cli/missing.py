@@ -1,6 +1,7 @@
-"""Taking the measures that a comparison lacks, of every run on the same examples and with the same probes."""
+"""Measures what a comparison lacks, for every run on the same examples and with the same probes."""
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,58 +17,45 @@ from .progress import Bar
 if TYPE_CHECKING:
     from landscape.comparison.runs import MeasuredRun
     from landscape.comparison.selection import Conditions, Missing
+    from landscape.objective import Objective
 
 
 def take_missing(
     missing: "Sequence[Missing]", conditions: "Conditions", *, device: str, trust: bool, quiet: bool
 ) -> tuple[list[Estimate], list[str]]:
-    """The numbers, which are appended to the runs' own records, and what could not be measured.
-
-    Args:
-        missing: Which.
-        conditions: The examples, batches and precision.
-        device: Where.
-        trust: Whether code that a checkpoint names may run.
-        quiet: No progress.
-
-    Raises:
-        InputError: A run cannot be measured since only its records are there.
-        UsageError: A measure or an option is unknown.
-    """
+    """The missing estimates, which are appended to the runs' own records, and why runs are left out."""
     from landscape.measures import MEASURES
 
-    by_run: dict[int, list[Missing]] = {}
-    for lack in missing:
-        MEASURES.parse(lack.measure)
-        if lack.run.checkpoint is None:
+    by_run = defaultdict(list)
+    for gap in missing:
+        MEASURES.parse(gap.measure)  # an unknown option is refused before hours of measuring
+        if gap.run.checkpoint is None:
             raise InputError(
-                f"{lack.run.name} has no record of {lack.measure}, and no checkpoint to take it of; measure it where "
+                f"{gap.run.name} has no record of {gap.measure}, and no checkpoint to measure it at; measure it where "
                 "the run is, or leave it out with --measure"
             )
-        by_run.setdefault(id(lack.run), []).append(lack)
-    where = options.chosen_device(device)
-    taken, failures, done = [], [], 0
+        by_run[id(gap.run)].append(gap)
+    device = options.chosen_device(device)
+    estimates: list[Estimate] = []
+    failures = []
     with Bar("measuring what is missing", quiet=quiet) as bar:
-        for lacks in by_run.values():
-            run = lacks[0].run
+        for gaps in by_run.values():
+            run = gaps[0].run
             try:
-                objective = _objective(run, conditions, device=where, trust=trust)
-                for lack in lacks:
-                    bar.tell(f"{run.name}: {lack.measure.name}", done / len(missing))
-                    found = MEASURES.build(lack.measure, objective)
-                    records.append(run.file, found)
-                    taken.append(found)
-                    done += 1
+                objective = _objective(run, conditions, device=device, trust=trust)
+                for gap in gaps:
+                    bar.tell(f"{run.name}: {gap.measure.name}", len(estimates) / len(missing))
+                    estimates.append(MEASURES.build(gap.measure, objective))
+                    records.append(run.file, estimates[-1])
             except InputError as failure:
                 failures.append(f"{run.name} is left out: {failure}")
     if not quiet:
-        click.echo(
-            f"Measured {len(taken)} numbers of {len(by_run)} runs, now in their measures.jsonl", err=True
-        )
-    return taken, failures
+        count = f"{len(estimates)} numbers of {len(by_run)} runs"
+        click.echo(f"Measured {count}, now in their measures.jsonl", err=True)
+    return estimates, failures
 
 
-def _objective(run: "MeasuredRun", conditions: "Conditions", *, device: str, trust: bool):  # type: ignore[no-untyped-def]
+def _objective(run: "MeasuredRun", conditions: "Conditions", *, device: str, trust: bool) -> "Objective":
     import torch
 
     from landscape.checkpoints import load_checkpoint

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -32,8 +32,8 @@ class BatchSize(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, Literal["auto"] | None]:
         """The pair from its text."""
-        if isinstance(value, tuple):
-            return value  # type: ignore[return-value]
+        if isinstance(value, tuple):  # click converts a default more than once
+            return value
         if value == "auto":
             return 128, "auto"
         try:
@@ -43,6 +43,11 @@ class BatchSize(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         if number < 1:
             self.fail(f"{number} is not in the range x>=1.", param, ctx)
         return number, None
+
+
+def _flag(*names: str, help: str, default: object = None, **settings: Any) -> Callable[[F], F]:
+    """A flag whose default, if it has one, is part of its help."""
+    return click.option(*names, help=help, default=default, show_default=default is not None, **settings)
 
 
 config = click.option(
@@ -55,41 +60,22 @@ config = click.option(
     help="TOML file with these flags.",
 )
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
-overwrite = click.option(
-    "--overwrite/--no-overwrite", default=False, show_default=True, help="Replace existing results."
-)
-resume = click.option(
-    "--resume/--no-resume", default=True, show_default=True, help="Use the results of an earlier run."
-)
-device = click.option(
-    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]|mps", help="Where to compute."
-)
+overwrite = _flag("--overwrite/--no-overwrite", default=False, help="Replace existing results.")
+resume = _flag("--resume/--no-resume", default=True, help="Use the results of an earlier run.")
+device = _flag("--device", default="auto", metavar="auto|cpu|cuda[:i]|mps", help="Where to compute.")
 _PRECISIONS = click.Choice(["float32", "float64"])
-dtype = click.option("--dtype", type=_PRECISIONS, default="float32", show_default=True, help="Precision.")
-seed = click.option(
-    "--seed",
-    type=click.IntRange(0, LARGEST_SEED),
-    default=0,
-    show_default=True,
-    help="Seed of everything random.",
-)
-venue = click.option(
-    "--venue",
-    type=click.Choice(["neurips", "icml", "iclr", "cvpr", "ieee", "jmlr"]),
-    default="neurips",
-    show_default=True,
-    help="The venue whose page the figure is for.",
-)
-width = click.option(
-    "--width", type=click.Choice(["column", "text"]), default=None, help="Width of the figure on that page."
-)
-trust = click.option(
+dtype = _flag("--dtype", type=_PRECISIONS, default="float32", help="Precision.")
+seed = _flag("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, help="Seed of everything random.")
+_VENUES = click.Choice(["neurips", "icml", "iclr", "cvpr", "ieee", "jmlr"])
+venue = _flag("--venue", type=_VENUES, default="neurips", help="The venue whose page the figure is for.")
+width = _flag("--width", type=click.Choice(["column", "text"]), help="Width of the figure on that page.")
+trust = _flag(
     "--trust-checkpoint/--no-trust-checkpoint",
     "trust",
     default=False,
     help="Run code stored in the file; for files of your own.",
 )
-weights = click.option(
+weights = _flag(
     "--weights",
     type=click.Choice(["raw", "ema"]),
     help="The weights that training moves, or their average in the same file; raw by default.",
@@ -98,60 +84,50 @@ weights = click.option(
 
 def form(*kinds: str) -> Callable[[F], F]:
     """``--format``, one of these kinds; the first by default."""
-    return click.option(
-        "--format",
-        "form",
-        type=click.Choice(kinds),
-        default=kinds[0],
-        show_default=True,
-        help="Output format.",
-    )
+    return _flag("--format", "form", type=click.Choice(kinds), default=kinds[0], help="Output format.")
 
 
-_source = [
-    click.option(
-        "-m",
-        "--model",
-        help="Network, if the checkpoint does not say: resnet18, timm:NAME, ./file.py:factory, …",
-    ),
-    click.option(
-        "-d", "--data", help="Data set, if the checkpoint does not say: cifar10:root=DIR, imagefolder:DIR, …"
-    ),
-    click.option("--loss", help="See `landscape list losses`; the recipe's or cross-entropy by default."),
-    click.option("--task", metavar="FILE.py:FUNCTION", help="Returns dict(model=…, data=…, loss=…)."),
+def split(*parts: str) -> Callable[[F], F]:
+    """``--split``, one of these parts of the data; the first by default."""
+    return _flag("--split", type=click.Choice(parts), default=parts[0], help="Part of the data.")
+
+
+_model = "Network, if the checkpoint does not say: resnet18, timm:NAME, ./file.py:factory, …"
+_data = "Data set, if the checkpoint does not say: cifar10:root=DIR, imagefolder:DIR, …"
+_source: list[Callable[[Any], Any]] = [
+    _flag("-m", "--model", help=_model),
+    _flag("-d", "--data", help=_data),
+    _flag("--loss", help="See `landscape list losses`; the recipe's or cross-entropy by default."),
+    _flag("--task", metavar="FILE.py:FUNCTION", help="Returns dict(model=…, data=…, loss=…)."),
+    weights,
+    trust,
 ]
-_measured = [
-    click.option(
-        "--split",
-        type=click.Choice(["train", "test", "both"]),
-        default="train",
-        show_default=True,
-        help="Part of the data.",
-    ),
-    click.option("--limit", type=click.IntRange(min=1), help="Use a fixed random subset of this size."),
-    click.option(
+_subject: list[Callable[[Any], Any]] = [
+    *_source[:4],
+    split("train", "test", "both"),
+    _flag("--limit", type=click.IntRange(min=1), help="Use a fixed random subset of this size."),
+    _flag(
         "-b",
         "--batch-size",
         type=BatchSize(),
         default="128",
-        show_default=True,
         metavar="N|auto",
         help="Examples a batch; auto: 128, computed in pieces of the size that is quickest here.",
     ),
-    click.option(
+    _flag(
         "--batch-norm",
         type=click.Choice(["stored", "batch", "recalibrate"]),
         default="stored",
-        show_default=True,
         help="Batch-norm statistics: as stored, of each batch, or recomputed at every point.",
     ),
-    click.option(
+    _flag(
         "--expect-accuracy",
         metavar="PERCENT[±TOLERANCE]",
         help="Exit 3 before any measure if the accuracy differs: 95.1±0.2.",
     ),
     device,
-    click.option("--dtype", type=_PRECISIONS, help="Precision; that of the checkpoint by default."),
+    _flag("--dtype", type=_PRECISIONS, help="Precision; that of the checkpoint by default."),
+    *_source[4:],
 ]
 
 
@@ -214,9 +190,8 @@ def gathered(**kinds: type[Any]) -> Callable[[F], F]:
         @functools.wraps(function)
         def command(*arguments: Any, **flags: Any) -> Any:
             for name, kind in kinds.items():
-                flags[name] = kind(
-                    **{field.name: flags.pop(field.name) for field in dataclasses.fields(kind)}
-                )
+                fields = {field.name: flags.pop(field.name) for field in dataclasses.fields(kind)}
+                flags[name] = kind(**fields)
             return function(*arguments, **flags)
 
         return command  # type: ignore[return-value]
@@ -224,33 +199,27 @@ def gathered(**kinds: type[Any]) -> Callable[[F], F]:
     return decorated
 
 
-def _with_flags(flags: list[Callable[[F], F]], function: F) -> F:
-    for flag in reversed(flags):
-        function = flag(function)
-    return function
+def _with_flags(flags: Sequence[Callable[[F], F]], function: F) -> F:
+    return functools.reduce(lambda command, flag: flag(command), reversed(flags), function)
 
 
 def source_flags(function: F) -> F:
     """The flags of every command that opens checkpoints, passed to it as ``source``, a :class:`Source`."""
-    return _with_flags([*_source, weights, trust], gathered(source=Source)(function))
+    return _with_flags(_source, gathered(source=Source)(function))
 
 
 def subject_flags(function: F) -> F:
     """The flags of every command that measures checkpoints, passed to it as ``subject``, a :class:`Subject`."""
-    return _with_flags([*_source, *_measured, weights, trust], gathered(subject=Subject)(function))
+    return _with_flags(_subject, gathered(subject=Subject)(function))
 
 
 def checkpoint_flags(function: F) -> F:
     """The same flags, passed as ``asked``."""
-    return _with_flags([*_source, *_measured, weights, trust], gathered(asked=Subject)(function))
+    return _with_flags(_subject, gathered(asked=Subject)(function))
 
 
 def chosen_device(name: str) -> str:
-    """``auto`` made a device that is there; any other name checked.
-
-    Raises:
-        UsageError: The device is not there.
-    """
+    """The device of that name, or for ``auto`` the best one; raises :class:`UsageError` if it does not exist."""
     import torch
 
     if name == "auto":
@@ -260,7 +229,7 @@ def chosen_device(name: str) -> str:
     try:
         if torch.device(name).type not in ("cpu", "cuda", "mps"):
             raise RuntimeError("not one of cpu, cuda, cuda:1, mps")
-        torch.empty(1, device=name)
+        torch.empty(1, device=name)  # torch.device accepts names of devices that do not exist
     except (RuntimeError, AssertionError) as failure:
         reason = str(failure).splitlines()[0].partition(". ")[0].rstrip(".")
         raise UsageError(
@@ -270,11 +239,7 @@ def chosen_device(name: str) -> str:
 
 
 def writable(path: Path) -> Path:
-    """The path, if a file can be written there; asked before a long computation, and nothing is made.
-
-    Raises:
-        InputError: It cannot, or the path is a link, a pipe or a device.
-    """
+    """The path; raises :class:`InputError` before a long computation if no file can be written there."""
     refuse_special(path)
     place = path.parent
     while not place.exists() and place != place.parent:
@@ -287,11 +252,7 @@ def writable(path: Path) -> Path:
 
 
 def listed(text: str) -> list[str]:
-    """``"sgd,gsam:rho=0.1,alpha=0.2,sam"`` → its three specifications: a part with only ``=`` is an option.
-
-    Raises:
-        UsageError: The text names nothing.
-    """
+    """``"sgd,gsam:rho=0.1,alpha=0.2,sam"`` → its three specifications: a part with only ``=`` is an option."""
     names: list[str] = []
     for part in text.split(","):
         if names and "=" in part and ":" not in part:
@@ -309,11 +270,7 @@ MOST_NUMBERS = 10_000
 
 
 def numbers(text: str) -> list[int]:
-    """``"0-2,7"`` → ``[0, 1, 2, 7]``.
-
-    Raises:
-        UsageError: The text is not such a list, or is longer than :data:`MOST_NUMBERS`.
-    """
+    """``"0-2,7"`` → ``[0, 1, 2, 7]``, at most :data:`MOST_NUMBERS` of them."""
     values: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")

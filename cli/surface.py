@@ -228,14 +228,16 @@ def _merged(names: tuple[str, ...], file: Path, *, overwrite: bool) -> "Surface"
 
 def _drawn(surfaces: "list[Surface]", files: list[Path], target: Target) -> tuple[Path, ...]:
     """Draws saved surfaces and removes what was needed to resume; returns the files for the user."""
-    from landscape.plotting.wish import Wish
+    from landscape.plotting.figure_options import FigureOptions
 
     written = tuple(files)
     if not all(surface.complete for surface in surfaces):
         click.echo("Combine the shards with: landscape surface --merge FILE.npz…", err=True)
     elif target.output.suffix.lower() != ".npz":
-        wish = Wish(venue=target.venue, width=target.width, names=[file.stem for file in files])  # type: ignore[arg-type]
-        written = write_drawing(surfaces, target.output, wish)
+        figure_options = FigureOptions(
+            venue=target.venue, width=target.width, names=[file.stem for file in files]
+        )  # type: ignore[arg-type]
+        written = write_drawing(surfaces, target.output, figure_options)
     # Last: beside its journal, a saved surface counts as that of a command that has something left to do.
     for file in files:
         discard_parts(file)

@@ -139,7 +139,7 @@ class SurfaceRun:
 
 def findings(meta: Mapping[str, Any]) -> list[str]:
     """The lines about a surface through several checkpoints: its losses at them, and its barriers."""
-    from landscape.plotting.plane_caption import checked_at
+    from landscape.plotting.caption import checked_at
 
     checks = meta.get("checkpoints", ())
     lines = [f"loss at the checkpoints: {checked_at(checks)}"] if checks else []

@@ -12,13 +12,7 @@ from .help import ExamplesFirst
 @click.command(name="verify", cls=ExamplesFirst)
 @click.argument("checkpoint")
 @options.source_flags
-@click.option(
-    "--split",
-    type=click.Choice(["train", "test"]),
-    default="train",
-    show_default=True,
-    help="Part of the data.",
-)
+@options.split("train", "test")
 @click.option(
     "--limit",
     type=click.IntRange(min=1),

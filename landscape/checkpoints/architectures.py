@@ -13,13 +13,7 @@ _UNNAMED = "./FILE.py:FACTORY"
 
 @dataclass(frozen=True)
 class Guess:
-    """What a checkpoint looks like.
-
-    Attributes:
-        looks: In words, such as ``resnet18 with 10 classes``.
-        model: The argument of ``-m``.
-        classes: Outputs of its last layer, where that is known.
-    """
+    """What a checkpoint looks like in words, the argument of ``-m``, and the outputs of the last layer."""
 
     looks: str
     model: str
@@ -31,7 +25,7 @@ def guess(state: Mapping[str, Tensor]) -> Guess | None:
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     starts = {".".join(name.split(".")[:depth]) + "." for name in shapes for depth in (1, 2, 3)}
     prefixes = ["", *sorted((start for start in starts if _WRAPPERS.fullmatch(start)), key=len)]
-    for family in (_own, _resnet, _vgg, _timm_vit, _torchvision_vit, _transformer):
+    for family in (_own, _resnet, _vgg, _timm_vit, _torchvision_vit):
         for prefix in prefixes:
             try:
                 match = family({n.removeprefix(prefix): s for n, s in shapes.items() if n.startswith(prefix)})
@@ -134,19 +128,3 @@ def _torchvision_vit(shapes: Shapes) -> Guess | None:
     name = f"vit_{({768: 'b', 1024: 'l', 1280: 'h'})[width]}_{patch}"
     options = f"image_size={side},num_classes={classes}"
     return Guess(f"{name} with {classes} classes", f"torchvision:{name}:{options}", classes)
-
-
-_TRANSFORMERS = {
-    r"((bert|roberta|electra|deberta|distilbert|camembert)\.)?embeddings\.word_embeddings\.weight": "BERT's family",
-    r"(transformer\.)?wte\.weight": "GPT-2's family",
-    r"(model\.)?embed_tokens\.weight": "Llama's family",
-    r"(vit|deit|dinov2)\.embeddings\.cls_token": "vision transformers",
-    r"(encoder\.)?block\.0\.layer\.0\.SelfAttention\.q\.weight": "T5's family",
-}
-
-
-def _transformer(shapes: Shapes) -> Guess | None:
-    for pattern, family in _TRANSFORMERS.items():
-        if any(re.fullmatch(pattern, name) for name in shapes):
-            return Guess(f"a Hugging Face network of {family}", "hf:FOLDER")
-    return None

@@ -31,6 +31,16 @@ _KINDS = {
 }
 
 
+def printable(text: str) -> str:
+    """The text with everything that a terminal would act on, or could not show, escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def first_line(failure: Exception) -> str:
+    """The message of an error of a library, which may have many lines or none."""
+    return (str(failure).splitlines() or [type(failure).__name__])[0][:160]
+
+
 def damaged(file: Path, reason: str) -> InputError:
     """The error for a file that cannot be read, whatever the reason."""
     return InputError(
@@ -49,14 +59,7 @@ def refuse_other_kinds(file: Path, head: bytes) -> None:
 
 
 def check_archive(file: Path) -> tuple[str, list[str]]:
-    """Checks a zip archive before it is opened as a checkpoint.
-
-    Returns:
-        The SHA-256 of the file, and remarks for the reader.
-
-    Raises:
-        InputError: It is damaged, of another kind, or would grow when it is opened.
-    """
+    """The SHA-256 of a zip archive and remarks for the reader, after checks that it can be opened as a checkpoint."""
     try:
         with Cautious(file) as stream, zipfile.ZipFile(cast(IO[bytes], stream)) as archive:
             members = archive.infolist()
@@ -71,7 +74,7 @@ def check_archive(file: Path) -> tuple[str, list[str]]:
     if wrong and len(wrong) < len(parts):
         raise damaged(
             file,
-            f"the check sum of {_printable(wrong[0])} is wrong, so its bytes are not those that were written",
+            f"the check sum of {printable(wrong[0])} is wrong, so its bytes are not those that were written",
         )
     # All of them are wrong after torch.serialization.set_crc32_options(False), which writes zeros.
     return digest, ["it was saved without check sums, so that damage would not be noticed"] if wrong else []
@@ -95,7 +98,7 @@ def _check_kind(file: Path, names: list[str]) -> None:
         raise InputError(f"{file} is an exported program, {_TWICE}")
     pickles = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
     if len(pickles) != 1 or pickles[0].count("/") > 1 or len(set(names)) != len(names):
-        content = ", ".join(map(_printable, sorted(names)[:4])) or "nothing"
+        content = ", ".join(map(printable, sorted(names)[:4])) or "nothing"
         raise damaged(file, f"its zip archive is not one that torch.save writes (it holds {content})")
 
 
@@ -134,7 +137,3 @@ def _sums(file: Path, parts: list[zipfile.ZipInfo]) -> tuple[str, list[str]]:
                 wrong.append(part.filename)
         read_until(file.stat().st_size)
     return sha256.hexdigest(), wrong
-
-
-def _printable(name: str) -> str:
-    return name if name.isprintable() else repr(name)

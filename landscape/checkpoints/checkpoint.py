@@ -188,12 +188,12 @@ def load_checkpoint(
     if isinstance(network, (str, Specification)):
         name = str(network)
         with contextlib.ExitStack() as limits:
-            if "model" not in parts:
+            if "model" not in parts:  # users may name networks of any size, a file may not
                 limits.enter_context(recipe.blamed())
                 limits.enter_context(WithinMemory(contents.path, name, stored=contents.stored))
             built = build_model(network, classes=dataset.classes, input_shape=dataset.input_shape, seed=0)
     else:
-        built = copy.deepcopy(unwrapped(network)[0])
+        built = copy.deepcopy(unwrapped(network)[0])  # the user's network keeps its weights
         name = type(built).__name__
     fitted = fit(built, contents.state, source=str(contents.path), name=name)
     function, function_name = _loss(parts.get("loss"), recipe.number("label_smoothing"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import safetensors.torch
 from torch import Tensor
 
+from landscape.checkpoints.archive import first_line
 from landscape.checkpoints.opening import SUM, content_sum
 from landscape.checkpoints.reading import RECIPE, Contents, read_checkpoint
 from landscape.checkpoints.weights import Weights
@@ -51,7 +52,7 @@ def convert(
     contents = read_checkpoint(source, trust=trust, weights=weights)
     if target.exists() and target.samefile(contents.path):
         raise UsageError(f"{target} is the checkpoint itself; name another file")
-    metadata = {"format": "pt"}
+    metadata = {"format": "pt"}  # transformers refuses files that do not say so
     if contents.recipe is not None:
         metadata[RECIPE] = json.dumps(contents.recipe)
     tensors = _apart(contents.state)
@@ -60,8 +61,9 @@ def convert(
         with whole(target) as place:
             safetensors.torch.save_file(tensors, place, metadata=metadata)
     except (safetensors.SafetensorError, ValueError, KeyError) as failure:
-        reason = (str(failure).splitlines() or [type(failure).__name__])[0]
-        raise InputError(f"{contents.path} cannot be written as safetensors: {reason}") from failure
+        raise InputError(
+            f"{contents.path} cannot be written as safetensors: {first_line(failure)}"
+        ) from failure
     return contents
 
 

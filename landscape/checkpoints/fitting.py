@@ -6,28 +6,16 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from landscape.checkpoints.architectures import guess
+from landscape.checkpoints.archive import printable
 from landscape.checkpoints.names import matched
-from landscape.checkpoints.weights import printable
 from landscape.errors import InputError
 
 
 def fit(model: nn.Module, state: Mapping[str, Tensor], *, source: str, name: str = "") -> tuple[str, ...]:
-    """Loads ``state`` into ``model``, which is changed.
-
-    Names may differ by what wrappers put into them; see :func:`landscape.checkpoints.names.matched`. Weights in
-    half precision are up-cast.
-
-    Args:
-        model: The network, freshly built.
-        state: Parameters and buffers by name.
-        source: The checkpoint's name in messages.
-        name: The network's name on the command line, such as ``torchvision:resnet18``.
+    """Loads ``state`` into ``model``, in place; raises :class:`InputError` with what to try if they do not fit.
 
     Returns:
-        What was done to make them fit, for the reader.
-
-    Raises:
-        InputError: Names, shapes or types differ, with how many, the first ones, and what to try.
+        What was done to make them fit: names without the parts that wrappers put into them, half precision up-cast.
     """
     network = {k: v for k, v in model.state_dict(keep_vars=True).items() if isinstance(v, Tensor)}
     match = matched(state, network, source=source)

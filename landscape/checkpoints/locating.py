@@ -11,24 +11,13 @@ from landscape.errors import InputError
 from landscape.records.reading import check_regular, read_text
 from landscape.records.run_folder import CHECKPOINT, WEIGHT_SUFFIXES
 
-_IN_FOLDER = (
-    *(CHECKPOINT, "model.safetensors", "pytorch_model.bin"),
-    "diffusion_pytorch_model.safetensors",
-)
+_IN_FOLDER = (CHECKPOINT, "model.safetensors", "pytorch_model.bin", "diffusion_pytorch_model.safetensors")
 """Files that stand for the folder they are in; the first that exists is used."""
 
 
 @dataclass(frozen=True)
 class Located:
-    """Where the weights are.
-
-    Attributes:
-        path: The file, or the index of several.
-        files: The files that hold tensors.
-        names: Which of them holds each tensor, where an index says so.
-        config: The contents of ``config.json`` in a Hugging Face folder.
-        notes: Remarks for the reader.
-    """
+    """The file or index that was named, the files with tensors, and which of them holds each name of an index."""
 
     path: Path
     files: tuple[Path, ...]
@@ -38,11 +27,7 @@ class Located:
 
 
 def locate(path: Path) -> Located:
-    """The files that hold the weights, for a file, a folder with one in it, or an index of shards.
-
-    Raises:
-        InputError: There is no such file, it is not a regular one, or the index is not sound.
-    """
+    """The files that hold the weights, for a file, a folder with one in it, or an index of shards."""
     config = None
     if path.is_dir():
         folder, path = path, _in_folder(path)
@@ -104,6 +89,7 @@ def _shards(index: Path) -> dict[str, Path]:
         raise InputError(f"{index} is no index of shards: it has no weight_map from names to files")
     files = {}
     for place in dict.fromkeys(places.values()):
+        # An index for one system may be opened on another, where the same text is a path to elsewhere.
         parts = {*PurePosixPath(place).parts, *PureWindowsPath(place).parts}
         file = index.parent / place
         if len(parts) != 1 or ".." in parts or (file.is_symlink() and not _is_in_cache(file)):

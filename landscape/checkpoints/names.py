@@ -20,13 +20,7 @@ _AVERAGED = re.compile(r"(^|[._])(ema|swa|shadow|averaged)([._]|$)")
 
 @dataclass(frozen=True)
 class Matched:
-    """Tensors under the names that the network uses.
-
-    Attributes:
-        named: All of the checkpoint's tensors; those that match under the network's names.
-        left_out: Names of the checkpoint that lie outside the network's part of it.
-        notes: How the names were made to match.
-    """
+    """Tensors under the network's names, what lies outside its part of the checkpoint, and what was stripped."""
 
     named: dict[str, Tensor]
     left_out: tuple[str, ...] = ()
@@ -38,10 +32,7 @@ def matched(state: Mapping[str, Tensor], network: Mapping[str, Tensor], *, sourc
 
     Wrappers' names are stripped until none is left; then a prefix under which all names of the network occur; then,
     name by name, the single tensor that ends in the same names and has the same shape, provided that nothing is left
-    over on either side. ``source`` is the checkpoint's name in messages.
-
-    Raises:
-        InputError: The network occurs under several prefixes.
+    over on either side.
     """
     if set(state) == set(network):
         return Matched(dict(state))

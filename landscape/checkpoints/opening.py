@@ -10,7 +10,7 @@ import safetensors
 import torch
 from torch import Tensor
 
-from landscape.checkpoints.archive import check_archive, damaged, refuse_other_kinds
+from landscape.checkpoints.archive import check_archive, damaged, first_line, refuse_other_kinds
 from landscape.checkpoints.inert import INERT
 from landscape.checkpoints.pickled_names import MARK, Pickles, pickled_names
 from landscape.errors import InputError
@@ -29,15 +29,7 @@ _TRUSTED = (
 
 @dataclass(frozen=True)
 class Opened:
-    """What one file holds.
-
-    Attributes:
-        content: A state dict, a dictionary with one in it, or anything else.
-        form: The format, in words.
-        sha256: The hash of the file, in hexadecimal.
-        metadata: Texts in the header of safetensors.
-        notes: Remarks for the reader.
-    """
+    """The contents of one file, its format in words, its hash, and the texts in the header of safetensors."""
 
     content: object
     form: str
@@ -47,15 +39,7 @@ class Opened:
 
 
 def open_file(file: Path, *, trust: bool) -> Opened:
-    """Opens a checkpoint of any format, recognised by its content.
-
-    Args:
-        file: A regular file.
-        trust: Whether code stored in it may run.
-
-    Raises:
-        InputError: It is empty, damaged, of another kind, or would run code.
-    """
+    """Opens a regular file of any format, recognised by its content; code in it runs only with ``trust``."""
     size = file.stat().st_size
     if size == 0:
         raise InputError(f"{file} is empty (0 bytes): it was not written to the end; take another checkpoint")
@@ -103,8 +87,7 @@ def _safetensors(file: Path, header: int, size: int) -> Opened:
             content = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
             metadata = dict(opened.metadata() or {})
     except Exception as failure:  # safetensors has errors of many kinds for damaged files
-        reason = (str(failure).splitlines() or [type(failure).__name__])[0]
-        raise damaged(file, f"its safetensors header or data is broken ({reason})") from failure
+        raise damaged(file, f"its safetensors header or data is broken ({first_line(failure)})") from failure
     if SUM in metadata and metadata[SUM] != content_sum(content, metadata):
         raise damaged(file, "its check sum is wrong, so its bytes are not those that were written")
     return Opened(content, "safetensors", sha256(file), metadata)
@@ -122,8 +105,10 @@ def _torch(file: Path, *, trust: bool, mapped: bool) -> object:
             with file.open("rb") as stream:
                 return torch.load(stream, map_location="cpu", weights_only=not trust)
     except Exception as failure:  # a damaged file can raise anything; whatever it is, the file is at fault
-        reason = "its pickle breaks off, or its parts do not fit together"
-        raise damaged(file, _first_line(failure) if trust else reason) from failure
+        own = f"{type(failure).__name__}: {first_line(failure)}"
+        raise damaged(
+            file, own if trust else "its pickle breaks off, or its parts do not fit together"
+        ) from failure
 
 
 # torch's list of the names that may be imported belongs to the process, so threads that open files share the change.
@@ -135,11 +120,7 @@ def _unpickled(file: Path) -> object:
         with file.open("rb") as stream:
             return pickle.load(stream)
     except Exception as failure:
-        raise damaged(file, _first_line(failure)) from failure
-
-
-def _first_line(failure: Exception) -> str:
-    return f"{type(failure).__name__}: {(str(failure).splitlines() or [''])[0][:160]}"
+        raise damaged(file, f"{type(failure).__name__}: {first_line(failure)}") from failure
 
 
 def _check_pickles(file: Path, pickles: Pickles) -> None:

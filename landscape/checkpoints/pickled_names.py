@@ -34,17 +34,10 @@ _OLD = {"__builtin__": "builtins", "copy_reg": "copyreg", "__builtins__": "built
 
 @dataclass
 class Pickles:
-    """What the pickles of a file refer to.
-
-    Attributes:
-        imports: Every name that would be imported, and might be called.
-        complete: Whether every pickle could be read to its end.
-        protocol: The newest pickle protocol; 2 is what ``torch.save`` writes.
-        instructions: How many were read.
-    """
+    """What the pickles of a file refer to: every name that would be imported, and might be called."""
 
     imports: set[str]
-    complete: bool = True
+    complete: bool = True  # every pickle could be read to its end
     protocol: int = 0
     instructions: int = 0
 

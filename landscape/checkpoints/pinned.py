@@ -31,12 +31,7 @@ class _Named(PosixPath):
 
 @dataclass(frozen=True)
 class Pinned:
-    """The bytes of a file.
-
-    Attributes:
-        file: Opens these bytes, whatever has happened to the file since; printed as the name of the file.
-        size: Their number.
-    """
+    """A path that opens the bytes of a file, whatever has happened to it since, and their number."""
 
     file: Path
     size: int
@@ -48,11 +43,7 @@ def pinned(file: Path) -> Iterator[Pinned]:
 
     Up to :data:`COPIED_BYTES` they are copied into memory that nobody else can write to. Tensors may be mapped from
     there, and keep it alive. A larger file is mapped as it lies on disk: replacing it does no harm, and writing to it
-    is noticed at the end.
-
-    Raises:
-        InputError: The file was written to meanwhile, or is not a regular one any more.
-        OSError: It cannot be read.
+    is refused at the end.
     """
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(open(file, "rb", opener=_without_waiting))

@@ -26,7 +26,7 @@ RECIPE = "landscape.recipe"
 """Where safetensors written by ``landscape convert`` keep the recipe."""
 
 _NOT_SETTINGS = ("recipe", "training", "format", "loops", "callbacks")
-_MOST_VALUES, _LONGEST_TEXT = 200, 200
+_MOST_VALUES, _LONGEST_TEXT = 200, 200  # what a reader of `landscape inspect` can use
 _WAY_OUT = "train it again, or save its state_dict alone and name model and data with -m and -d"
 
 
@@ -131,7 +131,7 @@ def _digest(located: Located, sums: list[str]) -> str:
     """The hash of the bytes that were read; of several files, that of the index and of all of them."""
     if located.files == (located.path,):
         return sums[0]
-    index = located.path.read_bytes()
+    index = located.path.read_bytes()  # again: it may have been replaced since the files were located
     with contextlib.suppress(ValueError, RecursionError, TypeError, AttributeError):
         names = json.loads(index)["weight_map"]
         if {name: located.path.parent / place for name, place in names.items()} == dict(located.names):
@@ -201,7 +201,7 @@ def _recipe(file: Path, loaded: Mapping[Any, Any], metadata: Mapping[str, str]) 
 
 def _is_plain(name: object, value: object) -> bool:
     """Whether records can say this of a recipe: their schema has the same types."""
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:  # TOML has no larger numbers
         return False
     return isinstance(name, str) and (value is None or isinstance(value, (str, bool, int, float)))
 

@@ -31,24 +31,14 @@ _PLAIN = re.compile(r"[\w.+-]+(:[\w-]+=[\w.+-]*(,[\w-]+=[\w.+-]*)*)?")
 
 @dataclass(frozen=True)
 class RecipeInFile:
-    """The recipe of a checkpoint, which somebody else may have written.
-
-    Attributes:
-        path: The checkpoint.
-        fields: What the recipe says; empty where there is none.
-        trust: Whether it may name code.
-    """
+    """The recipe of a checkpoint, which somebody else may have written; it may name code only with ``trust``."""
 
     path: Path
     fields: Mapping[str, Any]
     trust: bool = False
 
     def named(self, kind: str) -> Specification | None:
-        """The model or the data that the recipe names; ``None`` where it names none.
-
-        Raises:
-            InputError: It names something that only the user may name.
-        """
+        """The model or the data that the recipe names, if any; refuses what only the user may name."""
         text = self.fields.get(kind)
         if text is None:
             return None
@@ -73,10 +63,8 @@ class RecipeInFile:
         return refused
 
     def flags(self) -> list[str]:
-        """The flags that a command needs beside the file, with capital letters for what must be filled in.
-
-        What the recipe names is not repeated there: a command that is copied from the screen must not run it.
-        """
+        """The flags that a command needs beside the file, with capital letters for what must be filled in."""
+        # What the recipe names is not repeated: a command that is copied from the screen must not run it.
         refused = self.refused()
         needed = _FLAGS if set(refused) - set(_FLAGS) else [kind for kind in _FLAGS if kind in refused]
         return [f"{_FLAGS[kind][0]} {kind.upper()}" for kind in needed]
@@ -106,11 +94,7 @@ class RecipeInFile:
             raise InputError(f"the recipe in {self.path} cannot be used: {failure}") from failure
 
     def number(self, field: str) -> float:
-        """A number of the recipe, 0 where it does not say.
-
-        Raises:
-            InputError: It is not a finite number.
-        """
+        """A finite number of the recipe, 0 where it does not say."""
         value = self.fields.get(field, 0.0)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not abs(value) < _LARGEST:
@@ -125,11 +109,6 @@ class WithinMemory(TorchDispatchMode):
 
     A mode sees an allocation before it is made. Nothing duller does: a network on the meta device cannot be built where
     its class looks at numbers.
-
-    Args:
-        path: The file that names the network.
-        name: The name.
-        stored: Bytes of the file.
     """
 
     def __init__(self, path: Path, name: str, *, stored: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from landscape.checkpoints.archive import GENEROUS
+from landscape.checkpoints.archive import GENEROUS, printable
 from landscape.checkpoints.inert import Array
 from landscape.errors import InputError
 
@@ -45,39 +45,20 @@ _AVERAGED_PREFIX = re.compile(
 
 @dataclass(frozen=True)
 class Selected:
-    """The weights of a checkpoint.
-
-    Attributes:
-        state: Parameters and buffers by name.
-        key: Where they were, such as ``state_dict``; empty for the top.
-        kind: Whether they are the raw weights or an average of them.
-        average: Where an averaged copy is; ``None`` where there is none.
-        usual: Whether they are selected by default.
-        notes: Remarks for the reader.
-    """
+    """The weights of a checkpoint, their place, and that of an averaged copy."""
 
     state: State
     key: str
     kind: Weights = "raw"
     average: str | None = None
-    usual: bool = True
+    usual: bool = True  # they are selected by default
     notes: tuple[str, ...] = ()
 
 
 def find_weights(
     file: Path, loaded: Mapping[Any, Any], *, weights: Weights | None, usual: Weights = "raw"
 ) -> Selected:
-    """The weights in the contents of a file.
-
-    Args:
-        file: Its name in messages.
-        loaded: Its contents.
-        weights: ``raw`` for the weights that training moves, ``ema`` for their average, ``None`` for ``usual``.
-        usual: What such a file is usually measured by.
-
-    Raises:
-        InputError: There are none, several that are indistinguishable, or no average though one was requested.
-    """
+    """The raw weights that training moves, or their average, in the contents of a file; by default ``usual``."""
     averages = [(key, tensors) for key in AVERAGED if (tensors := tensors_of(loaded.get(key)))]
     key, state = next(_candidates(loaded), None) or _only_other(file, loaded, averaged=bool(averages))
     if "current_model_state" in loaded and "averaging_state" in loaded:
@@ -115,21 +96,19 @@ def tensors_of(content: object) -> State:
     return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
-def _candidates(loaded: Mapping[Any, Any]) -> Iterator[tuple[str, State]]:
+def _candidates(loaded: Mapping[Any, Any], outer: str = "") -> Iterator[tuple[str, State]]:
     """Weights with their place: under a known key, at the top, one level below a known key."""
     for key in NESTED:
         if tensors := tensors_of(loaded.get(key)):
-            yield key, tensors
+            yield f"{outer}{key}", tensors
+    if outer:
+        return
     top = tensors_of(loaded)
-    if any(tensor.ndim for tensor in top.values()):
+    if any(tensor.ndim for tensor in top.values()):  # scalars at the top are metrics
         yield "", top
-    for outer in NESTED:
-        inside = loaded.get(outer)
-        if not isinstance(inside, Mapping):
-            continue
-        for key in NESTED:
-            if tensors := tensors_of(inside.get(key)):
-                yield f"{outer}.{key}", tensors
+    for key in NESTED:
+        if isinstance(loaded.get(key), Mapping):
+            yield from _candidates(loaded[key], f"{key}.")
 
 
 def _only_other(file: Path, loaded: Mapping[Any, Any], *, averaged: bool) -> tuple[str, State]:
@@ -208,8 +187,3 @@ def _odd(tensor: Tensor) -> str | None:
     if tensor.dtype not in _NUMBERS:
         return str(tensor.dtype).removeprefix("torch.")
     return f"{tensor.ndim} dimensions" if tensor.ndim > _MOST_DIMENSIONS else None
-
-
-def printable(text: str) -> str:
-    """The text with everything that a terminal would act on, or could not show, escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

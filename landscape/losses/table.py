@@ -14,7 +14,7 @@ from landscape.losses.next_token import NextToken
 from landscape.losses.own import OwnLoss
 from landscape.losses.squared_error import SquaredError
 from landscape.objective.loss_functions import BatchLoss, Loss
-from landscape.registry.factories import FORMS, guarded, user_function, user_options
+from landscape.registry.factories import FORMS, guarded, summary_of, user_function, user_options
 from landscape.registry.names import NameTable, Options, Row, Specification
 
 
@@ -46,8 +46,7 @@ def user_loss(name: str) -> Row[Loss] | None:
 
     declared = user_options(function, name)
     by_name = {key: option for key, option in declared.by_name.items() if key not in needed[:2]}
-    summary = (inspect.getdoc(function) or "").partition("\n")[0]
-    return Row(name, build, summary, stated=Options(by_name, open=declared.open))
+    return Row(name, build, summary_of(function), stated=Options(by_name, open=declared.open))
 
 
 def _needed(function: Callable[..., Any]) -> list[str]:

@@ -57,6 +57,7 @@ class Cost:
     @property
     def gradient_equivalents(self) -> float:
         """The total in gradients: a product counts as two once its graph exists, an evaluation as a third."""
+        # A backward pass costs about two forward passes, and a product differentiates both of them once more.
         return self.gradients + 2 * self.products + self.evaluations / 3
 
 

@@ -54,11 +54,7 @@ def to_json(estimate: Estimate) -> str:
 
 
 def from_json(line: str) -> Estimate:
-    """The estimate in a line of JSON; its ``epoch`` and ``step``, if any, are left out.
-
-    Raises:
-        InputError: The line is not JSON, or not of this schema.
-    """
+    """The estimate in a line of JSON of this schema; its ``epoch`` and ``step``, if any, are left out."""
     try:
         fields = json.loads(line)
     except (ValueError, RecursionError) as failure:
@@ -91,15 +87,11 @@ class Records:
 
 
 def read(path: Path) -> Records:
-    """The estimates in a file; lines that are torn or foreign are skipped and counted.
-
-    Raises:
-        InputError: The file does not exist.
-    """
+    """The estimates in an existing file; lines that are torn or foreign are skipped and counted."""
     if not path.is_file():
         raise InputError(f"{path} does not exist")
     estimates, unreadable = [], 0
-    for line in read_text(path).split("\n"):
+    for line in read_text(path).split("\n"):  # not splitlines(): texts in a record may hold other separators
         try:
             estimates += [from_json(line)] if line.strip() else []
         except InputError:
@@ -183,10 +175,7 @@ def _changes(then: Provenance, now: Provenance) -> list[str]:
 
 
 def epoch_numbers(line: str) -> dict[str, int | float] | None:
-    """The numbers in one line of a run's history; ``None`` if it is torn, or does not say which epoch it is of.
-
-    Anything else in the line, and a whole number that no float can hold, is left out.
-    """
+    """The numbers in one line of a run's history; ``None`` if it is torn, or does not say which epoch it is of."""
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):

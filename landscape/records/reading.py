@@ -50,11 +50,7 @@ _PIECE = 1 << 20
 
 
 def check_regular(path: Path) -> int:
-    """The size of a file in bytes, after a check that it has an end.
-
-    Raises:
-        InputError: It does not exist, is a folder, a pipe or a device, or is a large file that is nearly all holes.
-    """
+    """The size of a file in bytes; refuses a folder, a pipe, a device, and a large file that is nearly all holes."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -78,16 +74,12 @@ def check_regular(path: Path) -> int:
 
 
 def read_text(path: Path) -> str:
-    """The text in a file of JSON, with U+FFFD for bytes that are no UTF-8; raises as :func:`read_bytes`."""
+    """The text in a file of JSON, with U+FFFD for bytes that are no UTF-8."""
     return read_bytes(path).decode("utf-8", errors="replace")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The contents of a TOML file of ours.
-
-    Raises:
-        InputError: It cannot be read, is longer than :data:`LONGEST_RECIPE`, or is no TOML.
-    """
+    """The contents of a TOML file of ours, of at most :data:`LONGEST_RECIPE` bytes."""
     content = read_bytes(path, most=LONGEST_RECIPE)
     try:
         return tomllib.loads(content.decode())
@@ -96,11 +88,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def read_bytes(path: Path, *, most: int = LONGEST_TEXT) -> bytes:
-    """The bytes of a file of JSON or TOML that has no more than ``most``, and that fits as Python's objects.
-
-    Raises:
-        InputError: It cannot be read, is longer, or holds more dictionaries, lists and values than fit.
-    """
+    """The bytes of a file of JSON or TOML that has no more than ``most``, and that fits as Python's objects."""
     size = check_regular(path)
     if size > most:
         raise InputError(f"{path} has {size:,} bytes, more than the {most:,} that such a file may have")
@@ -156,15 +144,10 @@ def array_names(path: Path) -> list[str]:
 
 
 def read_arrays(path: Path, *, names: Container[str] | None = None, what: str) -> dict[str, NDArray[Any]]:
-    """The arrays in an ``.npz``, every byte checked against the archive's sums; nothing in it is run.
+    """The arrays in an ``.npz``, or those of ``names``, every byte checked against the archive's sums.
 
-    Args:
-        path: The file.
-        names: The names of the arrays to read; all by default.
-        what: What to call the file in messages.
-
-    Raises:
-        InputError: It is damaged, holds Python objects, or would take more memory than :data:`BEYOND`.
+    Python objects, and arrays that would take more memory than :data:`BEYOND`, are refused. Messages call the file a
+    ``what``.
     """
     left = _WIDENED * check_regular(path) + BEYOND
     with _opened(path, what) as archive, reading(path, what):

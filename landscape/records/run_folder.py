@@ -56,6 +56,7 @@ def read_lines(path: Path) -> Lines:
             estimate = from_json(line)
         except InputError:
             continue
+        # A record whose epoch is no number is neither of an epoch nor of the finished network.
         if numbers is not None:
             during.append((numbers["epoch"], estimate))
         elif "epoch" not in fields:
@@ -150,6 +151,7 @@ def checkpoint_digest(path: Path) -> str | None:
         return sha256(path)
     try:
         names = json.loads(read_text(path))["weight_map"].values()
+        # Only names in the same folder: the index may come from a stranger.
         shards = [path.parent / Path(name).name for name in dict.fromkeys(names)]
         return sha256_of_sums([sha256(path), *map(sha256, shards)])
     except (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError):

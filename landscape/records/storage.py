@@ -13,7 +13,6 @@ import re
 import secrets
 import stat
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -33,30 +32,34 @@ def whole(path: Path) -> Iterator[Path]:
 
     A killed process leaves the old file or the new one, never a part. The new file has the permissions of the old one,
     and its owner where the system allows that. The folder is made if need be.
-
-    Raises:
-        InputError: The path is a symbolic link, a pipe or a device.
-        IsADirectoryError: It is a folder.
     """
     refuse_special(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
-    os.close(handle)
+    old = path.stat() if path.exists() else None
+    # The system applies its mask to a new file. A file that replaces another stays private until the end.
+    place = path.parent / f".{path.name}.{secrets.token_hex(4)}{_PART}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK
+    os.close(os.open(place, flags, 0o666 if old is None else 0o600))
     try:
-        yield Path(name)
-        with open(name, "rb+") as file:
+        yield place
+        with place.open("rb+") as file:
             os.fsync(file.fileno())
-        _take_over_permissions(path, name)
-        os.replace(name, path)
+        if old is not None:
+            new = place.stat()
+            if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+                # Only root may give files away; the content counts more than the owner.
+                with contextlib.suppress(OSError):
+                    os.chown(place, old.st_uid, old.st_gid)
+            os.chmod(place, stat.S_IMODE(old.st_mode) & 0o777)
+        os.replace(place, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        place.unlink(missing_ok=True)
         raise
 
 
 def parts(path: Path) -> list[Path]:
     """The temporary files of :func:`whole` for that file which killed processes have left."""
-    # mkstemp puts eight characters of its own between the name and the ending.
-    pattern = re.compile(rf"\.{re.escape(path.name)}\..{{8}}{re.escape(_PART)}")
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.\w{{8}}{re.escape(_PART)}")
     names = os.listdir(path.parent) if path.parent.is_dir() else []
     return [path.parent / name for name in sorted(names) if pattern.fullmatch(name)]
 
@@ -86,11 +89,7 @@ def append_line(path: Path, line: str) -> None:
 
 
 def open_to_append(path: Path) -> io.FileIO:
-    """A regular file, opened to read it and to append to it; it and its folder are made if need be.
-
-    Raises:
-        InputError: The path is a symbolic link, a pipe or a device.
-    """
+    """A regular file, opened to read it and to append to it; it and its folder are made if need be."""
     refuse_special(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -114,13 +113,8 @@ def write_all(file: io.FileIO, content: bytes) -> None:
 
 
 def refuse_special(path: Path) -> None:
-    """Refuses a path that is no place for a file of ours; nothing is opened, so that a pipe is not waited for.
-
-    Raises:
-        InputError: The path is a symbolic link, a pipe, a socket or a device.
-        IsADirectoryError: It is a folder.
-    """
-    try:
+    """Refuses a folder, a symbolic link, a pipe, a socket and a device, where no file of ours may be written."""
+    try:  # nothing is opened, as opening a pipe would wait for its other end
         mode = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return
@@ -166,31 +160,3 @@ def sha256(path: Path) -> str:
 def sha256_of_sums(sums: Iterable[str]) -> str:
     """One sum for several files: the SHA-256 of theirs in hexadecimal, one behind the other."""
     return hashlib.sha256("".join(sums).encode()).hexdigest()
-
-
-def _take_over_permissions(path: Path, name: str) -> None:
-    """Gives the temporary file the permissions and the owner of the file that it is to replace."""
-    try:
-        old = path.lstat()
-    except FileNotFoundError:
-        os.chmod(name, _mode_of_new_files(path))
-        return
-    new = os.stat(name)
-    if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
-        # Only root may give files away; the content counts more than the owner.
-        with contextlib.suppress(OSError):
-            os.chown(name, old.st_uid, old.st_gid)
-    os.chmod(name, stat.S_IMODE(old.st_mode) & 0o777)
-
-
-def _mode_of_new_files(path: Path) -> int:
-    """The permissions of a new file in that folder."""
-    # os.umask tells the mask only by changing it, for the whole process: meanwhile another thread would make files
-    # that everybody may write to. So an empty file is made, looked at and removed.
-    probe = path.parent / f".{path.name}.{secrets.token_hex(4)}{_PART}"
-    descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666)
-    try:
-        return stat.S_IMODE(os.fstat(descriptor).st_mode)
-    finally:
-        os.close(descriptor)
-        os.unlink(probe)

@@ -309,7 +309,7 @@ def test_a_file_with_no_record_at_all_is_an_error(landscape, runs):
 
 
 def test_an_error_that_is_ours_says_so(landscape, runs, monkeypatch):
-    monkeypatch.setattr("landscape.records.json_lines.read", lambda path: 1 / 0)
+    monkeypatch.setattr("landscape.cli.compare.find_runs", lambda paths: 1 / 0)
     result = landscape("compare", "runs/sgd-0/recipe.toml")
     assert result.code == 1
     assert "Traceback" in result.err
