@@ -246,11 +246,6 @@ class SharpnessAware(WrappedOptimizer, ABC):
         Raises:
             UsageError: There is no closure, or it does not do what it should.
         """
-        return self._announced_step(closure, scaler) if self.is_watched else self._step(closure, scaler)
-
-    step.hooked = True  # type: ignore[attr-defined]  # torch would announce every step, also to nobody
-
-    def _step(self, closure: Closure | None, scaler: GradScaler | None) -> Tensor:
         name = type(self).__name__
         if "grad_scale" in self.__dict__:  # GradScaler.step leaves it for the step that it calls
             del self.__dict__["grad_scale"], self.__dict__["found_inf"]
@@ -297,8 +292,6 @@ class SharpnessAware(WrappedOptimizer, ABC):
             self.sam_steps += len(self.losses) > 1
             self.after_step()
         return self.loss()
-
-    _announced_step = torch.optim.Optimizer.profile_hook_step(_step)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients."""

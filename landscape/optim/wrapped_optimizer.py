@@ -6,7 +6,6 @@ from typing import Any, dataclass_transform
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from landscape.errors import InputError, UsageError
 from landscape.optim.flat_parameters import FlatParameters
@@ -67,17 +66,6 @@ class WrappedOptimizer(torch.optim.Optimizer):
         if self._generator_before is None:
             self._generator_before = self._generator.get_state()
         return self._generator
-
-    @property
-    def is_watched(self) -> bool:
-        """Whether a step has to be announced: to a profiler, or to a hook of this optimizer or of all."""
-        return bool(
-            self._optimizer_step_pre_hooks
-            or self._optimizer_step_post_hooks
-            or _global_optimizer_pre_hooks
-            or _global_optimizer_post_hooks
-            or torch._C._autograd._profiler_enabled()
-        )
 
     def _put_back_generator(self) -> None:
         """Undo the draws of this step."""
