@@ -56,7 +56,7 @@ def read(path: Path) -> dict[str, Any]:
     check_regular(path)
     try:
         with pinned(path) as held:
-            content = _plain(open_file(held.file, trust=False).content)
+            content = _plain(open_file(held, trust=False).content)
     except InputError as failure:
         reason = str(failure).removeprefix(str(path)).partition(": ")[2].partition("; ")[0]
         raise InputError(f"{path} is damaged and cannot be resumed ({reason}); {_WAY_OUT}") from failure

@@ -144,7 +144,7 @@ def read_starts(path: Path) -> Vectors:
         return {}
     try:
         with pinned(path) as file:
-            content = open_file(file.file, trust=False).content
+            content = open_file(file, trust=False).content
         if not _are_vectors(content):
             raise InputError(f"{path} holds no eigenvectors")
     except InputError:
