@@ -99,7 +99,7 @@ class RecipeInFile:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not abs(value) < _LARGEST:
             raise InputError(
-                f"the recipe in {self.path} has {field}={shown(value)}, which is no finite number"
+                f"the recipe in {self.path} has {field}={shown(value)}, which is not a finite number"
             )
         return float(value)
 

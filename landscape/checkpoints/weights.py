@@ -74,7 +74,7 @@ def find_weights(
         return Selected(*_counted(averaged_state, average), "ema", average, notes=(note,))
     kind = weights or usual
     if kind == "raw":
-        note = f"averaged weights are there too, under {average}; --weights ema takes them"
+        note = f"it also holds averaged weights, under {average}; --weights ema selects them"
         notes = (note,) if average is not None else ()
         return Selected(*_counted(state, key), "raw", average, average is None or usual == "raw", notes)
     if average is None:
