@@ -20,10 +20,10 @@ from torch import nn
 from landscape.curvature import gauss_newton_trace
 from landscape.measures import measure
 from landscape.models.cifar_resnet import resnet20
-from landscape.objective import Objective, batches, differences, independence, loss_weights, reached_weights
+from landscape.objective import Objective, batches, differences, first_checks, independence, loss_weights
 
 CHECKS: dict[str, Callable[..., Any]] = {
-    "what autograd sees of the loss": reached_weights.judge,
+    "what autograd sees of the loss": first_checks._judged,
     "weights of the loss": loss_weights.settle_weights,
     "examples do not see each other": independence.examined,
     "second derivatives against differences": differences.refuse_wrong_second_derivative,

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from landscape.comparison import Table, compare
+from landscape.comparison.columns import PRESETS, Preset
 from landscape.comparison.forms import FORMS, SUFFIXES
 from landscape.comparison.intervals import Method
 from landscape.comparison.predictors import TARGETS, Study, predictors
-from landscape.comparison.presets import PRESETS, Preset
 from landscape.comparison.runs import OF_HISTORY, RunSet, find_runs, from_history, require_fields
 from landscape.comparison.selection import Conditions, select, splits
 from landscape.errors import InputError, UsageError

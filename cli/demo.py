@@ -55,7 +55,7 @@ def command(output: Path, quiet: bool) -> None:
     It needs no network, takes about a minute on two cores, and continues where it was interrupted.
     """
     from landscape.checkpoints import load_checkpoint
-    from landscape.plotting.wish import Wish
+    from landscape.plotting.figure_options import FigureOptions
     from landscape.records.surface import Surface
 
     start = time.monotonic()
@@ -75,8 +75,8 @@ def command(output: Path, quiet: bool) -> None:
     table = compare(estimates)
     write_whole(output / "table.txt", (table.text() + "\n").encode())
     write_whole(output / "table.tex", (table.latex() + "\n").encode())
-    wish = Wish(venue="neurips", width="text", titles=("SGD", "SAM"))
-    figure, *_ = write_drawing(surfaces, output / "surfaces.png", wish)
+    figure_options = FigureOptions(venue="neurips", width="text", titles=("SGD", "SAM"))
+    figure, *_ = write_drawing(surfaces, output / "surfaces.png", figure_options)
     click.echo(table.text())
     click.echo(f"\nTable {output / 'table.txt'}, figure {figure}, runs {output / 'runs'}.")
     if not quiet:

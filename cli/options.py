@@ -177,9 +177,6 @@ class Subject(Source):
         )
 
 
-Asked = Subject
-
-
 def gathered(**kinds: type[Any]) -> Callable[[F], F]:
     """Calls a command with groups of its flags as dataclasses: ``@gathered(grid=Grid)``.
 
@@ -211,11 +208,6 @@ def source_flags(function: F) -> F:
 def subject_flags(function: F) -> F:
     """The flags of every command that measures checkpoints, passed to it as ``subject``, a :class:`Subject`."""
     return _with_flags(_subject, gathered(subject=Subject)(function))
-
-
-def checkpoint_flags(function: F) -> F:
-    """The same flags, passed as ``asked``."""
-    return _with_flags(_subject, gathered(asked=Subject)(function))
 
 
 def chosen_device(name: str) -> str:

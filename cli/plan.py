@@ -26,8 +26,8 @@ def plan(forecast: Forecast) -> str:
     ]
     if forecast.recalibration is not None:
         notes.append(
-            f"in addition, {brief(forecast.recalibration)} at every point but the checkpoint, where batch-norm statistics "
-            "are recomputed: once a draw or step, and once a batch where a measure reads batches"
+            f"in addition, {brief(forecast.recalibration)} at every point but the checkpoint, where batch-norm "
+            "statistics are recomputed: once a draw or step, and once a batch where a measure reads batches"
         )
     head = ("measure", "gradients", "at most", "time", "at most")
     return Grid(head, rows, [*notes, _memory(forecast)]).text()

@@ -1,7 +1,8 @@
-"""``landscape plot``: draws saved numbers; imports no torch."""
+"""``landscape plot``: draws saved numbers without recomputing them; imports no torch."""
 
 import shlex
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
@@ -20,15 +21,32 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -
         raise UsageError(f"--levels {text} is not a list of numbers such as 0.1,1,10") from None
 
 
+@dataclass(frozen=True)
+class Look:
+    """The flags that say how the figure looks, by the names of the library's FigureOptions."""
+
+    # A class of its own, because importing the library's would import matplotlib for every command.
+    titles: tuple[str, ...]
+    levels: tuple[float, ...]
+    shared: bool
+    measures: tuple[str, ...]
+    over: str
+    split: str | None
+    venue: str
+    width: str | None
+
+
 @click.command(name="plot", cls=ExamplesFirst)
 @click.argument("files", nargs=-1, required=True, metavar="FILE…", type=click.Path(path_type=Path))
 @click.option(
     "--kind",
     metavar="KIND",
-    help="filled, contour, relief, difference, line; history, dots, spectrum, quantiles; by default what suits.",
+    help="filled, contour, relief, difference, line; history, dots, spectrum, quantiles; by default what fits.",
 )
-@click.option("--title", "titles", multiple=True, help="Of a panel; repeatable, in the order of the files.")
-@click.option("--levels", callback=_numbers, metavar="L,L,…", help="The losses that contours are drawn at.")
+@click.option(
+    "--title", "titles", multiple=True, help="Title of a panel; repeatable, in the order of the files."
+)
+@click.option("--levels", callback=_numbers, metavar="L,L,…", help="Losses of the contour lines.")
 @click.option(
     "--shared-scale/--own-scales",
     "shared",
@@ -36,40 +54,28 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -
     show_default=True,
     help="One colour scale for all panels, or one each.",
 )
-@click.option("-M", "--measure", "measures", multiple=True, help="What is drawn of runs; repeatable.")
+@click.option("-M", "--measure", "measures", multiple=True, help="Quantity of runs to draw; repeatable.")
 @click.option(
     "--over",
     type=click.Choice(["epoch", "step", "gradients", "seconds"]),
     default="epoch",
     show_default=True,
-    help="What is on the horizontal axis of a history.",
+    help="Horizontal axis of a history.",
 )
-@click.option("--split", type=click.Choice(["train", "test"]), default=None, help="Which records of runs.")
-@click.option("--font", metavar="NAME", help="Instead of STIXGeneral, which is always there.")
+@click.option("--split", type=click.Choice(["train", "test"]), help="Split of the records of runs.")
+@click.option("--font", metavar="NAME", help="Font; by default STIXGeneral, which comes with matplotlib.")
 @click.option(
-    "-o",
-    "--output",
+    *("-o", "--output"),
     type=click.Path(dir_okay=False, path_type=Path),
-    default=None,
-    help="The figure (.pdf, .svg, .png), a page to turn surfaces on (.html), or numbers (.npz, .csv, .vts, .nc).  "
+    help="A figure (.pdf, .svg, .png), an interactive page of surfaces (.html), or numbers (.npz, .csv, .vts, .nc).  "
     "[default: surface.pdf or KIND.pdf]",
 )
 @options.venue
 @options.width
 @options.config
+@options.gathered(look=Look)
 def command(
-    files: tuple[Path, ...],
-    kind: str | None,
-    titles: tuple[str, ...],
-    levels: tuple[float, ...],
-    shared: bool,
-    measures: tuple[str, ...],
-    over: str,
-    split: str | None,
-    font: str | None,
-    output: Path | None,
-    venue: str,
-    width: str | None,
+    files: tuple[Path, ...], kind: str | None, font: str | None, output: Path | None, look: Look
 ) -> None:
     """Draws saved surfaces, measures and histories of runs; never recomputes.
 
@@ -77,32 +83,19 @@ def command(
       landscape plot sgd.npz sam.npz --title SGD --title SAM --venue icml --width text -o both.pdf
       landscape plot runs/* --kind history -M accuracy --over gradients -o accuracy.pdf
 
-    Files are told apart by what they hold: surfaces (.npz), measures.jsonl, history.jsonl, folders of runs; surfaces of
-    tomgoldstein/loss-landscape (.h5) and of Landscaper (.npz), too.
+    Files are recognised by their content: surfaces (.npz), measures.jsonl, history.jsonl, folders of runs, and
+    surfaces of tomgoldstein/loss-landscape (.h5) and of Landscaper (.npz).
     """
+    from landscape.plotting.figure_options import FigureOptions
     from landscape.plotting.kinds import suitable
     from landscape.plotting.sources import read_source
-    from landscape.plotting.wish import Wish
 
-    sources, names = [], []
-    for file in files:
-        found = read_source(file)
-        sources += found
-        names += [file.stem] * len(found)
+    pairs = [(source, file.stem) for file in files for source in read_source(file)]
+    sources, names = [source for source, _ in pairs], [name for _, name in pairs]
     if output is None:
         drawn = kind or suitable(sources)
         output = Path("surface.pdf" if drawn == "filled" else f"{drawn}.pdf")
-    wish = Wish(
-        venue=venue,
-        width=width,  # type: ignore[arg-type]
-        titles=titles,
-        names=names,
-        levels=levels,
-        shared=shared,
-        measures=measures,
-        over=over,  # type: ignore[arg-type]
-        split=split,
-        command=shlex.join(["landscape", *sys.argv[1:]]),
-    )
-    for written in write_drawing(sources, output, wish, kind=kind, font=font):
-        click.echo(written)
+    typed = shlex.join(["landscape", *sys.argv[1:]])
+    figure_options = FigureOptions(**asdict(look), names=names, command=typed)
+    for path in write_drawing(sources, output, figure_options, kind=kind, font=font):
+        click.echo(path)

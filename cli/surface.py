@@ -1,8 +1,9 @@
 """``landscape surface``: the loss on a plane through checkpoints, as numbers and as a figure."""
 
-import functools
 import importlib.util
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,56 @@ if TYPE_CHECKING:
     from landscape.records.surface import Surface
 
 _NEEDED = {".html": ("plotly", "html"), ".nc": ("xarray", "netcdf")}
-"""By ending: the package that writes it, and the extra that brings it."""
+"""By ending: the package that writes it, and the extra that installs it."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The flags for which points are computed, and how."""
+
+    points: str
+    span: str | None
+    center: bool
+    gradient_norm: bool
+    forward: str | None
+    compile: bool | None
+    shard: str | None
+
+    def sampling(self) -> dict[str, Any]:
+        """The arguments of ``sample_surface``.
+
+        Raises:
+            UsageError: They are not numbers, or no plane allows them.
+        """
+        from landscape.surfaces.grid import point_count, share, symmetric
+
+        points = _pair(self.points, int, "--points")
+        span = None if self.span is None else _pair(self.span, float, "--span")
+        shard = None if self.shard is None else _shard(self.shard)
+        # Checked here too, so that a mistake is reported before a checkpoint is opened.
+        for count, extent in zip(points, span or (1.0, 1.0), strict=True):
+            symmetric(point_count(count), extent)
+        share([], shard)
+        return {
+            "points": points,
+            "span": span,
+            "gradient_norm": self.gradient_norm,
+            "centre": self.center,
+            "shard": shard,
+            "forward": self.forward,
+            "compile": self.compile,
+        }
+
+
+@dataclass(frozen=True)
+class Target:
+    """The flags for where the numbers and the figure go."""
+
+    output: Path
+    venue: str
+    width: str | None
+    resume: bool
+    overwrite: bool
 
 
 @click.command(name="surface", cls=ExamplesFirst)
@@ -32,22 +82,26 @@ _NEEDED = {".html": ("plotly", "html"), ".nc": ("xarray", "netcdf")}
 )
 @click.option(
     "--span",
-    default=None,
     metavar="S|SXxSY",
-    help="The grid reaches from -S to S; by default 1, or as far as the checkpoints of a plane.",
+    help="The grid reaches from -S to S; default: 1, or as far as the checkpoints of a plane.",
 )
-@click.option("--center", is_flag=True, help="Refuse a grid that has not the checkpoint itself as a point.")
-@click.option("--gradient-norm", is_flag=True, help="The norm of the gradient at each point, too.")
+@click.option("--center", is_flag=True, help="Refuse a grid that does not contain the checkpoint itself.")
+@click.option("--gradient-norm", is_flag=True, help="Also compute the norm of the gradient at each point.")
 @click.option(
     "--forward",
-    type=click.Choice(["plain", "channels-last", "folded", "folded-channels-last", "fused"]),
-    default=None,
-    help="How forward passes are made; by default the quickest.",
+    type=click.Choice(["plain", "channels-last"]),
+    help="Memory order of images in forward passes; default: the faster one.",
 )
-@click.option("--shard", metavar="I/N", help="Compute every N-th point only, from the I-th on.")
-@click.option("--merge", is_flag=True, help="The files are shards (.npz), to be put together.")
-@click.option("--dry-run", is_flag=True, help="Only say how long it would take.")
-@options.checkpoint_flags
+@click.option(
+    "--compile/--no-compile",
+    default=None,
+    help="Compile the forward pass (torch.compile), which takes a minute or more; default: only for a grid that takes "
+    "long enough to save twice that.",
+)
+@click.option("--shard", metavar="I/N", help="Compute only every N-th point, starting with the I-th.")
+@click.option("--merge", is_flag=True, help="Combine shards: the arguments are their .npz files.")
+@click.option("--dry-run", is_flag=True, help="Only estimate the time.")
+@options.subject_flags
 @click.option(
     "-o",
     "--output",
@@ -62,23 +116,15 @@ _NEEDED = {".html": ("plotly", "html"), ".nc": ("xarray", "netcdf")}
 @options.overwrite
 @options.quiet
 @options.config
+@options.gathered(grid=Grid, target=Target)
 def command(
     checkpoints: tuple[str, ...],
     plane: str,
-    points: str,
-    span: str | None,
-    center: bool,
-    gradient_norm: bool,
-    forward: str | None,
-    shard: str | None,
+    grid: Grid,
     merge: bool,
     dry_run: bool,
-    asked: options.Asked,
-    output: Path,
-    venue: str,
-    width: str | None,
-    resume: bool,
-    overwrite: bool,
+    subject: options.Subject,
+    target: Target,
     quiet: bool,
 ) -> None:
     """Computes and draws loss surfaces; several checkpoints share directions and colour scale.
@@ -88,67 +134,36 @@ def command(
       landscape surface runs/sgd runs/sam --plane interpolation --split both -o line.pdf
 
     On a plane or line through several checkpoints, they share one figure; otherwise each has its own panel. An
-    interrupted computation goes on where it stopped when the command is run again.
+    interrupted computation resumes where it stopped when the command is run again.
     """
-    from landscape.plotting.wish import Wish
-    from landscape.surfaces.plane import PLANES, origin_of
+    from landscape.surfaces.plane import plane_row
 
-    PLANES.parse(plane)
-    sampling: dict[str, Any] = {
-        "points": _pair(points, int, "--points"),
-        "span": None if span is None else _pair(span, float, "--span"),
-        "gradient_norm": gradient_norm,
-        "centre": center,
-        "shard": _shard(shard),
-        "forward": forward,
-    }
-    _refuse_grid(sampling)
-    _refuse_format(output, plane)
-    origin = origin_of(plane)
-    together = merge or origin is not None
-    files = numbered(output.with_suffix(".npz"), 1 if together else len(checkpoints))
-    options.chosen_device(asked.device)
-    for file in () if dry_run else (output, *files):
+    row = plane_row(plane)
+    sampling = grid.sampling()
+    _refuse_format(target.output, line=plane if row.line else None)
+    together = merge or row.origin is not None
+    files = numbered(target.output.with_suffix(".npz"), 1 if together else len(checkpoints))
+    options.chosen_device(subject.device)
+    for file in () if dry_run else (target.output, *files):
         options.writable(file)
     if merge:
-        surfaces = _merged(checkpoints, files[0], overwrite=overwrite)
+        surfaces = [_merged(checkpoints, files[0], overwrite=target.overwrite)]
     else:
-        paths = _expanded(checkpoints, origin == "last")
-        anchors = paths if not together else paths[-1:] if origin == "last" else paths[:1]
-        through = paths if together else []
+        paths = _expanded(checkpoints, row.origin == "last")
+        anchors = paths if not together else paths[-1:] if row.origin == "last" else paths[:1]
+        opened = partial(SurfaceRun.opened, paths=paths if together else [], subject=subject, quiet=quiet)
         if dry_run:
             for path in anchors:
-                click.echo(SurfaceRun.opened(path, through, asked, quiet=quiet).estimate(plane, sampling))
+                click.echo(opened(path).estimate(plane, sampling))
             return
-        opened = functools.partial(SurfaceRun.opened, paths=through, asked=asked, quiet=quiet)
-        surfaces = _computed(plane, sampling, anchors, files, opened, resume=resume, overwrite=overwrite)
-    written = tuple(files)
-    if not all(surface.complete for surface in surfaces):
-        click.echo("Put the shards together with: landscape surface --merge FILE.npz…", err=True)
-    elif output.suffix.lower() != ".npz":
-        wish = Wish(venue=venue, width=width, names=[file.stem for file in files])  # type: ignore[arg-type]
-        written = write_drawing(surfaces, output, wish)
-    # Last: with its journal there, numbers are those of a command that has something left to do.
-    for file in files:
-        discard_parts(file)
-        journal_of(file).unlink(missing_ok=True)
-    for place in written:
-        click.echo(place)
+        surfaces = _computed(plane, sampling, anchors, files, opened, target)
+    for file in _drawn(surfaces, files, target):
+        click.echo(file)
 
 
-def _refuse_grid(sampling: dict[str, Any]) -> None:
-    """What no plane allows, said before a checkpoint is opened."""
-    from landscape.surfaces.grid import share, symmetric, whole
-
-    for count, extent in zip(sampling["points"], sampling["span"] or (1.0, 1.0), strict=True):
-        symmetric(whole(count), extent)
-    share([], sampling["shard"])
-
-
-def _refuse_format(output: Path, plane: str) -> None:
-    """An output of an unknown kind, or one that needs what is not installed, or that is not for lines."""
+def _refuse_format(output: Path, *, line: str | None) -> None:
+    """Refuses an output of an unknown kind, one that needs a package that is missing, and a page of a ``line``."""
     from landscape.surfaces.export import EXPORTS
-    from landscape.surfaces.plane import is_line
 
     known = (*PICTURES, ".html", ".npz", *EXPORTS)
     suffix = output.suffix.lower()
@@ -161,9 +176,9 @@ def _refuse_format(output: Path, plane: str) -> None:
         raise UsageError(
             f"{output}: {package} is not installed; pip install 'landscape-geometry[{extra}]', or choose another ending"
         )
-    if suffix == ".html" and is_line(plane):
+    if suffix == ".html" and line is not None:
         raise UsageError(
-            f"{output}: .html is for planes, and '{plane}' is a line; end it in .pdf, .svg or .png"
+            f"{output}: .html is for planes, and '{line}' is a line; end it in .pdf, .svg or .png"
         )
 
 
@@ -173,17 +188,15 @@ def _computed(
     anchors: list[str],
     files: list[Path],
     opened: Callable[[str], SurfaceRun],
-    *,
-    resume: bool,
-    overwrite: bool,
+    target: Target,
 ) -> "list[Surface]":
     """The surfaces, saved; those that an earlier run of this command has saved are not computed again."""
-    request = {
-        "command": recorded_command(),
-        "asked": {"plane": plane, **{name: sampling[name] for name in sampling if name != "shard"}},
-    }
+    # Neither changes the whole surface: shards are merged, and compiling is left to the journal and the machine.
+    settings = {name: value for name, value in sampling.items() if name not in ("shard", "compile")}
+    request = {"command": recorded_command(), "asked": {"plane": plane, **settings}}
     saved = [
-        finished(file, request, shard=sampling["shard"], resume=resume, overwrite=overwrite) for file in files
+        finished(file, request, shard=sampling["shard"], resume=target.resume, overwrite=target.overwrite)
+        for file in files
     ]
     surfaces = []
     for path, file, done in zip(anchors, files, saved, strict=True):
@@ -192,39 +205,56 @@ def _computed(
             require_unchanged(file, done, run)
             surfaces.append(done)
             continue
-        if not resume:
+        if not target.resume:
             journal_of(file).unlink(missing_ok=True)
         surfaces.append(run.surface(plane, sampling, journal_of(file), request))
-    # Only now, so that a command that is interrupted goes on at its journals when it is run again.
+    # Saved only now, so that a command interrupted between two surfaces resumes from the journals of both.
     for surface, file, done in zip(surfaces, files, saved, strict=True):
         if done is None:
             surface.save(file)
     return surfaces
 
 
-def _merged(names: tuple[str, ...], file: Path, *, overwrite: bool) -> "list[Surface]":
-    """The shards put together, saved."""
+def _merged(names: tuple[str, ...], file: Path, *, overwrite: bool) -> "Surface":
+    """The surface of several shards, saved."""
     from landscape.records.surface import Surface
     from landscape.surfaces.merging import merged
 
-    whole = merged([Surface.load(name) for name in names])
-    require_same_bytes(file, whole, overwrite=overwrite)
-    whole.save(file)
-    return [whole]
+    surface = merged([Surface.load(name) for name in names])
+    require_same_bytes(file, surface, overwrite=overwrite)
+    surface.save(file)
+    return surface
 
 
-def _expanded(checkpoints: tuple[str, ...], path_of_a_run: bool) -> list[str]:
-    """The checkpoints; for a trajectory, those kept in a run folder that is given alone."""
+def _drawn(surfaces: "list[Surface]", files: list[Path], target: Target) -> tuple[Path, ...]:
+    """Draws saved surfaces and removes what was needed to resume; returns the files for the user."""
+    from landscape.plotting.figure_options import FigureOptions
+
+    written = tuple(files)
+    if not all(surface.complete for surface in surfaces):
+        click.echo("Combine the shards with: landscape surface --merge FILE.npz…", err=True)
+    elif target.output.suffix.lower() != ".npz":
+        figure_options = FigureOptions(
+            venue=target.venue, width=target.width, names=[file.stem for file in files]
+        )  # type: ignore[arg-type]
+        written = write_drawing(surfaces, target.output, figure_options)
+    # Last: beside its journal, a saved surface counts as that of a command that has something left to do.
+    for file in files:
+        discard_parts(file)
+        journal_of(file).unlink(missing_ok=True)
+    return written
+
+
+def _expanded(checkpoints: tuple[str, ...], trajectory: bool) -> list[str]:
+    """The checkpoints; for a trajectory through a single run folder, those kept during the run."""
     folder = Path(checkpoints[0]) / "checkpoints"
-    if path_of_a_run and len(checkpoints) == 1 and folder.is_dir():
+    if trajectory and len(checkpoints) == 1 and folder.is_dir():
         kept = sorted(str(file) for file in folder.iterdir() if file.suffix == ".pt")
         return kept or list(checkpoints)
     return list(checkpoints)
 
 
-def _shard(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
+def _shard(text: str) -> tuple[int, int]:
     number, slash, parts = text.partition("/")
     if not (slash and number.isdigit() and parts.isdigit()):
         raise UsageError(f"--shard {text} is not of the form I/N, such as 1/4")

@@ -1,4 +1,4 @@
-"""The numbers that an earlier run of the same ``landscape surface`` has left: what was begun is ended, never lost."""
+"""Surfaces saved by an earlier run of the same ``landscape surface``: when they are reused, refused or replaced."""
 
 import dataclasses
 import json
@@ -21,18 +21,18 @@ def journal_of(file: Path) -> Path:
 
 
 def finished(
-    file: Path, asked: Mapping[str, Any], *, shard: tuple[int, int] | None, resume: bool, overwrite: bool
+    file: Path, request: Mapping[str, Any], *, shard: tuple[int, int] | None, resume: bool, overwrite: bool
 ) -> "Surface | None":
-    """The numbers that an earlier run of this command has saved; ``None`` where they are to be computed.
+    """The surface that an earlier run of this command has saved; ``None`` if it has to be computed.
 
-    A run that is killed after that has figures to draw only. Its journal may still be there.
+    A run that is killed after saving has only figures left to draw. Its journal may still exist.
 
     Args:
-        file: Where they are saved.
-        asked: What was asked for, as the file says it.
-        shard: Which of the points.
-        resume: Whether anything of an earlier run may be used.
-        overwrite: Whether numbers of another run may be replaced.
+        file: The file.
+        request: The entries of the file's meta data that describe the command.
+        shard: The share of the points.
+        resume: Whether results of an earlier run may be used.
+        overwrite: Whether the surface of another run may be replaced.
 
     Raises:
         UsageError: The file is of another command, or no surface, and may not be replaced.
@@ -40,7 +40,7 @@ def finished(
     if not file.exists():
         return None
     surface = _loaded(file)
-    same = resume and surface is not None and _same(surface, asked, shard)
+    same = resume and surface is not None and _same(surface, request, shard)
     if journal_of(file).exists():
         saved = surface is not None and _is_saved(journal_of(file), surface)
         if saved or overwrite:
@@ -53,10 +53,10 @@ def finished(
 
 
 def require_unchanged(file: Path, surface: "Surface", run: "SurfaceRun") -> None:
-    """Refuses saved numbers that are not those of the checkpoints and data as they are now.
+    """Refuses a saved surface whose checkpoints or data have changed since.
 
     Raises:
-        UsageError: Something has changed since.
+        UsageError: Something has changed.
     """
     from landscape.surfaces.plane import fingerprint
 
@@ -80,10 +80,10 @@ def require_unchanged(file: Path, surface: "Surface", run: "SurfaceRun") -> None
 
 
 def require_same_bytes(file: Path, surface: "Surface", *, overwrite: bool) -> None:
-    """Refuses a file that is there and is another surface.
+    """Refuses to replace another surface.
 
     Raises:
-        UsageError: It is, and may not be replaced.
+        UsageError: The file holds another surface and may not be replaced.
     """
     if overwrite or not file.exists():
         return
@@ -92,26 +92,26 @@ def require_same_bytes(file: Path, surface: "Surface", *, overwrite: bool) -> No
         raise UsageError(f"{file} is there and is another surface; choose another name, or add --overwrite")
 
 
-def _same(surface: "Surface", asked: Mapping[str, Any], shard: tuple[int, int] | None) -> bool:
-    """Whether the command that made a surface is this one, and has computed all its points."""
+def _same(surface: "Surface", request: Mapping[str, Any], shard: tuple[int, int] | None) -> bool:
+    """Whether this command made the surface, and has computed all its points."""
     from landscape.surfaces.grid import coarse_to_fine, share
 
     ny, nx = surface.loss.shape
     points = set(share(coarse_to_fine(nx, ny), shard))
     done = {index for index, computed in enumerate(surface.computed.flat) if computed}
-    return points == done and all(surface.meta.get(key) == _as_saved(asked[key]) for key in asked)
+    return points == done and all(surface.meta.get(key) == _as_saved(request[key]) for key in request)
 
 
 def _is_saved(journal: Path, surface: "Surface") -> bool:
-    """Whether a surface holds what its journal holds."""
+    """Whether a surface holds everything that its journal holds."""
     from landscape.surfaces.journal import read_journal
 
     try:
-        held = read_journal(journal)
+        unsaved = read_journal(journal)
     except InputError:
         return False
-    bare = [dataclasses.replace(each, meta={}).to_bytes() for each in (held, surface)]
-    return bare[0] == bare[1] and held.meta.get("provenance") == surface.meta.get("provenance")
+    bare = [dataclasses.replace(each, meta={}).to_bytes() for each in (unsaved, surface)]
+    return bare[0] == bare[1] and unsaved.meta.get("provenance") == surface.meta.get("provenance")
 
 
 def _loaded(file: Path) -> "Surface | None":
@@ -125,10 +125,10 @@ def _loaded(file: Path) -> "Surface | None":
 
 def _alike(then: Mapping[str, float], now: Mapping[str, float]) -> bool:
     """Whether two losses of a checkpoint are the same up to the order of a parallel sum."""
-    both = [(then[name], now.get(name, math.nan)) for name in then]
-    return all(math.isclose(a, b, rel_tol=1e-5) or (math.isnan(a) and math.isnan(b)) for a, b in both)
+    pairs = [(then[name], now.get(name, math.nan)) for name in then]
+    return all(math.isclose(a, b, rel_tol=1e-5) or (math.isnan(a) and math.isnan(b)) for a, b in pairs)
 
 
 def _as_saved(content: object) -> object:
-    """The content as it comes back from a file."""
+    # Tuples become lists in a file.
     return json.loads(json.dumps(content))

@@ -1,7 +1,8 @@
-"""One surface of ``landscape surface``: opening its checkpoints, computing it, or saying how long that takes."""
+"""One surface of ``landscape surface``: opens its checkpoints, and computes it or estimates the time."""
 
 import shlex
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SurfaceRun:
-    """One surface to be computed: where, on what, through which checkpoints."""
+    """A surface to compute: its origin, the data, and the checkpoints that its plane goes through."""
 
     path: str
     checkpoint: "Checkpoint"
@@ -32,44 +33,45 @@ class SurfaceRun:
     quiet: bool
 
     @classmethod
-    def opened(cls, path: str, paths: list[str], asked: options.Asked, *, quiet: bool) -> "SurfaceRun":
-        """Opens the checkpoint at ``path``, and the ``paths`` of those that its plane goes through.
+    def opened(cls, path: str, paths: list[str], subject: options.Subject, *, quiet: bool) -> "SurfaceRun":
+        """Opens checkpoints.
 
         Args:
             path: The checkpoint at the origin.
-            paths: All that the plane goes through; none for a plane at one point.
-            asked: What the flags say.
-            quiet: Says nothing.
+            paths: All checkpoints that the plane goes through; none for a plane at one point.
+            subject: The flags for checkpoint and objective.
+            quiet: Prints nothing on stderr.
         """
         from landscape.surfaces.directions import Waypoint
 
-        checkpoint = asked.open(path)
-        both = asked.split == "both"
-        objective = asked.objective(checkpoint, "train" if both else asked.split)
-        test = asked.objective(checkpoint, "test") if both else None
-        said = preflight(click.format_filename(path), checkpoint, objective, expected=asked.expect_accuracy)
+        checkpoint = subject.open(path)
+        both = subject.split == "both"
+        objective = subject.objective(checkpoint, "train" if both else subject.split)
+        test = subject.objective(checkpoint, "test") if both else None
+        summary = preflight(
+            click.format_filename(path), checkpoint, objective, expected=subject.expect_accuracy
+        )
         if not quiet:
-            click.echo(said, err=True)
+            click.echo(summary, err=True)
         through = []
         for name, label in zip(paths, _labels(paths), strict=True):
-            there = [objective, test]
+            there, test_there = objective, test
             if name != path:
-                network = checkpoint.network_of(name, trust=asked.trust, weights=asked.weights)  # type: ignore[arg-type]
-                there = [each and each.of(network) for each in there]
-            assert there[0] is not None
-            through.append(Waypoint.of(label, there[0], test=there[1]))
+                network = checkpoint.network_of(name, trust=subject.trust, weights=subject.weights)  # type: ignore[arg-type]
+                there, test_there = objective.of(network), test and test.of(network)
+            through.append(Waypoint.of(label, there, test=test_there))
         return cls(path, checkpoint, objective, test, through, quiet)
 
     def surface(
-        self, plane: str, asked: dict[str, Any], journal: Path, request: Mapping[str, Any]
+        self, plane: str, sampling: dict[str, Any], journal: Path, request: Mapping[str, Any]
     ) -> "Surface":
-        """Computes it, or goes on where the journal ends.
+        """Computes the surface, or resumes at the end of the journal.
 
         Args:
             plane: The name of the plane with its options.
-            asked: How it is sampled.
-            journal: Where points that are done are kept.
-            request: What is kept in the file of what was asked for.
+            sampling: The arguments of ``sample_surface``.
+            journal: The file that keeps finished points.
+            request: Entries for the surface's meta data that describe the command.
         """
         from landscape.surfaces.plane import build_plane
         from landscape.surfaces.sampling import sample_surface
@@ -78,70 +80,66 @@ class SurfaceRun:
             self.objective.ledger.listener = bar.tell
             built = build_plane(plane, self.objective, through=self.through)
             self.objective.ledger.listener = None
-        if not self.quiet and built.details.get("converged") is False:
-            click.echo(
-                f"{self.path}: the plane is not converged: residuals {built.details['residuals']}", err=True
-            )
-        if not self.quiet and built.statistics is not None:
-            click.echo(
-                f"{self.path}: batch-norm statistics are interpolated between those of the checkpoints; "
-                "--batch-norm recalibrate recomputes them at every point",
-                err=True,
+        if built.details.get("converged") is False:
+            self._say(f"the plane is not converged: residuals {built.details['residuals']}")
+        if built.statistics is not None:
+            self._say(
+                "batch-norm statistics are interpolated between those of the checkpoints; "
+                "--batch-norm recalibrate recomputes them at every point"
             )
         with Bar(f"surface of {self.path}", quiet=self.quiet) as bar:
-            found = sample_surface(
+            surface = sample_surface(
                 self.objective,
                 built,
                 test=self.test,
                 journal=journal,
                 progress=lambda done, total: bar.tell(f"{done} of {total} points", done / total),
-                **_counted(asked, line=built.y is None),
+                **_for_line(sampling) if built.y is None else sampling,
             )
+        self._say(f"centre check, surface − loss = {surface.centre_error}")
+        for line in findings(surface.meta):
+            self._say(line)
         recipe = self.checkpoint.contents.recipe or {}
-        if not self.quiet:
-            click.echo(f"{self.path}: centre check, surface − loss = {found.centre_error}", err=True)
-            for line in findings(found.meta):
-                click.echo(f"{self.path}: {line}", err=True)
-        return found.described(
-            label=str(recipe.get("optimizer", Path(self.path).stem)),
-            **request,
-        )
+        return surface.described(label=str(recipe.get("optimizer", Path(self.path).stem)), **request)
 
-    def estimate(self, plane: str, asked: dict[str, Any]) -> str:
-        """What ``--dry-run`` prints: points, time, memory."""
-        import resource
-        import time
+    def estimate(self, plane: str, sampling: dict[str, Any]) -> str:
+        """The line that ``--dry-run`` prints: points, time, memory."""
+        import resource  # here, as Windows has no such module
 
         from landscape.surfaces.plane import build_plane
         from landscape.surfaces.sampling import sample_surface
 
         built = build_plane(plane, self.objective, through=self.through)
-        settings = _counted({**asked, "shard": None}, line=built.y is None)
+        settings = _for_line(sampling) if built.y is None else sampling
         nx, ny = settings["points"] if isinstance(settings["points"], tuple) else (settings["points"], 1)
-        total = (
-            nx * ny
-            if asked["shard"] is None
-            else len(range(asked["shard"][0] - 1, nx * ny, asked["shard"][1]))
-        )
-        sampling = {**settings, "points": 2, "span": None, "centre": False, "test": self.test}
+        first, step = sampling["shard"] or (1, 1)
+        total = len(range(first - 1, nx * ny, step))
+        small = {**settings, "points": 2, "span": None, "centre": False, "shard": None}
         moments: list[float] = []
         sample_surface(
-            self.objective, built, **sampling, progress=lambda *_: moments.append(time.perf_counter())
+            self.objective,
+            built,
+            test=self.test,
+            progress=lambda *_: moments.append(time.perf_counter()),
+            **small,
         )
-        # Before the first point its checkpoints were compared with their own losses.
+        # From the first point on: before it, the plane's checkpoints are compared with their own losses.
         each = (moments[-1] - moments[1]) / (len(moments) - 2)
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-            2**30 if sys.platform == "darwin" else 2**20
-        )
+        unit = 2**30 if sys.platform == "darwin" else 2**20  # macOS counts bytes, Linux KiB
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
         return (
             f"{self.path}: {total} points of {each:.3g} s, about {duration(total * each)}; {memory:.2g} GiB of memory "
             "so far"
         )
 
+    def _say(self, line: str) -> None:
+        if not self.quiet:
+            click.echo(f"{self.path}: {line}", err=True)
+
 
 def findings(meta: Mapping[str, Any]) -> list[str]:
-    """What is said of a surface through several checkpoints: whether it has their losses, and its barriers."""
-    from landscape.plotting.plane_caption import checked_at
+    """The lines about a surface through several checkpoints: its losses at them, and its barriers."""
+    from landscape.plotting.caption import checked_at
 
     checks = meta.get("checkpoints", ())
     lines = [f"loss at the checkpoints: {checked_at(checks)}"] if checks else []
@@ -154,7 +152,7 @@ def findings(meta: Mapping[str, Any]) -> list[str]:
 
 
 def recorded_command() -> str:
-    """The command as typed, without the shard: what makes the whole."""
+    """The command as typed, but without the shard, since merged shards are the surface of the command without it."""
     words = sys.argv[1:]
     kept = [
         word
@@ -165,14 +163,14 @@ def recorded_command() -> str:
 
 
 def _labels(paths: list[str]) -> list[str]:
-    """Short names: of the file, or of its folder where the file is called as every run's."""
+    """Short names: of the file, or of its folder if the file has the name that every run gives it."""
     names = [
         Path(path).parent.name if Path(path).name == "checkpoint.pt" else Path(path).stem for path in paths
     ]
     return names if len(set(names)) == len(names) else list(paths)
 
 
-def _counted(asked: dict[str, Any], *, line: bool) -> dict[str, Any]:
-    """The same with one number of points for a line, where one was given for both axes."""
-    nx, ny = asked["points"]
-    return {**asked, "points": nx} if line and nx == ny else asked
+def _for_line(sampling: dict[str, Any]) -> dict[str, Any]:
+    """The same with a single number of points, if one was given for both axes."""
+    nx, ny = sampling["points"]
+    return {**sampling, "points": nx} if nx == ny else sampling

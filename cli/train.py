@@ -1,11 +1,10 @@
 """``landscape train``: one run, or optimizers × seeds."""
 
-import dataclasses
 import re
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -15,6 +14,7 @@ from landscape.tracking import TRACKERS
 from landscape.training import PRESETS, DivergedError, Job, Measuring, Recipe, Run, train_job
 from landscape.training.budget import Budget
 from landscape.training.measured import CHEAP
+from landscape.training.recipe import SETTINGS
 
 from . import options
 from .help import ExamplesFirst
@@ -26,22 +26,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def recipe_flags(function: F) -> F:
     """The command with a flag for every field of :class:`Recipe`, in the order of the fields."""
-    annotations = typing.get_type_hints(Recipe)
-    for field in reversed(dataclasses.fields(Recipe)):
-        kind = annotations[field.name]
-        if typing.get_origin(kind) is Literal:
-            kind = click.Choice(typing.get_args(kind))
-        elif typing.get_args(kind):  # float | None
-            kind = typing.get_args(kind)[0]
+    for setting in reversed(SETTINGS):  # the decorator applied last comes first in the help
+        flag = setting.flag
+        spellings = [f"--{setting.name.replace('_', '-')}", *([flag.spelling] if flag.spelling else [])]
         function = click.option(
-            f"--{field.name.replace('_', '-')}",
-            *field.metadata["flags"],
-            field.name,
-            type=str if field.metadata["metavar"] else kind,
-            metavar=field.metadata["metavar"],
-            default=field.default,
+            *spellings,
+            setting.name,
+            type=str if flag.metavar else click.Choice(setting.choices) if setting.choices else setting.kind,
+            metavar=flag.metavar,
+            default=setting.default,
             show_default=True,
-            help=field.metadata["help"],
+            help=flag.help,
         )(function)
     return function
 
@@ -119,7 +114,7 @@ def command(
       landscape train --data digits --optimizer gsam --epochs 20 -o runs/gsam
       landscape train --optimizers sgd,sam,gsam:rho=0.1 --seeds 0-2 -o runs/demo
     """
-    fields = {field.name: flags.pop(field.name) for field in dataclasses.fields(Recipe)}
+    fields = {setting.name: flags.pop(setting.name) for setting in SETTINGS}
     measuring = _measuring(*(flags.pop(f"measure_{name}") for name in ("every", "names", "limit")))
     fields["device"] = options.chosen_device(fields["device"])
     if preset is not None:

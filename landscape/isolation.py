@@ -1,9 +1,7 @@
-"""Leaving no trace: random number generators as they were, autograd on whatever the caller had set.
+"""Contexts that leave no trace: random generators, autograd and the kernels of torch are afterwards what they were.
 
-Some of what has to be changed for a second derivative belongs to the whole process: which kernel computes attention,
-whether matrix products are rounded to TensorFloat-32. Such a switch is turned by the first thread that needs it and
-turned back when the last has left, so that threads may measure at once. A thread of the user's own that runs meanwhile
-sees it turned: its attention is computed by matrix products, which changes results by rounding.
+Where torch has only a switch of the whole process, the first thread that needs it turns it and the last that leaves
+turns it back, so that threads may measure at once; a thread of the user's own sees it turned meanwhile.
 """
 
 import contextlib
@@ -26,12 +24,86 @@ from torch.utils._python_dispatch import TorchDispatchMode
 T = TypeVar("T")
 
 
+@contextlib.contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Autograd on, and every operation by a kernel that has a second derivative, in full precision."""
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        PlainAttention(),
+        full_precision,
+        plain_checkpoints(),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def without_gradients() -> Iterator[None]:
+    """Autograd off; attention by the same kernel as in :func:`twice_differentiable`."""
+    with torch.inference_mode(), PlainAttention(), full_precision:
+        yield
+
+
+# Attention
+
+
+class PlainAttention(TorchFunctionMode):
+    """Attention by matrix products and a softmax in this thread, as the fused kernels have no second derivative.
+
+    Fused encoder layers are off too: torch does not use them while a mode is active.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Runs an operation of torch, or what replaces it."""
+        return _PLAIN.get(func, func)(*args, **(kwargs or {}))
+
+
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """``functional.scaled_dot_product_attention``, with its parameters."""
+    if isinstance(attn_mask, CausalBias):  # a tensor without values, which picks a fused kernel itself
+        attn_mask = attn_mask._materialize(query.device)
+    if attn_mask is not None and attn_mask.dtype is torch.bool:  # only the public function converts it
+        attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill(~attn_mask, -torch.inf)
+    # torch's own fallback, so equal bit for bit; the public way to it, sdpa_kernel(), is a switch of the process.
+    mixed: Tensor = torch._scaled_dot_product_attention_math(
+        query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+    )[0]
+    return mixed
+
+
+_MULTIHEAD = functional.multi_head_attention_forward
+_PLAIN: dict[object, Callable[..., Any]] = {
+    functional.scaled_dot_product_attention: _attention,
+    torch.ops.aten.scaled_dot_product_attention.default: _attention,  # as exported networks call it
+    # A mode is off inside the functions that it replaces, so that nn.MultiheadAttention needs a copy of torch's
+    # function with the attention above among its globals; one that other modes do not send back to the original.
+    _MULTIHEAD: types.FunctionType(
+        _MULTIHEAD.__code__,
+        _MULTIHEAD.__globals__
+        | {"scaled_dot_product_attention": _attention, "has_torch_function": lambda tensors: False},
+        argdefs=_MULTIHEAD.__defaults__,
+    ),
+}
+
+
+# Switches of the whole process
+
+
 class Shared(contextlib.AbstractContextManager[None]):
     """A switch of the whole process, turned as long as any thread is inside.
 
     Args:
-        turn: Makes a context inside which it is turned. What it finds when the first thread enters is what the last
-            one leaves.
+        turn: Makes a context inside which it is turned. The last thread to leave restores what the first one met.
     """
 
     def __init__(self, turn: Callable[[], contextlib.AbstractContextManager[object]]) -> None:
@@ -54,92 +126,27 @@ class Shared(contextlib.AbstractContextManager[None]):
 
 
 @contextlib.contextmanager
-def twice_differentiable() -> Iterator[None]:
-    """Autograd on, and attention computed by the kernel that has a second derivative, in full precision."""
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        PlainAttention(),
-        full_precision,
-        plain_checkpoints(),
-    ):
-        yield
-
-
-@contextlib.contextmanager
-def without_gradients() -> Iterator[None]:
-    """Autograd off; attention by the same kernel as in :func:`twice_differentiable`."""
-    with torch.inference_mode(), PlainAttention(), full_precision:
-        yield
-
-
-def _attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    *,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor:
-    """``functional.scaled_dot_product_attention`` by matrix products and a softmax, with its parameters."""
-    if isinstance(attn_mask, CausalBias):  # a tensor without values, which picks a fused kernel itself
-        attn_mask = attn_mask._materialize(query.device)
-    if attn_mask is not None and attn_mask.dtype is torch.bool:  # only the public function converts it
-        attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill(~attn_mask, -torch.inf)
-    # What torch itself falls back to, bit for bit; its public switch (sdpa_kernel) is one of the whole process.
-    mixed: Tensor = torch._scaled_dot_product_attention_math(
-        query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-    )[0]
-    return mixed
-
-
-_MULTIHEAD = functional.multi_head_attention_forward
-_PLAIN: dict[object, Callable[..., Any]] = {
-    functional.scaled_dot_product_attention: _attention,
-    torch.ops.aten.scaled_dot_product_attention.default: _attention,  # of exported networks
-    # A mode sees this as one operation, and is off inside: a copy whose globals have the attention above. It must not
-    # hand itself on to other modes, which would call the original.
-    _MULTIHEAD: types.FunctionType(
-        _MULTIHEAD.__code__,
-        {
-            **_MULTIHEAD.__globals__,
-            "scaled_dot_product_attention": _attention,
-            "has_torch_function": lambda _: False,
-        },
-        argdefs=_MULTIHEAD.__defaults__,
-    ),
-}
-
-
-class PlainAttention(TorchFunctionMode):
-    """Inside, attention is computed by matrix products and a softmax, in this thread only: fused kernels have no
-    second derivative. Fused encoder layers are off too, as torch skips them where any mode is active.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Runs an operation of torch, or what replaces it."""
-        return _PLAIN.get(func, func)(*args, **(kwargs or {}))
-
-
-@contextlib.contextmanager
-def _full_precision() -> Iterator[None]:
-    if not torch.cuda.is_available():
-        yield
-        return
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    saved = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = False
+def assigned(*settings: tuple[Any, str, object]) -> Iterator[None]:
+    """Sets attributes, given as ``(owner, name, value)``, and restores them."""
+    before = [getattr(owner, name) for owner, name, _ in settings]
     try:
+        for owner, name, value in settings:
+            setattr(owner, name, value)
         yield
     finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = saved
+        for (owner, name, _), value in zip(settings, before, strict=True):
+            setattr(owner, name, value)
+
+
+def _full_precision() -> contextlib.AbstractContextManager[None]:
+    if not torch.cuda.is_available():
+        return contextlib.nullcontext()
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+    return assigned(*((backend, "allow_tf32", False) for backend in backends))
 
 
 full_precision = Shared(_full_precision)
-"""No TensorFloat-32 in matrix products and convolutions: its 10-bit mantissa is 1e-3 off."""
+"""No TensorFloat-32 in matrix products and convolutions: its 10-bit mantissa leaves errors of 1e-3."""
 
 
 @contextlib.contextmanager
@@ -150,11 +157,11 @@ def _no_warnings() -> Iterator[None]:
 
 
 no_warnings = Shared(_no_warnings)
-"""No warning is shown; Python's filters belong to the process."""
+"""No warning is printed; Python's filters belong to the process."""
 
 
 class _Local(threading.local):
-    """What each thread has of its own."""
+    """For each thread, one list for every :func:`plain_checkpoints` that it is inside."""
 
     def __init__(self) -> None:
         self.checkpoints: list[list[str]] = []
@@ -163,30 +170,29 @@ class _Local(threading.local):
 _LOCAL = _Local()
 
 
-@contextlib.contextmanager
-def _checkpoints_by_thread() -> Iterator[None]:
-    before = checkpoint.CheckpointFunction
+def _checkpoints_by_thread() -> contextlib.AbstractContextManager[None]:
+    """Patches both forms of activation checkpointing for threads that are in :func:`plain_checkpoints`."""
+    original, generator = (
+        checkpoint.CheckpointFunction,
+        checkpoint._checkpoint_without_reentrant_generator,
+    )
 
     class ByThread:
         @staticmethod
         def apply(function: Callable[..., object], preserve: bool, *arguments: object) -> object:
             if not _LOCAL.checkpoints:  # a thread of the user's own
-                return before.apply(function, preserve, *arguments)
+                return original.apply(function, preserve, *arguments)
             _LOCAL.checkpoints[-1].append("reentrant")
             return function(*arguments)
 
     def other_form(function: Callable[..., object], preserve: bool, *arguments: Any, **named: Any) -> object:
-        """It would put the global generators back and forth in every backward pass."""
+        # Preserving would set the global generators, which other threads draw from, in every backward pass.
         return generator(function, preserve and not _LOCAL.checkpoints, *arguments, **named)
 
-    generator = checkpoint._checkpoint_without_reentrant_generator
-    checkpoint.CheckpointFunction = ByThread  # type: ignore[misc, assignment]
-    checkpoint._checkpoint_without_reentrant_generator = other_form  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        checkpoint.CheckpointFunction = before  # type: ignore[misc]
-        checkpoint._checkpoint_without_reentrant_generator = generator
+    return assigned(
+        (checkpoint, "CheckpointFunction", ByThread),
+        (checkpoint, "_checkpoint_without_reentrant_generator", other_form),
+    )
 
 
 _CHECKPOINTS = Shared(_checkpoints_by_thread)
@@ -194,10 +200,10 @@ _CHECKPOINTS = Shared(_checkpoints_by_thread)
 
 @contextlib.contextmanager
 def plain_checkpoints() -> Iterator[list[str]]:
-    """Reentrant activation checkpointing, which ``autograd.grad`` cannot pass, computes without it in this thread.
+    """Reentrant activation checkpointing, which ``autograd.grad`` cannot pass, is off in this thread.
 
     Yields:
-        A list that gets an entry whenever that was done.
+        A list that gets an entry whenever a function runs without it.
     """
     met: list[str] = []
     with _CHECKPOINTS:
@@ -211,13 +217,13 @@ def plain_checkpoints() -> Iterator[list[str]]:
 # The global generators of random numbers
 
 _RANDOMNESS = threading.RLock()
-"""Held by whoever reads or replaces the states of the global generators."""
+"""Held while a thread reads or replaces the states of the global generators."""
 
 
 class _Generators:
     """The states of the global generators of torch (CPU and one device), numpy and Python."""
 
-    def __init__(self, device: torch.device | None) -> None:
+    def __init__(self, device: torch.device | None = None) -> None:
         self.device = device if device is not None and device.type == "cuda" else None
         self.torch: tuple[Tensor, Tensor | None] = self._read()
         self.numpy: Any = np.random.get_state()  # noqa: NPY002
@@ -229,7 +235,7 @@ class _Generators:
         return any(a is not None and b is not None and not torch.equal(a, b) for a, b in pairs)
 
     def restore(self, *, of_torch: bool = True) -> None:
-        """Puts the generators into these states, as far as they are in others."""
+        """Puts the generators into these states; one that is in its state is not written to, which costs more."""
         if of_torch and self.differ():
             torch.set_rng_state(self.torch[0])
             if self.torch[1] is not None and self.device is not None:
@@ -244,116 +250,104 @@ class _Generators:
         return torch.get_rng_state(), None if self.device is None else torch.cuda.get_rng_state(self.device)
 
 
-class _Together:
-    """Who preserves the global generators now.
-
-    A thread that enters while others are inside cannot tell what the state was before them. So the first to enter saves
-    it, and the last to leave restores that; within a thread each restores what it found.
-    """
-
-    def __init__(self) -> None:
-        self.depths: dict[int, int] = {}
-        self.first: _Generators | None = None
-
-
-_TOGETHER = _Together()
+# Of the threads in preserved_randomness(): how deep each is in it, and the states that the first of them met.
+_DEPTHS: dict[int, int] = {}
+_FIRST: list[_Generators] = []
 
 
 @contextlib.contextmanager
 def preserved_randomness(device: torch.device | None = None) -> Iterator[None]:
     """Restores the global generators of torch (CPU and ``device``), numpy and Python on leaving.
 
-    Threads may be inside at once; then they draw from the same generators, in whatever order.
+    Several threads may be inside; they then draw from the same generators, in whatever order. One that enters later
+    cannot know the states of before, so the last to leave restores what the first one met.
     """
     thread = threading.get_ident()
     with _RANDOMNESS:
-        saved = _Generators(device)
-        if not _TOGETHER.depths:
-            _TOGETHER.first = saved
-        _TOGETHER.depths[thread] = _TOGETHER.depths.get(thread, 0) + 1
+        before = _Generators(device)
+        if not _DEPTHS:
+            _FIRST[:] = [before]
+        _DEPTHS[thread] = _DEPTHS.get(thread, 0) + 1
     try:
         yield
     finally:
         with _RANDOMNESS:
-            _TOGETHER.depths[thread] -= 1
-            outermost = not _TOGETHER.depths[thread]
-            if outermost:
-                del _TOGETHER.depths[thread]
-            if not outermost:
-                saved.restore()
-            elif not _TOGETHER.depths and _TOGETHER.first is not None:
-                _TOGETHER.first.restore()
-                _TOGETHER.first = None
+            _DEPTHS[thread] -= 1
+            if _DEPTHS[thread]:
+                before.restore()
+            else:
+                del _DEPTHS[thread]
+                if not _DEPTHS:
+                    _FIRST.pop().restore()
 
 
 @contextlib.contextmanager
 def private_randomness(device: torch.device | None = None, *, seed: int | None = None) -> Iterator[None]:
-    """The same for something short: meanwhile no other thread of this package's draws from the global generators.
+    """As :func:`preserved_randomness`, but for one thread of this package at a time; for short work.
 
     Args:
-        device: As for :func:`preserved_randomness`.
-        seed: Of torch's generators inside; ``None`` leaves them as they stand.
+        device: The device whose generator is restored too.
+        seed: Seeds torch's generators inside; ``None`` leaves them in their states.
     """
     with _RANDOMNESS:
-        saved = _Generators(device)
+        before = _Generators(device)
         try:
             if seed is not None:
                 torch.default_generator.manual_seed(seed)
-                if saved.device is not None:
-                    with torch.cuda.device(saved.device):
+                if before.device is not None:
+                    with torch.cuda.device(before.device):
                         torch.cuda.manual_seed(seed)
             yield
         finally:
-            saved.restore()
+            before.restore()
 
 
 def undisturbed(source: Iterable[T]) -> Iterator[T]:
-    """The items of an iterable that may draw from the global generators, as loaders do; between items none has."""
+    """The items of an iterable that may draw from the global generators, as loaders do, with a stream of its own."""
     if isinstance(source, (list, tuple)):
         yield from source
         return
-    own: _Generators | None = None
+    stream: _Generators | None = None
     iterator: Iterator[T] | None = None
     while True:
         with private_randomness():
-            if own is not None:
-                own.restore()
-            if iterator is None:
-                iterator = iter(source)
+            if stream is not None:
+                stream.restore()
+            iterator = iter(source) if iterator is None else iterator
             try:
                 item = next(iterator)
             except StopIteration:
                 return
-            own = _Generators(None)
+            stream = _Generators()
         yield item
 
 
 class WatchedRandomness:
-    """What :func:`watched_randomness` gives."""
+    """The result of :func:`watched_randomness`; ``draws`` tells whether the work draws random numbers."""
 
     def __init__(self, before: _Generators) -> None:
         self.draws = False
         self._before = before
 
     def judge(self, work: Callable[[], object]) -> None:
-        """Finds out whether this thread has drawn from the global generators of torch, not only another one.
+        """Sets ``draws`` if this thread, and not only another one, has drawn from torch's global generators.
 
         Args:
-            work: What was done, to be done again if there is doubt.
+            work: Repeats what was done, if that has to be seen.
         """
         if not self._before.differ():
             return
         others = (thread for thread in threading.enumerate() if thread is not threading.current_thread())
-        if all(thread.daemon for thread in others):  # nobody else draws; seeding, too, is found out only here
-            self.draws = True
-            return
-        with _Draws() as draws:  # type: ignore[no-untyped-call]
-            work()
-        self.draws = draws.seen
+        # With no other thread that draws, the states tell, also of a network that only seeds.
+        self.draws = all(thread.daemon for thread in others)
+        if not self.draws:
+            with _Draws() as draws:  # type: ignore[no-untyped-call]
+                work()
+            self.draws = draws.seen
 
 
 class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes whether an operation draws random numbers, in this thread."""
+    """Notes whether an operation draws random numbers in this thread."""
 
     seen = False
 
@@ -364,7 +358,7 @@ class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @contextlib.contextmanager
 def watched_randomness(device: torch.device) -> Iterator[WatchedRandomness]:
-    """As :func:`private_randomness`, but what only other threads draw from torch's generators is not taken back."""
+    """As :func:`private_randomness`, except that numbers drawn from torch only by other threads stay drawn."""
     with _RANDOMNESS:
         before = _Generators(device)
         watch = WatchedRandomness(before)

@@ -40,12 +40,9 @@ def refuse_unlike(records: Iterable[Estimate], *, but: Sequence[str] = ()) -> No
 
 
 def refuse_other_runs(row: str, records: Sequence[Estimate], rows: Sequence[str]) -> None:
-    """Raises :class:`InputError` unless the runs of a row are repetitions: the same recipe, each seed once.
+    """Raises :class:`InputError` unless the runs of a row, of which one record each is given, are repetitions.
 
-    Args:
-        row: Label of the row.
-        records: One record of each of its runs.
-        rows: Recipe fields that define the rows.
+    They have the same recipe except for the seed, and each seed once.
     """
     recipes = [dict(record.provenance.recipe or {}) for record in records]
     for name in differing(recipes):
@@ -116,11 +113,9 @@ def other_examples(records: Sequence[Estimate]) -> list[str]:
         if origin.examples is not None:
             hashes.setdefault((origin.split, noise), set()).add(origin.examples)
     # No error: another version of a decoder may read pictures to values that differ in the last digit.
-    if all(len(each) == 1 for each in hashes.values()):
-        return []
-    return [
-        "the examples do not hold the same bytes for all runs: the data have changed; measure all of them again"
-    ]
+    same = all(len(each) == 1 for each in hashes.values())
+    remark = "the examples do not hold the same bytes for all runs: the data have changed; measure all of them again"
+    return [] if same else [remark]
 
 
 def _two(values: Iterable[object]) -> str:

@@ -17,8 +17,8 @@ from landscape.comparison.alike import (
     setting_labels,
     settings_key,
 )
-from landscape.comparison.appearance import Look
 from landscape.comparison.cell import Cell
+from landscape.comparison.columns import Look
 from landscape.comparison.intervals import Method
 from landscape.comparison.table import Table
 from landscape.errors import InputError

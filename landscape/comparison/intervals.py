@@ -17,14 +17,9 @@ _MOST_SEEDS = 1000
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % confidence interval.
+    """The mean of ``n`` values with their sample standard deviation, and the 95 % interval from ``low`` to ``high``.
 
-    Attributes:
-        mean: Mean of the sample.
-        low: Lower end; NaN if there is no interval, because n = 1 or a value is not finite.
-        high: Upper end.
-        spread: Sample standard deviation (n − 1).
-        n: Sample size.
+    The ends are NaN if there is no interval, because n = 1 or a value is not finite.
     """
 
     mean: float
@@ -70,15 +65,15 @@ def mean_interval(values: Sequence[float], *, method: Method = "t", seed: int = 
 
 
 def seeds_needed(mean: float, spread: float, *, power: float = 0.8) -> int | None:
-    """Number of paired seeds with which a difference is detected with probability ``power``.
+    """Number of paired seeds for which the 95 % interval of a difference excludes zero with probability ``power``.
 
     Args:
         mean: The difference.
         spread: Its standard deviation over seeds.
-        power: Probability that the 95 % interval excludes zero.
+        power: The probability.
 
     Returns:
-        The number of seeds, or ``None`` if it is over a thousand.
+        The number, or ``None`` if it is over a thousand.
 
     Reference:
         Cohen 1988, the noncentral t distribution.

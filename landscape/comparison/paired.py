@@ -10,15 +10,9 @@ from landscape.comparison.intervals import FEWEST, Interval, Method, mean_interv
 
 @dataclass(frozen=True)
 class Difference:
-    """One row minus another, over the seeds that both have. What the seed decides cancels.
+    """One row minus another at each seed that both have, so that what the seed decides cancels.
 
-    Attributes:
-        values: The difference at each seed.
-        seeds: The seeds.
-        interval: Interval of the mean.
-        method: How the interval was computed.
-        monte_carlo: Standard error of the mean from sampling within the runs; ``None`` if nothing is sampled.
-        converged: Whether all numbers have converged.
+    ``monte_carlo`` is the standard error of the mean from sampling within the runs, ``None`` if nothing is sampled.
     """
 
     values: tuple[float, ...]
@@ -34,12 +28,7 @@ Kind = Literal["lower", "higher", "undecided", "too few", "equal", "sampling", "
 
 @dataclass(frozen=True)
 class Verdict:
-    """A judgement of a difference: ``lower`` or ``higher`` if it is decided, otherwise the reason why not.
-
-    Attributes:
-        kind: The judgement, for programs.
-        words: The judgement, for people.
-    """
+    """A judgement of a difference: ``lower`` or ``higher`` if it is decided, otherwise the reason why not."""
 
     kind: Kind
     words: str

@@ -15,13 +15,7 @@ from landscape.tables import WIDTH, Content, Grid, Number, folded
 
 @dataclass(frozen=True)
 class Target:
-    """The quantity to be predicted: the difference of a measure on two splits, or a measure on one.
-
-    Attributes:
-        measure: The measure.
-        splits: Two splits a, b for the difference a − b, or one for the value itself.
-        summary: The quantity in a few words.
-    """
+    """The quantity to be predicted: a measure on split a minus the same on split b, or a measure on one split."""
 
     measure: str
     splits: tuple[str, ...]
@@ -43,8 +37,8 @@ class Predictor:
 
     Attributes:
         name: The measure, with the settings in which its records differ.
-        overall: Correlation over all runs. A third quantity that both follow can explain it.
-        granulated: By recipe field: mean τ over runs that differ in this field alone, which no other field explains.
+        overall: Correlation over all runs, which a third quantity that both follow can explain.
+        granulated: By recipe field: mean τ over runs that differ in this field alone.
         runs: Number of runs.
     """
 
@@ -82,7 +76,7 @@ class Study:
         target: Name of the target.
         predictors: The predictors, strongest correlation first.
         runs: Number of runs.
-        recipes: Number of recipes: runs that differ in more than the seed.
+        recipes: Number of recipes, that is, without repetitions with another seed.
         spread: Lowest and highest value of the target.
         method: How intervals are computed.
     """
@@ -122,26 +116,14 @@ class Study:
 
     def as_dict(self) -> dict[str, object]:
         """Everything in JSON's types."""
-        return {
-            "target": self.target,
-            "runs": self.runs,
-            "recipes": self.recipes,
-            "interval": {"level": 0.95, "method": self.method},
-            "predictors": [
-                {
-                    "measure": p.name,
-                    "n": p.overall.n,
-                    "tau": plain(p.overall.tau),
-                    "low": plain(p.overall.low),
-                    "high": plain(p.overall.high),
-                    "granulated": plain(p.granulated),
-                    "psi": plain(p.psi),
-                    "verdict": p.verdict,
-                }
-                for p in self.predictors
-            ],
-            "notes": self._notes(),
-        }
+        rows = []
+        for p in self.predictors:
+            tau = {"n": p.overall.n, "tau": p.overall.tau, "low": p.overall.low, "high": p.overall.high}
+            fields = {"granulated": p.granulated, "psi": p.psi, "verdict": p.verdict}
+            rows.append(plain({"measure": p.name, **tau, **fields}))
+        interval = {"level": 0.95, "method": self.method}
+        known = {"target": self.target, "runs": self.runs, "recipes": self.recipes, "interval": interval}
+        return {**known, "predictors": rows, "notes": self._notes()}
 
     def _grid(self, notes: Sequence[str] = ()) -> Grid:
         rows: list[list[str | Number]] = []
@@ -150,13 +132,9 @@ class Study:
             tau = Number(_number(o.tau), bold=o.low > 0 or o.high < 0)
             interval = "–" if math.isnan(o.low) else f"[{_number(o.low)}, {_number(o.high)}]"
             rows.append([p.name, str(o.n), tau, Number(interval), Number(_number(p.psi))])
-        return Grid(
-            ["measure", "n", "τ", "95 % interval", "ψ"],
-            rows,
-            notes,
-            ["measure", "$n$", r"$\tau$", r"95\,\% interval", r"$\Psi$"],
-            bold="the 95 % interval excludes 0",
-        )
+        head = ["measure", "n", "τ", "95 % interval", "ψ"]
+        latex = ["measure", "$n$", r"$\tau$", r"95\,\% interval", r"$\Psi$"]
+        return Grid(head, rows, notes, latex, bold="the 95 % interval excludes 0")
 
     def _notes(self) -> list[str]:
         """What the numbers are, and what limits them."""

@@ -13,13 +13,9 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """τ-b with its 95 % confidence interval.
+    """τ-b of ``n`` runs with its 95 % interval from ``low`` to ``high``, whose ends are NaN if there is none.
 
-    Attributes:
-        tau: From −1, every pair reversed, to 1, every pair in the same order; NaN if one quantity is constant.
-        low: Lower end of the interval; NaN if there is none.
-        high: Upper end.
-        n: Number of runs.
+    τ-b is 1 if every pair has the same order, −1 if every pair is reversed, and NaN if one quantity is constant.
     """
 
     tau: float
@@ -35,7 +31,7 @@ def rank_correlation(
 
     Args:
         x: One number per run; pairs that are not finite are left out.
-        y: The other quantity.
+        y: The other quantity, in the same order.
         method: ``"t"`` is Fisher's scale, artanh τ with variance 0.437/(n − 4); ``"bootstrap"`` takes percentiles
             over resampled runs.
         seed: Seed of the resamples.

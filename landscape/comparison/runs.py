@@ -33,7 +33,7 @@ class MeasuredRun:
         estimates: The records of the checkpoint.
         history: The entries of the training history.
         recipe: How it was trained, if the folder says so.
-        digest: The hash of the checkpoint, as in its records; ``None`` if they do not name one.
+        digest: The hash of the checkpoint as in its records, if they name one.
     """
 
     path: Path
@@ -47,8 +47,8 @@ class MeasuredRun:
     @property
     def name(self) -> str:
         """A path, with the hash of the checkpoint if the file may hold records of several."""
-        several = self.path == self.file and self.digest is not None
-        return f"{self.path} (checkpoint {self.digest[:12]})" if several and self.digest else str(self.path)
+        suffix = f" (checkpoint {self.digest[:12]})" if self.digest and self.path == self.file else ""
+        return f"{self.path}{suffix}"
 
     def holds(self, record: Estimate) -> bool:
         """Whether a record is of this run's checkpoint."""
@@ -57,13 +57,7 @@ class MeasuredRun:
 
 @dataclass(frozen=True)
 class RunSet:
-    """The runs behind some paths.
-
-    Attributes:
-        runs: The finished runs.
-        remarks: What was left out, and why.
-        unreadable: Number of lines that are torn or foreign.
-    """
+    """The finished runs behind some paths, remarks on what was left out, and the number of unreadable lines."""
 
     runs: tuple[MeasuredRun, ...]
     remarks: tuple[str, ...]
@@ -77,10 +71,7 @@ _REPEATED = "of which a later one is there, of the same checkpoint, measure and 
 
 
 def find_runs(paths: Sequence[Path]) -> RunSet:
-    """The runs behind paths: run folders, folders of them, checkpoints, files of records.
-
-    Args:
-        paths: The paths; a run that is reached twice counts once.
+    """The runs behind run folders, folders of them, checkpoints and files of records, each run once.
 
     Raises:
         InputError: A path does not exist or holds no run, or no run is finished.
@@ -129,12 +120,9 @@ def require_fields(runs: Sequence[MeasuredRun], fields: Sequence[str]) -> None:
 
 
 def from_history(run: MeasuredRun, name: str, like: Provenance | None) -> Estimate | None:
-    """A quantity of the training history as a record; ``None`` if the history does not hold it.
+    """A quantity of :data:`OF_HISTORY` as a record, with the provenance ``like`` that of the run's other records.
 
-    Args:
-        run: A finished run.
-        name: One of :data:`OF_HISTORY`.
-        like: The provenance of the run's other records, if there are any.
+    ``None`` if the history does not hold the quantity.
     """
     value = OF_HISTORY[name](run.history) if run.history else None
     if value is None or (like is None and run.recipe is None):
@@ -177,15 +165,7 @@ number of batch gradients, and seconds."""
 
 @dataclass(frozen=True)
 class _Place:
-    """A place where runs are looked for.
-
-    Attributes:
-        path: The name of the place in messages.
-        file: The file with the records.
-        checkpoint: The checkpoint of the folder, or the one that was named.
-        folder: The folder of a run.
-        alone: Whether only that checkpoint was named.
-    """
+    """A place where runs are looked for: a file of records, the folder of a run, or one checkpoint alone."""
 
     path: Path
     file: Path

@@ -11,15 +11,7 @@ from landscape.registry.names import Specification, split
 
 @dataclass(frozen=True)
 class Conditions:
-    """Under which conditions a number is measured; ``None`` for any.
-
-    Attributes:
-        split: ``train`` or ``test``.
-        limit: Number of examples.
-        batch_size: Examples per batch.
-        batch_norm: Batch-norm statistics.
-        dtype: ``float32`` or ``float64``.
-    """
+    """Under which conditions a number is measured, by the names of the flags; ``None`` for any."""
 
     split: str | None = None
     limit: int | None = None
@@ -50,14 +42,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Selection:
-    """What is compared.
-
-    Attributes:
-        records: Records that exist.
-        missing: Numbers that do not.
-        conditions: Conditions under which the missing numbers have to be measured.
-        remarks: What was left out, and why.
-    """
+    """The records that are compared, and under which conditions the missing ones have to be measured."""
 
     records: tuple[Estimate, ...]
     missing: tuple[Missing, ...]
@@ -79,9 +64,9 @@ def select(
 
     Args:
         runs: Finished runs.
-        names: Measures with options; by default all that are recorded.
+        names: Measures with options; by default all that are recorded, or else those of ``default``.
         conditions: Requested conditions.
-        default: The measures if none is recorded either.
+        default: Measures with options.
         rows: Recipe fields that define the rows; if ``model`` is one, networks may have several sizes.
 
     Raises:
@@ -91,8 +76,8 @@ def select(
     requested = None if names is None else [split(name) for name in names]
     measures = [s for s in requested or [] if s.name not in OF_HISTORY]
     if requested is not None:
-        measure_names = {s.name for s in measures}
-        by_run = [[e for e in estimates if e.measure in measure_names] for estimates in by_run]
+        measured = {s.name for s in measures}
+        by_run = [[e for e in estimates if e.measure in measured] for estimates in by_run]
     by_run, remarks = _under_one_condition(by_run, ("dimension",) if "model" in rows else ())
     known = [e for estimates in by_run for e in estimates]
     if requested is None:

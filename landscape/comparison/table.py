@@ -4,10 +4,9 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from landscape.comparison.appearance import Look, look
-from landscape.comparison.cell import Cell
+from landscape.comparison.cell import RULE, Cell, outlying
+from landscape.comparison.columns import Look, look
 from landscape.comparison.intervals import FEWEST, Method
-from landscape.comparison.outlying import RULE, outlying
 from landscape.comparison.paired import Difference, Verdict, paired_difference, verdict
 from landscape.records.json_lines import plain
 from landscape.tables import WIDTH, Content, Grid, Number, folded, rounded
@@ -17,15 +16,7 @@ from landscape.tables.typesetting import bracketed, signed
 
 @dataclass(frozen=True)
 class Lead:
-    """The best row of a column, compared with the second best.
-
-    Attributes:
-        column: The column.
-        row: The row with the best mean.
-        runner_up: The row with the second best mean.
-        difference: Difference of the two, paired by seed.
-        verdict: Verdict on that difference.
-    """
+    """The best row of a column, with its difference from the second best, paired by seed."""
 
     column: str
     row: str
@@ -160,31 +151,19 @@ class Table:
 
     def as_dict(self) -> dict[str, object]:
         """Everything in JSON's types; numbers that are not finite are strings, as in the records."""
-        cells = [
-            {
-                self.heading: row,
-                "measure": column,
-                "mean": plain(cell.mean),
-                "std": plain(cell.spread),
-                "monte_carlo_error": plain(cell.monte_carlo),
-                "n": len(cell.values),
-                "converged": cell.converged,
-                "values": plain(cell.values),
-                "errors": plain(cell.errors),
-                "seeds": plain(cell.seeds),
-            }
-            for (row, column), cell in self.cells.items()
-        ]
-        leads = [
-            {
-                "measure": lead.column,
-                self.heading: lead.row,
-                "runner_up": lead.runner_up,
-                "clear": lead.is_clear,
-                "words": self._sentence(lead),
-                **_difference_dict(lead.difference),
-            }
-            for lead in self.leads()
+        cells, leads = [], []
+        for (row, column), cell in self.cells.items():
+            numbers = {"mean": cell.mean, "std": cell.spread, "monte_carlo_error": cell.monte_carlo}
+            about = {"n": len(cell.values), "converged": cell.converged}
+            runs = {"values": cell.values, "errors": cell.errors, "seeds": cell.seeds}
+            cells.append(plain({self.heading: row, "measure": column, **numbers, **about, **runs}))
+        for lead in self.leads():
+            rows = {"measure": lead.column, self.heading: lead.row, "runner_up": lead.runner_up}
+            judgement = {"clear": lead.is_clear, "words": self._sentence(lead)}
+            leads.append({**rows, **judgement, **_difference_dict(lead.difference)})
+        differences = [
+            {self.heading: row, "measure": column, **_difference_dict(difference)}
+            for column, row, difference in self.differences()
         ]
         return {
             "rows": self.heading,
@@ -192,10 +171,7 @@ class Table:
             "reference": self.reference,
             "interval": {"level": 0.95, "method": self.method},
             "cells": cells,
-            "differences": [
-                {self.heading: row, "measure": column, **_difference_dict(difference)}
-                for column, row, difference in self.differences()
-            ],
+            "differences": differences,
             "leads": leads,
             "notes": self._notes(),
         }
@@ -320,14 +296,8 @@ def _with_interval(difference: Difference, factor: float) -> str:
 
 
 def _difference_dict(difference: Difference) -> dict[str, object]:
-    interval = difference.interval
-    return {
-        "difference": plain(interval.mean),
-        "low": plain(interval.low),
-        "high": plain(interval.high),
-        "std": plain(interval.spread),
-        "n": interval.n,
-        "seeds": plain(difference.seeds),
-        "monte_carlo_error": plain(difference.monte_carlo),
-        "verdict": verdict(difference).kind,
-    }
+    i = difference.interval
+    numbers = {"difference": i.mean, "low": i.low, "high": i.high, "std": i.spread, "n": i.n}
+    about = {"monte_carlo_error": difference.monte_carlo, "verdict": verdict(difference).kind}
+    fields: dict[str, object] = plain({**numbers, "seeds": difference.seeds, **about})
+    return fields

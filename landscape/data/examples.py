@@ -1,4 +1,4 @@
-"""What every row of the data table returns: two sets of examples, mostly ``(input, class)`` pairs, and their shape."""
+"""The form of every data set: two sets of examples, mostly ``(input, class)`` pairs, and their shape."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,19 +8,20 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from landscape.data.pixels import Pixels
 from landscape.errors import InputError, UsageError
 
 Example = tuple[Tensor, Tensor]
 
 
 class LabelledDataset(Dataset[Example]):
-    """A data set whose length is known and which fetches a whole batch at once.
+    """A data set of known length that returns a batch at once.
 
-    ``DataLoader`` finds ``__getitems__`` and calls it once a batch, which is what makes it fast here.
+    ``DataLoader`` calls ``__getitems__`` once a batch where it exists, which is faster than once an example.
     """
 
-    pixels: "Pixels | None" = None
-    """How inputs are made of 8-bit pixels, where they are."""
+    pixels: Pixels | None = None
+    """The normalisation of 8-bit pixels, if that is what inputs are made of."""
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -33,26 +34,8 @@ class LabelledDataset(Dataset[Example]):
         raise NotImplementedError
 
 
-class Pixels:
-    """How ``uint8`` pixels become network inputs: ``(pixel/255 − mean)/std``, channel by channel."""
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        centre = torch.tensor(mean, dtype=torch.float64).view(-1, 1, 1)
-        spread = torch.tensor(std, dtype=torch.float64).view(-1, 1, 1)
-        self._scale = (1 / (255 * spread)).float()
-        self._shift = (centre / spread).float()
-
-    def normalised(self, images: Tensor) -> Tensor:
-        """The float32 inputs of ``uint8`` images ``(N, channels, height, width)``."""
-        return images.float().mul_(self._scale).sub_(self._shift)
-
-    def restored(self, inputs: Tensor) -> Tensor:
-        """The ``uint8`` images of float32 inputs that :meth:`normalised` made."""
-        return inputs.add(self._shift).div_(self._scale).round_().clamp_(0, 255).to(torch.uint8)
-
-
 class InMemory(LabelledDataset):
-    """Examples held as two tensors; images stay ``uint8`` and are normalised batch by batch.
+    """Examples in two tensors; images stay ``uint8`` and are normalised batch by batch.
 
     Args:
         inputs: ``(N, …)``; floats are returned as they are, ``uint8`` images ``(N, channels, height, width)``
@@ -60,7 +43,7 @@ class InMemory(LabelledDataset):
         targets: Class numbers ``(N,)``, or floats of any shape ``(N, …)``.
         mean: One value a channel, of the pixels in [0, 1].
         std: One value a channel.
-        name: What the data set is called in messages.
+        name: The name of the data set in messages.
 
     Raises:
         InputError: The set is empty, inputs and targets differ in number, or an input is not finite.
@@ -93,11 +76,11 @@ class InMemory(LabelledDataset):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Example]:
         """The examples at ``indices``, in that order."""
-        chosen = torch.as_tensor(indices, dtype=torch.int64)
-        inputs = self.inputs[chosen]
+        rows = torch.as_tensor(indices, dtype=torch.int64)
+        inputs = self.inputs[rows]
         if self.pixels is not None:
             inputs = self.pixels.normalised(inputs)
-        return list(zip(inputs.unbind(), self.targets[chosen].unbind(), strict=True))
+        return list(zip(inputs.unbind(), self.targets[rows].unbind(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -129,20 +112,15 @@ class Data:
         """
         if name not in ("train", "test"):
             raise UsageError(f"split={name!r} is not one of train, test")
-        if name == "train":
-            return self.train
-        if self.test is None:
+        examples = self.train if name == "train" else self.test
+        if examples is None:
             raise InputError(f"{self.name} has no held-out examples; measure on --split train")
-        return self.test
+        return examples
 
     def require_training_pairs(self) -> None:
-        """Refuses data that can be measured, but that the trainer cannot use.
-
-        Raises:
-            UsageError: They are not pairs of an input and a class number, in two splits.
-        """
+        """Raises a :class:`UsageError` unless the data are pairs of an input and a class number, in two splits."""
         if self.classes is None or self.input_shape is None or self.test is None or self.collate is not None:
             raise UsageError(
-                f"{self.name} can be measured, but not trained on here: that takes pairs (input, class number), in "
-                "a training and a test split"
+                f"{self.name} can be measured, but the trainer needs pairs (input, class number), in a training and a "
+                "test split"
             )

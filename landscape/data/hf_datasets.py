@@ -1,5 +1,6 @@
 """A data set that Hugging Face ``datasets`` saved to a folder: ``hf-datasets:FOLDER``; batches are dictionaries."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +10,23 @@ from torch.utils.data import Dataset
 from landscape.data.examples import Data
 from landscape.errors import InputError, UsageError
 from landscape.objective.outputs import LABELS
-from landscape.registry.names import Row
+from landscape.registry.names import Options, Row
 
 HELD_OUT = ("test", "validation", "val", "dev")
 
 
 def hf_datasets_at(name: str) -> Row[Data] | None:
-    """The row of ``hf-datasets:FOLDER``, or ``None`` where ``name`` is something else."""
-    kind, colon, folder = name.partition(":")
-    if kind != "hf-datasets" or not colon or not folder:
+    """The row of ``hf-datasets:FOLDER``; ``None`` for any other name."""
+    folder = name.removeprefix("hf-datasets:")
+    if folder in (name, ""):
         return None
-
-    def build() -> Data:
-        return _read(folder)
-
-    return Row(name, build, f"what datasets.save_to_disk has written to {folder}")
+    return Row(
+        name, partial(_read, folder), f"a folder of datasets.save_to_disk, {folder}", stated=Options({})
+    )
 
 
 class Columns(Dataset[dict[str, torch.Tensor]]):
-    """Rows as dictionaries of tensors; a column ``label`` is called ``labels``, as models of Transformers ask."""
+    """Rows as dictionaries of tensors; a column ``label`` becomes ``labels``, the name that Transformers expects."""
 
     def __init__(self, table: Any, columns: list[str]) -> None:
         self.table = table.with_format("torch", columns=columns)
@@ -41,7 +40,8 @@ class Columns(Dataset[dict[str, torch.Tensor]]):
 
 
 def _read(folder: str) -> Data:
-    if not Path(folder).expanduser().is_dir():
+    where = Path(folder).expanduser()
+    if not where.is_dir():
         raise InputError(
             f"hf-datasets:{folder}: there is no such folder; write one with dataset.save_to_disk()"
         )
@@ -53,33 +53,27 @@ def _read(folder: str) -> Data:
             "pip install 'landscape-geometry[hf]'"
         ) from None
     try:
-        found = datasets.load_from_disk(str(Path(folder).expanduser()))
+        saved = datasets.load_from_disk(str(where))
     except Exception as failure:  # arrow, json and the file system each have errors of their own
         raise InputError(
             f"hf-datasets:{folder} cannot be read: {' '.join(str(failure).split())[:200]}"
         ) from failure
-    splits = dict(found) if isinstance(found, datasets.DatasetDict) else {"train": found}
+    splits = dict(saved) if isinstance(saved, datasets.DatasetDict) else {"train": saved}
     if "train" not in splits:
         raise InputError(f"hf-datasets:{folder} has the splits {', '.join(splits)}, but no train")
     table = splits["train"]
-    columns = [name for name, kind in table.features.items() if _numbers(kind, datasets)]
+    columns = [name for name, kind in table.features.items() if _is_numeric(kind, datasets)]
     if not columns:
-        held = ", ".join(f"{name} ({type(kind).__name__})" for name, kind in table.features.items())
+        kinds = ", ".join(f"{name} ({type(kind).__name__})" for name, kind in table.features.items())
         raise InputError(
-            f"hf-datasets:{folder} has no column of numbers, only {held}; tokenise first (dataset.map(tokenizer)), or "
+            f"hf-datasets:{folder} has no column of numbers, only {kinds}; tokenise first (dataset.map(tokenizer)), or "
             "write a factory: -d ./file.py:data"
         )
-    test = next((splits[name] for name in HELD_OUT if name in splits), None)
-    return Data(
-        f"hf-datasets:{folder}",
-        Columns(table, columns),
-        None if test is None else Columns(test, columns),
-        classes=_classes(table, columns),
-        input_shape=None,
-    )
+    test = next((Columns(splits[name], columns) for name in HELD_OUT if name in splits), None)
+    return Data(f"hf-datasets:{folder}", Columns(table, columns), test, _classes(table, columns), None)
 
 
-def _numbers(kind: Any, datasets: Any) -> bool:
+def _is_numeric(kind: Any, datasets: Any) -> bool:
     while isinstance(kind, (datasets.Sequence, datasets.features.List, list)):
         kind = kind[0] if isinstance(kind, list) else kind.feature
     return isinstance(kind, datasets.ClassLabel) or (

@@ -1,33 +1,35 @@
-"""The user's own pictures: one folder a class, decoded once where they fit into memory."""
+"""The user's own images, one folder a class: decoded once if they fit into memory, else whenever they are needed."""
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
-from landscape.data.examples import Data, Example, InMemory, LabelledDataset, Pixels
-from landscape.data.normalisation import Moments, moments
+from landscape.data.examples import Data, Example, InMemory, LabelledDataset
+from landscape.data.pixels import Moments, Pixels, moments
 from landscape.errors import InputError, UsageError
-from landscape.registry.names import Row
+from landscape.registry.names import Row, options_of
 
 if TYPE_CHECKING:
     from PIL import Image
 
 IN_MEMORY_BYTES = 2**30
-"""A split that takes no more than this, decoded, is held in memory."""
+"""The largest size of a decoded split that is kept in memory."""
+
+LARGEST_SIDE = 4096
+"""Pixels: a checkpoint of unknown origin may name any number."""
 
 Normalisation = Literal["imagenet", "half", "none", "cifar10", "cifar10-per-image", "cifar100"]
 Interpolation = Literal["bilinear", "bicubic"]
-LARGEST_SIDE = 4096
-"""Pixels: a recipe in a stranger's checkpoint may name any number."""
 
-_LOOKED_AT = 64
+# Pillow goes by the content of a file, whatever its suffix, and starts Ghostscript for PostScript.
 _FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
-"""Of the suffixes that are looked for. Pillow goes by the content, and starts Ghostscript for PostScript."""
 
 
 def imagefolder(
@@ -38,21 +40,21 @@ def imagefolder(
     interpolation: Interpolation = "bilinear",
     normalize: Normalisation = "imagenet",
 ) -> Data:
-    """Colour pictures in ``DIR/train/CLASS/*`` and ``DIR/test/CLASS/*`` (or ``DIR/val/CLASS/*``), or ``DIR/CLASS/*``.
+    """Colour images in ``DIR/train/CLASS/*`` and ``DIR/test/CLASS/*`` (or ``DIR/val/CLASS/*``), or ``DIR/CLASS/*``.
 
-    Pictures are scaled so that the shorter side is ``resize``, cropped at the centre to a square, and normalised.
+    Images are scaled so that the shorter side is ``resize``, cropped at the centre to a square, and normalised.
 
     Args:
-        root: The folder; ``imagefolder:DIR`` says the same.
-        size: Height and width of an input in pixels. By default 224; pictures that are all squares of one
+        root: The folder; ``imagefolder:DIR`` is the same.
+        size: Height and width of an input in pixels. By default 224; images that are all squares of one
             smaller size stay as they are.
         resize: The shorter side before the crop, ``size`` by default; 256 for most networks of torchvision.
-        interpolation: How pictures are scaled.
-        normalize: See :data:`landscape.data.normalisation.NORMALISATIONS`.
+        interpolation: How images are scaled.
+        normalize: See :data:`landscape.data.pixels.NORMALISATIONS`.
 
     Raises:
-        InputError: No such folder, no pictures in it, damaged ones, or splits whose classes differ.
-        UsageError: A size below 1 or above :data:`LARGEST_SIDE`, or above what pictures are scaled to.
+        InputError: No such folder, no images in it, damaged ones, or splits whose classes differ.
+        UsageError: A size below 1 or above :data:`LARGEST_SIDE`, or above the size to which images are scaled.
     """
     for name, pixels in (("size", size), ("resize", resize)):
         if pixels is not None and not 1 <= pixels <= LARGEST_SIDE:
@@ -63,15 +65,17 @@ def imagefolder(
     )
     if not top.is_dir():
         raise InputError(f"imagefolder: no folder {root}; {layout}")
+    has_train = (top / "train").is_dir()
     held_out = next((top / name for name in ("test", "val") if (top / name).is_dir()), None)
-    if held_out is not None and not (top / "train").is_dir():
+    if held_out is not None and not has_train:
         raise InputError(f"imagefolder: {root} has {held_out.name}/ without train/; {layout}")
-    train, classes = _files(top / "train" if (top / "train").is_dir() else top, layout)
-    held, others = _files(held_out, layout) if held_out is not None else (None, classes)
-    if classes != others:
-        odd = sorted(set(classes) ^ set(others))
-        name = held_out.name if held_out is not None else ""
-        raise InputError(f"imagefolder: train and {name} in {root} differ in the classes {', '.join(odd)}")
+    train, classes = _files(top / "train" if has_train else top, layout)
+    test = None
+    if held_out is not None:
+        test, others = _files(held_out, layout)
+        if classes != others:
+            odd = ", ".join(sorted(set(classes) ^ set(others)))
+            raise InputError(f"imagefolder: train and {held_out.name} in {root} differ in the classes {odd}")
     side = _common_side(train) if size is None else size
     shorter = side if resize is None else resize
     if shorter < side:
@@ -80,35 +84,24 @@ def imagefolder(
     return Data(
         f"imagefolder:{root}",
         _decoded(ImageFiles(train, frame=frame)),
-        None if held is None else _decoded(ImageFiles(held, frame=frame)),
+        None if test is None else _decoded(ImageFiles(test, frame=frame)),
         classes=len(classes),
         input_shape=(3, side, side),
     )
 
 
 def imagefolder_at(name: str) -> Row[Data] | None:
-    """The row of ``imagefolder:DIR``, or ``None`` where ``name`` is something else."""
-    kind, colon, root = name.partition(":")
-    if kind != "imagefolder" or not colon or not root:
+    """The row of ``imagefolder:DIR``; ``None`` for any other name."""
+    root = name.removeprefix("imagefolder:")
+    if root in (name, ""):
         return None
-
-    def build(
-        *,
-        size: int | None = None,
-        resize: int | None = None,
-        interpolation: Interpolation = "bilinear",
-        normalize: Normalisation = "imagenet",
-    ) -> Data:
-        return imagefolder(
-            root=root, size=size, resize=resize, interpolation=interpolation, normalize=normalize
-        )
-
-    return Row(name, build, f"pictures in {root}")
+    build = partial(imagefolder, root=root)
+    return Row(name, build, f"images in {root}", hidden=frozenset({"root"}), stated=options_of(imagefolder))
 
 
 @dataclass(frozen=True)
 class Frame:
-    """How a picture becomes a square: scaled to a shorter side, cropped to ``size``, normalised."""
+    """How an image becomes a square: scaled to a shorter side, cropped to ``size``, normalised."""
 
     size: int
     shorter: int
@@ -117,11 +110,11 @@ class Frame:
 
 
 class ImageFiles(LabelledDataset):
-    """Pictures that are decoded whenever they are asked for.
+    """Images that are decoded on each access.
 
     Args:
-        files: Where each picture is, and its class.
-        frame: What every picture is brought to.
+        files: The path of each image, and its class.
+        frame: How an image becomes an input.
     """
 
     def __init__(self, files: Sequence[tuple[str, int]], *, frame: Frame) -> None:
@@ -139,66 +132,60 @@ class ImageFiles(LabelledDataset):
         return list(zip(inputs.unbind(), self.targets[list(indices)].unbind(), strict=True))
 
     def decode(self, indices: Sequence[int]) -> Tensor:
-        """The ``uint8`` pixels ``(N, 3, size, size)`` of the pictures at ``indices``.
+        """The ``uint8`` pixels ``(N, 3, size, size)`` of the images at ``indices``.
 
         Raises:
-            InputError: A file is not a picture, or is cut short.
+            InputError: A file is not an image, or is cut short.
         """
-        from PIL import Image
         from torchvision.transforms import functional
 
         side, mode = self.frame.size, functional.InterpolationMode(self.frame.interpolation)
         images = torch.empty(len(indices), 3, side, side, dtype=torch.uint8)
         for row, index in enumerate(indices):
-            path, _ = self.files[index]
-            try:
-                with _opened(path) as picture:
-                    scaled = functional.resize(picture.convert("RGB"), [self.frame.shorter], mode)
-                    square = functional.center_crop(scaled, [side, side])
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as failure:
-                raise InputError(f"imagefolder: {path} cannot be read as a picture: {failure}") from failure
-            images[row] = functional.pil_to_tensor(square)
+            with _opened(self.files[index][0]) as image:
+                scaled = functional.resize(image.convert("RGB"), [self.frame.shorter], mode)
+                images[row] = functional.pil_to_tensor(functional.center_crop(scaled, [side, side]))
         return images
 
 
 def _files(folder: Path, layout: str) -> tuple[list[tuple[str, int]], list[str]]:
-    """The pictures of one split with their classes, and the names of the classes in order."""
+    """The images of one split with their classes, and the names of the classes in order."""
     from torchvision.datasets import ImageFolder
 
     try:
-        found = ImageFolder(folder)
+        images = ImageFolder(folder)
     except FileNotFoundError as failure:
         reason = " ".join(str(failure).split()).rstrip(".")
         raise InputError(f"imagefolder: {reason}; {layout}") from None
-    return found.samples, found.classes
+    return images.samples, images.classes
 
 
-def _opened(path: str) -> "Image.Image":
-    """The picture in a file, its pixels not decoded yet."""
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator["Image.Image"]:
+    """The image in a file; that it cannot be opened or, inside, be decoded raises an :class:`InputError`."""
     from PIL import Image
 
-    if not os.path.isfile(path):
-        raise OSError("it is not a regular file")
-    return Image.open(path, formats=_FORMATS)
+    try:
+        if not os.path.isfile(path):
+            raise OSError("it is not a regular file")
+        with Image.open(path, formats=_FORMATS) as image:
+            yield image
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as failure:
+        raise InputError(f"imagefolder: {path} cannot be read as a picture: {failure}") from failure
 
 
 def _common_side(files: Sequence[tuple[str, int]]) -> int:
-    """The side of the pictures, if those looked at are squares of one size up to 224; else 224."""
-    from PIL import Image
-
+    """The side of the images, if about 64 of them are squares of one size up to 224; else 224."""
     sizes = set()
-    for path, _ in files[:: max(1, len(files) // _LOOKED_AT)]:
-        try:
-            with _opened(path) as picture:
-                sizes.add(picture.size)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as failure:
-            raise InputError(f"imagefolder: {path} cannot be read as a picture: {failure}") from failure
+    for path, _ in files[:: max(1, len(files) // 64)]:
+        with _opened(path) as image:
+            sizes.add(image.size)
     width, height = next(iter(sizes))
     return width if len(sizes) == 1 and width == height <= 224 else 224
 
 
 def _decoded(files: ImageFiles) -> LabelledDataset:
-    """The same examples held in memory if they fit, else as they are."""
+    """The same examples in memory if they fit, else as they are."""
     if len(files) * 3 * files.frame.size**2 > IN_MEMORY_BYTES:
         return files
     mean, std = files.frame.moments

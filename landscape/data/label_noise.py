@@ -1,4 +1,4 @@
-"""Training labels that are wrong on purpose, the same ones in every run: what a network can only memorise."""
+"""Training labels that are wrong on purpose, the same ones in every run: a network can only memorise them."""
 
 import dataclasses
 from collections.abc import Sequence, Sized
@@ -7,17 +7,17 @@ from typing import cast
 import torch
 from torch.utils.data import Dataset
 
-from landscape.data.examples import Data, Example, LabelledDataset, Pixels
+from landscape.data.examples import Data, Example, LabelledDataset
 from landscape.errors import UsageError
 
 HIGHEST = 0.8
 
 
 def with_label_noise(data: Data, *, rate: float, seed: int = 0) -> Data:
-    """The data with symmetric label noise: a share of the training labels is another class, each as likely.
+    """The data with symmetric label noise: some training labels become another class, each with equal probability.
 
-    Exactly ``round(rate · N)`` labels are wrong; those of a lower rate are wrong at a higher one too, and
-    become the same class. Test labels stay as they are.
+    Exactly ``round(rate · N)`` labels are wrong; those of a lower rate are wrong at a higher one too, and become the
+    same class. Test labels stay as they are.
 
     Args:
         data: With true labels.
@@ -45,23 +45,11 @@ def with_label_noise(data: Data, *, rate: float, seed: int = 0) -> Data:
 
 
 class Relabelled(LabelledDataset):
-    """A data set whose labels are moved on, ``(label + offset) mod classes``.
-
-    Args:
-        dataset: With true labels.
-        offsets: One for each example, ``(N,)``; 0 keeps the label.
-        classes: The number of classes.
-    """
+    """A data set with the labels ``(label + offset) mod classes``; ``offsets`` has one entry an example."""
 
     def __init__(self, dataset: Dataset[Example], offsets: torch.Tensor, *, classes: int) -> None:
-        self.dataset = dataset
-        self.offsets = offsets
-        self.classes = classes
-
-    @property
-    def pixels(self) -> Pixels | None:  # type: ignore[override]
-        """As in the data set itself."""
-        return getattr(self.dataset, "pixels", None)
+        self.dataset, self.offsets, self.classes = dataset, offsets, classes
+        self.pixels = getattr(dataset, "pixels", None)
 
     def __len__(self) -> int:
         return len(self.offsets)

@@ -1,4 +1,4 @@
-"""A fixed part of a data set, named by a hash that says whether two numbers come from the same examples."""
+"""A fixed part of a data set, and a hash that tells whether two numbers come from the same examples."""
 
 import hashlib
 from collections.abc import Sized
@@ -13,7 +13,7 @@ from landscape.errors import UsageError
 def subset(dataset: Dataset[Any], limit: int | None, *, seed: int = 0) -> tuple[Dataset[Any], str]:
     """The same ``limit`` examples every time, in the order of the data set, and the hash of their indices.
 
-    A smaller limit with the same seed chooses a part of what a larger one chooses.
+    With the same seed, a smaller limit selects a part of what a larger one selects.
 
     Args:
         dataset: Any data set with a length.
@@ -29,12 +29,9 @@ def subset(dataset: Dataset[Any], limit: int | None, *, seed: int = 0) -> tuple[
     if limit is not None and limit < 1:
         raise UsageError(f"limit={limit}, but at least 1 example is needed; leave it out for all of them")
     size = len(cast(Sized, dataset))
-    if limit is None or limit >= size:
-        return dataset, _hash(torch.arange(size))
-    order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
-    indices = order[:limit].sort().values
-    return Subset(dataset, indices.tolist()), _hash(indices)
-
-
-def _hash(indices: torch.Tensor) -> str:
-    return hashlib.sha256(indices.numpy().astype("<i8").tobytes()).hexdigest()[:12]
+    indices = torch.arange(size)
+    if limit is not None and limit < size:
+        order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+        indices = order[:limit].sort().values
+        dataset = Subset(dataset, indices.tolist())
+    return dataset, hashlib.sha256(indices.numpy().astype("<i8").tobytes()).hexdigest()[:12]

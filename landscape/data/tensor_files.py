@@ -1,6 +1,7 @@
 """Examples that are already tensors: ``npz:FILE`` and ``safetensors:FILE``, read without running any code."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -11,10 +12,10 @@ import torch
 from torch import Tensor
 
 from landscape.data.examples import Data, InMemory
-from landscape.data.normalisation import moments
+from landscape.data.pixels import moments
 from landscape.errors import InputError
 from landscape.records.reading import check_regular, read_arrays, reading
-from landscape.registry.names import Row
+from landscape.registry.names import Row, options_of
 
 KEYS = (
     ("train_inputs", "train_targets", "test_inputs", "test_targets"),
@@ -22,61 +23,55 @@ KEYS = (
     ("inputs", "targets", "", ""),
     ("x", "y", "", ""),
 )
-"""The names of the arrays, the first set that is there: training inputs and targets, held-out ones."""
+"""Names of the arrays, in order of preference: training inputs and targets, held-out inputs and targets."""
 
-Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 Normalisation = Literal["none", "half", "imagenet", "cifar10", "cifar10-per-image", "cifar100", "mnist"]
 
 
 def tensor_file(name: str) -> Row[Data] | None:
-    """The row of ``npz:FILE`` or ``safetensors:FILE``, or ``None`` where ``name`` is something else."""
-    kind, colon, file = name.partition(":")
-    if kind not in ("npz", "safetensors") or not colon or not file:
+    """The row of ``npz:FILE`` or ``safetensors:FILE``; ``None`` for any other name."""
+    kind, _, file = name.partition(":")
+    if kind not in ("npz", "safetensors") or not file:
         return None
-
-    def build(*, classes: int | None = None, normalize: Normalisation = "none") -> Data:
-        return tensors_at(f"{kind}:{file}", classes=classes, normalize=normalize)
-
-    return Row(name, build, f"tensors in {file}")
+    return Row(name, partial(tensors_at, name), f"tensors in {file}", stated=options_of(tensors_at))
 
 
 def tensors_at(name: str, *, classes: int | None = None, normalize: Normalisation = "none") -> Data:
     """The examples in a file: arrays ``train_inputs``, ``train_targets``, ``test_inputs``, ``test_targets``.
 
-    ``x_train``, ``y_train``, ``x_test``, ``y_test``, or ``inputs`` and ``targets`` (or ``x`` and ``y``) for
-    training examples alone, do as well. Inputs of 8 bits are pictures, with the channels first or last or without
-    any, and become ``(pixel/255 − mean)/std``; floats and token numbers stay as they are. Whole targets ``(N,)``
-    are class numbers.
+    Also ``x_train``, ``y_train``, ``x_test``, ``y_test``, or, for training examples alone, ``inputs`` and ``targets``
+    (or ``x`` and ``y``). Inputs of 8 bits are images, with the channels first or last or without any, and become
+    ``(pixel/255 − mean)/std``; floats and token numbers stay as they are. Whole targets ``(N,)`` are class numbers.
 
     Args:
         name: ``npz:FILE`` or ``safetensors:FILE``.
         classes: How many there are; by default one more than the largest class number.
-        normalize: Of pictures; see :data:`landscape.data.normalisation.NORMALISATIONS`.
+        normalize: For images; see :data:`landscape.data.pixels.NORMALISATIONS`.
 
     Raises:
-        InputError: The file is missing, damaged, would run code, or does not hold such arrays.
+        InputError: The file is missing, damaged, would run code, or has no such arrays.
     """
     kind, _, file = name.partition(":")
     path = Path(file).expanduser()
     if not path.is_file():
         raise InputError(f"{name}: there is no file {path}")
-    held = _npz(path) if kind == "npz" else _safetensors(path)
-    keys = next((keys for keys in KEYS if keys[0] in held and keys[1] in held), None)
+    arrays = _npz(path) if kind == "npz" else _safetensors(path)
+    keys = next((keys for keys in KEYS if keys[0] in arrays and keys[1] in arrays), None)
     if keys is None:
         expected = "; ".join(", ".join(key for key in keys if key) for keys in KEYS[:3])
-        raise InputError(f"{name} holds {', '.join(held) or 'nothing'}; expected one of: {expected}")
-    train = _part(name, held[keys[0]], held[keys[1]], normalize)
-    test = None
-    if keys[2] in held and keys[3] in held:
-        test = _part(name, held[keys[2]], held[keys[3]], normalize)
-        if test.inputs.shape[1:] != train.inputs.shape[1:]:
-            raise InputError(
-                f"{name}: a training input has the shape {tuple(train.inputs.shape[1:])}, a held-out one "
-                f"{tuple(test.inputs.shape[1:])}"
-            )
-    if classes is None and not train.targets.is_floating_point() and train.targets.ndim == 1:
-        classes = 1 + max(int(part.targets.max()) for part in (train, test) if part is not None)
-    return Data(name, train, test, classes, tuple(train.inputs.shape[1:]))
+        raise InputError(f"{name} holds {', '.join(arrays) or 'nothing'}; expected one of: {expected}")
+    parts = [
+        _part(name, arrays[x], arrays[y], normalize)
+        for x, y in (keys[:2], keys[2:])
+        if x in arrays and y in arrays
+    ]
+    shape, *others = [tuple(part.inputs.shape[1:]) for part in parts]
+    if others not in ([], [shape]):
+        raise InputError(f"{name}: a training input has the shape {shape}, a held-out one {others[0]}")
+    targets = [part.targets for part in parts]
+    if classes is None and not targets[0].is_floating_point() and targets[0].ndim == 1:
+        classes = 1 + max(int(labels.max()) for labels in targets)
+    return Data(name, parts[0], parts[1] if others else None, classes, shape)
 
 
 def _part(name: str, inputs: Tensor, targets: Tensor, normalize: str) -> InMemory:
@@ -102,23 +97,18 @@ def _part(name: str, inputs: Tensor, targets: Tensor, normalize: str) -> InMemor
 
 
 def _npz(path: Path) -> Mapping[str, Tensor]:
+    tensors = {}
     try:
         with reading(path, "set of examples"):
-            held = read_arrays(path, what="set of examples")
-            return {key: torch.from_numpy(_native(array)) for key, array in held.items()}
-    except InputError as failure:
-        raise InputError(f"{path} cannot be read as npz: {failure}") from failure
-    except (ValueError, TypeError) as failure:
-        raise InputError(f"{path} cannot be read as npz: {' '.join(str(failure).split())}") from failure
-
-
-def _native(
-    array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]",
-) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]":
-    """The array in a type that torch knows: the machine's byte order, at most int64."""
-    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-        return array.astype(np.int64)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+            for key, array in read_arrays(path, what="set of examples").items():
+                # torch knows no larger unsigned integers than 8 bits, and no byte order but the machine's.
+                is_wide = array.dtype.kind == "u" and array.dtype.itemsize > 1
+                kind = np.dtype(np.int64) if is_wide else array.dtype.newbyteorder("=")
+                tensors[key] = torch.from_numpy(array.astype(kind, copy=False))
+    except (InputError, ValueError, TypeError) as failure:
+        reason = failure if isinstance(failure, InputError) else " ".join(str(failure).split())
+        raise InputError(f"{path} cannot be read as npz: {reason}") from failure
+    return tensors
 
 
 def _safetensors(path: Path) -> Mapping[str, Tensor]:

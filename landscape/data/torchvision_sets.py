@@ -1,6 +1,7 @@
-"""Image sets that torchvision reads from a folder; downloads happen only where ``download=true`` asks."""
+"""Image sets that torchvision reads from a folder; it downloads them only if ``download=true`` asks for that."""
 
 import contextlib
+import dataclasses
 import os
 import pickle
 import sys
@@ -12,81 +13,62 @@ import torch
 from torch import Tensor
 
 from landscape.data.examples import Data, InMemory
-from landscape.data.normalisation import moments
+from landscape.data.pixels import moments
 from landscape.errors import InputError
 from landscape.isolation import Shared
+from landscape.registry.names import Options, Row, options_of
 
 Grey = Literal["own", "half", "none"]
 Colour = Literal["own", "cifar10-per-image", "imagenet", "half", "none"]
 
-
-def mnist(*, root: str = "data", normalize: Grey = "own", download: bool = False) -> Data:
-    """28×28 hand-written digits in 10 classes, 60,000 + 10,000.
-
-    Args:
-        root: The folder that holds ``MNIST/raw/``.
-        normalize: The mean and standard deviation of the pixels: the set's own, or of another name.
-        download: Fetch missing files.
-
-    Reference:
-        LeCun, Bottou, Bengio and Haffner 1998, Gradient-based learning applied to document recognition.
-    """
-    return _MNIST.load(root, download, normalize)
-
-
-def fashion_mnist(*, root: str = "data", normalize: Grey = "own", download: bool = False) -> Data:
-    """28×28 pictures of clothes in 10 classes, 60,000 + 10,000.
-
-    Args:
-        root: The folder that holds ``FashionMNIST/raw/``.
-        normalize: The mean and standard deviation of the pixels: the set's own, or of another name.
-        download: Fetch missing files.
-
-    Reference:
-        Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747.
-    """
-    return _FASHION_MNIST.load(root, download, normalize)
-
-
-def cifar10(*, root: str = "data", normalize: Colour = "own", download: bool = False) -> Data:
-    """32×32 colour photographs in 10 classes, 50,000 + 10,000.
-
-    Args:
-        root: The folder that holds ``cifar-10-batches-py/``.
-        normalize: The mean and standard deviation of the pixels: the set's own, or of another name.
-        download: Fetch missing files.
-
-    Reference:
-        Krizhevsky 2009, Learning multiple layers of features from tiny images.
-    """
-    return _CIFAR10.load(root, download, normalize)
-
-
-def cifar100(*, root: str = "data", normalize: Colour = "own", download: bool = False) -> Data:
-    """32×32 colour photographs in 100 classes, 50,000 + 10,000.
-
-    Args:
-        root: The folder that holds ``cifar-100-python/``.
-        normalize: The mean and standard deviation of the pixels: the set's own, or of another name.
-        download: Fetch missing files.
-
-    Reference:
-        Krizhevsky 2009, Learning multiple layers of features from tiny images.
-    """
-    return _CIFAR100.load(root, download, normalize)
+# torchvision reports a download on stdout, which belongs to the caller's data and to the whole process.
+_QUIET = Shared(lambda: contextlib.redirect_stdout(sys.stderr))
+# What torchvision raises for files that are missing, cut short or of another kind.
+_UNREADABLE = (
+    OSError, RuntimeError, ValueError, TypeError, AssertionError, EOFError, KeyError, pickle.UnpicklingError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class _Archive:
-    """One image set that torchvision reads: its files and its classes; the moments of its pixels have its name."""
+class Archive:
+    """An image set of torchvision, 10,000 of its images held out; the moments of its pixels have its name.
+
+    Attributes:
+        name: The name of the set.
+        reader: The class in ``torchvision.datasets``.
+        files: The folder inside ``root`` that contains the files.
+        classes: The number of classes.
+        summary: One line that describes it.
+        reference: The paper.
+        is_grey: Whether images have one channel.
+    """
 
     name: str
     reader: str
     files: str
     classes: int
+    summary: str
+    reference: str
+    is_grey: bool = False
 
-    def load(self, root: str, download: bool, normalize: str) -> Data:
-        """Both splits, held in memory as ``uint8``."""
+    def row(self) -> Row[Data]:
+        """The row of the data table; the option ``normalize`` of grey images has fewer choices."""
+        options = dict(options_of(self.load).by_name)
+        if self.is_grey:
+            options["normalize"] = dataclasses.replace(options["normalize"], annotation=Grey)
+        return Row(self.name, self.load, self.summary, self.reference, stated=Options(options))
+
+    def load(self, *, root: str = "data", normalize: Colour = "own", download: bool = False) -> Data:
+        """Both splits, in memory as ``uint8``.
+
+        Args:
+            root: The folder that contains :attr:`files`.
+            normalize: The mean and standard deviation of the pixels: the set's own, or of another name.
+            download: Fetch missing files.
+
+        Raises:
+            InputError: Files are missing or damaged, or the classes are not those of the set.
+        """
         train, test = (self._split(root, download, is_train) for is_train in (True, False))
         for images, targets in (train, test):
             if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < self.classes:
@@ -96,10 +78,12 @@ class _Archive:
                 )
             if images.shape[1:] != train[0].shape[1:]:
                 raise InputError(f"{self.name}: train and test images in {root}/{self.files} differ in size")
-        named = self.name if normalize == "own" else normalize
-        mean, std = moments(named, channels=train[0].shape[1], owner=self.name)
+        shape = tuple(train[0].shape[1:])
+        mean, std = moments(
+            self.name if normalize == "own" else normalize, channels=shape[0], owner=self.name
+        )
         sets = [InMemory(*part, mean=mean, std=std, name=self.name) for part in (train, test)]
-        return Data(self.name, sets[0], sets[1], self.classes, tuple(train[0].shape[1:]))
+        return Data(self.name, sets[0], sets[1], self.classes, shape)
 
     def _split(self, root: str, download: bool, is_train: bool) -> tuple[Tensor, Tensor]:
         """The images ``(N, channels, height, width)`` and the classes ``(N,)`` of one split."""
@@ -107,40 +91,40 @@ class _Archive:
 
         where = os.path.join(root, self.files)
         try:
-            # torchvision reports a download on stdout, which belongs to the caller's data.
             with _QUIET:
-                found = getattr(torchvision.datasets, self.reader)(root, train=is_train, download=download)
+                data = getattr(torchvision.datasets, self.reader)(root, train=is_train, download=download)
         except _UNREADABLE as failure:
             if download:
                 raise InputError(f"{self.name}: no download to {where}: {failure}") from failure
             if not os.path.isdir(where):
                 raise InputError(
                     f"{self.name}: no folder {where}; {self.name}:root={root},download=true fetches it, "
-                    f"or give root=DIR where DIR holds {self.files}"
+                    f"or pass root=DIR where DIR contains {self.files}"
                 ) from None
             raise InputError(
                 f"{self.name}: files in {where} are missing or damaged ({failure}); replace them, "
                 "or add download=true"
             ) from failure
-        images = torch.as_tensor(np.asarray(found.data))
+        images = torch.as_tensor(np.asarray(data.data))
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
-        return images, torch.as_tensor(found.targets)
+        return images, torch.as_tensor(data.targets)
 
 
-# The standard output belongs to the process.
-_QUIET = Shared(lambda: contextlib.redirect_stdout(sys.stderr))
-
-_UNREADABLE = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    AssertionError,
-    EOFError,
-    KeyError,
-    pickle.UnpicklingError,
-)
-_MNIST = _Archive("mnist", "MNIST", "MNIST/raw/", 10)
-_FASHION_MNIST = _Archive("fashion-mnist", "FashionMNIST", "FashionMNIST/raw/", 10)
-_CIFAR10 = _Archive("cifar10", "CIFAR10", "cifar-10-batches-py/", 10)
-_CIFAR100 = _Archive("cifar100", "CIFAR100", "cifar-100-python/", 100)
+ARCHIVES = (
+    Archive(
+        "mnist", "MNIST", "MNIST/raw/", 10,
+        "28×28 hand-written digits, 10 classes, 60000 + 10000", "LeCun et al. 1998", is_grey=True,
+    ),
+    Archive(
+        "fashion-mnist", "FashionMNIST", "FashionMNIST/raw/", 10,
+        "28×28 clothes, 10 classes, 60000 + 10000", "arXiv 1708.07747", is_grey=True,
+    ),
+    Archive(
+        "cifar10", "CIFAR10", "cifar-10-batches-py/", 10,
+        "32×32 colour photographs, 10 classes, 50000 + 10000", "Krizhevsky 2009",
+    ),
+    Archive(
+        "cifar100", "CIFAR100", "cifar-100-python/", 100,
+        "32×32 colour photographs, 100 classes, 50000 + 10000", "Krizhevsky 2009",
+    ),
+)  # fmt: skip

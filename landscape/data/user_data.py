@@ -15,64 +15,68 @@ from landscape.registry.names import Row
 
 
 def user_data(name: str) -> Row[Data] | None:
-    """The row of a data factory of the user's own, ``None`` where ``name`` has another form."""
+    """The row of a data factory of the user's own; ``None`` for a name of another form."""
     row = user_row(name)
     if row is None:
         return None
-    made = row.build
+    factory = row.build
 
     def build(**options: Any) -> Data:
-        return as_data(made(**options), name)
+        return as_data(factory(**options), name)
 
     return Row(name, build, row.summary, stated=row.stated)
 
 
-def as_data(found: Any, name: str) -> Data:
-    """``found`` as :class:`Data`.
+def as_data(data: Any, name: str) -> Data:
+    """Data, data sets, loaders or batches as :class:`Data`.
 
     Args:
-        found: Data; a data set, ``DataLoader`` or list of batches, which is then the training split; a pair
+        data: Data; a data set, ``DataLoader`` or list of batches, which is then the training split; a pair
             ``(train, test)`` of them; or a dictionary with the keys ``train`` and ``test`` (and ``classes``,
-            ``input_shape``). Of a loader its data set and the way that it makes batches are taken, not its
-            order.
-        name: What to call it in records and messages.
+            ``input_shape``). A loader contributes its data set and its ``collate_fn``, not its order.
+        name: The name in records and messages.
 
     Raises:
         InputError: It is none of these.
     """
-    if isinstance(found, Data):
-        return found
-    given: Mapping[str, Any] = {"train": found}
-    if isinstance(found, tuple) and len(found) == 2 and all(map(_is_split, found)):
-        given = {"train": found[0], "test": found[1]}
-    elif isinstance(found, Mapping):
-        given = found
-    if "train" not in given or not _is_split(given["train"]):
+    if isinstance(data, Data):
+        return data
+    parts: Mapping[str, Any] = {"train": data}
+    if isinstance(data, Mapping):
+        parts = data
+    elif isinstance(data, tuple) and len(data) == 2 and all(map(_is_split, data)):
+        parts = {"train": data[0], "test": data[1]}
+    split = parts.get("train")
+    if not _is_split(split):
+        kind = f"dictionary of {', '.join(map(str, data))}" if parts is data else type(data).__name__
         raise InputError(
-            f"{name} gives {_seen(found)}; a data factory returns a Dataset, a DataLoader or a list of batches, or "
+            f"{name} gives a {kind}; a data factory returns a Dataset, a DataLoader or a list of batches, or "
             "dict(train=…, test=…) of them"
         )
-    train, collate = _examples(given["train"], name)
+    train, collate = _examples(split, name)
     test = None
-    if given.get("test") is not None:
-        test, other = _examples(given["test"], name)
+    if parts.get("test") is not None:
+        test, other = _examples(parts["test"], name)
         collate = collate or other
-    first = _first(train, name)
-    shape = first[0].shape if isinstance(first, (tuple, list)) and isinstance(first[0], Tensor) else None
-    batches = isinstance(given["train"], Sequence) and not isinstance(given["train"], Dataset)
+    try:
+        first = train[0]
+    except (IndexError, KeyError):
+        raise InputError(f"{name}: the data set is empty") from None
+    shape = None
+    if isinstance(first, (tuple, list)) and isinstance(first[0], Tensor):
+        shape = tuple(first[0].shape[1:] if isinstance(train, FixedBatches) else first[0].shape)
     return Data(
         name,
         train,
         test,
-        classes=given.get("classes") or _classes(given["train"], first),
-        input_shape=given.get("input_shape")
-        or (None if shape is None else tuple(shape[1:] if batches else shape)),
+        classes=parts.get("classes") or _classes(split),
+        input_shape=parts.get("input_shape") or shape,
         collate=collate,
     )
 
 
 class FixedBatches(Dataset[Any]):
-    """Batches that are made already: one of them is one item, and they are not made again."""
+    """A list of batches as a data set: one item is one batch, which is not put together anew."""
 
     def __init__(self, batches: Sequence[Any]) -> None:
         self.batches = batches
@@ -100,31 +104,20 @@ def _examples(value: Any, name: str) -> tuple[Dataset[Any], Callable[[list[Any]]
     return (value, None) if isinstance(value, Dataset) else (FixedBatches(value), None)
 
 
-def _first(examples: Dataset[Any], name: str) -> Any:
-    try:
-        return examples[0]
-    except (IndexError, KeyError):
-        raise InputError(f"{name}: the data set is empty") from None
-
-
-def _classes(split: Any, first: Any) -> int | None:
-    """The number of classes where the data set tells it."""
+def _classes(split: Any) -> int | None:
+    """The number of classes if the data set, or the targets in it, tell it."""
     dataset = split.dataset if isinstance(split, DataLoader) else split
     while isinstance(dataset, Subset):
         dataset = dataset.dataset
-    named = getattr(dataset, "classes", None)
-    if isinstance(named, (list, tuple)):
-        return len(named)
+    names = getattr(dataset, "classes", None)
+    if isinstance(names, (list, tuple)):
+        return len(names)
     targets = getattr(dataset, "targets", None)
     if isinstance(dataset, TensorDataset):
         targets = dataset.tensors[-1] if len(dataset.tensors) > 1 else None
     elif isinstance(dataset, list):
-        found = [_targets(batch) for batch in dataset]
-        targets = (
-            torch.cat(found)
-            if found and all(isinstance(part, Tensor) and part.ndim for part in found)
-            else None
-        )
+        parts = [_targets(batch) for batch in dataset]
+        targets = torch.cat(parts) if all(isinstance(t, Tensor) and t.ndim for t in parts) else None
     if targets is None:
         return None
     numbers = torch.as_tensor(targets)
@@ -135,9 +128,3 @@ def _targets(batch: Any) -> Any:
     if isinstance(batch, Mapping):
         return next((batch[key] for key in LABELS if key in batch), None)
     return batch[1] if isinstance(batch, (tuple, list)) and len(batch) == 2 else None
-
-
-def _seen(found: Any) -> str:
-    if isinstance(found, Mapping):
-        return f"a dictionary of {', '.join(map(str, found))}"
-    return f"a {type(found).__name__}"

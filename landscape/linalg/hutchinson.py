@@ -9,16 +9,18 @@ from torch import Tensor
 
 from landscape.linalg.interchange import Operator, as_operator
 
+# Probes before the first look at the standard error: one estimated from fewer stops far too early.
 MIN_PROBES = 16
-"""Probes before the first look at the standard error: one estimated from fewer stops far too early."""
-
+# Memory for one block of probes.
 BLOCK_BYTES = 1 << 28
-"""Memory for one block of probes."""
+
+Progress = Callable[[int, float, float], None]
+"""Called with the number of draws so far, the estimate and its standard error."""
 
 
 @dataclass(frozen=True)
 class TraceEstimate:
-    """A trace and its doubt.
+    """A mean of independent draws with its standard error.
 
     Attributes:
         value: The mean of the quadratic forms.
@@ -33,6 +35,46 @@ class TraceEstimate:
     converged: bool
 
 
+def mean_of_draws(
+    draw: Callable[[int], Tensor],
+    *,
+    block: int,
+    limit: int,
+    minimum: int,
+    tolerance: float,
+    offset: float = 0.0,
+    scale: float = 0.0,
+    on_step: Progress | None = None,
+) -> TraceEstimate:
+    """``offset`` plus the mean of independent draws, sampled until its standard error is small enough.
+
+    Stops on the standard error and never on the change of the mean, which is small by chance after few draws.
+
+    Args:
+        draw: Returns so many draws, ``(m,)`` in float64.
+        block: Draws between two looks at the standard error.
+        limit: The most draws.
+        minimum: Draws before the first look.
+        tolerance: The standard error to reach, relative to the larger of the estimate's magnitude and ``scale``.
+        offset: A known part of the estimate.
+        scale: See ``tolerance``.
+        on_step: Called after every block.
+    """
+    samples = torch.empty(0, dtype=torch.float64)
+    value = error = math.nan
+    converged = False
+    while len(samples) < limit:
+        samples = torch.cat([samples, draw(min(block, limit - len(samples)))])
+        value = offset + float(samples.mean())
+        error = float(samples.std() / math.sqrt(len(samples))) if len(samples) > 1 else math.inf
+        if on_step is not None:
+            on_step(len(samples), value, error)
+        converged = error <= tolerance * max(abs(value), scale)
+        if (converged and len(samples) >= minimum) or math.isnan(value):
+            break
+    return TraceEstimate(value, error, samples, converged)
+
+
 def hutchinson(
     operator: Operator,
     *,
@@ -40,38 +82,33 @@ def hutchinson(
     max_probes: int = 400,
     generator: torch.Generator,
     block: int = 8,
-    on_step: Callable[[int, float, float], None] | None = None,
+    on_step: Progress | None = None,
 ) -> TraceEstimate:
     """Tr A ≈ (1/m) Σ vⱼᵀ A vⱼ with Rademacher probes vⱼ; unbiased, with variance 2 Σ_{i≠k} A²ᵢₖ / m.
 
     Probes go through the operator ``block`` at a time, so that an operator that builds something costly
-    once a visit (the graph of a gradient) builds it once a block.
+    once a call (the graph of a gradient) builds it once a block.
 
     Args:
         operator: A; anything with a square ``shape`` and ``@``.
-        tolerance: Stops when the standard error is at most ``tolerance``·|estimate|, looked at after each
+        tolerance: Stops when the standard error is at most ``tolerance``·|estimate|, checked after each
             block and never before :data:`MIN_PROBES` probes.
         max_probes: Gives up, with ``converged=False``, after so many.
         generator: Draws the probes.
-        block: Probes a product; fewer where n is so large that they would not fit.
-        on_step: Told the number of probes, the estimate and its standard error after every block.
+        block: Probes a product; fewer where n is so large that they would not fit in memory.
+        on_step: Called with the number of probes, the estimate and its standard error after every block.
 
     Reference:
         Hutchinson, "A stochastic estimator of the trace of the influence matrix", 1989; the variance is
         Avron and Toledo, J. ACM 58(2), 2011, lemma 9.
     """
     a = as_operator(operator)
+
+    def forms(count: int) -> Tensor:
+        probes = a.rademacher(count, generator)
+        return (probes.double() * (a @ probes).double()).sum(dim=0).cpu()
+
     width = max(1, min(block, BLOCK_BYTES // max(1, 4 * a.dimension)))
-    samples = torch.empty(0, dtype=torch.float64)
-    value = error = math.nan
-    while len(samples) < max_probes:
-        probes = a.rademacher(min(width, max_probes - len(samples)), generator)
-        forms = (probes.double() * (a @ probes).double()).sum(dim=0).cpu()
-        samples = torch.cat([samples, forms])
-        value = float(samples.mean())
-        error = float(samples.std() / math.sqrt(len(samples))) if len(samples) > 1 else math.inf
-        if on_step is not None:
-            on_step(len(samples), value, error)
-        if (len(samples) >= MIN_PROBES and error <= tolerance * abs(value)) or value != value:
-            break
-    return TraceEstimate(value, error, samples, error <= tolerance * abs(value))
+    return mean_of_draws(
+        forms, block=width, limit=max_probes, minimum=MIN_PROBES, tolerance=tolerance, on_step=on_step
+    )

@@ -1,12 +1,9 @@
 """The trace of a symmetric operator: exactly on a sketched subspace, from random quadratic forms on the rest."""
 
-import math
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from landscape.linalg.hutchinson import BLOCK_BYTES, MIN_PROBES, TraceEstimate
+from landscape.linalg.hutchinson import BLOCK_BYTES, MIN_PROBES, Progress, TraceEstimate, mean_of_draws
 from landscape.linalg.interchange import Operator, as_operator
 
 
@@ -18,23 +15,23 @@ def hutchpp(
     max_products: int = 400,
     generator: torch.Generator,
     block: int = 8,
-    on_step: Callable[[int, float, float], None] | None = None,
+    on_step: Progress | None = None,
 ) -> TraceEstimate:
     """Tr A = Tr QᵀAQ + Tr PAP with Q an orthonormal basis of A S, S random signs, and P = I − QQᵀ.
 
     The first part is computed, the second estimated from Rademacher probes that are independent of S: unbiased,
-    and its standard error is that of the probes alone. It wins over :func:`hutchinson` where a few eigenvalues
-    dominate, for those lie almost wholly in the span of Q.
+    and its standard error is that of the probes alone. It beats :func:`hutchinson` where a few eigenvalues
+    dominate, for their eigenvectors lie almost wholly in the span of Q.
 
     Args:
         operator: A.
         sketch: Columns of S, each two products; never more than a third of ``max_products``, nor than n.
-        tolerance: Stops when the standard error is at most ``tolerance``·|estimate|, looked at after each block
+        tolerance: Stops when the standard error is at most ``tolerance``·|estimate|, checked after each block
             and never before :data:`~landscape.linalg.hutchinson.MIN_PROBES` probes.
         max_products: Gives up, with ``converged=False``, after so many in all.
         generator: Draws S, then the probes.
         block: Vectors a product.
-        on_step: Told the products so far, the estimate and its standard error after every block.
+        on_step: Called with the products so far, the estimate and its standard error after every block.
 
     Returns:
         The estimate; its ``samples`` are the exact part plus each deflated quadratic form.
@@ -47,28 +44,26 @@ def hutchpp(
     a = as_operator(operator)
     width = max(1, min(block, BLOCK_BYTES // max(1, 4 * a.dimension)))
     columns = max(1, min(sketch, a.dimension, max_products // 3))
-    image = _products(a, a.rademacher(columns, generator), width)
-    basis = torch.linalg.qr(image.double()).Q.to(a.dtype)
-    exact = float((basis.double() * _products(a, basis, width).double()).sum())
-    spent = 2 * columns
+
+    def products(vectors: Tensor) -> Tensor:
+        return torch.cat([a @ part.contiguous() for part in torch.split(vectors, width, dim=1)], dim=1)
+
+    basis = torch.linalg.qr(products(a.rademacher(columns, generator)).double()).Q.to(a.dtype)
+    exact = float((basis.double() * products(basis).double()).sum())
     if columns == a.dimension:
         return TraceEstimate(exact, 0.0, torch.full((1,), exact, dtype=torch.float64), exact == exact)
-    samples = torch.empty(0, dtype=torch.float64)
-    value = error = math.nan
-    while spent < max_products:
-        probes = a.rademacher(min(width, max_products - spent), generator)
+
+    def forms(count: int) -> Tensor:
+        probes = a.rademacher(count, generator)
         rest = probes - basis @ (basis.T @ probes)
-        forms = (rest.double() * (a @ rest).double()).sum(dim=0).cpu()
-        samples = torch.cat([samples, exact + forms])
-        spent += probes.shape[1]
-        value = float(samples.mean())
-        error = float(samples.std() / math.sqrt(len(samples))) if len(samples) > 1 else math.inf
-        if on_step is not None:
-            on_step(spent, value, error)
-        if (len(samples) >= MIN_PROBES and error <= tolerance * abs(value)) or value != value:
-            break
-    return TraceEstimate(value, error, samples, error <= tolerance * abs(value))
+        deflated: Tensor = (rest.double() * (a @ rest).double()).sum(dim=0).cpu()
+        return exact + deflated
 
-
-def _products(operator: Operator, vectors: Tensor, width: int) -> Tensor:
-    return torch.cat([operator @ part.contiguous() for part in torch.split(vectors, width, dim=1)], dim=1)
+    return mean_of_draws(
+        forms,
+        block=width,
+        limit=max_products - 2 * columns,
+        minimum=MIN_PROBES,
+        tolerance=tolerance,
+        on_step=on_step and (lambda probes, *estimate: on_step(2 * columns + probes, *estimate)),
+    )

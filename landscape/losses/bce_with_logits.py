@@ -1,4 +1,4 @@
-"""Binary cross-entropy of logits: one label an example, or several that may hold at once."""
+"""Binary cross-entropy of logits: one label an example, or several independent ones."""
 
 from torch import Tensor, nn
 
@@ -13,10 +13,8 @@ class BinaryCrossEntropy(nn.BCEWithLogitsLoss):
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean over the batch."""
-        if bool(((targets < 0) | (targets > 1)).any()) and targets.shape in (
-            outputs.shape,
-            outputs.shape[:1],
-        ):
+        is_aligned = targets.shape in (outputs.shape, outputs.shape[:1])
+        if is_aligned and bool(((targets < 0) | (targets > 1)).any()):
             raise InputError(
                 f"bce-with-logits: targets from {targets.min().item():g} to {targets.max().item():g}, but they are "
                 "probabilities; class numbers take --loss cross-entropy"

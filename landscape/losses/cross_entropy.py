@@ -11,8 +11,8 @@ from landscape.objective.outputs import labelled
 class CrossEntropy(nn.CrossEntropyLoss):
     """``−log softmax(f)_y``, averaged over the targets that are not −100.
 
-    Scores are ``(B, C)`` for targets ``(B,)``, or ``(B, T, C)`` for targets ``(B, T)``, where every position
-    counts the same, in whatever batch it is.
+    Scores are ``(B, C)`` for targets ``(B,)``, or ``(B, T, C)`` for targets ``(B, T)``. All positions count the same,
+    whatever batch they are in.
 
     Args:
         label_smoothing: In [0, 1).
@@ -40,7 +40,7 @@ class CrossEntropy(nn.CrossEntropyLoss):
         return super().forward(outputs, targets)
 
     def size(self, batch: Any) -> int:
-        """What the mean is over: examples, or the positions in them that count."""
+        """The number of examples, or of the positions in them that count, over which the mean is taken."""
         targets = labelled(tuple(batch) if isinstance(batch, list) else batch)[1]
         if targets.is_floating_point():
             return len(targets)

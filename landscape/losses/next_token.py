@@ -1,4 +1,4 @@
-"""Cross-entropy of language models: each token predicted from those before it."""
+"""Cross-entropy of language models: each token is predicted from those before it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,30 +11,32 @@ from landscape.objective.outputs import scores
 
 
 class NextToken(BatchLoss):
-    """``−log p(token t+1 | tokens ≤ t)``, averaged over all tokens of all texts that are predicted.
+    """``−log p(token t+1 | tokens ≤ t)``, averaged over all predicted tokens of all texts.
 
     A batch is ``(B, T)`` token numbers, a pair or triple that begins with them, or a dictionary with ``input_ids``.
-    What is predicted are its ``labels`` where it has some (−100 leaves a token out), else the tokens themselves
-    where ``attention_mask`` is not 0. An example, in every number, is one predicted token.
+    The targets are its ``labels`` if it has some (−100 leaves a token out), else the tokens themselves where
+    ``attention_mask`` is not 0. An example, in every number, is one predicted token.
     """
 
     averages_examples = True
 
     def __init__(self) -> None:
-        super().__init__(self._mean, size=lambda batch: int((_wanted(batch) != IGNORED).sum()))
+        super().__init__(self._mean, size=lambda batch: int((_targets(batch) != IGNORED).sum()))
         self.__name__ = "next-token"
 
     @staticmethod
     def _mean(model: nn.Module, batch: Any) -> Tensor:
-        inputs = {k: v for k, v in batch.items() if k != "labels"} if isinstance(batch, Mapping) else None
-        logits, _ = scores(model(_tokens(batch)) if inputs is None else model(**inputs))
-        wanted = _wanted(batch)
-        if logits.ndim != 3 or logits.shape[:2] != (wanted.shape[0], wanted.shape[1] + 1):
+        if isinstance(batch, Mapping):
+            returned = model(**{key: value for key, value in batch.items() if key != "labels"})
+        else:
+            returned = model(_tokens(batch))
+        logits, targets = scores(returned)[0], _targets(batch)
+        if logits.ndim != 3 or logits.shape[:2] != (targets.shape[0], targets.shape[1] + 1):
             raise InputError(
                 f"next-token: the model returns scores {tuple(logits.shape)} for tokens {tuple(_tokens(batch).shape)}; "
                 "it must return (texts, tokens, vocabulary)"
             )
-        return in_float64(nn.functional.cross_entropy, logits[:, :-1].flatten(0, 1), wanted.flatten())
+        return in_float64(nn.functional.cross_entropy, logits[:, :-1].flatten(0, 1), targets.flatten())
 
 
 def _tokens(batch: Any) -> Tensor:
@@ -49,12 +51,13 @@ def _tokens(batch: Any) -> Tensor:
     return tokens
 
 
-def _wanted(batch: Any) -> Tensor:
-    """What each token but the last is followed by, ``(B, T − 1)``; −100 where nothing is asked."""
+def _targets(batch: Any) -> Tensor:
+    """The token that follows each token but the last, ``(B, T − 1)``; −100 where no prediction counts."""
     tokens = _tokens(batch)
-    if isinstance(batch, Mapping) and isinstance(batch.get("labels"), Tensor):
-        labels: Tensor = batch["labels"]
-        return labels[:, 1:]
-    if isinstance(batch, Mapping) and isinstance(batch.get("attention_mask"), Tensor):
-        tokens = tokens.masked_fill(batch["attention_mask"] == 0, IGNORED)
+    if isinstance(batch, Mapping):
+        labels, mask = batch.get("labels"), batch.get("attention_mask")
+        if isinstance(labels, Tensor):
+            return labels[:, 1:]
+        if isinstance(mask, Tensor):
+            tokens = tokens.masked_fill(mask == 0, IGNORED)
     return tokens[:, 1:]

@@ -1,4 +1,4 @@
-"""The loss that a model computes itself, as those of Transformers do when they are given labels."""
+"""The loss that a model computes itself, as those of Transformers do when a batch contains labels."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,16 +6,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from landscape.errors import InputError
+from landscape.objective.loss_functions import BatchLoss
 from landscape.objective.outputs import LABELS, SCORES
-from landscape.objective.risk import BatchLoss
 
 
 class OwnLoss(BatchLoss):
-    """What ``model(**batch)`` (or ``model(*batch)``) returns as its ``loss``, or as a scalar.
+    """The ``loss`` in ``model(**batch)`` (or ``model(*batch)``), or the scalar that the model returns.
 
-    Batches are weighted by what the model averages over, as a few examples of the data show: examples, labels that are
-    not −100, or these without the first of every row. Where it is something else, and that is said, ``next-token`` or
-    ``cross-entropy`` weight every token the same.
+    Batches are weighted by the number over which the model averages, which a few examples of the data show: examples,
+    labels that are not −100, or these without the first of every row. Otherwise a note says so; ``next-token`` and
+    ``cross-entropy`` weight all tokens the same.
     """
 
     def __init__(self) -> None:
@@ -28,16 +28,16 @@ def _mean(model: nn.Module, batch: Any) -> Tensor | tuple[Tensor, Any, Any]:
         returned = model(**batch)
     else:
         returned = model(*batch) if isinstance(batch, tuple) else model(batch)
-    found = returned.get("loss") if isinstance(returned, Mapping) else getattr(returned, "loss", returned)
-    if isinstance(found, (tuple, list)) and found:
-        found = found[0]
-    if not isinstance(found, Tensor) or found.ndim != 0:
+    loss = returned.get("loss") if isinstance(returned, Mapping) else getattr(returned, "loss", returned)
+    if isinstance(loss, (tuple, list)) and loss:
+        loss = loss[0]
+    if not isinstance(loss, Tensor) or loss.ndim != 0:
         raise InputError(
             f"--loss model: {type(model).__name__} returns a {type(returned).__name__} without a scalar loss; one of "
-            "Transformers computes one where the batch holds labels; otherwise choose --loss cross-entropy"
+            "Transformers computes one if the batch contains labels; otherwise choose --loss cross-entropy"
         )
     if isinstance(batch, Mapping) and isinstance(returned, Mapping):
-        targets = next((batch[key] for key in LABELS if key in batch), None)
         outputs = next((returned[key] for key in SCORES if key in returned), None)
-        return found, outputs, targets
-    return found
+        targets = next((batch[key] for key in LABELS if key in batch), None)
+        return loss, outputs, targets
+    return loss

@@ -1,6 +1,5 @@
 """The mean squared error, also of class scores to one-hot vectors."""
 
-import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError
@@ -24,7 +23,7 @@ def aligned(outputs: Tensor, targets: Tensor, name: str) -> Tensor:
     """The targets in the shape of the outputs, so that nothing is broadcast by accident.
 
     Raises:
-        InputError: They cannot be.
+        InputError: They do not fit.
     """
     if targets.shape == outputs.shape:
         return targets.to(outputs.dtype)
@@ -37,7 +36,7 @@ def aligned(outputs: Tensor, targets: Tensor, name: str) -> Tensor:
                 f"{name}: class numbers from {int(targets.min())} to {int(targets.max())}, "
                 f"but there are {classes} scores"
             )
-        return torch.nn.functional.one_hot(targets, classes).to(outputs.dtype)
+        return nn.functional.one_hot(targets, classes).to(outputs.dtype)
     raise InputError(
         f"{name}: outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} differ in shape; bring them to the "
         "same one in the data or the model"

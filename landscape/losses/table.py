@@ -1,4 +1,4 @@
-"""The losses that can be named on the command line."""
+"""The losses that the command line can name."""
 
 import inspect
 from collections.abc import Callable
@@ -13,16 +13,16 @@ from landscape.losses.cross_entropy import CrossEntropy
 from landscape.losses.next_token import NextToken
 from landscape.losses.own import OwnLoss
 from landscape.losses.squared_error import SquaredError
-from landscape.objective.risk import BatchLoss, Loss
-from landscape.registry.factories import FORMS, guarded, user_function, user_options
+from landscape.objective.loss_functions import BatchLoss, Loss
+from landscape.registry.factories import FORMS, guarded, summary_of, user_function, user_options
 from landscape.registry.names import NameTable, Options, Row, Specification
 
 
 def user_loss(name: str) -> Row[Loss] | None:
-    """The row of a loss of the user's own, ``None`` where ``name`` has another form.
+    """The row of a loss of the user's own; ``None`` for a name of another form.
 
-    A function of ``(outputs, targets)`` or ``(model, batch)``, told apart by the name of the first parameter, is
-    the loss itself; one that can be called with options alone returns it.
+    A function of ``(outputs, targets)`` or ``(model, batch)``, distinguished by the name of the first parameter, is
+    the loss itself; a function that needs fewer arguments returns the loss.
     """
     function = user_function(name)
     if function is None:
@@ -30,16 +30,34 @@ def user_loss(name: str) -> Row[Loss] | None:
     needed = _needed(function)
 
     def build(**options: Any) -> Loss:
+        loss: Any = function
         if inspect.isclass(function) or len(needed) < 2:
-            found = guarded(function, name)(**options)
-        else:
-            found = partial(function, **options) if options else function
-        return _as_loss(found, name)
+            loss = guarded(function, name)(**options)
+        elif options:
+            loss = partial(function, **options)
+        if isinstance(loss, (BatchLoss, nn.Module)):
+            return loss
+        if not callable(loss):
+            raise InputError(
+                f"{name} gives a {type(loss).__name__}, not a loss; it must be a function of (outputs, targets) or "
+                "(model, batch), or return one"
+            )
+        return BatchLoss(loss) if _needed(loss)[:1] == ["model"] else loss
 
     declared = user_options(function, name)
     by_name = {key: option for key, option in declared.by_name.items() if key not in needed[:2]}
-    summary = (inspect.getdoc(function) or "").partition("\n")[0]
-    return Row(name, build, summary, stated=Options(by_name, open=declared.open))
+    return Row(name, build, summary_of(function), stated=Options(by_name, open=declared.open))
+
+
+def _needed(function: Callable[..., Any]) -> list[str]:
+    """The positional parameters without a default, in order."""
+    return [
+        p.name
+        for p in inspect.signature(function).parameters.values()
+        if p.default is p.empty
+        and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        and p.name != "self"
+    ]
 
 
 LOSSES: NameTable[Loss] = NameTable(
@@ -49,7 +67,7 @@ LOSSES: NameTable[Loss] = NameTable(
         Row("mse", SquaredError, "squared error; class numbers stand for one-hot vectors"),
         Row("bce-with-logits", BinaryCrossEntropy, "binary cross-entropy, of one label or of several"),
         Row("next-token", NextToken, "cross-entropy of a language model, over all predicted tokens"),
-        Row("model", OwnLoss, "what the model returns as its own loss, given labels"),
+        Row("model", OwnLoss, "the loss that the model computes itself from labels"),
     ],
     fallback=user_loss,
     forms=FORMS,
@@ -71,34 +89,12 @@ def build_loss(specification: str | Specification) -> Loss:
 
 
 def loss_name(specification: str | Specification) -> str:
-    """The shortest specification of the same loss: options at their defaults are left out."""
+    """The shortest specification of the same loss, without options at their defaults."""
     parsed = LOSSES.parse(specification)
-    options = LOSSES.row(parsed.name).options
+    declared = LOSSES.row(parsed.name).options
     kept = {
         key: value
         for key, value in parsed.options.items()
-        if key not in options or value != options[key].default
+        if key not in declared or value != declared[key].default
     }
     return str(Specification(parsed.name, kept))
-
-
-def _needed(function: Callable[..., Any]) -> list[str]:
-    """The parameters that a call must give, in order."""
-    return [
-        p.name
-        for p in inspect.signature(function).parameters.values()
-        if p.default is p.empty
-        and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        and p.name != "self"
-    ]
-
-
-def _as_loss(found: Any, name: str) -> Loss:
-    if isinstance(found, (BatchLoss, nn.Module)):
-        return found
-    if not callable(found):
-        raise InputError(
-            f"{name} gives a {type(found).__name__}, not a loss; it must be a function of (outputs, targets) or "
-            "(model, batch), or return one"
-        )
-    return BatchLoss(found) if _needed(found)[:1] == ["model"] else found

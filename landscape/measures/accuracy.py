@@ -6,9 +6,9 @@ from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
 
 
-@measure_named("accuracy", unit="1", spends=lambda _objective, _: Spending(evaluations=1))
+@measure_named("accuracy", unit="1", spends=lambda objective: Spending(evaluations=1))
 def accuracy(objective: Objective) -> Reading:
-    """The fraction of examples whose largest output is the target; undefined (NaN) if outputs are no scores."""
+    """The fraction of examples whose largest output is the target; NaN if the outputs are not class scores."""
     if objective.accuracy is None:
         return Reading(math.nan, details={"undefined": "the outputs are not class scores"})
     return Reading(objective.accuracy)

@@ -1,8 +1,6 @@
-"""Adaptive sharpness: the worst rise of the loss where each weight moves in proportion to its own size."""
+"""Adaptive sharpness: the largest rise of the loss where each weight moves in proportion to its own size."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 
@@ -12,24 +10,23 @@ from landscape.objective import Objective
 from landscape.registry.bounds import Positive, PositiveInt
 
 
-def _spends(objective: Objective, options: Mapping[str, Any]) -> Spending:
-    return Spending(gradients=options["steps"], evaluations=2)
-
-
-@measure_named("adaptive-sharpness", unit="loss", spends=_spends)
+@measure_named(
+    "adaptive-sharpness",
+    unit="loss",
+    spends=lambda objective, steps, **_: Spending(gradients=steps, evaluations=2),
+)
 def adaptive_sharpness(
     objective: Objective, *, rho: Positive = 0.5, steps: PositiveInt = 20, eta: Positive = 0.01
 ) -> Reading:
     """Max L(θ+ε) − L(θ) over ‖T⁻¹ε‖₂ ≤ ρ with T = diag(|θ| + η), on all the data.
 
-    The maximum is sought by projected gradient ascent in T⁻¹ε with normalised steps of length 2.5ρ/``steps``; the
-    value is the best rise visited, the one-step point included. It is a lower bound of the maximum: exact on the
-    data in the sense that nothing is random. Rescaling two layers against each other, which leaves the network
-    as it is, leaves the value as it is up to the part that η has. The per-batch reading (m-sharpness) is the mean
-    over :meth:`landscape.Objective.per_batch`.
+    The maximum is sought by projected gradient ascent in T⁻¹ε with normalised steps of length 2.5ρ/``steps``. The
+    value is the best rise visited, the one-step point included: a lower bound of the maximum, in which nothing is
+    random. It is invariant to rescaling two layers against each other, up to the influence of η. Its per-batch
+    reading (m-sharpness) is the mean over :meth:`landscape.Objective.per_batch`.
 
     Args:
-        objective: Where.
+        objective: The point.
         rho: Radius ρ > 0, relative to the weights.
         steps: Steps of the ascent.
         eta: η, so that weights that are zero can move.
@@ -39,13 +36,13 @@ def adaptive_sharpness(
         arXiv 2302.07011, eq. 1. Neither prints the step length.
     """
     scale = objective.point.abs() + eta
-    one, best = rises(objective, rho=rho, steps=steps, scale=scale)
+    one_step, best = rises(objective, rho=rho, steps=steps, scale=scale)
     if best is None:
         return Reading(math.nan, details={"undefined": "the gradient is zero: the ascent has no direction"})
-    if best == 0 and one == 0:
+    if best == 0 and one_step == 0:
         slope = float(torch.linalg.vector_norm(objective.gradient * scale, dtype=torch.float64))
         reason = (
             f"a rise of about {rho * slope:.2g} is lost in the rounding of the loss, {objective.loss:.2g}"
         )
         return Reading(math.nan, details={"undefined": reason, "loss": objective.loss})
-    return Reading(best, details={"one_step": one, "loss": objective.loss})
+    return Reading(best, details={"one_step": one_step, "loss": objective.loss})

@@ -1,8 +1,8 @@
-"""The one-step approximation ratio: how much of the worst rise SAM's single step finds."""
+"""The one-step approximation ratio: the share of the largest rise that SAM's single step finds."""
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,9 +13,9 @@ from landscape.objective import Objective
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
-def _spends(objective: Objective, options: Mapping[str, Any]) -> Spending:
-    share = min(1.0, options["examples"] / objective.num_examples)
-    return Spending(gradients=share * options["steps"], evaluations=2 * share)
+def _spends(objective: Objective, *, steps: int, examples: int, **_: object) -> Spending:
+    share = min(1.0, examples / objective.num_examples)
+    return Spending(gradients=share * steps, evaluations=2 * share)
 
 
 @measure_named("approximation-ratio", unit="1", spends=_spends)
@@ -34,15 +34,14 @@ def approximation_ratio(
     normalised steps of length 2.5ρ/``steps``; the one-step point is among them, so that AR ≤ 1. The losses
     are those of one batch (``reading="batch"``: each batch has its own δ and δ*, as SAM uses them), or of
     one example, as the formula is printed. The mean weights batches as the loss does; the standard error is over
-    batches or examples. Batches whose best rise is below the rounding of the loss tell nothing: they are
-    left out and counted.
+    batches or examples. Batches whose best rise is below the rounding error of the loss are left out and counted.
 
     Args:
-        objective: Where.
+        objective: The point.
         rho: Radius ρ > 0 in parameter units.
         steps: Steps of the ascent.
         reading: Whether a loss is that of a batch or of one example (many times slower).
-        examples: How many examples to take, in whole batches chosen at random; all if there are fewer.
+        examples: The number of examples to use, in whole batches chosen at random; all if there are fewer.
         seed: Of the choice of batches.
 
     Raises:
@@ -51,28 +50,28 @@ def approximation_ratio(
     Reference:
         Wu, Luo and Wunsch 2024, arXiv 2312.13555, eq. 2. The paper does not print the step length.
     """
-    chosen = list(_chosen(objective, reading, examples, seed))
-    ratios, shares, skipped, zero = [], [], 0, 0
-    for index, part in enumerate(chosen):
-        one, best = rises(part, rho=rho, steps=steps)
+    parts = list(_selected(objective, reading, examples, seed))
+    ratios, shares, flat, stationary = [], [], 0, 0
+    for index, part in enumerate(parts):
+        one_step, best = rises(part, rho=rho, steps=steps)
+        # Eight units in the last place: the difference of two losses, each a sum over a batch.
         precision = 8 * torch.finfo(part.point.dtype).eps * max(1.0, abs(part.loss))
         if best is None:
-            zero += 1
+            stationary += 1
         elif not best > precision:
-            skipped += 1
+            flat += 1
         else:
-            ratios.append(one / best)
+            ratios.append(one_step / best)
             shares.append(part.total_weight)
-        objective.ledger.tell(f"ascent {index + 1} of {len(chosen)}", (index + 1) / len(chosen))
+        objective.ledger.tell(f"ascent {index + 1} of {len(parts)}", (index + 1) / len(parts))
     details: dict[str, object] = {
         "averaged": len(ratios),
-        "skipped_flat": skipped,
-        "skipped_stationary": zero,
+        "skipped_flat": flat,
+        "skipped_stationary": stationary,
     }
     if not ratios:
-        return Reading(
-            math.nan, details={**details, "undefined": "no rise of the loss is above its rounding error"}
-        )
+        details["undefined"] = "no rise of the loss is above its rounding error"
+        return Reading(math.nan, details=details)
     weights = np.asarray(shares) / np.sum(shares)
     mean = float(weights @ np.asarray(ratios))
     error = None
@@ -82,11 +81,11 @@ def approximation_ratio(
     return Reading(mean, error, details=details)
 
 
-def _chosen(objective: Objective, reading: str, examples: int, seed: int) -> Iterator[Objective]:
-    """Batches (or examples) at random until there are ``examples``; all of them if that is too few."""
+def _selected(objective: Objective, reading: str, examples: int, seed: int) -> Iterator[Objective]:
+    """Batches (or single examples) at random until they contain ``examples``; all of them if there are fewer."""
     sizes = np.array(objective.batch_sizes if reading == "batch" else [1] * objective.num_examples)
     order = np.random.default_rng(seed).permutation(len(sizes))
     needed = np.searchsorted(np.cumsum(sizes[order]), examples) + 1
-    kept = set(order[:needed].tolist())
+    selected = set(order[:needed].tolist())
     parts = objective.per_batch() if reading == "batch" else objective.per_example()
-    return (part for index, part in enumerate(parts) if index in kept)
+    return (part for index, part in enumerate(parts) if index in selected)

@@ -1,47 +1,47 @@
-"""The best rise of the loss that projected gradient ascent finds within a ball or an ellipsoid."""
+"""The largest rise of the loss that projected gradient ascent finds within a ball or an ellipsoid."""
 
 import torch
 from torch import Tensor
 
 from landscape.objective import Objective
 
+# Length of the whole path in radii: the sphere is reached after 1, and the rest is left to turn on it.
 STRIDE = 2.5
-"""Total path of the ascent in radii: with it the sphere is reached and there is way left to turn on it."""
 
 
 def rises(
     objective: Objective, *, rho: float, steps: int, scale: Tensor | None = None
 ) -> tuple[float, float | None]:
-    """The rise of the loss at the one-step point, and the best rise visited by the ascent.
+    """The rise of the loss at the one-step point, and the largest rise visited by the ascent.
 
-    The ascent goes in u = T⁻¹ε, where the region is the ball ‖u‖ ≤ ρ and the gradient is T∇L: normalised steps of
+    The ascent runs in u = T⁻¹ε, where the region is the ball ‖u‖ ≤ ρ and the gradient is T∇L: normalised steps of
     length 2.5ρ/``steps``, each projected back onto the ball. The one-step point is ε = ρ T (T∇L)/‖T∇L‖.
 
     Args:
-        objective: Where.
-        rho: ρ, the radius.
-        steps: Of the ascent.
+        objective: The point.
+        rho: The radius ρ.
+        steps: The number of steps.
         scale: The diagonal of T, ``(n,)``; ``None`` for the identity.
 
     Returns:
-        Both rises; the second is ``None`` at a stationary point, which has no direction to go.
+        Both rises; the second is ``None`` at a stationary point, where there is no direction of ascent.
     """
     t: Tensor | float = 1.0 if scale is None else scale
     centre, slope = objective.point, objective.gradient * t
     if float(slope.double().norm()) == 0:
         return 0.0, None
-    one = objective.evaluate(centre + _step(slope, rho) * t)[0] - objective.loss
-    best = one
+    one_step = objective.evaluate(centre + _step(slope, rho) * t)[0] - objective.loss
+    best = one_step
     u = torch.zeros_like(centre)
     for step in range(1, steps + 1):
         u = _projected(u + _step(slope, STRIDE * rho / steps), rho)
-        if step == steps:
+        if step == steps:  # no gradient is needed at the last point
             best = max(best, objective.evaluate(centre + u * t)[0] - objective.loss)
         else:
             there = objective.at(centre + u * t)
             slope = there.gradient * t
             best = max(best, there.loss - objective.loss)
-    return one, best
+    return one_step, best
 
 
 def _step(gradient: Tensor, length: float) -> Tensor:

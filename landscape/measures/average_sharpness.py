@@ -1,22 +1,23 @@
 """Average sharpness: the mean rise of the loss under random noise in the weights."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import torch
+from torch import Tensor
 
+from landscape.linalg.hutchinson import mean_of_draws
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
 from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
+# Pairs before the first look at the standard error: one estimated from fewer stops far too early.
 MIN_PAIRS = 8
-"""Pairs before the first look at the standard error."""
 
 
-def _spends(objective: Objective, options: Mapping[str, Any]) -> Spending:
-    return Spending(evaluations=33, most=Cost(evaluations=1 + 2 * options["max_pairs"]))
+def _spends(objective: Objective, *, max_pairs: int, **_: object) -> Spending:
+    # Typically 16 pairs, each two evaluations, and the loss at the point itself.
+    return Spending(evaluations=33, most=Cost(evaluations=1 + 2 * max_pairs))
 
 
 @measure_named("average-sharpness", unit="loss", spends=_spends)
@@ -36,11 +37,11 @@ def average_sharpness(
     after at least 8 pairs.
 
     Args:
-        objective: Where.
+        objective: The point.
         rho: ρ > 0: the noise of a weight relative to the weight, or in its own unit with ``adaptive=false``.
         adaptive: Whether the noise is in proportion to each weight.
         tolerance: Relative standard error to reach.
-        max_pairs: Pairs ±ε at the most, each two evaluations; beyond them the value is not converged.
+        max_pairs: The most pairs ±ε, each two evaluations; beyond them the value is not converged.
         seed: Of the noise.
 
     Reference:
@@ -50,24 +51,30 @@ def average_sharpness(
     generator = torch.Generator().manual_seed(seed)
     point = objective.point
     scale = rho * (point.abs() if adaptive else torch.ones_like(point))
-    rises: list[float] = []
     moved = False  # whether any noise changed the loss at all
-    mean = error = math.nan
-    while len(rises) < max_pairs:
+
+    def rises(_: int) -> Tensor:
+        nonlocal moved
+        # Drawn on the CPU in float64, so that every device and precision sees the same noise.
         drawn = torch.randn(objective.dimension, generator=generator, dtype=torch.float64)
         noise = drawn.to(point.device, point.dtype) * scale
         both = [objective.evaluate(point + sign * noise)[0] for sign in (1, -1)]
         moved = moved or any(value != objective.loss for value in both)
-        rises.append(sum(both) / 2 - objective.loss)
-        found = torch.tensor(rises, dtype=torch.float64)
-        mean = float(found.mean())
-        error = float(found.std() / math.sqrt(len(rises))) if len(rises) > 1 else math.inf
-        objective.ledger.tell(f"rise {mean:.4g} ± {error:.2g}", len(rises) / max_pairs)
-        if mean != mean or (len(rises) >= MIN_PAIRS and error <= tolerance * abs(mean)):
-            break
+        return torch.tensor([sum(both) / 2 - objective.loss], dtype=torch.float64)
+
+    estimate = mean_of_draws(
+        rises,
+        block=1,
+        limit=max_pairs,
+        minimum=MIN_PAIRS,
+        tolerance=tolerance,
+        on_step=lambda pairs, mean, error: objective.ledger.tell(
+            f"rise {mean:.4g} ± {error:.2g}", pairs / max_pairs
+        ),
+    )
+    pairs = len(estimate.samples)
+    details: dict[str, object] = {"pairs": pairs, "loss": objective.loss}
     if not moved and bool(objective.gradient.any()):
         reason = f"the rises are lost in the rounding of the loss, {objective.loss:.2g}"
-        return Reading(math.nan, details={"undefined": reason, "pairs": len(rises), "loss": objective.loss})
-    return Reading(
-        mean, error, error <= tolerance * abs(mean), len(rises), {"pairs": len(rises), "loss": objective.loss}
-    )
+        return Reading(math.nan, details={"undefined": reason, **details})
+    return Reading(estimate.value, estimate.standard_error, estimate.converged, pairs, details)

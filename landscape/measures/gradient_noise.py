@@ -9,7 +9,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 QQ_POINTS = 101
 
 
-@measure_named("gradient-noise", unit="loss²/θ²", spends=lambda _objective, _: Spending(gradients=1))
+@measure_named("gradient-noise", unit="loss²/θ²", spends=lambda objective: Spending(gradients=1))
 def gradient_noise(objective: Objective) -> Reading:
     """E_B ‖∇L_B(θ)‖² over the batches B, each weighted by what its mean is over.
 
@@ -22,9 +22,9 @@ def gradient_noise(objective: Objective) -> Reading:
     Reference:
         Jiang, Yang, Zhang and Kwok 2023, arXiv 2304.14647, section 3.
     """
-    kept = objective.batch_gradients
-    norms, sizes = kept.squared_norms.numpy(), kept.sizes.numpy()
-    weights = kept.weights.numpy() / float(kept.weights.sum())
+    batches = objective.batch_gradients
+    norms, sizes = batches.squared_norms.numpy(), batches.sizes.numpy()
+    weights = batches.weights.numpy() / float(batches.weights.sum())
     mean = float(weights @ norms)
     variance = max(0.0, mean - float(objective.gradient.double().square().sum()))
     spread = float(np.sqrt(weights @ (norms - mean) ** 2))
@@ -37,23 +37,23 @@ def gradient_noise(objective: Objective) -> Reading:
         **_normality(norms),
     }
     effective = 1.0 / float(weights @ weights)
-    error = spread / np.sqrt(effective - 1) if len(norms) > 1 else None
-    return Reading(mean, None if error is None else float(error), details=details)
+    error = float(spread / np.sqrt(effective - 1)) if len(norms) > 1 else None
+    return Reading(mean, error, details=details)
 
 
 def _normality(norms: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> dict[str, object]:
     """The test's p-value, skewness and excess kurtosis, and the Q–Q points; empty for constant norms."""
     if len(norms) < 2 or np.ptp(norms) <= 1e-12 * abs(norms.mean()):
         return {}
-    from scipy import stats  # a second of imports, for one measure
+    from scipy import stats  # here, because its import takes a second and only this measure needs it
 
     (theoretical, ordered), _ = stats.probplot(norms)
-    chosen = np.unique(np.linspace(0, len(norms) - 1, min(QQ_POINTS, len(norms))).round().astype(int))
-    found: dict[str, object] = {
+    points = np.unique(np.linspace(0, len(norms) - 1, min(QQ_POINTS, len(norms))).round().astype(int))
+    details: dict[str, object] = {
         "skewness": float(stats.skew(norms)),
         "excess_kurtosis": float(stats.kurtosis(norms)),
-        "qq": {"theoretical": theoretical[chosen].tolist(), "ordered": ordered[chosen].tolist()},
+        "qq": {"theoretical": theoretical[points].tolist(), "ordered": ordered[points].tolist()},
     }
-    if len(norms) >= 20:
-        found["normality_p"] = float(stats.normaltest(norms).pvalue)
-    return found
+    if len(norms) >= 20:  # the test's null distribution is asymptotic; scipy warns below 20
+        details["normality_p"] = float(stats.normaltest(norms).pvalue)
+    return details

@@ -1,15 +1,15 @@
-"""‖∇L(θ)‖: how far from stationary the point is."""
+"""The gradient norm ‖∇L(θ)‖: how far the point is from stationary."""
 
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
 
 
-@measure_named("gradient-norm", unit="loss/θ", spends=lambda _objective, _: Spending(gradients=1))
+@measure_named("gradient-norm", unit="loss/θ", spends=lambda objective: Spending(gradients=1))
 def gradient_norm(objective: Objective) -> Reading:
     """‖∇L(θ)‖₂, the Euclidean norm of the gradient of the mean loss over all the data.
 
-    Exact on the data given: no standard error. Its cost is one gradient, which other measures share. What rounding may
-    add is in the details, ``rounding``: that of a few examples beside float64.
+    Exact on this data: no standard error. It costs one gradient, which other measures share. The possible rounding
+    error, estimated from a few examples in float64, is ``rounding`` in the details.
 
     Reference:
         Wu, Luo and Wunsch 2024, arXiv 2312.13555, table 3.

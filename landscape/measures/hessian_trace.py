@@ -1,25 +1,26 @@
 """The trace of the Hessian."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from landscape.curvature import hessian
+from landscape.curvature.trace import HessianTrace
 from landscape.curvature.trace import hessian_trace as best_trace
 from landscape.linalg import hutchinson, hutchpp
+from landscape.linalg.hutchinson import Progress
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
 from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
-def trace_spends(objective: Objective, options: Mapping[str, Any]) -> Spending:
-    """What a trace is likely to spend; if it turns out to be exact, it is a few gradients only."""
-    if options.get("method", "auto") != "auto":
-        return Spending(gradients=1, products=64, most=Cost(gradients=1, products=options["max_probes"]))
-    most = Cost(gradients=12, products=options["max_probes"])
-    return Spending(gradients=12, products=4, most=most)
+def trace_spends(objective: Objective, *, max_probes: int, method: str = "auto", **_: object) -> Spending:
+    """The likely cost of a trace; an exact one costs a few gradients only."""
+    gradients, products = (12, 4) if method == "auto" else (1, 64)
+    return Spending(
+        gradients=gradients, products=products, most=Cost(gradients=gradients, products=max_probes)
+    )
 
 
 @measure_named("hessian-trace", unit="loss/θ²", spends=trace_spends)
@@ -38,12 +39,12 @@ def hessian_trace(
     - ``exact``: the outputs are proved piecewise affine in each single parameter (linear and convolution layers,
       batch norm with stored statistics, ReLU, pooling, …) and the loss is cross-entropy or squared error.
       Then Tr H = Tr G, the trace of the Gauss–Newton matrix, which is a sum of squared per-example
-      gradients. No standard error, unless there are so many classes that they are sampled; in single precision the
-      details say about how large the ``rounding`` error is.
+      gradients. No standard error; in single precision the details estimate the ``rounding`` error.
+    - ``sampled-classes``: the same for more than 64 classes, of which one is sampled for every example and pass.
     - ``example-probes``: every parameter is used once by an operation that is linear in it (linear and convolution
       layers, norms, embeddings, attention of a sequence with itself, …), so that every example can have probes of its
-      own at the price of one Hessian product for all. For H − G, with Tr G added exactly, where that can be had.
-    - ``gauss-newton-residual``: Tr G exactly, and Tr (H − G) from Rademacher probes drawn afresh for every batch.
+      own at the price of one Hessian product for all. They estimate Tr (H − G) if Tr G is exact.
+    - ``gauss-newton-residual``: Tr G, and Tr (H − G) from Rademacher probes drawn afresh for every batch.
     - ``probes``: Tr H from such probes.
 
     ``method="hutchinson"`` is the plain estimator of the papers, with the same probes over all the data;
@@ -52,10 +53,10 @@ def hessian_trace(
     estimate, or times max(|Tr H|, Tr G) where Tr G is known.
 
     Args:
-        objective: Where.
+        objective: The point.
         method: See above.
         tolerance: Relative standard error to reach.
-        max_probes: Probes (``hutch++``: products) at the most; beyond them the estimate is not converged.
+        max_probes: The most probes (``hutch++``: products); beyond them the estimate is not converged.
         seed: Of the probes.
 
     Reference:
@@ -63,42 +64,54 @@ def hessian_trace(
         Wu, Luo and Wunsch 2024, arXiv 2312.13555, eq. 5. That Tr H = Tr G for networks that
         are piecewise affine in each parameter follows from H = G + Σ_c (∂ℓ/∂f_c) ∇²f_c.
     """
-    generator = torch.Generator().manual_seed(seed)
-
-    def report(probes: int, value: float, error: float) -> None:
-        needed = probes * (error / (tolerance * abs(value))) ** 2 if value else max_probes
-        objective.ledger.tell(
-            f"trace {value:.4g} ± {error:.2g}", probes / max(probes, min(needed, max_probes))
+    if method == "auto":
+        trace = objective.cached(trace_by_layer, tolerance=tolerance, max_probes=max_probes, seed=seed)
+        return Reading(
+            trace.value, trace.standard_error, trace.converged, trace.draws, details=described(trace)
         )
+    generator = torch.Generator().manual_seed(seed)
+    report = _progress(objective, tolerance, max_probes)
+    a = hessian(objective)
+    if method == "hutchinson":
+        estimate = hutchinson(
+            a, tolerance=tolerance, max_probes=max_probes, generator=generator, on_step=report
+        )
+    else:
+        estimate = hutchpp(
+            a, tolerance=tolerance, max_products=max_probes, generator=generator, on_step=report
+        )
+    draws = len(estimate.samples)
+    details = {"method": method, "probes": draws}
+    return Reading(estimate.value, estimate.standard_error, estimate.converged, draws, details)
 
-    if method != "auto":
-        a = hessian(objective)
-        if method == "hutchinson":
-            plain = hutchinson(
-                a, tolerance=tolerance, max_probes=max_probes, generator=generator, on_step=report
-            )
-        else:
-            plain = hutchpp(
-                a, tolerance=tolerance, max_products=max_probes, generator=generator, on_step=report
-            )
-        details = {"method": method, "probes": len(plain.samples)}
-        return Reading(plain.value, plain.standard_error, plain.converged, len(plain.samples), details)
-    found = objective.remembered(
-        ("trace by layer", tolerance, max_probes, seed),
-        lambda: best_trace(
-            objective, tolerance=tolerance, max_passes=max_probes, generator=generator, on_step=report
-        ),
+
+def trace_by_layer(objective: Objective, *, tolerance: float, max_probes: int, seed: int) -> HessianTrace:
+    """The trace that all three trace measures share, through the objective's cache."""
+    return best_trace(
+        objective,
+        tolerance=tolerance,
+        max_passes=max_probes,
+        generator=torch.Generator().manual_seed(seed),
+        on_step=_progress(objective, tolerance, max_probes),
     )
-    return Reading(
-        found.value,
-        found.standard_error,
-        found.converged,
-        found.draws,
-        {
-            "method": found.way,
-            "proof": found.proof,
-            "gauss_newton_trace": found.gauss_newton,
-            "probes": found.passes,
-            **({} if found.rounding is None else {"rounding": found.rounding}),
-        },
-    )
+
+
+def described(trace: HessianTrace) -> dict[str, object]:
+    """How a trace was computed, for the details of an estimate."""
+    details: dict[str, object] = {
+        "method": trace.way,
+        "proof": trace.proof,
+        "gauss_newton_trace": trace.gauss_newton,
+        "probes": trace.passes,
+    }
+    return details if trace.rounding is None else {**details, "rounding": trace.rounding}
+
+
+def _progress(objective: Objective, tolerance: float, max_probes: int) -> Progress:
+    def report(probes: int, value: float, error: float) -> None:
+        # The standard error falls with the square root of the number of probes.
+        needed = probes * (error / (tolerance * abs(value))) ** 2 if value else max_probes
+        share = probes / max(probes, min(needed, max_probes))
+        objective.ledger.tell(f"trace {value:.4g} ± {error:.2g}", share)
+
+    return report

@@ -1,8 +1,5 @@
 """The dominant eigenvalue of the Hessian, layer by layer."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -14,11 +11,10 @@ from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
-def _spends(objective: Objective, options: Mapping[str, Any]) -> Spending:
+def _spends(objective: Objective, *, max_products: int, **_: object) -> Spending:
     layers = len(objective.layout.entries)
-    return Spending(
-        gradients=2, products=6 * layers, most=Cost(gradients=2, products=layers * options["max_products"])
-    )
+    most = Cost(gradients=2, products=layers * max_products)
+    return Spending(gradients=2, products=6 * layers, most=most)
 
 
 @measure_named("layer-eigenvalues", unit="loss/θ²", spends=_spends)
@@ -27,23 +23,22 @@ def layer_eigenvalues(
 ) -> Reading:
     """The eigenvalue of largest magnitude of every parameter tensor's diagonal block of ∇²L(θ).
 
-    The value is the one of largest magnitude among them, which |λ| of the whole Hessian is at least. The details hold
+    The value is the one of largest magnitude among them, a lower bound of |λ| of the whole Hessian. The details hold
     ``layers`` and ``residuals`` by parameter name. By Lanczos from the gradient's part in the block; each residual
     bounds the distance to *an* eigenvalue of the block.
 
     Args:
-        objective: Where.
+        objective: The point.
         tolerance: Of each residual, relative to its eigenvalue.
-        max_products: Products for one tensor at the most.
+        max_products: The most products for one tensor.
         seed: Of the random part of the starts.
 
     Reference:
         Yao et al. 2020, arXiv 1912.07145, section 4.
     """
-    entries = objective.layout.entries
-    found = {}
+    entries, pairs = objective.layout.entries, {}
     for k, entry in enumerate(entries):
-        found[entry.name] = lanczos(
+        pairs[entry.name] = lanczos(
             _block(objective, k, entry),
             tolerance=tolerance,
             max_products=max_products,
@@ -51,18 +46,18 @@ def layer_eigenvalues(
             start=objective.gradient[entry.offset : entry.offset + entry.size],
         )
         objective.ledger.tell(f"{k + 1} of {len(entries)} layers", (k + 1) / len(entries))
-    values = {name: float(pairs.values[0]) for name, pairs in found.items()}
+    values = {name: float(pair.values[0]) for name, pair in pairs.items()}
+    residuals = {name: float(pair.residuals[0]) for name, pair in pairs.items()}
     first = max(values, key=lambda name: abs(values[name]))
-    residuals = {name: float(pairs.residuals[0]) for name, pairs in found.items()}
     return Reading(
         values[first],
-        converged=all(pairs.converged for pairs in found.values()),
+        converged=all(pair.converged for pair in pairs.values()),
         details={
             "layer": first,
             "layers": values,
             "residuals": residuals,
             "residual": residuals[first],
-            "iterations": sum(pairs.products for pairs in found.values()),
+            "iterations": sum(pair.products for pair in pairs.values()),
         },
     )
 
@@ -71,8 +66,8 @@ def _block(objective: Objective, number: int, entry: Entry) -> SymmetricOperator
     rows = slice(entry.offset, entry.offset + entry.size)
 
     def product(vectors: Tensor) -> Tensor:
-        whole = objective.point.new_zeros(objective.dimension, *vectors.shape[1:])
-        whole[rows] = vectors
-        return objective.hessian_product(whole, block=number)[rows]
+        padded = objective.point.new_zeros(objective.dimension, *vectors.shape[1:])
+        padded[rows] = vectors
+        return objective.hessian_product(padded, block=number)[rows]
 
     return SymmetricOperator(product, entry.size, objective.point.device, objective.point.dtype)

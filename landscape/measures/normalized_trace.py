@@ -8,8 +8,8 @@ from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
+# A gradient norm of less than three rounding errors may be rounding alone.
 SIGNIFICANT = 3
-"""Rounding errors that a gradient must exceed to be one."""
 
 
 @measure_named("normalized-trace", unit="1/θ", spends=trace_spends)
@@ -18,14 +18,14 @@ def normalized_trace(
 ) -> Reading:
     """C(θ) = Tr ∇²L(θ) / ‖∇L(θ)‖.
 
-    Undefined (NaN) where the gradient is zero, or no larger than three times its rounding errors. The standard error is
+    Undefined (NaN) where the gradient is zero, or no larger than three times its rounding error. The standard error is
     that of the trace over ‖∇L‖; the trace is shared with :func:`~landscape.measures.hessian_trace` when its options are
     the same.
 
     Args:
-        objective: Where.
+        objective: The point.
         tolerance: Relative standard error of the trace to reach.
-        max_probes: Probes at the most.
+        max_probes: The most probes.
         seed: Of the probes.
 
     Reference:
@@ -37,8 +37,10 @@ def normalized_trace(
     if norm == 0:
         return Reading(math.nan, details={**details, "undefined": "the gradient is zero"})
     if rounding is not None and norm <= SIGNIFICANT * rounding:
-        reason = f"the gradient is zero within rounding: its norm is {norm:.2g}, its rounding errors {rounding:.1g}"
-        hint = "" if objective.provenance.dtype == "float64" else "; dtype=float64 tells more"
+        reason = (
+            f"the gradient is zero within rounding: its norm is {norm:.2g}, its rounding error {rounding:.1g}"
+        )
+        hint = "" if objective.provenance.dtype == "float64" else "; dtype=float64 resolves more"
         return Reading(math.nan, details={**details, "undefined": reason + hint})
     error = None if trace.standard_error is None else trace.standard_error / norm
     of_trace = float(str(details.get("rounding", 0.0))) / norm

@@ -1,8 +1,7 @@
-"""From a formula to an :class:`~landscape.records.estimate.Estimate`: what every measure has around it.
+"""What surrounds the formula of every measure: settings, bounds, cache, cost and provenance.
 
-A measure is a function of an objective and options that returns a :class:`Reading`. :func:`measure_named`
-gives it the rest: the settings (all options with their values), the cost, the provenance, and a memory, so
-that asking twice costs once.
+A measure is a function of an objective and options that returns a :class:`Reading`; :func:`measure_named` makes an
+:class:`~landscape.records.estimate.Estimate` of that. Measuring the same twice at a point costs once.
 """
 
 import dataclasses
@@ -12,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Concatenate, ParamSpec, cast
+from typing import Concatenate, ParamSpec, cast
 
 from scipy.special import stdtrit
 
@@ -21,13 +20,23 @@ from landscape.records.estimate import Cost, Estimate
 from landscape.registry.bounds import bounds
 
 Options = ParamSpec("Options")
+Formula = Callable[Concatenate[Objective, Options], "Reading"]
+Measure = Callable[Concatenate[Objective, Options], Estimate]
+
+HIDDEN = frozenset({"start"})
+"""Arguments that change how a value is computed and not what it is: no settings, and not typed by a user."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a measure's formula yields: the number, its doubt, and what else was learned.
+    """What the formula of a measure returns.
 
-    ``draws`` is the number of independent draws behind the standard error.
+    Attributes:
+        value: The value.
+        standard_error: Its standard error; ``None`` if nothing is random.
+        converged: Whether an iteration met its tolerance; ``None`` if nothing iterates.
+        draws: The number of independent draws behind the standard error.
+        details: Further results.
     """
 
     value: float
@@ -39,9 +48,13 @@ class Reading:
 
 @dataclass(frozen=True)
 class Spending:
-    """What a measure is likely to spend by itself, in passes over the data, and how many products at the most.
+    """The likely cost of a measure by itself, in passes over the data.
 
-    What it shares with other measures is counted in full. ``most`` is ``None`` where the number is known beforehand.
+    Attributes:
+        gradients: Gradients.
+        products: Products with a vector.
+        evaluations: Forward passes.
+        most: The cost if the budget is used up; ``None`` if the cost is known beforehand.
     """
 
     gradients: float = 0.0
@@ -55,44 +68,37 @@ class Spending:
         return Cost(gradients=self.gradients, products=self.products, evaluations=self.evaluations)
 
 
-Spends = Callable[[Objective, Mapping[str, Any]], Spending]
-SPENDS: dict[str, Spends] = {}
-"""How each measure's cost follows from its options, by name."""
+SPENDS: dict[str, Callable[..., Spending]] = {}
+"""By name of the measure: ``spends(objective, **settings)``, its cost as a function of its options."""
 
 
 def measure_named(
-    name: str, *, unit: str, spends: Spends
-) -> Callable[
-    [Callable[Concatenate[Objective, Options], Reading]], Callable[Concatenate[Objective, Options], Estimate]
-]:
+    name: str, *, unit: str, spends: Callable[..., Spending]
+) -> Callable[[Formula[Options]], Measure[Options]]:
     """Makes a measure of a formula.
 
     Args:
         name: As the user types it.
         unit: Of the value; θ stands for the unit of a parameter.
-        spends: What it is likely to spend, from the objective and all options; computes nothing.
+        spends: Called with the objective and all settings for the likely cost; computes nothing.
     """
     SPENDS[name] = spends
 
-    def wrap(
-        formula: Callable[Concatenate[Objective, Options], Reading],
-    ) -> Callable[Concatenate[Objective, Options], Estimate]:
+    def wrap(formula: Formula[Options]) -> Measure[Options]:
         signature, limits = inspect.signature(formula), bounds(formula)
+        evaluate = cast(Callable[Concatenate[Objective, ...], Reading], formula)
 
         @functools.wraps(formula)
-        def taken(objective: Objective, *args: Options.args, **options: Options.kwargs) -> Estimate:
-            bound = signature.bind(objective, *args, **options)
-            bound.apply_defaults()
-            settings = dict(list(bound.arguments.items())[1:])
+        def measure(objective: Objective, *args: Options.args, **options: Options.kwargs) -> Estimate:
+            arguments = signature.bind(objective, *args, **options)
+            arguments.apply_defaults()  # so that a default and the same value written out are cached as one
+            settings = {key: value for key, value in arguments.kwargs.items() if key not in HIDDEN}
             for option, limit in limits.items():
-                limit.check(option, settings[option])
-            ledger = objective.ledger
-            before = ledger.passes()
-            start = time.perf_counter()
-            key = (name, *settings.items())
-            reading = objective.remembered(key, lambda: formula(objective, *args, **options))
+                limit.check(option, arguments.kwargs[option])
+            before, start = objective.ledger.passes(), time.perf_counter()
+            reading = objective.cached(evaluate, **arguments.kwargs)
             seconds = time.perf_counter() - start
-            spent = {kind: passes - before[kind] for kind, passes in ledger.passes().items()}
+            spent = {kind: passes - before[kind] for kind, passes in objective.ledger.passes().items()}
             return Estimate(
                 measure=name,
                 value=reading.value,
@@ -105,14 +111,13 @@ def measure_named(
                 cost=Cost(**spent, seconds=seconds),
             )
 
-        taken.__annotations__ = {**formula.__annotations__, "return": Estimate}
-        return cast(Callable[Concatenate[Objective, Options], Estimate], taken)
+        return cast(Measure[Options], measure)
 
     return wrap
 
 
 def _overflow(reading: Reading, objective: Objective) -> dict[str, object]:
-    """Why a value is not finite, where its formula does not say so."""
+    """The reason why a value is not finite if its formula does not give one."""
     if math.isfinite(reading.value) or "undefined" in reading.details:
         return {}
     dtype = objective.provenance.dtype
@@ -121,7 +126,7 @@ def _overflow(reading: Reading, objective: Objective) -> dict[str, object]:
 
 
 def _interval(reading: Reading) -> dict[str, object]:
-    """The 95 % interval by Student's t: ± 1.96 standard errors of 8 draws cover only 91 %."""
+    """The 95 % interval by Student's t: ± 1.96 standard errors of 8 draws would cover only 91 %."""
     error, draws = reading.standard_error, reading.draws
     if error is None or draws is None or draws < 2 or not math.isfinite(reading.value + error):
         return {}

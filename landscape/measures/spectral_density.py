@@ -1,8 +1,5 @@
 """The density of the Hessian's eigenvalues."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 
 from landscape.curvature import OPERATORS, OperatorName
@@ -14,8 +11,8 @@ from landscape.registry.bounds import Positive, PositiveInt, Seed
 GRID_POINTS = 201
 
 
-def _spends(objective: Objective, options: Mapping[str, Any]) -> Spending:
-    return Spending(gradients=1, products=options["probes"] * min(options["steps"], objective.dimension))
+def _spends(objective: Objective, *, probes: int, steps: int, **_: object) -> Spending:
+    return Spending(gradients=1, products=probes * min(steps, objective.dimension))
 
 
 @measure_named("spectral-density", unit="loss/θ²", spends=_spends)
@@ -34,35 +31,35 @@ def spectral_density(
     its standard error over probes.
 
     Args:
-        objective: Where.
+        objective: The point.
         probes: Independent random starts.
         steps: Lanczos steps from each.
         smoothing: Standard deviation of the Gaussian, as a fraction of the width of the spectrum.
-        operator: Of which matrix: the Hessian, the generalised Gauss–Newton or the empirical Fisher matrix.
+        operator: The matrix: the Hessian, the generalised Gauss–Newton or the empirical Fisher matrix.
         seed: Of the probes.
 
     Reference:
         Ghorbani, Krishnan and Xiao 2019, arXiv 1901.10159; Yao et al. 2020, arXiv 1912.07145.
     """
     total = probes * min(steps, objective.dimension)
-    found = stochastic_lanczos_quadrature(
+    quadrature = stochastic_lanczos_quadrature(
         OPERATORS[operator](objective),
         probes=probes,
         steps=steps,
         generator=torch.Generator().manual_seed(seed),
         on_step=lambda products: objective.ledger.tell(f"{products} of {total} products", products / total),
     )
-    low, high = float(found.nodes.min()), float(found.nodes.max())
-    width = smoothing * max(high - low, 1e-30)
+    low, high = float(quadrature.nodes.min()), float(quadrature.nodes.max())
+    width = smoothing * max(high - low, 1e-30)  # above 0 for a multiple of the identity, too
     grid = torch.linspace(low - 5 * width, high + 5 * width, GRID_POINTS, dtype=torch.float64)
-    density, error = found.density(grid, width)
-    means = (found.nodes * found.weights).sum(dim=1)
+    density, error = quadrature.density(grid, width)
+    means = (quadrature.nodes * quadrature.weights).sum(dim=1)
     return Reading(
         float(means.mean()),
         float(means.std() / probes**0.5) if probes > 1 else None,
         details={
-            "nodes": found.nodes.tolist(),
-            "weights": found.weights.tolist(),
+            "nodes": quadrature.nodes.tolist(),
+            "weights": quadrature.weights.tolist(),
             "grid": grid.tolist(),
             "density": density.tolist(),
             "density_error": error.tolist() if probes > 1 else None,

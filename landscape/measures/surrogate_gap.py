@@ -1,4 +1,4 @@
-"""The surrogate gap: how much the loss rises one SAM step uphill."""
+"""The surrogate gap: the rise of the loss after one SAM step uphill."""
 
 import math
 
@@ -10,7 +10,7 @@ from landscape.registry.bounds import Positive
 
 
 @measure_named(
-    "surrogate-gap", unit="loss", spends=lambda _objective, _: Spending(gradients=1, evaluations=1)
+    "surrogate-gap", unit="loss", spends=lambda objective, **_: Spending(gradients=1, evaluations=1)
 )
 def surrogate_gap(objective: Objective, *, rho: Positive = 0.05) -> Reading:
     """h(θ) = L(θ + ρ ∇L/‖∇L‖) − L(θ).
@@ -21,7 +21,7 @@ def surrogate_gap(objective: Objective, *, rho: Positive = 0.05) -> Reading:
     here). At a stationary point the direction is undefined and h = 0. Exact on the data: no standard error.
 
     Args:
-        objective: Where.
+        objective: The point.
         rho: Radius ρ > 0 in parameter units.
 
     Raises:
@@ -32,22 +32,14 @@ def surrogate_gap(objective: Objective, *, rho: Positive = 0.05) -> Reading:
     """
     gradient = objective.gradient
     norm = float(gradient.double().norm())
+    details = {"loss": objective.loss, "gradient_norm": norm}
     if norm == 0:
-        return Reading(
-            0.0, details={"perturbed_loss": objective.loss, "loss": objective.loss, "gradient_norm": 0.0}
-        )
+        return Reading(0.0, details={"perturbed_loss": objective.loss, **details})
     perturbed = objective.evaluate(objective.point + gradient * (rho / norm))[0]
     gap = perturbed - objective.loss
     rounding = torch.finfo(objective.point.dtype).eps * abs(objective.loss)
     if gap == 0 and rho * norm < rounding:
         reason = f"a rise of about ρ‖∇L‖ = {rho * norm:.2g} is lost in the rounding of the loss, {objective.loss:.2g}"
         return Reading(math.nan, details={"gradient_norm": norm, "loss": objective.loss, "undefined": reason})
-    return Reading(
-        gap,
-        details={
-            "perturbed_loss": perturbed,
-            "loss": objective.loss,
-            "gradient_norm": norm,
-            "implied_curvature": 2 * (gap - rho * norm) / rho**2,
-        },
-    )
+    curvature = 2 * (gap - rho * norm) / rho**2
+    return Reading(gap, details={"perturbed_loss": perturbed, **details, "implied_curvature": curvature})

@@ -12,6 +12,7 @@ from landscape.measures.layer_eigenvalues import layer_eigenvalues
 from landscape.measures.layer_traces import layer_traces
 from landscape.measures.loss import loss
 from landscape.measures.normalized_trace import normalized_trace
+from landscape.measures.reading import HIDDEN
 from landscape.measures.spectral_density import spectral_density
 from landscape.measures.surrogate_gap import surrogate_gap
 from landscape.measures.top_eigenvalues import top_eigenvalues
@@ -36,12 +37,14 @@ MEASURES: NameTable[Estimate] = NameTable(
             dominant_eigenvalue,
             "Hessian eigenvalue of largest magnitude, signed",
             "Yao et al. 2020",
+            HIDDEN,
         ),
         Row(
             "top-eigenvalues",
             top_eigenvalues,
             "the k Hessian eigenvalues at one end, with residuals",
             "Wu and Simon 2000",
+            HIDDEN,
         ),
         Row("hessian-trace", hessian_trace, "Tr ∇²L", "Hutchinson 1989"),
         Row("layer-traces", layer_traces, "Tr ∇²L by parameter tensor", "Yao et al. 2020"),
@@ -90,4 +93,4 @@ DEFAULT = (
     "normalized-trace",
     "approximation-ratio",
 )
-"""What is measured when nothing is asked for."""
+"""The standard set, which is measured if no names are given."""

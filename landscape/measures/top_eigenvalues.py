@@ -1,20 +1,19 @@
 """Several eigenvalues at one end of the Hessian's spectrum."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from torch import Tensor
 
 from landscape.curvature import OperatorName, eigenpairs
+from landscape.curvature.eigenpairs import START
 from landscape.linalg import Decay
+from landscape.linalg.lanczos import End
 from landscape.measures.reading import Reading, Spending, measure_named
 from landscape.objective import Objective
 from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
-def _spends(objective: Objective, options: Mapping[str, Any]) -> Spending:
-    return Spending(
-        gradients=2, products=5 + 3 * options["k"], most=Cost(gradients=2, products=options["max_products"])
-    )
+def _spends(objective: Objective, *, k: int, max_products: int, **_: object) -> Spending:
+    return Spending(gradients=2, products=5 + 3 * k, most=Cost(gradients=2, products=max_products))
 
 
 @measure_named("top-eigenvalues", unit="loss/θ²", spends=_spends)
@@ -22,30 +21,32 @@ def top_eigenvalues(
     objective: Objective,
     *,
     k: PositiveInt = 5,
-    end: Literal["magnitude", "largest", "smallest"] = "magnitude",
+    end: End = "magnitude",
     operator: OperatorName = "hessian",
     tolerance: Positive = 1e-3,
     max_products: PositiveInt = 200,
     seed: Seed = 0,
+    start: Tensor | None = None,
 ) -> Reading:
     """The k eigenvalues of ∇²L(θ) of largest magnitude, or at the upper or lower end; the value is the first.
 
     By Lanczos with full reorthogonalisation from the gradient. All of them, with their residuals, are in the
     details; their vectors come from :func:`landscape.curvature.eigenpairs`. A residual bounds the distance to *an*
     eigenvalue; it does not prove that none was missed, and one Krylov space holds an eigenvalue once however often it
-    occurs. For k > 1 the search therefore goes on from random vectors orthogonal to all that it has seen, until one
-    confirms the values: ``multiplicity_confirmed`` in the details, without which they are not converged. What cannot
-    be excluded: an eigenvalue that exceeds the last one by less than 2 %, and, with a probability of at most 1 %,
+    occurs. For k > 1 the search therefore continues from random vectors orthogonal to the whole search space, until
+    one confirms the values: ``multiplicity_confirmed`` in the details, without which they are not converged. Not
+    excluded are an eigenvalue that exceeds the last one by less than 2 %, and, with a probability of at most 1 %,
     one that exceeds it by more.
 
     Args:
-        objective: Where.
-        k: How many.
-        end: Which.
-        operator: Of which matrix: the Hessian, the generalised Gauss–Newton or the empirical Fisher matrix.
+        objective: The point.
+        k: The number of eigenvalues.
+        end: The end of the spectrum: largest magnitude, largest or smallest.
+        operator: The matrix: the Hessian, the generalised Gauss–Newton or the empirical Fisher matrix.
         tolerance: Of each residual, relative to its eigenvalue.
-        max_products: Hessian products at the most.
+        max_products: The most Hessian products to spend.
         seed: Of the random part of the start.
+        start: The first vector ``(n,)``, such as an eigenvector of a point nearby; by default the gradient.
 
     Reference:
         Golub and Van Loan, "Matrix Computations", 4th ed., section 10.1; Wu and Simon 2000.
@@ -59,8 +60,9 @@ def top_eigenvalues(
         tolerance=tolerance,
         max_products=max_products,
         seed=seed,
+        start=objective.recall(START) if start is None else start,
         on_step=lambda products, value, residual: objective.ledger.tell(
-            f"first {value:.4g}, worst residual {residual:.1e}, wanted {tolerance:.1e}",
+            f"first {value:.4g}, worst residual {residual:.1e}, tolerance {tolerance:.1e}",
             decay.share(products, residual),
         ),
     )

@@ -2,17 +2,17 @@
 
 from torch import Tensor, nn
 
-from landscape.models.images import channels_of
+from landscape.models.cnn import channels_of
 
 
 class CifarResNet(nn.Module):
-    """Basic residual blocks in stages, behind a single 3×3 convolution that keeps the resolution.
+    """Basic residual blocks in stages, after one 3×3 convolution that keeps the resolution.
 
     Where a block changes the resolution or the number of channels, its shortcut is a 1×1 convolution with
     batch normalisation (a projection, option B of He et al.). Convolutions are initialised by their fan-out.
 
     Args:
-        channels: Channels of the pictures.
+        channels: Channels of the images.
         classes: Outputs.
         widths: Channels of each stage; every stage but the first halves the resolution.
         blocks: Blocks in a stage.
@@ -24,12 +24,9 @@ class CifarResNet(nn.Module):
         stages: list[nn.Module] = []
         current = widths[0]
         for stage, width in enumerate(widths):
-            strides = [1 if stage == 0 else 2] + [1] * (blocks - 1)
-            members = []
-            for stride in strides:
-                members.append(BasicBlock(current, width, stride))
-                current = width
-            stages.append(nn.Sequential(*members))
+            first = BasicBlock(current, width, stride=1 if stage == 0 else 2)
+            stages.append(nn.Sequential(first, *(BasicBlock(width, width) for _ in range(blocks - 1))))
+            current = width
         self.stages = nn.Sequential(*stages)
         self.classifier = nn.Linear(current, classes)
         for module in self.modules():
@@ -37,7 +34,7 @@ class CifarResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Class scores ``(B, classes)`` of pictures ``(B, channels, height, width)``."""
+        """Class scores ``(B, classes)`` of images ``(B, channels, height, width)``."""
         scores: Tensor = self.classifier(self.stages(self.stem(inputs)).mean((2, 3)))
         return scores
 
@@ -45,7 +42,7 @@ class CifarResNet(nn.Module):
 class BasicBlock(nn.Module):
     """Two 3×3 convolutions with batch normalisation, added to a shortcut."""
 
-    def __init__(self, fan_in: int, width: int, stride: int) -> None:
+    def __init__(self, fan_in: int, width: int, stride: int = 1) -> None:
         super().__init__()
         self.residual = nn.Sequential(
             _convolution(fan_in, width, stride),
@@ -73,8 +70,7 @@ def resnet18(*, classes: int = 10, input_shape: tuple[int, ...] = (3, 32, 32)) -
         He et al. 2016, arXiv 1512.03385, table 1; the first 7×7 convolution and the pooling become one 3×3
         convolution.
     """
-    channels = channels_of(input_shape, "resnet18")
-    return CifarResNet(channels, classes, widths=(64, 128, 256, 512), blocks=2)
+    return CifarResNet(channels_of(input_shape, "resnet18"), classes, widths=(64, 128, 256, 512), blocks=2)
 
 
 def resnet20(*, classes: int = 10, input_shape: tuple[int, ...] = (3, 32, 32)) -> nn.Module:
@@ -84,8 +80,7 @@ def resnet20(*, classes: int = 10, input_shape: tuple[int, ...] = (3, 32, 32)) -
         He et al. 2016, arXiv 1512.03385, section 4.2. The paper's CIFAR networks pad the shortcut with zeros
         (option A, 269,722 parameters); here it is a projection (option B), as in most published checkpoints.
     """
-    channels = channels_of(input_shape, "resnet20")
-    return CifarResNet(channels, classes, widths=(16, 32, 64), blocks=3)
+    return CifarResNet(channels_of(input_shape, "resnet20"), classes, widths=(16, 32, 64), blocks=3)
 
 
 def _convolution(fan_in: int, width: int, stride: int = 1) -> nn.Conv2d:

@@ -2,15 +2,14 @@
 
 from torch import Tensor, nn
 
-from landscape.errors import UsageError
-from landscape.models.images import channels_of
+from landscape.errors import InputError, UsageError
 
 
 class CNN(nn.Module):
-    """Three 3×3 convolutions, the mean over the picture, one linear layer.
+    """Three 3×3 convolutions, the mean over the image, one linear layer.
 
     The convolutions have ``width``, 2·``width`` and 4·``width`` filters; the second and the third halve the
-    height and the width. Pictures of any size fit.
+    height and the width. Images of any size fit.
 
     Args:
         width: Filters of the first convolution.
@@ -19,7 +18,7 @@ class CNN(nn.Module):
 
     Raises:
         UsageError: A width below 1.
-        InputError: Inputs that are not pictures.
+        InputError: Inputs that are not images.
     """
 
     def __init__(
@@ -28,9 +27,8 @@ class CNN(nn.Module):
         super().__init__()
         if width < 1:
             raise UsageError(f"cnn: width={width} must be at least 1")
-        channels = channels_of(input_shape, "cnn")
         self.features = nn.Sequential(
-            nn.Conv2d(channels, width, 3, padding=1),
+            nn.Conv2d(channels_of(input_shape, "cnn"), width, 3, padding=1),
             nn.ReLU(),
             nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
             nn.ReLU(),
@@ -45,6 +43,16 @@ class CNN(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Class scores ``(B, classes)`` of pictures ``(B, channels, height, width)``."""
+        """Class scores ``(B, classes)`` of images ``(B, channels, height, width)``."""
         scores: Tensor = self.classifier(self.features(inputs).mean((2, 3)))
         return scores
+
+
+def channels_of(input_shape: tuple[int, ...], model: str) -> int:
+    """The channels of images ``(channels, height, width)``; raises an :class:`InputError` for other inputs."""
+    if len(input_shape) != 3:
+        raise InputError(
+            f"{model} takes pictures (channels, height, width), but one input of this data has the shape "
+            f"{input_shape}; use mlp"
+        )
+    return input_shape[0]

@@ -1,6 +1,7 @@
 """A network of Transformers from a folder's ``config.json``: ``hf:FOLDER``, running none of its code."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,11 @@ from torch import nn
 
 from landscape.errors import InputError, UsageError
 from landscape.records.reading import read_text
-from landscape.registry.names import Row
+from landscape.registry.names import Options, Row
 
 
 def huggingface_model(name: str) -> Row[nn.Module] | None:
-    """The row of ``hf:FOLDER``, or ``None`` where ``name`` is something else.
+    """The row of ``hf:FOLDER``; ``None`` for any other name.
 
     The class is the one that ``config.json`` names under ``architectures``; it must be one that Transformers
     itself ships, as code beside the weights is never run. The options are entries of the configuration.
@@ -20,17 +21,14 @@ def huggingface_model(name: str) -> Row[nn.Module] | None:
     Raises:
         UsageError: Transformers is not installed.
     """
-    kind, colon, folder = name.partition(":")
-    if kind != "hf" or not colon or not folder:
+    folder = name.removeprefix("hf:")
+    if folder in (name, ""):
         return None
-
-    def build(**options: Any) -> nn.Module:
-        return _built(folder, options)
-
-    return Row(name, build, f"the network that {folder}/config.json describes")
+    summary = f"the network that {folder}/config.json describes"
+    return Row(name, partial(_built, folder), summary, stated=Options({}, open=True))
 
 
-def _built(folder: str, options: dict[str, Any]) -> nn.Module:
+def _built(folder: str, **options: Any) -> nn.Module:
     where = Path(folder).expanduser()
     file = where / "config.json"
     if not file.is_file():
@@ -47,7 +45,7 @@ def _built(folder: str, options: dict[str, Any]) -> nn.Module:
         ) from None
     text = read_text(file)
     try:
-        named = json.loads(text).get("architectures") or []
+        names = json.loads(text).get("architectures") or []
         config = transformers.AutoConfig.from_pretrained(
             where, trust_remote_code=False, local_files_only=True
         )
@@ -60,16 +58,14 @@ def _built(folder: str, options: dict[str, Any]) -> nn.Module:
         if not hasattr(config, key):
             raise UsageError(f"hf:{folder}: the configuration has no entry '{key}'")
         setattr(config, key, value)
-    kind = getattr(transformers, str(named[0]), None) if named else None
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        if named:
-            raise InputError(
-                f"hf:{folder}: its config.json asks for {named[0]}, which Transformers {transformers.__version__} "
-                "does not ship; code beside the weights is not run, name it yourself: -m ./file.py:factory"
-            )
-        automatic: Any = transformers.AutoModelForSequenceClassification
-        model: nn.Module = automatic.from_config(config, trust_remote_code=False, attn_implementation="eager")
-        return model
-    # Fused attention has no second derivative.
-    built: nn.Module = kind._from_config(config, attn_implementation="eager")  # type: ignore[attr-defined]
-    return built
+    kind: Any = getattr(transformers, str(names[0]), None) if names else None
+    create: Any = getattr(kind, "_from_config", None)
+    if not names:
+        create = partial(transformers.AutoModelForSequenceClassification.from_config, trust_remote_code=False)
+    elif not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise InputError(
+            f"hf:{folder}: its config.json asks for {names[0]}, which Transformers {transformers.__version__} "
+            "does not ship; code beside the weights is not run, name it yourself: -m ./file.py:factory"
+        )
+    model: nn.Module = create(config, attn_implementation="eager")  # fused attention has no second derivative
+    return model

@@ -1,4 +1,4 @@
-"""The multilayer perceptron: the network whose Hessian can be written down."""
+"""The multilayer perceptron, whose Hessian can be written down."""
 
 import itertools
 import math
@@ -9,12 +9,9 @@ from torch import Tensor, nn
 from landscape.errors import UsageError
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
-_NORMS: dict[str, type[nn.BatchNorm1d] | type[nn.LayerNorm]] = {
-    "batch": nn.BatchNorm1d,
-    "layer": nn.LayerNorm,
-}
+_NORMS: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 DEEPEST = 10_000
-"""Layers: a recipe in a stranger's checkpoint may name any number."""
+"""Layers: a checkpoint of unknown origin may name any number."""
 
 
 class MLP(nn.Module):
@@ -26,7 +23,7 @@ class MLP(nn.Module):
         activation: ``relu``, or the smooth ``tanh`` and ``gelu``.
         norm: ``batch`` or ``layer`` normalisation before each activation, or ``none``.
         classes: Outputs.
-        input_shape: The shape of one input; its product is what the first layer takes.
+        input_shape: The shape of one input, which is flattened.
 
     Raises:
         UsageError: A width below 1, a depth below 0 or above :data:`DEEPEST`.
@@ -50,9 +47,9 @@ class MLP(nn.Module):
         units = [math.prod(input_shape), *[width] * depth, classes]
         layers: list[nn.Module] = [nn.Flatten()]
         for position, (fan_in, fan_out) in enumerate(itertools.pairwise(units)):
+            if position and norm != "none":
+                layers.append(_NORMS[norm](fan_in))
             if position:
-                if norm != "none":
-                    layers.append(_NORMS[norm](fan_in))
                 layers.append(_ACTIVATIONS[activation]())
             layers.append(nn.Linear(fan_in, fan_out))
         self.layers = nn.Sequential(*layers)

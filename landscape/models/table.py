@@ -1,4 +1,4 @@
-"""The networks that can be named on the command line and in a recipe."""
+"""The networks that the command line and recipes can name."""
 
 import torch
 from torch import Tensor, nn
@@ -14,29 +14,18 @@ from landscape.models.torchvision_models import torchvision_model
 from landscape.registry.factories import FORMS, names_code, user_row
 from landscape.registry.names import NameTable, Row, Specification
 
-_GIVEN = frozenset({"classes", "input_shape"})
-
-
-def _libraries(name: str) -> Row[nn.Module] | None:
-    """The row of a network that torchvision or timm has under its own name."""
-    return timm_model(name) or torchvision_model(name)
-
-
-def _of_the_user_alone(name: str) -> Row[nn.Module] | None:
-    """The row of a network that is described in the user's files."""
-    return huggingface_model(name) or user_row(name)
-
+_DATA = frozenset({"classes", "input_shape"})  # set by the data, not by the user
 
 MODELS: NameTable[nn.Module] = NameTable(
     "model",
     [
-        Row("mlp", MLP, "fully connected layers on flattened inputs", hidden=_GIVEN),
-        Row("cnn", CNN, "three small convolutions, no batch normalisation", hidden=_GIVEN),
-        Row("resnet18", resnet18, "ResNet-18 with the CIFAR stem, 11.2 M", "arXiv 1512.03385", hidden=_GIVEN),
-        Row("resnet20", resnet20, "ResNet-20 for CIFAR, 0.27 M", "arXiv 1512.03385", hidden=_GIVEN),
+        Row("mlp", MLP, "fully connected layers on flattened inputs", hidden=_DATA),
+        Row("cnn", CNN, "three small convolutions, no batch normalisation", hidden=_DATA),
+        Row("resnet18", resnet18, "ResNet-18 with the CIFAR stem, 11.2 M", "arXiv 1512.03385", hidden=_DATA),
+        Row("resnet20", resnet20, "ResNet-20 for CIFAR, 0.27 M", "arXiv 1512.03385", hidden=_DATA),
     ],
-    libraries=_libraries,
-    fallback=_of_the_user_alone,
+    libraries=lambda name: timm_model(name) or torchvision_model(name),
+    fallback=lambda name: huggingface_model(name) or user_row(name),
     forms=("torchvision:NAME", "timm:NAME", "hf:FOLDER", *FORMS),
 )
 
@@ -54,9 +43,9 @@ def build_model(
         specification: A name of :data:`MODELS`, ``torchvision:NAME``, ``timm:NAME``, ``hf:FOLDER``,
             ``package.module:factory`` or ``./file.py:factory``, and its options. A factory gets ``classes`` or
             ``num_classes`` and ``input_shape`` if it has a parameter of that name.
-        classes: How many classes the data have; ``None`` leaves the network its own default.
-        input_shape: The shape of one input; ``None`` leaves the network its own default. Where it is given,
-            one input of zeros is passed through a network of ours, torchvision's or timm's to see that they fit.
+        classes: The number of classes of the data; ``None`` leaves the network its own default.
+        input_shape: The shape of one input; ``None`` leaves the network its own default. If it is set, one input of
+            zeros is passed through a network of ours, torchvision's or timm's to see that they fit.
         seed: Seeds the initialisation; ``None`` starts from the global random state as it stands. That state
             is the same afterwards either way.
 
@@ -69,20 +58,17 @@ def build_model(
         context.update(classes=classes, num_classes=classes)
     if input_shape is not None:
         context.update(input_shape=input_shape, image_size=input_shape[-1])
+    name = str(specification)
     with private_randomness(seed=seed):
         model = MODELS.build(specification, **context)
         if not isinstance(model, nn.Module):
             raise InputError(
-                f"{specification} returns a {type(model).__name__}, not a torch.nn.Module; return the network"
+                f"{name} returns a {type(model).__name__}, not a torch.nn.Module; return the network"
             )
-        if input_shape is not None and not _free(specification):
-            _check_fit(model, str(specification), classes, input_shape)
+        # Networks in the user's files may take and return anything.
+        if input_shape is not None and not (name.startswith("hf:") or names_code(specification)):
+            _check_fit(model, name, classes, input_shape)
     return model
-
-
-def _free(specification: str | Specification) -> bool:
-    """Whether inputs and outputs of the network may be anything."""
-    return str(specification).startswith("hf:") or names_code(specification)
 
 
 def _check_fit(model: nn.Module, name: str, classes: int | None, input_shape: tuple[int, ...]) -> None:

@@ -1,6 +1,9 @@
 """Any network of timm by its name there: ``timm:vit_tiny_patch16_224:img_size=32``, without weights."""
 
+import contextlib
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -13,7 +16,7 @@ _WEIGHTS = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_o
 
 
 def timm_model(name: str) -> Row[nn.Module] | None:
-    """The row of ``timm:NAME``, or ``None`` where ``name`` is something else.
+    """The row of ``timm:NAME``; ``None`` for any other name.
 
     The options are those of the network's class. Where the class takes them, the image size and the number of
     channels are those of the data.
@@ -21,8 +24,8 @@ def timm_model(name: str) -> Row[nn.Module] | None:
     Raises:
         UsageError: timm is not installed, or has no network of that name.
     """
-    kind, colon, wanted = name.partition(":")
-    if kind != "timm" or not colon:
+    key = name.removeprefix("timm:")
+    if key == name:
         return None
     try:
         import timm
@@ -31,9 +34,10 @@ def timm_model(name: str) -> Row[nn.Module] | None:
             f"'{name}' needs timm, which is not installed; add it with pip install 'landscape-geometry[timm]'"
         ) from None
     # A name and a tag: timm itself would take a hub or a folder for a name with another scheme.
-    if not re.fullmatch(r"\w+(\.\w+)?", wanted) or not timm.is_model(wanted):
-        guess = did_you_mean(wanted, timm.list_models(), prefix="timm:")
-        raise UsageError(f"timm has no model '{wanted}'{guess}")
+    if not re.fullmatch(r"\w+(\.\w+)?", key) or not timm.is_model(key):
+        raise UsageError(f"timm has no model '{key}'{did_you_mean(key, timm.list_models(), prefix='timm:')}")
+
+    create: Callable[..., nn.Module] = partial(timm.create_model, key, pretrained=False)
 
     def build(
         *, num_classes: int = 1000, input_shape: tuple[int, ...] | None = None, **options: Any
@@ -47,23 +51,14 @@ def timm_model(name: str) -> Row[nn.Module] | None:
                     f"{name} takes pictures (channels, height, width), but one input of this data has the shape "
                     f"{input_shape}"
                 )
+            options = {"in_chans": input_shape[0], **options}
             # Whether the class takes a size is only known by trying: timm passes options on to it.
-            sized = {"in_chans": input_shape[0], "img_size": tuple(input_shape[1:]), **options}
-            try:
-                return _created(wanted, num_classes=num_classes, **sized)
-            except TypeError:
-                options = {"in_chans": input_shape[0], **options}
+            with contextlib.suppress(TypeError):
+                return create(num_classes=num_classes, **{"img_size": input_shape[1:], **options})
         try:
-            return _created(wanted, num_classes=num_classes, **options)
+            return create(num_classes=num_classes, **options)
         except (TypeError, ValueError, AssertionError, RuntimeError) as failure:
-            given = ", ".join(f"{key}={value}" for key, value in options.items())
-            raise UsageError(f"{name} cannot be built with {given}: {failure}") from failure
+            settings = ", ".join(f"{option}={value}" for option, value in options.items())
+            raise UsageError(f"{name} cannot be built with {settings}: {failure}") from failure
 
-    return Row(name, build, f"timm's {wanted}, randomly initialised", hidden=frozenset({"input_shape"}))
-
-
-def _created(wanted: str, **options: Any) -> nn.Module:
-    import timm
-
-    model: nn.Module = timm.create_model(wanted, pretrained=False, **options)
-    return model
+    return Row(name, build, f"timm's {key}, randomly initialised", hidden=frozenset({"input_shape"}))

@@ -10,15 +10,16 @@ from landscape.registry.names import Option, Options, Row
 from landscape.registry.nearest import did_you_mean
 
 _PLAIN = (int, float, bool, str)
+_WITHOUT_HEADS = {"aux_logits": False, "init_weights": True}
 _FORCED: dict[str, dict[str, Any]] = {
     # Their auxiliary heads change what the network returns while it trains.
-    "googlenet": {"aux_logits": False, "init_weights": True},
-    "inception_v3": {"aux_logits": False, "init_weights": True},
+    "googlenet": _WITHOUT_HEADS,
+    "inception_v3": _WITHOUT_HEADS,
 }
 
 
 def torchvision_model(name: str) -> Row[nn.Module] | None:
-    """The row of ``torchvision:NAME``, or ``None`` where ``name`` is something else.
+    """The row of ``torchvision:NAME``; ``None`` for any other name.
 
     The options are those of the network's class that are plain values with a default.
 
@@ -26,33 +27,33 @@ def torchvision_model(name: str) -> Row[nn.Module] | None:
         UsageError: torchvision has no classification network of that name, or has one whose prefix was left
             out.
     """
-    kind, colon, wanted = name.partition(":")
+    kind, colon, requested = name.partition(":")
     if colon and kind != "torchvision":
         return None
     from torchvision import models
 
     known = models.list_models(module=models)
-    key = (wanted or kind).lower().replace("-", "_")
+    key = (requested or kind).lower().replace("-", "_")
     if not colon:
         if key in known:
             raise UsageError(f"unknown model '{name}' (did you mean 'torchvision:{key}'?)")
         return None
     if key not in known:
         guess = did_you_mean(key, known, prefix="torchvision:")
-        raise UsageError(f"torchvision has no classification model '{wanted}'{guess}")
+        raise UsageError(f"torchvision has no classification model '{requested}'{guess}")
+    forced = _FORCED.get(key, {})
 
-    def build(**options: Any) -> nn.Module:
-        input_shape = options.pop("input_shape", None)
+    def build(*, input_shape: tuple[int, ...] | None = None, **options: Any) -> nn.Module:
         if input_shape is not None and (len(input_shape) != 3 or input_shape[0] != 3):
             raise InputError(
                 f"torchvision:{key} takes colour pictures (3, height, width), but one input of this data has "
                 f"the shape {input_shape}; use mlp, cnn, resnet18 or resnet20"
             )
         try:
-            model: nn.Module = models.get_model(key, weights=None, **_FORCED.get(key, {}), **options)
+            model: nn.Module = models.get_model(key, weights=None, **forced, **options)
         except (TypeError, ValueError, AssertionError) as failure:
-            given = ", ".join(f"{name}={value}" for name, value in options.items())
-            raise UsageError(f"torchvision:{key} cannot be built with {given}: {failure}") from failure
+            settings = ", ".join(f"{option}={value}" for option, value in options.items())
+            raise UsageError(f"torchvision:{key} cannot be built with {settings}: {failure}") from failure
         return model
 
     return Row(
@@ -60,7 +61,7 @@ def torchvision_model(name: str) -> Row[nn.Module] | None:
         build,
         f"torchvision's {key}, randomly initialised",
         hidden=frozenset({"input_shape"}),
-        stated=_options(models.get_model_builder(key), _FORCED.get(key, {})),
+        stated=_options(models.get_model_builder(key), forced),
     )
 
 

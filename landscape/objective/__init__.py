@@ -2,7 +2,8 @@
 
 from landscape.objective.batches import Batch
 from landscape.objective.loss_functions import BatchLoss, Loss
-from landscape.objective.objective import BatchGradients, Objective
+from landscape.objective.objective import Objective
+from landscape.objective.passes import BatchGradients
 from landscape.objective.risk import Risk
 
 __all__ = ["Batch", "BatchGradients", "BatchLoss", "Loss", "Objective", "Risk"]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def custom_functions(outputs: Sequence[Tensor]) -> Iterator[Any]:
-    """Every ``autograd.Function`` of somebody's own in the graph behind the outputs, as its node, once each."""
+    """The node of every user-defined ``autograd.Function`` in the graph behind the outputs, once each."""
     return (step for step in _steps(outputs) if isinstance(step, torch.autograd.function.BackwardCFunction))
 
 
@@ -33,20 +33,20 @@ def _steps(outputs: Sequence[Tensor]) -> Iterator[Any]:
         pending.extend(following for following, _ in step.next_functions)
 
 
-class _SavedTensorWanted(RuntimeError):
-    """A loss has taken a derivative of its own, for which it needs what was not kept."""
+class _SavedTensorNeeded(RuntimeError):
+    """A loss takes a derivative of its own, for which it needs a tensor that was not saved."""
 
 
 @contextlib.contextmanager
 def structure_only() -> Iterator[None]:
-    """Autograd records which tensor follows from which, but keeps none, so that it takes no memory.
+    """Autograd records which tensor follows from which, but saves none, so that the graph takes no memory.
 
     Raises:
         RuntimeError: Something inside takes a derivative itself, or forbids this; see :func:`forbids_structure_only`.
     """
 
     def unpack(nothing: None) -> Tensor:
-        raise _SavedTensorWanted
+        raise _SavedTensorNeeded
 
     with (
         torch.inference_mode(False),
@@ -58,4 +58,4 @@ def structure_only() -> Iterator[None]:
 
 def forbids_structure_only(failure: BaseException) -> bool:
     """Whether :func:`structure_only` is the reason of a failure; torch.func forbids such hooks inside itself."""
-    return isinstance(failure, _SavedTensorWanted) or "saved tensor hooks" in str(failure)
+    return isinstance(failure, _SavedTensorNeeded) or "saved tensor hooks" in str(failure)

@@ -1,9 +1,9 @@
-"""Holds the second derivative against differences of the gradient, once, on a few examples in float64.
+"""Compares the second derivative with differences of the gradient, once, on a few examples in float64.
 
 Some operations of torch have a wrong second derivative, and some networks a gradient that is not the derivative of
 their loss (a straight-through estimator, a hook that reverses gradients). Nothing raises there: the Hessian product is
-merely another number. Two facts tell: a Hessian is symmetric, and its product with v is the derivative of the gradient
-along v.
+merely another number. Two properties tell: a Hessian is symmetric, and its product with v is the derivative of the
+gradient along v.
 """
 
 import math
@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from landscape.errors import InputError, is_out_of_memory
 from landscape.objective.batches import Batch, leading_size, mapped, moved, tensors_in
-from landscape.objective.differentiability import inputs_of_modules
+from landscape.objective.differentiability import innermost
 from landscape.objective.functional import acting_with
 from landscape.objective.graphs import LossOf
 from landscape.objective.padding import HeldPadding
 from landscape.objective.risk import Risk
 
 EXAMPLES = 2
-"""Examples that the check looks at: convolutions in float64 are slow."""
+"""Examples that are checked: convolutions in float64 are slow."""
 
 STEPS = (1e-8, -5e-9)
 """The steps of two differences relative to the weights: so small that hardly a ReLU changes its side."""
@@ -32,7 +32,7 @@ ASYMMETRY = 1e-3
 """What v·Hw and w·Hv may differ by, relative to their typical size."""
 
 DIFFERENCE = 1e-3
-"""What a product may differ from the difference of gradients by, tensor by tensor, beyond the doubt of the latter."""
+"""What a product may differ from the difference of gradients by, tensor by tensor, beyond the error of the latter."""
 
 ROUNDING = 1e-14
 """Rounding errors of a gradient in float64, relative to it: its terms may be larger than their sum."""
@@ -47,13 +47,13 @@ DIRECTIONS = 3
 """Directions tried until one meets no kink."""
 
 LARGEST = 1 << 30
-"""Bytes of the weights in float64; of a larger network only the symmetry is looked at, in its own precision."""
+"""Bytes of the weights in float64; of a larger network only the symmetry is checked, in its own precision."""
 
 Value = Callable[[Sequence[Tensor]], Tensor]
 """A scalar function of some tensors."""
 
 Standing = Callable[[Sequence[Tensor], Callable[[], Any]], Any]
-"""Does something while a network has some tensors for its weights."""
+"""Calls a function while a network has some tensors for its weights."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,15 @@ class Fault:
 
 
 def refuse_wrong_second_derivative(risk: Risk, batch: Batch) -> None:
-    """Refuses a network or a loss of which Hessian products are wrong.
+    """Refuses a network or a loss whose Hessian products are wrong.
 
     Raises:
-        InputError: It is so, with the module where it shows.
+        InputError: They are; it names the module.
     """
     wrong = _fault_of(risk, batch)
     if wrong is None:
         return
-    culprit = _culprit(risk, _few(batch))
+    culprit = innermost(risk, risk.placed(_few(batch)), _wrong_alone)
     raise InputError(
         f"the second derivative of {culprit} is wrong: {wrong} on a few examples; either torch computes it wrongly, or "
         "the gradient is not that of the loss (straight-through estimators, hooks that change gradients); write that "
@@ -92,7 +92,7 @@ def refuse_wrong_second_derivative(risk: Risk, batch: Batch) -> None:
 
 
 def _fault_of(risk: Risk, batch: Batch) -> Fault | None:
-    """In float64 on a few examples; on the whole batch where that cannot be split; else by symmetry alone."""
+    """In float64 on a few examples; on the whole batch if that cannot be split; else by symmetry alone."""
     model = risk.replica.model
     if 8 * sum(p.numel() for p in model.parameters()) <= LARGEST:
         for part in (_few(batch), batch):
@@ -137,15 +137,15 @@ def _loss_in_float64(risk: Risk, batch: Batch) -> tuple[Value, Standing]:
     """The loss of a batch as a function of the free parameters, with everything in float64."""
     names = [f"model.{name}" for name in risk.replica.layout.names]
     examples = moved(batch, risk.replica.device, torch.float64)
-    whole, held = LossOf(risk, examples), HeldPadding()
+    loss_of, padding = LossOf(risk, examples), HeldPadding()
 
     def value(leaves: Sequence[Tensor]) -> Tensor:
-        with held.again():
-            loss: Tensor = whole()
+        with padding.again():
+            loss: Tensor = loss_of()
         return loss
 
     def standing(leaves: Sequence[Tensor], act: Callable[[], Any]) -> Any:
-        return acting_with(whole, _in_float64(whole) | dict(zip(names, leaves, strict=True)), act)
+        return acting_with(loss_of, _in_float64(loss_of) | dict(zip(names, leaves, strict=True)), act)
 
     return value, standing
 
@@ -160,32 +160,31 @@ def _in_float64(model: nn.Module) -> dict[str, Tensor]:
 def fault(
     value: Value, point: Sequence[Tensor], standing: Standing = lambda leaves, act: act()
 ) -> Fault | None:
-    """What is wrong with the second derivative of a function beside a point; ``None`` if nothing is seen.
-
-    Beside it, because a point may lie on a kink: a ReLU of zero, a branch whose weight is zero. With smaller arguments
-    where the value is nearly zero: the derivatives of a saturated softmax are rounding errors also in float64.
+    """What is wrong with the second derivative of a function near a point; ``None`` if nothing is seen.
 
     Args:
         value: The function.
         point: Its arguments, in float64.
-        standing: Surrounds evaluations and backward passes where the arguments are the weights of a network.
+        standing: Surrounds evaluations and backward passes if the arguments are the weights of a network.
 
     Raises:
         ValueError: The gradient is not finite.
     """
     generator = torch.Generator().manual_seed(0)
+    # Near a perfect fit the derivatives of a saturated softmax are rounding errors, also in float64.
     for _ in range(HALVINGS):
         here = [p.clone().requires_grad_() for p in point]
         if abs(float(standing(here, lambda here=here: value(here)).detach())) > SATURATED:  # type: ignore[misc]
             break
         point = [p / 2 for p in point]
     sizes = _sizes(point)
+    # Beside the point, which may lie on a kink: a ReLU of zero, a branch whose weight is zero.
     start = [
         (p + 0.01 * d).requires_grad_()
         for p, d in zip(point, _direction(sizes, point, generator), strict=True)
     ]
-    found: Fault | None = standing(start, lambda: _fault_at(value, start, sizes, generator, standing))
-    return found
+    result: Fault | None = standing(start, lambda: _fault_at(value, start, sizes, generator, standing))
+    return result
 
 
 def _fault_at(
@@ -219,8 +218,8 @@ def _fault_at(
 def _sizes(point: Sequence[Tensor]) -> list[float]:
     """The typical size of the entries of every tensor, from which steps are made: at least a hundredth of all."""
     count = max(1, sum(p.numel() for p in point))
-    everything = math.sqrt(sum(float(p.square().sum()) for p in point) / count) or 1.0
-    return [max(float(p.square().mean().sqrt()) if p.numel() else 0.0, 0.01 * everything) for p in point]
+    overall = math.sqrt(sum(float(p.square().sum()) for p in point) / count) or 1.0
+    return [max(float(p.square().mean().sqrt()) if p.numel() else 0.0, 0.01 * overall) for p in point]
 
 
 def _direction(sizes: Sequence[float], like: Sequence[Tensor], generator: torch.Generator) -> list[Tensor]:
@@ -237,24 +236,20 @@ def _multiplied(
     curved = [k for k, slope in enumerate(slopes) if slope.requires_grad]
     if not curved:
         return [torch.zeros_like(leaf) for leaf in leaves]
+    outputs, directions = [slopes[k] for k in curved], [vectors[k] for k in curved]
     return list(
         torch.autograd.grad(
-            [slopes[k] for k in curved],
-            leaves,
-            [vectors[k] for k in curved],
-            retain_graph=True,
-            allow_unused=True,
-            materialize_grads=True,
+            outputs, leaves, directions, retain_graph=True, allow_unused=True, materialize_grads=True
         )
     )
 
 
 def _gradient(value: Value, leaves: Sequence[Tensor], *, graph: bool = False) -> list[Tensor]:
-    whole = value(leaves)
-    if not whole.requires_grad:
+    scalar = value(leaves)
+    if not scalar.requires_grad:
         return [torch.zeros_like(leaf) for leaf in leaves]
     return list(
-        torch.autograd.grad(whole, leaves, create_graph=graph, allow_unused=True, materialize_grads=True)
+        torch.autograd.grad(scalar, leaves, create_graph=graph, allow_unused=True, materialize_grads=True)
     )
 
 
@@ -289,60 +284,49 @@ def _excess(
     sizes: Sequence[float],
     rounding: Sequence[float],
 ) -> tuple[float, bool]:
-    """How far products are from differences beyond the doubt of these, and whether the doubt decides.
-
-    A kink makes the differences with two steps disagree, and gradients that are large beside their change leave nothing
-    but rounding: that is their doubt. Tensors are compared one by one, because a small one is lost in the norm of all.
-    """
+    """How far products are from differences beyond the uncertainty of these, and whether that uncertainty decides."""
     norms = [size * float(p.norm()) for size, p in zip(sizes, products, strict=True)]
     floor = 1e-3 * max(norms, default=0.0)
     worst, kinked = 0.0, False
+    # Tensor by tensor, because a small one is lost in the norm of all.
     for size, product, a, b, rounded in zip(sizes, products, wide, narrow, rounding, strict=True):
         scale = size * float(product.norm() + b.norm()) + floor
-        doubt = size * (10 * float((a - b).norm()) + rounded)
+        # A kink makes the differences with two steps disagree, and gradients that are large beside their change leave
+        # nothing but rounding.
+        uncertainty = size * (10 * float((a - b).norm()) + rounded)
         error = size * min(float((product - a).norm()), float((product - b).norm()))
         if scale > 0:
-            kinked = kinked or doubt > DIFFERENCE * scale
-            worst = max(worst, (error - doubt) / scale)
+            kinked = kinked or uncertainty > DIFFERENCE * scale
+            worst = max(worst, (error - uncertainty) / scale)
     return worst, kinked
 
 
 def _asymmetry_as_it_is(risk: Risk, batch: Batch) -> Fault | None:
     """The symmetry alone, where the network stands and in its own precision."""
-    point = [p.detach() for p in risk.replica.parameters]
+    leaves = risk.replica.parameters
+    point = [p.detach() for p in leaves]
     generator = torch.Generator().manual_seed(0)
     u, v = (_direction(_sizes(point), point, generator) for _ in range(2))
-    leaves = risk.replica.parameters
     loss, _, _ = risk.forward(batch)
     if not abs(float(loss.detach())) > SATURATED:
         return None
     slopes = _gradient(lambda _: loss, leaves, graph=True)
     across, along = (_multiplied(slopes, leaves, w) for w in (u, v))
     asymmetry = _asymmetry(u, v, across, along)
+    # Ten times the tolerance, because single precision rounds.
     return Fault(True, asymmetry) if asymmetry > 10 * ASYMMETRY else None
 
 
-def _culprit(risk: Risk, batch: Batch) -> str:
-    """The innermost module whose second derivative is wrong by itself; else the network with its loss."""
-    model = risk.replica.model
-    seen = inputs_of_modules(risk, risk.placed(batch))
-    for name, module in reversed(list(model.named_modules())):
-        if name in seen and _wrong_alone(module, *seen[name]):
-            return f"'{name}' ({type(module).__name__})" if name else type(model).__name__
-    loss = getattr(risk.loss, "__name__", type(risk.loss).__name__)
-    return f"the loss ({loss})"
-
-
 class _Call(nn.Module):
-    """A scalar of what one module returns for given inputs, whose floating-point tensors can be replaced."""
+    """A scalar of what a module returns for its inputs, whose floating-point tensors can be replaced."""
 
     def __init__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         super().__init__()
-        self.module, self.given = module, (args, kwargs)
+        self.module, self.arguments = module, (args, kwargs)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         following = iter(inputs)
-        args, kwargs = mapped(self.given, lambda t: next(following) if t.is_floating_point() else t)
+        args, kwargs = mapped(self.arguments, lambda t: next(following) if t.is_floating_point() else t)
         outputs = [t for t in tensors_in(self.module(*args, **kwargs)) if t.is_floating_point()]
         # Neither linear in the outputs, which would hide what is linear, nor symmetric in them.
         parts = [(t.cos() * torch.linspace(1, 2, t.numel()).to(t).reshape(t.shape)).sum() for t in outputs]
@@ -350,12 +334,13 @@ class _Call(nn.Module):
 
 
 def _wrong_alone(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    call, held = _Call(module, args, kwargs), HeldPadding()
-    inputs = [t.detach().double() for t in tensors_in(call.given) if t.is_floating_point()]
+    """Whether the second derivative of a module is wrong by itself."""
+    call, padding = _Call(module, args, kwargs), HeldPadding()
+    inputs = [t.detach().double() for t in tensors_in(call.arguments) if t.is_floating_point()]
     names = [name for name, _ in call.named_parameters()]
 
     def value(leaves: Sequence[Tensor]) -> Tensor:
-        with held.again():
+        with padding.again():
             scalar: Tensor = call(leaves[len(names) :])
         return scalar
 

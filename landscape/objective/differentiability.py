@@ -1,8 +1,8 @@
-"""Which module holds the operation that cannot be differentiated twice."""
+"""Finds the module that holds an operation without a second derivative."""
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from landscape.objective.autograd_graph import custom_functions
 from landscape.objective.batches import Batch, tensors_in
 from landscape.objective.risk import Risk
 
+# Torch has no class of exception for this, only these words.
 _SIGNS = re.compile(
     r"is not implemented|not supported for (CuDNN|MIOpen)|once_differentiable|does not support double backward"
     r"|not differentiable twice|differentiate twice",
@@ -21,13 +22,12 @@ _SIGNS = re.compile(
 
 
 def refuse_once_differentiable(risk: Risk, batch: Batch) -> None:
-    """Refuses a network or loss with a ``once_differentiable`` function, of which second derivatives are wrong.
-
-    ``torch.autograd.grad`` does not raise there: it leaves the part out.
+    """Refuses a network or loss with a ``once_differentiable`` function, whose second derivatives are wrong.
 
     Raises:
         InputError: There is one.
     """
+    # torch.autograd.grad does not raise there: it leaves that part of the derivative out.
     name = _once_differentiable([risk.forward(batch)[0]])
     if name:
         raise _refusal(risk, batch, f"{name} is marked once_differentiable")
@@ -50,15 +50,14 @@ def named_obstacle(risk: Risk, batch: Batch) -> Iterator[None]:
 
 
 def _refusal(risk: Risk, batch: Batch, reason: str) -> InputError:
-    order, rest = (
-        "second derivative",
-        "measures of first derivatives (loss, gradient-norm, surrogate-gap) work as it is",
-    )
+    order = "second derivative"
+    advice = "measures of first derivatives (loss, gradient-norm, surrogate-gap) work as it is"
     try:
         torch.autograd.grad(risk.forward(batch)[0], risk.replica.parameters, allow_unused=True)
     except (RuntimeError, NotImplementedError):
-        order, rest = "derivative", "or detach its argument where its derivative is to be 0"
-    return InputError(f"{_culprit(risk, batch)} has no {order}: {reason}; replace that operation; {rest}")
+        order, advice = "derivative", "or detach its argument where its derivative is to be 0"
+    culprit = innermost(risk, batch, lambda module, args, kwargs: not _twice(module, args, kwargs))
+    return InputError(f"{culprit} has no {order}: {reason}; replace that operation; {advice}")
 
 
 def _once_differentiable(outputs: list[Tensor]) -> str:
@@ -66,34 +65,37 @@ def _once_differentiable(outputs: list[Tensor]) -> str:
     for step in custom_functions(outputs):
         forward: Any = getattr(type(step), "_forward_cls", None)
         code = getattr(getattr(forward, "backward", None), "__code__", None)
+        # The decorator leaves no mark; but all functions that it returns share the code of its inner function.
         if code is torch.autograd.function.once_differentiable(_nothing).__code__:
             return str(forward.__name__)
     return ""
 
 
 def _nothing(context: Any, *slopes: Any) -> None:
-    """Something to decorate: every function so decorated has the decorator's code."""
+    """A function to decorate."""
 
 
-def _culprit(risk: Risk, batch: Batch) -> str:
-    """The innermost module that fails by itself; the loss if there is none."""
+def innermost(
+    risk: Risk, batch: Batch, fails: Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], bool]
+) -> str:
+    """The innermost module that fails by itself, with what it is called with; the loss if there is none."""
     model = risk.replica.model
-    seen = inputs_of_modules(risk, batch)
-    # A module comes after those that hold it in this order, so that the reverse meets the innermost first.
+    calls = _calls_of_modules(risk, batch)
+    # A module comes after those that contain it in this order, so that the reverse meets the innermost first.
     for name, module in reversed(list(model.named_modules())):
-        if name in seen and not _twice(module, *seen[name]):
+        if name in calls and fails(module, *calls[name]):
             return f"'{name}' ({type(module).__name__})" if name else type(model).__name__
     loss = getattr(risk.loss, "__name__", type(risk.loss).__name__)
     return f"the loss ({loss})"
 
 
-def inputs_of_modules(risk: Risk, batch: Batch) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
-    """What every module was called with in a forward pass."""
-    seen: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
+def _calls_of_modules(risk: Risk, batch: Batch) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
+    """The arguments of the first call of every module in a forward pass, by name."""
+    calls: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
 
     def noting(name: str) -> Any:
         def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            seen.setdefault(name, (_leaves(args), {key: _leaves(value) for key, value in kwargs.items()}))
+            calls.setdefault(name, (_leaves(args), {key: _leaves(value) for key, value in kwargs.items()}))
 
         return note
 
@@ -107,14 +109,14 @@ def inputs_of_modules(risk: Risk, batch: Batch) -> dict[str, tuple[tuple[Any, ..
     finally:
         for handle in handles:
             handle.remove()
-    return seen
+    return calls
 
 
 def _leaves(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.detach().clone().requires_grad_(value.is_floating_point())
     if isinstance(value, tuple):
-        return tuple(_leaves(one) for one in value)
+        return tuple(_leaves(part) for part in value)
     return value
 
 
@@ -128,8 +130,8 @@ def _twice(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         if not outputs or not leaves:
             return True
         value = torch.stack([t.double().square().sum() for t in outputs]).sum()
-        slope = torch.autograd.grad(value, leaves, create_graph=True, allow_unused=True)
-        curved = [s for s in slope if s is not None and s.requires_grad]
+        slopes = torch.autograd.grad(value, leaves, create_graph=True, allow_unused=True)
+        curved = [s for s in slopes if s is not None and s.requires_grad]
         if curved:
             torch.autograd.grad(curved, leaves, [torch.ones_like(s) for s in curved], allow_unused=True)
     except (RuntimeError, NotImplementedError) as failure:

@@ -1,31 +1,154 @@
-"""How the work on one data set is done: what is kept, in which pieces, by which kind of product.
+"""How the work on one data set is done, and how much was done: options, graphs that are kept, counts.
 
-None of it changes a number by more than rounding. It is shared by the risks of single batches.
+One engine belongs to one replica, at all of its points and for all of its batches. Nothing in it changes a number by
+more than rounding.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 from torch import Tensor
 
 from landscape.errors import UsageError
-from landscape.objective.kept_graphs import KeptGraphs
+from landscape.objective.memory import available_bytes, saved_for_backward
 from landscape.objective.micro_batches import MicroBatches
 from landscape.objective.replica import Replica
 
+G = TypeVar("G")
 Products = Literal["auto", "double-backward", "forward-over-reverse"]
+KINDS = ("gradients", "products", "evaluations")
+
+SHARE = 0.5
+"""A graph is kept if it takes at most this share of the memory that is left with it in place."""
 
 
-class Statistics:
-    """Which batch-norm statistics a replica has now: its own, or others for a while."""
+def allowed_products(products: Products) -> Products:
+    """The kind of product, checked."""
+    if products not in get_args(Products):
+        raise UsageError(f"products={products!r} is not one of {', '.join(get_args(Products))}")
+    return products
+
+
+class Ledger:
+    """Work done so far on one data set, counted in examples so that fractions of a pass add up exactly.
+
+    Attributes:
+        counts: Example visits by kind: ``gradients``, ``products``, ``evaluations``.
+        total: Examples in one pass over all the data.
+        listener: Called with the progress of a long computation: a short text, and the fraction done, which is
+            ``None`` if it is not known.
+    """
 
     def __init__(self) -> None:
-        self._own: dict[str, Tensor] = {}
+        self.counts: Counter[str] = Counter()
+        self.total = 0
+        self.listener: Callable[[str, float | None], None] | None = None
+
+    def tell(self, words: str, fraction: float | None) -> None:
+        """Reports progress to the listener, if there is one."""
+        if self.listener is not None:
+            self.listener(words, fraction)
+
+    def passes(self) -> dict[str, float]:
+        """The work done, in passes over all the data."""
+        return {kind: self.counts[kind] / (self.total or 1) for kind in KINDS}
+
+
+class KeptGraphs(Generic[G]):
+    """Graphs of micro-batches at one point, kept from one vector to the next as far as memory allows.
+
+    Power iteration and Lanczos visit every micro-batch with one vector after the other. A graph that is still there
+    saves a third of the product. All graphs are dropped when the network moves.
+    """
+
+    def __init__(self) -> None:
+        self.share = SHARE
+        self._kept: dict[Hashable, G] = {}
+        self._sizes: dict[Hashable, int | None] = {}
+        self._place: tuple[int, object] = (-1, None)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def largest(self) -> int | None:
+        """Bytes of the largest graph that was measured; ``None`` if none could be."""
+        return max((size for size in self._sizes.values() if size is not None), default=None)
+
+    def enter(self, moves: int, batches: object) -> None:
+        """Drops all graphs unless the network has not moved and the data are the same."""
+        if self._place[0] != moves or self._place[1] is not batches:
+            self._kept.clear()
+            self._place = (moves, batches)
+
+    def shrink(self) -> bool:
+        """Drops all graphs and keeps half as much from now on; returns whether there were any."""
+        any_kept = bool(self._kept)
+        self._kept.clear()
+        self.share /= 2
+        return any_kept
+
+    def graph(
+        self,
+        key: tuple[Hashable, int, int],
+        build: Callable[[], G],
+        *,
+        book: Callable[[], None],
+        parameter: Tensor,
+    ) -> tuple[G, bool]:
+        """The graph of a micro-batch, built if it is not kept, and whether it is kept now.
+
+        Args:
+            key: Kind of graph, first example, number of examples. Equal kinds and numbers take equal memory.
+            build: Builds the graph.
+            book: Counts the work of building it.
+            parameter: One of the parameters, whose common storage is not part of the graph.
+        """
+        if key in self._kept:
+            return self._kept[key], True
+        book()
+        alike = key[0], key[2]
+        # Counting every saved tensor takes time, so that only the first graph of each size is measured.
+        new = alike not in self._sizes
+        counting = (
+            saved_for_backward(parameter.device, besides=parameter) if new else contextlib.nullcontext()
+        )
+        try:
+            with counting as saved:
+                graph = build()
+            if saved is not None:
+                self._sizes[alike] = saved.bytes
+        except RuntimeError as failure:
+            if "saved tensor hooks" not in str(
+                failure
+            ):  # torch.func in a forward pass forbids the counting hooks
+                raise
+            self._sizes[alike] = None
+            graph = build()
+        size = self._sizes[alike]
+        keep = size is not None and size <= self.share * available_bytes(parameter.device)
+        if keep:
+            self._kept[key] = graph
+        return graph, keep
+
+
+class StoredStatistics:
+    """Which batch-norm statistics the layers of a replica use as stored: its own, or others for a while."""
+
+    def __init__(self) -> None:
+        self._own: Mapping[str, Tensor] = {}
         self._others: Mapping[str, Tensor] | None = None
 
+    def own(self, replica: Replica) -> dict[str, Tensor]:
+        """Copies of the replica's own statistics, whichever it uses now."""
+        return replica.statistics if self._others is None else dict(self._own)
+
     def use(self, replica: Replica, others: Mapping[str, Tensor] | None) -> None:
-        """Stores other statistics in the replica, or gives it its own back."""
+        """Stores other statistics in the replica, or puts its own back for ``None``."""
+        # By identity: comparing all values would cost as much as storing them.
         if others is self._others:
             return
         if self._others is None:
@@ -36,30 +159,25 @@ class Statistics:
 
 @dataclass
 class Engine:
-    """How the work is done.
+    """How the work is done, and what was seen when it was first done.
 
     Attributes:
         products: The kind of Hessian product; ``"auto"`` is double backward on the CPU and the quicker of the two
             on CUDA.
         micro: How many examples are computed at once.
-        graphs: What is kept between vectors.
-        quicker: What ``"auto"`` turned out to be, once it has been timed.
-        twice: Whether it has been seen that no function forbids a second derivative.
+        ledger: The work done.
+        graphs: The graphs that are kept between vectors.
         statistics: Which batch-norm statistics the network has now.
-        confirmed: Whether the second derivative has been seen to be that of the gradient.
+        quicker: What ``"auto"`` stands for, once it has been timed.
+        twice: Whether the network is known to hold no function that forbids a second derivative.
+        confirmed: Whether its second derivative is known to be that of its gradient.
     """
 
     products: Products = "auto"
     micro: MicroBatches = field(default_factory=MicroBatches)
+    ledger: Ledger = field(default_factory=Ledger)
     graphs: KeptGraphs[Any] = field(default_factory=KeptGraphs)
+    statistics: StoredStatistics = field(default_factory=StoredStatistics)
     quicker: Products | None = None
     twice: bool = False
     confirmed: bool = False
-    statistics: Statistics = field(default_factory=Statistics)
-
-
-def allowed_products(products: Products) -> Products:
-    """The kind of product, checked."""
-    if products not in get_args(Products):
-        raise UsageError(f"products={products!r} is not one of {', '.join(get_args(Products))}")
-    return products

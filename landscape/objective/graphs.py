@@ -1,11 +1,11 @@
 """Graphs of one micro-batch from which products with vectors are taken, and the alternative that needs none.
 
-A graph of the gradient costs one gradient to build and two for every product; whoever keeps it saves a third of
-the work on all further vectors. Built by ``torch.autograd.grad``, never by ``.backward(create_graph=True)``, which
-leaves a reference cycle in ``.grad``.
+A graph of the gradient costs one gradient to build and two for every product; keeping it saves a third of the work on
+all further vectors.
 """
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -14,17 +14,14 @@ from torch import Tensor, nn
 from landscape.errors import UsageError
 from landscape.objective.batches import Batch
 from landscape.objective.functional import called_with
-from landscape.objective.loss_functions import in_float64
+from landscape.objective.loss_functions import BatchLoss, in_float64
 from landscape.objective.padding import HeldPadding
 from landscape.objective.replica import Replica
-from landscape.objective.risk import BatchLoss, Risk
+from landscape.objective.risk import Risk
 
 
 class Graph(Protocol):
-    """What yields products with one symmetric matrix of one micro-batch.
-
-    It holds the replica and never the risk, which holds the graphs that are kept: no cycle, no memory left behind.
-    """
+    """Products with one symmetric matrix of one micro-batch."""
 
     def __init__(self, risk: Risk, batch: Batch) -> None: ...
 
@@ -40,58 +37,94 @@ class Graph(Protocol):
         ...
 
 
-class HessianGraph:
+class BackwardGraph(ABC):
+    """Products by a backward pass through a graph that this object holds."""
+
+    def __init__(self, replica: Replica) -> None:
+        # The replica and never the risk, which holds the graphs that are kept: a cycle would keep memory allocated.
+        self._replica = replica
+
+    def products(self, columns: Sequence[Tensor], *, keep: bool, block: int | None = None) -> list[Tensor]:
+        """See :class:`Graph`."""
+        replica = self._replica
+        inputs = replica.parameters if block is None else [replica.parameters[block]]
+        images = []
+        for k, column in enumerate(columns):
+            outputs, vectors = self._transposed(replica.layout.split(column), block)
+            if not any(output.requires_grad for output in outputs):
+                images.append(torch.zeros_like(column))
+                continue
+            slopes = torch.autograd.grad(
+                outputs,
+                inputs,
+                vectors,
+                retain_graph=keep or k + 1 < len(columns),
+                allow_unused=True,
+                materialize_grads=True,
+            )
+            images.append(
+                replica.layout.flatten(slopes) if block is None else _padded(replica, slopes[0], block)
+            )
+        return images
+
+    @abstractmethod
+    def _transposed(
+        self, parts: Sequence[Tensor], block: int | None
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """``(outputs, vectors)`` of which the gradient of ``Σ outputs · vectors`` is the product.
+
+        Args:
+            parts: The vector, split into parameter tensors.
+            block: The number of the one that is not zero.
+        """
+
+
+class HessianGraph(BackwardGraph):
     """∇²ℓ_B by a second backward pass through the graph of the gradient."""
 
     def __init__(self, risk: Risk, batch: Batch) -> None:
-        loss = self._value(risk, batch)
-        self._replica = risk.replica
-        self._slope: Sequence[Tensor] = (
+        super().__init__(risk.replica)
+        loss, outputs, _ = risk.forward(batch)
+        value = self._value(loss, outputs) if loss.requires_grad else loss
+        # Never by .backward(create_graph=True), which leaves a reference cycle in .grad.
+        self._slopes: Sequence[Tensor] = (
             torch.autograd.grad(
-                loss, risk.replica.parameters, create_graph=True, allow_unused=True, materialize_grads=True
+                value, risk.replica.parameters, create_graph=True, allow_unused=True, materialize_grads=True
             )
-            if loss.requires_grad
+            if value.requires_grad
             else [torch.zeros_like(p) for p in risk.replica.parameters]
         )
 
-    def _value(self, risk: Risk, batch: Batch) -> Tensor:
+    def _value(self, loss: Tensor, outputs: Any) -> Tensor:
         """What is differentiated twice."""
-        loss, _, _ = risk.forward(batch)
         return loss
 
     @property
     def slope(self) -> Tensor:
         """The gradient ``(n,)``, of which it is the graph."""
-        return self._replica.layout.flatten([part.detach() for part in self._slope])
+        return self._replica.layout.flatten([part.detach() for part in self._slopes])
 
-    def products(self, columns: Sequence[Tensor], *, keep: bool, block: int | None = None) -> list[Tensor]:
-        """See :class:`Graph`."""
-        chosen = range(len(self._slope)) if block is None else [block]
-        curved = [i for i in chosen if self._slope[i].requires_grad]
-        slope = [self._slope[i] for i in curved]
-        found = []
-        for k, column in enumerate(columns):
-            parts = self._replica.layout.split(column)
-            vectors, retain = [parts[i] for i in curved], keep or k + 1 < len(columns)
-            found.append(_pulled_back(self._replica, slope, vectors, retain=retain, block=block))
-        return found
+    def _transposed(
+        self, parts: Sequence[Tensor], block: int | None
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        curved = _curved(self._slopes, block)
+        return [self._slopes[k] for k in curved], [parts[k] for k in curved]
 
 
 class ResidualGraph(HessianGraph):
     """H − G, what the curvature of the outputs adds to that of the loss: the Hessian of :func:`residual`."""
 
-    def _value(self, risk: Risk, batch: Batch) -> Tensor:
-        loss, outputs, _ = risk.forward(batch)
-        return residual(loss, outputs) if loss.requires_grad else loss
+    def _value(self, loss: Tensor, outputs: Any) -> Tensor:
+        return residual(loss, outputs)
 
 
 def residual(loss: Tensor, outputs: Tensor) -> Tensor:
-    """``Σ_c (∂ℓ/∂f_c) f_c`` with the first factor held: its Hessian is H − G, for G has the loss's own curvature."""
+    """``Σ_c (∂ℓ/∂f_c) f_c`` with a constant first factor: its Hessian is H − G, for G has the loss's own curvature."""
     (slope,) = torch.autograd.grad(loss, outputs, retain_graph=True)
     return (slope.detach() * outputs).sum()
 
 
-class OutputGraph:
+class OutputGraph(BackwardGraph):
     """Jᵀ S J with J the Jacobian of the outputs f and S a matrix in the outputs that a subclass applies.
 
     ``J v`` is the derivative of ``u ↦ Jᵀ u`` in direction v, by a second backward pass.
@@ -100,15 +133,16 @@ class OutputGraph:
     name = ""
 
     def __init__(self, risk: Risk, batch: Batch) -> None:
+        super().__init__(risk.replica)
         if isinstance(risk.loss, BatchLoss):
             raise UsageError(
                 f"the {self.name} matrix needs the network's outputs, which a BatchLoss hides; "
                 "pass loss(outputs, targets) and (inputs, targets) batches"
             )
-        self._replica, self._loss = risk.replica, risk.loss
+        self._loss = risk.loss
         _, self._outputs, targets = risk.forward(batch)
         self._cotangent = torch.zeros_like(self._outputs, requires_grad=True)
-        self._transposed = torch.autograd.grad(
+        self._slopes = torch.autograd.grad(
             self._outputs,
             risk.replica.parameters,
             self._cotangent,
@@ -118,34 +152,28 @@ class OutputGraph:
         )
         self._prepare(self._outputs.detach().requires_grad_(True), targets)
 
+    @abstractmethod
     def _prepare(self, scores: Tensor, targets: Tensor) -> None:
-        """Takes what S needs from the outputs as a leaf."""
-        raise NotImplementedError
+        """Computes what S needs from the outputs as a leaf."""
 
+    @abstractmethod
     def _bent(self, tangent: Tensor) -> Tensor:
         """S t for a tangent t shaped like the outputs."""
-        raise NotImplementedError
 
-    def products(self, columns: Sequence[Tensor], *, keep: bool, block: int | None = None) -> list[Tensor]:
-        """See :class:`Graph`."""
-        chosen = range(len(self._transposed)) if block is None else [block]
-        curved = [i for i in chosen if self._transposed[i].requires_grad]
-        found = []
-        for k, column in enumerate(columns):
-            parts = self._replica.layout.split(column)
-            if not curved:
-                found.append(torch.zeros_like(column))
-                continue
-            (tangent,) = torch.autograd.grad(
-                [self._transposed[i] for i in curved],
-                self._cotangent,
-                [parts[i] for i in curved],
-                retain_graph=True,
-                materialize_grads=True,
-            )
-            bent, retain = self._bent(tangent), keep or k + 1 < len(columns)
-            found.append(_pulled_back(self._replica, [self._outputs], [bent], retain=retain, block=block))
-        return found
+    def _transposed(
+        self, parts: Sequence[Tensor], block: int | None
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        curved = _curved(self._slopes, block)
+        if not curved:
+            return [], []
+        (tangent,) = torch.autograd.grad(
+            [self._slopes[k] for k in curved],
+            self._cotangent,
+            [parts[k] for k in curved],
+            retain_graph=True,
+            materialize_grads=True,
+        )
+        return [self._outputs], [self._bent(tangent)]
 
 
 class GaussNewtonGraph(OutputGraph):
@@ -155,15 +183,15 @@ class GaussNewtonGraph(OutputGraph):
 
     def _prepare(self, scores: Tensor, targets: Tensor) -> None:
         self._scores = scores
-        (self._slope,) = torch.autograd.grad(
+        (self._score_slope,) = torch.autograd.grad(
             in_float64(self._loss, scores, targets), scores, create_graph=True
         )
 
     def _bent(self, tangent: Tensor) -> Tensor:
-        if not self._slope.requires_grad:
+        if not self._score_slope.requires_grad:
             return torch.zeros_like(tangent)
         (bent,) = torch.autograd.grad(
-            self._slope, self._scores, tangent, retain_graph=True, materialize_grads=True
+            self._score_slope, self._scores, tangent, retain_graph=True, materialize_grads=True
         )
         return bent
 
@@ -179,11 +207,11 @@ class EmpiricalFisherGraph(OutputGraph):
         super().__init__(risk, batch)
 
     def _prepare(self, scores: Tensor, targets: Tensor) -> None:
-        (self._slopes,) = torch.autograd.grad(in_float64(self._loss, scores, targets), scores)
+        (self._score_slope,) = torch.autograd.grad(in_float64(self._loss, scores, targets), scores)
 
     def _bent(self, tangent: Tensor) -> Tensor:
-        along = (tangent * self._slopes).flatten(1).sum(1) * self._scales.to(tangent)
-        return self._slopes * along.reshape(-1, *[1] * (tangent.ndim - 1))
+        along = (tangent * self._score_slope).flatten(1).sum(1) * self._scales.to(tangent)
+        return self._score_slope * along.reshape(-1, *[1] * (tangent.ndim - 1))
 
 
 class ForwardOverReverse:
@@ -191,12 +219,12 @@ class ForwardOverReverse:
 
     def __init__(self, risk: Risk, batch: Batch) -> None:
         self._replica = risk.replica
-        whole = LossOf(risk, batch)
+        loss_of = LossOf(risk, batch)
         names = [f"model.{name}" for name in risk.replica.layout.names]
 
         def loss(parts: tuple[Tensor, ...]) -> Tensor:
             with HeldPadding():
-                value: Tensor = called_with(whole, dict(zip(names, parts, strict=True)))
+                value: Tensor = called_with(loss_of, dict(zip(names, parts, strict=True)))
             return value
 
         self._slope = torch.func.grad(loss)
@@ -205,14 +233,15 @@ class ForwardOverReverse:
         """See :class:`Graph`; every product costs a gradient besides."""
         replica = self._replica
         point = tuple(p.detach() for p in replica.parameters)
-        found = []
+        images = []
         for column in columns:
-            parts = replica.layout.split(column)
             derivative: Any = torch.func.jvp
-            image = derivative(self._slope, (point,), (tuple(parts),))[1]
-            whole = replica.layout.flatten(image).detach()
-            found.append(whole if block is None else _within(replica, whole, block))
-        return found
+            parts = derivative(self._slope, (point,), (tuple(replica.layout.split(column)),))[1]
+            image = replica.layout.flatten(parts).detach()
+            if block is not None:
+                image = _padded(replica, replica.layout.split(image)[block], block)
+            images.append(image)
+        return images
 
 
 class LossOf(nn.Module):
@@ -227,43 +256,21 @@ class LossOf(nn.Module):
         super().__init__()
         self.model = risk.replica.model
         self.loss = risk.loss if isinstance(risk.loss, nn.Module) else None
-
-        def loss() -> Tensor:
-            value, _, _ = risk.forward(batch)
-            return value
-
-        self._loss = loss
+        self._loss: Callable[[], Tensor] = lambda: risk.forward(batch)[0]
 
     def forward(self) -> Tensor:
         """The loss."""
-        value: Tensor = self._loss()
-        return value
+        return self._loss()
 
 
-def _pulled_back(
-    replica: Replica,
-    outputs: Sequence[Tensor],
-    vectors: Sequence[Tensor],
-    *,
-    retain: bool,
-    block: int | None,
-) -> Tensor:
-    """The derivative of ``Σ outputs · vectors`` as one vector ``(n,)``; zero where nothing depends on θ."""
-    if not any(output.requires_grad for output in outputs):
-        return torch.zeros_like(replica.origin)
-    wanted = replica.parameters if block is None else [replica.parameters[block]]
-    found = torch.autograd.grad(
-        outputs, wanted, grad_outputs=vectors, retain_graph=retain, allow_unused=True, materialize_grads=True
-    )
-    if block is None:
-        return replica.layout.flatten(found)
-    whole = torch.zeros_like(replica.origin)
-    replica.layout.split(whole)[block].copy_(found[0])
-    return whole
+def _curved(slopes: Sequence[Tensor], block: int | None) -> list[int]:
+    """The numbers of the tensors, of those in the block, that depend on θ."""
+    numbers = range(len(slopes)) if block is None else [block]
+    return [k for k in numbers if slopes[k].requires_grad]
 
 
-def _within(replica: Replica, vector: Tensor, block: int) -> Tensor:
-    """The vector with zeros outside one parameter tensor."""
-    whole = torch.zeros_like(vector)
-    replica.layout.split(whole)[block].copy_(replica.layout.split(vector)[block])
-    return whole
+def _padded(replica: Replica, part: Tensor, block: int) -> Tensor:
+    """The vector ``(n,)`` that is one parameter tensor, with zeros outside it."""
+    vector = torch.zeros_like(replica.origin)
+    replica.layout.split(vector)[block].copy_(part)
+    return vector

@@ -9,7 +9,6 @@ well as derivatives.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,18 +16,17 @@ from torch import Tensor
 from landscape.errors import is_out_of_memory
 from landscape.isolation import twice_differentiable
 from landscape.objective.batches import Batch, rows_in, rows_of
-
-if TYPE_CHECKING:
-    from landscape.objective.risk import Risk
+from landscape.objective.loss_weights import odd_cut
+from landscape.objective.risk import Risk
 
 MOST = 128
-"""Rows of a batch that are looked at together."""
+"""Rows of a batch that are examined together."""
 
 FEW = 5
-"""Rows whose gradients are taken one by one."""
+"""Rows whose gradients are computed one by one."""
 
 SHIFT = 0.05
-"""Displacement of the second point, relative to the size of a parameter tensor; absolute where that is zero."""
+"""Displacement of the second point, relative to the size of a parameter tensor; absolute if that is zero."""
 
 MIXED = "the outputs of an example depend on the other examples (as with batch norm in batch mode)"
 NO_MEAN = "its loss is not the mean over its examples"
@@ -36,11 +34,11 @@ NO_MEAN = "its loss is not the mean over its examples"
 
 @dataclass(frozen=True)
 class Independence:
-    """What a check found.
+    """Whether examples are independent of each other.
 
     Attributes:
         reason: Why the examples of a batch cannot be taken apart; empty if they can.
-        mixed: Whether the examples see each other, rather than that it cannot be seen which they are.
+        mixed: Whether the examples see each other, rather than that it is unknown which tensors are examples.
     """
 
     reason: str = ""
@@ -52,13 +50,13 @@ class Independence:
         return not self.reason
 
 
-def examined(risk: "Risk") -> Independence:
-    """Takes the first batch apart, at the point where the network stands and at a displaced one.
+def examined(risk: Risk) -> Independence:
+    """Splits the first batch, at the point where the network stands and at a displaced one.
 
     Args:
-        risk: Network, loss and data; its network is put back where it stands.
+        risk: Network, loss and data; its network is moved back.
     """
-    batch = _some(risk)
+    batch = _first_of_several_rows(risk)
     if batch is None:
         return Independence("it is not made of tensors with a row an example")
     if (rows_in(batch) or 0) < 2:
@@ -66,34 +64,33 @@ def examined(risk: "Risk") -> Independence:
     point = risk.replica.layout.flatten([p.detach() for p in risk.replica.parameters])
     size = min(rows_in(batch) or 0, MOST)
     generator = torch.Generator().manual_seed(0)
-    chosen = torch.randperm(rows_in(batch) or 0, generator=generator)
+    order = torch.randperm(rows_in(batch) or 0, generator=generator)
     try:
         with risk.randomness(), twice_differentiable():
             while True:
-                rows = chosen[:size]
                 try:
-                    reason = _parted(risk, rows_of(batch, rows)) or _one_by_one(
-                        risk, rows_of(batch, rows[:FEW]), point, generator
+                    reason = _difference_of_parts(risk, rows_of(batch, order[:size]))
+                    reason = reason or _difference_of_slopes(
+                        risk, rows_of(batch, order[: min(size, FEW)]), point, generator
                     )
                     return Independence(reason, mixed=bool(reason))
                 except (RuntimeError, MemoryError) as failure:
                     if not is_out_of_memory(failure):
                         raise
-                # The failure, and with it every tensor that its frames held, is gone here.
+                # Outside of `except`: the failure, and every tensor that its frames held, is gone here.
                 if size <= 2:
                     return Independence()
                 size //= 2
-    except Exception as failure:  # a network may raise anything where it is given a part of a batch
+    except Exception as failure:  # a network may raise anything on a part of a batch
         words = (str(failure).strip().splitlines() or [""])[0][:100]
         return Independence(
-            f"a part of a batch cannot be evaluated by itself ({type(failure).__name__}: {words})",
-            mixed=True,
+            f"a part of a batch cannot be evaluated by itself ({type(failure).__name__}: {words})", mixed=True
         )
     finally:
         risk.replica.move(point, constant=False)
 
 
-def _some(risk: "Risk") -> Batch | None:
+def _first_of_several_rows(risk: Risk) -> Batch | None:
     """The first batch of more than one row; the first of all if there is none, ``None`` if one has no rows."""
     first = None
     for _, batch in risk.batches:
@@ -106,27 +103,27 @@ def _some(risk: "Risk") -> Batch | None:
     return first
 
 
-def _parted(risk: "Risk", batch: Batch) -> str:
-    """What is wrong where a batch, in a random order, is cut at an odd place; empty if nothing is."""
+def _difference_of_parts(risk: Risk, batch: Batch) -> str:
+    """What differs between a batch in a random order and its two parts; empty if nothing does."""
     count = rows_in(batch) or 0
-    cut = max(1, count // 2 - (1 - count // 2 % 2))
+    cut = odd_cut(count)
     parts = [rows_of(batch, rows) for rows in (slice(0, cut), slice(cut, count))]
     with torch.no_grad():
-        losses, (whole, *apart) = zip(*(_evaluated(risk, one) for one in (batch, *parts)), strict=True)
-    by_row = whole is not None and len(whole) == count
-    if by_row and _differ(whole, apart):
-        return _differ(whole, apart)
+        losses, (together, *apart) = zip(*(_evaluated(risk, b) for b in (batch, *parts)), strict=True)
+    by_row = together is not None and len(together) == count
+    if by_row and _differ(together, apart):
+        return _differ(together, apart)
     weights = [risk.batches.weight_of(part) for part in parts]
     if not sum(weights) > 0:
         return ""
     mean = sum(w * loss for w, loss in zip(weights, losses[1:], strict=True) if w > 0) / sum(weights)
     scale = max((abs(loss) for loss in losses if math.isfinite(loss)), default=0.0)
-    slack = 16 * torch.finfo(risk.replica.dtype).eps * max(1.0, _size(whole) if by_row else 0.0)
+    slack = 16 * torch.finfo(risk.replica.dtype).eps * max(1.0, _size(together) if by_row else 0.0)
     same = abs(mean - losses[0]) <= tolerance(risk.replica.dtype) * scale + slack
     return "" if same or mean != mean else NO_MEAN
 
 
-def _evaluated(risk: "Risk", batch: Batch) -> tuple[float, Tensor | None]:
+def _evaluated(risk: Risk, batch: Batch) -> tuple[float, Tensor | None]:
     loss, outputs, _ = risk.forward(risk.placed(batch))
     return float(loss), outputs if isinstance(outputs, Tensor) and outputs.ndim else None
 
@@ -137,29 +134,29 @@ def _size(values: Tensor | None) -> float:
 
 
 def tolerance(dtype: torch.dtype) -> float:
-    """By how much two ways to the same number may differ, relative to it."""
+    """By how much the same number computed in two ways may differ, relative to it."""
     return 1e-4 if dtype == torch.float32 else 1e-8
 
 
-def _differ(whole: Tensor, apart: Sequence[Tensor | None]) -> str:
-    """Whether the outputs of parts are not those of the same rows within the whole."""
-    parts = [part for part in apart if part is not None and part.shape[1:] == whole.shape[1:]]
-    if len(parts) != len(apart) or sum(map(len, parts)) != len(whole):
+def _differ(together: Tensor, apart: Sequence[Tensor | None]) -> str:
+    """Whether the outputs of parts differ from those of the same rows within the batch."""
+    parts = [part for part in apart if part is not None and part.shape[1:] == together.shape[1:]]
+    if len(parts) != len(apart) or sum(map(len, parts)) != len(together):
         return "the outputs of a part of a batch have another shape"
-    limit = tolerance(whole.dtype) * _size(whole) + torch.finfo(whole.dtype).tiny
-    if torch.allclose(torch.cat(parts), whole, rtol=0.0, atol=limit, equal_nan=True):
+    limit = tolerance(together.dtype) * _size(together) + torch.finfo(together.dtype).tiny
+    if torch.allclose(torch.cat(parts), together, rtol=0.0, atol=limit, equal_nan=True):
         return ""
     return MIXED
 
 
 @dataclass(frozen=True)
 class _Slopes:
-    """Outputs and derivatives of some rows of the few.
+    """Outputs and derivatives of some rows.
 
     Attributes:
-        outputs: ``None`` where there is not one row an example.
+        outputs: ``None`` unless there is one row an example.
         gradient: In the parameters, ``(n,)``: of the outputs in a random direction, for it does not vanish where the
-            loss does; of the loss times the weight of the rows where outputs are hidden.
+            loss does; of the loss times the weight of the rows if outputs are hidden.
         bend: The derivative of the loss in the outputs, times the weight of the rows.
     """
 
@@ -168,37 +165,37 @@ class _Slopes:
     bend: Tensor | None
 
 
-def _one_by_one(risk: "Risk", batch: Batch, point: Tensor, generator: torch.Generator) -> str:
-    """What is wrong with single examples at a displaced point, where no weight is zero; empty if nothing is."""
+def _difference_of_slopes(risk: Risk, batch: Batch, point: Tensor, generator: torch.Generator) -> str:
+    """What differs between rows and single examples at a displaced point, where no weight is zero."""
     count = rows_in(batch) or 0
     risk.replica.move(_displaced(risk, point, generator), constant=False)
-    whole = _slopes(risk, batch, 0, count)
-    if not bool(torch.isfinite(whole.gradient).all()):
+    together = _slopes(risk, batch, 0, count)
+    if not bool(torch.isfinite(together.gradient).all()):
         risk.replica.move(point, constant=False)
-        whole = _slopes(risk, batch, 0, count)
-    apart, gradient, lengths = [], torch.zeros_like(whole.gradient), 0.0
+        together = _slopes(risk, batch, 0, count)
+    apart, gradient, lengths = [], torch.zeros_like(together.gradient), 0.0
     for k in range(count):
-        one = _slopes(risk, batch, k, k + 1)
-        apart.append((one.outputs, one.bend))
-        gradient += one.gradient
-        lengths += float(one.gradient.norm())
-    if whole.outputs is not None:
-        wrong = _differ(whole.outputs, [outputs for outputs, _ in apart])
-        if wrong:
-            return wrong
+        single = _slopes(risk, batch, k, k + 1)
+        apart.append((single.outputs, single.bend))
+        gradient += single.gradient
+        lengths += float(single.gradient.norm())
+    if together.outputs is not None:
+        difference = _differ(together.outputs, [outputs for outputs, _ in apart])
+        if difference:
+            return difference
     limit = 10 * tolerance(risk.replica.dtype)
-    if float(gradient.sub_(whole.gradient).norm()) > limit * lengths:
+    if float(gradient.sub_(together.gradient).norm()) > limit * lengths:
         return "the gradient of a batch is not made of the gradients of its examples"
     bends = [bend for _, bend in apart if bend is not None]
-    if whole.bend is None or len(bends) < count:
+    if together.bend is None or len(bends) < count:
         return ""
     slack = 64 * torch.finfo(risk.replica.dtype).eps * count
-    if float((torch.cat(bends) - whole.bend).abs().max()) > limit * _size(whole.bend) + slack:
+    if float((torch.cat(bends) - together.bend).abs().max()) > limit * _size(together.bend) + slack:
         return NO_MEAN
     return ""
 
 
-def _slopes(risk: "Risk", few: Batch, first: int, last: int) -> _Slopes:
+def _slopes(risk: Risk, few: Batch, first: int, last: int) -> _Slopes:
     batch = rows_of(few, slice(first, last))
     loss, outputs, _ = risk.forward(risk.placed(batch))
     weight = risk.batches.weight_of(batch)
@@ -206,22 +203,22 @@ def _slopes(risk: "Risk", few: Batch, first: int, last: int) -> _Slopes:
         loss = loss.detach().new_zeros(())
     if not isinstance(outputs, Tensor) or not outputs.ndim or len(outputs) != last - first:
         return _Slopes(None, _gradient(risk, weight * loss), None)
-    bend = None
+    bend = torch.zeros_like(outputs)
     if loss.requires_grad and outputs.requires_grad:
-        (bend,) = torch.autograd.grad(
+        (slope,) = torch.autograd.grad(
             loss, outputs, retain_graph=True, allow_unused=True, materialize_grads=True
         )
+        bend = weight * slope
     drawn = torch.randn(
         (rows_in(few) or 0, *outputs.shape[1:]),
         generator=torch.Generator().manual_seed(1),
         dtype=torch.float64,
     )
     along = (outputs * drawn[first:last].to(outputs)).sum()
-    bend = torch.zeros_like(outputs) if bend is None else weight * bend
     return _Slopes(outputs.detach(), _gradient(risk, along), bend)
 
 
-def _gradient(risk: "Risk", value: Tensor) -> Tensor:
+def _gradient(risk: Risk, value: Tensor) -> Tensor:
     if not value.requires_grad:
         return torch.zeros_like(risk.replica.origin)
     return risk.replica.layout.flatten(
@@ -229,11 +226,12 @@ def _gradient(risk: "Risk", value: Tensor) -> Tensor:
     )
 
 
-def _displaced(risk: "Risk", point: Tensor, generator: torch.Generator) -> Tensor:
+def _displaced(risk: Risk, point: Tensor, generator: torch.Generator) -> Tensor:
     """A point nearby, at which no parameter tensor is zero."""
     parts = []
     for part in risk.replica.layout.split(point):
         size = float(part.square().mean().sqrt()) or 1.0
+        # At most 65 536 random numbers a tensor, repeated: drawing one for every weight would take seconds.
         drawn = torch.randn(min(part.numel(), 1 << 16), generator=generator)
         step = drawn.repeat(-(-part.numel() // len(drawn)))[: part.numel()].reshape(part.shape)
         parts.append(part + SHIFT * size * step.to(part))

@@ -1,8 +1,9 @@
-"""How much memory there is, and how much a graph holds."""
+"""How much memory is available, and how much a graph of autograd takes."""
 
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,14 +14,15 @@ _SYSTEM = Path("/proc/meminfo")
 
 
 def available_bytes(device: torch.device) -> int:
-    """Memory on the device that could be used now without harm to anybody; 0 if that cannot be told."""
+    """Memory on the device that can be used now without swapping; 0 if it cannot be determined."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
+        # What the caching allocator of torch has reserved and does not use counts as taken for the driver.
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     if device.type == "mps":
         return max(0, torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
-    found = [amount for amount in (_of_the_system(), _of_the_group()) if amount is not None]
-    return max(0, min(found, default=0))
+    amounts = [amount for amount in (_of_the_system(), _of_the_group()) if amount is not None]
+    return max(0, min(amounts, default=0))
 
 
 def _of_the_system() -> int | None:
@@ -30,7 +32,7 @@ def _of_the_system() -> int | None:
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
-    try:
+    try:  # macOS has no /proc
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
         return None
@@ -44,34 +46,35 @@ def _of_the_group() -> int | None:
             return None
         used = int((_GROUP / "memory.current").read_text())
         lines = (_GROUP / "memory.stat").read_text().splitlines()
+        # Pages of files that were read count as used, though the kernel gives them up at once.
         cached = sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
         return int(limit) - used + cached
     except (OSError, ValueError):
         return None
 
 
-class Held:
-    """Bytes that were saved for backward passes; see :func:`saved_for_backward`."""
+@dataclass
+class SavedBytes:
+    """The result of :func:`saved_for_backward`."""
 
-    def __init__(self) -> None:
-        self.bytes = 0
+    bytes: int = 0
 
 
 @contextlib.contextmanager
-def saved_for_backward(device: torch.device, *, besides: Tensor) -> Iterator[Held]:
-    """Counts the bytes that autograd saves meanwhile, each storage once.
+def saved_for_backward(device: torch.device, *, besides: Tensor) -> Iterator[SavedBytes]:
+    """Counts the bytes that autograd saves inside, each storage once.
 
     On CUDA the allocator is asked; elsewhere the saved tensors are counted as they go by.
 
     Args:
-        device: Where.
+        device: Where the computation runs.
         besides: A tensor whose storage does not count: the parameters themselves.
     """
-    held = Held()
+    saved = SavedBytes()
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
-        yield held
-        held.bytes = torch.cuda.memory_allocated(device) - before
+        yield saved
+        saved.bytes = torch.cuda.memory_allocated(device) - before
         return
     seen = {besides.untyped_storage().data_ptr()}
 
@@ -79,7 +82,7 @@ def saved_for_backward(device: torch.device, *, besides: Tensor) -> Iterator[Hel
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in seen:
             seen.add(storage.data_ptr())
-            held.bytes += storage.nbytes()
+            saved.bytes += storage.nbytes()
         # Not the tensor itself: it holds the graph that holds it, a circle through C++ that no collector sees. What
         # autograd hands out later has its place in the graph again, which autograd remembers.
         return tensor.detach(), tensor._version
@@ -91,4 +94,4 @@ def saved_for_backward(device: torch.device, *, besides: Tensor) -> Iterator[Hel
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
-        yield held
+        yield saved

@@ -1,11 +1,11 @@
-"""The pieces in which data goes through the network: a matter of speed and memory that changes no number.
+"""The pieces in which data go through the network: a matter of speed and memory that changes no number.
 
 A batch is what the user's loader yields, and what measures of single batches are about. A micro-batch is what is
 computed at once: a part of a batch where memory is short, several batches where larger pieces are quicker.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,7 @@ from landscape.errors import UsageError
 from landscape.objective.batches import Batch, rows_in, rows_of
 
 Size = int | Literal["auto"] | None
+Weigh = Callable[[Batch], float]
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,14 @@ class Piece:
     Attributes:
         batch: As the loader would yield them.
         start: The number of the first row.
-        size: How many rows; of a batch that is not made of rows, how many examples it says it holds.
+        size: The number of rows, or of examples for a batch that is not made of rows.
+        weight: What the mean of the batch is divided by.
     """
 
     batch: Batch
     start: int
     size: int
+    weight: float
 
 
 @dataclass
@@ -38,8 +41,8 @@ class MicroBatches:
     """How many examples are computed at once.
 
     Attributes:
-        size: The most; ``None`` for whole batches, ``"auto"`` until it has been found by measuring.
-        obstacle: Why batches cannot be split or joined; empty if they can, ``None`` if not yet known.
+        size: The most; ``None`` for whole batches, ``"auto"`` until the quickest size has been measured.
+        obstacle: Why batches cannot be split or joined; empty if they can, ``None`` if it is not known yet.
     """
 
     size: Size = None
@@ -47,62 +50,57 @@ class MicroBatches:
 
     @property
     def limit(self) -> int | None:
-        """The size, where it is a number."""
-        return self.size if isinstance(self.size, int) else None
+        """The size if it is a number and batches can be split and joined."""
+        return self.size if isinstance(self.size, int) and self.obstacle == "" else None
 
-    def pieces(self, batches: Iterable[tuple[int, Batch]], *, join: bool) -> Iterator[Piece]:
-        """The batches, joined up to the size if that is allowed; a larger batch is left whole.
+    def pieces(
+        self, batches: Iterable[tuple[int, Batch]], weigh: Weigh, *, join: bool = True
+    ) -> Iterator[Piece]:
+        """The batches, joined up to the size; a larger batch is left whole.
 
         Args:
             batches: Sizes and batches.
+            weigh: What the mean of a batch is divided by.
             join: Whether batches may be put together.
         """
+        room = self.limit if join else None
         start, count, waiting = 0, 0, list[Batch]()
         for size, batch in batches:
             rows = rows_in(batch) or size
-            room = self.limit if join and self.obstacle == "" else None
-            if waiting and (room is None or count + rows > room or not _alike(waiting[-1], batch)):
-                yield Piece(_joined(waiting), start, count)
+            if waiting and (room is None or count + rows > room or _form(waiting[-1]) != _form(batch)):
+                whole = _joined(waiting)
+                yield Piece(whole, start, count, weigh(whole))
                 start, count, waiting = start + count, 0, []
             waiting.append(batch)
             count += rows
         if waiting:
-            yield Piece(_joined(waiting), start, count)
+            whole = _joined(waiting)
+            yield Piece(whole, start, count, weigh(whole))
 
-    def split(self, piece: Piece) -> list[Piece]:
+    def split(self, piece: Piece, weigh: Weigh) -> list[Piece]:
         """The piece in parts of nearly equal size, none above the limit."""
-        if self.limit is None or self.obstacle != "" or piece.size <= self.limit:
+        if self.limit is None or piece.size <= self.limit:
             return [piece]
         count = -(-piece.size // self.limit)
         edges = [piece.size * k // count for k in range(count + 1)]
-        return [
-            Piece(rows_of(piece.batch, slice(a, b)), piece.start + a, b - a)
-            for a, b in itertools.pairwise(edges)
-        ]
+        parts = []
+        for first, last in itertools.pairwise(edges):
+            batch = rows_of(piece.batch, slice(first, last))
+            parts.append(Piece(batch, piece.start + first, last - first, weigh(batch)))
+        return parts
 
 
-def _alike(first: Batch, second: Batch) -> bool:
-    """Whether two batches are equal but for their rows, so that they can be put together."""
-    a, b = list(_leaves(first)), list(_leaves(second))
-    return a == b
-
-
-def _leaves(batch: Batch) -> Iterator[object]:
-    """Keys, shapes of rows, and types of a nested batch; of what is not a tensor, the value."""
+def _form(batch: Batch) -> list[object]:
+    """Keys, shapes of rows, and types of a nested batch; batches of equal form can be joined."""
     if isinstance(batch, Mapping):
-        for key, value in batch.items():
-            yield key
-            yield from _leaves(value)
-    elif isinstance(batch, (tuple, list)):
-        yield len(batch)
-        for value in batch:
-            yield from _leaves(value)
-    else:
-        yield (batch.shape[1:], batch.dtype) if isinstance(batch, Tensor) else batch
+        return [part for key, value in batch.items() for part in (key, *_form(value))]
+    if isinstance(batch, (tuple, list)):
+        return [len(batch), *(part for value in batch for part in _form(value))]
+    return [(batch.shape[1:], batch.dtype) if isinstance(batch, Tensor) else batch]
 
 
 def _joined(batches: Sequence[Batch]) -> Batch:
-    """Batches that are alike, row after row."""
+    """Batches of equal form, row after row."""
     first = batches[0]
     if len(batches) == 1 or not isinstance(first, (Tensor, Mapping, tuple, list)):
         return first

@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from landscape.errors import InputError
-from landscape.isolation import twice_differentiable, without_gradients
-from landscape.objective import derivatives
-from landscape.objective.batches import Batch
+from landscape.objective.batches import Batch, Batches
+from landscape.objective.mean import Mean
+from landscape.objective.products import gradient
 from landscape.objective.risk import Risk
+
+Statistics = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class BatchGradients:
-    """What is kept of the gradient of every batch, each ``(batches,)``: its squared norm, weight and size."""
+    """The squared norm of the gradient of every batch, its weight and its size, each ``(batches,)``."""
 
     squared_norms: Tensor
     weights: Tensor
@@ -26,7 +28,7 @@ class BatchGradients:
 
 @dataclass(frozen=True)
 class Value:
-    """L(θ), and the fraction of examples that are right where outputs are class scores."""
+    """L(θ), and the fraction of examples that are right if outputs are class scores."""
 
     loss: float
     accuracy: float | None
@@ -42,39 +44,38 @@ class Slope:
 
 
 def evaluated(
-    risk: Risk,
+    mean: Mean,
     point: Tensor,
     *,
     constant: bool,
-    statistics: Mapping[str, Tensor] | None = None,
+    statistics: Statistics | None,
     forward: Callable[[], Callable[[Any], Any]] | None = None,
 ) -> Value:
     """Loss and accuracy by forward passes alone; ``forward`` yields what computes the outputs at the point."""
-    # Called by the first visit, when the network stands at the point, and once.
-    network = functools.cache(forward) if forward is not None else None
+    # The first visit calls it, when the network stands at the point; the others reuse its result.
+    network = (lambda: None) if forward is None else functools.cache(forward)
 
-    def visit(batch: Batch) -> list[Tensor]:
-        loss, outputs, targets = risk.forward(batch, network=network() if network is not None else None)
+    def visit(risk: Risk, batch: Batch) -> list[Tensor]:
+        loss, outputs, targets = risk.forward(batch, network=network())
         return [loss.double(), *risk.correct(outputs, targets)]
 
-    with without_gradients():
-        means = risk.mean(visit, at=point, constant=constant, statistics=statistics, evaluations=1)
-        return _value(risk, means)
+    means = mean.over(
+        visit, at=point, constant=constant, statistics=statistics, derivatives=False, evaluations=1
+    )
+    return _value(mean.risk.batches, means)
 
 
-def differentiated(risk: Risk, point: Tensor, *, statistics: Mapping[str, Tensor] | None = None) -> Slope:
+def differentiated(mean: Mean, point: Tensor, *, statistics: Statistics | None) -> Slope:
     """The gradient, with loss, accuracy and the norm of every batch's gradient."""
     norms: list[Tensor] = []
-    risk.require_derivatives(point)
     try:
-        with twice_differentiable():
-            means = risk.mean(
-                lambda batch: derivatives.gradient(risk, batch),
-                at=point,
-                statistics=statistics,
-                each=lambda parts: norms.append(parts[0].double().square().sum()),
-                gradients=1,
-            )
+        means = mean.over(
+            gradient,
+            at=point,
+            statistics=statistics,
+            each=lambda parts: norms.append(parts[0].double().square().sum()),
+            gradients=1,
+        )
     except RuntimeError as failure:
         if not str(failure).startswith("derivative for "):
             raise
@@ -82,14 +83,14 @@ def differentiated(risk: Risk, point: Tensor, *, statistics: Mapping[str, Tensor
             f"an operation has no derivative ({str(failure).splitlines()[0]}); replace it, or detach its argument "
             "where its derivative is to be 0"
         ) from failure
-    weights, sizes = (
-        torch.tensor(one, dtype=torch.float64) for one in (risk.batches.weights, risk.batches.sizes)
+    batches = mean.risk.batches
+    weights, sizes = (torch.tensor(n, dtype=torch.float64) for n in (batches.weights, batches.sizes))
+    return Slope(
+        means[0], _value(batches, means[1:]), BatchGradients(torch.stack(norms).cpu(), weights, sizes)
     )
-    return Slope(means[0], _value(risk, means[1:]), BatchGradients(torch.stack(norms).cpu(), weights, sizes))
 
 
-def _value(risk: Risk, means: Sequence[Tensor]) -> Value:
-    """Accuracy is right labels over those that count, both whole numbers, free of the rounding of a mean."""
-    weight = risk.batches.total_weight
-    right, counted = (round(float(one) * weight) for one in means[1:]) if len(means) > 1 else (0, 0)
+def _value(batches: Batches, means: Sequence[Tensor]) -> Value:
+    # Right labels over those that count, both whole numbers, free of the rounding of a mean.
+    right, counted = (round(float(m) * batches.total_weight) for m in means[1:]) if len(means) > 1 else (0, 0)
     return Value(float(means[0]), right / counted if counted else None)

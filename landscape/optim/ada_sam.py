@@ -38,16 +38,14 @@ class AdaSAM(SharpnessAware):
         perturbed = gradients_at(unit(self.perturbed(gradients), times=self.rho, out=gradients))
         mean = self._moment("mean", perturbed, self.beta1)
         square = self._moment("square", perturbed.square(), self.beta2)
+        earlier = self.remembered("largest")
         # Parameters that joined later have zero here; all begin at eps².
-        largest = torch.maximum(self._remembered("largest", square), square).clamp_(min=self.eps**2)
+        largest = (square if earlier is None else torch.maximum(earlier, square)).clamp(min=self.eps**2)
         self.memory["largest"] = largest
         return mean / largest.sqrt()
 
     def _moment(self, name: str, vector: Tensor, decay: float) -> Tensor:
-        moment = decay * self._remembered(name, vector) + (1 - decay) * vector
+        earlier = self.remembered(name)
+        moment = decay * (torch.zeros_like(vector) if earlier is None else earlier) + (1 - decay) * vector
         self.memory[name] = moment
         return moment
-
-    def _remembered(self, name: str, like: Tensor) -> Tensor:
-        value = self.memory.get(name)
-        return value if isinstance(value, Tensor) else torch.zeros_like(like)

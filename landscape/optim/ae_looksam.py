@@ -1,11 +1,11 @@
 """AE-LookSAM: LookSAM that takes its SAM steps where AE-SAM does."""
 
-from landscape.optim.ae_sam import LongGradient
+from landscape.optim.ae_sam import LongGradientSteps
 from landscape.optim.looksam import ReusedAscent
-from landscape.registry.bounds import Finite, PositiveInt, ShareBelowOne
+from landscape.registry.bounds import Finite
 
 
-class AELookSAM(ReusedAscent):
+class AELookSAM(LongGradientSteps, ReusedAscent):
     """SAM where ``‖g‖² ≥ μ + c σ``, ``d = g + α ‖g‖ g_v / ‖g_v‖`` elsewhere.
 
     The policy is that of :class:`~landscape.optim.ae_sam.AESAM`, the rule that of
@@ -27,14 +27,5 @@ class AELookSAM(ReusedAscent):
         ‖g‖² give the share of SAM steps that the authors report; α, which is LookSAM's.
     """
 
-    total_steps: PositiveInt
-    delta: ShareBelowOne = 0.9
     lambda1: Finite = 0.0
     lambda2: Finite = 2.0
-
-    def __post_init__(self) -> None:
-        """Sets the policy."""
-        super().__post_init__()
-        self.policy = LongGradient(
-            self.total_steps, delta=self.delta, lambda1=self.lambda1, lambda2=self.lambda2
-        )

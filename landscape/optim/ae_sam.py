@@ -9,8 +9,9 @@ from torch import Tensor
 from landscape.optim.gradients_at import NotFiniteError
 from landscape.optim.policy import Memory, Policy
 from landscape.optim.sam import SAM
+from landscape.optim.sharpness_aware import SharpnessAware
 from landscape.optim.vector import length
-from landscape.registry.bounds import Finite, NonNegative, PositiveInt, ShareBelowOne
+from landscape.registry.bounds import Finite, PositiveInt, ShareBelowOne
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,23 @@ class LongGradient(Policy):
         return done * self.lambda1 + (1 - done) * self.lambda2
 
 
-class AESAM(SAM):
+class LongGradientSteps(SharpnessAware):
+    """The hyper-parameters that AE-SAM and AE-LookSAM share, and the policy made of them."""
+
+    total_steps: PositiveInt
+    delta: ShareBelowOne = 0.9
+    lambda1: Finite = -1.0
+    lambda2: Finite = 1.0
+
+    def __post_init__(self) -> None:
+        """Sets the policy."""
+        super().__post_init__()
+        self.policy = LongGradient(
+            self.total_steps, delta=self.delta, lambda1=self.lambda1, lambda2=self.lambda2
+        )
+
+
+class AESAM(LongGradientSteps, SAM):
     """Adaptive SAM steps: ``d = ∇L(w + ρ g / ‖g‖)`` where ``‖g‖² ≥ μ + c σ``, else g.
 
     1 + ζ gradients a step, where ζ is the share of SAM steps: about a half with these defaults. The policy,
@@ -75,16 +92,3 @@ class AESAM(SAM):
         steps that the authors report. They print SAM without normalising g; here it is as in SAM. g is that
         of the loss, without weight decay, in the groups that are perturbed.
     """
-
-    total_steps: PositiveInt
-    rho: NonNegative = 0.05
-    delta: ShareBelowOne = 0.9
-    lambda1: Finite = -1.0
-    lambda2: Finite = 1.0
-
-    def __post_init__(self) -> None:
-        """Sets the policy."""
-        super().__post_init__()
-        self.policy = LongGradient(
-            self.total_steps, delta=self.delta, lambda1=self.lambda1, lambda2=self.lambda2
-        )

@@ -2,13 +2,14 @@
 
 Called, it is the closure of torch's optimizers: it clears the gradients, evaluates the mean loss, runs backward
 and returns the loss. So every optimizer takes it. Those that select examples, slice the batch, or add a term to
-the loss ask it for more, and refuse a plain function::
+the loss use its other methods, and refuse a plain function::
 
     closure = BatchClosure(model, nn.CrossEntropyLoss(reduction="none"), inputs=inputs, targets=targets)
     optimizer.step(closure)
 """
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import UsageError
-from landscape.optim.inputs import Inputs, Rows, answered, chosen, copied, on_device_of, tensors_of
 
 Losses = Callable[[Tensor, Tensor], Tensor]
+Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
+Rows = slice | Tensor
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Evaluation:
     """A forward pass.
 
     Attributes:
-        outputs: What the network answered, shape ``(B, …)``.
+        outputs: The outputs of the network, shape ``(B, …)``.
         losses: One number an example, shape ``(B,)``.
     """
 
@@ -39,12 +41,16 @@ class Evaluation:
         """The mean loss, 0-dim."""
         return self.losses.mean()
 
+    def detached(self) -> "Evaluation":
+        """The same without a graph."""
+        return Evaluation(self.outputs.detach(), self.losses.detach())
+
 
 Term = Callable[[Evaluation], Tensor]
 
 
 class BatchClosure:
-    """The loss of one batch, its examples within reach.
+    """The loss of one batch, with access to its examples.
 
     Args:
         model: The network. Its gradients are cleared before each pass.
@@ -52,18 +58,18 @@ class BatchClosure:
             ``nn.CrossEntropyLoss(reduction="none")``.
         inputs: A tensor ``(B, …)``; or a tuple of such for ``model(*inputs)``, a dict for ``model(**inputs)``.
         targets: Shape ``(B, …)``.
-        indices: Which examples of the data set these are, shape ``(B,)``, for rules that remember examples;
-            ``None`` where it is not known.
+        indices: The numbers of these examples in the data set, shape ``(B,)``, for rules that remember examples;
+            ``None`` where they are not known.
         backward: Computes the gradients of the loss; ``loss.backward()`` unless a library has its own, as in
             ``backward=accelerator.backward``.
-        another: Returns the closure of a fresh batch, for rules that take several batches a step; ``None``
+        another: Returns the closure of a fresh batch, for rules that use several batches a step; ``None``
             for this batch again.
-        autocast: The lower precision that forward passes are computed in where that is safe, such as
-            ``torch.bfloat16``; ``None`` for none. Losses are computed from outputs in the weights' own.
+        autocast: The lower precision of forward passes where it is safe, such as ``torch.bfloat16``; ``None``
+            for none. Losses are computed from outputs in the precision of the weights.
 
     Attributes:
         last: The last forward pass of this batch in this step, without graph; ``None`` before the first.
-        share: The part of the whole batch that this is, 1 for the whole.
+        share: The share of the whole batch that this is, 1 for the whole.
     """
 
     def __init__(
@@ -78,12 +84,12 @@ class BatchClosure:
         another: Callable[[], "BatchClosure"] | None = None,
         autocast: torch.dtype | None = None,
     ) -> None:
-        counts = [len(tensor) if tensor.ndim else 0 for tensor in tensors_of(inputs)]
+        counts = [len(tensor) if tensor.ndim else 0 for tensor in _tensors_of(inputs)]
         wrong = next((count for count in counts if count != len(targets)), None)
         if wrong is not None or (indices is not None and len(indices) != len(targets)):
-            given = "" if indices is None else f" and {len(indices)} indices"
+            numbers = "" if indices is None else f" and {len(indices)} indices"
             seen = counts[0] if wrong is None else wrong
-            raise UsageError(f"a batch needs one target an input, got {seen} and {len(targets)}{given}")
+            raise UsageError(f"a batch needs one target an input, got {seen} and {len(targets)}{numbers}")
         self.model = model
         self.inputs = inputs
         self.targets = targets
@@ -95,6 +101,7 @@ class BatchClosure:
         self._another = another
         self._autocast = autocast
         self._term: Term | None = None
+        # The outputs of pass 1 with their rows in the whole batch; parts share the list with it.
         self._first: list[tuple[Tensor | None, Tensor]] = []
         self._rows: Tensor | None = None
 
@@ -123,39 +130,33 @@ class BatchClosure:
         Raises:
             UsageError: The loss does not return one number an example.
         """
-        found = self._evaluated(self.inputs, self.targets)
-        self.last = Evaluation(found.outputs.detach(), found.losses.detach())
-        return found
+        evaluation = self._evaluated(self.inputs, self.targets)
+        self.last = evaluation.detached()
+        return evaluation
 
     @property
     def first_outputs(self) -> Tensor:
-        """The outputs that pass 1 had for the whole batch, in its order."""
+        """The outputs of pass 1 for the whole batch, in its order."""
         outputs = torch.cat([seen for _, seen in self._first])
         rows = [row for row, _ in self._first if row is not None]
         return outputs[torch.cat(rows).argsort()] if rows else outputs
 
     def part(self, rows: Rows) -> "BatchClosure":
-        """The closure of some of the examples.
-
-        Args:
-            rows: Which of them: a slice, or their numbers in this batch, shape ``(b,)``.
-        """
+        """The closure of some of the examples: a slice, or their numbers in this batch, shape ``(b,)``."""
+        part = self._copied()
         own = torch.arange(len(self), device=self.targets.device) if self._rows is None else self._rows
-        indices = None if self.indices is None else self.indices[on_device_of(self.indices, rows)]
-        part = self._copy(inputs=chosen(self.inputs, rows), targets=self.targets[rows], indices=indices)
         part._rows = own[rows]
+        part.inputs, part.targets = _rows_of(self.inputs, rows), self.targets[rows]
+        if self.indices is not None:
+            part.indices = _rows_of_tensor(self.indices, rows)
         part.share = self.share * len(part) / len(self)
         return part
 
     def plus(self, term: Term) -> "BatchClosure":
-        """The closure whose gradients are those of the loss and a term of the forward pass.
-
-        Args:
-            term: A 0-dim tensor with a graph, of the evaluation.
-        """
-        sum_ = self._copy(inputs=self.inputs, targets=self.targets, indices=self.indices)
-        sum_._term, sum_._rows, sum_.share = term, self._rows, self.share
-        return sum_
+        """The closure whose gradients are those of the loss and a term, 0-dim with a graph, of the evaluation."""
+        regularised = self._copied()
+        regularised._term = term
+        return regularised
 
     def another(self) -> "BatchClosure":
         """The closure of a fresh batch, where this was made with such; otherwise this one."""
@@ -163,7 +164,7 @@ class BatchClosure:
 
     @contextmanager
     def evaluation_mode(self) -> Iterator[None]:
-        """Inside, the network is in evaluation mode; afterwards each module is in the mode it had."""
+        """Inside, the network is in evaluation mode; afterwards each module is in its mode of before."""
         training = [module for module in self.model.modules() if module.training]
         self.model.eval()
         try:
@@ -173,36 +174,140 @@ class BatchClosure:
                 module.training = True
 
     def _evaluated(self, inputs: Inputs, targets: Tensor) -> Evaluation:
-        # A copy costs a thousandth of a pass, and only a copy protects against every way to write to a tensor.
-        inputs, targets = copied(inputs, targets)
+        inputs, targets = _cloned(inputs, targets)
         if self._autocast is None:
-            outputs = answered(self.model, inputs)
+            outputs = _outputs(self.model, inputs)
         else:
             weight = next(p for p in self.model.parameters() if p.is_floating_point())
             with torch.autocast(weight.device.type, self._autocast):
-                outputs = answered(self.model, inputs)
+                outputs = _outputs(self.model, inputs)
             outputs = outputs.to(weight.dtype)
         losses = self._loss(outputs, targets)
         if not isinstance(losses, Tensor) or losses.shape != (len(targets),):
-            found = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+            kind = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
             raise UsageError(
-                f"the loss of a BatchClosure returned {found} for {len(targets)} examples; it has to return one "
+                f"the loss of a BatchClosure returned {kind} for {len(targets)} examples; it has to return one "
                 f'number an example, as nn.CrossEntropyLoss(reduction="none") does'
             )
         return Evaluation(outputs, losses)
 
     def _note(self, outputs: Tensor) -> None:
-        """Remember what pass 1 answered, until it has seen the whole batch."""
+        """Record the outputs of pass 1, until it has seen the whole batch."""
         if sum(len(seen) for _, seen in self._first) < round(len(self) / self.share):
             self._first.append((self._rows, outputs.detach()))
 
-    def _options(self) -> dict[str, Any]:
-        return {"backward": self.backward, "another": self._another, "autocast": self._autocast}
+    def _copied(self) -> "BatchClosure":
+        other = copy.copy(self)
+        other.last = None
+        return other
 
-    def _made(self, **options: Any) -> "BatchClosure":
-        return BatchClosure(self.model, self._loss, **options)
 
-    def _copy(self, **data: Any) -> "BatchClosure":
-        copy = self._made(**data, **self._options())
-        copy._term, copy._first = self._term, self._first
-        return copy
+class MicroBatches(BatchClosure):
+    """The closure of a batch that is too large for memory: each pass adds up the gradients of its pieces.
+
+    Every pass is one of the whole batch, so that a displacement is too: the full-batch reading of gradient
+    accumulation. The other one, a displacement for each piece, is :class:`~landscape.optim.SlicedSAM`. Batch norm
+    sees pieces.
+
+    Args:
+        model: As for :class:`BatchClosure`.
+        loss: As for :class:`BatchClosure`.
+        size: Examples a piece; the last may be smaller.
+        options: The other arguments of :class:`BatchClosure`.
+    """
+
+    def __init__(self, model: nn.Module, loss: Losses, *, size: int, **options: Any) -> None:
+        super().__init__(model, loss, **options)
+        self.size = size
+
+    def __call__(self) -> Tensor:
+        """Clear the gradients, and run each piece forward and backward; the mean loss."""
+        self.model.zero_grad()
+        is_first = self.last is None
+        pieces = []
+        for evaluation in self._pieces():
+            self.backward(evaluation.losses.sum() / len(self))
+            pieces.append(evaluation.detached())  # frees the graph of the piece
+        self.last = _joined(pieces)
+        if is_first:
+            self._note(self.last.outputs)
+        return self.last.loss
+
+    def evaluate(self) -> Evaluation:
+        """A forward pass, piece by piece."""
+        evaluation = _joined(list(self._pieces()))
+        self.last = evaluation.detached()
+        return evaluation
+
+    def plus(self, term: Term) -> BatchClosure:
+        """Not possible: the term is one of all outputs at once.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(
+            "this optimizer adds a term of the whole batch to the loss, which cannot be accumulated over "
+            "micro-batches; use accumulate=1 and a smaller batch_size"
+        )
+
+    def _pieces(self) -> Iterator[Evaluation]:
+        for start in range(0, len(self), self.size):
+            rows = slice(start, start + self.size)
+            yield self._evaluated(_rows_of(self.inputs, rows), self.targets[rows])
+
+
+def _joined(pieces: list[Evaluation]) -> Evaluation:
+    return Evaluation(torch.cat([p.outputs for p in pieces]), torch.cat([p.losses for p in pieces]))
+
+
+def _tensors_of(inputs: Inputs) -> list[Tensor]:
+    """The tensors, in order; raises :class:`UsageError` if there is something else among them, or nothing."""
+    if isinstance(inputs, Tensor):
+        return [inputs]
+    values = list(inputs.values()) if isinstance(inputs, Mapping) else inputs
+    is_several = isinstance(values, (list, tuple))
+    if not is_several or not values or not all(isinstance(x, Tensor) for x in values):
+        kinds = [type(x).__name__ for x in values] if is_several else type(values).__name__
+        raise UsageError(
+            f"the inputs of a batch are {kinds}; give a tensor, a tuple of tensors for model(*inputs), or a dict of "
+            f"tensors for model(**inputs), each with one row an example"
+        )
+    return list(values)
+
+
+def _outputs(model: nn.Module, inputs: Inputs) -> Tensor:
+    """The outputs of the network, one row an example; raises :class:`UsageError` if they are not a tensor."""
+    if isinstance(inputs, Tensor):
+        outputs = model(inputs)
+    else:
+        outputs = model(**inputs) if isinstance(inputs, Mapping) else model(*inputs)
+    if not isinstance(outputs, Tensor):
+        raise UsageError(
+            f"the network of a BatchClosure returned {type(outputs).__name__}, and the loss of each example is "
+            f"that of a tensor; wrap it in a module whose forward returns the tensor, such as the logits"
+        )
+    return outputs
+
+
+def _mapped(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
+    if isinstance(inputs, Tensor):
+        return change(inputs)
+    if isinstance(inputs, Mapping):
+        return {name: change(x) for name, x in inputs.items()}
+    return tuple(change(x) for x in inputs)
+
+
+def _cloned(inputs: Inputs, targets: Tensor) -> tuple[Inputs, Tensor]:
+    """Both in memory of their own, for a network or a loss that writes to them."""
+    # A copy costs a thousandth of a pass, and only a copy protects against every way to write to a tensor.
+    # By identity, because the targets of an autoencoder are its inputs, and have to stay so.
+    clones = {id(tensor): tensor.clone() for tensor in (*_tensors_of(inputs), targets)}
+    return _mapped(inputs, lambda x: clones[id(x)]), clones[id(targets)]
+
+
+def _rows_of(inputs: Inputs, rows: Rows) -> Inputs:
+    return _mapped(inputs, lambda x: _rows_of_tensor(x, rows))
+
+
+def _rows_of_tensor(tensor: Tensor, rows: Rows) -> Tensor:
+    return tensor[rows.to(tensor.device) if isinstance(rows, Tensor) else rows]

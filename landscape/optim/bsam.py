@@ -1,13 +1,14 @@
 """bSAM: SAM as variational Bayes, with a variance for each weight."""
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.registry.bounds import NonNegative, Positive, PositiveInt, Real, ShareBelowOne
+from landscape.registry.bounds import Integer, NonNegative, Positive, Real, ShareBelowOne
 
 
 class BSAM(SharpnessAware):
@@ -34,7 +35,7 @@ class BSAM(SharpnessAware):
         slices of a batch.
     """
 
-    num_examples: PositiveInt
+    num_examples: Annotated[int, Integer(1, 2**63 - 1, "above 0")]
     rho: NonNegative = 0.01
     beta1: ShareBelowOne = 0.9
     beta2: ShareBelowOne = 0.999
@@ -57,8 +58,8 @@ class BSAM(SharpnessAware):
         """The momentum over the precision at the beginning of this step."""
         s = self._precision()
         perturbed = gradients_at(self.perturbed(self.rho * gradients / s))
-        mean = self.memory.get("mean", torch.zeros_like(s))
-        assert isinstance(mean, Tensor)
+        earlier = self.remembered("mean")
+        mean = torch.zeros_like(s) if earlier is None else earlier
         mean = self.beta1 * mean + (1 - self.beta1) * (perturbed + self.delta * self.weights)
         curvature = s.sqrt() * gradients.abs() + self.delta + self.damping
         self.memory["mean"] = mean
@@ -66,8 +67,8 @@ class BSAM(SharpnessAware):
         return mean / s
 
     def _precision(self) -> Tensor:
-        s = self.memory.get("precision")
-        if not isinstance(s, Tensor):
+        s = self.remembered("precision")
+        if s is None:
             return torch.full_like(self.weights, self.s_init)
         # Parameters that joined later have zero here.
         return torch.where(s > 0, s, self.s_init)

@@ -41,15 +41,15 @@ class EigenSAM(SharpnessAware):
         if self.steps > 0 and self.steps % self.every == 0:
             self.memory["eigenvector"] = self._eigenvector(gradients_at)
         ascent = unit(self.perturbed(gradients))
-        v = self.memory.get("eigenvector")
-        if isinstance(v, Tensor):
+        v = self.remembered("eigenvector")
+        if v is not None:
             cosine = ascent @ v
             ascent = ascent + self.alpha * torch.sign(cosine) * (v - cosine * ascent)
         return gradients_at(ascent * self.rho)
 
     def _eigenvector(self, gradients_at: GradientsAt) -> Tensor:
-        v = self.memory.get("eigenvector")
-        if not isinstance(v, Tensor) or not v.any():
+        v = self.remembered("eigenvector")
+        if v is None or not v.any():
             numbers = torch.randn(self.flat.dimension, generator=self.generator, dtype=self.weights.dtype)
             v = unit(self.perturbed(numbers.to(self.weights.device)))
         # The cube root balances the error of the third derivative with that of rounding.

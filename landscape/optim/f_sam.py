@@ -35,13 +35,13 @@ class FriendlySAM(SharpnessAware):
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradient at w + ε."""
-        average = self.memory.get("average")
-        if isinstance(average, Tensor):
-            ascent = gradients.sub(average, alpha=self.sigma)
-            self.memory["average"] = torch.lerp(gradients, average, self.lam)
-        else:
+        average = self.remembered("average")
+        if average is None:
             ascent = gradients
             self.memory["average"] = gradients.clone()
+        else:
+            ascent = gradients.sub(average, alpha=self.sigma)
+            self.memory["average"] = torch.lerp(gradients, average, self.lam)
         ascent = self.perturbed(ascent)
         floor = _ROUNDING * length(self.perturbed(gradients))
         return gradients_at(ascent * (self.rho / (torch.maximum(length(ascent), floor) + 1e-12)))

@@ -1,7 +1,7 @@
-"""The parameters an optimizer moves, as one vector: displaced, put back bit for bit, and their gradients.
+"""The parameters of an optimizer as one vector: displaced, restored bit for bit, and their gradients.
 
 The user's tensors keep their storage: nothing is rebound, so compiled graphs, data-parallel buckets and the
-cached lists of an optimizer stay valid. The copy that is put back lives in one buffer, kept between steps.
+cached lists of an optimizer stay valid. The saved copy lives in one buffer, kept between steps.
 """
 
 import functools
@@ -17,7 +17,7 @@ from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from landscape.errors import InputError, UsageError
 
 Groups = Sequence[Mapping[str, Any]]
-# One call for a whole list of tensors; a loop over views costs more than the copy it prepares.
+# Private, but one call for a whole list of tensors; a loop over views costs more than the copy it prepares.
 _concatenate: Callable[[Sequence[Tensor]], Tensor] = _flatten_dense_tensors
 _unflatten: Callable[[Tensor, Sequence[Tensor]], Sequence[Tensor]] = _unflatten_dense_tensors
 
@@ -87,16 +87,12 @@ class FlatParameters:
         ]
         return _flatten(dense)
 
-    def where(self, chosen: Callable[[Tensor], bool]) -> Tensor:
-        """The boolean vector ``(n,)`` that is true on the chosen parameters; remembered by the function.
-
-        Args:
-            chosen: A predicate on a parameter whose answer does not change.
-        """
-        if chosen not in self._masks:
-            answers = [torch.full_like(_real(p), chosen(p), dtype=torch.bool) for p in self.parameters]
-            self._masks[chosen] = _flatten(answers)
-        return self._masks[chosen]
+    def where(self, predicate: Callable[[Tensor], bool]) -> Tensor:
+        """The boolean vector ``(n,)`` that is true on parameters with a property that does not change."""
+        if predicate not in self._masks:
+            values = [torch.full_like(_real(p), predicate(p), dtype=torch.bool) for p in self.parameters]
+            self._masks[predicate] = _flatten(values)
+        return self._masks[predicate]
 
     # Weights
 
@@ -114,11 +110,7 @@ class FlatParameters:
         self._is_saved = False
 
     def moved(self, displacement: Tensor | None) -> AbstractContextManager[None]:
-        """Inside, the weights are w + displacement; afterwards w, copied back, also when an exception passes.
-
-        Args:
-            displacement: Shape ``(n,)``; ``None`` leaves the weights where they are.
-        """
+        """Inside, the weights are w + displacement ``(n,)``; afterwards w, copied back, also after an exception."""
         return nullcontext() if displacement is None else self._moved(displacement)
 
     @contextmanager

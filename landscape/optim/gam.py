@@ -12,7 +12,7 @@ class GAM(SharpnessAware):
     """Gradient-norm aware minimisation: ``d = h₊ − γ h₋⊥``. Four gradients a step.
 
     With u(x) = x / ‖x‖, ``g₀ = ∇L(w)`` and ``g₁ = ∇L(w + ρ' u(g₀))``, the gradient grows along
-    ``h = g₁ − g₀``; two more are taken where it is longest nearby, at ``w₂ = w + ρ u(h)``:
+    ``h = g₁ − g₀``; two more are evaluated where it is longest nearby, at ``w₂ = w + ρ u(h)``:
     ``g₂ = ∇L(w₂)`` and ``g₃ = ∇L(w₂ + ρ' u(g₂))``. Then ``h₊ = α g₁ + (1 − α) g₃``,
     ``h₋ = β g₀ + (1 − β) g₂``, and ``h₋⊥`` is the part of ``h₋`` orthogonal to ``h₊``.
 
@@ -42,9 +42,8 @@ class GAM(SharpnessAware):
         """Keeps the ratio of the two radii, which holds in groups with radii of their own."""
         super().__post_init__()
         rho = self.base.defaults["rho"]
-        self._proportion = (
-            self.norm_rho / rho if rho else 0.0
-        )  # without ascents h is zero, and so is its direction
+        # At ρ' = 0 there is no ascent: h is zero, and so is its direction.
+        self._proportion = self.norm_rho / rho if rho else 0.0
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradients at four points, weighted, less γ times what is orthogonal."""

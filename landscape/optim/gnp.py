@@ -12,14 +12,14 @@ class GNP(SharpnessAware):
     """Gradient-norm penalty: ``d = (1 − α) g + α g_p``. Two gradients a step.
 
     ``g_p = ∇L(w + ε)`` with ``ε = ρ g / ‖g‖``. It is the gradient of ``L + λ‖∇L‖`` with ``λ = αρ``, whose
-    Hessian-vector product is taken as a finite difference: exactly ``g + λ H g / ‖g‖`` on a quadratic.
+    Hessian-vector product is a finite difference: exactly ``g + λ H g / ‖g‖`` on a quadratic.
 
     Args:
         base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0 of the difference, the paper's r. 0.1 on CIFAR, 0.05 on ImageNet.
         alpha: Share α ≥ 0 of the perturbed gradient, ``λ / ρ``; 0 is the base alone, 1 is SAM.
-        normalize_clean: Whether ``g / ‖g‖`` takes the place of g in d: what the authors' code does with its
-            default configuration, unlike their paper.
+        normalize_clean: Whether ``g / ‖g‖`` takes the place of g in d: as the authors' code does by
+            default, unlike their paper.
 
     Reference:
         Zhao, Zhang, Hu, 2022, arXiv 2202.03599, algorithm 1; the defaults are their recipe for CIFAR.

@@ -9,11 +9,9 @@ from torch import Tensor, nn
 
 from landscape.errors import UsageError
 from landscape.optim.batch_closure import BatchClosure, Evaluation
-from landscape.optim.batch_norm import frozen_statistics
 from landscape.optim.flat_parameters import FlatParameters
 from landscape.optim.loss_scale import LossScale
-from landscape.optim.random_state import RandomState
-from landscape.optim.written_inputs import WrittenInputs
+from landscape.optim.pass_state import RandomState, WrittenInputs, frozen_statistics
 
 Closure = Callable[[], Tensor]
 _NOTHING = nullcontext()
@@ -32,14 +30,14 @@ class GradientsAt:
     Args:
         flat: The weights.
         norms: The modules that keep running statistics.
-        inputs: Puts back inputs that the network has written to; a :class:`BatchClosure` gives copies itself.
+        inputs: Restores inputs that the network has written to; a :class:`BatchClosure` copies its own.
         closure: Evaluates the loss of the batch and its gradient.
-        scale: What the closure multiplies the loss with for its gradient.
+        scale: The factor of the loss in the closure's gradient.
 
     Attributes:
         losses: The losses of the passes so far, 0-dim tensors.
-        cost: What they took, in gradients of a whole batch: a pass over a part of it counts as its share, a
-            forward pass alone as a third.
+        cost: Their cost in gradients of a whole batch: a pass over a part of it counts as its share, a forward
+            pass alone as a third.
     """
 
     def __init__(
@@ -71,28 +69,28 @@ class GradientsAt:
         Args:
             displacement: ε, shape ``(n,)``; ``None`` for w itself.
             closure: Another loss instead of the step's, such as that of a part of the batch.
-            first: Whether this is a pass of its own right: with new random numbers, which later passes then
-                repeat, and recorded in the batch-norm statistics.
+            first: Whether the pass draws new random numbers, which later passes then repeat, and updates the
+                batch-norm statistics.
 
         Raises:
             NotFiniteError: The gradient is not finite.
             UsageError: The closure returned no loss, or computed no gradient.
         """
         self._flat.clear_gradients()
-        chosen = closure or self._closure
+        evaluate = closure or self._closure
         self._inputs.put_back()
         if first:
             self._random.record()
-            watch = _NOTHING if isinstance(chosen, BatchClosure) else self._inputs.watched()
+            watch = _NOTHING if isinstance(evaluate, BatchClosure) else self._inputs.watched()
             with self._flat.moved(displacement), watch, torch.enable_grad():
-                loss = chosen()
+                loss = evaluate()
         else:
             with self._flat.moved(displacement), self._random, self._statistics(), torch.enable_grad():
-                loss = chosen()
+                loss = evaluate()
         if loss is None:
             raise UsageError("the closure returned None; end it with `return loss`")
         self.losses.append(loss.detach() if isinstance(loss, Tensor) else torch.tensor(float(loss)))
-        self.cost += chosen.share if isinstance(chosen, BatchClosure) else 1
+        self.cost += evaluate.share if isinstance(evaluate, BatchClosure) else 1
         gradients = self._flat.gradients()
         if gradients is None:
             raise UsageError(
@@ -102,12 +100,13 @@ class GradientsAt:
         if self._scale.taken_out(gradients):
             self._flat.is_written = False
         self._last = finite(gradients)
+        # Torch counts writes to a tensor here; a direction that is still this vector need not be copied back.
         self._version = gradients._version
         return gradients
 
     @property
     def batch(self) -> BatchClosure:
-        """The batch of the step, for a variant that says ``needs_batch``."""
+        """The batch of the step, for a variant with ``needs_batch``."""
         assert isinstance(self._closure, BatchClosure)
         return self._closure
 
@@ -123,7 +122,7 @@ class GradientsAt:
         return evaluation
 
     def left(self, vector: Tensor) -> bool:
-        """Whether this vector is what the last pass left in ``.grad``, untouched since."""
+        """Whether this vector is the one that the last pass left in ``.grad``, unchanged since."""
         return vector is self._last and vector._version == self._version and self._flat.is_written
 
     @contextmanager

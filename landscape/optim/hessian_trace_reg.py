@@ -1,16 +1,18 @@
 """Hessian-trace regularisation: a penalty on the trace of the Hessian."""
 
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from landscape.errors import UsageError
 from landscape.isolation import PlainAttention
 from landscape.optim.batch_closure import Evaluation
 from landscape.optim.gradients_at import Closure, GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.thrice_differentiable import ThriceDifferentiable
 from landscape.registry.bounds import NonNegative, Positive, PositiveInt, PositiveShare
 
 
@@ -26,7 +28,7 @@ class HessianTraceRegularised(SharpnessAware):
         base, model, max_grad_norm: See :class:`SharpnessAware`.
         lam: Weight λ ≥ 0. 1e-4 to 0.1 in the paper.
         n_probe: Probes a step, at least 1.
-        interval: The term is part of every so manieth step, from the first on. 10 or 50.
+        interval: Apply the term every ``interval`` steps, starting with the first. 10 or 50.
         keep_prob: Probability in (0, 1] that a weight is probed: below 1 it is the paper's SEHT-D, which
             regularises the trace over random subsets. 0.05 to 1.
         mode: ``"exact"`` or ``"fd"``.
@@ -59,8 +61,8 @@ class HessianTraceRegularised(SharpnessAware):
         regularised = gradients_at.batch.plus(self._term)
 
         def closure() -> Tensor:
-            # Attention has one kernel that can be differentiated again, and batch norm none.
-            with PlainAttention(), ThriceDifferentiable():
+            # Only the plain kernel of attention can be differentiated again, and none of batch norm.
+            with PlainAttention(), _ThriceDifferentiable():
                 try:
                     return regularised()
                 except RuntimeError as failure:
@@ -95,10 +97,7 @@ class HessianTraceRegularised(SharpnessAware):
         return self.lam > 0 and self.steps % self.interval == 0
 
     def _term(self, evaluation: Evaluation) -> Tensor:
-        parameters = self.flat.parameters
-        gradients = torch.autograd.grad(
-            evaluation.loss, parameters, create_graph=True, materialize_grads=True
-        )
+        gradients = self._derivatives(evaluation.loss)
         traces = [self._curvature(gradients, self.flat.split(self.probe())) for _ in range(self.n_probe)]
         return self.lam * torch.stack(traces).mean()
 
@@ -108,7 +107,51 @@ class HessianTraceRegularised(SharpnessAware):
         assert isinstance(slope, Tensor)
         if not slope.requires_grad:  # a loss that is linear in the weights
             return slope.new_zeros(())
-        products = torch.autograd.grad(slope, self.flat.parameters, create_graph=True, materialize_grads=True)
-        curvature = sum((h * v).sum() for h, v in zip(products, probe, strict=True))
+        curvature = sum((h * v).sum() for h, v in zip(self._derivatives(slope), probe, strict=True))
         assert isinstance(curvature, Tensor)
         return curvature
+
+    def _derivatives(self, value: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(value, self.flat.parameters, create_graph=True, materialize_grads=True)
+
+
+class _ThriceDifferentiable(TorchFunctionMode):
+    """Inside, batch norm is made of elementary operations; its running statistics are torch's, bit for bit."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Called for each operation of torch."""
+        function = _batch_norm if func is functional.batch_norm else func
+        return function(*args, **(kwargs or {}))
+
+
+def _batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """``functional.batch_norm`` with a third derivative; its parameters have the same names."""
+    if training:
+        with torch.no_grad():  # for the running statistics, and to refuse what torch refuses
+            functional.batch_norm(input, running_mean, running_var, None, None, True, momentum, eps)
+        others = [axis for axis in range(input.dim()) if axis != 1]
+        mean, var = input.mean(others), input.var(others, correction=0)
+    else:
+        assert running_mean is not None
+        assert running_var is not None
+        mean, var = running_mean, running_var
+    shape = [1, -1] + [1] * (input.dim() - 2)
+    result = (input - mean.view(shape)) * (var.view(shape) + eps).rsqrt()
+    if weight is not None:
+        result = result * weight.view(shape)
+    return result if bias is None else result + bias.view(shape)

@@ -44,10 +44,8 @@ class ReusedAscent(SharpnessAware):
 
     def direction_between(self, gradients: Tensor) -> Tensor:
         """The gradient and the part that was kept last; before the first SAM step, the gradient alone."""
-        added = self.memory.get("added")
-        if not isinstance(added, Tensor):
-            return gradients
-        return gradients.add_(added * (self.alpha * length(gradients)))
+        added = self.remembered("added")
+        return gradients if added is None else gradients.add_(added * (self.alpha * length(gradients)))
 
 
 class LookSAM(ReusedAscent):

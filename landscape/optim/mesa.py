@@ -4,17 +4,17 @@ import torch
 from torch import Tensor
 
 from landscape.optim.batch_closure import Evaluation
+from landscape.optim.erm import ERM
 from landscape.optim.gradients_at import Closure, GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.trajectory_loss import trajectory_loss
+from landscape.optim.saf import trajectory_loss
 from landscape.registry.bounds import NonNegative, NonNegativeInt, Positive, PositiveInt, Share
 
 
-class MESA(SharpnessAware):
+class MESA(ERM):
     """Memory-efficient SAF: the gradient of ``L + λ τ² KL(softmax(z_ref/τ) ‖ softmax(z/τ))``.
 
     z_ref are the logits, in evaluation mode, of the average ``v ← decay v + (1 − decay) w`` of the weights after
-    each step. The term is there once ``start_epoch`` epochs are over; before, the step is that of the base. One
+    each step. The term is added once ``start_epoch`` epochs are over; before, the step is that of the base. One
     gradient and, with the term, a forward pass, 4/3 gradients a step. Needs a
     :class:`~landscape.optim.BatchClosure`.
 
@@ -25,7 +25,7 @@ class MESA(SharpnessAware):
         tau: Temperature τ > 0.
         start_epoch: Epochs without the term.
         decay: Of the average, in [0, 1]. It remembers 1/(1 − decay) steps, which for the default is thousands:
-            a shorter run needs less, or it is held where it began.
+            a shorter run needs less, or the average stays near its start.
 
     Reference:
         Du, Zhou, Feng, Tan, Zhou, 2022, arXiv 2205.14083, algorithm 2; the defaults and the factor τ² are those
@@ -35,7 +35,6 @@ class MESA(SharpnessAware):
     """
 
     needs_batch = True
-
     steps_per_epoch: PositiveInt
     lam: NonNegative = 0.8
     tau: Positive = 5.0
@@ -44,29 +43,23 @@ class MESA(SharpnessAware):
 
     def first_closure(self, gradients_at: GradientsAt) -> Closure | None:
         """The loss and the term, once it has started."""
-        if "average" not in self.memory:
-            self.memory["average"] = self.weights.clone()
+        average = self.remembered("average")
+        if average is None:
+            average = self.memory["average"] = self.weights.clone()
         started = self.steps + self.skipped_steps >= self.start_epoch * self.steps_per_epoch
         if self.lam == 0 or not started:
             return None
         batch = gradients_at.batch
         with batch.evaluation_mode():
-            reference = gradients_at.forward(self._average() - self.weights).outputs
+            reference = gradients_at.forward(average - self.weights).outputs
 
         def term(evaluation: Evaluation) -> Tensor:
             return self.lam * trajectory_loss(evaluation.outputs, reference, tau=self.tau).mean()
 
         return batch.plus(term)
 
-    def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
-        """The gradient itself."""
-        return gradients
-
     def after_step(self) -> None:
         """Move the average."""
-        self.memory["average"] = torch.lerp(self.weights, self._average(), self.decay)
-
-    def _average(self) -> Tensor:
-        average = self.memory["average"]
-        assert isinstance(average, Tensor)
-        return average
+        average = self.remembered("average")
+        assert average is not None
+        self.memory["average"] = torch.lerp(self.weights, average, self.decay)

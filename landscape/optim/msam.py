@@ -41,8 +41,8 @@ class MSAM(SharpnessAware):
 
     def momentum(self) -> Tensor:
         """v, shape ``(n,)``."""
-        earlier = self.memory.get("gradient")
-        if isinstance(earlier, Tensor) and not self._base_has_momentum():
+        earlier = self.remembered("gradient")
+        if earlier is not None and not self._base_has_momentum():
             return earlier
         states = [self.base.state.get(p, {}) for p in self.flat.parameters]
         return self.flat.flatten([s.get("momentum_buffer", s.get("exp_avg")) for s in states])

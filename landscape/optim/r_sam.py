@@ -16,7 +16,7 @@ class RSAM(SharpnessAware):
 
     u(x) is x / ‖x‖. Every coordinate of the noise δ is drawn from ``N(0, σ² ‖w_f‖²)``, where w_f is the filter
     it belongs to: the weights of one output of a tensor with two or more dimensions, or the whole tensor. Neither
-    gradient is taken at w, so the loss of a step is L(w + δ).
+    gradient is that at w, so the loss of a step is L(w + δ).
 
     Args:
         base, max_grad_norm: See :class:`SharpnessAware`.

@@ -2,20 +2,20 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from landscape.errors import UsageError
 from landscape.optim.batch_closure import BatchClosure, Evaluation
 from landscape.optim.gradients_at import Closure, GradientsAt
 from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.trajectory_loss import trajectory_loss
 from landscape.registry.bounds import NonNegative, NonNegativeInt, Positive, PositiveInt
 
 
 class SAF(SharpnessAware):
     """Sharpness-aware training for free: the gradient of ``L + λ τ² KL(softmax(z_ref/τ) ‖ softmax(z/τ))``.
 
-    z_ref are the logits that each example had ``lag`` of its visits ago, whatever the augmentation and the
-    dropout mask then. The term is there from visit ``start_epoch + 1`` on, and once there is such a record;
+    z_ref are the logits of each example ``lag`` of its visits ago, whatever the augmentation and the
+    dropout mask then. The term is added from visit ``start_epoch + 1`` on, and once there is such a record;
     before, the step is that of the base. One gradient a step.
 
     The step needs a :class:`~landscape.optim.BatchClosure` with ``indices``: which examples these are.
@@ -37,59 +37,54 @@ class SAF(SharpnessAware):
     """
 
     needs_batch = True
-
     num_examples: PositiveInt
     lam: NonNegative = 0.3
     tau: Positive = 5.0
     start_epoch: NonNegativeInt = 5
     lag: PositiveInt = 3
 
-    def __post_init__(self) -> None:
-        """Nothing is recorded yet."""
-        super().__post_init__()
-        self._seen: tuple[Tensor, Tensor] | None = None
-
     def first_closure(self, gradients_at: GradientsAt) -> Closure | None:
         """The loss and the term, where there is one."""
         batch = gradients_at.batch
         indices = self._indices(batch)
-        if "logits" not in self.memory or self.lam == 0:
+        logits, all_visits = self.remembered("logits"), self.remembered("visits")
+        if logits is None or all_visits is None or self.lam == 0:
             return None
-        visits = self._visits()[indices, 0]
+        visits = all_visits[indices, 0]
         active = visits >= max(self.start_epoch, self.lag)
         if not bool(active.any()):
             return None
-        # An example's slot of this visit still holds what it had `lag` visits ago.
-        reference = self._logits()[visits % self.lag, indices]
+        # The slot of an example at this visit still holds its logits of `lag` visits ago.
+        reference = logits[visits % self.lag, indices]
 
         def term(evaluation: Evaluation) -> Tensor:
-            own = trajectory_loss(evaluation.outputs, reference, tau=self.tau)
-            return self.lam * torch.where(active, own, 0.0).mean()
+            divergence = trajectory_loss(evaluation.outputs, reference, tau=self.tau)
+            return self.lam * torch.where(active, divergence, 0.0).mean()
 
         return batch.plus(term)
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradient itself."""
-        self._seen = (self._indices(gradients_at.batch), gradients_at.batch.first_outputs)
+        self._seen = self._indices(gradients_at.batch), gradients_at.batch.first_outputs
         return gradients
 
     def after_step(self) -> None:
-        """Record what the network answered in pass 1."""
-        assert self._seen is not None
-        (indices, outputs), self._seen = self._seen, None
-        if "logits" not in self.memory:
+        """Record the outputs of pass 1."""
+        indices, outputs = self._seen
+        del self._seen
+        logits, visits = self.remembered("logits"), self.remembered("visits")
+        if logits is None or visits is None:
             # The last axis keeps either from ever having the shape of the weights.
-            self.memory["logits"] = outputs.new_zeros(self.lag, self.num_examples, outputs.shape[1])
-            self.memory["visits"] = indices.new_zeros(self.num_examples, 1)
-        visits = self._visits()[indices, 0]
+            logits = self.memory["logits"] = outputs.new_zeros(self.lag, self.num_examples, outputs.shape[1])
+            visits = self.memory["visits"] = indices.new_zeros(self.num_examples, 1)
         # The step is done and cannot fail any more: these are written in place, as they can be large.
-        self._logits()[visits % self.lag, indices] = outputs
-        self._visits()[indices, 0] = visits + 1
+        logits[visits[indices, 0] % self.lag, indices] = outputs
+        visits[indices, 0] += 1
 
     def _indices(self, batch: BatchClosure) -> Tensor:
         if batch.indices is None:
             raise UsageError(
-                "SAF remembers each example; tell which these are: "
+                "SAF remembers each example; pass their numbers in the data set: "
                 "BatchClosure(model, loss, inputs=inputs, targets=targets, indices=indices)"
             )
         low, high = int(batch.indices.min()), int(batch.indices.max())
@@ -97,12 +92,15 @@ class SAF(SharpnessAware):
             raise UsageError(f"indices from {low} to {high} do not fit num_examples={self.num_examples}")
         return batch.indices.to(self.flat.device)
 
-    def _logits(self) -> Tensor:
-        logits = self.memory["logits"]
-        assert isinstance(logits, Tensor)
-        return logits
 
-    def _visits(self) -> Tensor:
-        visits = self.memory["visits"]
-        assert isinstance(visits, Tensor)
-        return visits
+def trajectory_loss(outputs: Tensor, reference: Tensor, *, tau: float) -> Tensor:
+    """``τ² KL(softmax(z_ref / τ) ‖ softmax(z / τ))``, one number an example, shape ``(B,)``.
+
+    Args:
+        outputs: The logits z, shape ``(B, C)``.
+        reference: The earlier logits z_ref, a constant, shape ``(B, C)``.
+        tau: Temperature τ > 0; the factor τ² makes the size of the gradient independent of it.
+    """
+    now = functional.log_softmax(outputs / tau, dim=1)
+    before = functional.log_softmax(reference.detach() / tau, dim=1)
+    return tau**2 * functional.kl_div(now, before, reduction="none", log_target=True).sum(1)

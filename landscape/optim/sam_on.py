@@ -19,7 +19,7 @@ class SAMON(SharpnessAware):
 
     Args:
         base, max_grad_norm: See :class:`SharpnessAware`.
-        model: The network, which says what its normalisation layers are; always needed.
+        model: The network, which identifies its normalisation layers; always needed.
         rho: Radius ρ ≥ 0. Far larger than for SAM, because few numbers are displaced: 10 with ``adaptive="asam"``
             for a WRN-28-10 on CIFAR-100.
         layers: ``"normalisation"``; ``"others"`` for the complement, the paper's counter-check.
@@ -49,11 +49,11 @@ class SAMON(SharpnessAware):
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradient at w + ε."""
-        chosen = self.perturbed(gradients).masked_fill(self.flat.where(self._is_left_out), 0.0)
+        selected = self.perturbed(gradients).masked_fill(self.flat.where(self._is_left_out), 0.0)
         if self.adaptive == "none":
-            return gradients_at(unit(chosen, times=self.rho, out=chosen))
+            return gradients_at(unit(selected, times=self.rho, out=selected))
         size = self.weights.abs()
-        return gradients_at(unit(chosen.mul_(size), times=self.rho).mul_(size))
+        return gradients_at(unit(selected.mul_(size), times=self.rho).mul_(size))
 
     def _is_left_out(self, parameter: Tensor) -> bool:
         is_normalisation = any(parameter is p for p in self._normalisations)

@@ -13,12 +13,12 @@ class SAMPa(SharpnessAware):
 
     u(x) is x / ‖x‖. y is where a plain step would lead, and g, the gradient at the y of the step before, stands for
     the one at w. In the first step y is w, and ``g = ∇L(w)``. Two gradients a step that do not depend on each other;
-    here they are taken one after the other. The loss of a step is L(y).
+    here they are computed one after the other. The loss of a step is L(y).
 
     Args:
-        max_grad_norm: See :class:`SharpnessAware`.
         base: The optimizer that takes the step; y uses its learning rate, and neither its momentum nor its decay.
         model: The network; needed if it has batch norm, whose running statistics are then those at y.
+        max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0. Radius zero alone is not the base, because of the gradient at y.
         lam: Weight λ of the gradient at y, from 0 to 1; 0 for the rule SAMPa.
 
@@ -33,15 +33,14 @@ class SAMPa(SharpnessAware):
 
     def first_displacement(self) -> Tensor | None:
         """Where y is; groups that are not to be perturbed stay."""
-        g = self.memory.get("gradient")
-        if not isinstance(g, Tensor):
+        g = self.remembered("gradient")
+        if g is None:
             return None
         return self.perturbed(-g * self.spread([float(group["lr"]) for group in self.param_groups]))
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradients at the displaced weights and at y, weighted."""
-        g = self.memory.get("gradient", gradients)
-        assert isinstance(g, Tensor)
+        g = self.remembered("gradient")
         self.memory["gradient"] = gradients
-        displaced = gradients_at(unit(self.perturbed(g), times=self.rho))
+        displaced = gradients_at(unit(self.perturbed(gradients if g is None else g), times=self.rho))
         return displaced.mul_(1 - self.lam).add_(gradients, alpha=self.lam)

@@ -1,12 +1,15 @@
 """The step that every sharpness-aware optimizer shares; a variant writes its paper's formula only.
 
-A variant is given the gradient at the weights and a function that returns the gradient elsewhere, both as
-flat vectors ``(n,)``, and answers with the direction that its base optimizer descends along. SAM::
+A variant gets the gradient at the weights and a function that returns the gradient elsewhere, both as
+flat vectors ``(n,)``, and returns the direction that its base optimizer descends along. SAM::
 
-    def direction(self, gradients, gradients_at):
-        return gradients_at(unit(self.perturbed(gradients), times=self.rho))
+    class SAM(SharpnessAware):
+        rho: NonNegative = 0.05
 
-What implementations get wrong is here, once: weights put back bit for bit, batch norm, dropout, clipping,
+        def direction(self, gradients, gradients_at):
+            return gradients_at(unit(self.perturbed(gradients), times=self.rho))
+
+The parts that implementations get wrong are here, once: weights restored bit for bit, batch norm, dropout, clipping,
 gradients that are zero or not finite, schedulers, several parameter groups, and checkpoints that resume.
 """
 
@@ -21,12 +24,11 @@ from torch.amp import GradScaler
 
 from landscape.errors import UsageError
 from landscape.optim.batch_closure import BatchClosure
-from landscape.optim.batch_norm import tracking_modules
 from landscape.optim.gradients_at import Closure, GradientsAt, NotFiniteError, finite
 from landscape.optim.loss_scale import STEPS_THE_OPTIMIZER, LossScale
+from landscape.optim.pass_state import WrittenInputs, tracking_modules
 from landscape.optim.policy import Policy
 from landscape.optim.wrapped_optimizer import RADIUS, WrappedOptimizer
-from landscape.optim.written_inputs import WrittenInputs
 from landscape.registry.bounds import Positive
 
 _NEEDS_CLOSURE = """{name}.step needs a closure, because it evaluates the loss several times:
@@ -38,7 +40,7 @@ _NEEDS_CLOSURE = """{name}.step needs a closure, because it evaluates the loss s
         return loss
 
     optimizer.step(closure)"""
-_NEEDS_BATCH = """{name} as it is set up looks at the examples of the batch, which a plain function does not show:
+_NEEDS_BATCH = """{name} with these options looks at the examples of the batch, which a plain function does not show:
 
     from landscape.optim import BatchClosure
     closure = BatchClosure(model, nn.CrossEntropyLoss(reduction="none"), inputs=inputs, targets=targets)
@@ -46,9 +48,9 @@ _NEEDS_BATCH = """{name} as it is set up looks at the examples of the batch, whi
 
 
 class SharpnessAware(WrappedOptimizer, ABC):
-    """A base optimizer that descends along a direction found by looking around the weights.
+    """A base optimizer that descends along a direction computed by looking around the weights.
 
-    One step: pass 1 at the weights w gives g = ∇L(w); ``direction`` answers with d, asking for gradients at
+    One step: pass 1 at the weights w gives g = ∇L(w); ``direction`` returns d, and evaluates gradients at
     w + ε as it needs; the weights are w again, bit for bit; d is clipped once and the base optimizer takes
     its step with it. Weight decay, momentum and moments live in the base and never see another gradient.
 
@@ -76,27 +78,27 @@ class SharpnessAware(WrappedOptimizer, ABC):
         steps: Steps taken, without the skipped ones.
         sam_steps: Steps taken that needed more than one gradient.
         skipped_steps: Steps left out because a gradient was not finite.
-        gradient_evaluations: Gradients of a whole batch that were evaluated, all told; a pass over a part of
-            it counts as its share, a forward pass alone as a third.
+        gradient_evaluations: All evaluated gradients of a whole batch; a pass over a part of it counts as its
+            share, a forward pass alone as a third.
         needs_batch: Whether ``step`` needs a :class:`~landscape.optim.BatchClosure`.
-        memory: What the variant keeps across steps; see ``direction``.
-        policy: Decides which steps ask ``direction``; ``None`` for every one. The others take
-            ``direction_between`` and one gradient.
+        memory: State that the variant keeps across steps; see ``direction``.
+        policy: Decides which steps call ``direction``; ``None`` for every one. The others call
+            ``direction_between`` and evaluate one gradient.
         generator: A private generator for a variant that draws numbers; its state is saved.
 
     Raises:
         UsageError: A hyper-parameter is out of range, or ``base`` or ``model`` is not what it should be.
     """
 
-    needs_batch = False
-    # Without this mark GradScaler.step would un-scale stale gradients and run the closure as if it were plain.
-    _step_supports_amp_scaling = True
-
     base: torch.optim.Optimizer = field(kw_only=False)
     model: nn.Module | None = None
     max_grad_norm: Positive | None = None
 
-    # Written out for subclasses that call it from a constructor of their own; the others get one with their fields.
+    needs_batch = False
+    # Without this mark GradScaler.step would un-scale stale gradients and run the closure as if it were plain.
+    _step_supports_amp_scaling = True
+
+    # Written out for a subclass with a constructor of its own; the others get one with their hyper-parameters.
     def __init__(
         self,
         base: torch.optim.Optimizer,
@@ -111,7 +113,7 @@ class SharpnessAware(WrappedOptimizer, ABC):
         self.__post_init__()
 
     def __post_init__(self) -> None:
-        """Checks the model and prepares the first step; a variant that overrides it calls it first."""
+        """Checks the arguments and prepares the first step; a variant that overrides it calls it."""
         super().__post_init__()
         members = {id(p) for group in self.base.param_groups for p in group["params"]}
         if self.model is not None and not any(id(p) in members for p in self.model.parameters()):
@@ -129,10 +131,10 @@ class SharpnessAware(WrappedOptimizer, ABC):
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The direction ``(n,)`` that the base optimizer descends along.
 
-        Called without gradient recording. The vectors it is given are finite and its own: it may write into
-        them. What is kept for later steps goes into ``self.memory`` under a name: numbers, or tensors that are
-        replaced and never written in place, because a step that fails puts the old ones back, and
-        ``self.generator`` too. A vector ``(n,)`` in the memory follows its parameters when the groups change.
+        Called without gradient recording. Its vectors are finite and its own: it may write into them. State for
+        later steps goes into ``self.memory`` under a name: numbers, or tensors that are replaced and never
+        written in place, because a step that fails restores the old ones, and ``self.generator`` too. A vector
+        ``(n,)`` in the memory follows its parameters when the groups change.
 
         Args:
             gradients: g = ∇L at the weights (or at ``first_displacement``), shape ``(n,)``.
@@ -141,15 +143,15 @@ class SharpnessAware(WrappedOptimizer, ABC):
         """
 
     def direction_between(self, gradients: Tensor) -> Tensor:
-        """The direction ``(n,)`` of a step that the policy keeps to one gradient: the gradient itself."""
+        """The direction ``(n,)`` of a step that the policy limits to one gradient: the gradient itself."""
         return gradients
 
     def first_displacement(self) -> Tensor | None:
-        """Where pass 1 is taken, relative to w, shape ``(n,)``; ``None`` for w. For rules that look ahead."""
+        """Where pass 1 is evaluated, relative to w, shape ``(n,)``; ``None`` for w. For rules that look ahead."""
         return None
 
     def first_closure(self, gradients_at: GradientsAt) -> Closure | None:
-        """What pass 1 differentiates: a part of the batch, or its loss and a term; ``None`` for its loss.
+        """The loss of pass 1 if it is not that of the batch: a part of it, or with a term; ``None`` if it is.
 
         Args:
             gradients_at: As for ``direction``.
@@ -161,7 +163,7 @@ class SharpnessAware(WrappedOptimizer, ABC):
         return self.losses[0]
 
     def after_step(self) -> None:
-        """Called when the base has moved the weights. For rules that correct or average them."""
+        """Called after the base has moved the weights. For rules that correct or average them."""
         return None
 
     def evaluation_weights(self) -> Tensor | None:
@@ -178,14 +180,19 @@ class SharpnessAware(WrappedOptimizer, ABC):
         """The weights w ``(n,)``, not displaced. Not to be written to; ``self.flat.assign`` changes them."""
         return self.flat.values
 
+    def remembered(self, name: str) -> Tensor | None:
+        """The tensor in the memory under a name; ``None`` before a step has put it there."""
+        value = self.memory.get(name)
+        return value if isinstance(value, Tensor) else None
+
     @property
     def rho(self) -> float | Tensor:
-        """The radius: a number if all groups share it, otherwise a vector ``(n,)``."""
+        """The radius of this step: a number if all groups share it, otherwise a vector ``(n,)``."""
         return self.spread([self.radius(group) for group in self.param_groups])
 
     @rho.setter
     def rho(self, radius: float) -> None:
-        vars(self)["rho"] = radius  # assigned by the constructor, before there are groups to have it
+        vars(self)["rho"] = radius  # the constructor assigns it before there are groups to hold it
         for group in self.param_groups if "flat" in vars(self) else ():
             group["rho"] = radius
 
@@ -214,6 +221,14 @@ class SharpnessAware(WrappedOptimizer, ABC):
                 vector[part] = 0.0
         return vector
 
+    def clipped(self, direction: Tensor) -> Tensor:
+        """A vector ``(n,)``, shortened to ``max_grad_norm`` where it is longer."""
+        if self.max_grad_norm is None:
+            return direction
+        # The same 1e-6 as in torch.nn.utils.clip_grad_norm_, so that both clip alike.
+        excess = (torch.linalg.vector_norm(direction) + 1e-6) / self.max_grad_norm
+        return torch.div(direction, excess.clamp(min=1.0))
+
     # The step
 
     def step(self, closure: Closure | None = None, *, scaler: GradScaler | None = None) -> Tensor:  # type: ignore[override]
@@ -222,8 +237,8 @@ class SharpnessAware(WrappedOptimizer, ABC):
         Args:
             closure: Clears the gradients, evaluates the loss of the batch, calls ``backward`` and returns the
                 loss. It is called once a pass, always on the same batch.
-            scaler: What the closure scales the loss with for ``backward``. Each pass is un-scaled; where one
-                overflows, the step is skipped and ``scaler.update()`` lowers the scale.
+            scaler: The scaler of the loss in the closure. Each pass is un-scaled; where one overflows, the step
+                is skipped and ``scaler.update()`` lowers the scale.
 
         Returns:
             The loss of pass 1, L(w): that of the weights before the step.
@@ -236,20 +251,20 @@ class SharpnessAware(WrappedOptimizer, ABC):
     step.hooked = True  # type: ignore[attr-defined]  # torch would announce every step, also to nobody
 
     def _step(self, closure: Closure | None, scaler: GradScaler | None) -> Tensor:
+        name = type(self).__name__
         if "grad_scale" in self.__dict__:  # GradScaler.step leaves it for the step that it calls
             del self.__dict__["grad_scale"], self.__dict__["found_inf"]
-            raise UsageError(STEPS_THE_OPTIMIZER.format(name=type(self).__name__))
+            raise UsageError(STEPS_THE_OPTIMIZER.format(name=name))
         if closure is None:
-            raise UsageError(_NEEDS_CLOSURE.format(name=type(self).__name__))
+            raise UsageError(_NEEDS_CLOSURE.format(name=name))
         if self.needs_batch and not isinstance(closure, BatchClosure):
-            raise UsageError(_NEEDS_BATCH.format(name=type(self).__name__))
+            raise UsageError(_NEEDS_BATCH.format(name=name))
         if not self.flat.fits(self.param_groups):
             self._lay_out_again()
         self._scale.begin_step(scaler, self.flat)
         self.flat.begin_step()
         memory, self._generator_before = dict(self.memory), None
-        inputs = WrittenInputs(self.model)
-        gradients_at = GradientsAt(self.flat, self._norms, inputs, closure, self._scale)
+        gradients_at = GradientsAt(self.flat, self._norms, WrittenInputs(self.model), closure, self._scale)
         self.losses = gradients_at.losses
         with torch.no_grad():
             try:
@@ -286,10 +301,11 @@ class SharpnessAware(WrappedOptimizer, ABC):
     _announced_step = torch.optim.Optimizer.profile_hook_step(_step)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Clear the gradients; the usual way without torch's bookkeeping, because every pass takes it."""
+        """Clear the gradients."""
         if not set_to_none:
             super().zero_grad(set_to_none=False)
             return
+        # Without torch's bookkeeping, which costs more than a small layer, because every pass calls it.
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
@@ -298,10 +314,3 @@ class SharpnessAware(WrappedOptimizer, ABC):
         return self.policy is None or self.policy.looks_around(
             self.perturbed(gradients), self.memory, step=self.steps, generator=self.generator
         )
-
-    def clipped(self, direction: Tensor) -> Tensor:
-        """A vector ``(n,)``, shortened to ``max_grad_norm`` where it is longer."""
-        if self.max_grad_norm is None:
-            return direction
-        excess = (torch.linalg.vector_norm(direction) + 1e-6) / self.max_grad_norm
-        return torch.div(direction, excess.clamp(min=1.0))

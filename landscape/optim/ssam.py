@@ -1,4 +1,4 @@
-"""Sparse SAM: only a part of the coordinates is displaced. What the two ways to choose them share."""
+"""Sparse SAM: only a part of the coordinates is displaced; the base of the two rules that select them."""
 
 from abc import abstractmethod
 
@@ -43,11 +43,10 @@ class SparseSAM(SharpnessAware):
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradient at w + ε."""
         gradients = self.perturbed(gradients)
-        mask = self.memory.get("mask")
-        known = mask if isinstance(mask, Tensor) else None
-        if known is None or self.steps % (self.update_every * self.steps_per_epoch) == 0:
-            known = self.memory["mask"] = self.next_mask(gradients, known, gradients_at)
-        return gradients_at(unit(gradients, times=self.rho, out=gradients).mul_(known))
+        mask = self.remembered("mask")
+        if mask is None or self.steps % (self.update_every * self.steps_per_epoch) == 0:
+            mask = self.memory["mask"] = self.next_mask(gradients, mask, gradients_at)
+        return gradients_at(unit(gradients, times=self.rho, out=gradients).mul_(mask))
 
     def largest(self, scores: Tensor, count: int) -> Tensor:
         """The mask of the ``count`` largest scores ``(n,)`` among the coordinates that may be perturbed."""

@@ -21,9 +21,9 @@ class SSAMD(SparseSAM):
         rho: Radius ρ ≥ 0. 0.1 for a ResNet-18 on CIFAR-10, 0.2 for a WRN on CIFAR-100.
         sparsity: Share s of the coordinates that stay, from 0 (SAM) to 1 (no displacement).
         update_every: Epochs ≥ 1 from one mask to the next; 1 in the authors' commands.
-        steps_per_epoch: Steps ≥ 1 in an epoch; `landscape train` knows it.
+        steps_per_epoch: Steps ≥ 1 in an epoch; `landscape train` sets it.
         drop_rate: Share r of the mask that is exchanged at first, from 0 to 1.
-        total_steps: Steps T ≥ 1 of the run, after which nothing is exchanged; `landscape train` knows it.
+        total_steps: Steps T ≥ 1 of the run, after which nothing is exchanged; `landscape train` sets it.
 
     Reference:
         Mi et al., 2022, arXiv 2210.05177. In the authors' code the displaced coordinates can become fewer, where
@@ -38,7 +38,7 @@ class SSAMD(SparseSAM):
         chance = torch.rand(self.flat.dimension, generator=self.generator).to(gradients.device)
         if mask is None:
             return self.largest(chance, self.live)
-        # Fewer than wanted where a group was added since.
+        # Fewer than the mask should have where a group was added since.
         present = min(int(self.perturbed(mask).count_nonzero()), self.live)
         exchanged = min(int(self.share() * present), self.allowed - self.live)
         kept = self.largest(gradients.abs().masked_fill(mask == 0, -1.0), present - exchanged)

@@ -33,16 +33,15 @@ class WeightAverage(SharpnessAware):
         since = self.steps - self.start * self.total_steps
         if since <= 0 or self.steps % self.interval:
             return
-        count, average = int(self.memory.get("averaged", 0)), self.memory.get("average")
+        count, average = int(self.memory.get("averaged", 0)), self.remembered("average")
         mean = self.weights.clone()
-        if isinstance(average, Tensor):
+        if average is not None:
             mean = average + (mean - average) / (count + 1)
         self.memory["averaged"], self.memory["average"] = count + 1, mean
 
     def evaluation_weights(self) -> Tensor | None:
         """The mean; ``None`` before it has begun."""
-        average = self.memory.get("average")
-        return average if isinstance(average, Tensor) else None
+        return self.remembered("average")
 
 
 class SWA(WeightAverage, ERM):

@@ -29,7 +29,7 @@ class VaSSO(SharpnessAware):
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradient at w + ε."""
-        average = self.memory.get("average")
-        average = torch.lerp(average, gradients, self.theta) if isinstance(average, Tensor) else gradients
+        earlier = self.remembered("average")
+        average = gradients if earlier is None else torch.lerp(earlier, gradients, self.theta)
         self.memory["average"] = average
         return gradients_at(unit(self.perturbed(average), times=self.rho))

@@ -1,34 +1,20 @@
-"""Numbers to matplotlib axes; imports no torch."""
+"""Figures: numbers drawn on matplotlib axes, without torch."""
 
-from landscape.plotting.caption import caption
-from landscape.plotting.contour import contour, panels
-from landscape.plotting.dots import dot_panels, dots
-from landscape.plotting.history import Curve, history, history_panels
-from landscape.plotting.line import line
-from landscape.plotting.overlay import markers, trajectory
-from landscape.plotting.quantiles import quantile_plot
-from landscape.plotting.relief import relief, reliefs
-from landscape.plotting.save import save_figure
-from landscape.plotting.spectrum import spectrum
-from landscape.plotting.style import VENUES, paper
-
-__all__ = [
-    "VENUES",
-    "Curve",
-    "caption",
-    "contour",
-    "dot_panels",
-    "dots",
-    "history",
-    "history_panels",
-    "line",
-    "markers",
-    "panels",
-    "paper",
-    "quantile_plot",
-    "relief",
-    "reliefs",
-    "save_figure",
-    "spectrum",
-    "trajectory",
-]
+from landscape.plotting.caption import caption as caption
+from landscape.plotting.contour import contour as contour
+from landscape.plotting.contour import panels as panels
+from landscape.plotting.dots import dot_panels as dot_panels
+from landscape.plotting.dots import dots as dots
+from landscape.plotting.history import Curve as Curve
+from landscape.plotting.history import history as history
+from landscape.plotting.history import history_panels as history_panels
+from landscape.plotting.line import line as line
+from landscape.plotting.overlay import markers as markers
+from landscape.plotting.overlay import trajectory as trajectory
+from landscape.plotting.quantiles import quantile_plot as quantile_plot
+from landscape.plotting.relief import relief as relief
+from landscape.plotting.relief import reliefs as reliefs
+from landscape.plotting.save import save_figure as save_figure
+from landscape.plotting.spectrum import spectrum as spectrum
+from landscape.plotting.style import VENUES as VENUES
+from landscape.plotting.style import paper as paper

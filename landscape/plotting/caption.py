@@ -1,61 +1,87 @@
-"""What a caption has to say for a surface to be checked and made again; said once where panels agree."""
+"""Text about surfaces: the names of their axes, and captions with what is needed to check and reproduce a figure."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from landscape.plotting.plane_caption import batch_norm_fact, plane_facts
+from landscape.records.landmarks import Landmarks
 from landscape.records.surface import Surface
 from landscape.tables.escaping import for_latex
 
+UNNAMED = ("direction 1", "direction 2")
+"""Names of axes that have none, or no room for it."""
+
+
+def axis_labels(surface: Surface) -> tuple[str, str]:
+    """The names of a surface's directions, from its plane; a line names only the first."""
+    names = [str(label) for label in _part(surface.meta, "plane").get("labels") or ()]
+    first, second = (*names, *UNNAMED[len(names) :])
+    return first, second
+
+
+def quantity(surfaces: Sequence[Surface]) -> str:
+    """The name of the loss, if the surfaces agree on it."""
+    names = {str(surface.meta.get("loss", "loss")) for surface in surfaces}
+    return names.pop() if len(names) == 1 else "loss"
+
 
 def caption(*surfaces: Surface, titles: Sequence[str] = ()) -> str:
-    """The stub of a caption: what was computed, where, how, from which file, by which command.
+    """The text of a caption: what was computed, where, how, from which file, by which command.
+
+    What the panels share is written once.
 
     Args:
-        surfaces: Those of the figure, in order.
-        titles: What the panels are called; by default (a), (b), ….
+        surfaces: The surfaces of the figure, in order.
+        titles: Names of the panels; by default (a), (b), ….
     """
     facts = [_facts(surface) for surface in surfaces]
     common = [text for key, text in facts[0].items() if all(other.get(key) == text for other in facts)]
     parts = [" ".join(common)]
-    if len(surfaces) > 1:
-        names = titles or [f"({chr(ord('a') + index)})" for index in range(len(surfaces))]
-        for name, own in zip(names, facts, strict=True):
-            different = [text for text in own.values() if text not in common]
-            if different:
-                parts.append(f"{name}: {' '.join(different)}")
+    names = titles or [f"({chr(ord('a') + index)})" for index in range(len(surfaces))]
+    for name, own in zip(names, facts, strict=len(surfaces) > 1):
+        different = [text for text in own.values() if text not in common]
+        if different:
+            parts.append(f"{name}: {' '.join(different)}")
     return " ".join(part for part in parts if part)
 
 
 def tex(text: str) -> str:
-    """Text with the characters escaped that TeX would not print as they are, and `commands` in typewriter."""
+    """Text with the characters escaped that TeX does not print as they are, and `commands` in typewriter."""
     return re.sub("`([^`]*)`", r"\\texttt{\1}", for_latex(text))
 
 
+def joined(parts: Iterable[str], command: object = None) -> str:
+    """The non-empty sentences of a caption, and the command that makes the figure."""
+    return " ".join([*filter(None, parts), *([f"Made by `{command}`."] if command else [])])
+
+
 def _facts(surface: Surface) -> dict[str, str]:
+    """Sentences by what they are about."""
     meta = surface.meta
-    plane, centre, origin, test = (_part(meta, name) for name in ("plane", "centre", "provenance", "test"))
-    facts = {}
-    what = str(meta.get("loss", "loss"))
-    facts["what"] = (
-        f"{what[:1].upper()}{what[1:]} of {origin.get('model') or 'the network'} "
-        f"on {origin.get('data') or 'the data'}"
-        f"{', ' + str(origin['split']) + ' split' if origin.get('split') else ''}"
-        f"{', n = ' + str(origin['num_examples']) if 'num_examples' in origin else ''}"
-        f"{', and ' + str(test['split']) + ' split, n = ' + str(test['num_examples']) if test else ''}."
-    )
+    origin, test = _part(meta, "provenance"), _part(meta, "test")
+    loss = str(meta.get("loss", "loss"))
+    data = f"{origin.get('model') or 'the network'} on {origin.get('data') or 'the data'}"
+    data += f", {origin['split']} split" if origin.get("split") else ""
+    data += f", n = {origin['num_examples']}" if "num_examples" in origin else ""
+    data += f", and {test['split']} split, n = {test['num_examples']}" if test else ""
+    facts = {"what": f"{loss[:1].upper()}{loss[1:]} of {data}."}
     if meta.get("source"):
         facts["source"] = f"From {meta['source']}."
-    facts |= _directions(plane)
-    facts |= plane_facts(plane, meta, surface.trajectory)
-    facts["grid"] = _grid(surface)
-    if "loss" in centre:
-        facts["centre"] = f"Loss of the checkpoint {_number(centre['loss'])}."
+    facts |= _plane_facts(_part(meta, "plane"), surface.trajectory) | _checkpoint_facts(meta)
+    across, along = _interval(surface.x), _interval(surface.y)
+    facts["grid"] = f"{len(surface.x)} points from {across}."
+    if not surface.is_line:
+        inside = surface.x[0] <= 0 <= surface.x[-1] and surface.y[0] <= 0 <= surface.y[-1]
+        dot = "; the dot is the checkpoint" if inside else ""
+        facts["grid"] = f"Grid of {len(surface.x)} × {len(surface.y)} points, {across} by {along}{dot}."
+    if "loss" in _part(meta, "centre"):
+        facts["centre"] = f"Loss of the checkpoint {_number(_part(meta, 'centre')['loss'])}."
     if origin.get("batch_norm"):
-        facts["batch norm"] = batch_norm_fact(meta, origin["batch_norm"])
+        how = f", {meta['batch_norm']}" if "batch_norm" in meta else ""
+        facts["batch norm"] = f"Batch norm: {origin['batch_norm']} statistics{how}."
     missing = int((~surface.computed).sum())
     broken = int((~np.isfinite(surface.loss) & surface.computed).sum())
     if missing or broken:
@@ -67,38 +93,83 @@ def _facts(surface: Surface) -> dict[str, str]:
     if origin.get("checkpoint"):
         facts["checkpoint"] = f"Checkpoint {str(origin['checkpoint'])[:12]}."
     if meta.get("command"):
-        facts["command"] = f"Made by `{meta['command']}`."
+        facts["command"] = joined([], meta["command"])
     return facts
 
 
-def _directions(plane: Mapping[str, Any]) -> dict[str, str]:
-    """What is known of the directions of every kind of plane."""
+def _plane_facts(plane: Mapping[str, Any], path: Landmarks | None) -> dict[str, str]:
+    """How the plane was made, and how much of a path it shows."""
     if not plane:
         return {}
+    facts = {}
     options = ", ".join(f"{key} {value}" for key, value in plane.get("settings", {}).items())
+    facts["plane"] = f"Plane: {plane.get('kind')}{f' ({options})' if options else ''}."
     lengths = [_number(norm) for norm in plane.get("norms", ())]
+    facts["directions"] = (
+        f"Directions of length {' and '.join(lengths)}, cosine {_number(plane.get('cosine'))}."
+    )
+    if len(lengths) == 1:
+        facts["directions"] = f"Direction of length {lengths[0]}."
     names = list(plane.get("ignored", ()))
-    held = f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
-    return {
-        "plane": f"Plane: {plane.get('kind')}{f' ({options})' if options else ''}.",
-        "directions": f"Direction of length {lengths[0]}."
-        if len(lengths) == 1
-        else f"Directions of length {' and '.join(lengths)}, cosine {_number(plane.get('cosine'))}.",
-        "ignored": f"Not moved: {len(names)} biases and gains ({held})."
-        if names
-        else "All parameters are moved.",
-    }
+    first = f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
+    facts["ignored"] = (
+        f"Not moved: {len(names)} biases and gains ({first})." if names else "All parameters are moved."
+    )
+    if "eigenvalues" in plane:
+        values = " and ".join(map(_number, plane["eigenvalues"]))
+        doubt = "" if plane.get("converged", True) else ", not converged"
+        facts["eigenvalues"] = f"Eigenvalues {values}{doubt}."
+    if "explained_variance" in plane:
+        variances = (plane["explained_variance"], plane["explained_variance_of_a_random_walk"])
+        shares, chance = (" and ".join(f"{share:.1%}" for share in each) for each in variances)
+        facts["variance"] = f"The axes explain {shares} of the path's variance, of a random walk's {chance}."
+        if path is not None:
+            k = int(path.distances.argmax())
+            facts["distance"] = (
+                f"Furthest from the plane is {path.labels[k]}, at {_number(path.distances[k])}."
+            )
+    if "barrier" in plane.get("curve", {}):
+        barrier = plane["curve"]["barrier"]
+        facts["curve"] = f"Barrier on the curve {_number(barrier['height'])} at t = {_number(barrier['at'])}."
+    return facts
 
 
-def _grid(surface: Surface) -> str:
-    across, holds = _interval(surface.x), surface.x[0] <= 0 <= surface.x[-1]
-    if surface.is_line:
-        return f"{len(surface.x)} points from {across}."
-    centre = "; the dot is the checkpoint" if holds and surface.y[0] <= 0 <= surface.y[-1] else ""
-    return f"Grid of {len(surface.x)} × {len(surface.y)} points, {across} by {_interval(surface.y)}{centre}."
+def _checkpoint_facts(meta: Mapping[str, Any]) -> dict[str, str]:
+    """Barriers on a line, and the losses of the checkpoints that a surface passes through."""
+    facts = {}
+    for name, barrier in meta.get("barrier", {}).items():
+        height, at = _number(barrier["height"]), _number(barrier["at"])
+        facts[f"barrier {name}"] = f"Barrier of the {name.replace('_', ' ')} {height} at t = {at}."
+    if meta.get("checkpoints"):
+        facts["checkpoints"] = f"Loss at the checkpoints: {checked_at(meta['checkpoints'])}."
+    if "disagreement" in meta:
+        facts["disagreement"] = (
+            f"Not a surface of all its checkpoints, and no barrier is given: {meta['disagreement']}."
+        )
+    return facts
+
+
+def checked_at(checks: Sequence[Mapping[str, Any]]) -> str:
+    """The losses of a surface at the checkpoints that it passes through, each beside the checkpoint's own."""
+    parts = [
+        f"{_number(check['surface'][name])} at {check['label']} (its own {_number(check['own'][name])}"
+        f"{'' if name == 'loss' else ', ' + name.replace('_', ' ')})"
+        for check in checks
+        if check["agree"] is not None
+        for name in check["own"]
+    ]
+    beside = [check for check in checks if check["agree"] is None]
+    if beside:
+        furthest = max(beside, key=lambda check: abs(check["surface"]["loss"] - check["own"]["loss"]))
+        parts.append(
+            f"{len(beside)} beside the plane, whose own losses are not those of the nearest points, such as "
+            f"{_number(furthest['surface']['loss'])} for {furthest['label']} ({_number(furthest['own']['loss'])})"
+        )
+    return ", ".join(parts)
 
 
 def _part(meta: Mapping[str, object], name: str) -> Mapping[str, Any]:
+    # The file may be a stranger's, with anything in place of a part.
     part = meta.get(name)
     return part if isinstance(part, Mapping) else {}
 
@@ -107,5 +178,5 @@ def _number(value: object) -> str:
     return f"{value:.4g}".replace("-", "−") if isinstance(value, (int, float)) else "unknown"
 
 
-def _interval(coordinates: np.ndarray[Any, np.dtype[np.float64]]) -> str:
+def _interval(coordinates: NDArray[np.float64]) -> str:
     return f"{_number(float(coordinates[0]))} to {_number(float(coordinates[-1]))}"

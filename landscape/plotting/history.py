@@ -1,4 +1,4 @@
-"""Curves over training: any measure over epochs, steps, gradients or seconds, on train and on test."""
+"""Curves over training: any quantity over epochs, steps, gradients or seconds, on train and on test."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,7 @@ from landscape.plotting.series import Series, dashes, split_keys
 from landscape.plotting.style import Width, paper
 from landscape.tables.escaping import for_mathtext
 
-# So many points of a curve are marked: enough to tell curves apart without colour.
-_MARKS = 12
+_MARKS = 12  # markers per curve, enough to tell curves apart without colour
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -24,11 +23,11 @@ class Curve:
     """One quantity of one run.
 
     Attributes:
-        label: What the run is called; runs of one label are repetitions.
-        split: ``train``, ``test``, or empty where the quantity belongs to neither.
-        x: Where in training, ``(n,)``, increasing.
+        label: Name of the run; runs with one label are repetitions.
+        split: ``train``, ``test``, or empty if the quantity belongs to neither.
+        x: Place in training, ``(n,)``, increasing.
         y: The quantity there, ``(n,)``.
-        error: Its standard error, ``(n,)``; NaN or ``None`` where it is exact.
+        error: Its standard error, ``(n,)``; NaN or ``None`` if it is exact.
     """
 
     label: str
@@ -46,17 +45,17 @@ def history(
     ylabel: str = "",
     series: Series | None = None,
 ) -> Axes:
-    """Draws curves, solid on train and dashed on test, in one colour a label.
+    """Draws curves, solid on train and dashed on test, in one colour per label.
 
-    Repetitions that were taken at the same places are drawn as their mean, in a band from the lowest to the
-    highest; other ones one by one. A single curve with standard errors has a band of two of them.
+    Repetitions at the same places are drawn as their mean in a band from the lowest to the highest, other ones one by
+    one. A single curve with standard errors has a band of two of them.
 
     Args:
-        curves: One or more.
-        ax: Where; by default in a figure of its own, of one column, with a legend.
-        xlabel: What is on the horizontal axis.
-        ylabel: The quantity, with its unit.
-        series: The colours; by default one a label.
+        curves: The curves, at least one.
+        ax: The axes to draw on; by default those of a new figure of one column with a legend.
+        xlabel: Label of the horizontal axis.
+        ylabel: The quantity with its unit.
+        series: Colours and markers; by default one per label.
 
     Raises:
         UsageError: There is no curve.
@@ -69,26 +68,23 @@ def history(
     groups: dict[tuple[str, str], list[Curve]] = {}
     for curve in curves:
         groups.setdefault((curve.label, curve.split), []).append(curve)
-    for (label, split), found in groups.items():
-        style: dict[str, Any] = {"color": looks.colour(label), "linestyle": dashes(split)}
-        style |= {
-            "marker": looks.marker(label),
-            "markersize": 2.5,
-            "markevery": 1 + len(found[0].x) // _MARKS,
-        }
-        same = all(np.array_equal(curve.x, found[0].x) for curve in found)
-        if len(found) > 1 and same:
-            stacked = np.stack([curve.y for curve in found])
-            ax.plot(found[0].x, stacked.mean(axis=0), **style)
-            _band(ax, found[0].x, stacked.min(axis=0), stacked.max(axis=0), looks.colour(label))
+    for (label, split), runs in groups.items():
+        colour, x = looks.colour(label), runs[0].x
+        style: dict[str, Any] = {"color": colour, "linestyle": dashes(split), "marker": looks.marker(label)}
+        style |= {"markersize": 2.5, "markevery": 1 + len(x) // _MARKS}
+        if len(runs) > 1 and all(np.array_equal(curve.x, x) for curve in runs):
+            values = np.stack([curve.y for curve in runs])
+            ax.plot(x, values.mean(axis=0), **style)
+            ax.fill_between(x, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, linewidth=0)
             continue
-        for curve in found:
+        for curve in runs:
             ax.plot(curve.x, curve.y, **style)
-            if curve.error is not None and len(found) == 1:
+            if curve.error is not None and len(runs) == 1:
                 width = 2 * np.nan_to_num(curve.error)
-                _band(ax, curve.x, curve.y - width, curve.y + width, looks.colour(label))
-    if spread_widely(np.concatenate([curve.y for curve in curves])):
-        log_axis(ax.yaxis, np.concatenate([curve.y for curve in curves]))
+                ax.fill_between(x, curve.y - width, curve.y + width, color=colour, alpha=0.2, linewidth=0)
+    everything = np.concatenate([curve.y for curve in curves])
+    if spread_widely(everything):
+        log_axis(ax.yaxis, everything)
     ax.margins(x=0.02)
     ax.set(xlabel=for_mathtext(xlabel), ylabel=for_mathtext(ylabel))
     return ax
@@ -101,16 +97,16 @@ def history_panels(
     venue: str = "icml",
     width: Width = "column",
 ) -> Figure:
-    """One panel for each quantity, the same colours in all, one legend above them.
+    """One panel for each quantity, with the same colours in all and one legend above them.
 
     Args:
-        quantities: Curves by what they show, with its unit.
-        xlabel: What is on the horizontal axes.
-        venue: Whose page the figure is for.
+        quantities: Curves by quantity with its unit.
+        xlabel: Label of the horizontal axes.
+        venue: A name in :data:`landscape.plotting.VENUES`.
         width: ``column`` or ``text``.
 
     Raises:
-        UsageError: There is no quantity; an unknown venue.
+        UsageError: There is no quantity, or the venue is unknown.
     """
     if not quantities:
         raise UsageError("there is nothing to draw: no quantity was given")
@@ -123,9 +119,3 @@ def history_panels(
         several = looks.keys() if len({curve.label for curve in every}) > 1 else []
         legend_above(figure, [*several, *split_keys(curve.split for curve in every)])
         return settle(figure)
-
-
-def _band(
-    ax: Axes, x: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64], colour: str
-) -> None:
-    ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)

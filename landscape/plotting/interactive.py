@@ -1,4 +1,4 @@
-"""Surfaces that are turned with the mouse: one HTML file that needs nothing but a browser, also offline."""
+"""Surfaces as one interactive HTML file that needs nothing but a browser, also offline."""
 
 import json
 from collections.abc import Sequence
@@ -11,9 +11,7 @@ from matplotlib.colors import LogNorm
 from numpy.typing import NDArray
 
 from landscape.errors import UsageError
-from landscape.plotting.bands import UNNAMED, axis_labels, quantity
-from landscape.plotting.caption import caption
-from landscape.plotting.page import with_one_title_each
+from landscape.plotting.caption import UNNAMED, axis_labels, caption, quantity
 from landscape.plotting.scale import shared_scale
 from landscape.records.landmarks import Landmarks
 from landscape.records.storage import write_whole
@@ -46,57 +44,57 @@ p {{ margin: 0.4em 1.5em; max-width: 70em; overflow-wrap: anywhere; }}
 
 
 def save_page(surfaces: Sequence[Surface], titles: Sequence[str], path: str | Path) -> Path:
-    """Writes surfaces as one HTML file, drawn beside each other and turned together.
+    """Writes surfaces as one HTML file, in which they are turned together with the mouse.
 
-    Heights can be switched between linear and logarithmic, losses are read off under the mouse, and the paths of
-    runs and checkpoints in the plane are drawn at their losses. The same bytes for the same input.
+    Heights can be switched between linear and logarithmic, losses appear under the mouse, and paths and checkpoints
+    in the plane are drawn at their losses. The same input gives the same bytes.
 
     Args:
-        surfaces: On planes, one or more.
-        titles: One for each, or none.
+        surfaces: Surfaces on planes, at least one.
+        titles: A title for each, or none.
         path: The file.
 
     Returns:
         The path.
 
     Raises:
-        UsageError: There is no surface, a line is among them, or plotly is not installed.
+        UsageError: There is no surface, or a line among them; the number of titles differs; plotly is not installed.
     """
     if not surfaces or any(surface.is_line for surface in surfaces):
         raise UsageError(
             f"{path}: .html is for surfaces on a plane; end it in .pdf, .svg or .png for other figures"
         )
-    with_one_title_each("surfaces", len(surfaces), titles)
+    if len(titles) not in (0, len(surfaces)):
+        raise UsageError(
+            f"{len(surfaces)} surfaces and {len(titles)} titles were given; give as many, or none"
+        )
     try:
         from plotly.offline import get_plotlyjs
     except ImportError:
         raise UsageError(
             f"{path}: plotly is not installed; pip install 'landscape-geometry[html]', or end it in .png"
         ) from None
-    script = resources.files("landscape.plotting").joinpath("interactive.js").read_text(encoding="utf-8")
     text = _PAGE.format(
         title=for_html(", ".join(titles) or quantity(surfaces)),
         caption=for_html(caption(*surfaces, titles=titles)),
         numbers=page_numbers(surfaces, titles),
         plotly=get_plotlyjs(),
-        script=script,
+        script=resources.files("landscape.plotting").joinpath("interactive.js").read_text(encoding="utf-8"),
     )
     write_whole(Path(path), text.encode())
     return Path(path)
 
 
 def page_numbers(surfaces: Sequence[Surface], titles: Sequence[str] = ()) -> str:
-    """What the page draws, as JSON: losses that are not finite are ``null``."""
+    """What the page draws, as JSON; losses that are not finite are ``null``."""
     scale = shared_scale(surfaces)
     finite = np.concatenate([surface.loss[np.isfinite(surface.loss)] for surface in surfaces])
     positive = finite[finite > 0]
+    names = titles or [""] * len(surfaces)
     numbers = {
-        "panels": [
-            _panel(surface, title)
-            for surface, title in zip(surfaces, titles or [""] * len(surfaces), strict=True)
-        ],
+        "panels": [_panel(surface, title) for surface, title in zip(surfaces, names, strict=True)],
         "quantity": for_html(quantity(surfaces)),
-        # Long names would be cut off beside each other; they are read off under the mouse.
+        # Beside each other, long names would be cut off; they appear under the mouse.
         "labels": [*map(for_html, axis_labels(surfaces[0]) if len(surfaces) == 1 else UNNAMED)],
         "low": scale.levels[0],
         "high": scale.levels[-1],
@@ -107,26 +105,15 @@ def page_numbers(surfaces: Sequence[Surface], titles: Sequence[str] = ()) -> str
         "logarithmic": isinstance(scale.norm, LogNorm),
     }
     text = json.dumps(numbers, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    # Nothing in a title may end the script that it stands in.
+    # No "</script>" in a title may end the script element that holds the numbers.
     return text.replace("<", "\\u003c")
 
 
 def _panel(surface: Surface, title: str) -> dict[str, Any]:
     paths = [("trajectory", surface.trajectory, "lines+markers"), ("checkpoints", surface.markers, "markers")]
-    return {
-        "title": for_html(title),
-        "x": surface.x.tolist(),
-        "y": surface.y.tolist(),
-        "loss": [[_plain(value) for value in row] for row in surface.loss],
-        "shown": _hover(surface),
-        "paths": [_path(surface, name, marks, mode) for name, marks, mode in paths if marks is not None],
-    }
-
-
-def _hover(surface: Surface) -> list[list[str]]:
-    first, second = (for_html(label) for label in axis_labels(surface))
-    name = for_html(str(surface.meta.get("loss", "loss")))
-    return [
+    first, second = map(for_html, axis_labels(surface))
+    name = for_html(quantity([surface]))
+    hover = [
         [
             f"{name} {value:.6g}<br>{first} {a:.4g}<br>{second} {b:.4g}"
             + ("" if surface.accuracy is None else f"<br>accuracy {surface.accuracy[row, column]:.2%}")
@@ -134,6 +121,14 @@ def _hover(surface: Surface) -> list[list[str]]:
         ]
         for row, b in enumerate(surface.y)
     ]
+    return {
+        "title": for_html(title),
+        "x": surface.x.tolist(),
+        "y": surface.y.tolist(),
+        "loss": [_plain(row) for row in surface.loss],
+        "shown": hover,
+        "paths": [_path(surface, name, marks, mode) for name, marks, mode in paths if marks is not None],
+    }
 
 
 def _path(surface: Surface, name: str, marks: Landmarks, mode: str) -> dict[str, Any]:
@@ -143,27 +138,27 @@ def _path(surface: Surface, name: str, marks: Landmarks, mode: str) -> dict[str,
         "mode": mode,
         "x": x.tolist(),
         "y": y.tolist(),
-        "loss": [_plain(value) for value in _between(surface, x, y)],
-        "labels": [for_html(label) for label in marks.labels],
+        "loss": _plain(_height_at(surface, x, y)),
+        "labels": [*map(for_html, marks.labels)],
     }
 
 
-def _between(surface: Surface, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The drawn surface's height at points: linear between those of the grid, NaN outside."""
+def _height_at(surface: Surface, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The height of the drawn surface at points: linear between those of the grid, NaN outside."""
     columns = np.clip(np.searchsorted(surface.x, x) - 1, 0, len(surface.x) - 2)
     rows = np.clip(np.searchsorted(surface.y, y) - 1, 0, len(surface.y) - 2)
     across = (x - surface.x[columns]) / (surface.x[columns + 1] - surface.x[columns])
     along = (y - surface.y[rows]) / (surface.y[rows + 1] - surface.y[rows])
     loss = np.where(np.isfinite(surface.loss), surface.loss, np.nan)
-    found = (
+    height = (
         loss[rows, columns] * (1 - across) * (1 - along)
         + loss[rows, columns + 1] * across * (1 - along)
         + loss[rows + 1, columns] * (1 - across) * along
         + loss[rows + 1, columns + 1] * across * along
     )
     outside = (across < 0) | (across > 1) | (along < 0) | (along > 1)
-    return np.where(outside, np.nan, found)
+    return np.where(outside, np.nan, height)
 
 
-def _plain(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def _plain(values: NDArray[np.float64]) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in values]

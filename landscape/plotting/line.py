@@ -1,20 +1,23 @@
-"""A slice along one direction: the loss, on train and test, with the accuracy on a twin axis."""
+"""Slices along one direction: losses on train and test, with accuracies on a second axis."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from landscape.errors import UsageError
-from landscape.plotting.bands import MISSING
-from landscape.plotting.page import legend_above, log_axis, page, settle, spread_widely
+from landscape.plotting.caption import axis_labels, quantity
+from landscape.plotting.overlay import MISSING, beside
+from landscape.plotting.page import axes_or_page, legend_above, log_axis, page, settle, spread_widely
 from landscape.plotting.series import dashes, split_keys
-from landscape.plotting.style import paper
+from landscape.plotting.style import Width, paper
+from landscape.records.surface import Surface
 from landscape.tables.escaping import for_mathtext
 
-LOSS, ACCURACY = "#004488", "#BB5566"
-"""The colours of the two quantities, and of their axes."""
+_LOSS, _ACCURACY = "#004488", "#BB5566"
 
 
 def line(
@@ -26,66 +29,77 @@ def line(
     label: str = "direction",
     quantity: str = "loss",
 ) -> Axes:
-    """Draws losses along a line, solid on train and dashed on test, accuracies on an axis to the right.
+    """Draws losses along a line, solid on train and dashed on test, with accuracies on an axis to the right.
 
-    Places where a loss is not finite are hatched from neighbour to neighbour. The centre, x = 0, is marked where
-    it is on the line.
+    Places where a loss is not finite are hatched between their neighbours. The centre, x = 0, is marked if the line
+    contains it.
 
     Args:
         x: Coordinates, ``(n,)``, increasing.
-        losses: By split, each ``(n,)``.
-        accuracies: By split, each ``(n,)``, as fractions; drawn in per cent.
-        ax: Where; by default in a figure of its own, of one column.
-        label: What the direction is.
-        quantity: What the loss is called.
+        losses: Losses by split, each ``(n,)``.
+        accuracies: Accuracies by split, each ``(n,)``, as fractions; they are drawn as percentages.
+        ax: The axes to draw on; by default those of a new figure of one column.
+        label: Name of the direction.
+        quantity: Name of the loss.
 
     Returns:
         The axes of the losses.
 
     Raises:
-        UsageError: Nothing to draw, or numbers that do not fit the coordinates.
+        UsageError: There is nothing to draw, or shapes differ.
     """
     along = np.asarray(x, dtype=np.float64)
-    drawn = {split: _fitting(split, values, along) for split, values in losses.items()}
+    curves = {split: _fitting(split, values, along) for split, values in losses.items()}
     shares = {split: _fitting(split, values, along) for split, values in (accuracies or {}).items()}
-    if not drawn:
+    if not curves:
         raise UsageError("a line needs the losses of one split at least, as {'train': values}")
-    if ax is None:
-        with paper():
-            figure, (own,) = page(1, venue="icml", width="column")
-            line(along, drawn, accuracies=shares, ax=own, label=label, quantity=quantity)
-            legend_above(figure, split_keys(drawn))
-            settle(figure)
-            return own
-    for split, values in drawn.items():
-        shown = np.where(np.isfinite(values), values, np.nan)
-        ax.plot(along, shown, color=LOSS, linestyle=dashes(split), label=for_mathtext(f"loss, {split}"))
-        _hatch(ax, along, values)
-    if spread_widely(np.concatenate(list(drawn.values()))):
-        log_axis(ax.yaxis, np.concatenate(list(drawn.values())))
-    ax.set(xlabel=for_mathtext(label), ylabel=for_mathtext(quantity), xlim=(along[0], along[-1]))
-    if along[0] <= 0 <= along[-1]:
-        ax.axvline(0, color="0.6", linewidth=0.5, zorder=0.5)
-    if shares:
-        _accuracies(ax, along, shares)
+    with axes_or_page(ax, splits=curves) as ax:
+        for split, values in curves.items():
+            finite = np.where(np.isfinite(values), values, np.nan)
+            ax.plot(along, finite, color=_LOSS, linestyle=dashes(split), label=for_mathtext(f"loss, {split}"))
+            _hatch(ax, along, values)
+        everything = np.concatenate(list(curves.values()))
+        if spread_widely(everything):
+            log_axis(ax.yaxis, everything)
+        ax.set(xlabel=for_mathtext(label), ylabel=for_mathtext(quantity), xlim=(along[0], along[-1]))
+        if along[0] <= 0 <= along[-1]:
+            ax.axvline(0, color="0.6", linewidth=0.5, zorder=0.5)
+        if shares:
+            _draw_accuracies(ax, along, shares)
     return ax
 
 
-def _accuracies(ax: Axes, along: NDArray[np.float64], shares: Mapping[str, NDArray[np.float64]]) -> None:
-    right = ax.twinx()
-    for split, values in shares.items():
-        right.plot(
-            along,
-            100 * values,
-            color=ACCURACY,
-            linestyle=dashes(split),
-            label=for_mathtext(f"accuracy, {split}"),
-        )
-    right.set_ylabel("accuracy (%)", color=ACCURACY)
-    right.set_ylim(-2, 102)
-    right.tick_params(axis="y", colors=ACCURACY)
-    ax.yaxis.label.set_color(LOSS)
-    ax.tick_params(axis="y", which="both", colors=LOSS)
+def line_panels(
+    surfaces: Sequence[Surface], titles: Sequence[str] = (), *, venue: str = "icml", width: Width = "column"
+) -> Figure:
+    """One panel for each line, all on one scale of losses.
+
+    Args:
+        surfaces: Surfaces that are lines.
+        titles: A title for each, or none.
+        venue: A name in :data:`landscape.plotting.VENUES`.
+        width: ``column`` or ``text``.
+
+    Raises:
+        UsageError: There is no line, or the number of titles differs; the venue is unknown.
+    """
+    with paper():
+        figure, axes = page(len(surfaces), venue=venue, width=width, titles=titles)
+        splits: list[str] = []
+        for surface, ax in zip(surfaces, axes, strict=True):
+            losses, accuracies = _by_split(surface, "loss"), _by_split(surface, "accuracy")
+            splits += losses
+            label, name = axis_labels(surface)[0], quantity([surface])
+            line(surface.x, losses, accuracies=accuracies, ax=ax, label=label, quantity=name)
+            _name_checkpoints(surface, ax)
+        low, high = min(ax.get_ylim()[0] for ax in axes), max(ax.get_ylim()[1] for ax in axes)
+        logarithmic = low > 0 and any(ax.get_yscale() == "log" for ax in axes)
+        for ax in axes:
+            if logarithmic:
+                log_axis(ax.yaxis, np.array([low, high]))
+            ax.set_ylim(low, high)
+        legend_above(figure, split_keys(splits))
+        return settle(figure)
 
 
 def _fitting(split: str, values: ArrayLike, along: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -95,11 +109,40 @@ def _fitting(split: str, values: ArrayLike, along: NDArray[np.float64]) -> NDArr
     return numbers
 
 
+def _draw_accuracies(ax: Axes, along: NDArray[np.float64], shares: Mapping[str, NDArray[np.float64]]) -> None:
+    right = ax.twinx()
+    for split, values in shares.items():
+        label = for_mathtext(f"accuracy, {split}")
+        right.plot(along, 100 * values, color=_ACCURACY, linestyle=dashes(split), label=label)
+    right.set_ylabel("accuracy (%)", color=_ACCURACY)
+    right.set_ylim(-2, 102)
+    right.tick_params(axis="y", colors=_ACCURACY)
+    ax.yaxis.label.set_color(_LOSS)
+    ax.tick_params(axis="y", which="both", colors=_LOSS)
+
+
 def _hatch(ax: Axes, along: NDArray[np.float64], values: NDArray[np.float64]) -> None:
     """Hatches from the last finite neighbour to the next one."""
     missing = ~np.isfinite(values)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], missing, [False]]).astype(int)))
     for first, after in zip(edges[::2], edges[1::2], strict=True):
         left, right = along[max(first - 1, 0)], along[min(after, along.size - 1)]
-        # A lone coordinate at the end has no neighbour to be hatched up to.
         ax.axvspan(left, right, zorder=0, label="not finite", **MISSING)
+
+
+def _by_split(surface: Surface, name: str) -> dict[str, NDArray[np.float64]]:
+    origin = surface.meta.get("provenance")
+    own = str(origin.get("split") or "train") if isinstance(origin, Mapping) else "train"
+    values = {own: None, "test": getattr(surface, f"test_{name}")}
+    values[own] = getattr(surface, name)  # last, because a surface of the test split has no other losses
+    return {split: grid[0] for split, grid in values.items() if grid is not None}
+
+
+def _name_checkpoints(surface: Surface, ax: Axes) -> None:
+    """An upright line at each checkpoint on the line, with its name above the axes."""
+    if surface.markers is None:
+        return
+    for (place,), text in zip(surface.markers.coordinates, surface.markers.labels, strict=True):
+        ax.axvline(float(place), color="0.35", linewidth=0.6, linestyle=(0, (1, 1.5)), zorder=0.6)
+        corner: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "xytext": (0, 2), "va": "bottom"}
+        ax.annotate(for_mathtext(text), (float(place), 1.0), **corner, **beside(ax))

@@ -1,6 +1,8 @@
-"""What is drawn over a surface: the path of a run, and the checkpoints that lie in the plane."""
+"""Paths and checkpoints drawn over a surface."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import patheffects
@@ -11,67 +13,63 @@ from landscape.errors import UsageError
 from landscape.records.surface import Surface
 from landscape.tables.escaping import for_mathtext
 
+MISSING: dict[str, Any] = {"facecolor": "0.93", "edgecolor": "0.45", "hatch": "//////", "linewidth": 0}
+"""Style of places where the loss is not finite or was not computed."""
+
 _OUTLINE = [patheffects.withStroke(linewidth=1.6, foreground="white")]
 
 
 def trajectory(points: ArrayLike, *, ax: Axes, label: str = "", colour: str = "black") -> Axes:
     """Draws the path of a run over a surface: a dot for each checkpoint, a ring at its start.
 
-    The path never changes the limits of the axes: what lies outside is cut off there.
+    The path does not change the limits of the axes.
 
     Args:
         points: Coordinates in the plane, ``(K, 2)``, in order.
         ax: The axes of the surface.
-        label: In a legend.
-        colour: Of the path.
+        label: Label in a legend.
+        colour: Colour of the path.
 
     Raises:
         UsageError: The points are not pairs.
     """
-    path = pairs("trajectory", points)
-    x, y = path.T
-    with _Kept(ax):
-        ax.plot(
-            x,
-            y,
-            color=colour,
-            linewidth=0.9,
-            path_effects=_OUTLINE,
-            zorder=5,
-            label=for_mathtext(label or "_path"),
-        )
+    x, y = _pairs("trajectory", points).T
+    ring: dict[str, Any] = {
+        "color": "white",
+        "markeredgecolor": colour,
+        "markeredgewidth": 0.8,
+        "markersize": 3.5,
+    }
+    with _fixed_limits(ax):
+        # matplotlib leaves labels that begin with an underscore out of legends.
+        style: dict[str, Any] = {
+            "linewidth": 0.9,
+            "path_effects": _OUTLINE,
+            "label": for_mathtext(label or "_path"),
+        }
+        ax.plot(x, y, color=colour, zorder=5, **style)
         ax.plot(x, y, ".", color=colour, markersize=2.2, zorder=5.1)
-        ax.plot(
-            x[:1],
-            y[:1],
-            "o",
-            color="white",
-            markeredgecolor=colour,
-            markeredgewidth=0.8,
-            markersize=3.5,
-            zorder=5.2,
-        )
+        ax.plot(x[:1], y[:1], "o", zorder=5.2, **ring)
     return ax
 
 
 def markers(points: ArrayLike, labels: Sequence[str] = (), *, ax: Axes) -> Axes:
-    """Draws checkpoints over a surface as crosses, with their names.
+    """Draws checkpoints over a surface as crosses with their names.
 
     Args:
         points: Coordinates in the plane, ``(K, 2)``.
-        labels: One for each, or none.
+        labels: A name for each, or none.
         ax: The axes of the surface.
 
     Raises:
-        UsageError: The points are not pairs, or there are more or fewer names.
+        UsageError: The points are not pairs, or the number of names differs.
     """
-    places = pairs("markers", points)
+    places = _pairs("markers", points)
     if len(labels) not in (0, len(places)):
         raise UsageError(f"{len(places)} markers and {len(labels)} labels were given; give as many, or none")
-    with _Kept(ax):
-        ax.plot(
-            *places.T, "x", color="black", markersize=4, markeredgewidth=1.0, path_effects=_OUTLINE, zorder=6
-        )
+    with _fixed_limits(ax):
+        style: dict[str, Any] = {"markersize": 4, "markeredgewidth": 1.0, "path_effects": _OUTLINE}
+        ax.plot(*places.T, "x", color="black", zorder=6, **style)
     middle = sum(ax.get_ylim()) / 2
     for (x, y), text in zip(places, labels, strict=False):
         above = y < middle
@@ -79,21 +77,17 @@ def markers(points: ArrayLike, labels: Sequence[str] = (), *, ax: Axes) -> Axes:
             for_mathtext(text),
             (x, y),
             xytext=(0, 4 if above else -4),
-            textcoords="offset points",
-            ha="center",
             va="bottom" if above else "top",
-            fontsize=7,
-            # The font of the axes, whatever is set where this is called.
-            fontfamily=ax.xaxis.label.get_fontfamily(),
             path_effects=_OUTLINE,
             zorder=7,
             annotation_clip=True,
+            **beside(ax),
         )
     return ax
 
 
 def draw_landmarks(surface: Surface, ax: Axes) -> None:
-    """Draws the path and the checkpoints that a surface on a plane has."""
+    """Draws the path and the checkpoints of a surface on a plane."""
     if surface.is_line:
         return
     if surface.trajectory is not None:
@@ -102,26 +96,23 @@ def draw_landmarks(surface: Surface, ax: Axes) -> None:
         markers(surface.markers.coordinates, surface.markers.labels, ax=ax)
 
 
-def pairs(name: str, points: ArrayLike) -> NDArray[np.float64]:
-    """Points as ``(K, 2)``.
+def beside(ax: Axes) -> dict[str, Any]:
+    """Style of a name beside a point, in the font of the axes whatever is set where this is called."""
+    font = ax.xaxis.label.get_fontfamily()
+    return {"textcoords": "offset points", "ha": "center", "fontsize": 7, "fontfamily": font}
 
-    Raises:
-        UsageError: They are something else.
-    """
+
+def _pairs(name: str, points: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(points, dtype=np.float64)
     if array.ndim != 2 or array.shape[1] != 2 or not len(array):
         raise UsageError(f"{name} has shape {array.shape}; a plane needs points (K, 2)")
     return array
 
 
-class _Kept:
-    """A context that gives axes their limits back."""
-
-    def __init__(self, ax: Axes) -> None:
-        self.ax = ax
-
-    def __enter__(self) -> None:
-        self.limits = self.ax.get_xlim(), self.ax.get_ylim()
-
-    def __exit__(self, *_: object) -> None:
-        self.ax.set(xlim=self.limits[0], ylim=self.limits[1])
+@contextlib.contextmanager
+def _fixed_limits(ax: Axes) -> Iterator[None]:
+    limits = ax.get_xlim(), ax.get_ylim()
+    try:
+        yield
+    finally:
+        ax.set(xlim=limits[0], ylim=limits[1])

@@ -1,6 +1,8 @@
-"""A figure of a venue's width: axes in rows and columns, and the height that they need."""
+"""A figure of a venue's width: its axes, legend, scales and height."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,54 +15,89 @@ from numpy.typing import NDArray
 
 from landscape.errors import UsageError
 from landscape.plotting.scale import number
-from landscape.plotting.style import Width, figure_width
+from landscape.plotting.series import split_keys
+from landscape.plotting.style import Width, figure_width, paper
+from landscape.tables.escaping import for_mathtext
 
 _PADDING = 0.02
-# A panel narrower than this, in inches, has no room for the labels of its axis.
-_NARROWEST = 1.6
+_NARROWEST = 1.6  # inches; in a narrower panel, the tick labels run into each other
 
 
-def columns_for(count: int, inches: float) -> int:
-    """How many panels go beside each other on a page: all in one row if they fit, else in even rows."""
-    most = min(count, max(2, int(inches / _NARROWEST)))
-    rows = -(-count // most)
-    return -(-count // rows)
-
-
-def page(count: int, *, venue: str, width: Width, shape: float = 0.72) -> tuple[Figure, list[Axes]]:
-    """A figure with so many axes, to be called within :func:`landscape.plotting.paper`.
+def page(
+    count: int,
+    *,
+    venue: str,
+    width: Width,
+    shape: float = 0.72,
+    titles: Sequence[str] = (),
+    layout: Literal["constrained", "compressed"] = "constrained",
+    projection: str | None = None,
+) -> tuple[Figure, list[Axes]]:
+    """A figure with some axes, to be called within :func:`landscape.plotting.paper`.
 
     Args:
-        count: Of axes.
-        venue: Whose page it is for.
-        width: ``column`` or ``text``: the figure is exactly as wide.
+        count: Number of axes: all in one row if they fit, otherwise in even rows.
+        venue: A name in :data:`landscape.plotting.VENUES`.
+        width: ``column`` or ``text``; the figure is exactly as wide.
         shape: Height over width of a panel.
+        titles: A title for each of the axes, or none.
+        layout: The layout engine.
+        projection: The projection of the axes.
 
     Raises:
-        UsageError: The venue or the width is not known.
+        UsageError: There are no axes, or the number of titles differs; the venue or the width is unknown.
     """
+    if not count or len(titles) not in (0, count):
+        raise UsageError(f"{count} panels and {len(titles)} titles were given; give as many titles, or none")
     inches = figure_width(venue, width)
-    columns = columns_for(count, inches)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(inches, rows * shape * inches / max(columns, 1.4)), layout="constrained")
+    most = min(count, max(2, int(inches / _NARROWEST)))
+    rows = -(-count // most)
+    columns = -(-count // rows)
+    figure = Figure(figsize=(inches, rows * shape * inches / max(columns, 1.4)), layout=layout)
+    # Not pyplot, which keeps figures alive and picks a backend by the screen.
     FigureCanvasAgg(figure)
-    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    keywords = {"projection": projection}
+    grid = list(figure.subplots(rows, columns, squeeze=False, subplot_kw=keywords).flat)
     for ax in grid[count:]:
         ax.remove()
+    for ax, title in zip(grid, titles, strict=False):
+        ax.set_title(for_mathtext(title))
     return figure, grid[:count]
 
 
+def grid_of(axes: Sequence[Axes]) -> tuple[int, int]:
+    """The rows and columns of the page that axes are on."""
+    spec = axes[0].get_subplotspec()
+    assert spec is not None
+    return spec.get_gridspec().nrows, spec.get_gridspec().ncols
+
+
+@contextlib.contextmanager
+def axes_or_page(ax: Axes | None, *, shape: float = 0.72, splits: Iterable[str] = ()) -> Iterator[Axes]:
+    """The axes to draw on: the caller's, or those of a new figure of one column, with a legend of the splits."""
+    if ax is not None:
+        yield ax
+        return
+    with paper():
+        figure, (ax,) = page(1, venue="icml", width="column", shape=shape)
+        yield ax
+        legend_above(figure, split_keys(splits))
+        settle(figure)
+
+
 def settle(figure: Figure) -> Figure:
-    """Lays the figure out for good, so that it is the same whatever resolution the file has."""
+    """Lays the figure out and freezes the layout."""
+    # Otherwise, it is laid out again when it is saved, and the result depends on the resolution of the file.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return figure
 
 
-def fit_height(figure: Figure, width: float, height: float) -> Figure:
-    """Takes away the height that panels of a fixed shape leave empty; the width stays exact."""
+def fit_height(figure: Figure, height: float) -> Figure:
+    """Removes the height that panels of a fixed shape leave empty; the width stays exact."""
+    width = float(figure.get_size_inches()[0])
     figure.set_size_inches(width, height)
-    for _ in range(2):
+    for _ in range(2):  # labels move when the height changes; the second time, they stay
         figure.draw_without_rendering()
         used = figure.get_tightbbox()
         figure.set_size_inches(width, used.height + 2 * _PADDING)
@@ -68,18 +105,17 @@ def fit_height(figure: Figure, width: float, height: float) -> Figure:
 
 
 def legend_above(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """A legend over all panels, in one row if it fits, where it covers nothing."""
+    """A legend above all panels, where it covers nothing; in one row if it fits."""
     if not handles:
         return
     inches = float(figure.get_size_inches()[0])
     longest = max(len(str(handle.get_label())) for handle in handles)
     # A letter of 7 pt is about 0.05 inches wide, a key with its gaps 0.4.
     columns = max(1, min(len(handles), int(inches / (0.4 + 0.05 * longest))))
-    # Legends fill column by column; the order of reading is along the rows.
-    rows = -(-len(handles) // columns)
+    # Legends are filled column by column, but read along the rows.
     order = [handles[i] for c in range(columns) for i in range(c, len(handles), columns)]
     figure.legend(
-        handles=order if rows > 1 else list(handles),
+        handles=order,
         loc="outside upper center",
         ncols=columns,
         frameon=False,
@@ -89,16 +125,11 @@ def legend_above(figure: Figure, handles: Sequence[Line2D]) -> None:
     )
 
 
-def with_one_title_each(what: str, count: int, titles: Sequence[str]) -> None:
-    """Raises :class:`UsageError` unless there is something to draw, and a title for each of it or none."""
-    if not count or len(titles) not in (0, count):
-        raise UsageError(f"{count} {what} and {len(titles)} titles were given; give as many, or none")
-
-
 def log_axis(axis: Axis, values: NDArray[np.float64]) -> None:
-    """Makes an axis logarithmic, its ticks written as on a colour bar; within few decades 2 and 5 are named too."""
+    """Makes an axis logarithmic, with ticks as on a colour bar; within two decades, 2 and 5 are labelled too."""
     finite = values[np.isfinite(values) & (values > 0)]
     few = finite.size > 0 and finite.max() / finite.min() < 100
+    # The public set_xscale and set_yscale belong to axes, and this function is given an axis.
     axis._set_axes_scale("log")  # type: ignore[attr-defined]
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
@@ -106,6 +137,6 @@ def log_axis(axis: Axis, values: NDArray[np.float64]) -> None:
 
 
 def spread_widely(values: NDArray[np.float64]) -> bool:
-    """Whether numbers are positive and spread over more than a decade, so that a log axis shows them better."""
+    """Whether numbers are positive and spread over more than a decade, so that a log axis suits them."""
     finite = values[np.isfinite(values)]
     return bool(finite.size and finite.min() > 0 and finite.max() / finite.min() > 10)

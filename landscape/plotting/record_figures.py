@@ -1,138 +1,160 @@
-"""Figures of runs and their records: curves over training, dots, spectra and Q–Q plots."""
+"""Figures of runs and their records with their captions: curves over training, dots, spectra and Q–Q plots."""
 
-from collections.abc import Mapping, Sequence
-from typing import cast
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, cast
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from landscape.comparison import Cell, Table, belongs_to, compare, refuse_unlike, setting_labels
 from landscape.errors import InputError, UsageError
+from landscape.plotting.caption import joined
 from landscape.plotting.dots import dot_panels
+from landscape.plotting.figure_options import Drawing, FigureOptions
 from landscape.plotting.history import history_panels
 from landscape.plotting.page import legend_above, page, settle
 from landscape.plotting.quantiles import quantile_plot
-from landscape.plotting.record_caption import history_caption, record_caption
 from landscape.plotting.run_curves import OVER, curves, quantities
 from landscape.plotting.series import Series
 from landscape.plotting.sources import Run
 from landscape.plotting.spectrum import spectrum
 from landscape.plotting.style import paper
-from landscape.plotting.wish import Drawing, Wish
 from landscape.records.estimate import Estimate
 
 _MOST_PANELS = 4
-# Their value is the mean of something that has a figure of its own.
-_NOT_DOTS = ("spectral-density",)
+_MOST_CHECKPOINTS = 6
 
 
-def draw_history(runs: Sequence[Run], wish: Wish) -> Drawing:
-    """Curves over training: loss and accuracy, or what was asked for.
+def draw_history(runs: Sequence[Run], options: FigureOptions) -> Drawing:
+    """Curves over training: loss and accuracy, or the requested quantities.
 
     Raises:
-        UsageError: No run has a quantity that was asked for, or nothing over training at all.
+        UsageError: No run has a requested quantity, or nothing over training at all.
     """
     known = quantities(runs)
     if not known:
         raise UsageError("the files hold nothing over training; draw them with --kind dots")
-    usual = [name for name in ("loss", "accuracy") if name in known]
-    chosen = list(wish.measures) or usual or known[:_MOST_PANELS]
-    drawn = dict(curves(runs, name, over=wish.over) for name in chosen)
-    figure = history_panels(drawn, xlabel=OVER[wish.over], venue=wish.venue, width=wish.width_for(len(drawn)))
-    return Drawing(figure, history_caption(runs, drawn=_sentence(drawn), command=wish.command))
+    usual = [name for name in ("loss", "accuracy") if name in known] or known[:_MOST_PANELS]
+    drawn = dict(curves(runs, name, over=options.over) for name in options.measures or usual)
+    width = options.width_for(len(drawn))
+    figure = history_panels(drawn, xlabel=OVER[options.over], venue=options.venue, width=width)
+    parts = [f"{_sentence(drawn)} during training, solid on train, dashed on test."]
+    counts = Counter(run.label for run in runs)
+    several = "; ".join(f"{label}: {count} runs" for label, count in counts.items() if count > 1)
+    if several:
+        parts.append(f"Mean of {several}; the band reaches from the lowest run to the highest.")
+    measured = [estimate for run in runs for _, estimate in run.measured]
+    return Drawing(figure, joined([*parts, *(_facts(measured) if measured else [])], options.command))
 
 
-def draw_dots(runs: Sequence[Run], wish: Wish) -> Drawing:
-    """Optimizers side by side, a panel a measure."""
-    found = [r for r in _records(runs, wish) if r.measure not in _NOT_DOTS or r.measure in wish.measures]
-    if not found:
-        raise InputError("there are no numbers to compare; draw these records with --kind spectrum")
-    table, units = _table(runs, found)
-    figure = dot_panels(table, units, venue=wish.venue, width=wish.width_for(len(table.columns)))
-    drawn = f"{_sentence(table.columns)}: a dot a run, a bar at the mean"
-    return Drawing(figure, record_caption(found, drawn=drawn, command=wish.command))
-
-
-def draw_spectrum(runs: Sequence[Run], wish: Wish) -> Drawing:
-    """Spectral densities of all records on one pair of axes."""
-    found = _only(runs, wish, "spectral-density")
-    looks = Series(name for name, _ in found)
-    with paper():
-        figure, (ax,) = page(1, venue=wish.venue, width=wish.width or "column", shape=0.62)
-        for name, estimate in found:
-            details = estimate.details
-            spectrum(
-                details["grid"],  # type: ignore[arg-type]
-                details["density"],  # type: ignore[arg-type]
-                details.get("density_error"),  # type: ignore[arg-type]
-                ax=ax,
-                colour=looks.colour(name),
-                unit=estimate.unit,
-            )
-        legend_above(figure, looks.lines() if len(found) > 1 else [])
-        settle(figure)
-    drawn = (
-        "Density of the Hessian eigenvalues by stochastic Lanczos quadrature, bands of two standard errors"
-    )
-    return Drawing(figure, record_caption([e for _, e in found], drawn=drawn, command=wish.command))
-
-
-def draw_quantiles(runs: Sequence[Run], wish: Wish) -> Drawing:
-    """Q–Q plots of stochastic gradient norms of all records on one pair of axes."""
-    found = [
-        (name, e, e.details["qq"]) for name, e in _only(runs, wish, "gradient-noise") if "qq" in e.details
+def draw_dots(runs: Sequence[Run], options: FigureOptions) -> Drawing:
+    """Rows side by side, a panel per measure."""
+    records = [
+        record
+        for record in _records(runs, options)
+        # The value of a spectral density is only its mean, and there is a figure of its own for it.
+        if record.measure != "spectral-density" or record.measure in options.measures
     ]
-    if not found:
+    if not records:
+        raise InputError("there are no numbers to compare; draw these records with --kind spectrum")
+    table = _table(runs, records)
+    units = {label: record.unit for label, record in zip(setting_labels(records), records, strict=True)}
+    figure = dot_panels(table, units, venue=options.venue, width=options.width_for(len(table.columns)))
+    drawn = f"{_sentence(table.columns)}: a dot a run, a bar at the mean."
+    return Drawing(figure, joined([drawn, *_facts(records)], options.command))
+
+
+def draw_spectrum(runs: Sequence[Run], options: FigureOptions) -> Drawing:
+    """Spectral densities of all records on one pair of axes."""
+    records = _of_measure(runs, options, "spectral-density")
+    looks = Series(records)
+
+    def draw(ax: Axes, name: str, estimate: Estimate) -> None:
+        d = cast(Mapping[str, Any], estimate.details)
+        error = d.get("density_error")
+        spectrum(d["grid"], d["density"], error, ax=ax, colour=looks.colour(name), unit=estimate.unit)
+
+    figure = _overlaid(records, draw, looks.lines, options, shape=0.62)
+    drawn = (
+        "Density of the Hessian eigenvalues by stochastic Lanczos quadrature, bands of two standard errors."
+    )
+    return Drawing(figure, joined([drawn, *_facts(records.values())], options.command))
+
+
+def draw_quantiles(runs: Sequence[Run], options: FigureOptions) -> Drawing:
+    """Q–Q plots of stochastic gradient norms of all records on one pair of axes."""
+    every = _of_measure(runs, options, "gradient-noise")
+    records = {name: estimate for name, estimate in every.items() if "qq" in estimate.details}
+    if not records:
         raise InputError(
             "the gradient norms are all equal or of one batch: there is nothing to plot; use smaller batches"
         )
-    looks = Series(name for name, _, _ in found)
+    looks = Series(records)
+
+    def draw(ax: Axes, name: str, estimate: Estimate) -> None:
+        points = cast(Mapping[str, Sequence[float]], estimate.details["qq"])
+        style = {"colour": looks.colour(name), "marker": looks.marker(name)}
+        norm = f"‖∇L(B)‖² ({estimate.unit})"
+        quantile_plot(points["theoretical"], points["ordered"], ax=ax, quantity=norm, **style)
+
+    figure = _overlaid(records, draw, looks.dots, options, shape=0.72)
+    drawn = "Q–Q plot of the squared gradient norms of batches against the normal distribution."
+    text = joined([drawn, *_facts(records.values())], options.command)
+    tests = {name: e.details["normality_p"] for name, e in records.items() if "normality_p" in e.details}
+    p_values = ", ".join(f"{name} {p:.2g}" for name, p in tests.items())
+    return Drawing(figure, f"{text} p of D'Agostino and Pearson's test: {p_values}." if tests else text)
+
+
+def _overlaid(
+    records: Mapping[str, Estimate],
+    draw: Callable[[Axes, str, Estimate], None],
+    keys: Callable[[], list[Any]],
+    options: FigureOptions,
+    *,
+    shape: float,
+) -> Figure:
+    """All records on one pair of axes, with a legend if there are several."""
     with paper():
-        figure, (ax,) = page(1, venue=wish.venue, width=wish.width or "column", shape=0.72)
-        for name, estimate, points in found:
-            held = cast(Mapping[str, Sequence[float]], points)
-            quantile_plot(
-                held["theoretical"],
-                held["ordered"],
-                ax=ax,
-                colour=looks.colour(name),
-                marker=looks.marker(name),
-                quantity=f"‖∇L(B)‖² ({estimate.unit})",
-            )
-        legend_above(figure, looks.dots() if len(found) > 1 else [])
-        settle(figure)
-    tests = [f"{name} {e.details['normality_p']:.2g}" for name, e, _ in found if "normality_p" in e.details]
-    drawn = "Q–Q plot of the squared gradient norms of batches against the normal distribution"
-    text = record_caption([e for _, e, _ in found], drawn=drawn, command=wish.command)
-    p_values = f" p of D'Agostino and Pearson's test: {', '.join(tests)}." if tests else ""
-    return Drawing(figure, text + p_values)
+        figure, (ax,) = page(1, venue=options.venue, width=options.width or "column", shape=shape)
+        for name, estimate in records.items():
+            draw(ax, name, estimate)
+        legend_above(figure, keys() if len(records) > 1 else [])
+        return settle(figure)
 
 
-def _records(runs: Sequence[Run], wish: Wish) -> list[Estimate]:
+def _records(runs: Sequence[Run], options: FigureOptions) -> list[Estimate]:
+    """The records of the requested split and measures; by default the only split, or test."""
     every = [record for run in runs for record in run.records]
     splits = list(dict.fromkeys(record.provenance.split for record in every))
-    split = wish.split or (splits[0] if len(splits) == 1 else "test")
-    chosen = [record for record in every if record.provenance.split == split]
-    names = {record.measure for record in chosen}
-    absent = [name for name in wish.measures if name not in names]
-    if not chosen or absent:
+    split = options.split or (splits[0] if len(splits) == 1 else "test")
+    on_split = [record for record in every if record.provenance.split == split]
+    names = {record.measure for record in on_split}
+    absent = [name for name in options.measures if name not in names]
+    if not on_split or absent:
         what = f"no record of {absent[0]}" if absent else f"no record of the {split} split"
         there = ", ".join(sorted(names)) or ", ".join(map(str, splits)) or "none"
         raise InputError(f"{what} was found, only of {there}; measure it first: landscape measure RUN")
-    return [record for record in chosen if not wish.measures or record.measure in wish.measures]
+    return [record for record in on_split if not options.measures or record.measure in options.measures]
 
 
-def _only(runs: Sequence[Run], wish: Wish, measure: str) -> list[tuple[str, Estimate]]:
-    """The records of one measure, each with what its run is called."""
-    held = _names(runs)
-    asked = Wish(split=wish.split, measures=(measure,))
-    found = [(held[id(record)], record) for record in _records(runs, asked)]
-    counted = [name for name, _ in found]
-    return [
-        (f"{name} ({counted[: index + 1].count(name)})" if counted.count(name) > 1 else name, record)
-        for index, (name, record) in enumerate(found)
-    ]
+def _of_measure(runs: Sequence[Run], options: FigureOptions, measure: str) -> dict[str, Estimate]:
+    """The records of one measure by the names of their runs, numbered if runs have one name."""
+    name_of = _names(runs)
+    records = _records(runs, dataclasses.replace(options, measures=(measure,)))
+    counts = Counter(name_of[id(record)] for record in records)
+    numbers: Counter[str] = Counter()
+    named = {}
+    for record in records:
+        name = name_of[id(record)]
+        numbers[name] += 1
+        named[f"{name} ({numbers[name]})" if counts[name] > 1 else name] = record
+    return named
 
 
-def _names(runs: Sequence[Run]) -> dict[int, str]:
-    """What each record is of: its run; where a file holds several, its optimizer or its checkpoint."""
+def _names(runs: Iterable[Run]) -> dict[int, str]:
+    """The run of each record; if a file holds several runs, the optimizer or the checkpoint."""
     names = {}
     for run in runs:
         several = len({belongs_to(record) for record in run.records}) > 1
@@ -144,28 +166,58 @@ def _names(runs: Sequence[Run]) -> dict[int, str]:
     return names
 
 
-def _table(runs: Sequence[Run], found: Sequence[Estimate]) -> tuple[Table, dict[str, str]]:
-    """The comparison, and the units of its columns; networks without a recipe are rows by their folder."""
-    labels = setting_labels(found)
-    units = {label: record.unit for label, record in zip(labels, found, strict=True)}
-    if all("optimizer" in (record.provenance.recipe or {}) for record in found):
-        return compare(found), units
-    refuse_unlike(found)
-    names = _names(runs)
-    cells: dict[tuple[str, str], list[Estimate]] = {}
-    for record, label in zip(found, labels, strict=True):
-        cells.setdefault((names[id(record)], label), []).append(record)
+def _table(runs: Sequence[Run], records: Sequence[Estimate]) -> Table:
+    """The comparison of the records; networks without a recipe are rows by their folder."""
+    if all("optimizer" in (record.provenance.recipe or {}) for record in records):
+        return compare(records)
+    refuse_unlike(records)
+    names, labels = _names(runs), setting_labels(records)
+    groups: dict[tuple[str, str], list[Estimate]] = {}
+    for record, label in zip(records, labels, strict=True):
+        groups.setdefault((names[id(record)], label), []).append(record)
     return Table(
-        rows=tuple(dict.fromkeys(row for row, _ in cells)),
+        rows=tuple(dict.fromkeys(row for row, _ in groups)),
         columns=tuple(dict.fromkeys(labels)),
         cells={
-            place: Cell(tuple(e.value for e in held), converged=all(e.converged is not False for e in held))
-            for place, held in cells.items()
+            place: Cell(tuple(e.value for e in group), converged=all(e.converged is not False for e in group))
+            for place, group in groups.items()
         },
         heading="run",
-    ), units
+    )
 
 
-def _sentence(names: Sequence[str] | Mapping[str, object]) -> str:
+def _sentence(names: Iterable[str]) -> str:
     text = ", ".join(names)
     return text[:1].upper() + text[1:]
+
+
+def _facts(estimates: Collection[Estimate]) -> list[str]:
+    """The sentences of a caption: which networks on which data, with which settings."""
+    origins = [estimate.provenance for estimate in estimates]
+    splits = _listed(origin.split for origin in origins)
+    batch = _listed(origin.batch_size for origin in origins)
+    settings: dict[str, None] = {}
+    seeds: dict[str, list[str]] = {}
+    for estimate in estimates:
+        options = ", ".join(f"{key} {value}" for key, value in estimate.settings.items())
+        if options:
+            settings[f"{estimate.measure}: {options}."] = None
+        recipe = estimate.provenance.recipe or {}
+        if "optimizer" in recipe:
+            seeds.setdefault(str(recipe["optimizer"]), []).append(str(recipe.get("seed", "unknown")))
+    hashes = list(dict.fromkeys(o.checkpoint[:12] for o in origins if o.checkpoint))
+    more = f" and {len(hashes) - _MOST_CHECKPOINTS} more" if len(hashes) > _MOST_CHECKPOINTS else ""
+    some = ", ".join(hashes[:_MOST_CHECKPOINTS])
+    return [
+        f"{_listed(o.model for o in origins) or 'The network'} on {_listed(o.data for o in origins) or 'the data'}"
+        f"{f', {splits} split' if splits else ''}, n = {_listed(o.num_examples for o in origins)}"
+        f"{f', batches of {batch}' if batch else ''}, {_listed(o.loss for o in origins) or 'loss'}.",
+        *settings,
+        f"Batch norm: {_listed(o.batch_norm for o in origins)} statistics.",
+        f"Seeds of {'; '.join(f'{name}: {_listed(each)}' for name, each in seeds.items())}." if seeds else "",
+        f"Checkpoint{'s' if len(hashes) > 1 else ''} {some}{more}." if hashes else "",
+    ]
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(dict.fromkeys(str(value) for value in values if value is not None))

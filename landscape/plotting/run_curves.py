@@ -1,5 +1,6 @@
-"""Runs to curves: which quantities they have, and each over epochs, steps, gradients or seconds."""
+"""Curves of runs: which quantities they have, each over epochs, steps, gradients or seconds."""
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
@@ -10,6 +11,7 @@ from landscape.comparison import setting_labels
 from landscape.errors import InputError, UsageError
 from landscape.plotting.history import Curve
 from landscape.plotting.sources import Run
+from landscape.records.estimate import Estimate
 from landscape.registry.nearest import did_you_mean
 
 Over = Literal["epoch", "step", "gradients", "seconds"]
@@ -19,92 +21,79 @@ OVER: Mapping[str, str] = {
     "gradients": "gradients of a batch",
     "seconds": "time (s)",
 }
-"""What may be on the horizontal axis, and how it is named there."""
+"""Horizontal axes and their labels."""
 
 _SPLITS = ("train", "test")
-_PERCENT = ("accuracy",)
 
 
 def quantities(runs: Iterable[Run]) -> list[str]:
-    """What runs can be drawn over training: first what the history has, then the measures."""
-    found: dict[str, None] = {}
+    """What runs have over training: first the quantities of the history, then the measures."""
+    names: dict[str, None] = {}
     for run in runs:
         for entry in run.epochs:
             for key in entry:
                 split, _, name = key.partition("_")
-                found.setdefault(name if split in _SPLITS else key)
-        found.update(dict.fromkeys(_labels(run)))
-    return [name for name in found if name not in OVER]
+                names[name if split in _SPLITS else key] = None
+        names.update(dict.fromkeys(label for label, _, _ in _measured(run)))
+    return [name for name in names if name not in OVER]
 
 
 def curves(runs: Sequence[Run], quantity: str, *, over: Over = "epoch") -> tuple[str, list[Curve]]:
-    """The name of a quantity with its unit, and its curves in all runs that have it.
-
-    Args:
-        runs: Of any optimizers and seeds.
-        quantity: One of :func:`quantities`.
-        over: What is on the horizontal axis.
+    """The name of one of the :func:`quantities` with its unit, and its curves in all runs that have it.
 
     Raises:
         UsageError: No run has the quantity.
-        InputError: The history lacks what is asked for on the horizontal axis.
+        InputError: The history does not hold the horizontal axis.
     """
     if over not in OVER:
         raise UsageError(f"'{over}' is not one of {', '.join(OVER)}")
     known = quantities(runs)
     if quantity not in known:
-        guess = did_you_mean(quantity, known)
-        raise UsageError(f"no run has '{quantity}'{guess}; there are: {', '.join(known) or 'none'}")
-    found = [curve for run in runs for curve in _of_epochs(run, quantity, over)]
-    unit = ""
-    if not found:
-        found = [curve for run in runs for curve in _of_measures(run, quantity, over)]
-        unit = next(
-            (
-                estimate.unit
-                for run in runs
-                for (_, estimate), label in zip(run.measured, _labels(run), strict=True)
-                if label == quantity
-            ),
-            "",
+        raise UsageError(
+            f"no run has '{quantity}'{did_you_mean(quantity, known)}; there are: {', '.join(known) or 'none'}"
         )
-    if quantity in _PERCENT:
-        found = [Curve(label=c.label, split=c.split, x=c.x, y=100 * c.y) for c in found]
-        unit = "%"
-    named = quantity.replace("_", " ")
-    return (f"{named} ({unit})" if unit not in ("", "1") else named), found
+    drawn = [curve for run in runs for curve in _of_epochs(run, quantity, over)]
+    unit = ""
+    if not drawn:
+        drawn = [curve for run in runs for curve in _of_measures(run, quantity, over)]
+        units = (e.unit for run in runs for label, _, e in _measured(run) if label == quantity)
+        unit = next(units, "")
+    if quantity == "accuracy":
+        drawn, unit = [dataclasses.replace(c, y=100 * c.y, error=None) for c in drawn], "%"
+    name = quantity.replace("_", " ")
+    return (f"{name} ({unit})" if unit not in ("", "1") else name), drawn
 
 
-def _labels(run: Run) -> list[str]:
-    """Which quantity each of the measures on the way is."""
-    return setting_labels([estimate for _, estimate in run.measured])
+def _measured(run: Run) -> list[tuple[str, float, Estimate]]:
+    """The label, the epoch and the estimate of each measure during training."""
+    labels = setting_labels([estimate for _, estimate in run.measured])
+    return [(label, epoch, e) for label, (epoch, e) in zip(labels, run.measured, strict=True)]
 
 
 def _of_epochs(run: Run, quantity: str, over: Over) -> list[Curve]:
-    found = []
+    drawn = []
     for split, key in (*((split, f"{split}_{quantity}") for split in _SPLITS), ("", quantity)):
         points = [(_place(run, entry, over), entry[key]) for entry in run.epochs if key in entry]
         if points:
             x, y = np.array(points, dtype=np.float64).T
-            found.append(Curve(label=run.label, split=split, x=x, y=y))
-    return found
+            drawn.append(Curve(label=run.label, split=split, x=x, y=y))
+    return drawn
 
 
 def _of_measures(run: Run, quantity: str, over: Over) -> list[Curve]:
     entries = {entry["epoch"]: entry for entry in run.epochs}
-    taken: dict[str, list[tuple[float, float, float]]] = {}
-    for (epoch, estimate), label in zip(run.measured, _labels(run), strict=True):
+    by_split: dict[str, list[tuple[float, float, float]]] = {}
+    for label, epoch, estimate in _measured(run):
         if label == quantity:
             place = _place(run, entries.get(epoch, {"epoch": epoch}), over)
             error = math.nan if estimate.standard_error is None else estimate.standard_error
-            taken.setdefault(estimate.provenance.split or "", []).append((place, estimate.value, error))
-    found = []
-    for split, points in taken.items():
-        x, y, error = np.array(sorted(points), dtype=np.float64).T
-        found.append(
-            Curve(label=run.label, split=split, x=x, y=y, error=None if np.isnan(error).all() else error)
-        )
-    return found
+            by_split.setdefault(estimate.provenance.split or "", []).append((place, estimate.value, error))
+    drawn = []
+    for split, points in by_split.items():
+        x, y, errors = np.array(sorted(points), dtype=np.float64).T
+        known = None if np.isnan(errors).all() else errors
+        drawn.append(Curve(label=run.label, split=split, x=x, y=y, error=known))
+    return drawn
 
 
 def _place(run: Run, entry: Mapping[str, float], over: Over) -> float:

@@ -1,4 +1,4 @@
-"""Figures as files: the exact page, embedded fonts, and the same bytes for the same figure."""
+"""Figures as files of exactly their size, with embedded fonts; the same figure gives the same bytes."""
 
 import io
 from pathlib import Path
@@ -12,7 +12,7 @@ from landscape.plotting.style import OUTPUT
 from landscape.records.storage import write_whole
 from landscape.tables.escaping import for_terminal
 
-# What would differ between two runs, or between two versions that draw the same.
+# What would differ between two runs, or between two versions that draw the same figure.
 _METADATA: dict[str, dict[str, None]] = {
     "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
     "svg": {"Creator": None, "Date": None},
@@ -22,18 +22,18 @@ _DPI = {"pdf": 600, "svg": 600, "png": 300}
 
 
 def save_figure(figure: Figure, path: str | Path, *, caption: str | None = None) -> tuple[Path, ...]:
-    r"""Writes a figure at exactly its size, whole or not at all.
+    r"""Writes a figure at exactly its size, completely or not at all.
 
     Args:
         figure: The figure.
-        path: The suffix says the format: ``.pdf`` (Type-42 fonts), ``.svg`` (text as outlines), ``.png``.
-        caption: Written beside the figure, as ``.txt`` and, escaped, as a ``\caption`` in ``.tex``.
+        path: The file, ending in ``.pdf`` (Type-42 fonts), ``.svg`` (text as outlines) or ``.png``.
+        caption: Text of a caption, written beside the figure as ``.txt`` and, escaped, as ``\caption`` in ``.tex``.
 
     Returns:
         The files written.
 
     Raises:
-        UsageError: The suffix is not one of those.
+        UsageError: The suffix is another one.
     """
     path = Path(path)
     kind = path.suffix.lower().removeprefix(".")

@@ -1,4 +1,4 @@
-"""Which levels contours are drawn at, and how losses become colours: once for all panels of a figure."""
+"""Levels of contours and colours of losses, chosen once for all panels of a figure."""
 
 import copy
 import itertools
@@ -18,9 +18,11 @@ from landscape.records.surface import Surface
 Extend = Literal["neither", "min", "max", "both"]
 
 COLOURS = "viridis"
-"""The colour map: even in lightness, so that it survives grey printing and colour blindness."""
+"""The colour map. Its lightness is even, so that it survives grey printing and colour blindness."""
+DIVERGING = "RdBu_r"
+"""The colour map of differences: blue below zero, red above, equally dark at equal distance."""
 
-# Round numbers of one decade, the coarsest choice first.
+# Round numbers of one decade, from coarse to fine.
 _MANTISSAS = (
     (1.0,),
     (1.0, 3.0),
@@ -33,14 +35,7 @@ _FEWEST = 8
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """Levels and norm.
-
-    Attributes:
-        levels: Increasing.
-        norm: From loss to colour; logarithmic where losses are positive and spread.
-        extend: Which losses lie beyond the levels and are drawn in the colour of the end: they are clipped.
-        colours: The colour map; a diverging one for differences only.
-    """
+    """Increasing levels and the map from loss to colour; ``extend`` says where losses lie beyond the levels."""
 
     levels: tuple[float, ...]
     norm: Normalize
@@ -49,7 +44,7 @@ class Scale:
 
     @property
     def ticks(self) -> tuple[float, ...]:
-        """Which levels a colour bar names: powers of ten if there are several, at most about eight."""
+        """The levels that a colour bar names: powers of ten if there are several, at most about eight."""
         powers = tuple(level for level in self.levels if f"{level:e}".startswith("1.000000e"))
         named = powers if len(powers) >= 3 else self.levels
         return named[:: 1 + len(named) // 9]
@@ -58,35 +53,34 @@ class Scale:
 def shared_scale(
     surfaces: Sequence[Surface], *, levels: Sequence[float] | None = None, norm: Normalize | None = None
 ) -> Scale:
-    """The scale that shows all of several surfaces: about ten round levels, log-spaced if it can be.
+    """A scale for several surfaces: about ten round levels, log-spaced if the losses are positive and spread.
 
-    Losses that are not finite take no part. A loss of exactly zero among positive ones is clipped.
+    Losses that are not finite are ignored. A loss of exactly zero among positive ones is clipped.
 
     Args:
-        surfaces: One or more.
-        levels: The levels, instead.
-        norm: The norm, instead; its limits, where set, bound the levels.
+        surfaces: The surfaces, at least one.
+        levels: Levels to use instead.
+        norm: Norm to use instead; its limits, if set, bound the levels.
 
     Raises:
-        UsageError: Levels that do not increase.
+        UsageError: The levels do not increase.
     """
     values = np.concatenate([surface.loss[np.isfinite(surface.loss)] for surface in surfaces])
     if levels is not None:
-        chosen = tuple(float(level) for level in levels)
-        if len(chosen) < 2 or not all(a < b for a, b in itertools.pairwise(chosen)):
-            raise UsageError(f"levels={list(chosen)} must be two or more increasing numbers")
+        steps = tuple(float(level) for level in levels)
+        if len(steps) < 2 or not all(a < b for a, b in itertools.pairwise(steps)):
+            raise UsageError(f"levels={list(steps)} must be two or more increasing numbers")
     else:
-        chosen = _round_levels(_within(values, norm))
+        steps = _round_levels(_within(values, norm))
     if norm is None:
-        positive = chosen[0] > 0 and _ratios_are_even(chosen)
-        norm = LogNorm() if positive else Normalize()
-    # The caller's norm keeps the limits it has.
+        norm = LogNorm() if steps[0] > 0 and _ratios_are_even(steps) else Normalize()
+    # A copy, because autoscaling sets limits in the caller's norm.
     norm = copy.deepcopy(norm)
-    norm.autoscale_None(chosen)
-    below = bool(values.size and values.min() < chosen[0])
-    above = bool(values.size and values.max() > chosen[-1])
+    norm.autoscale_None(steps)
+    below = bool(values.size and values.min() < steps[0])
+    above = bool(values.size and values.max() > steps[-1])
     extend: Extend = "both" if below and above else "min" if below else "max" if above else "neither"
-    return Scale(chosen, norm, extend)
+    return Scale(steps, norm, extend)
 
 
 def _within(values: NDArray[np.float64], norm: Normalize | None) -> NDArray[np.float64]:
@@ -113,7 +107,7 @@ def _round_levels(values: NDArray[np.float64]) -> tuple[float, ...]:
 def _log_levels(low: float, high: float) -> tuple[float, ...]:
     """Round numbers from just below ``low`` to just above ``high``."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    step = max(1, (last - first) // 12)
+    step = max(1, (last - first) // 12)  # over many decades, not every power of ten is a level
     for mantissas in _MANTISSAS:
         ladder = [float(f"{m}e{e}") for e in range(first, last + step, step) for m in mantissas]
         ladder = [level for level in ladder if math.isfinite(level)]
@@ -126,13 +120,13 @@ def _log_levels(low: float, high: float) -> tuple[float, ...]:
 
 
 def _ratios_are_even(levels: tuple[float, ...]) -> bool:
-    """Whether the levels are nearer to a geometric than to an arithmetic sequence."""
+    """Whether the levels are closer to a geometric than to an arithmetic sequence."""
     ratios, steps = np.diff(np.log(levels)), np.diff(levels) / levels[-1]
     return float(ratios.std() / ratios.mean()) < float(steps.std() / steps.mean())
 
 
 def number(value: float) -> str:
-    """A loss as it is written on a figure: ``0.003``, ``2·10⁻⁵``."""
+    """A loss as written on a figure: ``0.003``, ``2·10⁻⁵``."""
     if value == 0 or 1e-3 <= abs(value) < 1e4:
         return f"{value:g}".replace("-", "−")
     mantissa, exponent = f"{value:.3e}".split("e")

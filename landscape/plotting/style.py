@@ -1,7 +1,7 @@
-r"""How figures look in a paper: a venue's widths, 7–9 pt type, fonts that every printer accepts.
+r"""The appearance of figures in a paper: a venue's widths, 7–9 pt type, fonts that every printer accepts.
 
-Widths are those of the venue's LaTeX style, in inches: what ``\columnwidth`` and ``\textwidth`` are there. The
-user's own matplotlib settings are neither used nor changed.
+Widths are ``\columnwidth`` and ``\textwidth`` of the venue's LaTeX style, in inches. The user's own matplotlib settings
+are neither used nor changed.
 """
 
 import contextlib
@@ -28,25 +28,23 @@ class Venue:
     text: float
 
 
-_POINTS = 72.27
-
 VENUES = {
     "neurips": Venue(5.5, 5.5),
     "icml": Venue(3.25, 6.75),
     "iclr": Venue(5.5, 5.5),
     "cvpr": Venue(3.28125, 6.875),
-    "ieee": Venue(252 / _POINTS, 516 / _POINTS),
+    "ieee": Venue(252 / 72.27, 516 / 72.27),  # the 21 and 43 picas of IEEEtran, in TeX's points
     "jmlr": Venue(6.0, 6.0),
 }
-"""The venues by name. IEEE's are the 21 and 43 picas of IEEEtran."""
+"""The venues by name."""
 
-# Read by matplotlib when a file is written, not when the figure is drawn.
+# matplotlib reads these when a file is written, not when the figure is drawn.
 OUTPUT = RcParams(
     {
-        "pdf.fonttype": 42,
+        "pdf.fonttype": 42,  # Type 3, the default, is refused by some conferences
         "ps.fonttype": 42,
         "svg.fonttype": "path",
-        "svg.hashsalt": "landscape",
+        "svg.hashsalt": "landscape",  # without a salt, every file has other identifiers
         "savefig.bbox": None,
         "savefig.facecolor": "white",
         "savefig.transparent": False,
@@ -55,37 +53,20 @@ OUTPUT = RcParams(
     }
 )
 
-_TYPE = RcParams(
-    {
-        "mathtext.fontset": "stix",
-        "font.size": 8.0,
-        "axes.titlesize": 9.0,
-        "axes.labelsize": 8.0,
-        "figure.labelsize": 8.0,
-        "xtick.labelsize": 7.0,
-        "ytick.labelsize": 7.0,
-        "legend.fontsize": 7.0,
-    }
-)
-
-_INK = RcParams(
-    {
-        "axes.linewidth": 0.5,
-        "axes.labelpad": 2.0,
-        "axes.titlepad": 4.0,
-        "lines.linewidth": 1.0,
-        "patch.linewidth": 0.5,
-        "xtick.major.width": 0.5,
-        "ytick.major.width": 0.5,
-        "xtick.minor.width": 0.4,
-        "ytick.minor.width": 0.4,
-        "xtick.major.size": 2.5,
-        "ytick.major.size": 2.5,
-        "xtick.major.pad": 2.0,
-        "ytick.major.pad": 2.0,
-        "figure.constrained_layout.h_pad": 0.02,
-        "figure.constrained_layout.w_pad": 0.02,
-    }
+_SIZES = {
+    7.0: ("xtick.labelsize", "ytick.labelsize", "legend.fontsize"),
+    8.0: ("font.size", "axes.labelsize", "figure.labelsize"),
+    9.0: ("axes.titlesize",),
+    0.5: ("axes.linewidth", "patch.linewidth", "xtick.major.width", "ytick.major.width"),
+    0.4: ("xtick.minor.width", "ytick.minor.width"),
+    1.0: ("lines.linewidth",),
+    2.0: ("axes.labelpad", "xtick.major.pad", "ytick.major.pad"),
+    2.5: ("xtick.major.size", "ytick.major.size"),
+    4.0: ("axes.titlepad",),
+    0.02: ("figure.constrained_layout.h_pad", "figure.constrained_layout.w_pad"),
+}
+_DRAWN = RcParams(
+    {"mathtext.fontset": "stix", **{name: size for size, names in _SIZES.items() for name in names}}
 )
 
 
@@ -103,45 +84,37 @@ def figure_width(venue: str, width: Width) -> float:
 
 
 FONT = "STIXGeneral"
-"""The font of a figure unless another is asked for: it comes with matplotlib and goes with Times."""
+"""The default font of a figure: it comes with matplotlib and goes with Times."""
 
 _font: ContextVar[str] = ContextVar("font", default=FONT)
-
-
-_DRAWING = threading.RLock()
-"""Matplotlib has one set of settings for all threads, so that figures are drawn one after the other."""
+_DRAWING = threading.RLock()  # matplotlib has one set of settings for all threads
 
 
 @contextlib.contextmanager
 def paper(font: str | None = None) -> Iterator[None]:
-    """A context in which matplotlib draws for a paper; the settings are the caller's again afterwards.
+    """A context in which matplotlib draws for a paper; afterwards, the caller's settings are restored.
 
     Args:
-        font: A font that is installed; within another such context, by default that one's.
+        font: An installed font; by default that of an enclosing context, or :data:`FONT`.
 
     Raises:
         UsageError: There is no such font.
     """
-    chosen = font or _font.get()
-    _require(chosen)
-    token = _font.set(chosen)
+    font = font or _font.get()
+    known = sorted({entry.name for entry in fontManager.ttflist})
+    if font not in known:
+        raise UsageError(
+            f"there is no font '{font}' among the {len(known)} that matplotlib finds{did_you_mean(font, known)}; "
+            f"install it, or omit --font to use {FONT}"
+        )
+    token = _font.set(font)
     try:
         with _DRAWING, rc_context():
             rcdefaults()
-            for settings in (OUTPUT, _TYPE, _INK):
-                rcParams.update(settings)
-            # What the font lacks, such as a Greek letter, is taken from those that come with matplotlib.
-            rcParams["font.family"] = list(dict.fromkeys([chosen, FONT, "DejaVu Sans"]))
+            rcParams.update(OUTPUT)
+            rcParams.update(_DRAWN)
+            # Glyphs that the font lacks, such as Greek letters, come from those shipped with matplotlib.
+            rcParams["font.family"] = list(dict.fromkeys([font, FONT, "DejaVu Sans"]))
             yield
     finally:
         _font.reset(token)
-
-
-def _require(font: str) -> None:
-    known = sorted({entry.name for entry in fontManager.ttflist})
-    if font in known:
-        return
-    raise UsageError(
-        f"there is no font '{font}' among the {len(known)} that matplotlib finds{did_you_mean(font, known)}; "
-        f"install it, or leave --font out for {FONT}"
-    )

@@ -1,7 +1,6 @@
-"""What happened in each epoch, one JSON line each.
+"""The history of a run: one JSON line per epoch.
 
-The checkpoint holds the same entries, without the seconds, under its check sums: a line that was damaged is restored
-from there.
+The checkpoint holds the same entries, without the seconds, under its check sums, so a damaged line can be restored.
 """
 
 import json
@@ -16,17 +15,17 @@ Entry = Mapping[str, int | float]
 
 
 def append(path: Path, entry: Entry) -> None:
-    """Add the line of an epoch."""
+    """Adds the line of an epoch."""
     append_line(path, json.dumps(entry, allow_nan=False))
 
 
 def read(path: Path) -> tuple[Entry, ...]:
-    """The epochs of a history, in order; a line that cannot be read is passed over."""
+    """The entries of a history, in order; unreadable lines are skipped."""
     return tuple(entry for _, entry in _lines(path) if entry is not None)
 
 
 def without_seconds(entry: Entry) -> Entry:
-    """What is the same for every process that computes the epoch."""
+    """The part of an entry that is the same whichever process computes the epoch."""
     return {name: value for name, value in entry.items() if name != "seconds"}
 
 
@@ -35,9 +34,9 @@ def restored(path: Path, known: Iterable[Entry]) -> tuple[bytes, list[int]]:
 
     Args:
         path: The file; it need not exist.
-        known: The entries of the checkpoint, without their seconds, which a restored line lacks.
+        known: The entries in the checkpoint, without their seconds; restored lines lack them, too.
     """
-    lines = [(line, entry) for line, entry in _lines(path) if entry is not None and _is_whole(entry)]
+    lines = [(line, entry) for line, entry in _lines(path) if entry is not None and _has_valid_seconds(entry)]
     content, lost = b"", []
     for expected in known:
         line = next((line for line, entry in lines if without_seconds(entry) == expected), None)
@@ -49,7 +48,7 @@ def restored(path: Path, known: Iterable[Entry]) -> tuple[bytes, list[int]]:
 
 
 def restore(path: Path, known: Sequence[Entry]) -> list[int]:
-    """Make a history that of the checkpoint; returns the epochs whose line had to be made again."""
+    """Replaces a history by that of the checkpoint; returns the epochs whose line was damaged or missing."""
     content, lost = restored(path, known)
     if content != (path.read_bytes() if path.is_file() else b""):
         write_whole(path, content)
@@ -57,34 +56,25 @@ def restore(path: Path, known: Sequence[Entry]) -> list[int]:
 
 
 def truncate(path: Path, epochs: int) -> int:
-    """Drop the lines of epochs after the first ``epochs``: they will be run again.
+    """Removes the lines after the first ``epochs``, which will be computed again, and a torn last line.
 
     Returns:
-        How many lines cannot be read. They stay; only one that breaks off at the end of the file is dropped.
+        The number of other unreadable lines, which stay.
     """
-    if not path.is_file():
-        return 0
-    kept, unreadable = b"", 0
-    for line, entry in _lines(path):
-        if entry is None:
-            unreadable += 1
-        if entry is None or entry["epoch"] <= epochs:
-            kept += line + b"\n"
-    if kept != path.read_bytes():
+    lines = list(_lines(path))
+    kept = b"".join(line + b"\n" for line, entry in lines if entry is None or entry["epoch"] <= epochs)
+    if path.is_file() and kept != path.read_bytes():
         write_whole(path, kept)
-    return unreadable
-
-
-def shortest(count: float) -> int | float:
-    """A count in thirds and shares, without what adding them up has rounded."""
-    rounded = round(count, 3)
-    return int(rounded) if rounded == int(rounded) else rounded
+    return sum(entry is None for _, entry in lines)
 
 
 def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
-    """Each line with its entry, ``None`` where it cannot be read; without one that breaks off at the end."""
-    *lines, torn = read_bytes(path).split(b"\n") if path.is_file() else [b""]
-    for line in [*lines, *([torn] if _entry(torn) is not None else [])]:
+    """Each line with its entry, or ``None`` if it is unreadable; a torn last line is left out."""
+    *lines, last = read_bytes(path).split(b"\n") if path.is_file() else [b""]
+    # A process can be killed between the last character of a line and its end.
+    if _entry(last) is not None:
+        lines.append(last)
+    for line in lines:
         if line.strip():
             yield line, _entry(line)
 
@@ -97,6 +87,7 @@ def _entry(line: bytes) -> dict[str, Any] | None:
     return entry if isinstance(entry, dict) and type(entry.get("epoch")) is int else None
 
 
-def _is_whole(entry: Mapping[str, Any]) -> bool:
+def _has_valid_seconds(entry: Mapping[str, Any]) -> bool:
+    # The checkpoint does not hold the seconds, so a flipped bit in them shows only in an impossible value.
     seconds = entry.get("seconds", 0.0)
     return type(seconds) in (int, float) and 0 <= seconds < 1e15

@@ -1,4 +1,4 @@
-"""The user's own Python behind a name: ``./file.py:function`` and ``package.module:function``, options behind it.
+"""The user's own Python behind a name: ``./file.py:function`` and ``package.module:function``, then its options.
 
 Naming such code runs it. So a name that comes out of a file, and not from the user, goes through
 :func:`named_by_file`, which admits only names that run no code but ours and the libraries' own.
@@ -26,21 +26,19 @@ from landscape.registry.names import NameTable, Option, Options, Row, Specificat
 from landscape.registry.nearest import did_you_mean
 
 FORMS = ("package.module:factory", "./file.py:factory")
-LONGEST = 4096
-"""Characters of a name in a file, with its options: a path may be so long."""
-
+LONGEST = 4096  # characters of a name in a file, with its options: a path may be so long
+# The words before a colon that do not name a module of the user.
 PREFIXES = frozenset({"torchvision", "timm", "hf", "hf-datasets", "imagefolder", "npz", "safetensors"})
-"""What stands before a colon where no code of the user is meant."""
 
 _PLAIN = (bool, int, float, str)
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _STANDARD = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
-_loaded: dict[Path, ModuleType] = {}
-_brought: dict[str, Path] = {}  # modules of the user's that were imported while code that was named ran
-_by: dict[
-    tuple[str, Path], set[Path]
-] = {}  # their files, by what had been named and the folder it was run in
-_read: dict[Path, tuple[tuple[int, int], str]] = {}  # these files as they were then: time and size, SHA-256
+# The import path belongs to the process: without the lock one thread would import what another has named.
+_IMPORTING = threading.RLock()
+_loaded: dict[Path, ModuleType] = {}  # named files that have been run
+_imported: dict[str, Path] = {}  # the user's modules that were imported while named code ran
+_imported_by: dict[tuple[str, Path], set[Path]] = {}  # their files, by the named code and its folder
+_read: dict[Path, tuple[tuple[int, int], str]] = {}  # these files at that time: time and size, SHA-256
 
 
 def names_code(specification: str | Specification) -> bool:
@@ -55,14 +53,14 @@ def names_code(specification: str | Specification) -> bool:
 def named_by_file(
     table: NameTable[Any], text: object, *, source: str, kind: str, way_out: str
 ) -> Specification:
-    """What a file says is the model, the data, …, provided that a file may say it.
+    """The specification in a name that a file contains, provided that a file may name it.
 
     Args:
         table: The names of that kind.
-        text: What the file says.
-        source: Which file, in words.
-        kind: What the file is: ``checkpoint``.
-        way_out: What a user may do who knows what is named.
+        text: The content of the file.
+        source: The file, for messages.
+        kind: The kind of file: ``checkpoint``.
+        way_out: The advice to a user who knows the named object.
 
     Raises:
         InputError: It names code, or something else that only the user may name; it is no text; or its options are
@@ -87,10 +85,9 @@ def named_by_file(
 
 
 def user_function(name: str) -> Callable[..., Any] | None:
-    """What ``./file.py:function`` or ``package.module:function`` names; ``None`` where it has another form.
+    """The function of ``./file.py:function`` or ``package.module:function``; ``None`` for a name of another form.
 
     Options are not part of the name: :func:`landscape.registry.names.split` alone parses them.
-
     A file is run once, with its folder first on the import path, as Python does with a script.
 
     Raises:
@@ -101,11 +98,10 @@ def user_function(name: str) -> Callable[..., Any] | None:
         return None
     where, _, attribute = name.rpartition(":")
     module = _file(where) if where.endswith(".py") else _module(where)
-    found = getattr(module, attribute, None)
-    if not callable(found):
+    function: Callable[..., Any] | None = getattr(module, attribute, None)
+    if not callable(function):
         public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise UsageError(f"{where} has no function '{attribute}'{did_you_mean(attribute, public)}")
-    function: Callable[..., Any] = found
     return function
 
 
@@ -114,8 +110,12 @@ def user_row(name: str) -> Row[Any] | None:
     function = user_function(name)
     if function is None:
         return None
-    summary = (inspect.getdoc(function) or "").partition("\n")[0]
-    return Row(name, guarded(function, name), summary, stated=user_options(function, name))
+    return Row(name, guarded(function, name), summary_of(function), stated=user_options(function, name))
+
+
+def summary_of(function: Callable[..., Any]) -> str:
+    """The first line of the function's docstring."""
+    return (inspect.getdoc(function) or "").partition("\n")[0]
 
 
 def user_options(function: Callable[..., Any], name: str) -> Options:
@@ -159,10 +159,10 @@ def guarded(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 def code_hash(*names: str | None) -> str | None:
     """The first 12 digits of a SHA-256 over the user's code behind these names; ``None`` if there is none.
 
-    It covers the files that were named and every module of the user's that they import, directly or not, wherever
+    It covers the files that are named and every module of the user's that they import, directly or not, wherever
     in a file the import stands, with the bytes that were there when the module was imported. Modules count as the
-    user's unless they belong to Python, to an installed package or to this one. What the code reads besides, such
-    as a file of settings, is not covered; the loss at the point is what tells a change there.
+    user's unless they belong to Python, to an installed package or to this one. Other files that the code reads,
+    such as settings, are not covered; a change there shows in the loss at the point.
     """
     digest = hashlib.sha256()
     places = [split(name).name.rpartition(":")[0] for name in names if name and names_code(name)]
@@ -188,18 +188,23 @@ def _file(where: str) -> ModuleType:
     path = path.resolve()
     _forget_changed()
     if path not in _loaded:
+        # The stamp is a part of the name: a pickle of a class in an older version must not find the new one.
         label = f"landscape_user_{hashlib.sha256(repr((path, _stamp(path))).encode()).hexdigest()[:12]}"
         specification = importlib.util.spec_from_file_location(label, path)
         assert specification is not None
         assert specification.loader is not None
         module = importlib.util.module_from_spec(specification)
+        no_bytecode = sys.dont_write_bytecode
+        sys.dont_write_bytecode = True  # nothing is written beside the user's file
         try:
-            with _watched(where, path.parent), _no_bytecode():
+            with _watched(where, path.parent):
                 sys.modules[label] = module  # dataclasses and pickles look the module up by its name
                 specification.loader.exec_module(module)
         except Exception as failure:
             sys.modules.pop(label, None)
             raise InputError(f"{where} cannot be loaded: {described(failure)}") from failure
+        finally:
+            sys.dont_write_bytecode = no_bytecode
         _loaded[path] = module
     return _loaded[path]
 
@@ -209,23 +214,22 @@ def _module(where: str) -> ModuleType:
     with _watched(where, Path()):
         try:
             return importlib.import_module(where)
-        except ModuleNotFoundError as failure:
-            if failure.name and (where == failure.name or where.startswith(failure.name + ".")):
+        except Exception as failure:
+            missing = failure.name if isinstance(failure, ModuleNotFoundError) else None
+            if missing and f"{where}.".startswith(f"{missing}."):
                 raise InputError(
                     f"there is no module '{where}', neither installed nor in this folder; a factory in a file is "
                     "written ./file.py:factory"
                 ) from None
             raise InputError(f"module {where} cannot be imported: {described(failure)}") from failure
-        except Exception as failure:
-            raise InputError(f"module {where} cannot be imported: {described(failure)}") from failure
 
 
 @contextlib.contextmanager
 def _watched(where: str, folder: Path) -> Iterator[None]:
-    """Inside, modules are looked for in ``folder`` first; those of the user's that are imported are remembered."""
+    """Inside, modules are searched in ``folder`` first; the user's modules that are imported are recorded."""
     folder = folder.expanduser().resolve()
     with _IMPORTING:
-        for name in list(_brought):  # a module of the same name in another folder is another module
+        for name in list(_imported):  # a module of the same name in another folder is another module
             top = name.partition(".")[0]
             own = _lying_in(folder, top)
             if own is not None and own != _file_of(sys.modules.get(top)):
@@ -240,27 +244,20 @@ def _watched(where: str, folder: Path) -> Iterator[None]:
             for name in set(sys.modules) - before:
                 path = _users_file(sys.modules[name])
                 if path is not None:
-                    _brought[name] = path
-                    _by.setdefault((Path(where).name, folder), set()).add(path)
+                    _imported[name] = path
+                    _imported_by.setdefault((Path(where).name, folder), set()).add(path)
                     _read[path] = (_stamp(path), hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-_IMPORTING = threading.RLock()
-"""Where Python looks for modules belongs to the process: of two threads, one would import what the other named."""
-
-
 def _forget_changed() -> None:
-    """Drops the user's modules, so that they are run anew, if the file of one has changed since it was imported.
-
-    All of them go together: each may hold functions of the others.
-    """
+    """Drops the user's modules, so that they are run anew, if the file of one has changed since it was imported."""
     if all(_stamp(path) == stamp for path, (stamp, _) in _read.items()):
         return
-    for name in _brought:
+    for name in _imported:  # all together: each may hold functions of the others
         sys.modules.pop(name, None)
     importlib.invalidate_caches()
-    for known in (_brought, _by, _read, _loaded):
-        known.clear()
+    for cache in (_imported, _imported_by, _read, _loaded):
+        cache.clear()
 
 
 def _files(module: ModuleType, where: str) -> list[Path]:
@@ -269,54 +266,49 @@ def _files(module: ModuleType, where: str) -> list[Path]:
     if first is None:
         return []
     root = first.parent if where.endswith(".py") else Path().resolve()
-    found: dict[Path, None] = {}
+    files: dict[Path, None] = {}
     # A module that was imported under a name made up at run time stands in no import statement.
-    waiting = [*_by.get((Path(where).name, root), ()), first]
+    waiting = [*_imported_by.get((Path(where).name, root), ()), first]
     while waiting:
         path = waiting.pop()
-        if path not in found:
-            found[path] = None
-            waiting += _imported(path, root)
-    return list(found)
+        if path not in files:
+            files[path] = None
+            waiting += _imports_of(path, root)
+    return list(files)
 
 
-def _imported(path: Path, root: Path) -> list[Path]:
+def _imports_of(path: Path, root: Path) -> list[Path]:
     """The user's files that a file imports, whether or not that statement has been reached yet."""
+    # modulefinder of the standard library does this, but misses packages without an __init__.py.
     try:
         tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, OSError):  # compiled code, which imports nothing that could be seen
+    except (SyntaxError, ValueError, OSError):  # compiled code, whose imports cannot be seen
         return []
-    found: list[Path | None] = []
+    files: list[Path | None] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [name for alias in node.names for name in _parents(alias.name)]
-            found += [_module_file(name, root, path.parent) for name in names]
+            files += [_module_file(name, root, path.parent) for name in names]
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             names = [base, *(f"{base}.{alias.name}".strip(".") for alias in node.names)]
             if node.level:
                 folder = path.parents[min(node.level, len(path.parents)) - 1]
-                found += [_lying_in(folder, name) for name in ("", *names)]
+                files += [_lying_in(folder, name) for name in ("", *names)]
             else:
-                found += [_module_file(name, root, path.parent) for name in (*_parents(base), *names)]
-    return [file for file in found if file is not None]
+                files += [_module_file(name, root, path.parent) for name in (*_parents(base), *names)]
+    return [file for file in files if file is not None]
 
 
 def _parents(name: str) -> list[str]:
-    """``a.b.c`` → ``a``, ``a.b``, ``a.b.c``: importing a module imports the packages that it is in."""
+    """``a.b.c`` → ``a``, ``a.b``, ``a.b.c``: importing a module imports the packages that contain it."""
     parts = name.split(".")
     return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
 
 def _module_file(name: str, root: Path, beside: Path) -> Path | None:
-    """The user's file of a module, also where it has not been imported yet.
-
-    Args:
-        name: Of the module.
-        root: The folder that is first on the import path when the code runs.
-        beside: The folder of the file that imports it.
-    """
-    if name in sys.modules and name not in _brought:
+    """The user's file of a module, also before it is imported: in the import path's first folder or ``beside``."""
+    if name in sys.modules and name not in _imported:
         return _users_file(sys.modules[name])
     return _lying_in(root, name) or _users_file(sys.modules.get(name)) or _lying_in(beside, name)
 
@@ -352,14 +344,3 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 def _sum(path: Path) -> str:
     return _read[path][1] if path in _read else hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@contextlib.contextmanager
-def _no_bytecode() -> Iterator[None]:
-    """Nothing is written beside the user's file."""
-    before = sys.dont_write_bytecode
-    sys.dont_write_bytecode = True
-    try:
-        yield
-    finally:
-        sys.dont_write_bytecode = before

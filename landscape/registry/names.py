@@ -80,12 +80,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Options:
-    """The parameters of a row's ``build`` that are options, or context that the caller may add.
-
-    Attributes:
-        by_name: The declared ones.
-        open: Whether ``build`` has ``**options``, so that any name is an option.
-    """
+    """The declared options of a row; if it is ``open``, any other name is an option as well."""
 
     by_name: Mapping[str, Option]
     open: bool = False
@@ -111,12 +106,11 @@ class Row(Generic[T]):
     """One name of a table.
 
     Attributes:
-        name: The name.
-        build: Called for the object behind the name.
+        build: Returns the object behind the name.
         summary: One line that describes it.
         reference: The paper.
         hidden: Parameters of ``build`` that only the caller sets.
-        stated: The options, where the parameters of ``build`` do not say them; ``None`` where they do.
+        stated: The options, where the parameters of ``build`` do not show them; ``None`` where they do.
     """
 
     name: str
@@ -303,29 +297,25 @@ def _literals(kind: Any) -> tuple[object, ...]:
     return typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
 
 
+_BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_NUMBERS: dict[object, str] = {int: "a whole number", float: "a number"}
+
+
 def _convert(text: str, kind: Any) -> Value:
     if typing.get_origin(kind) is Literal:
-        allowed = [str(value) for value in typing.get_args(kind)]
-        if text not in allowed:
-            raise ValueError(f"one of {', '.join(allowed)}")
-        return text
-    if kind is type(None):
+        if text not in map(str, _literals(kind)):
+            raise ValueError(f"one of {', '.join(map(str, _literals(kind)))}")
+    elif kind is type(None):
         if text.lower() != "none":
             raise ValueError("none")
         return None
-    if kind is bool:
-        lowered = text.lower()
-        if lowered not in ("true", "false", "yes", "no", "on", "off"):
+    elif kind is bool:
+        if text.lower() not in _BOOLEANS:
             raise ValueError("true or false")
-        return lowered in ("true", "yes", "on")
-    if kind is int:
+        return _BOOLEANS[text.lower()]
+    elif kind in _NUMBERS:
         try:
-            return int(text)
+            return int(text) if kind is int else float(text)
         except ValueError:
-            raise ValueError("a whole number") from None
-    if kind is float:
-        try:
-            return float(text)
-        except ValueError:
-            raise ValueError("a number") from None
+            raise ValueError(_NUMBERS[kind]) from None
     return text

@@ -1,4 +1,4 @@
-"""A curve of low loss between two minima, and the plane that it lies in."""
+"""A curve of low loss between two minima, and the plane that contains it."""
 
 import math
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from landscape.registry.bounds import Positive, PositiveInt, Seed
 from landscape.surfaces.barrier import barrier
 from landscape.surfaces.directions import Directions, Waypoint, around, checked, located, orthonormal
 
-_MOMENTUM = 0.9
-_SAMPLES = 21
+_MOMENTUM = 0.9  # as in the authors' code
+_SAMPLES = 21  # steps of 0.05 in t, fine enough to read a barrier off
 
 
 def bezier_curve(
@@ -26,23 +26,23 @@ def bezier_curve(
     margin: float = 0.2,
     seed: Seed = 0,
 ) -> Directions:
-    """The plane of ``φ(t) = (1 − t)² θ₁ + 2t(1 − t) w + t² θ₂``, where w makes the mean loss on the curve small.
+    """The plane of ``φ(t) = (1 − t)² θ₁ + 2t(1 − t) w + t² θ₂``, with w chosen for a small mean loss on the curve.
 
-    The control point w starts half-way and follows stochastic gradients of ``E_t L(φ(t))``, one batch and one t a
-    step. The curve is the trajectory of the surface, at 21 values of t, and the losses there, with the barrier on the
-    curve, are in the file.
+    The control point w starts half-way and follows stochastic gradients of ``E_t L(φ(t))``, with one batch and one t a
+    step. The curve is the trajectory of the surface, at 21 values of t. The file records the losses there and the
+    barrier on the curve.
 
     Args:
-        objective: At the first checkpoint.
+        objective: The first checkpoint.
         through: The two minima.
-        steps: Of stochastic gradient descent with momentum 0.9, each a gradient of one batch.
-        lr: Its learning rate.
-        margin: What is shown beyond the curve, as a fraction of its extent.
+        steps: Of stochastic gradient descent with momentum 0.9, each with the gradient of one batch.
+        lr: The learning rate.
+        margin: The border around the curve, as a fraction of its extent.
         seed: Of batches and of t.
 
     Raises:
-        UsageError: Another number of checkpoints, no steps, or a learning rate that is not positive.
-        InputError: The checkpoints are of different networks, or identical; the descent diverged.
+        UsageError: The number of steps or the learning rate is not positive.
+        InputError: The descent diverged.
 
     Reference:
         Garipov et al., "Loss surfaces, mode connectivity, and fast ensembling of DNNs", 2018, arXiv:1802.10026,
@@ -52,7 +52,7 @@ def bezier_curve(
     checked("bezier", through, origin, least=2, most=2)
     if steps < 1 or not lr > 0:
         raise UsageError(
-            f"steps={steps}, lr={lr} are not allowed; the curve is trained, so both are positive"
+            f"steps={steps}, lr={lr} are not allowed: the curve is trained, so both are positive"
         )
     end = through[1].point.to(origin)
     control = _trained(objective, end, steps=steps, lr=lr, seed=seed)
@@ -88,7 +88,7 @@ def _trained(objective: Objective, end: Tensor, *, steps: int, lr: float, seed: 
         t = float(draws.random())
         batch = batches[int(draws.integers(len(batches)))]
         slope = batch.at(on_curve(start, control, end, t)).gradient
-        velocity = _MOMENTUM * velocity + 2 * t * (1 - t) * slope
+        velocity = _MOMENTUM * velocity + 2 * t * (1 - t) * slope  # dφ/dw = 2t(1 − t)
         control = control - lr * velocity
         objective.ledger.tell(f"curve: step {step + 1} of {steps}", (step + 1) / steps)
     if not math.isfinite(float(control.norm())):

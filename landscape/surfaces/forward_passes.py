@@ -1,204 +1,180 @@
-"""Loss and accuracy at many points of one plane, by the quickest forward passes that give the same value.
+"""Loss and accuracy at many points of a plane, by the fastest forward pass that gives the same loss.
 
-Convolutions take in the batch norms behind them (``folding``), or also the sums and ReLUs (``fusing``). Images in the
-memory order that convolutions prefer (channels last) save their reordering. None wins everywhere: the first batch of a
-point is computed each way, and a way that loses or disagrees is not taken.
+Images in the memory order that convolutions prefer (channels last) need no reordering before each of them.
+``torch.compile`` fuses normalisations, sums and activations, after a compilation that takes a minute or two. Neither
+is the fastest everywhere, so one batch decides.
 """
 
+import copy
+import math
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from functools import partial
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from landscape.isolation import private_randomness, without_gradients
+from landscape.errors import Remark, UsageError
 from landscape.objective import Objective
-from landscape.objective.batches import KEPT_BYTES, moved
-from landscape.objective.replica import Replica
-from landscape.objective.risk import BatchLoss, Risk
-from landscape.surfaces.folding import fold, overwrite, traced
-from landscape.surfaces.fusing import available, fuse
-from landscape.surfaces.no_overflow import NoOverflow
 
-Way = Literal["plain", "channels-last", "folded", "folded-channels-last", "fused"]
+Eager = Literal["plain", "channels-last"]
+Way = Literal["plain", "channels-last", "compiled"]
 WAYS: tuple[Way, ...] = get_args(Way)
 
-Evaluate = Callable[[Tensor], tuple[float, float | None]]
-Placed = tuple[float, Tensor, Tensor]
+Evaluate = Callable[..., tuple[float, float | None]]
+
+WORTHWHILE = 20_000_000
+"""Examples times parameters of a point below which the plain way is taken untimed: there is nothing to gain."""
+
+_AGREEMENT = 1e-5  # relative: other orders of summation in float32 differ by about 1e-6
+_TRIALS = 2
+_GAIN = 1.25  # of compiling over channels last: 1.27 for ResNet-20, benchmarks/README.md
+_SECONDS_A_LAYER = (
+    2.0  # to compile: ResNet-20 with 63 layers took 20 to 180 s, depending on caches and other work
+)
+_PAYS_BACK = 2.0  # times the compilation that must be saved: gain and cost are only guesses
 
 
-class Refreshed(Protocol):
-    """What holds weights that are computed from those of the network."""
+class Compiled:
+    """A network's forward pass by ``torch.compile``, with weights and buffers as inputs.
 
-    def refresh(self) -> None:
-        """Takes over the weights from where the network stands now."""
+    One compilation therefore serves all points, and the same network on other data.
+
+    Args:
+        network: The network to compile.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._shape: torch.Size | None = None
+        # An empty copy: with the network itself, torch would compile again for values that are not its own.
+        frame = copy.deepcopy(network).to("meta")
+        self._compiled = torch.compile(
+            lambda values, inputs: functional_call(frame, values, (inputs,)), dynamic=False
+        )
+
+    def on(self, network: nn.Module) -> Callable[[Tensor], Any]:
+        """The function from inputs to outputs of this network, where it stands now."""
+        values = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+
+        def outputs(inputs: Tensor) -> Any:
+            self._shape = self._shape or inputs.shape
+            # A ragged last batch stays eager: to compile for its shape too would cost more than it saves.
+            return self._compiled(values, inputs) if inputs.shape == self._shape else network(inputs)
+
+        return outputs
 
 
 @dataclass(frozen=True)
-class _Network:
-    """A network in one of the ways.
+class ForwardPass:
+    """A way, with the compiled network if it is ``"compiled"``."""
 
-    Attributes:
-        module: What is called.
-        renewed: What has to be renewed at each point, in this order.
-        at_once: How many examples go through it together; ``None`` for whole batches.
-        proof: That its outputs are right, if that has to be shown at each point.
+    way: Way
+    compiled: Compiled | None = None
+
+    def evaluation(self, objective: Objective) -> Evaluate:
+        """The function ``(point, statistics=None)`` → loss and accuracy.
+
+        Raises:
+            UsageError: The way is not possible for this network and data.
+        """
+        if self.way == "plain":
+            return objective.evaluate
+        resident = objective.resident(channels_last=self.way == "channels-last")
+        if resident is None:
+            raise UsageError(
+                f"forward={self.way} is not possible for this network and data; use forward=plain"
+            )
+        if self.compiled is None:
+            return resident.evaluate
+        return partial(resident.evaluate, forward=partial(self.compiled.on, resident.network))
+
+
+def fastest(
+    objectives: Sequence[Objective], corner: Tensor, *, points: int, compiling: bool | None
+) -> ForwardPass:
+    """The fastest way that gives the same loss, judged by the first batch.
+
+    Args:
+        objectives: The network on the data, and on other data that are swept too.
+        corner: A point ``(n,)`` at which ways are compared, as far out as the grid reaches.
+        points: The number of points to compute.
+        compiling: Whether to compile; ``None`` for where it pays back twice.
     """
-
-    module: nn.Module
-    renewed: list[Refreshed]
-    at_once: int | None = None
-    proof: NoOverflow | None = None
-
-    def __call__(self, inputs: Tensor) -> Any:
-        """Its outputs."""
-        if self.at_once is None or len(inputs) <= self.at_once:
-            return self.module(inputs)
-        return torch.cat([self.module(part) for part in torch.split(inputs, self.at_once)])
-
-
-WORTHWHILE = 20_000_000
-"""Examples times parameters of a point below which it is computed in the plain way: nothing is to be won."""
-
-_AGREEMENT = 1e-5
-_PREFERRED: tuple[Way, ...] = ("fused", "folded-channels-last", "folded", "channels-last")
-_TRIALS = 2
-_AT_ONCE = 128
-
-
-def evaluation(objective: Objective, way: Way) -> Evaluate | None:
-    """The function point ``(n,)`` → loss and accuracy; ``None`` where that way is not possible."""
-    if way == "plain":
-        return objective.evaluate
-    objective._risk.check(objective.point, constant=True)
-    if isinstance(objective._risk.loss, BatchLoss) or objective._risk.writes_inputs:
-        return None
-    batches = _placed(objective._risk, channels_last="channels-last" in way or way == "fused")
-    if batches is None:
-        return None
-    network = _network(objective._risk.replica, way, batches)
-    return None if network is None else _passes(objective, batches, network)
-
-
-def quickest(objective: Objective, point: Tensor) -> Way:
-    """The first way, of those that should be quick, which gives the same loss at ``point`` and is no slower there.
-
-    What should be quick is fixed, and time only decides against it, so that on an even load the same is chosen each
-    time. Both are seen on the first batch.
-    """
-    if objective.num_examples * objective.dimension < WORTHWHILE:
-        return "plain"
-    # The pass that recalibrates batch norm costs every way the same.
+    objective = objectives[0]
+    small = objective.num_examples * objective.dimension < WORTHWHILE
+    if small and not compiling:
+        return ForwardPass("plain")
+    # With fixed statistics, since the pass that recalibrates batch norm costs every way the same.
     first = next(objective.at_fixed_statistics().per_batch())
-    expected, limit = _timed(first.evaluate, point)
-    for way in _PREFERRED:
-        try:
-            evaluate = evaluation(first, way)
-            if evaluate is None:
-                continue
-            found, seconds = _timed(evaluate, point)
-        except Exception:  # a private function of torch that has changed: the plain way knows none
-            continue
-        if abs(found - expected) <= _AGREEMENT * max(1.0, abs(expected)) and seconds < limit:
-            return way
-    return "plain"
+    best, other = ForwardPass("plain"), ForwardPass("channels-last")
+    loss, seconds = _timed(first.evaluate, corner)
+    if not small and all(each.resident(channels_last=True) is not None for each in objectives):
+        other_loss, other_seconds = _timed(other.evaluation(first), corner)
+        if _agree(loss, other_loss) and other_seconds < seconds:
+            best, seconds = other, other_seconds
+    grid_seconds = points * seconds * sum(each.num_examples for each in objectives) / first.num_examples
+    if compiling is None:
+        layers = sum(1 for module in first.network.modules() if not any(module.children()))
+        if grid_seconds * (1 - 1 / _GAIN) < _PAYS_BACK * _SECONDS_A_LAYER * layers:
+            return best
+        minutes = grid_seconds / 60
+        _say(f"compiling the forward pass, for about {minutes:.0f} minutes of grid; --no-compile skips it")
+    elif not compiling:
+        return best
+    try:
+        compiled = compiled_pass(objectives, corner)
+    except UsageError as failure:
+        _say(f"{failure}; going on without it")
+        return best
+    if compiling is None and _timed(compiled.evaluation(first), corner)[1] >= seconds:
+        _say("the compiled forward pass is not faster here; going on without it")
+        return best
+    return compiled
+
+
+def compiled_pass(objectives: Sequence[Objective], corner: Tensor) -> ForwardPass:
+    """The compiled way, checked against the eager one on the first batch.
+
+    Raises:
+        UsageError: The network cannot be compiled here, or gives other losses when it is.
+    """
+    if any(each.resident() is None for each in objectives):
+        raise UsageError("torch.compile is not possible for this network and data")
+    first = next(objectives[0].at_fixed_statistics().per_batch())
+    # NaN in the first weights gives a finite loss if a kernel's ReLU turns NaN into 0, which would hide overflow.
+    overflown = first.point.clone()
+    overflown[: first.layout.entries[0].size] = math.nan
+    try:
+        compiled = ForwardPass("compiled", Compiled(first.network))
+        evaluate = compiled.evaluation(first)
+        pairs = [(evaluate(p)[0], first.evaluate(p)[0]) for p in (first.point, corner, overflown)]
+    except Exception as failure:  # no compiler, no headers of Python, an unsupported operation: many types
+        reason = (str(failure).strip().splitlines() or [""])[0]
+        raise UsageError(f"torch.compile failed ({type(failure).__name__}: {reason[:200]})") from failure
+    for loss, expected in pairs:
+        if not _agree(loss, expected):
+            raise UsageError(f"torch.compile gives a loss of {loss:.7g} where it is {expected:.7g}")
+    return compiled
 
 
 def _timed(evaluate: Evaluate, point: Tensor) -> tuple[float, float]:
-    """The loss, and the least of the seconds that it took."""
-    loss, _ = evaluate(point)
-    least = float("inf")
+    """The loss, and the shortest of the times that it took."""
+    loss, _ = evaluate(point)  # the first call warms up
+    times = []
     for _ in range(_TRIALS):
         start = time.perf_counter()
         evaluate(point)
-        least = min(least, time.perf_counter() - start)
-    return loss, least
+        times.append(time.perf_counter() - start)
+    return loss, min(times)
 
 
-def _network(replica: Replica, way: Way, batches: list[Placed]) -> _Network | None:
-    """The network as it computes in that way; ``None`` if it cannot."""
-    if way == "channels-last":
-        return _Network(replica.model, [])
-    if way == "fused" and not (replica.device.type == "cpu" and available()):
-        return None
-    graph = traced(replica.model)
-    if graph is None:
-        return None
-    renewed: list[Refreshed] = [*fold(graph, channels_last=way == "folded-channels-last")]
-    if way != "fused":
-        overwrite(graph)
-        return _Network(graph, renewed) if renewed else None
-    inputs = batches[0][1]
-    pair = torch.cat([inputs[:1], inputs[-1:]])
-    with without_gradients(), private_randomness(replica.device):
-        for each in renewed:
-            each.refresh()
-        convolutions = fuse(graph, pair)
-        if not convolutions:
-            return None
-        overwrite(graph)
-        for convolution in convolutions:
-            convolution.refresh()
-        at_once = _AT_ONCE if _one_by_one(graph, pair) else None
-        proof = NoOverflow(graph, max(float(inputs.abs().max()) for _, inputs, _ in batches))
-    return _Network(graph, [*renewed, *convolutions, proof], at_once, proof)
+def _agree(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=_AGREEMENT, abs_tol=_AGREEMENT) or (math.isnan(a) and math.isnan(b))
 
 
-def _one_by_one(module: nn.Module, pair: Tensor) -> bool:
-    """Whether the output of an example does not depend on the others in its batch."""
-    together, apart = module(pair), torch.cat([module(pair[:1]), module(pair[1:])])
-    return torch.allclose(together, apart, rtol=0, atol=1e-5 * float(together.abs().max()))
-
-
-def _passes(objective: Objective, batches: list[Placed], network: _Network) -> Evaluate:
-    risk = objective._risk
-    total, loss_of, replica = risk.batches.total_weight, risk.loss, risk.replica
-    assert not isinstance(loss_of, BatchLoss)
-
-    def evaluate(point: Tensor) -> tuple[float, float | None]:
-        loss = torch.zeros((), dtype=torch.float64, device=replica.device)
-        labels: list[Tensor] = []
-        with without_gradients(), risk.randomness():
-            risk.stand(point, constant=False)
-            for each in network.renewed:
-                each.refresh()
-            for risk.weight, inputs, targets in batches:
-                outputs = network(inputs)
-                if network.proof is not None and not network.proof.held():
-                    break
-                loss += loss_of(outputs, targets).double() * (risk.weight / total)
-                parts = [part * risk.weight for part in risk.correct(outputs, targets)]
-                labels = [a + b for a, b in zip(labels, parts, strict=True)] if labels else parts
-            else:
-                everything = risk.batches.num_examples
-                risk.ledger.total = max(risk.ledger.total, everything)
-                risk.ledger.counts.update({"evaluations": everything})
-                right, counted = (round(float(one)) for one in labels) if labels else (0, 0)
-                return float(loss), right / counted if counted else None
-        return objective.evaluate(point)
-
-    return evaluate
-
-
-def _placed(risk: Risk, *, channels_last: bool) -> list[Placed] | None:
-    """The batches where the network is, once for all points; ``None`` if they are too many or of another kind."""
-    found: list[Placed] = []
-    held = 0
-    for _, batch in risk.batches:
-        placed = moved(batch, risk.replica.device, risk.replica.dtype)
-        if not (
-            isinstance(placed, tuple) and len(placed) == 2 and all(isinstance(p, Tensor) for p in placed)
-        ):
-            return None
-        inputs, targets = placed
-        if channels_last:
-            if inputs.ndim != 4:
-                return None
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        held += inputs.numel() * inputs.element_size()
-        if held > KEPT_BYTES:
-            return None
-        found.append((risk.batches.weight_of(batch), inputs, targets))
-    return found
+def _say(message: str) -> None:
+    warnings.warn(message, Remark, stacklevel=3)

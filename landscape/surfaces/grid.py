@@ -1,4 +1,4 @@
-"""Where on a plane the loss is computed, and in which order."""
+"""The coordinates at which the loss on a plane is computed, and their order."""
 
 import math
 
@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape.errors import UsageError
-from landscape.surfaces.plane import Plane
+from landscape.surfaces.directions import Directions
 
 Coordinates = NDArray[np.float64]
 
 
 def grid(
-    plane: Plane,
+    plane: Directions,
     points: int | tuple[int, int],
     span: float | tuple[float, float] | None,
     *,
@@ -20,52 +20,49 @@ def grid(
 ) -> tuple[Coordinates, Coordinates]:
     """The coordinates along both axes; the second are ``[0.]`` for a line.
 
-    Around a checkpoint the grid reaches from ``-span`` to ``span``, and has the checkpoint itself as a point if its
-    numbers of points are odd. Where a plane is made to show several checkpoints, it reaches as far as these say, and is
-    moved by up to half a step so that the first of them is a point of it.
+    Around a checkpoint the grid reaches from ``-span`` to ``span``, and contains the checkpoint itself if its numbers
+    of points are odd. If a plane is made to show several checkpoints, the grid covers its extent, and is moved by up to
+    half a step so that it contains the first of them.
 
     Args:
-        plane: What is looked at.
-        points: How many along each axis, at least 2, or ``(nx, ny)``.
-        span: How far, or ``(sx, sy)``; by default as far as the plane says, or 1.
+        plane: The directions, with their extent.
+        points: Points along each axis, at least 2, or ``(nx, ny)``.
+        span: The reach, or ``(sx, sy)``; default: the extent of the plane, or 1.
         centre: Whether the checkpoint itself has to be a point of the grid.
 
     Raises:
-        UsageError: Less than two points, a span that is not positive, or no centre where there has to be one.
+        UsageError: Fewer than two points, a span that is not positive, or no centre although it is required.
     """
-    line = plane.y is None
-    counts = _pair("points", points)
-    if line and isinstance(points, tuple) and points[1] != 1:
-        raise UsageError(f"points={points} are for a plane; '{plane.kind}' is a line, give one number")
-    found = []
-    spans = None if span is None else _pair("span", span)
-    for axis in range(1 if line else 2):
-        count = whole(counts[axis])
-        if spans is not None:
-            found.append(symmetric(count, spans[axis]))
-        elif plane.extent is not None:
-            found.append(holding_zero(count, *plane.extent[axis]))
+    if plane.y is None and isinstance(points, tuple) and points[1] != 1:
+        raise UsageError(f"points={points} are for a plane, and this is a line; give one number")
+    counts, spans = _pair("points", points), None if span is None else _pair("span", span)
+    axes = []
+    for axis in range(1 if plane.y is None else 2):
+        count = point_count(counts[axis])
+        if spans is None and plane.extent is not None:
+            axes.append(containing_zero(count, *plane.extent[axis]))
         else:
-            found.append(symmetric(count, 1.0))
-    if centre and not all((axis == 0).any() for axis in found):
-        odd = "x".join(str(len(axis) + (len(axis) + 1) % 2) for axis in found)
+            axes.append(symmetric(count, 1.0 if spans is None else spans[axis]))
+    if centre and not all((axis == 0).any() for axis in axes):
+        odd = "x".join(str(len(axis) + (len(axis) + 1) % 2) for axis in axes)
         raise UsageError(
-            f"a grid of {' × '.join(str(len(axis)) for axis in found)} points has none at its centre, the checkpoint; "
+            f"a grid of {' × '.join(str(len(axis)) for axis in axes)} points has none at its centre, the checkpoint; "
             f"take odd numbers: --points {odd}"
         )
-    return found[0], (np.zeros(1) if line else found[1])
+    return axes[0], (np.zeros(1) if plane.y is None else axes[1])
 
 
 def symmetric(count: int, span: float) -> Coordinates:
-    """``count`` coordinates from -span to span, symmetric; the middle one of an odd number is 0 exactly."""
+    """``count`` coordinates from -span to span, symmetric; the middle one of an odd number is exactly 0."""
     if not (math.isfinite(span) and span > 0):
         raise UsageError(f"span={span} is not allowed; the grid reaches from -span to span, so span > 0")
     steps = count - 1
+    # Odd and even integers, not linspace, whose middle is off by rounding.
     return span * np.arange(-steps, steps + 1, 2, dtype=np.float64) / steps
 
 
-def holding_zero(count: int, low: float, high: float) -> Coordinates:
-    """``count`` coordinates from about ``low`` ≤ 0 to about ``high`` ≥ 0, one of which is 0 exactly."""
+def containing_zero(count: int, low: float, high: float) -> Coordinates:
+    """``count`` coordinates from about ``low`` ≤ 0 to about ``high`` ≥ 0, one of which is exactly 0."""
     before = round(-low / (high - low) * (count - 1))
     return (high - low) * np.arange(-before, count - before, dtype=np.float64) / (count - 1)
 
@@ -92,20 +89,7 @@ def share(order: list[int], shard: tuple[int, int] | None) -> list[int]:
     return order[number - 1 :: parts]
 
 
-def _level(count: int) -> NDArray[np.int64]:
-    """The largest power of two that divides the distance of an index from the central one."""
-    distance = np.abs(np.arange(count) - count // 2)
-    return np.where(distance == 0, 1 << 62, distance & -distance)
-
-
-def _pair(name: str, value: float | tuple[float, float]) -> tuple[float, float]:
-    pair = value if isinstance(value, tuple) else (value, value)
-    if len(pair) != 2:
-        raise UsageError(f"{name}={value} has {len(pair)} numbers; give one, or one for each axis")
-    return pair
-
-
-def whole(count: float) -> int:
+def point_count(count: float) -> int:
     """A number of points along an axis.
 
     Raises:
@@ -114,3 +98,16 @@ def whole(count: float) -> int:
     if count != int(count) or count < 2:
         raise UsageError(f"points={count} is not allowed; a grid needs a whole number of 2 or more an axis")
     return int(count)
+
+
+def _level(count: int) -> NDArray[np.int64]:
+    """The largest power of two that divides the distance of an index from the central one."""
+    distance = np.abs(np.arange(count) - count // 2)
+    return np.where(distance == 0, 1 << 62, distance & -distance)  # d & -d is the lowest bit of d
+
+
+def _pair(name: str, value: float | tuple[float, float]) -> tuple[float, float]:
+    pair = value if isinstance(value, tuple) else (value, value)
+    if len(pair) != 2:
+        raise UsageError(f"{name}={value} has {len(pair)} numbers; give one, or one for each axis")
+    return pair

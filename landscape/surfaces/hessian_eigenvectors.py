@@ -1,4 +1,4 @@
-"""The plane in which the loss is most curved."""
+"""The plane spanned by two Hessian eigenvectors."""
 
 from typing import Literal
 
@@ -22,18 +22,17 @@ def hessian_eigenvectors(
 ) -> Directions:
     """Two eigenvectors of ∇²L(θ) of length 1: near θ, L is ``L(θ) + gᵀd + ½(λ₁a² + λ₂b²)``.
 
-    Eigenvalues, residuals and whether Lanczos met its tolerance are in the file. Of the two signs of an eigenvector,
-    that is taken which makes its largest entry positive.
+    The file records eigenvalues, residuals and whether Lanczos met its tolerance.
 
     Args:
-        objective: Where.
-        end: Those of largest magnitude, or at the upper or the lower end of the spectrum.
+        objective: The point.
+        end: Eigenvalues of largest magnitude, or the upper or lower end of the spectrum.
         tolerance: Of each residual, relative to its eigenvalue.
-        max_products: Hessian products at the most.
-        seed: Of the random part of the start.
+        max_products: The maximum number of Hessian products.
+        seed: Of the random part of the start vector.
 
     Raises:
-        UsageError: There is one parameter only.
+        UsageError: There is only one parameter.
 
     Reference:
         Yao et al., "PyHessian: neural networks through the lens of the Hessian", 2020, arXiv:1912.07145, section 4.
@@ -50,13 +49,14 @@ def hessian_eigenvectors(
         generator=torch.Generator().manual_seed(seed),
         start=objective.gradient,
         on_step=lambda products, value, residual: objective.ledger.tell(
-            f"eigenvectors: first {value:.4g}, worst residual {residual:.1e}, wanted {tolerance:.1e}",
+            f"eigenvectors: first {value:.4g}, worst residual {residual:.1e}, tolerance {tolerance:.1e}",
             decay.share(products, residual),
         ),
     )
     vectors = []
     for vector in pairs.vectors.T:
         unit = vector / vector.norm()
+        # An eigenvector has no sign of its own: this one keeps figures of different runs from being mirrored.
         vectors.append(unit * unit[unit.abs().argmax()].sign())
     return Directions(
         x=vectors[0].contiguous(),

@@ -10,12 +10,8 @@ def interpolation(objective: Objective, *, through: Sequence[Waypoint]) -> Direc
     """L((1 − t) θ₁ + t θ₂) for t from 0 to 1.
 
     Args:
-        objective: At the first checkpoint.
-        through: The two.
-
-    Raises:
-        UsageError: Another number of checkpoints.
-        InputError: They are of different networks, or identical.
+        objective: The first checkpoint.
+        through: The two checkpoints.
 
     Reference:
         Frankle et al., "Linear mode connectivity and the lottery ticket hypothesis", 2020, arXiv:1912.05671,

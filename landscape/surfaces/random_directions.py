@@ -1,6 +1,10 @@
-"""Random directions, scaled like the weights they perturb."""
+"""Random directions, scaled like the weights they perturb, so that surfaces of two networks can be compared.
 
-from typing import Any
+A ReLU network with batch norm computes the same function after its filters are rescaled, yet a perturbation of fixed
+length then moves it by another amount. Scaling the direction filter by filter removes that freedom.
+"""
+
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -9,9 +13,11 @@ from torch import Tensor
 
 from landscape.errors import InputError
 from landscape.objective import Objective
+from landscape.parameters import Entry
 from landscape.registry.bounds import Seed
 from landscape.surfaces.directions import Directions, standard_normal
-from landscape.surfaces.normalisation import Normalisation, ignored, normalise
+
+Normalisation = Literal["filter", "layer", "none"]
 
 _LABELS = {"filter": "filter-normalised direction", "layer": "layer-normalised direction"}
 
@@ -21,24 +27,23 @@ def random_directions(
 ) -> Directions:
     """Two independent Gaussian directions, rescaled to the weights at the objective's point.
 
-    They are drawn alike for all checkpoints of one network and normalised for each. In high dimension they
-    are nearly orthogonal, and are not made so; the cosine is recorded.
+    All checkpoints of one network share the random draw; it is normalised for each of them. In high dimension the two
+    are nearly orthogonal, but not exactly; their cosine is recorded.
 
     Args:
-        objective: Where.
-        normalisation: ``filter``, ``layer`` or ``none``; :mod:`landscape.surfaces.normalisation` says how.
-        seed: Which pair.
+        objective: The point.
+        normalisation: ``filter``, ``layer`` or ``none``; see :func:`normalise`.
+        seed: Selects the pair.
 
     Raises:
-        InputError: All weights that could be moved are zero, or all parameters are biases and gains.
+        InputError: All weights that may move are zero, or all parameters are biases and gains.
 
     Reference:
         Li et al., "Visualizing the loss landscape of neural nets", 2018, arXiv:1712.09913, section 4.
     """
     x, y = (random_direction(objective, normalisation=normalisation, seed=seed, axis=axis) for axis in (1, 2))
     name = label(normalisation)
-    kept = held_back(objective, normalisation)
-    return Directions(x=x, y=y, labels=(f"{name} 1", f"{name} 2"), ignored=kept)
+    return Directions(x=x, y=y, labels=(f"{name} 1", f"{name} 2"), ignored=_fixed(objective, normalisation))
 
 
 def random_line(
@@ -47,14 +52,12 @@ def random_line(
     """The first of the two directions of :func:`random_directions` alone: L(θ + a·x).
 
     Args:
-        objective: Where.
+        objective: The point.
         normalisation: ``filter``, ``layer`` or ``none``.
-        seed: Which direction.
+        seed: Selects the direction.
     """
     x = random_direction(objective, normalisation=normalisation, seed=seed, axis=1)
-    return Directions(
-        x=x, y=None, labels=(label(normalisation),), ignored=held_back(objective, normalisation)
-    )
+    return Directions(x=x, y=None, labels=(label(normalisation),), ignored=_fixed(objective, normalisation))
 
 
 def random_direction(objective: Objective, *, normalisation: Normalisation, seed: int, axis: int) -> Tensor:
@@ -68,23 +71,60 @@ def random_direction(objective: Objective, *, normalisation: Normalisation, seed
     flat: NDArray[Any] = np.empty_like(point)
     for entry in entries:
         block = slice(entry.offset, entry.offset + entry.size)
-        drawn = standard_normal(entry, seed=seed, axis=axis)
-        flat[block] = normalise(drawn, point[block].astype(np.float64), entry, normalisation)
+        noise = standard_normal(entry, seed=seed, axis=axis)
+        flat[block] = normalise(noise, point[block].astype(np.float64), entry, normalisation)
     if not flat.any():
-        kept = held_back(objective, normalisation)
         raise InputError(
-            f"the {normalisation}-normalised direction is zero: {len(kept)} of {len(entries)} "
-            "parameters are biases or gains, and the weights of all others are 0; "
-            "use random:normalisation=none"
+            f"the {normalisation}-normalised direction is zero: {len(_fixed(objective, normalisation))} of "
+            f"{len(entries)} parameters are biases or gains, and the weights of all others are 0; use "
+            "random:normalisation=none"
         )
     return torch.from_numpy(flat).to(objective.point.device)
 
 
-def held_back(objective: Objective, normalisation: Normalisation) -> tuple[str, ...]:
-    """Names of the parameters that a random direction does not move."""
-    return tuple(entry.name for entry in objective.layout.entries if ignored(entry, normalisation))
+def normalise(
+    direction: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    entry: Entry,
+    normalisation: Normalisation,
+) -> NDArray[np.float64]:
+    """The block d of a direction that belongs to one parameter w, rescaled.
+
+    ``filter``: ``dᵢ ‖wᵢ‖/‖dᵢ‖`` for each filter i (an output unit, an embedding row, a single tensor);
+    ``layer``: ``d ‖w‖/‖d‖``. Both set biases and gains to zero. ``none``: d.
+
+    Args:
+        direction: ``(size,)``.
+        weights: ``(size,)``. Where they are zero, so is the result.
+        entry: The parameter.
+        normalisation: The rule.
+
+    Returns:
+        ``(size,)``.
+
+    Reference:
+        Li et al. 2018, arXiv:1712.09913, section 4. Filters follow the kind of module that owns the parameter, not its
+        number of axes, and the published code's 1e-10 in the denominator is omitted.
+    """
+    if normalisation == "none" or entry.size == 0:
+        return direction
+    if _is_fixed(entry, normalisation):
+        return np.zeros_like(direction)
+    filters = entry.filters if normalisation == "filter" else 1
+    d, w = direction.reshape(filters, -1), weights.reshape(filters, -1)
+    lengths = np.linalg.norm(w, axis=1, keepdims=True) / np.linalg.norm(d, axis=1, keepdims=True)
+    return np.asarray(d * lengths, np.float64).reshape(-1)
 
 
 def label(normalisation: Normalisation) -> str:
-    """What such a direction is called on an axis."""
+    """The axis label of a random direction."""
     return _LABELS.get(normalisation, "Gaussian direction")
+
+
+def _is_fixed(entry: Entry, normalisation: Normalisation) -> bool:
+    # Biases and gains have no filters whose scale could be matched; the paper leaves them where they are.
+    return normalisation != "none" and entry.role in ("bias", "scale")
+
+
+def _fixed(objective: Objective, normalisation: Normalisation) -> tuple[str, ...]:
+    return tuple(entry.name for entry in objective.layout.entries if _is_fixed(entry, normalisation))

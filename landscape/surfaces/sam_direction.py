@@ -1,11 +1,10 @@
-"""The plane in which sharpness-aware minimisation sees the loss: its ascent direction, and a random one."""
+"""The plane spanned by SAM's ascent direction and a random direction."""
 
 from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.registry.bounds import Seed
 from landscape.surfaces.directions import Directions
-from landscape.surfaces.normalisation import Normalisation
-from landscape.surfaces.random_directions import label, random_direction
+from landscape.surfaces.random_directions import Normalisation, label, random_direction
 
 
 def sam_direction(
@@ -13,12 +12,12 @@ def sam_direction(
 ) -> Directions:
     """∇L(θ)/‖∇L(θ)‖, along which a coordinate is SAM's radius ρ, and a random direction.
 
-    The first moves all parameters, biases and gains too, as SAM does.
+    The first moves all parameters, biases and gains included, as SAM does.
 
     Args:
-        objective: Where.
+        objective: The point.
         normalisation: Of the random direction: ``filter``, ``layer`` or ``none``.
-        seed: Which random direction.
+        seed: Selects the random direction.
 
     Raises:
         InputError: The gradient is zero or not finite.
@@ -30,10 +29,11 @@ def sam_direction(
     length = float(gradient.double().norm())
     if not 0 < length < float("inf"):
         raise InputError(
-            f"the gradient at the checkpoint has length {length}: it points nowhere; use --plane random"
+            f"the gradient at the checkpoint has length {length} and therefore no direction; use --plane random"
         )
     return Directions(
         x=gradient / length,
+        # Axis 2, so that the second axis is that of plane 'random' with the same seed.
         y=random_direction(objective, normalisation=normalisation, seed=seed, axis=2),
         labels=("ascent direction, ρ", label(normalisation)),
         details={"gradient_norm": length},

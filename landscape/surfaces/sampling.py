@@ -1,4 +1,4 @@
-"""The loss on the points of a plane: right at every point, coarse before fine, and never computed twice."""
+"""The loss on the points of a plane: exact at every point, coarse before fine, and never computed twice."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -10,16 +10,14 @@ from torch import Tensor
 
 from landscape.errors import UsageError
 from landscape.objective import Objective
-from landscape.objective.batch_norm import stored_layers
 from landscape.records.surface import SCHEMA, VALUES, Surface
 from landscape.surfaces.agreement import agreement
 from landscape.surfaces.barrier import with_barrier
 from landscape.surfaces.directions import Waypoint
-from landscape.surfaces.forward_passes import WAYS, Evaluate, Way, evaluation, quickest
+from landscape.surfaces.forward_passes import WAYS, Eager, ForwardPass, Way, compiled_pass, fastest
 from landscape.surfaces.grid import coarse_to_fine, grid, share
 from landscape.surfaces.journal import Journal, Value, described, stored_header
 from landscape.surfaces.plane import Plane, build_plane, fingerprint
-from landscape.surfaces.statistics import restored
 
 
 def sample_surface(
@@ -33,45 +31,51 @@ def sample_surface(
     gradient_norm: bool = False,
     centre: bool = False,
     shard: tuple[int, int] | None = None,
-    forward: Way | None = None,
+    forward: Eager | None = None,
+    compile: bool | None = None,
     journal: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Surface:
     """L(θ + a·x + b·y) for a and b on a grid around the objective's point θ; on a line, L(θ + a·x).
 
-    Every point is an offset from the weights of the centre, so that no error adds up, and the grid has θ
-    itself as a point if its numbers of points are odd. Only the free parameters move: buffers are those of the
-    checkpoint at every point. Batch-norm statistics are too on a plane at one checkpoint; on a plane through several
-    they are interpolated, so that each has its own, and an objective that recalibrates computes them at every point.
+    Every point is an offset from the weights of the centre, so that no error accumulates. The grid contains θ itself
+    if its numbers of points are odd. Only the free parameters move. Buffers are those of the checkpoint at every
+    point, and so are batch-norm statistics, with two exceptions: on a plane through several checkpoints they are
+    interpolated, so that each checkpoint has its own, and an objective that recalibrates computes them at every point.
 
-    Where a plane goes through several checkpoints, the surface is compared with the own loss of each:
-    ``meta["checkpoints"]``. There is no barrier where they disagree, but ``meta["disagreement"]``.
+    If a plane goes through several checkpoints, the surface is compared with the loss of each checkpoint itself, in
+    ``meta["checkpoints"]``. If they disagree, ``meta["disagreement"]`` says so, and no barrier is given.
 
     Args:
         objective: The network, its data and θ.
-        plane: A name in ``PLANES`` with its options, or a plane that was built before.
-        points: How many along each axis, at least 2, or ``(nx, ny)``.
-        span: The grid reaches from ``-span`` to ``span``, or ``(sx, sy)``; in units of the directions. By default 1,
-            or as far as a plane through several checkpoints says.
+        plane: A name in ``PLANES`` with its options, or a plane built before.
+        points: Points along each axis, at least 2, or ``(nx, ny)``.
+        span: The grid reaches from ``-span`` to ``span``, or ``(sx, sy)``, in units of the directions. Default: 1, or
+            the extent of a plane through several checkpoints.
         through: The checkpoints of such a plane; see :func:`landscape.surfaces.plane.build_plane`.
-        test: The same network and point on other data: loss and accuracy there are taken in the same sweep.
-        gradient_norm: Whether ‖∇L‖ is computed at each point too, at the cost of a backward pass.
-        centre: Whether a grid that has not θ itself as a point is refused.
-        shard: ``(i, n)``: only every n-th point, from the i-th on; :func:`merged` puts the parts together.
-        forward: How forward passes are made, one of ``WAYS``; by default the quickest here. Losses agree to about
-            1e-6, not to the last bit; it is in the file, and a run that is resumed goes on as it began.
-        journal: Where the points that are done are kept meanwhile. A run that was killed goes on there and
-            gives the same bytes. The file stays: delete it when the surface is saved.
-        progress: Called as ``progress(done, total)``, first with what the journal held, then after
-            each point.
+        test: The same network and point on other data: loss and accuracy there are computed in the same sweep.
+        gradient_norm: Also compute ‖∇L‖ at each point, at the cost of a backward pass.
+        centre: Refuse a grid that does not contain θ.
+        shard: ``(i, n)``: only every n-th point, starting with the i-th; :func:`merged` combines the parts.
+        forward: ``"plain"`` or ``"channels-last"`` forward passes; by default the faster of the two, timed on one
+            batch. Losses agree to about 1e-6, not to the last bit.
+        compile: Whether ``torch.compile`` compiles the forward pass, which takes a minute or more. By default it does
+            if the grid takes so long that this is estimated to save twice that time. If it fails or gives another
+            loss, a :class:`~landscape.errors.Remark` says so and the surface is computed without it.
+        journal: The file that keeps finished points. A run that was killed resumes there, by the same kind of forward
+            passes, and gives the same bytes. The file stays: delete it when the surface is saved.
+        progress: Called as ``progress(done, total)``, first with what the journal held, then after each point.
 
     Returns:
         The surface. A loss that is infinite or NaN is kept as it is.
 
     Raises:
-        UsageError: Less than two points, a span that is not positive, an unknown plane, no such shard.
+        UsageError: Fewer than two points, a span that is not positive, an unknown plane or shard, ``forward`` together
+            with ``compile``.
         InputError: The journal is that of another run.
     """
+    if forward is not None and compile:
+        raise UsageError(f"forward={forward} is not compiled; give either forward or compile")
     if not isinstance(plane, Plane):
         plane = build_plane(plane, objective, through=through)
     if plane.x.shape != objective.point.shape:
@@ -84,7 +88,15 @@ def sample_surface(
     x, y = grid(plane, points, span, centre=centre)
     order = share(coarse_to_fine(x.size, y.size), shard)
     path = None if journal is None else Path(journal)
-    way = forward or _way(path, objective, plane, (float(x[-1]), float(y[-1])))
+    way = _forward_pass(
+        [objective] if test is None else [objective, test],
+        _point(objective, plane, float(x[-1]), float(y[-1])),
+        stored=None if path is None else stored_header(path),
+        forward=forward,
+        # Gradients come from eager passes, so that compiling would speed up nothing but the loss on the test data.
+        compiling=False if gradient_norm and compile is None else compile,
+        points=len(order),
+    )
     names = VALUES[: 2 if test is None else 4] + (VALUES[4:] if gradient_norm else ())
     header = {
         "x": x.tolist(),
@@ -93,7 +105,7 @@ def sample_surface(
         "markers": described(plane.markers),
         "trajectory": described(plane.trajectory),
         "shard": None if shard is None else list(shard),
-        "meta": _meta(objective, plane, way, test),
+        "meta": _meta(objective, plane, test, way.way),
     }
     with Journal(path, header) as done:
         if progress is not None:
@@ -101,32 +113,48 @@ def sample_surface(
         left = [index for index in order if index not in done.values]
         if not (left or plane.through):
             return done.surface()
-        with restored(*((objective, test) if plane.statistics else ())):
-            read = _reading(objective, plane, test, way, gradient_norm)
-            losses = [(k, name) for k, name in enumerate(names) if name.endswith("loss")]
-            checks = agreement(
-                plane, objective, test, lambda *place: {name: read(*place)[k] for k, name in losses}
-            )
-            for index in left:
-                row, column = divmod(index, x.size)
-                done.append(index, read(float(x[column]), float(y[row])))
-                if progress is not None:
-                    progress(len(done.values), len(order))
+        values_at = _values(objective, plane, test, way, gradient_norm)
+        losses = [(k, name) for k, name in enumerate(names) if name.endswith("loss")]
+        checks = agreement(
+            plane, objective, test, lambda *place: {name: values_at(*place)[k] for k, name in losses}
+        )
+        for index in left:
+            row, column = divmod(index, x.size)
+            done.append(index, values_at(float(x[column]), float(y[row])))
+            if progress is not None:
+                progress(len(done.values), len(order))
         surface = done.surface()
-        return with_barrier(surface.described(checkpoints=checks)) if checks else surface
+    return with_barrier(surface.described(checkpoints=checks)) if checks else surface
 
 
-def _meta(objective: Objective, plane: Plane, way: Way, test: Objective | None) -> dict[str, Any]:
-    statistics = {}
-    if stored_layers(objective._risk.replica.model):
-        if objective._risk.calibration is not None:
-            statistics = {"batch_norm": "recomputed at every point"}
-        elif plane.statistics is not None:
-            statistics = {"batch_norm": "interpolated between the checkpoints"}
-    on_test = {} if test is None else {"test": dataclasses.asdict(test.provenance)}
-    return {
-        **on_test,
-        **statistics,
+def _forward_pass(
+    objectives: Sequence[Objective],
+    corner: Tensor,
+    *,
+    stored: Mapping[str, Any] | None,
+    forward: Eager | None,
+    compiling: bool | None,
+    points: int,
+) -> ForwardPass:
+    """The forward passes: the requested ones, those of a run that is resumed, or the fastest."""
+    if forward is not None:
+        return ForwardPass(forward)
+    way = None if stored is None else stored["meta"].get("forward")
+    if way == "compiled":
+        try:
+            return compiled_pass(objectives, corner)
+        except UsageError as failure:
+            raise UsageError(
+                f"the journal was begun with compiled forward passes, and {failure}; delete it to start over"
+            ) from failure
+    if way in WAYS:
+        return ForwardPass(way)
+    return fastest(objectives, corner, points=points, compiling=compiling)
+
+
+def _meta(objective: Objective, plane: Plane, test: Objective | None, way: Way) -> dict[str, Any]:
+    """How the surface is made, for its file."""
+    meta: dict[str, Any] = {
         "schema": SCHEMA,
         "plane": plane.describe(),
         "centre": {"sha256": fingerprint(objective.point), "loss": objective.loss},
@@ -134,47 +162,37 @@ def _meta(objective: Objective, plane: Plane, way: Way, test: Objective | None) 
         "forward": way,
         "provenance": dataclasses.asdict(objective.provenance),
     }
+    if plane.statistics is not None:
+        meta["batch_norm"] = "interpolated between the checkpoints"
+    elif objective.provenance.batch_norm == "recalibrate" and objective.statistics:
+        meta["batch_norm"] = "recomputed at every point"
+    if test is not None:
+        meta["test"] = dataclasses.asdict(test.provenance)
+    return meta
 
 
-def _way(journal: Path | None, objective: Objective, plane: Plane, corner: tuple[float, float]) -> Way:
-    """The way of a run that is resumed, or the quickest."""
-    header: Mapping[str, Any] | None = None if journal is None else stored_header(journal)
-    stored = None if header is None else header["meta"].get("forward")
-    return stored if stored in WAYS else quickest(objective, _at(objective, plane, *corner))
-
-
-def _at(objective: Objective, plane: Plane, a: float, b: float = 0.0) -> Tensor:
-    # A new tensor each time: the objective knows by identity where its network stands.
+def _point(objective: Objective, plane: Plane, a: float, b: float = 0.0) -> Tensor:
+    # A new tensor each time: an objective tells by identity whether its network has moved.
     point = torch.add(objective.point, plane.x, alpha=a)
     return point if plane.y is None else point.add_(plane.y, alpha=b)
 
 
-def _reading(
-    objective: Objective, plane: Plane, test: Objective | None, way: Way, gradient_norm: bool
+def _values(
+    objective: Objective, plane: Plane, test: Objective | None, way: ForwardPass, gradient_norm: bool
 ) -> Callable[..., Value]:
-    """A function from coordinates to all requested values, in the order of ``VALUES``."""
-    evaluate, evaluate_test = _evaluate(objective, way), None if test is None else _evaluate(test, way)
+    """The function from coordinates to all requested values, in the order of ``VALUES``."""
+    evaluate = way.evaluation(objective)
+    evaluate_test = None if test is None else way.evaluation(test)
 
-    def read(*place: float) -> Value:
-        if plane.statistics is not None:
-            statistics = plane.statistics.at(*place)
-            for each in (objective, test):
-                if each is not None:
-                    each._risk.replica.store(statistics)
-        point = _at(objective, plane, *place)
+    def values_at(*place: float) -> Value:
+        point = _point(objective, plane, *place)
+        statistics = None if plane.statistics is None else plane.statistics.at(*place)
         if gradient_norm:
-            here = objective.at(point)
+            here = objective.at(point, statistics=statistics)
             norm: Value = (float(here.gradient.double().norm()),)
             first: Value = (here.loss, here.accuracy)
         else:
-            first, norm = evaluate(point), ()
-        return (*first, *(evaluate_test(point) if evaluate_test else ()), *norm)
+            first, norm = evaluate(point, statistics=statistics), ()
+        return (*first, *(evaluate_test(point, statistics=statistics) if evaluate_test else ()), *norm)
 
-    return read
-
-
-def _evaluate(objective: Objective, way: Way) -> Evaluate:
-    found = evaluation(objective, way)
-    if found is None:
-        raise UsageError(f"forward={way} is not possible for this network and data; use forward=plain")
-    return found
+    return values_at

@@ -13,18 +13,14 @@ def through_checkpoints(
 ) -> Directions:
     """The plane through three checkpoints, or through two and along a random direction; orthonormal directions.
 
-    The first axis leads from the first checkpoint to the second, so that distances in the figure are distances in
-    parameter space.
+    The first axis leads from the first checkpoint to the second. Distances in the figure are distances in parameter
+    space.
 
     Args:
-        objective: At the first checkpoint.
-        through: Two or three.
-        margin: What is shown beyond them, as a fraction of the distance between the outermost.
-        seed: Which random direction, for two.
-
-    Raises:
-        UsageError: Another number of checkpoints.
-        InputError: They are of different networks, identical, or on one line.
+        objective: The first checkpoint.
+        through: Two or three checkpoints.
+        margin: The border around them, as a fraction of the distance between the outermost.
+        seed: Selects the random direction for two checkpoints.
 
     Reference:
         Garipov et al., "Loss surfaces, mode connectivity, and fast ensembling of DNNs", 2018, arXiv:1802.10026,

@@ -1,4 +1,4 @@
-"""The plane that holds most of the path of a training run, and how much that says."""
+"""The plane of the first two principal components of a training run."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,24 +11,23 @@ from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.surfaces.directions import Directions, Waypoint, around, checked, located
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 20  # coordinates at a time: float64 copies of all checkpoints together need not fit in memory
 
 
 def trajectory(objective: Objective, *, through: Sequence[Waypoint], margin: float = 0.2) -> Directions:
     """The first two principal components of a run's checkpoints, as a plane through the last one.
 
-    The file says which share of the variance each of the two explains, the share that they would explain of a random
-    walk of as many steps, and how far from the plane each checkpoint lies. A plane that explains no more than that of a
-    random walk shows nothing of the run but its length.
+    The file records the share of the variance that each of the two explains, the share that they would explain of a
+    random walk of as many steps, and the distance of each checkpoint from the plane. A plane that explains no more
+    than that of a random walk shows nothing of the run but its length.
 
     Args:
-        objective: At the last checkpoint.
-        through: Three or more, in order.
-        margin: What is shown beyond the path, as a fraction of its extent.
+        objective: The last checkpoint.
+        through: Three or more checkpoints, in order.
+        margin: The border around the path, as a fraction of its extent.
 
     Raises:
-        UsageError: Fewer than three checkpoints.
-        InputError: They are of different networks, some are identical, or all are on one line.
+        InputError: The checkpoints lie on one line.
 
     Reference:
         Li et al., "Visualizing the loss landscape of neural nets", 2018, arXiv:1712.09913, section 7; Antognini and
@@ -39,7 +38,7 @@ def trajectory(objective: Objective, *, through: Sequence[Waypoint], margin: flo
     checked("trajectory", through, origin, least=3)
     points = [waypoint.point.to(origin.device) for waypoint in through]
     variances, shares = np.linalg.eigh(_gram(points))
-    variances = np.maximum(variances[::-1], 0.0)
+    variances = np.maximum(variances[::-1], 0.0)  # rounding can make the smallest negative
     if variances[1] <= 1e-12 * variances[0]:
         raise InputError(
             f"the {len(points)} checkpoints lie on one line, so that there is no second principal component; use "
@@ -69,14 +68,14 @@ def random_walk_shares(count: int) -> NDArray[np.float64]:
     nodes. For long walks the first is 6/π² ≈ 61 %, the second 15 %.
 
     Reference:
-        Antognini and Sohl-Dickstein 2018, arXiv:1806.08805, section 2, which has the limit of long walks.
+        Antognini and Sohl-Dickstein 2018, arXiv:1806.08805, section 2, for the limit of long walks.
     """
     shares = 1 / np.sin(np.pi * np.arange(1, count) / (2 * count)) ** 2
     return np.asarray(shares / shares.sum())
 
 
 def _gram(points: Sequence[Tensor]) -> NDArray[np.float64]:
-    """Scalar products of the points about their mean, in float64, a block of coordinates at a time."""
+    """Scalar products of the points about their mean, in float64."""
     total = torch.zeros(len(points), len(points), dtype=torch.float64)
     for block in _blocks(points):
         total += (block @ block.T).cpu()
@@ -84,11 +83,11 @@ def _gram(points: Sequence[Tensor]) -> NDArray[np.float64]:
 
 
 def _combined(points: Sequence[Tensor], weights: NDArray[np.float64]) -> Tensor:
-    """The unit vector along ``Σᵢ wᵢ (pᵢ − mean)``, in float64; its first large weight is positive."""
-    chosen = torch.tensor(weights * np.sign(weights[np.argmax(np.abs(weights))]), dtype=torch.float64)
-    vector = torch.cat([chosen.to(block.device) @ block for block in _blocks(points)])
-    unit: Tensor = vector / vector.norm()
-    return unit
+    """The unit vector along ``Σᵢ wᵢ (pᵢ − mean)``, in float64."""
+    # An eigenvector has no sign of its own: the largest weight is made positive, so that runs can be compared.
+    signed = torch.tensor(weights * np.sign(weights[np.argmax(np.abs(weights))]), dtype=torch.float64)
+    vector = torch.cat([signed.to(block.device) @ block for block in _blocks(points)])
+    return vector.div_(vector.norm())
 
 
 def _blocks(points: Sequence[Tensor]) -> Iterator[Tensor]:

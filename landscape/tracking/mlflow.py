@@ -1,24 +1,24 @@
 """Runs in MLflow."""
 
+import os
 import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from landscape.tracking.extra import required
-from landscape.tracking.tracker import Ending
+from landscape.tracking.tracker import Ending, required
 
 _TAG = "landscape.folder"
 _STATUS: Mapping[Ending, str] = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 
 
 class MLflow:
-    """A run in an MLflow store, by a client of its own: no global state of ``mlflow`` is touched.
+    """A run in an MLflow store, written by its own client, so that the global state of ``mlflow`` is not touched.
 
     Args:
-        experiment: Where it belongs. The store is what ``MLFLOW_TRACKING_URI`` says, or the data base ``mlflow.db``
-            beside the run.
+        experiment: The experiment of the run. The store is that of ``MLFLOW_TRACKING_URI``, or the database
+            ``mlflow.db`` beside the run.
     """
 
     def __init__(self, *, experiment: str = "landscape") -> None:
@@ -28,30 +28,28 @@ class MLflow:
         self._id = ""
 
     def begin(self, recipe: Mapping[str, object], folder: Path, epoch: int) -> None:
-        """Begin the run, or go on with the one of this folder."""
-        import os
-
+        """Begins the run, or continues the one with the tag of this folder."""
         from mlflow.tracking import MlflowClient
 
-        beside = f"sqlite:///{folder.resolve().parent / 'mlflow.db'}"
-        self._client = MlflowClient(tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or beside)
-        found = self._client.get_experiment_by_name(self.experiment)
-        where = found.experiment_id if found else self._client.create_experiment(self.experiment)
-        place = str(folder.resolve())
-        known = (
-            [r for r in self._client.search_runs([where]) if r.data.tags.get(_TAG) == place] if epoch else []
-        )
-        if known:
-            self._id = known[0].info.run_id
+        place = folder.resolve()
+        store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{place.parent / 'mlflow.db'}"
+        self._client = MlflowClient(tracking_uri=store)
+        known = self._client.get_experiment_by_name(self.experiment)
+        experiment = known.experiment_id if known else self._client.create_experiment(self.experiment)
+        runs = self._client.search_runs([experiment]) if epoch else []
+        # The folder is compared here, because its characters would need quoting in a filter of MLflow.
+        same = [run for run in runs if run.data.tags.get(_TAG) == str(place)]
+        if same:
+            self._id = same[0].info.run_id
             self._client.update_run(self._id, status="RUNNING")
             return
-        run = self._client.create_run(where, run_name=folder.name, tags={_TAG: place})
+        run = self._client.create_run(experiment, run_name=folder.name, tags={_TAG: str(place)})
         self._id = run.info.run_id
         for name, value in recipe.items():
             self._client.log_param(self._id, name, value)
 
     def log(self, values: Mapping[str, float], epoch: int) -> None:
-        """All of them at this epoch, in one batch; characters that MLflow has no place for become ``_``."""
+        """Logs all values in one batch; characters that MLflow does not allow in a name become ``_``."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -61,5 +59,5 @@ class MLflow:
         self._client.log_batch(self._id, metrics=metrics)
 
     def finish(self, ending: Ending) -> None:
-        """Say how it ended."""
+        """Sets the status of the run."""
         self._client.set_terminated(self._id, status=_STATUS[ending])

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from landscape.tracking.extra import required
-from landscape.tracking.tracker import Ending
+from landscape.tracking.tracker import Ending, required
 
 
 class TensorBoard:
@@ -16,19 +15,20 @@ class TensorBoard:
         self._writer: Any = None
 
     def begin(self, recipe: Mapping[str, object], folder: Path, epoch: int) -> None:
-        """Open the event file; epochs that will be done again are taken out of view."""
+        """Opens the event file; epochs that will be computed again are hidden."""
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=epoch + 1 if epoch else None)
+        # TensorBoard renders text as Markdown, in which four spaces keep the lines as they are.
         lines = "\n".join(f"    {name} = {value}" for name, value in recipe.items())
         self._writer.add_text("recipe", lines, global_step=epoch)
 
     def log(self, values: Mapping[str, float], epoch: int) -> None:
-        """A scalar each."""
+        """Adds one scalar per value."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, global_step=epoch)
-        self._writer.flush()
+        self._writer.flush()  # else a killed process would lose up to two minutes of epochs
 
     def finish(self, ending: Ending) -> None:
-        """Close the file."""
+        """Closes the file."""
         self._writer.close()

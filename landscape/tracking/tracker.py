@@ -1,31 +1,77 @@
-"""What a tracker is told of a run."""
+"""The protocol of trackers, which log runs while they are trained, and a guard that keeps them from stopping a run."""
 
-from collections.abc import Mapping
+import importlib.util
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
+
+from landscape.errors import Remark, UsageError
 
 Ending = Literal["finished", "interrupted", "failed"]
 
 
 class Tracker(Protocol):
-    """Something that shows runs while they are trained. Whatever it raises, training goes on."""
+    """A logger of runs. Whatever it raises, training continues."""
 
     def begin(self, recipe: Mapping[str, object], folder: Path, epoch: int) -> None:
         """Called before the first epoch of this process.
 
         Args:
-            recipe: What is trained.
-            folder: Of the run.
-            epoch: Epochs that are complete: a run that was interrupted goes on after these.
+            recipe: The recipe of the run.
+            folder: The folder of the run.
+            epoch: Complete epochs: an interrupted run continues after these.
         """
 
     def log(self, values: Mapping[str, float], epoch: int) -> None:
-        """Called when an epoch is complete and on disk, and again when its network was measured.
+        """Called when an epoch is complete and on disk, and again when its network has been measured.
 
         Args:
-            values: By name: of the history, and measures as ``train/gradient-norm``.
-            epoch: Which.
+            values: Entries of the history, or measures such as ``train/gradient-norm``, by name.
+            epoch: The epoch.
         """
 
     def finish(self, ending: Ending) -> None:
         """Called once, at the end of this process's part of the run."""
+
+
+class Guarded:
+    """Several trackers as one; a tracker that fails is left out from then on, with one warning."""
+
+    def __init__(self, trackers: Sequence[Tracker]) -> None:
+        self._trackers = list(trackers)
+
+    def begin(self, recipe: Mapping[str, object], folder: Path, epoch: int) -> None:
+        """See :class:`Tracker`."""
+        self._each(lambda tracker: tracker.begin(recipe, folder, epoch))
+
+    def log(self, values: Mapping[str, float], epoch: int) -> None:
+        """See :class:`Tracker`; without values, no tracker is called."""
+        if values:
+            self._each(lambda tracker: tracker.log(values, epoch))
+
+    def finish(self, ending: Ending) -> None:
+        """See :class:`Tracker`."""
+        self._each(lambda tracker: tracker.finish(ending))
+
+    def _each(self, call: Callable[[Tracker], None]) -> None:
+        for tracker in list(self._trackers):
+            try:
+                call(tracker)
+            except Exception as failure:  # whatever a service or its client does, the run goes on
+                self._trackers.remove(tracker)
+                words = " ".join(str(failure).split())[:200]
+                warnings.warn(
+                    f"tracking with {type(tracker).__name__} failed ({type(failure).__name__}: {words}); the run goes "
+                    "on without it",
+                    Remark,
+                    stacklevel=3,
+                )
+
+
+def required(package: str) -> None:
+    """Raises :class:`UsageError` with the command to install a missing package, which is not imported here."""
+    if importlib.util.find_spec(package) is None:
+        raise UsageError(
+            f"{package} is not installed; pip install 'landscape-geometry[tracking]' installs it"
+        )

@@ -1,20 +1,19 @@
-"""Runs in Weights & Biases, offline unless asked otherwise."""
+"""Runs in Weights & Biases, offline by default."""
 
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from landscape.tracking.extra import required
-from landscape.tracking.tracker import Ending
+from landscape.tracking.tracker import Ending, required
 
 
 class WeightsAndBiases:
-    """A run of ``wandb`` in the folder of the run: ``wandb sync`` sends it later.
+    """A run of ``wandb`` in the folder of the run, which ``wandb sync`` uploads later.
 
     Args:
-        project: Where it belongs.
-        mode: ``offline`` writes files only; ``online`` sends them.
+        project: The project of the run.
+        mode: ``offline`` only writes files; ``online`` also uploads them.
     """
 
     def __init__(self, *, project: str = "landscape", mode: Literal["offline", "online"] = "offline") -> None:
@@ -24,7 +23,7 @@ class WeightsAndBiases:
         self._run: Any = None
 
     def begin(self, recipe: Mapping[str, object], folder: Path, epoch: int) -> None:
-        """Begin the run, or go on with the one of that name."""
+        """Begins the run, or continues the one of this folder."""
         import wandb
 
         self._run = wandb.init(
@@ -32,7 +31,7 @@ class WeightsAndBiases:
             mode=self.mode,
             dir=str(folder),
             name=folder.name,
-            # The same for a run that is gone on with, so that its parts are one run once they are sent.
+            # The id of a resumed run stays the same, so that its parts become one run when they are uploaded.
             id=hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16],
             resume="allow",
             reinit="finish_previous",
@@ -41,9 +40,9 @@ class WeightsAndBiases:
         )
 
     def log(self, values: Mapping[str, float], epoch: int) -> None:
-        """All of them at this epoch."""
+        """Logs all values at this epoch."""
         self._run.log(dict(values), step=epoch)
 
     def finish(self, ending: Ending) -> None:
-        """Close it; what did not finish is marked as failed."""
+        """Closes the run; one that did not finish is marked as failed."""
         self._run.finish(exit_code=0 if ending == "finished" else 1)

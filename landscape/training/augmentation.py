@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from landscape.data import Data
-from landscape.data.examples import Pixels
+from landscape.data.pixels import Pixels
 from landscape.errors import UsageError
 from landscape.isolation import private_randomness
 

@@ -1,8 +1,4 @@
-"""Writing a run to one file that opens without running code, and has the same bytes for the same content.
-
-The bytes do not depend on the file's name, on the time, or on whether a string was made once or twice:
-pickle remembers objects by identity, so every string is interned and every tensor copied before it is written.
-"""
+"""The checkpoint of a run: one file that opens without running code, and has the same bytes for the same content."""
 
 import io
 import sys
@@ -30,17 +26,21 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "metrics": Mapping,
     "training": Mapping,
 }
+# The format stands within the first bytes: the pickle comes first in the file, its names in alphabetical order.
 _HEAD = 2**20
-"""Bytes within which a checkpoint of ours says so: its first part holds the names, in alphabetical order."""
+_WAY_OUT = (
+    "remove it to go on from the last one in checkpoints/, if there is any, or start again with overwrite=True "
+    "(--overwrite)"
+)
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace ``path`` by a checkpoint of ``content``, whole or not at all.
+    """Replaces ``path`` by a checkpoint of ``content``, completely or not at all.
 
     Args:
         path: The file.
         content: Tensors, numbers, strings and containers of them: ``state_dict``, ``recipe``, ``epoch``
-            (completed ones), ``step``, ``metrics`` and ``training``, what is needed to go on.
+            (complete ones), ``step``, ``metrics``, and ``training``, which is needed to continue.
     """
     buffer = io.BytesIO()
     torch.save(_plain({"format": FORMAT, **content}), buffer)
@@ -54,29 +54,22 @@ def read(path: Path) -> dict[str, Any]:
         InputError: The file is damaged, or is not a checkpoint of a run.
     """
     check_regular(path)
+    foreign = InputError(f"{path} is not a checkpoint that training wrote ({FORMAT}); {_WAY_OUT}")
     try:
-        with pinned(path) as held:
-            content = _plain(open_file(held, trust=False).content)
+        with pinned(path) as file:
+            content: dict[str, Any] = _plain(open_file(file, trust=False).content)
     except InputError as failure:
         reason = str(failure).removeprefix(str(path)).partition(": ")[2].partition("; ")[0]
         raise InputError(f"{path} is damaged and cannot be resumed ({reason}); {_WAY_OUT}") from failure
     except (TypeError, RecursionError) as failure:
-        raise InputError(
-            f"{path} is not a checkpoint that training wrote ({FORMAT}); {_WAY_OUT}"
-        ) from failure
+        raise foreign from failure
     if not _is_run(content):
-        raise InputError(f"{path} is not a checkpoint that training wrote ({FORMAT}); {_WAY_OUT}")
-    return content  # type: ignore[no-any-return]
-
-
-_WAY_OUT = (
-    "remove it to go on from the last one in checkpoints/, if there is any, or start again with overwrite=True "
-    "(--overwrite)"
-)
+        raise foreign
+    return content
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file says that it is a checkpoint of a run, be it damaged behind that; nothing in it is unpickled."""
+    """Whether a file, damaged or not, says that it is a checkpoint of a run; nothing in it is unpickled."""
     with path.open("rb") as file:
         head = file.read(_HEAD)
     return head.startswith(b"PK") and FORMAT.encode() in head
@@ -97,7 +90,9 @@ def _is_run(content: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """The same content made of fresh objects: equal content gives equal bytes."""
+    """The same content made of new objects, so that equal content gives equal bytes."""
+    # Pickle writes an object that it has seen before as a reference: which strings and tensors are one object must
+    # not depend on how the content came about.
     if isinstance(value, Tensor):
         return value.detach().cpu().clone()
     if isinstance(value, str):
@@ -108,6 +103,7 @@ def _plain(value: Any) -> Any:
             ordered._metadata = _plain(value._metadata)  # type: ignore[attr-defined]
         return ordered
     if isinstance(value, Mapping):
+        # Sorted by type first, because keys of different types cannot be compared.
         return {_plain(key): _plain(value[key]) for key in sorted(value, key=lambda k: (type(k).__name__, k))}
     if isinstance(value, (list, tuple)):
         return type(value)(_plain(member) for member in value)

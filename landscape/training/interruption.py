@@ -1,15 +1,16 @@
-"""Ctrl-C and SIGTERM, held back until the step is complete and the run is on disk."""
+"""Ctrl-C and SIGTERM, deferred until the step is complete and the run is on disk."""
 
+import contextlib
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 
-class Interruption:
+class Interruption(contextlib.AbstractContextManager["Interruption"]):
     """A context in which SIGINT and SIGTERM only set a flag; a second signal acts at once.
 
-    Outside the main thread, where Python does not deliver signals, it does nothing.
+    Outside the main thread, where Python delivers no signals, it does nothing.
     """
 
     def __init__(self) -> None:
@@ -19,15 +20,16 @@ class Interruption:
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                # What a shell has a background process ignore stays ignored.
+                # A shell makes its background processes ignore signals; that stays so.
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._previous[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._restore()
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            # A handler that was not installed from Python is None here and cannot be restored.
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        self._previous.clear()
 
     @property
     def received(self) -> bool:
@@ -35,11 +37,11 @@ class Interruption:
         return self._received is not None
 
     def act(self) -> None:
-        """Do what the waiting signal asks for, if there is one.
+        """Does what the waiting signal asks for, if there is one.
 
         Raises:
             KeyboardInterrupt: SIGINT was received.
-            SystemExit: SIGTERM was received, with status 143.
+            SystemExit: SIGTERM was received; the status is 143.
         """
         if self._received == signal.SIGINT:
             raise KeyboardInterrupt
@@ -50,11 +52,5 @@ class Interruption:
         if self._received is None:
             self._received = number
             return
-        self._restore()
+        self.__exit__()
         signal.raise_signal(number)
-
-    def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            # A handler that was not installed from Python is None here and cannot be put back.
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-        self._previous.clear()

@@ -1,4 +1,4 @@
-"""One process to a folder: two would interleave their histories and replace each other's checkpoints."""
+"""One process per folder: two would interleave their histories and replace each other's checkpoints."""
 
 import contextlib
 import io
@@ -10,18 +10,15 @@ from landscape.errors import UsageError
 from landscape.records.storage import lock, open_to_append, write_all
 
 NAME = ".lock"
-"""Of the file that is locked; it is there while a process trains, or after one was killed."""
+"""The file that is locked; it exists while a process trains, or after one was killed."""
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """A context in which no other process trains in a folder.
+    """A context in which no other process trains in an existing folder.
 
-    The lock is the system's, not the file: it ends with the process, however that ends, and a file that a killed
-    process leaves locks nobody out.
-
-    Args:
-        folder: It exists.
+    The lock is the system's, not the file: it ends with the process, so a file that a killed process leaves locks
+    nobody out.
 
     Raises:
         UsageError: Another process, or another thread of this one, trains there.
@@ -31,14 +28,14 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # Before it is closed: nobody else can have locked the file that goes. Windows removes no open file.
+        # Removed before it is closed, while nobody else can have locked it. Windows removes no open file.
         with contextlib.suppress(OSError):
             place.unlink()
         file.close()
 
 
 def refuse_locked(folder: Path) -> None:
-    """Raises :class:`UsageError` if another process trains in a folder; nothing is made."""
+    """Raises :class:`UsageError` if another process trains in a folder; no file is created."""
     place = folder / NAME
     if place.exists():
         with open_to_append(place) as file:
@@ -50,7 +47,7 @@ def _locked(place: Path) -> io.FileIO:
         file = open_to_append(place)
         try:
             _require_lock(file, place)
-            # Between its opening and its locking, the one who had it may have removed the file.
+            # Between opening and locking, the previous owner may have removed the file: then the lock is worthless.
             if os.path.exists(place) and os.path.samestat(os.fstat(file.fileno()), os.stat(place)):
                 file.truncate(0)
                 write_all(file, f"{os.getpid()}\n".encode())

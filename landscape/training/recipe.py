@@ -2,19 +2,30 @@
 
 import dataclasses
 import json
-import math
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from landscape.data import DATA
 from landscape.errors import InputError, UsageError
 from landscape.models import MODELS
 from landscape.optim import OPTIMIZERS
-from landscape.registry.bounds import LARGEST_SEED, is_writable, refuse_enormous, shown
+from landscape.registry.bounds import (
+    Limit,
+    NonNegativeInt,
+    Positive,
+    PositiveInt,
+    Real,
+    Seed,
+    ShareBelowOne,
+    is_writable,
+    limit_of,
+    refuse_enormous,
+    shown,
+)
 from landscape.registry.factories import named_by_file
 from landscape.registry.names import NameTable, Specification
 from landscape.registry.nearest import did_you_mean
@@ -24,20 +35,24 @@ from landscape.training.schedule import Schedule
 Value = str | int | float | None
 
 
-def setting(
-    default: Value, help: str, *flags: str, metavar: str | None = None, table: NameTable[Any] | None = None
-) -> Any:
-    """A field of a recipe, with everything that ``landscape train`` needs to offer it as a flag.
+@dataclass(frozen=True, repr=False)
+class Flag:
+    """How ``landscape train`` offers a field of the recipe, stated last in the annotation of the field.
 
-    Args:
-        default: The default value of the field and of the flag.
+    Attributes:
         help: What the field means.
-        flags: Further spellings of the flag ``--name``.
+        spelling: Another spelling of the flag ``--name``.
         metavar: How a value is written, if the command line takes text for it instead of the field's own type.
         table: The names that the field accepts.
     """
-    details = {"help": help, "flags": flags, "metavar": metavar, "table": table}
-    return dataclasses.field(default=default, metadata=details)
+
+    help: str
+    spelling: str = ""
+    metavar: str | None = None
+    table: NameTable[Any] | None = None
+
+    def __repr__(self) -> str:
+        return "Flag"  # short, because help(Recipe) shows it in the signature and in front of every field
 
 
 @dataclass(frozen=True)
@@ -48,44 +63,61 @@ class Recipe:
         UsageError: A name, an option or a number is not allowed.
     """
 
-    model: str = setting("mlp", "The network; see `landscape list models`.", "-m", table=MODELS)
-    data: str = setting("digits", "The data set; see `landscape list data`.", "-d", table=DATA)
-    optimizer: str = setting(
-        "sgd",
-        "The optimizer, or several separated by commas; see `landscape list optimizers`.",
-        "--optimizers",
-        metavar="NAME[:OPTION=VALUE,…],…",
-        table=OPTIMIZERS,
-    )
-    base: str = setting("sgd", "The optimizer that takes the step under SAM and relatives.", table=OPTIMIZERS)
-    lr: float = setting(0.1, "The highest learning rate.")
-    epochs: int = setting(20, "Passes over the training data.")
-    batch_size: int = setting(128, "Examples per step.", "-b")
-    warmup_epochs: int = setting(0, "Epochs of linear warm-up of the learning rate.")
-    schedule: Schedule = setting("cosine", "Decay of the learning rate to zero, or none.")  # noqa: RUF009
-    label_smoothing: float = setting(0.0, "Label smoothing of the training loss, in [0, 1).")
-    max_grad_norm: float | None = setting(None, "Norm to which the final direction of a step is clipped.")
-    seed: int = setting(0, "Seed of everything random, or several: 0-2, 0,1,5.", "--seeds", metavar="TEXT")
-    device: str = setting("auto", "Where to compute.", metavar="auto|cpu|cuda[:i]|mps")
-    dtype: Literal["float32", "float64"] = setting("float32", "Precision of weights and data.")
-    label_noise: float = setting(
-        0.0, "Fraction of wrong training labels, up to 0.8; the same for every seed."
-    )
-    augment: Augmentation = setting(  # noqa: RUF009
-        "none",
-        "Image augmentation: basic = crop + flip; cutout = basic + hole; autoaugment = basic + learned policy.",
-    )
-    accumulate: int = setting(1, "Micro-batches into which a batch is split to save memory.")
-    accumulation: Literal["full-batch", "m-sam"] = setting(
-        "full-batch", "One perturbation for the batch, or one for each micro-batch of SAM."
-    )
-    ema: float | None = setting(
-        None, "Decay of a moving average of the weights, which is then evaluated and saved."
-    )
-    # Text on the command line, because fp16 is refused here with the reason.
-    precision: Literal["full", "bf16"] = setting(
-        "full", "Precision of forward passes: that of --dtype, or bf16.", metavar="full|bf16"
-    )
+    model: Annotated[str, Flag("The network; see `landscape list models`.", "-m", table=MODELS)] = "mlp"
+    data: Annotated[str, Flag("The data set; see `landscape list data`.", "-d", table=DATA)] = "digits"
+    optimizer: Annotated[
+        str,
+        Flag(
+            "The optimizer, or several separated by commas; see `landscape list optimizers`.",
+            "--optimizers",
+            "NAME[:OPTION=VALUE,…],…",
+            OPTIMIZERS,
+        ),
+    ] = "sgd"
+    base: Annotated[
+        str, Flag("The optimizer that takes the step under SAM and relatives.", table=OPTIMIZERS)
+    ] = "sgd"
+    lr: Annotated[Positive, Flag("The highest learning rate.")] = 0.1
+    epochs: Annotated[PositiveInt, Flag("Passes over the training data.")] = 20
+    batch_size: Annotated[PositiveInt, Flag("Examples per step.", "-b")] = 128
+    warmup_epochs: Annotated[NonNegativeInt, Flag("Epochs of linear warm-up of the learning rate.")] = 0
+    schedule: Annotated[Schedule, Flag("Decay of the learning rate to zero, or none.")] = "cosine"
+    label_smoothing: Annotated[ShareBelowOne, Flag("Label smoothing of the training loss, in [0, 1).")] = 0.0
+    max_grad_norm: (
+        Annotated[Positive, Flag("Norm to which the final direction of a step is clipped.")] | None
+    ) = None
+    seed: Annotated[
+        Seed, Flag("Seed of everything random, or several: 0-2, 0,1,5.", "--seeds", metavar="TEXT")
+    ] = 0
+    device: Annotated[str, Flag("Where to compute.", metavar="auto|cpu|cuda[:i]|mps")] = "auto"
+    dtype: Annotated[Literal["float32", "float64"], Flag("Precision of weights and data.")] = "float32"
+    label_noise: Annotated[
+        float, Real(0, 0.8), Flag("Fraction of wrong training labels, up to 0.8; the same for every seed.")
+    ] = 0.0
+    augment: Annotated[
+        Augmentation,
+        Flag(
+            "Image augmentation: basic = crop + flip; cutout = basic + hole; autoaugment = basic + learned policy."
+        ),
+    ] = "none"
+    accumulate: Annotated[PositiveInt, Flag("Micro-batches into which a batch is split to save memory.")] = 1
+    accumulation: Annotated[
+        Literal["full-batch", "m-sam"],
+        Flag("One perturbation for the batch, or one for each micro-batch of SAM."),
+    ] = "full-batch"
+    ema: (
+        Annotated[
+            float,
+            Real(0, 1, open_low=True, open_high=True),
+            Flag("Decay of a moving average of the weights, which is then evaluated and saved."),
+        ]
+        | None
+    ) = None
+    # Text on the command line, because fp16 is refused below with the reason.
+    precision: Annotated[
+        Literal["full", "bf16"],
+        Flag("Precision of forward passes: that of --dtype, or bf16.", metavar="full|bf16"),
+    ] = "full"
 
     def __post_init__(self) -> None:
         if self.precision in ("fp16", "float16"):
@@ -93,8 +125,8 @@ class Recipe:
                 f"precision={self.precision} is not supported: its gradients overflow without a loss scale, which the "
                 "passes of a step would have to share; use precision=bf16, or your own loop with torch.amp.GradScaler"
             )
-        for name, annotation in typing.get_type_hints(type(self)).items():
-            object.__setattr__(self, name, _checked(name, getattr(self, name), annotation))
+        for setting in SETTINGS:
+            object.__setattr__(self, setting.name, setting.checked(getattr(self, setting.name)))
         for name, table in NAMED.items():
             object.__setattr__(self, name, str(table.parse(getattr(self, name))))
         if _is_base(self.optimizer):
@@ -102,34 +134,12 @@ class Recipe:
         if not _is_base(self.base):
             names = ", ".join(name for name in OPTIMIZERS if _is_base(name))
             raise UsageError(f"base={self.base} is not a base optimizer; choose one of {names}")
-        rules = {
-            "lr": (self.lr > 0, "greater than 0"),
-            "epochs": (self.epochs >= 1, "at least 1"),
-            "batch_size": (self.batch_size >= 1, "at least 1"),
-            "warmup_epochs": (
-                0 <= self.warmup_epochs < self.epochs,
-                f"from 0 to epochs − 1 = {self.epochs - 1}",
-            ),
-            "label_smoothing": (0 <= self.label_smoothing < 1, "at least 0 and less than 1"),
-            "max_grad_norm": (
-                self.max_grad_norm is None or self.max_grad_norm > 0,
-                "greater than 0, or none",
-            ),
-            "label_noise": (0 <= self.label_noise <= 0.8, "from 0 to 0.8"),
-            "accumulate": (
-                1 <= self.accumulate <= self.batch_size,
-                f"from 1 to batch_size = {self.batch_size}",
-            ),
-            "ema": (self.ema is None or 0 < self.ema < 1, "greater than 0 and less than 1, or none"),
-            "precision": (
-                self.precision == "full" or self.dtype == "float32",
-                "full where dtype=float64; bf16 goes with float32",
-            ),
-            "seed": (0 <= self.seed <= LARGEST_SEED, "from 0 to 2⁶³ − 1"),
-        }
-        for name, (allowed, rule) in rules.items():
-            if not allowed:
-                raise UsageError(f"{name}={shown(getattr(self, name))} must be {rule}")
+        if self.warmup_epochs >= self.epochs:
+            raise UsageError(f"warmup_epochs={self.warmup_epochs} must be below epochs={self.epochs}")
+        if self.accumulate > self.batch_size:
+            raise UsageError(f"accumulate={self.accumulate} must be at most batch_size={self.batch_size}")
+        if self.precision != "full" and self.dtype != "float32":
+            raise UsageError(f"precision={self.precision} needs dtype=float32, not {self.dtype}")
         self._check_optimizer()
 
     def _check_optimizer(self) -> None:
@@ -170,7 +180,7 @@ class Recipe:
         Raises:
             UsageError: A field does not exist or its value is not allowed.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
+        known = [setting.name for setting in SETTINGS]
         for name in fields:
             if name not in known:
                 guess = did_you_mean(str(name), known)
@@ -221,40 +231,63 @@ class Recipe:
         return cls.from_file(fields, source="the recipe")
 
 
-NAMED: dict[str, NameTable[Any]] = {
-    field.name: field.metadata["table"] for field in dataclasses.fields(Recipe) if field.metadata["table"]
-}
+_KINDS = {float: "a number", int: "a whole number", str: "text"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A field of :class:`Recipe`, as its declaration says; ``choices`` are its values if they can be listed."""
+
+    name: str
+    default: Any
+    kind: type
+    choices: tuple[str, ...]
+    optional: bool
+    limit: Limit | None
+    flag: Flag
+
+    def checked(self, value: Any) -> Any:
+        """``value`` if it has the type of the field and is within its bounds; text and booleans are no numbers."""
+        if value is None and self.optional:
+            return None
+        # The type comes before the bounds, because == of a tensor from a file would compare its elements.
+        fits = type(value) in ((int, float) if self.kind is float else (self.kind,))
+        if not fits or (self.kind is str and not is_writable(value)):
+            raise UsageError(f"{self.name}={shown(value)} is not {_KINDS[self.kind]}")
+        if self.name != "seed":  # a seed may be larger than what can be counted to
+            refuse_enormous(self.name, value)
+        return value if self.limit is None else self.limit.check(self.name, value)
+
+
+def _settings() -> Iterator[Setting]:
+    annotations = typing.get_type_hints(Recipe, include_extras=True)
+    for item in dataclasses.fields(Recipe):
+        annotation = annotations[item.name]
+        optional = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+        if optional:
+            annotation = typing.get_args(annotation)[0]
+        # Python merges nested annotations: Annotated[Positive, Flag] is Annotated[float, Real, Flag].
+        kind, *_, flag = typing.get_args(annotation)
+        is_literal = typing.get_origin(kind) is Literal
+        yield Setting(
+            name=item.name,
+            default=item.default,
+            kind=str if is_literal else kind,
+            choices=typing.get_args(kind) if is_literal else (),
+            optional=optional,
+            limit=limit_of(kind if is_literal else annotation),
+            flag=flag,
+        )
+
+
+SETTINGS = tuple(_settings())
+NAMED = {setting.name: setting.flag.table for setting in SETTINGS if setting.flag.table is not None}
 """The fields that are names, with the tables that list them."""
 
 # The explanation of a field is written once: it is the help of its flag and its line in help(Recipe).
 Recipe.__doc__ = f"{Recipe.__doc__}\n    Attributes:\n" + "\n".join(
-    f"        {field.name}: {field.metadata['help']}" for field in dataclasses.fields(Recipe)
+    f"        {setting.name}: {setting.flag.help}" for setting in SETTINGS
 )
-
-
-def _checked(name: str, value: object, annotation: Any) -> object:
-    """``value`` if it has the type of its field; text and booleans are not converted to numbers."""
-    if typing.get_origin(annotation) is Literal:
-        choices = typing.get_args(annotation)
-        # The type comes first, because == of a tensor from a file would compare its elements.
-        if isinstance(value, str) and value in choices:
-            return value
-        raise UsageError(
-            f"{name}={value if isinstance(value, str) else shown(value)} is not one of {', '.join(choices)}"
-        )
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        if value is None:
-            return value
-        annotation = typing.get_args(annotation)[0]
-    if type(value) in ((int, float) if annotation is float else (annotation,)):
-        if name != "seed":  # a seed has a range of its own
-            refuse_enormous(name, value)
-        if annotation is float and math.isfinite(typing.cast(float, value)):
-            return float(typing.cast(float, value))
-        if annotation is int or (annotation is str and is_writable(typing.cast(str, value))):
-            return value
-    kind = {float: "a finite number", int: "a whole number", str: "text"}[annotation]
-    raise UsageError(f"{name}={shown(value)} is not {kind}")
 
 
 def _is_base(specification: str) -> bool:

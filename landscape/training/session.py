@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from landscape.data import Data, with_label_noise
 from landscape.models import build_model
 from landscape.optim import BatchClosure, MicroBatches, build_optimizer
-from landscape.records.history import Entry, shortest
+from landscape.records.history import Entry
 from landscape.training import determinism
 from landscape.training.augmentation import augmented, require_pictures
 from landscape.training.averages import MovingAverage, averaged_network
@@ -142,7 +142,7 @@ class Session:
             "train_accuracy": self._sums["correct"] / self._sums["examples"],
             "test_loss": test_loss,
             "test_accuracy": test_accuracy,
-            "gradients": shortest(optimizer.gradient_evaluations),
+            "gradients": _shortest(optimizer.gradient_evaluations),
             "sam_fraction": optimizer.sam_steps / optimizer.steps if optimizer.steps else 0.0,
             "skipped_steps": optimizer.skipped_steps,
         }
@@ -298,3 +298,9 @@ class Session:
 
 def _chunks(order: Sequence[int], size: int) -> list[list[int]]:
     return [list(order[start : start + size]) for start in range(0, len(order), size)]
+
+
+def _shortest(count: float) -> int | float:
+    """A sum of thirds and shares without its rounding error, as an integer if it is one."""
+    rounded = round(count, 3)
+    return int(rounded) if rounded == int(rounded) else rounded

@@ -60,7 +60,7 @@ def test_what_is_missing_or_unknown_is_said_in_one_line(landscape):
     assert "unknown preset 'sam-digit' (did you mean 'sam-digits'?)" in result.error
     result = landscape("train", "--preset", "gsam-vit-b32")
     assert result.code == 2
-    assert "give --data" in result.error
+    assert "pass --data" in result.error
 
 
 def test_they_are_listed_with_optimizer_setting_and_source(landscape):

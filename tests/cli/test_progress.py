@@ -62,4 +62,4 @@ def test_a_slow_search_on_a_network_is_never_said_to_be_over_before_it_is(clock,
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(steps) > 30
     assert not [line for line in lines if "about 0 s" in line]
-    assert all("wanted 1.0e-03" in line for line in lines)
+    assert all("tolerance 1.0e-03" in line for line in lines)

@@ -10,7 +10,7 @@ import pytest
 from records_made import run
 
 from landscape.comparison import compare
-from landscape.comparison.presets import PRESETS
+from landscape.comparison.columns import PRESETS
 from landscape.errors import InputError
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from landscape.comparison.outlying import outlying
+from landscape.comparison.cell import outlying
 
 
 @pytest.mark.parametrize("n", [4, 8])

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from landscape.curvature import eigenpairs, suggest_start
-from landscape.curvature.eigenpairs import dominant_eigenvector
+from landscape.curvature import dominant_eigenpair, eigenpairs
 from landscape.measures import (
+    MEASURES,
     dominant_eigenvalue,
     hessian_trace,
     layer_eigenvalues,
@@ -139,14 +139,28 @@ def test_the_vectors_of_a_measure_cost_nothing_more() -> None:
 @pytest.mark.parametrize("method", ["power", "lanczos"])
 def test_a_suggested_start_is_cheaper_and_agrees(method: str) -> None:
     objective, _ = problems.tiny_case()
-    dominant_eigenvalue(objective, method=method)
-    nearby = objective.point + 0.01 * torch.ones_like(objective.point)
-    cold, warm = objective.at(nearby), objective.at(nearby)
-    suggest_start(warm, dominant_eigenvector(objective))
-    expected, found = (dominant_eigenvalue(one, method=method) for one in (cold, warm))
+    value = dominant_eigenvalue(objective, method=method)
+    spent = objective.ledger.passes()
+    pair = dominant_eigenpair(objective, **value.settings)
+    assert objective.ledger.passes() == spent  # the vector of a measure costs nothing more
+    assert (pair.value, pair.iterations) == (value.value, value.details["iterations"])
+    nearby = objective.at(objective.point + 0.01 * torch.ones_like(objective.point))
+    expected = dominant_eigenvalue(nearby, method=method)
+    found = dominant_eigenvalue(nearby, method=method, start=pair.vector)
+    assert (expected.settings, found.settings) == (value.settings, value.settings)
     assert found.details["start"] == "suggested"
     assert found.details["iterations"] < expected.details["iterations"]
     assert abs(found.value - expected.value) <= found.details["residual"] + expected.details["residual"]
+
+
+def test_a_suggested_start_serves_several_eigenvalues() -> None:
+    objective, hessian = problems.tiny_case()
+    vectors = eigenpairs(objective, k=1, tolerance=1e-5).vectors
+    found = MEASURES.build("top-eigenvalues:k=2,tolerance=1e-5", objective, start=vectors[:, 0])
+    spectrum = torch.linalg.eigvalsh(hessian)
+    truth = spectrum[(-spectrum.abs()).argsort()][:2].tolist()
+    assert found.details["eigenvalues"] == pytest.approx(truth, rel=1e-5)
+    assert "start" not in MEASURES["top-eigenvalues"].options
 
 
 def test_layer_eigenvalues_are_those_of_the_diagonal_blocks() -> None:

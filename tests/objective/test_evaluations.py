@@ -95,3 +95,10 @@ def test_a_result_is_computed_once_for_equal_arguments() -> None:
     assert not plain.has_gradient
     _ = plain.gradient
     assert plain.has_gradient
+
+
+def test_statistics_of_an_objective_stay_its_own_after_an_evaluation_with_others() -> None:
+    plain = objective()
+    before = plain.statistics
+    plain.evaluate(plain.point, statistics={name: 2 * values for name, values in before.items()})
+    assert all(torch.equal(values, before[name]) for name, values in plain.statistics.items())

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from landscape.objective import Objective, kept_graphs
+from landscape.objective import Objective, engine
 from landscape.objective.memory import available_bytes, saved_for_backward
 
 CPU = torch.device("cpu")
@@ -63,7 +63,7 @@ def test_only_what_fits_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(sizes) == {("HessianGraph", 30), ("HessianGraph", 10)}
     large, small = sizes["HessianGraph", 30], sizes["HessianGraph", 10]
     assert large > small > 0
-    monkeypatch.setattr(kept_graphs, "available_bytes", lambda device: large)
+    monkeypatch.setattr(engine, "available_bytes", lambda device: large)
     tight = problems.small_objective(batch=30)
     assert torch.equal(tight.hessian_product(v), objective.hessian_product(v))
     assert len(tight.engine.graphs) == 1, "half of what is left holds the ragged last batch only"

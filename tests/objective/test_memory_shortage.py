@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from landscape.errors import OutOfMemory, Remark, UsageError
 from landscape.measures import gradient_noise, hessian_trace
-from landscape.objective import BatchLoss, Objective, shortage
+from landscape.objective import BatchLoss, Objective, timing
 
 CE = nn.CrossEntropyLoss()
 
@@ -32,7 +32,7 @@ def limited(most: int, batch: int = 30, **options: object) -> tuple[Objective, L
     x, y = problems.classification()
     model = Limited(most)
     objective = Objective(model, CE, problems.batches(x, y, batch), **options)  # type: ignore[arg-type]
-    return objective, objective._risk.replica.model  # type: ignore[return-value]
+    return objective, objective.network  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("failure", [torch.OutOfMemoryError, RuntimeError, MemoryError])
@@ -176,7 +176,7 @@ def test_pieces_are_joined_where_larger_ones_were_asked_for() -> None:
 
 def test_the_size_is_found_by_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
     speed = {16: 1.0, 32: 1.9, 64: 3.5, 100: 3.0}
-    monkeypatch.setattr(shortage, "_rate", lambda risk, batch, size: speed[size])
+    monkeypatch.setattr(timing, "_rate", lambda risk, batch, size: speed[size])
     objective, _ = limited(1000, micro_batch="auto")
     _ = objective.loss
     assert objective.engine.micro.size == 64

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from landscape.errors import InputError, UsageError
 from landscape.isolation import full_precision
-from landscape.objective import BatchLoss, Objective, quicker
+from landscape.objective import BatchLoss, Objective, timing
 
 CE = nn.CrossEntropyLoss()
 
@@ -62,26 +62,29 @@ def test_a_block_is_the_diagonal_block_of_the_hessian(products: str, block: int)
 def test_timing_decides_and_a_missing_forward_derivative_does_not_end_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    risk = objective()._risk
+    risk = objective()._mean.risk
     batch = next(iter(risk.batches))[1]
-    assert quicker.quicker(risk, batch) == "double-backward"
+    assert timing.quicker_product(risk, batch) == "double-backward"
     for seconds, expected in (([1.0, 0.8], "forward-over-reverse"), ([1.0, 0.95], "double-backward")):
         times = iter(seconds)
-        monkeypatch.setattr(quicker, "_seconds", lambda risk, graph, times=times: next(times))
-        assert quicker.timed(risk, batch) == expected
+        monkeypatch.setattr(timing, "_seconds", lambda risk, graph, times=times: next(times))
+        assert timing.timed_product(risk, batch) == expected
 
     def failing(risk: object, graph: object) -> float:
-        if isinstance(graph, quicker.graphs.ForwardOverReverse):
+        if isinstance(graph, timing.ForwardOverReverse):
             raise NotImplementedError("no forward derivative")
         return 1.0
 
-    monkeypatch.setattr(quicker, "_seconds", failing)
-    assert quicker.timed(risk, batch) == "double-backward"
+    monkeypatch.setattr(timing, "_seconds", failing)
+    assert timing.timed_product(risk, batch) == "double-backward"
 
 
 def test_both_are_timed_for_real() -> None:
-    risk = objective()._risk
-    assert quicker.timed(risk, next(iter(risk.batches))[1]) in ("double-backward", "forward-over-reverse")
+    risk = objective()._mean.risk
+    assert timing.timed_product(risk, next(iter(risk.batches))[1]) in (
+        "double-backward",
+        "forward-over-reverse",
+    )
 
 
 def test_an_unknown_kind_of_product_is_refused() -> None:

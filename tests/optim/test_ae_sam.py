@@ -157,8 +157,8 @@ def test_the_trainer_tells_the_number_of_steps(name: str) -> None:
         ({"delta": -0.1}, "delta must be"),
         ({"lambda1": math.inf}, "lambda1 must be a finite number"),
         ({"lambda2": math.nan}, "lambda2 must be a finite number"),
-        ({"total_steps": 0}, "total_steps must be a whole number ≥ 1"),
-        ({"total_steps": 2.5}, "total_steps must be a whole number ≥ 1"),
+        ({"total_steps": 0}, "total_steps must be a whole number above 0"),
+        ({"total_steps": 2.5}, "total_steps must be a whole number above 0"),
     ],
 )
 @pytest.mark.parametrize("name", ["ae-sam", "ae-looksam"])

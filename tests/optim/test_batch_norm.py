@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from landscape.optim.batch_norm import frozen_statistics, tracking_modules
+from landscape.optim.pass_state import frozen_statistics, tracking_modules
 
 
 def buffers(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -82,7 +82,7 @@ def test_a_network_that_answers_with_something_else_is_refused():
         def forward(self, left, right):
             return {"logits": super().forward(left, right)}
 
-    with pytest.raises(UsageError, match=r"answered with dict.*whose forward returns the tensor"):
+    with pytest.raises(UsageError, match=r"returned dict.*whose forward returns the tensor"):
         BatchClosure(Wrapped(), CROSS_ENTROPY, inputs=FORMS["dict"], targets=Y)()
 
 

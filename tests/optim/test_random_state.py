@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from landscape.optim.random_state import RandomState
+from landscape.optim.pass_state import RandomState
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from landscape.errors import UsageError
 from landscape.optim import ERM, SAF, BatchClosure
-from landscape.optim.trajectory_loss import trajectory_loss
+from landscape.optim.saf import trajectory_loss
 
 LOSS = nn.CrossEntropyLoss(reduction="none")
 

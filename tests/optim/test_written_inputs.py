@@ -5,8 +5,7 @@ import torch
 from optim.battery import batch, build, every_variant, mlp, sgd, weights
 from torch import Tensor, nn
 
-from landscape.optim import ERM, SAM, BatchClosure
-from landscape.optim.micro_batches import MicroBatches
+from landscape.optim import ERM, SAM, BatchClosure, MicroBatches
 
 MEAN, SCALE = 1.5, 0.5
 LOSS = nn.CrossEntropyLoss()

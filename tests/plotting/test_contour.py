@@ -177,7 +177,7 @@ def test_settings_of_the_user_change_nothing(bowl):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"titles": ["only one"]}, "2 surfaces and 1 titles"),
+        ({"titles": ["only one"]}, "2 panels and 1 titles"),
         ({"venue": "nature"}, "unknown venue 'nature'; known: neurips, icml"),
         ({"width": "page"}, "column, text"),
         ({"levels": [1.0, 1.0]}, "increasing"),
@@ -187,5 +187,5 @@ def test_settings_of_the_user_change_nothing(bowl):
 def test_what_is_not_allowed_is_answered_with_what_is(bowl, given, message):
     with pytest.raises(UsageError, match=message):
         panels([bowl(), bowl()], **given)
-    with pytest.raises(UsageError, match="0 surfaces"):
+    with pytest.raises(UsageError, match="0 panels"):
         panels([])

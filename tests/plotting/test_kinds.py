@@ -7,17 +7,20 @@ import re
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.contour import QuadContourSet
 from records_made import provenance, recipe, run
 
 from landscape import records
 from landscape.errors import InputError, UsageError
 from landscape.plotting import save_figure
+from landscape.plotting.figure_options import FigureOptions
 from landscape.plotting.kinds import KINDS, draw_figure, suitable
 from landscape.plotting.sources import Run, read_source
 from landscape.plotting.style import VENUES, paper
-from landscape.plotting.wish import Wish
 from landscape.records.landmarks import Landmarks
 
+COLOUR_MAPS = {"filled": {"viridis"}, "contour": {"viridis"}, "difference": {"RdBu_r"}}
+"""Of the kinds that draw contours; the others have none."""
 MEASURES = {"spectrum": "spectral-density", "quantiles": "gradient-noise"}
 
 
@@ -80,7 +83,7 @@ def sources(bowl, tmp_path):
 
 
 def wish_for(kind, **fields):
-    return Wish(
+    return FigureOptions(
         measures=(MEASURES[kind],) if kind in MEASURES else (), names=fields.pop("names", ()), **fields
     )
 
@@ -109,13 +112,8 @@ def test_every_kind_is_as_wide_as_the_venue_says_in_type_of_seven_to_nine_points
     assert b"/FontFile2" in content
     assert b"/Type3" not in content
     assert b"/Type1 " not in content
-    maps = {
-        getattr(a, "cmap", None) and a.cmap.name
-        for a in figure.findobj()
-        if a.__class__.__name__ == "QuadContourSet"
-    }
-    if maps and kind in ("filled", "difference"):
-        assert ("RdBu_r" in maps) is (kind == "difference")
+    maps = {artist.cmap.name for artist in figure.findobj(QuadContourSet)}
+    assert maps & {"viridis", "RdBu_r"} == COLOUR_MAPS.get(kind, set())
     again = draw_figure(
         given, wish_for(kind, venue="icml", names=["a", "b"][: len(given)], command="landscape plot x"), kind
     )
@@ -144,7 +142,7 @@ def test_what_suits_is_drawn_when_no_kind_is_asked_for(sources):
 )
 def test_a_kind_that_does_not_fit_is_answered_with_one_that_does(sources, kind, of, message):
     with pytest.raises(UsageError, match=message):
-        draw_figure(sources[of], Wish(), kind)
+        draw_figure(sources[of], FigureOptions(), kind)
 
 
 def test_surfaces_and_runs_do_not_mix(sources):
@@ -154,15 +152,15 @@ def test_surfaces_and_runs_do_not_mix(sources):
 
 def test_a_measure_that_is_not_there_is_named_with_those_that_are(sources):
     with pytest.raises(UsageError, match=r"did you mean 'loss'.*loss, accuracy"):
-        draw_figure(sources["history"], Wish(measures=("los",)))
+        draw_figure(sources["history"], FigureOptions(measures=("los",)))
     with pytest.raises(InputError, match="no record of accuracy was found, only of hessian-trace, loss"):
-        draw_figure(sources["dots"], Wish(measures=("accuracy",)))
+        draw_figure(sources["dots"], FigureOptions(measures=("accuracy",)))
     with pytest.raises(InputError, match="does not say 'seconds' of epoch 1; draw it over epochs"):
-        draw_figure(sources["history"], Wish(over="seconds"))
+        draw_figure(sources["history"], FigureOptions(over="seconds"))
 
 
 def test_captions_of_records_name_settings_seeds_checkpoints_and_command(sources):
-    text = draw_figure(sources["dots"], Wish(command="landscape plot m.jsonl")).caption
+    text = draw_figure(sources["dots"], FigureOptions(command="landscape plot m.jsonl")).caption
     for fact in (
         "mlp on digits, train split, n = 200",
         "Seeds of sgd: 0, 1; sam: 0, 1",
@@ -173,7 +171,7 @@ def test_captions_of_records_name_settings_seeds_checkpoints_and_command(sources
 
 
 def test_panels_with_scales_of_their_own_say_so(sources):
-    drawing = draw_figure(sources["filled"], Wish(shared=False, names=("a", "b")))
+    drawing = draw_figure(sources["filled"], FigureOptions(shared=False, names=("a", "b")))
     assert drawing.figure.get_suptitle() == "Each panel has its own colour scale."
     assert "its own colour scale" in drawing.caption
 
@@ -187,7 +185,7 @@ def test_a_font_that_is_not_there_is_refused_and_one_that_is_is_used():
 
 def test_settings_that_need_tex_or_a_missing_font_change_nothing(sources, recwarn):
     with matplotlib.rc_context({"text.usetex": True, "font.family": "No Such Font"}):
-        draw_figure(sources["history"], Wish())
+        draw_figure(sources["history"], FigureOptions())
     assert not [warning for warning in recwarn if "font" in str(warning.message)]
 
 
@@ -239,7 +237,7 @@ def test_what_is_none_of_them_is_refused_in_one_line(tmp_path, content, says):
 
 def test_networks_without_a_recipe_are_rows_by_their_folder(tmp_path):
     foreign = dataclasses.replace(run(1.0), provenance=provenance(recipe=None))
-    drawing = draw_figure([Run(tmp_path, "resnet", records=(foreign,))], Wish())
+    drawing = draw_figure([Run(tmp_path, "resnet", records=(foreign,))], FigureOptions())
     assert [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()] == ["resnet"]
     assert recipe()["optimizer"] not in drawing.caption
 
@@ -248,13 +246,13 @@ def test_a_file_with_several_checkpoints_names_each_of_them(tmp_path):
     for number, name in enumerate(("a.pt", "b.pt")):
         origin = provenance(recipe=None, checkpoint=name * 16, checkpoint_file=name)
         records.append(tmp_path / "all.jsonl", dataclasses.replace(run(float(number)), provenance=origin))
-    drawing = draw_figure(read_source(tmp_path / "all.jsonl"), Wish())
+    drawing = draw_figure(read_source(tmp_path / "all.jsonl"), FigureOptions())
     rows = [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()]
     assert rows == [f"{tmp_path.name} a.pt", f"{tmp_path.name} b.pt"]
     for optimizer in ("sgd", "sam"):
         of_one = dataclasses.replace(spectral(), provenance=run(1.0, optimizer=optimizer).provenance)
         records.append(tmp_path / "spectra.jsonl", of_one)
-    drawing = draw_figure(read_source(tmp_path / "spectra.jsonl"), Wish(), kind="spectrum")
+    drawing = draw_figure(read_source(tmp_path / "spectra.jsonl"), FigureOptions(), kind="spectrum")
     assert [text.get_text() for text in drawing.figure.legends[0].get_texts()] == ["sgd", "sam"]
 
 

@@ -11,10 +11,10 @@ import pytest
 from records_made import run
 
 from landscape.plotting import save_figure
+from landscape.plotting.figure_options import FigureOptions
 from landscape.plotting.interactive import save_page
 from landscape.plotting.kinds import KINDS, draw_figure
 from landscape.plotting.sources import Run
-from landscape.plotting.wish import Wish
 from landscape.records.landmarks import Landmarks
 
 NAME = "$\\frac{$ \x1b[31m\x00 <b>%\\input{x}$$"
@@ -76,7 +76,7 @@ MEASURES = {"spectrum": ("spectral-density",), "quantiles": ("gradient-noise",)}
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_strangers_names_are_drawn_as_they_are(sources, kind, tmp_path, recwarn):
     given = sources[kind]
-    wish = Wish(names=[NAME] * len(given), measures=MEASURES.get(kind, ()), command=NAME)
+    wish = FigureOptions(names=[NAME] * len(given), measures=MEASURES.get(kind, ()), command=NAME)
     drawing = draw_figure(given, wish, kind)
     texts = [text for text in drawing.figure.findobj(matplotlib.text.Text) if "frac" in text.get_text()]
     assert texts
@@ -94,7 +94,7 @@ def test_a_strangers_names_are_drawn_as_they_are(sources, kind, tmp_path, recwar
 
 
 def test_our_own_powers_of_ten_are_still_formulas(bowl):
-    drawing = draw_figure([bowl(scale=1e6)], Wish(), "filled")
+    drawing = draw_figure([bowl(scale=1e6)], FigureOptions(), "filled")
     texts = [text.get_text() for text in drawing.figure.findobj(matplotlib.text.Text)]
     assert any("10^{" in text and text.startswith("$") for text in texts)
 

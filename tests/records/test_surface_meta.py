@@ -9,7 +9,7 @@ import pytest
 
 from landscape.errors import InputError
 from landscape.plotting import caption
-from landscape.plotting.bands import axis_labels, quantity
+from landscape.plotting.caption import axis_labels, quantity
 from landscape.records.landmarks import Landmarks
 from landscape.records.surface import Surface
 from landscape.records.surface_meta import misfit

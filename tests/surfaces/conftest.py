@@ -9,7 +9,7 @@ from torch import nn
 
 from landscape.objective import BatchLoss, Objective
 from landscape.surfaces.directions import Waypoint
-from landscape.surfaces.plane import origin_of
+from landscape.surfaces.plane import plane_row
 
 
 class Quadratic(nn.Module):
@@ -77,7 +77,7 @@ def companions() -> Callable[..., list[Waypoint]]:
     """A function ``(objective, plane) → the checkpoints it goes through``, none for a plane at one point."""
 
     def make(objective: Objective, plane: str) -> list[Waypoint]:
-        end = origin_of(plane)
+        end = plane_row(plane).origin
         if end is None:
             return []
         generator = torch.Generator().manual_seed(11)

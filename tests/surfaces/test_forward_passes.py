@@ -1,248 +1,284 @@
 import copy
+import math
+import os
+import shutil
+import sysconfig
+import warnings
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from landscape.errors import UsageError
+from landscape.errors import Remark, UsageError
 from landscape.models.cifar_resnet import CifarResNet
 from landscape.objective import BatchLoss, Objective
-from landscape.surfaces import forward_passes, fusing
-from landscape.surfaces.folding import fold, traced
-from landscape.surfaces.forward_passes import WAYS, evaluation, quickest
+from landscape.surfaces import forward_passes
+from landscape.surfaces.directions import Waypoint
+from landscape.surfaces.forward_passes import ForwardPass, compiled_pass, fastest
+from landscape.surfaces.merging import merged
+from landscape.surfaces.plane import build_plane
 from landscape.surfaces.sampling import sample_surface
 
+needs_compiler = pytest.mark.skipif(
+    not (
+        shutil.which(os.environ.get("CXX", "g++"))
+        and Path(sysconfig.get_path("include"), "Python.h").exists()
+    ),
+    reason="no C++ compiler, or no headers of Python",
+)
+CLASSES = nn.CrossEntropyLoss()
 
-def _images(dtype: torch.dtype) -> list[tuple[torch.Tensor, torch.Tensor]]:
+
+def _data(count: int = 7, dtype: torch.dtype = torch.float32) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Images in batches of four and a ragged last one."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(7, 3, 8, 8, generator=generator, dtype=dtype)
-    labels = torch.randint(3, (7,), generator=generator)
-    return [(images[:4], labels[:4]), (images[4:], labels[4:])]
+    images = torch.randn(count, 3, 8, 8, generator=generator, dtype=dtype)
+    labels = torch.randint(3, (count,), generator=generator)
+    return list(zip(images.split(4), labels.split(4), strict=True))
 
 
-class Plain(nn.Module):
-    """Batch norm without gain and shift, a convolution with a bias, and one whose output is used twice."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(3, 4, 3, stride=2)
-        self.norm = nn.BatchNorm2d(4, affine=False)
-        self.second = nn.Conv2d(4, 4, 1)
-        self.other = nn.BatchNorm2d(4)
-        self.head = nn.Linear(4, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.second(self.norm(self.first(x)).relu())
-        return self.head((x + self.other(x)).mean((2, 3)))
-
-
-def _objective(model: nn.Module, dtype: torch.dtype = torch.float64) -> Objective:
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.uniform_(-1, 1)
-            module.running_var.uniform_(0.5, 2)
-            if module.affine:
+def _resnet() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = CifarResNet(3, 3, widths=(4, 6), blocks=1)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.uniform_(-1, 1)
+                module.running_var.uniform_(0.5, 2)
                 nn.init.uniform_(module.weight, -2, 2)
                 nn.init.uniform_(module.bias)
-    return Objective(model.to(dtype).eval(), nn.CrossEntropyLoss(), _images(dtype))
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def resnet() -> Objective:
+    return Objective(_resnet(), CLASSES, _data())
+
+
+@pytest.fixture(scope="module")
+def compiled(resnet) -> ForwardPass:
+    """The one network that is really compiled in these tests."""
+    return compiled_pass([resnet], 2 * resnet.point)
 
 
 @pytest.fixture
-def resnet() -> Objective:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return _objective(CifarResNet(3, 3, widths=(4, 6), blocks=1))
+def quick_compiler(monkeypatch):
+    """``torch.compile`` is replaced by what a function makes of the forward pass: no test needs to wait."""
+
+    def replace(change=lambda outputs: outputs):
+        def compile(function, **settings):
+            return lambda values, inputs: change(function(values, inputs))
+
+        monkeypatch.setattr(torch, "compile", compile)
+
+    return replace
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "fused"])
-def test_every_way_gives_the_same_loss_and_accuracy_at_every_point(resnet, way):
-    evaluate = evaluation(resnet, way)
-    for scale in (0.0, 0.1, -0.5, 2.0):
-        point = resnet.point * (1 + scale) + scale * torch.randn_like(resnet.point)
-        loss, accuracy = resnet.evaluate(point)
-        found, right = evaluate(point)
-        assert found == pytest.approx(loss, rel=1e-10)
-        assert right == accuracy
+def _remarks(work) -> tuple[object, list[str]]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = work()
+    return result, [str(warning.message) for warning in caught if warning.category is Remark]
 
 
-def test_batch_norms_are_folded_where_they_follow_a_convolution_and_nowhere_else():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        objective = _objective(Plain())
-    graph = traced(objective._risk.replica.model)
-    assert [made.norm.affine for made in fold(graph, channels_last=False)] == [False]
-    called = [node.target for node in graph.graph.nodes if node.op == "call_module"]
-    assert called == ["folded_0", "second", "other", "head"]
-    loss, accuracy = objective.evaluate(objective.point + 0.3)
-    assert evaluation(objective, "folded")(objective.point + 0.3) == (
-        pytest.approx(loss, rel=1e-12),
-        accuracy,
+def _points(objective: Objective) -> list[torch.Tensor]:
+    noise = torch.randn(objective.dimension, generator=torch.Generator().manual_seed(1))
+    return [(1 + scale) * objective.point + scale * noise for scale in (0.0, 0.1, -0.5, 2.0)]
+
+
+class TestChannelsLast:
+    def test_gives_the_same_loss_and_accuracy_at_every_point(self):
+        objective = Objective(_resnet().double(), CLASSES, _data(dtype=torch.float64))
+        evaluate = ForwardPass("channels-last").evaluation(objective)
+        for point in _points(objective):
+            loss, accuracy = objective.evaluate(point.double())
+            assert evaluate(point.double()) == (pytest.approx(loss, rel=1e-10), accuracy)
+
+    def test_is_refused_for_what_is_no_image(self):
+        x, y = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+        objective = Objective(nn.Linear(3, 3), CLASSES, [(x, y)])
+        with pytest.raises(UsageError, match="forward=channels-last is not possible"):
+            sample_surface(objective, points=3, forward="channels-last")
+        hidden = Objective(nn.Linear(3, 3), BatchLoss(lambda model, batch: model(batch).mean()), [x])
+        with pytest.raises(UsageError, match="use forward=plain"):
+            ForwardPass("channels-last").evaluation(hidden)
+
+    def test_network_that_writes_to_its_inputs_is_computed_plainly(self, monkeypatch):
+        class Writing(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.first = nn.Conv2d(3, 3, 1)
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return self.first(x.mul_(2.0)).mean((2, 3))
+
+        monkeypatch.setattr(forward_passes, "WORTHWHILE", 0)
+        data = _data()
+        before = [images.clone() for images, _ in data]
+        objective = Objective(Writing(), CLASSES, data)
+        chosen, remarks = _remarks(lambda: fastest([objective], objective.point, points=9, compiling=True))
+        assert chosen.way == "plain"
+        assert remarks == ["torch.compile is not possible for this network and data; going on without it"]
+        assert all(torch.equal(images, kept) for (images, _), kept in zip(data, before, strict=True))
+
+
+class TestChoice:
+    def test_small_surfaces_are_computed_plainly_whatever_the_clock_says(self, resnet):
+        assert sample_surface(resnet, points=2).meta["forward"] == "plain"
+
+    def test_the_faster_way_is_taken_and_one_that_gives_another_loss_never(self, resnet, monkeypatch):
+        monkeypatch.setattr(forward_passes, "WORTHWHILE", 0)
+        clock = iter([(1.0, 5.0), (1.0, 4.0), (1.0, 5.0), (1.0, 6.0), (1.0, 5.0), (1.001, 1.0)])
+        monkeypatch.setattr(forward_passes, "_timed", lambda evaluate, point: next(clock))
+        ways = [fastest([resnet], resnet.point, points=9, compiling=False).way for _ in range(3)]
+        assert ways == ["channels-last", "plain", "plain"]
+
+    @pytest.mark.parametrize(
+        ("seconds", "points", "compiling", "way"),
+        [
+            (0.6, 441, None, "channels-last"),
+            (0.6, 51 * 51, None, "compiled"),
+            (0.6, 51 * 51, False, "channels-last"),
+            (0.6, 9, True, "compiled"),
+            (0.3, 51 * 51, None, "channels-last"),
+        ],
+        ids=["short grid", "long grid", "no-compile", "compile", "compiled is slower"],
     )
-
-
-class Sums(nn.Module):
-    """Sums of folded convolutions: of one shape, broadcast, with a number, and of one that is read again."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stems = nn.ModuleList(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)) for _ in range(5))
-        self.head = nn.Linear(4, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        one, two, three, small, again = (stem(x) for stem in self.stems)
-        total = torch.relu(one + two) + (1.0 + three) + (small.mean((2, 3), keepdim=True).relu() + x[:, :1])
-        return self.head(
-            (total + again + again.relu() * again + self.stems[0](x[:, :, :1, :1] + 1)).mean((2, 3))
+    def test_a_grid_is_compiled_where_that_pays_back_twice(
+        self, resnet, quick_compiler, monkeypatch, seconds, points, compiling, way
+    ):
+        quick_compiler()
+        monkeypatch.setattr(forward_passes, "WORTHWHILE", 0)
+        monkeypatch.setattr(forward_passes, "_SECONDS_A_LAYER", 60 / 14)
+        each = 0.6 * 4 / 7  # the first batch has four of seven examples
+        clock = iter([(1.0, 2 * each), (1.0, each), (1.0, 0.5 if seconds < 0.6 else 0.1)])
+        monkeypatch.setattr(forward_passes, "_timed", lambda evaluate, point: next(clock))
+        choice, remarks = _remarks(
+            lambda: fastest([resnet], resnet.point, points=points, compiling=compiling)
         )
+        assert choice.way == way
+        automatic = compiling is None and points > 441
+        assert len(remarks) == automatic + (automatic and way != "compiled")
+        assert not automatic or "about 26 minutes of grid; --no-compile" in remarks[0]
+
+    def test_a_choice_of_both_is_refused(self, resnet):
+        with pytest.raises(UsageError, match="give either forward or compile"):
+            sample_surface(resnet, points=3, forward="plain", compile=True)
 
 
-def test_sums_and_relus_written_in_place_change_nothing():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        objective = _objective(Sums())
-    for way in ("folded", "folded-channels-last"):
-        evaluate = evaluation(objective, way)
-        for scale in (0.0, 0.3, -1.0):
-            point = objective.point + scale
-            loss, accuracy = objective.evaluate(point)
-            assert evaluate(point) == (pytest.approx(loss, rel=1e-12), accuracy)
+class TestCompiled:
+    @needs_compiler
+    def test_gives_the_same_loss_and_accuracy_at_every_point_and_on_other_data(self, resnet, compiled):
+        test = Objective(_resnet(), CLASSES, [(x.flip(3), y) for x, y in _data(9)])
+        for objective in (resnet, test):
+            evaluate = compiled.evaluation(objective)
+            for point in _points(objective):
+                loss, accuracy = objective.evaluate(point)
+                assert evaluate(point) == (pytest.approx(loss, rel=1e-5), accuracy)
 
+    @needs_compiler
+    def test_what_overflows_has_the_value_of_the_plain_network(self, resnet, compiled):
+        evaluate, kinds = compiled.evaluation(resnet), set()
+        for power in range(0, 40, 3):
+            point = resnet.point * 10.0**power
+            loss, _ = resnet.evaluate(point)
+            assert evaluate(point)[0] == pytest.approx(loss, rel=1e-5, nan_ok=True)
+            kinds.add(math.isnan(loss))
+        assert kinds == {True, False}
 
-def test_ways_that_a_network_does_not_allow_are_not_taken():
-    class Twisted(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.head = nn.Linear(3, 3)
+    @needs_compiler
+    def test_one_compilation_serves_test_data_and_other_statistics(self, compiled, monkeypatch):
+        models = [_resnet(), _resnet()]
+        with torch.no_grad():
+            for values in (*models[1].parameters(), *models[1].buffers()):
+                values.mul_(1.1) if values.is_floating_point() else None
+        train, other = (Objective(model, CLASSES, _data()) for model in models)
+        settings = {
+            "points": 5,
+            "through": [Waypoint.of("a", train), Waypoint.of("b", other)],
+            "test": Objective(models[0], CLASSES, [(x.flip(3), y) for x, y in _data(9)]),
+        }
+        plain = sample_surface(train, "interpolation", **settings)
+        monkeypatch.setattr("landscape.surfaces.sampling.fastest", lambda *_, **__: compiled)
+        with torch._dynamo.config.patch(error_on_recompile=True):
+            surface = sample_surface(train, "interpolation", **settings)
+        assert surface.meta["forward"] == "compiled"
+        assert surface.meta["batch_norm"] == "interpolated between the checkpoints"
+        for name, values in surface.values.items():
+            assert values == pytest.approx(plain.values[name], rel=1e-5)
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.head(x if float(x.sum()) > 1e9 else -x)
+    @needs_compiler
+    def test_model_and_random_numbers_are_bit_identical_afterwards(self, compiled):
+        model = _resnet()
+        objective, state = Objective(model, CLASSES, _data()), torch.get_rng_state()
+        compiled.evaluation(objective)(objective.point + 0.2)
+        expected = _resnet().state_dict()
+        assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+        assert torch.equal(torch.get_rng_state(), state)
 
-    x, y = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
-    objective = Objective(Twisted(), nn.CrossEntropyLoss(), [(x, y)])
-    assert [evaluation(objective, way) is None for way in WAYS] == [False, True, True, True, True]
-    with pytest.raises(UsageError, match="forward=folded is not possible"):
-        sample_surface(objective, points=3, forward="folded")
-    unknown = Objective(nn.Linear(3, 3), BatchLoss(lambda model, batch: model(batch).mean()), [x])
-    assert evaluation(unknown, "channels-last") is None
-
-
-def test_batch_norm_in_training_mode_is_not_folded(resnet):
-    model = copy.deepcopy(resnet._risk.replica.model)
-    objective = Objective(model, nn.CrossEntropyLoss(), _images(torch.float64), batch_norm="batch")
-    assert evaluation(objective, "folded") is None
-
-
-def test_quicker_ways_are_not_taken_where_a_module_does_more_than_its_forward_pass():
-    twice = lambda module, inputs, output: 2 * output
-    expected = {"stem": (True, True), "norm": (True, False), "whole": (True, True)}
-    for place, refused in expected.items():
-        model = nn.Sequential(
-            nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.Flatten(2), nn.AdaptiveAvgPool1d(1), nn.Flatten()
-        )
-        {"stem": model[0], "norm": model[1], "whole": model}[place].register_forward_hook(twice)
-        objective = _objective(model, torch.float32)
-        ways = [evaluation(objective, way) for way in ("folded", "fused")]
-        assert tuple(way is None for way in ways) == refused
-        for way in ways:
-            assert way is None or way(objective.point + 0.1)[0] == pytest.approx(
-                objective.evaluate(objective.point + 0.1)[0]
-            )
-
-
-def test_network_that_writes_to_its_inputs_is_computed_plainly():
-    class Writing(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.norm(self.first(x.mul_(2.0))).mean((2, 3))
-
-    objective = _objective(Writing(), torch.float32)
-    (_, (images, _)), *_ = objective._risk.batches
-    before = images.clone()
-    assert [evaluation(objective, way) is None for way in WAYS] == [False, True, True, True, True]
-    assert torch.equal(images, before)
-
-
-def test_network_that_returns_a_dictionary_is_computed_plainly(monkeypatch):
-    class Named(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
-
-        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-            return {"logits": self.norm(self.first(x)).mean((2, 3))}
-
-    monkeypatch.setattr(forward_passes, "WORTHWHILE", 0)
-    objective = _objective(Named(), torch.float32)
-    assert quickest(objective, objective.point) in ("plain", "channels-last")
-    assert evaluation(objective, "fused") is None
-
-
-def test_fused_convolutions_are_not_taken_in_double_precision_or_where_torch_has_none(resnet, monkeypatch):
-    assert evaluation(resnet, "fused") is None
-    single = Objective(
-        copy.deepcopy(resnet._risk.replica.model).float(), nn.CrossEntropyLoss(), _images(torch.float32)
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            (lambda outputs: outputs + torch.tensor([0.1, 0, 0]), "gives a loss of"),
+            (torch.nan_to_num, "where it is nan"),
+            (lambda outputs: outputs.unknown, "torch.compile failed (AttributeError: "),
+        ],
+        ids=["another loss", "hidden NaN", "failure"],
     )
-    if not fusing.available():
-        pytest.skip("this torch has no fused convolutions")
-    assert evaluation(single, "fused") is not None
-    monkeypatch.setattr(forward_passes, "available", lambda: False)
-    assert evaluation(single, "fused") is None
+    def test_is_not_taken_where_it_fails_or_disagrees(self, resnet, quick_compiler, change, reason):
+        quick_compiler(change)
+        surface, remarks = _remarks(lambda: sample_surface(resnet, points=3, compile=True))
+        assert surface.meta["forward"] == "plain"
+        assert len(remarks) == 1
+        assert reason in remarks[0]
+        assert remarks[0].endswith("; going on without it")
 
 
-def test_a_way_that_fails_is_not_taken(resnet, monkeypatch):
-    def failing(objective: Objective, way: str) -> None:
-        raise AttributeError("module 'torch' has no attribute 'quick'")
-
-    monkeypatch.setattr(forward_passes, "WORTHWHILE", 0)
-    monkeypatch.setattr(forward_passes, "evaluation", failing)
-    assert quickest(resnet, resnet.point) == "plain"
-
-
-def test_a_way_that_gives_another_loss_is_never_chosen(resnet, monkeypatch):
-    monkeypatch.setattr(forward_passes, "WORTHWHILE", 0)
-    monkeypatch.setattr(forward_passes, "_timed", lambda evaluate, point: (evaluate(point)[0], _next()))
-    clock = iter([5.0, 1.0, 0.5, 0.1])
-    _next = lambda: next(clock)
-    assert quickest(resnet, resnet.point) == "folded-channels-last"
-    clock = iter([5.0, 9.0, 3.0])
-    assert quickest(resnet, resnet.point) == "folded"
-    clock = iter([5.0, 1.0, 0.5, 0.1])
-    wrong = lambda objective, way: lambda point: (objective.evaluate(point)[0] * 1.001, None)
-    monkeypatch.setattr(forward_passes, "evaluation", wrong)
-    assert quickest(resnet, resnet.point) == "plain"
-
-
-def test_small_surfaces_are_computed_in_the_plain_way_whatever_the_clock_says(resnet):
-    assert sample_surface(resnet, points=2).meta["forward"] == "plain"
-
-
-def test_the_way_of_a_run_is_kept_when_it_is_resumed(resnet, tmp_path, monkeypatch):
-    whole = sample_surface(resnet, points=4, forward="folded-channels-last")
-    journal = tmp_path / "journal"
-
-    class Killed(BaseException):
-        pass
-
-    def stop(done: int, total: int) -> None:
-        if done == 6:
-            raise Killed
-
-    with pytest.raises(Killed):
-        sample_surface(resnet, points=4, forward="folded-channels-last", journal=journal, progress=stop)
+@pytest.mark.parametrize("settings", [{"forward": "channels-last"}, {"compile": True}], ids=str)
+def test_the_way_of_a_run_is_kept_when_it_is_resumed(resnet, quick_compiler, tmp_path, settings):
+    quick_compiler()
+    journal, way = tmp_path / "journal", settings.get("forward", "compiled")
+    undisturbed = sample_surface(resnet, points=4, **settings)
+    with pytest.raises(ZeroDivisionError):
+        sample_surface(resnet, points=4, **settings, journal=journal, progress=lambda k, n: 1 / (k - 6))
     resumed = sample_surface(resnet, points=4, journal=journal)
-    assert resumed.meta["forward"] == "folded-channels-last"
-    for name, surface in (("a", whole), ("b", resumed)):
-        surface.save(tmp_path / name)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert resumed.meta["forward"] == undisturbed.meta["forward"] == way
+    assert resumed.to_bytes() == undisturbed.to_bytes()
 
 
-def test_model_is_bit_identical_after_every_way(resnet):
-    model = copy.deepcopy(resnet._risk.replica.model)
-    objective = Objective(model, nn.CrossEntropyLoss(), _images(torch.float64))
+def test_a_compiled_run_is_not_resumed_where_nothing_can_be_compiled(resnet, quick_compiler, tmp_path):
+    journal = tmp_path / "journal"
+    quick_compiler()
+    sample_surface(resnet, points=3, compile=True, journal=journal)
+    quick_compiler(lambda outputs: outputs.unknown)
+    with pytest.raises(
+        UsageError, match=r"was begun with compiled forward passes, and torch\.compile failed"
+    ):
+        sample_surface(resnet, points=3, journal=journal)
+
+
+def test_shards_computed_in_two_ways_are_merged_and_say_so(resnet, quick_compiler):
+    quick_compiler()
+    shards = [
+        sample_surface(resnet, points=3, shard=(k, 2), **settings)
+        for k, settings in ((1, {"compile": True}), (2, {"forward": "plain"}))
+    ]
+    assert merged(shards).meta["forward"] == "compiled and plain"
+
+
+def test_gradient_norms_alone_are_never_a_reason_to_compile(resnet, quick_compiler, monkeypatch):
+    quick_compiler(lambda outputs: outputs.unknown)
+    monkeypatch.setattr(forward_passes, "WORTHWHILE", 0)
+    monkeypatch.setattr(forward_passes, "_SECONDS_A_LAYER", 0.0)
+    _, remarks = _remarks(
+        lambda: sample_surface(resnet, build_plane("random", resnet), points=2, gradient_norm=True)
+    )
+    assert remarks == []
+
+
+def test_model_is_bit_identical_after_channels_last():
+    model = _resnet()
     before = copy.deepcopy(model.state_dict())
-    for way in (way for way in WAYS if evaluation(objective, way) is not None):
-        sample_surface(objective, points=3, forward=way)
+    sample_surface(Objective(model, CLASSES, _data()), points=3, forward="channels-last")
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from landscape.data.examples import Pixels
+from landscape.data.pixels import Pixels
 from landscape.training.augmentation import augmented
 
 PIXELS = Pixels((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))

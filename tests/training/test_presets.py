@@ -29,7 +29,9 @@ def test_every_optimizer_has_a_preset():
 
 
 def test_no_name_is_there_twice():
-    from landscape.training.presets import CIFAR, CIFAR_MODELS, IMAGENET, SMALL
+    from landscape.training.presets.cifar import CIFAR, CIFAR_MODELS
+    from landscape.training.presets.imagenet import IMAGENET
+    from landscape.training.presets.small import SMALL
 
     assert len(PRESETS) == sum(map(len, (SMALL, CIFAR, CIFAR_MODELS, IMAGENET)))
 
@@ -57,10 +59,10 @@ def test_what_is_not_known_is_marked():
 
 def test_what_only_the_user_can_say_is_asked_for():
     with pytest.raises(
-        UsageError, match=r"preset 'cr-sam-wrn28-10-cifar10' is for a WRN-28-10: give --model"
+        UsageError, match=r"preset 'cr-sam-wrn28-10-cifar10' is for a WRN-28-10: pass --model"
     ):
         PRESETS["cr-sam-wrn28-10-cifar10"].recipe()
-    with pytest.raises(UsageError, match=r"imagefolder:root=DIR: give --data"):
+    with pytest.raises(UsageError, match=r"imagefolder:root=DIR: pass --data"):
         PRESETS["gsam-vit-b32"].recipe()
 
 

@@ -18,22 +18,22 @@ FOLDERS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="=
 @st.composite
 def recipes(draw):
     epochs = draw(st.integers(1, 500))
-    rho = draw(st.floats(0, 10, exclude_min=True))
+    rho = draw(st.floats(1e-99, 10))
     return Recipe(
         model=f"mlp:width={draw(st.integers(1, 99))}",
         data=draw(st.one_of(st.just("digits"), FOLDERS.map(lambda folder: f"imagefolder:{folder}"))),
         optimizer=draw(st.sampled_from(["sgd", "adamw:beta1=0.5", f"gsam:rho={rho},alpha=0.1", "cr-sam"])),
         base=draw(st.sampled_from(["sgd:momentum=0.5", "adamw"])),
-        lr=draw(st.floats(min_value=0, exclude_min=True, max_value=1e30)),
+        lr=draw(st.floats(min_value=1e-99, max_value=1e30)),
         epochs=epochs,
         batch_size=draw(st.integers(1, 10_000)),
         warmup_epochs=draw(st.integers(0, epochs - 1)),
         schedule=draw(st.sampled_from(["cosine", "constant"])),
-        label_smoothing=draw(st.floats(0, 1, exclude_max=True)),
+        label_smoothing=draw(st.just(0.0) | st.floats(1e-9, 1, exclude_max=True)),
         max_grad_norm=draw(st.none() | st.floats(min_value=1e-9, max_value=1e9)),
         seed=draw(st.integers(0, 2**63 - 1)),
         dtype=draw(st.sampled_from(["float32", "float64"])),
-        label_noise=draw(st.floats(0, 0.8)),
+        label_noise=draw(st.just(0.0) | st.floats(1e-9, 0.8)),
         augment=draw(st.sampled_from(["none", "basic", "cutout", "autoaugment"])),
         ema=draw(st.none() | st.floats(0.1, 0.9999)),
     )
@@ -68,34 +68,41 @@ def test_a_recipe_cannot_be_changed():
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"lr": 0}, "lr=0.0 must be greater than 0"),
-        ({"lr": float("nan")}, "lr=nan is not a finite number"),
-        ({"lr": "0.1"}, "lr='0.1' is not a finite number"),
-        ({"epochs": 0}, "epochs=0 must be at least 1"),
+        ({"lr": 0}, "lr=0 is not allowed: lr must be a finite number above 0"),
+        ({"lr": float("nan")}, "lr=nan is not allowed: lr must be a finite number above 0"),
+        ({"lr": "0.1"}, "lr='0.1' is not a number"),
+        ({"epochs": 0}, "epochs=0 is not allowed: epochs must be a whole number above 0"),
         ({"epochs": 2.0}, "epochs=2.0 is not a whole number"),
         ({"epochs": True}, "epochs=True is not a whole number"),
         ({"batch_size": 0}, "batch_size=0"),
-        ({"epochs": 3, "warmup_epochs": 3}, "warmup_epochs=3 must be from 0 to epochs − 1 = 2"),
+        ({"epochs": 3, "warmup_epochs": 3}, "warmup_epochs=3 must be below epochs=3"),
         ({"label_smoothing": 1.0}, "label_smoothing=1.0"),
         ({"max_grad_norm": 0.0}, "max_grad_norm=0.0"),
         ({"seed": -1}, "seed=-1"),
-        ({"schedule": "step"}, "schedule=step is not one of cosine, linear, constant"),
-        ({"dtype": "float16"}, "dtype=float16 is not one of float32, float64"),
+        (
+            {"schedule": "step"},
+            "schedule='step' is not allowed: schedule must be one of cosine, linear, constant",
+        ),
+        ({"dtype": "float16"}, "dtype='float16' is not allowed: dtype must be one of float32, float64"),
         ({"model": "resnet21"}, "did you mean 'resnet20'"),
         ({"data": "digit"}, "did you mean 'digits'"),
         ({"optimizer": "gsamm"}, "did you mean 'gsam'"),
         ({"optimizer": "sam", "base": "gsam"}, "base=gsam is not a base optimizer; choose one of sgd, adamw"),
         ({"optimizer": "sam:rho=0"}, "sam:rho=0.0: rho must be above 0; use sgd for no perturbation"),
-        ({"optimizer": "gsam:rho=-1"}, "rho must be above 0"),
-        ({"optimizer": "asam:rho=nan"}, "rho must be above 0"),
-        ({"label_noise": 0.9}, "label_noise=0.9 must be from 0 to 0.8"),
-        ({"augment": "mixup"}, "augment=mixup is not one of none, basic, cutout, autoaugment"),
-        ({"accumulate": 0}, "accumulate=0 must be from 1 to batch_size = 128"),
+        ({"optimizer": "gsam:rho=-1"}, "rho must be a finite number ≥ 0"),
+        ({"optimizer": "asam:rho=nan"}, "rho must be a finite number ≥ 0"),
+        ({"label_noise": 0.9}, "label_noise must be a finite number ≥ 0 and ≤ 0.8"),
+        (
+            {"augment": "mixup"},
+            "augment='mixup' is not allowed: augment must be one of none, basic, cutout, autoaugment",
+        ),
+        ({"accumulate": 0}, "accumulate=0 is not allowed: accumulate must be a whole number above 0"),
+        ({"batch_size": 4, "accumulate": 5}, "accumulate=5 must be at most batch_size=4"),
         ({"accumulation": "m-sam", "optimizer": "gsam"}, "a rule of sam, not of gsam"),
-        ({"ema": 1.0}, "ema=1.0 must be greater than 0 and less than 1"),
+        ({"ema": 1.0}, "ema=1.0 is not allowed: ema must be a finite number above 0 and < 1"),
         ({"ema": 0.9, "optimizer": "swa"}, "ema and swa both average"),
         ({"precision": "fp16"}, "use precision=bf16"),
-        ({"precision": "bf16", "dtype": "float64"}, "bf16 goes with float32"),
+        ({"precision": "bf16", "dtype": "float64"}, "precision=bf16 needs dtype=float32, not float64"),
         ({"learning_rate": 1.0}, "a recipe has no 'learning_rate'"),
         ({"epoch": 1}, "did you mean 'epochs'"),
     ],
@@ -154,5 +161,5 @@ def test_what_tomllib_cannot_read_is_not_toml(text):
     "optimizer", ["sgd:weight_decay=1e300", "ada-sam:eps=1e300", f"saf:num_examples={2**63}"]
 )
 def test_options_of_optimizers_are_numbers_that_can_be_computed_with(optimizer):
-    with pytest.raises(UsageError, match="is not allowed: it must be below"):
+    with pytest.raises(UsageError, match="is not allowed: "):
         Recipe(optimizer=optimizer)

@@ -1,15 +1,15 @@
-"""One named recipe: what a paper trained with, as far as it says so."""
+"""One named recipe: what a paper trained with, as far as its text or code says so."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from landscape.errors import UsageError
 from landscape.registry.names import NameTable, Row
 from landscape.training.recipe import Recipe, Value
 
 Status = Literal["published", "third-party", "unverified", "ours"]
-_SAID = {
+_STATUS_NOTES = {
     "published": "",
     "third-party": "; third-party: read in others' code, not in the paper",
     "unverified": "; unverified: some of these numbers were not found in the paper or its code",
@@ -22,8 +22,8 @@ class Preset(Row[Recipe]):
     """A recipe under a name.
 
     Attributes:
-        fields: Fields of the recipe; those left out have their defaults.
-        needs: Fields that the user has to give, with what is meant: networks and data that have no name here.
+        fields: Fields of the recipe; all others have their defaults.
+        needs: Fields that the user has to pass, with their meaning: networks and data that have no name here.
         status: How well the numbers are known.
     """
 
@@ -31,81 +31,66 @@ class Preset(Row[Recipe]):
     needs: Mapping[str, str] = field(default_factory=dict)
     status: Status = "published"
 
-    def completed(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of the recipe, with those given in place of the preset's.
+    def completed(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of the recipe, some of them replaced.
 
         Raises:
-            UsageError: Something is left out that only the user can say.
+            UsageError: A field is missing that only the user can know.
         """
         for name, meaning in self.needs.items():
-            if name not in given:
-                raise UsageError(f"preset '{self.name}' is for {meaning}: give --{name}")
-        return {**self.fields, **given}
+            if name not in changes:
+                raise UsageError(f"preset '{self.name}' is for {meaning}: pass --{name}")
+        return {**self.fields, **changes}
 
-    def recipe(self, **given: Any) -> Recipe:
-        """The recipe.
-
-        Args:
-            given: Fields that are not to be the preset's.
+    def recipe(self, **changes: Any) -> Recipe:
+        """The recipe, with some fields replaced.
 
         Raises:
-            UsageError: Something is left out that only the user can say, or a value is not allowed.
+            UsageError: A field is missing that only the user can know, or a value is not allowed.
         """
-        return Recipe.from_dict(self.completed(given))
+        return Recipe.from_dict(self.completed(changes))
 
 
 class PresetTable(NameTable[Recipe]):
     """The presets by name."""
 
     def __getitem__(self, name: str) -> Preset:
-        row = super().__getitem__(name)
-        assert isinstance(row, Preset)
-        return row
+        return cast(Preset, super().__getitem__(name))
 
     def row(self, name: str) -> Preset:
         """The preset of that name; raises :class:`UsageError` with the nearest name."""
-        return self[super().row(name).name]
+        return cast(Preset, super().row(name))
 
 
 def preset(
     name: str,
-    optimizer: str,
     fields: Mapping[str, Value],
-    *,
     source: str,
+    *,
     status: Status = "published",
     note: str = "",
     needs: Mapping[str, str] | None = None,
 ) -> Preset:
-    """A row.
+    """A row of the table.
 
     Args:
-        name: What the user types: the optimizer, the network if there are several, the data.
-        optimizer: As in a recipe.
-        fields: The other fields of the recipe.
+        name: The optimizer, the network if there are several, and the data.
+        fields: The fields of the recipe that are known.
         source: The paper or code that has the numbers, and where in it.
         status: How well they are known.
-        note: What departs from the source, or is not known.
-        needs: Fields that the user has to give, with what is meant.
+        note: What differs from the source, or is not known.
+        needs: Fields that the user has to pass, with their meaning.
     """
-    whole = {"optimizer": optimizer, **fields}
-    missing = dict(needs or {})
+    needs = needs or {}
+    over = f" over {fields['base']}" if "base" in fields else ""
+    network, data = (needs.get(key) or fields.get(key) for key in ("model", "data"))
+    named = ("optimizer", "base", "model", "data")
+    rest = ", ".join(f"{key}={value}" for key, value in fields.items() if key not in named)
+    summary = f"{fields['optimizer']}{over} · {network} on {data} · {rest}"
+    reference = source + (f"; {note}" if note else "") + _STATUS_NOTES[status]
 
     def build() -> Recipe:
         return row.recipe()
 
-    reference = source + (f"; {note}" if note else "") + _SAID[status]
-    row = Preset(name, build, _setting(whole, missing), reference, frozenset(), whole, missing, status)
+    row = Preset(name, build, summary, reference, fields=fields, needs=needs, status=status)
     return row
-
-
-def _setting(fields: Mapping[str, Value], needs: Mapping[str, str]) -> str:
-    """The recipe in one line."""
-    over = f" over {fields['base']}" if "base" in fields else ""
-    network, data = (needs.get(name) or fields.get(name) for name in ("model", "data"))
-    rest = [
-        f"{name}={value}"
-        for name, value in fields.items()
-        if name not in ("optimizer", "base", "model", "data")
-    ]
-    return " · ".join([f"{fields['optimizer']}{over}", f"{network} on {data}", ", ".join(rest)])

@@ -1,17 +1,17 @@
 """Presets for the data that come with the package: minutes on a laptop, to see what an optimizer does.
 
-The rows for the digits are ours: the learning rate, the base and the memories of an optimizer, chosen by trying a
-few on a small network. Those for the moons are the published experiment of a student report, on a split of our own.
+The rows for the digits are ours: learning rate, base and memory of the optimizer were chosen by trying a few on a small
+network. Those for the moons repeat the experiment of a student report (unpublished, with code), on our own split.
 """
 
 from landscape.training.presets.row import Preset, preset
 from landscape.training.recipe import Value
 
 _DIGITS: dict[str, Value] = {"model": "mlp", "data": "digits", "epochs": 20, "batch_size": 128}
-_NOTHING_ADDED = "sgd:momentum=0,weight_decay=0"
+_PLAIN_SGD = "sgd:momentum=0,weight_decay=0"
 _REPORT = "student report, Oxford C6.5, 2025, a1b2jpg/Theories-of-Deep-Learning"
 _MOONS: dict[str, Value] = {
-    "base": _NOTHING_ADDED,
+    "base": _PLAIN_SGD,
     "model": "mlp:width=32,depth=3",
     "data": "moons:samples=10000,noise=0.3,seed=10",
     "lr": 0.01,
@@ -22,9 +22,14 @@ _MOONS: dict[str, Value] = {
 
 
 def _digits(optimizer: str, *, note: str = "", **fields: Value) -> Preset:
-    """A row for the digits."""
     name = f"{optimizer.partition(':')[0]}-digits"
-    return preset(name, optimizer, {**_DIGITS, **fields}, source="landscape", status="ours", note=note)
+    recipe = {"optimizer": optimizer, **_DIGITS, **fields}
+    return preset(name, recipe, "landscape", status="ours", note=note)
+
+
+def _moons(optimizer: str) -> Preset:
+    name = f"{optimizer.partition(':')[0]}-moons"
+    return preset(name, {"optimizer": optimizer, **_MOONS}, _REPORT)
 
 
 SMALL = [
@@ -45,21 +50,19 @@ SMALL = [
     _digits(
         "ada-sam:rho=0.05",
         note="over a base that adds nothing, as in the paper",
-        base=_NOTHING_ADDED,
+        base=_PLAIN_SGD,
         lr=3e-3,
     ),
-    _digits(
-        "bsam:rho=0.01", note="over a base that adds nothing, as in the paper", base=_NOTHING_ADDED, lr=1.0
-    ),
+    _digits("bsam:rho=0.01", note="over a base that adds nothing, as in the paper", base=_PLAIN_SGD, lr=1.0),
     _digits(
         "entropy-sgd:langevin_steps=20,gamma=1e-4",
         note="lr 1 moves to the mean; each step sees 20 batches",
-        base=_NOTHING_ADDED,
+        base=_PLAIN_SGD,
         lr=1.0,
         schedule="constant",
         epochs=5,
     ),
     _digits("swa:start=0.75", note="averages the last quarter", lr=0.05, schedule="constant"),
-    preset("adaptive-gsam-moons", "adaptive-gsam:rho=0.5,alpha=0.04,gamma=0.1", _MOONS, source=_REPORT),
-    preset("gsam-moons", "gsam:rho=0.5,alpha=0.04", _MOONS, source=_REPORT),
+    _moons("adaptive-gsam:rho=0.5,alpha=0.04,gamma=0.1"),
+    _moons("gsam:rho=0.5,alpha=0.04"),
 ]

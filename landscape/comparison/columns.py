@@ -1,20 +1,45 @@
-"""Tables of papers by name: measures, data and headings. A new table is a row of :data:`PRESETS`."""
+"""Columns of a table: their headings, scales and better direction, and the columns of papers' tables by name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from landscape.comparison.appearance import Look
 from landscape.registry.names import NameTable, Row
 
 
 @dataclass(frozen=True)
-class Preset:
-    """A table of a paper.
+class Look:
+    """Headings of a column, the factor of its values, and which direction is better, if one is.
 
-    Attributes:
-        looks: Headings by column; a column that is no measure is read from the history of the runs.
-        split: Data that the table is about.
+    ``latex`` is source; by default it is the escaped ``heading``.
     """
+
+    heading: str
+    latex: str | None = None
+    factor: float = 1.0
+    better: Literal["higher", "lower"] | None = None
+
+
+_LOOKS = {
+    "accuracy": Look("accuracy (%)", r"accuracy (\%)", 100.0, "higher"),
+    "sam-share": Look("SAM steps (%)", r"\% SAM", 100.0),
+}
+# What the papers want low. A lower value is flatter, which does not yet mean that the network generalises better.
+_LOWER = (
+    *("loss", "gradient-norm", "gradient-noise", "surrogate-gap", "dominant-eigenvalue", "hessian-trace"),
+    *("normalized-trace", "adaptive-sharpness", "average-sharpness"),
+)
+
+
+def look(column: str) -> Look:
+    """Default appearance of a column, by its measure: ``surrogate-gap:rho=0.1`` as ``surrogate-gap``."""
+    better: Literal["lower"] | None = "lower" if column.partition(":")[0] in _LOWER else None
+    return _LOOKS.get(column) or Look(column, better=better)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A table of a paper: its columns in order, and its data."""
 
     looks: Mapping[str, Look]
     split: str = "test"
@@ -40,6 +65,7 @@ _GSAM = {
     **_ACCURACY,
 }
 
+# A column that is no measure, such as sam-share, is read from the training history of the runs.
 PRESETS: NameTable[Preset] = NameTable(
     "comparison preset",
     [

@@ -5,7 +5,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from landscape.plotting.bands import write_losses
+from landscape.plotting.contour import write_losses
 from landscape.plotting.scale import Scale, number
 
 

@@ -1,0 +1,306 @@
+"""One-time checks, before any number, that network, loss and data fit together.
+
+The first batch is evaluated twice. Besides what the first pass shows (a random network, writes to inputs or weights),
+the graph behind the loss tells which weights it depends on: those of the private copy, and in a way that autograd
+records. What a loss reads past the copy stands still while the copy moves, and what is detached has a derivative that
+autograd takes for zero. Either way a number would come out, and be called exact.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from landscape.errors import InputError, UsageError, is_out_of_memory
+from landscape.isolation import plain_checkpoints, watched_randomness, without_gradients
+from landscape.objective.autograd_graph import forbids_structure_only, leaves, structure_only
+from landscape.objective.batches import Batch, copied, moved, tensors_in, versions
+from landscape.objective.loss_weights import settle_weights
+from landscape.objective.micro_batches import Piece
+from landscape.objective.outputs import scores, wants_scores
+from landscape.objective.replica import stochastic_modules
+from landscape.objective.risk import Risk
+
+Visited = Callable[[Callable[[Risk, Batch], list[Tensor]]], list[Tensor]]
+
+_NO_GRAPH = ("does not require grad", "inference tensor", "inference mode", "InferenceMode")
+"""What autograd says if a loss takes derivatives and nothing was recorded."""
+
+STEP = 1e-2
+"""How far weights without a derivative are moved, relative to each, to see whether the loss changes."""
+
+CHANGE = 1e-5
+"""Relative change of a loss that is more than rounding."""
+
+
+def checked(risk: Risk, first: Piece, point: Tensor, *, visited: Visited, constant: bool) -> Risk:
+    """The risk with the result of the first checks.
+
+    Args:
+        risk: Network, loss and data.
+        first: The first batch.
+        point: The point ``(n,)`` of the checks.
+        visited: Applies a visit to the first batch, in parts if memory is short.
+        constant: Whether the point is never written to by its owner.
+
+    Raises:
+        InputError: The network cannot be applied to the data, is random, or writes to its own weights; or the loss
+            reaches the weights of the user's own network.
+    """
+    look = _FirstLook(risk, visited)
+    replica = risk.replica
+    with watched_randomness(replica.device) as randomness, without_gradients():
+        replica.move(point, constant=constant)
+        a, outputs, targets = look.evaluate()
+        reached: dict[int, Tensor] = {}
+        b, _, _ = look.evaluate(reached)
+        if not _agree(a, b):  # random, or a network that computes something else where autograd is on
+            b, _, _ = look.evaluate()
+        randomness.judge(look.evaluate)
+        look.note(draws=randomness.draws)
+    if not _agree(a, b):
+        active = ", ".join(stochastic_modules(replica.model)[:3])
+        raise InputError(
+            f"the model is random: two evaluations of the first batch give {a:.6g} and {b:.6g}; random "
+            f"part: {active or 'a function in its forward pass, such as F.dropout'}; switch it off "
+            "(model.eval(), and F.dropout(…, training=self.training)) before measuring"
+        )
+    _refuse_moved_weights(risk, point)
+    with look.risk.randomness(), without_gradients():
+        underived, notes = _judged(risk, reached, point, constant=constant, loss=lambda: look.evaluate()[0])
+    notes += settle_weights(look.risk, first.batch, outputs, targets)
+    look.note(*notes, done=True, underived=underived)
+    return look.risk
+
+
+class _FirstLook:
+    """Evaluations of the first batch; ``risk`` holds what they have shown so far."""
+
+    def __init__(self, risk: Risk, visited: Visited) -> None:
+        self.risk = risk
+        self._visited = visited
+
+    def note(self, *notes: str, **findings: Any) -> None:
+        """Adds to the result of the checks."""
+        checks = self.risk.checks
+        notes = tuple(dict.fromkeys((*checks.notes, *notes)))
+        self.risk = dataclasses.replace(
+            self.risk, checks=dataclasses.replace(checks, notes=notes, **findings)
+        )
+
+    def evaluate(self, reached: dict[int, Tensor] | None = None) -> tuple[float, Any, Any]:
+        """Loss, outputs and targets of the first batch; outputs and targets are ``None`` with ``reached``.
+
+        Args:
+            reached: Gets the leaves of the graph behind the loss, by identity, for which autograd is on.
+
+        Raises:
+            InputError: The network does not fit these data.
+        """
+        parts: list[Any] = [None, None]
+
+        def visit(_: Risk, source: Batch) -> list[Tensor]:
+            risk = self.risk
+            with torch.inference_mode(False):  # for tensors that count how often they are written to
+                batch = copied(moved(source, risk.replica.device, risk.replica.dtype))
+            unwritten = versions(batch)
+            try:
+                with _watched() as notes, self._scores_noted():
+                    if reached is None:
+                        loss, *parts[:] = risk.forward(batch)
+                    else:
+                        loss = _with_graph(risk, batch)
+            except (UsageError, InputError):
+                raise
+            except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as failure:
+                if is_out_of_memory(failure):
+                    raise
+                if risk.checks.differentiates or not any(words in str(failure) for words in _NO_GRAPH):
+                    raise InputError(_misfit(risk.replica.model, batch, failure)) from failure
+                self.note(differentiates=True)
+                return visit(risk, source)
+            if reached is not None:
+                reached.update({id(leaf): leaf for leaf in leaves([loss])})
+            self.note(*notes)
+            if not risk.checks.writes_inputs and (
+                versions(batch) != unwritten or _differ(risk, batch, source)
+            ):
+                risk.replica.input_copies.install(risk.replica.model)
+                self.note("the model writes to its inputs in place: it is given copies", writes_inputs=True)
+            return [loss.detach().double()]
+
+        loss = float(self._visited(visit)[0])
+        return loss, *parts
+
+    @contextlib.contextmanager
+    def _scores_noted(self) -> Iterator[None]:
+        """Notes if a network returns more than its scores; from then on, it returns nothing else."""
+        model, returned = self.risk.replica.model, list[Any]()
+        if not wants_scores(self.risk.loss):
+            yield
+            return
+        handle = model.register_forward_hook(lambda module, inputs, outputs: returned.append(outputs))
+        try:
+            yield
+        finally:
+            handle.remove()
+        if not isinstance(returned[-1], Tensor):
+            _, where = scores(returned[-1])
+            self.note(
+                f"{type(model).__name__} returns a {type(returned[-1]).__name__}; the scores are {where}"
+            )
+            # On the model, so that every derivative and every measure sees a tensor.
+            model.register_forward_hook(lambda module, inputs, outputs: scores(outputs)[0])
+
+
+def _agree(a: float, b: float) -> bool:
+    return a == b or abs(a - b) <= 1e-5 * abs(a) or (a != a and b != b)
+
+
+def _with_graph(risk: Risk, batch: Batch) -> Tensor:
+    """The loss with the graph behind it, which holds no tensors unless the loss needs them."""
+    if not risk.checks.differentiates:
+        try:
+            with structure_only():
+                return risk.forward(batch)[0]
+        except RuntimeError as failure:
+            if not forbids_structure_only(failure):
+                raise
+    with torch.inference_mode(False), torch.enable_grad():
+        return risk.forward(batch)[0]
+
+
+def _differ(risk: Risk, batch: Batch, source: Batch) -> bool:
+    """Whether a batch was written to in a way that autograd does not count, such as through ``.data`` or numpy."""
+    fresh = moved(source, risk.replica.device, risk.replica.dtype)
+    return any(not torch.equal(a, b) for a, b in zip(tensors_in(batch), tensors_in(fresh), strict=True))
+
+
+def _refuse_moved_weights(risk: Risk, point: Tensor) -> None:
+    layout = risk.replica.layout
+    here = layout.flatten([p.detach() for p in risk.replica.parameters])
+    if torch.equal(here.nan_to_num(), point.nan_to_num()):
+        return
+    now = layout.named(here)
+    names = [name for name, before in layout.named(point).items() if not torch.equal(now[name], before)]
+    raise InputError(
+        f"the forward pass of {type(risk.replica.model).__name__} writes to its own weights ({', '.join(names[:3])}): "
+        "its loss is not a function of them; take that out of forward()"
+    )
+
+
+@contextlib.contextmanager
+def _watched() -> Iterator[list[str]]:
+    """Notes what a forward pass uses that has no second derivative, and what is used instead."""
+    notes: list[str] = []
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(
+            self, function: Any, types: Any, arguments: Any = (), named: Any = None
+        ) -> Any:
+            if function is torch.nn.functional.scaled_dot_product_attention:
+                notes.append("attention by matrix products: the fused kernels have no second derivative")
+            return function(*arguments, **(named or {}))
+
+    with plain_checkpoints() as reentrant, Watch():
+        yield notes
+    if reentrant:
+        notes.append("activation checkpointing is off: autograd.grad cannot pass its reentrant form")
+
+
+def _misfit(model: nn.Module, batch: Batch, failure: Exception) -> str:
+    shapes = []
+    named = batch if isinstance(batch, Mapping) else {}
+    if isinstance(batch, tuple) and len(batch) == 2:
+        named = dict(zip(("inputs", "targets"), batch, strict=True))
+    for name, part in named.items():
+        if isinstance(part, Tensor) and part.numel():
+            bounds = f", values {part.min().item():.4g} to {part.max().item():.4g}"
+            shapes.append(f"{name} {tuple(part.shape)} {str(part.dtype).removeprefix('torch.')}{bounds}")
+    reason = str(failure).strip().splitlines()[0] if str(failure).strip() else type(failure).__name__
+    data = f" ({'; '.join(shapes)})" if shapes else ""
+    return f"{type(model).__name__} cannot be evaluated on this data{data}: {reason}"
+
+
+def _judged(
+    risk: Risk, reached: Mapping[int, Tensor], point: Tensor, *, constant: bool, loss: Callable[[], float]
+) -> tuple[str, list[str]]:
+    """Why derivatives would be wrong (empty if they are not), and notes on what the loss depends on.
+
+    Args:
+        risk: Network and loss; its network stands at the point, and does so again afterwards.
+        reached: The leaves behind the loss of the first batch, by identity.
+        point: The point ``(n,)``.
+        constant: Whether it is never written to by its owner.
+        loss: Evaluates the loss of the first batch where the network stands.
+    """
+    replica = risk.replica
+    past = [name for name, weight in replica.originals() if id(weight) in reached]
+    if past:
+        raise InputError(
+            f"the loss reaches the weights of the model that was given, not of the copy of it that is moved "
+            f"({_listed(past)}), through a closure, a global or an attribute of its own: derivatives with respect to "
+            "them would be missing; use the model that is passed to the loss (BatchLoss(lambda model, batch: …)), and "
+            "self inside the model"
+        )
+    own = {id(parameter) for parameter in replica.parameters}
+    others = [leaf for leaf in reached.values() if isinstance(leaf, nn.Parameter) and id(leaf) not in own]
+    free = zip(replica.layout.names, replica.parameters, strict=True)
+    unreached = [name for name, parameter in free if id(parameter) not in reached]
+    none_reached = len(unreached) == len(replica.parameters)
+    underived, notes = "", list[str]()
+    if unreached and _changes(risk, unreached, point, constant, loss):
+        underived = _underived(unreached, everything=none_reached)
+    elif none_reached:
+        if others:
+            raise InputError(
+                f"the loss depends on no free parameter of the model, but on {len(others)} other tensors that require "
+                f"a gradient (the first of shape {tuple(others[0].shape)}); use the model that is passed to the loss"
+            )
+        notes.append("the loss depends on no free parameter: all derivatives are zero")
+    if others:
+        notes.append(
+            f"the loss has {len(others)} tensors of its own that require a gradient: they are held fixed"
+        )
+    return underived, notes
+
+
+def _changes(
+    risk: Risk, names: Sequence[str], point: Tensor, constant: bool, loss: Callable[[], float]
+) -> bool:
+    """Whether the loss changes with the parameters of those names."""
+    replica = risk.replica
+    generator = torch.Generator().manual_seed(0)
+    displaced = point.clone()
+    before = loss()
+    for name, view in replica.layout.named(displaced).items():
+        if name in names:
+            noise = torch.randn(view.shape, generator=generator, dtype=torch.float64).to(view)
+            scale = view.abs() + view.square().mean().sqrt() + (0.0 if bool(view.any()) else 1.0)
+            view.add_(STEP * scale * noise)
+    try:
+        replica.move(displaced, constant=False)
+        after = loss()
+    finally:
+        replica.move(point, constant=constant)
+    return after != before and not abs(after - before) <= CHANGE * abs(before)
+
+
+def _underived(names: Sequence[str], *, everything: bool) -> str:
+    what = f"all {len(names)} free parameter tensors" if everything else _listed(names)
+    way_out = "" if everything else ", or leave them out with parameters=[…] or requires_grad_(False)"
+    return (
+        f"the loss changes with {what}, but autograd records no derivative: something between them and the loss is "
+        f"detached (.detach(), torch.no_grad(), .item(), numpy) or has none (argmax); take that out of the "
+        f"forward pass{way_out}"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) <= 3:
+        return ", ".join(f"'{name}'" for name in names)
+    return f"'{names[0]}' and {len(names) - 1} more"

@@ -1,0 +1,244 @@
+"""The weighted mean over the data: the one place that sums, moves the network to a point and counts work."""
+
+import copy
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from landscape.errors import InputError, OutOfMemory, Remark, UsageError, is_out_of_memory
+from landscape.isolation import twice_differentiable, without_gradients
+from landscape.objective.batch_norm import recalibrate, stored_layers
+from landscape.objective.batches import Batch, Batches, rows_in
+from landscape.objective.first_checks import checked
+from landscape.objective.independence import Independence, examined
+from landscape.objective.micro_batches import Piece
+from landscape.objective.risk import Risk
+from landscape.objective.timing import quickest_size
+
+Visit = Callable[[Risk, Batch], list[Tensor]]
+
+
+class WeightedSum:
+    """Sums of lists of tensors, entry by entry."""
+
+    def __init__(self) -> None:
+        self.totals: list[Tensor] = []
+
+    def add(self, parts: list[Tensor], weight: float) -> None:
+        """Adds ``weight`` times the parts."""
+        if not self.totals:
+            self.totals = [part * weight for part in parts]
+            return
+        for total, part in zip(self.totals, parts, strict=True):
+            total.add_(part, alpha=weight)
+
+
+class Mean:
+    """The mean over all batches of what is computed for each, at one point after the other.
+
+    It alone sees the first checks, which come before the first number, and shortage of memory, in which it goes on with
+    smaller pieces.
+
+    Args:
+        risk: Network, loss and data.
+        calibration: What batch-norm statistics are recomputed from at every point; ``None`` leaves them.
+    """
+
+    def __init__(self, risk: Risk, *, calibration: Batches | None = None) -> None:
+        self.risk = risk
+        self.calibration = calibration
+        self._independence: Independence | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """What the first checks found, a line each."""
+        if not self.risk.checks.done:
+            return []
+        notes = list(self.risk.checks.notes)
+        if self.calibration is not None:
+            notes.insert(0, _calibration_note(self.risk, self.calibration))
+        if self._independence is not None and self._independence.mixed:
+            notes.append(f"batches are not taken apart: {self._independence.reason}")
+        return notes
+
+    @property
+    def content(self) -> str | None:
+        """The hash of the examples, and of those from which batch-norm statistics are taken."""
+        batches = self.risk.batches
+        if self.calibration is None or self.calibration is batches:
+            return batches.content
+        parts = (batches.content, self.calibration.content)
+        return None if None in parts else ":".join(map(str, parts))
+
+    def on(self, batches: Batches) -> "Mean":
+        """The same network and loss on batches of this data; they are not checked again."""
+        ledger = self.risk.engine.ledger
+        # A pass stays one over all the data, also if single batches are the first to be visited.
+        ledger.total = max(ledger.total, self.risk.batches.num_examples)
+        twin = copy.copy(self)
+        twin.risk = dataclasses.replace(self.risk, batches=batches)
+        return twin
+
+    def uncalibrated(self) -> "Mean":
+        """The same without the pass that recomputes batch-norm statistics at every point."""
+        twin = copy.copy(self)
+        twin.calibration = None
+        return twin
+
+    def over(
+        self,
+        visit: Visit,
+        *,
+        at: Tensor,
+        constant: bool = True,
+        statistics: Mapping[str, Tensor] | None = None,
+        derivatives: bool = True,
+        each: Callable[[list[Tensor]], None] | None = None,
+        **counted: int,
+    ) -> list[Tensor]:
+        """``Σ_b (w_b/W) visit(risk, b)``, entry by entry, with w_b what the mean of a batch is divided by.
+
+        Args:
+            visit: Called with each micro-batch; returns tensors that are means over its examples.
+            at: The point ``(n,)`` at which the network stands meanwhile.
+            constant: Whether ``at`` is never written to by its owner.
+            statistics: Batch-norm statistics that the network has meanwhile; ``None`` for its own.
+            derivatives: Whether visits differentiate, so that autograd is on.
+            each: Called with the means of every batch as it came from the loader; batches are not joined then.
+            counted: The cost of one visit, for the ledger: ``gradients=1, products=K``.
+
+        Raises:
+            OutOfMemory: Not even one example fits, or a batch that does not fit cannot be split.
+            InputError: Derivatives, where autograd does not see what the loss depends on.
+        """
+        risk = self.checked(at, constant=constant)
+        if derivatives and risk.checks.underived:
+            raise InputError(risk.checks.underived)
+        batches, engine, total = risk.batches, risk.engine, WeightedSum()
+        engine.ledger.total = max(engine.ledger.total, batches.num_examples)
+        with twice_differentiable() if derivatives else without_gradients():
+            self.stand(at, constant=constant, statistics=statistics)
+            engine.graphs.enter(risk.replica.moves, batches)
+            for piece in engine.micro.pieces(batches, batches.weight_of, join=each is None):
+                means = self._visited(visit, piece, counted)
+                if each is not None:
+                    each(means)
+                total.add(means, piece.weight / batches.total_weight)
+        return total.totals
+
+    def stand(self, at: Tensor, *, constant: bool, statistics: Mapping[str, Tensor] | None = None) -> None:
+        """Puts the network at a point, with the batch-norm statistics that it has there.
+
+        Args:
+            at: The point ``(n,)``.
+            constant: Whether ``at`` is never written to by its owner.
+            statistics: Batch-norm statistics to use there; ``None`` for the network's own.
+        """
+        risk, replica = self.risk, self.risk.replica
+        risk.engine.statistics.use(replica, statistics)
+        replica.move(at, constant=constant)
+        if self.calibration is None or replica.calibrated == replica.moves:
+            return
+        with risk.randomness(), without_gradients():
+            passes = ((size, partial(risk.forward, risk.placed(batch))) for size, batch in self.calibration)
+            examples = recalibrate(replica.model, passes)
+        risk.engine.ledger.counts.update({"evaluations": examples})
+        replica.calibrated = replica.moves
+
+    def checked(self, point: Tensor, *, constant: bool = True) -> Risk:
+        """The risk after the first checks, which are made once."""
+        if not self.risk.checks.done:
+            risk = self.risk
+            size, batch = next(iter(risk.batches))
+            first = Piece(batch, 0, rows_in(batch) or size, risk.batches.weight_of(batch))
+            self.risk = checked(
+                risk, first, point, visited=lambda visit: self._visited(visit, first, {}), constant=constant
+            )
+            self._settle_micro_batches()
+        return self.risk
+
+    def independence(self, at: Tensor | None = None) -> Independence:
+        """Whether a batch can be taken apart into examples; examined once, by default where the network stands."""
+        if self._independence is None:
+            if at is not None:
+                self.checked(at).replica.move(at, constant=True)
+            self._independence = examined(self.risk)
+        return self._independence
+
+    def _visited(self, visit: Visit, piece: Piece, counted: Mapping[str, int]) -> list[Tensor]:
+        """``visit(risk, piece)``, in parts where it is larger than what is computed at once."""
+        risk = self.risk
+        parts = risk.engine.micro.split(piece, risk.batches.weight_of)
+        if len(parts) > 1:
+            total = WeightedSum()
+            for part in parts:
+                if part.weight > 0:
+                    total.add(self._visited(visit, part, counted), part.weight / piece.weight)
+            return total.totals
+        size = risk.batches.size_of(piece.batch)
+        here = dataclasses.replace(risk, place=(piece.start, piece.size), size=size, weight=piece.weight)
+        for attempt in range(2):
+            try:
+                with here.randomness():
+                    means = visit(here, here.placed(piece.batch))
+                here.book(**counted)
+                return means
+            except (RuntimeError, MemoryError) as failure:
+                if not is_out_of_memory(failure):
+                    raise
+            # Outside of `except`: the failure, and with it every tensor that its frames held, is gone here.
+            if attempt or not risk.engine.graphs.shrink():
+                break
+        self._make_room(piece)
+        return self._visited(visit, piece, counted)
+
+    def _make_room(self, piece: Piece) -> None:
+        """Halves the micro-batch after a piece did not fit, with a remark.
+
+        Raises:
+            OutOfMemory: It was one example, or the piece cannot be split.
+        """
+        replica, micro = self.risk.replica, self.risk.engine.micro
+        if replica.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if piece.size == 1:
+            raise OutOfMemory(
+                f"out of memory with a single example ({type(replica.model).__name__}, "
+                f"{replica.layout.dimension:,} free parameters, {replica.device}); measure fewer parameters "
+                "(parameters=[…]), on another device, or by a measure that needs no product"
+            )
+        if micro.obstacle is None:
+            micro.obstacle = self.independence().reason
+        if micro.obstacle:
+            raise OutOfMemory(
+                f"out of memory at a batch of {piece.size} examples, which cannot be split because {micro.obstacle}; "
+                f"try a smaller batch: -b {max(1, piece.size // 4)}"
+            )
+        micro.size = -(-piece.size // 2)
+        warnings.warn(
+            f"out of memory at {piece.size} examples; going on with at most {micro.size} at once, "
+            "which changes no number by more than rounding",
+            Remark,
+            stacklevel=2,
+        )
+
+    def _settle_micro_batches(self) -> None:
+        """Decides whether batches can be split and joined, and on the quickest size, if a size was requested."""
+        micro = self.risk.engine.micro
+        if micro.size is None or micro.obstacle is not None:
+            return
+        micro.obstacle = self.independence().reason
+        if micro.size == "auto":
+            micro.size = None if micro.obstacle else quickest_size(self.risk)
+        elif micro.obstacle:
+            raise UsageError(f"micro_batch={micro.size}: a batch cannot be split because {micro.obstacle}")
+
+
+def _calibration_note(risk: Risk, calibration: Batches) -> str:
+    if not stored_layers(risk.replica.model):
+        return "nothing to recalibrate: no layer stores batch-norm statistics"
+    return f"batch-norm statistics are recomputed at every point, on {calibration.num_examples:,} examples"

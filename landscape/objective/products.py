@@ -1,0 +1,102 @@
+"""Products with the matrices of one micro-batch, from graphs that are built, checked and kept here."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from landscape.objective.batches import Batch
+from landscape.objective.differences import refuse_wrong_second_derivative
+from landscape.objective.differentiability import named_obstacle, refuse_once_differentiable
+from landscape.objective.graphs import ForwardOverReverse, Graph, HessianGraph, OutputGraph
+from landscape.objective.risk import Risk
+from landscape.objective.timing import quicker_product
+
+
+def columns_of(vectors: Tensor, like: Tensor) -> list[Tensor]:
+    """The columns of ``(n,)`` or ``(n, K)``, each ``(n,)``, on the device and in the precision of a point.
+
+    Raises:
+        ValueError: Another shape.
+    """
+    n = len(like)
+    if vectors.ndim not in (1, 2) or vectors.shape[0] != n:
+        raise ValueError(f"vectors have shape {tuple(vectors.shape)}; expected ({n},) or ({n}, K)")
+    return list(vectors.detach().to(like).reshape(n, -1).T.contiguous())
+
+
+def products(
+    risk: Risk, batch: Batch, kind: type[Graph], columns: Sequence[Tensor], *, block: int | None = None
+) -> list[Tensor]:
+    """``[A v for every column v (n,)]`` with the matrix A of one micro-batch.
+
+    Args:
+        risk: Network and loss; standing at the point in question.
+        batch: The micro-batch.
+        kind: The graph of the matrix. That of the Hessian is kept for the next vectors, or replaced by
+            forward-over-reverse products if these are quicker or requested.
+        columns: The vectors.
+        block: The number of a parameter tensor: only its diagonal block is multiplied.
+    """
+    with second_derivatives(risk, batch, of_the_loss=not issubclass(kind, OutputGraph)):
+        if kind is HessianGraph and quicker_product(risk, batch) == "forward-over-reverse":
+            risk.book(gradients=len(columns))
+            return ForwardOverReverse(risk, batch).products(columns, keep=False, block=block)
+        graph, keep = risk.engine.graphs.graph(
+            (kind.__name__, *risk.place),
+            partial(kind, risk, batch),
+            book=partial(risk.book, gradients=1),
+            parameter=risk.replica.parameters[0],
+        )
+        images: list[Tensor] = graph.products(columns, keep=keep, block=block)
+        return images
+
+
+def gradient(risk: Risk, batch: Batch) -> list[Tensor]:
+    """``[∇ℓ_B (n,), ℓ_B, right and counted labels if known]``."""
+    loss, outputs, targets = risk.forward(batch)
+    slope = torch.zeros_like(risk.replica.origin)
+    if loss.requires_grad:
+        slope = risk.replica.layout.flatten(
+            torch.autograd.grad(loss, risk.replica.parameters, allow_unused=True, materialize_grads=True)
+        )
+    return [slope, loss.detach().double(), *risk.correct(outputs, targets)]
+
+
+def gradient_of_graph(risk: Risk, batch: Batch) -> list[Tensor]:
+    """``[∇ℓ_B (n,)]`` from the graph that Hessian products need anyway, if they need one."""
+    if quicker_product(risk, batch) == "forward-over-reverse":
+        risk.book(gradients=1)
+        return gradient(risk, batch)[:1]
+    with second_derivatives(risk, batch):
+        graph, _ = risk.engine.graphs.graph(
+            (HessianGraph.__name__, *risk.place),
+            partial(HessianGraph, risk, batch),
+            book=partial(risk.book, gradients=1),
+            parameter=risk.replica.parameters[0],
+        )
+        return [graph.slope]
+
+
+@contextlib.contextmanager
+def second_derivatives(risk: Risk, batch: Batch, *, of_the_loss: bool = True) -> Iterator[None]:
+    """Inside, a missing second derivative raises an ``InputError`` naming the operation; a wrong one is refused.
+
+    Both are looked for once for a network and its data.
+
+    Args:
+        risk: Network and loss; standing at the point in question.
+        batch: A micro-batch.
+        of_the_loss: Whether the second derivative itself is needed: products with G or F differentiate the backward
+            pass in a vector that it is linear in, and are right also if the Hessian is not.
+    """
+    with named_obstacle(risk, batch):
+        if not risk.engine.twice:
+            refuse_once_differentiable(risk, batch)
+            risk.engine.twice = True
+        if of_the_loss and not risk.engine.confirmed:
+            refuse_wrong_second_derivative(risk, batch)
+            risk.engine.confirmed = True
+        yield

@@ -1,0 +1,152 @@
+"""What all passes of a step have in common: batch-norm statistics, random numbers, and the data.
+
+A sharpness-aware step evaluates the network at weights that are thrown away. Such a pass must draw the dropout
+masks of the first one, see the same inputs, and leave no trace in running statistics or in the random streams.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import (  # private, but the only common bases of the norms
+    _BatchNorm,
+    _NormBase,
+)
+
+
+def tracking_modules(model: nn.Module | None) -> list[nn.Module]:
+    """The modules of a model that keep running statistics: batch norms, and instance norms that track."""
+    if model is None:
+        return []
+    return [m for m in model.modules() if isinstance(m, _NormBase) and m.track_running_stats]
+
+
+@contextmanager
+def frozen_statistics(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Inside, no running statistic or counter of the modules changes, and batches are normalised as before.
+
+    Modules in evaluation mode are left as they are. Contexts can be nested.
+
+    Args:
+        modules: As returned by :func:`tracking_modules`.
+    """
+    # Setting momentum=0 is the common trick. It still counts num_batches_tracked, and nested it loses the momentum.
+    before: list[tuple[dict[str, Any], str, Any]] = []
+    try:
+        for module in modules:
+            if not module.training:
+                continue
+            # Straight into the dictionaries: a module's own attribute setter costs more than a small layer.
+            if isinstance(module, _BatchNorm):
+                changes: list[tuple[dict[str, Any], str, Any]] = [
+                    (vars(module), "track_running_stats", False)
+                ]
+            else:  # an instance norm ignores the flag while it holds statistics
+                buffers = vars(module)["_buffers"]
+                changes = [(buffers, "running_mean", None), (buffers, "running_var", None)]
+            for where, name, value in changes:
+                before.append((where, name, where[name]))
+                where[name] = value
+        yield
+    finally:
+        for where, name, value in before:
+            where[name] = value
+
+
+class RandomState:
+    """Torch's global generators that a forward pass may draw from: the CPU's and one device's.
+
+    Args:
+        device: The device of the network; its generator is handled beside the CPU's.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._recorded: tuple[Tensor, Tensor | None] | None = None
+        self._present: list[tuple[Tensor, Tensor | None]] = []
+
+    def record(self) -> None:
+        """Save the state from which the coming pass draws."""
+        self._recorded = self._read()
+
+    def __enter__(self) -> None:
+        """Inside, the numbers of the recorded pass are drawn again; afterwards the streams go on as before."""
+        self._present.append(self._read())
+        if self._recorded is not None:
+            self._write(self._recorded)
+
+    def __exit__(self, *_: object) -> None:
+        self._write(self._present.pop())
+
+    def _device_arguments(self) -> tuple[torch.device, ...]:
+        return () if self.device.type == "mps" else (self.device,)  # mps has one device, and takes none
+
+    def _read(self) -> tuple[Tensor, Tensor | None]:
+        if self.device.type in ("cpu", "meta"):
+            return torch.get_rng_state(), None
+        module = torch.get_device_module(self.device)
+        return torch.get_rng_state(), module.get_rng_state(*self._device_arguments())
+
+    def _write(self, states: tuple[Tensor, Tensor | None]) -> None:
+        # Where a network draws nothing, nothing is written: another thread may be drawing.
+        present = self._read()
+        if not torch.equal(present[0], states[0]):
+            torch.set_rng_state(states[0])
+        if states[1] is not None and (present[1] is None or not torch.equal(present[1], states[1])):
+            torch.get_device_module(self.device).set_rng_state(states[1], *self._device_arguments())
+
+
+class WrittenInputs:
+    """Restores inputs that the network wrote to, before a pass that repeats another.
+
+    After a step, the inputs are as a single pass leaves them, as after a step of the base optimizer.
+
+    Args:
+        model: The network; ``None`` if it is not known, and then nothing is restored.
+    """
+
+    def __init__(self, model: nn.Module | None) -> None:
+        self._model = model
+        self._seen: dict[int, tuple[Tensor, Tensor, int]] = {}
+        self._written: list[tuple[Tensor, Tensor]] = []
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Inside, the network's inputs are saved; those that it has written to are restored later."""
+        if self._model is None:
+            yield
+            return
+        self._seen = {}
+        hook = self._model.register_forward_pre_hook(self._remember, with_kwargs=True, prepend=True)
+        try:
+            yield
+        finally:
+            hook.remove()
+        self._written = [
+            (tensor, before) for tensor, before, version in self._seen.values() if tensor._version != version
+        ]
+        self._seen = {}
+
+    def put_back(self) -> None:
+        """Gives the inputs the values of before the pass that was watched."""
+        with torch.no_grad():
+            for tensor, before in self._written:
+                tensor.copy_(before)
+
+    def _remember(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if torch.compiler.is_compiling():  # the hook must not become a part of the compiled network
+            return
+        for tensor in _tensors((args, kwargs)):
+            if id(tensor) not in self._seen and not tensor.is_inference():
+                # Torch counts writes in `_version`, which nothing public shows.
+                self._seen[id(tensor)] = tensor, tensor.detach().clone(), tensor._version
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list, Mapping)):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _tensors(part)
