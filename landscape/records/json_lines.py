@@ -30,15 +30,9 @@ from landscape.records.reading import read_text
 from landscape.records.storage import append_line
 
 SCHEMA = "landscape.measure/1"
-_EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
-_TYPES: dict[str, tuple[type, ...]] = {
-    "object": (dict,),
-    "array": (list,),
-    "string": (str,),
-    "boolean": (bool,),
-    "null": (type(None),),
-    "number": (int, float),
-    "integer": (int,),
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    **{"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)},
+    **{"number": (int, float), "integer": int},
 }
 # Fields of the provenance that say what the question was; the others say on what grounds it was answered.
 _QUESTION = (
@@ -138,7 +132,7 @@ def agree(recorded: float, computed: float, dtype: str) -> bool:
         return True
     # Sums in another order, by another number of threads or in other micro-batches, move a loss by some ten units of
     # its last place, and where it is close to zero by some units of the logits' last place.
-    epsilon = _EPSILON.get(dtype, _EPSILON["float32"])
+    epsilon = 2.0**-52 if dtype == "float64" else 2.0**-23
     return abs(recorded - computed) <= epsilon * (1000 * abs(computed) + 100)
 
 
