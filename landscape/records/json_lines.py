@@ -168,25 +168,6 @@ def _changes(then: Provenance, now: Provenance) -> list[str]:
     return changes
 
 
-def epoch_numbers(line: str) -> dict[str, int | float] | None:
-    """The numbers in one line of a run's history; ``None`` if it is torn, or does not say which epoch it is of."""
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(entry, dict):
-        return None
-    numbers = {key: value for key, value in entry.items() if is_number(value)}
-    return numbers if isinstance(numbers.get("epoch"), int) else None
-
-
-def is_number(value: object) -> bool:
-    """Whether a value that was read is a number, and no larger than a float can be."""
-    if not _is(value, "number"):
-        return False
-    return isinstance(value, float) or abs(cast(int, value)) <= _schema()["$defs"]["finite"]["maximum"]
-
-
 @functools.cache
 def _schema() -> dict[str, Any]:
     text = resources.files("landscape.records").joinpath("measure.schema.json").read_text(encoding="utf-8")
