@@ -112,7 +112,7 @@ def command(
 
 @dataclass(frozen=True)
 class Row:
-    """A number that is printed.
+    """A row of the printed table.
 
     Attributes:
         title: The checkpoint and split.

@@ -81,7 +81,7 @@ def check_archive(file: Path) -> tuple[str, list[str]]:
 
 
 def data_start(stream: IO[bytes], member: zipfile.ZipInfo) -> int:
-    """Where the data of a part begin: its local header has a name and extra fields of a length of its own."""
+    """Where the data of a part begin, behind a local header whose length is not that of the central list."""
     stream.seek(member.header_offset)
     header = stream.read(30)
     if not header.startswith(b"PK\x03\x04"):

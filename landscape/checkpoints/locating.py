@@ -1,4 +1,4 @@
-"""From a path to the files that hold the weights: one file, a folder, or shards with an index."""
+"""Locates the files that hold the weights: one file, a file in a folder, or shards with an index."""
 
 import json
 import re

@@ -104,7 +104,7 @@ def read_bytes(path: Path, *, most: int = LONGEST_TEXT) -> bytes:
 
 @contextlib.contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Inside, a lack of memory or of stack is the fault of the file, which should be ``what``: ``surface``."""
+    """Turns a lack of memory or stack into an error about the file, which should be a ``what``, such as a surface."""
     try:
         yield
     except (MemoryError, RecursionError, OverflowError) as failure:
@@ -171,13 +171,13 @@ def read_arrays(path: Path, *, names: Container[str] | None = None, what: str) -
 
 
 def _converted(dtype: "np.dtype[Any]") -> int:
-    """Bytes that a number may take while it is converted: whole ones become 64 bits wide, pictures excepted."""
+    """Bytes that a number may take while it is converted: integers become 64 bits wide, except those of pictures."""
     whole_number = dtype.kind in "bi" or (dtype.kind == "u" and dtype.itemsize > 1)
     return max(3 * dtype.itemsize, dtype.itemsize + 8 if whole_number else 0)
 
 
 class Cautious(io.FileIO):
-    """A file of which no more than :data:`LONGEST_HEADER` is read at once: ``zipfile`` reads the list of members so."""
+    """A file that refuses to read more than :data:`LONGEST_HEADER` at once: a list of members of ``zipfile``."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Up to so many bytes; raises ``BadZipFile`` for more than a list may have."""
@@ -199,7 +199,7 @@ def _opened(path: Path, what: str) -> Iterator[zipfile.ZipFile]:
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
-    """One array, of which the header is believed only where it agrees with the size of the member."""
+    """One array, after a check that its header agrees with the size of the member."""
     # NumPy allocates what the header claims before it reads, so the header is read once beforehand.
     with archive.open(member) as stream:
         start = stream.read(12)
