@@ -155,15 +155,7 @@ class NotRecordedError(RuntimeError):
 
 
 class Recorder(TorchFunctionMode):
-    """Records the uses of some parameters while it is entered.
-
-    Args:
-        parameters: The parameters.
-        examples: The number of examples in the forward pass.
-
-    Attributes:
-        uses: In the order of the forward pass.
-    """
+    """Records the uses of some parameters, in the order of the forward pass on so many examples."""
 
     def __init__(self, parameters: Sequence[Tensor], examples: int) -> None:
         super().__init__()
