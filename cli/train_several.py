@@ -12,7 +12,7 @@ from landscape.tables import aligned
 from landscape.tables.escaping import visible
 from landscape.tables.typesetting import WIDTH
 from landscape.training import Job, Outcome, Plan, Run, plan_runs, train_several
-from landscape.training.budget import Budget
+from landscape.training.plan import Budget
 
 from .progress import Bar, duration
 
