@@ -71,7 +71,7 @@ def lanczos(
         count: The number of pairs, at most n.
         end: The end of the spectrum.
         tolerance: Of each residual, relative to |λᵢ|.
-        max_products: Gives up, with ``converged=False``, after so many.
+        max_products: The most products; beyond them the pairs are not converged.
         generator: Draws the start, and the vectors that confirm the result.
         start: A good first vector ``(n,)``, such as the gradient or an earlier eigenvector; a small random part is
             added, so that no eigenvector is orthogonal to it.
