@@ -11,7 +11,7 @@ from landscape.errors import InputError
 from landscape.tables import WIDTH, Grid
 from landscape.tables.escaping import visible
 from landscape.training import Job, Outcome, Plan, Run, plan_runs, train_several
-from landscape.training.budget import Budget
+from landscape.training.plan import Budget
 
 from .progress import Bar, duration
 

@@ -47,13 +47,13 @@ CPU_SECONDS = 60
 
 MIRRORS = {
     "paired": "verdict", "table": "verdict", "predictors": "rank_correlation", "runs": "selection",
-    "alike": "compare", "start": "power_iteration", "gradient_noise": "edge_cases",
+    "alike": "compare", "gradient_noise": "edge_cases",
     "approximation_ratio": "edge_cases", "ascent": "edge_cases", "surrogate_gap": "edge_cases",
     "average_sharpness": "sharpness", "spectral_density": "spectrum", "weights": "forms", "locating": "recipes",
 }  # fmt: skip
 """The tests that stand for a module where none bears its name."""
 
-FORECASTS = ("spends", "_spends", "trace_spends", "decay", "forecast", "tell")
+FORECASTS = ("decay", "forecast", "tell")
 """Functions, files and calls that say how long something takes: no results, and left as they are."""
 
 HARMLESS: dict[str, str] = {

@@ -1,4 +1,4 @@
-"""An optimizer around another one: hyper-parameters, shared groups and state, and checkpoints that hold both."""
+"""An optimizer around another one: hyper-parameters, shared groups and state, and checkpoints of both."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -35,8 +35,8 @@ class WrappedOptimizer(torch.optim.Optimizer):
             del cls.rho  # type: ignore[attr-defined]
 
     def __post_init__(self) -> None:
-        """Called by the constructor when the hyper-parameters are attributes."""
         name, base = type(self).__name__, self.base
+        # LBFGS chooses the points of its passes itself, and a second wrapper would restore the weights of the first.
         if not isinstance(base, torch.optim.Optimizer) or isinstance(
             base, (WrappedOptimizer, torch.optim.LBFGS)
         ):
@@ -55,10 +55,12 @@ class WrappedOptimizer(torch.optim.Optimizer):
         self.steps = self.sam_steps = self.skipped_steps = 0
         self.gradient_evaluations: float = 0
         self.memory: Memory = {}
-        self._generator = torch.Generator().manual_seed(0)
+        self._generator = torch.Generator().manual_seed(
+            0
+        )  # alike in all processes, so that replicas draw alike
         self._generator_before: Tensor | None = None
         self._link(base)
-        base.register_load_state_dict_post_hook(self._link)
+        base.register_load_state_dict_post_hook(self._link)  # loading gives the base new groups
         self.flat = FlatParameters(self.param_groups)
 
     @property

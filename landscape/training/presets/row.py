@@ -32,11 +32,7 @@ class Preset(Row[Recipe]):
     status: Status = "published"
 
     def completed(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of the recipe, some of them replaced.
-
-        Raises:
-            UsageError: A field is missing that only the user can know.
-        """
+        """The fields of the recipe, some replaced; raises :class:`UsageError` if one that is needed is missing."""
         for name, meaning in self.needs.items():
             if name not in changes:
                 raise UsageError(f"preset '{self.name}' is for {meaning}: pass --{name}")
@@ -71,15 +67,15 @@ def preset(
     note: str = "",
     needs: Mapping[str, str] | None = None,
 ) -> Preset:
-    """A row of the table.
+    """A row of the table, with its summary and its reference made of the arguments.
 
     Args:
         name: The optimizer, the network if there are several, and the data.
-        fields: The fields of the recipe that are known.
+        fields: As for :class:`Preset`, like ``status`` and ``needs``.
         source: The paper or code that has the numbers, and where in it.
         status: How well they are known.
         note: What differs from the source, or is not known.
-        needs: Fields that the user has to pass, with their meaning.
+        needs: Fields that the user has to pass.
     """
     needs = needs or {}
     over = f" over {fields['base']}" if "base" in fields else ""

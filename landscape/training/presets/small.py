@@ -48,10 +48,7 @@ SMALL = [
         lr=0.1,
     ),
     _digits(
-        "ada-sam:rho=0.05",
-        note="over a base that adds nothing, as in the paper",
-        base=_PLAIN_SGD,
-        lr=3e-3,
+        "ada-sam:rho=0.05", note="over a base that adds nothing, as in the paper", base=_PLAIN_SGD, lr=3e-3
     ),
     _digits("bsam:rho=0.01", note="over a base that adds nothing, as in the paper", base=_PLAIN_SGD, lr=1.0),
     _digits(
