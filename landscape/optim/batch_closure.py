@@ -207,10 +207,8 @@ class MicroBatches(BatchClosure):
     sees pieces.
 
     Args:
-        model: As for :class:`BatchClosure`.
-        loss: As for :class:`BatchClosure`.
+        model, loss, options: The arguments of :class:`BatchClosure`.
         size: Examples a piece; the last may be smaller.
-        options: The other arguments of :class:`BatchClosure`.
     """
 
     def __init__(self, model: nn.Module, loss: Losses, *, size: int, **options: Any) -> None:

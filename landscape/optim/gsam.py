@@ -18,7 +18,7 @@ class SurrogateGap(SharpnessAware):
     adaptive: str
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
-        """The perturbed gradient less α times the part of g that is orthogonal to it."""
+        """The perturbed gradient minus α times the part of g that is orthogonal to it."""
         perturbed = gradients_at(self.displacement(self.perturbed(gradients)))
         return perturbed.sub_(orthogonal(gradients, to=perturbed, out=gradients), alpha=self.alpha)
 

@@ -54,8 +54,7 @@ class SWA(WeightAverage, ERM):
 
     Args:
         base, model, max_grad_norm: See :class:`SharpnessAware`.
-        total_steps: Steps of the whole run.
-        start: The share of the run, in [0, 1], after which weights are averaged.
+        total_steps, start: See :class:`WeightAverage`.
         interval: Weights are averaged after each step whose number is a multiple of this; the paper has one
             epoch or one cycle.
 
