@@ -13,7 +13,6 @@ class AELookSAM(LongGradientSteps, ReusedAscent):
     a fifth with these defaults.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         total_steps, rho, delta, lambda1, lambda2: See :class:`~landscape.optim.ae_sam.AESAM`.
         alpha: Length α ≥ 0 of the reused part, relative to g.
 

@@ -26,12 +26,7 @@ Rows = slice | Tensor
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A forward pass.
-
-    Attributes:
-        outputs: The outputs of the network, shape ``(B, …)``.
-        losses: One number an example, shape ``(B,)``.
-    """
+    """A forward pass: the outputs of the network ``(B, …)`` and the losses of the examples ``(B,)``."""
 
     outputs: Tensor
     losses: Tensor

@@ -19,7 +19,6 @@ class MESA(ERM):
     :class:`~landscape.optim.BatchClosure`.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         steps_per_epoch: Steps in an epoch.
         lam: Weight λ ≥ 0 of the term.
         tau, start_epoch: See :class:`~landscape.optim.saf.SAF`.

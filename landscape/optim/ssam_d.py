@@ -17,7 +17,6 @@ class SSAMD(SparseSAM):
     smallest |g|, stays from now on, and as many others, drawn at random, take their place. Two gradients a step.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho, sparsity, update_every, steps_per_epoch: See :class:`~landscape.optim.ssam.SparseSAM`.
         drop_rate: Share r of the mask that is exchanged at first, from 0 to 1.
         total_steps: Steps T ≥ 1 of the run, after which nothing is exchanged; `landscape train` sets it.

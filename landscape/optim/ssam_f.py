@@ -16,7 +16,6 @@ class SSAMF(SparseSAM):
     a :class:`~landscape.optim.BatchClosure`, which has the examples.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho, sparsity, update_every, steps_per_epoch: See :class:`~landscape.optim.ssam.SparseSAM`.
         n_fisher: Examples ≥ 1 behind a mask, and no more than the batch has. 16 on CIFAR, 128 on ImageNet.
 
