@@ -1,4 +1,4 @@
-"""Flags from a file."""
+"""Flags that are read from a TOML file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""From an exception to one clear line and the documented exit code."""
+"""Turns an exception into one clear line and the documented exit code."""
 
 import os
 import shlex
@@ -25,7 +25,7 @@ class Terminated(BaseException):
 
 
 class Unconverged(Exception):
-    """The command has finished, but a number did not converge, is not finite, or differs, and that is to fail."""
+    """A number did not converge, is not finite or differs, and the user wants the command to fail on that."""
 
 
 _CODES = {UsageError: USAGE, InputError: INPUT, OutOfMemory: MEMORY, Unconverged: UNCONVERGED}

@@ -44,11 +44,10 @@ if TYPE_CHECKING:
     help="File of JSON lines; measures.jsonl beside the checkpoint by default.",
 )
 @options.form("table", "json", "csv", "md")
-@click.option(
+@options.flag(
     "--fail-on",
     type=click.Choice(["never", "warn"]),
     default="never",
-    show_default=True,
     help="With warn: exit 4 if anything is unconverged or not finite.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the expected cost, from one product; measure nothing.")
@@ -113,7 +112,7 @@ def command(
 
 @dataclass(frozen=True)
 class Row:
-    """A number that is printed.
+    """A row of the printed table.
 
     Attributes:
         title: The checkpoint and split.

@@ -20,14 +20,14 @@ def plan(forecast: Forecast) -> str:
         for line in forecast.lines
     ]
     notes = [
-        f"in all about {brief(forecast.typical_seconds)}, at most {brief(forecast.most_seconds)}, less what measures "
-        "share; a trace that is proved exact takes a few gradients only",
+        f"in total about {brief(forecast.typical_seconds)}, at most {brief(forecast.most_seconds)}, less what measures "
+        "share; a trace that is proved to be exact takes only a few gradients",
         f"one gradient over all data: {seconds:.3g} s, from one product on the first batch",
     ]
     if forecast.recalibration is not None:
         notes.append(
-            f"besides, {brief(forecast.recalibration)} at every point but the checkpoint, where batch-norm statistics "
-            "are recomputed: once a draw or step, and once a batch where a measure reads batches"
+            f"in addition, {brief(forecast.recalibration)} at every point but the checkpoint, where batch-norm "
+            "statistics are recomputed: once a draw or step, and once a batch where a measure reads batches"
         )
     head = ("measure", "gradients", "at most", "time", "at most")
     return Grid(head, rows, [*notes, _memory(forecast)]).text()

@@ -90,8 +90,8 @@ def read_checkpoint(path: str | Path, *, trust: bool = False, weights: Weights |
     try:
         for file in located.files:
             with pinned(file) as pin:
-                parts.append(open_file(pin.file, trust=trust))
-                stored += pin.size
+                parts.append(open_file(pin, trust=trust))
+                stored += pin.stat().st_size
         digest = _digest(located, [part.sha256 for part in parts])
     except OSError as failure:
         reason = failure.strerror or str(failure)

@@ -46,19 +46,10 @@ def mean_of_draws(
     scale: float = 0.0,
     on_step: Progress | None = None,
 ) -> TraceEstimate:
-    """``offset`` plus the mean of independent draws, sampled until its standard error is small enough.
+    """``offset`` plus the mean of independent draws, ``draw(m)`` being ``(m,)`` in float64, as a trace estimate.
 
-    Stops on the standard error and never on the change of the mean, which is small by chance after few draws.
-
-    Args:
-        draw: Returns so many draws, ``(m,)`` in float64.
-        block: Draws between two looks at the standard error.
-        limit: The most draws.
-        minimum: Draws before the first look.
-        tolerance: The standard error to reach, relative to the larger of the estimate's magnitude and ``scale``.
-        offset: A known part of the estimate.
-        scale: See ``tolerance``.
-        on_step: Called after every block.
+    Stops when the standard error is at most ``tolerance`` times the larger of the estimate's magnitude and ``scale``,
+    checked after each block from ``minimum`` draws on; never on the change of the mean, which is small by chance.
     """
     samples = torch.empty(0, dtype=torch.float64)
     value = error = math.nan

@@ -46,43 +46,13 @@ class Reading:
     details: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Spending:
-    """The likely cost of a measure by itself, in passes over the data.
-
-    Attributes:
-        gradients: Gradients.
-        products: Products with a vector.
-        evaluations: Forward passes.
-        most: The cost if the budget is used up; ``None`` if the cost is known beforehand.
-    """
-
-    gradients: float = 0.0
-    products: float = 0.0
-    evaluations: float = 0.0
-    most: Cost | None = None
-
-    @property
-    def typical(self) -> Cost:
-        """The likely cost; its seconds are not known."""
-        return Cost(gradients=self.gradients, products=self.products, evaluations=self.evaluations)
-
-
-SPENDS: dict[str, Callable[..., Spending]] = {}
-"""By name of the measure: ``spends(objective, **settings)``, its cost as a function of its options."""
-
-
-def measure_named(
-    name: str, *, unit: str, spends: Callable[..., Spending]
-) -> Callable[[Formula[Options]], Measure[Options]]:
+def measure_named(name: str, *, unit: str) -> Callable[[Formula[Options]], Measure[Options]]:
     """Makes a measure of a formula.
 
     Args:
         name: As the user types it.
         unit: Of the value; θ stands for the unit of a parameter.
-        spends: Called with the objective and all settings for the likely cost; computes nothing.
     """
-    SPENDS[name] = spends
 
     def wrap(formula: Formula[Options]) -> Measure[Options]:
         signature, limits = inspect.signature(formula), bounds(formula)

@@ -1,4 +1,4 @@
-"""AE-LookSAM: LookSAM that takes its SAM steps where AE-SAM does."""
+"""AE-LookSAM: LookSAM with the SAM steps of AE-SAM."""
 
 from landscape.optim.ae_sam import LongGradientSteps
 from landscape.optim.looksam import ReusedAscent

@@ -6,11 +6,9 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import NotFiniteError
 from landscape.optim.policy import Memory, Policy
 from landscape.optim.sam import SAM
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import length
+from landscape.optim.sharpness_aware import NotFiniteError, SharpnessAware, length
 from landscape.registry.bounds import Finite, PositiveInt, ShareBelowOne
 
 
@@ -64,7 +62,6 @@ class LongGradientSteps(SharpnessAware):
     lambda2: Finite = 1.0
 
     def __post_init__(self) -> None:
-        """Sets the policy."""
         super().__post_init__()
         self.policy = LongGradient(
             self.total_steps, delta=self.delta, lambda1=self.lambda1, lambda2=self.lambda2

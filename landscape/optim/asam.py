@@ -4,9 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
 from landscape.parameters import parameter_roles
 from landscape.registry.bounds import NonNegative
 
@@ -35,7 +33,6 @@ class ASAM(SharpnessAware):
     asam_on: Literal["weight", "matrices", "all"] = "weight"
 
     def __post_init__(self) -> None:
-        """Finds the gains of normalisations."""
         super().__post_init__()
         roles = {} if self.model is None else parameter_roles(self.model)
         self._gains = {key for key, role in roles.items() if role == "scale"}

@@ -6,8 +6,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware
 from landscape.registry.bounds import Integer, NonNegative, Positive, Real, ShareBelowOne
 
 
@@ -44,7 +43,6 @@ class BSAM(SharpnessAware):
     s_init: Positive = 1.0
 
     def __post_init__(self) -> None:
-        """Refuses a precision that could decay to zero."""
         super().__post_init__()
         Real(0, open_low=self.delta == 0).check("damping", self.damping)
 

@@ -5,8 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware
 from landscape.registry.bounds import NonNegative, NonNegativeInt, Positive, ShareBelowOne
 
 

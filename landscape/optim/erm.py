@@ -1,9 +1,8 @@
-"""Plain descent in the form of the sharpness-aware optimizers: a training loop has one kind of step."""
+"""ERM: plain descent with the interface of the sharpness-aware optimizers, so that a loop has one kind of step."""
 
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware
 
 
 class ERM(SharpnessAware):

@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
 from landscape.registry.bounds import NonNegative, PositiveShare
 
 
@@ -36,7 +34,6 @@ class ESAM(SharpnessAware):
     gamma: PositiveShare = 0.5
 
     def __post_init__(self) -> None:
-        """A selection of examples needs the batch."""
         super().__post_init__()
         self.needs_batch = self.gamma < 1
 
@@ -55,6 +52,7 @@ class ESAM(SharpnessAware):
     def displacement(self, gradients: Tensor) -> Tensor:
         """ε of a gradient, both ``(n,)``; draws the tensors that are perturbed."""
         kept = (torch.rand(len(self.flat.parameters), generator=self.generator) < self.beta).tolist()
+        # The norm is that of the kept tensors, so the others are zeroed before it.
         for view, keep in zip(self.flat.split(gradients), kept, strict=True):
             if not keep:
                 view.zero_()

@@ -3,12 +3,10 @@
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import length
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, length
 from landscape.registry.bounds import NonNegative, Share
 
-_ROUNDING = 1e-6
+_ROUNDING = 1e-6  # of float32, with a margin for sums over many coordinates
 
 
 class FriendlySAM(SharpnessAware):
@@ -44,4 +42,5 @@ class FriendlySAM(SharpnessAware):
             self.memory["average"] = torch.lerp(gradients, average, self.lam)
         ascent = self.perturbed(ascent)
         floor = _ROUNDING * length(self.perturbed(gradients))
+        # As `unit`, which has no floor.
         return gradients_at(ascent * (self.rho / (torch.maximum(length(ascent), floor) + 1e-12)))

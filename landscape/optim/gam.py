@@ -2,9 +2,7 @@
 
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import orthogonal, significant, unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, orthogonal, significant, unit
 from landscape.registry.bounds import NonNegative, Share
 
 
@@ -39,7 +37,6 @@ class GAM(SharpnessAware):
     gamma: NonNegative = 0.03
 
     def __post_init__(self) -> None:
-        """Keeps the ratio of the two radii, which holds in groups with radii of their own."""
         super().__post_init__()
         rho = self.base.defaults["rho"]
         # At ρ' = 0 there is no ascent: h is zero, and so is its direction.

@@ -6,9 +6,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from landscape.errors import UsageError
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import orthogonal, unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, orthogonal, unit
 from landscape.registry.bounds import NonNegative, Real
 
 
@@ -70,7 +68,6 @@ class GSAM(SurrogateGap):
     adaptive: Literal["none", "abs", "asam"] = "none"
 
     def __post_init__(self) -> None:
-        """Links the radius to the learning rate of each group if ``rho_max`` is set."""
         if self.rho_max is None:
             if (self.rho_min, self.lr_max, self.lr_min) != (0.0, None, 0.0):
                 raise UsageError(

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from landscape.optim.batch_closure import Evaluation
 from landscape.optim.erm import ERM
-from landscape.optim.gradients_at import Closure, GradientsAt
 from landscape.optim.saf import trajectory_loss
+from landscape.optim.sharpness_aware import Closure, GradientsAt
 from landscape.registry.bounds import NonNegative, NonNegativeInt, Positive, PositiveInt, Share
 
 

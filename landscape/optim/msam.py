@@ -2,9 +2,7 @@
 
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
 from landscape.registry.bounds import NonNegative
 
 
@@ -48,4 +46,5 @@ class MSAM(SharpnessAware):
         return self.flat.flatten([s.get("momentum_buffer", s.get("exp_avg")) for s in states])
 
     def _base_has_momentum(self) -> bool:
+        # Adam and its kind have "betas", SGD a "momentum" that may be zero.
         return any(group.get("momentum") or "betas" in group for group in self.param_groups)

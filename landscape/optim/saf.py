@@ -6,8 +6,7 @@ from torch.nn import functional
 
 from landscape.errors import UsageError
 from landscape.optim.batch_closure import BatchClosure, Evaluation
-from landscape.optim.gradients_at import Closure, GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
+from landscape.optim.sharpness_aware import Closure, GradientsAt, SharpnessAware
 from landscape.registry.bounds import NonNegative, NonNegativeInt, Positive, PositiveInt
 
 

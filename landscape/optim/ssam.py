@@ -1,13 +1,11 @@
-"""Sparse SAM: only a part of the coordinates is displaced; the base of the two rules that select them."""
+"""Sparse SAM: SAM that displaces a subset of the coordinates; the base class of SSAM-F and SSAM-D."""
 
 from abc import abstractmethod
 
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
 from landscape.registry.bounds import NonNegative, PositiveInt, Share
 
 
@@ -18,8 +16,7 @@ class SparseSAM(SharpnessAware):
     every ``update_every`` epochs.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
-        rho: Radius ρ ≥ 0.
+        base, model, rho, max_grad_norm: See :class:`SharpnessAware`.
         sparsity: Share s of the coordinates that stay, from 0 (SAM) to 1 (no displacement).
         update_every: Epochs ≥ 1 from one mask to the next.
         steps_per_epoch: Steps ≥ 1 in an epoch.

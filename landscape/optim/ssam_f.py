@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
+from landscape.optim.sharpness_aware import GradientsAt
 from landscape.optim.ssam import SparseSAM
 from landscape.registry.bounds import PositiveInt
 

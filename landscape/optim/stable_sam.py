@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sam import SAM
-from landscape.optim.vector import length
+from landscape.optim.sharpness_aware import GradientsAt, length
 
 
 class StableSAM(SAM):
@@ -15,8 +14,7 @@ class StableSAM(SAM):
     keeps the step as small as that of the base. Not to be confused with sparse SAM, SSAM.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
-        rho: Radius ρ ≥ 0, as for SAM.
+        base, model, rho, max_grad_norm: See :class:`SharpnessAware`.
 
     Reference:
         Tan et al., 2024, arXiv 2401.07250. unverified: the rule is known from re-implementations, not from the

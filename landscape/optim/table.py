@@ -1,4 +1,4 @@
-"""The optimizers by name, and how two names become one optimizer. A new one is its file and its row here."""
+"""The table of optimizers, and building one from two names. A new one adds its file and its row here."""
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -128,7 +128,7 @@ def adamw(
     return torch.optim.AdamW(parameters, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
 
 
-_LR = frozenset({"lr"})
+_LR = frozenset({"lr"})  # of the recipe, not of the name
 _ROWS = [
     OptimizerRow(
         "sgd", sgd, "stochastic gradient descent with momentum", "Robbins and Monro 1951", _LR, is_base=True

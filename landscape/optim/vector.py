@@ -1,9 +1,9 @@
-"""What sharpness-aware rules are made of, defined also where the papers divide by zero."""
+"""Unit vectors, lengths and orthogonal parts, defined also where the papers divide by zero."""
 
 import torch
 from torch import Tensor
 
-_SMALL = 1e-12
+_SMALL = 1e-12  # far below the length of any gradient: it only matters where that is zero
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -53,13 +53,7 @@ def length(vector: Tensor) -> Tensor:
 
 
 def significant(difference: Tensor, *, of: Tensor) -> Tensor:
-    """A difference of two vectors, or zero where it is no longer than the rounding of what it is left of.
-
-    Normalised, a difference that is all rounding would be a random direction of full length.
-
-    Args:
-        difference: Shape ``(n,)``; written to.
-        of: One of the two vectors, shape ``(n,)``.
-    """
+    """A difference ``(n,)`` of two vectors, one of them ``of``; zero where it is only rounding. It is written to."""
+    # Normalised, a difference that is all rounding would be a random direction of full length.
     rounding = 4 * torch.finfo(of.dtype).eps * length(of)
     return difference.mul_(length(difference) > rounding)

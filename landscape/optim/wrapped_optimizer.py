@@ -1,4 +1,4 @@
-"""An optimizer around another one: hyper-parameters, shared groups and state, and checkpoints that hold both."""
+"""An optimizer around another one: hyper-parameters, shared groups and state, and checkpoints of both."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from typing import Any, dataclass_transform
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from landscape.errors import InputError, UsageError
 from landscape.optim.flat_parameters import FlatParameters
@@ -34,8 +35,8 @@ class WrappedOptimizer(torch.optim.Optimizer):
             del cls.rho  # type: ignore[attr-defined]
 
     def __post_init__(self) -> None:
-        """Called by the constructor when the hyper-parameters are attributes."""
         name, base = type(self).__name__, self.base
+        # LBFGS chooses the points of its passes itself, and a second wrapper would restore the weights of the first.
         if not isinstance(base, torch.optim.Optimizer) or isinstance(
             base, (WrappedOptimizer, torch.optim.LBFGS)
         ):
@@ -54,10 +55,12 @@ class WrappedOptimizer(torch.optim.Optimizer):
         self.steps = self.sam_steps = self.skipped_steps = 0
         self.gradient_evaluations: float = 0
         self.memory: Memory = {}
-        self._generator = torch.Generator().manual_seed(0)
+        self._generator = torch.Generator().manual_seed(
+            0
+        )  # alike in all processes, so that replicas draw alike
         self._generator_before: Tensor | None = None
         self._link(base)
-        base.register_load_state_dict_post_hook(self._link)
+        base.register_load_state_dict_post_hook(self._link)  # loading gives the base new groups
         self.flat = FlatParameters(self.param_groups)
 
     @property
@@ -66,6 +69,17 @@ class WrappedOptimizer(torch.optim.Optimizer):
         if self._generator_before is None:
             self._generator_before = self._generator.get_state()
         return self._generator
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a step has to be announced: to a profiler, or to a hook of this optimizer or of all."""
+        return bool(
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or _global_optimizer_pre_hooks
+            or _global_optimizer_post_hooks
+            or torch._C._autograd._profiler_enabled()
+        )
 
     def _put_back_generator(self) -> None:
         """Undo the draws of this step."""

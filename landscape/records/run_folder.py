@@ -6,6 +6,7 @@ over: a torn line must not hide the rest of a run.
 
 import json
 import re
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from landscape.errors import InputError
 from landscape.records.estimate import Estimate
-from landscape.records.json_lines import SCHEMA, Records, epoch_numbers, from_json, is_number, read
+from landscape.records.json_lines import SCHEMA, Records, from_json, read
 from landscape.records.reading import check_regular, read_text, read_toml
 from landscape.records.storage import sha256, sha256_of_sums
 
@@ -46,22 +47,28 @@ def read_lines(path: Path) -> Lines:
     for line in read_text(path).split("\n") if path.is_file() else []:
         try:
             fields = json.loads(line)
-        except (ValueError, RecursionError):
+            if not isinstance(fields, dict):
+                continue
+            estimate = from_json(line) if fields.get("schema") == SCHEMA else None
+        except (ValueError, RecursionError):  # InputError is a ValueError
             continue
-        numbers = epoch_numbers(line)
-        if not isinstance(fields, dict) or fields.get("schema") != SCHEMA:
-            epochs += [numbers] if numbers is not None else []
-            continue
-        try:
-            estimate = from_json(line)
-        except InputError:
-            continue
-        # A record whose epoch is no number is neither of an epoch nor of the finished network.
-        if numbers is not None:
-            during.append((numbers["epoch"], estimate))
-        elif "epoch" not in fields:
-            estimates.append(estimate)
+        numbers = {key: value for key, value in fields.items() if _is_number(value)}
+        epoch = numbers.get("epoch")
+        if not isinstance(epoch, int):
+            # A record whose epoch is no number is neither of an epoch nor of the finished network.
+            estimates += [estimate] if estimate is not None and "epoch" not in fields else []
+        elif estimate is not None:
+            during.append((epoch, estimate))
+        else:
+            epochs.append(numbers)
     return Lines(tuple(epochs), tuple(during), tuple(estimates))
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value that was read is a number that a float can hold."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return isinstance(value, float) or abs(value) <= sys.float_info.max
 
 
 class RunFolder:
@@ -102,7 +109,7 @@ class RunFolder:
             fields = read_toml(self.recipe) if self.recipe.is_file() else None
         except InputError:
             return None
-        return fields and {k: v for k, v in fields.items() if isinstance(v, str) or is_number(v)}
+        return fields and {k: v for k, v in fields.items() if isinstance(v, str) or _is_number(v)}
 
     def read_history(self) -> tuple[Mapping[str, int | float], ...]:
         """The numbers of each complete epoch."""

@@ -161,7 +161,7 @@ def read_starts(path: Path) -> Vectors:
     """The eigenvectors of the last measurements; none, with a remark, if the file is damaged."""
     try:
         with pinned(path) as file:
-            content = open_file(file.file, trust=False).content
+            content = open_file(file, trust=False).content
         return {
             split: {e: v for e, v in vectors.items() if isinstance(e, int) and isinstance(v, Tensor)}
             for split, vectors in content.items()  # type: ignore[attr-defined]
