@@ -86,7 +86,7 @@ def _weights_of_batch_loss(risk: Risk, loss: BatchLoss, first: Batch) -> Outcome
     weights: list[Weigh] = [risk.batches.weight_of]
     if loss.weight_of is None:
         weights += [_labels, _labels_but_the_first]
-    # The last batches first: data are often in an order, and the first batch may hold labels of one kind.
+    # A batch with ignored labels comes last in the samples, and distinguishes the most kinds of weights.
     batch = next((sample for sample in reversed(risk.batches.samples()) if (rows_in(sample) or 0) > 1), first)
     count = rows_in(batch)
     if count is None or count < 2:

@@ -28,7 +28,7 @@ def columns_of(vectors: Tensor, like: Tensor) -> list[Tensor]:
     return list(vectors.detach().to(like).reshape(n, -1).T.contiguous())
 
 
-def products(
+def matrix_products(
     risk: Risk, batch: Batch, kind: type[Graph], columns: Sequence[Tensor], *, block: int | None = None
 ) -> list[Tensor]:
     """``[A v for every column v (n,)]`` with the matrix A of one micro-batch.
