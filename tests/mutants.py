@@ -68,7 +68,6 @@ HARMLESS: dict[str, str] = {
     "landscape/comparison/intervals.py _power: shift > 8 → shift > 9": "where both hold the power is above 0.97",
     "landscape/comparison/intervals.py _power: shift > 8 → shift >= 8": "where both hold the power is above 0.97",
     "landscape/comparison/intervals.py _power: shift > 8 → shift <= 8": "where both hold the power is above 0.97",
-    "landscape/comparison/intervals.py seeds_needed: 2 * _MOST_SEEDS → 3 * _MOST_SEEDS": "above the most either way",
 }
 """Mutants that may live, ``file function: change`` → why."""
 

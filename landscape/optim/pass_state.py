@@ -1,4 +1,4 @@
-"""What all passes of a step have in common: batch-norm statistics, random numbers, and the data.
+"""The state that all passes of a step share: batch-norm statistics, random numbers, and the data.
 
 A sharpness-aware step evaluates the network at weights that are thrown away. Such a pass must draw the dropout
 masks of the first one, see the same inputs, and leave no trace in running statistics or in the random streams.
@@ -28,9 +28,6 @@ def frozen_statistics(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Inside, no running statistic or counter of the modules changes, and batches are normalised as before.
 
     Modules in evaluation mode are left as they are. Contexts can be nested.
-
-    Args:
-        modules: As returned by :func:`tracking_modules`.
     """
     # Setting momentum=0 is the common trick. It still counts num_batches_tracked, and nested it loses the momentum.
     before: list[tuple[dict[str, Any], str, Any]] = []
@@ -56,11 +53,7 @@ def frozen_statistics(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 
 class RandomState:
-    """Torch's global generators that a forward pass may draw from: the CPU's and one device's.
-
-    Args:
-        device: The device of the network; its generator is handled beside the CPU's.
-    """
+    """Torch's global generators that a forward pass may draw from: the CPU's and that of the network's device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -101,10 +94,8 @@ class RandomState:
 class WrittenInputs:
     """Restores inputs that the network wrote to, before a pass that repeats another.
 
-    After a step, the inputs are as a single pass leaves them, as after a step of the base optimizer.
-
-    Args:
-        model: The network; ``None`` if it is not known, and then nothing is restored.
+    After a step, the inputs are as a single pass leaves them, as after a step of the base optimizer. Without a model
+    nothing is restored.
     """
 
     def __init__(self, model: nn.Module | None) -> None:

@@ -71,10 +71,10 @@ class Option:
     def checked(self, text: Value, owner: str) -> Value:
         """The converted value; raises :class:`UsageError` if it is out of bounds or enormous."""
         value = self.convert(text, owner)
+        if self.limit is None or isinstance(value, float):  # bounds of whole numbers have an upper end
+            refuse_enormous(self.name, value, owner)
         if self.limit is not None:
             self.limit.check(self.name, value, owner)
-        if self.limit is None or isinstance(value, float):  # whole numbers have an upper bound of their own
-            refuse_enormous(self.name, value, owner)
         return value
 
 

@@ -159,14 +159,16 @@ def _dominant_eigenvector(
 
 def read_starts(path: Path) -> Vectors:
     """The eigenvectors of the last measurements; none, with a remark, if the file is damaged."""
-    if not path.exists():
-        return {}
     try:
         with pinned(path) as file:
-            content = open_file(file.file, trust=False).content
-        if not _are_vectors(content):
-            raise InputError(f"{path} holds no eigenvectors")
-    except InputError:
+            content = open_file(file, trust=False).content
+        return {
+            split: {e: v for e, v in vectors.items() if isinstance(e, int) and isinstance(v, Tensor)}
+            for split, vectors in content.items()  # type: ignore[attr-defined]
+        }
+    except FileNotFoundError:
+        return {}
+    except (InputError, AttributeError):  # damaged, or of another kind
         warnings.warn(
             f"{path} is damaged; eigenvalue searches start from the gradient, with the same results within their "
             "residuals",
@@ -174,7 +176,6 @@ def read_starts(path: Path) -> Vectors:
             stacklevel=2,
         )
         return {}
-    return {split: dict(vectors) for split, vectors in content.items()}  # type: ignore[attr-defined]
 
 
 def _write_start(path: Path, vectors: Vectors, split: str, epoch: int, vector: Tensor) -> Vectors:
@@ -187,11 +188,3 @@ def _write_start(path: Path, vectors: Vectors, split: str, epoch: int, vector: T
     torch.save({name: vectors[name] for name in sorted(vectors)}, buffer)
     write_whole(path, buffer.getvalue())
     return vectors
-
-
-def _are_vectors(content: object) -> bool:
-    return isinstance(content, Mapping) and all(
-        isinstance(vectors, Mapping)
-        and all(isinstance(epoch, int) and isinstance(vector, Tensor) for epoch, vector in vectors.items())
-        for vectors in content.values()
-    )
