@@ -50,11 +50,7 @@ def known_weights(loss: object) -> Weigh | None:
 def settle_weights(risk: Risk, first: Batch, outputs: Any, targets: Any) -> list[str]:
     """Finds out what the loss of a batch is the mean over, weights the batches by it, and returns notes.
 
-    Args:
-        risk: Network, loss and data.
-        first: The first batch, as the loader yields it.
-        outputs: What the network returned for it; ``None`` if the loss hides it. So are the targets.
-        targets: Its targets.
+    Outputs and targets are those of the first batch, or ``None`` if the loss hides them.
 
     Raises:
         UsageError: The loss is a sum; or no mean over examples, so that several batches have no common mean.
