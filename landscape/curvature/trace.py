@@ -30,8 +30,10 @@ from landscape.curvature.gauss_newton_trace import (
 )
 from landscape.errors import InputError, OutOfMemory, UsageError, is_out_of_memory
 from landscape.linalg.hutchinson import Progress, mean_of_draws
-from landscape.objective import Objective, derivatives
+from landscape.objective import Objective
 from landscape.objective.batches import Batch
+from landscape.objective.graphs import HessianGraph, ResidualGraph
+from landscape.objective.products import matrix_products
 from landscape.objective.risk import Risk
 
 # Passes over the data before the first look at the standard error: stopping after 2 was seen to claim an error of
@@ -238,8 +240,8 @@ def quadratic_forms(
         point, split = risk.replica.origin, risk.replica.layout.split
         drawn = torch.randint(0, 2, (columns, point.numel()), generator=generator, dtype=torch.int8)
         probes = list((2 * drawn - 1).to(point.device, point.dtype))
-        kind = derivatives.residual_products if less_gauss_newton else derivatives.hessian_products
-        products = kind(risk, batch, probes)
+        kind = ResidualGraph if less_gauss_newton else HessianGraph
+        products = matrix_products(risk, batch, kind, probes)
         forms = [
             torch.stack([(x.double() * y.double()).sum() for x, y in zip(split(v), split(p), strict=True)])
             for v, p in zip(probes, products, strict=True)
