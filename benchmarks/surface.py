@@ -2,21 +2,20 @@
 
     python benchmarks/surface.py [--data DIR] [--examples 512] [--rounds 5] [--quick]
 
-The network is ResNet-20 with its batch norms in evaluation mode, the data are CIFAR-10 images: real ones where DIR has
+The network is ResNet-20 with its batch norms in evaluation mode, the data are CIFAR-10 images: real ones if DIR has
 a folder ``cifar10-jpeg/train`` of classes, otherwise random pictures of the same shape, which cost the same.
 
-- Ours: ``sample_surface`` as it comes; the way of its forward passes is the one it chose here.
+- Ours: each way of forward passes that ``sample_surface`` knows, in batches of 128.
 - loss-landscapes: ``random_plane`` with its own metric ``Loss``, which takes all examples in one batch.
 - Landscaper: ``compute_loss_landscape`` on our two directions; the function that it is given evaluates all examples in
-  one batch, or in batches of 128, which is quicker.
+  one batch, or in batches of 128, which is faster.
 
-All three are called in turn, several times, on one thread; the clock is that of the process, which stands still while
-other processes run. A line is the median over the rounds of a call's seconds divided by its points, so that what each
-does once a call (ours: choosing its way) is printed beside, not in it. The ratio is the median over the rounds too, of
-what a tool took to what ours took in the same round. Beside them, as a bound: the bare convolutions of a point, by the
-same kernels in batches of 128, each on its own input.
+All are called in turn, several times, on one thread; the clock is that of the process, which stands still while other
+processes run. A line is the median over the rounds of a call's seconds divided by its points. The ratio is the median
+over the rounds too, of the time of a tool over the time of ours in the same round. The time to compile, needed once a
+surface, is printed beside. The bound is the bare convolutions of a point, in channels last, each on its own input.
 
-Then each peer is called once more, and the loss it found at each point is compared with ours at the very same weights.
+Then each peer is called once more, and the loss that it computes at each point is compared with ours at its weights.
 """
 
 import argparse
@@ -29,6 +28,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -40,15 +40,14 @@ from torch import Tensor, nn
 
 from landscape.models import build_model
 from landscape.objective import Objective
-from landscape.surfaces.forward_passes import evaluation, quickest
-from landscape.surfaces.fusing import FusedConvolution
+from landscape.surfaces.forward_passes import Evaluate, ForwardPass, compiled_pass
 from landscape.surfaces.plane import Plane, build_plane
-from landscape.surfaces.sampling import sample_surface
 
 GOALS = {"loss-landscapes": 4.0, "Landscaper": 2.0}
-"""How many times quicker a point has to be."""
+"""The least ratio of a peer's time to ours, compiled."""
 
 BARE = "its bare convolutions"
+SPAN = 0.1
 
 Images = tuple[Tensor, Tensor]
 
@@ -65,25 +64,25 @@ class Line:
         """The median over rounds."""
         return statistics.median(self.rounds)
 
+    def times(self, other: "Line") -> float:
+        """The median over rounds of the ratio of its time to another's."""
+        return statistics.median(a / b for a, b in zip(self.rounds, other.rounds, strict=True))
+
 
 def images(folder: Path | None, count: int) -> tuple[Images, str]:
-    """A fixed random subset of the pictures in ``folder/cifar10-jpeg/train``, or random ones, and what they are."""
+    """A fixed random subset of the pictures in ``folder/cifar10-jpeg/train``, or random ones, and their name."""
     generator = torch.Generator().manual_seed(0)
     place = None if folder is None else folder / "cifar10-jpeg" / "train"
     if place is None or not place.is_dir():
-        drawn = torch.randn(count, 3, 32, 32, generator=generator)
-        return (drawn, torch.randint(10, (count,), generator=generator)), "random pictures"
+        noise = torch.randn(count, 3, 32, 32, generator=generator)
+        return (noise, torch.randint(10, (count,), generator=generator)), "random pictures"
     from torchvision import datasets, transforms
 
-    prepare = transforms.Compose(
-        [
-            transforms.ToTensor(),
-            transforms.Normalize((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-        ]
-    )
-    found = datasets.ImageFolder(str(place), prepare)
-    chosen = torch.randperm(len(found), generator=generator)[:count].tolist()
-    pairs = [found[index] for index in chosen]
+    moments = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+    prepare = transforms.Compose([transforms.ToTensor(), transforms.Normalize(*moments)])
+    pictures = datasets.ImageFolder(str(place), prepare)
+    subset = torch.randperm(len(pictures), generator=generator)[:count].tolist()
+    pairs = [pictures[index] for index in subset]
     return (torch.stack([x for x, _ in pairs]), torch.tensor([y for _, y in pairs])), "CIFAR-10 images"
 
 
@@ -105,6 +104,14 @@ def clocked(run: Callable[[], object], points: int) -> float:
     return (time.process_time() - start) / points
 
 
+def ours(objective: Objective, plane: Plane, evaluate: Evaluate, steps: int) -> None:
+    """The points of a grid, as ``sample_surface`` computes them."""
+    assert plane.y is not None
+    for a in torch.linspace(-SPAN, SPAN, steps).tolist():
+        for b in torch.linspace(-SPAN, SPAN, steps).tolist():
+            evaluate(torch.add(objective.point, plane.x, alpha=a).add_(plane.y, alpha=b))
+
+
 def loss_landscapes(model: nn.Module, data: Images, steps: int, metric: type[Loss] = Loss) -> object:
     """``steps × steps`` points around the network, left as it is."""
     loss = metric(nn.CrossEntropyLoss(), *data)
@@ -114,57 +121,40 @@ def loss_landscapes(model: nn.Module, data: Images, steps: int, metric: type[Los
 
 def landscaper(
     model: nn.Module,
-    plane: Plane,
-    objective: Objective,
+    data: Images,
+    directions: list[list[Tensor]],
     steps: int,
     loss: Callable[[nn.Module, Images], float],
 ) -> None:
     """The same number of points along our directions."""
-    assert plane.y is not None
-    directions = [list(objective.layout.named(vector).values()) for vector in (plane.x, plane.y)]
-    with quiet():
-        compute_loss_landscape(
-            copy.deepcopy(model),
-            data_of(objective),
-            directions,
-            loss,
-            steps=steps,
-            distance=0.1,
-            dim=2,
-            device="cpu",
-        )
+    settings = {"steps": steps, "distance": SPAN, "dim": 2, "device": "cpu"}
+    # Landscaper prints its progress.
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        compute_loss_landscape(copy.deepcopy(model), data, directions, loss, **settings)
 
 
 def bare_convolutions(model: nn.Module, inputs: Tensor) -> Callable[[], None]:
     """A function that computes every convolution of one point and nothing else."""
-    seen: list[tuple[FusedConvolution, Tensor]] = []
+    calls: list[Callable[[], Tensor]] = []
 
-    def keep(module: nn.Module, given: tuple[Tensor, ...], _: Tensor) -> None:
+    def keep(module: nn.Module, arguments: tuple[Tensor, ...], _: Tensor) -> None:
         assert isinstance(module, nn.Conv2d)
-        seen.append((FusedConvolution(module), given[0].contiguous(memory_format=torch.channels_last)))
+        calls.append(partial(module.forward, arguments[0].contiguous(memory_format=torch.channels_last)))
 
-    watched = copy.deepcopy(model)
+    watched = copy.deepcopy(model).to(memory_format=torch.channels_last)
     for module in watched.modules():
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(keep)
     with torch.inference_mode():
         for part in torch.split(inputs, 128):
             watched(part)
-        for convolution, _ in seen:
-            convolution.refresh()
 
     def run() -> None:
         with torch.inference_mode():
-            for convolution, given in seen:
-                convolution(given)
+            for call in calls:
+                call()
 
     return run
-
-
-def data_of(objective: Objective) -> Images:
-    """All examples in one batch."""
-    batches = [batch for _, batch in objective._risk.batches]
-    return torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
 
 
 def in_batches(size: int) -> Callable[[nn.Module, Images], float]:
@@ -178,38 +168,20 @@ def in_batches(size: int) -> Callable[[nn.Module, Images], float]:
     return loss
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without what Landscaper prints."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        yield
-
-
-def timed(
-    model: nn.Module, data: Images, objective: Objective, way: str, *, steps: int, rounds: int
-) -> list[Line]:
-    """The bare convolutions, then every tool in turn, ours first."""
-    plane = build_plane("random", objective)
-    count = steps * steps
-    tools: dict[str, Callable[[], object]] = {
-        BARE: bare_convolutions(model, data[0]),
-        f"ours ({way})": lambda: sample_surface(objective, plane, points=steps, span=0.1, forward=way),  # type: ignore[arg-type]
-        "loss-landscapes": lambda: loss_landscapes(model, data, steps),
-        "Landscaper, one batch": lambda: landscaper(model, plane, objective, steps, in_batches(len(data[1]))),
-        "Landscaper, batches of 128": lambda: landscaper(model, plane, objective, steps, in_batches(128)),
-    }
-    taken: dict[str, list[float]] = {name: [] for name in tools}
+def timed(tools: dict[str, Callable[[], object]], points: dict[str, int], rounds: int) -> list[Line]:
+    """Every tool in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in tools}
     for _ in range(rounds):
         for name, run in tools.items():
-            taken[name].append(clocked(run, 1 if name == BARE else count))
-    return [Line(name, found) for name, found in taken.items()]
+            seconds[name].append(clocked(run, points.get(name, 1)))
+    return [Line(name, rounds_of_it) for name, rounds_of_it in seconds.items()]
 
 
-def disagreement(
-    model: nn.Module, data: Images, objective: Objective, way: str, *, steps: int
-) -> dict[str, float]:
-    """How far each peer's losses are from ours at the weights where it took them: largest relative difference."""
-    met: list[tuple[Tensor, float]] = []
+def disagreements(
+    model: nn.Module, data: Images, directions: list[list[Tensor]], evaluate: Evaluate, steps: int
+) -> Iterator[tuple[str, float]]:
+    """The largest relative difference of each peer's losses from ours at the weights where it computed them."""
+    losses: list[tuple[Tensor, float]] = []
 
     def weights(network: nn.Module) -> Tensor:
         return torch.cat([p.detach().reshape(-1) for p in network.parameters()]).clone()
@@ -217,25 +189,21 @@ def disagreement(
     class Watched(Loss):
         def __call__(self, wrapper: object) -> float:
             loss: float = super().__call__(wrapper)
-            met.append((weights(wrapper.modules[0]), loss))  # type: ignore[attr-defined]
+            losses.append((weights(wrapper.modules[0]), loss))  # type: ignore[attr-defined]
             return loss
 
     def watched(network: nn.Module, batch: Images) -> float:
         loss = in_batches(128)(network, batch)
-        met.append((weights(network), loss))
+        losses.append((weights(network), loss))
         return loss
 
-    evaluate = evaluation(objective, way)  # type: ignore[arg-type]
-    assert evaluate is not None
-    found = {}
     for name in GOALS:
-        met.clear()
+        losses.clear()
         if name == "Landscaper":
-            landscaper(model, build_plane("random", objective), objective, steps, watched)
+            landscaper(model, data, directions, steps, watched)
         else:
             loss_landscapes(model, data, steps, Watched)
-        found[name] = max(abs(evaluate(point)[0] - loss) / abs(loss) for point, loss in met)
-    return found
+        yield name, max(abs(evaluate(point)[0] - loss) / abs(loss) for point, loss in losses)
 
 
 def main() -> None:
@@ -247,32 +215,49 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="64 examples, 2 rounds: only to see that it runs"
     )
-    asked = parser.parse_args()
-    examples, rounds, steps = (64, 2, 2) if asked.quick else (asked.examples, asked.rounds, 3)
+    flags = parser.parse_args()
+    examples, rounds, steps = (64, 2, 2) if flags.quick else (flags.examples, flags.rounds, 3)
     torch.set_num_threads(1)
-    data, what = images(asked.data, examples)
+    data, what = images(flags.data, examples)
     model = network(data)
     parts = zip(data[0].split(128), data[1].split(128), strict=True)
     objective = Objective(model, nn.CrossEntropyLoss(), list(parts))
-    start = time.process_time()
-    way = quickest(objective, objective.point)
-    choosing = time.process_time() - start
+    plane = build_plane("random", objective)
+    assert plane.y is not None
+    directions = [list(objective.layout.named(vector).values()) for vector in (plane.x, plane.y)]
+    start = time.perf_counter()
+    compiled = compiled_pass([objective], objective.point + SPAN * (plane.x + plane.y))
+    compiling = time.perf_counter() - start
+    ways = {
+        way.way: way.evaluation(objective)
+        for way in (compiled, ForwardPass("channels-last"), ForwardPass("plain"))
+    }
+    tools: dict[str, Callable[[], object]] = {
+        BARE: bare_convolutions(model, data[0]),
+        **{
+            f"ours, {way}": partial(ours, objective, plane, evaluate, steps) for way, evaluate in ways.items()
+        },
+        "loss-landscapes": lambda: loss_landscapes(model, data, steps),
+        "Landscaper, one batch": lambda: landscaper(model, data, directions, steps, in_batches(len(data[1]))),
+        "Landscaper, batches of 128": lambda: landscaper(model, data, directions, steps, in_batches(128)),
+    }
     peers = ", ".join(f"{name} {version(name)}" for name in ("loss-landscapes", "landscaper"))
     print(
         f"{platform.machine()}, 1 thread, load {os.getloadavg()[0]:.1f}; torch {torch.__version__}, {peers}"
     )
     print(f"ResNet-20, {examples} {what}; {rounds} rounds of {steps} × {steps} points")
-    lines = timed(model, data, objective, way, steps=steps, rounds=rounds)
-    ours = lines[1]
-    print(f"{'':28} {'ms a point':>11} {'(least–most)':>17} {'× ours':>7}  goal")
+    lines = timed(tools, {name: steps * steps for name in tools if name != BARE}, rounds)
+    print(f"{'':28} {'ms a point':>11} {'(least–most)':>17} {'× compiled':>10} {'× eager':>8}  goal")
     for line in lines:
         spread = f"({1e3 * min(line.rounds):.0f}–{1e3 * max(line.rounds):.0f})"
-        ratio = statistics.median(a / b for a, b in zip(line.rounds, ours.rounds, strict=True))
         goal = next((f"≥ {value:g}" for name, value in GOALS.items() if line.name.startswith(name)), "")
-        print(f"{line.name:28} {1e3 * line.seconds:11.1f} {spread:>17} {ratio:7.2f}  {goal}")
-    print(f"once a surface, ours chooses its way: {choosing:.2f} s")
-    for name, far in disagreement(model, data, objective, way, steps=steps).items():
-        print(f"largest relative difference of a loss of {name} from ours at the same weights: {far:.1e}")
+        ratios = f"{line.times(lines[1]):10.2f} {line.times(lines[2]):8.2f}"
+        print(f"{line.name:28} {1e3 * line.seconds:11.1f} {spread:>17} {ratios}  {goal}")
+    print(f"once a surface, to compile and compare: {compiling:.0f} s")
+    for name, difference in disagreements(model, data, directions, ways["compiled"], steps):
+        print(
+            f"largest relative difference of a loss of {name} from ours at the same weights: {difference:.1e}"
+        )
 
 
 if __name__ == "__main__":

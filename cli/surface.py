@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -25,42 +25,55 @@ _NEEDED = {".html": ("plotly", "html"), ".nc": ("xarray", "netcdf")}
 """By ending: the package that writes it, and the extra that installs it."""
 
 
+def _points(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, int]:
+    from landscape.surfaces.grid import point_count
+
+    nx, ny = _pair(int, "--points", text)
+    return point_count(nx), point_count(ny)
+
+
+def _span(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, float] | None:
+    from landscape.surfaces.grid import symmetric
+
+    spans = None if text is None else _pair(float, "--span", text)
+    for span in spans or ():
+        symmetric(2, span)  # refuses what is not positive
+    return spans
+
+
+def _pair(kind: type[int] | type[float], flag: str, text: str) -> tuple[Any, Any]:
+    try:
+        numbers = [kind(part) for part in text.split("x")]
+    except ValueError:
+        raise UsageError(f"{flag} {text} is not a number, or two with x between") from None
+    if len(numbers) > 2:
+        raise UsageError(f"{flag} {text} has {len(numbers)} numbers; a plane has two directions")
+    return numbers[0], numbers[-1]
+
+
+def _shard(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    from landscape.surfaces.grid import share
+
+    if text is None:
+        return None
+    number, slash, parts = text.partition("/")
+    if not (slash and number.isdigit() and parts.isdigit()):
+        raise UsageError(f"--shard {text} is not of the form I/N, such as 1/4")
+    share([], (int(number), int(parts)))  # refuses what does not exist
+    return int(number), int(parts)
+
+
 @dataclass(frozen=True)
 class Grid:
-    """The flags for which points are computed, and how."""
+    """The flags that are arguments of ``sample_surface``."""
 
-    points: str
-    span: str | None
-    center: bool
+    points: tuple[int, int]
+    span: tuple[float, float] | None
+    centre: bool
     gradient_norm: bool
     forward: str | None
     compile: bool | None
-    shard: str | None
-
-    def sampling(self) -> dict[str, Any]:
-        """The arguments of ``sample_surface``.
-
-        Raises:
-            UsageError: They are not numbers, or no plane allows them.
-        """
-        from landscape.surfaces.grid import point_count, share, symmetric
-
-        points = _pair(self.points, int, "--points")
-        span = None if self.span is None else _pair(self.span, float, "--span")
-        shard = None if self.shard is None else _shard(self.shard)
-        # Checked here too, so that a mistake is reported before a checkpoint is opened.
-        for count, extent in zip(points, span or (1.0, 1.0), strict=True):
-            symmetric(point_count(count), extent)
-        share([], shard)
-        return {
-            "points": points,
-            "span": span,
-            "gradient_norm": self.gradient_norm,
-            "centre": self.center,
-            "shard": shard,
-            "forward": self.forward,
-            "compile": self.compile,
-        }
+    shard: tuple[int, int] | None
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,7 @@ class Target:
 
     output: Path
     venue: str
-    width: str | None
+    width: Literal["column", "text"] | None
     resume: bool
     overwrite: bool
 
@@ -78,14 +91,22 @@ class Target:
 @click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT…")
 @click.option("--plane", default="random", show_default=True, help="See `landscape list planes`.")
 @click.option(
-    "--points", default="51", show_default=True, metavar="N|NXxNY", help="Grid points along each direction."
+    "--points",
+    default="51",
+    show_default=True,
+    metavar="N|NXxNY",
+    callback=_points,
+    help="Grid points along each direction.",
 )
 @click.option(
     "--span",
     metavar="S|SXxSY",
+    callback=_span,
     help="The grid reaches from -S to S; default: 1, or as far as the checkpoints of a plane.",
 )
-@click.option("--center", is_flag=True, help="Refuse a grid that does not contain the checkpoint itself.")
+@click.option(
+    "--center", "centre", is_flag=True, help="Refuse a grid that does not contain the checkpoint itself."
+)
 @click.option("--gradient-norm", is_flag=True, help="Also compute the norm of the gradient at each point.")
 @click.option(
     "--forward",
@@ -98,7 +119,12 @@ class Target:
     help="Compile the forward pass (torch.compile), which takes a minute or more; default: only for a grid that takes "
     "long enough to save twice that.",
 )
-@click.option("--shard", metavar="I/N", help="Compute only every N-th point, starting with the I-th.")
+@click.option(
+    "--shard",
+    metavar="I/N",
+    callback=_shard,
+    help="Compute only every N-th point, starting with the I-th.",
+)
 @click.option("--merge", is_flag=True, help="Combine shards: the arguments are their .npz files.")
 @click.option("--dry-run", is_flag=True, help="Only estimate the time.")
 @options.subject_flags
@@ -136,10 +162,11 @@ def command(
     On a plane or line through several checkpoints, they share one figure; otherwise each has its own panel. An
     interrupted computation resumes where it stopped when the command is run again.
     """
+    from landscape.records.surface import Surface
+    from landscape.surfaces.merging import merged
     from landscape.surfaces.plane import plane_row
 
     row = plane_row(plane)
-    sampling = grid.sampling()
     _refuse_format(target.output, line=plane if row.line else None)
     together = merge or row.origin is not None
     files = numbered(target.output.with_suffix(".npz"), 1 if together else len(checkpoints))
@@ -147,16 +174,18 @@ def command(
     for file in () if dry_run else (target.output, *files):
         options.writable(file)
     if merge:
-        surfaces = [_merged(checkpoints, files[0], overwrite=target.overwrite)]
+        surfaces = [merged([Surface.load(name) for name in checkpoints])]
+        require_same_bytes(files[0], surfaces[0], overwrite=target.overwrite)
+        surfaces[0].save(files[0])
     else:
-        paths = _expanded(checkpoints, row.origin == "last")
+        paths = _expanded(checkpoints) if row.origin == "last" else list(checkpoints)
         anchors = paths if not together else paths[-1:] if row.origin == "last" else paths[:1]
         opened = partial(SurfaceRun.opened, paths=paths if together else [], subject=subject, quiet=quiet)
         if dry_run:
             for path in anchors:
-                click.echo(opened(path).estimate(plane, sampling))
+                click.echo(opened(path).estimate(plane, vars(grid)))
             return
-        surfaces = _computed(plane, sampling, anchors, files, opened, target)
+        surfaces = _computed(plane, grid, anchors, files, opened, target)
     for file in _drawn(surfaces, files, target):
         click.echo(file)
 
@@ -184,18 +213,18 @@ def _refuse_format(output: Path, *, line: str | None) -> None:
 
 def _computed(
     plane: str,
-    sampling: dict[str, Any],
+    grid: Grid,
     anchors: list[str],
     files: list[Path],
     opened: Callable[[str], SurfaceRun],
     target: Target,
 ) -> "list[Surface]":
     """The surfaces, saved; those that an earlier run of this command has saved are not computed again."""
-    # Neither changes the whole surface: shards are merged, and compiling is left to the journal and the machine.
-    settings = {name: value for name, value in sampling.items() if name not in ("shard", "compile")}
+    # Neither is part of the surface: shards are combined, and compiled forward passes give the same losses.
+    settings = {name: value for name, value in vars(grid).items() if name not in ("shard", "compile")}
     request = {"command": recorded_command(), "asked": {"plane": plane, **settings}}
     saved = [
-        finished(file, request, shard=sampling["shard"], resume=target.resume, overwrite=target.overwrite)
+        finished(file, request, shard=grid.shard, resume=target.resume, overwrite=target.overwrite)
         for file in files
     ]
     surfaces = []
@@ -207,23 +236,12 @@ def _computed(
             continue
         if not target.resume:
             journal_of(file).unlink(missing_ok=True)
-        surfaces.append(run.surface(plane, sampling, journal_of(file), request))
+        surfaces.append(run.surface(plane, vars(grid), journal_of(file), request))
     # Saved only now, so that a command interrupted between two surfaces resumes from the journals of both.
     for surface, file, done in zip(surfaces, files, saved, strict=True):
         if done is None:
             surface.save(file)
     return surfaces
-
-
-def _merged(names: tuple[str, ...], file: Path, *, overwrite: bool) -> "Surface":
-    """The surface of several shards, saved."""
-    from landscape.records.surface import Surface
-    from landscape.surfaces.merging import merged
-
-    surface = merged([Surface.load(name) for name in names])
-    require_same_bytes(file, surface, overwrite=overwrite)
-    surface.save(file)
-    return surface
 
 
 def _drawn(surfaces: "list[Surface]", files: list[Path], target: Target) -> tuple[Path, ...]:
@@ -234,10 +252,9 @@ def _drawn(surfaces: "list[Surface]", files: list[Path], target: Target) -> tupl
     if not all(surface.complete for surface in surfaces):
         click.echo("Combine the shards with: landscape surface --merge FILE.npz…", err=True)
     elif target.output.suffix.lower() != ".npz":
-        figure_options = FigureOptions(
-            venue=target.venue, width=target.width, names=[file.stem for file in files]
-        )  # type: ignore[arg-type]
-        written = write_drawing(surfaces, target.output, figure_options)
+        names = [file.stem for file in files]
+        look = FigureOptions(venue=target.venue, width=target.width, names=names)
+        written = write_drawing(surfaces, target.output, look)
     # Last: beside its journal, a saved surface counts as that of a command that has something left to do.
     for file in files:
         discard_parts(file)
@@ -245,28 +262,9 @@ def _drawn(surfaces: "list[Surface]", files: list[Path], target: Target) -> tupl
     return written
 
 
-def _expanded(checkpoints: tuple[str, ...], trajectory: bool) -> list[str]:
-    """The checkpoints; for a trajectory through a single run folder, those kept during the run."""
+def _expanded(checkpoints: tuple[str, ...]) -> list[str]:
+    """The checkpoints of a trajectory: for a single run folder, those kept during the run."""
     folder = Path(checkpoints[0]) / "checkpoints"
-    if trajectory and len(checkpoints) == 1 and folder.is_dir():
-        kept = sorted(str(file) for file in folder.iterdir() if file.suffix == ".pt")
-        return kept or list(checkpoints)
-    return list(checkpoints)
-
-
-def _shard(text: str) -> tuple[int, int]:
-    number, slash, parts = text.partition("/")
-    if not (slash and number.isdigit() and parts.isdigit()):
-        raise UsageError(f"--shard {text} is not of the form I/N, such as 1/4")
-    return int(number), int(parts)
-
-
-def _pair(text: str, kind: type[int] | type[float], flag: str) -> tuple[int, int]:
-    parts = text.split("x")
-    try:
-        numbers = [kind(part) for part in parts]
-    except ValueError:
-        raise UsageError(f"{flag} {text} is not a number, or two with x between") from None
-    if len(numbers) > 2:
-        raise UsageError(f"{flag} {text} has {len(numbers)} numbers; a plane has two directions")
-    return (numbers[0], numbers[-1])  # type: ignore[return-value]
+    if len(checkpoints) > 1 or not folder.is_dir():
+        return list(checkpoints)
+    return sorted(str(file) for file in folder.iterdir() if file.suffix == ".pt") or list(checkpoints)

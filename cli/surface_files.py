@@ -28,14 +28,11 @@ def finished(
     A run that is killed after saving has only figures left to draw. Its journal may still exist.
 
     Args:
-        file: The file.
-        request: The entries of the file's meta data that describe the command.
+        file: The file; refused if it is of another command, or no surface, and may not be replaced.
+        request: The entries of its meta data that describe the command.
         shard: The share of the points.
         resume: Whether results of an earlier run may be used.
         overwrite: Whether the surface of another run may be replaced.
-
-    Raises:
-        UsageError: The file is of another command, or no surface, and may not be replaced.
     """
     if not file.exists():
         return None
@@ -53,11 +50,7 @@ def finished(
 
 
 def require_unchanged(file: Path, surface: "Surface", run: "SurfaceRun") -> None:
-    """Refuses a saved surface whose checkpoints or data have changed since.
-
-    Raises:
-        UsageError: Something has changed.
-    """
+    """Refuses a saved surface whose checkpoints or data have changed since."""
     from landscape.surfaces.plane import fingerprint
 
     checks: Any = surface.meta.get("checkpoints", [])
@@ -80,11 +73,7 @@ def require_unchanged(file: Path, surface: "Surface", run: "SurfaceRun") -> None
 
 
 def require_same_bytes(file: Path, surface: "Surface", *, overwrite: bool) -> None:
-    """Refuses to replace another surface.
-
-    Raises:
-        UsageError: The file holds another surface and may not be replaced.
-    """
+    """Refuses to replace another surface."""
     if overwrite or not file.exists():
         return
     there = _loaded(file)

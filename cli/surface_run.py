@@ -34,14 +34,7 @@ class SurfaceRun:
 
     @classmethod
     def opened(cls, path: str, paths: list[str], subject: options.Subject, *, quiet: bool) -> "SurfaceRun":
-        """Opens checkpoints.
-
-        Args:
-            path: The checkpoint at the origin.
-            paths: All checkpoints that the plane goes through; none for a plane at one point.
-            subject: The flags for checkpoint and objective.
-            quiet: Prints nothing on stderr.
-        """
+        """Opens the checkpoint at ``path``, and the ``paths`` of all that its plane goes through."""
         from landscape.surfaces.directions import Waypoint
 
         checkpoint = subject.open(path)
@@ -65,14 +58,7 @@ class SurfaceRun:
     def surface(
         self, plane: str, sampling: dict[str, Any], journal: Path, request: Mapping[str, Any]
     ) -> "Surface":
-        """Computes the surface, or resumes at the end of the journal.
-
-        Args:
-            plane: The name of the plane with its options.
-            sampling: The arguments of ``sample_surface``.
-            journal: The file that keeps finished points.
-            request: Entries for the surface's meta data that describe the command.
-        """
+        """Computes the surface, or resumes at the end of the journal; ``request`` is added to its meta data."""
         from landscape.surfaces.plane import build_plane
         from landscape.surfaces.sampling import sample_surface
 

@@ -12,8 +12,8 @@ from click.core import ParameterSource
 from landscape.errors import InputError, UsageError
 from landscape.tracking import TRACKERS
 from landscape.training import PRESETS, DivergedError, Job, Measuring, Recipe, Run, train_job
-from landscape.training.budget import Budget
 from landscape.training.measured import CHEAP
+from landscape.training.plan import Budget
 from landscape.training.recipe import SETTINGS
 
 from . import options

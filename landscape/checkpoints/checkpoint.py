@@ -72,12 +72,11 @@ class Checkpoint:
         """The empirical risk at this checkpoint.
 
         Args:
-            split: Which part of the data.
-            limit: A fixed random subset of so many examples; all of them by default.
+            split: Part of the data.
+            limit: Size of a fixed random subset; all examples by default.
             batch_size: Examples a batch.
             micro_batch: See :class:`landscape.Objective`.
-            batch_norm: See :class:`landscape.Objective`; recalibrated on the training examples, as many as ``limit``
-                says.
+            batch_norm: The same; recalibrated on the training examples, as many as ``limit`` says.
             device: See :class:`landscape.Objective`.
             dtype: See :class:`landscape.Objective`.
         """

@@ -20,9 +20,7 @@ def hf_datasets_at(name: str) -> Row[Data] | None:
     folder = name.removeprefix("hf-datasets:")
     if folder in (name, ""):
         return None
-    return Row(
-        name, partial(_read, folder), f"a folder of datasets.save_to_disk, {folder}", stated=Options({})
-    )
+    return Row(name, partial(_read, folder), f"saved by datasets in {folder}", stated=Options({}))
 
 
 class Columns(Dataset[dict[str, torch.Tensor]]):
@@ -42,9 +40,7 @@ class Columns(Dataset[dict[str, torch.Tensor]]):
 def _read(folder: str) -> Data:
     where = Path(folder).expanduser()
     if not where.is_dir():
-        raise InputError(
-            f"hf-datasets:{folder}: there is no such folder; write one with dataset.save_to_disk()"
-        )
+        raise InputError(f"hf-datasets:{folder}: there is no such folder; dataset.save_to_disk() writes one")
     try:
         import datasets
     except ImportError:
@@ -55,9 +51,8 @@ def _read(folder: str) -> Data:
     try:
         saved = datasets.load_from_disk(str(where))
     except Exception as failure:  # arrow, json and the file system each have errors of their own
-        raise InputError(
-            f"hf-datasets:{folder} cannot be read: {' '.join(str(failure).split())[:200]}"
-        ) from failure
+        reason = " ".join(str(failure).split())[:200]
+        raise InputError(f"hf-datasets:{folder} cannot be read: {reason}") from failure
     splits = dict(saved) if isinstance(saved, datasets.DatasetDict) else {"train": saved}
     if "train" not in splits:
         raise InputError(f"hf-datasets:{folder} has the splits {', '.join(splits)}, but no train")

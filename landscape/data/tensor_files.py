@@ -76,11 +76,9 @@ def tensors_at(name: str, *, classes: int | None = None, normalize: Normalisatio
 
 def _part(name: str, inputs: Tensor, targets: Tensor, normalize: str) -> InMemory:
     if inputs.ndim == 0 or targets.ndim == 0:
-        raise InputError(
-            f"{name}: inputs and targets must have one entry an example, but one is a single number"
-        )
+        raise InputError(f"{name}: inputs and targets must have one entry an example; one is a single number")
     if not targets.is_floating_point() and targets.ndim == 2 and targets.shape[1] == 1:
-        targets = targets[:, 0]
+        targets = targets[:, 0]  # class numbers in a column, as tables are often stored
     if inputs.dtype != torch.uint8:
         wide = inputs.float() if inputs.dtype == torch.float16 else inputs
         return InMemory(wide if wide.is_floating_point() else wide.long(), targets, name=name)
@@ -89,9 +87,7 @@ def _part(name: str, inputs: Tensor, targets: Tensor, normalize: str) -> InMemor
     elif inputs.ndim == 4 and inputs.shape[1] not in (1, 3) and inputs.shape[3] in (1, 3):
         inputs = inputs.permute(0, 3, 1, 2).contiguous()
     if inputs.ndim != 4:
-        raise InputError(
-            f"{name}: inputs {tuple(inputs.shape)} of 8 bits are no pictures; store numbers as float32"
-        )
+        raise InputError(f"{name}: inputs {tuple(inputs.shape)} of 8 bits are no pictures; use float32")
     mean, std = moments(normalize, channels=inputs.shape[1], owner=name)
     return InMemory(inputs, targets, mean=mean, std=std, name=name)
 

@@ -64,15 +64,10 @@ def as_data(data: Any, name: str) -> Data:
         raise InputError(f"{name}: the data set is empty") from None
     shape = None
     if isinstance(first, (tuple, list)) and isinstance(first[0], Tensor):
+        # An item of fixed batches is a batch, whose first dimension counts examples.
         shape = tuple(first[0].shape[1:] if isinstance(train, FixedBatches) else first[0].shape)
-    return Data(
-        name,
-        train,
-        test,
-        classes=parts.get("classes") or _classes(split),
-        input_shape=parts.get("input_shape") or shape,
-        collate=collate,
-    )
+    classes = parts.get("classes") or _classes(split)
+    return Data(name, train, test, classes, parts.get("input_shape") or shape, collate)
 
 
 class FixedBatches(Dataset[Any]):

@@ -12,6 +12,7 @@ from landscape.errors import InputError, UsageError
 from landscape.registry.names import Row
 from landscape.registry.nearest import did_you_mean
 
+# Options that would download or read weights.
 _WEIGHTS = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 
 

@@ -19,17 +19,19 @@ from landscape.objective.replica import Replica
 
 G = TypeVar("G")
 Products = Literal["auto", "double-backward", "forward-over-reverse"]
+Statistics = Mapping[str, Tensor]
+"""Batch-norm statistics by the names of their buffers."""
+
 KINDS = ("gradients", "products", "evaluations")
 
-SHARE = 0.5
-"""A graph is kept if it takes at most this share of the memory that is left with it in place."""
+SHARE = 0.5  # of the memory that is left with a graph in place: a larger one is not kept
 
 
 def allowed_products(products: Products) -> Products:
     """The kind of product, checked."""
-    if products not in get_args(Products):
-        raise UsageError(f"products={products!r} is not one of {', '.join(get_args(Products))}")
-    return products
+    if products in get_args(Products):
+        return products
+    raise UsageError(f"products={products!r} is not one of {', '.join(get_args(Products))}")
 
 
 class Ledger:
@@ -95,7 +97,6 @@ class KeptGraphs(Generic[G]):
         self,
         key: tuple[Hashable, int, int],
         build: Callable[[], G],
-        *,
         book: Callable[[], None],
         parameter: Tensor,
     ) -> tuple[G, bool]:
@@ -112,19 +113,15 @@ class KeptGraphs(Generic[G]):
         book()
         alike = key[0], key[2]
         # Counting every saved tensor takes time, so that only the first graph of each size is measured.
-        new = alike not in self._sizes
-        counting = (
-            saved_for_backward(parameter.device, besides=parameter) if new else contextlib.nullcontext()
-        )
+        known = alike in self._sizes
         try:
-            with counting as saved:
+            with contextlib.nullcontext() if known else saved_for_backward(besides=parameter) as saved:
                 graph = build()
             if saved is not None:
                 self._sizes[alike] = saved.bytes
         except RuntimeError as failure:
-            if "saved tensor hooks" not in str(
-                failure
-            ):  # torch.func in a forward pass forbids the counting hooks
+            # torch.func in a forward pass forbids the hooks that count.
+            if "saved tensor hooks" not in str(failure):
                 raise
             self._sizes[alike] = None
             graph = build()
@@ -139,14 +136,14 @@ class StoredStatistics:
     """Which batch-norm statistics the layers of a replica use as stored: its own, or others for a while."""
 
     def __init__(self) -> None:
-        self._own: Mapping[str, Tensor] = {}
-        self._others: Mapping[str, Tensor] | None = None
+        self._own: Statistics = {}
+        self._others: Statistics | None = None
 
     def own(self, replica: Replica) -> dict[str, Tensor]:
         """Copies of the replica's own statistics, whichever it uses now."""
         return replica.statistics if self._others is None else dict(self._own)
 
-    def use(self, replica: Replica, others: Mapping[str, Tensor] | None) -> None:
+    def use(self, replica: Replica, others: Statistics | None) -> None:
         """Stores other statistics in the replica, or puts its own back for ``None``."""
         # By identity: comparing all values would cost as much as storing them.
         if others is self._others:

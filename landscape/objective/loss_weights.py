@@ -21,14 +21,9 @@ Weigh = Callable[[Batch], float]
 Outcome = Weigh | Literal["no mean", "unknown"]
 """The weights that fit, or why there are none; unknown if the loss could not be evaluated on parts."""
 
-ROWS = 12
-"""Examples that are split: few enough to be cheap, enough for a label of most kinds on both sides."""
-
-TRIALS = 8
-"""At most so many random splits, until one kind of weights is left."""
-
-TOLERANCE = 1e-4
-"""By how much a loss may differ from a mean, relative to it; losses may compute in single precision inside."""
+ROWS = 12  # examples that are split: few enough to be cheap, enough for most kinds of label on both sides
+TRIALS = 8  # random splits at the most, until one kind of weights is left
+TOLERANCE = 1e-4  # between a loss and a mean, relative to it: losses may compute in single precision inside
 
 WAY_OUT = (
     "pass torch's own loss, whose weights are known (torch.nn.CrossEntropyLoss(weight=…), or a functools.partial of "
@@ -58,8 +53,8 @@ def settle_weights(risk: Risk, first: Batch, outputs: Any, targets: Any) -> list
     Args:
         risk: Network, loss and data.
         first: The first batch, as the loader yields it.
-        outputs: What the network returned for it; ``None`` if the loss hides it.
-        targets: Its targets, likewise.
+        outputs: What the network returned for it; ``None`` if the loss hides it. So are the targets.
+        targets: Its targets.
 
     Raises:
         UsageError: The loss is a sum; or no mean over examples, so that several batches have no common mean.

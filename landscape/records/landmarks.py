@@ -8,12 +8,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Landmarks:
-    """K points in the coordinates of a plane, and how far from it each of them lies.
+    """K points in the coordinates of a plane, and their distances from it.
 
     Attributes:
         coordinates: ``(K, 2)``, of the nearest points of the plane; ``(K, 1)`` on a line.
-        distances: ``(K,)``, from each point to its nearest point of the plane, as a length in parameter space;
-            0 for a point that the plane goes through.
+        distances: ``(K,)``, lengths in parameter space; 0 for a point that the plane goes through.
         labels: K names: ``"sgd"``, ``"epoch 3"``.
     """
 
@@ -35,3 +34,11 @@ class Landmarks:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields as lists, for JSON; ``Landmarks(**fields)`` reads them back."""
+        return {
+            "coordinates": self.coordinates.tolist(),
+            "distances": self.distances.tolist(),
+            "labels": list(self.labels),
+        }

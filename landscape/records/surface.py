@@ -1,30 +1,13 @@
-"""A loss surface as numbers, and its file; knows nothing of torch, so that redrawing does not need it.
+"""A loss surface as numbers, and its file; imports no torch, so that redrawing does not need it.
 
-A file is one ``.npz`` without pickles. With ``nx`` and ``ny`` points along the two directions, it holds
-
-===================================  ===============  ==========================================================
-array                                shape            what
-===================================  ===============  ==========================================================
-``x``                                ``(nx,)``        coordinates along the first direction, increasing
-``y``                                ``(ny,)``        along the second; ``[0.]`` where the surface is a line
-``loss``                             ``(ny, nx)``     on the first split asked for (``meta["provenance"]["split"]``)
-``accuracy``                         ``(ny, nx)``     likewise; absent where outputs are not class scores
-``test_loss``, ``test_accuracy``     ``(ny, nx)``     on the test split, where train and test were swept together
-``gradient_norm``                    ``(ny, nx)``     ‖∇L‖ on the first split, where asked for
-``computed``                         ``(ny, nx)``     whether the point was computed
-``markers``                          ``(K, 2)``       checkpoints in plane coordinates; ``(K, 1)`` on a line
-``markers_distances``                ``(K,)``         their distances from the plane
-``markers_labels``                   ``(K,)``         their names, text
-``trajectory``, ``trajectory_…``     likewise         the points of a run or of a curve, in order
-``meta``                             ``()``           how it was made: text, a JSON object
-===================================  ===============  ==========================================================
-
-Only ``x``, ``y``, ``loss``, ``computed`` and ``meta`` are always there. Values are as computed: infinite and NaN losses
-stay what they are, and what was not computed is NaN.
+A file is one ``.npz`` without pickles that holds the attributes of :class:`Surface` under their names, those that are
+``None`` left out. ``markers`` and ``trajectory`` are three arrays each: the coordinates under that name, and
+``markers_distances`` and ``markers_labels``. ``meta`` is text, a JSON object.
 """
 
 import dataclasses
 import io
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +26,7 @@ from landscape.records.surface_meta import misfit
 SCHEMA = "landscape.surface/1"
 
 VALUES = ("loss", "accuracy", "test_loss", "test_accuracy", "gradient_norm")
-"""The quantities that a surface can have at each point; the loss it always has."""
+"""The quantities that a surface can have at each point; only the loss is always there."""
 
 _LANDMARKS = ("markers", "trajectory")
 _Field = NDArray[np.float64] | None
@@ -56,18 +39,19 @@ class Surface:
     Attributes:
         x: Coordinates along the first direction, ``(nx,)``, increasing.
         y: Coordinates along the second direction, ``(ny,)``, increasing; ``[0.]`` for a line L(θ + a·d₁).
-        loss: ``(ny, nx)``, as computed: infinite and NaN losses stay what they are. NaN where not computed.
-        accuracy: ``(ny, nx)``, or ``None`` where the network's outputs are not class scores.
+        loss: ``(ny, nx)``, on the split ``meta["provenance"]["split"]``: NaN where not computed. Computed losses that
+            are infinite or NaN stay what they are.
+        accuracy: ``(ny, nx)``, or ``None`` if the network's outputs are not class scores.
         computed: ``(ny, nx)``, whether the point was computed.
-        meta: How the surface was made, JSON-serialisable: ``plane`` (kind, settings, cosine of the two
-            directions, their norms, ignored parameters, axis labels, and what else the kind knows), ``centre`` (its
-            hash and its loss), ``provenance``, ``test`` (that of the test loss), ``batch_norm`` (where its statistics
-            come from, if not from the checkpoint), ``checkpoints`` (the loss at each, beside the checkpoint's own),
-            ``barrier`` on a path between two of them or the ``disagreement`` that forbids one, and what
-            :meth:`described` added.
-        test_loss: ``(ny, nx)``, where train and test were swept together: ``loss`` is then that of train.
+        meta: How the surface was made, JSON-serialisable: ``plane`` (kind, settings, cosine of the two directions,
+            their norms, ignored parameters, axis labels, further facts of the kind), ``centre`` (its hash and its
+            loss), ``provenance``, ``test`` (that of the test loss), ``forward`` (the way of the forward passes),
+            ``batch_norm`` (where its statistics come from, if not from the checkpoint), ``checkpoints`` (the loss at
+            each, beside the checkpoint's own), ``barrier`` on a path between two of them or the ``disagreement`` that
+            forbids one, and what :meth:`described` added.
+        test_loss: ``(ny, nx)``, if train and test were swept together; ``loss`` is then that of train.
         test_accuracy: ``(ny, nx)``, likewise.
-        gradient_norm: ``(ny, nx)``, ‖∇L‖ at each point, where asked for.
+        gradient_norm: ``(ny, nx)``, ‖∇L‖ on the first split.
         markers: The checkpoints, in coordinates of the plane.
         trajectory: The path of a run, or the points of a curve, in order.
     """
@@ -85,22 +69,18 @@ class Surface:
     trajectory: Landmarks | None = None
 
     def __post_init__(self) -> None:
-        shape = (len(self.y), len(self.x))
+        ny, nx = shape = (len(self.y), len(self.x))
         for name in ("x", "y", *VALUES, "computed"):
             array = getattr(self, name)
             if array is None:
                 continue
             expected = (array.size,) if name in "xy" else shape
             if array.shape != expected:
-                raise ValueError(
-                    f"{name} has shape {array.shape}; {len(self.x)} × {len(self.y)} points need {expected}"
-                )
+                raise ValueError(f"{name} has shape {array.shape}; {nx} × {ny} points need {expected}")
             frozen = np.array(array, dtype=bool if name == "computed" else np.float64)
             frozen.setflags(write=False)
-            object.__setattr__(self, name, frozen)
-        for name in "xy":
-            steps = np.diff(getattr(self, name))
-            if not (steps > 0).all():
+            object.__setattr__(self, name, frozen)  # the class is frozen
+            if name in "xy" and not (np.diff(frozen) > 0).all():
                 raise ValueError(f"the coordinates {name} do not increase")
         for name in _LANDMARKS:
             marks = getattr(self, name)
@@ -109,12 +89,12 @@ class Surface:
 
     @property
     def is_line(self) -> bool:
-        """Whether there is one direction only: L(θ + a·d₁)."""
+        """Whether there is only one direction: L(θ + a·d₁)."""
         return len(self.y) == 1
 
     @property
     def values(self) -> dict[str, NDArray[np.float64]]:
-        """Every quantity that there is at each point, by its name in :data:`VALUES`."""
+        """The quantities known at each point, by their names in :data:`VALUES`."""
         return {name: getattr(self, name) for name in VALUES if getattr(self, name) is not None}
 
     @property
@@ -127,9 +107,9 @@ class Surface:
         """The loss at (0, 0) minus the loss that the objective has there; ``None`` off the grid."""
         row, column = np.flatnonzero(self.y == 0), np.flatnonzero(self.x == 0)
         centre = self.meta.get("centre")
-        if not (row.size and column.size and isinstance(centre, Mapping)):
-            return None
-        if not self.computed[row[0], column[0]]:
+        if not (
+            row.size and column.size and isinstance(centre, Mapping) and self.computed[row[0], column[0]]
+        ):
             return None
         return float(self.loss[row[0], column[0]]) - float(centre["loss"])
 
@@ -141,11 +121,10 @@ class Surface:
         """The finest regular sub-grid around the centre of which every point was computed.
 
         Raises:
-            UsageError: Less than 2 × 2 points of such a grid (2 of a line) were computed.
+            UsageError: Fewer than 2 × 2 points of such a grid (2 of a line) were computed.
         """
         ny, nx = self.loss.shape
-        stride = 1
-        while True:
+        for stride in (1 << k for k in itertools.count()):
             columns = slice((nx // 2) % stride, None, stride)
             rows = slice((ny // 2) % stride, None, stride)
             computed = self.computed[rows, columns]
@@ -155,7 +134,6 @@ class Surface:
                 )
             if computed.all():
                 break
-            stride *= 2
         return dataclasses.replace(
             self,
             x=self.x[columns],
@@ -166,11 +144,11 @@ class Surface:
         )
 
     def save(self, path: str | Path) -> None:
-        """Writes an ``.npz`` without pickles: the same bytes for the same surface, whole or not at all."""
+        """Writes an ``.npz`` without pickles: the same bytes for the same surface, complete or not at all."""
         write_whole(Path(path), self.to_bytes())
 
     def to_bytes(self) -> bytes:
-        """What :meth:`save` writes."""
+        """The content of the file that :meth:`save` writes."""
         arrays = {"x": self.x, "y": self.y, **self.values, "computed": self.computed}
         for name in _LANDMARKS:
             marks: Landmarks | None = getattr(self, name)
@@ -179,7 +157,7 @@ class Surface:
                 arrays[f"{name}_labels"] = np.array(marks.labels, dtype=np.str_)
         meta = json.dumps({**self.meta, "schema": SCHEMA}, sort_keys=True, ensure_ascii=False)
         buffer = io.BytesIO()
-        # numpy stamps the members of an archive with 1980-01-01, so that nothing in it depends on the clock.
+        # The same bytes each time: numpy stamps the members of an archive with 1980-01-01, not with the clock.
         np.savez(buffer, allow_pickle=False, **arrays, meta=np.array(meta))
         return buffer.getvalue()
 
@@ -201,13 +179,13 @@ class Surface:
             schema = meta.get("schema")
             if schema != SCHEMA:
                 raise InputError(f"{path} has schema {schema!r}, this version reads {SCHEMA!r}")
-            wrong = misfit(meta)
-            if wrong is not None:
-                raise ValueError(wrong)
-            held: dict[str, Any] = {name: arrays[name] for name in ("x", "y", "computed", "loss")}
-            held |= {name: arrays.get(name) for name in VALUES[1:]}
-            held |= {name: _landmarks(name, arrays) for name in _LANDMARKS}
-            return cls(meta=meta, **held)
+            problem = misfit(meta)
+            if problem is not None:
+                raise ValueError(problem)
+            fields: dict[str, Any] = {name: arrays[name] for name in ("x", "y", "computed", "loss")}
+            fields |= {name: arrays.get(name) for name in VALUES[1:]}
+            fields |= {name: _landmarks(name, arrays) for name in _LANDMARKS}
+            return cls(meta=meta, **fields)
         except InputError as failure:
             raise InputError(f"{failure}; {_WAY_OUT}") from failure
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as e:

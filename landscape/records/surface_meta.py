@@ -1,115 +1,84 @@
-"""What the meta data of a surface may hold: its fields and their types, looked at once, when a file is read.
+"""The schema of a surface's meta data: fields and types, validated once when a file is read.
 
-Whatever captions and figures use is described here, so that none of them has to doubt what it gets. Fields that are not
-described are kept and used by nobody.
+Everything that captions and figures use is described here, so that they need no checks of their own. Fields that are
+not described are kept and ignored.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any
 
-Type: TypeAlias = "type | tuple[type, ...] | Many | Fields"
-
-
-@dataclass(frozen=True)
-class Many:
-    """A list whose entries are alike, of at most so many."""
-
-    entry: Type
-    most: int | None = None
-
-
-@dataclass(frozen=True)
-class Fields:
-    """A mapping with these fields; where ``every`` is given, all others are of that type."""
-
-    needed: Mapping[str, Type] = field(default_factory=dict)
-    optional: Mapping[str, Type] = field(default_factory=dict)
-    every: "Type | None" = None
-
-
+# A type or several; [type] for a list, [type, n] for one of at most n entries; {name: type} for a mapping, where
+# "name!" is a required field and "*" stands for every other one.
 _NUMBER = (int, float)
-_OR_NONE = type(None)
-_BARRIER = Fields({"height": _NUMBER, "at": _NUMBER})
-_LOSSES = Fields({"loss": _NUMBER}, every=_NUMBER)
-_PLANE = Fields(
-    optional={
-        "settings": Fields(),
-        "norms": Many(_NUMBER, most=2),
-        "cosine": (*_NUMBER, _OR_NONE),
-        "ignored": Many(str),
-        "labels": Many(str, most=2),
-        "eigenvalues": Many(_NUMBER),
+_NONE = type(None)
+_BARRIER = {"height!": _NUMBER, "at!": _NUMBER}
+_LOSSES = {"loss!": _NUMBER, "*": _NUMBER}
+_PROVENANCE = {"batch_norm": str, "num_examples": int}
+_TEXTS = ("batch_norm", "command", "disagreement", "forward", "label", "loss", "source")
+META: Mapping[str, Any] = {
+    "plane": {
+        "settings": {},
+        "norms": [_NUMBER, 2],
+        "cosine": (*_NUMBER, _NONE),
+        "ignored": [str],
+        "labels": [str, 2],
+        "eigenvalues": [_NUMBER],
         "converged": bool,
-        "explained_variance": Many(_NUMBER),
-        "explained_variance_of_a_random_walk": Many(_NUMBER),
-        "curve": Fields(optional={"barrier": _BARRIER}),
-    }
-)
-_CHECK = Fields(
-    {
-        "label": str,
-        "sha256": str,
-        "distance": _NUMBER,
-        "surface": _LOSSES,
-        "own": _LOSSES,
-        "agree": (bool, _OR_NONE),
-    }
-)
-_PROVENANCE = Fields(optional={"batch_norm": str, "num_examples": int})
-META = Fields(
-    optional={
-        "plane": _PLANE,
-        "centre": Fields({"loss": _NUMBER}, {"sha256": str}),
-        "provenance": _PROVENANCE,
-        "test": _PROVENANCE,
-        "barrier": Fields(every=_BARRIER),
-        "checkpoints": Many(_CHECK),
-        "asked": Fields(),
-        **dict.fromkeys(("batch_norm", "command", "disagreement", "forward", "label", "loss", "source"), str),
-    }
-)
-"""The fields of the meta data of a surface."""
+        "explained_variance": [_NUMBER],
+        "explained_variance_of_a_random_walk": [_NUMBER],
+        "curve": {"barrier": _BARRIER},
+    },
+    "centre": {"loss!": _NUMBER, "sha256": str},
+    "provenance": _PROVENANCE,
+    "test": _PROVENANCE,
+    "barrier": {"*": _BARRIER},
+    "checkpoints": [
+        {
+            "label!": str,
+            "sha256!": str,
+            "distance!": _NUMBER,
+            "surface!": _LOSSES,
+            "own!": _LOSSES,
+            "agree!": (bool, _NONE),
+        }
+    ],
+    "asked": {},
+    **dict.fromkeys(_TEXTS, str),
+}
 
 
-def misfit(content: object, kind: Type = META, place: str = "meta") -> str | None:
-    """What of the content is not as described, in words; ``None`` if all is.
-
-    Args:
-        content: What was read.
-        kind: What it should be.
-        place: Where it is.
-    """
-    if isinstance(kind, Fields):
+def misfit(content: object, kind: Any = META, place: str = "meta") -> str | None:
+    """The first deviation of the content from its description, in words; ``None`` if there is none."""
+    if isinstance(kind, Mapping):
         if not isinstance(content, Mapping):
-            return f"{place} is {_called(content)}, not a mapping"
-        missing = [name for name in kind.needed if name not in content]
+            return f"{place} is {_abridged(content)}, not a mapping"
+        missing = [name[:-1] for name in kind if name.endswith("!") and name[:-1] not in content]
         if missing:
             return f"{place} has no {missing[0]}"
-        types = {**kind.optional, **kind.needed}
-        parts = [(str(name), value, types.get(str(name), kind.every)) for name, value in content.items()]
-    elif isinstance(kind, Many):
+        types = {name.rstrip("!"): each for name, each in kind.items()}
+        parts = [(str(name), value, types.get(str(name), types.get("*"))) for name, value in content.items()]
+    elif isinstance(kind, list):
         if isinstance(content, str) or not isinstance(content, Sequence):
-            return f"{place} is {_called(content)}, not a list"
-        if kind.most is not None and len(content) > kind.most:
-            return f"{place} has {len(content)} entries, more than {kind.most}"
-        parts = [(str(index), value, kind.entry) for index, value in enumerate(content)]
+            return f"{place} is {_abridged(content)}, not a list"
+        if len(kind) > 1 and len(content) > kind[1]:
+            return f"{place} has {len(content)} entries, more than {kind[1]}"
+        parts = [(str(index), value, kind[0]) for index, value in enumerate(content)]
     else:
-        return None if _is(content, kind) else f"{place} is {_called(content)}"
-    found = (misfit(value, each, f"{place}.{name}") for name, value, each in parts if each is not None)
-    return next((words for words in found if words is not None), None)
+        return None if _is(content, kind) else f"{place} is {_abridged(content)}"
+    problems = (misfit(value, each, f"{place}.{name}") for name, value, each in parts if each is not None)
+    return next((problem for problem in problems if problem is not None), None)
 
 
 def _is(content: object, kind: type | tuple[type, ...]) -> bool:
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if isinstance(content, bool):
-        return bool in kinds
+        return bool in kinds  # True is an int to isinstance
     if isinstance(content, int) and int in kinds:
-        return abs(content) < 1 << 1000  # a larger one is no float
+        return abs(content) < 1 << 1000  # a larger one has no float
     return isinstance(content, kinds)
 
 
-def _called(content: object) -> str:
+def _abridged(content: object) -> str:
     if isinstance(content, int) and content.bit_length() > 64:
         return "a number of more than 64 bits"
     text = repr(content)

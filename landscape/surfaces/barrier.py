@@ -1,4 +1,4 @@
-"""How high the loss rises on a path between two minima."""
+"""The barrier between two minima: how far the loss rises on a path between them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ def barrier(t: NDArray[np.float64], loss: NDArray[np.float64]) -> dict[str, floa
         loss: ``(n,)``.
 
     Returns:
-        ``height``, max over t of L(t) − (1 − t) L(0) − t L(1), and ``at``, that t. Where a loss is not finite, the
-        height is NaN or infinite too.
+        ``height``, max over t of L(t) − (1 − t) L(0) − t L(1), and ``at``, that t. If a loss is not finite, the height
+        is NaN or infinite too.
 
     Reference:
         Frankle et al. 2020, arXiv:1912.05671, section 2, whose height is above the mean of the two ends; the line
@@ -30,10 +30,10 @@ def barrier(t: NDArray[np.float64], loss: NDArray[np.float64]) -> dict[str, floa
 
 
 def with_barrier(surface: Surface) -> Surface:
-    """The surface with ``barrier`` in its ``meta``, if it is a whole line between two checkpoints.
+    """The surface with ``barrier`` in its ``meta``, if it is a complete line between two checkpoints.
 
-    There is one entry for each loss: ``{"loss": {"height": …, "at": …}, "test_loss": …}``. Where the surface does not
-    have the own loss of a checkpoint, there is no barrier, nor one of a curve, but ``disagreement``, which says why.
+    There is one entry for each loss: ``{"loss": {"height": …, "at": …}, "test_loss": …}``. If the surface disagrees
+    with the loss of a checkpoint, there is no barrier, nor one of a curve, but ``disagreement``, which says why.
     """
     plane = surface.meta.get("plane")
     if not isinstance(plane, Mapping):
@@ -44,15 +44,15 @@ def with_barrier(surface: Surface) -> Surface:
         if "curve" in kept:
             kept["curve"] = {name: part for name, part in kept["curve"].items() if name != "barrier"}
         return surface.described(plane=kept, disagreement=reason)
-    whole = surface.is_line and surface.complete and surface.x[0] == 0 and surface.x[-1] == 1
-    if "between" not in plane or not whole:
+    from_0_to_1 = surface.x[0] == 0 and surface.x[-1] == 1
+    if "between" not in plane or not (surface.is_line and surface.complete and from_0_to_1):
         return surface
     losses = {name: values[0] for name, values in surface.values.items() if name.endswith("loss")}
     return surface.described(barrier={name: barrier(surface.x, loss) for name, loss in losses.items()})
 
 
 def disagreement(surface: Surface) -> str | None:
-    """Where a surface does not have the own loss of a checkpoint, in words; ``None`` if it has all of them."""
+    """The first checkpoint whose own loss the surface does not have, in words; ``None`` if there is none."""
     checks = surface.meta.get("checkpoints")
     for check in checks if isinstance(checks, Sequence) else ():
         if check["agree"] is not False:

@@ -25,8 +25,8 @@ class Waypoint:
         label: Its name.
         point: Its parameters ``(n,)``.
         statistics: Its stored batch-norm statistics by the names of the buffers; ``None`` if unknown.
-        own: The losses of the checkpoint itself, under the names that the surface uses; the surface is compared with
-            them. If empty, they are computed from the parameters alone.
+        own: The losses of the checkpoint itself, under the names that the surface uses, for comparison. If empty, they
+            are computed from the parameters alone.
     """
 
     label: str
@@ -36,13 +36,7 @@ class Waypoint:
 
     @classmethod
     def of(cls, label: str, objective: Objective, *, test: Objective | None = None) -> "Waypoint":
-        """The checkpoint of an objective, with its statistics and losses.
-
-        Args:
-            label: Its name.
-            objective: The checkpoint's own network on the data of the surface.
-            test: The same network on the test data, if the surface has those too.
-        """
+        """The checkpoint of an objective, with its statistics and losses; ``test`` is it on the test data."""
         own = {"loss": objective.loss} | ({} if test is None else {"test_loss": test.loss})
         return cls(label, objective.point, objective.statistics, own)
 
@@ -88,12 +82,7 @@ def standard_normal(entry: Entry, *, seed: int, axis: int) -> NDArray[np.float64
 def checked(
     kind: str, through: Sequence[Waypoint], origin: Tensor, *, least: int, most: int | None = None
 ) -> None:
-    """Refuses checkpoints that no plane of that kind goes through.
-
-    Raises:
-        UsageError: There are too few or too many.
-        InputError: One is of another network, or two are identical.
-    """
+    """Refuses too few, too many, identical or incompatible checkpoints."""
     count = len(through)
     if count < least or (most is not None and count > most):
         allowed = (
@@ -117,11 +106,7 @@ def checked(
 
 
 def orthonormal(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Unit vectors along ``first`` and along the part of ``second`` orthogonal to it, in float64.
-
-    Raises:
-        InputError: The second is a multiple of the first, up to rounding.
-    """
+    """Unit vectors along ``first`` and along the part of ``second`` orthogonal to it, in float64."""
     x = first.double() / first.double().norm()
     rest = second.double()
     length = rest.norm()
@@ -145,11 +130,7 @@ def located(origin: Tensor, x: Tensor, y: Tensor | None, waypoints: Sequence[Way
 
 
 def around(marks: Landmarks, margin: float) -> tuple[Interval, Interval]:
-    """The rectangle around landmarks, enlarged by the fraction ``margin`` of its size on every side.
-
-    Raises:
-        UsageError: The margin is negative, not a number, or beyond what floating point can draw.
-    """
+    """The rectangle around landmarks, enlarged by the fraction ``margin`` of its size on every side."""
     if not 0 <= margin <= 1e6:
         raise UsageError(
             f"margin={margin} is not allowed; it is a fraction of the distance shown, from 0 to 1e6"

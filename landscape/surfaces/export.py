@@ -15,7 +15,7 @@ from landscape.tables.escaping import for_csv, for_html, for_terminal
 
 
 def to_csv(surface: Surface, path: Path) -> Path:
-    """One line a point: its coordinates and values, ``nan`` where there is none; numbers are exact."""
+    """One line a point: its coordinates and values in full precision, ``nan`` where not computed."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     axes = ["x"] if surface.is_line else ["x", "y"]
@@ -29,12 +29,10 @@ def to_csv(surface: Surface, path: Path) -> Path:
 
 
 def to_vts(surface: Surface, path: Path) -> Path:
-    """A structured grid of VTK as plain XML, for ParaView: the plane at height 0, with the values on its points.
-
-    In ParaView, "Warp By Scalar" makes the relief.
-    """
+    """A structured grid of VTK as plain XML, flat at height 0; "Warp By Scalar" in ParaView makes the relief."""
     nx, ny = len(surface.x), len(surface.y)
     extent = f"0 {nx - 1} 0 {ny - 1} 0 0"
+    # VTK's first coordinate runs fastest, as ours does in a flattened (ny, nx) array.
     corners = "\n".join(f"{x!r} {y!r} 0" for y in surface.y.tolist() for x in surface.x.tolist())
     fields = "\n".join(
         f'<DataArray type="Float64" Name="{for_html(name)}" format="ascii">\n'
@@ -67,7 +65,7 @@ def to_netcdf(surface: Surface, path: Path) -> Path:
             "netCDF needs xarray; add it with pip install 'landscape-geometry[netcdf]', or write .csv"
         ) from None
     fields = {name: (("y", "x"), values) for name, values in surface.values.items()}
-    # The escapes of a terminal are those of JSON; half a character could not be written.
+    # Terminal escapes are also JSON escapes; a lone surrogate could not be written.
     meta = for_terminal(json.dumps(dict(surface.meta), sort_keys=True, ensure_ascii=False))
     data = xarray.Dataset(fields, {"x": surface.x, "y": surface.y}, {"meta": meta})
     write_whole(path, bytes(data.to_netcdf(engine="scipy")))
@@ -75,4 +73,4 @@ def to_netcdf(surface: Surface, path: Path) -> Path:
 
 
 EXPORTS: Mapping[str, Callable[[Surface, Path], Path]] = {".csv": to_csv, ".vts": to_vts, ".nc": to_netcdf}
-"""By suffix, what writes a surface to a file of that kind and returns its path."""
+"""By suffix, the function that writes a surface to a file of that kind and returns its path."""

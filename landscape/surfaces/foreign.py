@@ -1,4 +1,4 @@
-"""Surfaces that other tools have computed, to be drawn and exported like ours; their numbers stay as they are."""
+"""Surfaces computed by other programs: tomgoldstein/loss-landscape and Landscaper."""
 
 import itertools
 import math
@@ -13,9 +13,9 @@ from landscape.records.reading import array_names, check_points, check_regular, 
 from landscape.records.surface import Surface
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
-"""What an HDF5 file begins with."""
+"""The first bytes of an HDF5 file."""
 
-_NOT_COMPUTED = -1.0
+_NOT_COMPUTED = -1.0  # what loss-landscape fills its arrays with
 _READ = ("xcoordinates", "ycoordinates", "train_loss", "train_acc", "test_loss", "test_acc")
 _EXPECTED = (
     "a surface of tomgoldstein/loss-landscape has xcoordinates and train_loss, and its files of directions and "
@@ -26,60 +26,43 @@ _EXPECTED = (
 def from_loss_landscape(path: Path) -> Surface:
     """The surface in an ``.h5`` file of tomgoldstein/loss-landscape.
 
-    Its arrays are declared ``(nx, ny)`` but filled with the first coordinate running fastest, so that they are read as
-    ``(ny, nx)``; points of value −1 were not computed; accuracies are percentages. The loss is that of the training
-    set where there is one, with that of the test set beside it; otherwise that of the test set.
-
-    Args:
-        path: The file.
-
-    Raises:
-        UsageError: h5py is not installed.
-        InputError: The file is damaged, or holds no surface.
+    The loss is that of the training set if there is one, with that of the test set beside it, otherwise that of the
+    test set. Points of value −1 were not computed.
 
     Reference:
-        Li et al., "Visualizing the loss landscape of neural nets", 2018, arXiv:1712.09913; how its published code fills
-        the arrays, ``scheduler.py``.
+        Li et al., "Visualizing the loss landscape of neural nets", 2018, arXiv:1712.09913; the layout is that of its
+        published code, ``scheduler.py``.
     """
     stored = _datasets(path)
     splits = [split for split in ("train", "test") if f"{split}_loss" in stored]
     if "xcoordinates" not in stored or not splits:
         raise InputError(f"{path} holds {', '.join(sorted(stored))}; {_EXPECTED}")
     x, y = stored["xcoordinates"].reshape(-1), stored.get("ycoordinates", np.zeros(1)).reshape(-1)
-    fields: dict[str, Any] = {"accuracy": None}
+    fields: dict[str, Any] = {}
     for split in splits:
         prefix = "" if split == splits[0] else "test_"
         fields[f"{prefix}loss"] = stored[f"{split}_loss"]
         if f"{split}_acc" in stored:
-            fields[f"{prefix}accuracy"] = stored[f"{split}_acc"] / 100
+            fields[f"{prefix}accuracy"] = stored[f"{split}_acc"] / 100  # percentages
     for name, values in fields.items():
-        if values is not None and values.size != x.size * y.size:
+        if values.size != x.size * y.size:
             raise InputError(f"{path} has {values.size} values of {name} on {x.size} × {y.size} coordinates")
     computed = fields["loss"].reshape(-1) != _NOT_COMPUTED
-    shaped = {
-        name: None
-        if values is None
-        else np.where(computed, values.reshape(-1), np.nan).reshape(y.size, x.size)
+    # Declared (nx, ny) but filled with the first coordinate running fastest: read as (ny, nx).
+    fields = {
+        name: np.where(computed, values.reshape(-1), np.nan).reshape(y.size, x.size)
         for name, values in fields.items()
     }
     meta = {"source": f"{path.name} of tomgoldstein/loss-landscape", "provenance": {"split": splits[0]}}
-    return _surface(path, x=x, y=y, computed=computed.reshape(y.size, x.size), meta=meta, **shaped)
+    shaped = {"accuracy": None, **fields, "computed": computed.reshape(y.size, x.size)}
+    return _surface(path, x=x, y=y, meta=meta, **shaped)
 
 
 def from_landscaper(path: Path) -> Surface:
-    """The surface in an ``.npz`` file of Landscaper: the first axis of its losses is the first direction.
+    """The surface in an ``.npz`` file of Landscaper 1.3.1, ``LossLandscape.save``.
 
-    Landscaper puts the mean in the place of losses that are not finite, and adds noise to the largest; that cannot be
-    undone, and the caption says it.
-
-    Args:
-        path: The file.
-
-    Raises:
-        InputError: The file is damaged, or has not two directions.
-
-    Reference:
-        Landscaper 1.3.1, ``compute_loss_landscape`` and ``LossLandscape.save``.
+    Landscaper replaces losses that are not finite by the mean, and adds noise to the largest. That cannot be undone,
+    and the caption mentions it.
     """
     arrays = read_arrays(path, what="surface")
     for name, array in arrays.items():
@@ -96,12 +79,12 @@ def from_landscaper(path: Path) -> Surface:
         )
     source = f"{path.name} of Landscaper, which replaces losses that are not finite by their mean"
     x, y = coordinates
-    computed = np.ones(loss.T.shape, bool)
+    computed = np.ones(loss.T.shape, bool)  # transposed: the first axis of its losses is the first direction
     return _surface(path, x=x, y=y, loss=loss.T, accuracy=None, computed=computed, meta={"source": source})
 
 
 def is_landscaper(path: Path) -> bool:
-    """Whether a file is an archive of Landscaper."""
+    """Whether a file is a surface of Landscaper."""
     return set(array_names(path)) == {"loss", "coordinates"}
 
 
@@ -123,13 +106,13 @@ def _datasets(path: Path) -> dict[str, NDArray[np.float64]]:
     check_regular(path)
     try:
         with reading(path, "surface"), h5py.File(path, "r") as file:
-            held = {name: file[name] for name in _READ if _is_stored_here(file, name, h5py)}
-            numbers = {name: held[name] for name in held if held[name].dtype.kind in "fiu"}
+            datasets = {name: file[name] for name in _READ if _is_stored_here(file, name, h5py)}
+            numbers = {name: data for name, data in datasets.items() if data.dtype.kind in "fiu"}
             if not numbers:
                 others = ", ".join(itertools.islice(file, 8)) or "nothing"
                 raise InputError(f"{path} holds {others}; {_EXPECTED}")
             for name, dataset in numbers.items():
-                # What is compressed is unpacked a chunk at a time, so that a chunk must not be larger either.
+                # Compressed data are unpacked a chunk at a time, so that a chunk must not be too large either.
                 check_points(path, name, max(dataset.size or 0, math.prod(dataset.chunks or ())))
             return {name: np.asarray(dataset[()], np.float64) for name, dataset in numbers.items()}
     except InputError:
@@ -142,7 +125,7 @@ def _datasets(path: Path) -> dict[str, NDArray[np.float64]]:
 
 
 def _is_stored_here(file: Any, name: str, h5py: Any) -> bool:
-    """Whether a data set lies in the file itself: a link, or parts in other files, would make us open those."""
+    """Whether a data set lies in the file itself: a link or parts elsewhere would make us open other files."""
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         return False
     dataset = file[name]

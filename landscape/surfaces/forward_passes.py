@@ -33,9 +33,7 @@ WORTHWHILE = 20_000_000
 _AGREEMENT = 1e-5  # relative: other orders of summation in float32 differ by about 1e-6
 _TRIALS = 2
 _GAIN = 1.25  # of compiling over channels last: 1.27 for ResNet-20, benchmarks/README.md
-_SECONDS_A_LAYER = (
-    2.0  # to compile: ResNet-20 with 63 layers took 20 to 180 s, depending on caches and other work
-)
+_SECONDS_A_LAYER = 2.0  # to compile: ResNet-20 with 69 layers took 20 to 180 s, with warm and cold caches
 _PAYS_BACK = 2.0  # times the compilation that must be saved: gain and cost are only guesses
 
 
@@ -43,9 +41,6 @@ class Compiled:
     """A network's forward pass by ``torch.compile``, with weights and buffers as inputs.
 
     One compilation therefore serves all points, and the same network on other data.
-
-    Args:
-        network: The network to compile.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -76,11 +71,7 @@ class ForwardPass:
     compiled: Compiled | None = None
 
     def evaluation(self, objective: Objective) -> Evaluate:
-        """The function ``(point, statistics=None)`` → loss and accuracy.
-
-        Raises:
-            UsageError: The way is not possible for this network and data.
-        """
+        """The function ``(point, statistics=None)`` → loss and accuracy; refused where impossible."""
         if self.way == "plain":
             return objective.evaluate
         resident = objective.resident(channels_last=self.way == "channels-last")
@@ -122,7 +113,9 @@ def fastest(
         if grid_seconds * (1 - 1 / _GAIN) < _PAYS_BACK * _SECONDS_A_LAYER * layers:
             return best
         minutes = grid_seconds / 60
-        _say(f"compiling the forward pass, for about {minutes:.0f} minutes of grid; --no-compile skips it")
+        _say(
+            f"the grid takes about {minutes:.0f} minutes: compiling its forward pass (--no-compile skips it)"
+        )
     elif not compiling:
         return best
     try:
@@ -137,11 +130,7 @@ def fastest(
 
 
 def compiled_pass(objectives: Sequence[Objective], corner: Tensor) -> ForwardPass:
-    """The compiled way, checked against the eager one on the first batch.
-
-    Raises:
-        UsageError: The network cannot be compiled here, or gives other losses when it is.
-    """
+    """The compiled way, if it can be compiled here and agrees with the eager one on the first batch."""
     if any(each.resident() is None for each in objectives):
         raise UsageError("torch.compile is not possible for this network and data")
     first = next(objectives[0].at_fixed_statistics().per_batch())

@@ -22,16 +22,7 @@ def grid(
 
     Around a checkpoint the grid reaches from ``-span`` to ``span``, and contains the checkpoint itself if its numbers
     of points are odd. If a plane is made to show several checkpoints, the grid covers its extent, and is moved by up to
-    half a step so that it contains the first of them.
-
-    Args:
-        plane: The directions, with their extent.
-        points: Points along each axis, at least 2, or ``(nx, ny)``.
-        span: The reach, or ``(sx, sy)``; default: the extent of the plane, or 1.
-        centre: Whether the checkpoint itself has to be a point of the grid.
-
-    Raises:
-        UsageError: Fewer than two points, a span that is not positive, or no centre although it is required.
+    half a step so that it contains the first of them. With ``centre``, a grid without the checkpoint is refused.
     """
     if plane.y is None and isinstance(points, tuple) and points[1] != 1:
         raise UsageError(f"points={points} are for a plane, and this is a line; give one number")
@@ -74,11 +65,7 @@ def coarse_to_fine(nx: int, ny: int) -> list[int]:
 
 
 def share(order: list[int], shard: tuple[int, int] | None) -> list[int]:
-    """The part ``(i, n)`` of the points, i from 1 to n: every n-th, so that each part has its own preview.
-
-    Raises:
-        UsageError: There is no such part.
-    """
+    """The part ``(i, n)`` of the points, i from 1 to n: every n-th, so that each part has its own preview."""
     if shard is None:
         return order
     number, parts = shard
@@ -90,11 +77,7 @@ def share(order: list[int], shard: tuple[int, int] | None) -> list[int]:
 
 
 def point_count(count: float) -> int:
-    """A number of points along an axis.
-
-    Raises:
-        UsageError: It is not a whole number of 2 or more.
-    """
+    """A number of points along an axis, checked."""
     if count != int(count) or count < 2:
         raise UsageError(f"points={count} is not allowed; a grid needs a whole number of 2 or more an axis")
     return int(count)

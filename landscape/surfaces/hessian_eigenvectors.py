@@ -22,17 +22,8 @@ def hessian_eigenvectors(
 ) -> Directions:
     """Two eigenvectors of ∇²L(θ) of length 1: near θ, L is ``L(θ) + gᵀd + ½(λ₁a² + λ₂b²)``.
 
-    The file records eigenvalues, residuals and whether Lanczos met its tolerance.
-
-    Args:
-        objective: The point.
-        end: Eigenvalues of largest magnitude, or the upper or lower end of the spectrum.
-        tolerance: Of each residual, relative to its eigenvalue.
-        max_products: The maximum number of Hessian products.
-        seed: Of the random part of the start vector.
-
-    Raises:
-        UsageError: There is only one parameter.
+    The eigenvalues are those of largest magnitude, or the upper or lower end of the spectrum. The file records them,
+    their residuals, and whether every residual is within ``tolerance``, relative to its eigenvalue.
 
     Reference:
         Yao et al., "PyHessian: neural networks through the lens of the Hessian", 2020, arXiv:1912.07145, section 4.

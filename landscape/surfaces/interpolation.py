@@ -7,11 +7,7 @@ from landscape.surfaces.directions import Directions, Waypoint, checked, located
 
 
 def interpolation(objective: Objective, *, through: Sequence[Waypoint]) -> Directions:
-    """L((1 − t) θ₁ + t θ₂) for t from 0 to 1.
-
-    Args:
-        objective: The first checkpoint.
-        through: The two checkpoints.
+    """L((1 − t) θ₁ + t θ₂) for t from 0 to 1; the objective is that of θ₁.
 
     Reference:
         Frankle et al., "Linear mode connectivity and the lottery ticket hypothesis", 2020, arXiv:1912.05671,

@@ -1,12 +1,11 @@
-"""What is on disk while a surface is computed: an append-only file of the points that are done.
+"""The journal of a surface that is being computed: an append-only file of finished points.
 
-The first line says which run it is, each further line is one point ``[index, loss, accuracy, sum]``, with as many
-numbers as the first line names ``values``, and the CRC-32 of the line without it; the sum of the first line is its
-``crc32``. A process can be killed at any moment: at worst the last line is torn, and that point is computed again.
-Losses that are not finite are written as ``NaN`` and ``Infinity``, and are done like any other.
+The first line describes the run. Each further line is one point, ``[index, loss, accuracy, sum]``, with as many numbers
+as the first line has ``values``, and the CRC-32 of the line without it; the sum of the first line is its ``crc32``. A
+process can be killed at any moment: at worst the last line is torn, and that point is computed again. Losses that are
+not finite are written as ``NaN`` and ``Infinity``.
 
-One process at a time computes a surface: the journal is locked for as long as it is open, and no longer than that, so
-that a killed process locks nobody out.
+The journal is locked while it is open, so that only one process computes a surface, and a killed one blocks nobody.
 """
 
 import json
@@ -14,7 +13,6 @@ import math
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -30,18 +28,19 @@ SCHEMA = "landscape.surface-journal/2"
 
 Value = tuple[float | None, ...]
 
-# A run that is resumed must meet the loss that it left, up to the order of a parallel sum.
-_SAME_LOSS = 1e-5
+_SAME_LOSS = (
+    1e-5  # the order of a parallel sum differs between runs, and with it the last digits of the centre's loss
+)
 
 
 class Journal:
-    """The journal of one run, opened to read what is done and to append what comes.
+    """The journal of one run, opened to read finished points and to append new ones.
 
     Args:
-        path: The file; ``None`` keeps the points in memory only.
-        header: Which run it is: coordinates ``x`` and ``y``, ``meta``, the names of the ``values`` (loss and accuracy
-            by default), ``markers`` and ``trajectory`` (see :func:`described`). A journal that is there already is
-            resumed if its header says the same.
+        path: The file; ``None`` keeps the points only in memory.
+        header: The run: coordinates ``x`` and ``y``, ``meta``, the names of the ``values`` (default: loss and
+            accuracy), ``markers`` and ``trajectory`` (fields of :class:`Landmarks`). An existing journal is resumed if
+            it has the same header.
 
     Raises:
         InputError: The file is the journal of another run, damaged, or no journal. It is left as it is.
@@ -61,24 +60,19 @@ class Journal:
                     f"{path}: another process is computing this surface; wait until it has ended, or choose another "
                     "output (-o)"
                 )
-            self._resume(path)
+            first = _summed(self.header)
+            content, intact = _read(path), 0
+            # A torn first line is the beginning of the one that this run would write; the file then starts anew.
+            if not first.startswith(content):
+                stored, self.values, intact = _parse(path, content)
+                _refuse_another_run(path, stored, self.header)
+                self.header = stored
+            self._file.truncate(intact)
+            if intact == 0:
+                write_all(self._file, first)
         except BaseException:
             self._file.close()
             raise
-
-    def _resume(self, path: Path) -> None:
-        """Take over what the file holds, and end it behind its last whole line."""
-        assert self._file is not None
-        first = _summed(self.header)
-        held, whole = _read(path), 0
-        if not first.startswith(held):
-            # The stored header is kept, with the loss of the centre as it was met first.
-            stored, self.values, whole = _parse(path, held)
-            _refuse_another_run(path, stored, self.header)
-            self.header = stored
-        self._file.truncate(whole)
-        if whole == 0:
-            write_all(self._file, first)
 
     def append(self, index: int, value: Value) -> None:
         """Adds the point of that flat index; it is on disk when the call returns."""
@@ -87,21 +81,19 @@ class Journal:
             write_all(self._file, _summed([index, *value]))
 
     def surface(self) -> Surface:
-        """The surface as far as it is known."""
+        """The surface as far as it is computed."""
         return _assemble(self.header, self.values)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._file is not None:
             self._file.close()
 
 
 def read_journal(path: str | Path) -> Surface:
-    """The surface of a run that is not finished, NaN where it has not come to yet; see ``Surface.preview``.
+    """The surface of an unfinished run, NaN where not yet computed; see ``Surface.preview``.
 
     Raises:
         InputError: The file is no journal, or is damaged.
@@ -110,44 +102,28 @@ def read_journal(path: str | Path) -> Surface:
     if not path.is_file():
         raise InputError(f"{path}: no such journal")
     header, values, _ = _parse(path, _read(path))
-    wrong = misfit(header.get("meta"))
     try:
-        if wrong is not None:
-            raise ValueError(wrong)
+        problem = misfit(header.get("meta"))
+        if problem is not None:
+            raise ValueError(problem)
         return _assemble(header, values)
     except (ValueError, TypeError, KeyError) as failure:
         raise InputError(f"{path} is damaged in line 1 ({failure}); delete it to start over") from failure
 
 
 def stored_header(path: Path) -> Mapping[str, Any] | None:
-    """The first line of a journal; ``None`` if there is none yet, or no such file.
-
-    Raises:
-        InputError: The file is no journal, is damaged, or is a link or a pipe.
-    """
+    """The first line of a journal; ``None`` if there is none yet, or no such file."""
     refuse_special(path)
-    held = _read(path)
-    return _parse(path, held)[0] if b"\n" in held else None
+    content = _read(path)
+    return _parse(path, content)[0] if b"\n" in content else None
 
 
 def _read(path: Path) -> bytes:
-    """What is in a journal; nothing where there is none."""
     return read_bytes(path) if path.exists() else b""
 
 
-def described(marks: Landmarks | None) -> dict[str, object] | None:
-    """Landmarks for the header of a journal."""
-    if marks is None:
-        return None
-    return {
-        "coordinates": marks.coordinates.tolist(),
-        "distances": marks.distances.tolist(),
-        "labels": list(marks.labels),
-    }
-
-
 def _line(content: object) -> bytes:
-    # Half a character, which no encoding has, becomes the escape that JSON has for it.
+    # A lone surrogate, which no encoding has, becomes the escape that JSON has for it.
     return json.dumps(content, sort_keys=True, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
@@ -158,7 +134,7 @@ def _summed(content: list[Any] | Mapping[str, Any]) -> bytes:
 
 
 def _checked(line: bytes) -> Any:
-    """The content of a line without its sum; a :class:`ValueError` if that is not right."""
+    """The content of a line without its sum; a :class:`ValueError` if the sum is wrong."""
     content = json.loads(line)
     if isinstance(content, list) and content:
         *content, crc = content
@@ -171,37 +147,33 @@ def _checked(line: bytes) -> Any:
     return content
 
 
-def _parse(path: Path, held: bytes) -> tuple[dict[str, Any], dict[int, Value], int]:
-    """Header, points and the length in bytes of the whole lines of a journal."""
-    whole = held.rfind(b"\n") + 1
-    lines = held[:whole].split(b"\n")[:-1]
+def _parse(path: Path, content: bytes) -> tuple[dict[str, Any], dict[int, Value], int]:
+    """Header, points and the length in bytes of the complete lines of a journal."""
+    intact = content.rfind(b"\n") + 1
+    lines = content[:intact].split(b"\n")[:-1]
     if not (lines and SCHEMA.encode() in lines[0]):
         raise InputError(f"{path} is not the journal of a surface; it is left as it is, choose another name")
+    number, values = 1, dict[int, Value]()  # the number of the line that is read
     try:
         header = _checked(lines[0])
         if header["schema"] != SCHEMA:
             raise ValueError("another schema")
-        total = len(header["x"]) * len(header["y"])
-        count = len(_names(header))
+        total, count = len(header["x"]) * len(header["y"]), len(_names(header))
         check_points(path, "loss", total)
-    except InputError:
-        raise
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise InputError(f"{path} is damaged in line 1; delete it to start over") from None
-    values: dict[int, Value] = {}
-    for number, line in enumerate(lines[1:], start=2):
-        try:
+        for number, line in enumerate(lines[1:], start=2):  # noqa: B007  the message below names it
             index, *numbers = _checked(line)
             if not (isinstance(index, int) and 0 <= index < total and len(numbers) == count):
                 raise ValueError("not a point of this surface")
-            values[index] = tuple(None if number is None else float(number) for number in numbers)
-        except (ValueError, TypeError, OverflowError, RecursionError):
-            raise InputError(f"{path} is damaged in line {number}; delete it to start over") from None
-    return header, values, whole
+            values[index] = tuple(None if each is None else float(each) for each in numbers)
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        raise InputError(f"{path} is damaged in line {number}; delete it to start over") from None
+    return header, values, intact
 
 
-def _refuse_another_run(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    old, new = dict(_flat(stored)), dict(_flat(wanted))
+def _refuse_another_run(path: Path, stored: Mapping[str, Any], requested: Mapping[str, Any]) -> None:
+    old, new = dict(_flat(stored)), dict(_flat(requested))
     for key in (*new, *old):
         a, b = old.get(key), new.get(key)
         same = a == b
@@ -235,18 +207,15 @@ def _assemble(header: Mapping[str, Any], values: Mapping[int, Value]) -> Surface
     x, y = np.asarray(header["x"], np.float64), np.asarray(header["y"], np.float64)
     names, shape = _names(header), (y.size, x.size)
     computed = np.zeros(x.size * y.size, bool)
-    fields = {name: np.full(x.size * y.size, np.nan) for name in names}
-    known = {names[0]}
+    fields = np.full((len(names), x.size * y.size), np.nan)
     for index, numbers in values.items():
         computed[index] = True
-        for name, number in zip(names, numbers, strict=True):
-            if number is not None:
-                fields[name][index] = number
-                known.add(name)
-    # Numbers that are there at no point, such as the accuracy of a regression, are no field of the surface.
-    whole: dict[str, Any] = {"accuracy": None}
-    whole |= {name: field.reshape(shape) for name, field in fields.items() if name in known}
+        fields[:, index] = [np.nan if number is None else number for number in numbers]
+    # A value that is missing at every point, such as the accuracy of a regression, is no field of the surface.
+    known = {names[0], *(names[k] for row in values.values() for k, v in enumerate(row) if v is not None)}
+    surface: dict[str, Any] = {"accuracy": None}
+    surface |= {name: f.reshape(shape) for name, f in zip(names, fields, strict=True) if name in known}
     for name in ("markers", "trajectory"):
         if header.get(name):
-            whole[name] = Landmarks(**header[name])
-    return Surface(x=x, y=y, computed=computed.reshape(shape), meta=header["meta"], **whole)
+            surface[name] = Landmarks(**header[name])
+    return Surface(x=x, y=y, computed=computed.reshape(shape), meta=header["meta"], **surface)

@@ -1,4 +1,4 @@
-"""The shards of one surface, put together."""
+"""The shards of one surface, combined."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,18 +10,23 @@ from landscape.errors import InputError, UsageError
 from landscape.records.surface import Surface
 from landscape.surfaces.barrier import with_barrier
 
-_OF_THE_PROCESS = ("command", "forward", "checkpoints", "disagreement")
+_OF_THE_PROCESS = (
+    "command",
+    "forward",
+    "checkpoints",
+    "disagreement",
+)  # may differ between shards of one surface
 
 
 def merged(shards: Sequence[Surface]) -> Surface:
-    """One surface of several that hold different points of it; the same as one run over all points gives.
+    """One surface of several that hold different points of it, identical to that of a single run over all points.
 
     Args:
         shards: Of one grid on one plane, made by ``sample_surface(…, shard=(i, n))``.
 
     Raises:
-        UsageError: None were given.
-        InputError: They are of different surfaces, or hold a point with different values.
+        UsageError: There are none.
+        InputError: They are of different surfaces, or have different values at the same point.
     """
     if not shards:
         raise UsageError("no shards were given; name the files that `landscape surface --shard` wrote")
@@ -32,29 +37,29 @@ def merged(shards: Sequence[Surface]) -> Surface:
         _refuse_another(first, shard, number)
         both = computed & shard.computed
         for name, field in fields.items():
-            mine = shard.values.get(name, np.full(first.loss.shape, np.nan))
-            if not np.array_equal(field[both], mine[both], equal_nan=True):
+            values = shard.values.get(name, np.full(first.loss.shape, np.nan))
+            if not np.array_equal(field[both], values[both], equal_nan=True):
                 raise InputError(
                     f"shard {number} has another {name} than the shards before it at points they share"
                 )
-            field[shard.computed] = mine[shard.computed]
+            field[shard.computed] = values[shard.computed]
         computed |= shard.computed
     ways = sorted({str(shard.meta.get("forward")) for shard in shards})
     meta = {**first.meta, "forward": " and ".join(ways)} if len(ways) > 1 else first.meta
-    whole: dict[str, Any] = {"accuracy": None, **fields}
-    return with_barrier(dataclasses.replace(first, computed=computed, meta=meta, **whole))
+    values_of_all: dict[str, Any] = {"accuracy": None, **fields}
+    return with_barrier(dataclasses.replace(first, computed=computed, meta=meta, **values_of_all))
 
 
 def _refuse_another(first: Surface, shard: Surface, number: int) -> None:
     for axis in ("x", "y"):
-        if not np.array_equal(getattr(first, axis), getattr(shard, axis)):
+        a, b = getattr(first, axis), getattr(shard, axis)
+        if not np.array_equal(a, b):
             raise InputError(
-                f"shard {number} has other coordinates {axis} than the first: {len(getattr(shard, axis))} against "
-                f"{len(getattr(first, axis))} points; run all shards with the same --points and --span"
+                f"shard {number} has other coordinates {axis} than the first: {len(b)} against {len(a)} points; run "
+                "all shards with the same --points and --span"
             )
-    kept = [{k: v for k, v in s.meta.items() if k not in _OF_THE_PROCESS} for s in (first, shard)]
-    for key in (*kept[0], *kept[1]):
-        if kept[0].get(key) != kept[1].get(key):
+    for key in (*first.meta, *shard.meta):
+        if key not in _OF_THE_PROCESS and first.meta.get(key) != shard.meta.get(key):
             raise InputError(
                 f"shard {number} is of another surface: its {key} differs from the first's; run all shards with the "
                 "same command but for --shard i/n"

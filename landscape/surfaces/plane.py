@@ -102,11 +102,7 @@ PLANES: NameTable[Directions] = NameTable("plane", [
 
 
 def plane_row(specification: str | Specification) -> PlaneRow:
-    """The row of a plane.
-
-    Raises:
-        UsageError: There is no such name or option.
-    """
+    """The row of a plane; raises :class:`UsageError` if there is no such name or option."""
     row = PLANES.row(PLANES.parse(specification).name)
     assert isinstance(row, PlaneRow)
     return row

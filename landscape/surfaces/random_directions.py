@@ -30,14 +30,6 @@ def random_directions(
     All checkpoints of one network share the random draw; it is normalised for each of them. In high dimension the two
     are nearly orthogonal, but not exactly; their cosine is recorded.
 
-    Args:
-        objective: The point.
-        normalisation: ``filter``, ``layer`` or ``none``; see :func:`normalise`.
-        seed: Selects the pair.
-
-    Raises:
-        InputError: All weights that may move are zero, or all parameters are biases and gains.
-
     Reference:
         Li et al., "Visualizing the loss landscape of neural nets", 2018, arXiv:1712.09913, section 4.
     """
@@ -49,23 +41,13 @@ def random_directions(
 def random_line(
     objective: Objective, *, normalisation: Normalisation = "filter", seed: Seed = 0
 ) -> Directions:
-    """The first of the two directions of :func:`random_directions` alone: L(θ + a·x).
-
-    Args:
-        objective: The point.
-        normalisation: ``filter``, ``layer`` or ``none``.
-        seed: Selects the direction.
-    """
+    """The first of the two directions of :func:`random_directions` alone: L(θ + a·x)."""
     x = random_direction(objective, normalisation=normalisation, seed=seed, axis=1)
     return Directions(x=x, y=None, labels=(label(normalisation),), ignored=_fixed(objective, normalisation))
 
 
 def random_direction(objective: Objective, *, normalisation: Normalisation, seed: int, axis: int) -> Tensor:
-    """One Gaussian direction ``(n,)``, rescaled to the weights at the objective's point.
-
-    Raises:
-        InputError: It is zero.
-    """
+    """One Gaussian direction ``(n,)``, rescaled to the weights at the objective's point."""
     entries = objective.layout.entries
     point = objective.point.detach().cpu().numpy()
     flat: NDArray[Any] = np.empty_like(point)
@@ -88,19 +70,10 @@ def normalise(
     entry: Entry,
     normalisation: Normalisation,
 ) -> NDArray[np.float64]:
-    """The block d of a direction that belongs to one parameter w, rescaled.
+    """The block d ``(size,)`` of a direction that belongs to one parameter w ``(size,)``, rescaled.
 
     ``filter``: ``dᵢ ‖wᵢ‖/‖dᵢ‖`` for each filter i (an output unit, an embedding row, a single tensor);
     ``layer``: ``d ‖w‖/‖d‖``. Both set biases and gains to zero. ``none``: d.
-
-    Args:
-        direction: ``(size,)``.
-        weights: ``(size,)``. Where they are zero, so is the result.
-        entry: The parameter.
-        normalisation: The rule.
-
-    Returns:
-        ``(size,)``.
 
     Reference:
         Li et al. 2018, arXiv:1712.09913, section 4. Filters follow the kind of module that owns the parameter, not its

@@ -12,15 +12,7 @@ def sam_direction(
 ) -> Directions:
     """∇L(θ)/‖∇L(θ)‖, along which a coordinate is SAM's radius ρ, and a random direction.
 
-    The first moves all parameters, biases and gains included, as SAM does.
-
-    Args:
-        objective: The point.
-        normalisation: Of the random direction: ``filter``, ``layer`` or ``none``.
-        seed: Selects the random direction.
-
-    Raises:
-        InputError: The gradient is zero or not finite.
+    The first moves all parameters, biases and gains included, as SAM does. The options are those of the second.
 
     Reference:
         Foret, Kleiner, Mobahi and Neyshabur, "Sharpness-aware minimization", 2021, arXiv:2010.01412, eq. 2.

@@ -16,7 +16,7 @@ from landscape.surfaces.barrier import with_barrier
 from landscape.surfaces.directions import Waypoint
 from landscape.surfaces.forward_passes import WAYS, Eager, ForwardPass, Way, compiled_pass, fastest
 from landscape.surfaces.grid import coarse_to_fine, grid, share
-from landscape.surfaces.journal import Journal, Value, described, stored_header
+from landscape.surfaces.journal import Journal, Value, stored_header
 from landscape.surfaces.plane import Plane, build_plane, fingerprint
 
 
@@ -76,15 +76,7 @@ def sample_surface(
     """
     if forward is not None and compile:
         raise UsageError(f"forward={forward} is not compiled; give either forward or compile")
-    if not isinstance(plane, Plane):
-        plane = build_plane(plane, objective, through=through)
-    if plane.x.shape != objective.point.shape:
-        raise UsageError(
-            f"the plane has {plane.x.numel()} dimensions and the objective {objective.dimension}: it was "
-            "built for another network or other parameters; build it with build_plane(…, objective)"
-        )
-    if test is not None and not torch.equal(test.point, objective.point):
-        raise UsageError("the test objective stands at another point; make both from one checkpoint")
+    plane = _checked_plane(plane, objective, test, through)
     x, y = grid(plane, points, span, centre=centre)
     order = share(coarse_to_fine(x.size, y.size), shard)
     path = None if journal is None else Path(journal)
@@ -102,8 +94,8 @@ def sample_surface(
         "x": x.tolist(),
         "y": y.tolist(),
         "values": list(names),
-        "markers": described(plane.markers),
-        "trajectory": described(plane.trajectory),
+        "markers": None if plane.markers is None else plane.markers.to_dict(),
+        "trajectory": None if plane.trajectory is None else plane.trajectory.to_dict(),
         "shard": None if shard is None else list(shard),
         "meta": _meta(objective, plane, test, way.way),
     }
@@ -125,6 +117,21 @@ def sample_surface(
                 progress(len(done.values), len(order))
         surface = done.surface()
     return with_barrier(surface.described(checkpoints=checks)) if checks else surface
+
+
+def _checked_plane(
+    plane: str | Plane, objective: Objective, test: Objective | None, through: Sequence[Waypoint]
+) -> Plane:
+    if not isinstance(plane, Plane):
+        plane = build_plane(plane, objective, through=through)
+    if plane.x.shape != objective.point.shape:
+        raise UsageError(
+            f"the plane has {plane.x.numel()} dimensions and the objective {objective.dimension}: it was "
+            "built for another network or other parameters; build it with build_plane(…, objective)"
+        )
+    if test is not None and not torch.equal(test.point, objective.point):
+        raise UsageError("the test objective stands at another point; make both from one checkpoint")
+    return plane
 
 
 def _forward_pass(

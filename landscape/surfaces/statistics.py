@@ -59,11 +59,7 @@ class Interpolation:
 
 
 def different_statistics(objective: Objective, through: Sequence[Waypoint]) -> tuple[Statistics, ...] | None:
-    """The stored statistics of all checkpoints; ``None`` if they are not used or are the same everywhere.
-
-    Raises:
-        UsageError: Those of a checkpoint are needed and not known.
-    """
+    """The stored statistics of all checkpoints; ``None`` if they are not used or are the same everywhere."""
     used = {} if objective.provenance.batch_norm == "recalibrate" else objective.statistics
     if not used or not through:
         return None

@@ -13,14 +13,8 @@ def through_checkpoints(
 ) -> Directions:
     """The plane through three checkpoints, or through two and along a random direction; orthonormal directions.
 
-    The first axis leads from the first checkpoint to the second. Distances in the figure are distances in parameter
-    space.
-
-    Args:
-        objective: The first checkpoint.
-        through: Two or three checkpoints.
-        margin: The border around them, as a fraction of the distance between the outermost.
-        seed: Selects the random direction for two checkpoints.
+    The first axis leads from the first checkpoint, which is the objective's, to the second. Distances in the figure are
+    distances in parameter space. ``margin`` is the border, as a fraction of the distance between the outermost.
 
     Reference:
         Garipov et al., "Loss surfaces, mode connectivity, and fast ensembling of DNNs", 2018, arXiv:1802.10026,

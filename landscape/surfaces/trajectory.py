@@ -15,19 +15,11 @@ _CHUNK = 1 << 20  # coordinates at a time: float64 copies of all checkpoints tog
 
 
 def trajectory(objective: Objective, *, through: Sequence[Waypoint], margin: float = 0.2) -> Directions:
-    """The first two principal components of a run's checkpoints, as a plane through the last one.
+    """The first two principal components of a run's checkpoints, as a plane through the last one, the objective's.
 
     The file records the share of the variance that each of the two explains, the share that they would explain of a
     random walk of as many steps, and the distance of each checkpoint from the plane. A plane that explains no more
     than that of a random walk shows nothing of the run but its length.
-
-    Args:
-        objective: The last checkpoint.
-        through: Three or more checkpoints, in order.
-        margin: The border around the path, as a fraction of its extent.
-
-    Raises:
-        InputError: The checkpoints lie on one line.
 
     Reference:
         Li et al., "Visualizing the loss landscape of neural nets", 2018, arXiv:1712.09913, section 7; Antognini and
@@ -65,10 +57,7 @@ def random_walk_shares(count: int) -> NDArray[np.float64]:
 
     For ``count`` points of a walk in many more dimensions than it has steps, share k is proportional to
     ``1/sin²(πk/2n)``: the centred Gram matrix of the points is the pseudo-inverse of the Laplacian of a path of n
-    nodes. For long walks the first is 6/π² ≈ 61 %, the second 15 %.
-
-    Reference:
-        Antognini and Sohl-Dickstein 2018, arXiv:1806.08805, section 2, for the limit of long walks.
+    nodes. For long walks the first is 6/π² ≈ 61 %, the second 15 % (Antognini and Sohl-Dickstein, section 2).
     """
     shares = 1 / np.sin(np.pi * np.arange(1, count) / (2 * count)) ** 2
     return np.asarray(shares / shares.sum())

@@ -74,7 +74,7 @@ def test_drawing_never_writes_over_numbers(landscape, runs, tmp_path):
     assert (tmp_path / "t.npz").read_bytes() == held
     refused = landscape("plot", "t.npz", "-o", "s.npz")
     assert refused.code == 2
-    assert "s.npz is there and is not written over" in refused.error
+    assert "s.npz exists and is not overwritten" in refused.error
 
 
 def test_shards_are_put_together_to_what_one_run_gives(landscape, runs, tmp_path):

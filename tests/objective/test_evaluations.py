@@ -85,13 +85,12 @@ def test_a_result_is_computed_once_for_equal_arguments() -> None:
         calls.append(settings.seed)
         return scale * at.dimension
 
-    assert plain.known(quantity, Settings(1)) is None
     assert plain.cached(quantity, Settings(1)) == plain.dimension
     assert plain.cached(quantity, Settings(1, listener=print)) == plain.dimension
     assert plain.cached(quantity, Settings(1), scale=2) == 2 * plain.dimension
-    assert plain.known(quantity, Settings(1)) == plain.dimension
     assert calls == [1, 1]
-    assert plain.at(plain.point).known(quantity, Settings(1)) is None
+    plain.at(plain.point).cached(quantity, Settings(1))
+    assert calls == [1, 1, 1]
     assert not plain.has_gradient
     _ = plain.gradient
     assert plain.has_gradient

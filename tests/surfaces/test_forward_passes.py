@@ -160,7 +160,9 @@ class TestChoice:
         assert choice.way == way
         automatic = compiling is None and points > 441
         assert len(remarks) == automatic + (automatic and way != "compiled")
-        assert not automatic or "about 26 minutes of grid; --no-compile" in remarks[0]
+        assert (
+            not automatic or "takes about 26 minutes: compiling its forward pass (--no-compile" in remarks[0]
+        )
 
     def test_a_choice_of_both_is_refused(self, resnet):
         with pytest.raises(UsageError, match="give either forward or compile"):

@@ -161,5 +161,5 @@ def test_what_tomllib_cannot_read_is_not_toml(text):
     "optimizer", ["sgd:weight_decay=1e300", "ada-sam:eps=1e300", f"saf:num_examples={2**63}"]
 )
 def test_options_of_optimizers_are_numbers_that_can_be_computed_with(optimizer):
-    with pytest.raises(UsageError, match="is not allowed: "):
+    with pytest.raises(UsageError, match=r"is not allowed: [a-z_]+ must be .*below"):
         Recipe(optimizer=optimizer)
