@@ -237,8 +237,9 @@ def build_optimizer(
             it is, with one gradient a step, and ``base`` is ignored.
         base: The optimizer that takes the step of a sharpness-aware one.
         lr: Learning rate.
-        total_steps, steps_per_epoch, num_examples: Steps of the whole run and of an epoch, examples of the
-            training set: for optimizers with an option of that name that the text does not set.
+        total_steps: Steps of the whole run, for optimizers with an option of that name that the text does not set.
+        steps_per_epoch: Steps of an epoch, likewise.
+        num_examples: Examples of the training set, likewise.
         seed: Seed of the optimizer's private generator. Replicas of one run need the same.
 
     Raises:
