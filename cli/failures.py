@@ -7,7 +7,7 @@ import sys
 import traceback
 import warnings
 from types import FrameType
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn
 
 import click
 
@@ -40,19 +40,12 @@ def run_guarded(group: click.Command) -> int:
         return _ended(group)
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
     """Our own remarks in one line; the warnings of other libraries as Python shows them."""
     if issubclass(category, Remark):
         click.echo(f"Note: {visible(message)}", err=True)
     else:
-        click.echo(warnings.formatwarning(message, category, filename, lineno, line), err=True, nl=False)
+        click.echo(warnings.formatwarning(message, category, *place[:2]), err=True, nl=False)
 
 
 def _ended(group: click.Command) -> int:

@@ -111,17 +111,11 @@ def command(
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the printed table.
-
-    Attributes:
-        title: The checkpoint and split.
-        estimate: The number.
-        file: Where it was read; ``None`` if it was computed now.
-    """
+    """A row of the printed table."""
 
     title: str
     estimate: Estimate
-    file: Path | None
+    file: Path | None  # from which it was read, if it was not computed now
 
     @property
     def is_doubtful(self) -> bool:

@@ -96,14 +96,9 @@ def read(path: Path) -> Records:
 def find(
     estimates: Iterable[Estimate], *, measure: str, settings: Mapping[str, object], provenance: Provenance
 ) -> Estimate | None:
-    """The last estimate of the same quantity that is still valid; ``None`` if there is none.
+    """The last estimate, with all of these settings, that is still valid where the number would be computed now.
 
-    Args:
-        estimates: Records, the latest last.
-        measure: The measure.
-        settings: All of its options.
-        provenance: Where the number would be computed now. If it knows the loss at the point, the record must
-            know the same one.
+    If that provenance knows the loss at the point, the record must know the same one.
     """
     same = _of_quantity(estimates, measure, settings)
     return next((e for e in reversed(same) if not _changes(e.provenance, provenance)), None)
@@ -112,10 +107,7 @@ def find(
 def outdated(
     estimates: Iterable[Estimate], *, measure: str, settings: Mapping[str, object], provenance: Provenance
 ) -> str | None:
-    """Why the last record that answers the same question is no longer valid; ``None`` if there is none.
-
-    The arguments are those of :func:`find`.
-    """
+    """Why the last record that answers the same question is no longer valid; ``None`` if there is none."""
     for record in reversed(_of_quantity(estimates, measure, settings)):
         then = record.provenance
         same_file = then.checkpoint_file is not None and then.checkpoint_file == provenance.checkpoint_file

@@ -28,13 +28,7 @@ _EPOCH_CHECKPOINT = re.compile(r"epoch-(\d{4,})\.pt")
 
 @dataclass(frozen=True)
 class Lines:
-    """The lines of a file of JSON lines, by kind.
-
-    Attributes:
-        epochs: The numbers of each line of a training history, such as ``{"epoch": 1, "train_loss": 0.4}``.
-        during: What was measured during training, with the epoch.
-        estimates: What was measured of a finished network.
-    """
+    """A file by kind of line: numbers of a history, estimates during training with their epoch, and other estimates."""
 
     epochs: tuple[Mapping[str, int | float], ...] = ()
     during: tuple[tuple[int | float, Estimate], ...] = ()
@@ -72,16 +66,10 @@ def _is_number(value: object) -> bool:
 
 
 class RunFolder:
-    """The files of one run. Nothing is read before a method is called.
+    """The paths of one run's files, which need not exist. Nothing is read before a method is called.
 
-    Attributes:
-        path: The folder; it need not exist.
-        checkpoint: The file with the weights of the last complete epoch.
-        recipe: The file that says how the run is trained.
-        history: The file with one line an epoch.
-        measures: The file with the estimates of the finished network.
-        measures_history: The file with the estimates made during training.
-        checkpoints: The folder with the checkpoints that were kept during training.
+    The weights of the last complete epoch are in ``checkpoint``, those kept during training in ``checkpoints``. The
+    estimates of the finished network are in ``measures``, those made during training in ``measures_history``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -132,12 +120,7 @@ class RunFolder:
 
 
 def run_folders(path: Path, *, files: Collection[str] = (CHECKPOINT, RECIPE, MEASURES)) -> list[RunFolder]:
-    """The run in a folder, or the runs directly below it, sorted by name; empty if there is none.
-
-    Args:
-        path: The folder.
-        files: Names of which a folder must have at least one to count as a run.
-    """
+    """The run in a folder, or the runs directly below it by name: folders with at least one of these files."""
 
     def is_run(folder: Path) -> bool:
         return folder.is_dir() and any((folder / name).is_file() for name in files)
@@ -148,11 +131,7 @@ def run_folders(path: Path, *, files: Collection[str] = (CHECKPOINT, RECIPE, MEA
 
 
 def checkpoint_digest(path: Path) -> str | None:
-    """The SHA-256 that records give for a checkpoint: of its bytes, or of an index and all its shards.
-
-    Returns:
-        The digest; ``None`` if the path is an index that cannot be read.
-    """
+    """The SHA-256 of a checkpoint in records: of its bytes, or of a readable index and all its shards."""
     check_regular(path)
     if not path.name.endswith(".index.json"):
         return sha256(path)
