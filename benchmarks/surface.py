@@ -33,7 +33,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from landscape.surfaces.fusing import FusedConvolution
 from landscaper.compute import compute_loss_landscape
 from loss_landscapes import random_plane
 from loss_landscapes.metrics import Loss

@@ -71,7 +71,7 @@ def squared_norms_by_use(
 
 
 def _slices(inputs: Any, width: int) -> Iterator[slice]:
-    """The examples of a batch, so many at a time."""
+    """The examples of a batch, ``width`` at a time."""
     count = rows_in(inputs) or 0
     return (slice(start, min(start + width, count)) for start in range(0, count, width))
 

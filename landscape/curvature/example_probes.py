@@ -34,9 +34,6 @@ class OutputCurvature:
     """The second derivative of a micro-batch's mean loss in the results of the operations that use parameters.
 
     With ``less_gauss_newton``, that of H − G: of ``Σ_c (∂ℓ/∂f_c) f_c`` with the first factor constant.
-
-    Attributes:
-        uses: Of the free parameters, in the order of the forward pass.
     """
 
     def __init__(self, risk: Risk, batch: Batch, *, less_gauss_newton: bool) -> None:
@@ -50,11 +47,9 @@ class OutputCurvature:
         )
 
     def forms(self, moves: Sequence[Tensor], *, keep: bool) -> Tensor:
-        """``u_P · (∂²L/∂z² u)`` of every example and use, ``(B, uses)`` in float64, with u the sum of all moves.
+        """``u_P · (∂²L/∂z² u)`` of every example and use, ``(B, uses)`` in float64.
 
-        Args:
-            moves: The movement of the place of each use.
-            keep: Whether the graph will be used again.
+        u is the sum of the movements of the results by all uses; the graph is kept for another call if ``keep``.
         """
         movement: dict[int, Tensor] = {}
         for use, move in zip(self.uses, moves, strict=True):

@@ -25,11 +25,10 @@ from landscape.objective.loss_functions import (
 
 @dataclass(frozen=True)
 class CurvatureRoot:
-    """A square root of the curvature of a loss in its outputs.
+    """A square root of the curvature of a loss in its outputs ``(B, C)``.
 
-    Attributes:
-        vectors: ``vectors(outputs)`` → all s_k of every example, ``(K, B, C)`` for outputs ``(B, C)``.
-        sample: ``sample(outputs, generator)`` → one random s with ``E[s sᵀ] = ∂²ℓ/∂f²``, ``(B, C)``.
+    ``vectors(outputs)`` are all s_k of every example, ``(K, B, C)``; ``sample(outputs, generator)`` is one random s
+    of every example with ``E[s sᵀ] = ∂²ℓ/∂f²``, ``(B, C)``.
     """
 
     vectors: Callable[[Tensor], Tensor]

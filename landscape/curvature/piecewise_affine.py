@@ -72,12 +72,9 @@ CONSTANT_ARGUMENTS: Mapping[str, int] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the outputs are proved piecewise affine in each single parameter.
+    """Whether the outputs are proved piecewise affine in each parameter, or what ended the proof.
 
-    Attributes:
-        proved: Whether they are.
-        reason: What ended the proof; empty if it succeeded.
-        used_once: The parameters that the forward pass reads exactly once.
+    ``used_once`` are the parameters that the forward pass reads exactly once.
     """
 
     proved: bool

@@ -155,15 +155,7 @@ class NotRecordedError(RuntimeError):
 
 
 class Recorder(TorchFunctionMode):
-    """Records the uses of some parameters while it is entered.
-
-    Args:
-        parameters: The parameters.
-        examples: The number of examples in the forward pass.
-
-    Attributes:
-        uses: In the order of the forward pass.
-    """
+    """Records the uses of some parameters in the order of a forward pass on a known number of examples."""
 
     def __init__(self, parameters: Sequence[Tensor], examples: int) -> None:
         super().__init__()
@@ -228,7 +220,7 @@ def self_attention(call: Any) -> tuple[Tensor, None]:
 
 @contextmanager
 def recorded(model: nn.Module, names: Sequence[str], examples: int) -> Iterator[list[Use]]:
-    """Inside, the uses of the named parameters by forward passes on so many examples are recorded."""
+    """Inside, records how forward passes on ``examples`` examples use the named parameters."""
     parameters = dict(model.named_parameters())
     with Recorder([parameters[name] for name in names], examples) as recorder:
         yield recorder.uses

@@ -87,15 +87,9 @@ def hessian_trace(
     generator: torch.Generator,
     on_step: Progress | None = None,
 ) -> HessianTrace:
-    """Tr ∇²L(θ).
+    """Tr ∇²L(θ), with a standard error of at most ``tolerance`` times max(|Tr H|, Tr G).
 
-    Args:
-        objective: The point.
-        tolerance: Standard error to reach, relative to max(|Tr H|, Tr G): for a trace that is a small
-            difference of large parts, a tighter relative error is not affordable.
-        max_passes: The most probes, each over all the data once.
-        generator: Draws probes and sampled classes.
-        on_step: Called with passes, estimate and standard error.
+    For a trace that is a small difference of large parts, a tighter relative error is not affordable.
     """
     estimator = _Estimator(objective, objective.cached(plan), tolerance, max_passes, generator, on_step)
     try:

@@ -84,7 +84,7 @@ def hutchinson(
         operator: A; anything with a square ``shape`` and ``@``.
         tolerance: Stops when the standard error is at most ``tolerance``·|estimate|, checked after each
             block and never before :data:`MIN_PROBES` probes.
-        max_probes: Gives up, with ``converged=False``, after so many.
+        max_probes: The most probes; beyond them the estimate is not converged.
         generator: Draws the probes.
         block: Probes a product; fewer where n is so large that they would not fit in memory.
         on_step: Called with the number of probes, the estimate and its standard error after every block.

@@ -71,7 +71,7 @@ def lanczos(
         count: The number of pairs, at most n.
         end: The end of the spectrum.
         tolerance: Of each residual, relative to |λᵢ|.
-        max_products: Gives up, with ``converged=False``, after so many.
+        max_products: The most products; beyond them the pairs are not converged.
         generator: Draws the start, and the vectors that confirm the result.
         start: A good first vector ``(n,)``, such as the gradient or an earlier eigenvector; a small random part is
             added, so that no eigenvector is orthogonal to it.
@@ -121,6 +121,7 @@ def tridiagonal(diagonal: list[float], off: list[float]) -> Tensor:
     return band
 
 
+@dataclass
 class _Search:
     """Rayleigh–Ritz on a growing orthonormal basis.
 
@@ -128,18 +129,16 @@ class _Search:
     leave their span.
     """
 
-    def __init__(
-        self,
-        a: SymmetricOperator,
-        count: int,
-        end: End,
-        tolerance: float,
-        max_products: int,
-        capacity: int,
-        on_step: Progress | None,
-    ) -> None:
-        self._a, self._count, self._end, self._tolerance = a, count, end, tolerance
-        self._max_products, self._on_step = max_products, on_step
+    a: SymmetricOperator
+    count: int
+    end: End
+    tolerance: float
+    max_products: int
+    capacity: int
+    on_step: Progress | None
+
+    def __post_init__(self) -> None:
+        a, capacity = self.a, self.capacity
         self._basis = torch.zeros(capacity, a.dimension, dtype=a.dtype, device=a.device)
         # Entry (i, j) is the inner product of row i with the image of row j, known where j has been multiplied.
         self._projected = torch.zeros(capacity, capacity, dtype=torch.float64)
@@ -152,16 +151,16 @@ class _Search:
 
     @property
     def _complete(self) -> bool:
-        return len(self._multiplied) == self._a.dimension
+        return len(self._multiplied) == self.a.dimension
 
     @property
     def _over(self) -> bool:
-        return self._broken or self._complete or self._products >= self._max_products
+        return self._broken or self._complete or self._products >= self.max_products
 
     @property
     def _requested(self) -> Tensor:
         """The numbers of the requested Ritz values, from the end of the spectrum inwards."""
-        return _order(self._ritz, self._end)[: self._count]
+        return _order(self._ritz, self.end)[: self.count]
 
     @property
     def _residuals(self) -> Tensor:
@@ -172,8 +171,8 @@ class _Search:
 
     @property
     def _met(self) -> bool:
-        enough = len(self._ritz) >= self._count and not self._broken
-        return enough and bool((self._residuals <= self._tolerance * self._ritz[self._requested].abs()).all())
+        enough = len(self._ritz) >= self.count and not self._broken
+        return enough and bool((self._residuals <= self.tolerance * self._ritz[self._requested].abs()).all())
 
     def append(self, vector: Tensor) -> int:
         """A new pending direction, a unit vector orthogonal to the basis."""
@@ -186,7 +185,7 @@ class _Search:
         """Continues until the requested pairs have small residuals, or the budget is spent."""
         while not self._over and not self._met:
             if self._rows == len(self._basis):
-                self._restart(self._count + 4)
+                self._restart(self.count + 4)
             if not self._pending:  # an invariant subspace: continue in a new direction
                 self._append_random(generator)
             outside = self._projected[self._pending][:, self._multiplied]
@@ -196,12 +195,12 @@ class _Search:
     def confirm(self, generator: torch.Generator) -> bool:
         """Whether nothing was missed; eigenpairs that were missed at first are then among the pairs."""
         while self._met and not self._complete:
-            if self._rows == self._a.dimension:  # no other direction is left: these complete the spectrum
+            if self._rows == self.a.dimension:  # no other direction is left: these complete the spectrum
                 while self._pending and not self._over:
                     self._multiply(self._pending[0])
                 continue
-            if len(self._basis) <= min(self._a.dimension, self._rows + CHAIN):
-                self._restart(self._count + 1)
+            if len(self._basis) <= min(self.a.dimension, self._rows + CHAIN):
+                self._restart(self.count + 1)
             verdict = self._followed(generator, float(self._ritz[self._requested][-1]))
             if verdict is None:
                 return False
@@ -219,8 +218,8 @@ class _Search:
         the limits, |u·r| is at most Π βᵢ/|μ − θᵢ|, which falls as μ leaves them. For a random r that is improbable
         as soon as it is small beside 1/√n.
         """
-        low, high = limits(self._end, last)
-        bound = overlap(self._a.dimension - self._rows)
+        low, high = limits(self.end, last)
+        bound = overlap(self.a.dimension - self._rows)
         head = self._append_random(generator)
         diagonal: list[float] = []
         off: list[float] = []
@@ -243,12 +242,12 @@ class _Search:
             head = following
 
     def _append_random(self, generator: torch.Generator) -> int:
-        vector = _orthogonalised(self._a.normal(generator), self._basis[: self._rows])[0]
+        vector = _orthogonalised(self.a.normal(generator), self._basis[: self._rows])[0]
         return self.append(vector / length(vector))
 
     def _multiply(self, row: int) -> int | None:
         """Multiplies a pending row; returns the new pending direction, if there is one."""
-        result = step(self._a, self._basis[: self._rows], row)
+        result = step(self.a, self._basis[: self._rows], row)
         self._products += 1
         if not (math.isfinite(result.beta) and bool(torch.isfinite(result.coefficients).all())):
             self._broken = True
@@ -260,18 +259,18 @@ class _Search:
         self._ritz, self._vectors = torch.linalg.eigh(self._projected[self._multiplied][:, self._multiplied])
         following = None
         # A rest at the level of float64's rounding is no direction; what float32 leaves is above it and harmless.
-        if result.beta > 1e-13 * float(self._ritz.abs().max()) and self._rows < self._a.dimension:
+        if result.beta > 1e-13 * float(self._ritz.abs().max()) and self._rows < self.a.dimension:
             following = self.append(result.rest / result.beta)
             self._projected[following] = 0
             self._projected[following, row] = result.beta
-        if self._on_step is not None:
+        if self.on_step is not None:
             worst = (self._residuals / self._ritz[self._requested].abs()).max()
-            self._on_step(self._products, float(self._ritz[self._requested[0]]), float(worst))
+            self.on_step(self._products, float(self._ritz[self._requested[0]]), float(worst))
         return following
 
     def _restart(self, keep: int) -> None:
         """Keeps the best Ritz vectors and the pending directions."""
-        best = _order(self._ritz, self._end)[: min(len(self._ritz) - 1, keep)]
+        best = _order(self._ritz, self.end)[: min(len(self._ritz) - 1, keep)]
         vectors = self._vectors[:, best]
         kept, rows = len(best), len(best) + len(self._pending)
         outside = self._projected[self._pending][:, self._multiplied] @ vectors

@@ -45,7 +45,7 @@ def power_iteration(
     Args:
         operator: A; anything with a square ``shape`` and ``@``.
         tolerance: Stops when ‖Av − λv‖ ≤ ``tolerance``·|λ|.
-        max_iterations: Gives up, with ``converged=False``, after so many products.
+        max_iterations: The most products; beyond them the pair is not converged.
         generator: Draws the start.
         start: A good first vector ``(n,)``, such as an eigenvector of a nearby operator; a small random part is
             added, so that no eigenvector is orthogonal to it.

@@ -61,13 +61,7 @@ def expected_cost(objective: Objective, specification: Specification) -> tuple[C
 
 @dataclass(frozen=True)
 class Line:
-    """The forecast of one measure by itself, in gradient-equivalents.
-
-    Attributes:
-        name: The measure as the user typed it.
-        typical: The likely cost.
-        most: The cost if its budget is used up.
-    """
+    """The likely cost of one measure by itself, and that of its whole budget, in gradient-equivalents."""
 
     name: str
     typical: float
@@ -79,10 +73,8 @@ class Forecast:
     """The expected cost of measures of one objective.
 
     Attributes:
-        lines: One for each measure.
         seconds: The time of one gradient over all the data.
         graph_bytes: The size of the graph of one batch's gradient; ``None`` if it cannot be measured.
-        batches: The number of batches.
         available: Bytes of free memory.
         recalibration: Seconds of the pass that recomputes batch-norm statistics at every point, which the lines do
             not include; ``None`` if the statistics are stored.

@@ -29,14 +29,9 @@ HIDDEN = frozenset({"start"})
 
 @dataclass(frozen=True)
 class Reading:
-    """What the formula of a measure returns.
+    """What the formula of a measure returns: see :class:`~landscape.records.estimate.Estimate`.
 
-    Attributes:
-        value: The value.
-        standard_error: Its standard error; ``None`` if nothing is random.
-        converged: Whether an iteration met its tolerance; ``None`` if nothing iterates.
-        draws: The number of independent draws behind the standard error.
-        details: Further results.
+    ``draws`` is the number of independent draws behind the standard error.
     """
 
     value: float
@@ -47,12 +42,7 @@ class Reading:
 
 
 def measure_named(name: str, *, unit: str) -> Callable[[Formula[Options]], Measure[Options]]:
-    """Makes a measure of a formula.
-
-    Args:
-        name: As the user types it.
-        unit: Of the value; θ stands for the unit of a parameter.
-    """
+    """Makes a measure of a formula; in its unit, θ stands for the unit of a parameter."""
 
     def wrap(formula: Formula[Options]) -> Measure[Options]:
         signature, limits = inspect.signature(formula), bounds(formula)

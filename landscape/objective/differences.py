@@ -123,7 +123,7 @@ def _function_of(module: nn.Module, names: Sequence[str], call: Value) -> tuple[
     padding = HeldPadding()
 
     def value(leaves: Tensors) -> Tensor:
-        with padding.again():
+        with padding:
             return call(leaves)
 
     def standing(leaves: Tensors, act: Callable[[], Any]) -> Any:

@@ -1,9 +1,7 @@
 """Layers whose kernels have no second derivative, or a wrong one, computed by operations that have it."""
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -65,21 +63,18 @@ class HeldPadding(TorchFunctionMode):
     """Inside, lookups of the padding row of an embedding yield a constant, as double backward treats that row.
 
     The backward pass of an embedding with ``padding_idx`` leaves the row out, so that the Hessian has zeros there,
-    while a forward derivative, or a difference of gradients, would move it. The constant is the row of the moment, or
-    with :meth:`again` the row of the first time; its lookups must come in the same order.
+    while a forward derivative, or a difference of gradients, would move it. The constant is the row of the moment; when
+    it is entered again, those of the first time, for lookups in the same order.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._rows: list[Tensor] = []
-        self._next: int | None = None
 
-    @contextmanager
-    def again(self) -> Iterator[None]:
-        """Inside, the rows are those of the first time."""
+    def __enter__(self) -> Self:
         self._next = 0
-        with self:
-            yield
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs the operation; in a lookup with padding the padded places are replaced."""
@@ -90,15 +85,10 @@ class HeldPadding(TorchFunctionMode):
         if padding is None:
             return out
         row = padding % weight.shape[0]
-        return torch.where((indices == row).unsqueeze(-1), self._constant(weight[row].detach()), out)
-
-    def _constant(self, row: Tensor) -> Tensor:
-        if self._next is None:
-            return row
         if self._next == len(self._rows):
-            self._rows.append(row.clone())
+            self._rows.append(weight[row].detach().clone())
         self._next += 1
-        return self._rows[self._next - 1]
+        return torch.where((indices == row).unsqueeze(-1), self._rows[self._next - 1], out)
 
 
 def _lookup(

@@ -15,7 +15,6 @@ class AdaSAM(SharpnessAware):
     ``sgd:momentum=0,weight_decay=0``. Its learning rates are those of Adam, about 1e-3 and below.
 
     Args:
-        base, model, rho, max_grad_norm: See :class:`SharpnessAware`.
         beta1: Decay of the mean of the gradients, in [0, 1).
         beta2: Decay of the mean of their squares, in [0, 1).
         eps: Initial value of √v̂, > 0.

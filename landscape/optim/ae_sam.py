@@ -75,7 +75,6 @@ class AESAM(LongGradientSteps, SAM):
     with μ, σ and c, is :class:`LongGradient`.
 
     Args:
-        base, model: See :class:`SharpnessAware`.
         max_grad_norm: See :class:`SharpnessAware`; the test is on the gradient that is not clipped.
         total_steps: Steps of the whole run, ≥ 1, over which c goes from λ₂ to λ₁; ``landscape train`` sets it.
         rho: Radius ρ ≥ 0. 0.05 on CIFAR-10, 0.1 on CIFAR-100 (unverified).

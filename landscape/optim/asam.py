@@ -15,7 +15,6 @@ class ASAM(SharpnessAware):
     T is diagonal: ``|wᵢ| + η`` on the parameters that are scaled, one on the others. Two gradients a step.
 
     Args:
-        base, max_grad_norm: See :class:`SharpnessAware`.
         model: The network; needed if it has batch norm, and to distinguish gains of normalisations from biases.
         rho: Radius ρ ≥ 0; about ten times that of SAM. 0.5 on CIFAR-10, 1.0 on CIFAR-100.
         eta: η ≥ 0. At 0, a weight that is exactly zero is never displaced.

@@ -26,12 +26,7 @@ Rows = slice | Tensor
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A forward pass.
-
-    Attributes:
-        outputs: The outputs of the network, shape ``(B, …)``.
-        losses: One number an example, shape ``(B,)``.
-    """
+    """A forward pass: the outputs of the network ``(B, …)`` and the losses of the examples ``(B,)``."""
 
     outputs: Tensor
     losses: Tensor
@@ -207,10 +202,8 @@ class MicroBatches(BatchClosure):
     sees pieces.
 
     Args:
-        model: As for :class:`BatchClosure`.
-        loss: As for :class:`BatchClosure`.
+        model, loss, options: The arguments of :class:`BatchClosure`.
         size: Examples a piece; the last may be smaller.
-        options: The other arguments of :class:`BatchClosure`.
     """
 
     def __init__(self, model: nn.Module, loss: Losses, *, size: int, **options: Any) -> None:

@@ -19,7 +19,6 @@ class BSAM(SharpnessAware):
     nothing, ``sgd:momentum=0,weight_decay=0``; the weight decay is δ.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         num_examples: Examples N of the training set.
         rho: Radius ρ ≥ 0, relative to 1/s.
         beta1: Decay of m, in [0, 1).

@@ -16,7 +16,6 @@ class CRSAM(SharpnessAware):
     divided by its D, which makes them the gradients of ``log D₂`` and ``log D₁``.
 
     Args:
-        base, model, rho, max_grad_norm: See :class:`SharpnessAware`.
         alpha: Weight α ≥ 0 of the curvature.
         beta: Weight β ≥ 0 of the slope. The paper has α > β.
         mode: ``"linear"``, the rule of the authors' code, or ``"log"``, the rule of the paper's equation 7.

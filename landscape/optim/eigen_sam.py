@@ -18,7 +18,6 @@ class EigenSAM(SharpnessAware):
     ``(∇L(w + hv) − ∇L(w − hv)) / 2h``.
 
     Args:
-        base, model, rho, max_grad_norm: See :class:`SharpnessAware`.
         alpha: Weight α ≥ 0 of the eigenvector; at 0 the rule is SAM's.
         every: Steps ≥ 1 from one estimate of v to the next.
         power_iterations: Iterations ≥ 1 of an estimate.

@@ -22,7 +22,6 @@ class EntropySGD(SharpnessAware):
     code has, Nesterov's, in both loops.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         langevin_steps: L ≥ 0; with 0 the step is that of the base.
         inner_lr: η > 0.
         noise: ε ≥ 0.

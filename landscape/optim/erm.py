@@ -6,11 +6,7 @@ from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware
 
 
 class ERM(SharpnessAware):
-    """Empirical risk minimisation: ``d = g``, the base optimizer as it is. One gradient a step.
-
-    Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
-    """
+    """Empirical risk minimisation: ``d = g``, the base optimizer as it is. One gradient a step."""
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradient itself."""

@@ -16,7 +16,6 @@ class ESAM(SharpnessAware):
     :class:`~landscape.optim.BatchClosure`. With γ = 1 all are used without that pass, and β = γ = 1 is SAM.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0. 0.05 for a ResNet-18, 0.1 for a wide ResNet, 0.2 for a PyramidNet.
         beta: Probability β in (0, 1] that a tensor is perturbed. 0.6 for a ResNet-18, 0.5 for the others.
         gamma: Share γ in (0, 1] of the examples that are differentiated at w + ε.

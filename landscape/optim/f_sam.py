@@ -16,7 +16,6 @@ class FriendlySAM(SharpnessAware):
     SAM. Two gradients a step.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0. 0.2 for a ResNet-18 on CIFAR-100.
         sigma: Share σ ≥ 0 of the average that is subtracted; at 0 the rule is SAM's.
         lam: Decay λ of the average, from 0 to 1; the authors' code has 0.6, 0.9 and 0.95.

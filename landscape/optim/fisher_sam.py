@@ -13,7 +13,6 @@ class FisherSAM(SharpnessAware):
     loss: under loss scaling or with a sum instead of a mean over the batch, η means something else.
 
     Args:
-        base, model, rho, max_grad_norm: See :class:`SharpnessAware`.
         eta: Weight η ≥ 0 of the Fisher information beside the identity; at 0 the rule is SAM's.
 
     Reference:

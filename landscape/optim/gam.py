@@ -15,7 +15,6 @@ class GAM(SharpnessAware):
     ``h₋ = β g₀ + (1 − β) g₂``, and ``h₋⊥`` is the part of ``h₋`` orthogonal to ``h₊``.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ' ≥ 0 of the two ascents along a gradient; the base alone at 0.
         norm_rho: Radius ρ ≥ 0 of the ascent of the gradient's length, in groups with the default ``rho``; in
             a group with its own it is larger or smaller in the same proportion.

@@ -18,7 +18,7 @@ class SurrogateGap(SharpnessAware):
     adaptive: str
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
-        """The perturbed gradient less α times the part of g that is orthogonal to it."""
+        """The perturbed gradient minus α times the part of g that is orthogonal to it."""
         perturbed = gradients_at(self.displacement(self.perturbed(gradients)))
         return perturbed.sub_(orthogonal(gradients, to=perturbed, out=gradients), alpha=self.alpha)
 
@@ -46,7 +46,6 @@ class GSAM(SurrogateGap):
     ``lr_min``: ``ρ = ρ_min + (ρ_max − ρ_min)(lr − lr_min) / (lr_max − lr_min)``, at least 0.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Constant radius ρ ≥ 0; not used if ``rho_max`` is set.
         alpha: Weight α ≥ 0 of the gap. 0.1 for convolutional networks, 0.4 for vision transformers.
         rho_max: Radius at ``lr_max``, kept as the groups' ``"rho"``; ``None`` for the constant ``rho``.

@@ -24,7 +24,6 @@ class HessianTraceRegularised(SharpnessAware):
     Steps between are those of the base.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         lam: Weight λ ≥ 0. 1e-4 to 0.1 in the paper.
         n_probe: Probes a step, at least 1.
         interval: Apply the term every ``interval`` steps, starting with the first. 10 or 50.

@@ -53,7 +53,6 @@ class LookSAM(ReusedAscent):
     g of its step, over all parameters together; only its direction is kept. It changes slowly, unlike g.
 
     Args:
-        base, model, rho, max_grad_norm: See :class:`SharpnessAware`.
         k: Steps from one SAM step to the next, k ≥ 1; 1 is SAM. 5 in the paper, 10 in re-implementations.
         alpha: Length α ≥ 0 of the reused part, relative to g.
 

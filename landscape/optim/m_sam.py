@@ -17,7 +17,6 @@ class SlicedSAM(SharpnessAware):
     on several machines, and what accumulating SAM's gradients over small batches does. Batch norm sees slices.
 
     Args:
-        base, model, rho, max_grad_norm: See :class:`SharpnessAware`.
         m: Examples a slice, at least 1; ``None`` for the whole batch, which is SAM. The smaller ones, 16 to
             64, generalise better in the papers. Needs a :class:`~landscape.optim.BatchClosure`.
 

@@ -14,7 +14,6 @@ class MSAM(SharpnessAware):
     heavy ball with factor zero. The first step has ``v = 0``. The loss of a step is that of the displaced weights.
 
     Args:
-        base, max_grad_norm: See :class:`SharpnessAware`.
         model: The network; needed if it has batch norm, whose running statistics are then those of the displaced
             weights: estimate them anew before evaluation if ρ is large.
         rho: Radius ρ ≥ 0. 3 for a WRN-16-4 on CIFAR-100 and for vision transformers.

@@ -14,7 +14,6 @@ class NStepSAM(SharpnessAware):
     have radii of their own, the ball is ``‖ε / ρ‖ ≤ 1``.
 
     Args:
-        base, model, rho, max_grad_norm: See :class:`SharpnessAware`.
         ascent_steps: How many steps N ≥ 1; with one step the rule is SAM's.
         stride: Length of a step as a share of the radius, ``s = stride ρ``, above 0. 1 in the public codes;
             ``1 / ascent_steps`` for a path that ends at the boundary.

@@ -17,7 +17,6 @@ class RSAM(SharpnessAware):
     gradient is that at w, so the loss of a step is L(w + δ).
 
     Args:
-        base, max_grad_norm: See :class:`SharpnessAware`.
         model: The network; needed if it has batch norm, whose running statistics are then those at w + δ.
         rho: Radius ρ ≥ 0. Parameters of radius zero get no noise either.
         sigma: Size σ ≥ 0 of the noise, relative to the filter; at 0 the rule is SAM's.

@@ -10,7 +10,6 @@ class SAM(SharpnessAware):
     """Sharpness-aware minimisation: ``d = ∇L(w + ε)`` with ``ε = ρ g / ‖g‖``. Two gradients a step.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0, absolute. 0.05 on CIFAR-10, 0.1 on CIFAR-100.
 
     Reference:

@@ -16,7 +16,6 @@ class SAMON(SharpnessAware):
     Both the gains and the shifts of these layers are displaced, and the norm is over them only. Two gradients a step.
 
     Args:
-        base, max_grad_norm: See :class:`SharpnessAware`.
         model: The network, which identifies its normalisation layers; always needed.
         rho: Radius ρ ≥ 0. Far larger than for SAM, because few numbers are displaced: 10 with ``adaptive="asam"``
             for a WRN-28-10 on CIFAR-100.

@@ -31,7 +31,6 @@ class SSSAM(SAM):
     """Stochastic scheduled SAM: ``d = ∇L(w + ρ g / ‖g‖)`` with probability p, else g. 1 + p gradients a step.
 
     Args:
-        base, model, rho, max_grad_norm: See :class:`SharpnessAware`.
         p: Probability of a SAM step, from 0 to 1, the same at every step; 1 is SAM, 0 is the base alone.
 
     Reference:

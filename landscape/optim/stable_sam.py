@@ -13,9 +13,6 @@ class StableSAM(SAM):
     ``g_p = ∇L(w + ε)`` with ``ε = ρ g / ‖g‖``. Near saddle points, where ``g_p`` is much longer than g, it
     keeps the step as small as that of the base. Not to be confused with sparse SAM, SSAM.
 
-    Args:
-        base, model, rho, max_grad_norm: See :class:`SharpnessAware`.
-
     Reference:
         Tan et al., 2024, arXiv 2401.07250. unverified: the rule is known from re-implementations, not from the
         authors' text or code. Where ``g_p`` is zero, so is d.

@@ -13,7 +13,6 @@ class VaSSO(SharpnessAware):
     The first step has ``a = g``. Two gradients a step.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0. 0.2 for a WRN-28-10 on CIFAR-100.
         theta: Share θ of the present gradient, above 0 and at most 1; at 1 the rule is SAM's.
 

@@ -32,10 +32,7 @@ def unit(vector: Tensor, *, times: float | Tensor = 1.0, out: Tensor | None = No
 def orthogonal(vector: Tensor, *, to: Tensor, out: Tensor | None = None) -> Tensor:
     """The part of ``x`` orthogonal to ``y``: ``x − (⟨x, y⟩ / ⟨y, y⟩) y``; all of ``x`` where ``y`` is zero.
 
-    Args:
-        vector: x, shape ``(n,)``.
-        to: y, shape ``(n,)``.
-        out: Where to put the result, such as ``x`` itself when it is not needed again.
+    ``out`` is where to put the result, such as ``x`` itself when it is not needed again.
     """
     square = to @ to
     if square.device.type == "cpu" and vector.dtype not in _HALF:

