@@ -23,11 +23,11 @@ from landscape.curvature.example_probes import PairOfPasses, pair_of_passes, poo
 from landscape.curvature.gauss_newton_trace import (
     MANY_CLASSES,
     GaussNewtonPlan,
-    described,
     gauss_newton_traces,
     plan,
     rounding_of_trace,
 )
+from landscape.curvature.piecewise_affine import described
 from landscape.errors import InputError, OutOfMemory, UsageError, is_out_of_memory
 from landscape.linalg.hutchinson import Progress, mean_of_draws
 from landscape.objective import Objective
@@ -97,9 +97,7 @@ def hessian_trace(
     try:
         trace = estimator.by_parts()
     except Exception as failure:  # a network that was examined on one batch may raise anything on another
-        if isinstance(failure, (UsageError, InputError, OutOfMemory)) or (
-            isinstance(failure, (RuntimeError, MemoryError)) and is_out_of_memory(failure)
-        ):
+        if isinstance(failure, (UsageError, InputError, OutOfMemory)) or is_out_of_memory(failure):
             raise
         trace, reason = None, f"examples of some batch cannot be taken apart ({described(failure)})"
     else:

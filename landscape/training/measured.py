@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import io
 import json
+import operator
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -106,17 +107,11 @@ class Measuring:
     ) -> dict[str, Estimate]:
         """The estimates that are not known yet, by the name of the measure with its options."""
         estimates: dict[str, Estimate] = {}
+        compute = functools.partial(MEASURES.build, start=start)
         for name in self.names:
             pause()
-            measured_or_recalled(
-                objective,
-                MEASURES.parse(name),
-                known,
-                compute=lambda specification, objective: MEASURES.build(
-                    specification, objective, start=start
-                ),
-                keep=functools.partial(estimates.__setitem__, name),
-            )
+            keep = functools.partial(operator.setitem, estimates, name)
+            measured_or_recalled(objective, MEASURES.parse(name), known, compute=compute, keep=keep)
         return estimates
 
     def _objective(self, session: Session, split: str, digest: str) -> Objective:

@@ -114,6 +114,7 @@ def plan_runs(
     twice = next((folder for folder, count in Counter(folders).items() if count > 1), None)
     if twice is not None:
         raise UsageError(f"two of the runs would go to {twice}; give them folders of their own with -o")
+    # Several processes would share one accelerator, and its memory.
     on_cpu = all(chosen_device(recipe).type == "cpu" for recipe in recipes)
     most = min(len(recipes), (cores() if on_cpu else 1) if jobs is None else jobs)
     # The threads of a run do not depend on whether a pool is worth its start: what it computes must not depend on a

@@ -80,7 +80,8 @@ class Pool:
                     self._events.put(Event(index, "failed", {"reason": _ending(process)}))
         finally:
             if process is not None:
-                self._ended(process)
+                process.communicate()  # closes its standard input, at which it ends
+                self._processes.discard(process)
             self._events.put(None)
 
     def _served(self, process: "subprocess.Popen[str]", index: int, job: Job) -> bool:
@@ -112,15 +113,6 @@ class Pool:
         )
         self._processes.add(process)
         return process
-
-    def _ended(self, process: "subprocess.Popen[str]") -> None:
-        assert process.stdin is not None
-        try:
-            process.stdin.close()
-        except OSError:
-            process.kill()
-        process.wait()
-        self._processes.discard(process)
 
 
 def _reports(stream: Iterable[str]) -> Iterator[dict[str, Any]]:

@@ -89,6 +89,7 @@ def test_a_recipe_cannot_be_changed():
         ({"optimizer": "gsamm"}, "did you mean 'gsam'"),
         ({"optimizer": "sam", "base": "gsam"}, "base=gsam is not a base optimizer; choose one of sgd, adamw"),
         ({"optimizer": "sam:rho=0"}, "sam:rho=0.0: rho must be above 0; use sgd for no perturbation"),
+        ({"optimizer": "gsam:alpha=-1"}, "gsam: alpha=-1.0 is not allowed"),
         ({"optimizer": "gsam:rho=-1"}, "rho must be a finite number ≥ 0"),
         ({"optimizer": "asam:rho=nan"}, "rho must be a finite number ≥ 0"),
         ({"label_noise": 0.9}, "label_noise must be a finite number ≥ 0 and ≤ 0.8"),
