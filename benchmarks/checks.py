@@ -23,7 +23,7 @@ from landscape.models.cifar_resnet import resnet20
 from landscape.objective import Objective, batches, differences, first_checks, independence, loss_weights
 
 CHECKS: dict[str, Callable[..., Any]] = {
-    "what autograd sees of the loss": first_checks._judged,
+    "what autograd sees of the loss": first_checks.judged,
     "weights of the loss": loss_weights.settle_weights,
     "examples do not see each other": independence.examined,
     "second derivatives against differences": differences.refuse_wrong_second_derivative,

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from landscape.curvature import hessian
 from landscape.curvature.example_probes import pair_of_passes
 from landscape.curvature.gauss_newton_trace import gauss_newton_traces, plan
-from landscape.curvature.quadratic_forms import quadratic_forms
+from landscape.curvature.trace import quadratic_forms
 from landscape.data import load_data
 from landscape.models.cifar_resnet import resnet20
 from landscape.models.mlp import MLP
@@ -49,7 +49,7 @@ class Case:
         return list(zip(self.inputs.split(width), self.targets.split(width), strict=True))
 
     def objective(self, size: int | None = None, dtype: torch.dtype | None = None) -> Objective:
-        """With nothing remembered."""
+        """With an empty cache."""
         return Objective(self.model, LOSS, self.batches(size), dtype=dtype)
 
 

@@ -1,10 +1,10 @@
-"""What a sharpness-aware step does beside its gradients, alone: microseconds a step, on the CPU.
+"""The overhead of a sharpness-aware step without its gradients: microseconds a step, on the CPU.
 
     python benchmarks/sam_overhead.py
 
-The closure hands out gradients that were made before, and the base does nothing. What is left is displacing,
+The closure returns gradients that were computed before, and the base does nothing. The rest is displacing,
 restoring, flattening, checking. Caches are warmer than in training, where the same work takes longer; on a busy
-machine, where sam_step.py only sees noise, this still tells two versions of the code apart.
+machine, where sam_step.py only measures noise, this still distinguishes two versions of the code.
 """
 
 import statistics
@@ -30,7 +30,7 @@ class Resting(torch.optim.SGD):
 
 
 def microseconds(setting: Setting, variant: type[SharpnessAware], **options: float) -> list[float]:
-    """What a step takes, one value a turn, in ascending order."""
+    """The time of a step, one value a turn, in ascending order."""
     model = setting.network()
     ready = [(p, torch.randn_like(p)) for p in model.parameters()]
     loss = torch.tensor(1.0)
@@ -41,13 +41,13 @@ def microseconds(setting: Setting, variant: type[SharpnessAware], **options: flo
             parameter.grad = gradient
         return loss
 
-    taken = []
+    times = []
     for _ in range(TURNS):
         start = time.process_time()
         for _ in range(STEPS_A_TURN):
             optimizer.step(closure)
-        taken.append(1e6 * (time.process_time() - start) / STEPS_A_TURN)
-    return sorted(taken)
+        times.append(1e6 * (time.process_time() - start) / STEPS_A_TURN)
+    return sorted(times)
 
 
 def main() -> None:
@@ -61,9 +61,9 @@ def main() -> None:
             (GSAM, {"rho": RHO, "alpha": 0.1}),
             (LookSAM, {"rho": RHO, "k": STEPS}),
         ):
-            taken = microseconds(setting, variant, **options)
+            times = microseconds(setting, variant, **options)
             print(
-                f"  {variant.__name__:<9} least {taken[0]:7.0f} µs, median {statistics.median(taken):7.0f} µs"
+                f"  {variant.__name__:<9} least {times[0]:7.0f} µs, median {statistics.median(times):7.0f} µs"
             )
 
 

@@ -1,13 +1,13 @@
-"""What a sharpness-aware step costs beyond its gradients: ours beside pytorch_optimizer's.
+"""The cost of a sharpness-aware step beyond its gradients: ours beside pytorch_optimizer's.
 
     python benchmarks/sam_step.py [--seconds 90]
 
-Every line is one optimizer on one network. The yardstick does the same gradients at the weights as they are,
-and one step of the same base (SGD with momentum): one gradient for ERM, two for SAM and GSAM; for LookSAM, over
-k = 5 steps, 5 + 1. A ratio of 1.05 says that all the optimizer adds (displacing, restoring, norms, checks) takes
+Every line is one optimizer on one network. The yardstick computes the same number of gradients at the weights, and
+one step of the same base (SGD with momentum): one gradient for ERM, two for SAM and GSAM; for LookSAM, over k = 5
+steps, 5 + 1. A ratio of 1.05 says that everything the optimizer adds (displacing, restoring, norms, checks) takes
 5 % of that. The goal is 1.03 where the yardstick takes 10 ms and more, 1.12 where it takes less.
 
-Everything takes turns in one process, five steps at a time, in an order that rotates; a ratio is taken within
+Everything takes turns in one process, five steps at a time, in an order that rotates; a ratio is computed within
 a turn, against the yardstick of that turn, so that a busy machine slows both. Printed are the median and the
 quartiles of the turns. On the CPU the clock is that of the process on one thread, which does not run while other
 processes do (their traffic on the memory bus is still felt); on CUDA it is the wall clock, synchronised.
@@ -88,7 +88,7 @@ class Problem:
 
 
 def yardstick(problem: Problem, gradients: list[int]) -> Turn:
-    """Bare gradients, so many a step, and base steps."""
+    """Bare gradients, a number for each step, and base steps."""
     closure = problem.closure()
 
     def turn() -> None:
@@ -180,7 +180,7 @@ YARDSTICKS = {"ERM": "1", "SAM": "2", "GSAM": "2", "LookSAM": "1 + 1/k"}
 
 
 def seconds(turn: Turn, device: str) -> float:
-    """What one turn takes."""
+    """The time of one turn."""
     if device == "cpu":
         start = time.process_time()
         turn()
@@ -193,32 +193,32 @@ def seconds(turn: Turn, device: str) -> float:
 
 
 def measure(setting: Setting, device: str, budget: float) -> dict[str, list[float]]:
-    """The seconds of each turn, by what took it; everything has its turn until the budget, in seconds, is spent."""
-    taking = turns(setting, device)
-    names = list(taking)
-    taken: dict[str, list[float]] = {name: [] for name in names}
+    """The seconds of each turn, by name; all take turns until the budget, in seconds, is spent."""
+    by_name = turns(setting, device)
+    names = list(by_name)
+    times_of: dict[str, list[float]] = {name: [] for name in names}
     for name in names:
-        taking[name]()
+        by_name[name]()
     end = time.perf_counter() + budget
     rounds = 0
     while rounds < LEAST_ROUNDS or (rounds < MOST_ROUNDS and time.perf_counter() < end):
         first = rounds % len(names)
         rounds += 1
         for name in names[first:] + names[:first]:
-            taken[name].append(seconds(taking[name], device))
-    return taken
+            times_of[name].append(seconds(by_name[name], device))
+    return times_of
 
 
-def report(setting: Setting, taken: dict[str, list[float]]) -> None:
+def report(setting: Setting, times_of: dict[str, list[float]]) -> None:
     """Print the ratios of one setting."""
-    print(f"\n{setting.name}; {len(taken['1'])} turns")
+    print(f"\n{setting.name}; {len(times_of['1'])} turns")
     print(f"  {'optimizer':<9}{'gradients':>10}{'yardstick':>14}{'ours':>21}{'pytorch_optimizer':>25}   goal")
     for name, gradients in YARDSTICKS.items():
-        unit = taken[gradients]
+        unit = times_of[gradients]
         milliseconds = 1e3 * statistics.median(unit) / STEPS
         cells = []
         for whose in ("ours", "theirs"):
-            times = taken.get(f"{name} {whose}")
+            times = times_of.get(f"{name} {whose}")
             if times is None:
                 cells.append("–")
                 continue
@@ -229,7 +229,7 @@ def report(setting: Setting, taken: dict[str, list[float]]) -> None:
 
 
 def conditions(device: str) -> str:
-    """Where and with what this was measured."""
+    """The hardware and the versions of this measurement."""
     where = torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()}, 1 thread"
     load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     return (

@@ -1,13 +1,11 @@
 """``landscape demo``: the first minute, on data that comes with the package."""
 
-import dataclasses
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from landscape import records
 from landscape.comparison import compare
 from landscape.records.estimate import Estimate
 from landscape.records.storage import write_whole
@@ -55,6 +53,7 @@ def command(output: Path, quiet: bool) -> None:
     It needs no network, takes about a minute on two cores, and continues where it was interrupted.
     """
     from landscape.checkpoints import load_checkpoint
+    from landscape.measures import measure
     from landscape.plotting.figure_options import FigureOptions
     from landscape.records.surface import Surface
 
@@ -66,7 +65,9 @@ def command(output: Path, quiet: bool) -> None:
             name = f"{optimizer.partition(':')[0]}-{seed}"
             run = _trained(optimizer, seed, output / "runs" / name, quiet=quiet)
             objective = load_checkpoint(run.checkpoint).objective("train")
-            estimates += _measured(objective, run.path / "measures.jsonl", name, quiet=quiet)
+            with Bar(f"measure {name}", quiet=quiet) as bar:
+                objective.ledger.listener = bar.tell
+                estimates += measure(objective, MEASURES, records=run.path / "measures.jsonl")
             if seed == SEEDS[0]:
                 file = output / f"{name}.npz"
                 if not file.exists():
@@ -89,27 +90,6 @@ def _trained(optimizer: str, seed: int, folder: Path, *, quiet: bool) -> "Run":
     recipe = Recipe(optimizer=optimizer, seed=seed, epochs=40, device="cpu")
     with Bar(f"train {folder.name}", quiet=quiet) as bar:
         return train(recipe, output=folder, progress=lambda progress: bar.tell(*run_progress(progress)))
-
-
-def _measured(objective: "Objective", file: Path, name: str, *, quiet: bool) -> list[Estimate]:
-    """The estimates of one run: read from its file where they still hold, otherwise computed and appended."""
-    from landscape.measures import MEASURES as TABLE
-
-    provenance = dataclasses.replace(objective.provenance, loss_value=objective.loss)
-    known = records.read(file).estimates if file.is_file() else ()
-    estimates = []
-    with Bar(f"measure {name}", quiet=quiet) as bar:
-        objective.ledger.listener = bar.tell
-        for text in MEASURES:
-            specification, settings = TABLE.parse(text), TABLE.settings(text)
-            estimate = records.find(
-                known, measure=specification.name, settings=settings, provenance=provenance
-            )
-            if estimate is None:
-                estimate = TABLE.build(specification, objective)
-                records.append(file, estimate)
-            estimates.append(estimate)
-    return estimates
 
 
 def _sample(objective: "Objective", file: Path, label: str, *, quiet: bool) -> None:

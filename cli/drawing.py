@@ -40,6 +40,7 @@ def write_drawing(
     Raises:
         UsageError: Runs cannot be written as a page or as numbers, or an ``.npz`` exists already.
     """
+    # Imported here, because matplotlib would slow down every other command by half a second.
     from landscape.plotting.kinds import draw_figure
     from landscape.plotting.save import save_figure
     from landscape.plotting.style import paper

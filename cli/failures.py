@@ -1,4 +1,4 @@
-"""From an exception to one clear line and the documented exit code."""
+"""Turns an exception into one clear line and the documented exit code."""
 
 import os
 import shlex
@@ -7,7 +7,7 @@ import sys
 import traceback
 import warnings
 from types import FrameType
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn
 
 import click
 
@@ -25,7 +25,7 @@ class Terminated(BaseException):
 
 
 class Unconverged(Exception):
-    """The command has finished, but a number did not converge, is not finite, or differs, and that is to fail."""
+    """A number did not converge, is not finite or differs, and the user wants the command to fail on that."""
 
 
 _CODES = {UsageError: USAGE, InputError: INPUT, OutOfMemory: MEMORY, Unconverged: UNCONVERGED}
@@ -40,19 +40,12 @@ def run_guarded(group: click.Command) -> int:
         return _ended(group)
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
     """Our own remarks in one line; the warnings of other libraries as Python shows them."""
     if issubclass(category, Remark):
         click.echo(f"Note: {visible(message)}", err=True)
     else:
-        click.echo(warnings.formatwarning(message, category, filename, lineno, line), err=True, nl=False)
+        click.echo(warnings.formatwarning(message, category, *place[:2]), err=True, nl=False)
 
 
 def _ended(group: click.Command) -> int:

@@ -1,4 +1,4 @@
-"""How ``--help`` reads: two commands to paste first, then what it is, then the flags."""
+"""The layout of ``--help``: two commands that can be pasted, then the description, then the flags."""
 
 import inspect
 

@@ -53,7 +53,7 @@ def _lines(inspection: "Inspection") -> list[tuple[str, str]]:
         ("sha256", inspection.sha256),
         ("format", inspection.form),
         ("weights", f"{count}; {inspection.weights}, {place}"),
-        ("averaged", inspection.average and f"under {inspection.average}; --weights ema takes them"),
+        ("averaged", inspection.average and f"under {inspection.average}; --weights ema selects them"),
         ("types", ", ".join(f"{count} {name}" for name, count in inspection.dtypes.items())),
         ("prefixes", " ".join(inspection.prefixes)),
         ("batch norm", f"{inspection.batch_norms} layers" if inspection.batch_norms else "none"),

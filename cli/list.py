@@ -1,4 +1,4 @@
-"""``landscape list``: what can be named, with options and defaults."""
+"""``landscape list``: the names of one kind, with their options and defaults."""
 
 import importlib
 import json
@@ -46,16 +46,17 @@ def command(kind: str, form: str) -> None:
         reference = f" ({row['reference']})" if row["reference"] else ""
         click.echo(_wrapped(f"{name:{width}}  {row['summary']}{cost}{reference}", width + 2))
         if row["options"]:
-            shown = ", ".join(_shown(option) for option in row["options"])
-            click.echo(_wrapped(" " * (width + 2) + shown, width + 2))
+            choices = ", ".join(_as_typed(option) for option in row["options"])
+            click.echo(_wrapped(" " * (width + 2) + choices, width + 2))
     if table.forms:
         click.echo(_wrapped(f"{'also':{width}}  {', '.join(table.forms)}", width + 2))
 
 
 def described(table: NameTable[Any], name: str) -> dict[str, Any]:
-    """One row in JSON's types."""
+    """One row as JSON types."""
     row = table[name]
-    found = {
+    extra = {key: getattr(row, key) for key in ("cost", "fields", "needs", "status") if hasattr(row, key)}
+    return {
         "name": name,
         "summary": row.summary,
         "reference": row.reference,
@@ -68,12 +69,10 @@ def described(table: NameTable[Any], name: str) -> dict[str, Any]:
             }
             for option in row.options.values()
         ],
-    }
-    more = {name: getattr(row, name) for name in ("cost", "fields", "needs", "status") if hasattr(row, name)}
-    return {**found, **more}
+    } | extra
 
 
-def _shown(option: dict[str, Any]) -> str:
+def _as_typed(option: dict[str, Any]) -> str:
     """``name=default`` as a user types it, the other choices behind the default."""
     default = "…" if option["required"] else str(option["default"])
     if default in ("None", "True", "False"):

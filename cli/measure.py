@@ -22,6 +22,7 @@ from .preflight import preflight
 from .progress import Bar, duration
 
 if TYPE_CHECKING:
+    from landscape.measures.forecast import Forecast
     from landscape.objective import Objective
     from landscape.registry.names import Specification
 
@@ -44,11 +45,10 @@ if TYPE_CHECKING:
     help="File of JSON lines; measures.jsonl beside the checkpoint by default.",
 )
 @options.form("table", "json", "csv", "md")
-@click.option(
+@options.flag(
     "--fail-on",
     type=click.Choice(["never", "warn"]),
     default="never",
-    show_default=True,
     help="With warn: exit 4 if anything is unconverged or not finite.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the expected cost, from one product; measure nothing.")
@@ -78,8 +78,6 @@ def command(
     from landscape.measures import DEFAULT, MEASURES
     from landscape.measures.forecast import forecast
 
-    from .plan import plan
-
     # A measure that is named twice is measured once.
     specifications = list({str(s): s for s in map(MEASURES.parse, names or DEFAULT)}.values())
     options.chosen_device(subject.device)
@@ -99,7 +97,7 @@ def command(
             if not quiet:
                 click.echo(summary, err=True)
             if dry_run:
-                click.echo(plan(forecast(objective, specifications)))
+                click.echo(_plan(forecast(objective, specifications)))
                 continue
             title = f"{click.format_filename(path)} ({split})"
             rows += _measured(objective, specifications, title, known.estimates, file, quiet=quiet)
@@ -113,17 +111,11 @@ def command(
 
 @dataclass(frozen=True)
 class Row:
-    """A number that is printed.
-
-    Attributes:
-        title: The checkpoint and split.
-        estimate: The number.
-        file: Where it was read; ``None`` if it was computed now.
-    """
+    """A row of the printed table."""
 
     title: str
     estimate: Estimate
-    file: Path | None
+    file: Path | None  # from which it was read, if it was not computed now
 
     @property
     def is_doubtful(self) -> bool:
@@ -253,3 +245,55 @@ _FORMATS = {
     "csv": _csv,
     "md": _markdown,
 }
+
+
+def _plan(forecast: "Forecast") -> str:
+    """The plan of ``--dry-run``: cost, time and memory before anything is measured."""
+    seconds = forecast.seconds
+    rows = [
+        (
+            line.name,
+            f"{line.typical:.3g}",
+            f"{line.most:.3g}",
+            _brief(line.typical * seconds),
+            _brief(line.most * seconds),
+        )
+        for line in forecast.lines
+    ]
+    typical, most = _brief(forecast.typical_seconds), _brief(forecast.most_seconds)
+    notes = [
+        f"in total about {typical}, at most {most}, less what measures share; a trace that is "
+        "proved to be exact takes only a few gradients",
+        f"one gradient over all data: {seconds:.3g} s, from one product on the first batch",
+    ]
+    if forecast.recalibration is not None:
+        notes.append(
+            f"in addition, {_brief(forecast.recalibration)} at every point but the checkpoint, where batch-norm "
+            "statistics are recomputed: once a draw or step, and once a batch where a measure reads batches"
+        )
+    head = ("measure", "gradients", "at most", "time", "at most")
+    return Grid(head, rows, [*notes, _memory(forecast)]).text()
+
+
+def _memory(forecast: "Forecast") -> str:
+    free = f"{_size(forecast.available)} free"
+    if forecast.graph_bytes is None:
+        return f"memory: {free}; what a batch takes cannot be counted here, so no graph is kept"
+    everything = forecast.graph_bytes * forecast.batches
+    return (
+        f"memory: {_size(forecast.graph_bytes)} for the graph of a batch, {_size(everything)} to keep those of all "
+        f"{forecast.batches}; {free}"
+    )
+
+
+def _brief(seconds: float) -> str:
+    """``"0.04 s"``, ``"2.3 s"``, ``"12 s"``, ``"3 min 20 s"``."""
+    return f"{seconds:.2g} s" if seconds < 10 else duration(seconds)
+
+
+def _size(count: float) -> str:
+    """``"1.5 GiB"``, ``"12 MiB"``, ``"640 KiB"``."""
+    for unit, power in (("GiB", 30), ("MiB", 20)):
+        if count >= 2**power:
+            return f"{count / 2**power:.3g} {unit}"
+    return f"{count / 2**10:.3g} KiB"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def take_missing(
     missing: "Sequence[Missing]", conditions: "Conditions", *, device: str, trust: bool, quiet: bool
 ) -> tuple[list[Estimate], list[str]]:
-    """The missing estimates, which are appended to the runs' own records, and why runs are left out."""
+    """Measures what runs lack and appends it to their records; returns the estimates, and why runs are left out."""
     from landscape.measures import MEASURES
 
     by_run = defaultdict(list)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 from landscape.errors import InputError, UsageError
+from landscape.records.reading import read_toml
 from landscape.records.storage import refuse_special
 from landscape.registry.bounds import LARGEST_SEED
-
-from .configuration import configure
+from landscape.registry.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from landscape.checkpoints import Checkpoint
@@ -23,31 +23,70 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class BatchSize(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A whole number above 0, or ``auto``; the value is batch size and micro-batch."""
-
-    name = "N|auto"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, Literal["auto"] | None]:
-        """The pair from its text."""
-        if isinstance(value, tuple):  # click converts a default more than once
-            return value
-        if value == "auto":
-            return 128, "auto"
-        try:
-            number = int(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither a whole number nor auto", param, ctx)
-        if number < 1:
-            self.fail(f"{number} is not in the range x>=1.", param, ctx)
-        return number, None
+BatchSize = tuple[int, Literal["auto"] | None]
+"""Batch size and micro-batch."""
 
 
-def _flag(*names: str, help: str, default: object = None, **settings: Any) -> Callable[[F], F]:
+def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> BatchSize:
+    """The value of ``--batch-size``: a whole number above 0, or ``auto``."""
+    if value == "auto":
+        return 128, "auto"
+    try:
+        number = int(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither a whole number nor auto") from None
+    return click.IntRange(min=1).convert(number, parameter, ctx), None
+
+
+def flag(*names: str, help: str, default: object = None, **settings: Any) -> Callable[[F], F]:
     """A flag whose default, if it has one, is part of its help."""
     return click.option(*names, help=help, default=default, show_default=default is not None, **settings)
+
+
+def _configure(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+    """Takes defaults from a TOML file whose keys are the flags' long names."""
+    if value is None:
+        return
+    flags = {
+        option.removeprefix("--"): p
+        for p in ctx.command.params
+        for option in p.opts
+        if option.startswith("--") and p.expose_value
+    }
+    defaults = {}
+    for key, item in read_toml(value).items():
+        name = key.replace("_", "-")
+        if name not in flags:
+            raise UsageError(
+                f"{value}: '{key}' is not an option of `landscape {ctx.info_name}`{did_you_mean(name, flags)}; "
+                f"see landscape {ctx.info_name} --help"
+            )
+        defaults[str(flags[name].name)] = _as_typed(f"{value}: {key}", item, flags[name])
+    ctx.default_map = defaults  # which click asks only for flags that were not typed
+
+
+def _as_typed(place: str, item: object, option: click.Parameter) -> object:
+    """A value as it would have been typed, so that click judges it as it judges the command line."""
+    if isinstance(option, click.Option) and option.is_flag:
+        if not isinstance(item, bool):
+            raise UsageError(f"{place} = {_brief(item)} is neither true nor false")
+        return item
+    if option.multiple:
+        return [_text(place, entry) for entry in (item if isinstance(item, list) else [item])]
+    return _text(place, item)
+
+
+def _text(place: str, item: object) -> str:
+    if isinstance(item, bool) or not isinstance(item, (str, int, float)):
+        raise UsageError(f"{place} = {_brief(item)} is neither text nor a number")
+    if isinstance(item, str) and "\0" in item:
+        raise UsageError(f"{place} = {item!r} holds a NUL character, which no option may")
+    return str(item)
+
+
+def _brief(item: object) -> str:
+    text = str(item)
+    return text if len(text) < 60 else f"{text[:60]}…"
 
 
 config = click.option(
@@ -56,26 +95,26 @@ config = click.option(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     is_eager=True,
     expose_value=False,
-    callback=configure,
+    callback=_configure,
     help="TOML file with these flags.",
 )
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
-overwrite = _flag("--overwrite/--no-overwrite", default=False, help="Replace existing results.")
-resume = _flag("--resume/--no-resume", default=True, help="Use the results of an earlier run.")
-device = _flag("--device", default="auto", metavar="auto|cpu|cuda[:i]|mps", help="Where to compute.")
+overwrite = flag("--overwrite/--no-overwrite", default=False, help="Replace existing results.")
+resume = flag("--resume/--no-resume", default=True, help="Use the results of an earlier run.")
+device = flag("--device", default="auto", metavar="auto|cpu|cuda[:i]|mps", help="Where to compute.")
 _PRECISIONS = click.Choice(["float32", "float64"])
-dtype = _flag("--dtype", type=_PRECISIONS, default="float32", help="Precision.")
-seed = _flag("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, help="Seed of everything random.")
+dtype = flag("--dtype", type=_PRECISIONS, default="float32", help="Precision.")
+seed = flag("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, help="Seed of everything random.")
 _VENUES = click.Choice(["neurips", "icml", "iclr", "cvpr", "ieee", "jmlr"])
-venue = _flag("--venue", type=_VENUES, default="neurips", help="The venue whose page the figure is for.")
-width = _flag("--width", type=click.Choice(["column", "text"]), help="Width of the figure on that page.")
-trust = _flag(
+venue = flag("--venue", type=_VENUES, default="neurips", help="The venue whose page the figure is for.")
+width = flag("--width", type=click.Choice(["column", "text"]), help="Width of the figure on that page.")
+trust = flag(
     "--trust-checkpoint/--no-trust-checkpoint",
     "trust",
     default=False,
     help="Run code stored in the file; for files of your own.",
 )
-weights = _flag(
+weights = flag(
     "--weights",
     type=click.Choice(["raw", "ema"]),
     help="The weights that training moves, or their average in the same file; raw by default.",
@@ -84,49 +123,49 @@ weights = _flag(
 
 def form(*kinds: str) -> Callable[[F], F]:
     """``--format``, one of these kinds; the first by default."""
-    return _flag("--format", "form", type=click.Choice(kinds), default=kinds[0], help="Output format.")
+    return flag("--format", "form", type=click.Choice(kinds), default=kinds[0], help="Output format.")
 
 
 def split(*parts: str) -> Callable[[F], F]:
     """``--split``, one of these parts of the data; the first by default."""
-    return _flag("--split", type=click.Choice(parts), default=parts[0], help="Part of the data.")
+    return flag("--split", type=click.Choice(parts), default=parts[0], help="Part of the data.")
 
 
 _model = "Network, if the checkpoint does not say: resnet18, timm:NAME, ./file.py:factory, …"
 _data = "Data set, if the checkpoint does not say: cifar10:root=DIR, imagefolder:DIR, …"
 _source: list[Callable[[Any], Any]] = [
-    _flag("-m", "--model", help=_model),
-    _flag("-d", "--data", help=_data),
-    _flag("--loss", help="See `landscape list losses`; the recipe's or cross-entropy by default."),
-    _flag("--task", metavar="FILE.py:FUNCTION", help="Returns dict(model=…, data=…, loss=…)."),
+    flag("-m", "--model", help=_model),
+    flag("-d", "--data", help=_data),
+    flag("--loss", help="See `landscape list losses`; the recipe's or cross-entropy by default."),
+    flag("--task", metavar="FILE.py:FUNCTION", help="Returns dict(model=…, data=…, loss=…)."),
     weights,
     trust,
 ]
 _subject: list[Callable[[Any], Any]] = [
     *_source[:4],
     split("train", "test", "both"),
-    _flag("--limit", type=click.IntRange(min=1), help="Use a fixed random subset of this size."),
-    _flag(
+    flag("--limit", type=click.IntRange(min=1), help="Use a fixed random subset of this size."),
+    flag(
         "-b",
         "--batch-size",
-        type=BatchSize(),
+        callback=_batch_size,
         default="128",
         metavar="N|auto",
         help="Examples a batch; auto: 128, computed in pieces of the size that is quickest here.",
     ),
-    _flag(
+    flag(
         "--batch-norm",
         type=click.Choice(["stored", "batch", "recalibrate"]),
         default="stored",
         help="Batch-norm statistics: as stored, of each batch, or recomputed at every point.",
     ),
-    _flag(
+    flag(
         "--expect-accuracy",
         metavar="PERCENT[±TOLERANCE]",
         help="Exit 3 before any measure if the accuracy differs: 95.1±0.2.",
     ),
     device,
-    _flag("--dtype", type=_PRECISIONS, help="Precision; that of the checkpoint by default."),
+    flag("--dtype", type=_PRECISIONS, help="Precision; that of the checkpoint by default."),
     *_source[4:],
 ]
 
@@ -156,7 +195,7 @@ class Subject(Source):
 
     split: str
     limit: int | None
-    batch_size: tuple[int, Literal["auto"] | None]
+    batch_size: BatchSize
     batch_norm: str
     expect_accuracy: str | None
     device: str

@@ -95,6 +95,7 @@ def command(
     if output is None:
         drawn = kind or suitable(sources)
         output = Path("surface.pdf" if drawn == "filled" else f"{drawn}.pdf")
+    # Quoted, so that the command in the caption can be pasted into a shell.
     typed = shlex.join(["landscape", *sys.argv[1:]])
     figure_options = FigureOptions(**asdict(look), names=names, command=typed)
     for path in write_drawing(sources, output, figure_options, kind=kind, font=font):

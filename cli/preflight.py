@@ -19,15 +19,7 @@ def preflight(
 ) -> str:
     """The subject with its loss and accuracy, and what was done to fit the network to it, a line each.
 
-    Args:
-        path: The path of the checkpoint, for messages.
-        checkpoint: The opened checkpoint.
-        objective: What will be measured.
-        expected: The accuracy that the user knows, ``95.1±0.2`` in percent.
-
-    Raises:
-        InputError: The loss is not finite, or the accuracy differs.
-        UsageError: ``expected`` has another form.
+    A loss that is not finite, and an accuracy that is not the ``expected`` one (``95.1±0.2`` in percent), are refused.
     """
     limits = None if expected is None else _parsed(expected)
     origin = objective.provenance

@@ -6,8 +6,9 @@ import time
 import typing
 
 import click
-from rich import progress as rich_progress
 from rich.console import Console
+from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn
+from rich.progress import Progress as LiveBar
 
 from landscape.tables.escaping import visible
 
@@ -34,24 +35,19 @@ class Bar(contextlib.AbstractContextManager["Bar"]):
         self._expected = expected
         self._title = visible(title)
         self._quiet = quiet
-        self._live: rich_progress.Progress | None = None
-        self._task = rich_progress.TaskID(0)
+        self._live: LiveBar | None = None
+        self._task = TaskID(0)
         self._start = self._last_line = time.monotonic()
 
     def __enter__(self) -> "Bar":
         if not self._quiet and sys.stderr.isatty():
-            self._live = rich_progress.Progress(
-                rich_progress.TextColumn("{task.description}", markup=False),
-                rich_progress.BarColumn(bar_width=20),
-                rich_progress.TaskProgressColumn(),
-                rich_progress.TextColumn("{task.fields[left]}", markup=False),
-                rich_progress.TextColumn("{task.fields[words]}", markup=False),
-                console=Console(file=drawing_stream()),
-                transient=True,
-            )
-            left = "" if self._expected is None else f"about {duration(self._expected)}"
+            texts = ("{task.description}", "{task.fields[left]}", "{task.fields[words]}")
+            title, left, words = (TextColumn(text, markup=False) for text in texts)
+            columns = (title, BarColumn(bar_width=20), TaskProgressColumn(), left, words)
+            self._live = LiveBar(*columns, console=Console(file=drawing_stream()), transient=True)
+            expected = "" if self._expected is None else f"about {duration(self._expected)}"
             # Without a total the bar moves to and fro until a fraction is known.
-            self._task = self._live.add_task(self._title, total=None, left=left, words="")
+            self._task = self._live.add_task(self._title, total=None, left=expected, words="")
             self._live.start()
             close_door()  # rich replaces stdout and stderr while the bar is drawn
         return self
@@ -66,16 +62,17 @@ class Bar(contextlib.AbstractContextManager["Bar"]):
         seconds = self._seconds_left(fraction)
         left = "" if seconds is None else f"about {duration(seconds)} left"
         if self._live is not None:
-            self._live.update(self._task, left=left, words=words)
-            if fraction is not None:
-                self._live.update(self._task, completed=min(fraction, 1.0), total=1.0)
+            total = None if fraction is None else 1.0  # None leaves the bar as it is
+            completed = None if fraction is None else min(fraction, 1.0)
+            self._live.update(self._task, total=total, completed=completed, left=left, words=words)
             return
         now = time.monotonic()
         if self._quiet or now - self._last_line < PLAIN_SECONDS:
             return
         self._last_line = now
-        known = ", ".join(part for part in ("" if fraction is None else f"{fraction:.0%}", left) if part)
-        click.echo(f"{self._title}: {known}{' ' if known else ''}({words})", err=True)
+        parts = ["" if fraction is None else f"{fraction:.0%}", left]
+        numbers = ", ".join(part for part in parts if part)
+        click.echo(f"{self._title}: {numbers}{' ' if numbers else ''}({words})", err=True)
 
     def _seconds_left(self, fraction: float | None) -> float | None:
         # A fraction of 1 can be an estimate itself; as long as the work goes on, its end is unknown.

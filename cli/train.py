@@ -12,8 +12,8 @@ from click.core import ParameterSource
 from landscape.errors import InputError, UsageError
 from landscape.tracking import TRACKERS
 from landscape.training import PRESETS, DivergedError, Job, Measuring, Recipe, Run, train_job
-from landscape.training.budget import Budget
 from landscape.training.measured import CHEAP
+from landscape.training.plan import Budget
 from landscape.training.recipe import SETTINGS
 
 from . import options
@@ -166,7 +166,8 @@ def _measuring(every: int | None, names: str | None, limit: int) -> Measuring | 
 
 def run_folders(recipes: Sequence[Recipe], output: Path | None) -> list[Path]:
     """The folder of each run: ``output`` itself for a single run, otherwise a folder inside it."""
+    if output is not None and len(recipes) == 1:
+        return [output]
+    # Other characters, such as the colon of an option, are not allowed in names on every system.
     names = [re.sub(r"[^\w.=-]+", "-", f"{recipe.optimizer}-{recipe.seed}") for recipe in recipes]
-    if len(recipes) == 1:
-        return [output or Path("runs") / names[0]]
     return [(output or Path("runs")) / name for name in names]

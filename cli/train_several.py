@@ -8,11 +8,10 @@ from collections.abc import Sequence
 import click
 
 from landscape.errors import InputError
-from landscape.tables import aligned
+from landscape.tables import WIDTH, Grid
 from landscape.tables.escaping import visible
-from landscape.tables.typesetting import WIDTH
 from landscape.training import Job, Outcome, Plan, Run, plan_runs, train_several
-from landscape.training.budget import Budget
+from landscape.training.plan import Budget
 
 from .progress import Bar, duration
 
@@ -67,7 +66,8 @@ def _report(outcome: Outcome) -> None:
 
 def plan_text(plan: Plan) -> str:
     """The plan as a table with a line per optimizer, and an estimate of the total time."""
-    lines = [["optimizer", "seeds", "epochs", "gradients/step", "ms/step", "time a run"]]
+    head = ["optimizer", "seeds", "epochs", "gradients/step", "ms/step", "time a run"]
+    rows = []
     for (optimizer, epochs), group in itertools.groupby(
         plan.runs, key=lambda run: (run.recipe.optimizer, run.recipe.epochs)
     ):
@@ -76,7 +76,7 @@ def plan_text(plan: Plan) -> str:
         costs = ["–"] * 3
         if timing is not None:
             costs = [f"{timing.gradients:.3g}", f"{1e3 * timing.step:.3g}", duration(timing.seconds(epochs))]
-        lines.append([optimizer, _span([run.recipe.seed for run in runs]), str(epochs), *costs])
+        rows.append([optimizer, _span([run.recipe.seed for run in runs]), str(epochs), *costs])
     begun = sum(run.done > 0 for run in plan.runs)
     finished = sum(run.done >= run.recipe.epochs for run in plan.runs)
     on_disk = f", {finished} finished, {begun - finished} begun" if begun else ""
@@ -86,7 +86,7 @@ def plan_text(plan: Plan) -> str:
         f"{len(plan.runs)} runs{on_disk}; {plan.jobs} at a time with {threads}{equal}: "
         f"about {duration(plan.seconds)}"
     )
-    return f"{aligned(lines)}\n{textwrap.fill(total, WIDTH)}"
+    return f"{Grid(head, rows).text()}\n{textwrap.fill(total, WIDTH)}"
 
 
 def _span(seeds: Sequence[int]) -> str:
@@ -98,9 +98,9 @@ def _span(seeds: Sequence[int]) -> str:
 
 def summary(runs: Sequence[Run]) -> str:
     """One line per run."""
-    lines = [["run", "optimizer", "seed", "train loss", "test accuracy", "gradients"]]
+    rows = []
     for run in runs:
         loss, accuracy = f"{run.metrics['train_loss']:.4g}", f"{run.metrics['test_accuracy']:.2%}"
         gradients = str(run.metrics["gradients"])
-        lines.append([str(run.path), run.recipe.optimizer, str(run.recipe.seed), loss, accuracy, gradients])
-    return aligned(lines)
+        rows.append([str(run.path), run.recipe.optimizer, str(run.recipe.seed), loss, accuracy, gradients])
+    return Grid(["run", "optimizer", "seed", "train loss", "test accuracy", "gradients"], rows).text()

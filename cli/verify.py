@@ -13,11 +13,10 @@ from .help import ExamplesFirst
 @click.argument("checkpoint")
 @options.source_flags
 @options.split("train", "test")
-@click.option(
+@options.flag(
     "--limit",
     type=click.IntRange(min=1),
     default=512,
-    show_default=True,
     help="Use a fixed random subset of this size, in one batch.",
 )
 @options.seed

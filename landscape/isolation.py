@@ -10,6 +10,7 @@ import threading
 import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -59,15 +60,7 @@ class PlainAttention(TorchFunctionMode):
 
 
 def _attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    *,
-    scale: float | None = None,
-    enable_gqa: bool = False,
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *rest: Any, **options: Any
 ) -> Tensor:
     """``functional.scaled_dot_product_attention``, with its parameters."""
     if isinstance(attn_mask, CausalBias):  # a tensor without values, which picks a fused kernel itself
@@ -75,10 +68,8 @@ def _attention(
     if attn_mask is not None and attn_mask.dtype is torch.bool:  # only the public function converts it
         attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill(~attn_mask, -torch.inf)
     # torch's own fallback, so equal bit for bit; the public way to it, sdpa_kernel(), is a switch of the process.
-    mixed: Tensor = torch._scaled_dot_product_attention_math(
-        query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-    )[0]
-    return mixed
+    math: Callable[..., tuple[Tensor, Tensor]] = torch._scaled_dot_product_attention_math
+    return math(query, key, value, attn_mask, *rest, **options)[0]
 
 
 _MULTIHEAD = functional.multi_head_attention_forward
@@ -100,11 +91,7 @@ _PLAIN: dict[object, Callable[..., Any]] = {
 
 
 class Shared(contextlib.AbstractContextManager[None]):
-    """A switch of the whole process, turned as long as any thread is inside.
-
-    Args:
-        turn: Makes a context inside which it is turned. The last thread to leave restores what the first one met.
-    """
+    """A switch of the whole process, turned by the contexts that ``turn`` makes as long as any thread is inside."""
 
     def __init__(self, turn: Callable[[], contextlib.AbstractContextManager[object]]) -> None:
         self._turn = turn
@@ -149,14 +136,7 @@ full_precision = Shared(_full_precision)
 """No TensorFloat-32 in matrix products and convolutions: its 10-bit mantissa leaves errors of 1e-3."""
 
 
-@contextlib.contextmanager
-def _no_warnings() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-no_warnings = Shared(_no_warnings)
+no_warnings = Shared(lambda: warnings.catch_warnings(action="ignore"))
 """No warning is printed; Python's filters belong to the process."""
 
 
@@ -172,27 +152,22 @@ _LOCAL = _Local()
 
 def _checkpoints_by_thread() -> contextlib.AbstractContextManager[None]:
     """Patches both forms of activation checkpointing for threads that are in :func:`plain_checkpoints`."""
-    original, generator = (
-        checkpoint.CheckpointFunction,
-        checkpoint._checkpoint_without_reentrant_generator,
-    )
+    reentrant, other = checkpoint.CheckpointFunction, checkpoint._checkpoint_without_reentrant_generator
 
     class ByThread:
         @staticmethod
         def apply(function: Callable[..., object], preserve: bool, *arguments: object) -> object:
             if not _LOCAL.checkpoints:  # a thread of the user's own
-                return original.apply(function, preserve, *arguments)
+                return reentrant.apply(function, preserve, *arguments)
             _LOCAL.checkpoints[-1].append("reentrant")
             return function(*arguments)
 
     def other_form(function: Callable[..., object], preserve: bool, *arguments: Any, **named: Any) -> object:
         # Preserving would set the global generators, which other threads draw from, in every backward pass.
-        return generator(function, preserve and not _LOCAL.checkpoints, *arguments, **named)
+        return other(function, preserve and not _LOCAL.checkpoints, *arguments, **named)
 
-    return assigned(
-        (checkpoint, "CheckpointFunction", ByThread),
-        (checkpoint, "_checkpoint_without_reentrant_generator", other_form),
-    )
+    names = "CheckpointFunction", "_checkpoint_without_reentrant_generator"
+    return assigned((checkpoint, names[0], ByThread), (checkpoint, names[1], other_form))
 
 
 _CHECKPOINTS = Shared(_checkpoints_by_thread)
@@ -202,8 +177,7 @@ _CHECKPOINTS = Shared(_checkpoints_by_thread)
 def plain_checkpoints() -> Iterator[list[str]]:
     """Reentrant activation checkpointing, which ``autograd.grad`` cannot pass, is off in this thread.
 
-    Yields:
-        A list that gets an entry whenever a function runs without it.
+    Yields a list that gets an entry whenever a function runs without it.
     """
     met: list[str] = []
     with _CHECKPOINTS:
@@ -216,7 +190,7 @@ def plain_checkpoints() -> Iterator[list[str]]:
 
 # The global generators of random numbers
 
-_RANDOMNESS = threading.RLock()
+_RANDOMNESS = threading.RLock()  # re-entrant: a network may be built, or a loader read, inside a context
 """Held while a thread reads or replaces the states of the global generators."""
 
 
@@ -225,29 +199,26 @@ class _Generators:
 
     def __init__(self, device: torch.device | None = None) -> None:
         self.device = device if device is not None and device.type == "cuda" else None
-        self.torch: tuple[Tensor, Tensor | None] = self._read()
+        self.torch = self._of_torch()
         self.numpy: Any = np.random.get_state()  # noqa: NPY002
         self.python = random.getstate()
 
     def differ(self) -> bool:
         """Whether torch's are in another state now."""
-        pairs = zip(self.torch, self._read(), strict=True)
-        return any(a is not None and b is not None and not torch.equal(a, b) for a, b in pairs)
+        return any(not torch.equal(a, b) for a, b in zip(self.torch, self._of_torch(), strict=True))
 
     def restore(self, *, of_torch: bool = True) -> None:
-        """Puts the generators into these states; one that is in its state is not written to, which costs more."""
-        if of_torch and self.differ():
+        """Puts the generators into these states."""
+        if of_torch:
             torch.set_rng_state(self.torch[0])
-            if self.torch[1] is not None and self.device is not None:
+            if self.device is not None:
                 torch.cuda.set_rng_state(self.torch[1], self.device)
-        now: Any = np.random.get_state()  # noqa: NPY002
-        if now[2:] != self.numpy[2:] or not np.array_equal(now[1], self.numpy[1]):
-            np.random.set_state(self.numpy)  # noqa: NPY002
-        if random.getstate() != self.python:
-            random.setstate(self.python)
+        np.random.set_state(self.numpy)  # noqa: NPY002
+        random.setstate(self.python)
 
-    def _read(self) -> tuple[Tensor, Tensor | None]:
-        return torch.get_rng_state(), None if self.device is None else torch.cuda.get_rng_state(self.device)
+    def _of_torch(self) -> list[Tensor]:
+        states = [torch.get_rng_state()]
+        return states if self.device is None else [*states, torch.cuda.get_rng_state(self.device)]
 
 
 # Of the threads in preserved_randomness(): how deep each is in it, and the states that the first of them met.
@@ -283,11 +254,9 @@ def preserved_randomness(device: torch.device | None = None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def private_randomness(device: torch.device | None = None, *, seed: int | None = None) -> Iterator[None]:
-    """As :func:`preserved_randomness`, but for one thread of this package at a time; for short work.
+    """As :func:`preserved_randomness`, but for one thread of this package at a time, for short work.
 
-    Args:
-        device: The device whose generator is restored too.
-        seed: Seeds torch's generators inside; ``None`` leaves them in their states.
+    ``seed`` seeds torch's generators inside; ``None`` leaves them in their states.
     """
     with _RANDOMNESS:
         before = _Generators(device)
@@ -322,20 +291,16 @@ def undisturbed(source: Iterable[T]) -> Iterator[T]:
         yield item
 
 
+@dataclass
 class WatchedRandomness:
     """The result of :func:`watched_randomness`; ``draws`` tells whether the work draws random numbers."""
 
-    def __init__(self, before: _Generators) -> None:
-        self.draws = False
-        self._before = before
+    before: _Generators
+    draws: bool = False
 
     def judge(self, work: Callable[[], object]) -> None:
-        """Sets ``draws`` if this thread, and not only another one, has drawn from torch's global generators.
-
-        Args:
-            work: Repeats what was done, if that has to be seen.
-        """
-        if not self._before.differ():
+        """Sets ``draws`` if this thread, and not only another one, has drawn from torch; may repeat ``work``."""
+        if not self.before.differ():
             return
         others = (thread for thread in threading.enumerate() if thread is not threading.current_thread())
         # With no other thread that draws, the states tell, also of a network that only seeds.

@@ -1,7 +1,7 @@
-"""A network's parameters as one vector θ ∈ ℝⁿ: names, shapes, offsets and the groups that filters belong to.
+"""A network's parameters as one vector θ ∈ ℝⁿ: names, shapes, offsets and filters.
 
 Shared (tied) tensors appear once. Parameters that do not require a gradient are constants of the problem,
-unless they are asked for by name.
+unless they are selected by name.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,19 +17,15 @@ from landscape.errors import UsageError
 Role = Literal["filter", "embedding", "scale", "bias", "other"]
 Selection = Sequence[str] | Callable[[str, nn.Parameter], bool] | None
 
-_NORMALISATIONS = (
-    nn.modules.batchnorm._NormBase,
-    nn.LayerNorm,
-    nn.GroupNorm,
-    nn.RMSNorm,
-)
+# The base of batch and instance norms has no public name.
+_NORMALISATIONS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True)
 class Entry:
     """One parameter tensor: its name, shape, place in θ and role.
 
-    The role says how directions are normalised: ``filter`` (weights of linear and convolution layers, one
+    The role determines how directions are normalised: ``filter`` (weights of linear and convolution layers, one
     filter per output unit), ``embedding`` (one filter per row), ``scale`` (the gain of a normalisation),
     ``bias`` (any shift), ``other`` (one-off tensors such as a class token: the tensor is one filter).
     """
@@ -42,13 +38,13 @@ class Entry:
 
     @property
     def filters(self) -> int:
-        """How many filters the tensor holds."""
+        """The number of filters in the tensor."""
         return self.shape[0] if self.role in ("filter", "embedding") and self.shape else 1
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How θ is laid out: entries in the order of ``model.named_parameters()``, deduplicated."""
+    """The layout of θ: entries in the order of ``model.named_parameters()``, deduplicated."""
 
     entries: tuple[Entry, ...]
 
@@ -82,18 +78,16 @@ def layout(model: nn.Module, parameters: Selection = None) -> Layout:
         model: Any module.
         parameters: Which parameters are free: ``None`` for all that require a gradient; a list of name
             patterns (``["layer4.*", "fc.weight"]``); or a predicate on ``(name, parameter)``. A tied tensor
-            is free if any of its names is chosen, and is listed under its first name.
+            is free if any of its names matches, and is listed under its first name.
 
     Raises:
         UsageError: No parameter is free, or a pattern matches none.
     """
-    chosen = dict(select(model, parameters))
     roles = parameter_roles(model)
     entries, offset = [], 0
-    for name, parameter in chosen.items():
-        entries.append(
-            Entry(name, tuple(parameter.shape), offset, parameter.numel(), roles.get(id(parameter), "other"))
-        )
+    for name, parameter in _selected(model, parameters):
+        shape, role = tuple(parameter.shape), roles.get(id(parameter), "other")
+        entries.append(Entry(name, shape, offset, parameter.numel(), role))
         offset += parameter.numel()
     if offset == 0:
         total = sum(1 for _ in model.parameters())
@@ -105,7 +99,7 @@ def layout(model: nn.Module, parameters: Selection = None) -> Layout:
 
 
 def frozen_note(model: nn.Module) -> list[str]:
-    """``[what is held fixed]`` where some parameters of a model do not require a gradient."""
+    """One line on the parameters of a model that do not require a gradient; no line if all do."""
     everything = dict(model.named_parameters())
     frozen = {name: parameter for name, parameter in everything.items() if not parameter.requires_grad}
     if not frozen:
@@ -118,49 +112,51 @@ def frozen_note(model: nn.Module) -> list[str]:
     ]
 
 
-def select(model: nn.Module, parameters: Selection = None) -> Iterator[tuple[str, nn.Parameter]]:
+def _selected(model: nn.Module, parameters: Selection) -> Iterator[tuple[str, nn.Parameter]]:
     """The free parameters of a model, each tensor once, in the order of ``named_parameters``."""
     aliases: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
+    for name, parameter in model.named_parameters(remove_duplicate=False):  # tied tensors have several names
         aliases.setdefault(id(parameter), []).append(name)
-    predicate: Callable[[str, nn.Parameter], bool]
-    if parameters is None:
-        predicate = lambda _, parameter: parameter.requires_grad  # noqa: E731
-    elif callable(parameters):
-        predicate = parameters
-    else:
+    patterns: list[str] = []
+    if parameters is not None and not callable(parameters):
         patterns = [parameters] if isinstance(parameters, str) else list(parameters)
         known = [name for names in aliases.values() for name in names]
         for pattern in patterns:
             if not any(fnmatchcase(name, pattern) for name in known):
                 raise UsageError(f"parameters: '{pattern}' matches none of {', '.join(known[:8])}, …")
-        predicate = lambda name, _: any(fnmatchcase(name, pattern) for pattern in patterns)  # noqa: E731
+
+    def is_free(name: str, parameter: nn.Parameter) -> bool:
+        if parameters is None:
+            return parameter.requires_grad
+        if callable(parameters):
+            return parameters(name, parameter)
+        return any(fnmatchcase(name, pattern) for pattern in patterns)
+
     for name, parameter in model.named_parameters():
-        if any(predicate(alias, parameter) for alias in aliases[id(parameter)]):
+        if any(is_free(alias, parameter) for alias in aliases[id(parameter)]):
             yield name, parameter
 
 
 def parameter_roles(model: nn.Module) -> Mapping[int, Role]:
-    """The role of every parameter by ``id``, decided first by the kind of module that owns it."""
+    """The role of every parameter by ``id``, which the kind of module that owns it decides first."""
     roles: dict[int, Role] = {}
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            role: Role
+            role: Role = "other"
             if isinstance(module, _NORMALISATIONS):
                 role = "scale" if name == "weight" else "bias"
             elif isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
                 role = "embedding"
             elif "bias" in name and parameter.ndim <= 1:
                 role = "bias"
+            # Class tokens and position tables have two dimensions and more, but no output units.
             elif parameter.ndim >= 2 and not name.endswith(("token", "embed", "embedding", "table")):
                 role = "filter"
-            else:
-                role = "other"
             roles.setdefault(id(parameter), role)
     return roles
 
 
 def normalisation_parameters(model: nn.Module) -> list[nn.Parameter]:
     """The gains and shifts of the normalisation layers of a model, each tensor once."""
-    owned = [m.parameters(recurse=False) for m in model.modules() if isinstance(m, _NORMALISATIONS)]
-    return list(dict.fromkeys(parameter for parameters in owned for parameter in parameters))
+    layers = [module for module in model.modules() if isinstance(module, _NORMALISATIONS)]
+    return list(dict.fromkeys(p for layer in layers for p in layer.parameters(recurse=False)))

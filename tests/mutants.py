@@ -47,13 +47,13 @@ CPU_SECONDS = 60
 
 MIRRORS = {
     "paired": "verdict", "table": "verdict", "predictors": "rank_correlation", "runs": "selection",
-    "alike": "compare", "start": "power_iteration", "gradient_noise": "edge_cases",
+    "alike": "compare", "gradient_noise": "edge_cases",
     "approximation_ratio": "edge_cases", "ascent": "edge_cases", "surrogate_gap": "edge_cases",
     "average_sharpness": "sharpness", "spectral_density": "spectrum", "weights": "forms", "locating": "recipes",
 }  # fmt: skip
 """The tests that stand for a module where none bears its name."""
 
-FORECASTS = ("spends", "_spends", "trace_spends", "decay", "forecast", "tell")
+FORECASTS = ("decay", "forecast", "tell")
 """Functions, files and calls that say how long something takes: no results, and left as they are."""
 
 HARMLESS: dict[str, str] = {
@@ -68,7 +68,6 @@ HARMLESS: dict[str, str] = {
     "landscape/comparison/intervals.py _power: shift > 8 → shift > 9": "where both hold the power is above 0.97",
     "landscape/comparison/intervals.py _power: shift > 8 → shift >= 8": "where both hold the power is above 0.97",
     "landscape/comparison/intervals.py _power: shift > 8 → shift <= 8": "where both hold the power is above 0.97",
-    "landscape/comparison/intervals.py seeds_needed: 2 * _MOST_SEEDS → 3 * _MOST_SEEDS": "above the most either way",
 }
 """Mutants that may live, ``file function: change`` → why."""
 

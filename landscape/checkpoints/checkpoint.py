@@ -23,8 +23,8 @@ from landscape.models import build_model
 from landscape.objective import Objective
 from landscape.objective.batch_norm import BatchNorm
 from landscape.objective.batches import Source
+from landscape.objective.loss_functions import Loss
 from landscape.objective.micro_batches import Size
-from landscape.objective.risk import Loss
 from landscape.objective.wrappers import unwrapped
 from landscape.registry.factories import code_hash, user_row
 from landscape.registry.names import NameTable, Specification, split
@@ -72,12 +72,11 @@ class Checkpoint:
         """The empirical risk at this checkpoint.
 
         Args:
-            split: Which part of the data.
-            limit: A fixed random subset of so many examples; all of them by default.
+            split: Part of the data.
+            limit: Size of a fixed random subset; all examples by default.
             batch_size: Examples a batch.
             micro_batch: See :class:`landscape.Objective`.
-            batch_norm: See :class:`landscape.Objective`; recalibrated on the training examples, as many as ``limit``
-                says.
+            batch_norm: The same; recalibrated on the training examples, as many as ``limit`` says.
             device: See :class:`landscape.Objective`.
             dtype: See :class:`landscape.Objective`.
         """

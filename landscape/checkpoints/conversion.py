@@ -48,7 +48,7 @@ def convert(
             f"{target}: '{target.suffix}' is not the suffix of safetensors; end it in .safetensors"
         )
     if target.exists() and not overwrite:
-        raise UsageError(f"{target} is there; name another file, or add --overwrite (overwrite=True)")
+        raise UsageError(f"{target} exists; name another file, or add --overwrite (overwrite=True)")
     contents = read_checkpoint(source, trust=trust, weights=weights)
     if target.exists() and target.samefile(contents.path):
         raise UsageError(f"{target} is the checkpoint itself; name another file")

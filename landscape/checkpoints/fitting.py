@@ -38,7 +38,7 @@ def fit(model: nn.Module, state: Mapping[str, Tensor], *, source: str, name: str
     notes = list(match.notes)
     if left_out := [*match.left_out, *beyond]:
         notes.append(
-            f"{len(left_out)} tensors are not of this network and were left out, such as {left_out[0]}"
+            f"{len(left_out)} tensors do not belong to this network and were left out, such as {left_out[0]}"
         )
     fitting = {key: tensor for key, tensor in named.items() if key in network}
     notes += _match_precision(model, network, fitting, source)
@@ -107,7 +107,7 @@ class _Mismatch:
                 if len(here) == len(there) and here[0] == there[0]:
                     inputs = "channels" if len(here) == 4 else "numbers in an input"
                     return (
-                        f"Only the first layer differs: the checkpoint takes {here[1]} {inputs}, this data have "
+                        f"Only the first layer differs: the checkpoint takes {here[1]} {inputs}, these data have "
                         f"{there[1]}; name the data it was trained on (-d)"
                     )
         similar = guess(self.named)

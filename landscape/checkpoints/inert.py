@@ -19,33 +19,33 @@ _NUMBER = frozenset("f2 f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 b1".split())
 
 
 class Unused:
-    """Something that is not needed to know the weights; its arguments are dropped."""
+    """Something that is not needed to know the weights; its arguments and state are dropped."""
 
     def __new__(cls, *arguments: object) -> "Unused":
         """An empty object."""
         return super().__new__(cls)
 
     def __setstate__(self, state: object) -> None:
-        """Keeps nothing."""
+        pass
 
 
 class PlainDict:
-    """Stands for subclasses of ``dict``."""
+    """Stands for subclasses of ``dict``, whose arguments, such as a default factory, are dropped."""
 
+    # Not a function: pickles make objects with __new__, and torch fills only what is exactly such a dictionary.
     def __new__(cls, *arguments: object) -> "OrderedDict[Any, Any]":  # type: ignore[misc]
-        """An empty dictionary; a default factory is dropped."""
+        """An empty dictionary."""
         return OrderedDict()
 
 
 class DType:
-    """A NumPy type by its code, such as ``f8``."""
+    """A NumPy type by its code, such as ``f8``, and its byte order."""
 
     def __init__(self, code: object = "", *rest: object) -> None:
         self.code = code if isinstance(code, str) else ""
         self.order = "<"
 
     def __setstate__(self, state: object) -> None:
-        """Takes the byte order."""
         if isinstance(state, tuple) and len(state) > 1 and state[1] in ("<", ">", "|", "="):
             self.order = state[1]
 
@@ -54,17 +54,16 @@ class Array:
     """A NumPy array, kept as its bytes until its tensor is requested."""
 
     def __init__(self, *arguments: object) -> None:
-        self.state: tuple[object, ...] = ()
+        self.state: object = None
 
     def __setstate__(self, state: object) -> None:
-        """Takes ``(version, shape, dtype, column-major, bytes)``."""
-        self.state = state if isinstance(state, tuple) else ()
+        self.state = state
 
     def tensor(self) -> Tensor | None:
         """The array, or ``None`` where it does not hold numbers or its parts do not fit together."""
-        if len(self.state) != 5:
+        if not isinstance(self.state, tuple) or len(self.state) != 5:
             return None
-        _, shape, dtype, by_column, raw = self.state
+        _version, shape, dtype, by_column, raw = self.state
         if not isinstance(shape, tuple) or not all(isinstance(side, int) and side >= 0 for side in shape):
             return None
         values = _numbers(dtype, raw)

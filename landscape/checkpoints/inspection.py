@@ -21,16 +21,9 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 @dataclass(frozen=True)
 class Inspection:
-    """The description of a checkpoint.
+    """The description of a checkpoint; see :class:`landscape.checkpoints.Contents` for the fields of both.
 
     Attributes:
-        path: As the user wrote it.
-        form: The format, in words.
-        sha256: Of the file.
-        bytes: On disk.
-        key: Where the weights were; empty for the top.
-        weights: Whether they are raw or averaged.
-        average: Where an averaged copy is.
         prefixes: Of wrappers before every name, the outermost first.
         tensors: How many.
         parameters: Numbers in them, without the statistics of batch norm.
@@ -38,10 +31,8 @@ class Inspection:
         batch_norms: Layers with running statistics.
         not_finite: Tensors that hold NaN or infinity.
         values: Plain values beside the weights: epoch, metrics, settings.
-        recipe: Of a checkpoint of ours.
         looks: A guess at the network; ``None`` where there is none.
         command: The command that measures it.
-        notes: Remarks.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""From a path to the files that hold the weights: one file, a folder, or shards with an index."""
+"""Locates the files that hold the weights: one file, a file in a folder, or shards with an index."""
 
 import json
 import re
@@ -86,7 +86,7 @@ def _shards(index: Path) -> dict[str, Path]:
     """Which file each tensor is in; every file lies in the folder of the index."""
     places = _read_json(index).get("weight_map")
     if not isinstance(places, dict) or not places or not all(isinstance(p, str) for p in places.values()):
-        raise InputError(f"{index} is no index of shards: it has no weight_map from names to files")
+        raise InputError(f"{index} is not an index of shards: it has no weight_map from names to files")
     files = {}
     for place in dict.fromkeys(places.values()):
         # An index for one system may be opened on another, where the same text is a path to elsewhere.
@@ -97,7 +97,7 @@ def _shards(index: Path) -> dict[str, Path]:
                 f"{index} names {place!r}, which is not a file of its own folder; it is not opened"
             )
         if not file.is_file():
-            raise InputError(f"{index} names {place}, which is not there; fetch all shards")
+            raise InputError(f"{index} names {place}, which does not exist; fetch all shards")
         files[place] = file
     return {name: files[place] for name, place in places.items()}
 

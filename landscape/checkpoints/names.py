@@ -121,7 +121,7 @@ def _ends(name: str) -> list[str]:
 
 
 def _closest(state: Mapping[str, Tensor], network: Mapping[str, Tensor]) -> str:
-    """The prefix whose removal makes most names match: what does not fit is explained with it."""
+    """The prefix whose removal makes most names match, with which a mismatch is explained."""
     starts = {"", *(name[: -len(end)] for name in state for end in _ends(name))}
     few = sorted(starts, key=len)[:50]  # a file may have as many beginnings as names
     return max(few, key=lambda s: sum(n.startswith(s) and n.removeprefix(s) in network for n in state))

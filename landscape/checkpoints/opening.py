@@ -77,11 +77,10 @@ def content_sum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> s
 
 
 def _safetensors(file: Path, header: int, size: int) -> Opened:
-    if header > min(size - 8, LONGEST_HEADER):
-        reason = f"its safetensors header should have {header:,} bytes, but the file has {size:,}"
-        if header <= size - 8:
-            reason = f"its safetensors header has {header:,} bytes, more than {LONGEST_HEADER:,}"
-        raise damaged(file, reason)
+    if header > size - 8:
+        raise damaged(file, f"its safetensors header should have {header:,} bytes, but the file has {size:,}")
+    if header > LONGEST_HEADER:
+        raise damaged(file, f"its safetensors header has {header:,} bytes, more than {LONGEST_HEADER:,}")
     try:
         with safetensors.safe_open(file, framework="pt") as opened:
             content = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118

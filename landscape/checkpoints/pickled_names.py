@@ -84,7 +84,7 @@ class Pickles:
 
 
 def pickled_names(file: Path) -> Pickles:
-    """The names in a checkpoint of either format of torch, or in a bare pickle; of a damaged file, those before."""
+    """The names in the pickles of a checkpoint, or in a bare pickle; of a damaged file, those before the damage."""
     pickles = Pickles(set())
     try:
         with file.open("rb") as stream:

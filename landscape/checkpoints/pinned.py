@@ -8,7 +8,6 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PosixPath
 
 from landscape.errors import InputError
@@ -29,17 +28,9 @@ class _Named(PosixPath):
         return self.content or str(self)
 
 
-@dataclass(frozen=True)
-class Pinned:
-    """A path that opens the bytes of a file, whatever has happened to it since, and their number."""
-
-    file: Path
-    size: int
-
-
 @contextlib.contextmanager
-def pinned(file: Path) -> Iterator[Pinned]:
-    """Keeps the bytes of a regular file as they are for as long as it is being opened.
+def pinned(file: Path) -> Iterator[Path]:
+    """A path that opens the bytes of a regular file as they are now, and is printed as the name of the file.
 
     Up to :data:`COPIED_BYTES` they are copied into memory that nobody else can write to. Tensors may be mapped from
     there, and keep it alive. A larger file is mapped as it lies on disk: replacing it does no harm, and writing to it
@@ -58,9 +49,9 @@ def pinned(file: Path) -> Iterator[Pinned]:
             while size < before.st_size and (chunk := source.read(min(_CHUNK, before.st_size - size))):
                 size += os.write(copy, chunk)
                 source.seek(size)  # a write may take a part of the chunk
-            yield Pinned(_path(file, copy), size)
+            yield _path(file, copy)
             return
-        yield Pinned(_path(file, source.fileno()), before.st_size)
+        yield _path(file, source.fileno())
         # Without a path to a descriptor, readers have opened whatever the name has led to.
         now = os.fstat(source.fileno()) if _DESCRIPTORS.is_dir() else file.stat()
         if _mark(now) != _mark(before):

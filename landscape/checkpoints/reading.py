@@ -90,8 +90,8 @@ def read_checkpoint(path: str | Path, *, trust: bool = False, weights: Weights |
     try:
         for file in located.files:
             with pinned(file) as pin:
-                parts.append(open_file(pin.file, trust=trust))
-                stored += pin.size
+                parts.append(open_file(pin, trust=trust))
+                stored += pin.stat().st_size
         digest = _digest(located, [part.sha256 for part in parts])
     except OSError as failure:
         reason = failure.strerror or str(failure)
@@ -223,11 +223,11 @@ def _plain(loaded: Mapping[Any, Any]) -> dict[str, object]:
     values: dict[str, object] = {}
     for key, value in loaded.items():
         if isinstance(key, str):
-            values[key] = value
             inner = {} if key in _NOT_SETTINGS else _settings(value)
-            values.update({f"{key}.{name}": item for name, item in inner.items()})
-    numbers = {name: _number(value) for name, value in values.items()}
-    return dict([(name, value) for name, value in numbers.items() if _is_short(value)][:_MOST_VALUES])
+            values[key] = _short(value)
+            values.update({f"{key}.{name}": _short(item) for name, item in inner.items()})
+    known = [(name, value) for name, value in values.items() if value is not None]
+    return dict(known[:_MOST_VALUES])
 
 
 def _settings(value: object) -> Mapping[Any, Any]:
@@ -237,13 +237,10 @@ def _settings(value: object) -> Mapping[Any, Any]:
     return {} if weights else inner
 
 
-def _is_short(value: object) -> bool:
-    if isinstance(value, str):
-        return len(value) <= _LONGEST_TEXT
-    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**30)
-
-
-def _number(value: object) -> object:
+def _short(value: object) -> str | float | None:
+    """A number or a short text; ``None`` for anything else."""
     if isinstance(value, Tensor) and value.ndim == 0 and value.device.type == "cpu":
-        return value.item()
-    return value
+        value = value.item()
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST_TEXT else None
+    return value if isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**30) else None

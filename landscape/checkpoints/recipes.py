@@ -81,13 +81,13 @@ class RecipeInFile:
         )
 
     def _odd_fields(self) -> list[str]:
-        """The fields that measuring does not use, and that say what no recipe of ours says."""
+        """The fields, unused in measuring, whose values no recipe of ours has."""
         values = {field: self.fields[field] for field in _UNUSED if self.fields.get(field) is not None}
         return [f for f, v in values.items() if not isinstance(v, str) or not _PLAIN.fullmatch(v)]
 
     @contextlib.contextmanager
     def blamed(self) -> Iterator[None]:
-        """Inside, what is wrong with a name is the mistake of the file, not of the user."""
+        """Turns a wrong name or option into a mistake of the file instead of the user."""
         try:
             yield
         except UsageError as failure:
@@ -99,13 +99,13 @@ class RecipeInFile:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not abs(value) < _LARGEST:
             raise InputError(
-                f"the recipe in {self.path} has {field}={shown(value)}, which is no finite number"
+                f"the recipe in {self.path} has {field}={shown(value)}, which is not a finite number"
             )
         return float(value)
 
 
 class WithinMemory(TorchDispatchMode):
-    """Inside, the network that a file names is refused before it takes more memory than the file may take.
+    """Refuses the network that a file names before it takes more memory than the file may take.
 
     A mode sees an allocation before it is made. Nothing duller does: a network on the meta device cannot be built where
     its class looks at numbers.

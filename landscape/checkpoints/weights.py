@@ -58,7 +58,7 @@ class Selected:
 def find_weights(
     file: Path, loaded: Mapping[Any, Any], *, weights: Weights | None, usual: Weights = "raw"
 ) -> Selected:
-    """The raw weights that training moves, or their average, in the contents of a file; by default ``usual``."""
+    """Selects the raw weights, which training moves, or their average; ``usual`` where ``weights`` is ``None``."""
     averages = [(key, tensors) for key in AVERAGED if (tensors := tensors_of(loaded.get(key)))]
     key, state = next(_candidates(loaded), None) or _only_other(file, loaded, averaged=bool(averages))
     if "current_model_state" in loaded and "averaging_state" in loaded:
@@ -74,7 +74,7 @@ def find_weights(
         return Selected(*_counted(averaged_state, average), "ema", average, notes=(note,))
     kind = weights or usual
     if kind == "raw":
-        note = f"averaged weights are there too, under {average}; --weights ema takes them"
+        note = f"it also holds averaged weights, under {average}; --weights ema selects them"
         notes = (note,) if average is not None else ()
         return Selected(*_counted(state, key), "raw", average, average is None or usual == "raw", notes)
     if average is None:
@@ -152,7 +152,7 @@ def _split(state: State) -> tuple[State, dict[str, State]]:
 
 
 def _counted(state: State, key: str) -> tuple[State, str]:
-    """The state and its place, without the counter of ``torch.optim.swa_utils.AveragedModel``."""
+    """The state and its place; the counter of ``torch.optim.swa_utils.AveragedModel`` is left out."""
     others = [name for name in state if name != "n_averaged"]
     if len(others) == len(state) or not others or not all(name.startswith("module.") for name in others):
         return state, key

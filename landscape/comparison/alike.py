@@ -74,6 +74,7 @@ def refuse_scattered(measure: str, settings: Sequence[Mapping[str, object]]) -> 
 def differing(recipes: Sequence[Mapping[str, object]]) -> list[str]:
     """The fields that are not the same in all recipes."""
     names = dict.fromkeys(key for recipe in recipes for key in recipe)
+    # As text, because values may be lists, which have no hash.
     return [name for name in names if len({str(recipe.get(name)) for recipe in recipes}) > 1]
 
 

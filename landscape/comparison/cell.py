@@ -32,7 +32,7 @@ class Cell:
     def mean(self) -> float:
         """Mean over runs; not finite if one of them is not."""
         if not all(map(math.isfinite, self.values)):
-            return sum(self.values)
+            return sum(self.values)  # fmean raises an error for the sum of ∞ and −∞
         return statistics.fmean(self.values)
 
     @property

@@ -65,24 +65,17 @@ _GSAM = {
     **_ACCURACY,
 }
 
+
+def _row(name: str, looks: Mapping[str, Look], summary: str, reference: str) -> Row[Preset]:
+    return Row(name, lambda: Preset(looks), summary, reference)
+
+
 # A column that is no measure, such as sam-share, is read from the training history of the runs.
 PRESETS: NameTable[Preset] = NameTable(
     "comparison preset",
     [
-        Row(
-            "cr-sam",
-            lambda: Preset(_CR_SAM),
-            "‖∇L‖, Tr H, C = Tr H/‖∇L‖, accuracy",
-            "Wu et al. 2024, table 3",
-        ),
-        Row(
-            "ae-sam", lambda: Preset(_AE_SAM), "accuracy, share of SAM steps", "Jiang et al. 2023, tables 1–2"
-        ),
-        Row(
-            "gsam",
-            lambda: Preset(_GSAM),
-            "loss, surrogate gap, dominant eigenvalue, accuracy",
-            "Zhuang et al. 2022",
-        ),
+        _row("cr-sam", _CR_SAM, "‖∇L‖, Tr H, C = Tr H/‖∇L‖, accuracy", "Wu et al. 2024, table 3"),
+        _row("ae-sam", _AE_SAM, "accuracy, share of SAM steps", "Jiang et al. 2023, tables 1 and 2"),
+        _row("gsam", _GSAM, "loss, surrogate gap, dominant eigenvalue, accuracy", "Zhuang et al. 2022"),
     ],
 )

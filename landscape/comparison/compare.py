@@ -6,17 +6,7 @@ nothing but their seed. If a field differs, the error names it.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from landscape.comparison.alike import (
-    REPEATED,
-    belongs_to,
-    differing,
-    other_examples,
-    refuse_other_runs,
-    refuse_scattered,
-    refuse_unlike,
-    setting_labels,
-    settings_key,
-)
+from landscape.comparison import alike
 from landscape.comparison.cell import Cell
 from landscape.comparison.columns import Look
 from landscape.comparison.intervals import Method
@@ -54,23 +44,25 @@ def compare(
     if not latest:
         raise InputError("there is nothing to compare: no record was found; run `landscape measure` first")
     # Networks of several sizes are the point of a table whose rows are the models.
-    refuse_unlike(latest, but=("dimension",) if "model" in fields else ())
+    alike.refuse_unlike(latest, but=("dimension",) if "model" in fields else ())
     row_of = [_row(record, fields) for record in latest]
     known = list(dict.fromkeys(row_of))
     if baseline is not None and baseline not in known:
         raise InputError(f"no row is called '{baseline}'; there are: {', '.join(known)}")
     for row in known:
         runs = {
-            belongs_to(record): record for record, name in zip(latest, row_of, strict=True) if name == row
+            alike.belongs_to(record): record
+            for record, name in zip(latest, row_of, strict=True)
+            if name == row
         }
-        refuse_other_runs(row, list(runs.values()), fields)
+        alike.refuse_other_runs(row, list(runs.values()), fields)
     _refuse_scattered_settings(latest)
-    labels = setting_labels(latest)
+    labels = alike.setting_labels(latest)
     groups: dict[tuple[str, str], list[Estimate]] = {}
     for record, row, label in zip(latest, row_of, labels, strict=True):
         groups.setdefault((row, label), []).append(record)
     recipes = {row: dict(r.provenance.recipe or {}) for r, row in zip(latest, row_of, strict=True)}
-    # A plain optimizer comes first, because the first row is what the others are compared with.
+    # A plain optimizer comes first, because the first row is what the others are compared with. The sort is stable.
     plain = {row for row, recipe in recipes.items() if recipe.get("optimizer") == recipe.get("base")}
     origin = latest[0].provenance
     return Table(
@@ -82,14 +74,16 @@ def compare(
         baseline=baseline,
         method=method,
         looks=dict(looks or {}),
-        remarks=(*remarks, *_confounded(recipes, fields), *other_examples(latest)),
+        remarks=(*remarks, *_confounded(recipes, fields), *alike.other_examples(latest)),
     )
 
 
 def _latest(records: Iterable[Estimate]) -> list[Estimate]:
     last: dict[tuple[object, ...], Estimate] = {}
     for record in records:
-        last[record.measure, settings_key(record), record.provenance.split, belongs_to(record)] = record
+        last[
+            record.measure, alike.settings_key(record), record.provenance.split, alike.belongs_to(record)
+        ] = record
     return list(last.values())
 
 
@@ -106,15 +100,15 @@ def _row(record: Estimate, fields: Sequence[str]) -> str:
 
 def _refuse_scattered_settings(records: Sequence[Estimate]) -> None:
     """Requires of a measure with several settings that at least one of them is recorded for every run."""
-    runs = {belongs_to(record) for record in records}
+    runs = {alike.belongs_to(record) for record in records}
     for measure in dict.fromkeys(record.measure for record in records):
         by_settings: dict[str, list[Estimate]] = {}
         for record in records:
             if record.measure == measure:
-                by_settings.setdefault(settings_key(record), []).append(record)
+                by_settings.setdefault(alike.settings_key(record), []).append(record)
         groups = by_settings.values()
-        if len(groups) > 1 and not any({belongs_to(r) for r in group} == runs for group in groups):
-            refuse_scattered(measure, [group[0].settings for group in groups])
+        if len(groups) > 1 and not any({alike.belongs_to(r) for r in group} == runs for group in groups):
+            alike.refuse_scattered(measure, [group[0].settings for group in groups])
 
 
 def _cell(records: Sequence[Estimate]) -> Cell:
@@ -122,15 +116,15 @@ def _cell(records: Sequence[Estimate]) -> Cell:
         values=tuple(r.value for r in records),
         errors=tuple(r.standard_error for r in records),
         seeds=tuple((r.provenance.recipe or {}).get("seed") for r in records),
-        converged=all(r.converged is not False for r in records),
+        converged=all(r.converged is not False for r in records),  # None: nothing iterates
     )
 
 
 def _confounded(recipes: Mapping[str, Mapping[str, object]], fields: Sequence[str]) -> list[str]:
     """In what the rows differ besides the fields that define them."""
     remarks = []
-    for name in differing(list(recipes.values())):
-        if name not in (*REPEATED, *fields):
+    for name in alike.differing(list(recipes.values())):
+        if name not in (*alike.REPEATED, *fields):
             values = ", ".join(f"{row} {recipe.get(name)}" for row, recipe in recipes.items())
             remarks.append(f"the rows differ in {name} too: {values}")
     return remarks

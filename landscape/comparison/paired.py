@@ -94,4 +94,5 @@ def verdict(difference: Difference) -> Verdict:
 
 def _by_seed(cell: Cell) -> dict[object, tuple[float, float | None]]:
     errors = cell.errors or (None,) * len(cell.values)
+    # Not strict: runs without seeds cannot be paired, and then there are none.
     return dict(zip(cell.seeds, zip(cell.values, errors, strict=True), strict=False))

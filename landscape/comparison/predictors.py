@@ -39,13 +39,11 @@ class Predictor:
         name: The measure, with the settings in which its records differ.
         overall: Correlation over all runs, which a third quantity that both follow can explain.
         granulated: By recipe field: mean τ over runs that differ in this field alone.
-        runs: Number of runs.
     """
 
     name: str
     overall: RankCorrelation
     granulated: Mapping[str, float]
-    runs: int
 
     @property
     def psi(self) -> float:
@@ -193,7 +191,7 @@ def predictors(
         x, y = [record.value for record in runs.values()], [values[run] for run in runs]
         recipes = [dict(record.provenance.recipe or {}) for record in runs.values()]
         overall = rank_correlation(x, y, method=method)
-        rows.append(Predictor(label, overall, _granulated(x, y, recipes), len(runs)))
+        rows.append(Predictor(label, overall, _granulated(x, y, recipes)))
     recipe_of = {
         belongs_to(r): str(
             sorted((k, str(v)) for k, v in (r.provenance.recipe or {}).items() if k not in REPEATED)

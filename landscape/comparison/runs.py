@@ -199,6 +199,7 @@ def _read(place: _Place, left_out: Counter[str]) -> Iterator[MeasuredRun]:
     groups: dict[str, tuple[Estimate, ...]] = {}
     for record in records.estimates:
         groups[belongs_to(record)] = (*groups.get(belongs_to(record), ()), record)
+    # A checkpoint of gigabytes is hashed once, however many groups of records name it.
     digests: dict[str, str | None] = {}
     if place.checkpoint is not None:
         digest = digests[place.checkpoint.name] = sha256(place.checkpoint)
@@ -212,6 +213,7 @@ def _read(place: _Place, left_out: Counter[str]) -> Iterator[MeasuredRun]:
             digest=digest,
         )
     for key, estimates in groups.items():
+        # The last record that names a file, because older versions did not and files are renamed.
         name = next((file for e in reversed(estimates) if (file := e.provenance.checkpoint_file)), None)
         beside = _beside(place.file, name)
         if beside is not None and beside.name not in digests:

@@ -21,6 +21,7 @@ class Conditions:
 
     def fit(self, origin: Provenance) -> bool:
         """Whether a record was measured under these conditions."""
+        # A batch size above the number of examples means one batch of all of them.
         batch = None if self.batch_size is None else min(self.batch_size, origin.num_examples)
         required = (self.split, self.limit, batch, self.batch_norm, self.dtype)
         actual = (origin.split, origin.num_examples, origin.batch_size, origin.batch_norm, origin.dtype)
@@ -114,6 +115,7 @@ def _under_one_condition(
     if len(runs_of) < 2:
         return by_run, []
     complete = [key for key, indices in runs_of.items() if len(indices) == len(by_run)]
+    # With several complete sets, the choice is the user's.
     if len(complete) != 1:
         refuse_unlike((e for estimates in by_run for e in estimates), but=but)
     kept = [[e for e in estimates if condition(e) == complete[0]] for estimates in by_run]
@@ -149,6 +151,7 @@ def _has(settings: Mapping[str, object], options: Mapping[str, object]) -> bool:
 
 
 def _same(recorded: object, requested: object) -> bool:
+    # "0.20" on the command line is the recorded 0.2.
     if isinstance(recorded, (int, float)) and not isinstance(recorded, bool):
         try:
             return float(recorded) == float(str(requested))

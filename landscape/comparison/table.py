@@ -133,15 +133,8 @@ class Table:
             cell = self.cells.get((row, column))
             if cell is None:
                 continue
-            line: list[Content] = [
-                row,
-                column,
-                cell.mean,
-                cell.spread,
-                cell.monte_carlo,
-                len(cell.values),
-                cell.converged,
-            ]
+            numbers = (cell.mean, cell.spread, cell.monte_carlo, len(cell.values))
+            line: list[Content] = [row, column, *numbers, cell.converged]
             d = None if row == self.reference else self.difference(row, self.reference, column)
             if d is not None:
                 i = d.interval
@@ -165,16 +158,10 @@ class Table:
             {self.heading: row, "measure": column, **_difference_dict(difference)}
             for column, row, difference in self.differences()
         ]
-        return {
-            "rows": self.heading,
-            "measured_on": self.measured_on,
-            "reference": self.reference,
-            "interval": {"level": 0.95, "method": self.method},
-            "cells": cells,
-            "differences": differences,
-            "leads": leads,
-            "notes": self._notes(),
-        }
+        head = {"rows": self.heading, "measured_on": self.measured_on, "reference": self.reference}
+        interval = {"level": 0.95, "method": self.method}
+        parts = {"cells": cells, "differences": differences, "leads": leads}
+        return {**head, "interval": interval, **parts, "notes": self._notes()}
 
     def _grid(self, notes: list[str]) -> Grid:
         most = max(len(cell.values) for cell in self.cells.values())
@@ -186,9 +173,8 @@ class Table:
                 return None
             factor, spread = self.look(column).factor, cell.spread
             text = rounded(factor * cell.mean, None if spread is None else factor * spread)
-            text += (
-                " ± 0" if spread == 0 else ""
-            )  # which rounded() leaves out, and here says that the runs agree
+            if spread == 0:  # rounded() omits it, but here it says that the runs agree
+                text += " ± 0"
             n = None if len(cell.values) == most else len(cell.values)
             return Number(text, cell.converged, n, bold=(row, column) in clear)
 
@@ -203,16 +189,12 @@ class Table:
 
     def _difference_lines(self) -> list[list[str]]:
         """``[column, row, difference, n, verdict]`` of every row from the reference."""
-        return [
-            [
-                self.look(column).heading,
-                row,
-                _with_interval(difference, self.look(column).factor),
-                str(difference.interval.n),
-                verdict(difference).words + ("" if difference.converged else " †"),
-            ]
-            for column, row, difference in self.differences()
-        ]
+        lines = []
+        for column, row, difference in self.differences():
+            look, words = self.look(column), verdict(difference).words
+            numbers = [_with_interval(difference, look.factor), str(difference.interval.n)]
+            lines.append([look.heading, row, *numbers, words + ("" if difference.converged else " †")])
+        return lines
 
     def _differences_in_paragraphs(self) -> str:
         """A paragraph per column, because the names of optimizers are too long for another column of a table."""
@@ -279,9 +261,8 @@ class Table:
         word = {"higher": "highest", "lower": "lowest", None: ""}[look.better]
         start = f"{look.heading}: {lead.row} is {word}"
         if lead.is_clear:
-            return (
-                f"{start}, told apart from {lead.runner_up} ({_with_interval(lead.difference, look.factor)})"
-            )
+            difference = _with_interval(lead.difference, look.factor)
+            return f"{start}, told apart from {lead.runner_up} ({difference})"
         if lead.verdict.is_decided:
             return f"{start}, but not all runs have converged"
         return f"{start}; {lead.runner_up} is next: {lead.verdict.words}"

@@ -2,7 +2,6 @@
 
 from landscape.curvature.eigenpairs import dominant_eigenpair as dominant_eigenpair
 from landscape.curvature.eigenpairs import eigenpairs as eigenpairs
-from landscape.curvature.eigenpairs import suggest_start as suggest_start
 from landscape.curvature.operators import OPERATORS as OPERATORS
 from landscape.curvature.operators import OperatorName as OperatorName
 from landscape.curvature.operators import empirical_fisher as empirical_fisher

@@ -1,14 +1,14 @@
-"""Squared norms of per-example gradients, parameter by parameter, without ever holding the gradients.
+"""Squared norms of per-example gradients, parameter by parameter, without storing the gradients.
 
-Where every parameter is used once, by an operation that is linear in it, the norm follows from what it is
-multiplied with and the derivative at the operation's result, so that one backward pass without weight gradients
-serves every example at once. Any other network: ``vmap`` over examples, in slices that fit in memory.
+If every parameter is used once, by an operation that is linear in it, the norm follows from the other factor and the
+derivative at the operation's result, so that one backward pass without weight gradients serves every example at once.
+Any other network: ``vmap`` over examples, in slices that fit in memory.
 
 Reference:
     Goodfellow, "Efficient per-example gradient computations", 2015, arXiv 1510.01799, for linear layers.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,23 +19,18 @@ from landscape.curvature.recording import NotRecordedError, recorded
 from landscape.objective.batches import mapped, rows_in, rows_of
 from landscape.objective.outputs import applied, applied_with
 
+# Memory for the per-example gradients, or the derivatives at the operations' results, of one slice.
 SLICE_BYTES = 1 << 28
-"""Memory for the per-example gradients, or the derivatives at the operations' results, of one slice."""
-
 
 Cotangents = Callable[[Tensor, slice], Tensor]
-"""From the outputs ``(B, C)`` of some examples, and which they are of the batch, all vectors s_k, ``(K, B, C)``."""
+"""From the outputs ``(B, C)`` of a slice of a batch's examples to all vectors s_k, ``(K, B, C)``."""
+
+SquaredNorms = Callable[[nn.Module, Sequence[str], Any, Cotangents], Tensor]
+"""``Σᵢ Σ_k ‖∂(s_{ik}ᵀ f(xᵢ))/∂θ_P‖²`` for every named parameter P of a network on a batch, in float64."""
 
 
 def uses_cover(model: nn.Module, free: Sequence[str], used_once: frozenset[str], inputs: Any) -> bool:
-    """Whether every free parameter is used once, by an operation that is linear in it and known.
-
-    Args:
-        model: The network.
-        free: Names of the free parameters.
-        used_once: Those that the forward pass reads exactly once.
-        inputs: A batch.
-    """
+    """Whether every free parameter is used once, by a known operation that is linear in it."""
     if not used_once.issuperset(free):
         return False
     try:
@@ -55,45 +50,34 @@ def places_of(uses: Sequence[Use]) -> list[Tensor]:
 def squared_norms_by_use(
     model: nn.Module, free: Sequence[str], inputs: Any, cotangents: Cotangents
 ) -> Tensor:
-    """``Σᵢ Σ_k ‖∂(s_{ik}ᵀ f(xᵢ))/∂θ_P‖²`` for every free parameter P, ``(parameters,)`` in float64.
-
-    Args:
-        model: A network for which :func:`uses_cover` holds.
-        free: Names of the free parameters.
-        inputs: A batch, taken in slices that fit in memory.
-        cotangents: Yields the vectors s_k.
-    """
+    """The :data:`SquaredNorms` of a network for which :func:`uses_cover` holds."""
     parameters = dict(model.named_parameters())
-    place = {id(parameters[name]): k for k, name in enumerate(free)}
+    number = {id(parameters[name]): k for k, name in enumerate(free)}
     width = _slice_width(model, free, inputs, cotangents)
     totals = torch.zeros(len(free), dtype=torch.float64, device=next(iter(parameters.values())).device)
     for rows in _slices(inputs, width):
         with recorded(model, free, rows.stop - rows.start) as uses:
             outputs = applied(model, rows_of(inputs, rows))
         vectors = cotangents(outputs.detach(), rows)
-        if not len(vectors):  # a single class: the loss does not bend
+        if not len(vectors):  # the loss of a single class has no curvature
             continue
         places = places_of(uses)
-        slopes = [
-            torch.autograd.grad(
-                outputs, places, one, retain_graph=True, allow_unused=True, materialize_grads=True
-            )
-            for one in vectors
-        ]
+        options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
+        slopes = [torch.autograd.grad(outputs, places, vector, **options) for vector in vectors]
         arrived = {id(place): of for place, *of in zip(places, *slopes, strict=True)}
         for use in uses:
-            totals[place[id(use.parameter)]] += use.map.squared_norm(arrived[id(use.place)]).double()
+            totals[number[id(use.parameter)]] += use.map.squared_norm(arrived[id(use.place)]).double()
     return totals
 
 
 def _slices(inputs: Any, width: int) -> Iterator[slice]:
-    """Examples of a batch, so many at a time."""
+    """The examples of a batch, ``width`` at a time."""
     count = rows_in(inputs) or 0
     return (slice(start, min(start + width, count)) for start in range(0, count, width))
 
 
 def _slice_width(model: nn.Module, free: Sequence[str], inputs: Any, cotangents: Cotangents) -> int:
-    """Examples a slice, from what one of them takes."""
+    """The number of examples in a slice, from the memory of one example."""
     first = slice(0, 1)
     with torch.no_grad(), recorded(model, free, 1) as uses:
         outputs = applied(model, rows_of(inputs, first))
@@ -105,27 +89,24 @@ def _slice_width(model: nn.Module, free: Sequence[str], inputs: Any, cotangents:
 def squared_norms_by_vmap(
     model: nn.Module, free: Sequence[str], inputs: Any, cotangents: Cotangents
 ) -> Tensor:
-    """The same as :func:`squared_norms_by_use` for any network whose examples do not see each other."""
+    """The :data:`SquaredNorms` of any network whose examples do not see each other."""
     parameters = {name: p.detach() for name, p in model.named_parameters()}
-    rest: Mapping[str, Tensor] = {
-        **{name: p for name, p in parameters.items() if name not in set(free)},
-        **dict(model.named_buffers()),
-    }
-    chosen = {name: parameters[name] for name in free}
+    fixed = {name: p for name, p in parameters.items() if name not in set(free)} | dict(model.named_buffers())
+    moving = {name: parameters[name] for name in free}
 
     def projected(theta: dict[str, Tensor], x: Any, s: Tensor) -> Tensor:
-        outputs = applied_with(model, {**rest, **theta}, mapped(x, lambda tensor: tensor.unsqueeze(0)))
+        outputs = applied_with(model, {**fixed, **theta}, mapped(x, lambda tensor: tensor.unsqueeze(0)))
         value: Tensor = (outputs[0] * s).sum()
         return value
 
     gradients = torch.func.vmap(torch.func.grad(projected), in_dims=(None, 0, 0))
     with torch.no_grad():
         outputs = applied(model, inputs)
-    dimension = sum(p.numel() for p in chosen.values())
+    dimension = sum(p.numel() for p in moving.values())
     slices = list(_slices(inputs, max(1, SLICE_BYTES // (outputs.element_size() * dimension))))
     totals = torch.zeros(len(free), dtype=torch.float64, device=outputs.device)
     for vectors in cotangents(outputs, slice(0, len(outputs))):
         for rows in slices:
-            found = gradients(chosen, rows_of(inputs, rows), vectors[rows])
-            totals += torch.stack([found[name].square().sum().double() for name in free])
+            parts = gradients(moving, rows_of(inputs, rows), vectors[rows])
+            totals += torch.stack([parts[name].square().sum().double() for name in free])
     return totals

@@ -1,13 +1,13 @@
-"""Tr H with probes of its own for every single example, at the price of a product with the Hessian for all of them.
+"""Tr H with separate probes for every example, at the price of a product with the Hessian for all of them.
 
 The trace is linear in the data. With independent probes vᵢ for N examples, ``(1/N) Σᵢ vᵢᵀ Hᵢ vᵢ`` has a variance
-that falls like 1/N from the start, where one probe for all of them gains nothing from more data. To hold a parameter
-vector for every example is out of the question, and not needed: where each parameter is used once, by an operation
-that is linear in it, vᵢ matters only through how the operation's result moves, ``uᵢ``, and
+that falls like 1/N from the start, where one probe for all of them gains nothing from more data. A parameter vector
+for every example does not fit in memory and is not needed: if each parameter is used once, by an operation that is
+linear in it, vᵢ matters only through the movement ``uᵢ`` of the operation's result z, and
 
     Tr_P Hᵢ = E[uᵢᵀ (∂²ℓᵢ/∂z²) uᵢ]
 
-with z the result: the diagonal block of the parameter P has no other second derivative, because z is linear in P and
+for the diagonal block of the parameter P, which has no other second derivative because z is linear in P and
 nothing before z depends on it. One graph of ``∂ℓ/∂z`` and one backward pass through it serve all examples and all
 operations.
 
@@ -23,63 +23,49 @@ import torch
 from torch import Tensor
 
 from landscape.curvature.example_gradients import places_of
-from landscape.curvature.linear_uses import Use
 from landscape.curvature.recording import recorded
-from landscape.objective import Objective, derivatives
+from landscape.objective import Objective
 from landscape.objective.batches import Batch, rows_in
 from landscape.objective.graphs import residual
+from landscape.objective.products import second_derivatives
 from landscape.objective.risk import Risk
 
 
 class OutputCurvature:
     """The second derivative of a micro-batch's mean loss in the results of the operations that use parameters.
 
-    Of ``Σ_c (∂ℓ/∂f_c) f_c`` with the first factor held, it is that of H − G.
-
-    Args:
-        risk: Network and loss; standing at the point in question.
-        batch: A micro-batch of B examples.
-        less_gauss_newton: Whether H − G is meant.
-
-    Attributes:
-        uses: Of the free parameters, in the order of the forward pass.
+    With ``less_gauss_newton``, that of H − G: of ``Σ_c (∂ℓ/∂f_c) f_c`` with the first factor constant.
     """
 
     def __init__(self, risk: Risk, batch: Batch, *, less_gauss_newton: bool) -> None:
         with recorded(risk.replica.model, risk.replica.layout.names, rows_in(batch) or 0) as uses:
             loss, outputs, _ = risk.forward(batch)
         value = residual(loss, outputs) if less_gauss_newton else loss
-        self.uses: list[Use] = uses
+        self.uses = uses
         self._places = places_of(uses)
         self._slopes = torch.autograd.grad(
             value, self._places, create_graph=True, allow_unused=True, materialize_grads=True
         )
 
     def forms(self, moves: Sequence[Tensor], *, keep: bool) -> Tensor:
-        """``u_P · (∂²L/∂z² u)`` of every example and use, ``(B, uses)`` in float64, with u the sum of all moves.
+        """``u_P · (∂²L/∂z² u)`` of every example and use, ``(B, uses)`` in float64.
 
-        Args:
-            moves: How each use moves its place.
-            keep: Whether the graph will be used again.
+        u is the sum of the movements of the results by all uses; the graph is kept for another call if ``keep``.
         """
-        together: dict[int, Tensor] = {}
+        movement: dict[int, Tensor] = {}
         for use, move in zip(self.uses, moves, strict=True):
-            before = together.get(id(use.place))
-            together[id(use.place)] = move if before is None else before + move
+            before = movement.get(id(use.place))
+            movement[id(use.place)] = move if before is None else before + move
         curved = [
-            (g, together[id(z)]) for z, g in zip(self._places, self._slopes, strict=True) if g.requires_grad
+            (g, movement[id(z)]) for z, g in zip(self._places, self._slopes, strict=True) if g.requires_grad
         ]
         if not curved:
             return torch.zeros(len(moves[0]), len(moves), dtype=torch.float64, device=moves[0].device)
-        bent = torch.autograd.grad(
-            [g for g, _ in curved],
-            self._places,
-            [u for _, u in curved],
-            retain_graph=keep,
-            allow_unused=True,
-            materialize_grads=True,
+        slopes, directions = zip(*curved, strict=True)
+        products = torch.autograd.grad(
+            slopes, self._places, directions, retain_graph=keep, allow_unused=True, materialize_grads=True
         )
-        arrived = {id(place): one for place, one in zip(self._places, bent, strict=True)}
+        arrived = {id(place): product for place, product in zip(self._places, products, strict=True)}
         forms = [
             (move * arrived[id(use.place)]).flatten(1).sum(1)
             for use, move in zip(self.uses, moves, strict=True)
@@ -88,7 +74,7 @@ class OutputCurvature:
 
 
 class Streams:
-    """Random signs that depend on a seed and the number of the example, not on how examples are put into batches.
+    """Random signs that depend on a seed and the number of the example, not on the division into batches.
 
     Each use of a parameter draws from a stream of its own, example after example.
     """
@@ -100,7 +86,7 @@ class Streams:
         self._states: list[Tensor] = []
 
     def enter(self, start: int, count: int) -> None:
-        """Says at which example a micro-batch begins and how many streams it needs.
+        """Begins a micro-batch at the example number ``start`` that needs ``count`` streams.
 
         The same start as before means that the micro-batch is visited again, in parts because memory was short.
         """
@@ -119,13 +105,13 @@ class Streams:
 
 @dataclass(frozen=True)
 class PairOfPasses:
-    """Two passes with probes.
+    """The traces by parameter tensor from two passes with probes, and what their variance is known from.
 
     Attributes:
-        means: Of the trace, by parameter tensor in the order of the layout, ``(parameters,)``.
+        means: The traces, ``(parameters,)``.
         variances: Of these means.
         variance: Of their sum.
-        squares: ``Σᵢ`` of the squares of what the variance is the sum of: how much single examples make of it.
+        squares: The sum of the squares of the examples' parts of that variance: large if few examples make it up.
     """
 
     means: Tensor
@@ -137,27 +123,26 @@ class PairOfPasses:
 def pair_of_passes(objective: Objective, *, seed: int, less_gauss_newton: bool) -> PairOfPasses:
     """An estimate of Tr H, or of Tr (H − G), with two probes an example, and its variance.
 
-    Args:
-        objective: One for whose network :func:`~landscape.curvature.example_gradients.uses_cover` holds, and whose loss
-            is a mean over examples that do not see each other.
-        seed: Of the probes.
-        less_gauss_newton: Whether H − G is meant.
+    For a network for which :func:`~landscape.curvature.example_gradients.uses_cover` holds, and a loss that is a mean
+    over examples that do not see each other.
     """
     streams = Streams(seed)
 
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
-        with derivatives.second_derivatives(risk, batch):
+        with second_derivatives(risk, batch):
             first, second = _two_probes(risk, batch, streams, less_gauss_newton)
         halves = (first - second).square() / 2
-        whole = (first.sum(1) - second.sum(1)).square() / 2
-        # The forms are shares of the batch's mean; the batch's share of the whole is its weight over that of all.
+        total = (first.sum(1) - second.sum(1)).square() / 2
+        # The forms are shares of the batch's mean, and the batch's share of the data is its weight over that of all:
+        # variances need one more factor w, squares of variances three.
         w = risk.weight
-        return [(first + second).sum(0) / 2, w * halves.sum(0), w * whole.sum(), w**3 * whole.square().sum()]
+        return [(first + second).sum(0) / 2, w * halves.sum(0), w * total.sum(), w**3 * total.square().sum()]
 
-    means, halves, whole, squares = (one.cpu() for one in objective.average(visit, gradients=1, products=2))
-    total = objective.total_weight
+    sums = objective.average(visit, gradients=1, products=2)
+    means, halves, total, squares = (value.cpu() for value in sums)
+    weight = objective.total_weight
     return PairOfPasses(
-        means, halves / (2 * total), float(whole) / (2 * total), float(squares) / (4 * total**3)
+        means, halves / (2 * weight), float(total) / (2 * weight), float(squares) / (4 * weight**3)
     )
 
 
@@ -180,13 +165,7 @@ def _two_probes(risk: Risk, batch: Batch, streams: Streams, less_gauss_newton: b
 def pooled(pairs: Sequence[PairOfPasses]) -> tuple[Tensor, Tensor, float, float]:
     """Means and their standard errors, the standard error of their sum, and its degrees of freedom.
 
-    The last are those of Student's t: with a variance that few examples make, it is not known well.
-
-    Args:
-        pairs: Independent of each other.
-
-    Returns:
-        ``(parameters,)``, ``(parameters,)``, and two numbers.
+    These are few where few examples make up the variance, which is then not known well (as in Student's t).
     """
     count = len(pairs)
     means = torch.stack([pair.means for pair in pairs]).mean(0)

@@ -1,4 +1,4 @@
-"""Tr G, exactly and layer by layer, from squared per-example gradients; or by sampled classes where there are many.
+"""Tr G, exactly and layer by layer, from squared per-example gradients, or from sampled classes if there are many.
 
 ``G = (1/N) Σᵢ Jᵢᵀ (Σ_k s_k s_kᵀ) Jᵢ``, hence ``Tr G = (1/N) Σᵢ Σ_k ‖Jᵢᵀ s_{ik}‖²``: one backward pass without weight
 gradients for every k, and nothing random.
@@ -11,13 +11,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from landscape.curvature.example_gradients import (
-    squared_norms_by_use,
-    squared_norms_by_vmap,
-    uses_cover,
-)
+from landscape.curvature.example_gradients import squared_norms_by_use, squared_norms_by_vmap, uses_cover
 from landscape.curvature.losses import curvature_by_autograd, curvature_root
-from landscape.curvature.piecewise_affine import Verdict, analyse
+from landscape.curvature.piecewise_affine import Verdict, analyse, described
 from landscape.curvature.spot_checks import (
     blocks_agree,
     diagonals_agree,
@@ -28,92 +24,80 @@ from landscape.curvature.spot_checks import (
 from landscape.errors import is_out_of_memory
 from landscape.objective import Objective
 from landscape.objective.batches import Batch, rows_in, tensors_in
+from landscape.objective.loss_functions import BatchLoss
 from landscape.objective.outputs import applied, labelled
-from landscape.objective.risk import BatchLoss, Risk
+from landscape.objective.risk import Risk
 
+# With more outputs than this, one sampled class an example and pass is cheaper than all of them.
 MANY_CLASSES = 64
-"""With more outputs than this, one sampled class an example and pass is cheaper than all of them."""
-
+# Examples whose rounding error is estimated.
 ROUNDED_EXAMPLES = 8
-"""Examples of which it is seen what rounding does to them."""
-
+# Units in the last place by which weights are moved for that: enough for a few examples to show a change.
 LAST_PLACES = 64
-"""Units in their last place by which weights are moved for it: enough for a few examples to show something."""
 
 
 @dataclass(frozen=True)
 class GaussNewtonPlan:
-    """How Tr G can be had, and whether it is Tr H; and whether Tr H can be had with probes for every example.
+    """The applicable ways to Tr G and Tr H.
 
     Attributes:
         affine: Whether the outputs are proved piecewise affine in each parameter, so that Tr H = Tr G.
-        obstacle: Why Tr G cannot be had at all; empty if it can.
+        obstacle: Why Tr G cannot be computed; empty if it can.
         by_use: Whether every free parameter is used once, by a known operation that is linear in it.
         outputs: C, the number of outputs.
-        by_example: Whether the second derivatives of single examples can be had at the results of these operations.
+        by_example: Whether single examples have second derivatives at the results of these operations.
     """
 
     affine: Verdict
     obstacle: str
-    by_use: bool
-    outputs: int
+    by_use: bool = False
+    outputs: int = 0
     by_example: bool = False
 
 
 def plan(objective: Objective) -> GaussNewtonPlan:
-    """Looks at the loss and at the forward pass for every shape of batch; costs about a forward pass a shape."""
+    """The ways for this loss and every shape of batch; costs about a forward pass a shape."""
     apart = objective.independence()
     if not apart.holds:
         return _refused(apart.reason)
-    found: list[GaussNewtonPlan] = []
-    shapes: set[object] = set()
+    plans: list[GaussNewtonPlan] = []
+    shapes: set[str] = set()
 
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
-        shape = [tuple(tensor.shape) for tensor in tensors_in(batch)]
-        if (
-            not found
-            or (str(shape) not in shapes and not found[-1].obstacle)
-            or _too_many(risk, batch, found)
-        ):
-            shapes.add(str(shape))
-            found.append(_planned(risk, batch))
+        shape = str([tuple(tensor.shape) for tensor in tensors_in(batch)])
+        is_new = not plans or (shape not in shapes and not plans[-1].obstacle)
+        if is_new or _too_many(risk, batch, plans[-1]):
+            shapes.add(shape)
+            plans.append(_planned(risk, batch))
         return []
 
     objective.average(visit)
-    refused = next((one for one in found if one.obstacle), None)
-    doubted = next((one for one in found if not one.affine.proved), None)
-    return refused or doubted or found[0]
+    refused = next((p for p in plans if p.obstacle), None)
+    unproved = next((p for p in plans if not p.affine.proved), None)
+    return refused or unproved or plans[0]
 
 
 def _refused(reason: str) -> GaussNewtonPlan:
-    return GaussNewtonPlan(Verdict(False, ""), reason, by_use=False, outputs=0)
+    return GaussNewtonPlan(Verdict(False, ""), reason)
 
 
-def _too_many(risk: Risk, batch: Batch, found: list[GaussNewtonPlan]) -> bool:
+def _too_many(risk: Risk, batch: Batch, last: GaussNewtonPlan) -> bool:
     """Whether this batch's targets rule out the closed form that earlier batches had, and there is no other."""
-    many = not found[-1].obstacle and found[-1].outputs > MANY_CLASSES
+    many = not last.obstacle and last.outputs > MANY_CLASSES
     return many and isinstance(curvature_root(risk.loss, labelled(batch)[1]), str)
 
 
 def _planned(risk: Risk, batch: Batch) -> GaussNewtonPlan:
-    """What can be done with batches like this one; whatever a look at it raises is why nothing can."""
+    """The ways for batches like this one; none if examining the network raises anything."""
     try:
-        return _looked_at(risk, batch)
-    except (
-        Exception
-    ) as failure:  # a network may raise anything where it is used in another way than as a whole
-        if isinstance(failure, (RuntimeError, MemoryError)) and is_out_of_memory(failure):
+        return _examined(risk, batch)
+    except Exception as failure:  # a network may raise anything when it is called on a few examples
+        if is_out_of_memory(failure):
             raise
         return _refused(f"the network cannot be looked at ({described(failure)})")
 
 
-def described(failure: Exception) -> str:
-    """The kind of a failure and the first of its words."""
-    words = (str(failure).strip().splitlines() or [""])[0][:100]
-    return f"{type(failure).__name__}: {words}"
-
-
-def _looked_at(risk: Risk, batch: Batch) -> GaussNewtonPlan:
+def _examined(risk: Risk, batch: Batch) -> GaussNewtonPlan:
     if isinstance(risk.loss, BatchLoss):
         return _refused("a BatchLoss hides the outputs")
     inputs, targets = labelled(batch)
@@ -137,9 +121,8 @@ def _looked_at(risk: Risk, batch: Batch) -> GaussNewtonPlan:
     if verdict.proved and not obstacle and not diagonals_agree(risk, batch):
         verdict = Verdict(False, "autograd finds curvature that the forward pass does not show")
     exact = verdict.proved and not obstacle
-    return GaussNewtonPlan(
-        verdict, obstacle, by_use, outputs.shape[1], by_use and not exact and blocks_agree(risk, batch)
-    )
+    by_example = by_use and not exact and blocks_agree(risk, batch)
+    return GaussNewtonPlan(verdict, obstacle, by_use, outputs.shape[1], by_example)
 
 
 def _no_root(risk: Risk, outputs: Tensor, targets: Tensor) -> str:
@@ -161,55 +144,45 @@ def _no_root(risk: Risk, outputs: Tensor, targets: Tensor) -> str:
 
 
 def gauss_newton_traces(
-    objective: Objective, chosen: GaussNewtonPlan, *, generator: torch.Generator | None = None
+    objective: Objective, plan: GaussNewtonPlan, *, generator: torch.Generator | None = None
 ) -> Tensor:
     """Tr G of every free parameter tensor, ``(parameters,)`` in float64; their sum is Tr G.
 
-    Args:
-        objective: Where.
-        chosen: What :func:`plan` found, without an obstacle.
-        generator: Draws one class an example instead of going through all: an unbiased estimate.
+    With a generator, an unbiased estimate of it from one class drawn for every example.
     """
 
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
-        return [_summed(risk, batch, chosen, generator) / risk.weight]
+        return [_summed(risk, batch, plan, generator) / risk.weight]
 
-    (means,) = objective.average(visit, gradients=chosen.outputs if generator is None else 1)
+    (means,) = objective.average(visit, gradients=plan.outputs if generator is None else 1)
     return means
 
 
-def _summed(risk: Risk, batch: Batch, chosen: GaussNewtonPlan, generator: torch.Generator | None) -> Tensor:
+def _summed(risk: Risk, batch: Batch, plan: GaussNewtonPlan, generator: torch.Generator | None) -> Tensor:
     """``Σᵢ wᵢ Tr Gᵢ`` over the examples of a batch, by parameter tensor."""
     inputs, targets = labelled(batch)
-    norms = squared_norms_by_use if chosen.by_use else squared_norms_by_vmap
-    model, free, cotangents = (
-        risk.replica.model,
-        risk.replica.layout.names,
-        _Cotangents(risk, targets, generator),
-    )
+    norms = squared_norms_by_use if plan.by_use else squared_norms_by_vmap
+    model, free = risk.replica.model, risk.replica.layout.names
+    cotangents = _Cotangents(risk, targets, generator)
     total = norms(model, free, inputs, cotangents)
     if cotangents.indefinite:
         total = total - norms(model, free, inputs, partial(cotangents, sign=-1))
     return total
 
 
-def rounding_of_trace(objective: Objective, chosen: GaussNewtonPlan) -> float | None:
-    """About how large the rounding error of Tr G is, relative to it; ``None`` where there is nothing to compare with.
+def rounding_of_trace(objective: Objective, plan: GaussNewtonPlan) -> float | None:
+    """The relative rounding error of Tr G, roughly; ``None`` if the trace of a few examples is 0.
 
-    Weights are moved by some units in their last place, and what that changes for a few examples stands for what
-    rounding does. Where the network has kinks, examples change one by one as they pass one, in proportion to the
-    move, and so the variance of the sum falls with the move, and the relative error with the root of the examples.
-
-    Args:
-        objective: Where.
-        chosen: What :func:`plan` found, without an obstacle.
+    Weights are moved by some units in their last place, and the change for a few examples stands for the effect of
+    rounding. If the network has kinks, examples change one by one as they pass one, in proportion to the move. So the
+    variance of the sum falls with the move, and the relative error with the root of the number of examples.
     """
     first, sums, shares = next(objective.per_batch()), list[float](), list[float]()
 
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
         few = picked(batch, ROUNDED_EXAMPLES)
         shares.append(risk.batches.weight_of(few) / objective.total_weight)
-        sums.append(float(_summed(risk, few, chosen, None).sum()))
+        sums.append(float(_summed(risk, few, plan, None).sum()))
         return []
 
     step = LAST_PLACES * torch.finfo(objective.point.dtype).eps
@@ -218,23 +191,17 @@ def rounding_of_trace(objective: Objective, chosen: GaussNewtonPlan) -> float | 
     for _ in range(2):
         signs = 2 * torch.randint(0, 2, objective.point.shape, generator=generator, dtype=torch.int8) - 1
         first.at(objective.point * (1 + step * signs.to(objective.point))).average(visit)
-    whole, *moved = sums
-    if not whole > 0:
+    value, *moved = sums
+    if not value > 0:
         return None
-    change = math.sqrt(sum((other - whole) ** 2 for other in moved) / len(moved)) / whole
+    change = math.sqrt(sum((other - value) ** 2 for other in moved) / len(moved)) / value
     return change * math.sqrt(shares[0] / LAST_PLACES)
 
 
 class _Cotangents:
-    """All s_k of some examples of a batch, or one that is drawn, ``(K, B, C)``; each example by its weight.
+    """All s_k of some examples of a batch, or one that is drawn, ``(K, B, C)``, each scaled by the example's weight.
 
-    Args:
-        risk: Whose loss.
-        targets: Those of the batch.
-        generator: Draws one of them an example; ``None`` for all.
-
-    Attributes:
-        indefinite: Whether the loss has been seen to curve downwards too, so that a negative part is to be taken off.
+    ``indefinite`` becomes true when the loss has negative curvature too, so that a negative part is to be subtracted.
     """
 
     def __init__(self, risk: Risk, targets: Tensor, generator: torch.Generator | None) -> None:

@@ -1,8 +1,8 @@
-"""Operations that are linear in a parameter: what an example's parameters do to the result, and back.
+"""Operations linear in a parameter: per-example products in both directions.
 
-Seen from the result of such an operation a parameter tensor of a million entries is a small thing. Two questions are
-answered without ever holding a gradient or a parameter tensor for each example: the squared norms of the examples'
-gradients, from derivatives at the result; and how the result moves when every example has parameters of its own.
+A parameter tensor may have a million entries where the result of its operation has few. Two questions are answered
+without a gradient or a parameter tensor for each example: the squared norms of the examples' gradients, from
+derivatives at the result; and how the result moves when every example has parameters of its own.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,8 +16,8 @@ from torch.nn import functional
 Signs = Callable[[Sequence[int]], Tensor]
 """Independent ±1 of a shape whose first size is the number of examples."""
 
+# Entries of parameters with a copy for each example that are in memory at once.
 CHUNK_ELEMENTS = 1 << 24
-"""Entries of parameters with a copy for each example that are held at once."""
 
 
 class Linear(Protocol):
@@ -28,94 +28,80 @@ class Linear(Protocol):
         ...
 
     def moved(self, steps: Tensor) -> Tensor:
-        """How the result moves when the parameter of example i moves by ``steps[i]``, ``(B, *parameter.shape)``."""
+        """The movement of the result when the parameter of example i moves by ``steps[i]``."""
         ...
 
     def shaken(self, signs: Signs) -> Tensor:
-        """The same for independent random signs, or for something else of the same mean and covariance."""
+        """The same for independent random signs, or for noise of the same mean and covariance."""
         ...
 
 
 @dataclass(frozen=True)
 class Use:
-    """One operation's use of one parameter.
-
-    Attributes:
-        parameter: The parameter.
-        place: The operation's result, ``(B, …)``, as it stands in autograd's graph.
-        map: From the one to the other.
-    """
+    """One operation's use of a parameter, with its result ``(B, …)`` in autograd's graph and the map between them."""
 
     parameter: Tensor
     place: Tensor
     map: Linear
 
 
+@dataclass(frozen=True)
 class Product:
     """``weight · view``: linear layers and convolutions.
 
-    Args:
+    Attributes:
         shape: Of the weight, ``(groups · O, …)`` with I entries in a row.
         place: Shape of the result: ``(B, …, O)`` for linear layers, ``(B, groups · O, …)`` for convolutions.
-        views: Makes what the weight is multiplied with, ``(B, groups, I, positions)``.
+        views: Computes the other factor, ``(B, groups, I, positions)``: for a convolution larger than its input.
         last: Whether outputs are the last dimension of the result.
     """
 
-    def __init__(
-        self, shape: torch.Size, place: torch.Size, views: Callable[[], Tensor], *, last: bool
-    ) -> None:
-        self._shape, self._place, self._views, self._last = shape, place, views, last
+    shape: torch.Size
+    place: torch.Size
+    views: Callable[[], Tensor]
+    last: bool
 
     def squared_norm(self, slopes: Sequence[Tensor]) -> Tensor:
         """See :class:`Linear`."""
-        view = self._views()
-        if view.shape[1] == view.shape[3] == 1:
-            energy = sum(
-                (_energies(slope.flatten(1)) for slope in slopes), torch.zeros((), device=view.device)
-            )
-            return torch.dot(energy, _energies(view.flatten(1)))
+        view = self.views()
+        if view.shape[1] == view.shape[3] == 1:  # outer products of vectors: the norm is a product of norms
+            energies = [_energies(slope.flatten(1)) for slope in slopes]
+            return torch.dot(sum(energies, torch.zeros((), device=view.device)), _energies(view.flatten(1)))
         rows = [self._rows(slope, view.shape[1]) for slope in slopes]
         return _outer_norm(torch.cat(rows, dim=2).flatten(0, 1), view.flatten(0, 1))
 
     def moved(self, steps: Tensor) -> Tensor:
         """See :class:`Linear`."""
-        return self._result(self._pushed(steps, self._views()))
+        return self._result(_pushed(steps, self.views()))
 
     def shaken(self, signs: Signs) -> Tensor:
-        """See :class:`Linear`; of a vector only the length matters: signs times it have the same covariance."""
-        view = self._views()
+        """See :class:`Linear`."""
+        view = self.views()
         count, groups, _, positions = view.shape
-        if groups == positions == 1:
+        if groups == positions == 1:  # random signs times the length of a vector have the same covariance
             lengths = torch.linalg.vector_norm(view.flatten(1), dim=1, keepdim=True)
-            return self._result((signs((count, self._shape[0])) * lengths)[:, None, :, None])
-        width = max(1, CHUNK_ELEMENTS // self._shape.numel())
-        return self._result(
-            torch.cat([self._pushed(signs((len(v), *self._shape)), v) for v in torch.split(view, width)])
-        )
-
-    def _pushed(self, steps: Tensor, view: Tensor) -> Tensor:
-        """``(B, groups, O, positions)``."""
-        count, groups, features, _ = view.shape
-        pushed: Tensor = torch.matmul(steps.reshape(count, groups, -1, features), view)
-        return pushed
+            return self._result((signs((count, self.shape[0])) * lengths)[:, None, :, None])
+        width = max(1, CHUNK_ELEMENTS // self.shape.numel())
+        chunks = [_pushed(signs((len(v), *self.shape)), v) for v in torch.split(view, width)]
+        return self._result(torch.cat(chunks))
 
     def _rows(self, slope: Tensor, groups: int) -> Tensor:
         """A derivative as ``(B, groups, O, positions)``."""
-        if self._last:
+        if self.last:
             return slope.reshape(slope.shape[0], 1, -1, slope.shape[-1]).mT
-        return slope.reshape(slope.shape[0], groups, self._shape[0] // groups, -1)
+        return slope.reshape(slope.shape[0], groups, self.shape[0] // groups, -1)
 
     def _result(self, rows: Tensor) -> Tensor:
-        return (rows.mT if self._last else rows).reshape(self._place)
+        return (rows.mT if self.last else rows).reshape(self.place)
 
 
 class Scaling:
-    """``parameter * factor`` with broadcasting over the examples and whatever else: biases, norms, positions, tokens.
+    """``parameter * factor`` with broadcasting over examples and positions: biases, norms, positions, tokens.
 
     Args:
         shape: The parameter's shape for one example, such that it broadcasts with the result's ``[1:]``.
         place: Shape of the result.
-        factor: What it is multiplied with, ``(B, …)`` or such that it broadcasts; 1 if it is only added.
+        factor: The other factor, ``(B, …)`` or such that it broadcasts; ``None`` if the parameter is only added.
     """
 
     def __init__(self, shape: Sequence[int], place: torch.Size, factor: Tensor | None = None) -> None:
@@ -142,7 +128,7 @@ class Scaling:
 
 
 class Lookup:
-    """``weight[indices]``: an embedding.
+    """``weight[indices]``: an embedding, of which each example touches only the rows that it reads.
 
     Args:
         shape: Of the weight, ``(rows, width)``.
@@ -169,21 +155,22 @@ class Lookup:
         return self._read(steps.reshape(-1, self._shape[1])[self._pairs])
 
     def shaken(self, signs: Signs) -> Tensor:
-        """See :class:`Linear`; only rows that an example reads are drawn."""
-        places = self._indices[0].numel()
+        """See :class:`Linear`."""
+        # One draw for every position of an example, of which each row takes that of its first position: the number
+        # of draws must not depend on the indices, or streams of examples would depend on the batches.
         first = torch.full_like(self._pairs, self._inverse.numel())
         order = torch.arange(self._inverse.numel(), device=first.device)
         first.scatter_reduce_(0, self._inverse.flatten(), order, "amin")
-        drawn = signs((len(self._indices), places, self._shape[1])).reshape(-1, self._shape[1])
-        return self._read(drawn[first])
+        drawn = signs((len(self._indices), self._indices[0].numel(), self._shape[1]))
+        return self._read(drawn.reshape(-1, self._shape[1])[first])
 
     def _read(self, rows: Tensor) -> Tensor:
         """The result for the rows of all pairs of example and row."""
-        found: Tensor = (rows * self._counted(rows))[self._inverse]
-        return found
+        result: Tensor = (rows * self._counted(rows))[self._inverse]
+        return result
 
     def _counted(self, like: Tensor) -> Tensor:
-        """1 a pair of example and row, 0 where the row is ignored, ``(pairs, 1)``."""
+        """1 for every pair of example and row, 0 where the row is ignored, ``(pairs, 1)``."""
         if self._ignored is None:
             return like.new_ones(len(self._pairs), 1)
         counted: Tensor = (self._pairs % self._shape[0] != self._ignored).to(like)
@@ -191,23 +178,23 @@ class Lookup:
 
 
 def patches(x: Tensor, kernel: Sequence[int], *, groups: int, **how: Sequence[int]) -> Tensor:
-    """What the weight of a convolution is multiplied with, ``(B, groups, features, positions)``.
-
-    Args:
-        x: ``(B, channels, width)`` or ``(B, channels, height, width)``.
-        kernel: Its size.
-        groups: Groups of channels.
-        how: ``stride``, ``padding`` and ``dilation``.
-    """
-    if x.ndim == 3:
+    """The other factor of a convolution's weight, ``(B, groups, features, positions)``; ``how`` is stride and so on."""
+    if x.ndim == 3:  # unfold knows only images: a sequence is one of height 1
         x, kernel = x.unsqueeze(2), (1, *kernel)
         how = {name: ((0, *size) if name == "padding" else (1, *size)) for name, size in how.items()}
     view: Tensor = functional.unfold(x, tuple(kernel), **{name: tuple(size) for name, size in how.items()})
     return view.reshape(x.shape[0], groups, -1, view.shape[-1])
 
 
+def _pushed(steps: Tensor, view: Tensor) -> Tensor:
+    """Each example's own weight times its view, ``(B, groups, O, positions)``."""
+    count, groups, features, _ = view.shape
+    result: Tensor = torch.matmul(steps.reshape(count, groups, -1, features), view)
+    return result
+
+
 def _outer_norm(out: Tensor, view: Tensor) -> Tensor:
-    """``Σᵢ ‖outᵢ viewᵢᵀ‖²`` for ``(B, O, L)`` and ``(B, I, L)``, whichever way is cheaper."""
+    """``Σᵢ ‖outᵢ viewᵢᵀ‖²`` for ``(B, O, L)`` and ``(B, I, L)``, by Gram matrices if these are cheaper."""
     _, rows, positions = out.shape
     columns = view.shape[1]
     if positions * positions * (rows + columns) < rows * columns * positions:
@@ -222,6 +209,6 @@ def _norm(values: Tensor) -> Tensor:
 
 
 def _energies(rows: Tensor) -> Tensor:
-    """The squared norm of every row of ``(B, n)``, in one pass."""
-    norms: Tensor = torch.linalg.vector_norm(rows, dim=1)
+    """The squared norm of every row of ``(B, n)``."""
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=1)  # one pass, where rows.square().sum(1) takes two
     return norms.square()

@@ -25,11 +25,10 @@ from landscape.objective.loss_functions import (
 
 @dataclass(frozen=True)
 class CurvatureRoot:
-    """A square root of the curvature of a loss in its outputs.
+    """A square root of the curvature of a loss in its outputs ``(B, C)``.
 
-    Attributes:
-        vectors: ``vectors(outputs)`` → all s_k of every example, ``(K, B, C)`` for outputs ``(B, C)``.
-        sample: ``sample(outputs, generator)`` → one random s with ``E[s sᵀ] = ∂²ℓ/∂f²``, ``(B, C)``.
+    ``vectors(outputs)`` are all s_k of every example, ``(K, B, C)``; ``sample(outputs, generator)`` is one random s
+    of every example with ``E[s sᵀ] = ∂²ℓ/∂f²``, ``(B, C)``.
     """
 
     vectors: Callable[[Tensor], Tensor]
@@ -37,47 +36,36 @@ class CurvatureRoot:
 
 
 def curvature_root(loss: object, targets: Tensor) -> CurvatureRoot | str:
-    """The root for cross-entropy, squared error or binary cross-entropy, or why there is none.
-
-    Args:
-        loss: The mean-reduced loss function.
-        targets: Those of a batch; with class numbers all examples must count.
-    """
+    """The root for cross-entropy, squared error or binary cross-entropy with these targets, or why there is none."""
     function, options = taken_apart(loss)
     if not averages_examples(loss):
-        return f"{_named(function)} may do more than the loss that it derives from"
+        return f"{_name(function)} may do more than the loss that it derives from"
     weight = options.get("weight", getattr(function, "weight", None))
     if _is(function, nn.CrossEntropyLoss) or function is functional.cross_entropy:
         if weight is not None:
             return "cross-entropy with class weights"
-        if not targets.is_floating_point() and bool((targets == _ignored(loss)).any()):
-            return "cross-entropy that ignores some targets"
-        if targets.is_floating_point() and not torch.allclose(
-            targets.sum(1), torch.ones_like(targets[:, 0]), atol=1e-5
-        ):
+        if not targets.is_floating_point():
+            ignored = (label_weights(loss) or LabelWeights()).ignored
+            return "cross-entropy that ignores some targets" if bool((targets == ignored).any()) else _SOFTMAX
+        if not torch.allclose(targets.sum(1), torch.ones_like(targets[:, 0]), atol=1e-5):
             return "cross-entropy with targets that do not sum to 1"
-        return _CROSS_ENTROPY
+        return _SOFTMAX
     if _is(function, nn.MSELoss) or function is functional.mse_loss:
-        return _SQUARED_ERROR if weight is None else "squared error with weights"
+        return _SQUARE if weight is None else "squared error with weights"
     if _is(function, nn.BCEWithLogitsLoss) or function is functional.binary_cross_entropy_with_logits:
-        if weight is not None or options.get("pos_weight", getattr(function, "pos_weight", None)) is not None:
-            return "binary cross-entropy with weights"
-        return _BINARY
-    return f"the curvature of {_named(function)} in the outputs is not known"
+        positive = options.get("pos_weight", getattr(function, "pos_weight", None))
+        return _BINARY if weight is None and positive is None else "binary cross-entropy with weights"
+    return f"the curvature of {_name(function)} in the outputs is not known"
 
 
 def _is(loss: object, kind: type[nn.Module]) -> bool:
-    """Whether a loss is of that class, or of one derived from it here: a class of somebody else's may do anything."""
+    """Whether a loss is of that class, or of a class of ours derived from it: a user's class may do anything."""
     ours = type(loss).__module__.partition(".")[0] == __name__.partition(".")[0]
     return type(loss) is kind or (ours and isinstance(loss, kind))
 
 
-def _named(loss: object) -> str:
+def _name(loss: object) -> str:
     return str(getattr(loss, "__name__", type(loss).__name__))
-
-
-def _ignored(loss: object) -> int:
-    return (label_weights(loss) or LabelWeights()).ignored
 
 
 def curvature_by_autograd(
@@ -85,14 +73,8 @@ def curvature_by_autograd(
 ) -> tuple[Tensor, Tensor]:
     """Vectors s_k with ``Σ_k s_k s_kᵀ`` the positive and the negative part of ``weight · ∂²ℓ_B/∂f²``, ``(C, B, C)``.
 
-    It is taken block by block, an example each, in double precision where the loss allows it. A convex loss has no
-    negative part.
-
-    Args:
-        loss: The mean over examples that do not see each other.
-        outputs: ``(B, C)``.
-        targets: Those of the batch.
-        weight: What the mean of the batch is divided by.
+    It is computed block by block, an example each, so that the loss must be a mean over examples that do not see each
+    other. A convex loss has no negative part. ``weight`` is the divisor of the batch's mean.
     """
     if weight <= 0:
         nothing = outputs.new_zeros(outputs.shape[1], *outputs.shape)
@@ -100,9 +82,10 @@ def curvature_by_autograd(
     try:
         double = placed_loss(loss, outputs.device, torch.float64)
         blocks = _blocks(double, outputs.double(), targets, weight)
-    except RuntimeError:  # a tensor in the closure of a loss keeps its precision
+    except RuntimeError:  # a tensor in the closure of a loss keeps single precision
         blocks = _blocks(loss, outputs, targets, weight).double()
     values, vectors = torch.linalg.eigh((blocks + blocks.mT) / 2)
+    # Eigenvalues that are zero but for rounding, of either sign, belong to neither part.
     smallest = 1e-12 * values.abs().amax(dim=1, keepdim=True)
 
     def root(part: Tensor) -> Tensor:
@@ -157,28 +140,34 @@ def _softmax_sample(outputs: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _square_root(outputs: Tensor) -> Tensor:
+    """√(2/C) e_k: ∂²ℓ/∂f² = 2/C for the mean over C outputs."""
     rows, classes = outputs.shape
     axes = math.sqrt(2.0 / classes) * torch.eye(classes, dtype=outputs.dtype, device=outputs.device)
     return axes.unsqueeze(1).expand(classes, rows, classes)
 
 
 def _square_sample(outputs: Tensor, generator: torch.Generator) -> Tensor:
-    signs = 2 * torch.randint(0, 2, outputs.shape, generator=generator) - 1
-    return signs.to(outputs).mul_((2.0 / outputs.shape[1]) ** 0.5)
+    return _signs(outputs, generator).mul_((2.0 / outputs.shape[1]) ** 0.5)
 
 
 def _binary_root(outputs: Tensor) -> Tensor:
-    """√(p_k (1 − p_k)/C) e_k: labels do not see each other."""
-    p = torch.sigmoid(outputs)
-    return torch.diag_embed((p * (1 - p) / outputs.shape[1]).sqrt()).movedim(1, 0)
+    """√(p_k (1 − p_k)/C) e_k: the labels are independent."""
+    return torch.diag_embed(_binary_scale(outputs)).movedim(1, 0)
 
 
 def _binary_sample(outputs: Tensor, generator: torch.Generator) -> Tensor:
+    return _signs(outputs, generator) * _binary_scale(outputs)
+
+
+def _binary_scale(outputs: Tensor) -> Tensor:
     p = torch.sigmoid(outputs)
-    signs = 2 * torch.randint(0, 2, outputs.shape, generator=generator) - 1
-    return signs.to(outputs) * (p * (1 - p) / outputs.shape[1]).sqrt()
+    return (p * (1 - p) / outputs.shape[1]).sqrt()
 
 
-_CROSS_ENTROPY = CurvatureRoot(_softmax_root, _softmax_sample)
-_SQUARED_ERROR = CurvatureRoot(_square_root, _square_sample)
+def _signs(outputs: Tensor, generator: torch.Generator) -> Tensor:
+    return (2 * torch.randint(0, 2, outputs.shape, generator=generator) - 1).to(outputs)
+
+
+_SOFTMAX = CurvatureRoot(_softmax_root, _softmax_sample)
+_SQUARE = CurvatureRoot(_square_root, _square_sample)
 _BINARY = CurvatureRoot(_binary_root, _binary_sample)

@@ -4,10 +4,10 @@ Then ∂²f_c/∂θ_j² = 0 for every output and coordinate, the second term of
 ``H = G + (1/N) Σᵢ Σ_c (∂ℓ/∂f_c) ∇²f_c`` has a zero diagonal, and Tr H = Tr G exactly, layer by layer.
 
 The forward pass is traced to ATen operations with the parameters as inputs. For every value the analysis keeps the
-set of parameters it depends on. Sums and other linear maps unite the sets; a product is allowed only of values whose
-sets are disjoint, for then it is affine in each parameter of either; an element-wise function only if it is
-piecewise linear; a comparison is locally constant. Whatever else touches a value that depends on a parameter
-ends the proof by name. A "no" may be over-cautious; a "yes" is meant to hold.
+set of parameters it depends on. Sums and other linear maps unite the sets. A product is allowed only of values whose
+sets are disjoint, because it is then affine in each parameter of either. An element-wise function is allowed only if it
+is piecewise linear, and a comparison is locally constant. Any other operation on a value that depends on a parameter
+ends the proof by name. A "no" may be over-cautious; a "yes" must hold.
 """
 
 import itertools
@@ -54,41 +54,27 @@ LOCALLY_CONSTANT = frozenset(
 )
 """Their derivative is zero wherever it exists."""
 
-PRODUCTS: Mapping[str, tuple[tuple[int, int], ...]] = {
-    "mul": ((0, 1),),
-    "mm": ((0, 1),),
-    "bmm": ((0, 1),),
-    "mv": ((0, 1),),
-    "dot": ((0, 1),),
-    "addmm": ((1, 2),),
-    "baddbmm": ((1, 2),),
-    "linear": ((0, 1),),
-    "convolution": ((0, 1),),
-    "prelu": ((0, 1),),
-    "_prelu_kernel": ((0, 1),),
+PRODUCTS: Mapping[str, tuple[int, int]] = {
+    **dict.fromkeys(
+        ["mul", "mm", "bmm", "mv", "dot", "linear", "convolution", "prelu", "_prelu_kernel"], (0, 1)
+    ),
+    **dict.fromkeys(["addmm", "baddbmm"], (1, 2)),
 }
-"""Which arguments are multiplied with each other; the others are added."""
+"""The two arguments that are multiplied with each other; the others are added."""
 
-CONSTANT_ARGUMENTS: Mapping[str, tuple[int, ...]] = {
-    "div": (1,),
-    "index": (1,),
-    "index_select": (2,),
-    "gather": (2,),
-    "embedding": (1,),
-    "masked_fill": (1,),
-    "where": (0,),
+CONSTANT_ARGUMENTS: Mapping[str, int] = {
+    **dict.fromkeys(["div", "index", "embedding", "masked_fill"], 1),
+    **dict.fromkeys(["index_select", "gather"], 2),
+    "where": 0,
 }
-"""Linear in the other arguments as long as these do not depend on a parameter."""
+"""The argument that must not depend on a parameter; the operation is linear in the others."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the outputs are proved piecewise affine in each single parameter.
+    """Whether the outputs are proved piecewise affine in each parameter, or what ended the proof.
 
-    Attributes:
-        proved: Whether they are.
-        reason: What ended the proof; empty if it succeeded.
-        used_once: The parameters that the forward pass reads exactly once.
+    ``used_once`` are the parameters that the forward pass reads exactly once.
     """
 
     proved: bool
@@ -99,10 +85,8 @@ class Verdict:
 def analyse(model: nn.Module, free: Sequence[str], inputs: Any) -> Verdict:
     """The verdict on ``model(inputs)``, or ``model(**inputs)``, as a function of the parameters named ``free``.
 
-    Args:
-        model: In the mode in which it will be evaluated; not changed.
-        free: Names of the parameters that vary, as in ``model.named_parameters()``.
-        inputs: A batch; its shape matters, its values do not, and a branch on values ends the proof.
+    The model is in the mode in which it will be evaluated, and not changed. Only the shape of the inputs matters: a
+    branch on their values ends the proof.
     """
     hooked = _hooked(model)
     if hooked:
@@ -112,10 +96,15 @@ def analyse(model: nn.Module, free: Sequence[str], inputs: Any) -> Verdict:
         return Verdict(False, f"the custom autograd function {custom} has a derivative of its own")
     try:
         traced = _traced(model, free, inputs)
-    except Exception as failure:  # whatever tracing raises, the model is then not proved
-        words = (str(failure).strip().splitlines() or [""])[0][:100]
-        return Verdict(False, f"the forward pass cannot be traced ({type(failure).__name__}: {words})")
+    except Exception as failure:  # tracing may raise anything; the model is then not proved
+        return Verdict(False, f"the forward pass cannot be traced ({described(failure)})")
     return _judged(traced, free)
+
+
+def described(failure: Exception) -> str:
+    """The class of a failure and the first line of its message."""
+    words = (str(failure).strip().splitlines() or [""])[0][:100]
+    return f"{type(failure).__name__}: {words}"
 
 
 def _traced(model: nn.Module, free: Sequence[str], inputs: Any) -> fx.GraphModule:
@@ -123,12 +112,14 @@ def _traced(model: nn.Module, free: Sequence[str], inputs: Any) -> fx.GraphModul
     fixed = {name: t.detach() for name, t in parameters.items() if name not in set(free)}
     fixed.update(dict(model.named_buffers()))
 
-    def forward(chosen: dict[str, Tensor], x: Any) -> Any:
-        return applied_with(model, {**fixed, **chosen}, x)
+    def forward(theta: dict[str, Tensor], x: Any) -> Any:
+        return applied_with(model, {**fixed, **theta}, x)
 
+    # In-place operations and views become pure ones: the analysis follows values, not memory.
     pure = torch.func.functionalize(forward, remove="mutations_and_views")
+    # Stand-ins without memory compute shapes only; constants that the model creates are real tensors among them.
     tracer = make_fx(pure, tracing_mode="fake", _allow_non_fake_inputs=True)
-    # What autograd saves of a stand-in holds the graph that holds it, and with it everything that was traced, for good.
+    # What autograd saves of a stand-in holds the graph that holds it: a reference cycle that is never freed.
     with structure_only():
         return tracer({name: parameters[name].detach().requires_grad_() for name in free}, inputs)
 
@@ -149,10 +140,10 @@ def _judged(traced: fx.GraphModule, free: Sequence[str]) -> Verdict:
                 return Verdict(False, "a weight is read past the module that owns it", once)
             depends[node] = frozenset()
             continue
-        found = _dependence(node, depends)
-        if isinstance(found, str):
-            return Verdict(False, found, once)
-        depends[node] = found
+        dependence = _dependence(node, depends)
+        if isinstance(dependence, str):
+            return Verdict(False, dependence, once)
+        depends[node] = dependence
     return Verdict(True, "", once)
 
 
@@ -164,56 +155,53 @@ def _dependence(node: fx.Node, depends: Mapping[fx.Node, Names]) -> Names | str:
     value = node.meta.get("val")
     if everything and isinstance(value, Tensor) and value.is_complex():
         return "complex numbers"
-    name = getattr(node.target, "overloadpacket", node.target)
-    short = getattr(name, "__name__", str(name))
+    packet = getattr(node.target, "overloadpacket", node.target)
+    short = getattr(packet, "__name__", str(packet))
+    arguments = [_of(argument, depends) for argument in node.args]
     if short in LOCALLY_CONSTANT or not everything:
         return frozenset()
     if short in LINEAR or short in PIECEWISE_LINEAR:
-        plain = [depends[n] for n in node.kwargs.values() if isinstance(n, fx.Node)]
-        return everything if not any(plain) else f"{short} with an argument that depends on a parameter"
+        named = any(depends[n] for n in node.kwargs.values() if isinstance(n, fx.Node))
+        return f"{short} with an argument that depends on a parameter" if named else everything
     if short in PRODUCTS:
-        for i, j in PRODUCTS[short]:
-            shared = _of(node, i, depends) & _of(node, j, depends)
-            if shared:
-                return f"{short}: both factors depend on {min(shared)}"
-        return everything
+        i, j = PRODUCTS[short]
+        shared = arguments[i] & arguments[j]
+        return f"{short}: both factors depend on {min(shared)}" if shared else everything
     if short in CONSTANT_ARGUMENTS:
-        for i in CONSTANT_ARGUMENTS[short]:
-            if _of(node, i, depends):
-                return f"{short}: argument {i} depends on {min(_of(node, i, depends))}"
-        return everything
+        i = CONSTANT_ARGUMENTS[short]
+        varying = arguments[i] if i < len(arguments) else frozenset()
+        return f"{short}: argument {i} depends on {min(varying)}" if varying else everything
     if short in ("native_batch_norm", "_native_batch_norm_legit_no_training"):
         if short == "native_batch_norm" and node.args[5] is not False:
             return "batch norm with the statistics of the batch"
-        shared = _of(node, 0, depends) & _of(node, 1, depends)
-        if shared or _of(node, 3, depends) or _of(node, 4, depends):
-            return f"{short}: its factors depend on the same parameter"
-        return everything
+        inputs, weight, _, mean, variance, *_ = arguments
+        return (
+            f"{short}: its factors depend on the same parameter"
+            if inputs & weight or mean or variance
+            else everything
+        )
     return f"{short} is not piecewise linear"
 
 
-def _of(node: fx.Node, index: int, depends: Mapping[fx.Node, Names]) -> Names:
-    """What the argument at ``index`` depends on; an argument may be a list of tensors."""
-    if index >= len(node.args):
-        return frozenset()
-    found: list[Names] = []
-    fx.node.map_arg(node.args[index], lambda n: found.append(depends[n]))
-    return frozenset().union(*found)
+def _of(argument: Any, depends: Mapping[fx.Node, Names]) -> Names:
+    """The parameters that an argument depends on, which may be a list of tensors."""
+    names: list[Names] = []
+    fx.node.map_arg(argument, lambda n: names.append(depends[n]))
+    return frozenset().union(*names)
 
 
 def _hooked(model: nn.Module) -> str:
+    """The name of a module or parameter with a backward hook, which torch keeps in private attributes only."""
     for name, module in model.named_modules():
         if module._backward_hooks or module._backward_pre_hooks:
             return f"'{name}' ({type(module).__name__})"
-    for name, parameter in model.named_parameters():
-        if parameter._backward_hooks:
-            return f"'{name}'"
-    return ""
+    hooked = (name for name, parameter in model.named_parameters() if parameter._backward_hooks)
+    return next((f"'{name}'" for name in hooked), "")
 
 
 def _custom_function(model: nn.Module, inputs: Any) -> str:
     """The name of an ``autograd.Function`` in the graph that autograd records; empty if there is none."""
     with torch.enable_grad():
         outputs = applied(model, inputs)
-    found = next(custom_functions([outputs] if isinstance(outputs, Tensor) else []), None)
-    return "" if found is None else type(found).__name__.removesuffix("Backward")
+    function = next(custom_functions([outputs] if isinstance(outputs, Tensor) else []), None)
+    return "" if function is None else type(function).__name__.removesuffix("Backward")

@@ -23,15 +23,18 @@ from landscape.curvature.example_probes import PairOfPasses, pair_of_passes, poo
 from landscape.curvature.gauss_newton_trace import (
     MANY_CLASSES,
     GaussNewtonPlan,
-    described,
     gauss_newton_traces,
     plan,
     rounding_of_trace,
 )
-from landscape.curvature.quadratic_forms import quadratic_forms
+from landscape.curvature.piecewise_affine import described
 from landscape.errors import InputError, OutOfMemory, UsageError, is_out_of_memory
 from landscape.linalg.hutchinson import Progress, mean_of_draws
 from landscape.objective import Objective
+from landscape.objective.batches import Batch
+from landscape.objective.graphs import HessianGraph, ResidualGraph
+from landscape.objective.products import matrix_products
+from landscape.objective.risk import Risk
 
 # Passes over the data before the first look at the standard error: stopping after 2 was seen to claim an error of
 # 1.8 % where it was 5.4 %.
@@ -86,23 +89,15 @@ def hessian_trace(
     generator: torch.Generator,
     on_step: Progress | None = None,
 ) -> HessianTrace:
-    """Tr ∇²L(θ).
+    """Tr ∇²L(θ), with a standard error of at most ``tolerance`` times max(|Tr H|, Tr G).
 
-    Args:
-        objective: The point.
-        tolerance: Standard error to reach, relative to max(|Tr H|, Tr G): for a trace that is a small
-            difference of large parts, a tighter relative error is not affordable.
-        max_passes: The most probes, each over all the data once.
-        generator: Draws probes and sampled classes.
-        on_step: Called with passes, estimate and standard error.
+    For a trace that is a small difference of large parts, a tighter relative error is not affordable.
     """
     estimator = _Estimator(objective, objective.cached(plan), tolerance, max_passes, generator, on_step)
     try:
         trace = estimator.by_parts()
     except Exception as failure:  # a network that was examined on one batch may raise anything on another
-        if isinstance(failure, (UsageError, InputError, OutOfMemory)) or (
-            isinstance(failure, (RuntimeError, MemoryError)) and is_out_of_memory(failure)
-        ):
+        if isinstance(failure, (UsageError, InputError, OutOfMemory)) or is_out_of_memory(failure):
             raise
         trace, reason = None, f"examples of some batch cannot be taken apart ({described(failure)})"
     else:
@@ -228,3 +223,28 @@ class _Estimator:
             passes=count,
             draws=count,
         )
+
+
+def quadratic_forms(
+    objective: Objective, *, columns: int, generator: torch.Generator, less_gauss_newton: bool
+) -> Tensor:
+    """Independent unbiased estimates of Tr H, or of Tr (H − G), layer by layer: ``(columns, parameters)``.
+
+    Every batch has Rademacher probes of its own: the trace is linear in the data, so that they cost nothing more and
+    cut the variance by 3.3 with 4 batches and by 7 with 8. A plain product with a vector cannot do it.
+    """
+
+    def visit(risk: Risk, batch: Batch) -> list[Tensor]:
+        point, split = risk.replica.origin, risk.replica.layout.split
+        drawn = torch.randint(0, 2, (columns, point.numel()), generator=generator, dtype=torch.int8)
+        probes = list((2 * drawn - 1).to(point.device, point.dtype))
+        kind = ResidualGraph if less_gauss_newton else HessianGraph
+        products = matrix_products(risk, batch, kind, probes)
+        forms = [
+            torch.stack([(x.double() * y.double()).sum() for x, y in zip(split(v), split(p), strict=True)])
+            for v, p in zip(probes, products, strict=True)
+        ]
+        return [torch.stack(forms)]
+
+    (forms,) = objective.average(visit, products=columns)
+    return forms.cpu()

@@ -24,9 +24,8 @@ def digits() -> Data:
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
-    return _standardised(
-        "digits", images.reshape(-1, 1, 8, 8), labels, test_size=360, seed=0, axes=(0, 1, 2, 3)
-    )
+    pictures = images.reshape(-1, 1, 8, 8)
+    return _standardised("digits", pictures, labels, test_size=360, seed=0, axes=(0, 1, 2, 3))
 
 
 def moons(*, samples: int = 2000, noise: float = 0.3, seed: Seed = 0) -> Data:
@@ -43,9 +42,7 @@ def moons(*, samples: int = 2000, noise: float = 0.3, seed: Seed = 0) -> Data:
     from sklearn.datasets import make_moons
 
     if samples < 10:
-        raise UsageError(
-            f"moons: samples={samples}, but at least 10 are needed for two classes in two splits"
-        )
+        raise UsageError(f"moons: samples={samples}, but two classes in two splits need at least 10")
     if samples > MOST:
         raise UsageError(f"moons: samples={samples} is more than {MOST:,}; take fewer")
     if not (math.isfinite(noise) and noise >= 0):

@@ -15,22 +15,25 @@ Example = tuple[Tensor, Tensor]
 
 
 class LabelledDataset(Dataset[Example]):
-    """A data set of known length that returns a batch at once.
+    """A data set that returns a batch at once; ``pixels`` if inputs are made of 8-bit pixels."""
 
-    ``DataLoader`` calls ``__getitems__`` once a batch where it exists, which is faster than once an example.
-    """
-
+    targets: Tensor
     pixels: Pixels | None = None
-    """The normalisation of 8-bit pixels, if that is what inputs are made of."""
 
     def __len__(self) -> int:
-        raise NotImplementedError
+        return len(self.targets)
 
     def __getitem__(self, index: int) -> Example:
         return self.__getitems__([index])[0]
 
+    # DataLoader calls this once a batch where it exists, which is faster than once an example.
     def __getitems__(self, indices: Sequence[int]) -> list[Example]:
         """The examples at ``indices``, in that order."""
+        rows = torch.as_tensor(indices, dtype=torch.int64)
+        return list(zip(self.inputs_at(rows).unbind(), self.targets[rows].unbind(), strict=True))
+
+    def inputs_at(self, rows: Tensor) -> Tensor:
+        """The inputs of the examples with these numbers."""
         raise NotImplementedError
 
 
@@ -38,10 +41,9 @@ class InMemory(LabelledDataset):
     """Examples in two tensors; images stay ``uint8`` and are normalised batch by batch.
 
     Args:
-        inputs: ``(N, …)``; floats are returned as they are, ``uint8`` images ``(N, channels, height, width)``
-            as ``(pixel/255 − mean)/std`` in float32.
+        inputs: ``(N, …)``, floats or ``uint8`` images ``(N, channels, height, width)``.
         targets: Class numbers ``(N,)``, or floats of any shape ``(N, …)``.
-        mean: One value a channel, of the pixels in [0, 1].
+        mean: One value a channel, of the pixels in [0, 1]; they become ``(pixel/255 − mean)/std`` in float32.
         std: One value a channel.
         name: The name of the data set in messages.
 
@@ -62,25 +64,23 @@ class InMemory(LabelledDataset):
             raise InputError(f"{name}: the data set is empty")
         if len(inputs) != len(targets):
             raise InputError(f"{name}: {len(inputs)} inputs but {len(targets)} targets; the files do not fit")
-        if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
-            bad = int((~torch.isfinite(inputs)).flatten(1).any(1).sum())
-            raise InputError(
-                f"{name}: {bad} of {len(inputs)} inputs hold NaN or infinity; clean the data first"
-            )
+        if inputs.is_floating_point() and not bool(inputs.isfinite().all()):
+            bad = int((~inputs.isfinite()).flatten(1).any(1).sum())
+            raise InputError(f"{name}: {bad} of {len(inputs)} inputs hold NaN or infinity; clean the data")
         self.inputs = inputs
         self.targets = targets if targets.is_floating_point() else targets.to(torch.int64)
         self.pixels = Pixels(mean, std) if inputs.dtype == torch.uint8 else None
 
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def __getitems__(self, indices: Sequence[int]) -> list[Example]:
-        """The examples at ``indices``, in that order."""
-        rows = torch.as_tensor(indices, dtype=torch.int64)
+    def inputs_at(self, rows: Tensor) -> Tensor:
+        """The inputs of the examples with these numbers, normalised."""
         inputs = self.inputs[rows]
-        if self.pixels is not None:
-            inputs = self.pixels.normalised(inputs)
-        return list(zip(inputs.unbind(), self.targets[rows].unbind(), strict=True))
+        return inputs if self.pixels is None else self.pixels.normalised(inputs)
+
+
+def classes_in(targets: Any) -> int | None:
+    """One more than the largest of class numbers ``(N,)``; ``None`` for targets of another kind."""
+    numbers = torch.as_tensor(targets)
+    return None if numbers.is_floating_point() or numbers.ndim != 1 else int(numbers.max()) + 1
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from landscape.data.examples import Data
+from landscape.data.examples import Data, classes_in
 from landscape.errors import InputError, UsageError
 from landscape.objective.outputs import LABELS
 from landscape.registry.names import Options, Row
@@ -20,9 +20,7 @@ def hf_datasets_at(name: str) -> Row[Data] | None:
     folder = name.removeprefix("hf-datasets:")
     if folder in (name, ""):
         return None
-    return Row(
-        name, partial(_read, folder), f"a folder of datasets.save_to_disk, {folder}", stated=Options({})
-    )
+    return Row(name, partial(_read, folder), f"saved by datasets in {folder}", stated=Options({}))
 
 
 class Columns(Dataset[dict[str, torch.Tensor]]):
@@ -42,9 +40,7 @@ class Columns(Dataset[dict[str, torch.Tensor]]):
 def _read(folder: str) -> Data:
     where = Path(folder).expanduser()
     if not where.is_dir():
-        raise InputError(
-            f"hf-datasets:{folder}: there is no such folder; write one with dataset.save_to_disk()"
-        )
+        raise InputError(f"hf-datasets:{folder}: there is no such folder; dataset.save_to_disk() writes one")
     try:
         import datasets
     except ImportError:
@@ -55,9 +51,8 @@ def _read(folder: str) -> Data:
     try:
         saved = datasets.load_from_disk(str(where))
     except Exception as failure:  # arrow, json and the file system each have errors of their own
-        raise InputError(
-            f"hf-datasets:{folder} cannot be read: {' '.join(str(failure).split())[:200]}"
-        ) from failure
+        reason = " ".join(str(failure).split())[:200]
+        raise InputError(f"hf-datasets:{folder} cannot be read: {reason}") from failure
     splits = dict(saved) if isinstance(saved, datasets.DatasetDict) else {"train": saved}
     if "train" not in splits:
         raise InputError(f"hf-datasets:{folder} has the splits {', '.join(splits)}, but no train")
@@ -86,7 +81,4 @@ def _classes(table: Any, columns: list[str]) -> int | None:
     if label is None:
         return None
     known = getattr(table.features[label], "num_classes", None)
-    if known:
-        return int(known)
-    values = torch.as_tensor(table.with_format("torch", columns=[label])[label][:])
-    return None if values.is_floating_point() or values.ndim != 1 else int(values.max()) + 1
+    return int(known) if known else classes_in(table.with_format("torch", columns=[label])[label][:])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from landscape.data.examples import Data, Example, InMemory, LabelledDataset
+from landscape.data.examples import Data, InMemory, LabelledDataset
 from landscape.data.pixels import Moments, Pixels, moments
 from landscape.errors import InputError, UsageError
 from landscape.registry.names import Row, options_of
@@ -60,9 +60,7 @@ def imagefolder(
         if pixels is not None and not 1 <= pixels <= LARGEST_SIDE:
             raise UsageError(f"imagefolder: {name}={pixels} must be from 1 to {LARGEST_SIDE} pixels")
     top = Path(root).expanduser()
-    layout = (
-        f"expected {root}/train/CLASS/* and {root}/test/CLASS/* (or {root}/val/CLASS/*), or {root}/CLASS/*"
-    )
+    layout = f"expected {root}/train/CLASS/* and {root}/test/CLASS/* (or val/CLASS/*), or {root}/CLASS/*"
     if not top.is_dir():
         raise InputError(f"imagefolder: no folder {root}; {layout}")
     has_train = (top / "train").is_dir()
@@ -80,14 +78,10 @@ def imagefolder(
     shorter = side if resize is None else resize
     if shorter < side:
         raise UsageError(f"imagefolder: resize={shorter} is less than size={side}, which is cut out of it")
-    frame = Frame(side, shorter, interpolation, moments(normalize, channels=3, owner="imagefolder"))
-    return Data(
-        f"imagefolder:{root}",
-        _decoded(ImageFiles(train, frame=frame)),
-        None if test is None else _decoded(ImageFiles(test, frame=frame)),
-        classes=len(classes),
-        input_shape=(3, side, side),
-    )
+    frame = side, shorter, interpolation, moments(normalize, channels=3, owner="imagefolder")
+    held_out_set = None if test is None else _decoded(ImageFiles(test, *frame))
+    train_set = _decoded(ImageFiles(train, *frame))
+    return Data(f"imagefolder:{root}", train_set, held_out_set, len(classes), (3, side, side))
 
 
 def imagefolder_at(name: str) -> Row[Data] | None:
@@ -99,51 +93,33 @@ def imagefolder_at(name: str) -> Row[Data] | None:
     return Row(name, build, f"images in {root}", hidden=frozenset({"root"}), stated=options_of(imagefolder))
 
 
-@dataclass(frozen=True)
-class Frame:
-    """How an image becomes a square: scaled to a shorter side, cropped to ``size``, normalised."""
+@dataclass(eq=False)
+class ImageFiles(LabelledDataset):
+    """Images by path and class, decoded on each access: scaled to a shorter side, cropped to ``size``, normalised."""
 
+    files: Sequence[tuple[str, int]]
     size: int
     shorter: int
     interpolation: Interpolation
     moments: Moments
 
-
-class ImageFiles(LabelledDataset):
-    """Images that are decoded on each access.
-
-    Args:
-        files: The path of each image, and its class.
-        frame: How an image becomes an input.
-    """
-
-    def __init__(self, files: Sequence[tuple[str, int]], *, frame: Frame) -> None:
-        self.files = tuple(files)
-        self.frame = frame
+    def __post_init__(self) -> None:
         self.targets = torch.tensor([target for _, target in self.files])
-        self.pixels: Pixels = Pixels(*frame.moments)
+        self.pixels: Pixels = Pixels(*self.moments)
 
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitems__(self, indices: Sequence[int]) -> list[Example]:
-        """The examples at ``indices``, in that order."""
-        inputs = self.pixels.normalised(self.decode(indices))
-        return list(zip(inputs.unbind(), self.targets[list(indices)].unbind(), strict=True))
+    def inputs_at(self, rows: Tensor) -> Tensor:
+        """The inputs of the examples with these numbers."""
+        return self.pixels.normalised(self.decode(rows.tolist()))
 
     def decode(self, indices: Sequence[int]) -> Tensor:
-        """The ``uint8`` pixels ``(N, 3, size, size)`` of the images at ``indices``.
-
-        Raises:
-            InputError: A file is not an image, or is cut short.
-        """
+        """The ``uint8`` pixels ``(N, 3, size, size)`` of the images at ``indices``; raises an :class:`InputError`."""
         from torchvision.transforms import functional
 
-        side, mode = self.frame.size, functional.InterpolationMode(self.frame.interpolation)
+        side, mode = self.size, functional.InterpolationMode(self.interpolation)
         images = torch.empty(len(indices), 3, side, side, dtype=torch.uint8)
         for row, index in enumerate(indices):
             with _opened(self.files[index][0]) as image:
-                scaled = functional.resize(image.convert("RGB"), [self.frame.shorter], mode)
+                scaled = functional.resize(image.convert("RGB"), [self.shorter], mode)
                 images[row] = functional.pil_to_tensor(functional.center_crop(scaled, [side, side]))
         return images
 
@@ -177,16 +153,16 @@ def _opened(path: str) -> Iterator["Image.Image"]:
 def _common_side(files: Sequence[tuple[str, int]]) -> int:
     """The side of the images, if about 64 of them are squares of one size up to 224; else 224."""
     sizes = set()
-    for path, _ in files[:: max(1, len(files) // 64)]:
+    for path, _ in files[:: max(1, len(files) // 64)]:  # opening each of a million files would take minutes
         with _opened(path) as image:
             sizes.add(image.size)
     width, height = next(iter(sizes))
     return width if len(sizes) == 1 and width == height <= 224 else 224
 
 
-def _decoded(files: ImageFiles) -> LabelledDataset:
+def _decoded(images: ImageFiles) -> LabelledDataset:
     """The same examples in memory if they fit, else as they are."""
-    if len(files) * 3 * files.frame.size**2 > IN_MEMORY_BYTES:
-        return files
-    mean, std = files.frame.moments
-    return InMemory(files.decode(range(len(files))), files.targets, mean=mean, std=std, name="imagefolder")
+    if len(images) * 3 * images.size**2 > IN_MEMORY_BYTES:
+        return images
+    mean, std = images.moments
+    return InMemory(images.decode(range(len(images))), images.targets, mean=mean, std=std, name="imagefolder")

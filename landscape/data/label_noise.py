@@ -39,6 +39,7 @@ def with_label_noise(data: Data, *, rate: float, seed: int = 0) -> Data:
     examples = len(cast(Sized, data.train))
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(examples, generator=generator)
+    # Drawn for all examples, so that a lower rate is a part of a higher one; never 0, which would keep the label.
     offsets = torch.randint(1, data.classes, (examples,), generator=generator)
     offsets[order[round(rate * examples) :]] = 0
     return dataclasses.replace(data, train=Relabelled(data.train, offsets, classes=data.classes))

@@ -30,9 +30,7 @@ def moments(name: str, *, channels: int, owner: str) -> Moments:
     """Mean and standard deviation of that name; ``owner`` is the data in the message of a :class:`UsageError`."""
     mean, std = NORMALISATIONS[name]
     if len(mean) not in (1, channels):
-        raise UsageError(
-            f"{owner}: normalize={name} is for {len(mean)} channels, not {channels}; use half or none"
-        )
+        raise UsageError(f"{owner}: normalize={name} is for {len(mean)} channels, not {channels}; use half")
     return mean, std
 
 

@@ -11,7 +11,7 @@ from landscape.errors import UsageError
 
 
 def subset(dataset: Dataset[Any], limit: int | None, *, seed: int = 0) -> tuple[Dataset[Any], str]:
-    """The same ``limit`` examples every time, in the order of the data set, and the hash of their indices.
+    """The same ``limit`` examples every time, in the order of the data, and a SHA-256 of their indices (12 digits).
 
     With the same seed, a smaller limit selects a part of what a larger one selects.
 
@@ -19,9 +19,6 @@ def subset(dataset: Dataset[Any], limit: int | None, *, seed: int = 0) -> tuple[
         dataset: Any data set with a length.
         limit: How many examples; ``None``, or more than there are, gives the data set itself.
         seed: Which examples.
-
-    Returns:
-        The part, and the first 12 hexadecimal digits of the SHA-256 of its indices (as little-endian int64).
 
     Raises:
         UsageError: A limit below 1.
@@ -34,4 +31,5 @@ def subset(dataset: Dataset[Any], limit: int | None, *, seed: int = 0) -> tuple[
         order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
         indices = order[:limit].sort().values
         dataset = Subset(dataset, indices.tolist())
+    # Little-endian, so that the hash is the same on every machine.
     return dataset, hashlib.sha256(indices.numpy().astype("<i8").tobytes()).hexdigest()[:12]

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from landscape.data.examples import Data, InMemory
+from landscape.data.examples import Data, InMemory, classes_in
 from landscape.data.pixels import moments
 from landscape.errors import InputError
 from landscape.records.reading import check_regular, read_arrays, reading
@@ -68,19 +68,17 @@ def tensors_at(name: str, *, classes: int | None = None, normalize: Normalisatio
     shape, *others = [tuple(part.inputs.shape[1:]) for part in parts]
     if others not in ([], [shape]):
         raise InputError(f"{name}: a training input has the shape {shape}, a held-out one {others[0]}")
-    targets = [part.targets for part in parts]
-    if classes is None and not targets[0].is_floating_point() and targets[0].ndim == 1:
-        classes = 1 + max(int(labels.max()) for labels in targets)
+    if classes is None:
+        counts = [classes_in(part.targets) for part in parts]
+        classes = max((count for count in counts if count is not None), default=None)
     return Data(name, parts[0], parts[1] if others else None, classes, shape)
 
 
 def _part(name: str, inputs: Tensor, targets: Tensor, normalize: str) -> InMemory:
     if inputs.ndim == 0 or targets.ndim == 0:
-        raise InputError(
-            f"{name}: inputs and targets must have one entry an example, but one is a single number"
-        )
+        raise InputError(f"{name}: inputs and targets must have one entry an example; one is a single number")
     if not targets.is_floating_point() and targets.ndim == 2 and targets.shape[1] == 1:
-        targets = targets[:, 0]
+        targets = targets[:, 0]  # class numbers in a column, as tables are often stored
     if inputs.dtype != torch.uint8:
         wide = inputs.float() if inputs.dtype == torch.float16 else inputs
         return InMemory(wide if wide.is_floating_point() else wide.long(), targets, name=name)
@@ -89,9 +87,7 @@ def _part(name: str, inputs: Tensor, targets: Tensor, normalize: str) -> InMemor
     elif inputs.ndim == 4 and inputs.shape[1] not in (1, 3) and inputs.shape[3] in (1, 3):
         inputs = inputs.permute(0, 3, 1, 2).contiguous()
     if inputs.ndim != 4:
-        raise InputError(
-            f"{name}: inputs {tuple(inputs.shape)} of 8 bits are no pictures; store numbers as float32"
-        )
+        raise InputError(f"{name}: inputs {tuple(inputs.shape)} of 8 bits are no pictures; use float32")
     mean, std = moments(normalize, channels=inputs.shape[1], owner=name)
     return InMemory(inputs, targets, mean=mean, std=std, name=name)
 

@@ -1,7 +1,6 @@
 """Image sets that torchvision reads from a folder; it downloads them only if ``download=true`` asks for that."""
 
 import contextlib
-import dataclasses
 import os
 import pickle
 import sys
@@ -16,7 +15,8 @@ from landscape.data.examples import Data, InMemory
 from landscape.data.pixels import moments
 from landscape.errors import InputError
 from landscape.isolation import Shared
-from landscape.registry.names import Options, Row, options_of
+from landscape.registry.bounds import limit_of
+from landscape.registry.names import Option, Options, Row, options_of
 
 Grey = Literal["own", "half", "none"]
 Colour = Literal["own", "cifar10-per-image", "imagenet", "half", "none"]
@@ -31,16 +31,9 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class Archive:
-    """An image set of torchvision, 10,000 of its images held out; the moments of its pixels have its name.
+    """An image set of torchvision; the moments of its pixels have its name.
 
-    Attributes:
-        name: The name of the set.
-        reader: The class in ``torchvision.datasets``.
-        files: The folder inside ``root`` that contains the files.
-        classes: The number of classes.
-        summary: One line that describes it.
-        reference: The paper.
-        is_grey: Whether images have one channel.
+    ``reader`` is the class in ``torchvision.datasets``, ``files`` the folder inside ``root`` that it reads.
     """
 
     name: str
@@ -55,7 +48,7 @@ class Archive:
         """The row of the data table; the option ``normalize`` of grey images has fewer choices."""
         options = dict(options_of(self.load).by_name)
         if self.is_grey:
-            options["normalize"] = dataclasses.replace(options["normalize"], annotation=Grey)
+            options["normalize"] = Option("normalize", "own", Grey, limit_of(Grey))
         return Row(self.name, self.load, self.summary, self.reference, stated=Options(options))
 
     def load(self, *, root: str = "data", normalize: Colour = "own", download: bool = False) -> Data:
@@ -70,18 +63,15 @@ class Archive:
             InputError: Files are missing or damaged, or the classes are not those of the set.
         """
         train, test = (self._split(root, download, is_train) for is_train in (True, False))
+        where = os.path.join(root, self.files)
         for images, targets in (train, test):
             if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < self.classes:
-                seen = f"{int(targets.min())} to {int(targets.max())}"
-                raise InputError(
-                    f"{self.name}: classes {seen} in {root}/{self.files}, but there are {self.classes}"
-                )
+                seen = f"classes {int(targets.min())} to {int(targets.max())}"
+                raise InputError(f"{self.name}: {seen} in {where}, but there are {self.classes}")
             if images.shape[1:] != train[0].shape[1:]:
-                raise InputError(f"{self.name}: train and test images in {root}/{self.files} differ in size")
-        shape = tuple(train[0].shape[1:])
-        mean, std = moments(
-            self.name if normalize == "own" else normalize, channels=shape[0], owner=self.name
-        )
+                raise InputError(f"{self.name}: train and test images in {where} differ in size")
+        shape, moments_of = tuple(train[0].shape[1:]), self.name if normalize == "own" else normalize
+        mean, std = moments(moments_of, channels=shape[0], owner=self.name)
         sets = [InMemory(*part, mean=mean, std=std, name=self.name) for part in (train, test)]
         return Data(self.name, sets[0], sets[1], self.classes, shape)
 

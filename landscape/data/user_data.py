@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
-from landscape.data.examples import Data
+from landscape.data.examples import Data, classes_in
 from landscape.errors import InputError
 from landscape.objective.outputs import LABELS
 from landscape.registry.factories import user_row
@@ -64,15 +64,10 @@ def as_data(data: Any, name: str) -> Data:
         raise InputError(f"{name}: the data set is empty") from None
     shape = None
     if isinstance(first, (tuple, list)) and isinstance(first[0], Tensor):
+        # An item of fixed batches is a batch, whose first dimension counts examples.
         shape = tuple(first[0].shape[1:] if isinstance(train, FixedBatches) else first[0].shape)
-    return Data(
-        name,
-        train,
-        test,
-        classes=parts.get("classes") or _classes(split),
-        input_shape=parts.get("input_shape") or shape,
-        collate=collate,
-    )
+    classes = parts.get("classes") or _classes(split)
+    return Data(name, train, test, classes, parts.get("input_shape") or shape, collate)
 
 
 class FixedBatches(Dataset[Any]):
@@ -118,10 +113,7 @@ def _classes(split: Any) -> int | None:
     elif isinstance(dataset, list):
         parts = [_targets(batch) for batch in dataset]
         targets = torch.cat(parts) if all(isinstance(t, Tensor) and t.ndim for t in parts) else None
-    if targets is None:
-        return None
-    numbers = torch.as_tensor(targets)
-    return None if numbers.is_floating_point() or numbers.ndim != 1 else int(numbers.max()) + 1
+    return None if targets is None else classes_in(targets)
 
 
 def _targets(batch: Any) -> Any:

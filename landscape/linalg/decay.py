@@ -1,23 +1,21 @@
-"""How far an eigenvalue search is, read off its residuals: nobody knows beforehand how many products it takes."""
+"""The progress of an eigenvalue search, from the decay of its residuals: the number of products is not known before."""
 
 import math
 
+# The first residuals belong to the start and not to the search.
 FEWEST = 12
-"""Residuals before anything is said: the first ones belong to the start, not to the search."""
-
+# Decline of the logarithm over the window; less is a plateau, whose end cannot be foreseen.
 CLEAR = 0.1
-"""The decline of the logarithm over the window: less is a plateau, whose end cannot be foreseen."""
-
+# Decline over the later half of the window relative to the earlier half. Less is a decay that levels off, as when the
+# far eigenvalues have died out and a near one is left.
 STEADY = 0.8
-"""The decline over the later half of the window as a share of that over the earlier half: less is a decay that levels
-off, as when the far eigenvalues have died out and a near one is left."""
 
 
 class Decay:
-    """The share of an iteration that is done, from the decay of its residuals; ``None`` where that cannot be told.
+    """The completed share of an iteration, from the decay of its residuals; ``None`` where it cannot be told.
 
-    The decline of the logarithm over the last third of the residuals is followed down to the tolerance. While it rises,
-    stays or levels off, and after the tolerance was passed without an end, nothing is said.
+    The decline of the logarithm over the last third of the residuals is extrapolated to the tolerance. There is no
+    share while it rises, stays or levels off, nor after the tolerance was passed without an end.
 
     Args:
         tolerance: Of the relative residual.
@@ -30,7 +28,7 @@ class Decay:
         self._logs: list[float] = []
 
     def share(self, step: int, residual: float) -> float | None:
-        """The share done after ``step`` iterations, the last of which left a relative residual."""
+        """The completed share after ``step`` iterations, the last of which left a relative residual."""
         self._logs.append(math.log(residual) if 0 < residual < math.inf else math.nan)
         left = self._left(step)
         return None if left is None else step / (step + left)
@@ -44,7 +42,7 @@ class Decay:
         late = (window[middle] - window[-1]) / (len(window) - 1 - middle)
         decline = window[0] - window[-1]
         excess = window[-1] - math.log(self._tolerance)
-        # Written so that a NaN among them says nothing either.
+        # Not the opposite with "or": a NaN among them must yield None, too.
         if not (decline > CLEAR and late >= STEADY * early and late > 0 and excess > 0):
             return None
         return max(1.0, min(excess / late, self._most - step))

@@ -46,19 +46,10 @@ def mean_of_draws(
     scale: float = 0.0,
     on_step: Progress | None = None,
 ) -> TraceEstimate:
-    """``offset`` plus the mean of independent draws, sampled until its standard error is small enough.
+    """``offset`` plus the mean of independent draws, ``draw(m)`` being ``(m,)`` in float64, as a trace estimate.
 
-    Stops on the standard error and never on the change of the mean, which is small by chance after few draws.
-
-    Args:
-        draw: Returns so many draws, ``(m,)`` in float64.
-        block: Draws between two looks at the standard error.
-        limit: The most draws.
-        minimum: Draws before the first look.
-        tolerance: The standard error to reach, relative to the larger of the estimate's magnitude and ``scale``.
-        offset: A known part of the estimate.
-        scale: See ``tolerance``.
-        on_step: Called after every block.
+    Stops when the standard error is at most ``tolerance`` times the larger of the estimate's magnitude and ``scale``,
+    checked after each block from ``minimum`` draws on; never on the change of the mean, which is small by chance.
     """
     samples = torch.empty(0, dtype=torch.float64)
     value = error = math.nan
@@ -93,7 +84,7 @@ def hutchinson(
         operator: A; anything with a square ``shape`` and ``@``.
         tolerance: Stops when the standard error is at most ``tolerance``·|estimate|, checked after each
             block and never before :data:`MIN_PROBES` probes.
-        max_probes: Gives up, with ``converged=False``, after so many.
+        max_probes: The most probes; beyond them the estimate is not converged.
         generator: Draws the probes.
         block: Probes a product; fewer where n is so large that they would not fit in memory.
         on_step: Called with the number of probes, the estimate and its standard error after every block.

@@ -28,7 +28,7 @@ def hutchpp(
         sketch: Columns of S, each two products; never more than a third of ``max_products``, nor than n.
         tolerance: Stops when the standard error is at most ``tolerance``·|estimate|, checked after each block
             and never before :data:`~landscape.linalg.hutchinson.MIN_PROBES` probes.
-        max_products: Gives up, with ``converged=False``, after so many in all.
+        max_products: The most products in all; beyond them the estimate is not converged.
         generator: Draws S, then the probes.
         block: Vectors a product.
         on_step: Called with the products so far, the estimate and its standard error after every block.

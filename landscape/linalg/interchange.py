@@ -1,6 +1,6 @@
 """Operators of other libraries as ours, and ours as scipy's.
 
-Every solver here takes whatever has a ``shape`` and an ``@``: a matrix, scipy's ``LinearOperator``, an operator of
+Every solver here accepts anything with a ``shape`` and an ``@``: a matrix, scipy's ``LinearOperator``, an operator of
 curvlinops.
 """
 
@@ -8,6 +8,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.sparse import linalg as sparse
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from landscape.linalg.operator import SymmetricOperator
 
 @runtime_checkable
 class Multiplies(Protocol):
-    """What has a shape and can be multiplied with vectors from the right."""
+    """Anything with a shape ``(n, n)`` that vectors can be multiplied with from the left."""
 
     @property
     def shape(self) -> Any:
@@ -31,74 +32,70 @@ Operator = SymmetricOperator | Multiplies
 
 
 def as_operator(
-    given: Operator, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    matrix: Operator, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
 ) -> SymmetricOperator:
-    """The symmetric operator behind anything with a square ``shape`` and ``@``; symmetry is taken on trust.
+    """The symmetric operator of anything with a square ``shape`` and ``@``; symmetry is not checked.
 
     Args:
-        given: A :class:`SymmetricOperator` is returned as it is. scipy's operators and numpy's arrays are
+        matrix: A :class:`SymmetricOperator` is returned as it is. scipy's operators and numpy's arrays are
             multiplied with numpy vectors, everything else with tensors.
-        device: Where vectors are to live; by default what ``given.device`` says, or the CPU.
-        dtype: Their precision; by default what ``given.dtype`` says, or float32 for tensors and float64 for numpy.
+        device: Of the vectors; by default ``matrix.device``, or the CPU.
+        dtype: Their precision; by default ``matrix.dtype``, or float32 for tensors and float64 for numpy.
 
     Raises:
-        UsageError: ``given`` is not square, or has no ``@``.
+        UsageError: ``matrix`` is not square, or has no ``@``.
     """
-    if isinstance(given, SymmetricOperator):
-        return given
-    shape = tuple(getattr(given, "shape", ()))
-    if len(shape) != 2 or shape[0] != shape[1] or not hasattr(given, "__matmul__"):
+    if isinstance(matrix, SymmetricOperator):
+        return matrix
+    shape = tuple(getattr(matrix, "shape", ()))
+    if len(shape) != 2 or shape[0] != shape[1] or not hasattr(matrix, "__matmul__"):
         raise UsageError(
-            f"{type(given).__name__} with shape {shape} is not an operator here: a square shape (n, n) and '@' "
+            f"{type(matrix).__name__} with shape {shape} is not an operator here: a square shape (n, n) and '@' "
             "with vectors are needed, such as a tensor, scipy's LinearOperator or a curvlinops operator"
         )
-    if isinstance(given, (sparse.LinearOperator, np.ndarray)) or isinstance(
-        getattr(given, "dtype", None), np.dtype
-    ):
-        return from_scipy(given, device=device or "cpu", dtype=dtype)
-    chosen = dtype or _torch_dtype(given)
-    place = torch.device(device or getattr(given, "device", None) or "cpu")
-    return SymmetricOperator(lambda v: given @ v, int(shape[0]), place, chosen)
+    own = getattr(matrix, "dtype", None)
+    if isinstance(matrix, (sparse.LinearOperator, np.ndarray)) or isinstance(own, np.dtype):
+        return from_scipy(matrix, device=device or "cpu", dtype=dtype)
+    if not (isinstance(own, torch.dtype) and own.is_floating_point):
+        own = torch.float32
+    place = torch.device(device or getattr(matrix, "device", None) or "cpu")
+    return SymmetricOperator(lambda v: matrix @ v, int(shape[0]), place, dtype or own)
 
 
 def from_scipy(
-    given: Any, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+    matrix: Any, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
 ) -> SymmetricOperator:
-    """A scipy ``LinearOperator``, sparse matrix or numpy array as ours.
+    """A scipy ``LinearOperator``, sparse matrix or numpy array as an operator of ours.
 
     Args:
-        given: Square and symmetric.
-        device: Where our vectors live; products are computed by numpy on the CPU.
-        dtype: Of our vectors; by default that of ``given`` (float64 where it is neither single nor double).
+        matrix: Square and symmetric.
+        device: Of our vectors; products are computed by numpy on the CPU.
+        dtype: Of our vectors; by default that of ``matrix`` (float64 if it is neither single nor double).
     """
-    theirs = np.dtype(getattr(given, "dtype", None) or np.float64)
+    theirs = np.dtype(getattr(matrix, "dtype", None) or np.float64)
     if theirs not in (np.dtype(np.float32), np.dtype(np.float64)):
         theirs = np.dtype(np.float64)
     ours = dtype or (torch.float32 if theirs == np.float32 else torch.float64)
     place = torch.device(device)
 
     def product(vectors: Tensor) -> Tensor:
-        found = given @ vectors.detach().cpu().numpy().astype(theirs, copy=False)
-        return torch.from_numpy(np.ascontiguousarray(found)).to(place, ours)
+        image = matrix @ vectors.detach().cpu().numpy().astype(theirs, copy=False)
+        return torch.from_numpy(np.ascontiguousarray(image)).to(place, ours)
 
-    return SymmetricOperator(product, int(given.shape[0]), place, ours)
+    return SymmetricOperator(product, int(matrix.shape[0]), place, ours)
 
 
-def to_scipy(given: Operator) -> sparse.LinearOperator:
-    """The operator for scipy's solvers, such as ``eigsh``: numpy vectors in, numpy vectors of its own precision out."""
-    operator = as_operator(given)
+def to_scipy(matrix: Operator) -> sparse.LinearOperator:
+    """The operator for scipy's solvers, such as ``eigsh``: numpy vectors of its own precision in and out."""
+    operator = as_operator(matrix)
     kind = np.dtype(np.float64 if operator.dtype == torch.float64 else np.float32)
 
-    def product(vectors: "np.ndarray[Any, np.dtype[Any]]") -> "np.ndarray[Any, np.dtype[Any]]":
+    def product(vectors: NDArray[Any]) -> NDArray[Any]:
         tensor = torch.from_numpy(np.ascontiguousarray(vectors)).to(operator.device, operator.dtype)
-        found = operator @ (tensor.reshape(-1) if tensor.ndim == 1 or tensor.shape[1] == 1 else tensor)
-        return cast("np.ndarray[Any, np.dtype[Any]]", found.detach().cpu().numpy().reshape(vectors.shape))
+        # scipy's matvec passes (n,) or (n, 1): a single column is the cheaper product with a vector.
+        image = operator @ (tensor.reshape(-1) if tensor.ndim == 1 or tensor.shape[1] == 1 else tensor)
+        return cast(NDArray[Any], image.detach().cpu().numpy().reshape(vectors.shape))
 
     return sparse.LinearOperator(
         operator.shape, matvec=product, rmatvec=product, matmat=product, rmatmat=product, dtype=kind
     )
-
-
-def _torch_dtype(given: object) -> torch.dtype:
-    found = getattr(given, "dtype", None)
-    return found if isinstance(found, torch.dtype) and found.is_floating_point else torch.float32

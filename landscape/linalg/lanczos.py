@@ -3,9 +3,9 @@
 Full reorthogonalisation (two passes against the whole basis) keeps ghost copies of eigenvalues away; a thick restart
 keeps the basis within a memory cap.
 
-The Krylov space of one vector holds a single vector of every eigenspace: an eigenvalue that occurs four times is found
-once, and no residual shows it. Where several eigenvalues are wanted, the search therefore goes on from a random vector
-orthogonal to all that it has seen, until that vector confirms what was found.
+The Krylov space of one vector contains a single vector of every eigenspace: an eigenvalue that occurs four times is
+found once, and no residual shows it. For several eigenvalues the search therefore continues from a random vector
+orthogonal to the whole basis, until that vector confirms the result.
 """
 
 import math
@@ -17,27 +17,20 @@ import torch
 from torch import Tensor
 
 from landscape.linalg.interchange import Operator, as_operator
-from landscape.linalg.operator import SymmetricOperator
-from landscape.linalg.start import length, start_vector
+from landscape.linalg.operator import SymmetricOperator, length
 
 End = Literal["magnitude", "largest", "smallest"]
+Progress = Callable[[int, float, float], None]
 
-BASIS_BYTES = 1 << 31
-"""Memory for the basis; a longer one is restarted."""
-
-ESCAPE = 0.01
-"""Probability with which an eigenvector may escape the confirmation."""
-
-SLACK = 0.02
-"""Only eigenvalues that exceed the last of those wanted by this share must not escape."""
-
-CHAIN = 16
-"""Basis vectors that are set free for a confirmation where memory is short; it rarely takes more."""
+BASIS_BYTES = 1 << 31  # memory for the basis; a longer one is restarted
+ESCAPE = 0.01  # the probability with which an eigenvector may escape the confirmation
+SLACK = 0.02  # only eigenvalues that exceed the last requested one by this share must not escape
+CHAIN = 16  # rows that a restart makes free for a confirmation, which rarely takes more
 
 
 @dataclass(frozen=True)
 class Eigenpairs:
-    """Approximate eigenpairs ``A vᵢ ≈ λᵢ vᵢ``, the most wanted first.
+    """Approximate eigenpairs ``A vᵢ ≈ λᵢ vᵢ``, from the end of the spectrum inwards.
 
     Attributes:
         values: Ritz values, ``(k,)`` in float64; NaN if a product was not finite.
@@ -45,8 +38,8 @@ class Eigenpairs:
         residuals: ‖A vᵢ − λᵢ vᵢ‖ as Lanczos knows it, ``(k,)``. Within each lies *an* eigenvalue of A.
         products: Products spent.
         converged: Whether every residual is at most ``tolerance``·|λᵢ| and the values are confirmed, where that was
-            looked at.
-        confirmed: Whether a random vector confirmed that no eigenvalue was missed: of those beyond the last one found
+            checked.
+        confirmed: Whether a random vector confirmed that no eigenvalue was missed: of those beyond the last value
             by more than 2 %, any whose eigenvector is orthogonal to the search would have escaped with a probability
             of at most 1 %. ``None`` for a single pair, whose value is the same however often it occurs.
     """
@@ -69,21 +62,21 @@ def lanczos(
     generator: torch.Generator,
     start: Tensor | None = None,
     max_basis: int | None = None,
-    on_step: Callable[[int, float, float], None] | None = None,
+    on_step: Progress | None = None,
 ) -> Eigenpairs:
     """The ``count`` eigenpairs of largest magnitude, or at the upper or the lower end, each as often as it occurs.
 
     Args:
         operator: A; anything with a square ``shape`` and ``@``.
-        count: How many, at most n.
-        end: Which.
+        count: The number of pairs, at most n.
+        end: The end of the spectrum.
         tolerance: Of each residual, relative to |λᵢ|.
-        max_products: Gives up, with ``converged=False``, after so many.
-        generator: Draws the start, and the vectors that confirm what was found.
+        max_products: The most products; beyond them the pairs are not converged.
+        generator: Draws the start, and the vectors that confirm the result.
         start: A good first vector ``(n,)``, such as the gradient or an earlier eigenvector; a small random part is
             added, so that no eigenvector is orthogonal to it.
-        max_basis: Basis vectors at the most; by default what :data:`BASIS_BYTES` holds.
-        on_step: Told products, the first Ritz value and the largest of the residuals relative to their values.
+        max_basis: The most basis vectors; by default what :data:`BASIS_BYTES` holds.
+        on_step: Called with products, the first Ritz value and the largest of the residuals relative to their values.
 
     Reference:
         Wu and Simon, "Thick-restart Lanczos method for large symmetric eigenvalue problems", SIAM J. Matrix
@@ -92,15 +85,43 @@ def lanczos(
     a = as_operator(operator)
     n = a.dimension
     count = min(count, n)
+    # A restart keeps count + 4 Ritz vectors; a basis that is hardly longer would spend all products on restarts.
     room = max_basis or max(2 * count + 8, BASIS_BYTES // (8 * n))
     capacity = max(min(n, room, max_products + 1), min(n, count + 2)) + 1
     search = _Search(a, count, end, tolerance, max_products, capacity, on_step)
-    search.append(start_vector(a, start, generator))
+    search.append(a.start(start, generator))
     search.run(generator)
     confirmed = None if count == 1 else search.confirm(generator)
     return search.pairs(confirmed)
 
 
+@dataclass(frozen=True)
+class Step:
+    """One Lanczos step: the image of a basis vector, its coefficients in the basis, and the rest with its norm β."""
+
+    image: Tensor
+    coefficients: Tensor
+    rest: Tensor
+    beta: float
+
+
+def step(a: SymmetricOperator, basis: Tensor, row: int) -> Step:
+    """Multiplies a row of an orthonormal basis ``(m, n)`` and orthogonalises the image against all of it, twice."""
+    image = a @ basis[row]
+    rest, coefficients = _orthogonalised(image, basis)
+    return Step(image, coefficients, rest, length(rest))
+
+
+def tridiagonal(diagonal: list[float], off: list[float]) -> Tensor:
+    """The symmetric matrix of the recurrence, ``(k, k)`` in float64."""
+    band = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
+    if off:
+        side = torch.tensor(off, dtype=torch.float64)
+        band += torch.diag(side, 1) + torch.diag(side, -1)
+    return band
+
+
+@dataclass
 class _Search:
     """Rayleigh–Ritz on a growing orthonormal basis.
 
@@ -108,18 +129,16 @@ class _Search:
     leave their span.
     """
 
-    def __init__(
-        self,
-        a: SymmetricOperator,
-        count: int,
-        end: End,
-        tolerance: float,
-        max_products: int,
-        capacity: int,
-        on_step: Callable[[int, float, float], None] | None,
-    ) -> None:
-        self._a, self._count, self._end, self._tolerance = a, count, end, tolerance
-        self._max_products, self._on_step = max_products, on_step
+    a: SymmetricOperator
+    count: int
+    end: End
+    tolerance: float
+    max_products: int
+    capacity: int
+    on_step: Progress | None
+
+    def __post_init__(self) -> None:
+        a, capacity = self.a, self.capacity
         self._basis = torch.zeros(capacity, a.dimension, dtype=a.dtype, device=a.device)
         # Entry (i, j) is the inner product of row i with the image of row j, known where j has been multiplied.
         self._projected = torch.zeros(capacity, capacity, dtype=torch.float64)
@@ -132,28 +151,28 @@ class _Search:
 
     @property
     def _complete(self) -> bool:
-        return len(self._multiplied) == self._a.dimension
+        return len(self._multiplied) == self.a.dimension
 
     @property
     def _over(self) -> bool:
-        return self._broken or self._complete or self._products >= self._max_products
+        return self._broken or self._complete or self._products >= self.max_products
 
     @property
-    def _wanted(self) -> Tensor:
-        """The numbers of the Ritz values that are wanted, the most wanted first."""
-        return _order(self._ritz, self._end)[: self._count]
+    def _requested(self) -> Tensor:
+        """The numbers of the requested Ritz values, from the end of the spectrum inwards."""
+        return _order(self._ritz, self.end)[: self.count]
 
     @property
     def _residuals(self) -> Tensor:
-        """Those of the wanted pairs: what their images have in the pending directions."""
+        """Those of the requested pairs: the parts of their images in the pending directions."""
         outside = self._projected[self._pending][:, self._multiplied]
-        norms: Tensor = torch.linalg.vector_norm(outside @ self._vectors[:, self._wanted], dim=0)
+        norms: Tensor = torch.linalg.vector_norm(outside @ self._vectors[:, self._requested], dim=0)
         return norms
 
     @property
     def _met(self) -> bool:
-        enough = len(self._ritz) >= self._count and not self._broken
-        return enough and bool((self._residuals <= self._tolerance * self._ritz[self._wanted].abs()).all())
+        enough = len(self._ritz) >= self.count and not self._broken
+        return enough and bool((self._residuals <= self.tolerance * self._ritz[self._requested].abs()).all())
 
     def append(self, vector: Tensor) -> int:
         """A new pending direction, a unit vector orthogonal to the basis."""
@@ -163,27 +182,26 @@ class _Search:
         return self._rows - 1
 
     def run(self, generator: torch.Generator) -> None:
-        """Goes on until the wanted pairs have small residuals, or there is no more to spend."""
+        """Continues until the requested pairs have small residuals, or the budget is spent."""
         while not self._over and not self._met:
             if self._rows == len(self._basis):
-                self._restart(self._count + 4)
-            if not self._pending:  # an invariant subspace: go on in a new direction
+                self._restart(self.count + 4)
+            if not self._pending:  # an invariant subspace: continue in a new direction
                 self._append_random(generator)
             outside = self._projected[self._pending][:, self._multiplied]
-            share = (outside @ self._vectors[:, self._wanted]).abs().sum(dim=1)
+            share = (outside @ self._vectors[:, self._requested]).abs().sum(dim=1)
             self._multiply(self._pending[int(share.argmax())])
 
     def confirm(self, generator: torch.Generator) -> bool:
-        """Whether nothing was missed; what was missed at first is then among the pairs."""
+        """Whether nothing was missed; eigenpairs that were missed at first are then among the pairs."""
         while self._met and not self._complete:
-            if self._rows == self._a.dimension:  # no other direction is left: these complete the spectrum
+            if self._rows == self.a.dimension:  # no other direction is left: these complete the spectrum
                 while self._pending and not self._over:
                     self._multiply(self._pending[0])
                 continue
-            if len(self._basis) <= min(self._a.dimension, self._rows + CHAIN):
-                self._restart(self._count + 1)
-            last = self._ritz[self._wanted][-1]
-            verdict = self._followed(generator, float(last))
+            if len(self._basis) <= min(self.a.dimension, self._rows + CHAIN):
+                self._restart(self.count + 1)
+            verdict = self._followed(generator, float(self._ritz[self._requested][-1]))
             if verdict is None:
                 return False
             self.run(generator)
@@ -200,8 +218,8 @@ class _Search:
         the limits, |u·r| is at most Π βᵢ/|μ − θᵢ|, which falls as μ leaves them. For a random r that is improbable
         as soon as it is small beside 1/√n.
         """
-        limits = self._limits(last)
-        bound = _overlap(self._a.dimension - self._rows)
+        low, high = limits(self.end, last)
+        bound = overlap(self.a.dimension - self._rows)
         head = self._append_random(generator)
         diagonal: list[float] = []
         off: list[float] = []
@@ -210,94 +228,84 @@ class _Search:
                 return True if self._complete else None
             following = self._multiply(head)
             diagonal.append(float(self._projected[head, head]))
-            band = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
-            if off:
-                side = torch.tensor(off, dtype=torch.float64)
-                band += torch.diag(side, 1) + torch.diag(side, -1)
-            ritz = torch.linalg.eigvalsh(band)
-            if self._broken or not limits[0] < float(ritz[0]) <= float(ritz[-1]) < limits[1]:
+            ritz = torch.linalg.eigvalsh(tridiagonal(diagonal, off))
+            if self._broken or not low < float(ritz[0]) <= float(ritz[-1]) < high:
                 return None if self._broken else False
             if following is None:
                 return True
             off.append(float(self._projected[following, head]))
-            escapes = [
-                sum(math.log(b) for b in off) - float((ritz - limit).abs().log().sum())
-                for limit in limits
-                if math.isfinite(limit)
-            ]
+            betas = sum(math.log(beta) for beta in off)
+            finite = [limit for limit in (low, high) if math.isfinite(limit)]
+            escapes = [betas - float((ritz - limit).abs().log().sum()) for limit in finite]
             if max(escapes) <= math.log(bound):
                 return True
             head = following
 
-    def _limits(self, last: float) -> tuple[float, float]:
-        """Beyond what an eigenvalue would be among those wanted: below the first or above the second."""
-        slack = SLACK * abs(last)
-        if self._end == "largest":
-            return -math.inf, last + slack
-        if self._end == "smallest":
-            return last - slack, math.inf
-        return -abs(last) - slack, abs(last) + slack
-
     def _append_random(self, generator: torch.Generator) -> int:
-        vector = _orthogonalised(self._a.normal(generator), self._basis[: self._rows])[0]
+        vector = _orthogonalised(self.a.normal(generator), self._basis[: self._rows])[0]
         return self.append(vector / length(vector))
 
     def _multiply(self, row: int) -> int | None:
         """Multiplies a pending row; returns the new pending direction, if there is one."""
-        image = self._a @ self._basis[row]
+        result = step(self.a, self._basis[: self._rows], row)
         self._products += 1
-        image, coefficients = _orthogonalised(image, self._basis[: self._rows])
-        beta = length(image)
-        if not (math.isfinite(beta) and bool(torch.isfinite(coefficients).all())):
+        if not (math.isfinite(result.beta) and bool(torch.isfinite(result.coefficients).all())):
             self._broken = True
             return None
         self._pending.remove(row)
         self._multiplied.append(row)
-        self._projected[: self._rows, row] = coefficients
-        self._projected[row, self._multiplied] = coefficients[self._multiplied]
+        self._projected[: self._rows, row] = result.coefficients
+        self._projected[row, self._multiplied] = result.coefficients[self._multiplied]
         self._ritz, self._vectors = torch.linalg.eigh(self._projected[self._multiplied][:, self._multiplied])
         following = None
-        if beta > 1e-13 * float(self._ritz.abs().max()) and self._rows < self._a.dimension:
-            following = self.append(image / beta)
+        # A rest at the level of float64's rounding is no direction; what float32 leaves is above it and harmless.
+        if result.beta > 1e-13 * float(self._ritz.abs().max()) and self._rows < self.a.dimension:
+            following = self.append(result.rest / result.beta)
             self._projected[following] = 0
-            self._projected[following, row] = beta
-        if self._on_step is not None:
-            worst = (self._residuals / self._ritz[self._wanted].abs()).max()
-            self._on_step(self._products, float(self._ritz[self._wanted[0]]), float(worst))
+            self._projected[following, row] = result.beta
+        if self.on_step is not None:
+            worst = (self._residuals / self._ritz[self._requested].abs()).max()
+            self.on_step(self._products, float(self._ritz[self._requested[0]]), float(worst))
         return following
 
     def _restart(self, keep: int) -> None:
         """Keeps the best Ritz vectors and the pending directions."""
-        used = len(self._ritz)
-        chosen = _order(self._ritz, self._end)[: min(used - 1, keep)]
-        vectors = self._vectors[:, chosen]
-        kept, waiting = len(chosen), len(self._pending)
+        best = _order(self._ritz, self.end)[: min(len(self._ritz) - 1, keep)]
+        vectors = self._vectors[:, best]
+        kept, rows = len(best), len(best) + len(self._pending)
         outside = self._projected[self._pending][:, self._multiplied] @ vectors
         directions = self._basis[self._pending].clone()
         self._basis[:kept] = vectors.T.to(self._basis) @ self._basis[self._multiplied]
-        self._basis[kept : kept + waiting] = directions
+        self._basis[kept:rows] = directions
         self._projected.zero_()
-        self._projected[:kept, :kept] = torch.diag(self._ritz[chosen])
-        self._projected[kept : kept + waiting, :kept] = outside
-        self._multiplied, self._pending = list(range(kept)), list(range(kept, kept + waiting))
-        self._rows = kept + waiting
-        self._ritz, self._vectors = self._ritz[chosen], torch.eye(kept, dtype=torch.float64)
+        self._projected[:kept, :kept] = torch.diag(self._ritz[best])
+        self._projected[kept:rows, :kept] = outside
+        self._multiplied, self._pending, self._rows = list(range(kept)), list(range(kept, rows)), rows
+        self._ritz, self._vectors = self._ritz[best], torch.eye(kept, dtype=torch.float64)
 
     def pairs(self, confirmed: bool | None) -> Eigenpairs:
-        """What was found."""
-        if not len(self._ritz):
+        """The result."""
+        if not len(self._ritz):  # already the first product was not finite
             self._broken = True
             self._ritz, self._vectors = torch.full((1,), math.nan).double(), torch.ones(1, 1).double()
             self._multiplied, self._pending = [0], []
-        order = self._wanted
+        order = self._requested
         vectors = self._basis[self._multiplied].T @ self._vectors[:, order].to(self._basis)
         values = torch.full_like(self._ritz[order], math.nan) if self._broken else self._ritz[order]
         met = self._met and confirmed is not False
         return Eigenpairs(values, vectors, self._residuals, self._products, met, confirmed)
 
 
-def _overlap(dimension: int) -> float:
-    """What |u·r| of a random unit vector r falls below with a probability of :data:`ESCAPE`.
+def limits(end: End, last: float) -> tuple[float, float]:
+    """An eigenvalue below the first or above the second would belong to the requested ones, of which one is last."""
+    slack = SLACK * abs(last)
+    if end == "magnitude":
+        return -abs(last) - slack, abs(last) + slack
+    return (-math.inf, last + slack) if end == "largest" else (last - slack, math.inf)
+
+
+def overlap(dimension: int) -> float:
+    """The value below which |u·r| of a random unit vector r falls with the probability :data:`ESCAPE`.
 
     It is nearly normal with variance 1/``dimension``, whose density at zero is √(dimension/2π).
     """
@@ -305,10 +313,12 @@ def _overlap(dimension: int) -> float:
 
 
 def _orthogonalised(vector: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
-    """``vector`` less its part in the rows of ``basis``, taken out twice; and that part's coefficients."""
+    """``vector`` without its part in the rows of ``basis``, removed twice; and that part's coefficients."""
     first = basis @ vector
     vector = vector - first @ basis
-    second = basis @ vector
+    second = (
+        basis @ vector
+    )  # the rounding errors of the first pass are large where little of the vector is left
     vector = vector - second @ basis
     return vector, (first + second).double().cpu()
 

@@ -1,4 +1,4 @@
-"""A symmetric matrix known only by its products with vectors."""
+"""A symmetric matrix known only by its products with vectors, and the first vector of an iteration."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class SymmetricOperator:
     Attributes:
         product: Takes ``(n,)`` or ``(n, K)`` and returns the same shape.
         dimension: n.
-        device: Where vectors live.
+        device: The device of the vectors.
         dtype: Their precision.
     """
 
@@ -38,12 +38,27 @@ class SymmetricOperator:
 
     def rademacher(self, columns: int, generator: torch.Generator) -> Tensor:
         """Independent signs ``(n, columns)``, drawn on the CPU column by column."""
-        signs = torch.stack(
-            [torch.randint(0, 2, (self.dimension,), generator=generator) for _ in range(columns)], dim=1
-        )
-        return (2 * signs - 1).to(self.device, self.dtype)
+        signs = [torch.randint(0, 2, (self.dimension,), generator=generator) for _ in range(columns)]
+        return (2 * torch.stack(signs, dim=1) - 1).to(self.device, self.dtype)
+
+    def start(self, suggestion: Tensor | None, generator: torch.Generator) -> Tensor:
+        """A random unit vector ``(n,)``, or the suggested one with a tenth of a random one added.
+
+        The random part keeps every eigenvector within reach, also from a start that is an eigenvector itself.
+        """
+        noise = self.normal(generator)
+        noise /= length(noise)
+        if suggestion is None or length(suggestion) == 0:
+            return noise
+        mixed = suggestion.to(noise) / length(suggestion) + 0.1 * noise
+        return mixed / length(mixed)
 
 
 def dense(matrix: Tensor) -> SymmetricOperator:
-    """The operator of a symmetric matrix ``(n, n)`` that is at hand."""
+    """The operator of a symmetric matrix ``(n, n)``."""
     return SymmetricOperator(lambda v: matrix @ v, matrix.shape[0], matrix.device, matrix.dtype)
+
+
+def length(vector: Tensor) -> float:
+    """‖vector‖, summed in float64: in float32 the squares of entries above 2e19 overflow, those below 1e-23 vanish."""
+    return float(torch.linalg.vector_norm(vector, dtype=torch.float64))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from landscape.linalg.interchange import Operator, as_operator
-from landscape.linalg.start import length, start_vector
+from landscape.linalg.operator import length
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,16 @@ def power_iteration(
     start: Tensor | None = None,
     on_step: Callable[[int, float, float], None] | None = None,
 ) -> Eigenpair:
-    """The dominant eigenpair of a symmetric operator: v ← Av/‖Av‖ from a random start, or a given one.
+    """The dominant eigenpair of a symmetric operator: v ← Av/‖Av‖ from a random start, or from ``start``.
 
     Args:
         operator: A; anything with a square ``shape`` and ``@``.
         tolerance: Stops when ‖Av − λv‖ ≤ ``tolerance``·|λ|.
-        max_iterations: Gives up, with ``converged=False``, after so many products.
+        max_iterations: The most products; beyond them the pair is not converged.
         generator: Draws the start.
         start: A good first vector ``(n,)``, such as an eigenvector of a nearby operator; a small random part is
             added, so that no eigenvector is orthogonal to it.
-        on_step: Told the iteration, λ and the residual relative to |λ| after every product.
+        on_step: Called with the iteration, λ and the residual relative to |λ| after every product.
 
     Returns:
         The pair; λ = 0 for the zero operator, NaN (not converged) if a product is not finite.
@@ -58,7 +58,7 @@ def power_iteration(
         Golub and Van Loan, "Matrix Computations", 4th ed., section 8.2.1.
     """
     a = as_operator(operator)
-    vector = start_vector(a, start, generator)
+    vector = a.start(start, generator)
     value = residual = math.nan
     for iteration in range(1, max_iterations + 1):
         image = a @ vector

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from landscape.linalg.interchange import Operator, as_operator
-from landscape.linalg.start import length
+from landscape.linalg.lanczos import step, tridiagonal
+from landscape.linalg.operator import length
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Quadrature:
 
         Args:
             grid: Eigenvalues at which to evaluate, ``(points,)``.
-            width: Standard deviation of the Gaussian that stands for each node.
+            width: Standard deviation of the Gaussian that replaces each node.
         """
         distance = (grid[None, None, :] - self.nodes[:, :, None]) / width
         bumps = torch.exp(-0.5 * distance**2) / (width * (2 * torch.pi) ** 0.5)
@@ -55,7 +56,7 @@ def stochastic_lanczos_quadrature(
         probes: Independent starts.
         steps: Lanczos steps from each, at most n.
         generator: Draws the starts.
-        on_step: Told the products spent so far.
+        on_step: Called with the products spent so far.
 
     Reference:
         Ubaru, Chen and Saad, SIAM J. Matrix Anal. Appl. 38(4), 2017; Ghorbani, Krishnan and Xiao 2019,
@@ -63,31 +64,26 @@ def stochastic_lanczos_quadrature(
     """
     a = as_operator(operator)
     steps = min(steps, a.dimension)
-    nodes, weights, products = torch.zeros(probes, steps), torch.zeros(probes, steps), 0
-    nodes, weights = nodes.double(), weights.double()
+    nodes = torch.zeros(probes, steps, dtype=torch.float64)
+    weights, products = torch.zeros_like(nodes), 0
+    basis = torch.zeros(steps, a.dimension, dtype=a.dtype, device=a.device)
     for j in range(probes):
-        v = a.rademacher(1, generator)[:, 0]
-        basis = [v / length(v)]
-        diagonal, off = [], []
+        signs = a.rademacher(1, generator)[:, 0]
+        basis[0] = signs / length(signs)
+        diagonal: list[float] = []
+        off: list[float] = []
         for k in range(steps):
-            image = a @ basis[k]
+            result = step(a, basis[: k + 1], k)
             products += 1
             if on_step is not None:
                 on_step(products)
-            diagonal.append(float(basis[k].double() @ image.double()))
-            stacked = torch.stack(basis)
-            for _ in range(2):
-                image = image - (stacked @ image) @ stacked
-            beta = length(image)
-            if k + 1 == steps or beta <= 1e-7 * max(1e-30, max(map(abs, diagonal))):
+            diagonal.append(float(basis[k].double() @ result.image.double()))
+            # The space is invariant but for rounding in float32: what is left of the image is noise.
+            if k + 1 == steps or result.beta <= 1e-7 * max(1e-30, max(map(abs, diagonal))):
                 break
-            off.append(beta)
-            basis.append(image / beta)
-        band = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
-        if off:
-            side = torch.tensor(off, dtype=torch.float64)
-            band += torch.diag(side, 1) + torch.diag(side, -1)
-        values, vectors = torch.linalg.eigh(band)
+            off.append(result.beta)
+            basis[k + 1] = result.rest / result.beta
+        values, vectors = torch.linalg.eigh(tridiagonal(diagonal, off))
         nodes[j, : len(values)] = values
         weights[j, : len(values)] = vectors[0].square()
     return Quadrature(nodes, weights, products)

@@ -9,7 +9,7 @@ from landscape.losses.squared_error import aligned
 class BinaryCrossEntropy(nn.BCEWithLogitsLoss):
     """``−y log σ(f) − (1 − y) log(1 − σ(f))``, averaged over labels and examples."""
 
-    averages_examples = True
+    averages_examples = True  # what a derived class must declare itself, as it may do anything
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean over the batch."""

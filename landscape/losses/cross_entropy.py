@@ -21,7 +21,7 @@ class CrossEntropy(nn.CrossEntropyLoss):
         UsageError: A label smoothing that is not allowed.
     """
 
-    averages_examples = True
+    averages_examples = True  # what a derived class must declare itself, as it may do anything
 
     def __init__(self, *, label_smoothing: float = 0.0) -> None:
         if not 0 <= label_smoothing < 1:

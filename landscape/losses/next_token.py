@@ -22,7 +22,7 @@ class NextToken(BatchLoss):
 
     def __init__(self) -> None:
         super().__init__(self._mean, size=lambda batch: int((_targets(batch) != IGNORED).sum()))
-        self.__name__ = "next-token"
+        self.__name__ = "next-token"  # the name in records
 
     @staticmethod
     def _mean(model: nn.Module, batch: Any) -> Tensor:
@@ -36,6 +36,7 @@ class NextToken(BatchLoss):
                 f"next-token: the model returns scores {tuple(logits.shape)} for tokens {tuple(_tokens(batch).shape)}; "
                 "it must return (texts, tokens, vocabulary)"
             )
+        # The scores at a token are for the next one, so that those at the last have no target.
         return in_float64(nn.functional.cross_entropy, logits[:, :-1].flatten(0, 1), targets.flatten())
 
 

@@ -20,7 +20,7 @@ class OwnLoss(BatchLoss):
 
     def __init__(self) -> None:
         super().__init__(_mean)
-        self.__name__ = "model"
+        self.__name__ = "model"  # the name in records
 
 
 def _mean(model: nn.Module, batch: Any) -> Tensor | tuple[Tensor, Any, Any]:

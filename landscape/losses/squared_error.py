@@ -12,7 +12,7 @@ class SquaredError(nn.MSELoss):
         Hui and Belkin 2021, arXiv 2006.07322, for classification by squared error.
     """
 
-    averages_examples = True
+    averages_examples = True  # what a derived class must declare itself, as it may do anything
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean over the batch."""

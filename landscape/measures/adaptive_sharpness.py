@@ -5,16 +5,12 @@ import math
 import torch
 
 from landscape.measures.ascent import rises
-from landscape.measures.reading import Reading, Spending, measure_named
+from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
 from landscape.registry.bounds import Positive, PositiveInt
 
 
-@measure_named(
-    "adaptive-sharpness",
-    unit="loss",
-    spends=lambda objective, steps, **_: Spending(gradients=steps, evaluations=2),
-)
+@measure_named("adaptive-sharpness", unit="loss")
 def adaptive_sharpness(
     objective: Objective, *, rho: Positive = 0.5, steps: PositiveInt = 20, eta: Positive = 0.01
 ) -> Reading:

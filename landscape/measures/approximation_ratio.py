@@ -8,17 +8,12 @@ import numpy as np
 import torch
 
 from landscape.measures.ascent import rises
-from landscape.measures.reading import Reading, Spending, measure_named
+from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
-def _spends(objective: Objective, *, steps: int, examples: int, **_: object) -> Spending:
-    share = min(1.0, examples / objective.num_examples)
-    return Spending(gradients=share * steps, evaluations=2 * share)
-
-
-@measure_named("approximation-ratio", unit="1", spends=_spends)
+@measure_named("approximation-ratio", unit="1")
 def approximation_ratio(
     objective: Objective,
     *,

@@ -15,16 +15,9 @@ def rises(
     """The rise of the loss at the one-step point, and the largest rise visited by the ascent.
 
     The ascent runs in u = T⁻¹ε, where the region is the ball ‖u‖ ≤ ρ and the gradient is T∇L: normalised steps of
-    length 2.5ρ/``steps``, each projected back onto the ball. The one-step point is ε = ρ T (T∇L)/‖T∇L‖.
-
-    Args:
-        objective: The point.
-        rho: The radius ρ.
-        steps: The number of steps.
-        scale: The diagonal of T, ``(n,)``; ``None`` for the identity.
-
-    Returns:
-        Both rises; the second is ``None`` at a stationary point, where there is no direction of ascent.
+    length 2.5ρ/``steps``, each projected back onto the ball. The one-step point is ε = ρ T (T∇L)/‖T∇L‖. T is the
+    diagonal matrix of ``scale`` ``(n,)``, or the identity. At a stationary point, where there is no direction of
+    ascent, the second rise is ``None``.
     """
     t: Tensor | float = 1.0 if scale is None else scale
     centre, slope = objective.point, objective.gradient * t

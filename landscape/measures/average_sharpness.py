@@ -6,21 +6,15 @@ import torch
 from torch import Tensor
 
 from landscape.linalg.hutchinson import mean_of_draws
-from landscape.measures.reading import Reading, Spending, measure_named
+from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
-from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 # Pairs before the first look at the standard error: one estimated from fewer stops far too early.
 MIN_PAIRS = 8
 
 
-def _spends(objective: Objective, *, max_pairs: int, **_: object) -> Spending:
-    # Typically 16 pairs, each two evaluations, and the loss at the point itself.
-    return Spending(evaluations=33, most=Cost(evaluations=1 + 2 * max_pairs))
-
-
-@measure_named("average-sharpness", unit="loss", spends=_spends)
+@measure_named("average-sharpness", unit="loss")
 def average_sharpness(
     objective: Objective,
     *,

@@ -5,20 +5,12 @@ from typing import Literal
 from torch import Tensor
 
 from landscape.curvature import OperatorName, dominant_eigenpair
-from landscape.curvature.eigenpairs import DOMINANT, START
-from landscape.linalg import Decay
-from landscape.measures.reading import Reading, Spending, measure_named
+from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
-from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
-def _spends(objective: Objective, *, method: str, max_iterations: int, **_: object) -> Spending:
-    products = 15 if method == "power" else 7  # typical of trained networks at the default tolerance
-    return Spending(gradients=2, products=products, most=Cost(gradients=2, products=max_iterations))
-
-
-@measure_named("dominant-eigenvalue", unit="loss/θ²", spends=_spends)
+@measure_named("dominant-eigenvalue", unit="loss/θ²")
 def dominant_eigenvalue(
     objective: Objective,
     *,
@@ -50,13 +42,6 @@ def dominant_eigenvalue(
         Yao et al. 2020, arXiv 1912.07145, algorithm 2, with a stopping rule on the residual instead of on
         the change of λ.
     """
-    decay = Decay(tolerance, max_iterations)
-
-    def report(step: int, value: float, residual: float) -> None:
-        words = f"eigenvalue {value:.4g}, residual {residual:.1e}, tolerance {tolerance:.1e}"
-        objective.ledger.tell(words, decay.share(step, residual))
-
-    start = objective.recall(START) if start is None else start
     pair = dominant_eigenpair(
         objective,
         method=method,
@@ -65,17 +50,11 @@ def dominant_eigenvalue(
         max_iterations=max_iterations,
         seed=seed,
         start=start,
-        on_step=report,
     )
-    if operator == "hessian":
-        objective.remembered(DOMINANT, lambda: pair.vector)
     default = "random" if method == "power" else "gradient"
-    return Reading(
-        pair.value,
-        converged=pair.converged,
-        details={
-            "residual": pair.residual,
-            "iterations": pair.iterations,
-            "start": default if start is None else "suggested",
-        },
-    )
+    details = {
+        "residual": pair.residual,
+        "iterations": pair.iterations,
+        "start": default if start is None else "suggested",
+    }
+    return Reading(pair.value, converged=pair.converged, details=details)

@@ -1,12 +1,13 @@
-"""The expected cost of measures, from one measured Hessian product."""
+"""The expected cost of measures, from their options and one measured Hessian product."""
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from landscape.measures.reading import SPENDS, Spending
 from landscape.measures.table import MEASURES
 from landscape.objective import Objective
 from landscape.objective.memory import available_bytes
@@ -14,15 +15,53 @@ from landscape.records.estimate import Cost
 from landscape.registry.names import Specification
 
 
+def expected_cost(objective: Objective, specification: Specification) -> tuple[Cost, Cost]:
+    """The likely cost of a measure by itself, and its cost if its budget is used up; computes nothing.
+
+    The numbers of products and draws are typical of trained networks at the default tolerances.
+    """
+    options: dict[str, Any] = MEASURES.settings(specification)
+    layers, most = len(objective.layout.entries), {}
+    match specification.name:
+        case "loss" | "accuracy":
+            cost = Cost(evaluations=1)
+        case "gradient-norm" | "gradient-noise":
+            cost = Cost(gradients=1)
+        case "surrogate-gap":
+            cost = Cost(gradients=1, evaluations=1)
+        case "dominant-eigenvalue":
+            cost = Cost(gradients=2, products=15 if options["method"] == "power" else 7)
+            most = {"products": options["max_iterations"]}
+        case "top-eigenvalues":
+            cost = Cost(gradients=2, products=5 + 3 * options["k"])
+            most = {"products": options["max_products"]}
+        case "layer-eigenvalues":
+            cost = Cost(gradients=2, products=6 * layers)
+            most = {"products": layers * options["max_products"]}
+        case "spectral-density":
+            products = options["probes"] * min(options["steps"], objective.dimension)
+            cost = Cost(gradients=1, products=products)
+        case "hessian-trace" | "layer-traces" | "normalized-trace":
+            # An exact trace costs a gradient a class, of which 10 are usual; two pairs of probes cost 4 products.
+            is_auto = options.get("method", "auto") == "auto"
+            cost = Cost(gradients=12, products=4) if is_auto else Cost(gradients=1, products=64)
+            most = {"products": options["max_probes"]}
+        case "approximation-ratio":
+            share = min(1.0, options["examples"] / objective.num_examples)
+            cost = Cost(gradients=share * options["steps"], evaluations=2 * share)
+        case "adaptive-sharpness":
+            cost = Cost(gradients=options["steps"], evaluations=2)
+        case "average-sharpness":
+            # Typically 16 pairs of evaluations, and the loss at the point itself.
+            cost, most = Cost(evaluations=33), {"evaluations": 1 + 2 * options["max_pairs"]}
+        case _:
+            cost = Cost()
+    return cost, dataclasses.replace(cost, **most)
+
+
 @dataclass(frozen=True)
 class Line:
-    """The forecast of one measure by itself, in gradient-equivalents.
-
-    Attributes:
-        name: The measure as the user typed it.
-        typical: The likely cost.
-        most: The cost if its budget is used up.
-    """
+    """The likely cost of one measure by itself, and that of its whole budget, in gradient-equivalents."""
 
     name: str
     typical: float
@@ -34,10 +73,8 @@ class Forecast:
     """The expected cost of measures of one objective.
 
     Attributes:
-        lines: One for each measure.
         seconds: The time of one gradient over all the data.
         graph_bytes: The size of the graph of one batch's gradient; ``None`` if it cannot be measured.
-        batches: The number of batches.
         available: Bytes of free memory.
         recalibration: Seconds of the pass that recomputes batch-norm statistics at every point, which the lines do
             not include; ``None`` if the statistics are stored.
@@ -68,7 +105,7 @@ class Forecast:
 
 def takes_products(objective: Objective, specification: Specification) -> bool:
     """Whether a measure spends products, so that measuring one for a forecast is worth it."""
-    return _spending(objective, specification).products > 0
+    return expected_cost(objective, specification)[0].products > 0
 
 
 def forecast(objective: Objective, specifications: Sequence[Specification]) -> Forecast:
@@ -99,12 +136,6 @@ def forecast(objective: Objective, specifications: Sequence[Specification]) -> F
     )
 
 
-def _spending(objective: Objective, specification: Specification) -> Spending:
-    return SPENDS[specification.name](objective, **MEASURES.settings(specification))
-
-
 def _line(objective: Objective, specification: Specification) -> Line:
-    spending = _spending(objective, specification)
-    typical = spending.typical.gradient_equivalents
-    most = typical if spending.most is None else spending.most.gradient_equivalents
+    typical, most = (cost.gradient_equivalents for cost in expected_cost(objective, specification))
     return Line(str(specification), min(typical, most), most)

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from landscape.measures.reading import Reading, Spending, measure_named
+from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-QQ_POINTS = 101
+QQ_POINTS = 101  # so that a record stays short, however many batches there are
 
 
-@measure_named("gradient-noise", unit="loss²/θ²", spends=lambda objective: Spending(gradients=1))
+@measure_named("gradient-noise", unit="loss²/θ²")
 def gradient_noise(objective: Objective) -> Reading:
     """E_B ‖∇L_B(θ)‖² over the batches B, each weighted by what its mean is over.
 

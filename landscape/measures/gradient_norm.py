@@ -1,10 +1,10 @@
 """The gradient norm ‖∇L(θ)‖: how far the point is from stationary."""
 
-from landscape.measures.reading import Reading, Spending, measure_named
+from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
 
 
-@measure_named("gradient-norm", unit="loss/θ", spends=lambda objective: Spending(gradients=1))
+@measure_named("gradient-norm", unit="loss/θ")
 def gradient_norm(objective: Objective) -> Reading:
     """‖∇L(θ)‖₂, the Euclidean norm of the gradient of the mean loss over all the data.
 

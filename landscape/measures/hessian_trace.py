@@ -9,21 +9,12 @@ from landscape.curvature.trace import HessianTrace
 from landscape.curvature.trace import hessian_trace as best_trace
 from landscape.linalg import hutchinson, hutchpp
 from landscape.linalg.hutchinson import Progress
-from landscape.measures.reading import Reading, Spending, measure_named
+from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
-from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
-def trace_spends(objective: Objective, *, max_probes: int, method: str = "auto", **_: object) -> Spending:
-    """The likely cost of a trace; an exact one costs a few gradients only."""
-    gradients, products = (12, 4) if method == "auto" else (1, 64)
-    return Spending(
-        gradients=gradients, products=products, most=Cost(gradients=gradients, products=max_probes)
-    )
-
-
-@measure_named("hessian-trace", unit="loss/θ²", spends=trace_spends)
+@measure_named("hessian-trace", unit="loss/θ²")
 def hessian_trace(
     objective: Objective,
     *,

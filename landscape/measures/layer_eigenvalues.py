@@ -4,20 +4,13 @@ import torch
 from torch import Tensor
 
 from landscape.linalg import SymmetricOperator, lanczos
-from landscape.measures.reading import Reading, Spending, measure_named
+from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
 from landscape.parameters import Entry
-from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
-def _spends(objective: Objective, *, max_products: int, **_: object) -> Spending:
-    layers = len(objective.layout.entries)
-    most = Cost(gradients=2, products=layers * max_products)
-    return Spending(gradients=2, products=6 * layers, most=most)
-
-
-@measure_named("layer-eigenvalues", unit="loss/θ²", spends=_spends)
+@measure_named("layer-eigenvalues", unit="loss/θ²")
 def layer_eigenvalues(
     objective: Objective, *, tolerance: Positive = 1e-3, max_products: PositiveInt = 100, seed: Seed = 0
 ) -> Reading:

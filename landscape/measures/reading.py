@@ -29,14 +29,9 @@ HIDDEN = frozenset({"start"})
 
 @dataclass(frozen=True)
 class Reading:
-    """What the formula of a measure returns.
+    """What the formula of a measure returns: see :class:`~landscape.records.estimate.Estimate`.
 
-    Attributes:
-        value: The value.
-        standard_error: Its standard error; ``None`` if nothing is random.
-        converged: Whether an iteration met its tolerance; ``None`` if nothing iterates.
-        draws: The number of independent draws behind the standard error.
-        details: Further results.
+    ``draws`` is the number of independent draws behind the standard error.
     """
 
     value: float
@@ -46,43 +41,8 @@ class Reading:
     details: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Spending:
-    """The likely cost of a measure by itself, in passes over the data.
-
-    Attributes:
-        gradients: Gradients.
-        products: Products with a vector.
-        evaluations: Forward passes.
-        most: The cost if the budget is used up; ``None`` if the cost is known beforehand.
-    """
-
-    gradients: float = 0.0
-    products: float = 0.0
-    evaluations: float = 0.0
-    most: Cost | None = None
-
-    @property
-    def typical(self) -> Cost:
-        """The likely cost; its seconds are not known."""
-        return Cost(gradients=self.gradients, products=self.products, evaluations=self.evaluations)
-
-
-SPENDS: dict[str, Callable[..., Spending]] = {}
-"""By name of the measure: ``spends(objective, **settings)``, its cost as a function of its options."""
-
-
-def measure_named(
-    name: str, *, unit: str, spends: Callable[..., Spending]
-) -> Callable[[Formula[Options]], Measure[Options]]:
-    """Makes a measure of a formula.
-
-    Args:
-        name: As the user types it.
-        unit: Of the value; θ stands for the unit of a parameter.
-        spends: Called with the objective and all settings for the likely cost; computes nothing.
-    """
-    SPENDS[name] = spends
+def measure_named(name: str, *, unit: str) -> Callable[[Formula[Options]], Measure[Options]]:
+    """Makes a measure of a formula; in its unit, θ stands for the unit of a parameter."""
 
     def wrap(formula: Formula[Options]) -> Measure[Options]:
         signature, limits = inspect.signature(formula), bounds(formula)

@@ -100,8 +100,14 @@ def measure(
 
 
 def _weights_digest(objective: Objective) -> str:
-    """The SHA-256 of the free parameters at the point: what identifies weights that were read from no file.
+    """The SHA-256 of the network's tensors at the point: what identifies weights that were read from no file.
 
     The loss alone does not identify them: networks that fit their data perfectly all have a loss near 0.
     """
-    return hashlib.sha256(objective.point.cpu().numpy().tobytes()).hexdigest()
+    # The free parameters of the network are those of the point that was evaluated last.
+    frozen = {name: p for name, p in objective.network.named_parameters() if not p.requires_grad}
+    digest = hashlib.sha256(objective.point.cpu().numpy().tobytes())
+    for name, tensor in {**frozen, **objective.statistics}.items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -4,18 +4,14 @@ import torch
 
 from landscape.curvature import OPERATORS, OperatorName
 from landscape.linalg import stochastic_lanczos_quadrature
-from landscape.measures.reading import Reading, Spending, measure_named
+from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
-GRID_POINTS = 201
+GRID_POINTS = 201  # about two for each standard deviation at the default smoothing
 
 
-def _spends(objective: Objective, *, probes: int, steps: int, **_: object) -> Spending:
-    return Spending(gradients=1, products=probes * min(steps, objective.dimension))
-
-
-@measure_named("spectral-density", unit="loss/θ²", spends=_spends)
+@measure_named("spectral-density", unit="loss/θ²")
 def spectral_density(
     objective: Objective,
     *,

@@ -4,14 +4,12 @@ import math
 
 import torch
 
-from landscape.measures.reading import Reading, Spending, measure_named
+from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
 from landscape.registry.bounds import Positive
 
 
-@measure_named(
-    "surrogate-gap", unit="loss", spends=lambda objective, **_: Spending(gradients=1, evaluations=1)
-)
+@measure_named("surrogate-gap", unit="loss")
 def surrogate_gap(objective: Objective, *, rho: Positive = 0.05) -> Reading:
     """h(θ) = L(θ + ρ ∇L/‖∇L‖) − L(θ).
 

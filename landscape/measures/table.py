@@ -1,5 +1,7 @@
 """The measures by name."""
 
+from collections.abc import Callable
+
 from landscape.measures.accuracy import accuracy
 from landscape.measures.adaptive_sharpness import adaptive_sharpness
 from landscape.measures.approximation_ratio import approximation_ratio
@@ -19,68 +21,34 @@ from landscape.measures.top_eigenvalues import top_eigenvalues
 from landscape.records.estimate import Estimate
 from landscape.registry.names import NameTable, Row
 
-MEASURES: NameTable[Estimate] = NameTable(
-    "measure",
-    [
-        Row("loss", loss, "L, the mean loss over the data"),
-        Row("accuracy", accuracy, "fraction of examples whose largest output is the target"),
-        Row("gradient-norm", gradient_norm, "‖∇L‖, the norm of the full gradient", "Wu et al. 2024"),
-        Row(
-            "gradient-noise",
-            gradient_noise,
-            "E‖∇L_B‖² over the batches, its spread, quantiles and normality",
-            "Jiang et al. 2023",
-        ),
-        Row("surrogate-gap", surrogate_gap, "L(θ + ρ∇L/‖∇L‖) − L(θ)", "Zhuang et al. 2022"),
-        Row(
-            "dominant-eigenvalue",
-            dominant_eigenvalue,
-            "Hessian eigenvalue of largest magnitude, signed",
-            "Yao et al. 2020",
-            HIDDEN,
-        ),
-        Row(
-            "top-eigenvalues",
-            top_eigenvalues,
-            "the k Hessian eigenvalues at one end, with residuals",
-            "Wu and Simon 2000",
-            HIDDEN,
-        ),
-        Row("hessian-trace", hessian_trace, "Tr ∇²L", "Hutchinson 1989"),
-        Row("layer-traces", layer_traces, "Tr ∇²L by parameter tensor", "Yao et al. 2020"),
-        Row(
-            "layer-eigenvalues",
-            layer_eigenvalues,
-            "dominant eigenvalue of ∇²L by parameter tensor",
-            "Yao et al. 2020",
-        ),
-        Row("normalized-trace", normalized_trace, "Tr ∇²L / ‖∇L‖", "Wu et al. 2024"),
-        Row(
-            "approximation-ratio",
-            approximation_ratio,
-            "one-step rise / best rise of a 20-step ascent",
-            "Wu et al. 2024",
-        ),
-        Row(
-            "adaptive-sharpness",
-            adaptive_sharpness,
-            "largest rise over ‖T⁻¹ε‖ ≤ ρ with T = |θ| + η, by ascent",
-            "Kwon et al. 2021",
-        ),
-        Row(
-            "average-sharpness",
-            average_sharpness,
-            "mean rise under noise in proportion to each weight",
-            "Andriushchenko et al. 2023",
-        ),
-        Row(
-            "spectral-density",
-            spectral_density,
-            "density of the Hessian eigenvalues, with a band",
-            "Ghorbani et al. 2019",
-        ),
-    ],
-)
+
+def _row(build: Callable[..., Estimate], summary: str, reference: str = "") -> Row[Estimate]:
+    return Row(build.__name__.replace("_", "-"), build, summary, reference, HIDDEN)
+
+
+_ROWS = [
+    _row(loss, "L, the mean loss over the data"),
+    _row(accuracy, "fraction of examples whose largest output is the target"),
+    _row(gradient_norm, "‖∇L‖, the norm of the full gradient", "Wu et al. 2024"),
+    _row(
+        gradient_noise, "E‖∇L_B‖² over the batches, its spread, quantiles and normality", "Jiang et al. 2023"
+    ),
+    _row(surrogate_gap, "L(θ + ρ∇L/‖∇L‖) − L(θ)", "Zhuang et al. 2022"),
+    _row(dominant_eigenvalue, "Hessian eigenvalue of largest magnitude, signed", "Yao et al. 2020"),
+    _row(top_eigenvalues, "the k Hessian eigenvalues at one end, with residuals", "Wu and Simon 2000"),
+    _row(hessian_trace, "Tr ∇²L", "Hutchinson 1989"),
+    _row(layer_traces, "Tr ∇²L by parameter tensor", "Yao et al. 2020"),
+    _row(layer_eigenvalues, "dominant eigenvalue of ∇²L by parameter tensor", "Yao et al. 2020"),
+    _row(normalized_trace, "Tr ∇²L / ‖∇L‖", "Wu et al. 2024"),
+    _row(approximation_ratio, "one-step rise / best rise of a 20-step ascent", "Wu et al. 2024"),
+    _row(adaptive_sharpness, "largest rise over ‖T⁻¹ε‖ ≤ ρ with T = |θ| + η, by ascent", "Kwon et al. 2021"),
+    _row(
+        average_sharpness, "mean rise under noise in proportion to each weight", "Andriushchenko et al. 2023"
+    ),
+    _row(spectral_density, "density of the Hessian eigenvalues, with a band", "Ghorbani et al. 2019"),
+]
+
+MEASURES: NameTable[Estimate] = NameTable("measure", _ROWS)
 
 DEFAULT = (
     "loss",

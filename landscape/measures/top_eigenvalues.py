@@ -3,20 +3,13 @@
 from torch import Tensor
 
 from landscape.curvature import OperatorName, eigenpairs
-from landscape.curvature.eigenpairs import START
-from landscape.linalg import Decay
 from landscape.linalg.lanczos import End
-from landscape.measures.reading import Reading, Spending, measure_named
+from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
-from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
-def _spends(objective: Objective, *, k: int, max_products: int, **_: object) -> Spending:
-    return Spending(gradients=2, products=5 + 3 * k, most=Cost(gradients=2, products=max_products))
-
-
-@measure_named("top-eigenvalues", unit="loss/θ²", spends=_spends)
+@measure_named("top-eigenvalues", unit="loss/θ²")
 def top_eigenvalues(
     objective: Objective,
     *,
@@ -51,7 +44,6 @@ def top_eigenvalues(
     Reference:
         Golub and Van Loan, "Matrix Computations", 4th ed., section 10.1; Wu and Simon 2000.
     """
-    decay = Decay(tolerance, max_products)
     pairs = eigenpairs(
         objective,
         k=k,
@@ -60,11 +52,7 @@ def top_eigenvalues(
         tolerance=tolerance,
         max_products=max_products,
         seed=seed,
-        start=objective.recall(START) if start is None else start,
-        on_step=lambda products, value, residual: objective.ledger.tell(
-            f"first {value:.4g}, worst residual {residual:.1e}, tolerance {tolerance:.1e}",
-            decay.share(products, residual),
-        ),
+        start=start,
     )
     return Reading(
         float(pairs.values[0]),

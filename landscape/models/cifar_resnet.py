@@ -8,14 +8,9 @@ from landscape.models.cnn import channels_of
 class CifarResNet(nn.Module):
     """Basic residual blocks in stages, after one 3×3 convolution that keeps the resolution.
 
-    Where a block changes the resolution or the number of channels, its shortcut is a 1×1 convolution with
+    A stage has ``blocks`` blocks and its entry in ``widths`` as channels; every stage but the first halves the
+    resolution. Where a block changes the resolution or the number of channels, its shortcut is a 1×1 convolution with
     batch normalisation (a projection, option B of He et al.). Convolutions are initialised by their fan-out.
-
-    Args:
-        channels: Channels of the images.
-        classes: Outputs.
-        widths: Channels of each stage; every stage but the first halves the resolution.
-        blocks: Blocks in a stage.
     """
 
     def __init__(self, channels: int, classes: int, *, widths: tuple[int, ...], blocks: int) -> None:
@@ -44,13 +39,8 @@ class BasicBlock(nn.Module):
 
     def __init__(self, fan_in: int, width: int, stride: int = 1) -> None:
         super().__init__()
-        self.residual = nn.Sequential(
-            _convolution(fan_in, width, stride),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-            _convolution(width, width),
-            nn.BatchNorm2d(width),
-        )
+        entry = _convolution(fan_in, width, stride), nn.BatchNorm2d(width), nn.ReLU()
+        self.residual = nn.Sequential(*entry, _convolution(width, width), nn.BatchNorm2d(width))
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or fan_in != width:
             projection = nn.Conv2d(fan_in, width, 1, stride=stride, bias=False)

@@ -46,9 +46,9 @@ def _built(folder: str, **options: Any) -> nn.Module:
     text = read_text(file)
     try:
         names = json.loads(text).get("architectures") or []
-        config = transformers.AutoConfig.from_pretrained(
-            where, trust_remote_code=False, local_files_only=True
-        )
+        # The Hub is never asked, so that a result depends on the folder alone.
+        load = transformers.AutoConfig.from_pretrained
+        config = load(where, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as failure:
         reason = " ".join(str(failure).split())[:200]
         raise InputError(

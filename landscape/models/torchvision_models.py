@@ -9,7 +9,7 @@ from landscape.errors import InputError, UsageError
 from landscape.registry.names import Option, Options, Row
 from landscape.registry.nearest import did_you_mean
 
-_PLAIN = (int, float, bool, str)
+_PLAIN = (int, float, bool, str)  # the types that the text of an option can be converted to
 _WITHOUT_HEADS = {"aux_logits": False, "init_weights": True}
 _FORCED: dict[str, dict[str, Any]] = {
     # Their auxiliary heads change what the network returns while it trains.

@@ -1,4 +1,4 @@
-"""What autograd has recorded behind a tensor."""
+"""What autograd has recorded behind a tensor: its gradient, and the graph itself."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -6,6 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+
+def slopes(value: Tensor, inputs: Sequence[Tensor], *, graph: bool = False) -> Sequence[Tensor]:
+    """The gradient of a scalar in some tensors, zero where it does not depend on them; with a graph of its own."""
+    if not value.requires_grad:
+        return [torch.zeros_like(tensor) for tensor in inputs]
+    # Never by .backward(create_graph=True), which leaves a reference cycle in .grad.
+    return torch.autograd.grad(value, inputs, create_graph=graph, allow_unused=True, materialize_grads=True)
 
 
 def custom_functions(outputs: Sequence[Tensor]) -> Iterator[Any]:

@@ -1,9 +1,10 @@
-"""Which statistics batch normalisation uses while a loss surface is measured."""
+"""The statistics that batch normalisation uses while a loss surface is measured."""
 
 from collections.abc import Callable, Iterable
 from typing import Literal
 
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase  # what all batch and instance norms derive from
 
 from landscape.errors import InputError
 
@@ -11,40 +12,33 @@ BatchNorm = Literal["stored", "batch", "recalibrate"]
 MODES: tuple[BatchNorm, ...] = ("stored", "batch", "recalibrate")
 
 
-def batch_norm_layers(model: nn.Module) -> list[nn.modules.batchnorm._NormBase]:
-    """The layers that normalise with statistics of the data."""
-    return [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
-
-
 def set_batch_norm(model: nn.Module, mode: BatchNorm) -> None:
-    """Makes the layers use the statistics of each batch, or those that are stored; the latter never change."""
-    for layer in batch_norm_layers(model):
-        layer.train(mode == "batch")
-        if mode == "batch":
-            layer.track_running_stats = False
+    """Makes the layers use the statistics of each batch, or the stored ones, which never change."""
+    for layer in model.modules():
+        if isinstance(layer, _NormBase):
+            layer.train(mode == "batch")
+            if mode == "batch":
+                layer.track_running_stats = False
 
 
-def stored_layers(model: nn.Module) -> dict[str, nn.modules.batchnorm._NormBase]:
+def stored_layers(model: nn.Module) -> dict[str, _NormBase]:
     """The layers that store statistics of the data, by name."""
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.modules.batchnorm._NormBase) and module.running_mean is not None
+        if isinstance(module, _NormBase) and module.running_mean is not None
     }
 
 
 def recalibrate(model: nn.Module, passes: Iterable[tuple[int, Callable[[], object]]]) -> int:
-    """Stores the average of the batches' means and variances, each batch weighted by its size.
+    """Stores the average of the batches' means and variances, weighted by size, and returns the number of examples.
 
     A layer that one forward pass uses several times averages over all its uses, as
     ``torch.optim.swa_utils.update_bn`` does.
 
     Args:
         model: A copy of the user's network; its other layers keep their mode.
-        passes: The size of each batch, and what passes it through the network.
-
-    Returns:
-        How many examples were seen; 0 where no layer stores statistics.
+        passes: For each batch its size and a function that passes it through the network.
 
     Raises:
         InputError: A batch has a single value a channel, which has no variance.
@@ -56,27 +50,26 @@ def recalibrate(model: nn.Module, passes: Iterable[tuple[int, Callable[[], objec
     averaged = dict.fromkeys(layers, 0)
     seen = size = 0
 
-    def weighted(layer: nn.Module, inputs: object) -> None:
-        assert isinstance(layer, nn.modules.batchnorm._NormBase)
+    def weight(layer: nn.Module, inputs: object) -> None:
+        assert isinstance(layer, _NormBase)
         averaged[layer] += size
-        layer.momentum = size / averaged[layer]
+        layer.momentum = size / averaged[layer]  # so that torch's moving average becomes the weighted mean
 
-    hooks = [layer.register_forward_pre_hook(weighted) for layer in layers]
+    hooks = [layer.register_forward_pre_hook(weight) for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
         layer.train()
     try:
         for size, forward in passes:
             seen += size
-            try:
-                forward()
-            except ValueError as failure:
-                if "more than 1 value per channel" not in str(failure):
-                    raise
-                raise InputError(
-                    f"batch norm cannot be recalibrated on a batch of {size}: it has no variance; choose a batch size "
-                    "(-b) that leaves no single example over"
-                ) from failure
+            forward()
+    except ValueError as failure:
+        if "more than 1 value per channel" not in str(failure):
+            raise
+        raise InputError(
+            f"batch norm cannot be recalibrated on a batch of {size}: it has no variance; choose a batch size "
+            "(-b) that leaves no single example over"
+        ) from failure
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,8 +1,10 @@
-"""The data an empirical risk is taken over: a fixed sequence of batches, the same at every visit."""
+"""The data of an empirical risk: a fixed sequence of batches, the same at every visit."""
 
 import copy
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,17 +24,17 @@ KEPT_BYTES = 2 << 30
 
 
 class Batches:
-    """A fixed sequence of batches, read once and remembered if it fits in memory.
+    """A fixed sequence of batches, read once and kept if it fits in memory.
 
     Args:
         source: A ``DataLoader``, a list of batches, or a map-style ``Dataset`` together with ``batch_size``.
         batch_size: Examples a batch, for a ``Dataset``.
         size: The number of examples in a batch; by default the leading dimension of its first tensor.
-        weight: What the mean of a batch is divided by, and batches are therefore weighted by; by default its size.
-            A batch of weight 0 contributes nothing and is left out.
+        weight: The number by which the mean of a batch is divided, and batches are therefore weighted; by default its
+            size. A batch of weight 0 contributes nothing and is left out.
 
     Raises:
-        InputError: The source is empty, holds values that are not finite, cannot be read twice the same, or has no
+        InputError: The source is empty, has values that are not finite, yields others when it is read again, or has no
             batch of any weight.
     """
 
@@ -51,36 +53,23 @@ class Batches:
                 raise InputError("an IterableDataset has no fixed order: pass a list of batches")
             source = DataLoader(source, batch_size=batch_size or 128, shuffle=False)
         elif batch_size is not None:
-            raise InputError(
-                f"batch_size={batch_size} goes with a Dataset; here the batches are already made"
-            )
+            raise InputError(f"batch_size={batch_size} goes with a Dataset; here batches are already made")
         if not isinstance(source, (DataLoader, Sequence)):
             source = list(undisturbed(source))
         self._source: DataLoader[Any] | Sequence[Any] = source
         self._size = size or leading_size
         self._weight = weight
-        self._kept: Sequence[Any] | None = None
-        self._sizes: list[int] | None = None
-        self._weights: list[float] | None = None
-        self._ignoring: Batch | None = None
-        self._content: Content | None = None
 
     @property
     def content(self) -> str | None:
-        """The first 12 digits of the SHA-256 of all examples; ``None`` where a batch holds what has no bytes."""
-        if self._sizes is None:
-            self._read()
-        if self._content is None:
-            assert self._kept is not None
-            self._content = Content()
-            for batch in self._kept:
-                self._content.add(batch)
-        return self._content.digest()
+        """The first 12 digits of the SHA-256 of all examples; ``None`` if a batch contains objects without bytes."""
+        content = self._reading.content or _Content(self._reading.kept or ())
+        return content.digest()
 
     @property
     def sizes(self) -> list[int]:
         """Examples in each batch of some weight."""
-        return [size for size, weight in zip(self._all_sizes, self._all_weights, strict=True) if weight > 0]
+        return [s for s, weight in zip(self._reading.sizes, self._all_weights, strict=True) if weight > 0]
 
     @property
     def weights(self) -> list[float]:
@@ -95,15 +84,15 @@ class Batches:
     @property
     def num_examples(self) -> int:
         """Examples in all batches, N."""
-        return sum(self._all_sizes)
+        return sum(self._reading.sizes)
 
     def __len__(self) -> int:
         return len(self.weights)
 
     def __iter__(self) -> Iterator[tuple[int, Batch]]:
         """Yields ``(examples, batch)`` for each batch of some weight, in the same order every time."""
-        weights = self._all_weights
-        for (size, batch), weight in zip(self._everything(), weights, strict=True):
+        sizes, weights = self._reading.sizes, self._all_weights
+        for size, weight, batch in zip(sizes, weights, self._everything(), strict=True):
             if weight > 0:
                 yield size, batch
 
@@ -112,114 +101,78 @@ class Batches:
         return self._size(batch)
 
     def weight_of(self, batch: Batch) -> float:
-        """What the mean of a batch, or of a part of one, is divided by."""
+        """The number by which the mean of a batch, or of a part of one, is divided."""
         return float(self._size(batch) if self._weight is None else self._weight(batch))
 
     def weigh(self, weight: Callable[[Batch], float]) -> None:
-        """Sets what batches are weighted by, where the loss did not tell before it was tried."""
-        self._weight, self._weights = weight, None
+        """Sets the weights of batches, for losses whose weights are known only after a trial."""
+        self._weight = weight
+        self.__dict__.pop("_all_weights", None)
 
     def samples(self) -> list[Batch]:
-        """Batches that differ where data are in an order: the first, the last, and one with labels of −100."""
-        sizes = self._all_sizes
-        ends = (
-            []
-            if self._kept is None
-            else [self._kept[0], self._kept[-1]]
-            if len(sizes) > 1
-            else [self._kept[0]]
-        )
-        return ends if self._ignoring is None else [*ends, self._ignoring]
+        """Batches that may differ: the first and the last, and one with labels of −100."""
+        kept, ignoring = self._reading.kept or [], self._reading.ignoring
+        return [*kept[:1], *kept[1:][-1:], *([] if ignoring is None else [ignoring])]
 
     def single(self, batch: Batch, size: int) -> "Batches":
         """One of these batches as a sequence of its own."""
         alone = Batches([batch], size=self._size, weight=self._weight)
-        alone._kept, alone._sizes = [batch], [size]
+        alone._reading = _Reading([size], [batch])
         return alone
 
     def stored_as(self, batches: Sequence[Batch]) -> "Batches":
         """The same data with its batches of some weight stored in another way, such as on another device."""
         twin = copy.copy(self)
-        twin._source, twin._kept, twin._content = [], batches, self._content
-        twin._sizes, twin._weights = self.sizes, self.weights
+        twin._source = []
+        twin._reading = replace(self._reading, sizes=self.sizes, kept=batches)
+        twin._all_weights = self.weights
         return twin
 
-    @property
-    def _all_sizes(self) -> list[int]:
-        if self._sizes is None:
-            self._read()
-        assert self._sizes is not None
-        return self._sizes
-
-    @property
+    @cached_property
     def _all_weights(self) -> list[float]:
-        sizes = self._all_sizes
-        if self._weights is None:
-            weight = self._weight
-            self._weights = (
-                [float(size) for size in sizes]
-                if weight is None
-                else [float(weight(batch)) for _, batch in self._everything()]
+        if self._weight is None:
+            weights = [float(size) for size in self._reading.sizes]
+        else:
+            weights = [float(self._weight(batch)) for batch in self._everything()]
+        if not sum(weights) > 0:
+            raise InputError(
+                "no example of the data counts: the weights of all batches are 0 (are all labels the ignored one, "
+                "or of classes of weight 0?)"
             )
-            if not sum(self._weights) > 0:
-                raise InputError(
-                    "no example of the data counts: the weights of all batches are 0 (are all labels the ignored one, "
-                    "or of classes of weight 0?)"
-                )
-        return self._weights
+        return weights
 
-    def _everything(self) -> Iterator[tuple[int, Batch]]:
-        sizes = self._all_sizes
-        if self._kept is not None:
-            yield from zip(sizes, self._kept, strict=True)
-            return
-        yield from zip(sizes, undisturbed(self._source), strict=True)
+    def _everything(self) -> Iterable[Batch]:
+        kept = self._reading.kept
+        return undisturbed(self._source) if kept is None else kept
 
-    def _read(self) -> None:
-        kept: list[Batch] | None = []
-        held, sizes = 0, []
-        content = Content()
+    @cached_property
+    def _reading(self) -> "_Reading":
         with private_randomness():
             self._refuse_random_examples()
+        sizes, total, content = [], 0, _Content()
+        kept: list[Batch] | None = []
+        ignoring: Batch | None = None
         for index, batch in enumerate(undisturbed(self._source)):
             tensors = list(tensors_in(batch))
             for tensor in tensors:
-                if tensor.is_meta:
-                    raise InputError(
-                        f"batch {index} of the data is on the meta device: a tensor of shape {tuple(tensor.shape)} "
-                        "without values; load the data itself"
-                    )
-                if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                    bad = int((~torch.isfinite(tensor)).sum())
-                    raise InputError(
-                        f"batch {index} of the data holds {bad} values that are NaN or infinite "
-                        f"(tensor of shape {tuple(tensor.shape)}); remove or repair those examples"
-                    )
-            if self._ignoring is None and any(map(_ignores, tensors)):
-                self._ignoring = batch
+                _refuse_unusable(tensor, index)
+            labels = [tensor for tensor in tensors if tensor.dtype is torch.int64]
+            if ignoring is None and any(bool((tensor == IGNORED).any()) for tensor in labels):
+                ignoring = batch
             sizes.append(self._size(batch))
-            content.add(batch)  # here, as data beyond what is kept would have to be read once more
-            held += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+            content.add(batch)  # here, because data that are not kept would have to be read once more
+            total += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
             if kept is not None:
                 kept.append(batch)
-                if held > KEPT_BYTES and isinstance(self._source, DataLoader):
-                    self._refuse_shuffling(held)
+                if total > KEPT_BYTES and isinstance(self._source, DataLoader):
+                    _refuse_shuffling(self._source, total)
                     kept = None
         if sum(sizes) == 0:
             raise InputError("the data set is empty: there is nothing to average over")
-        self._kept, self._sizes, self._content = kept, sizes, content
-
-    def _refuse_shuffling(self, held: int) -> None:
-        assert isinstance(self._source, DataLoader)
-        if not isinstance(self._source.sampler, SequentialSampler):
-            sampler = type(self._source.sampler).__name__
-            raise InputError(
-                f"the DataLoader draws its examples with {sampler} and holds more than "
-                f"{held / 2**30:.1f} GiB, too much to keep; pass one with shuffle=False"
-            )
+        return _Reading(sizes, kept, content, ignoring)
 
     def _refuse_random_examples(self) -> None:
-        """Two readings of the first example must agree: a random augmentation is another loss each time."""
+        """Two readings of the first example must agree: with a random augmentation the loss is no function of θ."""
         if not isinstance(self._source, DataLoader) or isinstance(self._source.dataset, IterableDataset):
             return
         data = self._source.dataset
@@ -233,80 +186,112 @@ class Batches:
             )
 
 
-class Content:
-    """The hash of what batches hold, the same however the examples are divided into batches of tensors.
+@dataclass(frozen=True)
+class _Reading:
+    """The result of reading the data once; ``ignoring`` is a batch with labels of −100."""
 
-    Each place in a batch (the inputs, the targets, an entry of a dictionary) has a sum of its own over the bytes of
-    all batches, so that the bytes are read once, as they come, and none is copied.
+    sizes: list[int]
+    kept: Sequence[Batch] | None
+    content: "_Content | None" = None
+    ignoring: Batch | None = None
+
+
+def _refuse_unusable(tensor: Tensor, index: int) -> None:
+    where, shape = f"batch {index} of the data", tuple(tensor.shape)
+    if tensor.is_meta:
+        raise InputError(
+            f"{where} is on the meta device: a tensor of shape {shape} without values; load the data"
+        )
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        bad = int((~torch.isfinite(tensor)).sum())
+        raise InputError(
+            f"{where} holds {bad} values that are NaN or infinite (tensor of shape {shape}); remove or repair those "
+            "examples"
+        )
+
+
+def _refuse_shuffling(loader: DataLoader[Any], size: int) -> None:
+    if not isinstance(loader.sampler, SequentialSampler):
+        raise InputError(
+            f"the DataLoader draws its examples with {type(loader.sampler).__name__} and holds more than "
+            f"{size / 2**30:.1f} GiB, too much to keep; pass one with shuffle=False"
+        )
+
+
+class _Content:
+    """A hash of batches that is the same however the examples are divided into batches of tensors.
+
+    Each place in a batch (the inputs, the targets, an entry of a dictionary) has a hash of its own, so that the bytes
+    are read once, as they come, and none is copied.
     """
 
-    def __init__(self) -> None:
-        self._sums: dict[str, Any] = {}
+    def __init__(self, batches: Iterable[Batch] = ()) -> None:
+        self._hashes: dict[str, Any] = {}
         self._kinds: dict[str, str] = {}
-        self._opaque = False
+        self._is_opaque = False
+        for batch in batches:
+            self.add(batch)
 
     def add(self, batch: Batch, place: str = "") -> None:
-        """Takes in one more batch."""
-        if isinstance(batch, Mapping):
-            for key, value in batch.items():
+        """Adds one more batch."""
+        if isinstance(batch, (Mapping, tuple, list)):
+            for key, value in batch.items() if isinstance(batch, Mapping) else enumerate(batch):
                 self.add(value, f"{place}.{key!r}")
-        elif isinstance(batch, (tuple, list)):
-            for index, value in enumerate(batch):
-                self.add(value, f"{place}.{index}")
         elif isinstance(batch, Tensor) and batch.layout == torch.strided and not batch.is_nested:
-            self._update(place, f"{batch.dtype}{list(batch.shape[1:])}", _bytes_of(batch))
+            plain = batch.detach().as_subclass(Tensor).resolve_conj().resolve_neg().cpu().contiguous()
+            # The bytes themselves, without a copy of tensors that are on the CPU and contiguous.
+            data = plain.reshape(-1).view(torch.uint8).numpy()
+            self._update(place, f"{batch.dtype}{list(batch.shape[1:])}", data)
         elif isinstance(batch, np.ndarray) and batch.dtype != object:
             self._update(place, f"{batch.dtype}{list(batch.shape[1:])}", batch.tobytes())
         elif batch is None or isinstance(batch, (bool, int, float, str, bytes)):
             self._update(place, type(batch).__name__, repr(batch).encode())
         else:
-            self._opaque = True
+            self._is_opaque = True
 
     def digest(self) -> str | None:
-        """The first 12 digits of the SHA-256; ``None`` if something in a batch has no bytes that are known."""
-        sums = sorted((place, part.hexdigest()) for place, part in self._sums.items())
-        return None if self._opaque else hashlib.sha256(repr(sums).encode()).hexdigest()[:12]
+        """The first 12 digits of the SHA-256; ``None`` if a batch contains objects whose bytes are not known."""
+        pairs = sorted((place, part.hexdigest()) for place, part in self._hashes.items())
+        return None if self._is_opaque else hashlib.sha256(repr(pairs).encode()).hexdigest()[:12]
 
-    def _update(self, place: str, kind: str, content: Any) -> None:
-        part = self._sums.setdefault(place, hashlib.sha256())
+    def _update(self, place: str, kind: str, data: Any) -> None:
+        part = self._hashes.setdefault(place, hashlib.sha256())
         if self._kinds.get(place) != kind:  # at first, and where batches are padded to lengths of their own
             self._kinds[place] = kind
             part.update(kind.encode())
-        part.update(content)
-
-
-def _bytes_of(tensor: Tensor) -> "np.ndarray[Any, Any]":
-    """The bytes of a tensor in the order of its elements; no copy where it is on the CPU and contiguous."""
-    held = tensor.detach().as_subclass(Tensor).resolve_conj().resolve_neg().cpu().contiguous()
-    return held.reshape(-1).view(torch.uint8).numpy()
+        part.update(data)
 
 
 def tensors_in(batch: Batch) -> Iterator[Tensor]:
     """Every tensor in a nested batch of tuples, lists and mappings."""
     if isinstance(batch, Tensor):
         yield batch
-    elif isinstance(batch, Mapping):
-        for value in batch.values():
-            yield from tensors_in(value)
-    elif isinstance(batch, (tuple, list)):
-        for value in batch:
+    elif isinstance(batch, (Mapping, tuple, list)):
+        for value in batch.values() if isinstance(batch, Mapping) else batch:
             yield from tensors_in(value)
 
 
-def _ignores(tensor: Tensor) -> bool:
-    """Whether a tensor of class numbers has the one that torch's cross-entropy leaves out."""
-    return tensor.dtype is torch.int64 and bool((tensor == IGNORED).any())
+def mapped(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
+    """The same batch with ``function`` applied to every tensor; sequences become tuples."""
+    if isinstance(batch, Tensor):
+        return function(batch)
+    if isinstance(batch, Mapping):
+        return {key: mapped(value, function) for key, value in batch.items()}
+    if isinstance(batch, (tuple, list)):
+        return tuple(mapped(value, function) for value in batch)
+    return batch
 
 
 def rows_in(batch: Batch) -> int | None:
-    """The leading dimension that all tensors of a nested batch have; ``None`` if they differ or there are others.
+    """The leading dimension that all tensors of a nested batch have in common; ``None`` if there is none.
 
-    Such a batch can be taken apart by :func:`rows_of`: it holds nothing but tensors, and numbers that hold for all.
+    A batch with rows can be divided by :func:`rows_of`: it contains only tensors, and numbers that hold for all rows.
     """
     if isinstance(batch, Mapping):
-        counts = {rows_in(one) for one in batch.values() if not _plain(one)}
+        constants = (bool, int, float, type(None))
+        counts = {rows_in(value) for value in batch.values() if not isinstance(value, constants)}
     elif isinstance(batch, (tuple, list)):
-        counts = {rows_in(one) for one in batch}
+        counts = {rows_in(value) for value in batch}
     else:
         return int(batch.shape[0]) if isinstance(batch, Tensor) and batch.ndim else None
     return counts.pop() if len(counts) == 1 else None
@@ -317,8 +302,9 @@ def rows_of(batch: Batch, rows: "Tensor | slice") -> Batch:
     return mapped(batch, lambda tensor: tensor[rows if isinstance(rows, slice) else rows.to(tensor.device)])
 
 
-def _plain(value: object) -> bool:
-    return value is None or isinstance(value, (bool, int, float))
+def example(batch: Batch, index: int) -> Batch:
+    """One example of a batch, as a batch of its own."""
+    return mapped(batch, lambda tensor: tensor[index : index + 1] if tensor.ndim else tensor)
 
 
 def leading_size(batch: Batch) -> int:
@@ -333,60 +319,33 @@ def leading_size(batch: Batch) -> int:
 
 
 def moved(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
-    """The batch on a device, its floating-point tensors in ``dtype``; tensors that are there already are not copied.
-
-    Args:
-        batch: Of tensors.
-        device: Where to.
-        dtype: Of its floating-point tensors.
-    """
+    """The batch on a device, its floating-point tensors in ``dtype``; tensors that are there already are not copied."""
 
     def put(tensor: Tensor) -> Tensor:
         if tensor.is_inference() and not torch.is_inference_mode_enabled():
-            tensor = tensor.clone()
-        wanted = dtype if tensor.is_floating_point() else tensor.dtype
-        return tensor.to(device, wanted, non_blocking=True)
+            tensor = tensor.clone()  # autograd does not save inference tensors
+        # Not blocking, so that copies from pinned memory overlap with computation.
+        return tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype, non_blocking=True)
 
     return mapped(batch, put)
 
 
 def copied(batch: Batch) -> Batch:
-    """The batch in memory of its own; what stands in it twice is copied once, as autoencoders have their targets."""
+    """The batch in memory of its own; a tensor that occurs twice, as the target of an autoencoder, is copied once."""
     copies: dict[object, Tensor] = {}
 
-    def copy(tensor: Tensor) -> Tensor:
-        place = _place(tensor)
+    def copy_of(tensor: Tensor) -> Tensor:
+        try:
+            place: object = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+        except RuntimeError:  # sparse, or the stand-in of a tensor while it is traced or mapped over
+            place = id(tensor)
         if place not in copies:
             copies[place] = tensor.clone()
         return copies[place]
 
-    return mapped(batch, copy)
-
-
-def _place(tensor: Tensor) -> object:
-    """Equal for tensors that show the same memory in the same way."""
-    try:
-        return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
-    except RuntimeError:  # sparse, or the stand-in of a tensor while it is traced or mapped over
-        return id(tensor)
+    return mapped(batch, copy_of)
 
 
 def versions(batch: Batch) -> list[int]:
-    """How often autograd has seen a write to each tensor, without those made in inference mode, which do not count."""
+    """The number of writes that autograd has seen to each tensor; inference tensors, which have none, are left out."""
     return [tensor._version for tensor in tensors_in(batch) if not tensor.is_inference()]
-
-
-def example(batch: Batch, index: int) -> Batch:
-    """One example of a batch, as a batch of its own."""
-    return mapped(batch, lambda tensor: tensor[index : index + 1] if tensor.ndim else tensor)
-
-
-def mapped(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
-    """The same batch with ``function`` applied to every tensor; sequences become tuples."""
-    if isinstance(batch, Tensor):
-        return function(batch)
-    if isinstance(batch, Mapping):
-        return {key: mapped(value, function) for key, value in batch.items()}
-    if isinstance(batch, (tuple, list)):
-        return tuple(mapped(value, function) for value in batch)
-    return batch

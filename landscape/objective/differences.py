@@ -15,57 +15,40 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError, is_out_of_memory
+from landscape.objective.autograd_graph import slopes
 from landscape.objective.batches import Batch, leading_size, mapped, moved, tensors_in
 from landscape.objective.differentiability import innermost
-from landscape.objective.functional import acting_with
 from landscape.objective.graphs import LossOf
-from landscape.objective.padding import HeldPadding
+from landscape.objective.kernels import HeldPadding
+from landscape.objective.outputs import acting_with
 from landscape.objective.risk import Risk
 
-EXAMPLES = 2
-"""Examples that are checked: convolutions in float64 are slow."""
+EXAMPLES = 2  # convolutions in float64 are slow
+STEPS = (
+    1e-8,
+    -5e-9,
+)  # of two differences, relative to the weights: so small that hardly a ReLU changes its side
+ASYMMETRY = 1e-3  # what v·Hw and w·Hv may differ by, relative to their typical size
+DIFFERENCE = (
+    1e-3  # what a product may differ from a difference of gradients by, beyond the error of the latter
+)
+ROUNDING = 1e-14  # of a gradient in float64, relative to it: its terms may be larger than their sum
+SATURATED = 1e-3  # a loss that is smaller may be that of a perfect fit
+HALVINGS = 8  # how often the weights of a perfect fit are halved at the most
+DIRECTIONS = 3  # tried until one meets no kink
+LARGEST = 1 << 30  # bytes of weights in float64: of a larger network only the symmetry is checked, as it is
 
-STEPS = (1e-8, -5e-9)
-"""The steps of two differences relative to the weights: so small that hardly a ReLU changes its side."""
-
-ASYMMETRY = 1e-3
-"""What v·Hw and w·Hv may differ by, relative to their typical size."""
-
-DIFFERENCE = 1e-3
-"""What a product may differ from the difference of gradients by, tensor by tensor, beyond the error of the latter."""
-
-ROUNDING = 1e-14
-"""Rounding errors of a gradient in float64, relative to it: its terms may be larger than their sum."""
-
-SATURATED = 1e-3
-"""A loss that is smaller may be that of a perfect fit."""
-
-HALVINGS = 8
-"""How often the weights of a perfect fit are halved at the most."""
-
-DIRECTIONS = 3
-"""Directions tried until one meets no kink."""
-
-LARGEST = 1 << 30
-"""Bytes of the weights in float64; of a larger network only the symmetry is checked, in its own precision."""
-
-Value = Callable[[Sequence[Tensor]], Tensor]
-"""A scalar function of some tensors."""
-
-Standing = Callable[[Sequence[Tensor], Callable[[], Any]], Any]
+Tensors = Sequence[Tensor]
+Value = Callable[[Tensors], Tensor]
+Standing = Callable[[Tensors, Callable[[], Any]], Any]
 """Calls a function while a network has some tensors for its weights."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a second derivative.
+    """What is wrong with a second derivative, and how much, relative to its size."""
 
-    Attributes:
-        symmetry: Whether w·Hv and v·Hw differ; otherwise a product and the difference of gradients do.
-        size: By how much, relative to their size.
-    """
-
-    symmetry: bool
+    symmetry: bool  # w·Hv and v·Hw differ; otherwise a product and the difference of gradients do
     size: float
 
     def __str__(self) -> str:
@@ -107,20 +90,15 @@ def _fault_of(risk: Risk, batch: Batch) -> Fault | None:
 
 
 def gradient_rounding(risk: Risk, batch: Batch) -> float | None:
-    """The norm of the rounding errors in the gradient of a few examples; ``None`` without a float64 value.
-
-    Args:
-        risk: Network and loss; standing at the point in question.
-        batch: A micro-batch.
-    """
+    """The norm of the rounding errors in the gradient of a few examples; ``None`` without a float64 value."""
     few = _few(batch)
     try:
-        here = _gradient(lambda _: risk.forward(few)[0], risk.replica.parameters)
+        here = slopes(risk.forward(few)[0], risk.replica.parameters)
         if risk.replica.dtype == torch.float64:
             return ROUNDING * math.sqrt(sum(float(slope.square().sum()) for slope in here))
         value, standing = _loss_in_float64(risk, few)
         leaves = [p.detach().double().requires_grad_() for p in risk.replica.parameters]
-        exact = standing(leaves, lambda: _gradient(value, leaves))
+        exact = standing(leaves, lambda: slopes(value(leaves), leaves))
     except Exception as failure:  # whatever a network raises on a few examples or in float64
         if is_out_of_memory(failure):
             raise
@@ -136,36 +114,34 @@ def _few(batch: Batch) -> Batch:
 def _loss_in_float64(risk: Risk, batch: Batch) -> tuple[Value, Standing]:
     """The loss of a batch as a function of the free parameters, with everything in float64."""
     names = [f"model.{name}" for name in risk.replica.layout.names]
-    examples = moved(batch, risk.replica.device, torch.float64)
-    loss_of, padding = LossOf(risk, examples), HeldPadding()
+    loss_of = LossOf(risk, moved(batch, risk.replica.device, torch.float64))
+    return _function_of(loss_of, names, lambda leaves: loss_of())
 
-    def value(leaves: Sequence[Tensor]) -> Tensor:
-        with padding.again():
-            loss: Tensor = loss_of()
-        return loss
 
-    def standing(leaves: Sequence[Tensor], act: Callable[[], Any]) -> Any:
-        return acting_with(loss_of, _in_float64(loss_of) | dict(zip(names, leaves, strict=True)), act)
+def _function_of(module: nn.Module, names: Sequence[str], call: Value) -> tuple[Value, Standing]:
+    """A call of a module in float64, as a function whose first arguments are parameters of these names."""
+    padding = HeldPadding()
+
+    def value(leaves: Tensors) -> Tensor:
+        with padding:
+            return call(leaves)
+
+    def standing(leaves: Tensors, act: Callable[[], Any]) -> Any:
+        tensors = {name: t.detach().double() for name, t in module.named_parameters()}
+        # Copies of the buffers, for the forward pass may write to them.
+        for name, buffer in module.named_buffers():
+            tensors[name] = buffer.to(
+                torch.float64 if buffer.is_floating_point() else buffer.dtype, copy=True
+            )
+        return acting_with(module, tensors | dict(zip(names, leaves, strict=False)), act)
 
     return value, standing
 
 
-def _in_float64(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers; the latter are copies, for the forward pass may write to them."""
-    return {name: t.detach().double() for name, t in model.named_parameters()} | {
-        name: t.double().clone() if t.is_floating_point() else t.clone() for name, t in model.named_buffers()
-    }
+def fault(value: Value, point: Tensors, standing: Standing = lambda leaves, act: act()) -> Fault | None:
+    """What is wrong with the second derivative of a function near a point, in float64; ``None`` if nothing is.
 
-
-def fault(
-    value: Value, point: Sequence[Tensor], standing: Standing = lambda leaves, act: act()
-) -> Fault | None:
-    """What is wrong with the second derivative of a function near a point; ``None`` if nothing is seen.
-
-    Args:
-        value: The function.
-        point: Its arguments, in float64.
-        standing: Surrounds evaluations and backward passes if the arguments are the weights of a network.
+    ``standing`` surrounds evaluations and backward passes if the arguments are the weights of a network.
 
     Raises:
         ValueError: The gradient is not finite.
@@ -188,25 +164,27 @@ def fault(
 
 
 def _fault_at(
-    value: Value,
-    start: Sequence[Tensor],
-    sizes: Sequence[float],
-    generator: torch.Generator,
-    standing: Standing,
+    value: Value, start: Tensors, sizes: Sequence[float], generator: torch.Generator, standing: Standing
 ) -> Fault | None:
-    slopes = _gradient(value, start, graph=True)
-    if not all(bool(torch.isfinite(slope).all()) for slope in slopes):
+    gradient = slopes(value(start), start, graph=True)
+    if not all(bool(torch.isfinite(slope).all()) for slope in gradient):
         raise ValueError("the gradient is not finite")
-    rounding = [ROUNDING * float(slope.detach().norm()) / abs(STEPS[1]) for slope in slopes]
+
+    def difference(v: Tensors, step: float) -> list[Tensor]:
+        there = [(p.detach() + step * part).requires_grad_() for p, part in zip(start, v, strict=True)]
+        moved = standing(there, lambda: slopes(value(there), there))
+        return [(a - b.detach()) / step for a, b in zip(moved, gradient, strict=True)]
+
+    rounding = [ROUNDING * float(slope.detach().norm()) / abs(STEPS[1]) for slope in gradient]
     u = _direction(sizes, start, generator)
-    across = _multiplied(slopes, start, u)
+    across = _multiplied(gradient, start, u)
     for _ in range(DIRECTIONS):
         v = _direction(sizes, start, generator)
-        along = _multiplied(slopes, start, v)
+        along = _multiplied(gradient, start, v)
         asymmetry = _asymmetry(u, v, across, along)
         if asymmetry > ASYMMETRY:
             return Fault(True, asymmetry)
-        wide, narrow = (_difference(value, start, slopes, v, step, standing) for step in STEPS)
+        wide, narrow = (difference(v, step) for step in STEPS)
         excess, kinked = _excess(along, wide, narrow, sizes, rounding)
         if excess > DIFFERENCE:
             return Fault(False, excess)
@@ -215,61 +193,32 @@ def _fault_at(
     return None
 
 
-def _sizes(point: Sequence[Tensor]) -> list[float]:
+def _sizes(point: Tensors) -> list[float]:
     """The typical size of the entries of every tensor, from which steps are made: at least a hundredth of all."""
     count = max(1, sum(p.numel() for p in point))
     overall = math.sqrt(sum(float(p.square().sum()) for p in point) / count) or 1.0
     return [max(float(p.square().mean().sqrt()) if p.numel() else 0.0, 0.01 * overall) for p in point]
 
 
-def _direction(sizes: Sequence[float], like: Sequence[Tensor], generator: torch.Generator) -> list[Tensor]:
+def _direction(sizes: Sequence[float], like: Tensors, generator: torch.Generator) -> list[Tensor]:
     return [
         size * torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p)
         for size, p in zip(sizes, like, strict=True)
     ]
 
 
-def _multiplied(
-    slopes: Sequence[Tensor], leaves: Sequence[Tensor], vectors: Sequence[Tensor]
-) -> list[Tensor]:
+def _multiplied(gradient: Tensors, leaves: Tensors, vectors: Tensors) -> Tensors:
     """The product of the Hessian with a vector, by double backward."""
-    curved = [k for k, slope in enumerate(slopes) if slope.requires_grad]
+    curved = [(slope, vector) for slope, vector in zip(gradient, vectors, strict=True) if slope.requires_grad]
     if not curved:
         return [torch.zeros_like(leaf) for leaf in leaves]
-    outputs, directions = [slopes[k] for k in curved], [vectors[k] for k in curved]
-    return list(
-        torch.autograd.grad(
-            outputs, leaves, directions, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
+    outputs, directions = zip(*curved, strict=True)
+    return torch.autograd.grad(
+        outputs, leaves, directions, retain_graph=True, allow_unused=True, materialize_grads=True
     )
 
 
-def _gradient(value: Value, leaves: Sequence[Tensor], *, graph: bool = False) -> list[Tensor]:
-    scalar = value(leaves)
-    if not scalar.requires_grad:
-        return [torch.zeros_like(leaf) for leaf in leaves]
-    return list(
-        torch.autograd.grad(scalar, leaves, create_graph=graph, allow_unused=True, materialize_grads=True)
-    )
-
-
-def _difference(
-    value: Value,
-    point: Sequence[Tensor],
-    slopes: Sequence[Tensor],
-    vectors: Sequence[Tensor],
-    step: float,
-    standing: Standing,
-) -> list[Tensor]:
-    """The difference of gradients along a direction, with the gradient at the point itself."""
-    there = [(p.detach() + step * v).requires_grad_() for p, v in zip(point, vectors, strict=True)]
-    moved_slopes = standing(there, lambda: _gradient(value, there))
-    return [(a - b.detach()) / step for a, b in zip(moved_slopes, slopes, strict=True)]
-
-
-def _asymmetry(
-    u: Sequence[Tensor], v: Sequence[Tensor], across: Sequence[Tensor], along: Sequence[Tensor]
-) -> float:
+def _asymmetry(u: Tensors, v: Tensors, across: Tensors, along: Tensors) -> float:
     """``|u·Hv − v·Hu|`` over the size that such sums of random signs have."""
     ours = torch.cat([(a * b).flatten() for a, b in zip(u, along, strict=True)])
     theirs = torch.cat([(a * b).flatten() for a, b in zip(v, across, strict=True)])
@@ -278,9 +227,9 @@ def _asymmetry(
 
 
 def _excess(
-    products: Sequence[Tensor],
-    wide: Sequence[Tensor],
-    narrow: Sequence[Tensor],
+    products: Tensors,
+    wide: Tensors,
+    narrow: Tensors,
     sizes: Sequence[float],
     rounding: Sequence[float],
 ) -> tuple[float, bool]:
@@ -310,8 +259,8 @@ def _asymmetry_as_it_is(risk: Risk, batch: Batch) -> Fault | None:
     loss, _, _ = risk.forward(batch)
     if not abs(float(loss.detach())) > SATURATED:
         return None
-    slopes = _gradient(lambda _: loss, leaves, graph=True)
-    across, along = (_multiplied(slopes, leaves, w) for w in (u, v))
+    gradient = slopes(loss, leaves, graph=True)
+    across, along = (_multiplied(gradient, leaves, w) for w in (u, v))
     asymmetry = _asymmetry(u, v, across, along)
     # Ten times the tolerance, because single precision rounds.
     return Fault(True, asymmetry) if asymmetry > 10 * ASYMMETRY else None
@@ -324,7 +273,7 @@ class _Call(nn.Module):
         super().__init__()
         self.module, self.arguments = module, (args, kwargs)
 
-    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+    def forward(self, inputs: Tensors) -> Tensor:
         following = iter(inputs)
         args, kwargs = mapped(self.arguments, lambda t: next(following) if t.is_floating_point() else t)
         outputs = [t for t in tensors_in(self.module(*args, **kwargs)) if t.is_floating_point()]
@@ -335,18 +284,10 @@ class _Call(nn.Module):
 
 def _wrong_alone(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether the second derivative of a module is wrong by itself."""
-    call, padding = _Call(module, args, kwargs), HeldPadding()
+    call = _Call(module, args, kwargs)
     inputs = [t.detach().double() for t in tensors_in(call.arguments) if t.is_floating_point()]
     names = [name for name, _ in call.named_parameters()]
-
-    def value(leaves: Sequence[Tensor]) -> Tensor:
-        with padding.again():
-            scalar: Tensor = call(leaves[len(names) :])
-        return scalar
-
-    def standing(leaves: Sequence[Tensor], act: Callable[[], Any]) -> Any:
-        return acting_with(call, _in_float64(call) | dict(zip(names, leaves, strict=False)), act)
-
+    value, standing = _function_of(call, names, lambda leaves: call(leaves[len(names) :]))
     parameters = [p.detach().double() for p in call.parameters()]
     try:
         return fault(value, [*parameters, *inputs], standing) is not None

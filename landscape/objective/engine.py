@@ -19,17 +19,19 @@ from landscape.objective.replica import Replica
 
 G = TypeVar("G")
 Products = Literal["auto", "double-backward", "forward-over-reverse"]
+Statistics = Mapping[str, Tensor]
+"""Batch-norm statistics by the names of their buffers."""
+
 KINDS = ("gradients", "products", "evaluations")
 
-SHARE = 0.5
-"""A graph is kept if it takes at most this share of the memory that is left with it in place."""
+SHARE = 0.5  # of the memory that is left with a graph in place: a larger one is not kept
 
 
 def allowed_products(products: Products) -> Products:
     """The kind of product, checked."""
-    if products not in get_args(Products):
-        raise UsageError(f"products={products!r} is not one of {', '.join(get_args(Products))}")
-    return products
+    if products in get_args(Products):
+        return products
+    raise UsageError(f"products={products!r} is not one of {', '.join(get_args(Products))}")
 
 
 class Ledger:
@@ -95,36 +97,31 @@ class KeptGraphs(Generic[G]):
         self,
         key: tuple[Hashable, int, int],
         build: Callable[[], G],
-        *,
         book: Callable[[], None],
         parameter: Tensor,
     ) -> tuple[G, bool]:
-        """The graph of a micro-batch, built if it is not kept, and whether it is kept now.
+        """The graph of a micro-batch, built (and booked) if it is not kept, and whether it is kept now.
 
         Args:
             key: Kind of graph, first example, number of examples. Equal kinds and numbers take equal memory.
             build: Builds the graph.
             book: Counts the work of building it.
-            parameter: One of the parameters, whose common storage is not part of the graph.
+            parameter: A tensor whose storage is not part of the graph: that of the parameters.
         """
         if key in self._kept:
             return self._kept[key], True
         book()
         alike = key[0], key[2]
         # Counting every saved tensor takes time, so that only the first graph of each size is measured.
-        new = alike not in self._sizes
-        counting = (
-            saved_for_backward(parameter.device, besides=parameter) if new else contextlib.nullcontext()
-        )
+        known = alike in self._sizes
         try:
-            with counting as saved:
+            with contextlib.nullcontext() if known else saved_for_backward(besides=parameter) as saved:
                 graph = build()
             if saved is not None:
                 self._sizes[alike] = saved.bytes
         except RuntimeError as failure:
-            if "saved tensor hooks" not in str(
-                failure
-            ):  # torch.func in a forward pass forbids the counting hooks
+            # torch.func in a forward pass forbids the hooks that count.
+            if "saved tensor hooks" not in str(failure):
                 raise
             self._sizes[alike] = None
             graph = build()
@@ -139,14 +136,14 @@ class StoredStatistics:
     """Which batch-norm statistics the layers of a replica use as stored: its own, or others for a while."""
 
     def __init__(self) -> None:
-        self._own: Mapping[str, Tensor] = {}
-        self._others: Mapping[str, Tensor] | None = None
+        self._own: Statistics = {}
+        self._others: Statistics | None = None
 
     def own(self, replica: Replica) -> dict[str, Tensor]:
         """Copies of the replica's own statistics, whichever it uses now."""
         return replica.statistics if self._others is None else dict(self._own)
 
-    def use(self, replica: Replica, others: Mapping[str, Tensor] | None) -> None:
+    def use(self, replica: Replica, others: Statistics | None) -> None:
         """Stores other statistics in the replica, or puts its own back for ``None``."""
         # By identity: comparing all values would cost as much as storing them.
         if others is self._others:
@@ -159,25 +156,13 @@ class StoredStatistics:
 
 @dataclass
 class Engine:
-    """How the work is done, and what was seen when it was first done.
-
-    Attributes:
-        products: The kind of Hessian product; ``"auto"`` is double backward on the CPU and the quicker of the two
-            on CUDA.
-        micro: How many examples are computed at once.
-        ledger: The work done.
-        graphs: The graphs that are kept between vectors.
-        statistics: Which batch-norm statistics the network has now.
-        quicker: What ``"auto"`` stands for, once it has been timed.
-        twice: Whether the network is known to hold no function that forbids a second derivative.
-        confirmed: Whether its second derivative is known to be that of its gradient.
-    """
+    """How the work is done and counted, and what was seen when it was first done."""
 
     products: Products = "auto"
     micro: MicroBatches = field(default_factory=MicroBatches)
     ledger: Ledger = field(default_factory=Ledger)
     graphs: KeptGraphs[Any] = field(default_factory=KeptGraphs)
     statistics: StoredStatistics = field(default_factory=StoredStatistics)
-    quicker: Products | None = None
-    twice: bool = False
-    confirmed: bool = False
+    quicker: Products | None = None  # what "auto" stands for, once it has been timed
+    twice: bool = False  # whether no function of the network is known to forbid a second derivative
+    confirmed: bool = False  # whether its second derivative is known to be that of its gradient

@@ -27,25 +27,15 @@ from landscape.objective.risk import Risk
 
 Visited = Callable[[Callable[[Risk, Batch], list[Tensor]]], list[Tensor]]
 
+STEP = 1e-2  # by how much weights without a derivative are changed, relative to each, to see whether the loss changes
+CHANGE = 1e-5  # relative change of a loss that is more than rounding
+
+# What autograd says if a loss takes derivatives and nothing was recorded; it has no exception of its own for that.
 _NO_GRAPH = ("does not require grad", "inference tensor", "inference mode", "InferenceMode")
-"""What autograd says if a loss takes derivatives and nothing was recorded."""
-
-STEP = 1e-2
-"""How far weights without a derivative are moved, relative to each, to see whether the loss changes."""
-
-CHANGE = 1e-5
-"""Relative change of a loss that is more than rounding."""
 
 
 def checked(risk: Risk, first: Piece, point: Tensor, *, visited: Visited, constant: bool) -> Risk:
-    """The risk with the result of the first checks.
-
-    Args:
-        risk: Network, loss and data.
-        first: The first batch.
-        point: The point ``(n,)`` of the checks.
-        visited: Applies a visit to the first batch, in parts if memory is short.
-        constant: Whether the point is never written to by its owner.
+    """The risk with the result of the first checks; ``visited`` applies a visit to the first batch at a point.
 
     Raises:
         InputError: The network cannot be applied to the data, is random, or writes to its own weights; or the loss
@@ -71,7 +61,7 @@ def checked(risk: Risk, first: Piece, point: Tensor, *, visited: Visited, consta
         )
     _refuse_moved_weights(risk, point)
     with look.risk.randomness(), without_gradients():
-        underived, notes = _judged(risk, reached, point, constant=constant, loss=lambda: look.evaluate()[0])
+        underived, notes = judged(risk, reached, point, constant=constant, loss=lambda: look.evaluate()[0])
     notes += settle_weights(look.risk, first.batch, outputs, targets)
     look.note(*notes, done=True, underived=underived)
     return look.risk
@@ -93,13 +83,9 @@ class _FirstLook:
         )
 
     def evaluate(self, reached: dict[int, Tensor] | None = None) -> tuple[float, Any, Any]:
-        """Loss, outputs and targets of the first batch; outputs and targets are ``None`` with ``reached``.
+        """Loss, outputs and targets of the first batch.
 
-        Args:
-            reached: Gets the leaves of the graph behind the loss, by identity, for which autograd is on.
-
-        Raises:
-            InputError: The network does not fit these data.
+        With ``reached``, which gets the leaves of the graph behind the loss by identity, the loss alone.
         """
         parts: list[Any] = [None, None]
 
@@ -126,9 +112,7 @@ class _FirstLook:
             if reached is not None:
                 reached.update({id(leaf): leaf for leaf in leaves([loss])})
             self.note(*notes)
-            if not risk.checks.writes_inputs and (
-                versions(batch) != unwritten or _differ(risk, batch, source)
-            ):
+            if not risk.checks.writes_inputs and _written(risk, batch, source, unwritten):
                 risk.replica.input_copies.install(risk.replica.model)
                 self.note("the model writes to its inputs in place: it is given copies", writes_inputs=True)
             return [loss.detach().double()]
@@ -174,8 +158,10 @@ def _with_graph(risk: Risk, batch: Batch) -> Tensor:
         return risk.forward(batch)[0]
 
 
-def _differ(risk: Risk, batch: Batch, source: Batch) -> bool:
-    """Whether a batch was written to in a way that autograd does not count, such as through ``.data`` or numpy."""
+def _written(risk: Risk, batch: Batch, source: Batch, unwritten: list[int]) -> bool:
+    """Whether a batch was written to, also if autograd does not count it (through ``.data`` or numpy)."""
+    if versions(batch) != unwritten:
+        return True
     fresh = moved(source, risk.replica.device, risk.replica.dtype)
     return any(not torch.equal(a, b) for a, b in zip(tensors_in(batch), tensors_in(fresh), strict=True))
 
@@ -213,31 +199,25 @@ def _watched() -> Iterator[list[str]]:
 
 
 def _misfit(model: nn.Module, batch: Batch, failure: Exception) -> str:
-    shapes = []
+    """Why the network does not fit these data: the failure, and what the data are."""
     named = batch if isinstance(batch, Mapping) else {}
     if isinstance(batch, tuple) and len(batch) == 2:
         named = dict(zip(("inputs", "targets"), batch, strict=True))
-    for name, part in named.items():
-        if isinstance(part, Tensor) and part.numel():
-            bounds = f", values {part.min().item():.4g} to {part.max().item():.4g}"
-            shapes.append(f"{name} {tuple(part.shape)} {str(part.dtype).removeprefix('torch.')}{bounds}")
-    reason = str(failure).strip().splitlines()[0] if str(failure).strip() else type(failure).__name__
+    shapes = [
+        f"{name} {tuple(part.shape)} {str(part.dtype).removeprefix('torch.')}, values {part.min().item():.4g} to "
+        f"{part.max().item():.4g}"
+        for name, part in named.items()
+        if isinstance(part, Tensor) and part.numel()
+    ]
+    reason = (str(failure).strip().splitlines() or [type(failure).__name__])[0]
     data = f" ({'; '.join(shapes)})" if shapes else ""
     return f"{type(model).__name__} cannot be evaluated on this data{data}: {reason}"
 
 
-def _judged(
+def judged(
     risk: Risk, reached: Mapping[int, Tensor], point: Tensor, *, constant: bool, loss: Callable[[], float]
 ) -> tuple[str, list[str]]:
-    """Why derivatives would be wrong (empty if they are not), and notes on what the loss depends on.
-
-    Args:
-        risk: Network and loss; its network stands at the point, and does so again afterwards.
-        reached: The leaves behind the loss of the first batch, by identity.
-        point: The point ``(n,)``.
-        constant: Whether it is never written to by its owner.
-        loss: Evaluates the loss of the first batch where the network stands.
-    """
+    """Why derivatives would be wrong (empty if they are not), and notes on what the loss depends on."""
     replica = risk.replica
     past = [name for name, weight in replica.originals() if id(weight) in reached]
     if past:

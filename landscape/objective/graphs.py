@@ -6,26 +6,30 @@ all further vectors.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from landscape.errors import UsageError
 from landscape.objective.batches import Batch
-from landscape.objective.functional import called_with
+from landscape.objective.kernels import HeldPadding
 from landscape.objective.loss_functions import BatchLoss, in_float64
-from landscape.objective.padding import HeldPadding
+from landscape.objective.outputs import called_with
 from landscape.objective.replica import Replica
 from landscape.objective.risk import Risk
 
+Tensors = Sequence[Tensor]
 
-class Graph(Protocol):
-    """Products with one symmetric matrix of one micro-batch."""
 
-    def __init__(self, risk: Risk, batch: Batch) -> None: ...
+class Graph(ABC):
+    """Products with one symmetric matrix of one micro-batch, by a backward pass through a graph that is held here."""
 
-    def products(self, columns: Sequence[Tensor], *, keep: bool, block: int | None = None) -> list[Tensor]:
+    def __init__(self, risk: Risk, batch: Batch) -> None:
+        # The replica and never the risk, which holds the graphs that are kept: a cycle would keep memory allocated.
+        self._replica = risk.replica
+
+    def products(self, columns: Tensors, *, keep: bool, block: int | None = None) -> list[Tensor]:
         """The product with every column ``(n,)``.
 
         Args:
@@ -34,66 +38,39 @@ class Graph(Protocol):
             block: The number of a parameter tensor: the columns are taken to be zero outside it, and only that
                 part of the products is computed.
         """
-        ...
-
-
-class BackwardGraph(ABC):
-    """Products by a backward pass through a graph that this object holds."""
-
-    def __init__(self, replica: Replica) -> None:
-        # The replica and never the risk, which holds the graphs that are kept: a cycle would keep memory allocated.
-        self._replica = replica
-
-    def products(self, columns: Sequence[Tensor], *, keep: bool, block: int | None = None) -> list[Tensor]:
-        """See :class:`Graph`."""
-        replica = self._replica
+        replica, images = self._replica, list[Tensor]()
         inputs = replica.parameters if block is None else [replica.parameters[block]]
-        images = []
         for k, column in enumerate(columns):
             outputs, vectors = self._transposed(replica.layout.split(column), block)
             if not any(output.requires_grad for output in outputs):
                 images.append(torch.zeros_like(column))
                 continue
-            slopes = torch.autograd.grad(
-                outputs,
-                inputs,
-                vectors,
-                retain_graph=keep or k + 1 < len(columns),
-                allow_unused=True,
-                materialize_grads=True,
+            retain = keep or k + 1 < len(columns)
+            parts = torch.autograd.grad(
+                outputs, inputs, vectors, retain_graph=retain, allow_unused=True, materialize_grads=True
             )
             images.append(
-                replica.layout.flatten(slopes) if block is None else _padded(replica, slopes[0], block)
+                replica.layout.flatten(parts) if block is None else _padded(replica, parts[0], block)
             )
         return images
 
     @abstractmethod
-    def _transposed(
-        self, parts: Sequence[Tensor], block: int | None
-    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """``(outputs, vectors)`` of which the gradient of ``Σ outputs · vectors`` is the product.
-
-        Args:
-            parts: The vector, split into parameter tensors.
-            block: The number of the one that is not zero.
-        """
+    def _transposed(self, parts: Tensors, block: int | None) -> tuple[Tensors, Tensors]:
+        """``(outputs, vectors)``: the gradient of ``Σ outputs · vectors`` is the product with these parts."""
 
 
-class HessianGraph(BackwardGraph):
+class HessianGraph(Graph):
     """∇²ℓ_B by a second backward pass through the graph of the gradient."""
 
     def __init__(self, risk: Risk, batch: Batch) -> None:
-        super().__init__(risk.replica)
+        super().__init__(risk, batch)
         loss, outputs, _ = risk.forward(batch)
         value = self._value(loss, outputs) if loss.requires_grad else loss
-        # Never by .backward(create_graph=True), which leaves a reference cycle in .grad.
-        self._slopes: Sequence[Tensor] = (
-            torch.autograd.grad(
+        self._slopes: Tensors = [torch.zeros_like(p) for p in risk.replica.parameters]
+        if value.requires_grad:
+            self._slopes = torch.autograd.grad(
                 value, risk.replica.parameters, create_graph=True, allow_unused=True, materialize_grads=True
             )
-            if value.requires_grad
-            else [torch.zeros_like(p) for p in risk.replica.parameters]
-        )
 
     def _value(self, loss: Tensor, outputs: Any) -> Tensor:
         """What is differentiated twice."""
@@ -104,9 +81,7 @@ class HessianGraph(BackwardGraph):
         """The gradient ``(n,)``, of which it is the graph."""
         return self._replica.layout.flatten([part.detach() for part in self._slopes])
 
-    def _transposed(
-        self, parts: Sequence[Tensor], block: int | None
-    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    def _transposed(self, parts: Tensors, block: int | None) -> tuple[Tensors, Tensors]:
         curved = _curved(self._slopes, block)
         return [self._slopes[k] for k in curved], [parts[k] for k in curved]
 
@@ -124,7 +99,7 @@ def residual(loss: Tensor, outputs: Tensor) -> Tensor:
     return (slope.detach() * outputs).sum()
 
 
-class OutputGraph(BackwardGraph):
+class OutputGraph(Graph):
     """Jᵀ S J with J the Jacobian of the outputs f and S a matrix in the outputs that a subclass applies.
 
     ``J v`` is the derivative of ``u ↦ Jᵀ u`` in direction v, by a second backward pass.
@@ -133,7 +108,7 @@ class OutputGraph(BackwardGraph):
     name = ""
 
     def __init__(self, risk: Risk, batch: Batch) -> None:
-        super().__init__(risk.replica)
+        super().__init__(risk, batch)
         if isinstance(risk.loss, BatchLoss):
             raise UsageError(
                 f"the {self.name} matrix needs the network's outputs, which a BatchLoss hides; "
@@ -160,9 +135,7 @@ class OutputGraph(BackwardGraph):
     def _bent(self, tangent: Tensor) -> Tensor:
         """S t for a tangent t shaped like the outputs."""
 
-    def _transposed(
-        self, parts: Sequence[Tensor], block: int | None
-    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    def _transposed(self, parts: Tensors, block: int | None) -> tuple[Tensors, Tensors]:
         curved = _curved(self._slopes, block)
         if not curved:
             return [], []
@@ -229,7 +202,7 @@ class ForwardOverReverse:
 
         self._slope = torch.func.grad(loss)
 
-    def products(self, columns: Sequence[Tensor], *, keep: bool, block: int | None = None) -> list[Tensor]:
+    def products(self, columns: Tensors, *, keep: bool, block: int | None = None) -> list[Tensor]:
         """See :class:`Graph`; every product costs a gradient besides."""
         replica = self._replica
         point = tuple(p.detach() for p in replica.parameters)
@@ -245,12 +218,7 @@ class ForwardOverReverse:
 
 
 class LossOf(nn.Module):
-    """The loss on one batch as a module, so that parameters and buffers of network and loss can be replaced.
-
-    Args:
-        risk: Network and loss.
-        batch: A micro-batch.
-    """
+    """The loss on one batch as a module, so that parameters and buffers of network and loss can be replaced."""
 
     def __init__(self, risk: Risk, batch: Batch) -> None:
         super().__init__()
@@ -263,10 +231,10 @@ class LossOf(nn.Module):
         return self._loss()
 
 
-def _curved(slopes: Sequence[Tensor], block: int | None) -> list[int]:
+def _curved(gradients: Tensors, block: int | None) -> list[int]:
     """The numbers of the tensors, of those in the block, that depend on θ."""
-    numbers = range(len(slopes)) if block is None else [block]
-    return [k for k in numbers if slopes[k].requires_grad]
+    numbers = range(len(gradients)) if block is None else [block]
+    return [k for k in numbers if gradients[k].requires_grad]
 
 
 def _padded(replica: Replica, part: Tensor, block: int) -> Tensor:

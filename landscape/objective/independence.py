@@ -9,24 +9,21 @@ well as derivatives.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from landscape.errors import is_out_of_memory
 from landscape.isolation import twice_differentiable
+from landscape.objective.autograd_graph import slopes
 from landscape.objective.batches import Batch, rows_in, rows_of
 from landscape.objective.loss_weights import odd_cut
 from landscape.objective.risk import Risk
 
-MOST = 128
-"""Rows of a batch that are examined together."""
-
-FEW = 5
-"""Rows whose gradients are computed one by one."""
-
-SHIFT = 0.05
-"""Displacement of the second point, relative to the size of a parameter tensor; absolute if that is zero."""
+MOST = 128  # rows of a batch that are examined together
+FEW = 5  # rows whose gradients are computed one by one
+SHIFT = 0.05  # displacement of the second point, relative to the size of a parameter tensor; absolute if that is 0
 
 MIXED = "the outputs of an example depend on the other examples (as with batch norm in batch mode)"
 NO_MEAN = "its loss is not the mean over its examples"
@@ -34,15 +31,10 @@ NO_MEAN = "its loss is not the mean over its examples"
 
 @dataclass(frozen=True)
 class Independence:
-    """Whether examples are independent of each other.
+    """Whether examples are independent of each other."""
 
-    Attributes:
-        reason: Why the examples of a batch cannot be taken apart; empty if they can.
-        mixed: Whether the examples see each other, rather than that it is unknown which tensors are examples.
-    """
-
-    reason: str = ""
-    mixed: bool = False
+    reason: str = ""  # why the examples of a batch cannot be taken apart; empty if they can
+    mixed: bool = False  # whether they see each other; otherwise it is unknown which tensors are examples
 
     @property
     def holds(self) -> bool:
@@ -51,11 +43,7 @@ class Independence:
 
 
 def examined(risk: Risk) -> Independence:
-    """Splits the first batch, at the point where the network stands and at a displaced one.
-
-    Args:
-        risk: Network, loss and data; its network is moved back.
-    """
+    """Splits the first batch, where the network stands and at a displaced point, and moves the network back."""
     batch = _first_of_several_rows(risk)
     if batch is None:
         return Independence("it is not made of tensors with a row an example")
@@ -149,20 +137,12 @@ def _differ(together: Tensor, apart: Sequence[Tensor | None]) -> str:
     return MIXED
 
 
-@dataclass(frozen=True)
-class _Slopes:
-    """Outputs and derivatives of some rows.
+class _Slopes(NamedTuple):
+    """Outputs and derivatives of some rows."""
 
-    Attributes:
-        outputs: ``None`` unless there is one row an example.
-        gradient: In the parameters, ``(n,)``: of the outputs in a random direction, for it does not vanish where the
-            loss does; of the loss times the weight of the rows if outputs are hidden.
-        bend: The derivative of the loss in the outputs, times the weight of the rows.
-    """
-
-    outputs: Tensor | None
-    gradient: Tensor
-    bend: Tensor | None
+    outputs: Tensor | None  # None unless there is one row an example
+    gradient: Tensor  # of the outputs in a random direction (it does not vanish where the loss does), or of the loss
+    bend: Tensor | None  # the derivative of the loss in the outputs, times the weight of the rows
 
 
 def _difference_of_slopes(risk: Risk, batch: Batch, point: Tensor, generator: torch.Generator) -> str:
@@ -198,32 +178,21 @@ def _difference_of_slopes(risk: Risk, batch: Batch, point: Tensor, generator: to
 def _slopes(risk: Risk, few: Batch, first: int, last: int) -> _Slopes:
     batch = rows_of(few, slice(first, last))
     loss, outputs, _ = risk.forward(risk.placed(batch))
-    weight = risk.batches.weight_of(batch)
+    weight, flatten = risk.batches.weight_of(batch), risk.replica.layout.flatten
     if weight <= 0:  # torch's mean over no label is NaN
         loss = loss.detach().new_zeros(())
     if not isinstance(outputs, Tensor) or not outputs.ndim or len(outputs) != last - first:
-        return _Slopes(None, _gradient(risk, weight * loss), None)
+        return _Slopes(None, flatten(slopes(weight * loss, risk.replica.parameters)), None)
     bend = torch.zeros_like(outputs)
     if loss.requires_grad and outputs.requires_grad:
         (slope,) = torch.autograd.grad(
             loss, outputs, retain_graph=True, allow_unused=True, materialize_grads=True
         )
         bend = weight * slope
-    drawn = torch.randn(
-        (rows_in(few) or 0, *outputs.shape[1:]),
-        generator=torch.Generator().manual_seed(1),
-        dtype=torch.float64,
-    )
+    shape, generator = (rows_in(few) or 0, *outputs.shape[1:]), torch.Generator().manual_seed(1)
+    drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
     along = (outputs * drawn[first:last].to(outputs)).sum()
-    return _Slopes(outputs.detach(), _gradient(risk, along), bend)
-
-
-def _gradient(risk: Risk, value: Tensor) -> Tensor:
-    if not value.requires_grad:
-        return torch.zeros_like(risk.replica.origin)
-    return risk.replica.layout.flatten(
-        torch.autograd.grad(value, risk.replica.parameters, allow_unused=True, materialize_grads=True)
-    )
+    return _Slopes(outputs.detach(), flatten(slopes(along, risk.replica.parameters)), bend)
 
 
 def _displaced(risk: Risk, point: Tensor, generator: torch.Generator) -> Tensor:

@@ -78,22 +78,23 @@ def in_float64(loss: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) -
     promoted: Any = placed_loss(loss, outputs.device, torch.float64)
     if targets.is_floating_point():
         targets = targets.double()
-    value: Tensor
     if outputs.numel() <= FLOAT64_ELEMENTS:
-        value = promoted(outputs.double(), targets)
+        value: Tensor = promoted(outputs.double(), targets)
         return value
-    value, rule = loss(outputs, targets).double(), label_weights(loss)
-    if rule is None:
-        return value
-    rows = max(1, FLOAT64_ELEMENTS // outputs[0].numel())
+    rule = label_weights(loss)
+    assert rule is not None
+    single, exact = (
+        loss(outputs, targets).double(),
+        torch.zeros((), dtype=torch.float64, device=outputs.device),
+    )
     with torch.no_grad():
-        weights = rule.each(targets)
-        chunks = zip(*(torch.split(tensor, rows) for tensor in (outputs, targets, weights)), strict=True)
-        exact: Tensor = (
-            sum(w.sum() * promoted(f.double(), y) for f, y, w in chunks if w.sum() > 0) / weights.sum()
-        )
-    value = value + (exact - value).detach()  # the derivatives are those of float32
-    return value
+        weights, rows = rule.each(targets), max(1, FLOAT64_ELEMENTS // outputs[0].numel())
+        for start in range(0, len(outputs), rows):
+            part = slice(start, start + rows)
+            weight = weights[part].sum() / weights.sum()
+            if weight > 0:
+                exact += weight * promoted(outputs[part].double(), targets[part])
+    return single + (exact - single).detach()  # the derivatives are those of float32
 
 
 def _is_promoted(loss: object, outputs: object, targets: object) -> bool:
@@ -109,6 +110,7 @@ def _is_promoted(loss: object, outputs: object, targets: object) -> bool:
         and isinstance(targets, Tensor)
         and outputs.dtype == torch.float32
         and outputs.device.type != "mps"  # which has no float64
+        and (outputs.numel() <= FLOAT64_ELEMENTS or label_weights(loss) is not None)
     )
 
 
@@ -128,11 +130,7 @@ def _evaluated(loss: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) -
 
 
 def refuse_sum(loss: object) -> None:
-    """Refuses a loss that is declared to be no mean.
-
-    Raises:
-        UsageError: It has another ``reduction``.
-    """
+    """Raises a :class:`UsageError` for a loss whose ``reduction`` is not the mean."""
     function, options = taken_apart(loss)
     reduction = options.get("reduction", getattr(function, "reduction", "mean"))
     if reduction not in ("mean", "batchmean"):
@@ -163,25 +161,14 @@ def averages_examples(loss: object) -> bool:
 
 
 def _is_hooked(module: nn.Module) -> bool:
-    """Whether hooks may change what a module returns, or its derivative."""
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-        or "forward" in vars(module)
-    )
+    """Whether hooks, or a ``forward`` of the instance, may change what a module returns or its derivative."""
+    names = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
+    return "forward" in vars(module) or any(getattr(module, name) for name in names)
 
 
 @dataclass(frozen=True)
 class LabelWeights:
-    """The rule of torch's cross-entropy: a label counts with the weight of its class, or not at all.
-
-    Attributes:
-        classes: The weights of the classes; ``None`` for 1 each.
-        ignored: The class number that is left out.
-        smoothing: The label smoothing, whose share in the loss does not scale with the weight of the class.
-    """
+    """The rule of torch's cross-entropy: a label counts with the weight of its class, or not at all."""
 
     classes: Tensor | None = None
     ignored: int = IGNORED
@@ -196,6 +183,7 @@ class LabelWeights:
         if self.classes is not None:
             classes = self.classes.detach().double().to(targets.device)
             weights = weights * classes[torch.where(counted, targets, 0).long()]
+            # The share of the smoothing in the loss does not scale with the weight of the class: x/0 rather than 0/0.
             if self.smoothing and bool(counted.any()) and not float(weights.sum()) > 0:
                 raise InputError(
                     "all labels of a batch are of classes of weight 0, and label smoothing divides by the sum of the "
@@ -218,10 +206,7 @@ def label_weights(loss: object) -> LabelWeights | None:
 def placed_loss(loss: Loss, device: torch.device, dtype: torch.dtype) -> Loss:
     """The loss with its tensors on a device and its floating-point tensors in ``dtype``; a copy if that moves any.
 
-    Args:
-        loss: Never changed. Tensors in the closure of a function are out of reach and stay as they are.
-        device: Where the network computes.
-        dtype: Its precision.
+    Tensors in the closure of a function are out of reach and stay as they are.
     """
 
     def put(value: Any) -> Any:

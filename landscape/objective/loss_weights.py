@@ -21,14 +21,9 @@ Weigh = Callable[[Batch], float]
 Outcome = Weigh | Literal["no mean", "unknown"]
 """The weights that fit, or why there are none; unknown if the loss could not be evaluated on parts."""
 
-ROWS = 12
-"""Examples that are split: few enough to be cheap, enough for a label of most kinds on both sides."""
-
-TRIALS = 8
-"""At most so many random splits, until one kind of weights is left."""
-
-TOLERANCE = 1e-4
-"""By how much a loss may differ from a mean, relative to it; losses may compute in single precision inside."""
+ROWS = 12  # examples that are split: few enough to be cheap, enough for most kinds of label on both sides
+TRIALS = 8  # random splits at the most, until one kind of weights is left
+TOLERANCE = 1e-4  # between a loss and a mean, relative to it: losses may compute in single precision inside
 
 WAY_OUT = (
     "pass torch's own loss, whose weights are known (torch.nn.CrossEntropyLoss(weight=…), or a functools.partial of "
@@ -55,11 +50,7 @@ def known_weights(loss: object) -> Weigh | None:
 def settle_weights(risk: Risk, first: Batch, outputs: Any, targets: Any) -> list[str]:
     """Finds out what the loss of a batch is the mean over, weights the batches by it, and returns notes.
 
-    Args:
-        risk: Network, loss and data.
-        first: The first batch, as the loader yields it.
-        outputs: What the network returned for it; ``None`` if the loss hides it.
-        targets: Its targets, likewise.
+    Outputs and targets are those of the first batch, or ``None`` if the loss hides them.
 
     Raises:
         UsageError: The loss is a sum; or no mean over examples, so that several batches have no common mean.
@@ -91,7 +82,7 @@ def _weights_of_batch_loss(risk: Risk, loss: BatchLoss, first: Batch) -> Outcome
     weights: list[Weigh] = [risk.batches.weight_of]
     if loss.weight_of is None:
         weights += [_labels, _labels_but_the_first]
-    # The last batches first: data are often in an order, and the first batch may hold labels of one kind.
+    # A batch with ignored labels comes last in the samples, and distinguishes the most kinds of weights.
     batch = next((sample for sample in reversed(risk.batches.samples()) if (rows_in(sample) or 0) > 1), first)
     count = rows_in(batch)
     if count is None or count < 2:

@@ -13,6 +13,7 @@ from landscape.errors import InputError, OutOfMemory, Remark, UsageError, is_out
 from landscape.isolation import twice_differentiable, without_gradients
 from landscape.objective.batch_norm import recalibrate, stored_layers
 from landscape.objective.batches import Batch, Batches, rows_in
+from landscape.objective.engine import Statistics
 from landscape.objective.first_checks import checked
 from landscape.objective.independence import Independence, examined
 from landscape.objective.micro_batches import Piece
@@ -60,7 +61,11 @@ class Mean:
             return []
         notes = list(self.risk.checks.notes)
         if self.calibration is not None:
-            notes.insert(0, _calibration_note(self.risk, self.calibration))
+            note = "nothing to recalibrate: no layer stores batch-norm statistics"
+            if stored_layers(self.risk.replica.model):
+                examples = f"{self.calibration.num_examples:,} examples"
+                note = f"batch-norm statistics are recomputed at every point, on {examples}"
+            notes.insert(0, note)
         if self._independence is not None and self._independence.mixed:
             notes.append(f"batches are not taken apart: {self._independence.reason}")
         return notes
@@ -95,7 +100,7 @@ class Mean:
         *,
         at: Tensor,
         constant: bool = True,
-        statistics: Mapping[str, Tensor] | None = None,
+        statistics: Statistics | None = None,
         derivatives: bool = True,
         each: Callable[[list[Tensor]], None] | None = None,
         **counted: int,
@@ -130,17 +135,10 @@ class Mean:
                 total.add(means, piece.weight / batches.total_weight)
         return total.totals
 
-    def stand(self, at: Tensor, *, constant: bool, statistics: Mapping[str, Tensor] | None = None) -> None:
-        """Puts the network at a point, with the batch-norm statistics that it has there.
-
-        Args:
-            at: The point ``(n,)``.
-            constant: Whether ``at`` is never written to by its owner.
-            statistics: Batch-norm statistics to use there; ``None`` for the network's own.
-        """
+    def stand(self, at: Tensor, *, constant: bool = True, statistics: Statistics | None = None) -> None:
+        """Puts the network at a point, with the batch-norm statistics that it has there; see :meth:`over`."""
+        self.move(at, constant=constant, statistics=statistics)
         risk, replica = self.risk, self.risk.replica
-        risk.engine.statistics.use(replica, statistics)
-        replica.move(at, constant=constant)
         if self.calibration is None or replica.calibrated == replica.moves:
             return
         with risk.randomness(), without_gradients():
@@ -148,6 +146,11 @@ class Mean:
             examples = recalibrate(replica.model, passes)
         risk.engine.ledger.counts.update({"evaluations": examples})
         replica.calibrated = replica.moves
+
+    def move(self, at: Tensor, *, constant: bool = True, statistics: Statistics | None = None) -> None:
+        """The same without recomputing statistics."""
+        self.risk.engine.statistics.use(self.risk.replica, statistics)
+        self.risk.replica.move(at, constant=constant)
 
     def checked(self, point: Tensor, *, constant: bool = True) -> Risk:
         """The risk after the first checks, which are made once."""
@@ -165,7 +168,8 @@ class Mean:
         """Whether a batch can be taken apart into examples; examined once, by default where the network stands."""
         if self._independence is None:
             if at is not None:
-                self.checked(at).replica.move(at, constant=True)
+                self.checked(at)
+                self.move(at)
             self._independence = examined(self.risk)
         return self._independence
 
@@ -236,9 +240,3 @@ class Mean:
             micro.size = None if micro.obstacle else quickest_size(self.risk)
         elif micro.obstacle:
             raise UsageError(f"micro_batch={micro.size}: a batch cannot be split because {micro.obstacle}")
-
-
-def _calibration_note(risk: Risk, calibration: Batches) -> str:
-    if not stored_layers(risk.replica.model):
-        return "nothing to recalibrate: no layer stores batch-norm statistics"
-    return f"batch-norm statistics are recomputed at every point, on {calibration.num_examples:,} examples"

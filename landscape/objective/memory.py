@@ -1,7 +1,6 @@
 """How much memory is available, and how much a graph of autograd takes."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,51 +25,37 @@ def available_bytes(device: torch.device) -> int:
 
 
 def _of_the_system() -> int | None:
-    try:
+    with contextlib.suppress(OSError):  # macOS has no /proc
         for line in _SYSTEM.read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:  # macOS has no /proc
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return None
+    return None
 
 
 def _of_the_group() -> int | None:
     """What the control group of a container or batch job leaves; ``None`` without a limit."""
-    try:
-        limit = (_GROUP / "memory.max").read_text().strip()
-        if limit == "max":
-            return None
+    with contextlib.suppress(OSError, ValueError):  # without a limit, it is "max"
+        limit = int((_GROUP / "memory.max").read_text())
         used = int((_GROUP / "memory.current").read_text())
         lines = (_GROUP / "memory.stat").read_text().splitlines()
         # Pages of files that were read count as used, though the kernel gives them up at once.
         cached = sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
-        return int(limit) - used + cached
-    except (OSError, ValueError):
-        return None
+        return limit - used + cached
+    return None
 
 
 @dataclass
 class SavedBytes:
-    """The result of :func:`saved_for_backward`."""
+    """The result of :func:`saved_for_backward`, complete on leaving it."""
 
     bytes: int = 0
 
 
 @contextlib.contextmanager
-def saved_for_backward(device: torch.device, *, besides: Tensor) -> Iterator[SavedBytes]:
-    """Counts the bytes that autograd saves inside, each storage once.
-
-    On CUDA the allocator is asked; elsewhere the saved tensors are counted as they go by.
-
-    Args:
-        device: Where the computation runs.
-        besides: A tensor whose storage does not count: the parameters themselves.
-    """
-    saved = SavedBytes()
+def saved_for_backward(*, besides: Tensor) -> Iterator[SavedBytes]:
+    """Counts the bytes that autograd saves inside, each storage once, besides that of one tensor (the parameters)."""
+    saved, device = SavedBytes(), besides.device
+    # The allocator of CUDA is exact and costs nothing; elsewhere saved tensors are counted as they go by.
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
         yield saved

@@ -21,19 +21,12 @@ Weigh = Callable[[Batch], float]
 
 @dataclass(frozen=True)
 class Piece:
-    """Examples that are computed together.
-
-    Attributes:
-        batch: As the loader would yield them.
-        start: The number of the first row.
-        size: The number of rows, or of examples for a batch that is not made of rows.
-        weight: What the mean of the batch is divided by.
-    """
+    """Examples that are computed together."""
 
     batch: Batch
-    start: int
-    size: int
-    weight: float
+    start: int  # the number of the first row
+    size: int  # the number of rows, or of examples for a batch that is not made of rows
+    weight: float  # what the mean of the batch is divided by
 
 
 @dataclass
@@ -56,26 +49,20 @@ class MicroBatches:
     def pieces(
         self, batches: Iterable[tuple[int, Batch]], weigh: Weigh, *, join: bool = True
     ) -> Iterator[Piece]:
-        """The batches, joined up to the size; a larger batch is left whole.
-
-        Args:
-            batches: Sizes and batches.
-            weigh: What the mean of a batch is divided by.
-            join: Whether batches may be put together.
-        """
+        """The batches (of given sizes), joined up to the limit if that is allowed; a larger batch is not split."""
         room = self.limit if join else None
         start, count, waiting = 0, 0, list[Batch]()
         for size, batch in batches:
             rows = rows_in(batch) or size
             if waiting and (room is None or count + rows > room or _form(waiting[-1]) != _form(batch)):
-                whole = _joined(waiting)
-                yield Piece(whole, start, count, weigh(whole))
+                together = _joined(waiting)
+                yield Piece(together, start, count, weigh(together))
                 start, count, waiting = start + count, 0, []
             waiting.append(batch)
             count += rows
         if waiting:
-            whole = _joined(waiting)
-            yield Piece(whole, start, count, weigh(whole))
+            together = _joined(waiting)
+            yield Piece(together, start, count, weigh(together))
 
     def split(self, piece: Piece, weigh: Weigh) -> list[Piece]:
         """The piece in parts of nearly equal size, none above the limit."""

@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import importlib.metadata
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator
 from functools import cached_property, partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -12,18 +12,18 @@ from torch import Tensor, nn
 
 from landscape.errors import InputError, UsageError
 from landscape.isolation import twice_differentiable
-from landscape.objective import products
 from landscape.objective.batch_norm import BatchNorm, stored_layers
 from landscape.objective.batches import KEPT_BYTES, Batches, Source, example, leading_size
 from landscape.objective.differences import gradient_rounding
-from landscape.objective.engine import Engine, Ledger, Products, allowed_products
+from landscape.objective.engine import Engine, Ledger, Products, Statistics, allowed_products
 from landscape.objective.graphs import EmpiricalFisherGraph, GaussNewtonGraph, Graph, HessianGraph
 from landscape.objective.independence import Independence
 from landscape.objective.loss_functions import BatchLoss, Loss, placed_loss, refuse_sum
 from landscape.objective.loss_weights import known_weights
 from landscape.objective.mean import Mean, Visit
 from landscape.objective.micro_batches import MicroBatches, Size, allowed_size
-from landscape.objective.passes import BatchGradients, Slope, Statistics, Value, differentiated, evaluated
+from landscape.objective.passes import BatchGradients, Slope, Value, differentiated, evaluated
+from landscape.objective.products import columns_of, matrix_products
 from landscape.objective.replica import Replica
 from landscape.objective.risk import Risk
 from landscape.objective.wrappers import unwrapped
@@ -33,7 +33,6 @@ from landscape.version import __version__
 
 T = TypeVar("T")
 P = ParamSpec("P")
-Key = tuple[Callable[..., Any], tuple[Hashable, ...], frozenset[tuple[str, Hashable]]]
 
 
 class Objective:
@@ -102,7 +101,7 @@ class Objective:
         }
         self._selection = parameters
         self._statistics: Statistics | None = None
-        self._cache: dict[Key, Any] = {}
+        self._cache: dict[Hashable, Any] = {}
         self.point = replica.origin
 
     @property
@@ -190,14 +189,16 @@ class Objective:
         """
         if tuple(point.shape) != (self.dimension,):
             raise ValueError(f"point has shape {tuple(point.shape)}; the objective has n = {self.dimension}")
-        return self._derived(point=point.detach().to(self.point, copy=True), statistics=statistics)
+        moved = self._derived(point=point.detach().to(self.point, copy=True), statistics=statistics)
+        # No file holds the weights of this point.
+        return moved.described(checkpoint=None, checkpoint_file=None)
 
     def at_fixed_statistics(self) -> "Objective":
         """The same objective with the batch-norm statistics that are computed at this point, and no others."""
         if self._mean.calibration is None or not stored_layers(self.network):
             return self
         self._mean.checked(self.point)
-        self._mean.stand(self.point, constant=True, statistics=self._statistics)
+        self._mean.stand(self.point, statistics=self._statistics)
         return self._derived(self._mean.uncalibrated(), statistics=self._mean.risk.replica.statistics)
 
     def of(self, model: nn.Module) -> "Objective":
@@ -243,17 +244,15 @@ class Objective:
             return None
         pairs, size = [], 0
         for _, batch in risk.batches:
-            pair = risk.placed(batch)
-            if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(t, Tensor) for t in pair)):
-                return None
-            inputs, targets = pair
-            if channels_last:
-                if inputs.ndim != 4:
+            match risk.placed(batch):
+                case (Tensor() as inputs, Tensor() as targets) if inputs.ndim == 4 or not channels_last:
+                    size += inputs.nbytes
+                case _:
                     return None
-                inputs = inputs.contiguous(memory_format=torch.channels_last)
-            size += inputs.numel() * inputs.element_size()
             if size > KEPT_BYTES:
                 return None
+            if channels_last:
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
             pairs.append((inputs, targets))
         return self._derived(self._mean.on(risk.batches.stored_as(pairs)))
 
@@ -294,45 +293,10 @@ class Objective:
                 ``compare=False`` (callbacks) are not part of the key.
             options: Keyword arguments, likewise.
         """
-        key = _key(function, args, options)
+        key = function, args, frozenset(options.items())
         if key not in self._cache:
             self._cache[key] = function(self, *args, **options)
         return cast(T, self._cache[key])
-
-    def known(
-        self, function: "Callable[Concatenate[Objective, P], T]", *args: P.args, **options: P.kwargs
-    ) -> T | None:
-        """The result of :meth:`cached` if it has been computed, else ``None``."""
-        return cast("T | None", self._cache.get(_key(function, args, options)))
-
-    def remembered(self, key: Any, compute: Callable[[], T]) -> T:
-        """Old form of :meth:`cached`, until its callers have moved."""
-        if key not in self._cache:
-            self._cache[key] = compute()
-        return cast(T, self._cache[key])
-
-    def recall(self, key: Any) -> Any:
-        """Old form of :meth:`known`, until its callers have moved."""
-        return self.has_gradient or None if key == "slope" else self._cache.get(key)
-
-    @property
-    def _risk(self) -> Any:
-        """Until its callers have moved."""
-        mean = self._mean
-
-        class Old:
-            def __getattr__(self, name: str) -> Any:
-                if name == "writes_inputs":
-                    return mean.risk.checks.writes_inputs
-                if name in ("stand", "calibration"):
-                    return getattr(mean, name)
-                if name == "check":
-                    return mean.checked
-                if name == "correct":
-                    return dataclasses.replace(mean.risk, weight=self.__dict__["weight"]).correct
-                return getattr(mean.risk.engine if name == "ledger" else mean.risk, name)
-
-        return Old()
 
     @property
     def has_gradient(self) -> bool:
@@ -370,7 +334,7 @@ class Objective:
         risk = self._mean.checked(self.point)
         _, batch = next(iter(risk.batches))
         with risk.randomness(), twice_differentiable():
-            risk.replica.move(self.point, constant=True)
+            self._mean.move(self.point, statistics=self._statistics)
             return gradient_rounding(risk, risk.placed(batch))
 
     @cached_property
@@ -402,8 +366,7 @@ class Objective:
         if forward is not None and isinstance(self._mean.risk.loss, BatchLoss):
             raise UsageError("forward= needs loss(outputs, targets); a BatchLoss calls the network itself")
         statistics = self._statistics if statistics is None else statistics
-        value = evaluated(self._mean, point, constant=False, statistics=statistics, forward=forward)
-        return value.loss, value.accuracy
+        return evaluated(self._mean, point, constant=False, statistics=statistics, forward=forward)
 
     def hessian_product(self, vectors: Tensor, *, block: int | None = None) -> Tensor:
         """∇²L(θ) V; the graph of a gradient serves all columns, and later vectors as far as memory allows.
@@ -468,8 +431,8 @@ class Objective:
         )
 
     def _product(self, kind: type[Graph], vectors: Tensor, block: int | None = None) -> Tensor:
-        columns = products.columns_of(vectors, self.point)
-        visit = partial(products.products, kind=kind, columns=columns, block=block)
+        columns = columns_of(vectors, self.point)
+        visit = partial(matrix_products, kind=kind, columns=columns, block=block)
         images = self._mean.over(visit, at=self.point, statistics=self._statistics, products=len(columns))
         return torch.stack(images, dim=1).reshape(vectors.shape)
 
@@ -483,7 +446,3 @@ class Objective:
         twin.point = self.point if point is None else point
         twin._statistics = self._statistics if statistics is None else statistics
         return twin
-
-
-def _key(function: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any]) -> Key:
-    return function, args, frozenset(options.items())

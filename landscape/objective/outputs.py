@@ -1,26 +1,24 @@
-"""What a batch is made of and what a network returns, where these are not simply ``(inputs, targets)`` and a tensor."""
+"""Calls of a network: the inputs and targets in a batch, tensors put in for its own, the scores in what it returns."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError
-from landscape.objective.functional import called_with
+
+T = TypeVar("T")
 
 LABELS = ("labels", "label", "targets", "target")
-"""Keys under which the targets of a dictionary batch are found, the most usual first."""
+"""Keys of the targets in a dictionary batch, the most usual first."""
 
 SCORES = ("logits", "scores", "out", "outputs", "output", "prediction", "predictions")
-"""Keys under which the class scores are found in what a network returns, the most explicit first."""
+"""Keys of the class scores in what a network returns, the most explicit first."""
 
 
 def labelled(batch: Any) -> tuple[Any, Any]:
-    """The inputs and the targets of a batch: a pair, or a dictionary with its labels taken out.
-
-    Raises:
-        InputError: It is neither.
-    """
+    """The inputs and the targets of a batch: a pair, or a dictionary with labels; else an :class:`InputError`."""
     if isinstance(batch, tuple) and len(batch) == 2:
         return batch[0], batch[1]
     if isinstance(batch, Mapping):
@@ -39,15 +37,50 @@ def labelled(batch: Any) -> tuple[Any, Any]:
 
 
 def applied(model: nn.Module, inputs: Any) -> Any:
-    """What the network returns; the entries of a dictionary are its keyword arguments."""
+    """The outputs of the network; the entries of a dictionary are its keyword arguments."""
     return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
 
 
 def applied_with(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Any) -> Any:
     """The same with some parameters and buffers replaced."""
-    if isinstance(inputs, Mapping):
-        return called_with(model, tensors, **inputs)
-    return called_with(model, tensors, inputs)
+    args, kwargs = ((), inputs) if isinstance(inputs, Mapping) else ((inputs,), {})
+    return called_with(model, tensors, *args, **kwargs)
+
+
+def called_with(model: nn.Module, tensors: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+    """``model(*args, **kwargs)`` with parameters and buffers replaced by those of their first names, then put back."""
+    named = {id(t): name for name, t in (*model.named_parameters(), *model.named_buffers())}
+    # Under every name of its own: torch replaces the tensors of a module with two names twice, and would put back the
+    # first replacement.
+    places = {
+        f"{prefix}.{leaf}" if prefix else leaf: tensors[named[id(t)]]
+        for prefix, module in model.named_modules()
+        for leaf, t in (*module._parameters.items(), *module._buffers.items())
+        if t is not None and named[id(t)] in tensors
+    }
+    return torch.func.functional_call(model, places, args, kwargs, tie_weights=False)
+
+
+# torch replaces tensors only during a call of the module that has them.
+class _Acting(nn.Module):
+    """A module whose call is some action beside a network."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, act: Callable[[], T]) -> T:
+        return act()
+
+
+def acting_with(model: nn.Module, tensors: Mapping[str, Tensor], act: Callable[[], T]) -> T:
+    """``act()`` while parameters and buffers are replaced as by :func:`called_with`.
+
+    A backward pass belongs inside, as checkpointed activations are computed again during it.
+    """
+    named = {f"model.{name}": tensor for name, tensor in tensors.items()}
+    result: T = called_with(_Acting(model), named, act)
+    return result
 
 
 def wants_scores(loss: object) -> bool:
@@ -56,26 +89,19 @@ def wants_scores(loss: object) -> bool:
 
 
 def scores(outputs: Any) -> tuple[Tensor, str]:
-    """The tensor of scores in what a network returned, and where it was.
-
-    Raises:
-        InputError: There is none, or it cannot be told which it is.
-    """
+    """The tensor of scores in what a network returned and its place in words; an :class:`InputError` if in doubt."""
     if isinstance(outputs, Tensor):
         return outputs, ""
-    kind = type(outputs).__name__
-    if isinstance(outputs, Mapping):
-        for key in SCORES:
-            if isinstance(outputs.get(key), Tensor):
-                return outputs[key], f"'{key}' of the {kind}"
-        held = ", ".join(map(str, outputs))
+    kind, is_mapping = type(outputs).__name__, isinstance(outputs, Mapping)
+    for key in SCORES:
+        value = outputs.get(key) if is_mapping else getattr(outputs, key, None)
+        if isinstance(value, Tensor):
+            return value, f"'{key}' of the {kind}"
+    if is_mapping:
         raise InputError(
-            f"the model returns a {kind} of {held}, none of which is known to be the scores "
+            f"the model returns a {kind} of {', '.join(map(str, outputs))}, none of which is known to be the scores "
             f"({', '.join(SCORES)}); pass loss(outputs, targets), which chooses"
         )
-    for name in SCORES:
-        if isinstance(getattr(outputs, name, None), Tensor):
-            return getattr(outputs, name), f"'{name}' of the {kind}"
     if isinstance(outputs, (tuple, list)) and outputs and isinstance(outputs[0], Tensor):
         return outputs[0], f"the first of the {len(outputs)} parts"
     raise InputError(

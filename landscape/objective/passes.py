@@ -1,20 +1,19 @@
 """One pass over the data: the loss and accuracy at a point, or these with the gradient."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from landscape.errors import InputError
 from landscape.objective.batches import Batch, Batches
+from landscape.objective.engine import Statistics
 from landscape.objective.mean import Mean
 from landscape.objective.products import gradient
 from landscape.objective.risk import Risk
-
-Statistics = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -26,16 +25,14 @@ class BatchGradients:
     sizes: Tensor
 
 
-@dataclass(frozen=True)
-class Value:
+class Value(NamedTuple):
     """L(θ), and the fraction of examples that are right if outputs are class scores."""
 
     loss: float
     accuracy: float | None
 
 
-@dataclass(frozen=True)
-class Slope:
+class Slope(NamedTuple):
     """∇L(θ) ``(n,)``, and what the same pass yields besides."""
 
     gradient: Tensor

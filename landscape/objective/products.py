@@ -1,12 +1,13 @@
 """Products with the matrices of one micro-batch, from graphs that are built, checked and kept here."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
-import torch
 from torch import Tensor
 
+from landscape.objective.autograd_graph import slopes
 from landscape.objective.batches import Batch
 from landscape.objective.differences import refuse_wrong_second_derivative
 from landscape.objective.differentiability import named_obstacle, refuse_once_differentiable
@@ -27,7 +28,7 @@ def columns_of(vectors: Tensor, like: Tensor) -> list[Tensor]:
     return list(vectors.detach().to(like).reshape(n, -1).T.contiguous())
 
 
-def products(
+def matrix_products(
     risk: Risk, batch: Batch, kind: type[Graph], columns: Sequence[Tensor], *, block: int | None = None
 ) -> list[Tensor]:
     """``[A v for every column v (n,)]`` with the matrix A of one micro-batch.
@@ -35,8 +36,7 @@ def products(
     Args:
         risk: Network and loss; standing at the point in question.
         batch: The micro-batch.
-        kind: The graph of the matrix. That of the Hessian is kept for the next vectors, or replaced by
-            forward-over-reverse products if these are quicker or requested.
+        kind: The graph of the matrix; for the Hessian, forward-over-reverse products if these are quicker or requested.
         columns: The vectors.
         block: The number of a parameter tensor: only its diagonal block is multiplied.
     """
@@ -44,12 +44,7 @@ def products(
         if kind is HessianGraph and quicker_product(risk, batch) == "forward-over-reverse":
             risk.book(gradients=len(columns))
             return ForwardOverReverse(risk, batch).products(columns, keep=False, block=block)
-        graph, keep = risk.engine.graphs.graph(
-            (kind.__name__, *risk.place),
-            partial(kind, risk, batch),
-            book=partial(risk.book, gradients=1),
-            parameter=risk.replica.parameters[0],
-        )
+        graph, keep = risk.engine.graphs.graph(*_request(risk, batch, kind))
         images: list[Tensor] = graph.products(columns, keep=keep, block=block)
         return images
 
@@ -57,11 +52,7 @@ def products(
 def gradient(risk: Risk, batch: Batch) -> list[Tensor]:
     """``[∇ℓ_B (n,), ℓ_B, right and counted labels if known]``."""
     loss, outputs, targets = risk.forward(batch)
-    slope = torch.zeros_like(risk.replica.origin)
-    if loss.requires_grad:
-        slope = risk.replica.layout.flatten(
-            torch.autograd.grad(loss, risk.replica.parameters, allow_unused=True, materialize_grads=True)
-        )
+    slope = risk.replica.layout.flatten(slopes(loss, risk.replica.parameters))
     return [slope, loss.detach().double(), *risk.correct(outputs, targets)]
 
 
@@ -71,27 +62,22 @@ def gradient_of_graph(risk: Risk, batch: Batch) -> list[Tensor]:
         risk.book(gradients=1)
         return gradient(risk, batch)[:1]
     with second_derivatives(risk, batch):
-        graph, _ = risk.engine.graphs.graph(
-            (HessianGraph.__name__, *risk.place),
-            partial(HessianGraph, risk, batch),
-            book=partial(risk.book, gradients=1),
-            parameter=risk.replica.parameters[0],
-        )
-        return [graph.slope]
+        return [risk.engine.graphs.graph(*_request(risk, batch, HessianGraph))[0].slope]
+
+
+def _request(
+    risk: Risk, batch: Batch, kind: type[Graph]
+) -> tuple[tuple[str, int, int], Callable[[], Any], Callable[[], None], Tensor]:
+    """The key of a graph, how it is built and booked, and a parameter that is not part of it."""
+    book = partial(risk.book, gradients=1)
+    return (kind.__name__, *risk.place), partial(kind, risk, batch), book, risk.replica.parameters[0]
 
 
 @contextlib.contextmanager
 def second_derivatives(risk: Risk, batch: Batch, *, of_the_loss: bool = True) -> Iterator[None]:
-    """Inside, a missing second derivative raises an ``InputError`` naming the operation; a wrong one is refused.
-
-    Both are looked for once for a network and its data.
-
-    Args:
-        risk: Network and loss; standing at the point in question.
-        batch: A micro-batch.
-        of_the_loss: Whether the second derivative itself is needed: products with G or F differentiate the backward
-            pass in a vector that it is linear in, and are right also if the Hessian is not.
-    """
+    """Inside, a missing second derivative raises an ``InputError`` naming the operation; a wrong one is refused."""
+    # Once for a network and its data, because each check costs about a product. Products with G or F need no second
+    # derivative of the loss: they differentiate the backward pass in a vector that it is linear in.
     with named_obstacle(risk, batch):
         if not risk.engine.twice:
             refuse_once_differentiable(risk, batch)

@@ -1,48 +1,39 @@
 """A private copy of the user's network whose free parameters are views of one flat vector θ."""
 
-import contextlib
 import copy
 import weakref
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError, UsageError
+from landscape.isolation import assigned
 from landscape.objective.batch_norm import MODES, BatchNorm, set_batch_norm, stored_layers
 from landscape.objective.batches import copied
-from landscape.objective.recurrent import use_plain_kernels
-from landscape.objective.weight_norm import use_formula
+from landscape.objective.kernels import use_formula_of_weight_norm, use_plain_recurrence
 from landscape.objective.wrappers import unwrapped, without_inner_wrappers
-from landscape.parameters import Layout, Selection, frozen_note, layout, select
+from landscape.parameters import Layout, Selection, frozen_note, layout
 
 _HALF = (torch.float16, torch.bfloat16)
-_DROPOUT = (nn.modules.dropout._DropoutNd,)
 
 
 class Replica:
     """A copy of a network at a movable point; the original is never written to.
 
-    ``moves`` counts how often it has moved: graphs made before are of another point. ``calibrated`` is what that
-    count was when batch-norm statistics were last recomputed.
-
-    Args:
-        model: The user's network. Its modules keep their mode, except batch norm.
-        parameters: Which parameters are free; see :func:`landscape.parameters.layout`.
-        batch_norm: ``"stored"`` uses the running statistics, ``"batch"`` those of each batch; with
-            ``"recalibrate"`` whoever has data stores new ones after each move.
-        device: Where to compute; ``None`` for where the model is.
-        dtype: ``torch.float32`` or ``torch.float64``; ``None`` for the model's own (half precision is raised
-            to float32, in which second derivatives are still good).
+    The arguments are those of :class:`landscape.objective.Objective`; with ``batch_norm="recalibrate"`` the owner of
+    the data stores new statistics after each move. Half precision, too coarse for second derivatives, becomes float32.
 
     Attributes:
-        notes: What had to be done so that there is a second derivative, a line each.
-        input_copies: For a network that writes to its inputs.
+        notes: The changes that second derivatives required, a line each.
+        input_copies: Switched on for a network that writes to its inputs.
+        moves: The number of moves; graphs that were made at a smaller number are of another point.
+        calibrated: That number when batch-norm statistics were last recomputed.
 
     Raises:
-        InputError: The model cannot be copied, has weights without values or in integers, or a weight is NaN or
-            infinite.
+        InputError: The model cannot be copied, or has weights that are not finite floating-point numbers.
         UsageError: A dropout layer is in training mode, or an argument is not one of those allowed.
     """
 
@@ -56,26 +47,27 @@ class Replica:
         dtype: torch.dtype | None,
     ) -> None:
         if batch_norm not in MODES:
-            raise UsageError(
-                f"batch_norm={batch_norm!r} is not one of {', '.join(repr(mode) for mode in MODES)}"
-            )
+            raise UsageError(f"batch_norm={batch_norm!r} is not one of {', '.join(map(repr, MODES))}")
         if dtype not in (None, torch.float32, torch.float64):
             raise UsageError(f"dtype={dtype} is not float32 or float64")
         model, wrappers = unwrapped(model)
         _refuse_valueless(model)
-        _refuse_dropout(model)
+        active = stochastic_modules(model)
+        if active:
+            raise UsageError(
+                f"dropout is active in {', '.join(active[:3])}: the loss would be another number at every "
+                "evaluation; call model.eval() first"
+            )
         first = next(iter(model.parameters()), torch.empty(0))
         self.device = torch.device(device) if device is not None else first.device
         self.dtype = dtype or (torch.float32 if first.dtype in _HALF else first.dtype)
-        # Weakly, so that an objective keeps no network alive but its own.
+        # Weak references, so that an objective keeps no network alive but its own.
         self._originals = [(name, weakref.ref(parameter)) for name, parameter in model.named_parameters()]
-        chosen = [name for name, _ in select(model, parameters)]
         free = layout(model, parameters)
-        with torch.inference_mode(False):
+        with torch.inference_mode(False):  # a tensor made in inference mode can never require a gradient
             self.model = _copied(model)
             self.layout, inner = without_inner_wrappers(self.model, free)
-            chosen = list(self.layout.names) if inner else chosen
-            self.notes = _notes(self.model, [*wrappers, *inner], self.dtype)
+            self.notes = _mended(self.model, [*wrappers, *inner], self.dtype)
             self.notes += frozen_note(model) if parameters is None else []
             self.model = self.model.to(device=self.device, dtype=self.dtype)
             set_batch_norm(self.model, batch_norm)
@@ -83,10 +75,10 @@ class Replica:
             for parameter in everything.values():
                 parameter.grad = None
                 parameter.requires_grad_(False)
-            self.parameters = [everything[name] for name in chosen]
+            self.parameters = [everything[name] for name in self.layout.names]
             self._flat = self.layout.flatten([p.detach() for p in self.parameters]).clone()
             for parameter, view in zip(self.parameters, self.layout.split(self._flat), strict=True):
-                parameter.data = view
+                parameter.data = view  # one copy into the vector then moves all of them
                 parameter.requires_grad_(True)
             self.origin = self._flat.clone()
         self._at: Tensor | None = self.origin
@@ -96,18 +88,11 @@ class Replica:
 
     def originals(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names and tensors of the user's own network, as far as these still exist."""
-        for name, reference in self._originals:
-            parameter = reference()
-            if parameter is not None:
-                yield name, parameter
+        pairs = ((name, reference()) for name, reference in self._originals)
+        return ((name, parameter) for name, parameter in pairs if parameter is not None)
 
     def move(self, point: Tensor, *, constant: bool) -> None:
-        """Puts the network at ``point`` ``(n,)``.
-
-        Args:
-            point: Where to go.
-            constant: The caller promises never to write to ``point``, so that a second move there is free.
-        """
+        """Puts the network at ``point`` ``(n,)``; a second move costs nothing if the caller never writes to it."""
         if point is not self._at:
             self._flat.copy_(point)
             self.moves += 1
@@ -124,7 +109,7 @@ class Replica:
         }
 
     def store(self, statistics: Mapping[str, Tensor]) -> None:
-        """Takes over batch-norm statistics; the network then has to be moved anew, also to where it stands."""
+        """Stores batch-norm statistics; afterwards a move to the same point counts as a move."""
         buffers = dict(self.model.named_buffers())
         with torch.no_grad():
             for name, values in statistics.items():
@@ -133,23 +118,17 @@ class Replica:
 
 
 class InputCopies:
-    """Gives a network that writes to its inputs copies of them, whoever calls it, from :meth:`install` on."""
+    """Copies of its inputs for a network that writes to them, whatever calls it, from :meth:`install` on."""
 
-    def __init__(self) -> None:
-        self._is_paused = False
+    _is_paused = False
 
     def install(self, model: nn.Module) -> None:
-        """Begins with it; the model is changed."""
+        """Registers the hook that copies."""
         model.register_forward_pre_hook(self._copies, with_kwargs=True)
 
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Inside, the network is given copies already, and a loss may look at what the network makes of them."""
-        self._is_paused = True
-        try:
-            yield
-        finally:
-            self._is_paused = False
+    def paused(self) -> AbstractContextManager[None]:
+        """Inside, the inputs are copies already, and the loss may look at what the network has written to them."""
+        return assigned((self, "_is_paused", True))
 
     def _copies(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -162,17 +141,8 @@ def stochastic_modules(model: nn.Module) -> list[str]:
     return [
         f"'{name}' ({type(module).__name__}, p={module.p})"
         for name, module in model.named_modules()
-        if isinstance(module, _DROPOUT) and module.training and module.p > 0
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0
     ]
-
-
-def _refuse_dropout(model: nn.Module) -> None:
-    active = stochastic_modules(model)
-    if active:
-        raise UsageError(
-            f"dropout is active in {', '.join(active[:3])}: the loss would be another number at every "
-            "evaluation; call model.eval() first"
-        )
 
 
 def _copied(model: nn.Module) -> nn.Module:
@@ -185,30 +155,26 @@ def _copied(model: nn.Module) -> nn.Module:
         ) from failure
 
 
-def _notes(model: nn.Module, wrappers: list[str], dtype: torch.dtype) -> list[str]:
-    """Makes the copy twice differentiable where a layer stands in the way, and says so."""
+def _mended(model: nn.Module, wrappers: list[str], dtype: torch.dtype) -> list[str]:
+    """Makes the copy twice differentiable, in place; returns the notes on that and on wrappers and precision."""
     notes = [f"taken out of its wrapper: {', '.join(dict.fromkeys(wrappers))}"] if wrappers else []
     half = sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.dtype in _HALF})
     if half:
         raised = str(dtype).removeprefix("torch.")
+        notes.append(f"weights in {', '.join(half)} are raised to {raised}, for good second derivatives")
+    if kinds := ", ".join(use_plain_recurrence(model)):
+        notes.append(f"{kinds} by the plain kernels: those of cuDNN and oneDNN have no second derivative")
+    if names := use_formula_of_weight_norm(model):
         notes.append(
-            f"weights in {', '.join(half)} are raised to {raised}, in which second derivatives are good"
-        )
-    kinds = use_plain_kernels(model)
-    if kinds:
-        notes.append(
-            f"{', '.join(kinds)} by the plain kernels: those of cuDNN and oneDNN have no second derivative"
-        )
-    normalised = use_formula(model)
-    if normalised:
-        notes.append(
-            f"weight normalisation of {', '.join(normalised[:3])}{', …' if len(normalised) > 3 else ''} "
-            "by its formula: the second derivative of torch's kernel is wrong"
+            f"weight normalisation of {', '.join(names[:3])}{', …' if len(names) > 3 else ''} by its formula: the "
+            "second derivative of torch's kernel is wrong"
         )
     return notes
 
 
 def _refuse_valueless(model: nn.Module) -> None:
+    modules = ((name, type(module)) for name, module in model.named_modules())
+    quantised = [(name, kind.__name__) for name, kind in modules if ".quantized." in kind.__module__]
     for name, parameter in model.named_parameters():
         if parameter.is_meta:
             raise InputError(
@@ -218,25 +184,19 @@ def _refuse_valueless(model: nn.Module) -> None:
         if parameter.requires_grad and not parameter.is_floating_point():
             raise InputError(f"{name} is {parameter.dtype}: only floating-point weights have a derivative")
         if not parameter.is_floating_point() or parameter.is_quantized:
-            raise InputError(_quantised(name, str(parameter.dtype)))
-    for name, module in model.named_modules():
-        if ".quantized." in type(module).__module__:
-            raise InputError(_quantised(name, type(module).__name__))
-
-
-def _quantised(name: str, kind: str) -> str:
-    return (
-        f"'{name}' is quantised ({kind}): integers have no derivative; load the float weights, or dequantise them "
-        "(tensor.dequantize()) into the float network"
-    )
+            quantised.insert(0, (name, str(parameter.dtype)))
+    for name, kind in quantised:
+        raise InputError(
+            f"'{name}' is quantised ({kind}): integers have no derivative; load the float weights, or dequantise them "
+            "(tensor.dequantize()) into the float network"
+        )
 
 
 def _refuse_non_finite(shapes: Layout, point: Tensor) -> None:
-    if bool(torch.isfinite(point).all()):
-        return
-    bad = {name: int((~torch.isfinite(t)).sum()) for name, t in shapes.named(point).items()}
-    worst = [f"{name} ({count})" for name, count in bad.items() if count]
-    raise InputError(
-        f"{sum(bad.values())} of {shapes.dimension} weights are NaN or infinite: {', '.join(worst[:3])}"
-        f"{', …' if len(worst) > 3 else ''}; the training that made them diverged, take an earlier checkpoint"
-    )
+    counts = {name: int((~torch.isfinite(part)).sum()) for name, part in shapes.named(point).items()}
+    bad = [f"{name} ({count})" for name, count in counts.items() if count]
+    if bad:
+        raise InputError(
+            f"{sum(counts.values())} of {shapes.dimension} weights are NaN or infinite: {', '.join(bad[:3])}"
+            f"{', …' if len(bad) > 3 else ''}; the training that made them diverged, take an earlier checkpoint"
+        )

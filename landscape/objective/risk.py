@@ -13,58 +13,41 @@ from landscape.errors import InputError, UsageError
 from landscape.isolation import private_randomness
 from landscape.objective.batches import Batch, Batches, copied, mapped, moved, rows_in, rows_of, versions
 from landscape.objective.engine import Engine
-from landscape.objective.loss_functions import BatchLoss as BatchLoss
-from landscape.objective.loss_functions import LabelWeights, in_float64, label_weights
-from landscape.objective.loss_functions import Loss as Loss
+from landscape.objective.loss_functions import BatchLoss, LabelWeights, Loss, in_float64, label_weights
 from landscape.objective.outputs import labelled, scores, wants_scores
 from landscape.objective.replica import Replica
 
 
 @dataclasses.dataclass(frozen=True)
 class FirstChecks:
-    """The result of the first checks of network, loss and data; the default is what holds until they are done.
-
-    Attributes:
-        done: Whether the checks are complete.
-        differentiates: Whether the loss itself takes derivatives, so that it needs autograd even for its value.
-        writes_inputs: Whether network or loss write to the batch in place, so that every forward pass gets a copy.
-        draws: Whether the network draws from the global generators of random numbers, though its loss does not depend
-            on what it draws. Then threads that measure such networks wait for each other.
-        underived: Why derivatives would be wrong; empty if autograd sees everything that the loss depends on.
-        notes: What had to be done to the network's outputs or for a second derivative, a line each.
-    """
+    """The result of the first checks of network, loss and data; the default is what holds until they are done."""
 
     done: bool = False
-    differentiates: bool = False
-    writes_inputs: bool = False
-    draws: bool = False
-    underived: str = ""
-    notes: tuple[str, ...] = ()
+    differentiates: bool = (
+        False  # whether the loss takes derivatives itself, so that its value needs autograd
+    )
+    writes_inputs: bool = (
+        False  # whether network or loss write to the batch, so that every forward pass gets a copy
+    )
+    draws: bool = False  # whether the network draws random numbers, which threads must do one after the other
+    underived: str = ""  # why derivatives would be wrong; empty if autograd sees all that the loss depends on
+    notes: tuple[
+        str, ...
+    ] = ()  # what was changed in the network's outputs or for a second derivative, a line each
 
 
 @dataclasses.dataclass(frozen=True)
 class Risk:
-    """A network, a loss and fixed data, and which micro-batch of the data is being visited.
-
-    Attributes:
-        replica: The private copy of the network.
-        loss: What is averaged.
-        batches: The data.
-        engine: How the work is done and counted.
-        checks: What the first checks found.
-        place: First row and number of rows of the micro-batch.
-        size: Its number of examples.
-        weight: What its mean is divided by.
-    """
+    """A network, a loss and fixed data, and which micro-batch of the data is being visited."""
 
     replica: Replica
     loss: Loss
     batches: Batches
     engine: Engine
     checks: FirstChecks = FirstChecks()
-    place: tuple[int, int] = (0, 0)
-    size: int = 0
-    weight: float = 1.0
+    place: tuple[int, int] = (0, 0)  # first row and number of rows of the micro-batch
+    size: int = 0  # its number of examples
+    weight: float = 1.0  # what its mean is divided by
 
     def forward(self, batch: Batch, *, network: Callable[..., Any] | None = None) -> tuple[Tensor, Any, Any]:
         """``(loss, outputs, targets)`` of one batch; the last two are ``None`` for a :class:`BatchLoss`.

@@ -1,6 +1,7 @@
 """Which way is quickest here, by trying: the size of micro-batches, and the kind of Hessian product."""
 
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -8,33 +9,26 @@ from landscape.errors import is_out_of_memory
 from landscape.isolation import twice_differentiable
 from landscape.objective.batches import Batch, rows_in, rows_of
 from landscape.objective.engine import Products
-from landscape.objective.graphs import ForwardOverReverse, Graph, HessianGraph
+from landscape.objective.graphs import ForwardOverReverse, HessianGraph
 from landscape.objective.micro_batches import MicroBatches
 from landscape.objective.risk import Risk
 
-LARGEST = 4096
-"""Examples in the largest micro-batch that is tried."""
-
-SIZE_GAIN = 1.05
-"""A size must be so much quicker than the best smaller one to be used: more memory is not spent on noise."""
-
-PRODUCT_GAIN = 0.9
-"""Forward over reverse must take less than this share of the time: a near tie must not be decided by noise."""
+SIZE_GAIN = 1.05  # over the best smaller size: more memory is not spent on noise
+PRODUCT_GAIN = 0.9  # of the other's time, for forward over reverse: noise decides no near tie
 
 
 def quickest_size(risk: Risk) -> int:
-    """The micro-batch with the most examples a second in a gradient, by trying 16, 32, 64, …"""
-    best, best_rate, size = 1, 0.0, 16
-    while True:
+    """The micro-batch with the most examples a second in a gradient, by trying 16, 32, …, 4096"""
+    best, best_rate = 1, 0.0
+    for size in (16 << k for k in range(9)):
         batch, count = _first_examples(risk, size)
         rate = _rate(risk, batch, count)
         if rate > SIZE_GAIN * best_rate:
             best, best_rate = size, rate
         elif rate < best_rate / SIZE_GAIN:
             break
-        if count < size or size >= LARGEST:
+        if count < size:
             break
-        size *= 2
     return best
 
 
@@ -53,22 +47,21 @@ def _first_examples(risk: Risk, size: int) -> tuple[Batch, int]:
 
 def _rate(risk: Risk, batch: Batch, size: int) -> float:
     """Gradients of an example a second; 0 if memory does not suffice."""
-    times = []
+
+    def gradient() -> None:
+        loss = risk.forward(placed)[0]
+        if loss.requires_grad:
+            torch.autograd.grad(loss, risk.replica.parameters, allow_unused=True)
+
     try:
         with risk.randomness(), twice_differentiable():
             placed = risk.placed(batch)
-            for _ in range(4):
-                start = time.perf_counter()
-                loss = risk.forward(placed)[0]
-                if loss.requires_grad:
-                    torch.autograd.grad(loss, risk.replica.parameters, allow_unused=True)
-                _synchronise(risk)
-                times.append(time.perf_counter() - start)
+            gradient()  # the first warms up
+            return size / _seconds(risk, gradient)
     except (RuntimeError, MemoryError) as failure:
         if not is_out_of_memory(failure):
             raise
         return 0.0
-    return size / min(times[1:])  # the first warms up
 
 
 def quicker_product(risk: Risk, batch: Batch) -> Products:
@@ -76,9 +69,8 @@ def quicker_product(risk: Risk, batch: Batch) -> Products:
     engine = risk.engine
     if engine.products != "auto":
         return engine.products
-    if (
-        risk.replica.device.type != "cuda"
-    ):  # there, double backward with the graph kept won on every network tried
+    # On the CPU double backward with the graph kept won on every network that was tried.
+    if risk.replica.device.type != "cuda":
         return "double-backward"
     if engine.quicker is None:
         engine.quicker = timed_product(risk, batch)
@@ -87,9 +79,12 @@ def quicker_product(risk: Risk, batch: Batch) -> Products:
 
 def timed_product(risk: Risk, batch: Batch) -> Products:
     """The quicker kind of product for the second and all later vectors on one micro-batch."""
-    backward = _seconds(risk, HessianGraph(risk, batch))
+    column = torch.ones_like(risk.replica.origin)
+    graph = HessianGraph(risk, batch)
+    backward = _seconds(risk, lambda: graph.products([column], keep=True))
     try:
-        forward = _seconds(risk, ForwardOverReverse(risk, batch))
+        function = ForwardOverReverse(risk, batch)
+        forward = _seconds(risk, lambda: function.products([column], keep=True))
     except (RuntimeError, NotImplementedError) as failure:  # an operation without a forward derivative
         if is_out_of_memory(failure):
             torch.cuda.empty_cache()
@@ -97,13 +92,13 @@ def timed_product(risk: Risk, batch: Batch) -> Products:
     return "forward-over-reverse" if forward < PRODUCT_GAIN * backward else "double-backward"
 
 
-def _seconds(risk: Risk, graph: Graph) -> float:
-    column = torch.ones_like(risk.replica.origin)
+def _seconds(risk: Risk, run: Callable[[], object]) -> float:
+    """The least time of three runs."""
     times = []
     for _ in range(3):
         _synchronise(risk)
         start = time.perf_counter()
-        graph.products([column], keep=True)
+        run()
         _synchronise(risk)
         times.append(time.perf_counter() - start)
     return min(times)

@@ -1,4 +1,4 @@
-"""Networks inside other modules: DataParallel, compiled and averaged ones, taken out so that θ has plain names."""
+"""Wrappers around networks (DataParallel, compiled and averaged ones), removed so that θ has plain names."""
 
 import dataclasses
 
@@ -11,41 +11,31 @@ _PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel
 
 
 def unwrapped(model: nn.Module) -> tuple[nn.Module, list[str]]:
-    """The network inside its wrappers, which are left as they are, and the names of their classes."""
-    taken = []
-    while (attribute := _inside(model)) is not None:
-        taken.append("torch.compile" if attribute == "_orig_mod" else type(model).__name__)
-        model = getattr(model, attribute)
-    return model, taken
+    """The network inside its wrappers, which stay as they are, and the names of their classes."""
+    wrappers = []
+    while True:
+        if "_orig_mod" in model._modules:  # torch.compile's only mark: its class is private
+            wrappers.append("torch.compile")
+            model = model._orig_mod  # type: ignore[assignment]
+        elif isinstance(model, _PARALLEL):
+            wrappers.append(type(model).__name__)
+            model = model.module
+        else:
+            return model, wrappers
 
 
 def without_inner_wrappers(model: nn.Module, layout: Layout) -> tuple[Layout, list[str]]:
-    """Takes wrappers out of the parts of a model, which is changed.
-
-    Args:
-        model: A copy of the user's network.
-        layout: Of its free parameters, by the names that they have with the wrappers.
-
-    Returns:
-        The layout with the names that they have now, and the classes of the wrappers.
-    """
-    found: list[str] = []
+    """Removes wrappers from submodules, in place; returns the layout with the new names, and the wrappers' classes."""
+    wrappers: list[str] = []
     before = dict(model.named_parameters())
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            inner, taken = unwrapped(child)
-            if taken:
+            inner, removed = unwrapped(child)
+            if removed:
                 setattr(parent, name, inner)
-                found += taken
-    if not found:
+                wrappers += removed
+    if not wrappers:
         return layout, []
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     entries = tuple(dataclasses.replace(e, name=names[id(before[e.name])]) for e in layout.entries)
-    return Layout(entries), found
-
-
-def _inside(model: nn.Module) -> str | None:
-    """The attribute that holds the network, if the module is a wrapper."""
-    if "_orig_mod" in model._modules:
-        return "_orig_mod"
-    return "module" if isinstance(model, _PARALLEL) else None
+    return Layout(entries), wrappers

@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
 from landscape.registry.bounds import NonNegative, Positive, ShareBelowOne
 
 
@@ -17,8 +15,6 @@ class AdaSAM(SharpnessAware):
     ``sgd:momentum=0,weight_decay=0``. Its learning rates are those of Adam, about 1e-3 and below.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
-        rho: Radius ρ ≥ 0.
         beta1: Decay of the mean of the gradients, in [0, 1).
         beta2: Decay of the mean of their squares, in [0, 1).
         eps: Initial value of √v̂, > 0.

@@ -15,7 +15,6 @@ class AdaptiveGSAM(SurrogateGap):
     mostly far below it: compare with GSAM at a radius that gives the same ``‖ε‖``.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Factor ρ ≥ 0 of the displacement.
         alpha: Weight α ≥ 0 of the gap.
         gamma: Floor γ ≥ 0 of the scale; 0 gives GSAM's own ``adaptive="abs"``.

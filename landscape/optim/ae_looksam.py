@@ -1,4 +1,4 @@
-"""AE-LookSAM: LookSAM that takes its SAM steps where AE-SAM does."""
+"""AE-LookSAM: LookSAM with the SAM steps of AE-SAM."""
 
 from landscape.optim.ae_sam import LongGradientSteps
 from landscape.optim.looksam import ReusedAscent
@@ -13,13 +13,8 @@ class AELookSAM(LongGradientSteps, ReusedAscent):
     a fifth with these defaults.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
-        total_steps: Steps of the whole run, ≥ 1, over which c goes from λ₂ to λ₁; ``landscape train`` sets it.
-        rho: Radius ρ ≥ 0. 0.05 on CIFAR-10, 0.1 on CIFAR-100 (unverified).
+        total_steps, rho, delta, lambda1, lambda2: See :class:`~landscape.optim.ae_sam.AESAM`.
         alpha: Length α ≥ 0 of the reused part, relative to g.
-        delta: Decay δ of the running mean and variance, 0 ≤ δ < 1.
-        lambda1: c at the end; the lower, the more SAM steps.
-        lambda2: c at the beginning.
 
     Reference:
         Jiang, Yang, Zhang, Kwok, 2023, arXiv 2304.14647. unverified: that ``g_v`` is renewed at every SAM step

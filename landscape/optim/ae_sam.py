@@ -6,11 +6,9 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import NotFiniteError
 from landscape.optim.policy import Memory, Policy
 from landscape.optim.sam import SAM
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import length
+from landscape.optim.sharpness_aware import NotFiniteError, SharpnessAware, length
 from landscape.registry.bounds import Finite, PositiveInt, ShareBelowOne
 
 
@@ -64,7 +62,6 @@ class LongGradientSteps(SharpnessAware):
     lambda2: Finite = 1.0
 
     def __post_init__(self) -> None:
-        """Sets the policy."""
         super().__post_init__()
         self.policy = LongGradient(
             self.total_steps, delta=self.delta, lambda1=self.lambda1, lambda2=self.lambda2
@@ -78,7 +75,6 @@ class AESAM(LongGradientSteps, SAM):
     with μ, σ and c, is :class:`LongGradient`.
 
     Args:
-        base, model: See :class:`SharpnessAware`.
         max_grad_norm: See :class:`SharpnessAware`; the test is on the gradient that is not clipped.
         total_steps: Steps of the whole run, ≥ 1, over which c goes from λ₂ to λ₁; ``landscape train`` sets it.
         rho: Radius ρ ≥ 0. 0.05 on CIFAR-10, 0.1 on CIFAR-100 (unverified).

@@ -4,9 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
 from landscape.parameters import parameter_roles
 from landscape.registry.bounds import NonNegative
 
@@ -17,7 +15,6 @@ class ASAM(SharpnessAware):
     T is diagonal: ``|wᵢ| + η`` on the parameters that are scaled, one on the others. Two gradients a step.
 
     Args:
-        base, max_grad_norm: See :class:`SharpnessAware`.
         model: The network; needed if it has batch norm, and to distinguish gains of normalisations from biases.
         rho: Radius ρ ≥ 0; about ten times that of SAM. 0.5 on CIFAR-10, 1.0 on CIFAR-100.
         eta: η ≥ 0. At 0, a weight that is exactly zero is never displaced.
@@ -35,7 +32,6 @@ class ASAM(SharpnessAware):
     asam_on: Literal["weight", "matrices", "all"] = "weight"
 
     def __post_init__(self) -> None:
-        """Finds the gains of normalisations."""
         super().__post_init__()
         roles = {} if self.model is None else parameter_roles(self.model)
         self._gains = {key for key, role in roles.items() if role == "scale"}

@@ -1,4 +1,4 @@
-"""A closure that shows its batch: what optimizers need that look at examples, not only at their mean loss.
+"""A closure that gives an optimizer access to the examples of its batch, not only to their mean loss.
 
 Called, it is the closure of torch's optimizers: it clears the gradients, evaluates the mean loss, runs backward
 and returns the loss. So every optimizer takes it. Those that select examples, slice the batch, or add a term to
@@ -26,12 +26,7 @@ Rows = slice | Tensor
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A forward pass.
-
-    Attributes:
-        outputs: The outputs of the network, shape ``(B, …)``.
-        losses: One number an example, shape ``(B,)``.
-    """
+    """A forward pass: the outputs of the network ``(B, …)`` and the losses of the examples ``(B,)``."""
 
     outputs: Tensor
     losses: Tensor
@@ -125,11 +120,7 @@ class BatchClosure:
         return loss
 
     def evaluate(self) -> Evaluation:
-        """A forward pass, with a graph where gradients are recorded.
-
-        Raises:
-            UsageError: The loss does not return one number an example.
-        """
+        """A forward pass, with a graph where gradients are recorded."""
         evaluation = self._evaluated(self.inputs, self.targets)
         self.last = evaluation.detached()
         return evaluation
@@ -193,7 +184,8 @@ class BatchClosure:
 
     def _note(self, outputs: Tensor) -> None:
         """Record the outputs of pass 1, until it has seen the whole batch."""
-        if sum(len(seen) for _, seen in self._first) < round(len(self) / self.share):
+        whole_batch = round(len(self) / self.share)  # the share is a quotient of floats
+        if sum(len(seen) for _, seen in self._first) < whole_batch:
             self._first.append((self._rows, outputs.detach()))
 
     def _copied(self) -> "BatchClosure":
@@ -210,10 +202,8 @@ class MicroBatches(BatchClosure):
     sees pieces.
 
     Args:
-        model: As for :class:`BatchClosure`.
-        loss: As for :class:`BatchClosure`.
+        model, loss, options: The arguments of :class:`BatchClosure`.
         size: Examples a piece; the last may be smaller.
-        options: The other arguments of :class:`BatchClosure`.
     """
 
     def __init__(self, model: nn.Module, loss: Losses, *, size: int, **options: Any) -> None:
@@ -240,11 +230,7 @@ class MicroBatches(BatchClosure):
         return evaluation
 
     def plus(self, term: Term) -> BatchClosure:
-        """Not possible: the term is one of all outputs at once.
-
-        Raises:
-            UsageError: Always.
-        """
+        """Not possible, because the term is one of all outputs at once; raises :class:`UsageError`."""
         raise UsageError(
             "this optimizer adds a term of the whole batch to the loss, which cannot be accumulated over "
             "micro-batches; use accumulate=1 and a smaller batch_size"

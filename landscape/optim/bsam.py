@@ -6,8 +6,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware
 from landscape.registry.bounds import Integer, NonNegative, Positive, Real, ShareBelowOne
 
 
@@ -20,7 +19,6 @@ class BSAM(SharpnessAware):
     nothing, ``sgd:momentum=0,weight_decay=0``; the weight decay is δ.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         num_examples: Examples N of the training set.
         rho: Radius ρ ≥ 0, relative to 1/s.
         beta1: Decay of m, in [0, 1).
@@ -44,7 +42,6 @@ class BSAM(SharpnessAware):
     s_init: Positive = 1.0
 
     def __post_init__(self) -> None:
-        """Refuses a precision that could decay to zero."""
         super().__post_init__()
         Real(0, open_low=self.delta == 0).check("damping", self.damping)
 

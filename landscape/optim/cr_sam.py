@@ -4,9 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
 from landscape.registry.bounds import NonNegative
 
 
@@ -18,8 +16,6 @@ class CRSAM(SharpnessAware):
     divided by its D, which makes them the gradients of ``log D₂`` and ``log D₁``.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
-        rho: Radius ρ ≥ 0.
         alpha: Weight α ≥ 0 of the curvature.
         beta: Weight β ≥ 0 of the slope. The paper has α > β.
         mode: ``"linear"``, the rule of the authors' code, or ``"log"``, the rule of the paper's equation 7.
@@ -45,7 +41,7 @@ class CRSAM(SharpnessAware):
         """SAM's gradient and the two terms of the regulariser, sorted by gradient."""
         displacement = unit(self.perturbed(gradients), times=self.rho)
         plus = gradients_at(displacement)
-        minus = gradients_at(displacement.neg_())
+        minus = gradients_at(displacement.neg_())  # from w again, so that no rounding adds up
         alpha, beta = self._coefficients(*map(float, self.losses))
         return plus.mul_(1 + alpha + beta).sub_(gradients, alpha=2 * alpha).add_(minus, alpha=alpha - beta)
 

@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
 from landscape.registry.bounds import NonNegative, PositiveInt
 
 
@@ -20,8 +18,6 @@ class EigenSAM(SharpnessAware):
     ``(∇L(w + hv) − ∇L(w − hv)) / 2h``.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
-        rho: Radius ρ ≥ 0.
         alpha: Weight α ≥ 0 of the eigenvector; at 0 the rule is SAM's.
         every: Steps ≥ 1 from one estimate of v to the next.
         power_iterations: Iterations ≥ 1 of an estimate.

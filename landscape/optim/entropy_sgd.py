@@ -5,8 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware
 from landscape.registry.bounds import NonNegative, NonNegativeInt, Positive, ShareBelowOne
 
 
@@ -23,7 +22,6 @@ class EntropySGD(SharpnessAware):
     code has, Nesterov's, in both loops.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         langevin_steps: L ≥ 0; with 0 the step is that of the base.
         inner_lr: η > 0.
         noise: ε ≥ 0.

@@ -1,17 +1,12 @@
-"""Plain descent in the form of the sharpness-aware optimizers: a training loop has one kind of step."""
+"""ERM: plain descent with the interface of the sharpness-aware optimizers, so that a loop has one kind of step."""
 
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware
 
 
 class ERM(SharpnessAware):
-    """Empirical risk minimisation: ``d = g``, the base optimizer as it is. One gradient a step.
-
-    Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
-    """
+    """Empirical risk minimisation: ``d = g``, the base optimizer as it is. One gradient a step."""
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradient itself."""

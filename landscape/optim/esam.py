@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
 from landscape.registry.bounds import NonNegative, PositiveShare
 
 
@@ -18,7 +16,6 @@ class ESAM(SharpnessAware):
     :class:`~landscape.optim.BatchClosure`. With γ = 1 all are used without that pass, and β = γ = 1 is SAM.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0. 0.05 for a ResNet-18, 0.1 for a wide ResNet, 0.2 for a PyramidNet.
         beta: Probability β in (0, 1] that a tensor is perturbed. 0.6 for a ResNet-18, 0.5 for the others.
         gamma: Share γ in (0, 1] of the examples that are differentiated at w + ε.
@@ -36,7 +33,6 @@ class ESAM(SharpnessAware):
     gamma: PositiveShare = 0.5
 
     def __post_init__(self) -> None:
-        """A selection of examples needs the batch."""
         super().__post_init__()
         self.needs_batch = self.gamma < 1
 
@@ -55,6 +51,7 @@ class ESAM(SharpnessAware):
     def displacement(self, gradients: Tensor) -> Tensor:
         """ε of a gradient, both ``(n,)``; draws the tensors that are perturbed."""
         kept = (torch.rand(len(self.flat.parameters), generator=self.generator) < self.beta).tolist()
+        # The norm is that of the kept tensors, so the others are zeroed before it.
         for view, keep in zip(self.flat.split(gradients), kept, strict=True):
             if not keep:
                 view.zero_()

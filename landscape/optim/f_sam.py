@@ -3,12 +3,10 @@
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import length
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, length
 from landscape.registry.bounds import NonNegative, Share
 
-_ROUNDING = 1e-6
+_ROUNDING = 1e-6  # of float32, with a margin for sums over many coordinates
 
 
 class FriendlySAM(SharpnessAware):
@@ -18,7 +16,6 @@ class FriendlySAM(SharpnessAware):
     SAM. Two gradients a step.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0. 0.2 for a ResNet-18 on CIFAR-100.
         sigma: Share σ ≥ 0 of the average that is subtracted; at 0 the rule is SAM's.
         lam: Decay λ of the average, from 0 to 1; the authors' code has 0.6, 0.9 and 0.95.
@@ -44,4 +41,5 @@ class FriendlySAM(SharpnessAware):
             self.memory["average"] = torch.lerp(gradients, average, self.lam)
         ascent = self.perturbed(ascent)
         floor = _ROUNDING * length(self.perturbed(gradients))
+        # As `unit`, which has no floor.
         return gradients_at(ascent * (self.rho / (torch.maximum(length(ascent), floor) + 1e-12)))

@@ -2,9 +2,7 @@
 
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
 from landscape.registry.bounds import NonNegative
 
 
@@ -15,8 +13,6 @@ class FisherSAM(SharpnessAware):
     loss: under loss scaling or with a sum instead of a mean over the batch, η means something else.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
-        rho: Radius ρ ≥ 0.
         eta: Weight η ≥ 0 of the Fisher information beside the identity; at 0 the rule is SAM's.
 
     Reference:

@@ -26,13 +26,6 @@ class FlatParameters:
     """The free parameters of all groups, in group order, as a vector ``(n,)``.
 
     Frozen parameters are left out, tied ones come once, and a complex one counts as pairs of reals.
-
-    Args:
-        groups: ``param_groups`` of an optimizer.
-
-    Raises:
-        UsageError: No parameter requires a gradient.
-        InputError: The parameters are on several devices.
     """
 
     def __init__(self, groups: Groups) -> None:
@@ -71,8 +64,6 @@ class FlatParameters:
         self._without_gradient = self._everyone
         self.is_written = False
 
-    # Vectors and tensors
-
     def split(self, vector: Tensor) -> list[Tensor]:
         """The views of a vector ``(n,)``, shaped like the parameters."""
         return list(_unflatten(vector, self._tensors()))
@@ -94,8 +85,6 @@ class FlatParameters:
             self._masks[predicate] = _flatten(values)
         return self._masks[predicate]
 
-    # Weights
-
     @property
     def values(self) -> Tensor:
         """The weights w ``(n,)`` of this step, not displaced. Not to be written to."""
@@ -116,15 +105,13 @@ class FlatParameters:
     @contextmanager
     def _moved(self, displacement: Tensor) -> Iterator[None]:
         steps = self.split(displacement)
-        _ = self.values
+        _ = self.values  # read for its effect: the copy that is restored is saved on first use
         tensors = self._tensors()
         try:
             torch._foreach_add_(tensors, steps)
             yield
         finally:
             torch._foreach_copy_(tensors, self._saved_views)
-
-    # Gradients
 
     def clear_gradients(self) -> None:
         """Drop every ``.grad``, so that a pass starts from none whatever the closure clears."""

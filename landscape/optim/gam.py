@@ -2,9 +2,7 @@
 
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import orthogonal, significant, unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, orthogonal, significant, unit
 from landscape.registry.bounds import NonNegative, Share
 
 
@@ -17,7 +15,6 @@ class GAM(SharpnessAware):
     ``h₋ = β g₀ + (1 − β) g₂``, and ``h₋⊥`` is the part of ``h₋`` orthogonal to ``h₊``.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ' ≥ 0 of the two ascents along a gradient; the base alone at 0.
         norm_rho: Radius ρ ≥ 0 of the ascent of the gradient's length, in groups with the default ``rho``; in
             a group with its own it is larger or smaller in the same proportion.
@@ -39,7 +36,6 @@ class GAM(SharpnessAware):
     gamma: NonNegative = 0.03
 
     def __post_init__(self) -> None:
-        """Keeps the ratio of the two radii, which holds in groups with radii of their own."""
         super().__post_init__()
         rho = self.base.defaults["rho"]
         # At ρ' = 0 there is no ascent: h is zero, and so is its direction.

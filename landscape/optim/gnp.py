@@ -2,9 +2,7 @@
 
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
 from landscape.registry.bounds import NonNegative
 
 
@@ -15,7 +13,6 @@ class GNP(SharpnessAware):
     Hessian-vector product is a finite difference: exactly ``g + λ H g / ‖g‖`` on a quadratic.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0 of the difference, the paper's r. 0.1 on CIFAR, 0.05 on ImageNet.
         alpha: Share α ≥ 0 of the perturbed gradient, ``λ / ρ``; 0 is the base alone, 1 is SAM.
         normalize_clean: Whether ``g / ‖g‖`` takes the place of g in d: as the authors' code does by

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -21,18 +22,12 @@ class NotFiniteError(ArithmeticError):
     """A gradient has a coordinate that is not a finite number; the step is skipped."""
 
 
+@dataclass(eq=False)
 class GradientsAt:
     """``gradients_at(ε)`` is ∇L(w + ε), on the batch of the closure.
 
     A later pass repeats the random numbers of the first one (dropout masks) and leaves no trace in batch-norm
     statistics or in the random streams. The weights are w again when a pass is over.
-
-    Args:
-        flat: The weights.
-        norms: The modules that keep running statistics.
-        inputs: Restores inputs that the network has written to; a :class:`BatchClosure` copies its own.
-        closure: Evaluates the loss of the batch and its gradient.
-        scale: The factor of the loss in the closure's gradient.
 
     Attributes:
         losses: The losses of the passes so far, 0-dim tensors.
@@ -40,26 +35,20 @@ class GradientsAt:
             pass alone as a third.
     """
 
-    def __init__(
-        self,
-        flat: FlatParameters,
-        norms: Sequence[nn.Module],
-        inputs: WrittenInputs,
-        closure: Closure,
-        scale: LossScale,
-    ) -> None:
-        self.losses: list[Tensor] = []
-        self.cost: float = 0
-        self._flat = flat
-        self._norms = norms
-        self._inputs = inputs
-        self._closure = closure
-        self._scale = scale
-        self._random = RandomState(flat.device)
-        self._last: Tensor | None = None
-        if isinstance(closure, BatchClosure):
-            closure.begin_step()
-        self._version = 0
+    _flat: FlatParameters
+    _norms: Sequence[nn.Module]
+    _inputs: WrittenInputs
+    _closure: Closure
+    _scale: LossScale
+    losses: list[Tensor] = field(init=False, default_factory=list)
+    cost: float = field(init=False, default=0)
+    _last: Tensor | None = field(init=False, default=None)
+    _version: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self._random = RandomState(self._flat.device)
+        if isinstance(self._closure, BatchClosure):
+            self._closure.begin_step()
 
     def __call__(
         self, displacement: Tensor | None = None, *, closure: Closure | None = None, first: bool = False
@@ -136,11 +125,7 @@ class GradientsAt:
 
 
 def finite(vector: Tensor) -> Tensor:
-    """The vector itself, if every coordinate is finite.
-
-    Raises:
-        NotFiniteError: One is not.
-    """
+    """The vector itself, if every coordinate is finite; raises :class:`NotFiniteError` otherwise."""
     # One traversal: a sum is finite only if its terms are, short of an overflow that no step survives.
     wide = torch.float32 if vector.dtype in (torch.float16, torch.bfloat16) else None
     if not math.isfinite(vector.sum(dtype=wide)):

@@ -6,9 +6,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from landscape.errors import UsageError
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import orthogonal, unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, orthogonal, unit
 from landscape.registry.bounds import NonNegative, Real
 
 
@@ -20,7 +18,7 @@ class SurrogateGap(SharpnessAware):
     adaptive: str
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
-        """The perturbed gradient less α times the part of g that is orthogonal to it."""
+        """The perturbed gradient minus α times the part of g that is orthogonal to it."""
         perturbed = gradients_at(self.displacement(self.perturbed(gradients)))
         return perturbed.sub_(orthogonal(gradients, to=perturbed, out=gradients), alpha=self.alpha)
 
@@ -48,7 +46,6 @@ class GSAM(SurrogateGap):
     ``lr_min``: ``ρ = ρ_min + (ρ_max − ρ_min)(lr − lr_min) / (lr_max − lr_min)``, at least 0.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Constant radius ρ ≥ 0; not used if ``rho_max`` is set.
         alpha: Weight α ≥ 0 of the gap. 0.1 for convolutional networks, 0.4 for vision transformers.
         rho_max: Radius at ``lr_max``, kept as the groups' ``"rho"``; ``None`` for the constant ``rho``.
@@ -70,7 +67,6 @@ class GSAM(SurrogateGap):
     adaptive: Literal["none", "abs", "asam"] = "none"
 
     def __post_init__(self) -> None:
-        """Links the radius to the learning rate of each group if ``rho_max`` is set."""
         if self.rho_max is None:
             if (self.rho_min, self.lr_max, self.lr_min) != (0.0, None, 0.0):
                 raise UsageError(

@@ -11,8 +11,7 @@ from torch.overrides import TorchFunctionMode
 from landscape.errors import UsageError
 from landscape.isolation import PlainAttention
 from landscape.optim.batch_closure import Evaluation
-from landscape.optim.gradients_at import Closure, GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
+from landscape.optim.sharpness_aware import Closure, GradientsAt, SharpnessAware
 from landscape.registry.bounds import NonNegative, Positive, PositiveInt, PositiveShare
 
 
@@ -25,7 +24,6 @@ class HessianTraceRegularised(SharpnessAware):
     Steps between are those of the base.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         lam: Weight λ ≥ 0. 1e-4 to 0.1 in the paper.
         n_probe: Probes a step, at least 1.
         interval: Apply the term every ``interval`` steps, starting with the first. 10 or 50.
@@ -49,7 +47,6 @@ class HessianTraceRegularised(SharpnessAware):
     fd_step: Positive = 1e-2
 
     def __post_init__(self) -> None:
-        """Mode ``"exact"`` needs the batch."""
         super().__post_init__()
         self.needs_batch = self.mode == "exact"
 

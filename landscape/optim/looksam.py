@@ -1,14 +1,12 @@
-"""LookSAM: SAM every k steps; what it adds to the gradient is reused in between."""
+"""LookSAM: SAM every k steps, its ascent reused in between."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.policy import Memory, Policy
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import length, orthogonal, significant, unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, length, orthogonal, significant, unit
 from landscape.registry.bounds import NonNegative, PositiveInt
 
 
@@ -39,7 +37,7 @@ class ReusedAscent(SharpnessAware):
         """The gradient at w + ε; the direction of its part orthogonal to g is kept."""
         perturbed = gradients_at(unit(self.perturbed(gradients), times=self.rho))
         added = significant(orthogonal(perturbed, to=gradients), of=perturbed)
-        self.memory["added"] = unit(added, out=added)
+        self.memory["added"] = unit(added, out=added)  # its length is that of another step
         return perturbed
 
     def direction_between(self, gradients: Tensor) -> Tensor:
@@ -55,8 +53,6 @@ class LookSAM(ReusedAscent):
     g of its step, over all parameters together; only its direction is kept. It changes slowly, unlike g.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
-        rho: Radius ρ ≥ 0.
         k: Steps from one SAM step to the next, k ≥ 1; 1 is SAM. 5 in the paper, 10 in re-implementations.
         alpha: Length α ≥ 0 of the reused part, relative to g.
 
@@ -68,6 +64,5 @@ class LookSAM(ReusedAscent):
     k: PositiveInt = 5
 
     def __post_init__(self) -> None:
-        """Sets the policy."""
         super().__post_init__()
         self.policy = Every(self.k)

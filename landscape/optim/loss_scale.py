@@ -1,7 +1,7 @@
-"""What ``torch.amp.GradScaler`` multiplies the loss with, taken out of the gradients of each pass.
+"""The factor of ``torch.amp.GradScaler``, removed from the gradients of each pass.
 
 The scaler knows one pass a step, so it cannot un-scale several. Here each pass is un-scaled with the one scale of
-the step, so that every rule sees true gradients, and the scaler is told once whether one of them overflowed.
+the step, so that every rule sees true gradients, and the scaler is notified once whether one of them overflowed.
 """
 
 import torch
@@ -25,24 +25,16 @@ STEPS_THE_OPTIMIZER = """GradScaler.step cannot take a step of {name}, which eva
 
 
 class LossScale:
-    """The scale of a step, one in steps without a scaler."""
+    """The scale of a step; 1 in steps without a scaler."""
 
     def __init__(self) -> None:
         self._scaler: GradScaler | None = None
         self._inverse = 1.0
-        # The scaler unscales optimizers and finds in their gradients what is not finite: this is one that says so.
+        # A scaler learns of an overflow only from the gradients of an optimizer that it un-scales: this one's.
         self._messenger = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=0.0)
 
     def begin_step(self, scaler: GradScaler | None, flat: FlatParameters) -> None:
-        """Take the scale of a step.
-
-        Args:
-            scaler: The scaler; ``None``, or one that is not enabled, for none.
-            flat: The weights.
-
-        Raises:
-            UsageError: The weights are such that scaled gradients overflow or round.
-        """
+        """Read the scale of a step; raises :class:`UsageError` for weights in half precision."""
         self._scaler = scaler if scaler is not None and scaler.is_enabled() else None
         if self._scaler is None:
             return
@@ -61,7 +53,7 @@ class LossScale:
         return True
 
     def tell(self, device: torch.device, *, overflow: bool) -> None:
-        """Tell the scaler how the step went, so that its ``update`` lowers or raises the scale.
+        """Notify the scaler, so that its ``update`` lowers or raises the scale.
 
         Raises:
             UsageError: The scaler was not used in the closure, or not updated after the last step.
@@ -78,5 +70,5 @@ class LossScale:
             raise UsageError("the scaler was not updated; call scaler.update() after each step") from None
         except AssertionError:
             raise UsageError(
-                "the closure did not use the scaler given; it has to call scaler.scale(loss).backward()"
+                "the closure did not use the scaler of this step; it has to call scaler.scale(loss).backward()"
             ) from None

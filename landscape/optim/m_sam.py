@@ -5,9 +5,7 @@ from torch import Tensor
 
 from landscape.errors import UsageError
 from landscape.optim.batch_closure import BatchClosure
-from landscape.optim.gradients_at import Closure, GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import Closure, GradientsAt, SharpnessAware, unit
 from landscape.registry.bounds import NonNegative, PositiveInt
 
 
@@ -19,8 +17,6 @@ class SlicedSAM(SharpnessAware):
     on several machines, and what accumulating SAM's gradients over small batches does. Batch norm sees slices.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
-        rho: Radius ρ ≥ 0.
         m: Examples a slice, at least 1; ``None`` for the whole batch, which is SAM. The smaller ones, 16 to
             64, generalise better in the papers. Needs a :class:`~landscape.optim.BatchClosure`.
 
@@ -33,7 +29,6 @@ class SlicedSAM(SharpnessAware):
     m: PositiveInt | None = None
 
     def __post_init__(self) -> None:
-        """Slices need the batch."""
         super().__post_init__()
         self.needs_batch = self.m is not None
         self._shares: list[float] = [1]

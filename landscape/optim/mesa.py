@@ -5,8 +5,8 @@ from torch import Tensor
 
 from landscape.optim.batch_closure import Evaluation
 from landscape.optim.erm import ERM
-from landscape.optim.gradients_at import Closure, GradientsAt
 from landscape.optim.saf import trajectory_loss
+from landscape.optim.sharpness_aware import Closure, GradientsAt
 from landscape.registry.bounds import NonNegative, NonNegativeInt, Positive, PositiveInt, Share
 
 
@@ -19,11 +19,9 @@ class MESA(ERM):
     :class:`~landscape.optim.BatchClosure`.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         steps_per_epoch: Steps in an epoch.
         lam: Weight λ ≥ 0 of the term.
-        tau: Temperature τ > 0.
-        start_epoch: Epochs without the term.
+        tau, start_epoch: See :class:`~landscape.optim.saf.SAF`.
         decay: Of the average, in [0, 1]. It remembers 1/(1 − decay) steps, which for the default is thousands:
             a shorter run needs less, or the average stays near its start.
 

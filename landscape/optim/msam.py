@@ -2,9 +2,7 @@
 
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
 from landscape.registry.bounds import NonNegative
 
 
@@ -16,7 +14,6 @@ class MSAM(SharpnessAware):
     heavy ball with factor zero. The first step has ``v = 0``. The loss of a step is that of the displaced weights.
 
     Args:
-        base, max_grad_norm: See :class:`SharpnessAware`.
         model: The network; needed if it has batch norm, whose running statistics are then those of the displaced
             weights: estimate them anew before evaluation if ρ is large.
         rho: Radius ρ ≥ 0. 3 for a WRN-16-4 on CIFAR-100 and for vision transformers.
@@ -48,4 +45,5 @@ class MSAM(SharpnessAware):
         return self.flat.flatten([s.get("momentum_buffer", s.get("exp_avg")) for s in states])
 
     def _base_has_momentum(self) -> bool:
+        # Adam and its kind have "betas", SGD a "momentum" that may be zero.
         return any(group.get("momentum") or "betas" in group for group in self.param_groups)

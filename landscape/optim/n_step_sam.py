@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
 from landscape.registry.bounds import NonNegative, Positive, PositiveInt
 
 
@@ -16,8 +14,6 @@ class NStepSAM(SharpnessAware):
     have radii of their own, the ball is ``‖ε / ρ‖ ≤ 1``.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
-        rho: Radius ρ ≥ 0.
         ascent_steps: How many steps N ≥ 1; with one step the rule is SAM's.
         stride: Length of a step as a share of the radius, ``s = stride ρ``, above 0. 1 in the public codes;
             ``1 / ascent_steps`` for a path that ends at the boundary.

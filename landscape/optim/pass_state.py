@@ -1,4 +1,4 @@
-"""What all passes of a step have in common: batch-norm statistics, random numbers, and the data.
+"""The state that all passes of a step share: batch-norm statistics, random numbers, and the data.
 
 A sharpness-aware step evaluates the network at weights that are thrown away. Such a pass must draw the dropout
 masks of the first one, see the same inputs, and leave no trace in running statistics or in the random streams.
@@ -28,9 +28,6 @@ def frozen_statistics(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Inside, no running statistic or counter of the modules changes, and batches are normalised as before.
 
     Modules in evaluation mode are left as they are. Contexts can be nested.
-
-    Args:
-        modules: As returned by :func:`tracking_modules`.
     """
     # Setting momentum=0 is the common trick. It still counts num_batches_tracked, and nested it loses the momentum.
     before: list[tuple[dict[str, Any], str, Any]] = []
@@ -56,11 +53,7 @@ def frozen_statistics(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 
 class RandomState:
-    """Torch's global generators that a forward pass may draw from: the CPU's and one device's.
-
-    Args:
-        device: The device of the network; its generator is handled beside the CPU's.
-    """
+    """Torch's global generators that a forward pass may draw from: the CPU's and that of the network's device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -101,15 +94,12 @@ class RandomState:
 class WrittenInputs:
     """Restores inputs that the network wrote to, before a pass that repeats another.
 
-    After a step, the inputs are as a single pass leaves them, as after a step of the base optimizer.
-
-    Args:
-        model: The network; ``None`` if it is not known, and then nothing is restored.
+    After a step, the inputs are as a single pass leaves them, as after a step of the base optimizer. Without a model
+    nothing is restored.
     """
 
     def __init__(self, model: nn.Module | None) -> None:
         self._model = model
-        self._seen: dict[int, tuple[Tensor, Tensor, int]] = {}
         self._written: list[tuple[Tensor, Tensor]] = []
 
     @contextmanager
@@ -118,30 +108,30 @@ class WrittenInputs:
         if self._model is None:
             yield
             return
-        self._seen = {}
-        hook = self._model.register_forward_pre_hook(self._remember, with_kwargs=True, prepend=True)
+        saved: dict[int, tuple[Tensor, Tensor, int]] = {}
+
+        def save(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if torch.compiler.is_compiling():  # the hook must not become a part of the compiled network
+                return
+            for tensor in _tensors((args, kwargs)):
+                if id(tensor) not in saved and not tensor.is_inference():
+                    # Torch counts writes in `_version`, which nothing public shows.
+                    saved[id(tensor)] = tensor, tensor.detach().clone(), tensor._version
+
+        hook = self._model.register_forward_pre_hook(save, with_kwargs=True, prepend=True)
         try:
             yield
         finally:
             hook.remove()
         self._written = [
-            (tensor, before) for tensor, before, version in self._seen.values() if tensor._version != version
+            (tensor, before) for tensor, before, version in saved.values() if tensor._version != version
         ]
-        self._seen = {}
 
     def put_back(self) -> None:
         """Gives the inputs the values of before the pass that was watched."""
         with torch.no_grad():
             for tensor, before in self._written:
                 tensor.copy_(before)
-
-    def _remember(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if torch.compiler.is_compiling():  # the hook must not become a part of the compiled network
-            return
-        for tensor in _tensors((args, kwargs)):
-            if id(tensor) not in self._seen and not tensor.is_inference():
-                # Torch counts writes in `_version`, which nothing public shows.
-                self._seen[id(tensor)] = tensor, tensor.detach().clone(), tensor._version
 
 
 def _tensors(value: object) -> Iterator[Tensor]:

@@ -1,4 +1,4 @@
-"""When a step looks around: the decision of a variant that saves gradients before it asks for a second one.
+"""Policies: whether a step evaluates more than one gradient, decided after the first.
 
 A policy goes with any rule. SS-SAM is :class:`~landscape.optim.ss_sam.Bernoulli` before SAM; the same before
 GSAM is::

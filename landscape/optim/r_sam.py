@@ -5,9 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
 from landscape.registry.bounds import NonNegative
 
 
@@ -19,7 +17,6 @@ class RSAM(SharpnessAware):
     gradient is that at w, so the loss of a step is L(w + δ).
 
     Args:
-        base, max_grad_norm: See :class:`SharpnessAware`.
         model: The network; needed if it has batch norm, whose running statistics are then those at w + δ.
         rho: Radius ρ ≥ 0. Parameters of radius zero get no noise either.
         sigma: Size σ ≥ 0 of the noise, relative to the filter; at 0 the rule is SAM's.
@@ -57,5 +54,5 @@ class RSAM(SharpnessAware):
         for part, weight in zip(self.flat.split(noise), self.flat.split(weights), strict=True):
             filters = range(1, weight.ndim) if weight.ndim > 1 else range(weight.ndim)
             part.mul_(self.sigma * torch.linalg.vector_norm(weight, dim=tuple(filters), keepdim=True))
-        is_displaced = torch.as_tensor(self.rho, device=noise.device) > 0
+        is_displaced = torch.as_tensor(self.rho, device=noise.device) > 0  # a group of radius zero stays put
         return self.perturbed(noise * is_displaced)

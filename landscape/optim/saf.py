@@ -6,8 +6,7 @@ from torch.nn import functional
 
 from landscape.errors import UsageError
 from landscape.optim.batch_closure import BatchClosure, Evaluation
-from landscape.optim.gradients_at import Closure, GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
+from landscape.optim.sharpness_aware import Closure, GradientsAt, SharpnessAware
 from landscape.registry.bounds import NonNegative, NonNegativeInt, Positive, PositiveInt
 
 
@@ -22,7 +21,6 @@ class SAF(SharpnessAware):
     Targets that are mixed from two examples (mixup) give the logits of one example no meaning.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         num_examples: Examples N of the training set. ``N × C × lag`` logits are kept, for C classes.
         lam: Weight λ ≥ 0 of the term.
         tau: Temperature τ > 0.
@@ -94,13 +92,8 @@ class SAF(SharpnessAware):
 
 
 def trajectory_loss(outputs: Tensor, reference: Tensor, *, tau: float) -> Tensor:
-    """``τ² KL(softmax(z_ref / τ) ‖ softmax(z / τ))``, one number an example, shape ``(B,)``.
-
-    Args:
-        outputs: The logits z, shape ``(B, C)``.
-        reference: The earlier logits z_ref, a constant, shape ``(B, C)``.
-        tau: Temperature τ > 0; the factor τ² makes the size of the gradient independent of it.
-    """
+    """``τ² KL(softmax(z_ref / τ) ‖ softmax(z / τ))`` ``(B,)`` of logits z and a constant reference, both ``(B, C)``."""
     now = functional.log_softmax(outputs / tau, dim=1)
     before = functional.log_softmax(reference.detach() / tau, dim=1)
+    # The factor τ² makes the size of the gradient independent of τ.
     return tau**2 * functional.kl_div(now, before, reduction="none", log_target=True).sum(1)

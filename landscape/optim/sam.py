@@ -2,9 +2,7 @@
 
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
 from landscape.registry.bounds import NonNegative
 
 
@@ -12,7 +10,6 @@ class SAM(SharpnessAware):
     """Sharpness-aware minimisation: ``d = ∇L(w + ε)`` with ``ε = ρ g / ‖g‖``. Two gradients a step.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0, absolute. 0.05 on CIFAR-10, 0.1 on CIFAR-100.
 
     Reference:

@@ -5,9 +5,7 @@ from typing import Literal
 from torch import Tensor
 
 from landscape.errors import UsageError
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
 from landscape.parameters import normalisation_parameters
 from landscape.registry.bounds import NonNegative
 
@@ -18,7 +16,6 @@ class SAMON(SharpnessAware):
     Both the gains and the shifts of these layers are displaced, and the norm is over them only. Two gradients a step.
 
     Args:
-        base, max_grad_norm: See :class:`SharpnessAware`.
         model: The network, which identifies its normalisation layers; always needed.
         rho: Radius ρ ≥ 0. Far larger than for SAM, because few numbers are displaced: 10 with ``adaptive="asam"``
             for a WRN-28-10 on CIFAR-100.
@@ -36,7 +33,6 @@ class SAMON(SharpnessAware):
     adaptive: Literal["none", "asam"] = "none"
 
     def __post_init__(self) -> None:
-        """Finds the parameters that are displaced; there must be some."""
         super().__post_init__()
         if self.model is None:
             raise UsageError("SAMON needs the network to know its normalisation layers; pass model=model")
@@ -56,5 +52,5 @@ class SAMON(SharpnessAware):
         return gradients_at(unit(selected.mul_(size), times=self.rho).mul_(size))
 
     def _is_left_out(self, parameter: Tensor) -> bool:
-        is_normalisation = any(parameter is p for p in self._normalisations)
+        is_normalisation = any(parameter is p for p in self._normalisations)  # `in` compares elements
         return is_normalisation is not (self.layers == "normalisation")

@@ -2,9 +2,7 @@
 
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
 from landscape.registry.bounds import NonNegative, Share
 
 
@@ -18,7 +16,6 @@ class SAMPa(SharpnessAware):
     Args:
         base: The optimizer that takes the step; y uses its learning rate, and neither its momentum nor its decay.
         model: The network; needed if it has batch norm, whose running statistics are then those at y.
-        max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0. Radius zero alone is not the base, because of the gradient at y.
         lam: Weight λ of the gradient at y, from 0 to 1; 0 for the rule SAMPa.
 

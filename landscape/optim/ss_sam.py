@@ -31,8 +31,6 @@ class SSSAM(SAM):
     """Stochastic scheduled SAM: ``d = ∇L(w + ρ g / ‖g‖)`` with probability p, else g. 1 + p gradients a step.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
-        rho: Radius ρ ≥ 0, as for SAM.
         p: Probability of a SAM step, from 0 to 1, the same at every step; 1 is SAM, 0 is the base alone.
 
     Reference:
@@ -44,6 +42,5 @@ class SSSAM(SAM):
     p: Share = 0.5
 
     def __post_init__(self) -> None:
-        """Sets the policy."""
         super().__post_init__()
         self.policy = Bernoulli(self.p)

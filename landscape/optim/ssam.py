@@ -1,13 +1,11 @@
-"""Sparse SAM: only a part of the coordinates is displaced; the base of the two rules that select them."""
+"""Sparse SAM: SAM that displaces a subset of the coordinates; the base class of SSAM-F and SSAM-D."""
 
 from abc import abstractmethod
 
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
 from landscape.registry.bounds import NonNegative, PositiveInt, Share
 
 
@@ -18,11 +16,10 @@ class SparseSAM(SharpnessAware):
     every ``update_every`` epochs.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
-        rho: Radius ρ ≥ 0.
+        rho: Radius ρ ≥ 0. 0.1 for a ResNet-18 on CIFAR-10, 0.2 for a WRN on CIFAR-100.
         sparsity: Share s of the coordinates that stay, from 0 (SAM) to 1 (no displacement).
-        update_every: Epochs ≥ 1 from one mask to the next.
-        steps_per_epoch: Steps ≥ 1 in an epoch.
+        update_every: Epochs ≥ 1 from one mask to the next; 1 in the authors' commands.
+        steps_per_epoch: Steps ≥ 1 in an epoch; ``landscape train`` sets it.
     """
 
     steps_per_epoch: PositiveInt
@@ -32,13 +29,7 @@ class SparseSAM(SharpnessAware):
 
     @abstractmethod
     def next_mask(self, gradients: Tensor, mask: Tensor | None, gradients_at: GradientsAt) -> Tensor:
-        """The mask ``(n,)`` of ones and zeros of the coming steps.
-
-        Args:
-            gradients: g of this step, zero where nothing is to be perturbed. Not to be written to.
-            mask: The present mask; ``None`` in the first step.
-            gradients_at: As for ``direction``.
-        """
+        """The mask ``(n,)`` of ones and zeros of the coming steps, from the present one; ``None`` in the first step."""
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradient at w + ε."""

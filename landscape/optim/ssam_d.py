@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
+from landscape.optim.sharpness_aware import GradientsAt
 from landscape.optim.ssam import SparseSAM
 from landscape.registry.bounds import PositiveInt, Share
 
@@ -17,11 +17,7 @@ class SSAMD(SparseSAM):
     smallest |g|, stays from now on, and as many others, drawn at random, take their place. Two gradients a step.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
-        rho: Radius ρ ≥ 0. 0.1 for a ResNet-18 on CIFAR-10, 0.2 for a WRN on CIFAR-100.
-        sparsity: Share s of the coordinates that stay, from 0 (SAM) to 1 (no displacement).
-        update_every: Epochs ≥ 1 from one mask to the next; 1 in the authors' commands.
-        steps_per_epoch: Steps ≥ 1 in an epoch; `landscape train` sets it.
+        rho, sparsity, update_every, steps_per_epoch: See :class:`~landscape.optim.ssam.SparseSAM`.
         drop_rate: Share r of the mask that is exchanged at first, from 0 to 1.
         total_steps: Steps T ≥ 1 of the run, after which nothing is exchanged; `landscape train` sets it.
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
+from landscape.optim.sharpness_aware import GradientsAt
 from landscape.optim.ssam import SparseSAM
 from landscape.registry.bounds import PositiveInt
 
@@ -16,11 +16,7 @@ class SSAMF(SparseSAM):
     a :class:`~landscape.optim.BatchClosure`, which has the examples.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
-        rho: Radius ρ ≥ 0. 0.1 for a ResNet-18 on CIFAR-10, 0.2 for a WRN on CIFAR-100.
-        sparsity: Share s of the coordinates that stay, from 0 (SAM) to 1 (no displacement).
-        update_every: Epochs ≥ 1 from one mask to the next; 1 in the authors' commands.
-        steps_per_epoch: Steps ≥ 1 in an epoch; `landscape train` sets it.
+        rho, sparsity, update_every, steps_per_epoch: See :class:`~landscape.optim.ssam.SparseSAM`.
         n_fisher: Examples ≥ 1 behind a mask, and no more than the batch has. 16 on CIFAR, 128 on ImageNet.
 
     Reference:

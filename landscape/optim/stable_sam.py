@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
 from landscape.optim.sam import SAM
-from landscape.optim.vector import length
+from landscape.optim.sharpness_aware import GradientsAt, length
 
 
 class StableSAM(SAM):
@@ -13,10 +12,6 @@ class StableSAM(SAM):
 
     ``g_p = ∇L(w + ε)`` with ``ε = ρ g / ‖g‖``. Near saddle points, where ``g_p`` is much longer than g, it
     keeps the step as small as that of the base. Not to be confused with sparse SAM, SSAM.
-
-    Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
-        rho: Radius ρ ≥ 0, as for SAM.
 
     Reference:
         Tan et al., 2024, arXiv 2401.07250. unverified: the rule is known from re-implementations, not from the

@@ -17,7 +17,6 @@ class WeightAverage(SharpnessAware):
         optimizer = AveragedSAM(base, model=model, rho=0.1, total_steps=steps)
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         total_steps: Steps of the whole run.
         start: The share of the run, in [0, 1], after which weights are averaged.
         interval: Steps from one averaged w to the next, at least 1.
@@ -53,9 +52,7 @@ class SWA(WeightAverage, ERM):
     ``torch.optim.swa_utils.update_bn``; ``landscape train`` does both.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
-        total_steps: Steps of the whole run.
-        start: The share of the run, in [0, 1], after which weights are averaged.
+        total_steps, start: See :class:`WeightAverage`.
         interval: Weights are averaged after each step whose number is a multiple of this; the paper has one
             epoch or one cycle.
 

@@ -1,8 +1,9 @@
-"""The optimizers by name, and how two names become one optimizer. A new one is its file and its row here."""
+"""The table of optimizers, and building one from two names. A new one adds its file and its row here."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,11 +53,19 @@ class OptimizerRow(Row[torch.optim.Optimizer]):
 
     Attributes:
         cost: Gradients a step, a number or a formula in the row's options.
+        formula: The same as a function of the options; ``None`` for a number, and if the options do not decide it.
         is_base: Whether it is a base.
     """
 
     cost: float | str = 1
+    formula: Callable[[Mapping[str, Any]], float] | None = None
     is_base: bool = False
+
+    def gradients(self, options: Mapping[str, Any]) -> float | None:
+        """Gradients a step with these options; ``None`` if it depends on the data, too."""
+        if self.formula is not None:
+            return self.formula(options)
+        return None if isinstance(self.cost, str) else self.cost
 
     @property
     def options(self) -> dict[str, Option]:
@@ -79,11 +88,19 @@ class OptimizerTable(NameTable[torch.optim.Optimizer]):
         return self[super().row(name).name]
 
 
-def variant(name: str, build: type[torch.optim.Optimizer], reference: str, cost: float | str) -> OptimizerRow:
+def variant(
+    name: str,
+    build: type[torch.optim.Optimizer],
+    reference: str,
+    cost: float | str,
+    formula: Callable[[Mapping[str, Any]], float] | None = None,
+) -> OptimizerRow:
     """A row for an optimizer that is built around a base. Its summary is the first line of its module."""
     title = (sys.modules[build.__module__].__doc__ or "").partition("\n")[0]
     summary = title.partition(": ")[2].removesuffix(".")
-    return OptimizerRow(name, build, summary, reference, frozenset({"base", "model"}), cost=cost)
+    return OptimizerRow(
+        name, build, summary, reference, frozenset({"base", "model"}), cost=cost, formula=formula
+    )
 
 
 def sgd(
@@ -94,15 +111,7 @@ def sgd(
     weight_decay: float = 5e-4,
     nesterov: bool = False,
 ) -> torch.optim.SGD:
-    """Stochastic gradient descent with momentum, with the defaults of the sharpness-aware papers.
-
-    Args:
-        parameters: The parameters to optimize.
-        lr: Learning rate.
-        momentum: Heavy-ball factor.
-        weight_decay: L2 penalty, coupled: multiplied by the learning rate and seen by the momentum.
-        nesterov: Whether the momentum looks ahead.
-    """
+    """Torch's SGD with the momentum and the (coupled) weight decay of the sharpness-aware papers."""
     return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
 
 
@@ -115,23 +124,11 @@ def adamw(
     eps: float = 1e-8,
     weight_decay: float = 0.01,
 ) -> torch.optim.AdamW:
-    """Adam with decoupled weight decay.
-
-    Args:
-        parameters: The parameters to optimize.
-        lr: Learning rate.
-        beta1: Decay of the mean of the gradients.
-        beta2: Decay of the mean of their squares.
-        eps: Added to the root of the latter.
-        weight_decay: Decoupled: multiplied by the learning rate only.
-
-    Reference:
-        Loshchilov, Hutter, 2019, arXiv 1711.05101.
-    """
+    """Torch's AdamW, with its pair ``betas`` as two options that a name can set."""
     return torch.optim.AdamW(parameters, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
 
 
-_LR = frozenset({"lr"})
+_LR = frozenset({"lr"})  # of the recipe, not of the name
 _ROWS = [
     OptimizerRow(
         "sgd", sgd, "stochastic gradient descent with momentum", "Robbins and Monro 1951", _LR, is_base=True
@@ -154,10 +151,10 @@ _ROWS = [
         "student report, Oxford C6.5, 2025, a1b2jpg/Theories-of-Deep-Learning",
         2,
     ),
-    variant("looksam", LookSAM, "Liu et al. 2022, arXiv 2203.02714", "1 + 1/k"),
-    variant("ss-sam", SSSAM, "Zhao, Zhang and Hu 2022, arXiv 2203.09962", "1 + p"),
-    variant("ae-sam", AESAM, "Jiang et al. 2023, arXiv 2304.14647", "1 + ζ, ζ ≈ 0.5"),
-    variant("ae-looksam", AELookSAM, "Jiang et al. 2023, arXiv 2304.14647", "1 + ζ, ζ ≈ 0.2"),
+    variant("looksam", LookSAM, "Liu et al. 2022, arXiv 2203.02714", "1 + 1/k", lambda o: 1 + 1 / o["k"]),
+    variant("ss-sam", SSSAM, "Zhao, Zhang and Hu 2022, arXiv 2203.09962", "1 + p", lambda o: 1 + o["p"]),
+    variant("ae-sam", AESAM, "Jiang et al. 2023, arXiv 2304.14647", "1 + ζ, ζ ≈ 0.5", lambda _: 1.5),
+    variant("ae-looksam", AELookSAM, "Jiang et al. 2023, arXiv 2304.14647", "1 + ζ, ζ ≈ 0.2", lambda _: 1.2),
     variant("gnp", GNP, "Zhao, Zhang and Hu 2022, arXiv 2202.03599", 2),
     variant("wsam", WSAM, "Yue et al. 2023, arXiv 2305.15817", 2),
     variant("gam", GAM, "Zhang et al. 2023, arXiv 2303.03108", 4),
@@ -176,23 +173,46 @@ _ROWS = [
     variant("msam", MSAM, "Becker, Altrock and Risse 2024, arXiv 2401.12033", 1),
     variant("sam-on", SAMON, "Müller et al. 2023, arXiv 2306.04226", 2),
     variant(
-        "n-step-sam", NStepSAM, "Andriushchenko and Flammarion 2022, arXiv 2206.06232", "1 + ascent_steps"
+        "n-step-sam",
+        NStepSAM,
+        "Andriushchenko and Flammarion 2022, arXiv 2206.06232",
+        "1 + ascent_steps",
+        lambda o: 1 + o["ascent_steps"],
     ),
     variant("sampa", SAMPa, "Xie et al. 2024, arXiv 2410.10683", 2),
-    variant("eigen-sam", EigenSAM, "Luo et al. 2024, arXiv 2501.12666", "2 + 2 * power_iterations / every"),
-    variant("esam", ESAM, "Du et al. 2022, arXiv 2110.03141", "(4 + 3·gamma) / 3"),
+    variant(
+        "eigen-sam",
+        EigenSAM,
+        "Luo et al. 2024, arXiv 2501.12666",
+        "2 + 2 * power_iterations / every",
+        lambda o: 2 + 2 * o["power_iterations"] / o["every"],
+    ),
+    variant(
+        "esam",
+        ESAM,
+        "Du et al. 2022, arXiv 2110.03141",
+        "(4 + 3·gamma) / 3",
+        lambda o: (4 + 3 * o["gamma"]) / 3,
+    ),
     variant("saf", SAF, "Du et al. 2022, arXiv 2205.14083", 1),
-    variant("mesa", MESA, "Du et al. 2022, arXiv 2205.14083", "4/3"),
+    variant("mesa", MESA, "Du et al. 2022, arXiv 2205.14083", "4/3", lambda _: 4 / 3),
     variant("m-sam", SlicedSAM, "Andriushchenko and Flammarion 2022, arXiv 2206.06232", 2),
     variant(
         "hessian-trace-reg",
         HessianTraceRegularised,
         "Liu, Yu and Lin 2023, Neurocomputing 536",
         "1 + 4·n_probe/interval; fd: 1 + 2·n_probe/interval",
+        lambda o: 1 + (2 if o["mode"] == "fd" else 4) * o["n_probe"] / o["interval"],
     ),
     variant("ada-sam", AdaSAM, "Sun et al. 2023, arXiv 2303.00565", 2),
     variant("bsam", BSAM, "Möllenhoff and Khan 2023, arXiv 2210.01620", 2),
-    variant("entropy-sgd", EntropySGD, "Chaudhari et al. 2017, arXiv 1611.01838", "langevin_steps"),
+    variant(
+        "entropy-sgd",
+        EntropySGD,
+        "Chaudhari et al. 2017, arXiv 1611.01838",
+        "langevin_steps",
+        lambda o: o["langevin_steps"],
+    ),
     variant("swa", SWA, "Izmailov et al. 2018, arXiv 1803.05407", 1),
 ]
 OPTIMIZERS = OptimizerTable("optimizer", _ROWS)
@@ -214,14 +234,13 @@ def build_optimizer(
     Args:
         model: The network.
         optimizer: A name of ``OPTIMIZERS`` with options. A base such as ``"sgd"`` or ``"adamw"`` is used as
-            it is, one gradient a step, and ``base`` is not looked at.
-        base: What takes the step for a sharpness-aware optimizer.
+            it is, with one gradient a step, and ``base`` is ignored.
+        base: The optimizer that takes the step of a sharpness-aware one.
         lr: Learning rate.
-        total_steps: Steps of the whole run, for the optimizers that have an option of that name and were not
-            given it.
-        steps_per_epoch: Steps in an epoch, likewise.
+        total_steps: Steps of the whole run, for optimizers with an option of that name that the text does not set.
+        steps_per_epoch: Steps of an epoch, likewise.
         num_examples: Examples of the training set, likewise.
-        seed: Of the numbers that the optimizer draws for itself. Replicas of one run need the same.
+        seed: Seed of the optimizer's private generator. Replicas of one run need the same.
 
     Raises:
         UsageError: A name or an option does not exist, or a value is not allowed.

@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
 from landscape.registry.bounds import NonNegative, PositiveShare
 
 
@@ -15,7 +13,6 @@ class VaSSO(SharpnessAware):
     The first step has ``a = g``. Two gradients a step.
 
     Args:
-        base, model, max_grad_norm: See :class:`SharpnessAware`.
         rho: Radius ρ ≥ 0. 0.2 for a WRN-28-10 on CIFAR-100.
         theta: Share θ of the present gradient, above 0 and at most 1; at 1 the rule is SAM's.
 

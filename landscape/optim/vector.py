@@ -1,9 +1,9 @@
-"""What sharpness-aware rules are made of, defined also where the papers divide by zero."""
+"""Unit vectors, lengths and orthogonal parts, defined also where the papers divide by zero."""
 
 import torch
 from torch import Tensor
 
-_SMALL = 1e-12
+_SMALL = 1e-12  # far below the length of any gradient: it only matters where that is zero
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -32,10 +32,7 @@ def unit(vector: Tensor, *, times: float | Tensor = 1.0, out: Tensor | None = No
 def orthogonal(vector: Tensor, *, to: Tensor, out: Tensor | None = None) -> Tensor:
     """The part of ``x`` orthogonal to ``y``: ``x − (⟨x, y⟩ / ⟨y, y⟩) y``; all of ``x`` where ``y`` is zero.
 
-    Args:
-        vector: x, shape ``(n,)``.
-        to: y, shape ``(n,)``.
-        out: Where to put the result, such as ``x`` itself when it is not needed again.
+    ``out`` is where to put the result, such as ``x`` itself when it is not needed again.
     """
     square = to @ to
     if square.device.type == "cpu" and vector.dtype not in _HALF:
@@ -53,13 +50,7 @@ def length(vector: Tensor) -> Tensor:
 
 
 def significant(difference: Tensor, *, of: Tensor) -> Tensor:
-    """A difference of two vectors, or zero where it is no longer than the rounding of what it is left of.
-
-    Normalised, a difference that is all rounding would be a random direction of full length.
-
-    Args:
-        difference: Shape ``(n,)``; written to.
-        of: One of the two vectors, shape ``(n,)``.
-    """
+    """A difference ``(n,)`` of two vectors, one of them ``of``; zero where it is only rounding. It is written to."""
+    # Normalised, a difference that is all rounding would be a random direction of full length.
     rounding = 4 * torch.finfo(of.dtype).eps * length(of)
     return difference.mul_(length(difference) > rounding)

@@ -1,6 +1,7 @@
-"""An optimizer around another one: hyper-parameters, shared groups and state, and checkpoints that hold both."""
+"""An optimizer around another one: hyper-parameters, shared groups and state, and checkpoints of both."""
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from typing import Any, dataclass_transform
 
@@ -29,14 +30,16 @@ class WrappedOptimizer(torch.optim.Optimizer):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if not inspect.get_annotations(cls) and len(cls.__bases__) == 1:
+            return  # no new hyper-parameter: the constructor of the base class does
         dataclasses.dataclass(eq=False, repr=False, match_args=False, kw_only=True)(cls)
         # A default stays behind as a class attribute, and that of rho would hide the property of this name.
         if not isinstance(vars(cls).get("rho", property()), property):
             del cls.rho  # type: ignore[attr-defined]
 
     def __post_init__(self) -> None:
-        """Called by the constructor when the hyper-parameters are attributes."""
         name, base = type(self).__name__, self.base
+        # LBFGS chooses the points of its passes itself, and a second wrapper would restore the weights of the first.
         if not isinstance(base, torch.optim.Optimizer) or isinstance(
             base, (WrappedOptimizer, torch.optim.LBFGS)
         ):
@@ -47,7 +50,7 @@ class WrappedOptimizer(torch.optim.Optimizer):
         values = vars(self)
         for field in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
             limit = limit_of(field.type)
-            if limit is not None:
+            if limit is not None and field.name in values:  # a constructor of the user's may set it later
                 values[field.name] = limit.check(field.name, values[field.name])
         super().__init__(base.param_groups, base.defaults)
         if "rho" in values:
@@ -55,10 +58,12 @@ class WrappedOptimizer(torch.optim.Optimizer):
         self.steps = self.sam_steps = self.skipped_steps = 0
         self.gradient_evaluations: float = 0
         self.memory: Memory = {}
-        self._generator = torch.Generator().manual_seed(0)
+        self._generator = torch.Generator().manual_seed(
+            0
+        )  # alike in all processes, so that replicas draw alike
         self._generator_before: Tensor | None = None
         self._link(base)
-        base.register_load_state_dict_post_hook(self._link)
+        base.register_load_state_dict_post_hook(self._link)  # loading gives the base new groups
         self.flat = FlatParameters(self.param_groups)
 
     @property
@@ -71,13 +76,9 @@ class WrappedOptimizer(torch.optim.Optimizer):
     @property
     def is_watched(self) -> bool:
         """Whether a step has to be announced: to a profiler, or to a hook of this optimizer or of all."""
-        return bool(
-            self._optimizer_step_pre_hooks
-            or self._optimizer_step_post_hooks
-            or _global_optimizer_pre_hooks
-            or _global_optimizer_post_hooks
-            or torch._C._autograd._profiler_enabled()
-        )
+        own = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
+        of_all = _global_optimizer_pre_hooks or _global_optimizer_post_hooks
+        return bool(own or of_all or torch._C._autograd._profiler_enabled())
 
     def _put_back_generator(self) -> None:
         """Undo the draws of this step."""

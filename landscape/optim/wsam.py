@@ -4,9 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from landscape.optim.gradients_at import GradientsAt
-from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.optim.vector import unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
 from landscape.registry.bounds import NonNegative, ShareBelowOne
 
 
@@ -18,7 +16,6 @@ class WSAM(SharpnessAware):
     then moves the weights by ``−lr α (g_p − g)``, so that sharpness does not enter momentum and moments.
 
     Args:
-        base, model: See :class:`SharpnessAware`.
         max_grad_norm: Length to which the direction is clipped; ``None`` for no clipping. In mode
             ``"decoupled"`` g and ``g_p`` are each clipped, as in the authors' code, which has 1.0.
         rho: Radius ρ ≥ 0.

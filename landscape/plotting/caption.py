@@ -1,7 +1,7 @@
 """Text about surfaces: the names of their axes, and captions with what is needed to check and reproduce a figure."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,15 +37,14 @@ def caption(*surfaces: Surface, titles: Sequence[str] = ()) -> str:
         surfaces: The surfaces of the figure, in order.
         titles: Names of the panels; by default (a), (b), ….
     """
-    facts = [_facts(surface) for surface in surfaces]
-    common = [text for key, text in facts[0].items() if all(other.get(key) == text for other in facts)]
-    parts = [" ".join(common)]
+    facts = [list(_facts(surface)) for surface in surfaces]
+    common = [text for text in facts[0] if all(text in other for other in facts)]
+    parts = [*common]
     names = titles or [f"({chr(ord('a') + index)})" for index in range(len(surfaces))]
     for name, own in zip(names, facts, strict=len(surfaces) > 1):
-        different = [text for text in own.values() if text not in common]
-        if different:
-            parts.append(f"{name}: {' '.join(different)}")
-    return " ".join(part for part in parts if part)
+        different = [text for text in own if text not in common]
+        parts += [f"{name}: {' '.join(different)}"] if different else []
+    return " ".join(parts)
 
 
 def tex(text: str) -> str:
@@ -58,95 +57,79 @@ def joined(parts: Iterable[str], command: object = None) -> str:
     return " ".join([*filter(None, parts), *([f"Made by `{command}`."] if command else [])])
 
 
-def _facts(surface: Surface) -> dict[str, str]:
-    """Sentences by what they are about."""
-    meta = surface.meta
-    origin, test = _part(meta, "provenance"), _part(meta, "test")
+def _facts(surface: Surface) -> Iterator[str]:
+    """The sentences of a caption."""
+    meta, plane = surface.meta, _part(surface.meta, "plane")
+    origin, test, centre = (_part(meta, name) for name in ("provenance", "test", "centre"))
     loss = str(meta.get("loss", "loss"))
     data = f"{origin.get('model') or 'the network'} on {origin.get('data') or 'the data'}"
     data += f", {origin['split']} split" if origin.get("split") else ""
     data += f", n = {origin['num_examples']}" if "num_examples" in origin else ""
     data += f", and {test['split']} split, n = {test['num_examples']}" if test else ""
-    facts = {"what": f"{loss[:1].upper()}{loss[1:]} of {data}."}
+    yield f"{loss[:1].upper()}{loss[1:]} of {data}."
     if meta.get("source"):
-        facts["source"] = f"From {meta['source']}."
-    facts |= _plane_facts(_part(meta, "plane"), surface.trajectory) | _checkpoint_facts(meta)
+        yield f"From {meta['source']}."
+    if plane:
+        yield from _plane_facts(plane, surface.trajectory)
+    yield from _checkpoint_facts(meta)
     across, along = _interval(surface.x), _interval(surface.y)
-    facts["grid"] = f"{len(surface.x)} points from {across}."
-    if not surface.is_line:
+    if surface.is_line:
+        yield f"{len(surface.x)} points from {across}."
+    else:
         inside = surface.x[0] <= 0 <= surface.x[-1] and surface.y[0] <= 0 <= surface.y[-1]
         dot = "; the dot is the checkpoint" if inside else ""
-        facts["grid"] = f"Grid of {len(surface.x)} × {len(surface.y)} points, {across} by {along}{dot}."
-    if "loss" in _part(meta, "centre"):
-        facts["centre"] = f"Loss of the checkpoint {_number(_part(meta, 'centre')['loss'])}."
+        yield f"Grid of {len(surface.x)} × {len(surface.y)} points, {across} by {along}{dot}."
+    if "loss" in centre:
+        yield f"Loss of the checkpoint {_number(centre['loss'])}."
     if origin.get("batch_norm"):
         how = f", {meta['batch_norm']}" if "batch_norm" in meta else ""
-        facts["batch norm"] = f"Batch norm: {origin['batch_norm']} statistics{how}."
+        yield f"Batch norm: {origin['batch_norm']} statistics{how}."
     missing = int((~surface.computed).sum())
     broken = int((~np.isfinite(surface.loss) & surface.computed).sum())
     if missing or broken:
-        facts["hatched"] = (
-            f"Hatched: {broken} points where the loss is not finite, {missing} that were not computed."
-        )
+        yield f"Hatched: {broken} points where the loss is not finite, {missing} that were not computed."
     if "preview" in meta:
-        facts["preview"] = "Preview of a run that is not finished."
+        yield "Preview of a run that is not finished."
     if origin.get("checkpoint"):
-        facts["checkpoint"] = f"Checkpoint {str(origin['checkpoint'])[:12]}."
+        yield f"Checkpoint {str(origin['checkpoint'])[:12]}."  # enough to find it among any number of runs
     if meta.get("command"):
-        facts["command"] = joined([], meta["command"])
-    return facts
+        yield joined([], meta["command"])
 
 
-def _plane_facts(plane: Mapping[str, Any], path: Landmarks | None) -> dict[str, str]:
+def _plane_facts(plane: Mapping[str, Any], path: Landmarks | None) -> Iterator[str]:
     """How the plane was made, and how much of a path it shows."""
-    if not plane:
-        return {}
-    facts = {}
     options = ", ".join(f"{key} {value}" for key, value in plane.get("settings", {}).items())
-    facts["plane"] = f"Plane: {plane.get('kind')}{f' ({options})' if options else ''}."
+    yield f"Plane: {plane.get('kind')}{f' ({options})' if options else ''}."
     lengths = [_number(norm) for norm in plane.get("norms", ())]
-    facts["directions"] = (
-        f"Directions of length {' and '.join(lengths)}, cosine {_number(plane.get('cosine'))}."
-    )
-    if len(lengths) == 1:
-        facts["directions"] = f"Direction of length {lengths[0]}."
+    cosine = f", cosine {_number(plane.get('cosine'))}" if len(lengths) != 1 else ""
+    yield f"Direction{'s' if cosine else ''} of length {' and '.join(lengths)}{cosine}."
     names = list(plane.get("ignored", ()))
     first = f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
-    facts["ignored"] = (
-        f"Not moved: {len(names)} biases and gains ({first})." if names else "All parameters are moved."
-    )
+    yield f"Not moved: {len(names)} biases and gains ({first})." if names else "All parameters are moved."
     if "eigenvalues" in plane:
-        values = " and ".join(map(_number, plane["eigenvalues"]))
         doubt = "" if plane.get("converged", True) else ", not converged"
-        facts["eigenvalues"] = f"Eigenvalues {values}{doubt}."
+        yield f"Eigenvalues {' and '.join(map(_number, plane['eigenvalues']))}{doubt}."
     if "explained_variance" in plane:
         variances = (plane["explained_variance"], plane["explained_variance_of_a_random_walk"])
         shares, chance = (" and ".join(f"{share:.1%}" for share in each) for each in variances)
-        facts["variance"] = f"The axes explain {shares} of the path's variance, of a random walk's {chance}."
+        yield f"The axes explain {shares} of the path's variance, of a random walk's {chance}."
         if path is not None:
             k = int(path.distances.argmax())
-            facts["distance"] = (
-                f"Furthest from the plane is {path.labels[k]}, at {_number(path.distances[k])}."
-            )
+            yield f"Furthest from the plane is {path.labels[k]}, at {_number(path.distances[k])}."
     if "barrier" in plane.get("curve", {}):
         barrier = plane["curve"]["barrier"]
-        facts["curve"] = f"Barrier on the curve {_number(barrier['height'])} at t = {_number(barrier['at'])}."
-    return facts
+        yield f"Barrier on the curve {_number(barrier['height'])} at t = {_number(barrier['at'])}."
 
 
-def _checkpoint_facts(meta: Mapping[str, Any]) -> dict[str, str]:
+def _checkpoint_facts(meta: Mapping[str, Any]) -> Iterator[str]:
     """Barriers on a line, and the losses of the checkpoints that a surface passes through."""
-    facts = {}
     for name, barrier in meta.get("barrier", {}).items():
         height, at = _number(barrier["height"]), _number(barrier["at"])
-        facts[f"barrier {name}"] = f"Barrier of the {name.replace('_', ' ')} {height} at t = {at}."
+        yield f"Barrier of the {name.replace('_', ' ')} {height} at t = {at}."
     if meta.get("checkpoints"):
-        facts["checkpoints"] = f"Loss at the checkpoints: {checked_at(meta['checkpoints'])}."
+        yield f"Loss at the checkpoints: {checked_at(meta['checkpoints'])}."
     if "disagreement" in meta:
-        facts["disagreement"] = (
-            f"Not a surface of all its checkpoints, and no barrier is given: {meta['disagreement']}."
-        )
-    return facts
+        yield f"Not a surface of all its checkpoints, and no barrier is given: {meta['disagreement']}."
 
 
 def checked_at(checks: Sequence[Mapping[str, Any]]) -> str:

@@ -11,7 +11,6 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.text import Text
 
 from landscape.errors import InputError
 from landscape.plotting.caption import axis_labels, quantity
@@ -162,6 +161,7 @@ def write_losses(ax: Axes, lines: QuadContourSet | None, scale: Scale) -> None:
     """
     if lines is None:
         return
+    # Pixels are those of the final picture only after this.
     ax.apply_aspect()
     points = 72 / ax.figure.dpi
     roomy = []
@@ -172,16 +172,14 @@ def write_losses(ax: Axes, lines: QuadContourSet | None, scale: Scale) -> None:
     named = [level for level in roomy if level in scale.ticks] or roomy[::2]
     # matplotlib chooses the places: its labels are tried first, to see which of them the border leaves uncut.
     tried = list(ax.clabel(lines, named, fmt=number, inline=False, fontsize=7))
-    uncut = [text.get_position() for text in tried if _is_inside(text, ax)]
-    places: dict[str, Any] = {} if len(uncut) == len(tried) else {"manual": uncut}
+    frame = ax.get_window_extent()
+    corners = [text.get_window_extent().get_points() for text in tried]
+    inside = [all(frame.contains(x, y) for x, y in points) for points in corners]
+    uncut = [text.get_position() for text, fits in zip(tried, inside, strict=True) if fits]
+    places: dict[str, Any] = {} if all(inside) else {"manual": uncut}
     for _ in tried:
         lines.pop_label()
     ax.clabel(lines, named, fmt=number, inline=True, inline_spacing=1, fontsize=7, **places)
-
-
-def _is_inside(text: Text, ax: Axes) -> bool:
-    box, frame = text.get_window_extent(), ax.get_window_extent()
-    return bool(frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1)
 
 
 def _draw_bands(surface: Surface, ax: Axes, scale: Scale, *, filled: bool) -> QuadContourSet | None:
@@ -240,7 +238,7 @@ def _level_lines(
         return None
     style: dict[str, Any] = {"norm": scale.norm, "cmap": scale.colours, "linewidths": 0.8}
     if filled:
-        # White on dark bands, black on light ones.
+        # White on dark bands, black on light ones, by the lightness weights of ITU-R BT.601.
         rgb = ScalarMappable(scale.norm, scale.colours).to_rgba(np.array(crossed))[:, :3]
         dark = rgb @ (0.299, 0.587, 0.114) < 0.5
         style = {"colors": ["white" if each else "black" for each in dark], "linewidths": 0.4}

@@ -54,16 +54,10 @@ def dots(
                 bar: dict[str, Any] = {"markersize": 11, "markeredgewidth": 1.3}
                 ax.plot([float(np.mean(finite))], [height], "|", color=colour, **bar)
             if len(finite) < len(values):
-                ax.annotate(
-                    f"{len(values) - len(finite)} not finite",
-                    (1, height + 0.3),
-                    xycoords=("axes fraction", "data"),
-                    xytext=(-2, 0),
-                    textcoords="offset points",
-                    ha="right",
-                    va="center",
-                    fontsize=7,
-                )
+                place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+                place |= {"xytext": (-2, 0), "ha": "right", "va": "center"}
+                text = f"{len(values) - len(finite)} not finite"
+                ax.annotate(text, (1, height + 0.3), fontsize=7, **place)
         ax.set_yticks(range(len(rows)), [*map(for_mathtext, rows)])
         ax.set_ylim(len(rows) - 0.5, -0.5)
         ax.margins(x=0.08)

@@ -80,7 +80,7 @@ def history(
         for curve in runs:
             ax.plot(curve.x, curve.y, **style)
             if curve.error is not None and len(runs) == 1:
-                width = 2 * np.nan_to_num(curve.error)
+                width = 2 * np.nan_to_num(curve.error)  # NaN where a value is exact
                 ax.fill_between(x, curve.y - width, curve.y + width, color=colour, alpha=0.2, linewidth=0)
     everything = np.concatenate([curve.y for curve in curves])
     if spread_widely(everything):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import LogNorm
 from numpy.typing import NDArray
+from scipy.interpolate import RegularGridInterpolator
 
 from landscape.errors import UsageError
 from landscape.plotting.caption import UNNAMED, axis_labels, caption, quantity
@@ -104,6 +105,7 @@ def page_numbers(surfaces: Sequence[Surface], titles: Sequence[str] = ()) -> str
         "positive": bool(finite.size and finite.min() >= 0 and positive.size),
         "logarithmic": isinstance(scale.norm, LogNorm),
     }
+    # Browsers refuse NaN in JSON, so that one must not slip through.
     text = json.dumps(numbers, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     # No "</script>" in a title may end the script element that holds the numbers.
     return text.replace("<", "\\u003c")
@@ -133,31 +135,17 @@ def _panel(surface: Surface, title: str) -> dict[str, Any]:
 
 def _path(surface: Surface, name: str, marks: Landmarks, mode: str) -> dict[str, Any]:
     x, y = marks.coordinates.T
+    # The height of the drawn surface, which is linear between the points of the grid.
+    loss = np.where(np.isfinite(surface.loss), surface.loss, np.nan)
+    height = RegularGridInterpolator((surface.y, surface.x), loss, bounds_error=False)
     return {
         "name": name,
         "mode": mode,
         "x": x.tolist(),
         "y": y.tolist(),
-        "loss": _plain(_height_at(surface, x, y)),
+        "loss": _plain(height((y, x))),
         "labels": [*map(for_html, marks.labels)],
     }
-
-
-def _height_at(surface: Surface, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The height of the drawn surface at points: linear between those of the grid, NaN outside."""
-    columns = np.clip(np.searchsorted(surface.x, x) - 1, 0, len(surface.x) - 2)
-    rows = np.clip(np.searchsorted(surface.y, y) - 1, 0, len(surface.y) - 2)
-    across = (x - surface.x[columns]) / (surface.x[columns + 1] - surface.x[columns])
-    along = (y - surface.y[rows]) / (surface.y[rows + 1] - surface.y[rows])
-    loss = np.where(np.isfinite(surface.loss), surface.loss, np.nan)
-    height = (
-        loss[rows, columns] * (1 - across) * (1 - along)
-        + loss[rows, columns + 1] * across * (1 - along)
-        + loss[rows + 1, columns] * (1 - across) * along
-        + loss[rows + 1, columns + 1] * across * along
-    )
-    outside = (across < 0) | (across > 1) | (along < 0) | (along > 1)
-    return np.where(outside, np.nan, height)
 
 
 def _plain(values: NDArray[np.float64]) -> list[float | None]:

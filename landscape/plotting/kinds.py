@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -19,10 +20,8 @@ from landscape.registry.nearest import did_you_mean
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of figure, drawn from surfaces or from runs with their records."""
+    """A kind of figure: what it is drawn from, surfaces or runs with their records, and by which function."""
 
-    name: str
-    summary: str
     of: type[Surface] | type[Run]
     draw: Callable[..., Drawing]
 
@@ -39,8 +38,8 @@ def draw_figure(sources: Sequence[Surface | Run], options: FigureOptions, kind: 
         raise UsageError(f"unknown kind '{name}'{did_you_mean(name, KINDS)}; known: {', '.join(KINDS)}")
     row = KINDS[name]
     if not all(isinstance(source, row.of) for source in sources):
-        suited = ", ".join(name for name, other in KINDS.items() if isinstance(sources[0], other.of))
-        raise UsageError(f"--kind {row.name} does not fit what the files hold; what fits: {suited}")
+        suited = ", ".join(key for key, other in KINDS.items() if isinstance(sources[0], other.of))
+        raise UsageError(f"--kind {name} does not fit what the files hold; what fits: {suited}")
     return row.draw(sources, options)
 
 
@@ -63,15 +62,9 @@ def suitable(sources: Sequence[Surface | Run]) -> str:
 
 def _filled(surfaces: Sequence[Surface], options: FigureOptions, *, filled: bool = True) -> Drawing:
     titles = _titles(surfaces, options, "filled" if filled else "contour")
-    figure = panels(
-        surfaces,
-        titles,
-        venue=options.venue,
-        width=options.width_for(len(surfaces)),
-        levels=options.levels or None,
-        filled=filled,
-        shared=options.shared,
-    )
+    page: dict[str, Any] = {"venue": options.venue, "width": options.width_for(len(surfaces))}
+    levels = options.levels or None
+    figure = panels(surfaces, titles, levels=levels, filled=filled, shared=options.shared, **page)
     scales = "" if options.shared or len(surfaces) == 1 else f" {OWN_SCALES}"
     return Drawing(figure, caption(*surfaces, titles=titles) + scales)
 
@@ -111,19 +104,14 @@ def _titles(surfaces: Sequence[Surface], options: FigureOptions, kind: str) -> l
 
 
 KINDS = {
-    kind.name: kind
-    for kind in (
-        Kind("filled", "filled contours with labelled lines", Surface, _filled),
-        Kind("contour", "contour lines", Surface, _contour),
-        Kind("relief", "the loss as a height", Surface, _side_by_side(reliefs, "relief")),
-        Kind("difference", "the second surface minus the first", Surface, _difference),
-        Kind(
-            "line", "a slice along one direction, with accuracy", Surface, _side_by_side(line_panels, "line")
-        ),
-        Kind("history", "curves over training", Run, draw_history),
-        Kind("dots", "optimizers side by side, a dot per seed", Run, draw_dots),
-        Kind("spectrum", "density of the Hessian eigenvalues", Run, draw_spectrum),
-        Kind("quantiles", "Q–Q plot of stochastic gradient norms", Run, draw_quantiles),
-    )
+    "filled": Kind(Surface, _filled),
+    "contour": Kind(Surface, _contour),
+    "relief": Kind(Surface, _side_by_side(reliefs, "relief")),
+    "difference": Kind(Surface, _difference),
+    "line": Kind(Surface, _side_by_side(line_panels, "line")),
+    "history": Kind(Run, draw_history),
+    "dots": Kind(Run, draw_dots),
+    "spectrum": Kind(Run, draw_spectrum),
+    "quantiles": Kind(Run, draw_quantiles),
 }
 """The kinds by name. A new kind is a row here."""

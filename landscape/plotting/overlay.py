@@ -16,6 +16,7 @@ from landscape.tables.escaping import for_mathtext
 MISSING: dict[str, Any] = {"facecolor": "0.93", "edgecolor": "0.45", "hatch": "//////", "linewidth": 0}
 """Style of places where the loss is not finite or was not computed."""
 
+# A white outline, because paths cross dark and light bands.
 _OUTLINE = [patheffects.withStroke(linewidth=1.6, foreground="white")]
 
 
@@ -73,16 +74,9 @@ def markers(points: ArrayLike, labels: Sequence[str] = (), *, ax: Axes) -> Axes:
     middle = sum(ax.get_ylim()) / 2
     for (x, y), text in zip(places, labels, strict=False):
         above = y < middle
-        ax.annotate(
-            for_mathtext(text),
-            (x, y),
-            xytext=(0, 4 if above else -4),
-            va="bottom" if above else "top",
-            path_effects=_OUTLINE,
-            zorder=7,
-            annotation_clip=True,
-            **beside(ax),
-        )
+        place: dict[str, Any] = {"xytext": (0, 4 if above else -4), "va": "bottom" if above else "top"}
+        style = {"path_effects": _OUTLINE, "zorder": 7, "annotation_clip": True}
+        ax.annotate(for_mathtext(text), (x, y), **place, **style, **beside(ax))
     return ax
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -50,9 +50,10 @@ def page(
     if not count or len(titles) not in (0, count):
         raise UsageError(f"{count} panels and {len(titles)} titles were given; give as many titles, or none")
     inches = figure_width(venue, width)
-    most = min(count, max(2, int(inches / _NARROWEST)))
+    most = min(count, max(2, int(inches / _NARROWEST)))  # two panels share even the narrowest column
     rows = -(-count // most)
     columns = -(-count // rows)
+    # A single panel is as tall as if it were 1/1.4 of the width: it would fill half a page otherwise.
     figure = Figure(figsize=(inches, rows * shape * inches / max(columns, 1.4)), layout=layout)
     # Not pyplot, which keeps figures alive and picks a backend by the screen.
     FigureCanvasAgg(figure)
@@ -114,15 +115,13 @@ def legend_above(figure: Figure, handles: Sequence[Line2D]) -> None:
     columns = max(1, min(len(handles), int(inches / (0.4 + 0.05 * longest))))
     # Legends are filled column by column, but read along the rows.
     order = [handles[i] for c in range(columns) for i in range(c, len(handles), columns)]
-    figure.legend(
-        handles=order,
-        loc="outside upper center",
-        ncols=columns,
-        frameon=False,
-        handlelength=2.2,
-        columnspacing=1.2,
-        borderaxespad=0.2,
-    )
+    style: dict[str, Any] = {
+        "frameon": False,
+        "handlelength": 2.2,
+        "columnspacing": 1.2,
+        "borderaxespad": 0.2,
+    }
+    figure.legend(handles=order, loc="outside upper center", ncols=columns, **style)
 
 
 def log_axis(axis: Axis, values: NDArray[np.float64]) -> None:

@@ -155,6 +155,7 @@ def _of_measure(runs: Sequence[Run], options: FigureOptions, measure: str) -> di
 
 def _names(runs: Iterable[Run]) -> dict[int, str]:
     """The run of each record; if a file holds several runs, the optimizer or the checkpoint."""
+    # By identity, because estimates hold dictionaries and have no hash.
     names = {}
     for run in runs:
         several = len({belongs_to(record) for record in run.records}) > 1

@@ -19,7 +19,7 @@ from landscape.records.surface import Surface
 from landscape.tables.escaping import for_mathtext
 
 _VIEW = {"elev": 28.0, "azim": -55.0}
-_NET = 50
+_NET = 50  # lines of the net in each direction; more would blacken a small panel
 
 
 def relief(surface: Surface, *, ax: Axes | None = None, norm: Normalize | None = None) -> Axes:

@@ -90,6 +90,7 @@ def _of_measures(run: Run, quantity: str, over: Over) -> list[Curve]:
             by_split.setdefault(estimate.provenance.split or "", []).append((place, estimate.value, error))
     drawn = []
     for split, points in by_split.items():
+        # Sorted, because the lines of a file need not be in the order of training.
         x, y, errors = np.array(sorted(points), dtype=np.float64).T
         known = None if np.isnan(errors).all() else errors
         drawn.append(Curve(label=run.label, split=split, x=x, y=y, error=known))

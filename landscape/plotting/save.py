@@ -39,7 +39,7 @@ def save_figure(figure: Figure, path: str | Path, *, caption: str | None = None)
     kind = path.suffix.lower().removeprefix(".")
     if kind not in _METADATA:
         raise UsageError(f"{path}: '{path.suffix}' is not a picture format; end it in .pdf, .svg or .png")
-    buffer = io.BytesIO()
+    buffer = io.BytesIO()  # the file is replaced only by a complete figure
     with rc_context(OUTPUT):
         figure.savefig(buffer, format=kind, dpi=_DPI[kind], metadata=_METADATA[kind])
     write_whole(path, buffer.getvalue())

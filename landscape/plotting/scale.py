@@ -45,6 +45,7 @@ class Scale:
     @property
     def ticks(self) -> tuple[float, ...]:
         """The levels that a colour bar names: powers of ten if there are several, at most about eight."""
+        # By the digits, because 1e-5 is not exactly a power of ten.
         powers = tuple(level for level in self.levels if f"{level:e}".startswith("1.000000e"))
         named = powers if len(powers) >= 3 else self.levels
         return named[:: 1 + len(named) // 9]
@@ -97,7 +98,7 @@ def _round_levels(values: NDArray[np.float64]) -> tuple[float, ...]:
     if low >= 0 and high > 0:
         low = float(values[values > 0].min())
         if high / low >= 3:
-            return _log_levels(low, high)
+            return _log_levels(low, high)  # below, round numbers are evenly spaced either way
     if low == high:
         width = abs(low) or 1.0
         return (low - 0.1 * width, low + 0.1 * width)
@@ -109,6 +110,7 @@ def _log_levels(low: float, high: float) -> tuple[float, ...]:
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     step = max(1, (last - first) // 12)  # over many decades, not every power of ten is a level
     for mantissas in _MANTISSAS:
+        # From the digits: 3 * 10**-5 would not be the number that is written 3e-05.
         ladder = [float(f"{m}e{e}") for e in range(first, last + step, step) for m in mantissas]
         ladder = [level for level in ladder if math.isfinite(level)]
         inside = [level for level in ladder if low < level < high]
@@ -130,5 +132,6 @@ def number(value: float) -> str:
     if value == 0 or 1e-3 <= abs(value) < 1e4:
         return f"{value:g}".replace("-", "−")
     mantissa, exponent = f"{value:.3e}".split("e")
+    # As a formula, because few fonts have superscript digits.
     factor = "" if float(mantissa) == 1 else f"{float(mantissa):g} \\cdot "
     return f"${factor}10^{{{int(exponent)}}}$"

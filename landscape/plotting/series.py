@@ -10,6 +10,7 @@ from landscape.tables.escaping import for_mathtext
 
 # The colours differ in lightness too.
 _COLOURS = ("#004488", "#BB5566", "#DDAA33", "#000000", "#4E9A8C", "#9970AB")
+# Seven markers for six colours, so that the seventh series differs from the first in its marker.
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 _Dashes = Literal["solid"] | tuple[float, tuple[float, ...]]

@@ -42,9 +42,10 @@ def read_source(path: Path) -> list[Surface | Run]:
         return [_run(folder) for folder in folders]
     if not path.is_file():
         raise InputError(f"{path}: no such file; {_DRAWN}")
+    # By its first bytes, because files are renamed and tools share suffixes.
     try:
         with path.open("rb") as file:
-            start = file.read(8)
+            start = file.read(8)  # the longest signature, that of HDF5
     except OSError as failure:
         raise InputError(f"{path} cannot be read: {failure.strerror}") from None
     if not start:

@@ -40,7 +40,9 @@ def spectrum(
         raise UsageError(f"the grid has shape {grid.shape} and the density {height.shape}; give as many")
     floor = float(height.max()) * 10.0**-_DECADES
     with axes_or_page(ax) as ax:
-        above = np.where(height > floor, height, floor / 10)
+        above = np.where(
+            height > floor, height, floor / 10
+        )  # below the axis, where the curve leaves the picture
         ax.plot(grid, above, color=colour, label=for_mathtext(label or "_density"))
         if error is not None:
             width = 2 * np.asarray(error, dtype=np.float64)

@@ -41,15 +41,11 @@ VENUES = {
 # matplotlib reads these when a file is written, not when the figure is drawn.
 OUTPUT = RcParams(
     {
-        "pdf.fonttype": 42,  # Type 3, the default, is refused by some conferences
-        "ps.fonttype": 42,
-        "svg.fonttype": "path",
+        # Type 3 fonts, the default, are refused by some conferences.
+        **{"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "path"},
         "svg.hashsalt": "landscape",  # without a salt, every file has other identifiers
-        "savefig.bbox": None,
-        "savefig.facecolor": "white",
-        "savefig.transparent": False,
-        "hatch.linewidth": 0.4,
-        "path.simplify": True,
+        **{"savefig.bbox": None, "savefig.facecolor": "white", "savefig.transparent": False},
+        **{"hatch.linewidth": 0.4, "path.simplify": True},
     }
 )
 
@@ -110,7 +106,7 @@ def paper(font: str | None = None) -> Iterator[None]:
     token = _font.set(font)
     try:
         with _DRAWING, rc_context():
-            rcdefaults()
+            rcdefaults()  # a user's matplotlibrc must not change figures
             rcParams.update(OUTPUT)
             rcParams.update(_DRAWN)
             # Glyphs that the font lacks, such as Greek letters, come from those shipped with matplotlib.

@@ -7,10 +7,8 @@ from landscape.records.json_lines import SCHEMA as SCHEMA
 from landscape.records.json_lines import Records as Records
 from landscape.records.json_lines import agree as agree
 from landscape.records.json_lines import append as append
-from landscape.records.json_lines import epoch_numbers as epoch_numbers
 from landscape.records.json_lines import find as find
 from landscape.records.json_lines import from_json as from_json
-from landscape.records.json_lines import is_number as is_number
 from landscape.records.json_lines import json_schema as json_schema
 from landscape.records.json_lines import outdated as outdated
 from landscape.records.json_lines import read as read

@@ -30,15 +30,9 @@ from landscape.records.reading import read_text
 from landscape.records.storage import append_line
 
 SCHEMA = "landscape.measure/1"
-_EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
-_TYPES: dict[str, tuple[type, ...]] = {
-    "object": (dict,),
-    "array": (list,),
-    "string": (str,),
-    "boolean": (bool,),
-    "null": (type(None),),
-    "number": (int, float),
-    "integer": (int,),
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    **{"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)},
+    **{"number": (int, float), "integer": int},
 }
 # Fields of the provenance that say what the question was; the others say on what grounds it was answered.
 _QUESTION = (
@@ -102,14 +96,9 @@ def read(path: Path) -> Records:
 def find(
     estimates: Iterable[Estimate], *, measure: str, settings: Mapping[str, object], provenance: Provenance
 ) -> Estimate | None:
-    """The last estimate of the same quantity that is still valid; ``None`` if there is none.
+    """The last estimate, with all of these settings, that is still valid where the number would be computed now.
 
-    Args:
-        estimates: Records, the latest last.
-        measure: The measure.
-        settings: All of its options.
-        provenance: Where the number would be computed now. If it knows the loss at the point, the record must
-            know the same one.
+    If that provenance knows the loss at the point, the record must know the same one.
     """
     same = _of_quantity(estimates, measure, settings)
     return next((e for e in reversed(same) if not _changes(e.provenance, provenance)), None)
@@ -118,10 +107,7 @@ def find(
 def outdated(
     estimates: Iterable[Estimate], *, measure: str, settings: Mapping[str, object], provenance: Provenance
 ) -> str | None:
-    """Why the last record that answers the same question is no longer valid; ``None`` if there is none.
-
-    The arguments are those of :func:`find`.
-    """
+    """Why the last record that answers the same question is no longer valid; ``None`` if there is none."""
     for record in reversed(_of_quantity(estimates, measure, settings)):
         then = record.provenance
         same_file = then.checkpoint_file is not None and then.checkpoint_file == provenance.checkpoint_file
@@ -138,7 +124,7 @@ def agree(recorded: float, computed: float, dtype: str) -> bool:
         return True
     # Sums in another order, by another number of threads or in other micro-batches, move a loss by some ten units of
     # its last place, and where it is close to zero by some units of the logits' last place.
-    epsilon = _EPSILON.get(dtype, _EPSILON["float32"])
+    epsilon = 2.0**-52 if dtype == "float64" else 2.0**-23
     return abs(recorded - computed) <= epsilon * (1000 * abs(computed) + 100)
 
 
@@ -172,25 +158,6 @@ def _changes(then: Provenance, now: Provenance) -> list[str]:
         before = "not recorded" if recorded is None else f"{recorded:.6g}"
         changes.append(f"its loss is {before}, and here it is {loss:.6g}")
     return changes
-
-
-def epoch_numbers(line: str) -> dict[str, int | float] | None:
-    """The numbers in one line of a run's history; ``None`` if it is torn, or does not say which epoch it is of."""
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(entry, dict):
-        return None
-    numbers = {key: value for key, value in entry.items() if is_number(value)}
-    return numbers if isinstance(numbers.get("epoch"), int) else None
-
-
-def is_number(value: object) -> bool:
-    """Whether a value that was read is a number, and no larger than a float can be."""
-    if not _is(value, "number"):
-        return False
-    return isinstance(value, float) or abs(cast(int, value)) <= _schema()["$defs"]["finite"]["maximum"]
 
 
 @functools.cache

@@ -13,7 +13,7 @@ import tomllib
 import zipfile
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -46,7 +46,6 @@ _WIDENED = (
     12  # times the size of the file: bytes that become 64 bits wide take 9, the rest is room for compression
 )
 _SPARSE = 1 << 10
-_PIECE = 1 << 20
 
 
 def check_regular(path: Path) -> int:
@@ -105,7 +104,7 @@ def read_bytes(path: Path, *, most: int = LONGEST_TEXT) -> bytes:
 
 @contextlib.contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Inside, a lack of memory or of stack is the fault of the file, which should be ``what``: ``surface``."""
+    """Turns a lack of memory or stack into an error about the file, which should be a ``what``, such as a surface."""
     try:
         yield
     except (MemoryError, RecursionError, OverflowError) as failure:
@@ -172,13 +171,13 @@ def read_arrays(path: Path, *, names: Container[str] | None = None, what: str) -
 
 
 def _converted(dtype: "np.dtype[Any]") -> int:
-    """Bytes that a number may take while it is converted: whole ones become 64 bits wide, pictures excepted."""
+    """Bytes that a number may take while it is converted: integers become 64 bits wide, except those of pictures."""
     whole_number = dtype.kind in "bi" or (dtype.kind == "u" and dtype.itemsize > 1)
     return max(3 * dtype.itemsize, dtype.itemsize + 8 if whole_number else 0)
 
 
 class Cautious(io.FileIO):
-    """A file of which no more than :data:`LONGEST_HEADER` is read at once: ``zipfile`` reads the list of members so."""
+    """A file that refuses to read more than :data:`LONGEST_HEADER` at once: a list of members of ``zipfile``."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Up to so many bytes; raises ``BadZipFile`` for more than a list may have."""
@@ -200,9 +199,9 @@ def _opened(path: Path, what: str) -> Iterator[zipfile.ZipFile]:
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
-    """One array, of which the header is believed only where it agrees with the size of the member."""
-    # numpy.load allocates what the header claims before it looks at the size of the member.
-    with cast(io.BufferedIOBase, archive.open(member)) as stream:
+    """One array, after a check that its header agrees with the size of the member."""
+    # NumPy allocates what the header claims before it reads, so the header is read once beforehand.
+    with archive.open(member) as stream:
         start = stream.read(12)
         version = npy.read_magic(io.BytesIO(start))
         fields = 10 if version == (1, 0) else 12  # where the header begins: its length has 2 bytes or 4
@@ -211,19 +210,13 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
             raise ValueError(f"its header has {length:,} bytes, version {version}")
         head = io.BytesIO(start[8:] + stream.read(max(0, fields + length - len(start))))
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, by_column, dtype = read_header(head)
-        if dtype.kind not in "biufcSU" or dtype.hasobject:
-            raise ValueError(f"it holds {dtype}, not numbers or text")
-        count, there = math.prod(shape), member.file_size - fields - length
-        if count * dtype.itemsize != there or count > max(there, 1):
-            raise ValueError(f"its header claims {count:,} values of {dtype}, but {there:,} bytes are there")
-        content = bytearray(there)
-        filled = head.readinto(memoryview(content))
-        while filled < there:
-            more = stream.readinto(memoryview(content)[filled : filled + _PIECE])
-            if not more:
-                raise EOFError("it ends early")
-            filled += more
+        shape, _, dtype = read_header(head)
+    if dtype.kind not in "biufcSU" or dtype.hasobject:
+        raise ValueError(f"it holds {dtype}, not numbers or text")
+    count, there = math.prod(shape), member.file_size - fields - length
+    if count * dtype.itemsize != there or count > max(there, 1):
+        raise ValueError(f"its header claims {count:,} values of {dtype}, but {there:,} bytes are there")
+    with archive.open(member) as stream:
+        array: NDArray[Any] = npy.read_array(stream, allow_pickle=False)
         stream.read(1)  # zipfile checks the sum at the end
-    flat = np.frombuffer(content, dtype=dtype, count=count)
-    return flat.reshape(shape, order="F" if by_column else "C")
+    return array

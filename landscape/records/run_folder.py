@@ -6,6 +6,7 @@ over: a torn line must not hide the rest of a run.
 
 import json
 import re
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from landscape.errors import InputError
 from landscape.records.estimate import Estimate
-from landscape.records.json_lines import SCHEMA, Records, epoch_numbers, from_json, is_number, read
+from landscape.records.json_lines import SCHEMA, Records, from_json, read
 from landscape.records.reading import check_regular, read_text, read_toml
 from landscape.records.storage import sha256, sha256_of_sums
 
@@ -27,13 +28,7 @@ _EPOCH_CHECKPOINT = re.compile(r"epoch-(\d{4,})\.pt")
 
 @dataclass(frozen=True)
 class Lines:
-    """The lines of a file of JSON lines, by kind.
-
-    Attributes:
-        epochs: The numbers of each line of a training history, such as ``{"epoch": 1, "train_loss": 0.4}``.
-        during: What was measured during training, with the epoch.
-        estimates: What was measured of a finished network.
-    """
+    """A file by kind of line: numbers of a history, estimates during training with their epoch, and other estimates."""
 
     epochs: tuple[Mapping[str, int | float], ...] = ()
     during: tuple[tuple[int | float, Estimate], ...] = ()
@@ -46,35 +41,35 @@ def read_lines(path: Path) -> Lines:
     for line in read_text(path).split("\n") if path.is_file() else []:
         try:
             fields = json.loads(line)
-        except (ValueError, RecursionError):
+            if not isinstance(fields, dict):
+                continue
+            estimate = from_json(line) if fields.get("schema") == SCHEMA else None
+        except (ValueError, RecursionError):  # InputError is a ValueError
             continue
-        numbers = epoch_numbers(line)
-        if not isinstance(fields, dict) or fields.get("schema") != SCHEMA:
-            epochs += [numbers] if numbers is not None else []
-            continue
-        try:
-            estimate = from_json(line)
-        except InputError:
-            continue
-        # A record whose epoch is no number is neither of an epoch nor of the finished network.
-        if numbers is not None:
-            during.append((numbers["epoch"], estimate))
-        elif "epoch" not in fields:
-            estimates.append(estimate)
+        numbers = {key: value for key, value in fields.items() if _is_number(value)}
+        epoch = numbers.get("epoch")
+        if not isinstance(epoch, int):
+            # A record whose epoch is no number is neither of an epoch nor of the finished network.
+            estimates += [estimate] if estimate is not None and "epoch" not in fields else []
+        elif estimate is not None:
+            during.append((epoch, estimate))
+        else:
+            epochs.append(numbers)
     return Lines(tuple(epochs), tuple(during), tuple(estimates))
 
 
-class RunFolder:
-    """The files of one run. Nothing is read before a method is called.
+def _is_number(value: object) -> bool:
+    """Whether a value that was read is a number that a float can hold."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return isinstance(value, float) or abs(value) <= sys.float_info.max
 
-    Attributes:
-        path: The folder; it need not exist.
-        checkpoint: The file with the weights of the last complete epoch.
-        recipe: The file that says how the run is trained.
-        history: The file with one line an epoch.
-        measures: The file with the estimates of the finished network.
-        measures_history: The file with the estimates made during training.
-        checkpoints: The folder with the checkpoints that were kept during training.
+
+class RunFolder:
+    """The paths of one run's files, which need not exist. Nothing is read before a method is called.
+
+    The weights of the last complete epoch are in ``checkpoint``, those kept during training in ``checkpoints``. The
+    estimates of the finished network are in ``measures``, those made during training in ``measures_history``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -102,7 +97,7 @@ class RunFolder:
             fields = read_toml(self.recipe) if self.recipe.is_file() else None
         except InputError:
             return None
-        return fields and {k: v for k, v in fields.items() if isinstance(v, str) or is_number(v)}
+        return fields and {k: v for k, v in fields.items() if isinstance(v, str) or _is_number(v)}
 
     def read_history(self) -> tuple[Mapping[str, int | float], ...]:
         """The numbers of each complete epoch."""
@@ -125,12 +120,7 @@ class RunFolder:
 
 
 def run_folders(path: Path, *, files: Collection[str] = (CHECKPOINT, RECIPE, MEASURES)) -> list[RunFolder]:
-    """The run in a folder, or the runs directly below it, sorted by name; empty if there is none.
-
-    Args:
-        path: The folder.
-        files: Names of which a folder must have at least one to count as a run.
-    """
+    """The run in a folder, or the runs directly below it by name: folders with at least one of these files."""
 
     def is_run(folder: Path) -> bool:
         return folder.is_dir() and any((folder / name).is_file() for name in files)
@@ -141,11 +131,7 @@ def run_folders(path: Path, *, files: Collection[str] = (CHECKPOINT, RECIPE, MEA
 
 
 def checkpoint_digest(path: Path) -> str | None:
-    """The SHA-256 that records give for a checkpoint: of its bytes, or of an index and all its shards.
-
-    Returns:
-        The digest; ``None`` if the path is an index that cannot be read.
-    """
+    """The SHA-256 of a checkpoint in records: of its bytes, or of a readable index and all its shards."""
     check_regular(path)
     if not path.name.endswith(".index.json"):
         return sha256(path)

@@ -5,32 +5,14 @@ import numbers
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 from landscape.errors import UsageError
 
 
-class Limit(Protocol):
-    """A rule for the value of a parameter."""
-
-    def check(self, name: str, value: Any, owner: str = "") -> Any:
-        """The value in its own type; ``None`` passes.
-
-        Raises:
-            UsageError: The value breaks the rule; the message begins with ``owner``.
-        """
-
-
 @dataclass(frozen=True, repr=False)
 class Real:
-    """An interval of finite numbers, for ``Annotated[float, Real(0)]``.
-
-    Args:
-        low: The smallest allowed number.
-        high: The largest allowed number.
-        open_low: Whether ``low`` itself is refused.
-        open_high: Whether ``high`` itself is refused.
-    """
+    """An interval of finite numbers, for ``Annotated[float, Real(0)]``; an open end is not allowed itself."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -43,7 +25,7 @@ class Real:
         return f"a finite number{lower}{upper}"
 
     def check(self, name: str, value: Any, owner: str = "") -> Any:
-        """The value as a float; raises :class:`UsageError` if it is not in the interval."""
+        """The value as a float; raises :class:`UsageError` if it is not in the interval. ``None`` passes."""
         if value is None:
             return None
         try:
@@ -54,8 +36,8 @@ class Real:
         below = number < self.high if self.open_high else number <= self.high
         if not (math.isfinite(number) and above and below):
             raise _refusal(owner, name, value, f"{name} must be {self}")
-        # Formulas contain squares: beyond these sizes a square leaves the range of double precision.
-        if number != 0 and not 1e-100 <= abs(number) <= 1e100:
+        # Formulas divide by squares of positive numbers, which beyond these sizes leave double precision.
+        if self.open_low and not 1e-100 <= abs(number) <= 1e100:
             raise _refusal(owner, name, value, f"{name} must be from 1e-100 to 1e+100 in size")
         return number
 
@@ -73,7 +55,7 @@ class Integer:
         return f"a whole number {self.words or f'{lower} and below 2³¹'}"
 
     def check(self, name: str, value: Any, owner: str = "") -> Any:
-        """The value; raises :class:`UsageError` if it is not a whole number of the interval."""
+        """The value; raises :class:`UsageError` if it is not a whole number of the interval. ``None`` passes."""
         if value is None:
             return None
         # Python counts booleans among the whole numbers; a user who writes one means something else.
@@ -96,8 +78,10 @@ class OneOf:
         return value
 
 
-LARGEST_SEED = 2**63 - 1
-"""The largest number that every random generator takes."""
+Limit = Real | Integer | OneOf
+"""The rule for the value of a parameter. Its ``check`` returns the value, and starts a refusal with ``owner``."""
+
+LARGEST_SEED = 2**63 - 1  # the largest number that every random generator takes
 
 NonNegative = Annotated[float, Real(0)]
 Positive = Annotated[float, Real(0, open_low=True)]
@@ -138,7 +122,7 @@ def refuse_enormous(name: str, value: object, owner: str = "") -> None:
     """
     limit, words = _ENORMOUS.get(type(value), (math.inf, ""))
     if limit < abs(typing.cast(float, value) if words else 0.0) < math.inf:
-        raise _refusal(owner, name, value, f"it must be below {words} in size")
+        raise _refusal(owner, name, value, f"{name} must be below {words} in size")
 
 
 def shown(value: object) -> str:

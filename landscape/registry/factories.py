@@ -53,7 +53,7 @@ def names_code(specification: str | Specification) -> bool:
 def named_by_file(
     table: NameTable[Any], text: object, *, source: str, kind: str, way_out: str
 ) -> Specification:
-    """The specification in a name that a file contains, provided that a file may name it.
+    """The specification in a text of a file, provided that a file may contain it.
 
     Args:
         table: The names of that kind.
@@ -63,8 +63,7 @@ def named_by_file(
         way_out: The advice to a user who knows the named object.
 
     Raises:
-        InputError: It names code, or something else that only the user may name; it is no text; or its options are
-            wrong.
+        InputError: It is no name, one that only the user may type, such as code, or one with wrong options.
     """
     if not isinstance(text, str) or len(text) > LONGEST:
         seen = f"{len(text):,} characters" if isinstance(text, str) else f"a {type(text).__name__}"

@@ -5,13 +5,7 @@ from collections.abc import Iterable
 
 
 def did_you_mean(name: str, known: Iterable[str], *, prefix: str = "") -> str:
-    """The text that suggests the most similar known name, or the empty text if none is similar.
-
-    Args:
-        name: The unknown name.
-        known: The names to choose from.
-        prefix: Written before the suggested name, such as ``timm:``.
-    """
+    """The text that suggests the most similar known name, after ``prefix``; empty if none is similar."""
     # Below 0.5 difflib suggests unrelated words, at its default of 0.6 it misses transposed short names.
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean '{prefix}{close[0]}'?)" if close else ""

@@ -1,16 +1,16 @@
-"""Text that somebody else wrote, made plain for each medium that would take parts of it for instructions.
+"""Escaping of text from files for terminals, LaTeX, HTML, Markdown, spreadsheets and matplotlib.
 
-Names, units, recipes, labels and messages come from files. What a terminal, LaTeX, HTML, Markdown, a spreadsheet or
-matplotlib would act on is replaced here, and only here: by something that shows what the text holds.
+Names, units, recipes and labels may come from a stranger's file, and each medium would act on some characters of them.
+They are escaped here and nowhere else, so that the text stays readable.
 """
 
 import html
 import re
 import unicodedata
 
-# Controls, what reorders or hides text, lone surrogates, private use, and what ends a line or a paragraph.
+# Controls, format characters that reorder or hide text, lone surrogates, private use, line and paragraph separators.
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
-# Joiners shape letters in Persian and Indic scripts and hold emoji together; they move and hide nothing.
+# Joiners are format characters too, but Persian and Indic scripts and emoji need them, and they hide nothing.
 _JOINERS = "\u200c\u200d"
 _LAYOUT = "\n\t"
 
@@ -18,13 +18,13 @@ _LAYOUT = "\n\t"
 def visible(text: object) -> str:
     r"""The text on one line, with an escape for every character that a terminal would act on or not show.
 
-    The escapes are those of JSON, such as ``\u001b``, so that JSON stays JSON. All that can be read stays.
+    The escapes are those of JSON, such as ``\u001b``, so that escaped JSON is still JSON.
     """
     return _escaped(str(text), _JOINERS)
 
 
 def for_terminal(text: str) -> str:
-    """The same for text of several lines, whose line breaks and tabs stay."""
+    """The same as :func:`visible`, but line breaks and tabs stay."""
     return _escaped(text, _JOINERS + _LAYOUT)
 
 
@@ -45,15 +45,15 @@ def _code_units(character: str) -> str:
 
 
 def for_latex(text: object) -> str:
-    """Text that LaTeX prints as it is, also at the start of a row of a table."""
+    """Text that LaTeX prints literally, also at the start of a table row."""
     plain = "".join(_LATEX.get(character, character) for character in visible(text))
-    # Two hyphens would become a dash, and an option of a command something else.
+    # Two hyphens would become a dash, which garbles the options of a command.
     return re.sub("-(?=-)", "-{}", plain)
 
 
 _LATEX = {
     **{character: "\\" + character for character in "&%$#_{}"},
-    # After the end of a row, these would be its options.
+    # After the end of a row, these would be read as its options.
     **{character: f"{{{character}}}" for character in "[]*"},
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -68,17 +68,17 @@ _LATEX = {
 
 
 def for_html(text: object) -> str:
-    """Text that HTML, XML and plotly's labels show as it is."""
+    """Text that HTML, XML and plotly's labels show literally."""
     return html.escape(visible(text))
 
 
 def for_markdown(text: object) -> str:
-    """Text of one cell of a pipe table, or of one sentence: no cell, no link, no picture, no HTML begins in it."""
+    """Text of one cell of a pipe table, or of one sentence, in which no cell, link, image or HTML element begins."""
     return re.sub(r"([\\`*|]|\](?=[(\[:]))", r"\\\1", html.escape(visible(text), quote=False))
 
 
 def for_csv(value: object) -> str:
-    """A cell that no spreadsheet takes for a formula: one that is no number gets an apostrophe where it needs one.
+    """A cell that no spreadsheet reads as a formula. Text that begins like one gets an apostrophe, numbers do not.
 
     Reference:
         OWASP, "CSV Injection".
@@ -89,19 +89,16 @@ def for_csv(value: object) -> str:
     return visible(text) if _NUMBER.fullmatch(text) else "'" + visible(text)
 
 
-# The wide forms of the same signs begin a formula in a spreadsheet set to Chinese or Japanese.
+# Full-width signs begin a formula in a spreadsheet set to Chinese or Japanese.
 _FORMULA = tuple("=+-@＝＋－＠")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?inf|nan")
 
 
 def for_mathtext(text: object) -> str:
-    """Text that matplotlib draws as it is: a dollar sign is one, and no formula begins.
-
-    What no page has room for is cut: laying out thousands of characters would take minutes.
-    """
+    """Text that matplotlib draws literally, without formulas, cut to the length that a page has room for."""
     plain = visible(text)
     drawn = plain if len(plain) <= _LONGEST_DRAWN else f"{plain[:_LONGEST_DRAWN]}…"
     return drawn.replace("$", r"\$")
 
 
-_LONGEST_DRAWN = 200
+_LONGEST_DRAWN = 200  # laying out thousands of characters would take minutes

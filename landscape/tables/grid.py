@@ -19,13 +19,10 @@ from landscape.tables.typesetting import ABSENT, aligned, blocks, folded, width_
 
 @dataclass(frozen=True)
 class Number:
-    """A formatted number, which LaTeX sets as mathematics.
+    """A formatted number, such as ``"35.2 ± 2.7"`` from :func:`rounded`, which LaTeX sets as mathematics.
 
-    Attributes:
-        text: The number, such as ``"35.2 ± 2.7"`` from :func:`rounded`, or an interval ``"[−0.1, 0.3]"``.
-        converged: A dagger marks a number that has not converged.
-        n: Number of values behind it, shown only if given.
-        bold: Whether Markdown and LaTeX set it in bold.
+    A dagger marks it if it has not converged, ``n`` values behind it are shown if given, and Markdown and LaTeX set it
+    in bold if it is to be.
     """
 
     text: str
@@ -41,6 +38,7 @@ class Number:
         if self.text == ABSENT:
             return "--"
         number = self.text.replace("−", "-").replace("±", r"\pm").replace("NaN", r"\mathrm{NaN}")
+        # Python writes 1e-07 and 1e+20, rounded() a factored power as (1.5 ± 0.2)e-9.
         number = re.sub(r"e\+?(-?)0*(\d+)$", r" \\times 10^{\1\2}", number).replace("inf", r"\infty")
         number = rf"\mathbf{{{number}}}" if self.bold else number
         count = "" if self.n is None else rf"\,(n{{=}}{self.n})"
@@ -59,8 +57,8 @@ class Grid:
         head: Column headings.
         rows: Cells, as many in each row as there are headings.
         notes: Sentences below the table; comments in LaTeX.
-        latex_head: LaTeX source of the headings, if it is not the escaped ``head``.
-        bold: What bold numbers mean, for a reader of the LaTeX source.
+        latex_head: LaTeX source of the headings; by default the escaped ``head``.
+        bold: Meaning of bold numbers, in a comment of the LaTeX source.
     """
 
     head: Sequence[str]
@@ -136,6 +134,6 @@ def _latex(cell: Content) -> str:
 
 
 def _csv(cell: Content) -> str:
-    if isinstance(cell, float):  # "-1.5" is no formula
-        return repr(cell)
+    if isinstance(cell, float):
+        return repr(cell)  # repr gives the shortest text that reads back as the same number
     return "" if cell is None else for_csv(cell)

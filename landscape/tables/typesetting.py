@@ -28,6 +28,7 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
     )
 
 
+# A column is numeric also if some numbers are missing or have a power of ten factored out: "(1.5 ± 0.2)e9".
 _NUMBER = re.compile(r"\(?-?(\d|inf)|NaN|–")
 
 
@@ -39,6 +40,7 @@ def width_of(lines: Sequence[Sequence[str]]) -> int:
 def blocks(lines: Sequence[Sequence[str]], width: int) -> list[Sequence[Sequence[str]]]:
     """The columns cut into tables of at most ``width`` characters, each with the first column."""
     last = len(lines[0])
+    # The second column stays even if it is too wide, so that each block makes progress.
     while last > 2 and width_of([line[:last] for line in lines]) > width:
         last -= 1
     rest = [[line[0], *line[last:]] for line in lines]
@@ -66,6 +68,7 @@ def rounded(value: float, doubt: float | None) -> str:
         return f"{value:.4g}"
     if doubt < 1e-9 * abs(value):  # more digits than a reader can compare
         return f"{value:.9g} ± {doubt:.1e}"
+    # Of the formatted number, because rounding can carry: 0.0996 becomes 0.10, with another exponent.
     exponent = int(f"{doubt:.1e}".partition("e")[2])
     largest = int(f"{max(abs(value), doubt):.1e}".partition("e")[2])
     if exponent > -8 and -5 < largest < 6:
@@ -79,7 +82,7 @@ def rounded(value: float, doubt: float | None) -> str:
 
 def bracketed(mean: float, low: float, high: float) -> str:
     """``−1.2 [−2.0, −0.4]``: a number with its interval, all to two digits of the interval's width."""
-    width = max(abs(high - low), 1e-300)
+    width = max(abs(high - low), 1e-300)  # a width of 0 would ask for infinitely many digits
     return f"{signed(mean, width)} [{signed(low, width)}, {signed(high, width)}]"
 
 

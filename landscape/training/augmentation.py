@@ -14,11 +14,7 @@ Augmentation = Literal["none", "basic", "cutout", "autoaugment"]
 
 
 def require_pictures(kind: Augmentation, data: Data) -> None:
-    """Refuses an augmentation that does not fit the training set.
-
-    Raises:
-        UsageError: The inputs are not images, or AutoAugment has no 8-bit pixels to work on.
-    """
+    """Raises :class:`UsageError` if the training set has no images, or no 8-bit pixels for AutoAugment."""
     if kind == "none":
         return
     if data.input_shape is None or len(data.input_shape) != 3:
@@ -38,11 +34,7 @@ def augmented(inputs: Tensor, *, kind: Augmentation, pixels: Pixels | None, seed
     a square of half the side, part of which may lie outside; ``autoaugment`` is ``basic`` and the learned policy
     of CIFAR-10, or from a side of 64 pixels that of ImageNet.
 
-    Args:
-        inputs: The images as the network takes them.
-        kind: The augmentation.
-        pixels: How ``inputs`` were made from 8-bit pixels, so that the padding is black; ``None`` pads with 0.
-        seed: The seed of all random choices.
+    ``pixels`` says how ``inputs`` were made from 8-bit pixels, so that the padding is black; ``None`` pads with 0.
 
     Reference:
         DeVries and Taylor 2017, arXiv 1708.04552 (cutout); Cubuk et al. 2019, arXiv 1805.09501 (AutoAugment).

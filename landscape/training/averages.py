@@ -16,10 +16,6 @@ class MovingAverage:
     The lower decay of the first steps forgets the initial weights. Floating-point buffers, such as batch-norm
     statistics, are averaged too; all other buffers are copied.
 
-    Args:
-        model: The network at the start of the average.
-        decay: The weight of the old average, in (0, 1).
-
     Reference:
         Polyak and Juditsky 1992 (averaging); the growing decay is that of TensorFlow's ExponentialMovingAverage.
     """
@@ -55,10 +51,7 @@ def averaged_network(
 ) -> nn.Module | None:
     """A copy of the network with the weights that an optimizer such as SWA has averaged; ``None`` without such.
 
-    Args:
-        model: The network that the optimizer trains.
-        optimizer: The optimizer.
-        inputs: The batches from which the batch-norm statistics of the copy are computed.
+    The batch-norm statistics of the copy are computed from ``inputs``, batch by batch.
     """
     average = optimizer.evaluation_weights()
     if average is None:

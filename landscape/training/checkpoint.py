@@ -57,7 +57,7 @@ def read(path: Path) -> dict[str, Any]:
     foreign = InputError(f"{path} is not a checkpoint that training wrote ({FORMAT}); {_WAY_OUT}")
     try:
         with pinned(path) as file:
-            content: dict[str, Any] = _plain(open_file(file.file, trust=False).content)
+            content: dict[str, Any] = _plain(open_file(file, trust=False).content)
     except InputError as failure:
         reason = str(failure).removeprefix(str(path)).partition(": ")[2].partition("; ")[0]
         raise InputError(f"{path} is damaged and cannot be resumed ({reason}); {_WAY_OUT}") from failure

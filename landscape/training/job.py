@@ -66,12 +66,7 @@ def train_job(job: Job, *, progress: OnProgress | None = None) -> Run:
 
 
 def attempt(job: Job, report: Callable[..., None]) -> None:
-    """Trains the run of a job and reports its progress and its end; a failure of the run raises nothing.
-
-    Args:
-        job: The run.
-        report: Called with ``"progress"``, ``"done"`` or ``"failed"``, and its fields by keyword.
-    """
+    """Trains the run of a job; ``report`` is called with ``"progress"``, and ``"done"`` or ``"failed"`` at the end."""
     last = 0.0
 
     def progress(now: Progress) -> None:
@@ -85,26 +80,19 @@ def attempt(job: Job, report: Callable[..., None]) -> None:
     except BrokenPipeError:  # whoever reads the reports is gone
         raise
     except Exception as failure:
-        reason = foreseen_reason(failure)
-        if reason is None:
-            traceback.print_exc()
-            text = _one_line(failure)
-            reason = f"{type(failure).__name__}: {text}" if text else type(failure).__name__
-        report("failed", reason=reason)
+        report("failed", reason=_reason(failure))
     else:
         report("done", metrics=dict(run.metrics))
 
 
-def foreseen_reason(failure: BaseException) -> str | None:
-    """The reason for a failed run, in one line; ``None`` if only a traceback can explain it."""
+def _reason(failure: Exception) -> str:
+    """Why a run failed, in one line; what nobody foresaw is also shown with its traceback."""
+    text = " ".join(str(failure).split())
     if isinstance(failure, (InputError, UsageError, DivergedError, OutOfMemory)):
-        return _one_line(failure)
+        return text
     if is_out_of_memory(failure):
         return "out of memory; try a smaller batch (-b 32) or fewer at a time (--jobs 1)"
     if isinstance(failure, OSError):
-        return f"{failure.filename}: {failure.strerror}" if failure.filename else _one_line(failure)
-    return None
-
-
-def _one_line(failure: BaseException) -> str:
-    return " ".join(str(failure).split())
+        return f"{failure.filename}: {failure.strerror}" if failure.filename else text
+    traceback.print_exception(failure)
+    return f"{type(failure).__name__}: {text}" if text else type(failure).__name__

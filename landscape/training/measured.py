@@ -2,12 +2,14 @@
 
 import copy
 import dataclasses
+import functools
 import io
 import json
+import operator
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +17,11 @@ from torch import Tensor, nn
 from landscape import records
 from landscape.checkpoints.opening import open_file
 from landscape.checkpoints.pinned import pinned
-from landscape.curvature.eigenpairs import dominant_eigenvector, suggest_start
+from landscape.curvature import dominant_eigenpair
 from landscape.data import subset
 from landscape.errors import InputError, Remark, UsageError
 from landscape.isolation import preserved_randomness
-from landscape.measures import MEASURES
+from landscape.measures import MEASURES, measured_or_recalled
 from landscape.objective import Objective
 from landscape.records.estimate import Estimate
 from landscape.records.storage import append_line, sha256, write_whole
@@ -85,25 +87,32 @@ class Measuring:
                 objective = self._objective(session, split, digest)
                 earlier = [epoch for epoch in vectors.get(split, {}) if epoch < session.epoch]
                 start = vectors[split][max(earlier)] if earlier else None
-                if start is not None and start.numel() == objective.dimension:
-                    suggest_start(objective, start)
-                lines = []
-                for name in self.names:
-                    pause()
-                    if not _is_known(known, name, objective):
-                        estimate = MEASURES.build(name, objective)
-                        values[f"{split}/{name}"] = estimate.value
-                        fields = {"epoch": session.epoch, "step": session.step}
-                        fields |= json.loads(records.to_json(estimate))
-                        lines.append(json.dumps(fields, allow_nan=False))
-                vector = dominant_eigenvector(objective)
+                if start is not None and start.numel() != objective.dimension:
+                    start = None
+                estimates = self._measured(objective, known, start, pause)
+                values |= {f"{split}/{name}": estimate.value for name, estimate in estimates.items()}
+                vector = _dominant_eigenvector(objective, estimates, start)
                 if vector is not None:
                     vectors = _write_start(files.starts, vectors, split, session.epoch, vector)
                 # All lines at once, after the vector: measures share gradients, so the cost of one depends on the
                 # others, and a process that was killed here has to repeat all of them from the same start.
+                step = {"epoch": session.epoch, "step": session.step}
+                lines = [{**step, **json.loads(records.to_json(estimate))} for estimate in estimates.values()]
                 if lines:
-                    append_line(file, "\n".join(lines))
+                    append_line(file, "\n".join(json.dumps(line, allow_nan=False) for line in lines))
         return values
+
+    def _measured(
+        self, objective: Objective, known: Sequence[Estimate], start: Tensor | None, pause: Callable[[], None]
+    ) -> dict[str, Estimate]:
+        """The estimates that are not known yet, by the name of the measure with its options."""
+        estimates: dict[str, Estimate] = {}
+        compute = functools.partial(MEASURES.build, start=start)
+        for name in self.names:
+            pause()
+            keep = functools.partial(operator.setitem, estimates, name)
+            measured_or_recalled(objective, MEASURES.parse(name), known, compute=compute, keep=keep)
+        return estimates
 
     def _objective(self, session: Session, split: str, digest: str) -> Objective:
         recipe, smoothing = session.recipe, session.recipe.label_smoothing
@@ -125,11 +134,16 @@ class Measuring:
         )
 
 
-def _is_known(known: Sequence[Estimate], name: str, objective: Objective) -> bool:
-    specification, settings = MEASURES.parse(name), MEASURES.settings(name)
-    provenance = objective.provenance
-    match = records.find(known, measure=specification.name, settings=settings, provenance=provenance)
-    return match is not None
+def _dominant_eigenvector(
+    objective: Objective, estimates: Mapping[str, Estimate], start: Tensor | None
+) -> Tensor | None:
+    """The Hessian's dominant eigenvector ``(n,)``, if it has just been computed for a measure."""
+    for name in estimates:
+        options: dict[str, Any] = MEASURES.settings(name)
+        if MEASURES.parse(name).name == "dominant-eigenvalue" and options["operator"] == "hessian":
+            # The objective has cached it, since the options are those of the measure.
+            return dominant_eigenpair(objective, start=start, **options).vector
+    return None
 
 
 # The eigenvectors of the last two measurements are kept beside the run, because the next eigenvalue search starts
@@ -140,14 +154,16 @@ def _is_known(known: Sequence[Estimate], name: str, objective: Objective) -> boo
 
 def read_starts(path: Path) -> Vectors:
     """The eigenvectors of the last measurements; none, with a remark, if the file is damaged."""
-    if not path.exists():
-        return {}
     try:
         with pinned(path) as file:
-            content = open_file(file.file, trust=False).content
-        if not _are_vectors(content):
-            raise InputError(f"{path} holds no eigenvectors")
-    except InputError:
+            content = open_file(file, trust=False).content
+        return {
+            split: {e: v for e, v in vectors.items() if isinstance(e, int) and isinstance(v, Tensor)}
+            for split, vectors in content.items()  # type: ignore[attr-defined]
+        }
+    except FileNotFoundError:
+        return {}
+    except (InputError, AttributeError):  # damaged, or of another kind
         warnings.warn(
             f"{path} is damaged; eigenvalue searches start from the gradient, with the same results within their "
             "residuals",
@@ -155,7 +171,6 @@ def read_starts(path: Path) -> Vectors:
             stacklevel=2,
         )
         return {}
-    return {split: dict(vectors) for split, vectors in content.items()}  # type: ignore[attr-defined]
 
 
 def _write_start(path: Path, vectors: Vectors, split: str, epoch: int, vector: Tensor) -> Vectors:
@@ -168,11 +183,3 @@ def _write_start(path: Path, vectors: Vectors, split: str, epoch: int, vector: T
     torch.save({name: vectors[name] for name in sorted(vectors)}, buffer)
     write_whole(path, buffer.getvalue())
     return vectors
-
-
-def _are_vectors(content: object) -> bool:
-    return isinstance(content, Mapping) and all(
-        isinstance(vectors, Mapping)
-        and all(isinstance(epoch, int) and isinstance(vector, Tensor) for epoch, vector in vectors.items())
-        for vectors in content.values()
-    )

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 import os
 import time
@@ -9,18 +10,20 @@ from collections import Counter
 from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import torch
 
 from landscape.data import Data, data_name, load_data
 from landscape.errors import InputError, UsageError
 from landscape.isolation import preserved_randomness
-from landscape.training.budget import Budget, within_budget
+from landscape.optim import OPTIMIZERS
 from landscape.training.recipe import Recipe
 from landscape.training.run import RunFiles
 from landscape.training.session import NonFiniteLossError, Session
 from landscape.training.trainer import chosen_device
+
+Budget = Literal["epochs", "gradients"]
 
 # Seconds of work below which starting processes costs more than they save.
 WORTH_A_POOL = 30.0
@@ -32,14 +35,7 @@ _WARM_UP, _STEPS, _SECONDS = 2, 10, 1.0
 
 @dataclass(frozen=True)
 class Timing:
-    """The cost of a run.
-
-    Attributes:
-        step: Seconds per step.
-        evaluation: Seconds per epoch on the test set.
-        steps_per_epoch: Batches per epoch.
-        gradients: Gradients of a batch evaluated per step, on the mean.
-    """
+    """The cost of a run: seconds per step and per evaluation on the test set, and gradients of a batch per step."""
 
     step: float
     evaluation: float
@@ -77,14 +73,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """Several runs.
-
-    Attributes:
-        runs: In the order in which they are started.
-        jobs: The number of runs at a time.
-        threads: The number of threads of each.
-        budget: What is equal for all.
-    """
+    """Several runs in the order in which they start, ``jobs`` at a time with ``threads`` each, on one budget."""
 
     runs: tuple[Planned, ...]
     jobs: int
@@ -125,57 +114,60 @@ def plan_runs(
     twice = next((folder for folder, count in Counter(folders).items() if count > 1), None)
     if twice is not None:
         raise UsageError(f"two of the runs would go to {twice}; give them folders of their own with -o")
+    # Several processes would share one accelerator, and its memory.
     on_cpu = all(chosen_device(recipe).type == "cpu" for recipe in recipes)
     most = min(len(recipes), (cores() if on_cpu else 1) if jobs is None else jobs)
     # The threads of a run do not depend on whether a pool is worth its start: what it computes must not depend on a
     # forecast.
     threads = max(1, torch.get_num_threads() // most)
+    data = functools.cache(load_data)
+
+    @functools.cache
+    def timed(recipe: Recipe) -> Timing | None:
+        try:
+            return time_steps(recipe, data(recipe.data), chosen_device(recipe))
+        except (RuntimeError, MemoryError):  # the run itself will report it, and the others continue
+            return None
+
+    def planned(recipe: Recipe, files: RunFiles) -> Planned:
+        # Runs that differ only in the seed are timed once.
+        alike = dataclasses.replace(recipe, seed=0, warmup_epochs=0)
+        if budget == "gradients":
+            timing = timed(alike)
+            recipe = within_budget(recipe, measured=timing.gradients if timing else 1.0)
+        done, obstacle = 0, None
+        try:
+            requested = dataclasses.replace(recipe, data=data_name(recipe.data))
+            saved = files.resumable(requested, resume=resume, overwrite=overwrite)
+            done = 0 if saved is None else min(saved.epoch, recipe.epochs)
+        except InputError as failure:
+            obstacle = str(failure)
+        finished = done >= recipe.epochs or obstacle is not None
+        return Planned(recipe, files.path, done, None if finished else timed(alike), obstacle)
+
     with threads_set(threads):
-        timer = _Timer()
         runs = tuple(
-            _planned(recipe, RunFiles(folder), timer, budget=budget, resume=resume, overwrite=overwrite)
-            for recipe, folder in zip(recipes, folders, strict=True)
+            planned(recipe, RunFiles(folder)) for recipe, folder in zip(recipes, folders, strict=True)
         )
     if jobs is None and sum(run.seconds for run in runs) < WORTH_A_POOL:
         most = 1
     return Plan(runs, most, threads, budget)
 
 
-def _planned(
-    recipe: Recipe, files: RunFiles, timer: "_Timer", *, budget: Budget, resume: bool, overwrite: bool
-) -> Planned:
-    timing: Timing | None = None
-    if budget == "gradients":
-        timing = timer(recipe)
-        recipe = within_budget(recipe, budget, measured=timing.gradients if timing else 1.0)
-    done, obstacle = 0, None
-    try:
-        requested = dataclasses.replace(recipe, data=data_name(recipe.data))
-        saved = files.resumable(requested, resume=resume, overwrite=overwrite)
-        done = 0 if saved is None else min(saved.epoch, recipe.epochs)
-    except InputError as failure:
-        obstacle = str(failure)
-    finished = done >= recipe.epochs or obstacle is not None
-    return Planned(recipe, files.path, done, None if finished else timing or timer(recipe), obstacle)
+def within_budget(recipe: Recipe, *, measured: float) -> Recipe:
+    """The recipe with as many epochs as the budget of an optimizer that evaluates one gradient per step allows.
 
+    An optimizer that needs two gradients has half as many epochs, and a warm-up half as long.
 
-class _Timer:
-    """Timings of runs; those that differ only in seed and length are timed once."""
-
-    def __init__(self) -> None:
-        self._data: dict[str, Data] = {}
-        self._known: dict[Recipe, Timing | None] = {}
-
-    def __call__(self, recipe: Recipe) -> Timing | None:
-        alike = dataclasses.replace(recipe, seed=0, epochs=max(recipe.epochs, 1), warmup_epochs=0)
-        if alike not in self._known:
-            if recipe.data not in self._data:
-                self._data[recipe.data] = load_data(recipe.data)
-            try:
-                self._known[alike] = time_steps(alike, self._data[recipe.data], chosen_device(recipe))
-            except (RuntimeError, MemoryError):  # the run itself will report it, and the others continue
-                self._known[alike] = None
-        return self._known[alike]
+    Args:
+        recipe: The recipe with the epochs of the budget.
+        measured: Gradients per step, for an optimizer whose options do not decide them.
+    """
+    row = OPTIMIZERS.row(OPTIMIZERS.parse(recipe.optimizer).name)
+    cost = row.gradients(OPTIMIZERS.settings(recipe.optimizer)) or measured
+    epochs = max(1, round(recipe.epochs / cost))
+    warmup = min(epochs - 1, round(recipe.warmup_epochs / cost))
+    return dataclasses.replace(recipe, epochs=epochs, warmup_epochs=warmup)
 
 
 def time_steps(recipe: Recipe, data: Data, device: torch.device) -> Timing:

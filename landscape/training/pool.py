@@ -20,13 +20,7 @@ _GRACE = 120.0
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a run.
-
-    Attributes:
-        index: The index of its job.
-        kind: ``progress``, ``warning``, ``done`` or ``failed``.
-        fields: ``step``, ``steps`` and ``epoch``; ``text``; ``metrics``; ``reason``.
-    """
+    """What happened to the run of a job: ``progress``, ``warning``, ``done`` or ``failed``, with its fields."""
 
     index: int
     kind: str
@@ -34,13 +28,7 @@ class Event:
 
 
 class Pool:
-    """Processes that take jobs until there are none.
-
-    Args:
-        jobs: What to train.
-        processes: The number of processes.
-        threads: The number of threads of each process.
-    """
+    """Processes, with ``threads`` threads each, that take jobs until there are none."""
 
     def __init__(self, jobs: Sequence[Job], *, processes: int, threads: int) -> None:
         self._threads = threads
@@ -51,11 +39,7 @@ class Pool:
         self._serving = [threading.Thread(target=self._serve, daemon=True) for _ in range(processes)]
 
     def run(self, notice: Callable[[Event], None]) -> None:
-        """Trains all jobs; on SIGINT and SIGTERM every process saves its run and ends.
-
-        Args:
-            notice: Called with each event, in this thread.
-        """
+        """Trains all jobs and calls ``notice`` in this thread; on SIGINT and SIGTERM every process saves its run."""
         try:
             self._listen(notice)
         finally:
@@ -96,7 +80,8 @@ class Pool:
                     self._events.put(Event(index, "failed", {"reason": _ending(process)}))
         finally:
             if process is not None:
-                self._ended(process)
+                process.communicate()  # closes its standard input, at which it ends
+                self._processes.discard(process)
             self._events.put(None)
 
     def _served(self, process: "subprocess.Popen[str]", index: int, job: Job) -> bool:
@@ -128,15 +113,6 @@ class Pool:
         )
         self._processes.add(process)
         return process
-
-    def _ended(self, process: "subprocess.Popen[str]") -> None:
-        assert process.stdin is not None
-        try:
-            process.stdin.close()
-        except OSError:
-            process.kill()
-        process.wait()
-        self._processes.discard(process)
 
 
 def _reports(stream: Iterable[str]) -> Iterator[dict[str, Any]]:

@@ -13,19 +13,7 @@ from landscape.data import DATA
 from landscape.errors import InputError, UsageError
 from landscape.models import MODELS
 from landscape.optim import OPTIMIZERS
-from landscape.registry.bounds import (
-    Limit,
-    NonNegativeInt,
-    Positive,
-    PositiveInt,
-    Real,
-    Seed,
-    ShareBelowOne,
-    is_writable,
-    limit_of,
-    refuse_enormous,
-    shown,
-)
+from landscape.registry import bounds
 from landscape.registry.factories import named_by_file
 from landscape.registry.names import NameTable, Specification
 from landscape.registry.nearest import did_you_mean
@@ -33,6 +21,7 @@ from landscape.training.augmentation import Augmentation
 from landscape.training.schedule import Schedule
 
 Value = str | int | float | None
+_Decay = Annotated[float, bounds.Real(0, 1, open_low=True, open_high=True)]
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,25 +63,21 @@ class Recipe:
             OPTIMIZERS,
         ),
     ] = "sgd"
-    base: Annotated[
-        str, Flag("The optimizer that takes the step under SAM and relatives.", table=OPTIMIZERS)
-    ] = "sgd"
-    lr: Annotated[Positive, Flag("The highest learning rate.")] = 0.1
-    epochs: Annotated[PositiveInt, Flag("Passes over the training data.")] = 20
-    batch_size: Annotated[PositiveInt, Flag("Examples per step.", "-b")] = 128
-    warmup_epochs: Annotated[NonNegativeInt, Flag("Epochs of linear warm-up of the learning rate.")] = 0
+    base: Annotated[str, Flag("The optimizer that steps under SAM and relatives.", table=OPTIMIZERS)] = "sgd"
+    lr: Annotated[bounds.Positive, Flag("The highest learning rate.")] = 0.1
+    epochs: Annotated[bounds.PositiveInt, Flag("Passes over the training data.")] = 20
+    batch_size: Annotated[bounds.PositiveInt, Flag("Examples per step.", "-b")] = 128
+    warmup_epochs: Annotated[bounds.NonNegativeInt, Flag("Epochs of linear warm-up.")] = 0
     schedule: Annotated[Schedule, Flag("Decay of the learning rate to zero, or none.")] = "cosine"
-    label_smoothing: Annotated[ShareBelowOne, Flag("Label smoothing of the training loss, in [0, 1).")] = 0.0
-    max_grad_norm: (
-        Annotated[Positive, Flag("Norm to which the final direction of a step is clipped.")] | None
-    ) = None
-    seed: Annotated[
-        Seed, Flag("Seed of everything random, or several: 0-2, 0,1,5.", "--seeds", metavar="TEXT")
-    ] = 0
+    label_smoothing: Annotated[bounds.ShareBelowOne, Flag("Smoothing of the training labels.")] = 0.0
+    max_grad_norm: Annotated[bounds.Positive, Flag("Clips the final direction of a step.")] | None = None
+    seed: Annotated[bounds.Seed, Flag("Random seed, or several: 0-2, 0,1,5.", "--seeds", "TEXT")] = 0
     device: Annotated[str, Flag("Where to compute.", metavar="auto|cpu|cuda[:i]|mps")] = "auto"
     dtype: Annotated[Literal["float32", "float64"], Flag("Precision of weights and data.")] = "float32"
     label_noise: Annotated[
-        float, Real(0, 0.8), Flag("Fraction of wrong training labels, up to 0.8; the same for every seed.")
+        float,
+        bounds.Real(0, 0.8),
+        Flag("Share of wrong training labels, up to 0.8; the same for every seed."),
     ] = 0.0
     augment: Annotated[
         Augmentation,
@@ -100,18 +85,13 @@ class Recipe:
             "Image augmentation: basic = crop + flip; cutout = basic + hole; autoaugment = basic + learned policy."
         ),
     ] = "none"
-    accumulate: Annotated[PositiveInt, Flag("Micro-batches into which a batch is split to save memory.")] = 1
+    accumulate: Annotated[bounds.PositiveInt, Flag("Micro-batches per batch, to save memory.")] = 1
     accumulation: Annotated[
         Literal["full-batch", "m-sam"],
-        Flag("One perturbation for the batch, or one for each micro-batch of SAM."),
+        Flag("One perturbation for a batch, or one for each micro-batch of SAM."),
     ] = "full-batch"
     ema: (
-        Annotated[
-            float,
-            Real(0, 1, open_low=True, open_high=True),
-            Flag("Decay of a moving average of the weights, which is then evaluated and saved."),
-        ]
-        | None
+        Annotated[_Decay, Flag("Decay of an average of the weights, which is evaluated and saved.")] | None
     ) = None
     # Text on the command line, because fp16 is refused below with the reason.
     precision: Annotated[
@@ -175,11 +155,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Recipe":
-        """The recipe with these fields; all others have their defaults.
-
-        Raises:
-            UsageError: A field does not exist or its value is not allowed.
-        """
+        """The recipe with these fields and defaults; raises :class:`UsageError` if one is unknown or not allowed."""
         known = [setting.name for setting in SETTINGS]
         for name in fields:
             if name not in known:
@@ -219,11 +195,7 @@ class Recipe:
 
     @classmethod
     def from_toml(cls, text: str) -> "Recipe":
-        """The recipe that :meth:`to_toml` wrote to a file; see :meth:`from_file`.
-
-        Raises:
-            InputError: The text is not TOML, or not a valid recipe.
-        """
+        """The recipe that :meth:`to_toml` wrote; raises :class:`InputError` as :meth:`from_file` does."""
         try:
             fields = tomllib.loads(text)
         except (ValueError, RecursionError) as failure:  # also a number of thousands of digits
@@ -243,7 +215,7 @@ class Setting:
     kind: type
     choices: tuple[str, ...]
     optional: bool
-    limit: Limit | None
+    limit: bounds.Limit | None
     flag: Flag
 
     def checked(self, value: Any) -> Any:
@@ -252,10 +224,10 @@ class Setting:
             return None
         # The type comes before the bounds, because == of a tensor from a file would compare its elements.
         fits = type(value) in ((int, float) if self.kind is float else (self.kind,))
-        if not fits or (self.kind is str and not is_writable(value)):
-            raise UsageError(f"{self.name}={shown(value)} is not {_KINDS[self.kind]}")
+        if not fits or (self.kind is str and not bounds.is_writable(value)):
+            raise UsageError(f"{self.name}={bounds.shown(value)} is not {_KINDS[self.kind]}")
         if self.name != "seed":  # a seed may be larger than what can be counted to
-            refuse_enormous(self.name, value)
+            bounds.refuse_enormous(self.name, value)
         return value if self.limit is None else self.limit.check(self.name, value)
 
 
@@ -266,7 +238,7 @@ def _settings() -> Iterator[Setting]:
         optional = typing.get_origin(annotation) in (typing.Union, types.UnionType)
         if optional:
             annotation = typing.get_args(annotation)[0]
-        # Python merges nested annotations: Annotated[Positive, Flag] is Annotated[float, Real, Flag].
+        # Python merges nested annotations: Annotated[bounds.Positive, Flag] is Annotated[float, bounds.Real, Flag].
         kind, *_, flag = typing.get_args(annotation)
         is_literal = typing.get_origin(kind) is Literal
         yield Setting(
@@ -275,7 +247,7 @@ def _settings() -> Iterator[Setting]:
             kind=str if is_literal else kind,
             choices=typing.get_args(kind) if is_literal else (),
             optional=optional,
-            limit=limit_of(kind if is_literal else annotation),
+            limit=bounds.limit_of(kind if is_literal else annotation),
             flag=flag,
         )
 

@@ -47,13 +47,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Saved:
-    """The checkpoint from which a run continues.
-
-    Attributes:
-        content: Its content.
-        file: The checkpoint of the run, or the last good one of those in ``checkpoints/``.
-        damaged: Later checkpoints that cannot be read.
-    """
+    """The checkpoint from which a run continues, and later ones that are damaged."""
 
     content: dict[str, Any]
     file: Path
@@ -129,11 +123,7 @@ class RunFiles(RunFolder):
         return saved.file == self.checkpoint and same and not lost and not any(file.exists() for file in left)
 
     def make(self) -> None:
-        """Creates the folder.
-
-        Raises:
-            InputError: It cannot be created.
-        """
+        """Creates the folder; raises :class:`InputError` if that is impossible."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as failure:
@@ -149,11 +139,7 @@ class RunFiles(RunFolder):
         write_whole(self.recipe, recipe.to_toml().encode())
 
     def go_on(self, recipe: Recipe, saved: Saved) -> list[str]:
-        """Restores the folder to its state at a checkpoint, without what a killed process left.
-
-        Returns:
-            One message for each file that was damaged.
-        """
+        """Restores the folder to its state at a checkpoint; returns a message for each file that was damaged."""
         messages = []
         for part in self._parts():
             part.unlink(missing_ok=True)

@@ -33,11 +33,6 @@ class Session:
     The state between two steps is plain data: passing :meth:`state` of one session to :meth:`restore` of another
     continues with the same bits on the CPU.
 
-    Args:
-        recipe: What to train.
-        data: The data of the recipe, loaded.
-        device: Where to compute.
-
     Attributes:
         epoch: Complete epochs.
         metrics: The results of the last complete epoch.
@@ -124,10 +119,7 @@ class Session:
             yield
 
     def finish_epoch(self, pause: Callable[[], None]) -> None:
-        """Evaluates the network on the test set and counts the epoch.
-
-        Args:
-            pause: Called before each batch; if it raises, the session stays as it was.
+        """Evaluates the network on the test set and counts the epoch; if ``pause`` raises, nothing is changed.
 
         Raises:
             NonFiniteLossError: The test loss is not finite.
@@ -153,10 +145,10 @@ class Session:
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0 over all epochs."""
-        warmup_steps = self.recipe.warmup_epochs * self.steps_per_epoch
-        return self.recipe.lr * learning_rate_factor(
-            step, steps=self.steps, warmup_steps=warmup_steps, schedule=self.recipe.schedule
-        )
+        warmup = self.recipe.warmup_epochs * self.steps_per_epoch
+        schedule = self.recipe.schedule
+        factor = learning_rate_factor(step, steps=self.steps, warmup_steps=warmup, schedule=schedule)
+        return self.recipe.lr * factor
 
     def batches(self, epoch: int) -> list[list[int]]:
         """The examples of each batch of an epoch."""
@@ -167,12 +159,7 @@ class Session:
         return batches
 
     def state(self) -> dict[str, Any]:
-        """The content of a checkpoint; within an epoch also its sums and the state of the generators.
-
-        If the weights are averaged, ``state_dict`` is the average after a complete epoch, and the network that is
-        trained further is stored beside it.
-        """
-        within = self._step > 0
+        """The content of a checkpoint; within an epoch also its sums and the state of the generators."""
         return {
             "state_dict": self.evaluated.state_dict(),
             "recipe": self.recipe.to_dict(),
@@ -181,13 +168,14 @@ class Session:
             "metrics": self.metrics,
             **({} if self.average is None else {"ema_state_dict": self.average.values}),
             "training": {
+                # If weights are averaged, the state_dict above is the average, and this is what is trained further.
                 "model": None if self._averaged is None else self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "history": self.history,
                 "environments": self.environments,
                 "step_in_epoch": self._step,
-                "sums": self._sums if within else None,
-                "generators": determinism.generators_state(self.device) if within else None,
+                "sums": self._sums if self.within_epoch else None,
+                "generators": determinism.generators_state(self.device) if self.within_epoch else None,
             },
         }
 
@@ -232,12 +220,13 @@ class Session:
             pixels=getattr(self.data.train, "pixels", None),
             seed=self._derived_seed(f"augment/{self._step}/{draw}"),
         )
+        loss = functools.partial(
+            functional.cross_entropy, label_smoothing=recipe.label_smoothing, reduction="none"
+        )
         undivided = recipe.accumulate == 1 or recipe.accumulation == "m-sam"
         return (BatchClosure if undivided else functools.partial(MicroBatches, size=recipe.micro_batch))(
             self.model,
-            functools.partial(
-                functional.cross_entropy, label_smoothing=recipe.label_smoothing, reduction="none"
-            ),
+            loss,
             inputs=inputs.to(self.device, self.dtype),
             targets=targets.to(self.device),
             indices=torch.tensor(indices),

@@ -40,7 +40,7 @@ def train_several(plan: Plan, jobs: Sequence[Job], *, notice: Notice | None = No
     """Trains the runs of a plan, or continues them.
 
     Args:
-        plan: The plan, which says how many run at a time and with how many threads.
+        plan: The plan.
         jobs: Its runs, in the same order.
         notice: Called with the progress of all runs.
 

@@ -146,29 +146,24 @@ class _Training:
         """Trains until all epochs are complete; see :func:`train`."""
         session, folder = self.session, self.folder
         begun, first = time.monotonic(), session.step
-
-        def notify() -> None:
-            if progress is None:
-                return
-            seconds_left = (
-                (time.monotonic() - begun) / (session.step - first) * (session.steps - session.step)
-            )
-            accuracy = session.metrics.get("test_accuracy")
-            epoch, epochs = session.epoch + 1, session.recipe.epochs
-            progress(
-                Progress(epoch, epochs, session.step, session.steps, session.loss, accuracy, seconds_left)
-            )
-
         self._measure()
         while session.epoch < session.recipe.epochs:
             start = time.monotonic()
             try:
                 for _ in session.train_epoch():
-                    notify()
+                    if progress is not None:
+                        pace = (time.monotonic() - begun) / (session.step - first)
+                        progress(self._progress(pace * (session.steps - session.step)))
                     self._pause()
                 session.finish_epoch(self._pause)
             except NonFiniteLossError as failure:
-                raise DivergedError(f"{failure}; {self._advice()}") from None
+                last = "no checkpoint was written yet"
+                if folder.checkpoint.exists():
+                    last = f"the last good checkpoint is {folder.checkpoint}"
+                advice = (
+                    f"Try a lower learning rate than lr={session.recipe.lr}, warmup_epochs or max_grad_norm"
+                )
+                raise DivergedError(f"{failure}; {last}. {advice}") from None
             entry = {
                 "epoch": session.epoch,
                 "step": session.step,
@@ -186,6 +181,12 @@ class _Training:
             self._measure()
         self.interruption.act()
 
+    def _progress(self, seconds_left: float) -> Progress:
+        session = self.session
+        accuracy, epochs = session.metrics.get("test_accuracy"), session.recipe.epochs
+        now = (session.epoch + 1, epochs, session.step, session.steps)
+        return Progress(*now, session.loss, accuracy, seconds_left)
+
     def _pause(self) -> None:
         if self.interruption.received:
             checkpoint.write(self.folder.checkpoint, self.session.state())
@@ -199,13 +200,6 @@ class _Training:
         if measuring.is_due(session.epoch, session.recipe.epochs):
             values = measuring.take(session, self.folder, pause=self.interruption.act)
             self.tracker.log(values, session.epoch)
-
-    def _advice(self) -> str:
-        last = f"the last good checkpoint is {self.folder.checkpoint}"
-        if not self.folder.checkpoint.exists():
-            last = "no checkpoint was written yet"
-        lr = self.session.recipe.lr
-        return f"{last}. Try a lower learning rate than lr={lr}, warmup_epochs or max_grad_norm"
 
 
 def _restore(session: Session, saved: Saved, folder: RunFiles) -> None:

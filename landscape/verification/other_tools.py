@@ -1,18 +1,20 @@
 """The same numbers from independent implementations on the same examples, side by side.
 
 The dense Hessian is that of ``torch.func`` in float64 (up to :data:`DENSE_LIMIT` parameters); ``eigsh`` is scipy's
-ARPACK on our products; PyHessian is used as installed, on a copy of the network, and is optional.
+ARPACK on our products; PyHessian, which is optional, is used as installed, on a copy of the network.
 """
 
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse.linalg
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from landscape.checkpoints.checkpoint import Checkpoint, Split
@@ -23,17 +25,15 @@ from landscape.isolation import no_warnings, private_randomness
 from landscape.measures import dominant_eigenvalue, gradient_norm, hessian_trace
 from landscape.objective import Objective
 from landscape.objective.batches import Batch, copied, moved
-from landscape.objective.functional import called_with
-from landscape.objective.outputs import applied, labelled, scores, wants_scores
+from landscape.objective.loss_functions import BatchLoss, Loss
+from landscape.objective.outputs import applied, called_with, labelled, scores, wants_scores
 from landscape.objective.replica import InputCopies
-from landscape.objective.risk import BatchLoss, Loss
 from landscape.records.estimate import Estimate
 
+# Parameters up to which the dense Hessian is formed: 200 MB in float64.
 DENSE_LIMIT = 5000
-"""Parameters up to which the dense Hessian is formed."""
-
+# Probes of PyHessian's trace: enough for its standard error to mean something.
 PROBES = 50
-"""Probes for PyHessian's trace: enough for its standard error to mean something."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Comparison:
     """One number from two implementations.
 
     Attributes:
-        measure: What.
+        measure: The name of the measure.
         ours: Our estimate.
-        other: Name of the other implementation.
+        other: The name of the other implementation.
         value: Its number.
         allowed: The largest difference that the errors stated by both explain.
-        seconds: What the other took.
+        seconds: The time of the other implementation.
     """
 
     measure: str
@@ -63,27 +63,27 @@ class Comparison:
 
     @property
     def agrees(self) -> bool:
-        """Whether the difference is within what the stated errors explain."""
+        """Whether the difference is within the stated errors."""
         return abs(self.difference) <= self.allowed
 
 
 def verify(
     checkpoint: Checkpoint, *, split: Split = "train", limit: int = 512, seed: int = 0
 ) -> Iterator[Comparison]:
-    """Compares gradient norm, dominant eigenvalue and trace with every implementation at hand.
+    """Compares gradient norm, dominant eigenvalue and trace with every applicable implementation.
 
     Args:
-        checkpoint: What to measure.
-        split: On which examples.
-        limit: How many, as one batch: PyHessian averages batches without weights. It is left out where a batch is
-            not a pair or the loss is not one of torch's.
+        checkpoint: The checkpoint to measure.
+        split: The examples.
+        limit: The number of examples, in one batch: PyHessian averages batches without weights. It is left out if a
+            batch is not a pair or the loss is not one of torch's.
         seed: Of every random start and probe.
 
     Raises:
         UsageError: PyHessian is not installed.
     """
-    made = isinstance(checkpoint.data.split(split), FixedBatches)
-    batches, _ = checkpoint.batches(split, limit=None if made else limit, batch_size=limit)
+    has_batches = isinstance(checkpoint.data.split(split), FixedBatches)
+    batches, _ = checkpoint.batches(split, limit=None if has_batches else limit, batch_size=limit)
     batch = next(iter(batches))
     batch = tuple(batch) if isinstance(batch, list) else batch
     objective = Objective(checkpoint.model, checkpoint.loss, [batch])
@@ -96,29 +96,32 @@ def verify(
         yield from _dense(checkpoint, objective, batch, ours)
     yield _eigsh(objective, ours["dominant-eigenvalue"], seed)
     if isinstance(batch, tuple) and len(batch) == 2 and wants_scores(checkpoint.loss):
-        yield from _pyhessian(checkpoint, batch[0], batch[1], ours, seed)
+        yield from _pyhessian(checkpoint, batch, ours, seed)
 
 
-def _allowed(ours: Estimate, *, error: float = 0.0, relative: float = 1e-4) -> float:
-    """Four standard errors of both together, our residual, and what single precision leaves."""
+def _compared(
+    ours: Estimate, other: str, value: float, seconds: float, *, error: float = 0.0, relative: float = 1e-4
+) -> Comparison:
+    """Allows four standard errors of both together, our residual, and the rounding of single precision."""
     statistical = 4 * math.hypot(ours.standard_error or 0.0, error)
     residual = ours.details.get("residual", 0.0)
     assert isinstance(residual, float)
-    return statistical + residual + relative * abs(ours.value)
+    allowed = statistical + residual + relative * abs(ours.value)
+    return Comparison(ours.measure, ours, other, value, allowed, seconds)
 
 
 def _dense(
     checkpoint: Checkpoint, objective: Objective, batch: Batch, ours: dict[str, Estimate]
 ) -> Iterator[Comparison]:
     start = time.perf_counter()
-    whole = _Whole(copy.deepcopy(checkpoint.model).double(), checkpoint.loss)
-    fixed = dict(whole.named_buffers())
+    network = _WithLoss(copy.deepcopy(checkpoint.model).double(), checkpoint.loss)
+    fixed = dict(network.named_buffers())
     placed = moved(batch, torch.device("cpu"), torch.float64)
 
     def loss(theta: Tensor) -> Tensor:
         named = {f"model.{name}": part for name, part in objective.layout.named(theta).items()}
-        found: Tensor = called_with(whole, {**fixed, **named}, copied(placed))
-        return found
+        value: Tensor = called_with(network, {**fixed, **named}, copied(placed))
+        return value
 
     point = objective.point.double().cpu()
     gradient = torch.func.grad(loss)(point)
@@ -131,13 +134,11 @@ def _dense(
         "hessian-trace": matrix.trace(),
     }
     for name, value in truth.items():
-        yield Comparison(
-            name, ours[name], "dense float64 Hessian", float(value), _allowed(ours[name]), seconds
-        )
+        yield _compared(ours[name], "dense float64 Hessian", float(value), seconds)
 
 
-class _Whole(nn.Module):
-    """From a batch to its loss, as one function of the weights."""
+class _WithLoss(nn.Module):
+    """From a batch to its loss, so that one call replaces the weights of the network wherever the loss uses it."""
 
     def __init__(self, model: nn.Module, loss: Loss) -> None:
         super().__init__()
@@ -145,8 +146,8 @@ class _Whole(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         if isinstance(self.loss, BatchLoss):
-            found = self.loss.fn(self.model, batch)
-            mean: Tensor = found[0] if isinstance(found, tuple) else found
+            result = self.loss.fn(self.model, batch)
+            mean: Tensor = result[0] if isinstance(result, tuple) else result
             return mean
         inputs, targets = labelled(batch)
         outputs = applied(self.model, inputs)
@@ -157,55 +158,39 @@ def _eigsh(objective: Objective, ours: Estimate, seed: int) -> Comparison:
     start = time.perf_counter()
     operator = hessian(objective)
 
-    def product(vector: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> object:
+    def product(vector: NDArray[Any]) -> object:
         return (operator @ torch.from_numpy(vector.reshape(-1)).to(objective.point)).double().cpu().numpy()
 
-    linear = scipy.sparse.linalg.LinearOperator((operator.dimension,) * 2, matvec=product, dtype=np.float64)
+    # ARPACK iterates in float64 also where our products are single, so that only these limit its accuracy.
+    linear = scipy.sparse.linalg.LinearOperator(operator.shape, matvec=product, dtype=np.float64)
     v0 = np.random.default_rng(seed).standard_normal(operator.dimension)
     (value,) = scipy.sparse.linalg.eigsh(linear, k=1, which="LM", v0=v0, tol=1e-5, return_eigenvectors=False)
-    seconds = time.perf_counter() - start
-    return Comparison(
-        "dominant-eigenvalue", ours, "scipy eigsh", float(value), _allowed(ours, relative=1e-3), seconds
-    )
+    return _compared(ours, "scipy eigsh", float(value), time.perf_counter() - start, relative=1e-3)
 
 
 def _pyhessian(
-    checkpoint: Checkpoint, inputs: Tensor, targets: Tensor, ours: dict[str, Estimate], seed: int
+    checkpoint: Checkpoint, batch: tuple[Any, ...], ours: dict[str, Estimate], seed: int
 ) -> Iterator[Comparison]:
     try:
-        from pyhessian import hessian as peer
+        import pyhessian
     except ImportError:
         raise UsageError(
             "PyHessian is not installed; add it with pip install 'landscape-geometry[verify]'"
         ) from None
-    build: Callable[..., object] = peer
     # PyHessian draws from the global generators, and torch warns of its backward(create_graph=True).
     with private_randomness(seed=seed), no_warnings:
         model = copy.deepcopy(checkpoint.model)
         for parameter in model.parameters():
             parameter.grad = None
         InputCopies().install(model)
-        found = build(model, checkpoint.loss, data=(inputs, targets), cuda=False)
+        peer = pyhessian.hessian(model, checkpoint.loss, data=batch, cuda=False)
         start = time.perf_counter()
-        (value,), _ = found.eigenvalues(maxIter=500, tol=1e-5)  # type: ignore[attr-defined]
+        (value,), _ = peer.eigenvalues(maxIter=500, tol=1e-5)
         middle = time.perf_counter()
-        samples = np.array(found.trace(maxIter=PROBES, tol=0.0))  # type: ignore[attr-defined]
+        # With a tolerance of 0 it draws all probes: its own rule stops on the change of the mean, far too early.
+        samples = np.array(peer.trace(maxIter=PROBES, tol=0.0))
         end = time.perf_counter()
-    eigenvalue, trace = ours["dominant-eigenvalue"], ours["hessian-trace"]
-    yield Comparison(
-        eigenvalue.measure,
-        eigenvalue,
-        "PyHessian",
-        float(value),
-        _allowed(eigenvalue, relative=1e-3),
-        middle - start,
-    )
     error = float(samples.std(ddof=1) / math.sqrt(len(samples)))
-    yield Comparison(
-        trace.measure,
-        trace,
-        "PyHessian",
-        float(samples.mean()),
-        _allowed(trace, error=error),
-        end - middle,
-    )
+    eigenvalue, trace = ours["dominant-eigenvalue"], ours["hessian-trace"]
+    yield _compared(eigenvalue, "PyHessian", float(value), middle - start, relative=1e-3)
+    yield _compared(trace, "PyHessian", float(samples.mean()), end - middle, error=error)

@@ -158,7 +158,7 @@ COMMANDS = {
     "no average": (3, ["inspect", "m", "--weights", "ema"], "holds no averaged weights"),
     "no average to measure": (3, [*MEASURE, "--weights", "ema"], "holds no averaged weights"),
     "converted to torch": (2, ["convert", "m", "n.pt"], "end it in .safetensors"),
-    "converted over a file": (2, ["convert", "m", "there.safetensors"], "there.safetensors is there"),
+    "converted over a file": (2, ["convert", "m", "there.safetensors"], "there.safetensors exists"),
     "converted below a file": (3, ["convert", "m", "m/n.safetensors"], "m is not a folder"),
     "converted without a name": (2, ["convert", "m"], "Missing argument"),
     "nothing converted": (3, ["convert", "gone", "n.safetensors"], "gone does not exist"),

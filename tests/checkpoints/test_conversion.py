@@ -68,7 +68,7 @@ def test_nothing_is_written_over_unasked(tmp_path, net):
     torch.save(net.state, tmp_path / "m.pt")
     safetensors.torch.save_file({"w": torch.ones(1)}, tmp_path / "m.safetensors")
     before = (tmp_path / "m.safetensors").read_bytes()
-    with pytest.raises(UsageError, match="is there"):
+    with pytest.raises(UsageError, match="exists; name another file"):
         convert(tmp_path / "m.pt", tmp_path / "m.safetensors")
     with pytest.raises(UsageError, match=r"end it in \.safetensors"):
         convert(tmp_path / "m.pt", tmp_path / "m.bin")

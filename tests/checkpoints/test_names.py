@@ -48,7 +48,7 @@ def test_a_wrapper_in_the_network_is_no_hindrance(net):
 def test_what_is_beside_the_network_is_left_out_and_said(net):
     state = {f"model.{k}": v for k, v in net.state.items()} | {"criterion.weight": torch.ones(2)}
     notes = fits(fresh(net), state, net.state)
-    assert notes[-1] == "1 tensors are not of this network and were left out, such as criterion.weight"
+    assert notes[-1] == "1 tensors do not belong to this network and were left out, such as criterion.weight"
 
 
 def test_what_is_in_the_network_is_never_left_out():

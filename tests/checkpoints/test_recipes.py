@@ -80,7 +80,7 @@ def test_a_trusted_file_may_name_code_but_no_download() -> None:
 def test_a_number_is_a_number(value: object) -> None:
     assert RecipeInFile(Path("m.pt"), {}).number("label_noise") == 0
     assert RecipeInFile(Path("m.pt"), {"label_noise": 1}).number("label_noise") == 1
-    with pytest.raises(InputError, match="which is no finite number"):
+    with pytest.raises(InputError, match="which is not a finite number"):
         RecipeInFile(Path("m.pt"), {"label_noise": value}).number("label_noise")
 
 

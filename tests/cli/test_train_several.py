@@ -1,6 +1,10 @@
 """``landscape train`` of several runs: the plan, its budget, and what failed."""
 
 from command_line import TINY
+from landscape.cli.train import command
+
+from landscape.training import Recipe
+from landscape.training.recipe import SETTINGS
 
 
 def test_a_dry_run_prints_the_plan_and_trains_nothing(landscape, tmp_path):
@@ -33,3 +37,21 @@ def test_a_failed_run_is_reported_with_exit_code_3_and_the_others_are_there(land
 def test_a_tracker_that_is_not_there_is_answered_with_the_nearest(landscape):
     result = landscape("train", *TINY, "--track", "tensorbord", "-o", "new")
     assert (result.code, "did you mean 'tensorboard'?" in result.error) == (2, True)
+
+
+def test_every_field_of_the_recipe_is_a_flag_with_its_default_and_its_help(landscape):
+    flags = {parameter.name: parameter for parameter in command.params}
+    words = " ".join(landscape("train", "--help").out.split())
+    for setting in SETTINGS:
+        flag = flags[setting.name]
+        assert f"--{setting.name.replace('_', '-')}" in flag.opts
+        assert flag.default == setting.default == getattr(Recipe(), setting.name)
+        assert flag.help in " ".join(Recipe.__doc__.split())
+        assert "".join(flag.help.split()) in words.replace(" ", "")
+    assert [flags[name].opts for name in ("model", "data", "optimizer", "batch_size", "seed")] == [
+        ["--model", "-m"],
+        ["--data", "-d"],
+        ["--optimizer", "--optimizers"],
+        ["--batch-size", "-b"],
+        ["--seed", "--seeds"],
+    ]

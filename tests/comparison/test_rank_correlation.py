@@ -106,7 +106,7 @@ def test_predictors_are_in_the_order_of_their_strength_and_what_is_constant_is_l
     study = predictors([*constant, *measured[::-1]], "generalization-gap", outcomes)
     assert [p.name for p in study.predictors] == ["hessian-trace", "noise", "constant"]
     assert study.predictors[0].overall.tau == -1.0
-    assert [p.runs for p in study.predictors] == [12, 12, 12]
+    assert [p.overall.n for p in study.predictors] == [12, 12, 12]
     assert math.isnan(study.predictors[2].psi)
 
 

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from landscape.linalg import SymmetricOperator, dense, lanczos
-from landscape.linalg.lanczos import _overlap, _Search
+from landscape.linalg.lanczos import limits, overlap
 
 
 def operator(spectrum: torch.Tensor) -> SymmetricOperator:
@@ -156,16 +156,15 @@ def test_a_confirmation_is_cheap_where_nothing_is_repeated() -> None:
 def test_only_what_exceeds_the_last_value_by_two_per_cent_must_not_escape(
     end: str, last: float, expected: tuple[float, float]
 ) -> None:
-    a = dense(torch.eye(2, dtype=torch.float64))
-    assert _Search(a, 1, end, 1e-3, 10, 3, None)._limits(last) == pytest.approx(expected)
+    assert limits(end, last) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("dimension", [2, 10, 100, 1000])
 def test_an_overlap_is_smaller_than_allowed_in_one_case_of_a_hundred(dimension: int) -> None:
     """The square of one component of a random unit vector has a beta distribution."""
-    share = stats.beta(0.5, (dimension - 1) / 2).cdf(_overlap(dimension) ** 2)
+    share = stats.beta(0.5, (dimension - 1) / 2).cdf(overlap(dimension) ** 2)
     assert share == pytest.approx(0.01, rel=1.1 / dimension)
-    assert _overlap(0) == _overlap(1) > 0
+    assert overlap(0) == overlap(1) > 0
 
 
 def test_every_product_is_told_with_the_largest_relative_residual() -> None:

@@ -16,8 +16,7 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor, nn
 
-from landscape.curvature.quadratic_forms import quadratic_forms
-from landscape.curvature.trace import MIN_PASSES
+from landscape.curvature.trace import MIN_PASSES, quadratic_forms
 from landscape.linalg import dense, hutchinson, hutchpp, stochastic_lanczos_quadrature
 from landscape.linalg.hutchinson import MIN_PROBES
 from landscape.measures import MEASURES, ascent

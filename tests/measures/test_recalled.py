@@ -64,6 +64,33 @@ def test_other_weights_of_the_same_loss_are_measured_anew(tmp_path):
     assert len(file.read_text().splitlines()) == 2
 
 
+def test_a_point_that_was_moved_to_is_not_that_of_the_checkpoint(tmp_path):
+    file = tmp_path / "measures.jsonl"
+    read = perfect(1.0).described(checkpoint="0" * 64)
+    assert read.provenance.checkpoint == "0" * 64
+    first, again = (measure(read, ["hessian-trace"], records=file)[0].value for _ in range(2))
+    moved = measure(read.at(2 * read.point), ["hessian-trace"], records=file)[0].value
+    assert first == again != moved
+    assert len({e.provenance.checkpoint for e in records.read(file).estimates}) == 2
+
+
+def test_other_frozen_weights_are_measured_anew(tmp_path):
+    def objective(scale):
+        model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+        with torch.no_grad():
+            model[0].weight.fill_(scale)
+            for parameter in (model[0].bias, model[1].weight, model[1].bias):
+                parameter.zero_()
+        data = [(torch.ones(5, 3), torch.zeros(5, 2))]
+        return Objective(model, nn.MSELoss(), data, parameters=["1.*"])
+
+    values = [
+        measure(objective(k), ["hessian-trace"], records=tmp_path / "measures.jsonl")[0].value
+        for k in (1.0, 2.0, 1.0)
+    ]
+    assert values[0] == values[2] != values[1]
+
+
 def test_other_examples_of_the_same_loss_are_measured_anew(tmp_path):
     file = tmp_path / "measures.jsonl"
     model = perfect(1.0)

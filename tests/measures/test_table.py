@@ -12,6 +12,7 @@ from scipy import stats
 from landscape import records
 from landscape.errors import UsageError
 from landscape.measures import DEFAULT, MEASURES, measure
+from landscape.measures.forecast import expected_cost
 
 SHORT = {
     "hessian-trace": ":max_probes=16",
@@ -62,6 +63,10 @@ class TestContract:
             for dtype in (torch.float32, torch.float64)
         )
         assert single.value == pytest.approx(double.value, rel=2e-3)
+
+    def test_its_cost_is_foreseen(self, name: str) -> None:
+        typical, most = expected_cost(problems.small_objective(), MEASURES.parse(name))
+        assert most.gradient_equivalents >= min(typical.gradient_equivalents, 1 / 3) > 0
 
     def test_it_has_a_row_with_words(self, name: str) -> None:
         assert MEASURES[name].summary
@@ -177,4 +182,3 @@ def test_eigenvalues_of_another_matrix_build_no_graph_of_the_hessian() -> None:
     objective = problems.small_objective()
     found = MEASURES.build("top-eigenvalues:k=2,operator=gauss-newton", objective)
     assert found.cost.gradients == 1 + 1  # the gradient, where it starts, and the matrix's own graph
-    assert {key[0] for key in objective.engine.graphs._kept} == {"GaussNewtonGraph"}

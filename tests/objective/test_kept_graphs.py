@@ -84,7 +84,7 @@ def test_what_is_kept_is_given_back_at_once() -> None:
 def test_the_bytes_of_a_graph_are_those_of_what_it_saves() -> None:
     w = torch.ones(50, 20, dtype=torch.float64, requires_grad=True)
     x = torch.ones(7, 20, dtype=torch.float64)
-    with saved_for_backward(CPU, besides=w) as held:
+    with saved_for_backward(besides=w) as held:
         y = torch.tanh(x @ w.T)
     assert held.bytes == 7 * 20 * 8 + 7 * 50 * 8, "the inputs and the outputs of tanh, not the weights"
     assert y.requires_grad

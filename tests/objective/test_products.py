@@ -67,15 +67,14 @@ def test_timing_decides_and_a_missing_forward_derivative_does_not_end_it(
     assert timing.quicker_product(risk, batch) == "double-backward"
     for seconds, expected in (([1.0, 0.8], "forward-over-reverse"), ([1.0, 0.95], "double-backward")):
         times = iter(seconds)
-        monkeypatch.setattr(timing, "_seconds", lambda risk, graph, times=times: next(times))
+        monkeypatch.setattr(timing, "_seconds", lambda risk, run, times=times: next(times))
         assert timing.timed_product(risk, batch) == expected
 
-    def failing(risk: object, graph: object) -> float:
-        if isinstance(graph, timing.ForwardOverReverse):
-            raise NotImplementedError("no forward derivative")
-        return 1.0
+    def failing(self: object, *_: object, **__: object) -> None:
+        raise NotImplementedError("no forward derivative")
 
-    monkeypatch.setattr(timing, "_seconds", failing)
+    monkeypatch.undo()
+    monkeypatch.setattr(timing.ForwardOverReverse, "products", failing)
     assert timing.timed_product(risk, batch) == "double-backward"
 
 

@@ -1,5 +1,7 @@
 """Every row can be built from its name, says what it is, and costs what it says."""
 
+import re
+
 import pytest
 import torch
 from optim.battery import CONTEXT, VARIANTS, build, mlp
@@ -31,9 +33,12 @@ def test_every_option_of_a_row_has_a_default_or_is_known_to_the_trainer_and_a_pl
     name: str,
 ) -> None:
     row = OPTIMIZERS[name]
+    described = "\n".join(
+        kind.__doc__ or "" for kind in row.build.__mro__ if issubclass(kind, SharpnessAware)
+    )
     for option in row.options.values():
         assert not option.required or option.name in CONTEXT  # which the trainer knows
-        assert f"{option.name}:" in (row.build.__doc__ or "")
+        assert re.search(rf"^ +(\w+, )*{option.name}(, \w+)*: ", described, re.MULTILINE)
 
 
 def test_names_with_underscores_are_the_same_names() -> None:

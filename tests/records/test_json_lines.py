@@ -272,22 +272,3 @@ def test_what_has_changed_since_is_said_of_the_record_that_answers_the_same_ques
     ):
         assert reason(**other) is None
     assert records.outdated([KNOWN], measure="loss", settings={}, provenance=provenance()) is None
-
-
-@pytest.mark.parametrize(
-    ("line", "numbers"),
-    [
-        ('{"epoch": 2, "train_loss": 0.5, "steps": 7}', {"epoch": 2, "train_loss": 0.5, "steps": 7}),
-        ('{"epoch": 2, "a": true, "b": "x", "c": [1], "d": null, "e": {}}', {"epoch": 2}),
-        (json.dumps({"epoch": 2, "a": 10**400, "b": -(10**400)}), {"epoch": 2}),
-        (json.dumps({"epoch": 10**400}), None),
-        ('{"epoch": true}', None),
-        ('{"epoch": 1.5}', None),
-        ('{"epo', None),
-        ("[1]", None),
-        ("[" * 100_000, None),
-        ("", None),
-    ],
-)
-def test_only_the_numbers_of_a_line_of_history_are_read(line, numbers):
-    assert records.epoch_numbers(line) == numbers

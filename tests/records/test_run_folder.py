@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from records_made import estimate
 
 from landscape.records import to_json
@@ -84,3 +85,23 @@ def test_digest_of_a_sharded_checkpoint_covers_index_and_shards(tmp_path):
     assert checkpoint_digest(shards[0]) == sha256(shards[0])
     index.write_text("{")
     assert checkpoint_digest(index) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "numbers"),
+    [
+        ('{"epoch": 2, "train_loss": 0.5, "steps": 7}', {"epoch": 2, "train_loss": 0.5, "steps": 7}),
+        ('{"epoch": 2, "a": true, "b": "x", "c": [1], "d": null, "e": {}}', {"epoch": 2}),
+        (json.dumps({"epoch": 2, "a": 10**400, "b": -(10**400)}), {"epoch": 2}),
+        (json.dumps({"epoch": 10**400}), None),
+        ('{"epoch": true}', None),
+        ('{"epoch": 1.5}', None),
+        ('{"epo', None),
+        ("[1]", None),
+        ("[" * 100_000, None),
+        ("", None),
+    ],
+)
+def test_only_the_numbers_of_a_line_of_history_are_read(tmp_path, line, numbers):
+    (tmp_path / HISTORY).write_text(f"{line}\n")
+    assert read_lines(tmp_path / HISTORY).epochs == (() if numbers is None else (numbers,))

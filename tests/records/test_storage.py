@@ -10,7 +10,15 @@ import pytest
 
 from landscape.errors import InputError
 from landscape.records import storage
-from landscape.records.storage import append_line, discard_parts, lock, open_to_append, sha256, write_whole
+from landscape.records.storage import (
+    append_line,
+    discard_parts,
+    lock,
+    open_to_append,
+    sha256,
+    whole,
+    write_whole,
+)
 
 
 class Killed(BaseException):
@@ -144,6 +152,16 @@ def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path, mode):
     path.chmod(mode)
     write_whole(path, b"new")
     assert (stat.S_IMODE(path.stat().st_mode), path.read_bytes()) == (mode, b"new")
+
+
+def test_a_private_file_is_private_while_it_is_replaced(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    with whole(path) as place:
+        assert stat.S_IMODE(place.stat().st_mode) == 0o600
+        place.write_bytes(b"new")
+    assert (stat.S_IMODE(path.stat().st_mode), path.read_bytes()) == (0o600, b"new")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")

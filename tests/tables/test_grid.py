@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from landscape.tables import Grid, Number, aligned, json_text, rounded
+from landscape.tables import Grid, Number, json_text, rounded
+from landscape.tables.typesetting import aligned
 
 STRANGE = "=1+1\x1b[2J | \\input{x} & %"
 

@@ -292,7 +292,6 @@ def test_a_run_that_diverges_later_keeps_its_last_epoch(tmp_path, monkeypatch):
         (SHORT, {"save_every": 0}, UsageError, "save_every=0"),
         (dataclasses.replace(SHORT, device="gpu"), {}, UsageError, "device=gpu cannot be used"),
         (dataclasses.replace(SHORT, device="meta"), {}, UsageError, "device=meta cannot be used"),
-        (dataclasses.replace(SHORT, optimizer="gsam:alpha=-1"), {}, UsageError, "alpha=-1"),
         (dataclasses.replace(SHORT, data="moons", augment="basic"), {}, UsageError, "augment=basic changes"),
         (dataclasses.replace(SHORT, augment="autoaugment"), {}, UsageError, "needs 8-bit pixels"),
         (dataclasses.replace(SHORT, model="cnn", data="moons"), {}, InputError, "cnn takes pictures"),

@@ -48,12 +48,12 @@ def _row(
     status: Status = "published",
     **fields: Value,
 ) -> Preset:
-    """A row with the common setup except for ``fields``; ``network`` is a part of the name and what the user passes."""
-    tag, needed = network
-    name = "-".join(part for part in (optimizer.partition(":")[0], tag, data) if part)
-    common = {key: value for key, value in _COMMON.items() if key != "model" or not needed}
-    recipe = {"optimizer": optimizer, **common, "data": data, **fields}
-    return preset(name, recipe, source, status=status, note=note, needs={"model": needed} if needed else {})
+    """A row with the common setup except for ``fields``."""
+    tag, network_to_pass = network
+    needs = {"model": network_to_pass} if network_to_pass else {}
+    recipe = {**_COMMON, "data": data, **fields}
+    suffix = f"{tag}-{data}".lstrip("-")
+    return preset(optimizer, suffix, source, recipe, needs=needs, note=note, status=status)
 
 
 def _ae_sam(optimizer: str, data: str = "cifar10", *, source: str = _AE_SAM, **noise: Value) -> Preset:
@@ -72,12 +72,7 @@ def _cr_sam(
 
 
 CIFAR = [
-    preset(
-        "sgd-cifar10",
-        {"optimizer": _DECAY_5E4, **_COMMON, "data": "cifar10", "lr": 0.1},
-        "SGD as in the papers on SAM",
-        note="common set-up",
-    ),
+    _row(_DECAY_5E4, "SGD as in the papers on SAM", lr=0.1),
     *_cr_sam("0.05", "rho=0.1,alpha=0.1,beta=0.01", "cifar10", decay="5e-3"),
     *_cr_sam("0.1", "rho=0.15,alpha=0.5,beta=0.01", "cifar100", decay="5e-3"),
     _row("asam:rho=0.5,eta=0.01", _ASAM),

@@ -3,6 +3,8 @@
 A warm-up given in steps is rounded to epochs of 1 281 167 images.
 """
 
+from collections.abc import Mapping
+
 from landscape.training.presets.row import Preset, preset
 from landscape.training.recipe import Value
 
@@ -37,53 +39,50 @@ _CR_SAM_RESNET: dict[str, Value] = {
 _SAF: dict[str, Value] = {"lr": 0.4, "batch_size": 1024, "label_smoothing": 0.1}
 _RESNET50 = "torchvision:resnet50"
 _OPTIONS_ONLY = "the recipe beside {} is not theirs: choose lr, epochs and batch size"
+_ANY = "a network for ImageNet"
+_GNP = "Zhao, Zhang and Hu 2022, arXiv 2202.03599, its recipes"
 _NO_EPOCHS = "the number of epochs is not known here"
 
 
 def _row(
-    name: str, optimizer: str, source: str, network: str, fields: dict[str, Value], note: str = ""
+    optimizer: str, suffix: str, source: str, network: str, fields: Mapping[str, Value], note: str = ""
 ) -> Preset:
     """A row for a network of torchvision, or for one in words that the user has to pass."""
-    if network.startswith("torchvision:"):
-        recipe = {"optimizer": optimizer, "model": network, **fields}
-        return preset(name, recipe, source, note=note, needs=_DATA)
-    return preset(
-        name, {"optimizer": optimizer, **fields}, source, note=note, needs={"model": network, **_DATA}
-    )
+    has_name = network.startswith("torchvision:")
+    needs = _DATA if has_name else {"model": network, **_DATA}
+    return preset(optimizer, suffix, source, {"model": network, **fields}, needs=needs, note=note)
 
 
 def _gsam_transformer(key: str, network: str, rho_max: float, rho_min: float, alpha: float) -> Preset:
-    options = f"rho_max={rho_max},rho_min={rho_min},alpha={alpha},lr_max=3e-3,lr_min=3e-5"
+    optimizer = f"gsam:rho_max={rho_max},rho_min={rho_min},alpha={alpha},lr_max=3e-3,lr_min=3e-5"
     note = "the learning rate ends at 0, theirs at lr_min"
-    return _row(f"gsam-{key}", f"gsam:{options}", _GSAM, network, _TRANSFORMER, note)
+    return _row(optimizer, key, _GSAM, network, _TRANSFORMER, note)
 
 
 def _gsam_resnet(key: str, alpha: float) -> Preset:
-    options = f"rho_max=0.04,rho_min=0.02,alpha={alpha},lr_max=1.6,lr_min=0.016"
+    optimizer = f"gsam:rho_max=0.04,rho_min=0.02,alpha={alpha},lr_max=1.6,lr_min=0.016"
     note = (
         "batch size unverified; their weight decay is decoupled, which sgd here has not: choose one with "
         "--base; the learning rate ends at 0, theirs at lr_min"
     )
-    return _row(f"gsam-{key}", f"gsam:{options}", _GSAM, f"torchvision:{key}", _GSAM_RESNET, note)
+    return _row(optimizer, key, _GSAM, f"torchvision:{key}", _GSAM_RESNET, note)
 
 
 def _cr_sam(key: str, network: str, alpha: float) -> list[Preset]:
     fields, sam_rho, rho, note = _CR_SAM_RESNET, 0.1, 0.15, "its text has lr 0.1"
     if key.startswith("vit"):
         fields, sam_rho, rho, note = _TRANSFORMER, 0.05, 0.1, "schedule and batch size are GSAM's"
-    return [
-        _row(f"sam-{key}", f"sam:rho={sam_rho}", _CR_SAM, network, fields, note),
-        _row(f"cr-sam-{key}", f"cr-sam:rho={rho},alpha={alpha},beta=0.01", _CR_SAM, network, fields, note),
-    ]
+    optimizers = (f"sam:rho={sam_rho}", f"cr-sam:rho={rho},alpha={alpha},beta=0.01")
+    return [_row(optimizer, key, _CR_SAM, network, fields, note) for optimizer in optimizers]
 
 
 IMAGENET = [
     _row(
-        "adamw-vit-s32",
         str(_TRANSFORMER["base"]),
+        "vit-s32",
         f"{_GSAM}, AdamW",
         "a ViT-S/32",
-        {name: value for name, value in _TRANSFORMER.items() if name != "base"},
+        {name: _TRANSFORMER[name] for name in _TRANSFORMER if name != "base"},
     ),
     *_cr_sam("resnet50", _RESNET50, 0.1),
     *_cr_sam("resnet101", "torchvision:resnet101", 0.2),
@@ -101,35 +100,21 @@ IMAGENET = [
     _gsam_resnet("resnet50", 0.01),
     _gsam_resnet("resnet101", 0.01),
     _gsam_resnet("resnet152", 0.005),
+    _row("gnp:rho=0.05,alpha=0.8", "resnet50", _GNP, _RESNET50, {}, _OPTIONS_ONLY.format("ρ and α")),
     _row(
-        "gnp-resnet50",
-        "gnp:rho=0.05,alpha=0.8",
-        "Zhao, Zhang and Hu 2022, arXiv 2202.03599, its recipes",
-        _RESNET50,
-        {},
-        _OPTIONS_ONLY.format("ρ and α"),
-    ),
-    _row(
-        "ssam-f-resnet50",
         "ssam-f:rho=0.7,sparsity=0.5,n_fisher=128",
+        "resnet50",
         "Mi et al. 2022, arXiv 2210.05177, example of the code",
         _RESNET50,
         {},
         _OPTIONS_ONLY.format("its options"),
     ),
+    _row("saf:lam=0.3,tau=5,start_epoch=5,lag=3", "imagenet", _DU, _ANY, _SAF, _NO_EPOCHS),
     _row(
-        "saf-imagenet",
-        "saf:lam=0.3,tau=5,start_epoch=5,lag=3",
-        _DU,
-        "a network for ImageNet",
-        _SAF,
-        _NO_EPOCHS,
-    ),
-    _row(
-        "mesa-imagenet",
         "mesa:lam=0.8,tau=5,start_epoch=5,decay=0.9998",
+        "imagenet",
         _DU,
-        "a network for ImageNet",
+        _ANY,
         _SAF,
         f"{_NO_EPOCHS}; unverified: the paper's decay is 0.9995",
     ),

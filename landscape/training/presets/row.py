@@ -32,22 +32,14 @@ class Preset(Row[Recipe]):
     status: Status = "published"
 
     def completed(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of the recipe, some of them replaced.
-
-        Raises:
-            UsageError: A field is missing that only the user can know.
-        """
+        """The fields of the recipe, some replaced; raises :class:`UsageError` if one that is needed is missing."""
         for name, meaning in self.needs.items():
             if name not in changes:
                 raise UsageError(f"preset '{self.name}' is for {meaning}: pass --{name}")
         return {**self.fields, **changes}
 
     def recipe(self, **changes: Any) -> Recipe:
-        """The recipe, with some fields replaced.
-
-        Raises:
-            UsageError: A field is missing that only the user can know, or a value is not allowed.
-        """
+        """The recipe, some fields replaced; raises :class:`UsageError` if one is missing or not allowed."""
         return Recipe.from_dict(self.completed(changes))
 
 
@@ -63,34 +55,38 @@ class PresetTable(NameTable[Recipe]):
 
 
 def preset(
-    name: str,
-    fields: Mapping[str, Value],
+    optimizer: str,
+    suffix: str,
     source: str,
+    fields: Mapping[str, Value],
     *,
-    status: Status = "published",
-    note: str = "",
     needs: Mapping[str, str] | None = None,
+    note: str = "",
+    status: Status = "published",
 ) -> Preset:
-    """A row of the table.
+    """A row whose name is the optimizer's with a suffix: the network, if there are several, and the data.
 
     Args:
-        name: The optimizer, the network if there are several, and the data.
-        fields: The fields of the recipe that are known.
+        optimizer: The optimizer with its options.
+        suffix: The rest of the name.
         source: The paper or code that has the numbers, and where in it.
-        status: How well they are known.
-        note: What differs from the source, or is not known.
+        fields: The other fields of the recipe; a field that the user has to pass is left out.
         needs: Fields that the user has to pass, with their meaning.
+        note: What differs from the source, or is not known.
+        status: How well the numbers are known.
     """
     needs = needs or {}
-    over = f" over {fields['base']}" if "base" in fields else ""
-    network, data = (needs.get(key) or fields.get(key) for key in ("model", "data"))
+    recipe = {"optimizer": optimizer, **{name: fields[name] for name in fields if name not in needs}}
+    over = f" over {recipe['base']}" if "base" in recipe else ""
+    network, data = (needs.get(name) or recipe.get(name) for name in ("model", "data"))
     named = ("optimizer", "base", "model", "data")
-    rest = ", ".join(f"{key}={value}" for key, value in fields.items() if key not in named)
-    summary = f"{fields['optimizer']}{over} · {network} on {data} · {rest}"
+    rest = ", ".join(f"{name}={value}" for name, value in recipe.items() if name not in named)
+    summary = f"{optimizer}{over} · {network} on {data} · {rest}"
     reference = source + (f"; {note}" if note else "") + _STATUS_NOTES[status]
 
     def build() -> Recipe:
         return row.recipe()
 
-    row = Preset(name, build, summary, reference, fields=fields, needs=needs, status=status)
+    name = f"{optimizer.partition(':')[0]}-{suffix}"
+    row = Preset(name, build, summary, reference, fields=recipe, needs=needs, status=status)
     return row

@@ -22,14 +22,7 @@ _MOONS: dict[str, Value] = {
 
 
 def _digits(optimizer: str, *, note: str = "", **fields: Value) -> Preset:
-    name = f"{optimizer.partition(':')[0]}-digits"
-    recipe = {"optimizer": optimizer, **_DIGITS, **fields}
-    return preset(name, recipe, "landscape", status="ours", note=note)
-
-
-def _moons(optimizer: str) -> Preset:
-    name = f"{optimizer.partition(':')[0]}-moons"
-    return preset(name, {"optimizer": optimizer, **_MOONS}, _REPORT)
+    return preset(optimizer, "digits", "landscape", {**_DIGITS, **fields}, note=note, status="ours")
 
 
 SMALL = [
@@ -48,10 +41,7 @@ SMALL = [
         lr=0.1,
     ),
     _digits(
-        "ada-sam:rho=0.05",
-        note="over a base that adds nothing, as in the paper",
-        base=_PLAIN_SGD,
-        lr=3e-3,
+        "ada-sam:rho=0.05", note="over a base that adds nothing, as in the paper", base=_PLAIN_SGD, lr=3e-3
     ),
     _digits("bsam:rho=0.01", note="over a base that adds nothing, as in the paper", base=_PLAIN_SGD, lr=1.0),
     _digits(
@@ -63,6 +53,6 @@ SMALL = [
         epochs=5,
     ),
     _digits("swa:start=0.75", note="averages the last quarter", lr=0.05, schedule="constant"),
-    _moons("adaptive-gsam:rho=0.5,alpha=0.04,gamma=0.1"),
-    _moons("gsam:rho=0.5,alpha=0.04"),
+    preset("adaptive-gsam:rho=0.5,alpha=0.04,gamma=0.1", "moons", _REPORT, _MOONS),
+    preset("gsam:rho=0.5,alpha=0.04", "moons", _REPORT, _MOONS),
 ]
