@@ -29,8 +29,8 @@ Evaluate = Callable[..., tuple[float, float | None]]
 
 WORTHWHILE = 20_000_000  # examples times parameters; points below it gain less than the timing costs
 _AGREEMENT = 1e-5  # relative: other orders of summation in float32 differ by about 1e-6
-_GAIN = 1.25  # of compiling over channels last: 1.27 for ResNet-20, benchmarks/README.md
-_SECONDS_A_LAYER = 2.0  # to compile: ResNet-20 with 69 layers took 20 to 180 s, with warm and cold caches
+_GAIN = 1.25  # of compiling over channels last: 1.16 to 1.33 for ResNet-20, benchmarks/README.md
+_SECONDS_A_LAYER = 2.0  # to compile: ResNet-20 with 69 layers took 17 to 180 s, with warm and cold caches
 _PAYS_BACK = 2.0  # times the compilation that must be saved: gain and cost are only guesses
 
 
