@@ -40,7 +40,7 @@ def run_guarded(group: click.Command) -> int:
         return _ended(group)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
     """Our own remarks in one line; the warnings of other libraries as Python shows them."""
     if issubclass(category, Remark):
         click.echo(f"Note: {visible(message)}", err=True)

@@ -23,26 +23,19 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class BatchSize(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A whole number above 0, or ``auto``; the value is batch size and micro-batch."""
+BatchSize = tuple[int, Literal["auto"] | None]
+"""Batch size and micro-batch."""
 
-    name = "N|auto"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, Literal["auto"] | None]:
-        """The pair from its text."""
-        if isinstance(value, tuple):  # click converts a default more than once
-            return value
-        if value == "auto":
-            return 128, "auto"
-        try:
-            number = int(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither a whole number nor auto", param, ctx)
-        if number < 1:
-            self.fail(f"{number} is not in the range x>=1.", param, ctx)
-        return number, None
+def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> BatchSize:
+    """The value of ``--batch-size``: a whole number above 0, or ``auto``."""
+    if value == "auto":
+        return 128, "auto"
+    try:
+        number = int(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither a whole number nor auto") from None
+    return click.IntRange(min=1).convert(number, parameter, ctx), None
 
 
 def flag(*names: str, help: str, default: object = None, **settings: Any) -> Callable[[F], F]:
@@ -155,7 +148,7 @@ _subject: list[Callable[[Any], Any]] = [
     flag(
         "-b",
         "--batch-size",
-        type=BatchSize(),
+        callback=_batch_size,
         default="128",
         metavar="N|auto",
         help="Examples a batch; auto: 128, computed in pieces of the size that is quickest here.",
@@ -202,7 +195,7 @@ class Subject(Source):
 
     split: str
     limit: int | None
-    batch_size: tuple[int, Literal["auto"] | None]
+    batch_size: BatchSize
     batch_norm: str
     expect_accuracy: str | None
     device: str

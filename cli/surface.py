@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from landscape.errors import UsageError
+from landscape.records.run_folder import RunFolder
 from landscape.records.storage import discard_parts
 
 from . import options
@@ -264,7 +265,5 @@ def _drawn(surfaces: "list[Surface]", files: list[Path], target: Target) -> tupl
 
 def _expanded(checkpoints: tuple[str, ...]) -> list[str]:
     """The checkpoints of a trajectory: for a single run folder, those kept during the run."""
-    folder = Path(checkpoints[0]) / "checkpoints"
-    if len(checkpoints) > 1 or not folder.is_dir():
-        return list(checkpoints)
-    return sorted(str(file) for file in folder.iterdir() if file.suffix == ".pt") or list(checkpoints)
+    kept = RunFolder(Path(checkpoints[0])).epoch_checkpoints() if len(checkpoints) == 1 else []
+    return [str(file) for file in kept] or list(checkpoints)

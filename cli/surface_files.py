@@ -25,14 +25,9 @@ def finished(
 ) -> "Surface | None":
     """The surface that an earlier run of this command has saved; ``None`` if it has to be computed.
 
-    A run that is killed after saving has only figures left to draw. Its journal may still exist.
-
-    Args:
-        file: The file; refused if it is of another command, or no surface, and may not be replaced.
-        request: The entries of its meta data that describe the command.
-        shard: The share of the points.
-        resume: Whether results of an earlier run may be used.
-        overwrite: Whether the surface of another run may be replaced.
+    A run that is killed after saving has only figures left to draw. Its journal may still exist. A file of another
+    command, or that is no surface, is refused unless it may be overwritten. ``request`` are the entries of the meta
+    data that describe the command.
     """
     if not file.exists():
         return None

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from landscape.records.run_folder import CHECKPOINT
+
 from . import options
 from .preflight import preflight
 from .progress import Bar, duration
@@ -41,9 +43,8 @@ class SurfaceRun:
         both = subject.split == "both"
         objective = subject.objective(checkpoint, "train" if both else subject.split)
         test = subject.objective(checkpoint, "test") if both else None
-        summary = preflight(
-            click.format_filename(path), checkpoint, objective, expected=subject.expect_accuracy
-        )
+        name = click.format_filename(path)
+        summary = preflight(name, checkpoint, objective, expected=subject.expect_accuracy)
         if not quiet:
             click.echo(summary, err=True)
         through = []
@@ -80,7 +81,7 @@ class SurfaceRun:
                 test=self.test,
                 journal=journal,
                 progress=lambda done, total: bar.tell(f"{done} of {total} points", done / total),
-                **_for_line(sampling) if built.y is None else sampling,
+                **sampling,
             )
         self._say(f"centre check, surface − loss = {surface.centre_error}")
         for line in findings(surface.meta):
@@ -96,27 +97,20 @@ class SurfaceRun:
         from landscape.surfaces.sampling import sample_surface
 
         built = build_plane(plane, self.objective, through=self.through)
-        settings = _for_line(sampling) if built.y is None else sampling
-        nx, ny = settings["points"] if isinstance(settings["points"], tuple) else (settings["points"], 1)
+        nx, ny = sampling["points"]
         first, step = sampling["shard"] or (1, 1)
-        total = len(range(first - 1, nx * ny, step))
-        small = {**settings, "points": 2, "span": None, "centre": False, "shard": None}
+        total = len(range(first - 1, nx if built.y is None else nx * ny, step))
+        small = {**sampling, "points": 2, "span": None, "centre": False, "shard": None, "test": self.test}
         moments: list[float] = []
         sample_surface(
-            self.objective,
-            built,
-            test=self.test,
-            progress=lambda *_: moments.append(time.perf_counter()),
-            **small,
+            self.objective, built, progress=lambda *_: moments.append(time.perf_counter()), **small
         )
         # From the first point on: before it, the plane's checkpoints are compared with their own losses.
         each = (moments[-1] - moments[1]) / (len(moments) - 2)
         unit = 2**30 if sys.platform == "darwin" else 2**20  # macOS counts bytes, Linux KiB
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-        return (
-            f"{self.path}: {total} points of {each:.3g} s, about {duration(total * each)}; {memory:.2g} GiB of memory "
-            "so far"
-        )
+        seconds = f"{total} points of {each:.3g} s, about {duration(total * each)}"
+        return f"{self.path}: {seconds}; {memory:.2g} GiB of memory so far"
 
     def _say(self, line: str) -> None:
         if not self.quiet:
@@ -139,24 +133,13 @@ def findings(meta: Mapping[str, Any]) -> list[str]:
 
 def recorded_command() -> str:
     """The command as typed, but without the shard, since merged shards are the surface of the command without it."""
-    words = sys.argv[1:]
-    kept = [
-        word
-        for k, word in enumerate(words)
-        if not word.startswith("--shard") and (k == 0 or words[k - 1] != "--shard")
-    ]
+    words = zip(sys.argv, sys.argv[1:], strict=False)
+    kept = (word for before, word in words if not word.startswith("--shard") and before != "--shard")
     return shlex.join(["landscape", *kept])
 
 
 def _labels(paths: list[str]) -> list[str]:
     """Short names: of the file, or of its folder if the file has the name that every run gives it."""
-    names = [
-        Path(path).parent.name if Path(path).name == "checkpoint.pt" else Path(path).stem for path in paths
-    ]
+    places = [Path(path) for path in paths]
+    names = [place.parent.name if place.name == CHECKPOINT else place.stem for place in places]
     return names if len(set(names)) == len(names) else list(paths)
-
-
-def _for_line(sampling: dict[str, Any]) -> dict[str, Any]:
-    """The same with a single number of points, if one was given for both axes."""
-    nx, ny = sampling["points"]
-    return {**sampling, "points": nx} if nx == ny else sampling

@@ -177,8 +177,7 @@ _CHECKPOINTS = Shared(_checkpoints_by_thread)
 def plain_checkpoints() -> Iterator[list[str]]:
     """Reentrant activation checkpointing, which ``autograd.grad`` cannot pass, is off in this thread.
 
-    Yields:
-        A list that gets an entry whenever a function runs without it.
+    Yields a list that gets an entry whenever a function runs without it.
     """
     met: list[str] = []
     with _CHECKPOINTS:
@@ -200,26 +199,26 @@ class _Generators:
 
     def __init__(self, device: torch.device | None = None) -> None:
         self.device = device if device is not None and device.type == "cuda" else None
-        self.torch: tuple[Tensor, Tensor | None] = self._read()
+        self.torch = self._of_torch()
         self.numpy: Any = np.random.get_state()  # noqa: NPY002
         self.python = random.getstate()
 
     def differ(self) -> bool:
         """Whether torch's are in another state now."""
-        pairs = zip(self.torch, self._read(), strict=True)
-        return any(a is not None and b is not None and not torch.equal(a, b) for a, b in pairs)
+        return any(not torch.equal(a, b) for a, b in zip(self.torch, self._of_torch(), strict=True))
 
     def restore(self, *, of_torch: bool = True) -> None:
         """Puts the generators into these states."""
         if of_torch:
             torch.set_rng_state(self.torch[0])
-            if self.torch[1] is not None and self.device is not None:
+            if self.device is not None:
                 torch.cuda.set_rng_state(self.torch[1], self.device)
         np.random.set_state(self.numpy)  # noqa: NPY002
         random.setstate(self.python)
 
-    def _read(self) -> tuple[Tensor, Tensor | None]:
-        return torch.get_rng_state(), None if self.device is None else torch.cuda.get_rng_state(self.device)
+    def _of_torch(self) -> list[Tensor]:
+        states = [torch.get_rng_state()]
+        return states if self.device is None else [*states, torch.cuda.get_rng_state(self.device)]
 
 
 # Of the threads in preserved_randomness(): how deep each is in it, and the states that the first of them met.

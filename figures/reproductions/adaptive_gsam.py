@@ -64,8 +64,6 @@ ALL_OF_MNIST = Setup(
 class Noted(AdaptiveGSAM):
     """Adaptive-GSAM that notes the length of its displacement."""
 
-    lengths: list[float]
-
     def displacement(self, gradients: Tensor) -> Tensor:
         """ε of a gradient."""
         found = super().displacement(gradients)

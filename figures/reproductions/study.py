@@ -221,9 +221,7 @@ def main(study: Study) -> None:
     given = parser.parse_args()
     if given.recompute:
         print(store(execute(_work(study, given))))
-        import results
-
-        results.write()
+        print("Run `python figures/reproductions/results.py` to bring RESULTS.md up to date.")
     for record in records_of(study):
         print(f"\n{record['words']}; {len(record['seeds'])} seeds, {record['minutes']} minutes\n")
         if study.columns:

@@ -23,8 +23,8 @@ from landscape.models import build_model
 from landscape.objective import Objective
 from landscape.objective.batch_norm import BatchNorm
 from landscape.objective.batches import Source
+from landscape.objective.loss_functions import Loss
 from landscape.objective.micro_batches import Size
-from landscape.objective.risk import Loss
 from landscape.objective.wrappers import unwrapped
 from landscape.registry.factories import code_hash, user_row
 from landscape.registry.names import NameTable, Specification, split

@@ -9,7 +9,8 @@ from torch import Tensor
 from landscape.curvature.operators import OPERATORS, OperatorName
 from landscape.linalg import Decay, Eigenpair, Eigenpairs, lanczos, power_iteration
 from landscape.linalg.lanczos import End
-from landscape.objective import Objective, derivatives
+from landscape.objective import Objective
+from landscape.objective.products import gradient_of_graph
 
 
 def eigenpairs(
@@ -104,4 +105,4 @@ def _gradient(objective: Objective, operator: OperatorName) -> Tensor:
     """∇L(θ); if it is not known yet, from the graphs that products with the Hessian build and keep in any case."""
     if operator != "hessian" or objective.has_gradient:
         return objective.gradient
-    return objective.average(derivatives.gradient_of_graph)[0]
+    return objective.average(gradient_of_graph)[0]

@@ -24,9 +24,10 @@ from torch import Tensor
 
 from landscape.curvature.example_gradients import places_of
 from landscape.curvature.recording import recorded
-from landscape.objective import Objective, derivatives
+from landscape.objective import Objective
 from landscape.objective.batches import Batch, rows_in
 from landscape.objective.graphs import residual
+from landscape.objective.products import second_derivatives
 from landscape.objective.risk import Risk
 
 
@@ -128,7 +129,7 @@ def pair_of_passes(objective: Objective, *, seed: int, less_gauss_newton: bool) 
     streams = Streams(seed)
 
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
-        with derivatives.second_derivatives(risk, batch):
+        with second_derivatives(risk, batch):
             first, second = _two_probes(risk, batch, streams, less_gauss_newton)
         halves = (first - second).square() / 2
         total = (first.sum(1) - second.sum(1)).square() / 2

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from landscape.curvature.example_gradients import squared_norms_by_use, squared_norms_by_vmap, uses_cover
 from landscape.curvature.losses import curvature_by_autograd, curvature_root
-from landscape.curvature.piecewise_affine import Verdict, analyse
+from landscape.curvature.piecewise_affine import Verdict, analyse, described
 from landscape.curvature.spot_checks import (
     blocks_agree,
     diagonals_agree,
@@ -24,8 +24,9 @@ from landscape.curvature.spot_checks import (
 from landscape.errors import is_out_of_memory
 from landscape.objective import Objective
 from landscape.objective.batches import Batch, rows_in, tensors_in
+from landscape.objective.loss_functions import BatchLoss
 from landscape.objective.outputs import applied, labelled
-from landscape.objective.risk import BatchLoss, Risk
+from landscape.objective.risk import Risk
 
 # With more outputs than this, one sampled class an example and pass is cheaper than all of them.
 MANY_CLASSES = 64
@@ -91,15 +92,9 @@ def _planned(risk: Risk, batch: Batch) -> GaussNewtonPlan:
     try:
         return _examined(risk, batch)
     except Exception as failure:  # a network may raise anything when it is called on a few examples
-        if isinstance(failure, (RuntimeError, MemoryError)) and is_out_of_memory(failure):
+        if is_out_of_memory(failure):
             raise
         return _refused(f"the network cannot be looked at ({described(failure)})")
-
-
-def described(failure: Exception) -> str:
-    """The class of a failure and the first line of its message."""
-    words = (str(failure).strip().splitlines() or [""])[0][:100]
-    return f"{type(failure).__name__}: {words}"
 
 
 def _examined(risk: Risk, batch: Batch) -> GaussNewtonPlan:

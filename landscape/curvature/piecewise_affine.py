@@ -97,9 +97,14 @@ def analyse(model: nn.Module, free: Sequence[str], inputs: Any) -> Verdict:
     try:
         traced = _traced(model, free, inputs)
     except Exception as failure:  # tracing may raise anything; the model is then not proved
-        words = (str(failure).strip().splitlines() or [""])[0][:100]
-        return Verdict(False, f"the forward pass cannot be traced ({type(failure).__name__}: {words})")
+        return Verdict(False, f"the forward pass cannot be traced ({described(failure)})")
     return _judged(traced, free)
+
+
+def described(failure: Exception) -> str:
+    """The class of a failure and the first line of its message."""
+    words = (str(failure).strip().splitlines() or [""])[0][:100]
+    return f"{type(failure).__name__}: {words}"
 
 
 def _traced(model: nn.Module, free: Sequence[str], inputs: Any) -> fx.GraphModule:

@@ -71,10 +71,8 @@ def _batch_norm(out: Tensor, call: Any) -> Uses:
 
 def _layer_norm(out: Tensor, call: Any) -> Uses:
     shape = tuple(call.normalized_shape)
-    yield (
-        call.weight,
-        Scaling(shape, out.shape, functional.layer_norm(call.input.detach(), shape, eps=call.eps)),
-    )
+    normalised = functional.layer_norm(call.input.detach(), shape, eps=call.eps)
+    yield call.weight, Scaling(shape, out.shape, normalised)
     yield call.bias, Scaling(shape, out.shape)
 
 

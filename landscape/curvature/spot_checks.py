@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from landscape.curvature.example_gradients import SquaredNorms
 from landscape.curvature.example_probes import OutputCurvature
-from landscape.objective import derivatives, graphs
+from landscape.objective import graphs
 from landscape.objective.batches import Batch, rows_in, rows_of
 from landscape.objective.outputs import applied
+from landscape.objective.products import gradient, second_derivatives
 from landscape.objective.risk import Risk
 
 TENSORS = 16  # parameter tensors of which one coordinate is checked
@@ -70,7 +71,7 @@ def gradients_agree(model: nn.Module, free: Sequence[str], inputs: Any, norms: S
 def diagonals_agree(risk: Risk, batch: Batch) -> bool:
     """Whether H and G of one example have the same diagonal, in the coordinate of largest slope of each tensor."""
     example = _example(risk, batch)
-    slopes = risk.replica.layout.split(derivatives.gradient(risk, example)[0])
+    slopes = risk.replica.layout.split(gradient(risk, example)[0])
     entries = risk.replica.layout.entries
     columns, places = [], []
     for k in range(0, len(entries), max(1, len(entries) // TENSORS)):
@@ -88,7 +89,7 @@ def diagonals_agree(risk: Risk, batch: Batch) -> bool:
 def blocks_agree(risk: Risk, batch: Batch) -> bool:
     """Whether vᵀHv of one example follows from the results of the operations, for some parameter tensors."""
     example = _example(risk, batch)
-    with derivatives.second_derivatives(risk, example):
+    with second_derivatives(risk, example):
         return _blocks_agree(risk, example)
 
 

@@ -23,15 +23,17 @@ from landscape.curvature.example_probes import PairOfPasses, pair_of_passes, poo
 from landscape.curvature.gauss_newton_trace import (
     MANY_CLASSES,
     GaussNewtonPlan,
-    described,
     gauss_newton_traces,
     plan,
     rounding_of_trace,
 )
+from landscape.curvature.piecewise_affine import described
 from landscape.errors import InputError, OutOfMemory, UsageError, is_out_of_memory
 from landscape.linalg.hutchinson import Progress, mean_of_draws
-from landscape.objective import Objective, derivatives
+from landscape.objective import Objective
 from landscape.objective.batches import Batch
+from landscape.objective.graphs import HessianGraph, ResidualGraph
+from landscape.objective.products import matrix_products
 from landscape.objective.risk import Risk
 
 # Passes over the data before the first look at the standard error: stopping after 2 was seen to claim an error of
@@ -95,9 +97,7 @@ def hessian_trace(
     try:
         trace = estimator.by_parts()
     except Exception as failure:  # a network that was examined on one batch may raise anything on another
-        if isinstance(failure, (UsageError, InputError, OutOfMemory)) or (
-            isinstance(failure, (RuntimeError, MemoryError)) and is_out_of_memory(failure)
-        ):
+        if isinstance(failure, (UsageError, InputError, OutOfMemory)) or is_out_of_memory(failure):
             raise
         trace, reason = None, f"examples of some batch cannot be taken apart ({described(failure)})"
     else:
@@ -238,8 +238,8 @@ def quadratic_forms(
         point, split = risk.replica.origin, risk.replica.layout.split
         drawn = torch.randint(0, 2, (columns, point.numel()), generator=generator, dtype=torch.int8)
         probes = list((2 * drawn - 1).to(point.device, point.dtype))
-        kind = derivatives.residual_products if less_gauss_newton else derivatives.hessian_products
-        products = kind(risk, batch, probes)
+        kind = ResidualGraph if less_gauss_newton else HessianGraph
+        products = matrix_products(risk, batch, kind, probes)
         forms = [
             torch.stack([(x.double() * y.double()).sum() for x, y in zip(split(v), split(p), strict=True)])
             for v, p in zip(probes, products, strict=True)

@@ -77,6 +77,12 @@ class InMemory(LabelledDataset):
         return inputs if self.pixels is None else self.pixels.normalised(inputs)
 
 
+def classes_in(targets: Any) -> int | None:
+    """One more than the largest of class numbers ``(N,)``; ``None`` for targets of another kind."""
+    numbers = torch.as_tensor(targets)
+    return None if numbers.is_floating_point() or numbers.ndim != 1 else int(numbers.max()) + 1
+
+
 @dataclass(frozen=True)
 class Data:
     """A training set and a test set.

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from landscape.data.examples import Data
+from landscape.data.examples import Data, classes_in
 from landscape.errors import InputError, UsageError
 from landscape.objective.outputs import LABELS
 from landscape.registry.names import Options, Row
@@ -81,7 +81,4 @@ def _classes(table: Any, columns: list[str]) -> int | None:
     if label is None:
         return None
     known = getattr(table.features[label], "num_classes", None)
-    if known:
-        return int(known)
-    values = torch.as_tensor(table.with_format("torch", columns=[label])[label][:])
-    return None if values.is_floating_point() or values.ndim != 1 else int(values.max()) + 1
+    return int(known) if known else classes_in(table.with_format("torch", columns=[label])[label][:])

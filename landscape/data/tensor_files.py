@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from landscape.data.examples import Data, InMemory
+from landscape.data.examples import Data, InMemory, classes_in
 from landscape.data.pixels import moments
 from landscape.errors import InputError
 from landscape.records.reading import check_regular, read_arrays, reading
@@ -68,9 +68,9 @@ def tensors_at(name: str, *, classes: int | None = None, normalize: Normalisatio
     shape, *others = [tuple(part.inputs.shape[1:]) for part in parts]
     if others not in ([], [shape]):
         raise InputError(f"{name}: a training input has the shape {shape}, a held-out one {others[0]}")
-    targets = [part.targets for part in parts]
-    if classes is None and not targets[0].is_floating_point() and targets[0].ndim == 1:
-        classes = 1 + max(int(labels.max()) for labels in targets)
+    if classes is None:
+        counts = [classes_in(part.targets) for part in parts]
+        classes = max((count for count in counts if count is not None), default=None)
     return Data(name, parts[0], parts[1] if others else None, classes, shape)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
-from landscape.data.examples import Data
+from landscape.data.examples import Data, classes_in
 from landscape.errors import InputError
 from landscape.objective.outputs import LABELS
 from landscape.registry.factories import user_row
@@ -113,10 +113,7 @@ def _classes(split: Any) -> int | None:
     elif isinstance(dataset, list):
         parts = [_targets(batch) for batch in dataset]
         targets = torch.cat(parts) if all(isinstance(t, Tensor) and t.ndim for t in parts) else None
-    if targets is None:
-        return None
-    numbers = torch.as_tensor(targets)
-    return None if numbers.is_floating_point() or numbers.ndim != 1 else int(numbers.max()) + 1
+    return None if targets is None else classes_in(targets)
 
 
 def _targets(batch: Any) -> Any:

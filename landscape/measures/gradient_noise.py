@@ -6,7 +6,7 @@ from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-QQ_POINTS = 101
+QQ_POINTS = 101  # so that a record stays short, however many batches there are
 
 
 @measure_named("gradient-noise", unit="loss²/θ²")

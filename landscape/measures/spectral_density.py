@@ -8,7 +8,7 @@ from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
-GRID_POINTS = 201
+GRID_POINTS = 201  # about two for each standard deviation at the default smoothing
 
 
 @measure_named("spectral-density", unit="loss/θ²")

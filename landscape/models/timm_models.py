@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from landscape.errors import InputError, UsageError
+from landscape.errors import UsageError
+from landscape.models.cnn import channels_of
 from landscape.registry.names import Row
 from landscape.registry.nearest import did_you_mean
 
@@ -47,12 +48,7 @@ def timm_model(name: str) -> Row[nn.Module] | None:
             if option in options:
                 raise UsageError(f"{name} has no option '{option}': the weights are those of the checkpoint")
         if input_shape is not None:
-            if len(input_shape) != 3:
-                raise InputError(
-                    f"{name} takes pictures (channels, height, width), but one input of this data has the shape "
-                    f"{input_shape}"
-                )
-            options = {"in_chans": input_shape[0], **options}
+            options = {"in_chans": channels_of(input_shape, name), **options}
             # Whether the class takes a size is only known by trying: timm passes options on to it.
             with contextlib.suppress(TypeError):
                 return create(num_classes=num_classes, **{"img_size": input_shape[1:], **options})

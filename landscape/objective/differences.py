@@ -141,10 +141,7 @@ def _function_of(module: nn.Module, names: Sequence[str], call: Value) -> tuple[
 def fault(value: Value, point: Tensors, standing: Standing = lambda leaves, act: act()) -> Fault | None:
     """What is wrong with the second derivative of a function near a point, in float64; ``None`` if nothing is.
 
-    Args:
-        value: The function.
-        point: Its arguments.
-        standing: Surrounds evaluations and backward passes if the arguments are the weights of a network.
+    ``standing`` surrounds evaluations and backward passes if the arguments are the weights of a network.
 
     Raises:
         ValueError: The gradient is not finite.

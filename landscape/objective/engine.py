@@ -100,13 +100,13 @@ class KeptGraphs(Generic[G]):
         book: Callable[[], None],
         parameter: Tensor,
     ) -> tuple[G, bool]:
-        """The graph of a micro-batch, built if it is not kept, and whether it is kept now.
+        """The graph of a micro-batch, built (and booked) if it is not kept, and whether it is kept now.
 
         Args:
             key: Kind of graph, first example, number of examples. Equal kinds and numbers take equal memory.
             build: Builds the graph.
             book: Counts the work of building it.
-            parameter: One of the parameters, whose common storage is not part of the graph.
+            parameter: A tensor whose storage is not part of the graph: that of the parameters.
         """
         if key in self._kept:
             return self._kept[key], True
@@ -156,25 +156,13 @@ class StoredStatistics:
 
 @dataclass
 class Engine:
-    """How the work is done, and what was seen when it was first done.
-
-    Attributes:
-        products: The kind of Hessian product; ``"auto"`` is double backward on the CPU and the quicker of the two
-            on CUDA.
-        micro: How many examples are computed at once.
-        ledger: The work done.
-        graphs: The graphs that are kept between vectors.
-        statistics: Which batch-norm statistics the network has now.
-        quicker: What ``"auto"`` stands for, once it has been timed.
-        twice: Whether the network is known to hold no function that forbids a second derivative.
-        confirmed: Whether its second derivative is known to be that of its gradient.
-    """
+    """How the work is done and counted, and what was seen when it was first done."""
 
     products: Products = "auto"
     micro: MicroBatches = field(default_factory=MicroBatches)
     ledger: Ledger = field(default_factory=Ledger)
     graphs: KeptGraphs[Any] = field(default_factory=KeptGraphs)
     statistics: StoredStatistics = field(default_factory=StoredStatistics)
-    quicker: Products | None = None
-    twice: bool = False
-    confirmed: bool = False
+    quicker: Products | None = None  # what "auto" stands for, once it has been timed
+    twice: bool = False  # whether no function of the network is known to forbid a second derivative
+    confirmed: bool = False  # whether its second derivative is known to be that of its gradient

@@ -35,14 +35,7 @@ _NO_GRAPH = ("does not require grad", "inference tensor", "inference mode", "Inf
 
 
 def checked(risk: Risk, first: Piece, point: Tensor, *, visited: Visited, constant: bool) -> Risk:
-    """The risk with the result of the first checks.
-
-    Args:
-        risk: Network, loss and data.
-        first: The first batch.
-        point: The point ``(n,)`` of the checks.
-        visited: Applies a visit to the first batch, in parts if memory is short.
-        constant: Whether the point is never written to by its owner.
+    """The risk with the result of the first checks; ``visited`` applies a visit to the first batch at a point.
 
     Raises:
         InputError: The network cannot be applied to the data, is random, or writes to its own weights; or the loss

@@ -56,12 +56,7 @@ class Graph(ABC):
 
     @abstractmethod
     def _transposed(self, parts: Tensors, block: int | None) -> tuple[Tensors, Tensors]:
-        """``(outputs, vectors)`` of which the gradient of ``Σ outputs · vectors`` is the product.
-
-        Args:
-            parts: The vector, split into parameter tensors.
-            block: The number of the one that is not zero.
-        """
+        """``(outputs, vectors)``: the gradient of ``Σ outputs · vectors`` is the product with these parts."""
 
 
 class HessianGraph(Graph):

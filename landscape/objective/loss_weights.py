@@ -50,11 +50,7 @@ def known_weights(loss: object) -> Weigh | None:
 def settle_weights(risk: Risk, first: Batch, outputs: Any, targets: Any) -> list[str]:
     """Finds out what the loss of a batch is the mean over, weights the batches by it, and returns notes.
 
-    Args:
-        risk: Network, loss and data.
-        first: The first batch, as the loader yields it.
-        outputs: What the network returned for it; ``None`` if the loss hides it. So are the targets.
-        targets: Its targets.
+    Outputs and targets are those of the first batch, or ``None`` if the loss hides them.
 
     Raises:
         UsageError: The loss is a sum; or no mean over examples, so that several batches have no common mean.
@@ -86,7 +82,7 @@ def _weights_of_batch_loss(risk: Risk, loss: BatchLoss, first: Batch) -> Outcome
     weights: list[Weigh] = [risk.batches.weight_of]
     if loss.weight_of is None:
         weights += [_labels, _labels_but_the_first]
-    # The last batches first: data are often in an order, and the first batch may hold labels of one kind.
+    # A batch with ignored labels comes last in the samples, and distinguishes the most kinds of weights.
     batch = next((sample for sample in reversed(risk.batches.samples()) if (rows_in(sample) or 0) > 1), first)
     count = rows_in(batch)
     if count is None or count < 2:

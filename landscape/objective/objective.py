@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from landscape.errors import InputError, UsageError
 from landscape.isolation import twice_differentiable
-from landscape.objective import products
 from landscape.objective.batch_norm import BatchNorm, stored_layers
 from landscape.objective.batches import KEPT_BYTES, Batches, Source, example, leading_size
 from landscape.objective.differences import gradient_rounding
@@ -24,6 +23,7 @@ from landscape.objective.loss_weights import known_weights
 from landscape.objective.mean import Mean, Visit
 from landscape.objective.micro_batches import MicroBatches, Size, allowed_size
 from landscape.objective.passes import BatchGradients, Slope, Value, differentiated, evaluated
+from landscape.objective.products import columns_of, matrix_products
 from landscape.objective.replica import Replica
 from landscape.objective.risk import Risk
 from landscape.objective.wrappers import unwrapped
@@ -298,16 +298,6 @@ class Objective:
             self._cache[key] = function(self, *args, **options)
         return cast(T, self._cache[key])
 
-    def remembered(self, key: Any, compute: Callable[[], T]) -> T:
-        """Old form of :meth:`cached`, until its callers have moved."""
-        if key not in self._cache:
-            self._cache[key] = compute()
-        return cast(T, self._cache[key])
-
-    def recall(self, key: Any) -> Any:
-        """Old form of :meth:`known`, until its callers have moved."""
-        return self.has_gradient or None if key == "slope" else self._cache.get(key)
-
     @property
     def has_gradient(self) -> bool:
         """Whether a pass at this point has computed the gradient already."""
@@ -441,8 +431,8 @@ class Objective:
         )
 
     def _product(self, kind: type[Graph], vectors: Tensor, block: int | None = None) -> Tensor:
-        columns = products.columns_of(vectors, self.point)
-        visit = partial(products.products, kind=kind, columns=columns, block=block)
+        columns = columns_of(vectors, self.point)
+        visit = partial(matrix_products, kind=kind, columns=columns, block=block)
         images = self._mean.over(visit, at=self.point, statistics=self._statistics, products=len(columns))
         return torch.stack(images, dim=1).reshape(vectors.shape)
 

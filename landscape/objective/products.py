@@ -28,7 +28,7 @@ def columns_of(vectors: Tensor, like: Tensor) -> list[Tensor]:
     return list(vectors.detach().to(like).reshape(n, -1).T.contiguous())
 
 
-def products(
+def matrix_products(
     risk: Risk, batch: Batch, kind: type[Graph], columns: Sequence[Tensor], *, block: int | None = None
 ) -> list[Tensor]:
     """``[A v for every column v (n,)]`` with the matrix A of one micro-batch.
@@ -36,8 +36,7 @@ def products(
     Args:
         risk: Network and loss; standing at the point in question.
         batch: The micro-batch.
-        kind: The graph of the matrix. That of the Hessian is kept for the next vectors, or replaced by
-            forward-over-reverse products if these are quicker or requested.
+        kind: The graph of the matrix; for the Hessian, forward-over-reverse products if these are quicker or requested.
         columns: The vectors.
         block: The number of a parameter tensor: only its diagonal block is multiplied.
     """
@@ -76,15 +75,9 @@ def _request(
 
 @contextlib.contextmanager
 def second_derivatives(risk: Risk, batch: Batch, *, of_the_loss: bool = True) -> Iterator[None]:
-    """Inside, a missing second derivative raises an ``InputError`` naming the operation; a wrong one is refused.
-
-    Args:
-        risk: Network and loss; standing at the point in question.
-        batch: A micro-batch.
-        of_the_loss: Whether the second derivative itself is needed: products with G or F differentiate the backward
-            pass in a vector that it is linear in, and are right also if the Hessian is not.
-    """
-    # Once for a network and its data: each check costs about a product.
+    """Inside, a missing second derivative raises an ``InputError`` naming the operation; a wrong one is refused."""
+    # Once for a network and its data, because each check costs about a product. Products with G or F need no second
+    # derivative of the loss: they differentiate the backward pass in a vector that it is linear in.
     with named_obstacle(risk, batch):
         if not risk.engine.twice:
             refuse_once_differentiable(risk, batch)

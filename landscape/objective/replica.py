@@ -23,9 +23,8 @@ _HALF = (torch.float16, torch.bfloat16)
 class Replica:
     """A copy of a network at a movable point; the original is never written to.
 
-    The arguments are those of :class:`landscape.objective.Objective`. With ``batch_norm="recalibrate"`` the owner of
-    the data stores new statistics after each move. Half precision is raised to float32, in which second derivatives are
-    still accurate.
+    The arguments are those of :class:`landscape.objective.Objective`; with ``batch_norm="recalibrate"`` the owner of
+    the data stores new statistics after each move. Half precision, too coarse for second derivatives, becomes float32.
 
     Attributes:
         notes: The changes that second derivatives required, a line each.
@@ -34,8 +33,7 @@ class Replica:
         calibrated: That number when batch-norm statistics were last recomputed.
 
     Raises:
-        InputError: The model cannot be copied, has weights without values or in integers, or a weight is NaN or
-            infinite.
+        InputError: The model cannot be copied, or has weights that are not finite floating-point numbers.
         UsageError: A dropout layer is in training mode, or an argument is not one of those allowed.
     """
 

@@ -13,9 +13,7 @@ from landscape.errors import InputError, UsageError
 from landscape.isolation import private_randomness
 from landscape.objective.batches import Batch, Batches, copied, mapped, moved, rows_in, rows_of, versions
 from landscape.objective.engine import Engine
-from landscape.objective.loss_functions import BatchLoss as BatchLoss
-from landscape.objective.loss_functions import LabelWeights, in_float64, label_weights
-from landscape.objective.loss_functions import Loss as Loss
+from landscape.objective.loss_functions import BatchLoss, LabelWeights, Loss, in_float64, label_weights
 from landscape.objective.outputs import labelled, scores, wants_scores
 from landscape.objective.replica import Replica
 

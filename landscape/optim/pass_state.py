@@ -100,7 +100,6 @@ class WrittenInputs:
 
     def __init__(self, model: nn.Module | None) -> None:
         self._model = model
-        self._seen: dict[int, tuple[Tensor, Tensor, int]] = {}
         self._written: list[tuple[Tensor, Tensor]] = []
 
     @contextmanager
@@ -109,30 +108,30 @@ class WrittenInputs:
         if self._model is None:
             yield
             return
-        self._seen = {}
-        hook = self._model.register_forward_pre_hook(self._remember, with_kwargs=True, prepend=True)
+        saved: dict[int, tuple[Tensor, Tensor, int]] = {}
+
+        def save(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if torch.compiler.is_compiling():  # the hook must not become a part of the compiled network
+                return
+            for tensor in _tensors((args, kwargs)):
+                if id(tensor) not in saved and not tensor.is_inference():
+                    # Torch counts writes in `_version`, which nothing public shows.
+                    saved[id(tensor)] = tensor, tensor.detach().clone(), tensor._version
+
+        hook = self._model.register_forward_pre_hook(save, with_kwargs=True, prepend=True)
         try:
             yield
         finally:
             hook.remove()
         self._written = [
-            (tensor, before) for tensor, before, version in self._seen.values() if tensor._version != version
+            (tensor, before) for tensor, before, version in saved.values() if tensor._version != version
         ]
-        self._seen = {}
 
     def put_back(self) -> None:
         """Gives the inputs the values of before the pass that was watched."""
         with torch.no_grad():
             for tensor, before in self._written:
                 tensor.copy_(before)
-
-    def _remember(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if torch.compiler.is_compiling():  # the hook must not become a part of the compiled network
-            return
-        for tensor in _tensors((args, kwargs)):
-            if id(tensor) not in self._seen and not tensor.is_inference():
-                # Torch counts writes in `_version`, which nothing public shows.
-                self._seen[id(tensor)] = tensor, tensor.detach().clone(), tensor._version
 
 
 def _tensors(value: object) -> Iterator[Tensor]:

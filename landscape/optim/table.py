@@ -234,14 +234,13 @@ def build_optimizer(
     Args:
         model: The network.
         optimizer: A name of ``OPTIMIZERS`` with options. A base such as ``"sgd"`` or ``"adamw"`` is used as
-            it is, one gradient a step, and ``base`` is not looked at.
-        base: What takes the step for a sharpness-aware optimizer.
+            it is, with one gradient a step, and ``base`` is ignored.
+        base: The optimizer that takes the step of a sharpness-aware one.
         lr: Learning rate.
-        total_steps: Steps of the whole run, for the optimizers that have an option of that name and were not
-            given it.
-        steps_per_epoch: Steps in an epoch, likewise.
+        total_steps: Steps of the whole run, for optimizers with an option of that name that the text does not set.
+        steps_per_epoch: Steps of an epoch, likewise.
         num_examples: Examples of the training set, likewise.
-        seed: Of the numbers that the optimizer draws for itself. Replicas of one run need the same.
+        seed: Seed of the optimizer's private generator. Replicas of one run need the same.
 
     Raises:
         UsageError: A name or an option does not exist, or a value is not allowed.

@@ -50,7 +50,7 @@ class WrappedOptimizer(torch.optim.Optimizer):
         values = vars(self)
         for field in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
             limit = limit_of(field.type)
-            if limit is not None:
+            if limit is not None and field.name in values:  # a constructor of the user's may set it later
                 values[field.name] = limit.check(field.name, values[field.name])
         super().__init__(base.param_groups, base.defaults)
         if "rho" in values:

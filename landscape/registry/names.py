@@ -2,8 +2,8 @@
 
 One spelling serves optimizers, measures, models, data sets and planes: a name, then options behind the last
 colon. A :class:`NameTable` lists the names of one kind. The options of a row are the keyword-only parameters
-of the function or class behind it, so that a new option needs no second declaration; a row whose function
-has parameters that do not say them states its options itself.
+of the function or class behind it, so that a new option needs no second declaration; a row whose function takes
+``**options`` states them itself.
 """
 
 import inspect
@@ -32,9 +32,8 @@ class Specification:
     options: Mapping[str, Value] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        if not self.options:
-            return self.name
-        return self.name + ":" + ",".join(f"{key}={value}" for key, value in self.options.items())
+        options = ",".join(f"{key}={value}" for key, value in self.options.items())
+        return f"{self.name}:{options}" if options else self.name
 
 
 @dataclass(frozen=True)
@@ -135,13 +134,12 @@ class NameTable(Mapping[str, Row[T]]):
     """The names of one kind (``"optimizer"``, ``"measure"``, …), in the order in which they are listed.
 
     Args:
-        kind: What a row is called in messages.
+        kind: The word for a row in messages.
         rows: The rows.
-        libraries: Builds a row for names that are not listed but that a file may use as well, such as
-            ``torchvision:NAME``: such a row runs no code but the library's own. Returns ``None`` where it does not
-            know the name either.
-        fallback: Builds a row for the names that only the user may give, such as ``./file.py:factory``.
-        forms: How names that are not listed are written, for messages.
+        libraries: Returns the row of a name that is not listed but that a file may contain as well, such as
+            ``torchvision:NAME``, whose row runs no code but the library's own; or ``None``.
+        fallback: Returns the row of a name that only the user may type, such as ``./file.py:factory``; or ``None``.
+        forms: The forms of names that are not listed, for messages.
     """
 
     def __init__(
@@ -187,7 +185,7 @@ class NameTable(Mapping[str, Row[T]]):
             ) from None
 
     def _known(self) -> str:
-        """The names there are, or some of them: a message is one line to read."""
+        """The names for a message of one line: all, or the first of many."""
         if len(self) <= _FEW:
             return f"known: {', '.join([*self, *self.forms])}"
         some = ", ".join(itertools.islice(self, _FEW // 2))

@@ -24,17 +24,11 @@ def agreement(
     test: Objective | None,
     losses_at: Callable[..., Mapping[str, float]],
 ) -> list[dict[str, object]]:
-    """An entry for each checkpoint of the plane, JSON-serialisable.
+    """An entry for each checkpoint of the plane, JSON-serialisable; ``losses_at`` are the surface's at coordinates.
 
     Each has its ``label``, the ``sha256`` of its parameters, its ``distance`` from the plane, the losses of the
     ``surface`` at the nearest point of the plane, its ``own`` losses, and whether they ``agree`` (``None`` for a
     checkpoint that is not on the plane).
-
-    Args:
-        plane: The plane, with its checkpoints.
-        objective: The objective at the origin.
-        test: The same network on the test data, if the surface has those.
-        losses_at: The losses of the surface, by name, at coordinates of the plane.
     """
     entries: list[dict[str, object]] = []
     if not plane.through:

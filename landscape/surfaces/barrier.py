@@ -10,15 +10,9 @@ from landscape.records.surface import Surface
 
 
 def barrier(t: NDArray[np.float64], loss: NDArray[np.float64]) -> dict[str, float]:
-    """How far the loss on a path rises above the straight line between its values at the ends.
+    """The ``height`` max over t of L(t) − (1 − t) L(0) − t L(1), and ``at``, that t.
 
-    Args:
-        t: ``(n,)``, from 0 to 1, both included.
-        loss: ``(n,)``.
-
-    Returns:
-        ``height``, max over t of L(t) − (1 − t) L(0) − t L(1), and ``at``, that t. If a loss is not finite, the height
-        is NaN or infinite too.
+    ``t`` and ``loss`` are ``(n,)``, t from 0 to 1. If a loss is not finite, the height is NaN or infinite too.
 
     Reference:
         Frankle et al. 2020, arXiv:1912.05671, section 2, whose height is above the mean of the two ends; the line

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.errors import InputError, UsageError
+from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 from landscape.surfaces.barrier import barrier
@@ -38,10 +38,6 @@ def bezier_curve(
     """
     origin = objective.point
     checked("bezier", through, origin, least=2, most=2)
-    if steps < 1 or not lr > 0:
-        raise UsageError(
-            f"steps={steps}, lr={lr} are not allowed: the curve is trained, so both are positive"
-        )
     end = through[1].point.to(origin)
     control = _trained(objective, end, steps=steps, lr=lr, seed=seed)
     x, y = orthonormal(end - origin, control - origin)

@@ -50,8 +50,7 @@ class Directions:
         y: ``(n,)``; ``None`` for a line.
         labels: The axis labels of a figure, with units.
         ignored: Names of the parameters that neither direction moves by rule.
-        extent: The interval to show along each direction, if the plane is made to show certain points; ``None`` for a
-            span of the user's choice around the point.
+        extent: The interval to show along each direction; ``None`` for a span of the user's choice around the point.
         markers: Checkpoints, in coordinates of the plane.
         trajectory: The path of a run, or a curve.
         details: Further facts about the directions, JSON-serialisable.
@@ -70,12 +69,11 @@ class Directions:
 def standard_normal(entry: Entry, *, seed: int, axis: int) -> NDArray[np.float64]:
     """The block of a random direction that belongs to one parameter, ``(size,)``, each entry from N(0, 1).
 
-    It depends only on the seed, the number of the axis, and the parameter's name and shape: two checkpoints of one
-    network get the same direction, two seeds or two axes unrelated ones.
+    Two checkpoints of one network get the same direction, two seeds or two axes unrelated ones.
     """
     label = f"landscape direction\n{seed}\n{axis}\n{entry.name}\n{'x'.join(map(str, entry.shape))}"
     key = int.from_bytes(hashlib.sha256(label.encode()).digest()[:16], "little")
-    # Counter-based numbers of numpy, keyed by what the direction is: torch's depend on the device and its version.
+    # numpy's counter-based numbers, keyed by what the direction is: torch's depend on the device and its version.
     return np.random.Generator(np.random.Philox(key=key)).standard_normal(entry.size)
 
 
@@ -85,12 +83,8 @@ def checked(
     """Refuses too few, too many, identical or incompatible checkpoints."""
     count = len(through)
     if count < least or (most is not None and count > most):
-        allowed = (
-            str(least) if most == least else f"{least} or more" if most is None else f"{least} to {most}"
-        )
-        raise UsageError(
-            f"plane '{kind}' goes through {allowed} checkpoints, but {count} were given; name them all"
-        )
+        allowed = f"{least} or more" if most is None else "two or three" if most > least else str(least)
+        raise UsageError(f"plane '{kind}' goes through {allowed} checkpoints, not {count}; name them all")
     for k, waypoint in enumerate(through):
         if waypoint.point.shape != origin.shape:
             raise InputError(

@@ -93,7 +93,7 @@ def fastest(
         objectives: The network on the data, and on other data that are swept too.
         corner: A point ``(n,)`` at which ways are compared, as far out as the grid reaches.
         points: The number of points to compute.
-        compiling: Whether to compile; ``None`` for where it pays back twice.
+        compiling: Whether to compile; ``None`` for if it pays back twice.
     """
     objective = objectives[0]
     small = objective.num_examples * objective.dimension < WORTHWHILE

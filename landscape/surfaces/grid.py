@@ -24,7 +24,7 @@ def grid(
     of points are odd. If a plane is made to show several checkpoints, the grid covers its extent, and is moved by up to
     half a step so that it contains the first of them. With ``centre``, a grid without the checkpoint is refused.
     """
-    if plane.y is None and isinstance(points, tuple) and points[1] != 1:
+    if plane.y is None and isinstance(points, tuple) and points[1] not in (1, points[0]):
         raise UsageError(f"points={points} are for a plane, and this is a line; give one number")
     counts, spans = _pair("points", points), None if span is None else _pair("span", span)
     axes = []

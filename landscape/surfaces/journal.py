@@ -38,9 +38,8 @@ class Journal:
 
     Args:
         path: The file; ``None`` keeps the points only in memory.
-        header: The run: coordinates ``x`` and ``y``, ``meta``, the names of the ``values`` (default: loss and
-            accuracy), ``markers`` and ``trajectory`` (fields of :class:`Landmarks`). An existing journal is resumed if
-            it has the same header.
+        header: The run: coordinates ``x`` and ``y``, ``meta``, the names of the ``values``, ``markers`` and
+            ``trajectory`` (fields of :class:`Landmarks`). An existing journal is resumed if it has the same header.
 
     Raises:
         InputError: The file is the journal of another run, damaged, or no journal. It is left as it is.
@@ -93,11 +92,7 @@ class Journal:
 
 
 def read_journal(path: str | Path) -> Surface:
-    """The surface of an unfinished run, NaN where not yet computed; see ``Surface.preview``.
-
-    Raises:
-        InputError: The file is no journal, or is damaged.
-    """
+    """The surface of an unfinished run, NaN where not yet computed; see ``Surface.preview``."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such journal")
@@ -158,7 +153,7 @@ def _parse(path: Path, content: bytes) -> tuple[dict[str, Any], dict[int, Value]
         header = _checked(lines[0])
         if header["schema"] != SCHEMA:
             raise ValueError("another schema")
-        total, count = len(header["x"]) * len(header["y"]), len(_names(header))
+        total, count = len(header["x"]) * len(header["y"]), len(header["values"])
         check_points(path, "loss", total)
         for number, line in enumerate(lines[1:], start=2):  # noqa: B007  the message below names it
             index, *numbers = _checked(line)
@@ -199,13 +194,9 @@ def _short(value: object) -> str:
     return text if len(text) <= 40 else text[:37] + "…"
 
 
-def _names(header: Mapping[str, Any]) -> list[str]:
-    return list(header.get("values", ("loss", "accuracy")))
-
-
 def _assemble(header: Mapping[str, Any], values: Mapping[int, Value]) -> Surface:
     x, y = np.asarray(header["x"], np.float64), np.asarray(header["y"], np.float64)
-    names, shape = _names(header), (y.size, x.size)
+    names, shape = header["values"], (y.size, x.size)
     computed = np.zeros(x.size * y.size, bool)
     fields = np.full((len(names), x.size * y.size), np.nan)
     for index, numbers in values.items():

@@ -10,53 +10,41 @@ from landscape.errors import InputError, UsageError
 from landscape.records.surface import Surface
 from landscape.surfaces.barrier import with_barrier
 
-_OF_THE_PROCESS = (
-    "command",
-    "forward",
-    "checkpoints",
-    "disagreement",
-)  # may differ between shards of one surface
+# Entries of the meta data that may differ between shards of one surface.
+_OF_THE_PROCESS = ("command", "forward", "checkpoints", "disagreement")
 
 
 def merged(shards: Sequence[Surface]) -> Surface:
     """One surface of several that hold different points of it, identical to that of a single run over all points.
 
-    Args:
-        shards: Of one grid on one plane, made by ``sample_surface(…, shard=(i, n))``.
-
-    Raises:
-        UsageError: There are none.
-        InputError: They are of different surfaces, or have different values at the same point.
+    The shards are made by ``sample_surface(…, shard=(i, n))`` on one grid and one plane; others are refused.
     """
     if not shards:
         raise UsageError("no shards were given; name the files that `landscape surface --shard` wrote")
     first = shards[0]
-    fields = {name: np.full(first.loss.shape, np.nan) for shard in shards for name in shard.values}
+    empty = np.full(first.loss.shape, np.nan)
+    fields = {name: empty.copy() for shard in shards for name in shard.values}
     computed = np.zeros(first.loss.shape, bool)
     for number, shard in enumerate(shards, start=1):
         _refuse_another(first, shard, number)
         both = computed & shard.computed
         for name, field in fields.items():
-            values = shard.values.get(name, np.full(first.loss.shape, np.nan))
+            values = shard.values.get(name, empty)
             if not np.array_equal(field[both], values[both], equal_nan=True):
-                raise InputError(
-                    f"shard {number} has another {name} than the shards before it at points they share"
-                )
+                raise InputError(f"shard {number} has another {name} than the shards before at shared points")
             field[shard.computed] = values[shard.computed]
         computed |= shard.computed
     ways = sorted({str(shard.meta.get("forward")) for shard in shards})
     meta = {**first.meta, "forward": " and ".join(ways)} if len(ways) > 1 else first.meta
-    values_of_all: dict[str, Any] = {"accuracy": None, **fields}
-    return with_barrier(dataclasses.replace(first, computed=computed, meta=meta, **values_of_all))
+    arrays: dict[str, Any] = {"accuracy": None, **fields}
+    return with_barrier(dataclasses.replace(first, computed=computed, meta=meta, **arrays))
 
 
 def _refuse_another(first: Surface, shard: Surface, number: int) -> None:
     for axis in ("x", "y"):
-        a, b = getattr(first, axis), getattr(shard, axis)
-        if not np.array_equal(a, b):
+        if not np.array_equal(getattr(first, axis), getattr(shard, axis)):
             raise InputError(
-                f"shard {number} has other coordinates {axis} than the first: {len(b)} against {len(a)} points; run "
-                "all shards with the same --points and --span"
+                f"shard {number} has other coordinates {axis} than the first; give all the same --points and --span"
             )
     for key in (*first.meta, *shard.meta):
         if key not in _OF_THE_PROCESS and first.meta.get(key) != shard.meta.get(key):

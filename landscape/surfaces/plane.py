@@ -28,7 +28,7 @@ class Plane(Directions):
     Attributes:
         kind: The name in :data:`PLANES`.
         settings: All options, with their values.
-        cosine: The cosine of the angle between the two normalised directions; ``None`` for a line.
+        cosine: The cosine of the angle between the two directions; ``None`` for a line.
         norms: The lengths of the directions.
         through: The checkpoints that it was made from.
         statistics: Batch-norm statistics at each of its points, if those of the checkpoints differ.
@@ -66,8 +66,7 @@ class PlaneRow(Row[Directions]):
     Attributes:
         origin: Which of several checkpoints is θ; ``None`` for a kind that is made at a single checkpoint.
         line: Whether there is only one direction.
-        between: Whether its points are affine combinations of the checkpoints, so that stored batch-norm statistics
-            can be interpolated.
+        between: Whether batch-norm statistics can be interpolated: its points are affine in the checkpoints.
     """
 
     origin: Literal["first", "last"] | None = None

@@ -19,8 +19,6 @@ from landscape.surfaces.directions import Directions, standard_normal
 
 Normalisation = Literal["filter", "layer", "none"]
 
-_LABELS = {"filter": "filter-normalised direction", "layer": "layer-normalised direction"}
-
 
 def random_directions(
     objective: Objective, *, normalisation: Normalisation = "filter", seed: Seed = 0
@@ -90,8 +88,8 @@ def normalise(
 
 
 def label(normalisation: Normalisation) -> str:
-    """The axis label of a random direction."""
-    return _LABELS.get(normalisation, "Gaussian direction")
+    """The label of the axis."""
+    return "Gaussian direction" if normalisation == "none" else f"{normalisation}-normalised direction"
 
 
 def _is_fixed(entry: Entry, normalisation: Normalisation) -> bool:

@@ -43,8 +43,8 @@ def sample_surface(
     point, and so are batch-norm statistics, with two exceptions: on a plane through several checkpoints they are
     interpolated, so that each checkpoint has its own, and an objective that recalibrates computes them at every point.
 
-    If a plane goes through several checkpoints, the surface is compared with the loss of each checkpoint itself, in
-    ``meta["checkpoints"]``. If they disagree, ``meta["disagreement"]`` says so, and no barrier is given.
+    A surface through several checkpoints is compared with the losses of these, in ``meta["checkpoints"]``. If they
+    disagree, ``meta["disagreement"]`` says so, and no barrier is given.
 
     Args:
         objective: The network, its data and θ.
@@ -57,21 +57,19 @@ def sample_surface(
         gradient_norm: Also compute ‖∇L‖ at each point, at the cost of a backward pass.
         centre: Refuse a grid that does not contain θ.
         shard: ``(i, n)``: only every n-th point, starting with the i-th; :func:`merged` combines the parts.
-        forward: ``"plain"`` or ``"channels-last"`` forward passes; by default the faster of the two, timed on one
-            batch. Losses agree to about 1e-6, not to the last bit.
-        compile: Whether ``torch.compile`` compiles the forward pass, which takes a minute or more. By default it does
-            if the grid takes so long that this is estimated to save twice that time. If it fails or gives another
-            loss, a :class:`~landscape.errors.Remark` says so and the surface is computed without it.
-        journal: The file that keeps finished points. A run that was killed resumes there, by the same kind of forward
-            passes, and gives the same bytes. The file stays: delete it when the surface is saved.
+        forward: ``"plain"`` or ``"channels-last"`` forward passes, equal to about 1e-6; default: the faster.
+        compile: Whether ``torch.compile`` compiles the forward pass, which takes a minute or more; default: if that is
+            estimated to save twice its time. If it fails or gives another loss, a
+            :class:`~landscape.errors.Remark` says so and the surface is computed without it.
+        journal: The file that keeps finished points. A run that was killed resumes there, by the same forward passes,
+            and gives the same bytes. The file stays: delete it when the surface is saved.
         progress: Called as ``progress(done, total)``, first with what the journal held, then after each point.
 
     Returns:
         The surface. A loss that is infinite or NaN is kept as it is.
 
     Raises:
-        UsageError: Fewer than two points, a span that is not positive, an unknown plane or shard, ``forward`` together
-            with ``compile``.
+        UsageError: An argument is not allowed.
         InputError: The journal is that of another run.
     """
     if forward is not None and compile:

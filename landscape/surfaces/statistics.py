@@ -23,10 +23,10 @@ Statistics = Mapping[str, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Interpolation:
-    """Statistics that are affine in the coordinates of a plane and exact at every checkpoint.
+    """Statistics that are affine in the coordinates of a plane and exact at each of K checkpoints.
 
     Attributes:
-        own: The statistics of the K checkpoints; the first is the origin.
+        own: The statistics of the checkpoints; the first is the origin.
         shares: ``(K − 1, d)``, the shares of the others per unit of each of the d coordinates.
     """
 

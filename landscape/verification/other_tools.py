@@ -25,9 +25,9 @@ from landscape.isolation import no_warnings, private_randomness
 from landscape.measures import dominant_eigenvalue, gradient_norm, hessian_trace
 from landscape.objective import Objective
 from landscape.objective.batches import Batch, copied, moved
+from landscape.objective.loss_functions import BatchLoss, Loss
 from landscape.objective.outputs import applied, called_with, labelled, scores, wants_scores
 from landscape.objective.replica import InputCopies
-from landscape.objective.risk import BatchLoss, Loss
 from landscape.records.estimate import Estimate
 
 # Parameters up to which the dense Hessian is formed: 200 MB in float64.

@@ -170,7 +170,12 @@ MISTAKES = {
     "seed of a measure": (2, ["measure", DIR, "-M", f"hessian-trace:seed={2**63}"], "from 0 to 2⁶³ − 1"),
     "seed of a plane": (2, ["surface", DIR, "--plane", "random:seed=-1"], "from 0 to 2⁶³ − 1"),
     "seed of data": (2, ["measure", DIR, "-d", "moons:seed=-1"], "from 0 to 2⁶³ − 1"),
-    "rho that has no square": (2, ["measure", DIR, "-M", "surrogate-gap:rho=1e300"], "from 1e-100 to 1e+100"),
+    "rho that has no square": (2, ["measure", DIR, "-M", "surrogate-gap:rho=1e300"], "below 1e30 in size"),
+    "rho with a square of 0": (
+        2,
+        ["measure", DIR, "-M", "surrogate-gap:rho=1e-200"],
+        "from 1e-100 to 1e+100",
+    ),
     "steps without end": (2, ["measure", DIR, "-M", f"adaptive-sharpness:steps={2**63}"], "below 2³¹"),
     "tolerance of a plane": (2, ["surface", DIR, "--plane", "eigenvectors:tolerance=0"], "above 0"),
     "products of a plane": (2, ["surface", DIR, "--plane", "eigenvectors:max_products=0"], "above 0"),

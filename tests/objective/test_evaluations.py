@@ -101,3 +101,11 @@ def test_statistics_of_an_objective_stay_its_own_after_an_evaluation_with_others
     before = plain.statistics
     plain.evaluate(plain.point, statistics={name: 2 * values for name, values in before.items()})
     assert all(torch.equal(values, before[name]) for name, values in plain.statistics.items())
+
+
+def test_the_rounding_of_the_gradient_is_that_of_its_own_statistics() -> None:
+    fresh, used = objective(), objective()
+    others = {name: 2 * values for name, values in used.statistics.items()}
+    used.evaluate(used.point, statistics=others)
+    assert used.gradient_rounding == fresh.gradient_rounding
+    assert torch.equal(used.gradient, fresh.gradient)

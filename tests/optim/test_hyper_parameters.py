@@ -30,6 +30,8 @@ class Scaled(SharpnessAware):
 class Explicit(SAM):
     """A variant of a user with a constructor of its own."""
 
+    extra: PositiveInt = 1
+
     def __init__(
         self, base: torch.optim.Optimizer, *, model: nn.Module | None = None, extra: int = 3
     ) -> None:

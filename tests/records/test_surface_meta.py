@@ -102,7 +102,9 @@ def test_what_is_not_described_is_kept(surface, tmp_path):
 
 
 def test_the_meta_data_of_a_journal_are_looked_at_too(tmp_path):
-    with Journal(tmp_path / "j", {"x": [0.0, 1.0], "y": [0.0], "meta": {"plane": {"labels": 3}}}):
+    with Journal(
+        tmp_path / "j", {"x": [0.0, 1.0], "y": [0.0], "values": ["loss"], "meta": {"plane": {"labels": 3}}}
+    ):
         pass
     with pytest.raises(InputError, match=r"meta\.plane\.labels is 3, not a list"):
         read_journal(tmp_path / "j")

@@ -178,8 +178,8 @@ def test_checkpoints_that_span_nothing_are_refused(plane, points, says):
 @pytest.mark.parametrize(
     ("plane", "count", "wanted"),
     [
-        ("checkpoints", 1, "2 to 3"),
-        ("checkpoints", 4, "2 to 3"),
+        ("checkpoints", 1, "two or three"),
+        ("checkpoints", 4, "two or three"),
         ("interpolation", 3, "2 "),
         ("trajectory", 2, "3 or more"),
     ],
