@@ -27,12 +27,16 @@ T = TypeVar("T")
 
 
 @contextlib.contextmanager
-def twice_differentiable() -> Iterator[None]:
-    """Autograd on, and every operation by a kernel that has a second derivative, in full precision."""
+def twice_differentiable(*, attention: bool = True) -> Iterator[None]:
+    """Autograd on, and every operation by a kernel that has a second derivative, in full precision.
+
+    Args:
+        attention: Whether the network may use attention.
+    """
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
-        PlainAttention(),
+        _attention_mode(attention),
         full_precision,
         plain_checkpoints(),
     ):
@@ -40,10 +44,15 @@ def twice_differentiable() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def without_gradients() -> Iterator[None]:
+def without_gradients(*, attention: bool = True) -> Iterator[None]:
     """Autograd off; attention by the same kernel as in :func:`twice_differentiable`."""
-    with torch.inference_mode(), PlainAttention(), full_precision:
+    with torch.inference_mode(), _attention_mode(attention), full_precision:
         yield
+
+
+def _attention_mode(attention: bool) -> contextlib.AbstractContextManager[object]:
+    # A mode sends every operation of torch through Python, which doubles the time of a small network.
+    return PlainAttention() if attention else contextlib.nullcontext()
 
 
 # Attention
@@ -77,9 +86,8 @@ def _attention(
 ) -> Tensor:
     """``functional.scaled_dot_product_attention``, with its parameters."""
     kind = query.device.type
-    if torch.is_autocast_enabled(
-        kind
-    ):  # casts the arguments of the public function, but not of the one below
+    # Autocast casts the arguments of the public function, but not of the one below.
+    if torch.is_autocast_enabled(kind):
         dtype = torch.get_autocast_dtype(kind)
         tensors: list[Any] = [
             tensor if tensor is None or tensor.dtype in (torch.bool, torch.float64) else tensor.to(dtype)
@@ -109,6 +117,11 @@ _PLAIN: dict[object, Callable[..., Any]] = {
         argdefs=_MULTIHEAD.__defaults__,
     ),
 }
+
+
+def is_attention(function: object) -> bool:
+    """Whether :class:`PlainAttention` replaces a function of torch."""
+    return function in _PLAIN
 
 
 # Switches of the whole process

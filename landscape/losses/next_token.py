@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError
@@ -37,7 +38,8 @@ class NextToken(BatchLoss):
                 "it must return (texts, tokens, vocabulary)"
             )
         # The scores at a token are for the next one, so that those at the last have no target.
-        return in_float64(nn.functional.cross_entropy, logits[:, :-1].flatten(0, 1), targets.flatten())
+        mean = in_float64(nn.functional.cross_entropy, logits[:, :-1].flatten(0, 1), targets.flatten())
+        return torch.where((targets != IGNORED).any(), mean, 0.0)  # the mean of no token is NaN
 
 
 def _tokens(batch: Any) -> Tensor:

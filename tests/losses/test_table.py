@@ -166,3 +166,12 @@ def test_names_leave_out_defaults_and_every_row_is_built():
         build_loss("crossentropy")
     with pytest.raises(UsageError, match="label_smoothing=2"):
         build_loss("cross-entropy:label_smoothing=2")
+
+
+def test_a_batch_without_a_predicted_token_has_no_loss():
+    logits = torch.zeros(2, 3, 5, requires_grad=True)
+    batch = {"input_ids": torch.ones(2, 3, dtype=torch.int64), "labels": torch.full((2, 3), -100)}
+    loss = LOSSES.build("next-token").fn(lambda **_: logits, batch)
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert not logits.grad.any()
