@@ -234,7 +234,13 @@ def judged(
     none_reached = len(unreached) == len(replica.parameters)
     underived, notes = "", list[str]()
     if unreached and _changes(risk, unreached, point, constant, loss):
-        underived = _underived(unreached, everything=none_reached)
+        what = f"all {len(unreached)} free parameter tensors" if none_reached else _listed(unreached)
+        way_out = ", or leave them out with parameters=[…] or requires_grad_(False)"
+        underived = (
+            f"the loss changes with {what}, but autograd records no derivative: something between them and the loss is "
+            f"detached (.detach(), torch.no_grad(), .item(), numpy) or has none (argmax); take that out of the "
+            f"forward pass{'' if none_reached else way_out}"
+        )
     elif none_reached:
         if others:
             raise InputError(
@@ -268,16 +274,6 @@ def _changes(
     finally:
         replica.move(point, constant=constant)
     return after != before and not abs(after - before) <= CHANGE * abs(before)
-
-
-def _underived(names: Sequence[str], *, everything: bool) -> str:
-    what = f"all {len(names)} free parameter tensors" if everything else _listed(names)
-    way_out = "" if everything else ", or leave them out with parameters=[…] or requires_grad_(False)"
-    return (
-        f"the loss changes with {what}, but autograd records no derivative: something between them and the loss is "
-        f"detached (.detach(), torch.no_grad(), .item(), numpy) or has none (argmax); take that out of the "
-        f"forward pass{way_out}"
-    )
 
 
 def _listed(names: Sequence[str]) -> str:
