@@ -119,7 +119,12 @@ class Mean:
             raise InputError(risk.checks.underived)
         batches, engine, totals = risk.batches, risk.engine, list[Tensor]()
         engine.ledger.total = max(engine.ledger.total, batches.num_examples)
-        with twice_differentiable() if derivatives else without_gradients():
+        attention = risk.checks.attention
+        with (
+            twice_differentiable(attention=attention)
+            if derivatives
+            else without_gradients(attention=attention)
+        ):
             self.stand(at, constant=constant, statistics=statistics)
             engine.graphs.enter(risk.replica.moves, batches)
             for piece in engine.micro.pieces(batches, batches.weight_of, join=each is None):
@@ -135,7 +140,7 @@ class Mean:
         risk, replica = self.risk, self.risk.replica
         if self.calibration is None or replica.calibrated == replica.moves:
             return
-        with risk.randomness(), without_gradients():
+        with risk.randomness(), without_gradients(attention=risk.checks.attention):
             passes = ((size, partial(risk.forward, risk.placed(batch))) for size, batch in self.calibration)
             examples = recalibrate(replica.model, passes)
         risk.engine.ledger.counts.update({"evaluations": examples})

@@ -10,8 +10,6 @@ from landscape.errors import UsageError
 from landscape.plotting.interactive import page_numbers, save_page
 from landscape.records.landmarks import Landmarks
 
-pytest.importorskip("plotly", reason="the extra 'html' is not installed")
-
 
 @pytest.fixture
 def with_path(bowl):
@@ -45,6 +43,15 @@ def test_the_page_has_the_losses_with_null_where_there_is_none(with_path):
     # On the drawn surface, which is linear between points: the mean of the four around.
     assert path["loss"][1] == pytest.approx(float(with_path.loss[10:12, 10:12].mean()))
     assert path["loss"][2] == pytest.approx(0.01)
+
+
+def test_the_script_uses_only_elements_that_the_page_has(bowl, tmp_path):
+    head, _, script = (
+        save_page([bowl()], [], tmp_path / "x.html").read_text(encoding="utf-8").rpartition("<script>")
+    )
+    used = set(re.findall(r'getElementById\("(\w+)"\)', script))
+    assert used == {"numbers", "plot", "scale"}
+    assert all(f'id="{name}"' in head for name in used)
 
 
 def test_the_same_surfaces_give_the_same_bytes(bowl, tmp_path):

@@ -109,7 +109,9 @@ def test_settings_at_the_time_of_saving_change_nothing(tmp_path):
     with paper():
         save_figure(figures[0], tmp_path / "inside.png")
     save_figure(figures[1], tmp_path / "outside.png")
-    with matplotlib.rc_context({"ytick.labelsize": 30, "font.family": "DejaVu Sans", "savefig.bbox": "tight"}):
+    with matplotlib.rc_context(
+        {"ytick.labelsize": 30, "font.family": "DejaVu Sans", "savefig.bbox": "tight"}
+    ):
         save_figure(figures[2], tmp_path / "settings.png")
     assert [label.get_text() for label in figures[1].axes[0].get_yticklabels()].count("") == 0
     inside, *others = [(tmp_path / f"{name}.png").read_bytes() for name in ("inside", "outside", "settings")]
