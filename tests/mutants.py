@@ -23,7 +23,6 @@ import resource
 import sys
 import tempfile
 import threading
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -419,21 +418,21 @@ def main() -> int:
     packages: dict[str, Package] = {}
     totals: dict[str, Counter[str]] = defaultdict(Counter)
     rooms = Counter(path.relative_to(ROOT).parts[1] for path, *_ in selected)
+    left = Counter(path for path, *_ in selected)
     for path, number, change, text in selected:
         file, room = str(path.relative_to(ROOT)), path.relative_to(ROOT).parts[1]
         totals[file]["mutants"] += 1
-        if f"{file} {change}" in HARMLESS:
-            totals[file]["harmless"] += 1
-            continue
         if room not in packages:
             packages[room] = Package(room_tests(room), recorded=rooms[room] >= MANY)
-        function = change.partition(":")[0]
-        start = time.monotonic()
-        if not packages[room].noticed(path, text, function, options):
+        if f"{file} {change}" in HARMLESS:
+            totals[file]["harmless"] += 1
+        elif not packages[room].noticed(path, text, change.partition(":")[0], options):
             totals[file]["not noticed"] += 1
-            print(f"{file}:{number} {change}  ({time.monotonic() - start:.0f} s)", flush=True)
-    for file, counts in totals.items():
-        print(f"{file}: {', '.join(f'{count} {name}' for name, count in counts.items())}")
+            print(f"{file}:{number} {change}", flush=True)
+        left[path] -= 1
+        if not left[path] and not options.sample:
+            counts = ", ".join(f"{count} {name}" for name, count in totals[file].items())
+            print(f"{file}: {counts}", flush=True)
     lived = sum(counts["not noticed"] for counts in totals.values())
     print(f"{len(selected)} mutants of {len(everything)}, {lived} not noticed")
     return int(lived > 0)
