@@ -76,6 +76,8 @@ def test_csv_has_the_paired_difference_and_its_interval_as_fractions():
     assert (second["reference"], second["pairs"], second["verdict"]) == ("sgd", "3", "higher")
     assert (third["pairs"], third["verdict"]) == ("2", "equal")
     assert {row["converged"] for row in (first, second, third)} == {"True"}
+    lines = compare(accuracies()).csv().splitlines()
+    assert {line.count(",") for line in lines} == {12}
 
 
 def test_json_has_the_differences_and_leads_with_their_errors():
