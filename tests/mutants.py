@@ -73,6 +73,11 @@ HARMLESS: dict[str, str] = {
     "landscape/linalg/hutchinson.py module: 1 << 28 → 1 << 29": "memory of a block, not the numbers",
     "landscape/linalg/hutchinson.py module: 1 << 28 → 2 << 28": "memory of a block, not the numbers",
     "landscape/linalg/lanczos.py _followed: return True → return False": "another random vector confirms the same",
+    "landscape/comparison/table.py _chance: default=0 → default=1": "called only where there are differences",
+    "landscape/comparison/predictors.py _granulated: len(group) > 1 → len(group) >= 1": "the τ of one run is NaN",
+    "landscape/comparison/predictors.py predictors: 1 if math.isnan(p.overall.tau) else -abs(p.overall.tau) → "
+    "2 if math.isnan(p.overall.tau) else -abs(p.overall.tau)": "both come after every −|τ|",
+    "landscape/comparison/rank_correlation.py rank_correlation: -1 → -2": "numpy infers any negative length",
     "landscape/comparison/intervals.py _power: 2 * edge → 3 * edge": "the power is 1 but for rounding on both sides",
     "landscape/comparison/intervals.py _power: shift > 8 → shift > 9": "where both hold the power is above 0.97",
     "landscape/comparison/intervals.py _power: shift > 8 → shift >= 8": "where both hold the power is above 0.97",

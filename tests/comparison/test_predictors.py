@@ -2,12 +2,14 @@
 
 import csv
 import io
+import math
 
 import pytest
 from records_made import run
 
 from landscape.comparison.predictors import predictors
 from landscape.comparison.rank_correlation import rank_correlation
+from landscape.errors import InputError
 
 NEARLY = [1, 0, *range(2, 12)]  # one of 66 pairs reversed
 MIXED = [5, 0, 11, 3, 8, 1, 10, 2, 7, 4, 9, 6]
@@ -103,3 +105,28 @@ def test_psi_is_the_mean_over_the_fields_that_have_a_coefficient():
     [predictor] = predictors(measured, "test-loss", outcomes).predictors
     assert predictor.granulated == {"lr": 1.0, "model": -1.0}
     assert predictor.psi == 0.0
+
+
+def test_outcomes_on_unlike_data_are_refused_split_by_split():
+    about = [{"lr": k, "num_examples": 100 + (k == 2)} for k in range(3)]
+    measured = [run(float(k), lr=k) for k in range(3)]
+    outcomes = [run(float(k), measure="loss", split="test", **about[k]) for k in range(3)]
+    with pytest.raises(InputError, match=r"differ in num_examples \(100 and 101\)"):
+        predictors(measured, "test-loss", outcomes)
+    # The two splits of a gap may have as many examples as they like.
+    parts = [
+        run(float(k), measure="loss", split=split, lr=k, num_examples=n)
+        for k in range(3)
+        for split, n in (("train", 200), ("test", 100))
+    ]
+    assert predictors(measured, "loss-gap", parts).runs == 3
+
+
+def test_a_run_whose_outcome_is_missing_on_a_split_or_not_finite_is_left_out():
+    measured = [run(float(k), lr=k) for k in range(5)]
+    outcomes = [run(1.0, measure="loss", lr=k) for k in range(5)]
+    values = [2.0, 3.0, 4.0, math.inf]
+    outcomes += [run(v, measure="loss", split="test", lr=k) for k, v in enumerate(values)]
+    study = predictors(measured, "loss-gap", outcomes)
+    assert (study.runs, study.spread) == (3, (1.0, 3.0))
+    assert study.predictors[0].overall.n == 3

@@ -128,3 +128,12 @@ def test_a_line_that_is_too_long_for_the_terminal_has_its_verdict_below():
     lines = compare(accuracies(rows)).text().splitlines()
     place = lines.index(f"  sam{'x' * 40}  2  n=2")
     assert lines[place + 1] == "    equal at all 2 seeds: no verdict"
+
+
+@pytest.mark.parametrize(("width", "lines"), [(80, 1), (81, 2)])
+def test_a_line_of_eighty_columns_stays_whole(width, lines):
+    fixed = len("    2  n=2  equal at all 2 seeds: no verdict")
+    name = "s" * (width - fixed)
+    text = compare(accuracies({"sgd": ACCURACIES["sgd"], name: ACCURACIES["asam"]})).text()
+    paragraph = text.split("accuracy (%)\n")[-1].partition("\n95 %")[0]
+    assert len(paragraph.splitlines()) == lines
