@@ -5,13 +5,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import click
 
 from landscape.errors import UsageError
+from landscape.plotting.figure_options import FigureOptions
 from landscape.records.run_folder import RunFolder
 from landscape.records.storage import discard_parts
+from landscape.records.surface import Surface
+from landscape.surfaces.export import EXPORTS
+from landscape.surfaces.grid import point_count, share, symmetric
+from landscape.surfaces.merging import merged
+from landscape.surfaces.plane import plane_row
 
 from . import options
 from .drawing import PICTURES, numbered, write_drawing
@@ -19,23 +25,15 @@ from .help import ExamplesFirst
 from .surface_files import finished, journal_of, require_same_bytes, require_unchanged
 from .surface_run import SurfaceRun, recorded_command
 
-if TYPE_CHECKING:
-    from landscape.records.surface import Surface
-
-_NEEDED = {".html": ("plotly", "html"), ".nc": ("xarray", "netcdf")}
-"""By ending: the package that writes it, and the extra that installs it."""
+_NEEDED = {".html": ("plotly", "html"), ".nc": ("xarray", "netcdf")}  # package and extra that write it
 
 
 def _points(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, int]:
-    from landscape.surfaces.grid import point_count
-
     nx, ny = _pair(int, "--points", text)
     return point_count(nx), point_count(ny)
 
 
 def _span(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, float] | None:
-    from landscape.surfaces.grid import symmetric
-
     spans = None if text is None else _pair(float, "--span", text)
     for span in spans or ():
         symmetric(2, span)  # refuses what is not positive
@@ -53,8 +51,6 @@ def _pair(kind: type[int] | type[float], flag: str, text: str) -> tuple[Any, Any
 
 
 def _shard(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
-    from landscape.surfaces.grid import share
-
     if text is None:
         return None
     number, slash, parts = text.partition("/")
@@ -121,10 +117,7 @@ class Target:
     "long enough to save twice that.",
 )
 @click.option(
-    "--shard",
-    metavar="I/N",
-    callback=_shard,
-    help="Compute only every N-th point, starting with the I-th.",
+    "--shard", metavar="I/N", callback=_shard, help="Compute only every N-th point, starting with the I-th."
 )
 @click.option("--merge", is_flag=True, help="Combine shards: the arguments are their .npz files.")
 @click.option("--dry-run", is_flag=True, help="Only estimate the time.")
@@ -163,10 +156,6 @@ def command(
     On a plane or line through several checkpoints, they share one figure; otherwise each has its own panel. An
     interrupted computation resumes where it stopped when the command is run again.
     """
-    from landscape.records.surface import Surface
-    from landscape.surfaces.merging import merged
-    from landscape.surfaces.plane import plane_row
-
     row = plane_row(plane)
     _refuse_format(target.output, line=plane if row.line else None)
     together = merge or row.origin is not None
@@ -193,8 +182,6 @@ def command(
 
 def _refuse_format(output: Path, *, line: str | None) -> None:
     """Refuses an output of an unknown kind, one that needs a package that is missing, and a page of a ``line``."""
-    from landscape.surfaces.export import EXPORTS
-
     known = (*PICTURES, ".html", ".npz", *EXPORTS)
     suffix = output.suffix.lower()
     if suffix not in known:
@@ -219,7 +206,7 @@ def _computed(
     files: list[Path],
     opened: Callable[[str], SurfaceRun],
     target: Target,
-) -> "list[Surface]":
+) -> list[Surface]:
     """The surfaces, saved; those that an earlier run of this command has saved are not computed again."""
     # Neither is part of the surface: shards are combined, and compiled forward passes give the same losses.
     settings = {name: value for name, value in vars(grid).items() if name not in ("shard", "compile")}
@@ -245,10 +232,8 @@ def _computed(
     return surfaces
 
 
-def _drawn(surfaces: "list[Surface]", files: list[Path], target: Target) -> tuple[Path, ...]:
+def _drawn(surfaces: list[Surface], files: list[Path], target: Target) -> tuple[Path, ...]:
     """Draws saved surfaces and removes what was needed to resume; returns the files for the user."""
-    from landscape.plotting.figure_options import FigureOptions
-
     written = tuple(files)
     if not all(surface.complete for surface in surfaces):
         click.echo("Combine the shards with: landscape surface --merge FILE.npz…", err=True)

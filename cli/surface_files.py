@@ -5,14 +5,15 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from landscape.errors import InputError, UsageError
+from landscape.records.surface import Surface
+from landscape.surfaces.grid import coarse_to_fine, share
+from landscape.surfaces.journal import read_journal
+from landscape.surfaces.plane import fingerprint
 
-if TYPE_CHECKING:
-    from landscape.records.surface import Surface
-
-    from .surface_run import SurfaceRun
+from .surface_run import SurfaceRun
 
 
 def journal_of(file: Path) -> Path:
@@ -22,7 +23,7 @@ def journal_of(file: Path) -> Path:
 
 def finished(
     file: Path, request: Mapping[str, Any], *, shard: tuple[int, int] | None, resume: bool, overwrite: bool
-) -> "Surface | None":
+) -> Surface | None:
     """The surface that an earlier run of this command has saved; ``None`` if it has to be computed.
 
     A run that is killed after saving has only figures left to draw. Its journal may still exist. A file of another
@@ -44,10 +45,8 @@ def finished(
     )
 
 
-def require_unchanged(file: Path, surface: "Surface", run: "SurfaceRun") -> None:
+def require_unchanged(file: Path, surface: Surface, run: SurfaceRun) -> None:
     """Refuses a saved surface whose checkpoints or data have changed since."""
-    from landscape.surfaces.plane import fingerprint
-
     checks: Any = surface.meta.get("checkpoints", [])
     own = [(check["own"], point.own) for check, point in zip(checks, run.through, strict=False)]
     then_and_now = {
@@ -67,7 +66,7 @@ def require_unchanged(file: Path, surface: "Surface", run: "SurfaceRun") -> None
             )
 
 
-def require_same_bytes(file: Path, surface: "Surface", *, overwrite: bool) -> None:
+def require_same_bytes(file: Path, surface: Surface, *, overwrite: bool) -> None:
     """Refuses to replace another surface."""
     if overwrite or not file.exists():
         return
@@ -76,20 +75,16 @@ def require_same_bytes(file: Path, surface: "Surface", *, overwrite: bool) -> No
         raise UsageError(f"{file} is there and is another surface; choose another name, or add --overwrite")
 
 
-def _same(surface: "Surface", request: Mapping[str, Any], shard: tuple[int, int] | None) -> bool:
+def _same(surface: Surface, request: Mapping[str, Any], shard: tuple[int, int] | None) -> bool:
     """Whether this command made the surface, and has computed all its points."""
-    from landscape.surfaces.grid import coarse_to_fine, share
-
     ny, nx = surface.loss.shape
     points = set(share(coarse_to_fine(nx, ny), shard))
     done = {index for index, computed in enumerate(surface.computed.flat) if computed}
     return points == done and all(surface.meta.get(key) == _as_saved(request[key]) for key in request)
 
 
-def _is_saved(journal: Path, surface: "Surface") -> bool:
+def _is_saved(journal: Path, surface: Surface) -> bool:
     """Whether a surface holds everything that its journal holds."""
-    from landscape.surfaces.journal import read_journal
-
     try:
         unsaved = read_journal(journal)
     except InputError:
@@ -98,9 +93,7 @@ def _is_saved(journal: Path, surface: "Surface") -> bool:
     return bare[0] == bare[1] and unsaved.meta.get("provenance") == surface.meta.get("provenance")
 
 
-def _loaded(file: Path) -> "Surface | None":
-    from landscape.records.surface import Surface
-
+def _loaded(file: Path) -> Surface | None:
     try:
         return Surface.load(file)
     except InputError:

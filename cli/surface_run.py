@@ -6,21 +6,22 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from landscape.checkpoints import Checkpoint
+from landscape.objective import Objective
+from landscape.plotting.caption import checked_at
 from landscape.records.run_folder import CHECKPOINT
+from landscape.records.surface import Surface
+from landscape.surfaces.directions import Waypoint
+from landscape.surfaces.plane import build_plane
+from landscape.surfaces.sampling import sample_surface
 
 from . import options
 from .preflight import preflight
 from .progress import Bar, duration
-
-if TYPE_CHECKING:
-    from landscape.checkpoints import Checkpoint
-    from landscape.objective import Objective
-    from landscape.records.surface import Surface
-    from landscape.surfaces.directions import Waypoint
 
 
 @dataclass(frozen=True)
@@ -28,17 +29,15 @@ class SurfaceRun:
     """A surface to compute: its origin, the data, and the checkpoints that its plane goes through."""
 
     path: str
-    checkpoint: "Checkpoint"
-    objective: "Objective"
-    test: "Objective | None"
-    through: "list[Waypoint]"
+    checkpoint: Checkpoint
+    objective: Objective
+    test: Objective | None
+    through: list[Waypoint]
     quiet: bool
 
     @classmethod
     def opened(cls, path: str, paths: list[str], subject: options.Subject, *, quiet: bool) -> "SurfaceRun":
         """Opens the checkpoint at ``path``, and the ``paths`` of all that its plane goes through."""
-        from landscape.surfaces.directions import Waypoint
-
         checkpoint = subject.open(path)
         both = subject.split == "both"
         objective = subject.objective(checkpoint, "train" if both else subject.split)
@@ -58,11 +57,8 @@ class SurfaceRun:
 
     def surface(
         self, plane: str, sampling: dict[str, Any], journal: Path, request: Mapping[str, Any]
-    ) -> "Surface":
+    ) -> Surface:
         """Computes the surface, or resumes at the end of the journal; ``request`` is added to its meta data."""
-        from landscape.surfaces.plane import build_plane
-        from landscape.surfaces.sampling import sample_surface
-
         with Bar(f"plane of {self.path}", quiet=self.quiet) as bar:
             self.objective.ledger.listener = bar.tell
             built = build_plane(plane, self.objective, through=self.through)
@@ -93,9 +89,6 @@ class SurfaceRun:
         """The line that ``--dry-run`` prints: points, time, memory."""
         import resource  # here, as Windows has no such module
 
-        from landscape.surfaces.plane import build_plane
-        from landscape.surfaces.sampling import sample_surface
-
         built = build_plane(plane, self.objective, through=self.through)
         nx, ny = sampling["points"]
         first, step = sampling["shard"] or (1, 1)
@@ -119,8 +112,6 @@ class SurfaceRun:
 
 def findings(meta: Mapping[str, Any]) -> list[str]:
     """The lines about a surface through several checkpoints: its losses at them, and its barriers."""
-    from landscape.plotting.caption import checked_at
-
     checks = meta.get("checkpoints", ())
     lines = [f"loss at the checkpoints: {checked_at(checks)}"] if checks else []
     if "disagreement" in meta:
@@ -139,7 +130,7 @@ def recorded_command() -> str:
 
 
 def _labels(paths: list[str]) -> list[str]:
-    """Short names: of the file, or of its folder if the file has the name that every run gives it."""
+    """Short names: of the file, or of its folder if every run names its file so."""
     places = [Path(path) for path in paths]
     names = [place.parent.name if place.name == CHECKPOINT else place.stem for place in places]
     return names if len(set(names)) == len(names) else list(paths)

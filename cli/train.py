@@ -4,22 +4,21 @@ import re
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from landscape.errors import InputError, UsageError
-from landscape.tracking import TRACKERS
-from landscape.training import PRESETS, DivergedError, Job, Measuring, Recipe, Run, train_job
-from landscape.training.measured import CHEAP
-from landscape.training.plan import Budget
-from landscape.training.recipe import SETTINGS
+from landscape.training.recipe import SETTINGS, Budget, Recipe
 
 from . import options
 from .help import ExamplesFirst
 from .progress import Bar, run_progress
 from .train_several import summary, train_plan
+
+if TYPE_CHECKING:
+    from landscape.training import Job, Measuring, Run
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -114,6 +113,9 @@ def command(
       landscape train --data digits --optimizer gsam --epochs 20 -o runs/gsam
       landscape train --optimizers sgd,sam,gsam:rho=0.1 --seeds 0-2 -o runs/demo
     """
+    from landscape.tracking import TRACKERS
+    from landscape.training import PRESETS, Job
+
     fields = {setting.name: flags.pop(setting.name) for setting in SETTINGS}
     measuring = _measuring(*(flags.pop(f"measure_{name}") for name in ("every", "names", "limit")))
     fields["device"] = options.chosen_device(fields["device"])
@@ -146,7 +148,9 @@ def command(
         click.echo(f"Next: landscape {'measure' if len(runs) == 1 else 'compare'} {place}", err=True)
 
 
-def _trained(job: Job, *, quiet: bool) -> Run:
+def _trained(job: "Job", *, quiet: bool) -> "Run":
+    from landscape.training import DivergedError, train_job
+
     with Bar(str(job.folder), quiet=quiet) as bar:
         try:
             return train_job(job, progress=lambda progress: bar.tell(*run_progress(progress)))
@@ -154,7 +158,9 @@ def _trained(job: Job, *, quiet: bool) -> Run:
             raise InputError(str(failure)) from failure
 
 
-def _measuring(every: int | None, names: str | None, limit: int) -> Measuring | None:
+def _measuring(every: int | None, names: str | None, limit: int) -> "Measuring | None":
+    from landscape.training.measured import CHEAP, Measuring
+
     if every is None:
         if names is not None:
             raise UsageError(

@@ -4,26 +4,31 @@ import dataclasses
 import itertools
 import textwrap
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from landscape.errors import InputError
 from landscape.tables import WIDTH, Grid
 from landscape.tables.escaping import visible
-from landscape.training import Job, Outcome, Plan, Run, plan_runs, train_several
-from landscape.training.plan import Budget
+from landscape.training.recipe import Budget
 
 from .progress import Bar, duration
 
+if TYPE_CHECKING:
+    from landscape.training import Job, Outcome, Plan, Run
+
 
 def train_plan(
-    work: Sequence[Job], *, budget: Budget, jobs: int | None, dry_run: bool, quiet: bool
-) -> list[Run]:
+    work: "Sequence[Job]", *, budget: Budget, jobs: int | None, dry_run: bool, quiet: bool
+) -> "list[Run]":
     """The finished runs; after a dry run, none.
 
     Raises:
         InputError: A run cannot be started, or it failed; then the others are finished and printed.
     """
+    from landscape.training import plan_runs, train_several
+
     plan = plan_runs(
         [job.recipe for job in work],
         [job.folder for job in work],
@@ -52,7 +57,7 @@ def train_plan(
     return list(outcome.runs)
 
 
-def _report(outcome: Outcome) -> None:
+def _report(outcome: "Outcome") -> None:
     if outcome.runs:
         click.echo(summary(outcome.runs))
     for failure in outcome.failures:
@@ -64,7 +69,7 @@ def _report(outcome: Outcome) -> None:
     )
 
 
-def plan_text(plan: Plan) -> str:
+def plan_text(plan: "Plan") -> str:
     """The plan as a table with a line per optimizer, and an estimate of the total time."""
     head = ["optimizer", "seeds", "epochs", "gradients/step", "ms/step", "time a run"]
     rows = []
@@ -96,7 +101,7 @@ def _span(seeds: Sequence[int]) -> str:
     return ",".join(map(str, seeds))
 
 
-def summary(runs: Sequence[Run]) -> str:
+def summary(runs: "Sequence[Run]") -> str:
     """One line per run."""
     rows = []
     for run in runs:

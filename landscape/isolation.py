@@ -26,12 +26,16 @@ T = TypeVar("T")
 
 
 @contextlib.contextmanager
-def twice_differentiable() -> Iterator[None]:
-    """Autograd on, and every operation by a kernel that has a second derivative, in full precision."""
+def twice_differentiable(*, attention: bool = True) -> Iterator[None]:
+    """Autograd on, and every operation by a kernel that has a second derivative, in full precision.
+
+    Args:
+        attention: Whether the network may use attention.
+    """
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
-        PlainAttention(),
+        _attention_mode(attention),
         full_precision,
         plain_checkpoints(),
     ):
@@ -39,10 +43,15 @@ def twice_differentiable() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def without_gradients() -> Iterator[None]:
+def without_gradients(*, attention: bool = True) -> Iterator[None]:
     """Autograd off; attention by the same kernel as in :func:`twice_differentiable`."""
-    with torch.inference_mode(), PlainAttention(), full_precision:
+    with torch.inference_mode(), _attention_mode(attention), full_precision:
         yield
+
+
+def _attention_mode(attention: bool) -> contextlib.AbstractContextManager[object]:
+    # A mode sends every operation of torch through Python, which doubles the time of a small network.
+    return PlainAttention() if attention else contextlib.nullcontext()
 
 
 # Attention
@@ -85,6 +94,11 @@ _PLAIN: dict[object, Callable[..., Any]] = {
         argdefs=_MULTIHEAD.__defaults__,
     ),
 }
+
+
+def is_attention(function: object) -> bool:
+    """Whether :class:`PlainAttention` replaces a function of torch."""
+    return function in _PLAIN
 
 
 # Switches of the whole process

@@ -10,7 +10,7 @@ import sys
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
 _IMPORTED = [
-    "landscape.training", "landscape.surfaces.sampling", "landscape.cli.application", "sklearn.datasets",
+    "landscape.training.several", "landscape.surfaces.sampling", "landscape.cli.application", "sklearn.datasets",
     "sklearn.model_selection", "torch._dynamo", "torchvision",
 ]  # fmt: skip
 

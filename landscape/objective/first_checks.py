@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from landscape.errors import InputError, UsageError, is_out_of_memory
-from landscape.isolation import plain_checkpoints, watched_randomness, without_gradients
+from landscape.isolation import is_attention, plain_checkpoints, watched_randomness, without_gradients
 from landscape.objective.autograd_graph import forbids_structure_only, leaves, structure_only
 from landscape.objective.batches import Batch, copied, moved, tensors_in, versions
 from landscape.objective.loss_weights import settle_weights
@@ -63,7 +63,7 @@ def checked(risk: Risk, first: Piece, point: Tensor, *, visited: Visited, consta
     with look.risk.randomness(), without_gradients():
         underived, notes = judged(risk, reached, point, constant=constant, loss=lambda: look.evaluate()[0])
     notes += settle_weights(look.risk, first.batch, outputs, targets)
-    look.note(*notes, done=True, underived=underived)
+    look.note(*notes, done=True, underived=underived, attention=look.attention)
     return look.risk
 
 
@@ -72,6 +72,7 @@ class _FirstLook:
 
     def __init__(self, risk: Risk, visited: Visited) -> None:
         self.risk = risk
+        self.attention = False
         self._visited = visited
 
     def note(self, *notes: str, **findings: Any) -> None:
@@ -95,7 +96,7 @@ class _FirstLook:
                 batch = copied(moved(source, risk.replica.device, risk.replica.dtype))
             unwritten = versions(batch)
             try:
-                with _watched() as notes, self._scores_noted():
+                with self._watched() as notes, self._scores_noted():
                     if reached is None:
                         loss, *parts[:] = risk.forward(batch)
                     else:
@@ -119,6 +120,23 @@ class _FirstLook:
 
         loss = float(self._visited(visit)[0])
         return loss, *parts
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[list[str]]:
+        """Notes what a forward pass uses that has no second derivative, and what is used instead."""
+        look, notes = self, list[str]()
+
+        class Watch(TorchFunctionMode):
+            def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+                look.attention |= is_attention(func)
+                if func is torch.nn.functional.scaled_dot_product_attention:
+                    notes.append("attention by matrix products: the fused kernels have no second derivative")
+                return func(*args, **(kwargs or {}))
+
+        with plain_checkpoints() as reentrant, Watch():
+            yield notes
+        if reentrant:
+            notes.append("activation checkpointing is off: autograd.grad cannot pass its reentrant form")
 
     @contextlib.contextmanager
     def _scores_noted(self) -> Iterator[None]:
@@ -179,25 +197,6 @@ def _refuse_moved_weights(risk: Risk, point: Tensor) -> None:
     )
 
 
-@contextlib.contextmanager
-def _watched() -> Iterator[list[str]]:
-    """Notes what a forward pass uses that has no second derivative, and what is used instead."""
-    notes: list[str] = []
-
-    class Watch(TorchFunctionMode):
-        def __torch_function__(
-            self, function: Any, types: Any, arguments: Any = (), named: Any = None
-        ) -> Any:
-            if function is torch.nn.functional.scaled_dot_product_attention:
-                notes.append("attention by matrix products: the fused kernels have no second derivative")
-            return function(*arguments, **(named or {}))
-
-    with plain_checkpoints() as reentrant, Watch():
-        yield notes
-    if reentrant:
-        notes.append("activation checkpointing is off: autograd.grad cannot pass its reentrant form")
-
-
 def _misfit(model: nn.Module, batch: Batch, failure: Exception) -> str:
     """Why the network does not fit these data: the failure, and what the data are."""
     named = batch if isinstance(batch, Mapping) else {}
@@ -234,7 +233,13 @@ def judged(
     none_reached = len(unreached) == len(replica.parameters)
     underived, notes = "", list[str]()
     if unreached and _changes(risk, unreached, point, constant, loss):
-        underived = _underived(unreached, everything=none_reached)
+        what = f"all {len(unreached)} free parameter tensors" if none_reached else _listed(unreached)
+        way_out = ", or leave them out with parameters=[…] or requires_grad_(False)"
+        underived = (
+            f"the loss changes with {what}, but autograd records no derivative: something between them and the loss is "
+            f"detached (.detach(), torch.no_grad(), .item(), numpy) or has none (argmax); take that out of the "
+            f"forward pass{'' if none_reached else way_out}"
+        )
     elif none_reached:
         if others:
             raise InputError(
@@ -268,16 +273,6 @@ def _changes(
     finally:
         replica.move(point, constant=constant)
     return after != before and not abs(after - before) <= CHANGE * abs(before)
-
-
-def _underived(names: Sequence[str], *, everything: bool) -> str:
-    what = f"all {len(names)} free parameter tensors" if everything else _listed(names)
-    way_out = "" if everything else ", or leave them out with parameters=[…] or requires_grad_(False)"
-    return (
-        f"the loss changes with {what}, but autograd records no derivative: something between them and the loss is "
-        f"detached (.detach(), torch.no_grad(), .item(), numpy) or has none (argmax); take that out of the "
-        f"forward pass{way_out}"
-    )
 
 
 def _listed(names: Sequence[str]) -> str:

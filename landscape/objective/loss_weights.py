@@ -110,8 +110,7 @@ def _weights_of_outputs(
     outcome: Outcome = "unknown"
     # Tensors in the closure of a loss may have the precision of the network.
     for dtype in (torch.float64, risk.replica.dtype):
-        f = _detached(scores, risk.replica.device, dtype)
-        t = _detached(labels, risk.replica.device, dtype)
+        f, t = mapped(moved((scores, labels), risk.replica.device, dtype), lambda x: x.detach().clone())
 
         def loss_of(rows: Tensor, f: Any = f, t: Any = t) -> float:
             return float(loss(rows_of(f, rows), rows_of(t, rows)).detach())
@@ -131,10 +130,6 @@ def _mixed(outputs: Any, count: int) -> Any:
     shares = torch.linspace(0.2, 0.8, count, dtype=outputs.dtype, device=outputs.device)
     shares = shares.reshape(-1, *(1,) * (outputs.ndim - 1))
     return shares * rows_of(outputs, first) + (1 - shares) * rows_of(outputs, second)
-
-
-def _detached(values: Any, device: torch.device, dtype: torch.dtype) -> Any:
-    return mapped(moved(values, device, dtype), lambda tensor: tensor.detach().clone())
 
 
 def _some_targets(risk: Risk, targets: Any) -> Any:

@@ -23,19 +23,13 @@ from landscape.objective.timing import quickest_size
 Visit = Callable[[Risk, Batch], list[Tensor]]
 
 
-class WeightedSum:
-    """Sums of lists of tensors, entry by entry."""
-
-    def __init__(self) -> None:
-        self.totals: list[Tensor] = []
-
-    def add(self, parts: list[Tensor], weight: float) -> None:
-        """Adds ``weight`` times the parts."""
-        if not self.totals:
-            self.totals = [part * weight for part in parts]
-            return
-        for total, part in zip(self.totals, parts, strict=True):
-            total.add_(part, alpha=weight)
+def _added(totals: list[Tensor], parts: list[Tensor], weight: float) -> list[Tensor]:
+    """The totals with ``weight`` times the parts added in place, entry by entry; none yet is empty."""
+    if not totals:
+        return [part * weight for part in parts]
+    for total, part in zip(totals, parts, strict=True):
+        total.add_(part, alpha=weight)
+    return totals
 
 
 class Mean:
@@ -123,17 +117,22 @@ class Mean:
         risk = self.checked(at, constant=constant)
         if derivatives and risk.checks.underived:
             raise InputError(risk.checks.underived)
-        batches, engine, total = risk.batches, risk.engine, WeightedSum()
+        batches, engine, totals = risk.batches, risk.engine, list[Tensor]()
         engine.ledger.total = max(engine.ledger.total, batches.num_examples)
-        with twice_differentiable() if derivatives else without_gradients():
+        attention = risk.checks.attention
+        with (
+            twice_differentiable(attention=attention)
+            if derivatives
+            else without_gradients(attention=attention)
+        ):
             self.stand(at, constant=constant, statistics=statistics)
             engine.graphs.enter(risk.replica.moves, batches)
             for piece in engine.micro.pieces(batches, batches.weight_of, join=each is None):
                 means = self._visited(visit, piece, counted)
                 if each is not None:
                     each(means)
-                total.add(means, piece.weight / batches.total_weight)
-        return total.totals
+                totals = _added(totals, means, piece.weight / batches.total_weight)
+        return totals
 
     def stand(self, at: Tensor, *, constant: bool = True, statistics: Statistics | None = None) -> None:
         """Puts the network at a point, with the batch-norm statistics that it has there; see :meth:`over`."""
@@ -141,7 +140,7 @@ class Mean:
         risk, replica = self.risk, self.risk.replica
         if self.calibration is None or replica.calibrated == replica.moves:
             return
-        with risk.randomness(), without_gradients():
+        with risk.randomness(), without_gradients(attention=risk.checks.attention):
             passes = ((size, partial(risk.forward, risk.placed(batch))) for size, batch in self.calibration)
             examples = recalibrate(replica.model, passes)
         risk.engine.ledger.counts.update({"evaluations": examples})
@@ -178,11 +177,11 @@ class Mean:
         risk = self.risk
         parts = risk.engine.micro.split(piece, risk.batches.weight_of)
         if len(parts) > 1:
-            total = WeightedSum()
+            totals: list[Tensor] = []
             for part in parts:
                 if part.weight > 0:
-                    total.add(self._visited(visit, part, counted), part.weight / piece.weight)
-            return total.totals
+                    totals = _added(totals, self._visited(visit, part, counted), part.weight / piece.weight)
+            return totals
         size = risk.batches.size_of(piece.batch)
         here = dataclasses.replace(risk, place=(piece.start, piece.size), size=size, weight=piece.weight)
         for attempt in range(2):

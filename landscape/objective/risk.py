@@ -23,17 +23,18 @@ class FirstChecks:
     """The result of the first checks of network, loss and data; the default is what holds until they are done."""
 
     done: bool = False
-    differentiates: bool = (
-        False  # whether the loss takes derivatives itself, so that its value needs autograd
-    )
-    writes_inputs: bool = (
-        False  # whether network or loss write to the batch, so that every forward pass gets a copy
-    )
-    draws: bool = False  # whether the network draws random numbers, which threads must do one after the other
-    underived: str = ""  # why derivatives would be wrong; empty if autograd sees all that the loss depends on
-    notes: tuple[
-        str, ...
-    ] = ()  # what was changed in the network's outputs or for a second derivative, a line each
+    # Whether the loss takes derivatives itself, so that its value needs autograd.
+    differentiates: bool = False
+    # Whether network or loss write to the batch, so that every forward pass gets a copy.
+    writes_inputs: bool = False
+    # Whether the network draws random numbers, which threads must do one after the other.
+    draws: bool = False
+    # Whether attention may be used, so that its fused kernels must be replaced.
+    attention: bool = True
+    # Why derivatives would be wrong; empty if autograd sees all that the loss depends on.
+    underived: str = ""
+    # What was changed in the network's outputs or for a second derivative, a line each.
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -94,16 +95,14 @@ def timed_product(risk: Risk, batch: Batch) -> Products:
 
 def _seconds(risk: Risk, run: Callable[[], object]) -> float:
     """The least time of three runs."""
+    on_cuda = risk.replica.device.type == "cuda"
+    wait = partial(torch.cuda.synchronize, risk.replica.device)
+    synchronise: Callable[[], object] = wait if on_cuda else lambda: None
     times = []
     for _ in range(3):
-        _synchronise(risk)
+        synchronise()
         start = time.perf_counter()
         run()
-        _synchronise(risk)
+        synchronise()
         times.append(time.perf_counter() - start)
     return min(times)
-
-
-def _synchronise(risk: Risk) -> None:
-    if risk.replica.device.type == "cuda":
-        torch.cuda.synchronize(risk.replica.device)

@@ -43,12 +43,10 @@ class Surface:
             are infinite or NaN stay what they are.
         accuracy: ``(ny, nx)``, or ``None`` if the network's outputs are not class scores.
         computed: ``(ny, nx)``, whether the point was computed.
-        meta: How the surface was made, JSON-serialisable: ``plane`` (kind, settings, cosine of the two directions,
-            their norms, ignored parameters, axis labels, further facts of the kind), ``centre`` (its hash and its
-            loss), ``provenance``, ``test`` (that of the test loss), ``forward`` (the way of the forward passes),
-            ``batch_norm`` (where its statistics come from, if not from the checkpoint), ``checkpoints`` (the loss at
-            each, beside the checkpoint's own), ``barrier`` on a path between two of them or the ``disagreement`` that
-            forbids one, and what :meth:`described` added.
+        meta: How the surface was made, JSON-serialisable: ``plane``, ``centre`` (hash and loss), ``provenance``,
+            ``test`` (that of the test loss), ``forward`` (the way of the forward passes), ``batch_norm`` (the origin of
+            its statistics, if not the checkpoint), ``checkpoints`` (the loss at each, beside the checkpoint's own),
+            ``barrier`` or the ``disagreement`` that forbids one, and what :meth:`described` added.
         test_loss: ``(ny, nx)``, if train and test were swept together; ``loss`` is then that of train.
         test_accuracy: ``(ny, nx)``, likewise.
         gradient_norm: ``(ny, nx)``, ‖∇L‖ on the first split.

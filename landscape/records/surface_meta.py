@@ -13,6 +13,7 @@ _NUMBER = (int, float)
 _NONE = type(None)
 _BARRIER = {"height!": _NUMBER, "at!": _NUMBER}
 _LOSSES = {"loss!": _NUMBER, "*": _NUMBER}
+_CHECK = {"label!": str, "sha256!": str, "distance!": _NUMBER, "agree!": (bool, _NONE)}
 _PROVENANCE = {"batch_norm": str, "num_examples": int}
 _TEXTS = ("batch_norm", "command", "disagreement", "forward", "label", "loss", "source")
 META: Mapping[str, Any] = {
@@ -32,16 +33,7 @@ META: Mapping[str, Any] = {
     "provenance": _PROVENANCE,
     "test": _PROVENANCE,
     "barrier": {"*": _BARRIER},
-    "checkpoints": [
-        {
-            "label!": str,
-            "sha256!": str,
-            "distance!": _NUMBER,
-            "surface!": _LOSSES,
-            "own!": _LOSSES,
-            "agree!": (bool, _NONE),
-        }
-    ],
+    "checkpoints": [{**_CHECK, "surface!": _LOSSES, "own!": _LOSSES}],
     "asked": {},
     **dict.fromkeys(_TEXTS, str),
 }

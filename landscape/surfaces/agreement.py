@@ -19,10 +19,7 @@ _ON_PLANE = 1e-4  # of the distance from the origin: more than rounding moves a 
 
 
 def agreement(
-    plane: Plane,
-    objective: Objective,
-    test: Objective | None,
-    losses_at: Callable[..., Mapping[str, float]],
+    plane: Plane, objective: Objective, test: Objective | None, losses_at: Callable[..., Mapping[str, float]]
 ) -> list[dict[str, object]]:
     """An entry for each checkpoint of the plane, JSON-serialisable; ``losses_at`` are the surface's at coordinates.
 

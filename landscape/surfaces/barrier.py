@@ -26,8 +26,8 @@ def barrier(t: NDArray[np.float64], loss: NDArray[np.float64]) -> dict[str, floa
 def with_barrier(surface: Surface) -> Surface:
     """The surface with ``barrier`` in its ``meta``, if it is a complete line between two checkpoints.
 
-    There is one entry for each loss: ``{"loss": {"height": …, "at": …}, "test_loss": …}``. If the surface disagrees
-    with the loss of a checkpoint, there is no barrier, nor one of a curve, but ``disagreement``, which says why.
+    There is one entry for each loss: ``{"loss": {"height": …, "at": …}, "test_loss": …}``. A surface that disagrees
+    with a checkpoint has no barrier, nor one of a curve, but ``disagreement``, which says why.
     """
     plane = surface.meta.get("plane")
     if not isinstance(plane, Mapping):
@@ -41,7 +41,7 @@ def with_barrier(surface: Surface) -> Surface:
     from_0_to_1 = surface.x[0] == 0 and surface.x[-1] == 1
     if "between" not in plane or not (surface.is_line and surface.complete and from_0_to_1):
         return surface
-    losses = {name: values[0] for name, values in surface.values.items() if name.endswith("loss")}
+    losses = {name: loss[0] for name, loss in surface.values.items() if name.endswith("loss")}
     return surface.described(barrier={name: barrier(surface.x, loss) for name, loss in losses.items()})
 
 

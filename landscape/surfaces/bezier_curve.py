@@ -29,8 +29,8 @@ def bezier_curve(
     """The plane of ``φ(t) = (1 − t)² θ₁ + 2t(1 − t) w + t² θ₂``, with w chosen for a small mean loss on the curve.
 
     The control point w starts half-way between the two minima and follows ``steps`` stochastic gradients of
-    ``E_t L(φ(t))``, with momentum 0.9 and one batch and one t a step. The curve is the trajectory of the surface, at 21
-    values of t. The file records the losses there and the barrier on the curve.
+    ``E_t L(φ(t))``, with momentum 0.9 and one batch and one t a step. The curve, at 21 values of t, is the trajectory
+    of the surface; the file records the losses there and the barrier on the curve.
 
     Reference:
         Garipov et al., "Loss surfaces, mode connectivity, and fast ensembling of DNNs", 2018, arXiv:1802.10026,

@@ -132,8 +132,8 @@ def around(marks: Landmarks, margin: float) -> tuple[Interval, Interval]:
     low, high = marks.coordinates.min(axis=0), marks.coordinates.max(axis=0)
     size = high - low
     # If all landmarks lie on the first axis, the plane extends as far beside it as along it.
-    flat = size <= 1e-9 * size.max()
-    low, high = np.where(flat, low - size.max() / 2, low), np.where(flat, high + size.max() / 2, high)
+    beside = np.where(size <= 1e-9 * size.max(), size.max() / 2, 0)
+    low, high = low - beside, high + beside
     pad = margin * (high - low)
     (a, c), (b, d) = (low - pad).tolist(), (high + pad).tolist()
     return (a, b), (c, d)

@@ -12,9 +12,7 @@ from landscape.errors import InputError, UsageError
 from landscape.records.reading import array_names, check_points, check_regular, read_arrays, reading
 from landscape.records.surface import Surface
 
-HDF5 = b"\x89HDF\r\n\x1a\n"
-"""The first bytes of an HDF5 file."""
-
+HDF5 = b"\x89HDF\r\n\x1a\n"  # the first bytes of such a file
 _NOT_COMPUTED = -1.0  # what loss-landscape fills its arrays with
 _READ = ("xcoordinates", "ycoordinates", "train_loss", "train_acc", "test_loss", "test_acc")
 _EXPECTED = (

@@ -27,13 +27,10 @@ WAYS: tuple[Way, ...] = get_args(Way)
 
 Evaluate = Callable[..., tuple[float, float | None]]
 
-WORTHWHILE = 20_000_000
-"""Examples times parameters of a point below which the plain way is taken untimed: there is nothing to gain."""
-
+WORTHWHILE = 20_000_000  # examples times parameters; points below it gain less than the timing costs
 _AGREEMENT = 1e-5  # relative: other orders of summation in float32 differ by about 1e-6
-_TRIALS = 2
-_GAIN = 1.25  # of compiling over channels last: 1.27 for ResNet-20, benchmarks/README.md
-_SECONDS_A_LAYER = 2.0  # to compile: ResNet-20 with 69 layers took 20 to 180 s, with warm and cold caches
+_GAIN = 1.25  # of compiling over channels last: 1.16 to 1.33 for ResNet-20, benchmarks/README.md
+_SECONDS_A_LAYER = 2.0  # to compile: ResNet-20 with 69 layers took 17 to 180 s, with warm and cold caches
 _PAYS_BACK = 2.0  # times the compilation that must be saved: gain and cost are only guesses
 
 
@@ -154,7 +151,7 @@ def _timed(evaluate: Evaluate, point: Tensor) -> tuple[float, float]:
     """The loss, and the shortest of the times that it took."""
     loss, _ = evaluate(point)  # the first call warms up
     times = []
-    for _ in range(_TRIALS):
+    for _ in range(2):
         start = time.perf_counter()
         evaluate(point)
         times.append(time.perf_counter() - start)

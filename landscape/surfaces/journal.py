@@ -40,10 +40,7 @@ class Journal:
         path: The file; ``None`` keeps the points only in memory.
         header: The run: coordinates ``x`` and ``y``, ``meta``, the names of the ``values``, ``markers`` and
             ``trajectory`` (fields of :class:`Landmarks`). An existing journal is resumed if it has the same header.
-
-    Raises:
-        InputError: The file is the journal of another run, damaged, or no journal. It is left as it is.
-        UsageError: Another process is computing the surface.
+            The journal of another run, a damaged one, and one in use are refused and left as they are.
     """
 
     def __init__(self, path: Path | None, header: Mapping[str, object]) -> None:
@@ -176,8 +173,8 @@ def _refuse_another_run(path: Path, stored: Mapping[str, Any], requested: Mappin
             same = math.isclose(a, b, rel_tol=_SAME_LOSS) or (math.isnan(a) and math.isnan(b))
         if not same:
             raise InputError(
-                f"{path} is the journal of another run: its {key.removeprefix('meta.')} is {_short(a)}, "
-                f"here it is {_short(b)}; delete it to start over, or choose another output"
+                f"{path} is the journal of another run: its {key.removeprefix('meta.')} is {str(a)[:40]}, "
+                f"here it is {str(b)[:40]}; delete it to start over, or choose another output"
             )
 
 
@@ -187,11 +184,6 @@ def _flat(content: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix, content
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else text[:37] + "…"
 
 
 def _assemble(header: Mapping[str, Any], values: Mapping[int, Value]) -> Surface:

@@ -63,10 +63,7 @@ def random_direction(objective: Objective, *, normalisation: Normalisation, seed
 
 
 def normalise(
-    direction: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    entry: Entry,
-    normalisation: Normalisation,
+    direction: NDArray[np.float64], weights: NDArray[np.float64], entry: Entry, normalisation: Normalisation
 ) -> NDArray[np.float64]:
     """The block d ``(size,)`` of a direction that belongs to one parameter w ``(size,)``, rescaled.
 

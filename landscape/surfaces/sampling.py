@@ -141,7 +141,7 @@ def _forward_pass(
     compiling: bool | None,
     points: int,
 ) -> ForwardPass:
-    """The forward passes: the requested ones, those of a run that is resumed, or the fastest."""
+    """The requested forward passes, those of a run that is resumed, or the fastest."""
     if forward is not None:
         return ForwardPass(forward)
     way = None if stored is None else stored["meta"].get("forward")

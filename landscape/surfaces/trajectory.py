@@ -55,9 +55,9 @@ def trajectory(objective: Objective, *, through: Sequence[Waypoint], margin: flo
 def random_walk_shares(count: int) -> NDArray[np.float64]:
     """The shares of variance, ``(count − 1,)``, that the principal components of a random walk explain.
 
-    For ``count`` points of a walk in many more dimensions than it has steps, share k is proportional to
-    ``1/sin²(πk/2n)``: the centred Gram matrix of the points is the pseudo-inverse of the Laplacian of a path of n
-    nodes. For long walks the first is 6/π² ≈ 61 %, the second 15 % (Antognini and Sohl-Dickstein, section 2).
+    Share k is proportional to ``1/sin²(πk/2n)`` for n points in many more dimensions: their centred Gram matrix is the
+    pseudo-inverse of the Laplacian of a path of n nodes. For long walks the first is 6/π² ≈ 61 %, the second 15 %
+    (Antognini and Sohl-Dickstein, section 2).
     """
     shares = 1 / np.sin(np.pi * np.arange(1, count) / (2 * count)) ** 2
     return np.asarray(shares / shares.sum())

@@ -1,7 +1,5 @@
 """Random changes of images before a step, as a function of a seed, so that a resumed run sees the same images."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
@@ -9,8 +7,7 @@ from landscape.data import Data
 from landscape.data.pixels import Pixels
 from landscape.errors import UsageError
 from landscape.isolation import private_randomness
-
-Augmentation = Literal["none", "basic", "cutout", "autoaugment"]
+from landscape.training.recipe import Augmentation
 
 
 def require_pictures(kind: Augmentation, data: Data) -> None:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import torch
 
@@ -18,12 +18,10 @@ from landscape.data import Data, data_name, load_data
 from landscape.errors import InputError, UsageError
 from landscape.isolation import preserved_randomness
 from landscape.optim import OPTIMIZERS
-from landscape.training.recipe import Recipe
+from landscape.training.recipe import Budget, Recipe
 from landscape.training.run import RunFiles
 from landscape.training.session import NonFiniteLossError, Session
 from landscape.training.trainer import chosen_device
-
-Budget = Literal["epochs", "gradients"]
 
 # Seconds of work below which starting processes costs more than they save.
 WORTH_A_POOL = 30.0

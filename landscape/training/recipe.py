@@ -1,6 +1,7 @@
 """The recipe of a run: everything that decides what it computes, in one frozen value that is saved with it."""
 
 import dataclasses
+import functools
 import json
 import tomllib
 import types
@@ -9,18 +10,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from landscape.data import DATA
 from landscape.errors import InputError, UsageError
-from landscape.models import MODELS
-from landscape.optim import OPTIMIZERS
 from landscape.registry import bounds
 from landscape.registry.factories import named_by_file
 from landscape.registry.names import NameTable, Specification
 from landscape.registry.nearest import did_you_mean
-from landscape.training.augmentation import Augmentation
 from landscape.training.schedule import Schedule
 
 Value = str | int | float | None
+Augmentation = Literal["none", "basic", "cutout", "autoaugment"]
+Budget = Literal["epochs", "gradients"]
 _Decay = Annotated[float, bounds.Real(0, 1, open_low=True, open_high=True)]
 
 
@@ -32,13 +31,11 @@ class Flag:
         help: What the field means.
         spelling: Another spelling of the flag ``--name``.
         metavar: How a value is written, if the command line takes text for it instead of the field's own type.
-        table: The names that the field accepts.
     """
 
     help: str
     spelling: str = ""
     metavar: str | None = None
-    table: NameTable[Any] | None = None
 
     def __repr__(self) -> str:
         return "Flag"  # short, because help(Recipe) shows it in the signature and in front of every field
@@ -52,18 +49,17 @@ class Recipe:
         UsageError: A name, an option or a number is not allowed.
     """
 
-    model: Annotated[str, Flag("The network; see `landscape list models`.", "-m", table=MODELS)] = "mlp"
-    data: Annotated[str, Flag("The data set; see `landscape list data`.", "-d", table=DATA)] = "digits"
+    model: Annotated[str, Flag("The network; see `landscape list models`.", "-m")] = "mlp"
+    data: Annotated[str, Flag("The data set; see `landscape list data`.", "-d")] = "digits"
     optimizer: Annotated[
         str,
         Flag(
             "The optimizer, or several separated by commas; see `landscape list optimizers`.",
             "--optimizers",
             "NAME[:OPTION=VALUE,…],…",
-            OPTIMIZERS,
         ),
     ] = "sgd"
-    base: Annotated[str, Flag("The optimizer that steps under SAM and relatives.", table=OPTIMIZERS)] = "sgd"
+    base: Annotated[str, Flag("The optimizer that steps under SAM and relatives.")] = "sgd"
     lr: Annotated[bounds.Positive, Flag("The highest learning rate.")] = 0.1
     epochs: Annotated[bounds.PositiveInt, Flag("Passes over the training data.")] = 20
     batch_size: Annotated[bounds.PositiveInt, Flag("Examples per step.", "-b")] = 128
@@ -107,12 +103,12 @@ class Recipe:
             )
         for setting in SETTINGS:
             object.__setattr__(self, setting.name, setting.checked(getattr(self, setting.name)))
-        for name, table in NAMED.items():
+        for name, table in tables().items():
             object.__setattr__(self, name, str(table.parse(getattr(self, name))))
         if _is_base(self.optimizer):
             object.__setattr__(self, "base", self.optimizer)
         if not _is_base(self.base):
-            names = ", ".join(name for name in OPTIMIZERS if _is_base(name))
+            names = ", ".join(name for name in tables()["base"] if _is_base(name))
             raise UsageError(f"base={self.base} is not a base optimizer; choose one of {names}")
         if self.warmup_epochs >= self.epochs:
             raise UsageError(f"warmup_epochs={self.warmup_epochs} must be below epochs={self.epochs}")
@@ -124,7 +120,7 @@ class Recipe:
 
     def _check_optimizer(self) -> None:
         """Refuses what an optimizer of that name would accept but nobody can mean."""
-        optimizer = OPTIMIZERS.parse(self.optimizer)
+        optimizer = tables()["optimizer"].parse(self.optimizer)
         rho = optimizer.options.get("rho")
         if isinstance(rho, (int, float)) and not rho > 0:
             raise UsageError(f"{self.optimizer}: rho must be above 0; use sgd for no perturbation")
@@ -141,7 +137,7 @@ class Recipe:
         """The optimizer as it is built: SAM with a perturbation for each micro-batch is m-SAM."""
         if self.accumulation == "full-batch":
             return self.optimizer
-        options = {**OPTIMIZERS.parse(self.optimizer).options, "m": self.micro_batch}
+        options = {**tables()["optimizer"].parse(self.optimizer).options, "m": self.micro_batch}
         return str(Specification("m-sam", options))
 
     @property
@@ -183,7 +179,7 @@ class Recipe:
             InputError: The file names code or something else that only the user may name, has an unknown field, or
                 a value that is not allowed.
         """
-        for name, table in NAMED.items():
+        for name, table in tables().items():
             if name in fields and fields[name] != getattr(requested, name, None):
                 flag = {"model": "-m", "data": "-d"}.get(name, f"--{name}")
                 way_out = f"add {flag} {fields[name]} if you know it"
@@ -253,8 +249,6 @@ def _settings() -> Iterator[Setting]:
 
 
 SETTINGS = tuple(_settings())
-NAMED = {setting.name: setting.flag.table for setting in SETTINGS if setting.flag.table is not None}
-"""The fields that are names, with the tables that list them."""
 
 # The explanation of a field is written once: it is the help of its flag and its line in help(Recipe).
 Recipe.__doc__ = f"{Recipe.__doc__}\n    Attributes:\n" + "\n".join(
@@ -262,8 +256,21 @@ Recipe.__doc__ = f"{Recipe.__doc__}\n    Attributes:\n" + "\n".join(
 )
 
 
-def _is_base(specification: str) -> bool:
-    return OPTIMIZERS.row(OPTIMIZERS.parse(specification).name).is_base
+@functools.cache
+def tables() -> dict[str, NameTable[Any]]:
+    """The fields that are names, with the tables that list them."""
+    # Not imported with the file, because they bring torch: `landscape train --help` would take seconds.
+    from landscape.data import DATA
+    from landscape.models import MODELS
+    from landscape.optim import OPTIMIZERS
+
+    return {"model": MODELS, "data": DATA, "optimizer": OPTIMIZERS, "base": OPTIMIZERS}
+
+
+def _is_base(text: str) -> bool:
+    from landscape.optim import OPTIMIZERS
+
+    return OPTIMIZERS.row(OPTIMIZERS.parse(text).name).is_base
 
 
 def _toml(value: Value) -> str:

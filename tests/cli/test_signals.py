@@ -122,13 +122,14 @@ def test_the_module_is_the_command(tmp_path):
     assert shutil.which("landscape", path=os.path.dirname(sys.executable))
 
 
-def test_plot_help_and_compare_import_no_torch(tmp_path, runs, landscape):
+def test_help_plot_and_compare_import_no_torch(tmp_path, runs, landscape):
     flags = ["runs/sgd-0", "--points", "3", "--limit", "20", "-q"]
     assert landscape("surface", *flags, "-o", "s.svg").code == 0
     assert landscape("measure", "runs/sgd-0", "-M", "loss", "-q").code == 0
     code = (
         "import sys\nfrom landscape.cli.application import application\n"
-        "for words in (['--help'], ['plot', '-h'], ['plot', 's.npz', '-o', 'again.svg'], ['compare', 'runs/sgd-0']):\n"
+        "for words in (['--help'], ['train', '-h'], ['plot', '-h'], ['plot', 's.npz', '-o', 'again.svg'],\n"
+        "    ['compare', 'runs/sgd-0']):\n"
         "    try: application.main(words, standalone_mode=False)\n"
         "    except SystemExit: pass\n"
         "assert 'torch' not in sys.modules"

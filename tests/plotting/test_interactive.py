@@ -12,8 +12,6 @@ from landscape.errors import UsageError
 from landscape.plotting.interactive import page_numbers, save_page
 from landscape.records.landmarks import Landmarks
 
-pytest.importorskip("plotly", reason="the extra 'html' is not installed")
-
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
     None,
