@@ -89,6 +89,31 @@ def test_options_choose_among_settings_and_several_settings_without_one_for_all_
 
 
 @pytest.mark.parametrize(
+    ("option", "fits"),
+    [
+        ("rho=0.10", True),
+        ("rho=1e-1", True),
+        ("rho=0.2", False),
+        ("rho=x", False),
+        ("adaptive=true", True),
+        ("adaptive=True", True),
+        ("adaptive=false", False),
+        ("adaptive=1", False),
+        ("operator=hessian", True),
+        ("operator=fisher", False),
+        ("max-pairs=8", True),
+        ("seed=0", False),
+    ],
+)
+def test_an_option_fits_a_setting_of_the_same_value_however_it_is_written(made, option, fits):
+    settings = {"rho": 0.1, "adaptive": True, "operator": "hessian", "max_pairs": 8}
+    selected = chosen(
+        [made("a", {"measure": "average-sharpness", "settings": settings})], [f"average-sharpness:{option}"]
+    )
+    assert (len(selected.records), len(selected.missing)) == ((1, 0) if fits else (0, 1))
+
+
+@pytest.mark.parametrize(
     ("field", "values"),
     [
         ("subset", ("x", "y")),
