@@ -247,7 +247,7 @@ def plain_checkpoints() -> Iterator[list[str]]:
 
 # The global generators of random numbers
 
-_RANDOMNESS = threading.RLock()  # re-entrant: a network may be built, or a loader read, inside a context
+RANDOMNESS = threading.RLock()  # re-entrant: a network may be built, or a loader read, inside a context
 """Held while a thread reads or replaces the states of the global generators."""
 
 
@@ -291,7 +291,7 @@ def preserved_randomness(device: torch.device | None = None) -> Iterator[None]:
     cannot know the states of before, so the last to leave restores what the first one met.
     """
     thread = threading.get_ident()
-    with _RANDOMNESS:
+    with RANDOMNESS:
         before = _Generators(device)
         if not _DEPTHS:
             _FIRST[:] = [before]
@@ -299,7 +299,7 @@ def preserved_randomness(device: torch.device | None = None) -> Iterator[None]:
     try:
         yield
     finally:
-        with _RANDOMNESS:
+        with RANDOMNESS:
             _DEPTHS[thread] -= 1
             if _DEPTHS[thread]:
                 before.restore()
@@ -315,7 +315,7 @@ def private_randomness(device: torch.device | None = None, *, seed: int | None =
 
     ``seed`` seeds torch's generators inside; ``None`` leaves them in their states.
     """
-    with _RANDOMNESS:
+    with RANDOMNESS:
         before = _Generators(device)
         try:
             if seed is not None:
@@ -381,7 +381,7 @@ class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
 @contextlib.contextmanager
 def watched_randomness(device: torch.device) -> Iterator[WatchedRandomness]:
     """As :func:`private_randomness`, except that numbers drawn from torch only by other threads stay drawn."""
-    with _RANDOMNESS:
+    with RANDOMNESS:
         before = _Generators(device)
         watch = WatchedRandomness(before)
         try:

@@ -76,6 +76,11 @@ PRESETS: NameTable[Preset] = NameTable(
     [
         _row("cr-sam", _CR_SAM, "‖∇L‖, Tr H, C = Tr H/‖∇L‖ and accuracy on test", "Wu et al. 2024, table 3"),
         _row("ae-sam", _AE_SAM, "accuracy, share of SAM steps", "Jiang et al. 2023, tables 1 and 2"),
-        _row("gsam", _GSAM, "loss, surrogate gap, dominant eigenvalue and accuracy on test", "Zhuang et al. 2022"),
+        _row(
+            "gsam",
+            _GSAM,
+            "loss, surrogate gap, dominant eigenvalue and accuracy on test",
+            "Zhuang et al. 2022",
+        ),
     ],
 )

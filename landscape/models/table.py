@@ -62,7 +62,9 @@ def build_model(
     with private_randomness(seed=seed):
         model = MODELS.build(specification, **context)
         if not isinstance(model, nn.Module):
-            raise InputError(f"{name} returns a {type(model).__name__}, not a torch.nn.Module; return the network")
+            raise InputError(
+                f"{name} returns a {type(model).__name__}, not a torch.nn.Module; return the network"
+            )
         # Networks in the user's files may take and return anything.
         if input_shape is not None and not (name.startswith("hf:") or names_code(specification)):
             _check_fit(model, name, classes, input_shape)

@@ -149,6 +149,32 @@ def test_attention_is_plain_inside_and_fused_in_every_other_thread(context: Any)
     assert fused() == before
 
 
+def test_no_mode_is_entered_where_the_first_batch_uses_no_attention(monkeypatch):
+    """A mode sends every operation through Python; what uses attention later is refused and never wrong."""
+
+    class Late(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.head = nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            hidden = self.layer(x)
+            if x.mean() > 5:
+                hidden = functional.scaled_dot_product_attention(hidden, hidden, hidden)
+            return self.head(hidden.mean(1))
+
+    x = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(0))
+    y = torch.arange(6) % 2
+    plain = Objective(Late(), nn.CrossEntropyLoss(), [(x, y)])
+    assert plain.loss > 0
+    monkeypatch.setattr("landscape.isolation.PlainAttention", None)  # entering a mode would fail
+    assert plain.hessian_product(torch.ones(plain.dimension)).norm() > 0
+    monkeypatch.undo()
+    late = Objective(Late(), nn.CrossEntropyLoss(), [(x, y), (x + 10, y)])
+    with pytest.raises(InputError, match=r"no second derivative: .*scaled_dot_product"):
+        late.hessian_product(torch.ones(late.dimension))
+
+
 class Checkpointed(Reader):
     """A reader that keeps no activations of its sequence layer."""
 
@@ -199,29 +225,3 @@ def test_attention_under_autocast_is_that_of_the_public_kernel(mask: Tensor | No
             attention = functional.scaled_dot_product_attention(x, x, x, mask)
     assert attention.dtype is torch.bfloat16
     assert torch.equal(attention, expected)
-
-
-def test_no_mode_is_entered_where_the_first_batch_uses_no_attention(monkeypatch):
-    """A mode sends every operation through Python; what uses attention later is refused and never wrong."""
-
-    class Late(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer, self.head = nn.Linear(4, 4), nn.Linear(4, 2)
-
-        def forward(self, x):
-            hidden = self.layer(x)
-            if x.mean() > 5:
-                hidden = functional.scaled_dot_product_attention(hidden, hidden, hidden)
-            return self.head(hidden.mean(1))
-
-    x = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(0))
-    y = torch.arange(6) % 2
-    plain = Objective(Late(), nn.CrossEntropyLoss(), [(x, y)])
-    assert plain.loss > 0
-    monkeypatch.setattr("landscape.isolation.PlainAttention", None)  # entering a mode would fail
-    assert plain.hessian_product(torch.ones(plain.dimension)).norm() > 0
-    monkeypatch.undo()
-    late = Objective(Late(), nn.CrossEntropyLoss(), [(x, y), (x + 10, y)])
-    with pytest.raises(InputError, match=r"no second derivative: .*scaled_dot_product"):
-        late.hessian_product(torch.ones(late.dimension))
