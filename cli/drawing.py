@@ -1,4 +1,4 @@
-"""Saved numbers in the form that a file's suffix asks for: a figure, an interactive page, or numbers."""
+"""Writes saved numbers in the form that a file's suffix asks for: a figure, an interactive page, or numbers."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Records to a table: numbers are averaged only if they repeat one another.
+"""Turns records into a table, averaging only numbers that repeat one another.
 
 That is, the same measure with the same settings, on the same data, in the same batches, over runs that differ in
 nothing but their seed. If a field differs, the error names it.

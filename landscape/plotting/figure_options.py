@@ -1,4 +1,4 @@
-"""Options of a figure drawn from files, and the result."""
+"""Options of a figure drawn from files, and the drawing that results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

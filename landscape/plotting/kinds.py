@@ -1,4 +1,4 @@
-"""The kinds of figures, and which of them suits what a file holds."""
+"""The kinds of figures, and the kind that suits the content of some files."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

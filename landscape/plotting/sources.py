@@ -1,4 +1,4 @@
-"""What a file holds, recognised by its content: a surface, records of measures, or the history of a run."""
+"""Reads what is drawn, recognised by its content: surfaces, records of measures, and histories of runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

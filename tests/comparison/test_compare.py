@@ -1,4 +1,4 @@
-"""A table says what the records say: means, spreads and sampling errors, and refuses what is no repetition."""
+"""A table has the means, spreads and sampling errors of its records, and refuses records that are no repetitions."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Intervals are scipy's and statsmodels', and cover what they say."""
+"""Confidence intervals agree with scipy and statsmodels, and have the stated coverage."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What is said beside the numbers, and that every form fits its place."""
+"""The notes of a table, and the width and validity of each output format."""
 
 import json
 import math

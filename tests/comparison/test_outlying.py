@@ -1,4 +1,4 @@
-"""An outlying seed is found, and normal draws raise as many alarms as the test says."""
+"""The outlier test finds an outlying seed, and has the stated rate of false alarms on normal draws."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Kendall's τ is scipy's, its interval covers, and the study keeps to what it may say."""
+"""Kendall's τ agrees with scipy and its interval covers; a correlation study claims no more than its data allow."""
 
 import dataclasses
 import json

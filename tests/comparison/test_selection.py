@@ -1,4 +1,4 @@
-"""What is on disk of runs, and which of it may be compared: the same measures, settings and examples of every run."""
+"""Runs are found on disk, and only records of the same measures, settings and examples are selected from them."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Names, units and settings from records in every form of a table: one row each, and nothing that acts."""
+"""Names, units and settings from records stay on one row of each output format and are escaped there."""
 
 import csv
 import io

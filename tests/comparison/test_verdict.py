@@ -1,4 +1,4 @@
-"""What a paired difference allows to say, and most of all when it allows nothing."""
+"""The verdict of a paired difference: lower, higher, or undecided and why."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Surfaces made of formulas, as sampled ones are described."""
+"""Surfaces computed from formulas, with the metadata of sampled ones."""
 
 from collections.abc import Callable
 

@@ -1,3 +1,5 @@
+"""Captions say what is needed to check and reproduce a figure of surfaces, and axes have names."""
+
 import dataclasses
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Contours of surfaces: their levels, colours, holes and labels."""
+
 import dataclasses
 
 import matplotlib

@@ -1,4 +1,4 @@
-"""Every kind of figure: drawn of what it is for, at a venue's size, in type that a paper may have."""
+"""Each kind of figure draws what it is for, at the width of a venue and with fonts that a paper may have."""
 
 import dataclasses
 import json

@@ -1,3 +1,5 @@
+"""Figures of losses along one direction, on train and test."""
+
 import numpy as np
 import pytest
 from matplotlib.axes import Axes

@@ -1,3 +1,5 @@
+"""Saved figures have the exact size, embedded fonts and the same bytes each time."""
+
 import os
 import re
 import struct

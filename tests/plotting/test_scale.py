@@ -1,3 +1,5 @@
+"""Levels and colours of losses: round, few enough, and the same for all panels."""
+
 import numpy as np
 import pytest
 from matplotlib.colors import LogNorm, Normalize

@@ -1,4 +1,4 @@
-"""Names from files in figures: drawn as they are, whatever matplotlib, TeX, XML or a browser would make of them."""
+"""Names from files appear literally in figures, captions and pages, whatever TeX or HTML would make of them."""
 
 import dataclasses
 import json

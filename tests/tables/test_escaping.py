@@ -1,4 +1,4 @@
-"""Text of strangers in each medium: what would be an instruction is shown, what can be read stays."""
+"""Text from files is escaped for each medium and stays readable."""
 
 import csv
 import html.parser

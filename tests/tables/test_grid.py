@@ -1,4 +1,4 @@
-"""One grid of cells in every form: aligned, escaped, and with each number's uncertainty and marks."""
+"""A grid of cells in every output format: aligned, escaped, with uncertainties and marks."""
 
 import csv
 import io
