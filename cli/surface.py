@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -17,13 +17,14 @@ from landscape.records.surface import Surface
 from landscape.surfaces.export import EXPORTS
 from landscape.surfaces.grid import point_count, share, symmetric
 from landscape.surfaces.merging import merged
-from landscape.surfaces.plane import plane_row
 
 from . import options
 from .drawing import PICTURES, numbered, write_drawing
 from .help import ExamplesFirst
 from .surface_files import finished, journal_of, require_same_bytes, require_unchanged
-from .surface_run import SurfaceRun, recorded_command
+
+if TYPE_CHECKING:
+    from .surface_run import SurfaceRun
 
 _NEEDED = {".html": ("plotly", "html"), ".nc": ("xarray", "netcdf")}  # package and extra that write it
 
@@ -156,6 +157,11 @@ def command(
     On a plane or line through several checkpoints, they share one figure; otherwise each has its own panel. An
     interrupted computation resumes where it stopped when the command is run again.
     """
+    # Here, as these import torch, which --help does not need.
+    from landscape.surfaces.plane import plane_row
+
+    from .surface_run import SurfaceRun
+
     row = plane_row(plane)
     _refuse_format(target.output, line=plane if row.line else None)
     together = merge or row.origin is not None
@@ -204,10 +210,12 @@ def _computed(
     grid: Grid,
     anchors: list[str],
     files: list[Path],
-    opened: Callable[[str], SurfaceRun],
+    opened: "Callable[[str], SurfaceRun]",
     target: Target,
 ) -> list[Surface]:
     """The surfaces, saved; those that an earlier run of this command has saved are not computed again."""
+    from .surface_run import recorded_command
+
     # Neither is part of the surface: shards are combined, and compiled forward passes give the same losses.
     settings = {name: value for name, value in vars(grid).items() if name not in ("shard", "compile")}
     request = {"command": recorded_command(), "asked": {"plane": plane, **settings}}

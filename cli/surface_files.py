@@ -5,15 +5,15 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from landscape.errors import InputError, UsageError
 from landscape.records.surface import Surface
 from landscape.surfaces.grid import coarse_to_fine, share
 from landscape.surfaces.journal import read_journal
-from landscape.surfaces.plane import fingerprint
 
-from .surface_run import SurfaceRun
+if TYPE_CHECKING:
+    from .surface_run import SurfaceRun
 
 
 def journal_of(file: Path) -> Path:
@@ -45,8 +45,10 @@ def finished(
     )
 
 
-def require_unchanged(file: Path, surface: Surface, run: SurfaceRun) -> None:
+def require_unchanged(file: Path, surface: Surface, run: "SurfaceRun") -> None:
     """Refuses a saved surface whose checkpoints or data have changed since."""
+    from landscape.surfaces.plane import fingerprint
+
     checks: Any = surface.meta.get("checkpoints", [])
     own = [(check["own"], point.own) for check, point in zip(checks, run.through, strict=False)]
     then_and_now = {

@@ -1,18 +1,21 @@
 """The coordinates at which the loss on a plane is computed, and their order."""
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from landscape.errors import UsageError
-from landscape.surfaces.directions import Directions
+
+if TYPE_CHECKING:  # torch, which `landscape surface --help` does not wait for
+    from landscape.surfaces.directions import Directions
 
 Coordinates = NDArray[np.float64]
 
 
 def grid(
-    plane: Directions,
+    plane: "Directions",
     points: int | tuple[int, int],
     span: float | tuple[float, float] | None,
     *,
