@@ -66,7 +66,7 @@ def write_drawing(
     else:
         with paper(font):
             drawing = draw_figure(sources, options, kind)
-        files = save_figure(drawing.figure, output, caption=drawing.caption)
+            files = save_figure(drawing.figure, output, caption=drawing.caption)
     for file in files:
         discard_parts(file)
     return files

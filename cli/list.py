@@ -1,13 +1,13 @@
 """``landscape list``: the names of one kind, with their options and defaults."""
 
 import importlib
-import json
 import textwrap
 from typing import Any
 
 import click
 
 from landscape.registry.names import NameTable
+from landscape.tables import json_text
 
 from . import options
 from .help import ExamplesFirst
@@ -37,7 +37,7 @@ def command(kind: str, form: str) -> None:
     module, attribute = TABLES[kind]
     table: NameTable[Any] = getattr(importlib.import_module(module), attribute)
     if form == "json":
-        click.echo(json.dumps([described(table, name) for name in table], ensure_ascii=False, indent=1))
+        click.echo(json_text([described(table, name) for name in table]))
         return
     width = max(len(name) for name in table)
     for name in table:

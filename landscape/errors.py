@@ -1,16 +1,16 @@
-"""What a user can be told, told apart so that the command line can exit with the right code.
+"""The exceptions and the warning that a user sees, one class per exit code of the command line.
 
-The two mistakes are ``ValueError``: a caller who does not care catches that. The text is written for the reader at
-2 a.m.: what, the value seen, why, and what to type instead.
+The first two are kinds of ``ValueError``, which is enough for most callers to catch. Their text says what failed, the
+value, the reason, and what to do instead.
 """
 
 
 class UsageError(ValueError):
-    """A name, option or number that was asked for does not exist or is not allowed (exit code 2)."""
+    """A requested name, option or number does not exist or is not allowed (exit code 2)."""
 
 
 class InputError(ValueError):
-    """A file, model or data set cannot be used, or they do not fit together (exit code 3)."""
+    """A file, model or data set cannot be used, or they do not belong together (exit code 3)."""
 
 
 class OutOfMemory(MemoryError):
@@ -18,11 +18,11 @@ class OutOfMemory(MemoryError):
 
 
 class Remark(UserWarning):
-    """The result is right, but was had in another way than was asked for."""
+    """The result is correct but was computed differently from what was requested."""
 
 
 def is_out_of_memory(failure: BaseException) -> bool:
-    """Whether a device or the system had no memory left, whatever class says so."""
+    """Whether a failure means that a device or the system ran out of memory, whatever its class."""
     if isinstance(failure, OutOfMemory):
         return False
     words = str(failure).lower()

@@ -5,6 +5,7 @@ turns it back, so that threads may measure at once; a thread of the user's own s
 """
 
 import contextlib
+import inspect
 import random
 import threading
 import types
@@ -60,8 +61,20 @@ def _attention_mode(attention: bool) -> contextlib.AbstractContextManager[object
 class PlainAttention(TorchFunctionMode):
     """Attention by matrix products and a softmax in this thread, as the fused kernels have no second derivative.
 
-    Fused encoder layers are off too: torch does not use them while a mode is active.
+    Fused encoder layers are off too: torch does not use them while a mode is active. Activation checkpoints compute
+    again by the same attention.
     """
+
+    def __enter__(self) -> "PlainAttention":
+        _CHECKPOINTS.__enter__()
+        _LOCAL.plain += 1
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        super().__exit__(*failure)  # type: ignore[no-untyped-call]
+        _LOCAL.plain -= 1
+        _CHECKPOINTS.__exit__()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs an operation of torch, or what replaces it."""
@@ -72,6 +85,17 @@ def _attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *rest: Any, **options: Any
 ) -> Tensor:
     """``functional.scaled_dot_product_attention``, with its parameters."""
+    kind = query.device.type
+    if torch.is_autocast_enabled(
+        kind
+    ):  # casts the arguments of the public function, but not of the one below
+        dtype = torch.get_autocast_dtype(kind)
+        tensors: list[Any] = [
+            tensor if tensor is None or tensor.dtype in (torch.bool, torch.float64) else tensor.to(dtype)
+            for tensor in (query, key, value, attn_mask)
+        ]
+        with torch.autocast(kind, enabled=False):
+            return _attention(*tensors, *rest, **options)
     if isinstance(attn_mask, CausalBias):  # a tensor without values, which picks a fused kernel itself
         attn_mask = attn_mask._materialize(query.device)
     if attn_mask is not None and attn_mask.dtype is torch.bool:  # only the public function converts it
@@ -155,18 +179,23 @@ no_warnings = Shared(lambda: warnings.catch_warnings(action="ignore"))
 
 
 class _Local(threading.local):
-    """For each thread, one list for every :func:`plain_checkpoints` that it is inside."""
+    """For each thread, one list for every :func:`plain_checkpoints` that it is inside, and its plain attentions."""
 
     def __init__(self) -> None:
         self.checkpoints: list[list[str]] = []
+        self.plain = 0
 
 
 _LOCAL = _Local()
 
 
 def _checkpoints_by_thread() -> contextlib.AbstractContextManager[None]:
-    """Patches both forms of activation checkpointing for threads that are in :func:`plain_checkpoints`."""
-    reentrant, other = checkpoint.CheckpointFunction, checkpoint._checkpoint_without_reentrant_generator
+    """Patches both forms of activation checkpointing for threads inside one of the contexts of this module."""
+    # Torch 2.14 has the work in a function of its own, with the same names of parameters.
+    names = "CheckpointFunction", "_checkpoint_without_reentrant_generator"
+    names = names[0], f"{names[1]}_impl" if hasattr(checkpoint, f"{names[1]}_impl") else names[1]
+    reentrant, other = (getattr(checkpoint, name) for name in names)
+    parameters = inspect.signature(other)
 
     class ByThread:
         @staticmethod
@@ -176,12 +205,27 @@ def _checkpoints_by_thread() -> contextlib.AbstractContextManager[None]:
             _LOCAL.checkpoints[-1].append("reentrant")
             return function(*arguments)
 
-    def other_form(function: Callable[..., object], preserve: bool, *arguments: Any, **named: Any) -> object:
-        # Preserving would set the global generators, which other threads draw from, in every backward pass.
-        return other(function, preserve and not _LOCAL.checkpoints, *arguments, **named)
+    def other_form(*arguments: Any, **named: Any) -> object:
+        call = parameters.bind(*arguments, **named)
+        call.apply_defaults()
+        if _LOCAL.checkpoints:
+            # Preserving would set the global generators, which other threads draw from, in every backward pass.
+            call.arguments["preserve_rng_state"] = False
+        if _LOCAL.plain:
+            call.arguments["fn"] = _plainly(call.arguments["fn"])
+        return other(*call.args, **call.kwargs)
 
-    names = "CheckpointFunction", "_checkpoint_without_reentrant_generator"
     return assigned((checkpoint, names[0], ByThread), (checkpoint, names[1], other_form))
+
+
+def _plainly(function: Callable[..., object]) -> Callable[..., object]:
+    """The function with plain attention: a backward pass computes it again without the mode, or in another thread."""
+
+    def again(*arguments: Any, **named: Any) -> object:
+        with PlainAttention():
+            return function(*arguments, **named)
+
+    return again
 
 
 _CHECKPOINTS = Shared(_checkpoints_by_thread)
@@ -204,7 +248,7 @@ def plain_checkpoints() -> Iterator[list[str]]:
 
 # The global generators of random numbers
 
-_RANDOMNESS = threading.RLock()  # re-entrant: a network may be built, or a loader read, inside a context
+RANDOMNESS = threading.RLock()  # re-entrant: a network may be built, or a loader read, inside a context
 """Held while a thread reads or replaces the states of the global generators."""
 
 
@@ -248,7 +292,7 @@ def preserved_randomness(device: torch.device | None = None) -> Iterator[None]:
     cannot know the states of before, so the last to leave restores what the first one met.
     """
     thread = threading.get_ident()
-    with _RANDOMNESS:
+    with RANDOMNESS:
         before = _Generators(device)
         if not _DEPTHS:
             _FIRST[:] = [before]
@@ -256,7 +300,7 @@ def preserved_randomness(device: torch.device | None = None) -> Iterator[None]:
     try:
         yield
     finally:
-        with _RANDOMNESS:
+        with RANDOMNESS:
             _DEPTHS[thread] -= 1
             if _DEPTHS[thread]:
                 before.restore()
@@ -272,7 +316,7 @@ def private_randomness(device: torch.device | None = None, *, seed: int | None =
 
     ``seed`` seeds torch's generators inside; ``None`` leaves them in their states.
     """
-    with _RANDOMNESS:
+    with RANDOMNESS:
         before = _Generators(device)
         try:
             if seed is not None:
@@ -338,7 +382,7 @@ class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
 @contextlib.contextmanager
 def watched_randomness(device: torch.device) -> Iterator[WatchedRandomness]:
     """As :func:`private_randomness`, except that numbers drawn from torch only by other threads stay drawn."""
-    with _RANDOMNESS:
+    with RANDOMNESS:
         before = _Generators(device)
         watch = WatchedRandomness(before)
         try:

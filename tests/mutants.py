@@ -1,24 +1,32 @@
-"""Would the tests notice? Changes one operator, bound or constant at a time and runs the tests of its package.
+"""Mutation testing: changes one operator, bound or constant at a time and runs the tests of its package.
 
-    python tests/mutants.py [FILE[:LINE]…] [--sample N] [--seed S]
+    python tests/mutants.py [FILE[:LINE] | DIRECTORY]… [--sample N] [--seed S] [--mirrored] [--direct]
 
 Every mutant is one change in one file: ``+`` for ``-``, ``*`` for ``/``, ``<`` for ``<=``, ``and`` for ``or``, a number
-doubled or one larger, a square root left out, a condition reversed. Its tests run in a process forked
-after torch and pytest were imported, which is what makes hundreds of mutants affordable. A mutant that no test
-notices is printed; the exit status is 1 unless each of these is listed in :data:`HARMLESS` with a reason.
+doubled or one larger, a square root left out, a condition reversed. The tests of a mutant run in a process that is
+forked after the libraries were imported, and stop at the first failure. Where a package has many mutants, its tests
+first run once unchanged, which records the functions that each test calls: a mutant then meets the tests of its own
+function first, and the test that found the previous mutant before all others. A mutant that no test notices is
+printed. The exit status is 1 unless each of these is listed in :data:`HARMLESS` with a reason.
 """
 
 import argparse
 import ast
 import copy
+import gc
 import hashlib
 import importlib.abc
 import importlib.util
+import json
 import os
 import resource
 import sys
-from collections.abc import Iterator
+import tempfile
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 
 ROOT = Path(__file__).parent.parent
 FILES = [
@@ -45,6 +53,9 @@ SLOW = ["tests/checkpoints/test_memory.py", "tests/linalg/test_interchange.py"]
 CPU_SECONDS = 60
 """A mutant whose tests take more counts as noticed: it loops."""
 
+MANY = 12
+"""From so many mutants of a package on, recording what its tests call saves more time than it takes."""
+
 MIRRORS = {
     "paired": "verdict", "table": "verdict", "predictors": "rank_correlation", "runs": "selection",
     "alike": "compare", "gradient_noise": "edge_cases",
@@ -59,11 +70,14 @@ FORECASTS = ("decay", "forecast", "tell")
 HARMLESS: dict[str, str] = {
     "landscape/records/reading.py check_regular: 512 * getattr(status, 'st_blocks', status.st_size) → "
     "513 * getattr(status, 'st_blocks', status.st_size)": "the limit means about a thousandth",
-    "landscape/records/reading.py _array: 12 if wide else 10 → 13 if wide else 10": "twelve bytes are there to be cut",
-    "landscape/records/reading.py _array: max(0, rest) → max(1, rest)": "a header of two bytes is damaged either way",
     "landscape/linalg/hutchinson.py module: 1 << 28 → 1 << 29": "memory of a block, not the numbers",
     "landscape/linalg/hutchinson.py module: 1 << 28 → 2 << 28": "memory of a block, not the numbers",
     "landscape/linalg/lanczos.py _followed: return True → return False": "another random vector confirms the same",
+    "landscape/comparison/table.py _chance: default=0 → default=1": "called only where there are differences",
+    "landscape/comparison/predictors.py _granulated: len(group) > 1 → len(group) >= 1": "the τ of one run is NaN",
+    "landscape/comparison/predictors.py predictors: 1 if math.isnan(p.overall.tau) else -abs(p.overall.tau) → "
+    "2 if math.isnan(p.overall.tau) else -abs(p.overall.tau)": "both come after every −|τ|",
+    "landscape/comparison/rank_correlation.py rank_correlation: -1 → -2": "numpy infers any negative length",
     "landscape/comparison/intervals.py _power: 2 * edge → 3 * edge": "the power is 1 but for rounding on both sides",
     "landscape/comparison/intervals.py _power: shift > 8 → shift > 9": "where both hold the power is above 0.97",
     "landscape/comparison/intervals.py _power: shift > 8 → shift >= 8": "where both hold the power is above 0.97",
@@ -219,72 +233,213 @@ class Mutated(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):
         raise OSError("never taken from what was compiled before")
 
 
-def ordered_tests(path: Path) -> list[list[str]]:
-    """The tests of a module: those that bear its name, then the others of its package."""
+def room_tests(room: str) -> list[str]:
+    """The test files of a package, except for the slow ones."""
     files = {
         str(file)
-        for name in TESTS[path.relative_to(ROOT).parts[1]]
+        for name in TESTS[room]
         for file in (sorted(Path(name).glob("test_*.py")) if Path(name).is_dir() else [Path(name)])
     }
+    return sorted(files - set(SLOW))
+
+
+def ordered_tests(path: Path) -> list[list[str]]:
+    """The test files of a module: those that bear its name, then the others of its package."""
+    room = path.relative_to(ROOT).parts[1]
     named = (path.stem, MIRRORS.get(path.stem, path.stem))
+    files = {*room_tests(room), *(file for file in SLOW if f"tests/{room}/" in file)}
     mirrored = {file for file in files if Path(file).stem.removeprefix("test_") in named}
     return [part for part in (sorted(mirrored), sorted(files - mirrored - set(SLOW))) if part]
 
 
-def noticed(path: Path, text: str, tests: list[list[str]]) -> bool:
-    """Whether a test fails with the file changed."""
-    child = os.fork()
-    if child == 0:
-        import pytest
+class Recorder:
+    """A pytest plugin that records the functions of ``landscape`` that each test calls, and how long it takes."""
 
-        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-        sys.meta_path.insert(0, Mutated(path, text))
-        silent = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silent, 1)
-        os.dup2(silent, 2)
-        options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider"]
-        os._exit(int(any(pytest.main([*options, *part]) for part in tests)))
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
+    def __init__(self) -> None:
+        self.calls: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        self.seconds: Counter[str] = Counter()
+        self.current = ""
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Counts calls for the next test."""
+        self.current = nodeid
+        threading.settrace(self.trace)
+        sys.settrace(self.trace)
+
+    def pytest_runtest_logreport(self, report: object) -> None:
+        """Adds the time of a phase of a test."""
+        self.seconds[report.nodeid] += report.duration  # type: ignore[attr-defined]
+
+    def trace(self, frame: FrameType, event: str, argument: object) -> None:
+        """Called by Python at the start of every function."""
+        if "/landscape/" in frame.f_code.co_filename:
+            self.calls[self.current].add((frame.f_code.co_filename, frame.f_code.co_name))
+
+
+class Order:
+    """A pytest plugin that runs some tests in an order of their own, and names the first one that fails."""
+
+    def __init__(self, nodes: Sequence[str], pipe: int) -> None:
+        self.rank = {node: rank for rank, node in enumerate(nodes)}
+        self.pipe = pipe
+
+    def pytest_collection_modifyitems(self, items: list) -> None:  # type: ignore[type-arg]
+        """Sorts the tests; without an order all of them run."""
+        if self.rank:
+            items[:] = sorted(
+                (item for item in items if item.nodeid in self.rank), key=lambda item: self.rank[item.nodeid]
+            )
+
+    def pytest_runtest_logreport(self, report: object) -> None:
+        """Hands the name of a failed test to the parent process, and ends this one."""
+        if report.failed:  # type: ignore[attr-defined]
+            os.write(self.pipe, report.nodeid.encode())  # type: ignore[attr-defined]
+            os._exit(1)
+
+
+class Package:
+    """The tests of a package: which of them a mutant has to meet, and in what order."""
+
+    def __init__(self, files: list[str], *, recorded: bool) -> None:
+        self.calls: dict[str, set[tuple[str, str]]] = {}
+        self.seconds: dict[str, float] = {}
+        self.last_failed: dict[Path, list[str]] = defaultdict(list)
+        if recorded:
+            self._record(files)
+
+    def _record(self, files: list[str]) -> None:
+        with tempfile.NamedTemporaryFile("w+") as answer:
+            child = os.fork()
+            if child == 0:
+                recorder = Recorder()
+                status = _pytest(files, recorder)
+                sys.settrace(None)
+                calls = {node: sorted(functions) for node, functions in recorder.calls.items()}
+                # What the tests import late would be imported again by every mutant.
+                homes = {
+                    name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()
+                }
+                modules = [name for name, file in homes.items() if not file.startswith((str(ROOT), "<"))]
+                json.dump([calls, recorder.seconds, modules], answer)
+                answer.flush()
+                os._exit(int(status))
+            if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+                raise SystemExit(f"the tests fail without any mutant: {' '.join(files)}")
+            answer.seek(0)
+            calls, self.seconds, modules = json.load(answer)
+        self.calls = {node: {(file, name) for file, name in functions} for node, functions in calls.items()}
+        own = {"landscape", "cli", "conftest", "__main__"}
+        for name in modules:
+            if name.partition(".")[0] not in own and name.isprintable():
+                try:
+                    importlib.import_module(name)
+                except Exception:  # of an optional part: a mutant imports what it needs itself
+                    continue
+        gc.freeze()  # pytest collects garbage five times, which takes longer than most tests
+
+    def runs(
+        self, path: Path, function: str, options: argparse.Namespace
+    ) -> list[tuple[list[str], list[str]]]:
+        """The runs of pytest for a mutant: files, and the tests in them, which are all if none is named."""
+        groups = ordered_tests(path)[: 1 if options.mirrored else None]
+        if not self.calls:
+            return [(group, []) for group in groups]
+        files = [file for group in groups for file in group]
+        nodes = [node for node in self.seconds if _file(node) in files]
+        own = [node for node in nodes if (str(path), function) in self.calls.get(node, ())]
+        # What runs at import matters to every test.
+        own = nodes if function == "module" else own
+        recent = {node: -rank for rank, node in enumerate(self.last_failed[path])}
+        own.sort(key=lambda node: (recent.get(node, 1), _file(node) not in groups[0], self.seconds[node]))
+        # The other tests may still depend on it through a cache or through a fixture that they share.
+        others = [] if options.direct else [node for node in nodes if node not in set(own)]
+        return [(list(dict.fromkeys(map(_file, run))), run) for run in (own, others) if run]
+
+    def noticed(self, path: Path, text: str, function: str, options: argparse.Namespace) -> bool:
+        """Whether a test fails with the file changed."""
+        runs = self.runs(path, function, options)
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+            sys.meta_path.insert(0, Mutated(path, text))
+            os._exit(int(any(_pytest(files, Order(nodes, writing)) for files, nodes in runs)))
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            failed = pipe.read()
+        recent = self.last_failed[path]
+        if failed in recent:
+            recent.remove(failed)
+        recent.extend([failed] if failed else [])
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
+
+
+def _file(node: str) -> str:
+    return node.partition("::")[0]
+
+
+def _pytest(files: list[str], plugin: object) -> int:
+    """Exit status of a silent run that stops at the first failure."""
+    import pytest
+
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+    return pytest.main(["-x", "-q", "-n", "0", "-p", "no:cacheprovider", *files], plugins=[plugin])
 
 
 def main() -> int:
-    """Run the mutants that were asked for."""
+    """Runs the mutants that the command line names."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("files", nargs="*", default=FILES, metavar="FILE[:LINE]")
-    parser.add_argument("--sample", type=int, help="so many of all mutants, chosen by the seed")
+    parser.add_argument("--sample", type=int, help="number of mutants, drawn from all by the seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mirrored", action="store_true", help="only the tests that bear the module's name")
-    asked = parser.parse_args()
+    parser.add_argument("--direct", action="store_true", help="only the tests that call the changed function")
+    options = parser.parse_args()
     os.chdir(ROOT)
     sys.dont_write_bytecode = True
     everything = []
-    for name in asked.files:
+    for name in options.files:
         file, _, line = name.partition(":")
         for path in sorted(Path(file).rglob("*.py")) if Path(file).is_dir() else [Path(file)]:
             if path.stem not in FORECASTS:
                 everything += [(path.resolve(), *m) for m in mutants(path) if line in ("", str(m[0]))]
-    # By a hash of each one's name, so that code that changes elsewhere leaves the sample nearly as it is.
-    everything.sort(key=lambda m: hashlib.sha256(f"{asked.seed} {m[0].name} {m[2]}".encode()).digest())
-    chosen = everything[: asked.sample]
+    selected = everything
+    if options.sample is not None:
+        # By a hash of each one's name, so that code that changes elsewhere leaves the sample nearly as it is.
+        key = [hashlib.sha256(f"{options.seed} {m[0].name} {m[2]}".encode()).digest() for m in everything]
+        selected = [everything[k] for k in sorted(range(len(key)), key=key.__getitem__)][: options.sample]
     import matplotlib.pyplot
+    import pytest
     import scipy.stats
     import torch._dynamo
     import torchvision
 
     torch.set_num_threads(1)
-    assert matplotlib.pyplot
-    assert scipy.stats
-    assert torchvision
-    lived = 0
-    for path, number, change, text in chosen:
-        name = f"{path.relative_to(ROOT)} {change}"
-        tests = ordered_tests(path)[: 1 if asked.mirrored else None]
-        if name not in HARMLESS and not noticed(path, text, tests):
-            lived += 1
-            print(f"{path.relative_to(ROOT)}:{number} {change}", flush=True)
-    print(f"{len(chosen)} mutants of {len(everything)}, {lived} not noticed")
+    assert all((matplotlib.pyplot, pytest, scipy.stats, torchvision))
+    packages: dict[str, Package] = {}
+    totals: dict[str, Counter[str]] = defaultdict(Counter)
+    rooms = Counter(path.relative_to(ROOT).parts[1] for path, *_ in selected)
+    left = Counter(path for path, *_ in selected)
+    for path, number, change, text in selected:
+        file, room = str(path.relative_to(ROOT)), path.relative_to(ROOT).parts[1]
+        totals[file]["mutants"] += 1
+        if room not in packages:
+            packages[room] = Package(room_tests(room), recorded=rooms[room] >= MANY)
+        if f"{file} {change}" in HARMLESS:
+            totals[file]["harmless"] += 1
+        elif not packages[room].noticed(path, text, change.partition(":")[0], options):
+            totals[file]["not noticed"] += 1
+            print(f"{file}:{number} {change}", flush=True)
+        left[path] -= 1
+        if not left[path] and not options.sample:
+            counts = ", ".join(f"{count} {name}" for name, count in totals[file].items())
+            print(f"{file}: {counts}", flush=True)
+    lived = sum(counts["not noticed"] for counts in totals.values())
+    print(f"{len(selected)} mutants of {len(everything)}, {lived} not noticed")
     return int(lived > 0)
 
 

@@ -118,6 +118,15 @@ def test_every_package_is_listed() -> None:
     assert listed == there | {"landscape.cli"}
 
 
+def test_every_file_that_is_no_module_is_packaged() -> None:
+    """An editable installation finds it anyhow; a wheel only if its pattern is listed."""
+    room = ROOT / "landscape"
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    packaged = {path for pattern in listed["landscape"] for path in room.glob(pattern)}
+    there = {path for path in room.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert there == packaged
+
+
 def test_few_modules_lie_loose_at_the_top() -> None:
     loose = [path for path in FILES if path.parent == ROOT / "landscape" and not path.name.startswith("__")]
     assert len(loose) <= 5

@@ -44,3 +44,6 @@ from landscape.optim.table import OPTIMIZERS as OPTIMIZERS
 from landscape.optim.table import build_optimizer as build_optimizer
 from landscape.optim.vasso import VaSSO as VaSSO
 from landscape.optim.wsam import WSAM as WSAM
+
+# Exactly the names that are imported above: optimizers, policies, the table and its function, and no module.
+__all__ = [name for name in globals() if name[0].isupper() or name == "build_optimizer"]

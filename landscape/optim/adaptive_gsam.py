@@ -1,14 +1,15 @@
 """Adaptive-GSAM: GSAM whose displacement is scaled with the weights, down to a floor."""
 
+from dataclasses import field
 from typing import Literal
 
 from torch import Tensor
 
-from landscape.optim.gsam import SurrogateGap
+from landscape.optim.gsam import GSAM
 from landscape.registry.bounds import NonNegative
 
 
-class AdaptiveGSAM(SurrogateGap):
+class AdaptiveGSAM(GSAM):
     """GSAM with ``ε = ρ (|w| + γ) ⊙ g / ‖g‖`` on every parameter. Two gradients a step.
 
     The direction is GSAM's, ``d = g_p − α g_⊥``. The length of ε is not ρ but follows the weights, and is
@@ -30,6 +31,11 @@ class AdaptiveGSAM(SurrogateGap):
     rho: NonNegative = 0.5
     alpha: NonNegative = 0.04
     gamma: NonNegative = 0.1
+    # The report has a constant radius.
+    rho_max: None = field(init=False, default=None)
+    rho_min: float = field(init=False, default=0.0)
+    lr_max: None = field(init=False, default=None)
+    lr_min: float = field(init=False, default=0.0)
     adaptive: Literal["abs", "asam"] = "abs"
 
     def scale(self) -> Tensor:

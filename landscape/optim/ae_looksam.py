@@ -1,11 +1,13 @@
 """AE-LookSAM: LookSAM with the SAM steps of AE-SAM."""
 
+from dataclasses import field
+
 from landscape.optim.ae_sam import LongGradientSteps
-from landscape.optim.looksam import ReusedAscent
+from landscape.optim.looksam import LookSAM
 from landscape.registry.bounds import Finite
 
 
-class AELookSAM(LongGradientSteps, ReusedAscent):
+class AELookSAM(LongGradientSteps, LookSAM):
     """SAM where ``‖g‖² ≥ μ + c σ``, ``d = g + α ‖g‖ g_v / ‖g_v‖`` elsewhere.
 
     The policy is that of :class:`~landscape.optim.ae_sam.AESAM`, the rule that of
@@ -22,5 +24,6 @@ class AELookSAM(LongGradientSteps, ReusedAscent):
         ‖g‖² give the share of SAM steps that the authors report; α, which is LookSAM's.
     """
 
+    k: int = field(init=False, default=1)  # the policy of long gradients takes the place of the period
     lambda1: Finite = 0.0
     lambda2: Finite = 2.0

@@ -12,7 +12,7 @@ from landscape.optim.sharpness_aware import NotFiniteError, SharpnessAware, leng
 from landscape.registry.bounds import Finite, PositiveInt, ShareBelowOne
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class LongGradient(Policy):
     """A step looks around where ``s = ‖g‖²`` is at least ``μ + c σ``, with running mean and deviation of s.
 

@@ -33,7 +33,7 @@ class BSAM(SharpnessAware):
         slices of a batch.
     """
 
-    num_examples: Annotated[int, Integer(1, 2**63 - 1, "above 0")]
+    num_examples: Annotated[int, Integer(1, 2**63 - 1, "above 0", truncates=True)]
     rho: NonNegative = 0.01
     beta1: ShareBelowOne = 0.9
     beta2: ShareBelowOne = 0.999

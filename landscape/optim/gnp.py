@@ -1,9 +1,11 @@
 """GNP: a penalty on the length of the gradient, by a difference of gradients."""
 
+from typing import Annotated
+
 from torch import Tensor
 
 from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
-from landscape.registry.bounds import NonNegative
+from landscape.registry.bounds import NonNegative, OneOf
 
 
 class GNP(SharpnessAware):
@@ -24,7 +26,7 @@ class GNP(SharpnessAware):
 
     rho: NonNegative = 0.1
     alpha: NonNegative = 0.8
-    normalize_clean: bool = False
+    normalize_clean: Annotated[bool, OneOf((False, True))] = False
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The mean of the two gradients, weighted with 1 − α and α."""

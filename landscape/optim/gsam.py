@@ -7,36 +7,10 @@ from torch import Tensor
 
 from landscape.errors import UsageError
 from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, orthogonal, unit
-from landscape.registry.bounds import NonNegative, Real
+from landscape.registry.bounds import Finite, NonNegative, Real
 
 
-class SurrogateGap(SharpnessAware):
-    """The rule that GSAM and Adaptive-GSAM share: ``d = g_p − α g_⊥``, with displacements scaled or not."""
-
-    rho: NonNegative = 0.05
-    alpha: NonNegative = 0.1
-    adaptive: str
-
-    def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
-        """The perturbed gradient minus α times the part of g that is orthogonal to it."""
-        perturbed = gradients_at(self.displacement(self.perturbed(gradients)))
-        return perturbed.sub_(orthogonal(gradients, to=perturbed, out=gradients), alpha=self.alpha)
-
-    def displacement(self, gradients: Tensor) -> Tensor:
-        """ε of a gradient, both ``(n,)``."""
-        if self.adaptive == "none":
-            return unit(gradients, times=self.rho)
-        t = self.scale()
-        if self.adaptive == "abs":
-            return t * unit(gradients, times=self.rho)
-        return t * unit(t * gradients, times=self.rho)
-
-    def scale(self) -> Tensor:
-        """The scale of an adaptive ε, shape ``(n,)``: ``|w|``."""
-        return self.weights.abs()
-
-
-class GSAM(SurrogateGap):
+class GSAM(SharpnessAware):
     """Surrogate-gap guided SAM: ``d = g_p − α g_⊥``. Two gradients a step.
 
     ``g_p = ∇L(w + ε)`` with ``ε = ρ g / ‖g‖`` and ``g_⊥`` is the part of g orthogonal to ``g_p``: to first
@@ -60,9 +34,11 @@ class GSAM(SurrogateGap):
         starts below ``lr_min``; here it is at least 0.
     """
 
+    rho: NonNegative = 0.05
+    alpha: NonNegative = 0.1
     rho_max: NonNegative | None = None
     rho_min: NonNegative = 0.0
-    lr_max: float | None = None
+    lr_max: Finite | None = None
     lr_min: NonNegative = 0.0
     adaptive: Literal["none", "abs", "asam"] = "none"
 
@@ -79,6 +55,24 @@ class GSAM(SurrogateGap):
         for group in self.param_groups:
             highest = group.get("initial_lr", group["lr"]) if self.lr_max is None else self.lr_max
             group["lr_max"] = Real(self.lr_min).check("lr_max", highest)
+
+    def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
+        """The perturbed gradient minus α times the part of g that is orthogonal to it."""
+        perturbed = gradients_at(self.displacement(self.perturbed(gradients)))
+        return perturbed.sub_(orthogonal(gradients, to=perturbed, out=gradients), alpha=self.alpha)
+
+    def displacement(self, gradients: Tensor) -> Tensor:
+        """ε of a gradient, both ``(n,)``."""
+        if self.adaptive == "none":
+            return unit(gradients, times=self.rho)
+        t = self.scale()
+        if self.adaptive == "abs":
+            return t * unit(gradients, times=self.rho)
+        return t * unit(t * gradients, times=self.rho)
+
+    def scale(self) -> Tensor:
+        """The scale of an adaptive ε, shape ``(n,)``: ``|w|``."""
+        return self.weights.abs()
 
     def radius(self, group: Mapping[str, Any]) -> float:
         """The radius of one group, at its present learning rate."""

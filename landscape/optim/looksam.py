@@ -10,7 +10,7 @@ from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, length,
 from landscape.registry.bounds import NonNegative, PositiveInt
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Every(Policy):
     """Every k-th step looks around, beginning with the first.
 
@@ -27,26 +27,7 @@ class Every(Policy):
         return step % self.k == 0
 
 
-class ReusedAscent(SharpnessAware):
-    """The rule that LookSAM and AE-LookSAM share: SAM where the policy looks around, its ascent reused elsewhere."""
-
-    rho: NonNegative = 0.05
-    alpha: NonNegative = 0.7
-
-    def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
-        """The gradient at w + ε; the direction of its part orthogonal to g is kept."""
-        perturbed = gradients_at(unit(self.perturbed(gradients), times=self.rho))
-        added = significant(orthogonal(perturbed, to=gradients), of=perturbed)
-        self.memory["added"] = unit(added, out=added)  # its length is that of another step
-        return perturbed
-
-    def direction_between(self, gradients: Tensor) -> Tensor:
-        """The gradient and the part that was kept last; before the first SAM step, the gradient alone."""
-        added = self.remembered("added")
-        return gradients if added is None else gradients.add_(added * (self.alpha * length(gradients)))
-
-
-class LookSAM(ReusedAscent):
+class LookSAM(SharpnessAware):
     """SAM at every k-th step, ``d = g + α ‖g‖ g_v / ‖g_v‖`` in between. 1 + 1/k gradients a step.
 
     ``g_v`` is the part of the last SAM gradient ``∇L(w + ε)``, ``ε = ρ g / ‖g‖``, that was orthogonal to the
@@ -61,8 +42,22 @@ class LookSAM(ReusedAscent):
         paper's; re-implementations have it. ``g_v`` counts as zero where it is only rounding.
     """
 
+    rho: NonNegative = 0.05
     k: PositiveInt = 5
+    alpha: NonNegative = 0.7
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.policy = Every(self.k)
+
+    def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
+        """The gradient at w + ε; the direction of its part orthogonal to g is kept."""
+        perturbed = gradients_at(unit(self.perturbed(gradients), times=self.rho))
+        added = significant(orthogonal(perturbed, to=gradients), of=perturbed)
+        self.memory["added"] = unit(added, out=added)  # its length is that of another step
+        return perturbed
+
+    def direction_between(self, gradients: Tensor) -> Tensor:
+        """The gradient and the part that was kept last; before the first SAM step, the gradient alone."""
+        added = self.remembered("added")
+        return gradients if added is None else gradients.add_(added * (self.alpha * length(gradients)))

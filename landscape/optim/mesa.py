@@ -7,7 +7,7 @@ from landscape.optim.batch_closure import Evaluation
 from landscape.optim.erm import ERM
 from landscape.optim.saf import trajectory_loss
 from landscape.optim.sharpness_aware import Closure, GradientsAt
-from landscape.registry.bounds import NonNegative, NonNegativeInt, Positive, PositiveInt, Share
+from landscape.registry.bounds import Count, NonNegative, NonNegativeCount, Positive, Share
 
 
 class MESA(ERM):
@@ -33,10 +33,10 @@ class MESA(ERM):
     """
 
     needs_batch = True
-    steps_per_epoch: PositiveInt
+    steps_per_epoch: Count
     lam: NonNegative = 0.8
     tau: Positive = 5.0
-    start_epoch: NonNegativeInt = 5
+    start_epoch: NonNegativeCount = 5
     decay: Share = 0.9998
 
     def first_closure(self, gradients_at: GradientsAt) -> Closure | None:

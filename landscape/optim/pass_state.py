@@ -15,6 +15,8 @@ from torch.nn.modules.batchnorm import (  # private, but the only common bases o
     _NormBase,
 )
 
+from landscape.isolation import RANDOMNESS
+
 
 def tracking_modules(model: nn.Module | None) -> list[nn.Module]:
     """The modules of a model that keep running statistics: batch norms, and instance norms that track."""
@@ -77,18 +79,20 @@ class RandomState:
         return () if self.device.type == "mps" else (self.device,)  # mps has one device, and takes none
 
     def _read(self) -> tuple[Tensor, Tensor | None]:
-        if self.device.type in ("cpu", "meta"):
-            return torch.get_rng_state(), None
-        module = torch.get_device_module(self.device)
-        return torch.get_rng_state(), module.get_rng_state(*self._device_arguments())
+        with RANDOMNESS:  # not while another thread has replaced the states for a while
+            if self.device.type in ("cpu", "meta"):
+                return torch.get_rng_state(), None
+            module = torch.get_device_module(self.device)
+            return torch.get_rng_state(), module.get_rng_state(*self._device_arguments())
 
     def _write(self, states: tuple[Tensor, Tensor | None]) -> None:
         # Where a network draws nothing, nothing is written: another thread may be drawing.
-        present = self._read()
-        if not torch.equal(present[0], states[0]):
-            torch.set_rng_state(states[0])
-        if states[1] is not None and (present[1] is None or not torch.equal(present[1], states[1])):
-            torch.get_device_module(self.device).set_rng_state(states[1], *self._device_arguments())
+        with RANDOMNESS:
+            present = self._read()
+            if not torch.equal(present[0], states[0]):
+                torch.set_rng_state(states[0])
+            if states[1] is not None and (present[1] is None or not torch.equal(present[1], states[1])):
+                torch.get_device_module(self.device).set_rng_state(states[1], *self._device_arguments())
 
 
 class WrittenInputs:

@@ -18,12 +18,11 @@ from landscape.registry.bounds import limit_of
 Memory = dict[str, Tensor | float | int | bool]
 
 
-@dataclasses.dataclass(frozen=True)
 class Policy(ABC):
     """Decides, from one gradient, whether a step takes more. It holds settings only, no state."""
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # those with settings are dataclasses
             limit = limit_of(field.type)
             if limit is not None:
                 limit.check(field.name, getattr(self, field.name))

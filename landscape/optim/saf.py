@@ -7,7 +7,7 @@ from torch.nn import functional
 from landscape.errors import UsageError
 from landscape.optim.batch_closure import BatchClosure, Evaluation
 from landscape.optim.sharpness_aware import Closure, GradientsAt, SharpnessAware
-from landscape.registry.bounds import NonNegative, NonNegativeInt, Positive, PositiveInt
+from landscape.registry.bounds import Count, NonNegative, NonNegativeCount, Positive
 
 
 class SAF(SharpnessAware):
@@ -35,11 +35,11 @@ class SAF(SharpnessAware):
     """
 
     needs_batch = True
-    num_examples: PositiveInt
+    num_examples: Count
     lam: NonNegative = 0.3
     tau: Positive = 5.0
-    start_epoch: NonNegativeInt = 5
-    lag: PositiveInt = 3
+    start_epoch: NonNegativeCount = 5
+    lag: Count = 3
 
     def first_closure(self, gradients_at: GradientsAt) -> Closure | None:
         """The loss and the term, where there is one."""

@@ -72,8 +72,9 @@ class SharpnessAware(WrappedOptimizer, ABC):
     either. A group may have its own ``"rho"``; one with ``"perturb": False`` is not displaced and not counted
     in the norm.
 
-    A variant declares its hyper-parameters as annotated class attributes, as in a dataclass: they become keyword
-    arguments of its constructor and options of its name, checked against the bounds in the annotation.
+    A variant declares its hyper-parameters as class attributes whose annotations state bounds, as in a dataclass:
+    they become keyword arguments of its constructor and options of its name, and are checked. Other annotated
+    attributes are ordinary ones.
 
     Mixed precision: run the forward pass under ``torch.autocast``, weights in float32. bfloat16 needs nothing more;
     float16 ``scaler.scale(loss).backward()`` in the closure, ``step(closure, scaler=scaler)``, ``scaler.update()``.
@@ -107,7 +108,7 @@ class SharpnessAware(WrappedOptimizer, ABC):
     """
 
     base: torch.optim.Optimizer = field(kw_only=False)
-    model: nn.Module | None = None
+    model: nn.Module | None = field(default=None)
     max_grad_norm: Positive | None = None
 
     needs_batch = False
@@ -127,6 +128,8 @@ class SharpnessAware(WrappedOptimizer, ABC):
         if rho is not None:
             self.rho = rho
         self.__post_init__()
+
+    _constructor = __init__
 
     def __post_init__(self) -> None:
         """Checks the arguments and prepares the first step; a variant that overrides it calls it."""

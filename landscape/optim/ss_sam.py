@@ -10,7 +10,7 @@ from landscape.optim.sam import SAM
 from landscape.registry.bounds import Share
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Bernoulli(Policy):
     """A step looks around with probability p, drawn from the optimizer's own generator.
 

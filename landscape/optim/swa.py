@@ -4,7 +4,7 @@ from torch import Tensor
 
 from landscape.optim.erm import ERM
 from landscape.optim.sharpness_aware import SharpnessAware
-from landscape.registry.bounds import PositiveInt, Share
+from landscape.registry.bounds import Count, Share
 
 
 class WeightAverage(SharpnessAware):
@@ -22,9 +22,9 @@ class WeightAverage(SharpnessAware):
         interval: Steps from one averaged w to the next, at least 1.
     """
 
-    total_steps: PositiveInt
+    total_steps: Count
     start: Share = 0.75
-    interval: PositiveInt = 1
+    interval: Count = 1
 
     def after_step(self) -> None:
         """Take the new weights into the mean."""

@@ -2,8 +2,8 @@
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
-from typing import Any, dataclass_transform
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, dataclass_transform
 
 import torch
 from torch import Tensor
@@ -22,17 +22,34 @@ _COUNTERS = ("steps", "sam_steps", "skipped_steps", "gradient_evaluations")
 class WrappedOptimizer(torch.optim.Optimizer):
     """Wraps a base optimizer, whose ``param_groups`` and ``state`` it shares.
 
-    Every subclass is a dataclass: an annotated class attribute is a hyper-parameter. It becomes a keyword-only
-    argument of the constructor and an attribute of the instance, checked against the bounds in its annotation.
+    A class attribute whose annotation states bounds is a hyper-parameter: a keyword-only argument of the constructor
+    and a checked attribute of the instance. Other annotations declare ordinary attributes.
     """
 
     base: torch.optim.Optimizer
+    _constructor: ClassVar[Callable[..., None]]  # the one that its dataclass fields describe
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if not inspect.get_annotations(cls) and len(cls.__bases__) == 1:
+        try:
+            annotations = inspect.get_annotations(cls, eval_str=True)
+        except Exception:  # names that only a type checker knows
+            annotations = inspect.get_annotations(cls)
+        fields = {
+            name: annotation
+            for name, annotation in annotations.items()
+            if limit_of(annotation) is not None or isinstance(vars(cls).get(name), dataclasses.Field)
+        }
+        if not fields and len(cls.__bases__) == 1:
             return  # no new hyper-parameter: the constructor of the base class does
-        dataclasses.dataclass(eq=False, repr=False, match_args=False, kw_only=True)(cls)
+        # A constructor that a user wrote, in a base class or a mixin too, knows more than the fields.
+        is_generated = cls.__init__ is getattr(cls, "_constructor", None)
+        # A dataclass takes every annotation for a field, a list of losses so far as well.
+        cls.__annotations__ = fields
+        dataclasses.dataclass(eq=False, repr=False, match_args=False, kw_only=True, init=is_generated)(cls)
+        cls.__annotations__ = annotations
+        if is_generated:
+            cls._constructor = cls.__init__
         # A default stays behind as a class attribute, and that of rho would hide the property of this name.
         if not isinstance(vars(cls).get("rho", property()), property):
             del cls.rho  # type: ignore[attr-defined]
@@ -58,9 +75,7 @@ class WrappedOptimizer(torch.optim.Optimizer):
         self.steps = self.sam_steps = self.skipped_steps = 0
         self.gradient_evaluations: float = 0
         self.memory: Memory = {}
-        self._generator = torch.Generator().manual_seed(
-            0
-        )  # alike in all processes, so that replicas draw alike
+        self._generator = torch.Generator().manual_seed(0)  # alike in all processes: replicas draw alike
         self._generator_before: Tensor | None = None
         self._link(base)
         base.register_load_state_dict_post_hook(self._link)  # loading gives the base new groups

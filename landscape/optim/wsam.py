@@ -1,14 +1,16 @@
 """WSAM: sharpness as a weighted term, in a step of its own."""
 
+from dataclasses import field
 from typing import Literal
 
 from torch import Tensor
 
-from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
+from landscape.optim.gnp import GNP
+from landscape.optim.sharpness_aware import GradientsAt, unit
 from landscape.registry.bounds import NonNegative, ShareBelowOne
 
 
-class WSAM(SharpnessAware):
+class WSAM(GNP):
     """Weighted sharpness-aware minimisation: ``L + γ / (1 − γ) (L(w + ε) − L)``. Two gradients a step.
 
     With ``α = γ / (1 − γ)`` and ``g_p = ∇L(w + ε)``, ``ε = ρ g / ‖g‖``: mode ``"coupled"`` is the gradient of
@@ -31,16 +33,18 @@ class WSAM(SharpnessAware):
     gamma: ShareBelowOne = 0.9
     mode: Literal["decoupled", "coupled"] = "decoupled"
 
-    @property
-    def alpha(self) -> float:
-        """α, the weight of the perturbed gradient."""
-        return self.gamma / (1 - self.gamma)
+    alpha: float = field(init=False)
+    normalize_clean: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.alpha = self.gamma / (1 - self.gamma)
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
-        """The weighted mean of both gradients, or g while the difference waits for the base's step."""
-        perturbed = gradients_at(unit(self.perturbed(gradients), times=self.rho))
+        """GNP's direction, or g while the difference waits for the base's step."""
         if self.mode == "coupled":
-            return gradients.lerp_(perturbed, self.alpha)
+            return super().direction(gradients, gradients_at)
+        perturbed = gradients_at(unit(self.perturbed(gradients), times=self.rho))
         self._sharpness = self.clipped(perturbed).sub_(self.clipped(gradients))
         return gradients
 

@@ -44,19 +44,19 @@ function titled(text) {
 
 function layout(camera) {
   const count = surfaces.panels.length;
-  const found = { margin: { l: 0, r: 0, t: 40, b: 0 }, annotations: [], font: { size: 13 } };
+  const settings = { margin: { l: 0, r: 0, t: 40, b: 0 }, annotations: [], font: { size: 13 } };
   surfaces.panels.forEach((panel, k) => {
     const domain = [k / count, (k + 1) / count];
-    found[scene(k)] = {
+    settings[scene(k)] = {
       domain: { x: domain, y: [0, 1] }, camera: camera, aspectmode: "manual", aspectratio: { x: 1, y: 1, z: 0.7 },
       xaxis: titled(surfaces.labels[0]), yaxis: titled(surfaces.labels[1]),
       zaxis: { ...titled(count > 1 ? "" : surfaces.quantity), range: [height(surfaces.low), height(surfaces.high)], ...ticks() },
     };
-    found.annotations.push({
+    settings.annotations.push({
       text: panel.title, showarrow: false, xref: "paper", yref: "paper", x: (domain[0] + domain[1]) / 2, y: 1.02,
     });
   });
-  return found;
+  return settings;
 }
 
 const first = { eye: { x: 1.6, y: -1.7, z: 1.1 } };
@@ -73,7 +73,6 @@ drawn.then(() => {
     surfaces.panels.forEach((panel, k) => { all[scene(k) + ".camera"] = change[key]; });
     Plotly.relayout(plot, all).then(() => { turning = false; });
   });
-  document.body.dataset.drawn = "yes";
 });
 
 const button = document.getElementById("scale");

@@ -3,12 +3,11 @@
 import io
 from pathlib import Path
 
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from landscape.errors import UsageError
 from landscape.plotting.caption import tex
-from landscape.plotting.style import OUTPUT
+from landscape.plotting.style import paper
 from landscape.records.storage import write_whole
 from landscape.tables.escaping import for_terminal
 
@@ -40,7 +39,7 @@ def save_figure(figure: Figure, path: str | Path, *, caption: str | None = None)
     if kind not in _METADATA:
         raise UsageError(f"{path}: '{path.suffix}' is not a picture format; end it in .pdf, .svg or .png")
     buffer = io.BytesIO()  # the file is replaced only by a complete figure
-    with rc_context(OUTPUT):
+    with paper():  # ticks are counted and made anew when a figure is saved, by the settings of that moment
         figure.savefig(buffer, format=kind, dpi=_DPI[kind], metadata=_METADATA[kind])
     write_whole(path, buffer.getvalue())
     if caption is None:

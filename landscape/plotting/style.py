@@ -38,17 +38,6 @@ VENUES = {
 }
 """The venues by name."""
 
-# matplotlib reads these when a file is written, not when the figure is drawn.
-OUTPUT = RcParams(
-    {
-        # Type 3 fonts, the default, are refused by some conferences.
-        **{"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "path"},
-        "svg.hashsalt": "landscape",  # without a salt, every file has other identifiers
-        **{"savefig.bbox": None, "savefig.facecolor": "white", "savefig.transparent": False},
-        **{"hatch.linewidth": 0.4, "path.simplify": True},
-    }
-)
-
 _SIZES = {
     7.0: ("xtick.labelsize", "ytick.labelsize", "legend.fontsize"),
     8.0: ("font.size", "axes.labelsize", "figure.labelsize"),
@@ -61,8 +50,15 @@ _SIZES = {
     4.0: ("axes.titlepad",),
     0.02: ("figure.constrained_layout.h_pad", "figure.constrained_layout.w_pad"),
 }
-_DRAWN = RcParams(
-    {"mathtext.fontset": "stix", **{name: size for size, names in _SIZES.items() for name in names}}
+_SETTINGS = RcParams(
+    {
+        "mathtext.fontset": "stix",
+        **{name: size for size, names in _SIZES.items() for name in names},
+        # Type 3 fonts, the default, are refused by some conferences.
+        **{"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "path"},
+        "svg.hashsalt": "landscape",  # without a salt, every file has other identifiers
+        **{"savefig.facecolor": "white", "hatch.linewidth": 0.4},
+    }
 )
 
 
@@ -107,8 +103,7 @@ def paper(font: str | None = None) -> Iterator[None]:
     try:
         with _DRAWING, rc_context():
             rcdefaults()  # a user's matplotlibrc must not change figures
-            rcParams.update(OUTPUT)
-            rcParams.update(_DRAWN)
+            rcParams.update(_SETTINGS)
             # Glyphs that the font lacks, such as Greek letters, come from those shipped with matplotlib.
             rcParams["font.family"] = list(dict.fromkeys([font, FONT, "DejaVu Sans"]))
             yield

@@ -1,5 +1,6 @@
 """Bounds of numbers, stated in the annotation of a parameter and checked before anything is computed."""
 
+import dataclasses
 import math
 import numbers
 import typing
@@ -18,6 +19,7 @@ class Real:
     high: float = math.inf
     open_low: bool = False
     open_high: bool = False
+    optional: bool = False
 
     def __repr__(self) -> str:
         lower = "" if self.low == -math.inf else f" {'above' if self.open_low else '≥'} {self.low:g}"
@@ -25,8 +27,8 @@ class Real:
         return f"a finite number{lower}{upper}"
 
     def check(self, name: str, value: Any, owner: str = "") -> Any:
-        """The value as a float; raises :class:`UsageError` if it is not in the interval. ``None`` passes."""
-        if value is None:
+        """The value as a float; raises :class:`UsageError` if it is not in the interval."""
+        if value is None and self.optional:
             return None
         try:
             number = math.nan if isinstance(value, str) else float(value)
@@ -49,15 +51,19 @@ class Integer:
     low: int
     high: int = 2**31 - 1  # what a C int counts to: torch takes no larger sizes and numbers of steps
     words: str = ""
+    optional: bool = False
+    truncates: bool = False  # for a quotient such as the steps of an epoch, 50,000 / 128
 
     def __repr__(self) -> str:
         lower = f"above {self.low - 1}" if self.low else "≥ 0"
         return f"a whole number {self.words or f'{lower} and below 2³¹'}"
 
     def check(self, name: str, value: Any, owner: str = "") -> Any:
-        """The value; raises :class:`UsageError` if it is not a whole number of the interval. ``None`` passes."""
-        if value is None:
+        """The value; raises :class:`UsageError` if it is not a whole number of the interval."""
+        if value is None and self.optional:
             return None
+        if self.truncates and isinstance(value, float) and math.isfinite(value):
+            value = math.floor(value)
         # Python counts booleans among the whole numbers; a user who writes one means something else.
         is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
         if not is_whole or not self.low <= value <= self.high:
@@ -91,6 +97,8 @@ PositiveShare = Annotated[float, Real(0, 1, open_low=True)]
 ShareBelowOne = Annotated[float, Real(0, 1, open_high=True)]
 NonNegativeInt = Annotated[int, Integer(0)]
 PositiveInt = Annotated[int, Integer(1)]
+Count = Annotated[int, Integer(1, truncates=True)]
+NonNegativeCount = Annotated[int, Integer(0, truncates=True)]
 Seed = Annotated[int, Integer(0, LARGEST_SEED, "from 0 to 2⁶³ − 1")]
 
 
@@ -98,9 +106,12 @@ def limit_of(annotation: Any) -> Limit | None:
     """The bounds that an annotation states, also inside ``… | None``; ``None`` if it states none."""
     if typing.get_origin(annotation) is Literal:
         return OneOf(typing.get_args(annotation))
-    for part in (annotation, *typing.get_args(annotation)):
+    parts = typing.get_args(annotation)
+    for part in (annotation, *parts):
         for item in getattr(part, "__metadata__", ()):
             if isinstance(item, (Real, Integer)):
+                return dataclasses.replace(item, optional=type(None) in parts)
+            if isinstance(item, OneOf):
                 return item
     return None
 

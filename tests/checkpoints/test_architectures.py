@@ -39,7 +39,8 @@ def test_a_vision_transformer_of_torchvision_is_recognised(name, size):
     "name", ["vit_tiny_patch16_224", "vit_small_patch32_224", "vit_base_patch8_224", "vit_large_patch16_224"]
 )
 def test_a_vision_transformer_of_timm_is_recognised(name):
-    timm = pytest.importorskip("timm")
+    import timm
+
     with torch.device("meta"):
         state = timm.create_model(name, img_size=96, num_classes=4).state_dict()
     assert guess(state).model == f"timm:{name}:img_size=96,num_classes=4"

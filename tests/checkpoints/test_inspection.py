@@ -88,7 +88,8 @@ def test_weights_that_are_not_finite_are_named(tmp_path):
 
 
 def test_an_architecture_named_in_the_file_is_suggested(tmp_path):
-    timm = pytest.importorskip("timm")
+    import timm
+
     state = timm.create_model("resnet10t", num_classes=4).state_dict()
     content = {"arch": "resnet10t", "state_dict": state, "args": argparse.Namespace(lr=1), "epoch": 2}
     torch.save(content, tmp_path / "m.pt")

@@ -128,8 +128,8 @@ def test_help_plot_and_compare_import_no_torch(tmp_path, runs, landscape):
     assert landscape("measure", "runs/sgd-0", "-M", "loss", "-q").code == 0
     code = (
         "import sys\nfrom landscape.cli.application import application\n"
-        "for words in (['--help'], ['train', '-h'], ['surface', '-h'], ['plot', '-h'],\n"
-        "    ['plot', 's.npz', '-o', 'again.svg'], ['compare', 'runs/sgd-0']):\n"
+        "for words in (['--help'], ['train', '-h'], ['surface', '-h'], ['plot', '-h'], "
+        "['plot', 's.npz', '-o', 'again.svg'],\n    ['compare', 'runs/sgd-0']):\n"
         "    try: application.main(words, standalone_mode=False)\n"
         "    except SystemExit: pass\n"
         "assert 'torch' not in sys.modules"

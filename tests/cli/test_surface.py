@@ -43,14 +43,12 @@ def test_lines_of_two_checkpoints_are_two_panels(landscape, runs, tmp_path):
 
 
 def test_a_page_is_written_at_once_and_the_same_again_by_plot(landscape, runs, tmp_path):
-    pytest.importorskip("plotly")
     assert landscape("surface", "runs/sgd-0", *SMALL, "-o", "s.html").out.split() == ["s.html"]
     assert landscape("plot", "s.npz", "-o", "t.html").code == 0
     assert (tmp_path / "s.html").read_bytes() == (tmp_path / "t.html").read_bytes()
 
 
 def test_a_page_of_a_line_is_refused_before_anything_is_computed(landscape, runs, tmp_path):
-    pytest.importorskip("plotly")
     refused = landscape("surface", "runs/sgd-0", "--plane", "line", *SMALL, "-o", "s.html")
     assert refused.code == 2
     assert ".html is for planes, and 'line' is a line" in refused.error

@@ -30,3 +30,7 @@ def test_a_run_that_is_not_finite_is_named_and_makes_no_mean():
     assert cell.not_finite == (5,)
     assert Cell((1.0, math.inf)).not_finite == (1,)
     assert Cell((1.0, math.inf)).mean == math.inf
+
+
+def test_values_have_converged_unless_it_is_said():
+    assert Cell((1.0,)).converged

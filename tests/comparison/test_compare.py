@@ -100,6 +100,12 @@ def test_unlike_records_are_refused_and_the_field_is_named(field, other):
         refuse_unlike([run(1.0), run(1.0, seed=1, **{field: other})])
 
 
+def test_two_of_the_values_in_which_records_differ_are_named():
+    records = [run(1.0, seed=k, num_examples=100 * k) for k in (1, 2, 3)]
+    with pytest.raises(InputError, match=r"num_examples \(100 and 200\)"):
+        refuse_unlike(records)
+
+
 def test_runs_that_differ_in_more_than_the_seed_are_not_averaged():
     with pytest.raises(InputError, match=r"row 'sgd' differ in lr \(0.1 and 0.5\).*--by optimizer,lr"):
         compare([run(1.0), run(2.0, seed=1, lr=0.5)])

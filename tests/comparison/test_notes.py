@@ -133,3 +133,13 @@ def test_a_papers_table_compiles(name, tmp_path):
     program = [shutil.which("tectonic")] if shutil.which("tectonic") else ["pdflatex", "-halt-on-error"]
     subprocess.run([*program, "t.tex"], cwd=tmp_path, check=True, capture_output=True)
     assert (tmp_path / "t.pdf").stat().st_size > 1000
+
+
+def test_the_share_of_sam_steps_is_in_percent_with_and_without_a_preset():
+    records = rows({"sgd": (0.25, 0.25)}, measure="sam-share")
+    assert "25 ± 0" in compare(records).text()
+    for form in (compare(records, looks=PRESETS.build("ae-sam").looks).text(), compare(records).markdown()):
+        assert "25 ± 0" in form
+    accuracies = rows({"sgd": (0.75, 0.75)}, measure="accuracy")
+    for name in PRESETS:
+        assert "75 ± 0" in compare(accuracies, looks=PRESETS.build(name).looks).text()

@@ -43,3 +43,11 @@ def test_a_diverged_seed_is_named():
 )
 def test_where_nothing_can_be_said_none_is_found(values):
     assert outlying(values) is None
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_values_that_differ_by_rounding_alone_have_no_outlier(scale):
+    """The farthest of them is far from the others by any test; 10⁻¹² of the mean counts as rounding."""
+    others = [1.0, 1 + 1e-14, 1 - 1e-14, 1 + 2e-14]
+    assert outlying([scale * value for value in [*others, 1 + 2e-12]]) is None
+    assert outlying([scale * value for value in [*others, 1 + 3.4e-12]]) == 4

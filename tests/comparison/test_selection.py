@@ -89,6 +89,31 @@ def test_options_choose_among_settings_and_several_settings_without_one_for_all_
 
 
 @pytest.mark.parametrize(
+    ("option", "fits"),
+    [
+        ("rho=0.10", True),
+        ("rho=1e-1", True),
+        ("rho=0.2", False),
+        ("rho=x", False),
+        ("adaptive=true", True),
+        ("adaptive=True", True),
+        ("adaptive=false", False),
+        ("adaptive=1", False),
+        ("operator=hessian", True),
+        ("operator=fisher", False),
+        ("max-pairs=8", True),
+        ("seed=0", False),
+    ],
+)
+def test_an_option_fits_a_setting_of_the_same_value_however_it_is_written(made, option, fits):
+    settings = {"rho": 0.1, "adaptive": True, "operator": "hessian", "max_pairs": 8}
+    selected = chosen(
+        [made("a", {"measure": "average-sharpness", "settings": settings})], [f"average-sharpness:{option}"]
+    )
+    assert (len(selected.records), len(selected.missing)) == ((1, 0) if fits else (0, 1))
+
+
+@pytest.mark.parametrize(
     ("field", "values"),
     [
         ("subset", ("x", "y")),
@@ -243,7 +268,7 @@ def test_raw_and_averaged_weights_of_one_file_are_not_mixed(made):
 
 
 def test_a_checkpoint_in_shards_has_the_hash_that_its_records_have(tmp_path):
-    safetensors = pytest.importorskip("safetensors.torch")
+    import safetensors.torch as safetensors
     import torch
 
     from landscape.checkpoints import read_checkpoint
@@ -364,3 +389,40 @@ def test_a_field_that_no_recipe_has_is_answered_with_the_nearest(made):
     require_fields(runs, ["optimizer", "lr"])
     with pytest.raises(InputError, match=r"no recipe field 'optimiser' \(did you mean 'optimizer'\?\)"):
         require_fields(runs, ["optimiser"])
+
+
+def test_without_other_records_a_number_of_the_history_is_on_no_data_and_of_the_checkpoint(made):
+    [run] = find_runs([made("a", {})]).runs
+    origin = from_history(run, "gradients", None).provenance
+    assert (origin.dimension, origin.num_examples, origin.checkpoint) == (0, 0, run.digest)
+    assert from_history(run, "gradients", run.estimates[0].provenance).provenance.num_examples == 200
+
+
+def test_a_number_of_the_history_is_the_last_of_its_lines(made):
+    folder = made("a", {})
+    lines = [json.dumps({"epoch": k, "sam_fraction": k / 10, "gradients": 10 * k}) for k in (1, 2)]
+    (folder / "history.jsonl").write_text("\n".join(lines) + "\n")
+    [run] = find_runs([folder]).runs
+    assert from_history(run, "sam-share", None).value == 0.2
+    assert from_history(run, "gradients", None).value == 20
+
+
+def test_a_run_of_a_file_is_named_by_twelve_digits_of_its_checkpoint(tmp_path):
+    file = tmp_path / "all.jsonl"
+    records_of(file, {"0123456789abcdef" * 4: 0})
+    [run] = find_runs([file]).runs
+    assert run.name == f"{file} (checkpoint 0123456789ab)"
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.pt", "a"])
+def test_a_path_that_does_not_exist_is_said(tmp_path, name):
+    with pytest.raises(InputError, match=f"{name} does not exist; train it first"):
+        find_runs([tmp_path / name])
+
+
+def test_a_folder_without_runs_and_a_file_without_records_are_said(tmp_path):
+    with pytest.raises(InputError, match="holds no run; train one there first"):
+        find_runs([tmp_path])
+    (tmp_path / "none.jsonl").write_text("")
+    with pytest.raises(InputError, match="there is nothing to compare"):
+        find_runs([tmp_path / "none.jsonl"])

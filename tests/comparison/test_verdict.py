@@ -68,6 +68,12 @@ def test_the_verdict(ours, theirs, kind, words):
     assert found.is_decided == (kind == "lower")
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [(True, False), (False, True), (False, False), (True, True)])
+def test_a_difference_has_converged_where_both_rows_have(ours, theirs):
+    difference = paired_difference(cell(1.0, 2.0, converged=ours), cell(3.0, 5.0, converged=theirs))
+    assert difference.converged == (ours and theirs)
+
+
 @pytest.mark.parametrize(("error", "kind"), [(0.999, "lower"), (1.001, "sampling")])
 def test_a_difference_is_decided_only_beyond_twice_its_sampling_error(error, kind):
     """The mean difference is −2; three seeds, an error of ``e √(3/2)`` in each number make one of e in the mean."""

@@ -90,7 +90,8 @@ def test_what_is_not_an_operator_is_said(given: object) -> None:
 
 
 def test_a_hessian_of_curvlinops_has_our_eigenvalues_and_trace() -> None:
-    curvlinops = pytest.importorskip("curvlinops")
+    import curvlinops
+
     x, y = problems.classification(40)
     model = problems.network(nn.Linear(8, 5), nn.Tanh(), nn.Linear(5, 4))
     theirs = curvlinops.HessianLinearOperator(

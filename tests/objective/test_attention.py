@@ -12,10 +12,12 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.bias import causal_lower_right
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
 
 from landscape import isolation
 from landscape.errors import InputError
 from landscape.objective import Objective
+from landscape.optim import BatchClosure, HessianTraceRegularised
 
 ROWS = torch.randn(6, 4, 8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(6) % 3
@@ -171,3 +173,55 @@ def test_no_mode_is_entered_where_the_first_batch_uses_no_attention(monkeypatch)
     late = Objective(Late(), nn.CrossEntropyLoss(), [(x, y), (x + 10, y)])
     with pytest.raises(InputError, match=r"no second derivative: .*scaled_dot_product"):
         late.hessian_product(torch.ones(late.dimension))
+
+
+class Checkpointed(Reader):
+    """A reader that keeps no activations of its sequence layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        def attend(y: Tensor) -> Tensor:
+            return self.read(self.layer, y)
+
+        scores: Tensor = self.head(checkpoint(attend, x, use_reentrant=False).mean(1))
+        return scores
+
+
+@pytest.mark.parametrize("name", ["causal", "MultiheadAttention without weights"])
+def test_activation_checkpoints_compute_plain_attention_again(name: str) -> None:
+    model = seeded(name)
+    assert isinstance(model, Reader)
+    kept = Checkpointed(model.layer, model.read).double().eval()
+    kept.head = model.head
+    data = [(ROWS.double(), LABELS)]
+    objective, expected = (Objective(network, nn.CrossEntropyLoss(), data) for network in (kept, model))
+    direction = torch.ones(objective.dimension, dtype=torch.float64)
+    assert torch.equal(objective.gradient, expected.gradient)
+    assert torch.allclose(objective.hessian_product(direction), expected.hessian_product(direction))
+
+
+def test_a_regularised_trace_goes_through_activation_checkpoints() -> None:
+    weights = []
+    for kind in (Checkpointed, Reader):
+        model = seeded("causal")
+        assert isinstance(model, Reader)
+        network = kind(model.layer, model.read).double()
+        network.head = model.head
+        optimizer = HessianTraceRegularised(
+            torch.optim.SGD(network.parameters(), 0.1), model=network, n_probe=1
+        )
+        loss = nn.CrossEntropyLoss(reduction="none")
+        optimizer.step(BatchClosure(network, loss, inputs=ROWS.double(), targets=LABELS))
+        weights.append(nn.utils.parameters_to_vector(network.parameters()))
+    assert torch.allclose(weights[0], weights[1])
+
+
+@pytest.mark.parametrize("mask", [None, ALLOWED, ALLOWED.float()])
+def test_attention_under_autocast_is_that_of_the_public_kernel(mask: Tensor | None) -> None:
+    x = heads(ROWS)
+    with torch.autocast("cpu", torch.bfloat16):
+        with sdpa_kernel(SDPBackend.MATH):
+            expected = functional.scaled_dot_product_attention(x, x, x, mask)
+        with isolation.PlainAttention():
+            attention = functional.scaled_dot_product_attention(x, x, x, mask)
+    assert attention.dtype is torch.bfloat16
+    assert torch.equal(attention, expected)

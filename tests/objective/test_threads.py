@@ -20,6 +20,8 @@ import landscape
 from landscape import isolation
 from landscape.measures import surrogate_gap
 from landscape.objective import Objective
+from landscape.optim.pass_state import RandomState
+from landscape.training.determinism import restore_generators, seed_generators
 
 ROUNDS = 10
 
@@ -244,6 +246,46 @@ def test_training_in_two_threads_leaves_the_global_state(tmp_path) -> None:
     assert state() == before
     weights = [landscape.load_checkpoint(run).objective(limit=20).point for run in runs]
     assert all(torch.equal(weights[0], other) for other in weights[1:])
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
+        lambda: seed_generators(5, torch.device("cpu")),
+        lambda: restore_generators(
+            {"cpu": torch.Generator().manual_seed(5).get_state()}, torch.device("cpu")
+        ),
+        lambda: replayed_draw(),
+    ],
+    ids=["training begins", "training goes on", "a second pass of a step"],
+)
+def test_a_thread_that_trains_does_not_seed_what_another_initialises_weights_from(
+    seed: Callable[[], object],
+) -> None:
+    seeded, tried = threading.Event(), threading.Event()
+    drawn: list[Tensor] = []
+
+    def build() -> None:
+        with isolation.private_randomness(seed=3):
+            seeded.set()
+            tried.wait(0.3)  # the other thread cannot come so far
+            drawn.append(torch.rand(4))
+
+    def train() -> None:
+        assert seeded.wait(60)
+        seed()
+        tried.set()
+
+    with torch.random.fork_rng():
+        together(build, train)
+    assert torch.equal(drawn[0], torch.rand(4, generator=torch.Generator().manual_seed(3)))
+
+
+def replayed_draw() -> None:
+    state = RandomState(torch.device("cpu"))
+    state._recorded = torch.Generator().manual_seed(5).get_state(), None
+    with state:
+        pass
 
 
 def test_a_sound_file_is_read_by_many_threads_at_once(tmp_path) -> None:

@@ -5,10 +5,13 @@ import subprocess
 import sys
 
 import matplotlib
+import numpy as np
 import pytest
 
 from landscape.errors import UsageError
 from landscape.plotting import VENUES, caption, contour, panels, save_figure
+from landscape.plotting.history import Curve, history_panels
+from landscape.plotting.style import paper
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +99,23 @@ def test_same_figure_saved_twice_has_the_same_bytes(figure, tmp_path):
     for name in ("a.pdf", "b.png", "c.pdf"):
         save_figure(figure, tmp_path / name)
     assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "c.pdf").read_bytes()
+
+
+def test_settings_at_the_time_of_saving_change_nothing(tmp_path):
+    """The ticks of a logarithmic axis are placed, and more of them made, when the figure is saved."""
+    loss = np.geomspace(1e5, 1e7, 20)
+    curves = [Curve(label="sgd", split="train", x=np.arange(20.0), y=loss)]
+    figures = [history_panels({"loss": curves, "again": curves}) for _ in range(3)]
+    with paper():
+        save_figure(figures[0], tmp_path / "inside.png")
+    save_figure(figures[1], tmp_path / "outside.png")
+    with matplotlib.rc_context(
+        {"ytick.labelsize": 30, "font.family": "DejaVu Sans", "savefig.bbox": "tight"}
+    ):
+        save_figure(figures[2], tmp_path / "settings.png")
+    assert [label.get_text() for label in figures[1].axes[0].get_yticklabels()].count("") == 0
+    inside, *others = [(tmp_path / f"{name}.png").read_bytes() for name in ("inside", "outside", "settings")]
+    assert others == [inside, inside]
 
 
 def test_caption_is_written_beside_the_figure(surfaces, tmp_path):

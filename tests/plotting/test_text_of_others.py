@@ -100,7 +100,6 @@ def test_our_own_powers_of_ten_are_still_formulas(bowl):
 
 
 def test_a_page_shows_names_and_runs_nothing_of_them(sources, tmp_path):
-    pytest.importorskip("plotly", reason="the extra 'html' is not installed")
     page = save_page(
         sources["filled"], [NAME, "<img src=x onerror=alert(1)>"], tmp_path / "p.html"
     ).read_text()

@@ -64,7 +64,8 @@ def test_structured_grid_has_every_point_at_its_place(surface, tmp_path):
 
 
 def test_netcdf_comes_back_through_xarray(surface, tmp_path):
-    xarray = pytest.importorskip("xarray")
+    import xarray
+
     with xarray.open_dataset(EXPORTS[".nc"](surface, tmp_path / "s.nc"), engine="scipy") as data:
         assert data.loss.dims == ("y", "x")
         assert np.array_equal(data.x, surface.x)
@@ -80,7 +81,6 @@ def test_same_surface_gives_the_same_bytes(surface, tmp_path, suffix):
 
 
 def test_half_a_character_in_a_name_ends_no_export(surface, tmp_path):
-    pytest.importorskip("xarray", reason="the extra 'netcdf' is not installed")
     import dataclasses
 
     odd = dataclasses.replace(surface, meta={"name": "\ud800\x1bθ"})

@@ -17,7 +17,8 @@ def _at(a, b):
 
 def _goldstein(path, *, nx=5, ny=3, left_out=(), test=False, **extra):
     """Filled as its scheduler does: point k of the raveled array is point k of numpy's mesh of both axes."""
-    h5py = pytest.importorskip("h5py")
+    import h5py
+
     x, y = np.linspace(-1, 1, nx), np.linspace(-0.5, 0.5, ny)
     across, along = np.meshgrid(x, y)
     losses, accuracies = -np.ones((nx, ny)), -np.ones((nx, ny))
@@ -51,7 +52,8 @@ def test_every_loss_of_an_h5_file_is_at_its_coordinates(tmp_path, nx, ny):
 
 
 def test_a_line_of_an_h5_file_is_a_line(tmp_path):
-    h5py = pytest.importorskip("h5py")
+    import h5py
+
     with h5py.File(tmp_path / "s.h5", "w") as file:
         file["xcoordinates"], file["train_loss"] = np.linspace(-1, 1, 4), np.array([1.0, np.nan, 3.0, -1.0])
     [surface] = read_source(tmp_path / "s.h5")
@@ -61,7 +63,8 @@ def test_a_line_of_an_h5_file_is_a_line(tmp_path):
 
 
 def test_other_h5_files_are_refused_with_what_they_hold(tmp_path):
-    h5py = pytest.importorskip("h5py")
+    import h5py
+
     with h5py.File(tmp_path / "d.h5", "w") as file:
         file["proj_xcoord"] = np.zeros(3)
     with pytest.raises(InputError, match=r"d\.h5 holds proj_xcoord; a surface of tomgoldstein"):

@@ -111,7 +111,6 @@ def tracked(tmp_path, name):
 
 
 def test_tensorboard_holds_the_history(tmp_path):
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run = tracked(tmp_path, "tensorboard")
@@ -122,7 +121,6 @@ def test_tensorboard_holds_the_history(tmp_path):
 
 
 def test_wandb_writes_an_offline_run(tmp_path, monkeypatch):
-    pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     run = tracked(tmp_path, "wandb:project=p")
     [file] = (run.path / "wandb").glob("offline-run-*/*.wandb")
@@ -131,7 +129,6 @@ def test_wandb_writes_an_offline_run(tmp_path, monkeypatch):
 
 
 def test_mlflow_holds_the_history_and_the_recipe_and_a_resumed_run_is_the_same_run(tmp_path, monkeypatch):
-    pytest.importorskip("mlflow")
     from mlflow.tracking import MlflowClient
 
     # Files need only `mlflow-skinny`, where a database would need all of MLflow and ten times as long.
