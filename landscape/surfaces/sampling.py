@@ -1,7 +1,7 @@
 """The loss on the points of a plane: exact at every point, coarse before fine, and never computed twice."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def sample_surface(
     way = _forward_pass(
         [objective] if test is None else [objective, test],
         _point(objective, plane, float(x[-1]), float(y[-1])),
-        stored=None if path is None else stored_header(path),
+        journal=path,
         forward=forward,
         # Gradients come from eager passes, so that compiling would speed up nothing but the loss on the test data.
         compiling=False if gradient_norm and compile is None else compile,
@@ -136,7 +136,7 @@ def _forward_pass(
     objectives: Sequence[Objective],
     corner: Tensor,
     *,
-    stored: Mapping[str, Any] | None,
+    journal: Path | None,
     forward: Eager | None,
     compiling: bool | None,
     points: int,
@@ -144,16 +144,22 @@ def _forward_pass(
     """The requested forward passes, those of a run that is resumed, or the fastest."""
     if forward is not None:
         return ForwardPass(forward)
-    way = None if stored is None else stored["meta"].get("forward")
+    header = None if journal is None else stored_header(journal)
+    way = None if header is None else header["meta"].get("forward")
     if way == "compiled":
         try:
             return compiled_pass(objectives, corner)
         except UsageError as failure:
             raise UsageError(
-                f"the journal was begun with compiled forward passes, and {failure}; delete it to start over"
+                f"{journal} was begun with compiled forward passes, and {failure}; delete it to start over"
             ) from failure
     if way in WAYS:
         return ForwardPass(way)
+    if way is not None:  # of another version; to find the fastest first, or compile it, would be in vain
+        raise UsageError(
+            f"{journal} was begun with {str(way)[:40]} forward passes, which this version does not have; delete it to "
+            "start over, or choose another output (-o)"
+        )
     return fastest(objectives, corner, points=points, compiling=compiling)
 
 

@@ -260,6 +260,19 @@ def test_a_compiled_run_is_not_resumed_where_nothing_can_be_compiled(resnet, qui
         sample_surface(resnet, points=3, journal=journal)
 
 
+def test_a_run_with_forward_passes_of_another_version_is_refused_before_anything_is_timed(
+    resnet, tmp_path, monkeypatch
+):
+    journal, never = tmp_path / "journal", lambda *_, **__: pytest.fail("a forward pass was timed")
+    monkeypatch.setattr("landscape.surfaces.sampling.WAYS", ())
+    sample_surface(resnet, points=3, forward="plain", journal=journal)
+    before = journal.read_bytes()
+    monkeypatch.setattr("landscape.surfaces.sampling.fastest", never)
+    with pytest.raises(UsageError, match=r"journal was begun with plain forward passes, which this version"):
+        sample_surface(resnet, points=3, journal=journal)
+    assert journal.read_bytes() == before
+
+
 def test_shards_computed_in_two_ways_are_merged_and_say_so(resnet, quick_compiler):
     quick_compiler()
     shards = [
