@@ -252,7 +252,9 @@ def test_training_in_two_threads_leaves_the_global_state(tmp_path) -> None:
     "seed",
     [
         lambda: seed_generators(5, torch.device("cpu")),
-        lambda: restore_generators({"cpu": torch.Generator().manual_seed(5).get_state()}, torch.device("cpu")),
+        lambda: restore_generators(
+            {"cpu": torch.Generator().manual_seed(5).get_state()}, torch.device("cpu")
+        ),
         lambda: replayed_draw(),
     ],
     ids=["training begins", "training goes on", "a second pass of a step"],
