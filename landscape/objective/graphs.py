@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape.errors import UsageError
+from landscape.errors import InputError, UsageError
 from landscape.objective.batches import Batch
 from landscape.objective.kernels import HeldPadding
 from landscape.objective.loss_functions import BatchLoss, in_float64
@@ -208,8 +208,19 @@ class ForwardOverReverse:
         point = tuple(p.detach() for p in replica.parameters)
         images = []
         for column in columns:
-            derivative: Any = torch.func.jvp
-            parts = derivative(self._slope, (point,), (tuple(replica.layout.split(column)),))[1]
+            tangents: Any = (tuple(replica.layout.split(column)),)
+            try:
+                parts: Any = torch.func.jvp(self._slope, (point,), tangents)[1]
+            except (RuntimeError, NotImplementedError) as failure:
+                # Only these words tell: some operations have no forward derivative, and that of the backward pass of
+                # nn.MSELoss writes to a tensor that torch itself has made read-only.
+                if not ("forward AD" in str(failure) or "ZeroTensors are immutable" in str(failure)):
+                    raise
+                raise InputError(
+                    f'products="forward-over-reverse" cannot be used with {type(replica.model).__name__} and its loss: '
+                    f"torch has no forward derivative of their gradient ({str(failure).splitlines()[0]}); use "
+                    'products="double-backward"'
+                ) from failure
             image = replica.layout.flatten(parts).detach()
             if block is not None:
                 image = _padded(replica, replica.layout.split(image)[block], block)

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from landscape.errors import is_out_of_memory
+from landscape.errors import InputError, is_out_of_memory
 from landscape.isolation import twice_differentiable
 from landscape.objective.batches import Batch, rows_in, rows_of
 from landscape.objective.engine import Products
@@ -86,7 +86,7 @@ def timed_product(risk: Risk, batch: Batch) -> Products:
     try:
         function = ForwardOverReverse(risk, batch)
         forward = _seconds(risk, lambda: function.products([column], keep=True))
-    except (RuntimeError, NotImplementedError) as failure:  # an operation without a forward derivative
+    except (RuntimeError, InputError) as failure:  # an operation without a forward derivative
         if is_out_of_memory(failure):
             torch.cuda.empty_cache()
         return "double-backward"

@@ -78,6 +78,37 @@ def test_timing_decides_and_a_missing_forward_derivative_does_not_end_it(
     assert timing.timed_product(risk, batch) == "double-backward"
 
 
+class Distances(nn.Module):
+    """Ends with distances, for which torch has no forward derivative."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.centres = nn.Linear(8, 4), nn.Parameter(torch.linspace(-1, 1, 12).reshape(3, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cdist(self.first(x), self.centres).sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "loss", "words"),
+    [
+        (problems.network(nn.Linear(8, 3), nn.Tanh(), nn.Linear(3, 1)), nn.MSELoss(), "ZeroTensors"),
+        (Distances().double(), nn.SmoothL1Loss(), "_cdist_forward"),
+    ],
+)
+def test_a_missing_forward_derivative_is_said_if_it_was_requested(
+    model: nn.Module, loss: nn.Module, words: str
+) -> None:
+    x, _ = problems.classification(20)
+    batch = x, x.sum(1, keepdim=True)
+    forward = Objective(model, loss, [batch], products="forward-over-reverse")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=f'{words}.*use products="double-backward"'):
+        forward.hessian_product(forward.point)
+    backward = Objective(model, loss, [batch])  # type: ignore[arg-type]
+    backward.hessian_product(backward.point)
+    assert timing.timed_product(backward._mean.risk, batch) == "double-backward"
+
+
 def test_both_are_timed_for_real() -> None:
     risk = objective()._mean.risk
     assert timing.timed_product(risk, next(iter(risk.batches))[1]) in (
