@@ -82,6 +82,8 @@ HARMLESS: dict[str, str] = {
     "landscape/comparison/intervals.py _power: shift > 8 → shift > 9": "where both hold the power is above 0.97",
     "landscape/comparison/intervals.py _power: shift > 8 → shift >= 8": "where both hold the power is above 0.97",
     "landscape/comparison/intervals.py _power: shift > 8 → shift <= 8": "where both hold the power is above 0.97",
+    "landscape/comparison/intervals.py _power: np.where((shift > 8) & (shift > 2 * edge), 1.0, power) → "
+    "np.where((shift > 8) & (shift > 2 * edge), 2.0, power)": "compared with a power of at most 1",
 }
 """Mutants that may live, ``file function: change`` → why."""
 
