@@ -76,8 +76,8 @@ HARMLESS: dict[str, str] = {
     "max(2e-30, max(map(abs, diagonal)))": "above zero for the zero operator, whatever it is",
     "landscape/linalg/slq.py stochastic_lanczos_quadrature: 1e-07 * max(1e-30, max(map(abs, diagonal))) → "
     "2e-07 * max(1e-30, max(map(abs, diagonal)))": "between float32's rounding and any direction that has weight",
-    "landscape/linalg/hutchinson.py hutchinson: max(1, 4 * a.dimension) → max(2, 4 * a.dimension)": "a dimension is 1 or more",
-    "landscape/linalg/hutchpp.py hutchpp: max(1, 4 * a.dimension) → max(2, 4 * a.dimension)": "a dimension is 1 or more",
+    "landscape/linalg/hutchinson.py hutchinson: max(1, 4 * a.dimension) → max(2, 4 * a.dimension)": "n is 1 or more",
+    "landscape/linalg/hutchpp.py hutchpp: max(1, 4 * a.dimension) → max(2, 4 * a.dimension)": "n is 1 or more",
     "landscape/linalg/lanczos.py _followed: return True → return False": "another random vector confirms the same",
     "landscape/comparison/table.py _chance: default=0 → default=1": "called only where there are differences",
     "landscape/comparison/predictors.py _granulated: len(group) > 1 → len(group) >= 1": "the τ of one run is NaN",
