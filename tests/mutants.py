@@ -361,7 +361,9 @@ class Package:
         own.sort(key=lambda node: (recent.get(node, 1), _file(node) not in groups[0], self.seconds[node]))
         # The other tests may still depend on it through a cache or through a fixture that they share.
         others = [] if options.direct else [node for node in nodes if node not in set(own)]
-        return [(list(dict.fromkeys(map(_file, run))), run) for run in (own, others) if run]
+        runs = [(list(dict.fromkeys(map(_file, run))), run) for run in (own, others) if run]
+        slow = [file for file in files if file in SLOW]  # not recorded
+        return [*runs, *([(slow, [])] if slow else [])]
 
     def noticed(self, path: Path, text: str, function: str, options: argparse.Namespace) -> bool:
         """Whether a test fails with the file changed."""
