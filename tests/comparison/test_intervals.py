@@ -69,6 +69,16 @@ def test_the_seeds_needed_are_those_of_statsmodels(effect):
     assert seeds_needed(-3 * effect, 3.0) == math.ceil(expected - 1e-9)
 
 
+@pytest.mark.parametrize("effect", [0.02, 0.1, 0.3])
+@pytest.mark.parametrize("power", [0.055, 0.06, 0.08, 0.1, 0.2, 0.95])
+def test_a_power_counts_differences_found_with_either_sign(effect, power):
+    """With a small effect an interval excludes zero on the wrong side nearly as often as on the right one."""
+    statsmodels = pytest.importorskip("statsmodels.stats.power")
+    n = np.arange(2, 1001)
+    enough = statsmodels.TTestPower().power(effect, n, 0.05) >= power
+    assert seeds_needed(effect, 1.0, power=power) == (n[enough.argmax()] if enough.any() else None)
+
+
 def test_so_many_seeds_find_the_difference_four_times_in_five():
     n = seeds_needed(1.0, 1.0)
     samples = np.random.default_rng(1).normal(1.0, 1.0, (2000, n)).tolist()

@@ -298,6 +298,7 @@ def test_records_of_one_checkpoint_in_two_files_are_of_one_run(made, tmp_path):
         ]
         [run] = [run for run in found.runs if run.checkpoint is not None]
         assert (run.file, len(run.history)) == (folder / "measures.jsonl", 2)
+        assert run.recipe["optimizer"] == "sgd"
 
 
 def test_examples_that_do_not_hold_the_same_bytes_are_said(tmp_path):

@@ -96,3 +96,9 @@ def test_a_product_that_is_not_finite_stops_at_once() -> None:
 
 def test_a_negative_trace_stops_on_its_magnitude() -> None:
     assert estimate(-matrix() - 9 * torch.eye(40, dtype=torch.float64), 0, tolerance=0.05).converged
+
+
+def test_no_probe_is_no_estimate() -> None:
+    found = estimate(matrix(), 0, max_probes=0)
+    assert (len(found.samples), found.converged) == (0, False)
+    assert math.isnan(found.value)

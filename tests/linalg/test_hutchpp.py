@@ -1,12 +1,13 @@
 """Hutch++ on known spectra: unbiased, its error bar holds, and a few large eigenvalues cost it nothing."""
 
+import importlib
 import math
 
 import problems
 import pytest
 import torch
 
-from landscape.linalg import TraceEstimate, dense, hutchinson, hutchpp
+from landscape.linalg import SymmetricOperator, TraceEstimate, dense, hutchinson, hutchpp
 
 
 def matrix(spectrum: torch.Tensor) -> torch.Tensor:
@@ -82,3 +83,21 @@ def test_products_are_told_and_no_look_comes_before_enough_probes() -> None:
     assert negative.value < 0
     broken = estimate(torch.full((30, 30), math.nan, dtype=torch.float64), 0, sketch=2)
     assert (len(broken.samples), broken.converged) == (8, False)
+
+
+@pytest.mark.parametrize(("limit", "widest"), [(3, 3), (1, 1), (0.5, 1), (100, 8)])
+def test_a_block_fits_its_memory_and_holds_one_vector_at_least(
+    monkeypatch: pytest.MonkeyPatch, limit: float, widest: int
+) -> None:
+    module = importlib.import_module("landscape.linalg.hutchpp")  # the package has a function of that name
+    monkeypatch.setattr(module, "BLOCK_BYTES", int(limit * 4 * len(SPIKED)))
+    a, widths = matrix(SPIKED), []
+
+    def product(vectors: torch.Tensor) -> torch.Tensor:
+        widths.append(vectors.shape[1])
+        return a @ vectors
+
+    operator = SymmetricOperator(product, len(SPIKED), torch.device("cpu"), torch.float64)
+    hutchpp(operator, sketch=9, tolerance=1e-9, max_products=40, generator=torch.Generator().manual_seed(0))
+    assert max(widths) == widest
+    assert sum(widths) == 40

@@ -3,6 +3,7 @@
 import math
 
 import problems
+import pytest
 import torch
 
 from landscape.linalg import dense, stochastic_lanczos_quadrature
@@ -69,3 +70,28 @@ def test_one_probe_has_no_standard_error_and_two_have() -> None:
     grid = torch.linspace(-2, 2, 3).double()
     assert quadrature(1, steps=5).density(grid, 0.5)[1].tolist() == [math.inf] * 3
     assert bool(quadrature(2, steps=5).density(grid, 0.5)[1].isfinite().all())
+
+
+@pytest.mark.parametrize("width", [0.1, 2.0])
+def test_the_density_integrates_to_one_and_its_error_is_that_of_the_mean_over_probes(width: float) -> None:
+    found = quadrature(5, steps=20)
+    grid = torch.linspace(-20, 30, 20001).double()
+    density, error = found.density(grid, width)
+    assert float(torch.trapezoid(density, grid)) == pytest.approx(1.0, rel=1e-6)
+    bumps = torch.distributions.Normal(found.nodes[:, :, None], width).log_prob(grid).exp()
+    curves = (found.weights[:, :, None] * bumps).sum(dim=1)
+    assert torch.allclose(error, curves.std(dim=0) / math.sqrt(5), rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_the_nodes_are_in_proportion_to_the_operator(scale: float) -> None:
+    a = torch.diag(torch.linspace(1, 2, 12).double())
+    plain, scaled = (
+        stochastic_lanczos_quadrature(
+            dense(factor * a), probes=2, steps=6, generator=torch.Generator().manual_seed(0)
+        )
+        for factor in (1.0, scale)
+    )
+    assert (plain.products, scaled.products) == (12, 12)
+    assert torch.allclose(scaled.nodes / scale, plain.nodes, rtol=1e-9)
+    assert torch.allclose(scaled.weights, plain.weights, rtol=1e-6)
