@@ -84,7 +84,7 @@ def verdict(difference: Difference) -> Verdict:
         needed = seeds_needed(interval.mean, interval.spread)
         # Seeds for a power of 80 % can be fewer than there are, and still these did not decide.
         count = "over 1000" if needed is None else f"about {max(needed, n + 1)}"
-        return Verdict("undecided", f"not told apart; {count} seeds needed")
+        return Verdict("undecided", f"indistinguishable; {count} seeds needed")
     error = difference.monte_carlo
     if error is not None and abs(interval.mean) <= 2 * error:
         return Verdict("sampling", f"within twice the sampling error {error:.2g}: more probes")

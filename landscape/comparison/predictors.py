@@ -63,7 +63,7 @@ class Predictor:
             return "the same order in every pair" if tau > 0 else "the reverse order in every pair"
         if low > 0:
             return "higher where the target is higher"
-        return "lower where the target is higher" if high < 0 else "no order told apart from chance"
+        return "lower where the target is higher" if high < 0 else "no order distinguishable from chance"
 
 
 @dataclass(frozen=True)

@@ -262,7 +262,7 @@ class Table:
         start = f"{look.heading}: {lead.row} is {word}"
         if lead.is_clear:
             difference = _with_interval(lead.difference, look.factor)
-            return f"{start}, told apart from {lead.runner_up} ({difference})"
+            return f"{start}, distinguishable from {lead.runner_up} ({difference})"
         if lead.verdict.is_decided:
             return f"{start}, but not all runs have converged"
         return f"{start}; {lead.runner_up} is next: {lead.verdict.words}"

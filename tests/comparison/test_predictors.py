@@ -42,7 +42,7 @@ def study(orders=ORDERS, count=12, same_recipe=False):
         ("reverse", "the reverse order in every pair"),
         ("higher", "higher where the target is higher"),
         ("lower", "lower where the target is higher"),
-        ("mixed", "no order told apart from chance"),
+        ("mixed", "no order distinguishable from chance"),
         ("constant", "constant or not finite: no order"),
     ],
 )

@@ -57,13 +57,13 @@ def test_a_clear_lead_has_its_interval_in_percent_and_a_loss_leads_from_below():
     assert (
         compare(accuracies(rows))
         .text()
-        .endswith("accuracy (%): sam is highest, told apart from sgd (4.0 [1.5, 6.5])")
+        .endswith("accuracy (%): sam is highest, distinguishable from sgd (4.0 [1.5, 6.5])")
     )
     losses = [run(v, seed=s, optimizer=o) for o, (values, _) in rows.items() for s, v in enumerate(values)]
     assert (
         compare(losses)
         .text()
-        .endswith("hessian-trace: sgd is lowest, told apart from sam (−0.040 [−0.065, −0.015])")
+        .endswith("hessian-trace: sgd is lowest, distinguishable from sam (−0.040 [−0.065, −0.015])")
     )
 
 

@@ -48,7 +48,7 @@ def test_the_sampling_error_of_the_difference_adds_in_squares():
         (cell(1.0), cell(2.0), "too few", "one seed: no verdict"),
         (cell(1.0, 1.1), cell(2.0, 2.2), "too few", "2 seeds are too few, take 3 or more"),
         (cell(1.0, 1.1, 1.2), cell(2.0, 2.2, 2.5), "lower", "lower"),
-        (cell(1.0, 2.0, 3.0), cell(2.0, 1.0, 3.5), "undecided", "not told apart; about"),
+        (cell(1.0, 2.0, 3.0), cell(2.0, 1.0, 3.5), "undecided", "indistinguishable; about"),
         (cell(1.0, 2.0, 3.0), cell(1.0, 2.0, 3.0), "equal", "no difference at any seed"),
         (cell(0.75, 0.75, 0.75), cell(0.5, 0.5, 0.5), "equal", "equal at all 3 seeds: no verdict"),
         (cell(1.0, math.nan, 1.0), cell(2.0, 2.0, 2.0), "undefined", "not finite in a run"),
@@ -84,9 +84,9 @@ def test_a_difference_is_decided_only_beyond_twice_its_sampling_error(error, kin
 def test_the_seeds_that_an_undecided_difference_needs_are_said():
     """Of the differences 1, −1 and 3 the mean is a half of the spread: 34 seeds by Cohen's tables."""
     undecided = said(cell(1.0, -1.0, 3.0), cell(0.0, 0.0, 0.0))
-    assert undecided.words == "not told apart; about 34 seeds needed"
+    assert undecided.words == "indistinguishable; about 34 seeds needed"
     near = said(cell(1.0, 2.0, 3.9), cell(0.0, 0.0, 0.0))
-    assert (near.kind, near.words) == ("undecided", "not told apart; about 6 seeds needed")
+    assert (near.kind, near.words) == ("undecided", "indistinguishable; about 6 seeds needed")
 
 
 def test_the_bootstrap_needs_more_seeds():
