@@ -107,6 +107,7 @@ def _attention(
 _MULTIHEAD = functional.multi_head_attention_forward
 _PLAIN: dict[object, Callable[..., Any]] = {
     functional.scaled_dot_product_attention: _attention,
+    torch.ops.aten.scaled_dot_product_attention: _attention,
     torch.ops.aten.scaled_dot_product_attention.default: _attention,  # as exported networks call it
     # A mode is off inside the functions that it replaces, so that nn.MultiheadAttention needs a copy of torch's
     # function with the attention above among its globals; one that other modes do not send back to the original.

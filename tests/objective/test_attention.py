@@ -225,3 +225,18 @@ def test_attention_under_autocast_is_that_of_the_public_kernel(mask: Tensor | No
             attention = functional.scaled_dot_product_attention(x, x, x, mask)
     assert attention.dtype is torch.bfloat16
     assert torch.equal(attention, expected)
+
+
+def test_attention_by_the_operation_without_an_overload_has_a_second_derivative() -> None:
+    class Packet(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = torch.nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.first(x)
+            return torch.ops.aten.scaled_dot_product_attention(x, x, x).mean(1)
+
+    x, y = torch.ones(3, 5, 4), torch.tensor([0, 1, 2])
+    objective = Objective(Packet(), torch.nn.CrossEntropyLoss(), [(x, y)])
+    assert bool(objective.hessian_product(objective.point).isfinite().all())
