@@ -9,7 +9,7 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor, nn
 
-from landscape.curvature.gauss_newton_trace import gauss_newton_traces, plan
+from landscape.curvature.gauss_newton_trace import gauss_newton_traces, plan, rounding_of_trace
 from landscape.curvature.losses import averages_examples
 from landscape.curvature.trace import MIN_FREEDOM, HessianTrace, hessian_trace
 from landscape.losses import build_loss
@@ -325,3 +325,48 @@ def test_the_rounding_of_an_exact_trace_is_said(steps: int) -> None:
     assert "rounding" not in double.details
     assert error <= 10 * rounding
     assert rounding <= 1e-3 * single.value
+
+
+class ManyTransposed(Transposed):
+    """The same with so many classes that one is sampled for every example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.head = nn.Parameter(torch.ones(8, 3)), nn.Linear(3, 65)
+
+
+def test_sampled_classes_and_probes_of_the_remainder_add_up_to_the_trace() -> None:
+    x, y = problems.classification(60, classes=65)
+    model = problems.network(ManyTransposed())
+    model.get_submodule("0.head").weight.data.mul_(3)
+    objective = Objective(model, CE, [(x, y)])
+    estimate, _ = stopped(objective, tolerance=1e-9, max_passes=16)
+    assert (estimate.way, estimate.passes, estimate.converged) == ("gauss-newton-residual", 16, False)
+    assert estimate.standard_error is not None
+    eye = torch.eye(objective.dimension, dtype=torch.float64)
+    truth = float(objective.hessian_product(eye).trace())
+    remainder = truth - float(gauss_newton_diagonal(objective).sum())
+    assert abs(estimate.value - truth) <= 4 * estimate.standard_error
+    assert abs(remainder) > 8 * estimate.standard_error  # neither without it nor less it
+
+
+def test_the_error_of_the_only_layer_is_that_of_the_sum() -> None:
+    objective, _ = problems.quadratic([5.0, 3.0, 2.0, 1.0])
+    estimate, told = stopped(objective, tolerance=1e9, max_passes=400)
+    assert estimate.layer_errors is not None
+    assert estimate.layer_errors.tolist() == pytest.approx([estimate.standard_error], rel=1e-9)
+    assert estimate.layers.tolist() == [estimate.value]
+    assert [step for step, _, _ in told] == [4, 8]
+    assert (estimate.gauss_newton, estimate.converged) == (None, True)
+
+
+@pytest.mark.parametrize("scale", [0.1, 10.0])
+def test_the_rounding_of_an_exact_trace_is_in_proportion_to_it(scale: float) -> None:
+    x, y = problems.classification(dtype=torch.float32)
+    model = problems.small_net(nn.ReLU, dtype=torch.float32)
+    objective = Objective(model, nn.MSELoss(), [(scale * x, nn.functional.one_hot(y).float())])
+    found = hessian_trace(objective, tolerance=0.1, max_passes=8, generator=torch.Generator().manual_seed(0))
+    relative = rounding_of_trace(objective, plan(objective))
+    assert found.way == "exact"
+    assert relative is not None
+    assert found.rounding == pytest.approx(relative * found.value)
