@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 from landscape.linalg import SymmetricOperator, dense, lanczos
-from landscape.linalg.lanczos import limits, overlap
+from landscape.linalg.lanczos import limits, overlap, tridiagonal
 
 
 def operator(spectrum: torch.Tensor) -> SymmetricOperator:
@@ -277,3 +277,9 @@ def test_the_default_basis_is_what_the_memory_holds_and_room_for_restarts(
         found = lanczos(a, generator=generator(), max_basis=given, **options)  # type: ignore[arg-type]
         same = torch.equal(found.vectors, default.vectors) and found.products == default.products
         assert same is (given == length)
+
+
+def test_the_matrix_of_the_recurrence_is_symmetric() -> None:
+    assert tridiagonal([2.0], []).tolist() == [[2]]
+    expected = [[1, 4, 0], [4, 2, 5], [0, 5, 3]]
+    assert tridiagonal([1.0, 2.0, 3.0], [4.0, 5.0]).tolist() == expected
