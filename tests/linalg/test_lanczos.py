@@ -283,3 +283,10 @@ def test_the_matrix_of_the_recurrence_is_symmetric() -> None:
     assert tridiagonal([2.0], []).tolist() == [[2]]
     expected = [[1, 4, 0], [4, 2, 5], [0, 5, 3]]
     assert tridiagonal([1.0, 2.0, 3.0], [4.0, 5.0]).tolist() == expected
+
+
+def test_a_norm_beyond_the_largest_number_leaves_no_value() -> None:
+    """The coefficients of the first image are finite, its norm is not."""
+    found = lanczos(operator(1e200 * SPECTRUM), generator=generator())
+    assert found.values.isnan().tolist() == [True]
+    assert (found.products, found.converged) == (1, False)
