@@ -1,6 +1,7 @@
 """Tr G exactly for every kind of layer, and Tr H by each of the three ways."""
 
 import functools
+import importlib
 import math
 
 import problems
@@ -9,9 +10,10 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor, nn
 
-from landscape.curvature.gauss_newton_trace import gauss_newton_traces, plan
+from landscape.curvature.gauss_newton_trace import gauss_newton_traces, plan, rounding_of_trace
 from landscape.curvature.losses import averages_examples
 from landscape.curvature.trace import MIN_FREEDOM, HessianTrace, hessian_trace
+from landscape.errors import InputError, UsageError
 from landscape.losses import build_loss
 from landscape.measures import hessian_trace as measured
 from landscape.objective import BatchLoss, Objective
@@ -325,3 +327,96 @@ def test_the_rounding_of_an_exact_trace_is_said(steps: int) -> None:
     assert "rounding" not in double.details
     assert error <= 10 * rounding
     assert rounding <= 1e-3 * single.value
+
+
+class ManyTransposed(Transposed):
+    """The same with so many classes that one is sampled for every example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.head = nn.Parameter(torch.ones(8, 3)), nn.Linear(3, 65)
+
+
+def test_sampled_classes_and_probes_of_the_remainder_add_up_to_the_trace() -> None:
+    x, y = problems.classification(60, classes=65)
+    model = problems.network(ManyTransposed())
+    model.get_submodule("0.head").weight.data.mul_(3)
+    objective = Objective(model, CE, [(x, y)])
+    estimate, _ = stopped(objective, tolerance=1e-9, max_passes=16)
+    assert (estimate.way, estimate.passes, estimate.converged) == ("gauss-newton-residual", 16, False)
+    assert estimate.standard_error is not None
+    eye = torch.eye(objective.dimension, dtype=torch.float64)
+    truth = float(objective.hessian_product(eye).trace())
+    remainder = truth - float(gauss_newton_diagonal(objective).sum())
+    assert abs(estimate.value - truth) <= 4 * estimate.standard_error
+    assert abs(remainder) > 8 * estimate.standard_error  # neither without it nor less it
+
+
+def test_the_error_of_the_only_layer_is_that_of_the_sum() -> None:
+    objective, _ = problems.quadratic([5.0, 3.0, 2.0, 1.0])
+    estimate, told = stopped(objective, tolerance=1e9, max_passes=400)
+    assert estimate.layer_errors is not None
+    assert estimate.layer_errors.tolist() == pytest.approx([estimate.standard_error], rel=1e-9)
+    assert estimate.layers.tolist() == [estimate.value]
+    assert [step for step, _, _ in told] == [4, 8]
+    assert (estimate.gauss_newton, estimate.converged) == (None, True)
+
+
+@pytest.mark.parametrize("scale", [0.1, 10.0])
+def test_the_rounding_of_an_exact_trace_is_in_proportion_to_it(scale: float) -> None:
+    x, y = problems.classification(dtype=torch.float32)
+    model = problems.small_net(nn.ReLU, dtype=torch.float32)
+    objective = Objective(model, nn.MSELoss(), [(scale * x, nn.functional.one_hot(y).float())])
+    found = hessian_trace(objective, tolerance=0.1, max_passes=8, generator=torch.Generator().manual_seed(0))
+    relative = rounding_of_trace(objective, plan(objective))
+    assert (found.way, found.passes, found.draws) == ("exact", 0, 0)
+    assert relative is not None
+    assert found.rounding == pytest.approx(relative * found.value)
+
+
+@pytest.mark.parametrize("classes", [64, 65])
+def test_probes_for_every_example_add_an_exact_part_where_classes_are_few(classes: int) -> None:
+    x, y = problems.classification(20, classes=classes)
+    objective = Objective(problems.network(nn.Linear(8, 2), nn.Tanh(), nn.Linear(2, classes)), CE, [(x, y)])
+    estimate, _ = stopped(objective, tolerance=1e-9, max_passes=6)
+    truth = float(objective.hessian_product(torch.eye(objective.dimension).double()).trace())
+    assert estimate.way == "example-probes"
+    assert abs(estimate.value - truth) <= 4 * (estimate.standard_error or 0.0)
+    inner = float(gauss_newton_diagonal(objective).sum()) if classes == 64 else None
+    assert estimate.gauss_newton == (None if inner is None else pytest.approx(inner, rel=1e-9))
+
+
+@pytest.mark.parametrize(
+    ("failure", "passed_on"),
+    [
+        (InputError("a file is missing"), True),
+        (UsageError("no such name"), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("a shape of this batch"), False),
+    ],
+)
+def test_a_failure_that_concerns_the_user_is_passed_on_and_any_other_is_said(
+    failure: Exception, passed_on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(importlib.import_module("landscape.curvature.trace"), "gauss_newton_traces", failing)
+    objective, _ = problems.tiny_case(nn.ReLU)
+    if passed_on:
+        with pytest.raises(type(failure), match=str(failure)):
+            stopped(objective, tolerance=1e9, max_passes=8)
+    else:
+        estimate, _ = stopped(objective, tolerance=1e9, max_passes=8)
+        assert (estimate.way, estimate.converged) == ("probes", True)
+        assert str(failure) in estimate.proof
+
+
+def test_without_an_exact_part_the_tolerance_is_of_the_trace_alone_however_small() -> None:
+    x, y = problems.classification(20, classes=65)
+    model = problems.network(nn.Linear(8, 2), nn.Tanh(), nn.Linear(2, 65))
+    objective = Objective(model, lambda outputs, targets: 1e-6 * CE(outputs, targets), [(x, y)])
+    estimate, _ = stopped(objective, tolerance=1e-3, max_passes=2)
+    assert (estimate.way, estimate.gauss_newton, estimate.converged) == ("example-probes", None, False)
+    assert estimate.standard_error is not None
+    assert 1e-3 * abs(estimate.value) < estimate.standard_error < 1e-3

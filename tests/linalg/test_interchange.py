@@ -1,5 +1,7 @@
 """Operators of scipy and curvlinops in our solvers, and ours in scipy's."""
 
+import types
+
 import numpy as np
 import problems
 import pytest
@@ -11,6 +13,7 @@ from torch import nn
 from landscape.curvature import hessian
 from landscape.errors import UsageError
 from landscape.linalg import (
+    SymmetricOperator,
     as_operator,
     dense,
     from_scipy,
@@ -107,3 +110,46 @@ def test_a_hessian_of_curvlinops_has_our_eigenvalues_and_trace() -> None:
     assert abs(found.value - float(truth.trace())) <= 4 * found.standard_error
     v = torch.ones(objective.dimension, dtype=torch.float64)
     assert torch.allclose(as_operator(theirs) @ v, objective.hessian_product(v), atol=1e-12)
+
+
+def test_what_has_a_square_shape_but_no_product_is_not_an_operator() -> None:
+    with pytest.raises(UsageError, match="is not an operator here"):
+        as_operator(types.SimpleNamespace(shape=(3, 3)))  # type: ignore[arg-type]
+
+
+def test_the_precision_is_that_of_the_matrix_unless_another_is_asked_for() -> None:
+    eye = np.eye(3)
+    bare = Foreign(matrix().float())
+    del bare.dtype, bare.device
+    for given, kind in (
+        (torch.eye(3), torch.float32),
+        (torch.eye(3).double(), torch.float64),
+        (torch.eye(3, dtype=torch.int64), torch.float32),
+        (bare, torch.float32),
+        (eye, torch.float64),
+        (eye.astype(np.float32), torch.float32),
+        (eye.astype(np.int64), torch.float64),
+    ):
+        found = as_operator(given)
+        assert (found.dtype, found.device) == (kind, torch.device("cpu"))
+        for other in (torch.float32, torch.float64):
+            assert as_operator(given, dtype=other).dtype == other
+        assert as_operator(given, device="meta").device == torch.device("meta")
+    halves = torch.tensor([0.5, 1.5, -2.5]).double()
+    assert torch.equal(as_operator(eye.astype(np.int64)) @ halves, halves)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_scipy_multiplies_columns_with_ours(columns: int) -> None:
+    shapes: list[torch.Size] = []
+
+    def product(vectors: torch.Tensor) -> torch.Tensor:
+        shapes.append(vectors.shape)
+        return matrix() @ vectors
+
+    linear = to_scipy(SymmetricOperator(product, 30, torch.device("cpu"), torch.float64))
+    block = np.random.default_rng(0).standard_normal((30, columns))
+    assert np.allclose(linear @ block, matrix().numpy() @ block, rtol=1e-12)
+    assert np.allclose(linear.H @ block[:, 0], matrix().numpy() @ block[:, 0], rtol=1e-12)
+    # A single column is the cheaper product with a vector.
+    assert [tuple(shape) for shape in shapes] == [(30,) if columns == 1 else (30, columns), (30,)]

@@ -1,5 +1,6 @@
 """Lanczos on matrices with a chosen spectrum."""
 
+import importlib
 import math
 
 import problems
@@ -8,7 +9,7 @@ import torch
 from scipy import stats
 
 from landscape.linalg import SymmetricOperator, dense, lanczos
-from landscape.linalg.lanczos import limits, overlap
+from landscape.linalg.lanczos import limits, overlap, tridiagonal
 
 
 def operator(spectrum: torch.Tensor) -> SymmetricOperator:
@@ -194,3 +195,98 @@ def test_small_spectra_are_complete(size: int) -> None:
     spectrum = torch.tensor([3.0, 3.0, 3.0, -3.0, 1.0, 0.0, 0.0]).double()[:size]
     found = lanczos(operator(spectrum), count=size, generator=generator())
     assert sorted(found.values.tolist()) == pytest.approx(sorted(spectrum.tolist()), abs=1e-10)
+
+
+@pytest.mark.parametrize("size", [-2.0, -1e-3, 5.0])
+def test_a_multiple_of_the_identity_has_its_eigenvalue_as_often_as_asked(size: float) -> None:
+    """Every image lies in the space already: what is left of it is no direction, also below zero."""
+    found = lanczos(dense(size * torch.eye(6).double()), count=3, generator=generator())
+    assert found.converged
+    assert found.values.tolist() == pytest.approx([size] * 3, rel=1e-12)
+    assert torch.allclose(found.vectors.T @ found.vectors, torch.eye(3).double(), atol=1e-12)
+
+
+def test_either_end_is_confirmed_with_the_products_that_the_magnitude_takes() -> None:
+    """Above zero the largest are those of largest magnitude, and nothing hides at the other end."""
+    spectrum = torch.cat([torch.tensor([9.0, 7.0, 5.0, 4.0]), torch.linspace(2.5, 3.5, 196)]).double()
+    magnitude = lanczos(operator(spectrum), count=4, generator=generator())
+    largest = lanczos(operator(spectrum), count=4, end="largest", generator=generator())
+    smallest = lanczos(operator(-spectrum), count=4, end="smallest", generator=generator())
+    assert magnitude.confirmed
+    assert largest.confirmed
+    assert smallest.confirmed
+    assert largest.products == smallest.products == magnitude.products <= 30
+
+
+@pytest.mark.parametrize("max_basis", [1, 7, 9])
+@pytest.mark.parametrize("end", ["magnitude", "largest", "smallest"])
+def test_the_shortest_basis_still_finds_the_pairs(max_basis: int, end: str) -> None:
+    spectrum = torch.cat([torch.tensor([9.0, -8.0, 7.0, -6.0]), torch.linspace(-0.5, 0.5, 36)]).double()
+    a = operator(spectrum)
+    found = lanczos(a, count=2, end=end, max_products=300, max_basis=max_basis, generator=generator())
+    expected = {"magnitude": [9, -8], "largest": [9, 7], "smallest": [-8, -6]}[end]
+    assert found.values.tolist() == pytest.approx(expected, rel=1e-4)
+    true = (a @ found.vectors - found.vectors * found.values).norm(dim=0)
+    assert torch.allclose(true, found.residuals, atol=1e-9)
+
+
+def test_products_told_below_zero_have_residuals_above_it() -> None:
+    told: list[tuple[int, float, float]] = []
+    lanczos(operator(-SPECTRUM.abs()), generator=generator(), on_step=lambda *step: told.append(step))
+    assert all(value < 0 < residual for _, value, residual in told)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_first_product_that_is_not_finite_leaves_one_unit_vector_and_no_value(count: int) -> None:
+    a = dense(torch.full((5, 5), math.nan).double())
+    found = lanczos(a, count=count, generator=generator())
+    assert (found.values.shape, found.vectors.shape, found.residuals.shape) == ((1,), (5, 1), (1,))
+    assert bool(found.values.isnan().all())
+    assert float(found.vectors.norm()) == pytest.approx(1.0)
+    assert (found.products, found.converged) == (1, False)
+
+
+def test_a_later_product_that_is_not_finite_leaves_no_value() -> None:
+    a, told = operator(SPECTRUM), list[torch.Tensor]()
+
+    def failing(vector: torch.Tensor) -> torch.Tensor:
+        told.append(vector)
+        return a @ vector if len(told) < 4 else torch.full_like(vector, math.inf)
+
+    failing_later = SymmetricOperator(failing, a.dimension, a.device, a.dtype)
+    found = lanczos(failing_later, count=2, generator=generator())
+    assert found.values.isnan().tolist() == [True, True]
+    assert (found.products, found.converged) == (4, False)
+
+
+def test_no_products_are_no_values() -> None:
+    found = lanczos(operator(SPECTRUM), max_products=0, generator=generator())
+    assert found.values.isnan().tolist() == [True]
+    assert (found.products, found.converged) == (0, False)
+
+
+@pytest.mark.parametrize(("held", "length"), [(30, 30), (17, 17), (3, 14)])
+def test_the_default_basis_is_what_the_memory_holds_and_room_for_restarts(
+    held: int, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = operator(SPECTRUM)
+    monkeypatch.setattr(importlib.import_module("landscape.linalg.lanczos"), "BASIS_BYTES", held * 8 * 200)
+    options = {"count": 3, "end": "smallest", "tolerance": 1e-6, "max_products": 150}
+    default = lanczos(a, generator=generator(), **options)  # type: ignore[arg-type]
+    for given in (length - 1, length, length + 1):
+        found = lanczos(a, generator=generator(), max_basis=given, **options)  # type: ignore[arg-type]
+        same = torch.equal(found.vectors, default.vectors) and found.products == default.products
+        assert same is (given == length)
+
+
+def test_the_matrix_of_the_recurrence_is_symmetric() -> None:
+    assert tridiagonal([2.0], []).tolist() == [[2]]
+    expected = [[1, 4, 0], [4, 2, 5], [0, 5, 3]]
+    assert tridiagonal([1.0, 2.0, 3.0], [4.0, 5.0]).tolist() == expected
+
+
+def test_a_norm_beyond_the_largest_number_leaves_no_value() -> None:
+    """The coefficients of the first image are finite, its norm is not."""
+    found = lanczos(operator(1e200 * SPECTRUM), generator=generator())
+    assert found.values.isnan().tolist() == [True]
+    assert (found.products, found.converged) == (1, False)

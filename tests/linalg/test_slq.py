@@ -95,3 +95,15 @@ def test_the_nodes_are_in_proportion_to_the_operator(scale: float) -> None:
     assert (plain.products, scaled.products) == (12, 12)
     assert torch.allclose(scaled.nodes / scale, plain.nodes, rtol=1e-9)
     assert torch.allclose(scaled.weights, plain.weights, rtol=1e-6)
+
+
+def test_each_probe_is_a_vector_of_signs_drawn_in_turn() -> None:
+    """The first moment of a probe's quadrature is vᵀAv/n, whatever the number of steps."""
+    q = problems.orthogonal(100)
+    a, drawn = dense(q @ torch.diag(SPECTRUM) @ q.T), torch.Generator().manual_seed(0)
+    signs = torch.cat([a.rademacher(1, drawn) for _ in range(3)], dim=1)
+    assert signs.abs().unique().tolist() == [1.0]
+    for steps in (1, 4):
+        found = quadrature(3, steps)
+        moments = (found.weights * found.nodes).sum(dim=1)
+        assert torch.allclose(moments, (signs * (a @ signs)).sum(dim=0) / 100, rtol=1e-9)
