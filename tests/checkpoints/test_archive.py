@@ -10,6 +10,7 @@ from landscape.checkpoints.archive import (
     _check_kind,
     _check_size,
     check_archive,
+    first_line,
     refuse_other_kinds,
 )
 from landscape.checkpoints.weights import check_tensors
@@ -107,3 +108,9 @@ def test_tensors_show_at_most_four_times_the_file_and_16_megabytes(tmp_path):
     check_tensors(tmp_path, {"a": shown}, stored=1000)
     with pytest.raises(InputError, match="but the file has 999"):
         check_tensors(tmp_path, {"a": shown}, stored=999)
+
+
+def test_of_a_message_the_first_160_characters_of_the_first_line_are_shown():
+    assert first_line(ValueError("a" * 161 + "\nb")) == "a" * 160
+    assert first_line(ValueError("a\nb")) == "a"
+    assert first_line(ValueError()) == "ValueError"

@@ -248,3 +248,70 @@ def test_a_bare_pickle_is_opened_only_if_it_is_trusted(tmp_path, net):
     with pytest.raises(InputError, match="would run code"):
         read_checkpoint(tmp_path / "m.pkl")
     assert same(read_checkpoint(tmp_path / "m.pkl", trust=True).state, net.state)
+
+
+def test_an_average_beside_weights_without_any_prefix_is_kept_apart(tmp_path, net):
+    content = net.state | {f"ema_model.{k}": v for k, v in shifted(net.state).items()}
+    assert same(read(content, tmp_path / "m").state, net.state)
+    assert same(read_checkpoint(tmp_path / "m", weights="ema").state, shifted(net.state))
+
+
+def test_a_counter_beside_an_average_does_not_make_it_a_part_of_the_network(tmp_path, net):
+    both = net.state | {f"ema_model.module.{k}": v for k, v in shifted(net.state).items()}
+    contents = read(both | {"ema_model.n_averaged": torch.tensor(3)}, tmp_path / "m")
+    assert same(contents.state, net.state)
+    assert contents.average == "ema_model.*"
+
+
+def test_a_part_of_a_network_that_is_named_like_an_average_stays_in_it(tmp_path, net):
+    whole = net.state | {"ema_head.5.weight": torch.ones(2), "ema_head.5.bias": torch.ones(1)}
+    contents = read(whole, tmp_path / "m")
+    assert same(contents.state, whole)
+    assert contents.average is None
+
+
+@pytest.mark.parametrize("one", ["current_model_state", "averaging_state"])
+def test_half_of_what_lightnings_averaging_writes_is_no_average(tmp_path, net, one):
+    contents = read({"state_dict": net.state, one: shifted(net.state)}, tmp_path / "m")
+    assert same(contents.state, net.state)
+    assert contents.average is None
+
+
+def test_an_average_that_is_alone_is_what_the_hash_stands_for(tmp_path, net):
+    contents = read({"model_ema": net.state}, tmp_path / "m")
+    assert contents.identity == contents.sha256
+
+
+def test_settings_are_as_many_and_as_long_as_a_reader_can_use(tmp_path, net):
+    numbers = {f"n{number}": number for number in range(199)}
+    content = {"fits": "a" * 200, "long": "a" * 201, **numbers, "last": 1}
+    extra = read({"state_dict": net.state, **content}, tmp_path / "m").extra
+    assert extra == {"fits": "a" * 200, **numbers}
+
+
+def test_whole_numbers_below_ten_to_the_thirtieth_are_shown(tmp_path, net):
+    content = {"a": 10**30 - 1, "b": 10**30, "c": 1 - 10**30, "d": -(10**30), "e": torch.ones(1), "f": 1e40}
+    extra = read({"state_dict": net.state, **content}, tmp_path / "m").extra
+    assert extra == {"a": 10**30 - 1, "c": 1 - 10**30, "f": 1e40}
+
+
+def test_settings_are_told_from_weights_and_from_our_own_bookkeeping(tmp_path, net):
+    content = {
+        "args": {"lr": 0.1, "scale": torch.tensor(2.0), "name": "x"},
+        "shadow": {"w": torch.ones(2), "decay": 0.9},
+        "callbacks": {"patience": 3},
+        "loops": {"epoch": 3},
+    }
+    extra = read({"state_dict": net.state, **content}, tmp_path / "m").extra
+    assert extra == {"args.lr": 0.1, "args.scale": 2.0, "args.name": "x"}
+
+
+@pytest.mark.parametrize("lacking", ["arch", "state_dict", "args", None])
+def test_what_timm_writes_is_told_by_all_of_its_parts(tmp_path, net, lacking):
+    content = {"arch": "resnet18", "state_dict": net.state, "args": {"lr": 0.1}}
+    if lacking is not None:
+        del content[lacking]
+    if lacking == "state_dict":
+        content["model"] = net.state
+    form = read(content, tmp_path / "m").form
+    assert form == ("torch.save" if lacking else "torch.save, by timm")

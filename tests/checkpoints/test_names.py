@@ -114,3 +114,57 @@ def test_prefixes_are_listed_from_the_outside():
     assert common_prefixes(["module._orig_mod.a", "module._orig_mod.b.c"]) == ["module.", "_orig_mod."]
     assert common_prefixes(["model.net.a"]) == ["model.", "net."]
     assert common_prefixes(["model.a", "b"]) == common_prefixes([]) == common_prefixes(["module."]) == []
+
+
+@pytest.mark.parametrize("order", [("student", "teacher"), ("teacher", "student")])
+def test_of_two_networks_the_one_of_the_same_shapes_is_taken(net, order):
+    other = {k: torch.zeros(7, *v.shape) for k, v in net.state.items()}
+    parts = {"student": net.state, "teacher": other}
+    state = {f"{p}.{k}": v for p in order for k, v in parts[p].items()}
+    notes = fits(fresh(net), state, net.state)
+    assert "the prefix 'student.' was stripped" in notes
+
+
+def test_a_network_at_the_top_comes_before_another_inside_it(net):
+    state = net.state | {f"teacher.{k}": v + 1 for k, v in net.state.items()}
+    with pytest.raises(InputError, match=r"9 of its 9 tensors match; 8 .* first teacher\.0\.weight"):
+        fit(fresh(net), state, source="m")
+
+
+@pytest.mark.parametrize("average", ["ema", "model_ema", "swa.module", "averaged"])
+def test_an_averaged_copy_beside_a_network_is_not_taken_for_a_second_network(net, average):
+    state = {f"{average}.{k}": v + 1 for k, v in net.state.items()}
+    fits(fresh(net), state | {f"model.{k}": v for k, v in net.state.items()}, net.state)
+
+
+def test_a_beginning_that_is_a_part_of_a_word_is_no_prefix(net):
+    state = {f"x{k}": v for k, v in net.state.items()}
+    with pytest.raises(InputError, match=r"8 are missing, first 0\.weight"):
+        fit(fresh(net), state, source="m")
+
+
+def test_names_that_would_become_one_are_not_stripped(net):
+    state = net.state | {"0.module.weight": net.state["0.weight"] + 1}
+    with pytest.raises(InputError, match=r"1 are not in the model, first 0\.module\.weight"):
+        fit(fresh(net), state, source="m")
+
+
+def test_a_network_without_tensors_takes_none():
+    with pytest.raises(InputError, match=r"1 are not in the model, first a\.b"):
+        fit(nn.Tanh(), {"a.b": torch.ones(2)}, source="m")
+
+
+def test_names_are_matched_by_ends_of_two_parts_and_more():
+    model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.Linear(4, 5, bias=False)).requires_grad_(False)
+    with pytest.raises(InputError, match="does not fit"):
+        fit(model, {"a.weight": torch.ones(3, 2), "b.weight": torch.ones(5, 4)}, source="m")
+    notes = fit(model, {"a.0.weight": torch.ones(3, 2), "b.c.1.weight": torch.ones(5, 4)}, source="m")
+    assert notes == ("2 names were matched by their ends, such as a.0.weight for 0.weight",)
+    assert model[1].weight.sum() == 20
+
+
+def test_a_tensor_that_ends_two_names_is_not_taken_twice():
+    model = nn.ModuleDict({"a": nn.Sequential(nn.Linear(2, 2, bias=False))})
+    model["b"] = nn.Sequential(nn.Linear(2, 2, bias=False))
+    with pytest.raises(InputError, match="does not fit"):
+        fit(model, {"0.weight": torch.ones(2, 2), "c.9.weight": torch.ones(2, 2)}, source="m")

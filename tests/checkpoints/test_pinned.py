@@ -162,3 +162,42 @@ def test_of_many_reads_beside_a_writer_none_has_the_hash_of_other_weights(tmp_pa
         stopped.set()
         writer.join()
     assert read > 0
+
+
+def test_a_file_of_more_than_a_gigabyte_is_not_copied(tmp_path):
+    assert pinned.COPIED_BYTES == 2**30
+    for size, copied in ((1000, True), (2**30 + 1, False)):
+        with (tmp_path / "m").open("wb") as stream:
+            stream.truncate(size)
+        with pinned.pinned(tmp_path / "m") as path:
+            assert ("memfd" in os.readlink(path)) == copied
+
+
+def test_no_more_is_copied_than_there_was_at_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(pinned, "_CHUNK", 10)
+    (tmp_path / "m").write_bytes(bytes(range(15)))
+    write = os.write
+
+    def growing(copy, chunk):
+        with (tmp_path / "m").open("ab") as stream:
+            stream.write(bytes(100))
+        return write(copy, chunk)
+
+    monkeypatch.setattr(pinned.os, "write", growing)
+    with pinned.pinned(tmp_path / "m") as path:
+        assert path.read_bytes() == bytes(range(15))
+
+
+@pytest.mark.parametrize("lacking", ["memfd_create", "descriptors"])
+def test_where_either_is_lacking_nothing_is_copied(tmp_path, monkeypatch, lacking):
+    if lacking == "descriptors":
+        monkeypatch.setattr(pinned, "_DESCRIPTORS", pinned.Path("/nowhere"))
+    else:
+        monkeypatch.delattr(os, "memfd_create")
+    (tmp_path / "m").write_bytes(b"before")
+    with (  # noqa: PT012
+        pytest.raises(InputError, match="was written to while it was read"),
+        pinned.pinned(tmp_path / "m") as path,
+    ):
+        assert path.read_bytes() == b"before"
+        (tmp_path / "m").write_bytes(b"after it")

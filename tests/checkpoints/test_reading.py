@@ -246,3 +246,48 @@ def test_what_is_missing_is_named_with_what_is_there(tmp_path, net):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="it holds nothing"):
         read_checkpoint(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("seed", "allowed"), [(2**63 - 1, True), (2**63, False), (-(2**63), True), (-(2**63) - 1, False)]
+)
+def test_whole_numbers_of_a_recipe_have_64_bits(tmp_path, seed, allowed):
+    recipe = {"model": "mlp", "data": "moons", "seed": seed, "ema": None, "lr": 0.1, "nesterov": True}
+    save({"format": FORMAT, "recipe": recipe, "net": {"w": torch.ones(1)}}, tmp_path / "m.pt")
+    if allowed:
+        assert read_checkpoint(tmp_path / "m.pt").recipe == recipe
+    else:
+        with pytest.raises(InputError, match="for 'seed', which is no text and no number"):
+            read_checkpoint(tmp_path / "m.pt")
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_a_name_that_no_network_has_is_refused_as_deep_as_weights_are_looked_for(tmp_path, net, depth):
+    content = {"w" * 100_000: torch.ones(1)}
+    for _ in range(depth):
+        content = {"model": content}
+    with pytest.raises(InputError, match="a name of 100,000 characters"):
+        read_checkpoint(save(content, tmp_path / "m.pt"))
+    deeper = {"state_dict": net.state, "a": {"b": {"c": {"w" * 100_000: 1}}}}
+    assert same(read_checkpoint(save(deeper, tmp_path / "m.pt")).state, net.state)
+
+
+def test_six_of_the_names_in_a_file_without_parameters_are_listed(tmp_path):
+    with pytest.raises(InputError, match=r"found: k0, k1, k2, k3, k4, k5\)"):
+        read_checkpoint(save({f"k{number}": number for number in range(7)}, tmp_path / "m.pt"))
+
+
+def test_64_dimensions_are_the_most(tmp_path):
+    for count, fits in ((64, True), (65, False)):
+        content = json.dumps({"w": {"dtype": "F32", "shape": [1] * count, "data_offsets": [0, 4]}}).encode()
+        (tmp_path / "m").write_bytes(len(content).to_bytes(8, "little") + content + bytes(4))
+        if fits:
+            assert read_checkpoint(tmp_path / "m").state["w"].ndim == 64
+        else:
+            with pytest.raises(InputError, match="65 dimensions"):
+                read_checkpoint(tmp_path / "m")
+
+
+def test_the_bytes_on_disk_are_those_of_all_files(tmp_path, net):
+    save(net.state, tmp_path / "m.pt")
+    assert read_checkpoint(tmp_path / "m.pt").stored == (tmp_path / "m.pt").stat().st_size

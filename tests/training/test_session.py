@@ -101,6 +101,18 @@ def test_the_share_of_steps_of_sam_and_the_steps_are_counted():
     assert (running.steps, running.steps_per_epoch) == (15, 5)
 
 
+@pytest.mark.parametrize(
+    ("counted", "shown"), [(5 / 3 * 3, 5), (4 / 3, 1.333), (0.1 + 0.2, 0.3), (7 + 1e-9, 7), (2.5, 2.5)]
+)
+def test_gradients_are_counted_to_a_thousandth(counted, shown):
+    running = session()
+    next(running.train_epoch())
+    running.optimizer.gradient_evaluations = counted
+    running.finish_epoch(lambda: None)
+    assert running.metrics["gradients"] == shown
+    assert type(running.metrics["gradients"]) is type(shown)
+
+
 def test_another_batch_is_the_following_one_of_the_epoch_and_after_the_last_comes_the_first():
     running = session()
     batches = running.batches(0)
@@ -164,6 +176,9 @@ def test_a_state_goes_on_as_if_nothing_had_been_between(fields, steps):
     assert ("ema_state_dict" in state) == ("ema" in fields)
     second.restore(state)
     assert (second.step, second.epoch) == (steps, steps // 5)
+    assert torch.equal(weights(second), weights(first))
+    for name, tensor in first.evaluated.state_dict().items():
+        assert torch.equal(second.evaluated.state_dict()[name], tensor)
     taken(second, 10 - steps)
     taken(whole, 10)
     assert torch.equal(weights(second), weights(whole))
