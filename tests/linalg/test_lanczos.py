@@ -290,3 +290,38 @@ def test_a_norm_beyond_the_largest_number_leaves_no_value() -> None:
     found = lanczos(operator(1e200 * SPECTRUM), generator=generator())
     assert found.values.isnan().tolist() == [True]
     assert (found.products, found.converged) == (1, False)
+
+
+def test_one_product_is_enough_for_an_eigenvector() -> None:
+    found = lanczos(dense(5 * torch.eye(6).double()), generator=generator())
+    assert (found.products, found.converged) == (1, True)
+
+
+@pytest.mark.parametrize("most", [3, 6, 9])
+def test_up_to_the_last_product_a_short_search_is_the_beginning_of_a_long_one(most: int) -> None:
+    """Nothing is given up by a restart while the products that are left fit into the basis."""
+    short, long = list[tuple[int, float, float]](), list[tuple[int, float, float]]()
+    for told, products in ((short, most), (long, 20)):
+        lanczos(
+            operator(SPECTRUM),
+            tolerance=1e-14,
+            max_products=products,
+            generator=generator(),
+            on_step=lambda *step, told=told: told.append(step),
+        )
+    assert len(short) == most
+    assert short[-1] == pytest.approx(long[most - 1], rel=1e-9)
+
+
+def test_a_confirmation_stops_as_soon_as_it_meets_what_was_missed() -> None:
+    start = torch.linspace(1, 2, 400, dtype=torch.float64)
+    found = lanczos(operator(REPEATED), count=5, max_products=400, generator=generator(), start=start)
+    assert found.confirmed
+    assert found.products <= 60
+
+
+def test_the_last_direction_of_a_small_space_completes_the_spectrum() -> None:
+    spectrum = torch.tensor([100.0, 50.0, 2e-4, 1e-4]).double()
+    found = lanczos(dense(torch.diag(spectrum)), count=2, generator=generator())
+    assert (found.products, found.confirmed, found.converged) == (4, True, True)
+    assert found.values.tolist() == pytest.approx([100, 50], rel=1e-12)
