@@ -53,6 +53,25 @@ def test_the_adaptive_sharpness_of_a_line_is_the_norm_of_the_scaled_slopes() -> 
     assert lost.details["undefined"] == expected
 
 
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_adaptive_sharpness_is_that_of_an_ascent_written_out(steps: int) -> None:
+    start = torch.tensor([0.5, 1.0, -2.0, 1.5], dtype=torch.float64)
+    objective, matrix = problems.quadratic([10.0, 2.0, 1.0, 0.5], start)
+    t, rho, u, rises = start.abs() + 0.01, 0.6, torch.zeros(4, dtype=torch.float64), []
+    for _ in range(steps):
+        slope = t * (matrix @ (start + t * u))
+        if not rises:  # the one-step point
+            moved = start + t * rho * slope / slope.norm()
+            rises.append(float(0.5 * moved @ matrix @ moved) - objective.loss)
+        u = u + 2.5 * rho / steps * slope / slope.norm()
+        u = u * min(1.0, rho / float(u.norm()))
+        moved = start + t * u
+        rises.append(float(0.5 * moved @ matrix @ moved) - objective.loss)
+    found = adaptive_sharpness(objective, rho=rho, steps=steps)
+    assert found.details["one_step"] == pytest.approx(rises[0], rel=1e-12)
+    assert found.value == pytest.approx(max(rises), rel=1e-12)
+
+
 def test_a_rise_of_exactly_zero_over_a_slope_that_is_seen_is_defined() -> None:
     """One step of length 1 lands where the loss is as high as before, and no rounding is at work."""
     gap = surrogate_gap(arch(), rho=1.0)
