@@ -315,3 +315,9 @@ def test_what_timm_writes_is_told_by_all_of_its_parts(tmp_path, net, lacking):
         content["model"] = net.state
     form = read(content, tmp_path / "m").form
     assert form == ("torch.save" if lacking else "torch.save, by timm")
+
+
+def test_an_average_of_parts_with_long_names_is_kept_apart(tmp_path):
+    both = {"model.head.weight": torch.ones(2), "ema_model.head.weight": torch.zeros(2)}
+    contents = read(both, tmp_path / "m")
+    assert (list(contents.state), contents.average) == (["model.head.weight"], "ema_model.*")
