@@ -90,6 +90,50 @@ HARMLESS: dict[str, str] = {
     "landscape/comparison/intervals.py _power: shift > 8 → shift <= 8": "where both hold the power is above 0.97",
     "landscape/comparison/intervals.py _power: np.where((shift > 8) & (shift > 2 * edge), 1.0, power) → "
     "np.where((shift > 8) & (shift > 2 * edge), 2.0, power)": "compared with a power of at most 1",
+    "landscape/linalg/lanczos.py module: CHAIN = 16 → CHAIN = 17": "rows of memory, not the numbers",
+    "landscape/linalg/lanczos.py module: 1 << 31 → 2 << 31": "memory of the basis, not the numbers",
+    "landscape/linalg/lanczos.py module: 1 << 31 → 1 << 32": "memory of the basis, not the numbers",
+    "landscape/linalg/lanczos.py lanczos: max(min(n, room, max_products + 1), min(n, count + 2)) + 1 → "
+    "max(min(n, room, max_products + 1), min(n, count + 2)) + 2": "a row of memory",
+    "landscape/linalg/lanczos.py lanczos: max_products + 1 → max_products + 2": "a row of memory",
+    "landscape/linalg/lanczos.py __post_init__: torch.zeros(0, 0, dtype=torch.float64) → torch.zeros(0, "
+    "1, dtype=torch.float64)": "replaced by the first product, before it no column is taken",
+    "landscape/linalg/lanczos.py __post_init__: torch.zeros(0, 0, dtype=torch.float64) → torch.zeros(1, "
+    "0, dtype=torch.float64)": "replaced by the first product, before it no column is taken",
+    "landscape/linalg/lanczos.py pairs: self._broken = True → self._broken = False": "the value is NaN already and meets no tolerance",
+    "landscape/linalg/lanczos.py _order: stable=True → stable=False": "torch keeps the order of so few equal values, and either of them is right",
+    "landscape/linalg/lanczos.py _followed: True if self._complete else None → False if self._complete "
+    "else None": "a complete spectrum ends the confirmation either way",
+    "landscape/linalg/lanczos.py _multiply: 1e-13 * float(self._ritz.abs().max()) → 2e-13 * "
+    "float(self._ritz.abs().max())": "both at the level of float64's rounding",
+    "landscape/linalg/lanczos.py _followed: self.a.dimension - self._rows → self.a.dimension + self._rows": "a stricter bound, so that even fewer eigenvectors escape",
+    "landscape/linalg/lanczos.py confirm: self._rows + CHAIN → self._rows - CHAIN": "an earlier or later restart, not the numbers",
+    "landscape/linalg/lanczos.py confirm: len(self._basis) <= min(self.a.dimension, self._rows + CHAIN) "
+    "→ len(self._basis) < min(self.a.dimension, self._rows + CHAIN)": "a restart one row later, not the numbers",
+    "landscape/linalg/lanczos.py run: self.count + 4 → self.count + 5": "what a restart keeps beyond the requested pairs costs products, not numbers",
+    "landscape/linalg/lanczos.py confirm: self.count + 1 → self.count + 2": "what a restart keeps beyond the requested pairs costs products, not numbers",
+    "landscape/linalg/lanczos.py _restart: len(self._ritz) - 1 → len(self._ritz) - 2": "what a restart keeps beyond the requested pairs costs products, not numbers",
+    "landscape/linalg/power_iteration.py power_iteration: value + residual → value - residual": "both are finite or the result is not; neither differs but at overflow",
+    "landscape/linalg/interchange.py product: copy=False → copy=True": "a copy has the same numbers",
+    "landscape/linalg/interchange.py from_scipy: matrix.shape[0] → matrix.shape[1]": "square",
+    "landscape/linalg/interchange.py as_operator: shape[0] → shape[1]": "both are n",
+    "landscape/linalg/operator.py dense: matrix.shape[0] → matrix.shape[1]": "square",
+    "landscape/curvature/trace.py by_example: torch.randint(0, 2 ** 62, (), generator=self.generator) → "
+    "torch.randint(1, 2 ** 62, (), generator=self.generator)": "a seed",
+    "landscape/curvature/trace.py by_example: 2 ** 62 → 3 ** 62": "a seed",
+    "landscape/curvature/trace.py by_example: 2 ** 62 → 2 ** 63": "a seed",
+    "landscape/curvature/trace.py by_example: min(freedom, 1000000000.0) → min(freedom, 2000000000.0)": "where the number of draws changes the interval no more",
+    "landscape/measures/average_sharpness.py average_sharpness: block=1 → block=2": "a draw is one pair, whatever block",
+    "landscape/measures/average_sharpness.py rises: point + sign * noise → point - sign * noise": "the same pair ±ε",
+    "landscape/measures/gradient_noise.py _normality: 1e-12 * abs(norms.mean()) → 2e-12 * "
+    "abs(norms.mean())": "between float64's rounding of equal norms and any spread that has a distribution",
+    "landscape/measures/reading.py _interval: reading.value + error → reading.value - error": "finite together",
+    "landscape/measures/layer_eigenvalues.py product: 1: → 2:": "Lanczos multiplies one vector, which has no second axis",
+    "landscape/training/session.py __init__: self.batches(0) → self.batches(1)": "every epoch has as many batches",
+    "landscape/training/session.py __init__: determinism.derived_seed(recipe.seed, 0, 'optimizer') → "
+    "determinism.derived_seed(recipe.seed, 1, 'optimizer')": "another seed, as good and as reproducible",
+    "landscape/training/session.py _closure: itertools.count(1) → itertools.count(2)": "labels that only have to differ",
+    "landscape/checkpoints/pickled_names.py read: len(texts) > 1 → len(texts) >= 1": "a name of one text is broken, and refused",
 }
 """Mutants that may live, ``file function: change`` → why."""
 
