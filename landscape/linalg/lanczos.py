@@ -198,6 +198,8 @@ class _Search:
             if self._rows == self.a.dimension:  # no other direction is left: these complete the spectrum
                 while self._pending and not self._over:
                     self._multiply(self._pending[0])
+                if self._pending:  # the budget is spent before the spectrum is complete
+                    return False
                 continue
             if len(self._basis) <= min(self.a.dimension, self._rows + CHAIN):
                 self._restart(self.count + 1)

@@ -325,3 +325,11 @@ def test_the_last_direction_of_a_small_space_completes_the_spectrum() -> None:
     found = lanczos(dense(torch.diag(spectrum)), count=2, generator=generator())
     assert (found.products, found.confirmed, found.converged) == (4, True, True)
     assert found.values.tolist() == pytest.approx([100, 50], rel=1e-12)
+
+
+def test_a_budget_that_ends_one_product_before_the_whole_spectrum_ends_the_search() -> None:
+    matrix = torch.diag(torch.tensor([100.0, 50.0, 1e-4, 2e-4], dtype=torch.float64))
+    pairs = lanczos(dense(matrix), count=2, max_products=3, generator=generator())
+    assert pairs.products == 3
+    assert not pairs.converged
+    assert sorted(abs(float(value)) for value in pairs.values) == pytest.approx([50.0, 100.0])
