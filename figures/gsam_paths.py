@@ -71,7 +71,7 @@ def draw(data: Data) -> Figure:
         loss=loss,
         accuracy=None,
         computed=np.ones_like(loss, dtype=bool),
-        meta={"plane": {"labels": ["$w_1$", "$w_2$"]}},
+        meta={"plane": {"labels": ["w₁", "w₂"]}},
     )
     figure = panels([drawn], venue="icml", width="column")
     ax = figure.axes[0]

@@ -73,7 +73,7 @@ def _function(place: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def draw(data: Data) -> Figure:
     """The loss, the perturbed loss, and the gap at each minimum between them."""
-    names = ("loss f", "perturbed loss $f_p$")
+    names = ("loss f", "perturbed loss fₚ")
     looks = Series(names)
     with paper():
         figure, (ax,) = page(1, venue="neurips", width="text", shape=0.5)
