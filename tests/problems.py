@@ -14,6 +14,20 @@ class Point(nn.Module):
         self.w = nn.Parameter(start.clone())
 
 
+MEAN, SCALE = 1.5, 0.5
+
+
+class Standardised(nn.Module):
+    """Centres and scales its input, in place or on a copy."""
+
+    def __init__(self, *, writes: bool) -> None:
+        super().__init__()
+        self.writes = writes
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sub_(MEAN).div_(SCALE) if self.writes else (x - MEAN) / SCALE
+
+
 def orthogonal(n: int, seed: int = 0) -> Tensor:
     q, _ = torch.linalg.qr(
         torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))

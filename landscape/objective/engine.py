@@ -81,7 +81,7 @@ class KeptGraphs(Generic[G]):
         return max((size for size in self._sizes.values() if size is not None), default=None)
 
     def enter(self, moves: int, batches: object) -> None:
-        """Drops all graphs unless the network has not moved and the data are the same."""
+        """Drops all graphs if the network has moved or the data are different."""
         if self._place[0] != moves or self._place[1] is not batches:
             self._kept.clear()
             self._place = (moves, batches)

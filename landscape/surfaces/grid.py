@@ -56,7 +56,7 @@ def symmetric(count: int, span: float) -> Coordinates:
 
 
 def containing_zero(count: int, low: float, high: float) -> Coordinates:
-    """``count`` coordinates from about ``low`` ≤ 0 to about ``high`` ≥ 0, one of which is exactly 0."""
+    """``count`` coordinates from about ``low`` ≤ 0 to about ``high`` ≥ 0, with 0 exactly among them."""
     before = round(-low / (high - low) * (count - 1))
     return (high - low) * np.arange(-before, count - before, dtype=np.float64) / (count - 1)
 

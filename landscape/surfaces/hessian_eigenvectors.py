@@ -2,11 +2,8 @@
 
 from typing import Literal
 
-import torch
-
-from landscape.curvature import hessian
+from landscape.curvature import eigenpairs
 from landscape.errors import UsageError
-from landscape.linalg import Decay, lanczos
 from landscape.objective import Objective
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 from landscape.surfaces.directions import Directions
@@ -30,20 +27,7 @@ def hessian_eigenvectors(
     """
     if objective.dimension < 2:
         raise UsageError("one parameter has no two eigenvectors; use --plane line:normalisation=none")
-    decay = Decay(tolerance, max_products)
-    pairs = lanczos(
-        hessian(objective),
-        count=2,
-        end=end,
-        tolerance=tolerance,
-        max_products=max_products,
-        generator=torch.Generator().manual_seed(seed),
-        start=objective.gradient,
-        on_step=lambda products, value, residual: objective.ledger.tell(
-            f"eigenvectors: first {value:.4g}, worst residual {residual:.1e}, tolerance {tolerance:.1e}",
-            decay.share(products, residual),
-        ),
-    )
+    pairs = eigenpairs(objective, k=2, end=end, tolerance=tolerance, max_products=max_products, seed=seed)
     vectors = []
     for vector in pairs.vectors.T:
         unit = vector / vector.norm()

@@ -35,7 +35,7 @@ class Interpolation:
 
     @classmethod
     def between(cls, own: Sequence[Statistics], marks: Landmarks | None) -> "Interpolation":
-        """The interpolation through checkpoints at these coordinates, the first of which is the origin.
+        """The interpolation through checkpoints at these coordinates; the first checkpoint is at the origin.
 
         Beside a line through two checkpoints the statistics are those of the nearest point on it.
         """

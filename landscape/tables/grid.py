@@ -21,8 +21,11 @@ from landscape.tables.typesetting import ABSENT, aligned, blocks, folded, width_
 class Number:
     """A formatted number, such as ``"35.2 ± 2.7"`` from :func:`rounded`, which LaTeX sets as mathematics.
 
-    A dagger marks it if it has not converged, ``n`` values behind it are shown if given, and Markdown and LaTeX set it
-    in bold if it is to be.
+    Attributes:
+        text: The number with its error.
+        converged: Whether it has converged; a dagger marks a number that has not.
+        n: The number of values behind it, shown if given.
+        bold: Whether Markdown and LaTeX set it in bold.
     """
 
     text: str

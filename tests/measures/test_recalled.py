@@ -47,14 +47,14 @@ def test_other_options_are_another_quantity(tmp_path):
     assert [e.settings["rho"] for e in records.read(file).estimates] == [0.1, 0.2]
 
 
-def perfect(scale):
+def perfect(scale, **options):
     """A network that fits its data perfectly: the loss is 0 whatever the scale of the first layer."""
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     with torch.no_grad():
         model[0].weight.fill_(scale)
         for parameter in (model[0].bias, model[1].weight, model[1].bias):
             parameter.zero_()
-    return Objective(model, nn.MSELoss(), [(torch.ones(5, 3), torch.zeros(5, 2))])
+    return Objective(model, nn.MSELoss(), [(torch.ones(5, 3), torch.zeros(5, 2))], **options)
 
 
 def test_other_weights_of_the_same_loss_are_measured_anew(tmp_path):
@@ -75,19 +75,9 @@ def test_a_point_that_was_moved_to_is_not_that_of_the_checkpoint(tmp_path):
 
 
 def test_other_frozen_weights_are_measured_anew(tmp_path):
-    def objective(scale):
-        model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
-        with torch.no_grad():
-            model[0].weight.fill_(scale)
-            for parameter in (model[0].bias, model[1].weight, model[1].bias):
-                parameter.zero_()
-        data = [(torch.ones(5, 3), torch.zeros(5, 2))]
-        return Objective(model, nn.MSELoss(), data, parameters=["1.*"])
-
-    values = [
-        measure(objective(k), ["hessian-trace"], records=tmp_path / "measures.jsonl")[0].value
-        for k in (1.0, 2.0, 1.0)
-    ]
+    file = tmp_path / "measures.jsonl"
+    points = [perfect(k, parameters=["1.*"]) for k in (1.0, 2.0, 1.0)]
+    values = [measure(point, ["hessian-trace"], records=file)[0].value for point in points]
     assert values[0] == values[2] != values[1]
 
 

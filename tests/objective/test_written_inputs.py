@@ -5,6 +5,7 @@ import copy
 import problems
 import pytest
 import torch
+from problems import MEAN, SCALE, Standardised
 from torch import Tensor, nn
 
 from landscape.errors import InputError
@@ -20,18 +21,6 @@ from landscape.measures import (
 from landscape.objective import BatchLoss, Objective
 
 CE = nn.CrossEntropyLoss()
-MEAN, SCALE = 1.5, 0.5
-
-
-class Standardised(nn.Module):
-    """Centres and scales its input, in place or on a copy."""
-
-    def __init__(self, *, writes: bool) -> None:
-        super().__init__()
-        self.writes = writes
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.sub_(MEAN).div_(SCALE) if self.writes else (x - MEAN) / SCALE
 
 
 def networks(activation: type[nn.Module] = nn.Tanh) -> tuple[nn.Module, nn.Module]:

@@ -3,23 +3,12 @@
 import pytest
 import torch
 from optim.battery import batch, build, every_variant, mlp, sgd, weights
+from problems import MEAN, SCALE, Standardised
 from torch import Tensor, nn
 
 from landscape.optim import ERM, SAM, BatchClosure, MicroBatches
 
-MEAN, SCALE = 1.5, 0.5
 LOSS = nn.CrossEntropyLoss()
-
-
-class Standardised(nn.Module):
-    """Centres and scales its input, in place or on a copy."""
-
-    def __init__(self, *, writes: bool) -> None:
-        super().__init__()
-        self.writes = writes
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.sub_(MEAN).div_(SCALE) if self.writes else (x - MEAN) / SCALE
 
 
 def network(*, writes: bool) -> nn.Sequential:
