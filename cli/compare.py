@@ -89,11 +89,9 @@ class Filling:
     type=click.Choice(list(TARGETS)),
     help="Instead of a table: which measure on the train split predicts this over all runs, by Kendall's τ.",
 )
-@click.option(
-    *("-M", "--measure", "names"),
-    multiple=True,
-    metavar="NAME[:OPTION=VALUE,…]",
-    help=f"Only this measure; repeatable. {', '.join(OF_HISTORY)} are read from the training history.",
+@options.measures(
+    "names",
+    help=f"Only these measures, repeatable. {', '.join(OF_HISTORY)} are read from the training history.",
 )
 @click.option("--split", type=click.Choice(["train", "test"]), help="Which examples.")
 @click.option("--limit", type=click.IntRange(min=1), help="A fixed random subset of this many examples.")

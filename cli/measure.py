@@ -29,13 +29,8 @@ if TYPE_CHECKING:
 
 @click.command(name="measure", cls=ExamplesFirst)
 @click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT…")
-@click.option(
-    "-M",
-    "--measure",
-    "names",
-    multiple=True,
-    metavar="NAME[:OPTION=VALUE,…]",
-    help="A measure; repeatable. Default: the standard set; see `landscape list measures`.",
+@options.measures(
+    "names", help="Measures, repeatable. Default: the standard set; see `landscape list measures`."
 )
 @options.subject_flags
 @click.option(

@@ -126,6 +126,26 @@ def form(*kinds: str) -> Callable[[F], F]:
     return flag("--format", "form", type=click.Choice(kinds), default=kinds[0], help="Output format.")
 
 
+def measures(*spellings: str, help: str) -> Callable[[F], F]:
+    """``-M/--measure``: repeatable, and lists with commas; passed on as a flat tuple of texts without duplicates.
+
+    Args:
+        spellings: More spellings, and the name of the parameter.
+        help: What the measures are for.
+    """
+    return click.option(
+        *("-M", "--measure", *spellings),
+        multiple=True,
+        callback=_flat,
+        metavar="NAME[:OPTION=VALUE,…],…",
+        help=help,
+    )
+
+
+def _flat(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for text in texts for name in listed(text)))
+
+
 def split(*parts: str) -> Callable[[F], F]:
     """``--split``, one of these parts of the data; the first by default."""
     return flag("--split", type=click.Choice(parts), default=parts[0], help="Part of the data.")
@@ -292,7 +312,7 @@ def listed(text: str) -> list[str]:
             names.append(part)
     names = [name.strip() for name in names if name.strip()]
     if not names:
-        raise UsageError(f"'{text}' names nothing; write one or several names with commas between: sgd,sam")
+        raise UsageError(f"'{text}' names nothing; write one or several names with commas between")
     return list(dict.fromkeys(names))
 
 
