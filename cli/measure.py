@@ -1,5 +1,6 @@
 """``landscape measure``: any number of measures on any checkpoint."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     type=click.Path(dir_okay=False, path_type=Path),
     help="File of JSON lines; measures.jsonl beside the checkpoint by default.",
 )
-@options.form("table", "json", "csv", "md")
+@options.form("table", "json", "jsonl", "csv", "md")
 @options.flag(
     "--fail-on",
     type=click.Choice(["never", "warn"]),
@@ -116,6 +117,11 @@ class Row:
     def is_doubtful(self) -> bool:
         """Whether it did not converge or is not finite."""
         return self.estimate.converged is False or not math.isfinite(self.estimate.value)
+
+    @property
+    def read_from(self) -> str | None:
+        """The name of that file."""
+        return None if self.file is None else click.format_filename(self.file)
 
     @property
     def doubt(self) -> str:
@@ -224,11 +230,16 @@ def _markdown(rows: Sequence[Row]) -> str:
     return Grid(("checkpoint", *_HEAD), cells, notes).markdown()
 
 
+def _objects(rows: Sequence[Row]) -> list[dict[str, object]]:
+    """The records, each with the file it was read from, which is no part of a record on disk."""
+    return [json.loads(records.to_json(row.estimate)) | {"read_from": row.read_from} for row in rows]
+
+
 def _csv(rows: Sequence[Row]) -> str:
-    head = ("checkpoint", "measure", "value", "standard_error", "unit", "converged")
+    head = ("checkpoint", "measure", "value", "standard_error", "unit", "converged", "read_from")
     labels = setting_labels([row.estimate for row in rows])
     cells = [
-        (row.title, label, e.value, e.standard_error, e.unit, e.converged)
+        (row.title, label, e.value, e.standard_error, e.unit, e.converged, row.read_from)
         for row, e, label in zip(rows, [row.estimate for row in rows], labels, strict=True)
     ]
     return Grid(head, cells).csv().rstrip("\n")
@@ -236,7 +247,8 @@ def _csv(rows: Sequence[Row]) -> str:
 
 _FORMATS = {
     "table": _table,
-    "json": lambda rows: "\n".join(records.to_json(row.estimate) for row in rows),
+    "json": lambda rows: options.json_forms("json", _objects(rows)),
+    "jsonl": lambda rows: options.json_forms("jsonl", _objects(rows)),
     "csv": _csv,
     "md": _markdown,
 }

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from landscape.records.reading import read_toml
 from landscape.records.storage import refuse_special
 from landscape.registry.bounds import LARGEST_SEED
 from landscape.registry.nearest import did_you_mean
+from landscape.tables import json_text
+from landscape.tables.escaping import for_terminal
 
 if TYPE_CHECKING:
     from landscape.checkpoints import Checkpoint, Contents
@@ -146,6 +149,14 @@ def measures(*spellings: str, help: str) -> Callable[[F], F]:
 
 def _flat(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for text in texts for name in listed(text)))
+
+
+def json_forms(form: str, value: object) -> str:
+    """A value in JSON's types: as one document for ``json``, as a line for each item of a list for ``jsonl``."""
+    if form == "json":
+        return json_text(value)
+    items = value if isinstance(value, list) else [value]
+    return for_terminal("\n".join(json.dumps(item, ensure_ascii=False) for item in items))
 
 
 def split(*parts: str) -> Callable[[F], F]:

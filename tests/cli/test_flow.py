@@ -99,10 +99,13 @@ def test_what_was_measured_is_not_measured_again(landscape, runs):
     assert "read: from runs/sgd-0/measures.jsonl, not computed now" in second.out
     assert "read" not in first.out
     assert file.read_bytes() == written
-    as_json = landscape("measure", "runs/sgd-0", *CHEAP, "--format", "json")
-    assert [json.loads(line)["value"] for line in as_json.out.splitlines()] == [
-        r["value"] for r in records(file)
-    ]
+    as_json = json.loads(landscape("measure", "runs/sgd-0", *CHEAP, "--format", "json").out)
+    assert [r["value"] for r in as_json] == [r["value"] for r in records(file)]
+    assert [r["read_from"] for r in as_json] == [None, "runs/sgd-0/measures.jsonl"]  # a loss is never read
+    as_csv = landscape("measure", "runs/sgd-0", *CHEAP, "--format", "csv").out.splitlines()
+    assert [line.split(",")[-1] for line in as_csv] == ["read_from", "", "runs/sgd-0/measures.jsonl"]
+    as_markdown = landscape("measure", "runs/sgd-0", *CHEAP, "--format", "md").out
+    assert re.search(r"^\| runs/sgd-0 .* hessian-trace .* read \|$", as_markdown, re.MULTILINE)
     assert file.read_bytes() == written
     landscape("measure", "runs/sgd-0", *CHEAP, "-M", "gradient-norm")
     assert [r["measure"] for r in records(file)] == ["loss", "hessian-trace", "gradient-norm"]
@@ -142,16 +145,29 @@ def test_both_splits_are_measured_and_said_apart(landscape, runs):
 
 
 def test_json_on_stdout_is_what_is_on_disk_and_everything_else_is_on_stderr(landscape, runs):
-    result = landscape("measure", "runs/sgd-0", "runs/sam-0", *CHEAP, "--format", "json", "-o", "all.jsonl")
-    assert result.out == (runs.parent / "all.jsonl").read_text()
-    assert len(result.out.splitlines()) == 4
+    flags = ("measure", "runs/sgd-0", "runs/sam-0", *CHEAP)
+    result = landscape(*flags, "--format", "json", "-o", "all.jsonl")
+    expected = [r | {"read_from": None} for r in records(runs.parent / "all.jsonl")]
+    assert len(expected) == 4
+    assert json.loads(result.out) == expected
     assert result.err.count("loss ") == 2
     assert not (runs / "sgd-0/measures.jsonl").exists()
+    lines = landscape(*flags, "--format", "jsonl", "-o", "lines.jsonl", "-q").out.splitlines()
+    assert [r["measure"] for r in map(json.loads, lines)] == [r["measure"] for r in expected]
+
+
+def test_printed_lines_are_records_again(landscape, runs):
+    for _ in range(2):  # computed, and read
+        printed = landscape("measure", "runs/sgd-0", *CHEAP, "--format", "jsonl", "-q").out
+        (runs.parent / "printed.jsonl").write_text(printed)
+        printed, kept = read(runs.parent / "printed.jsonl"), read(runs / "sgd-0/measures.jsonl")
+        assert (printed.unreadable, len(printed.estimates)) == (0, 2)
+        assert printed.estimates[1] == kept.estimates[1]  # a loss is computed in any case
 
 
 def test_csv_and_markdown_hold_the_same_measures(landscape, runs):
     lines = landscape("measure", "runs/sgd-0", *CHEAP, "--format", "csv", "-q").out.splitlines()
-    assert lines[0] == "checkpoint,measure,value,standard_error,unit,converged"
+    assert lines[0] == "checkpoint,measure,value,standard_error,unit,converged,read_from"
     value = json.loads((runs / "sgd-0/measures.jsonl").read_text().splitlines()[1])["value"]
     assert lines[2].startswith(f"runs/sgd-0 (train),hessian-trace,{value!r},")
     lines = landscape("measure", "runs/sgd-0", *CHEAP, "--format", "md", "-q").out.splitlines()
