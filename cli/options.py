@@ -20,7 +20,7 @@ from landscape.tables import json_text
 from landscape.tables.escaping import for_terminal
 
 if TYPE_CHECKING:
-    from landscape.checkpoints import Checkpoint
+    from landscape.checkpoints import Checkpoint, Contents
     from landscape.objective import Objective
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,8 +30,10 @@ BatchSize = tuple[int, Literal["auto"] | None]
 """Batch size and micro-batch."""
 
 
-def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> BatchSize:
-    """The value of ``--batch-size``: a whole number above 0, or ``auto``."""
+def batch_size(ctx: click.Context, parameter: click.Parameter, value: str | None) -> BatchSize | None:
+    """The value of ``--batch-size``: a whole number above 0, or ``auto``; ``None`` if it is not set."""
+    if value is None:
+        return None
     if value == "auto":
         return 128, "auto"
     try:
@@ -179,7 +181,7 @@ _subject: list[Callable[[Any], Any]] = [
     flag(
         "-b",
         "--batch-size",
-        callback=_batch_size,
+        callback=batch_size,
         default="128",
         metavar="N|auto",
         help="Examples a batch; auto: 128, computed in pieces of the size that is quickest here.",
@@ -223,6 +225,17 @@ class Source:
 
         flags = {field.name: getattr(self, field.name) for field in dataclasses.fields(Source)}
         return load_checkpoint(path, **flags)
+
+    def contents(self, path: Path) -> "Contents":
+        """What the checkpoint at a path holds, without network and data."""
+        from landscape.checkpoints import read_checkpoint
+
+        return read_checkpoint(path, trust=self.trust, weights=self.weights)  # type: ignore[arg-type]
+
+    @property
+    def names_parts(self) -> bool:
+        """Whether a flag says what checkpoints belong to, so that their own records may be of something else."""
+        return any((self.model, self.data, self.loss, self.task, self.weights))
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def test_train_measure_compare_surface_plot(landscape, tmp_path):
         for record in records(tmp_path / folder / "measures.jsonl"):
             jsonschema.validate(record, json_schema())
 
-    compared = landscape("compare", *folders, "-o", "table.tex")
+    compared = landscape("compare", *folders, "--no-measure-missing", "-o", "table.tex")
     assert compared.code == 0
     assert re.search(r"optimizer\s+loss\s+hessian-trace", compared.out) is None
     assert (tmp_path / "table.tex").read_text() == compared.out
@@ -222,7 +222,9 @@ def test_fail_on_warn_exits_with_4_and_keeps_the_numbers(landscape, runs):
 @pytest.mark.parametrize("form", ["table", "json", "csv", "md", "latex"])
 def test_compare_prints_every_format_and_writes_the_same(landscape, runs, form):
     landscape("measure", "runs/sgd-0", "runs/sgd-1", "-M", "loss", "--limit", "50", "-q")
-    result = landscape("compare", "runs/sgd-0", "runs/sgd-1", "--format", form, "-o", "out.txt")
+    result = landscape(
+        "compare", "runs/sgd-0", "runs/sgd-1", "-M", "loss", "--format", form, "-o", "out.txt", "-q"
+    )
     assert result.code == 0
     assert (runs.parent / "out.txt").read_text() == result.out
     assert result.err == ""
@@ -234,8 +236,8 @@ def test_compare_takes_folders_of_runs_checkpoints_and_record_files(landscape, r
     landscape(
         "measure", *(f"runs/{name}" for name in ("sgd-0", "sgd-1")), "-M", "loss", "--limit", "50", "-q"
     )
-    table = landscape("compare", "runs/sgd-0", "runs/sgd-1").out
-    assert landscape("compare", "runs/sgd-0/checkpoint.pt", "runs/sgd-1").out == table
+    table = landscape("compare", "runs/sgd-0", "runs/sgd-1", "--no-measure-missing").out
+    assert landscape("compare", "runs/sgd-0/checkpoint.pt", "runs/sgd-1", "-M", "loss").out == table
     assert landscape("compare", "runs/sgd-0/measures.jsonl", "runs/sgd-1/measures.jsonl").out == table
 
 
