@@ -11,6 +11,7 @@ from landscape.plotting.run_curves import Over
 from landscape.plotting.scale import COLOURS, Scale, shared_scale
 from landscape.plotting.style import Width
 from landscape.records.surface import Surface
+from landscape.registry.titles import title
 
 _SIZES = (0.5, 40.0)
 _DPI = (30, 1200)
@@ -89,5 +90,5 @@ class FigureOptions:
                 f"{len(self.titles)} titles were given for {len(surfaces)} surfaces; give one each"
             )
         names = self.names or [""] * len(surfaces)
-        labels = [str(s.meta.get("label", name)) for s, name in zip(surfaces, names, strict=True)]
+        labels = [title(str(s.meta.get("label", name))) for s, name in zip(surfaces, names, strict=True)]
         return list(self.titles or labels) if len(surfaces) > 1 or self.titles else []

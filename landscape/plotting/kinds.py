@@ -45,7 +45,9 @@ def draw_figure(sources: Sequence[Surface | Run], options: FigureOptions, kind: 
         suited = ", ".join(key for key, other in KINDS.items() if isinstance(sources[0], other.of))
         raise UsageError(f"--kind {name} does not fit what the files hold; what fits: {suited}")
     check_look(name, options)
-    with paper(size=options.size):
+    # No logarithmic axis begins at zero.
+    log = False if options.log is None and options.vmin is not None and options.vmin <= 0 else options.log
+    with paper(size=options.size, log=log):
         return row.draw(sources, options)
 
 
@@ -119,7 +121,8 @@ def _relief(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
     view = options.view or best_view(surfaces, scale)
     page: dict[str, Any] = {"venue": options.venue, "width": options.width_for(len(surfaces))}
     figure = reliefs(surfaces, titles, scale=scale, view=view, **page)
-    seen = f"Seen from elevation {view[0]:g}° and azimuth {view[1]:g}°, shaded by a light from the left."
+    elevation, azimuth = map(number, view)
+    seen = f"Seen from elevation {elevation}° and azimuth {azimuth}°, shaded by a light from the left."
     drawing = [*_of_scale([scale], "grey"), seen, _drawn_by(options)]
     return Drawing(figure, caption(*surfaces, titles=titles, marked=False, drawing=drawing))
 
@@ -127,7 +130,7 @@ def _relief(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
 def _line(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
     titles = _titles(surfaces, options, "line")
     page: dict[str, Any] = {"venue": options.venue, "width": options.width_for(len(surfaces))}
-    figure = line_panels(surfaces, titles, limits=(options.vmin, options.vmax), log=options.log, **page)
+    figure = line_panels(surfaces, titles, limits=(options.vmin, options.vmax), **page)
     return Drawing(figure, caption(*surfaces, titles=titles, drawing=[_drawn_by(options)]))
 
 

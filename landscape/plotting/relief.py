@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from landscape.plotting.caption import UNNAMED, axis_labels, quantity
 from landscape.plotting.page import grid_of, page, settle
 from landscape.plotting.scale import Scale, number, shared_scale
-from landscape.plotting.style import Width, figure_size, paper
+from landscape.plotting.style import Width, chosen_look, paper
 from landscape.plotting.viewpoint import HEIGHT, viewpoint
 from landscape.records.surface import Surface
 from landscape.tables.escaping import for_mathtext
@@ -29,7 +29,7 @@ _NET = 50  # lines of the net in each direction; more would blacken a small pane
 _CLIPPED = (0.82, 0.82, 0.82, 1.0)
 _DARKEST = 0.7  # of a slope that the light does not reach; darker ones would hide their colour
 _MARGIN = 0.03  # inches
-_TALLEST = 3.8  # inches, of a panel where no height is chosen: on a wide page, one would fill it otherwise
+_TALLEST = 4.0  # inches, of a panel where no height is chosen: on a wide page, one would fill it otherwise
 
 
 def relief(
@@ -87,12 +87,12 @@ def reliefs(
         for surface, ax in zip(surfaces, axes, strict=True):
             _draw(surface, cast(Axes3D, ax), scale, view, brief=len(surfaces) > 1)
         _, columns = grid_of(axes)
-        for ax in axes[columns - 1 :: columns] if len(axes) >= columns else axes[-1:]:
+        for ax in axes[columns - 1 :: columns]:
             # The heights have the name that a colour bar would have, which would only repeat them.
             cast(Axes3D, ax).set_zlabel(
                 for_mathtext(quantity(surfaces)), labelpad=-4 if len(axes) == 1 else -7
             )
-        return _fill(figure, axes, figure_size(venue, width)[1])
+        return _fill(figure, axes)
 
 
 def best_view(surfaces: Sequence[Surface], scale: Scale) -> View:
@@ -160,11 +160,12 @@ def _draw(surface: Surface, ax: Axes3D, scale: Scale, view: View, *, brief: bool
     ax.grid(False)
 
 
-def _fill(figure: Figure, axes: Sequence[Axes], height: float | None) -> Figure:
+def _fill(figure: Figure, axes: Sequence[Axes]) -> Figure:
     """Moves and enlarges axes until what is drawn fills the page; matplotlib leaves wide margins around a box."""
     settle(figure)
     rows, columns = grid_of(axes)
-    width = float(figure.get_size_inches()[0])
+    width, size = float(figure.get_size_inches()[0]), chosen_look().size
+    room = (size[1] / rows if size else _TALLEST) - 2 * _MARGIN
     for _ in range(4):  # names and numbers keep their size when the axes grow, so that each pass comes closer
         figure.draw_without_rendering()
         inches = figure.dpi_scale_trans.inverted()
@@ -173,9 +174,8 @@ def _fill(figure: Figure, axes: Sequence[Axes], height: float | None) -> Figure:
         tall = max(box.height for box in boxes)
         # A column is as wide as what is in it: the name of the heights is only beside the last.
         wide = [max(box.width for box in boxes[column::columns]) for column in range(columns)]
-        growth = (width - 2 * _MARGIN * columns) / sum(wide)
-        growth = min(growth, ((height / rows if height else _TALLEST) - 2 * _MARGIN) / tall)
-        row = height / rows if height else tall * growth + 2 * _MARGIN
+        growth = min((width - 2 * _MARGIN * columns) / sum(wide), room / tall)
+        row = (room if size else tall * growth) + 2 * _MARGIN
         spare = (width / growth - sum(wide)) / columns
         figure.set_size_inches(width, row * rows)
         for index, (ax, box, frame) in enumerate(zip(axes, boxes, frames, strict=True)):
