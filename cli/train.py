@@ -152,9 +152,9 @@ def command(
 
 def next_commands(runs: "Sequence[Run]") -> list[str]:
     """The commands that go on from here, for the shell in this folder; they name code again, which a run cannot."""
-    place, first, other = (
-        shlex.quote(str(path)) for path in (runs[0].path.parent, runs[0].path, runs[-1].path)
-    )
+    # A surface beside that of the first run: of the last optimizer, with the same seed.
+    last = next(run for run in runs if run.recipe.optimizer == runs[-1].recipe.optimizer)
+    place, first, other = (shlex.quote(str(p)) for p in (runs[0].path.parent, runs[0].path, last.path))
     flags = " ".join(naming_flags(runs[0].recipe))
     commands = [f"measure {first}", f"surface {first}"]
     if len(runs) > 1:
