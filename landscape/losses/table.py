@@ -14,7 +14,15 @@ from landscape.losses.next_token import NextToken
 from landscape.losses.own import OwnLoss
 from landscape.losses.squared_error import SquaredError
 from landscape.objective.loss_functions import BatchLoss, Loss
-from landscape.registry.factories import FORMS, guarded, summary_of, user_function, user_options
+from landscape.registry.factories import (
+    FORMS,
+    Kind,
+    guarded,
+    needs_only,
+    summary_of,
+    user_function,
+    user_options,
+)
 from landscape.registry.names import NameTable, Options, Row, Specification
 
 
@@ -24,9 +32,10 @@ def user_loss(name: str) -> Row[Loss] | None:
     A function of ``(outputs, targets)`` or ``(model, batch)``, distinguished by the name of the first parameter, is
     the loss itself; a function that needs fewer arguments returns the loss.
     """
-    function = user_function(name)
-    if function is None:
+    named = user_function(name, _OWN)
+    if named is None:
         return None
+    name, function = named
     needed = _needed(function)
 
     def build(**options: Any) -> Loss:
@@ -59,6 +68,23 @@ def _needed(function: Callable[..., Any]) -> list[str]:
         and p.name != "self"
     ]
 
+
+def _is_loss_class(value: Any) -> bool:
+    is_ours = inspect.isclass(value) and issubclass(value, (BatchLoss, nn.Module))
+    if not is_ours or not needs_only(value):
+        return False
+    return issubclass(value, BatchLoss) or len(_needed(value.forward)) == 2
+
+
+_OWN = Kind(
+    "loss",
+    [
+        lambda value: inspect.isfunction(value) and len(_needed(value)) == 2,
+        _is_loss_class,
+        lambda value: inspect.isfunction(value) and needs_only(value),
+    ],
+    "write a function loss(outputs, targets) that returns the mean",
+)
 
 LOSSES: NameTable[Loss] = NameTable(
     "loss",
