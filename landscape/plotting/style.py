@@ -8,7 +8,6 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Literal
 
 from matplotlib import RcParams, rc_context, rcdefaults, rcParams
@@ -16,27 +15,9 @@ from matplotlib.font_manager import fontManager
 
 from landscape.errors import UsageError
 from landscape.registry.nearest import did_you_mean
+from landscape.registry.venues import VENUES as VENUES
 
 Width = Literal["column", "text"]
-
-
-@dataclass(frozen=True)
-class Venue:
-    """A conference or journal: the widths of its column and of its text, in inches."""
-
-    column: float
-    text: float
-
-
-VENUES = {
-    "neurips": Venue(5.5, 5.5),
-    "icml": Venue(3.25, 6.75),
-    "iclr": Venue(5.5, 5.5),
-    "cvpr": Venue(3.28125, 6.875),
-    "ieee": Venue(252 / 72.27, 516 / 72.27),  # the 21 and 43 picas of IEEEtran, in TeX's points
-    "jmlr": Venue(6.0, 6.0),
-}
-"""The venues by name."""
 
 _SIZES = {
     7.0: ("xtick.labelsize", "ytick.labelsize", "legend.fontsize"),
