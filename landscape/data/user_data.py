@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 
 from landscape.data.examples import Data, classes_in
 from landscape.errors import InputError
+from landscape.objective.arguments import is_pair, tensors_of
 from landscape.objective.outputs import LABELS
 from landscape.registry.factories import Kind, needs_only, user_row
 from landscape.registry.names import Row
@@ -35,9 +36,9 @@ def as_data(data: Any, name: str) -> Data:
     """Data, data sets, loaders or batches as :class:`Data`.
 
     Args:
-        data: Data; a data set, ``DataLoader`` or list of batches, which is then the training split; a pair
-            ``(train, test)`` of them; or a dictionary with the keys ``train`` and ``test`` (and ``classes``,
-            ``input_shape``). A loader contributes its data set and its ``collate_fn``, not its order.
+        data: Data; a data set, ``DataLoader``, list of batches or ``(inputs, targets)``, which is then the training
+            split; a pair ``(train, test)`` of them; or a dictionary with the keys ``train`` and ``test`` (and
+            ``classes``, ``input_shape``). A loader contributes its data set and its ``collate_fn``, not its order.
         name: The name in records and messages.
 
     Raises:
@@ -45,6 +46,8 @@ def as_data(data: Any, name: str) -> Data:
     """
     if isinstance(data, Data):
         return data
+    if is_pair(data) and not isinstance(data[0], Mapping):
+        data = TensorDataset(*tensors_of(tuple(data)))
     parts: Mapping[str, Any] = {"train": data}
     if isinstance(data, Mapping):
         parts = data
