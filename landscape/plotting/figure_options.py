@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -79,9 +80,9 @@ class FigureOptions:
             surfaces, levels=self.levels or None, limits=limits, log=self.log, colours=colours
         )
 
-    def width_for(self, panels: int) -> Width:
-        """The width of a figure with some panels."""
-        return self.width or ("text" if panels > 1 else "column")
+    def page_for(self, panels: int) -> dict[str, Any]:
+        """The arguments for the page of a figure with some panels."""
+        return {"venue": self.venue, "width": self.width or ("text" if panels > 1 else "column")}
 
     def titles_for(self, surfaces: Sequence[Surface]) -> list[str]:
         """A title for each of several surfaces; none for a single one, unless it was given."""

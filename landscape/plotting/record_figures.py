@@ -39,8 +39,7 @@ def draw_history(runs: Sequence[Run], options: FigureOptions) -> Drawing:
         raise UsageError("the files hold nothing over training; draw them with --kind dots")
     usual = [name for name in ("loss", "accuracy") if name in known] or known[:_MOST_PANELS]
     drawn = dict(curves(runs, name, over=options.over) for name in options.measures or usual)
-    width = options.width_for(len(drawn))
-    figure = history_panels(drawn, xlabel=OVER[options.over], venue=options.venue, width=width)
+    figure = history_panels(drawn, xlabel=OVER[options.over], **options.page_for(len(drawn)))
     parts = [f"{_sentence(drawn)} during training, solid on train, dashed on test."]
     counts = Counter(run.label for run in runs)
     several = "; ".join(f"{label}: {count} runs" for label, count in counts.items() if count > 1)
@@ -62,7 +61,7 @@ def draw_dots(runs: Sequence[Run], options: FigureOptions) -> Drawing:
         raise InputError("there are no numbers to compare; draw these records with --kind spectrum")
     table = _table(runs, records)
     units = {label: record.unit for label, record in zip(setting_labels(records), records, strict=True)}
-    figure = dot_panels(table, units, venue=options.venue, width=options.width_for(len(table.columns)))
+    figure = dot_panels(table, units, **options.page_for(len(table.columns)))
     drawn = f"{_sentence(table.columns)}: a dot a run, a bar at the mean."
     return Drawing(figure, joined([drawn, *_facts(records)], options.command))
 
@@ -120,7 +119,7 @@ def _overlaid(
 ) -> Figure:
     """All records on one pair of axes, with a legend if there are several."""
     with paper():
-        figure, (ax,) = page(1, venue=options.venue, width=options.width or "column", shape=shape)
+        figure, (ax,) = page(1, shape=shape, **options.page_for(1))
         for name, estimate in records.items():
             draw(ax, name, estimate)
         legend_above(figure, keys() if len(records) > 1 else [])

@@ -186,11 +186,15 @@ def test_panels_with_scales_of_their_own_say_so(sources):
             {"log": False},
             "--linear does nothing .* it is for filled, contour, relief, difference",
         ),
-        ("filled", {"cmap": "jet"}, "--cmap jet: its lightness does not go in one direction"),
+        (
+            "filled",
+            {"cmap": "jet"},
+            "--cmap jet: equal steps would look unequal, because its lightness does not go in one direction",
+        ),
         ("difference", {"cmap": "viridis"}, "to the middle and back"),
         ("filled", {"cmap": "virids"}, "no such colour map .did you mean 'viridis'"),
-        ("difference", {"vmin": -1.0}, "give --vmax alone"),
-        ("difference", {"log": True, "vmax": -1.0}, "above 0"),
+        ("difference", {"vmin": -1.0}, "--vmin does nothing for a figure of kind 'difference'"),
+        ("difference", {"vmax": -1.0}, "give it above 0"),
     ],
 )
 def test_options_that_do_nothing_or_do_not_suit_are_refused(sources, kind, wish, says):

@@ -144,7 +144,7 @@ def test_a_map_is_refused_where_its_lightness_misleads():
         "prism",
     ):
         for diverging in (False, True):
-            with pytest.raises(UsageError, match="its lightness does not go"):
+            with pytest.raises(UsageError, match="because its lightness does not go"):
                 check_colour_map(name, diverging=diverging)
 
 
