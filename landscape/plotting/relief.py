@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LightSource, LogNorm, Normalize
+from matplotlib.colors import LightSource, Normalize
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox, BboxBase
 from mpl_toolkits.mplot3d import proj3d
@@ -97,15 +97,13 @@ def reliefs(
 
 def best_view(surfaces: Sequence[Surface], scale: Scale) -> View:
     """The direction from which the lowest parts of all surfaces are seen best."""
-    floor, top = _heights(np.array([scale.levels[0], scale.levels[-1]]), scale)
-    return viewpoint([(_heights(surface.loss, scale) - floor) / (top - floor) for surface in surfaces])
+    return viewpoint([_heights(surface.loss, scale) for surface in surfaces])
 
 
 def _heights(loss: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
-    """The heights of losses within the scale: logarithms if it is logarithmic; NaN if they are not finite."""
-    low, high = scale.levels[0], scale.levels[-1]
-    finite = np.clip(np.where(np.isfinite(loss), loss, np.nan), low, high)
-    return np.log10(finite) if isinstance(scale.norm, LogNorm) else finite
+    """Heights from 0 to 1 on the scale, clipped at its ends; NaN where a loss is not finite."""
+    clipped = np.clip(np.where(np.isfinite(loss), loss, np.nan), scale.levels[0], scale.levels[-1])
+    return np.ma.filled(scale.norm(clipped), np.nan)
 
 
 def _colours(surface: Surface, height: NDArray[np.float64], scale: Scale, view: View) -> NDArray[np.float64]:
@@ -113,12 +111,11 @@ def _colours(surface: Surface, height: NDArray[np.float64], scale: Scale, view: 
     inside = np.where(np.isnan(height), np.nan, surface.loss)
     colours = ScalarMappable(scale.norm, scale.colours).to_rgba(inside)
     colours[(inside < scale.levels[0]) | (inside > scale.levels[-1])] = _CLIPPED
-    floor, top = _heights(np.array([scale.levels[0], scale.levels[-1]]), scale)
     rows, columns = height.shape
     # The light turns with the view; its azimuth is clockwise from the second direction.
     light = LightSource(azdeg=(90 - view[1] + 60) % 360, altdeg=45)
     steps = {"dx": 1 / max(columns - 1, 1), "dy": 1 / max(rows - 1, 1)}
-    bright = light.hillshade(np.nan_to_num((height - floor) / (top - floor)) * HEIGHT, **steps)
+    bright = light.hillshade(np.nan_to_num(height) * HEIGHT, **steps)
     colours[:, :, :3] *= (_DARKEST + (1 - _DARKEST) * bright)[:, :, None]
     return colours
 
@@ -126,7 +123,6 @@ def _colours(surface: Surface, height: NDArray[np.float64], scale: Scale, view: 
 def _draw(surface: Surface, ax: Axes3D, scale: Scale, view: View, *, brief: bool = False) -> None:
     across, along = np.meshgrid(surface.x, surface.y)
     height = _heights(surface.loss, scale)
-    floor, top = _heights(np.array([scale.levels[0], scale.levels[-1]]), scale)
     missing = np.isnan(height)
     colours = _colours(surface, height, scale, view)
     # The thin net shows the shape where colours do not, on grey paper.
@@ -134,10 +130,9 @@ def _draw(surface: Surface, ax: Axes3D, scale: Scale, view: View, *, brief: bool
     drawn = ax.plot_surface(across, along, height, facecolors=colours, shade=False, **net)
     drawn.set_rasterized(True)
     if missing.any():
-        on_floor = np.full(int(missing.sum()), floor)
         cross = {"color": "0.45", "markersize": 2, "markeredgewidth": 0.4}
-        ax.plot(across[missing], along[missing], on_floor, "x", **cross)
-    ax.set(xlim=(surface.x[0], surface.x[-1]), ylim=(surface.y[0], surface.y[-1]), zlim=(floor, top))
+        ax.plot(across[missing], along[missing], np.zeros(int(missing.sum())), "x", **cross)
+    ax.set(xlim=(surface.x[0], surface.x[-1]), ylim=(surface.y[0], surface.y[-1]), zlim=(0, 1))
     first, second = UNNAMED if brief else axis_labels(surface)
     # matplotlib leaves room for labels of 10 pt between the axes and their names; the pads take it back.
     for axis, text in ((ax.xaxis, first), (ax.yaxis, second)):

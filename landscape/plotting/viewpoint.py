@@ -27,43 +27,34 @@ def viewpoint(heights: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
     Args:
         heights: Heights in ``[0, 1]`` of each surface on its grid, ``(m, n)``; NaN in holes, which hide nothing.
     """
-    coarse = [_coarse(height) for height in heights]
-    # The elevation in degrees that each point of each valley needs, for each azimuth.
-    needed = [
-        np.degrees(np.arctan([_horizon(height, azimuth)[_valley(height)] for azimuth in _AZIMUTHS]))
-        for height in coarse
-    ]
-    needed = [each for each in needed if each.size]
+    needed = [_needed(height) for height in heights if np.isfinite(height).any()]
     for elevation in _ELEVATIONS:
-        seen = [np.mean(each <= elevation, axis=1) for each in needed]
         # Of the surface that is seen worst.
-        lowest = np.min([np.ones(len(_AZIMUTHS)), *seen], axis=0).round(2)
-        if lowest.max() >= _ENOUGH:
-            return elevation, _AZIMUTHS[int(lowest.argmax())]
-    highest = np.max([each.mean(axis=1) for each in needed], axis=0)
-    return _ELEVATIONS[-1], _AZIMUTHS[int(highest.round().argmin())]
+        seen = np.min(
+            [np.ones(len(_AZIMUTHS)), *(np.mean(each <= elevation, axis=1) for each in needed)], axis=0
+        )
+        if seen.max() >= _ENOUGH:
+            return elevation, _AZIMUTHS[int(seen.round(2).argmax())]
+    rim = np.max([each.mean(axis=1) for each in needed], axis=0)
+    return _ELEVATIONS[-1], _AZIMUTHS[int(rim.round().argmin())]
 
 
-def _coarse(height: NDArray[np.float64]) -> NDArray[np.float64]:
-    rows, columns = (np.unique(np.linspace(0, n - 1, _POINTS).round().astype(int)) for n in height.shape)
-    return np.asarray(height[np.ix_(rows, columns)])
-
-
-def _valley(height: NDArray[np.float64]) -> NDArray[np.bool_]:
-    finite = height[np.isfinite(height)]
-    low = finite.min() + _LOW * np.ptp(finite) if finite.size else 0.0
-    return np.asarray(height <= low)
-
-
-def _horizon(height: NDArray[np.float64], azimuth: float) -> NDArray[np.float64]:
-    """The steepest slope from each point up to what lies between it and the viewer."""
+def _needed(height: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The elevation in degrees that each point of the valley needs to be seen, ``(azimuths, points)``."""
+    height = height[
+        np.ix_(*(np.unique(np.linspace(0, n - 1, _POINTS).round().astype(int)) for n in height.shape))
+    ]
+    low, top = np.nanmin(height), np.nanmax(height)
+    places = np.argwhere(height <= low + _LOW * (top - low)).T[..., None]
     plain = np.where(np.isnan(height), -1.0, height) * HEIGHT
-    row, column = np.indices(plain.shape)
-    rows, columns = (side - 1 for side in plain.shape)
-    angle = np.radians(azimuth)
-    highest = np.full(plain.shape, -np.inf)
-    for distance in np.arange(1 / _POINTS, np.sqrt(2), 1 / _POINTS):
-        places = (row + distance * rows * np.sin(angle), column + distance * columns * np.cos(angle))
-        there = map_coordinates(plain, places, order=1, cval=-np.inf)
-        highest = np.maximum(highest, np.nan_to_num((there - plain) / distance, nan=-np.inf, neginf=-np.inf))
-    return highest
+    distance = np.arange(1, int(_POINTS * np.sqrt(2))) / _POINTS
+    slopes = []
+    for angle in np.radians(_AZIMUTHS):
+        row, column = (
+            np.array([np.sin(angle), np.cos(angle)])[:, None]
+            * distance
+            * (np.array(plain.shape) - 1)[:, None]
+        )
+        there = map_coordinates(plain, [places[0] + row, places[1] + column], order=1, cval=-1e9)
+        slopes.append(((there - plain[places[0], places[1]]) / distance).max(axis=1))
+    return np.degrees(np.arctan(slopes))
