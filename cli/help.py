@@ -1,8 +1,11 @@
 """The layout of ``--help``: two commands that can be pasted, then the description, then the flags."""
 
 import inspect
+from typing import Any
 
 import click
+
+from .terminal import note, switch_notes
 
 
 class ExamplesFirst(click.Command):
@@ -22,6 +25,13 @@ class ExamplesFirst(click.Command):
                     formatter.write_text(text)
         self.format_options(ctx, formatter)
         self.format_epilog(ctx, formatter)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Says at once that the command has begun: the imports of what it needs take seconds."""
+        if not isinstance(self, click.Group):
+            switch_notes(off=bool(ctx.params.get("quiet")))
+            note(f"{ctx.command_path}: starting…")
+        return super().invoke(ctx)
 
 
 class GroupWithExamples(ExamplesFirst, click.Group):

@@ -157,16 +157,9 @@ def _measured(
 ) -> list[Row]:
     """The measures of one split: from the file where it is still valid, and otherwise computed and appended."""
     from landscape.measures import MEASURES, measured_or_recalled
-    from landscape.measures.forecast import forecast, takes_products
-
-    seconds: dict[str, float] = {}
 
     def compute(specification: "Specification", objective: "Objective") -> Estimate:
-        # The forecast costs a product, which is spent only if something that takes products is computed.
-        if not quiet and not seconds and takes_products(objective, specification):
-            seconds.update(forecast(objective, specifications).seconds_by_name)
-        expected = seconds.get(str(specification))
-        with Bar(specification.name, quiet=quiet, expected=expected) as bar:
+        with Bar(specification.name, quiet=quiet) as bar:
             objective.ledger.listener = bar.tell
             return MEASURES.build(specification, objective)
 

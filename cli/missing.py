@@ -38,7 +38,7 @@ def take_missing(
     device = options.chosen_device(device)
     estimates: list[Estimate] = []
     failures = []
-    with Bar("measuring what is missing", quiet=quiet) as bar:
+    with Bar("measuring what is missing", quiet=quiet, counted=True) as bar:
         for gaps in by_run.values():
             run = gaps[0].run
             try:

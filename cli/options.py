@@ -19,6 +19,8 @@ from landscape.registry.nearest import did_you_mean
 from landscape.tables import json_text
 from landscape.tables.escaping import for_terminal
 
+from .terminal import note
+
 if TYPE_CHECKING:
     from landscape.checkpoints import Checkpoint
     from landscape.objective import Objective
@@ -214,6 +216,7 @@ class Source:
 
     def open(self, path: str) -> "Checkpoint":
         """The checkpoint at a path."""
+        note(f"opening {click.format_filename(path)}…")
         from landscape.checkpoints import load_checkpoint
 
         flags = {field.name: getattr(self, field.name) for field in dataclasses.fields(Source)}
@@ -236,6 +239,7 @@ class Subject(Source):
         """The objective of an opened checkpoint on a split."""
         import torch
 
+        note(f"reading the data of {click.format_filename(checkpoint.contents.path)}…")
         return checkpoint.objective(
             split,  # type: ignore[arg-type]
             limit=self.limit,

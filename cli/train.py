@@ -150,7 +150,7 @@ def command(
 def _trained(job: "Job", *, quiet: bool) -> "Run":
     from landscape.training import DivergedError, train_job
 
-    with Bar(str(job.folder), quiet=quiet) as bar:
+    with Bar(str(job.folder), quiet=quiet, counted=True) as bar:
         try:
             return train_job(job, progress=lambda progress: bar.tell(*run_progress(progress)))
         except DivergedError as failure:
