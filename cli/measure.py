@@ -20,7 +20,7 @@ from . import options
 from .failures import Unconverged
 from .help import ExamplesFirst
 from .preflight import preflight
-from .progress import Bar, duration
+from .progress import Bar, brief, duration
 
 if TYPE_CHECKING:
     from landscape.measures.forecast import Forecast
@@ -255,12 +255,12 @@ def _plan(forecast: "Forecast") -> str:
             line.name,
             f"{line.typical:.3g}",
             f"{line.most:.3g}",
-            _brief(line.typical * seconds),
-            _brief(line.most * seconds),
+            brief(line.typical * seconds),
+            brief(line.most * seconds),
         )
         for line in forecast.lines
     ]
-    typical, most = _brief(forecast.typical_seconds), _brief(forecast.most_seconds)
+    typical, most = brief(forecast.typical_seconds), brief(forecast.most_seconds)
     notes = [
         f"in total about {typical}, at most {most}, less what measures share; a trace that is "
         "proved to be exact takes only a few gradients",
@@ -268,7 +268,7 @@ def _plan(forecast: "Forecast") -> str:
     ]
     if forecast.recalibration is not None:
         notes.append(
-            f"in addition, {_brief(forecast.recalibration)} at every point but the checkpoint, where batch-norm "
+            f"in addition, {brief(forecast.recalibration)} at every point but the checkpoint, where batch-norm "
             "statistics are recomputed: once a draw or step, and once a batch where a measure reads batches"
         )
     head = ("measure", "gradients", "at most", "time", "at most")
@@ -284,11 +284,6 @@ def _memory(forecast: "Forecast") -> str:
         f"memory: {_size(forecast.graph_bytes)} for the graph of a batch, {_size(everything)} to keep those of all "
         f"{forecast.batches}; {free}"
     )
-
-
-def _brief(seconds: float) -> str:
-    """``"0.04 s"``, ``"2.3 s"``, ``"12 s"``, ``"3 min 20 s"``."""
-    return f"{seconds:.2g} s" if seconds < 10 else duration(seconds)
 
 
 def _size(count: float) -> str:

@@ -22,7 +22,7 @@ from landscape.tables.escaping import for_terminal
 from .terminal import note
 
 if TYPE_CHECKING:
-    from landscape.checkpoints import Checkpoint
+    from landscape.checkpoints import Checkpoint, Contents
     from landscape.objective import Objective
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,8 +32,10 @@ BatchSize = tuple[int, Literal["auto"] | None]
 """Batch size and micro-batch."""
 
 
-def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> BatchSize:
-    """The value of ``--batch-size``: a whole number above 0, or ``auto``."""
+def batch_size(ctx: click.Context, parameter: click.Parameter, value: str | None) -> BatchSize | None:
+    """The value of ``--batch-size``: a whole number above 0, or ``auto``; ``None`` if it is not set."""
+    if value is None:
+        return None
     if value == "auto":
         return 128, "auto"
     try:
@@ -181,7 +183,7 @@ _subject: list[Callable[[Any], Any]] = [
     flag(
         "-b",
         "--batch-size",
-        callback=_batch_size,
+        callback=batch_size,
         default="128",
         metavar="N|auto",
         help="Examples a batch; auto: 128, computed in pieces of the size that is quickest here.",
@@ -191,6 +193,11 @@ _subject: list[Callable[[Any], Any]] = [
         type=click.Choice(["stored", "batch", "recalibrate"]),
         default="stored",
         help="Batch-norm statistics: as stored, of each batch, or recomputed at every point.",
+    ),
+    flag(
+        "--parameters",
+        metavar="GLOB[,GLOB…]",
+        help="Hold all other parameters fixed, by name: 'layer4.*,fc.*'; with ! in front: all but those.",
     ),
     flag(
         "--expect-accuracy",
@@ -222,6 +229,17 @@ class Source:
         flags = {field.name: getattr(self, field.name) for field in dataclasses.fields(Source)}
         return load_checkpoint(path, **flags)
 
+    def contents(self, path: Path) -> "Contents":
+        """What the checkpoint at a path holds, without network and data."""
+        from landscape.checkpoints import read_checkpoint
+
+        return read_checkpoint(path, trust=self.trust, weights=self.weights)  # type: ignore[arg-type]
+
+    @property
+    def names_parts(self) -> bool:
+        """Whether a flag says what checkpoints belong to, so that their own records may be of something else."""
+        return any((self.model, self.data, self.loss, self.task, self.weights))
+
 
 @dataclass(frozen=True)
 class Subject(Source):
@@ -231,6 +249,7 @@ class Subject(Source):
     limit: int | None
     batch_size: BatchSize
     batch_norm: str
+    parameters: str | None
     expect_accuracy: str | None
     device: str
     dtype: str | None
@@ -246,6 +265,7 @@ class Subject(Source):
             batch_size=self.batch_size[0],
             micro_batch=self.batch_size[1],
             batch_norm=self.batch_norm,  # type: ignore[arg-type]
+            parameters=None if self.parameters is None else listed(self.parameters),
             device=chosen_device(self.device),
             dtype=getattr(torch, self.dtype) if self.dtype else None,
         )
