@@ -66,7 +66,7 @@ def command(
 
     \b
       landscape measure runs/sam/checkpoint.pt
-      landscape measure model.pt -m resnet18 -d cifar10:root=DIR --limit 5000 -M hessian-trace
+      landscape measure net.pt -m resnet18 -d cifar10:root=DIR -M hessian-trace
 
     Results in the output file are reused if weights, examples, code, settings and loss are unchanged. They are marked
     as read; --no-resume measures them again.
@@ -76,7 +76,7 @@ def command(
 
     # A measure that is named twice is measured once.
     specifications = list({str(s): s for s in map(MEASURES.parse, names or DEFAULT)}.values())
-    options.chosen_device(subject.device)
+    options.chosen_device(subject.device, subject.dtype)
     rows: list[Row] = []
     for path in checkpoints:
         checkpoint = subject.open(path)

@@ -118,7 +118,7 @@ def command(
 
     fields = {setting.name: flags.pop(setting.name) for setting in SETTINGS}
     measuring = _measuring(*(flags.pop(f"measure_{name}") for name in ("every", "names", "limit")))
-    fields["device"] = options.chosen_device(fields["device"])
+    fields["device"] = options.chosen_device(fields["device"], fields["dtype"])
     if preset is not None:
         if fields["task"] is not None:
             raise UsageError("--preset names a model and data, and so does --task; choose one of them")
