@@ -8,7 +8,7 @@ import click
 
 from landscape.comparison import Table, compare
 from landscape.comparison.columns import PRESETS, Preset
-from landscape.comparison.forms import FORMS, SUFFIXES
+from landscape.comparison.forms import FORMS, SUFFIXES, rendered
 from landscape.comparison.intervals import Method
 from landscape.comparison.predictors import TARGETS, Study, predictors
 from landscape.comparison.runs import OF_HISTORY, RunSet, find_runs, from_history, require_fields
@@ -172,13 +172,10 @@ def command(
             raise InputError(
                 f"there is nothing to compare: {remarks[0] if remarks else 'no record was found'}"
             )
-        looks = {} if paper is None else paper.looks
         remarks = [*run_set.remarks, *remarks]
-        table = compare(
-            records, rows, baseline=question.baseline, method=question.interval, looks=looks, remarks=remarks
-        )
+        table = compare(records, rows, baseline=question.baseline, method=question.interval, remarks=remarks)
         result = _ordered(table, measures)
-    text = FORMS[form](result).rstrip("\n")
+    text = rendered(result, form)
     for remark in run_set.remarks:
         click.echo(f"Note: {visible(remark)}", err=True)
     click.echo(text)

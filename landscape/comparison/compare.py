@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from landscape.comparison import alike
 from landscape.comparison.cell import Cell
-from landscape.comparison.columns import Look
 from landscape.comparison.intervals import Method
 from landscape.comparison.table import Table
 from landscape.errors import InputError
@@ -21,7 +20,6 @@ def compare(
     *,
     baseline: str | None = None,
     method: Method = "t",
-    looks: Mapping[str, Look] | None = None,
     remarks: Sequence[str] = (),
 ) -> Table:
     """The table of many runs' records.
@@ -32,7 +30,6 @@ def compare(
         baseline: The row that the others are compared with; by default the first, which is a plain optimizer if
             there is one.
         method: How intervals are computed: ``"t"`` or ``"bootstrap"``.
-        looks: Appearance of columns that differ from the default.
         remarks: What the reader has to know beside the numbers.
 
     Raises:
@@ -73,7 +70,6 @@ def compare(
         measured_on=f"{origin.data} {origin.split}, {origin.num_examples} examples" if origin.data else "",
         baseline=baseline,
         method=method,
-        looks=dict(looks or {}),
         remarks=(*remarks, *_confounded(recipes, fields), *alike.other_examples(latest)),
     )
 

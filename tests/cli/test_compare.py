@@ -56,9 +56,9 @@ def test_a_papers_table_in_latex(landscape, runs):
         "compare", "runs", "--preset", "ae-sam", "--limit", "60", "--format", "latex", "-o", "t.tex"
     )
     assert result.code == 0
-    assert r"optimizer & Accuracy (\%) & \% SAM \\" in result.out
+    assert r"optimizer & accuracy (\%) & SAM steps (\%) \\" in result.out
     assert (runs.parent / "t.tex").read_text() == result.out
-    assert "\n" + r"sam & $" in result.out
+    assert "\n" + r"SAM & $" in result.out
 
 
 def test_which_measure_predicts_the_gap(landscape, runs):
