@@ -53,9 +53,8 @@ def recipe_flags(function: F) -> F:
     type=click.IntRange(min=1),
     help="Measure on train and test every so many epochs, into measures-history.jsonl.",
 )
-@click.option(
-    "--measure-names",
-    metavar="NAME[:OPTION=VALUE,…],…",
+@options.measures(
+    *("--measure-names", "measure_names"),
     help="The measures of --measure-every, see `landscape list measures`; a cheap set by default.",
 )
 @click.option(
@@ -158,16 +157,16 @@ def _trained(job: "Job", *, quiet: bool) -> "Run":
             raise InputError(str(failure)) from failure
 
 
-def _measuring(every: int | None, names: str | None, limit: int) -> "Measuring | None":
+def _measuring(every: int | None, names: tuple[str, ...], limit: int) -> "Measuring | None":
     from landscape.training.measured import CHEAP, Measuring
 
     if every is None:
-        if names is not None:
+        if names:
             raise UsageError(
-                "--measure-names needs --measure-every, the number of epochs between measurements"
+                "-M/--measure-names needs --measure-every, the number of epochs between measurements"
             )
         return None
-    return Measuring(every, names=CHEAP if names is None else options.listed(names), limit=limit)
+    return Measuring(every, names=names or CHEAP, limit=limit)
 
 
 def run_folders(recipes: Sequence[Recipe], output: Path | None) -> list[Path]:

@@ -15,7 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "version": set(),
     "isolation": {"errors"},
-    "parameters": {"errors"},
+    "parameters": {"errors", "registry"},
     "records": {"errors"},
     "registry": {"errors"},
     "linalg": {"errors"},

@@ -26,6 +26,7 @@ from landscape.objective.batches import Source
 from landscape.objective.loss_functions import Loss
 from landscape.objective.micro_batches import Size
 from landscape.objective.wrappers import unwrapped
+from landscape.parameters import Selection
 from landscape.registry.factories import code_hash, user_row
 from landscape.registry.names import NameTable, Specification, split
 
@@ -68,6 +69,7 @@ class Checkpoint:
         batch_norm: BatchNorm = "stored",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        parameters: Selection = None,
     ) -> Objective:
         """The empirical risk at this checkpoint.
 
@@ -79,6 +81,7 @@ class Checkpoint:
             batch_norm: The same; recalibrated on the training examples, as many as ``limit`` says.
             device: See :class:`landscape.Objective`.
             dtype: See :class:`landscape.Objective`.
+            parameters: Which parameters are free; see :func:`landscape.parameters.layout`.
         """
         batches, digest = self.batches(split, limit=limit, batch_size=batch_size)
         calibration = None
@@ -93,6 +96,7 @@ class Checkpoint:
             calibration=calibration,
             device=device,
             dtype=dtype,
+            parameters=parameters,
         )
         return objective.described(
             model=self.model_name,

@@ -59,39 +59,33 @@ def look(column: str) -> Look:
     return replace(known, heading=heading, latex=latex)
 
 
-@dataclass(frozen=True)
-class Preset:
-    """A table of a paper: its columns in order, and its data."""
-
-    measures: tuple[str, ...]
-    split: str = "test"
+def _row(name: str, columns: Sequence[str], summary: str, reference: str) -> Row[tuple[str, ...]]:
+    return Row(name, lambda: tuple(columns), summary, reference)
 
 
-def _row(name: str, measures: Sequence[str], summary: str, reference: str) -> Row[Preset]:
-    return Row(name, lambda: Preset(tuple(measures)), summary, reference)
-
-
-# A column that is no measure, such as sam-share, is read from the training history of the runs.
-PRESETS: NameTable[Preset] = NameTable(
+# The papers print the accuracy on test, and their curvature is of the same examples. A column that is no measure, such
+# as sam-share, is read from the training history of the runs, and has no split.
+PRESETS: NameTable[tuple[str, ...]] = NameTable(
     "comparison preset",
     [
         _row(
             "cr-sam",
-            ("gradient-norm", "hessian-trace", "normalized-trace", "accuracy"),
+            ("test:gradient-norm", "test:hessian-trace", "test:normalized-trace", "test:accuracy"),
             "‖∇L‖, Tr H, C = Tr H/‖∇L‖ and accuracy on test",
             "Wu et al. 2024, table 3",
         ),
         _row(
             "ae-sam",
-            ("accuracy", "sam-share"),
+            ("test:accuracy", "sam-share"),
             "accuracy, share of SAM steps",
             "Jiang et al. 2023, tables 1 and 2",
         ),
         _row(
             "gsam",
-            ("loss", "surrogate-gap", "dominant-eigenvalue", "accuracy"),
+            ("test:loss", "test:surrogate-gap", "test:dominant-eigenvalue", "test:accuracy"),
             "loss, surrogate gap, dominant eigenvalue and accuracy on test",
             "Zhuang et al. 2022",
         ),
     ],
 )
+"""The columns of papers' tables in order, each with its split in front."""

@@ -219,6 +219,7 @@ class Table:
             text = rounded(factor * cell.mean, None if spread is None else factor * spread)
             if spread == 0:  # rounded() omits it, but here it says that the runs agree
                 text += " ± 0"
+            text = text.replace("-", "−")  # as in the intervals below
             n = None if len(cell.values) == most else len(cell.values)
             difference = self._differences.get((row, column)) if marked else None
             mark = "" if difference is None else verdict(difference).mark

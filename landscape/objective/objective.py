@@ -27,7 +27,7 @@ from landscape.objective.products import columns_of, matrix_products
 from landscape.objective.replica import Replica
 from landscape.objective.risk import Risk
 from landscape.objective.wrappers import unwrapped
-from landscape.parameters import Layout, Selection
+from landscape.parameters import Layout, Selection, selection_name
 from landscape.records.estimate import Provenance
 from landscape.version import __version__
 
@@ -98,6 +98,7 @@ class Objective:
             "model": type(unwrapped(model)[0]).__name__,
             "loss": getattr(loss, "__name__", type(loss).__name__),
             "batch_norm": batch_norm,
+            "parameters": selection_name(parameters, replica.layout.names),
         }
         self._selection = parameters
         self._statistics: Statistics | None = None

@@ -15,7 +15,7 @@ from landscape.objective.batch_norm import MODES, BatchNorm, set_batch_norm, sto
 from landscape.objective.batches import copied
 from landscape.objective.kernels import use_formula_of_weight_norm, use_plain_recurrence
 from landscape.objective.wrappers import unwrapped, without_inner_wrappers
-from landscape.parameters import Layout, Selection, frozen_note, layout
+from landscape.parameters import Layout, Selection, layout, selection_note
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -68,7 +68,7 @@ class Replica:
             self.model = _copied(model)
             self.layout, inner = without_inner_wrappers(self.model, free)
             self.notes = _mended(self.model, [*wrappers, *inner], self.dtype)
-            self.notes += frozen_note(model) if parameters is None else []
+            self.notes += selection_note(model, parameters, free.names)
             self.model = self.model.to(device=self.device, dtype=self.dtype)
             set_batch_norm(self.model, batch_norm)
             everything = dict(self.model.named_parameters())

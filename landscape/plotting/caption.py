@@ -69,8 +69,11 @@ def _facts(surface: Surface) -> Iterator[str]:
     yield f"{loss[:1].upper()}{loss[1:]} of {data}."
     if meta.get("source"):
         yield f"From {meta['source']}."
+    selection = origin.get("parameters")
+    if selection:
+        yield f"Free parameters: {selection}."
     if plane:
-        yield from _plane_facts(plane, surface.trajectory)
+        yield from _plane_facts(plane, surface.trajectory, everything="these" if selection else "parameters")
     yield from _checkpoint_facts(meta)
     across, along = _interval(surface.x), _interval(surface.y)
     if surface.is_line:
@@ -96,7 +99,7 @@ def _facts(surface: Surface) -> Iterator[str]:
         yield joined([], meta["command"])
 
 
-def _plane_facts(plane: Mapping[str, Any], path: Landmarks | None) -> Iterator[str]:
+def _plane_facts(plane: Mapping[str, Any], path: Landmarks | None, *, everything: str) -> Iterator[str]:
     """How the plane was made, and how much of a path it shows."""
     options = ", ".join(f"{key} {value}" for key, value in plane.get("settings", {}).items())
     yield f"Plane: {plane.get('kind')}{f' ({options})' if options else ''}."
@@ -105,7 +108,7 @@ def _plane_facts(plane: Mapping[str, Any], path: Landmarks | None) -> Iterator[s
     yield f"Direction{'s' if cosine else ''} of length {' and '.join(lengths)}{cosine}."
     names = list(plane.get("ignored", ()))
     first = f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
-    yield f"Not moved: {len(names)} biases and gains ({first})." if names else "All parameters are moved."
+    yield f"Not moved: {len(names)} biases and gains ({first})." if names else f"All {everything} are moved."
     if "eigenvalues" in plane:
         doubt = "" if plane.get("converged", True) else ", not converged"
         yield f"Eigenvalues {' and '.join(map(_number, plane['eigenvalues']))}{doubt}."

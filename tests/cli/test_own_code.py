@@ -54,7 +54,7 @@ def records(result):
 
 
 NAMED = ("-m", "./own.py:net", "-d", "./own.py:data")
-QUICK = ("-M", "loss", "--format", "json")
+QUICK = ("-M", "loss", "--format", "jsonl")
 
 
 def test_a_task_gives_everything_to_measure_surface_and_verify(landscape, own):
@@ -68,7 +68,7 @@ def test_a_task_gives_everything_to_measure_surface_and_verify(landscape, own):
     assert drawn.code == 0, drawn.err
     checked = landscape("verify", "m.pt", "--task", "./own.py:task")
     assert checked.code == 0, checked.err
-    assert checked.out.count("dense float64 Hessian") == 3
+    assert checked.out.count("dense float64") == 3
 
 
 def test_flags_come_before_what_the_task_says(landscape, own):

@@ -131,7 +131,7 @@ def test_a_number_that_is_not_finite_stays_what_it_is_in_every_format(bad):
     cell = table.cells["sgd", "hessian-trace"]
     assert cell.mean == bad or math.isnan(cell.mean) == math.isnan(bad)
     assert math.isnan(cell.spread)
-    shown = {"nan": "NaN", "inf": "inf", "-inf": "-inf"}[str(bad)]
+    shown = {"nan": "NaN", "inf": "inf", "-inf": "−inf"}[str(bad)]
     assert shown in table.text()
     assert shown in table.markdown()
     latex = {"nan": r"$\mathrm{NaN}$", "inf": r"$\infty$", "-inf": r"$-\infty$"}[str(bad)]
