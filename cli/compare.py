@@ -266,6 +266,8 @@ def command(
         reason = gathered.remarks[0] if gathered.remarks else "no record was found"
         raise InputError(f"there is nothing to compare: {reason}")
     text = rendered(_result(gathered, question, subjects, run_set), form, rendering)
+    if not quiet:
+        click.echo(gathered.numbers, err=True)
     for remark in run_set.remarks:
         click.echo(f"Note: {visible(remark)}", err=True)
     click.echo(text)
