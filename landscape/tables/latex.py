@@ -92,7 +92,8 @@ def table_float(
     across = _natural([names, *columns]) > column * _POINTS and column < text
     room = (text if across else column) * _POINTS
     environment = "table*" if across else "table"
-    narrow = min(names.width, _NAMES * room / _SIZE)
+    fits = _natural([names, *columns]) <= room
+    narrow = names.width if fits else min(names.width, _NAMES * room / _SIZE)
     kind = "l" if narrow == names.width else f"p{{{narrow * _SIZE:.0f}pt}}"
     names = Column(names.head, names.cells, narrow)
     stacked = [_tabular(names, block, kind) for block in _blocks(names, columns, room)]
