@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from landscape.records.reading import read_toml
 from landscape.records.storage import refuse_special
 from landscape.registry.bounds import LARGEST_SEED
 from landscape.registry.nearest import did_you_mean
+from landscape.tables import json_text
+from landscape.tables.escaping import for_terminal
 
 if TYPE_CHECKING:
-    from landscape.checkpoints import Checkpoint
+    from landscape.checkpoints import Checkpoint, Contents
     from landscape.objective import Objective
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,8 +30,10 @@ BatchSize = tuple[int, Literal["auto"] | None]
 """Batch size and micro-batch."""
 
 
-def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> BatchSize:
-    """The value of ``--batch-size``: a whole number above 0, or ``auto``."""
+def batch_size(ctx: click.Context, parameter: click.Parameter, value: str | None) -> BatchSize | None:
+    """The value of ``--batch-size``: a whole number above 0, or ``auto``; ``None`` if it is not set."""
+    if value is None:
+        return None
     if value == "auto":
         return 128, "auto"
     try:
@@ -126,6 +131,34 @@ def form(*kinds: str) -> Callable[[F], F]:
     return flag("--format", "form", type=click.Choice(kinds), default=kinds[0], help="Output format.")
 
 
+def measures(*spellings: str, help: str) -> Callable[[F], F]:
+    """``-M/--measure``: repeatable, and lists with commas; passed on as a flat tuple of texts without duplicates.
+
+    Args:
+        spellings: More spellings, and the name of the parameter.
+        help: What the measures are for.
+    """
+    return click.option(
+        *("-M", "--measure", *spellings),
+        multiple=True,
+        callback=_flat,
+        metavar="NAME[:OPTION=VALUE,…],…",
+        help=help,
+    )
+
+
+def _flat(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for text in texts for name in listed(text)))
+
+
+def json_forms(form: str, value: object) -> str:
+    """A value in JSON's types: as one document for ``json``, as a line for each item of a list for ``jsonl``."""
+    if form == "json":
+        return json_text(value)
+    items = value if isinstance(value, list) else [value]
+    return for_terminal("\n".join(json.dumps(item, ensure_ascii=False) for item in items))
+
+
 def split(*parts: str) -> Callable[[F], F]:
     """``--split``, one of these parts of the data; the first by default."""
     return flag("--split", type=click.Choice(parts), default=parts[0], help="Part of the data.")
@@ -148,7 +181,7 @@ _subject: list[Callable[[Any], Any]] = [
     flag(
         "-b",
         "--batch-size",
-        callback=_batch_size,
+        callback=batch_size,
         default="128",
         metavar="N|auto",
         help="Examples a batch; auto: 128, computed in pieces of the size that is quickest here.",
@@ -158,6 +191,11 @@ _subject: list[Callable[[Any], Any]] = [
         type=click.Choice(["stored", "batch", "recalibrate"]),
         default="stored",
         help="Batch-norm statistics: as stored, of each batch, or recomputed at every point.",
+    ),
+    flag(
+        "--parameters",
+        metavar="GLOB[,GLOB…]",
+        help="Hold all other parameters fixed, by name: 'layer4.*,fc.*'; with ! in front: all but those.",
     ),
     flag(
         "--expect-accuracy",
@@ -188,6 +226,17 @@ class Source:
         flags = {field.name: getattr(self, field.name) for field in dataclasses.fields(Source)}
         return load_checkpoint(path, **flags)
 
+    def contents(self, path: Path) -> "Contents":
+        """What the checkpoint at a path holds, without network and data."""
+        from landscape.checkpoints import read_checkpoint
+
+        return read_checkpoint(path, trust=self.trust, weights=self.weights)  # type: ignore[arg-type]
+
+    @property
+    def names_parts(self) -> bool:
+        """Whether a flag says what checkpoints belong to, so that their own records may be of something else."""
+        return any((self.model, self.data, self.loss, self.task, self.weights))
+
 
 @dataclass(frozen=True)
 class Subject(Source):
@@ -197,6 +246,7 @@ class Subject(Source):
     limit: int | None
     batch_size: BatchSize
     batch_norm: str
+    parameters: str | None
     expect_accuracy: str | None
     device: str
     dtype: str | None
@@ -211,6 +261,7 @@ class Subject(Source):
             batch_size=self.batch_size[0],
             micro_batch=self.batch_size[1],
             batch_norm=self.batch_norm,  # type: ignore[arg-type]
+            parameters=None if self.parameters is None else listed(self.parameters),
             device=chosen_device(self.device),
             dtype=getattr(torch, self.dtype) if self.dtype else None,
         )
@@ -292,7 +343,7 @@ def listed(text: str) -> list[str]:
             names.append(part)
     names = [name.strip() for name in names if name.strip()]
     if not names:
-        raise UsageError(f"'{text}' names nothing; write one or several names with commas between: sgd,sam")
+        raise UsageError(f"'{text}' names nothing; write one or several names with commas between")
     return list(dict.fromkeys(names))
 
 

@@ -98,3 +98,8 @@ def duration(seconds: float) -> str:
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def brief(seconds: float) -> str:
+    """``"0.04 s"``, ``"2.3 s"``, ``"12 s"``, ``"3 min 20 s"``."""
+    return f"{seconds:.2g} s" if seconds < 10 else duration(seconds)

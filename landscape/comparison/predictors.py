@@ -4,7 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from landscape.comparison.alike import REPEATED, belongs_to, differing, refuse_unlike, setting_labels
+from landscape.comparison.alike import (
+    REPEATED,
+    belongs_to,
+    column_labels,
+    differing,
+    refuse_unlike,
+    refuse_unlike_in_a_split,
+)
 from landscape.comparison.intervals import Method
 from landscape.comparison.rank_correlation import FEWEST, RankCorrelation, rank_correlation
 from landscape.errors import InputError
@@ -158,7 +165,7 @@ def predictors(
     """Kendall's τ of every measure against a target, over runs.
 
     Args:
-        measured: Records of the measures, all on the same data. Parts of the target are left out.
+        measured: Records of the measures, those of a split all on the same data. Parts of the target are left out.
         against: One of :data:`TARGETS`.
         outcomes: Records from which the target is computed, on the splits that it needs.
         method: How intervals are computed; see :func:`rank_correlation`.
@@ -173,7 +180,7 @@ def predictors(
     # A part of the target would predict it for the wrong reason.
     parts = [r for r in measured if r.measure == target.measure and r.provenance.split in target.splits]
     measured = [r for r in measured if r not in parts]
-    refuse_unlike(measured)
+    refuse_unlike_in_a_split(measured)
     for split in target.splits:
         refuse_unlike(r for r in outcomes if r.provenance.split == split)
     values = _targets(outcomes, target)
@@ -182,7 +189,7 @@ def predictors(
             f"{against} is known of {len(values)} runs; an order needs at least 3, and {FEWEST} for an interval"
         )
     by_label: dict[str, dict[str, Estimate]] = {}
-    for record, label in zip(measured, setting_labels(measured), strict=True):
+    for record, label in zip(measured, column_labels(measured), strict=True):
         runs = by_label.setdefault(label, {})
         if belongs_to(record) in values:
             runs[belongs_to(record)] = record

@@ -73,7 +73,10 @@ def test_list_shows_every_row_with_its_options_in_80_columns(landscape, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_list_as_json_holds_every_row_and_default(landscape, kind):
-    rows = {row["name"]: row for row in json.loads(landscape("list", kind, "--format", "json").out)}
+    listed = json.loads(landscape("list", kind, "--format", "json").out)
+    lines = landscape("list", kind, "--format", "jsonl").out.splitlines()
+    assert list(map(json.loads, lines)) == listed
+    rows = {row["name"]: row for row in listed}
     assert list(rows) == list(tables()[kind])
     for name, row in tables()[kind].items():
         shown = {option["name"]: option for option in rows[name]["options"]}
@@ -92,3 +95,14 @@ def test_env_names_the_versions_of_what_matters(landscape):
             rf"^{name} +{re.escape(importlib.metadata.version(name))}$", result.out, re.MULTILINE
         )
     assert re.search(r"^cuda", result.out, re.MULTILINE)
+    document = json.loads(landscape("env", "--format", "json").out)
+    assert document["landscape"] == __version__
+    assert all(f"{name:13} {text}" in result.out.splitlines() for name, text in document.items())
+    assert [json.loads(landscape("env", "--format", "jsonl").out)] == [document]
+
+
+def test_every_format_flag_has_the_two_forms_of_json():
+    for name in COMMANDS:
+        for parameter in importlib.import_module(f"landscape.cli.{name}").command.params:
+            if "--format" in parameter.opts and name != "compare":
+                assert {"json", "jsonl"} <= set(parameter.type.choices), name

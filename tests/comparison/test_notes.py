@@ -12,6 +12,7 @@ from records_made import run
 from landscape.comparison import compare
 from landscape.comparison.columns import PRESETS
 from landscape.errors import InputError
+from landscape.registry.names import split_of
 
 
 def rows(values, **fields):
@@ -98,13 +99,14 @@ def test_every_preset_is_of_measures_that_exist_or_of_the_history():
 
     for name in PRESETS:
         preset = PRESETS.build(name)
-        assert set(preset.looks) == set(preset.measures)
-        assert all(measure in MEASURES or measure in OF_HISTORY for measure in preset.measures)
+        parts = [split_of(column) for column in preset.columns]
+        assert [measure for _, measure in parts] == list(preset.looks)
+        assert all(measure in (OF_HISTORY if part is None else MEASURES) for part, measure in parts)
 
 
 def preset_table(name):
     preset = PRESETS.build(name)
-    records = [r for measure in preset.measures for r in rows(VALUES, measure=measure)]
+    records = [r for measure in preset.looks for r in rows(VALUES, measure=measure)]
     return compare(records, looks=preset.looks)
 
 
