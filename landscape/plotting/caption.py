@@ -47,7 +47,7 @@ def caption(
     Args:
         surfaces: The surfaces of the figure, in order.
         titles: Names of the panels; by default (a), (b), ….
-        marked: Whether a dot marks the checkpoint.
+        marked: Whether a dot marks the checkpoint, and hatching what is missing.
         drawing: Sentences about how the surfaces are drawn.
     """
     facts = [list(_facts(surface, marked)) for surface in surfaces]
@@ -103,7 +103,8 @@ def _facts(surface: Surface, marked: bool) -> Iterator[str]:
     missing = int((~surface.computed).sum())
     broken = int((~np.isfinite(surface.loss) & surface.computed).sum())
     if missing or broken:
-        yield f"Hatched: {broken} points where the loss is not finite, {missing} that were not computed."
+        absent = "Hatched" if marked else "Left out"
+        yield f"{absent}: {broken} points where the loss is not finite, {missing} that were not computed."
     if "preview" in meta:
         yield "Preview of a run that is not finished."
     if origin.get("checkpoint"):
