@@ -146,6 +146,12 @@ HARMLESS: dict[str, str] = {
     "landscape/training/session.py __init__: self.batches(0) → self.batches(1)": "every epoch has as many batches",
     "landscape/training/session.py __init__: determinism.derived_seed(recipe.seed, 0, 'optimizer') → "
     "determinism.derived_seed(recipe.seed, 1, 'optimizer')": "another seed, as good and as reproducible",
+    "landscape/training/session.py finish_epoch: optimizer.sam_steps / optimizer.steps if optimizer.steps else 0.0 → "
+    "optimizer.sam_steps / optimizer.steps if optimizer.steps else 1.0": "an epoch has a step",
+    "landscape/curvature/trace.py by_example: freedom >= MIN_FREEDOM → freedom > MIN_FREEDOM": "a real number",
+    "landscape/checkpoints/reading.py module: stored: int = 0 → stored: int = 1": "every reader says how many",
+    "landscape/checkpoints/archive.py module: 2 ** 18 → 3 ** 18": "the size of a piece",
+    "landscape/checkpoints/archive.py module: 2 ** 18 → 2 ** 19": "the size of a piece",
     "landscape/training/session.py _closure: itertools.count(1) → itertools.count(2)": "labels that only have to differ",
     "landscape/checkpoints/pickled_names.py read: len(texts) > 1 → len(texts) >= 1": "a name of one text is broken, and refused",
 }
