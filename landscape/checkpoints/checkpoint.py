@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -125,7 +125,13 @@ class Checkpoint:
         return list(examples.batches), subset(examples, None)[1]
 
     def network_of(
-        self, path: str | Path, *, trust: bool = False, weights: Weights | None = None
+        self,
+        path: str | Path,
+        *,
+        trust: bool = False,
+        weights: Weights | None = None,
+        drop: Sequence[str] = (),
+        rename: Sequence[str] = (),
     ) -> nn.Module:
         """The same network with the weights, buffers and statistics of another checkpoint.
 
@@ -133,12 +139,16 @@ class Checkpoint:
             path: The file, or a run folder.
             trust: Whether code stored in the file may run.
             weights: See :func:`load_checkpoint`.
+            drop: The same.
+            rename: The same.
 
         Raises:
             InputError: The file cannot be used, or is of another network.
         """
         script = _script_of(self.model) if trust else None
-        contents = read_checkpoint(path, trust=trust, weights=weights, script=script)
+        contents = read_checkpoint(
+            path, trust=trust, weights=weights, drop=drop, rename=rename, script=script
+        )
         twin = copy.deepcopy(self.model)
         fit(twin, contents.state, source=str(contents.path), name=self.model_name)
         return twin
@@ -153,6 +163,8 @@ def load_checkpoint(
     task: str | Mapping[str, Any] | None = None,
     trust: bool = False,
     weights: Weights | None = None,
+    drop: Sequence[str] = (),
+    rename: Sequence[str] = (),
 ) -> Checkpoint:
     """Opens a checkpoint together with its network, data and loss.
 
@@ -171,13 +183,15 @@ def load_checkpoint(
         trust: Whether code stored in the file, or named in it, may run.
         weights: ``"raw"``, or ``"ema"`` for the averaged copy in the file; see
             :func:`landscape.checkpoints.read_checkpoint`.
+        drop: Names of tensors in the file to leave out, or patterns such as ``"head.*"``.
+        rename: ``"OLD=NEW"`` for names, and for what names begin with: ``"backbone=encoder"``, ``"model.="``.
 
     Raises:
         InputError: The file cannot be used, or does not fit the network; a network or data set is needed.
         UsageError: An unknown name or option.
     """
     script = _script_of(model) if trust else None
-    contents = read_checkpoint(path, trust=trust, weights=weights, script=script)
+    contents = read_checkpoint(path, trust=trust, weights=weights, drop=drop, rename=rename, script=script)
     recipe = RecipeInFile(contents.path, contents.recipe or {}, trust)
     task = str(TASKS.parse(task)) if isinstance(task, str) and names_code(task) else task
     parts = task_parts(task)

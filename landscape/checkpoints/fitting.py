@@ -1,5 +1,6 @@
 """Puts a checkpoint's tensors into a network, or says exactly why they do not fit."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -119,7 +120,13 @@ class _Mismatch:
             )
         if similar is not None:
             return f"The checkpoint looks like {similar.looks}: try -m {similar.model}"
-        return "Name the architecture it was trained with: -m NAME:option=value"
+        if self.unexpected and not self.missing and not self.unlike:
+            return (
+                f"If the network does without them, leave them out: --drop {shlex.quote(self.unexpected[0])}"
+            )
+        return (
+            "Name the architecture it was trained with: -m NAME:option=value, or its names: --rename OLD=NEW"
+        )
 
     def _other_classes(self, classes: int) -> str:
         name = self.name.partition(":num_classes")[0]

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,7 @@ from landscape.checkpoints.inert import Array
 from landscape.checkpoints.locating import Located, locate
 from landscape.checkpoints.opening import Opened, open_file
 from landscape.checkpoints.pinned import pinned
+from landscape.checkpoints.renaming import Renaming
 from landscape.checkpoints.weights import Selected, Weights, check_tensors, find_weights, tensors_of
 from landscape.errors import InputError, UsageError
 from landscape.records.reading import check_names
@@ -50,7 +51,8 @@ class Contents:
         key: Where the parameters were, such as ``state_dict``; empty for the top.
         weights: Whether they are the raw weights or an average of them.
         average: Where an averaged copy is; ``None`` where there is none.
-        identity: The hash, followed by the kind of weights where the same file holds others that are usual.
+        identity: The hash, followed by the kind of weights where the same file holds others that are usual, and by
+            that of what is dropped and renamed.
         config: The contents of ``config.json`` in a Hugging Face folder.
         module: The class of the network, where it was pickled as a whole and read without its code.
         stored: Bytes on disk.
@@ -78,6 +80,8 @@ def read_checkpoint(
     *,
     trust: bool = False,
     weights: Weights | None = None,
+    drop: Sequence[str] = (),
+    rename: Sequence[str] = (),
     script: ModuleType | None = None,
 ) -> Contents:
     """Opens a checkpoint of any of the forms in which they are found.
@@ -91,11 +95,14 @@ def read_checkpoint(
         trust: Whether code stored in the file may run; only for files of your own.
         weights: ``"raw"``, or ``"ema"`` for the averaged copy in it. By default the raw ones; of a run of
             ``landscape train`` those that were evaluated.
+        drop: Names of tensors to leave out, or patterns such as ``"head.*"``.
+        rename: ``"OLD=NEW"`` for names, and for what names begin with: ``"backbone=encoder"``, ``"model.="``.
         script: The module in which a trusted file finds classes that were saved by a script, in ``__main__``.
 
     Raises:
-        InputError: The file is missing, empty, damaged, would run code when opened, or holds no parameters.
-        UsageError: ``weights`` is neither.
+        InputError: The file is missing, empty, damaged, would run code when opened, or holds no parameters, or none
+            that is to be dropped or renamed.
+        UsageError: ``weights`` is neither, or ``rename`` of another form.
     """
     if weights not in (None, "raw", "ema"):
         raise UsageError(f"weights={weights!r} is not one of raw, ema")
@@ -121,21 +128,23 @@ def read_checkpoint(
     recipe = _recipe(located.path, loaded, parts[0].metadata)
     selected = _selected(located.path, loaded, weights)
     check_tensors(located.path, selected.state, stored=stored)
+    renaming = Renaming(drop, rename)
+    state, changes = renaming.applied(located.path, selected.state)
     return Contents(
         path=located.path,
         sha256=digest,
-        state=selected.state,
+        state=state,
         recipe=recipe,
         extra=_plain(loaded) if selected.key else {},
         form=_form(parts[0].form, loaded, located),
         key=selected.key,
         weights=selected.kind,
         average=selected.average,
-        identity=digest if selected.usual else f"{digest}:{selected.kind}",
+        identity=(digest if selected.usual else f"{digest}:{selected.kind}") + renaming.mark,
         config=located.config,
         module=parts[0].classes.get(selected.key.removesuffix("(AveragedModel)").strip()),
         stored=stored,
-        notes=(*located.notes, *parts[0].notes, *selected.notes),
+        notes=(*located.notes, *parts[0].notes, *selected.notes, *changes),
     )
 
 
