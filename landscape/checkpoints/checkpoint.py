@@ -171,7 +171,7 @@ def load_checkpoint(
     A checkpoint made by ``landscape train`` carries its recipe and needs no other argument.
 
     Args:
-        path: The file, or a run folder.
+        path: The file, a run folder, or pretrained weights by name: ``"timm:resnet18.a1_in1k"``.
         model: The network, which is copied, or its name (``"resnet18"``, ``"timm:vit_tiny_patch16_224"``,
             ``"./nets.py:build"``).
         data: The data set, its name, or what a data factory may return: a ``Dataset``, a ``DataLoader``, a list
@@ -201,6 +201,8 @@ def load_checkpoint(
         parts = {**task_parts(task), **parts}
     if task is not None:
         recipe = recipe.without_task()
+    if contents.model is not None:
+        parts.setdefault("model", contents.model)
     examples, network, criterion = (
         parts[key] if key in parts else recipe.named(key) for key in ("data", "model", "loss")
     )

@@ -54,7 +54,7 @@ def convert(
     if target.exists() and not overwrite:
         raise UsageError(f"{target} exists; name another file, or add --overwrite (overwrite=True)")
     contents = read_checkpoint(source, trust=trust, weights=weights, drop=drop, rename=rename)
-    if target.exists() and target.samefile(contents.path):
+    if target.exists() and contents.path.exists() and target.samefile(contents.path):
         raise UsageError(f"{target} is the checkpoint itself; name another file")
     metadata = {"format": "pt"}  # transformers refuses files that do not say so
     if contents.recipe is not None:

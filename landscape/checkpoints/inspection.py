@@ -107,6 +107,8 @@ def _is_finite(tensor: Tensor) -> bool:
 def _measuring(contents: Contents, path: str, similar: Guess | None) -> str:
     """The command that measures a checkpoint, with capital letters for what must be filled in."""
     command = f"landscape measure {shlex.quote(path)}"
+    if contents.model is not None:
+        return f"{command} -d DATA"
     if contents.recipe is not None:
         return " ".join([command, *RecipeInFile(contents.path, contents.recipe).flags()])
     names = (contents.extra.get(key) for key in ("arch", "args.arch", "args.model"))
