@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from landscape.checkpoints.architectures import factory_of, guess
+from landscape.checkpoints.architectures import UNNAMED, factory_of, guess
 from landscape.checkpoints.fitting import fit
 from landscape.checkpoints.reading import Contents, read_checkpoint
 from landscape.checkpoints.recipes import RecipeInFile, WithinMemory
@@ -264,7 +264,8 @@ def _unknown(contents: Contents, *, model: bool, data: bool) -> str:
     example = similar.model if similar else "resnet18"
     if contents.module is not None and model:
         looks = f"; it holds a network of the class {contents.module}"
-        example = factory_of(contents.module)
+        own = factory_of(contents.module)
+        example = example if similar and own == UNNAMED else own
     flags = {"model": f"-m MODEL (such as -m {example})", "data": "-d DATA (such as -d cifar10)"}
     missing = [name for name, absent in (("model", model), ("data", data)) if absent]
     return (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from landscape.checkpoints.architectures import guess
+from landscape.checkpoints.architectures import UNNAMED, guess
 from landscape.checkpoints.archive import printable
 from landscape.checkpoints.names import matched
 from landscape.errors import InputError
@@ -114,7 +114,8 @@ class _Mismatch:
         similar = guess(self.named)
         positions = all("pos_embed" in key or "position" in key for key in self.unlike)
         if positions and not self.missing and not self.unexpected:
-            other = f": -m {similar.model}" if similar else ", with img_size=… or image_size=…"
+            named = similar is not None and similar.model != UNNAMED
+            other = f": -m {similar.model}" if similar and named else ", with img_size=… or image_size=…"
             return (
                 f"Only the positions differ: it was trained on pictures of another size; try that size{other}"
             )
@@ -129,12 +130,11 @@ class _Mismatch:
         )
 
     def _other_classes(self, classes: int) -> str:
-        name = self.name.partition(":num_classes")[0]
-        if ":" in name and "=" not in name:
-            way_out = f"try -m {name}:num_classes={classes}"
+        scheme, _, _ = (name := self.name.partition(":num_classes")[0]).partition(":")
+        option = {"torchvision": "num_classes", "timm": "num_classes", "hf": "num_labels"}.get(scheme)
+        if option is not None and "=" not in name:
+            way_out = f"try -m {name}:{option}={classes}"
         else:
-            way_out = (
-                "name the data it was trained on (-d), or for a torchvision model try -m "
-                f"torchvision:NAME:num_classes={classes}"
-            )
+            way_out = "name the data it was trained on (-d), or the number of classes in -m, such as "
+            way_out += f"torchvision:NAME:num_classes={classes}"
         return f"Only the last layer differs: the checkpoint has {classes} classes; {way_out}"
