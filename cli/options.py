@@ -309,7 +309,7 @@ def chosen_device(name: str) -> str:
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        if torch.device(name).type not in ("cpu", "cuda", "mps"):
+        if name.partition(":")[0] not in ("cpu", "cuda", "mps"):
             raise RuntimeError("not one of cpu, cuda, cuda:1, mps")
         torch.empty(1, device=name)  # torch.device accepts names of devices that do not exist
     except (RuntimeError, AssertionError) as failure:
