@@ -246,6 +246,8 @@ def command(
         reason = gathered.remarks[0] if gathered.remarks else "no record was found"
         raise InputError(f"there is nothing to compare: {reason}")
     text = FORMS[form](_result(gathered, question, subjects, run_set)).rstrip("\n")
+    if not quiet:
+        click.echo(gathered.numbers, err=True)
     for remark in run_set.remarks:
         click.echo(f"Note: {visible(remark)}", err=True)
     click.echo(text)

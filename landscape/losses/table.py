@@ -14,7 +14,15 @@ from landscape.losses.own import OwnLoss
 from landscape.losses.squared_error import SquaredError
 from landscape.objective.arguments import required_parameters, takes_model
 from landscape.objective.loss_functions import BatchLoss, Loss
-from landscape.registry.factories import FORMS, guarded, summary_of, user_function, user_options
+from landscape.registry.factories import (
+    FORMS,
+    Kind,
+    guarded,
+    needs_only,
+    summary_of,
+    user_function,
+    user_options,
+)
 from landscape.registry.names import NameTable, Options, Row, Specification
 
 
@@ -24,9 +32,10 @@ def user_loss(name: str) -> Row[Loss] | None:
     A function of ``(outputs, targets)`` or ``(model, batch)``, distinguished by the name of the first parameter, is
     the loss itself; a function that needs fewer arguments returns the loss.
     """
-    function = user_function(name)
-    if function is None:
+    named = user_function(name, _OWN)
+    if named is None:
         return None
+    name, function = named
     needed = required_parameters(function)
 
     def build(**options: Any) -> Loss:
@@ -53,6 +62,23 @@ def user_loss(name: str) -> Row[Loss] | None:
     by_name = {key: option for key, option in declared.by_name.items() if key not in needed[:2]}
     return Row(name, build, summary_of(function), stated=Options(by_name, open=declared.open))
 
+
+def _is_loss_class(value: Any) -> bool:
+    is_ours = inspect.isclass(value) and issubclass(value, (BatchLoss, nn.Module))
+    if not is_ours or not needs_only(value):
+        return False
+    return issubclass(value, BatchLoss) or len(required_parameters(value.forward)) == 2
+
+
+_OWN = Kind(
+    "loss",
+    [
+        lambda value: inspect.isfunction(value) and len(required_parameters(value)) == 2,
+        _is_loss_class,
+        lambda value: inspect.isfunction(value) and needs_only(value),
+    ],
+    "write a function loss(outputs, targets) that returns the mean",
+)
 
 LOSSES: NameTable[Loss] = NameTable(
     "loss",

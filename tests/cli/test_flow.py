@@ -37,7 +37,10 @@ def test_train_measure_compare_surface_plot(landscape, tmp_path):
         ["runs/sam-rho=0.1-1", "sam:rho=0.1", "1"],
     ]
     assert "4 runs; 1 at a time" in trained.err
-    assert trained.err.endswith("Next: landscape compare runs\n")
+    assert trained.err.endswith(
+        "Next: landscape compare runs\n      landscape measure runs/sgd-0\n"
+        "      landscape surface runs/sgd-0 runs/sam-rho=0.1-0\n"
+    )
 
     folders = sorted(str(p.relative_to(tmp_path)) for p in (tmp_path / "runs").iterdir())
     measured = landscape("measure", *folders, *CHEAP)
