@@ -87,6 +87,7 @@ class Where:
     batch: options.BatchSize | None
     batch_norm: str | None
     dtype: str | None
+    parameters: str | None
     device: str
 
     @property
@@ -98,7 +99,8 @@ class Where:
     def conditions(self) -> Conditions:
         """The conditions of a record, on any split."""
         size = None if self.batch is None else self.batch[0]
-        return Conditions(None, self.limit, size, self.batch_norm, self.dtype)
+        parameters = None if self.parameters is None else ",".join(options.listed(self.parameters))
+        return Conditions(None, self.limit, size, self.batch_norm, self.dtype, parameters)
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,7 @@ class Filling:
     "--batch-norm", type=click.Choice(["stored", "batch", "recalibrate"]), help="Batch-norm statistics."
 )
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), help="Precision.")
+@options.parameters
 @options.device
 @options.source_flags
 @click.option(
