@@ -248,6 +248,14 @@ CALLS = {
     "labels as a column": (lambda: objective(data=(X, Y[:, None])), "y.squeeze(1)"),
     "labels one-hot": (lambda: objective(data=(X, functional.one_hot(Y))), "y.argmax(1)"),
     "labels from 1": (lambda: objective(data=(X, Y + 1)), "do labels start at 1?"),
+    "labels from 1 in a later batch": (
+        lambda: objective(data=[(X, Y), (X, Y + 1)]),
+        "batch 1 of the data has 4 labels such as 3",
+    ),
+    "a later batch of another shape": (
+        lambda: objective(data=[(X, Y), (X[:, :3], Y)]),
+        "cannot be evaluated on this data (inputs (12, 3)",
+    ),
     "targets that broadcast": (
         lambda: objective(nn.Linear(4, 1), nn.MSELoss(), (X, Y.float())),
         "y.view(-1, 1)",

@@ -78,7 +78,7 @@ class TestBadInput:
             _ = self.make(data=[(self.x[:, :5], self.y)]).loss
 
     def test_labels_out_of_range(self) -> None:
-        with pytest.raises(InputError, match=r"targets \(100,\) int64, values 10 to 13"):
+        with pytest.raises(InputError, match="100 labels such as 10, but the network has 4 classes"):
             _ = self.make(data=[(self.x, self.y + 10)]).loss
 
     def test_batches_that_are_not_pairs(self) -> None:
