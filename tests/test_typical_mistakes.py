@@ -47,6 +47,7 @@ def folder(tmp_path, monkeypatch):
     torch.save(optimizer.state_dict(), "optimizer.pth")
     torch.save({"epoch": 3, "loss": 0.1}, "log.pt")
     torch.save(nn.Linear(32, 10).state_dict(), "other.pt")
+    torch.save(nn.Linear(64, 10), "whole.pt")
     Path("measures.jsonl").write_text('{"schema": "landscape.measure/1"}\n')
     x = np.random.default_rng(0).standard_normal((22, 64)).astype("f4")
     np.savez("data.npz", train_inputs=x, train_targets=np.arange(22) % 10)
@@ -86,6 +87,10 @@ COMMANDS = {
         ["measure", "log.pt", *USUAL],
         ["found: epoch, loss", "model.state_dict()"],
     ),
+    "a network that was saved whole": (3, ["measure", "whole.pt", *DATA], ["add -m MODEL"]),
+    "no checkpoint": (2, ["measure", *USUAL], ["Missing argument 'CHECKPOINT…'", "landscape measure --help"]),
+    "no examples": (2, [*MEASURE, *USUAL, "--limit", "0"], ["not in the range x>=1"]),
+    "a conversion to the same kind": (2, ["convert", "net.pt", "new.pt"], ["end it in .safetensors"]),
     "records as a checkpoint": (3, ["measure", "measures.jsonl", *USUAL], ["`landscape compare`"]),
     "code as a checkpoint": (3, ["measure", "net.py", *USUAL], ["-m ./file.py:NAME names a network"]),
     "data as a checkpoint": (3, ["measure", "data.npz", *USUAL], ["-d npz:FILE names data"]),
