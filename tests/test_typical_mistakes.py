@@ -255,7 +255,7 @@ CALLS = {
     "labels from 1": (lambda: objective(data=(X, Y + 1)), "do labels start at 1?"),
     "labels from 1 in a later batch": (
         lambda: objective(data=[(X, Y), (X, Y + 1)]),
-        "batch 1 of the data has 4 labels such as 3",
+        "batch 1 of the data has labels 1 to 3",
     ),
     "a later batch of another shape": (
         lambda: objective(data=[(X, Y), (X[:, :3], Y)]),

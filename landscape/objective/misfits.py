@@ -57,12 +57,12 @@ def refuse_labels(loss: Loss, outputs: Any, batches: Iterable[Batch]) -> None:
         labels = batch[-1] if isinstance(batch, (tuple, list)) and len(batch) == 2 else None
         if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point():
             continue
-        wrong = labels[(labels != rule.ignored) & ((labels < 0) | (labels >= classes))]
-        if len(wrong):
+        counted = labels[labels != rule.ignored]
+        if len(counted) and (counted.min() < 0 or counted.max() >= classes):
             raise InputError(
-                f"batch {index} of the data has {len(wrong)} labels such as {wrong[0].item()}, but the network has "
-                f"{classes} classes, so that labels are 0 to {classes - 1}: is it another data set, or do labels start "
-                "at 1?"
+                f"batch {index} of the data has labels {counted.min().item()} to {counted.max().item()}, and the "
+                f"network has {classes} classes, whose labels are 0 to {classes - 1}: is it another data set, or do "
+                "labels start at 1?"
             )
 
 
