@@ -8,7 +8,7 @@ import click
 
 from landscape.comparison import Table, compare
 from landscape.comparison.columns import PRESETS
-from landscape.comparison.forms import FORMS, SUFFIXES
+from landscape.comparison.forms import FORMS, SUFFIXES, Rendering, rendered
 from landscape.comparison.groups import ROW, from_groups, from_table, seeds_in_words
 from landscape.comparison.intervals import Method
 from landscape.comparison.predictors import TARGETS, Study, predictors
@@ -18,6 +18,7 @@ from landscape.comparison.selection import Conditions
 from landscape.errors import InputError, UsageError
 from landscape.records.storage import write_whole
 from landscape.registry.names import SPLITS, split, split_of
+from landscape.registry.venues import VENUES
 from landscape.tables.escaping import visible
 
 from . import options
@@ -156,17 +157,15 @@ class Filling:
     type=click.Choice([*SPLITS, "both"]),
     help="Examples of measures that name no split.  [default: train]",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="A fixed random subset of this many examples.")
+@options.limit
 @click.option(
     *("-b", "--batch-size", "batch"),
     callback=options.batch_size,
     metavar="N|auto",
     help="Examples a batch; 128 if none is recorded.",
 )
-@click.option(
-    "--batch-norm", type=click.Choice(["stored", "batch", "recalibrate"]), help="Batch-norm statistics."
-)
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), help="Precision.")
+@options.batch_norm(None)
+@options.precision
 @options.device
 @options.source_flags
 @click.option(
@@ -189,15 +188,34 @@ class Filling:
     help="Output format; by default a table, or what the suffix of --output implies.",
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Also write it here.")
+@click.option(
+    *("--label", "labels"),
+    multiple=True,
+    metavar="ROW=NAME",
+    help="Another name for a row than papers write, such as 'sgd=SGD baseline'; repeatable. JSON and CSV keep ROW.",
+)
+@click.option(
+    "--venue",
+    type=click.Choice(list(VENUES)),
+    default="neurips",
+    show_default=True,
+    help="The venue whose page a LaTeX table fits.",
+)
+@click.option(
+    "--verbose",
+    is_flag=True,
+    help="Also print every verdict in words, the leads, outliers, sampling errors and what chance alone would give.",
+)
 @options.quiet
 @options.config
-@options.gathered(subjects=Subjects, question=Question, where=Where, filling=Filling)
+@options.gathered(subjects=Subjects, question=Question, where=Where, filling=Filling, rendering=Rendering)
 def command(
     subjects: Subjects,
     question: Question,
     where: Where,
     filling: Filling,
     source: options.Source,
+    rendering: Rendering,
     form: str | None,
     output: Path | None,
     quiet: bool,
@@ -206,7 +224,7 @@ def command(
 
     \b
       landscape compare runs/demo --preset cr-sam
-      landscape compare --group 'SGD=own/sgd-*' --group 'SAM=own/sam-*' -m ./net.py:Net -d npz:data.npz
+      landscape compare --group 'SGD=sgd-*' --group 'SAM=sam-*' --task ./own.py:task
 
     Runs of `landscape train` say what they are; of other checkpoints the groups are the rows. Without -M the columns
     are the accuracy on test, the generalization gap and six measures on train. What is not in the measures.jsonl
@@ -245,7 +263,9 @@ def command(
     if not gathered.records:
         reason = gathered.remarks[0] if gathered.remarks else "no record was found"
         raise InputError(f"there is nothing to compare: {reason}")
-    text = FORMS[form](_result(gathered, question, subjects, run_set)).rstrip("\n")
+    text = rendered(_result(gathered, question, subjects, run_set), form, rendering)
+    if not quiet:
+        click.echo(gathered.numbers, err=True)
     for remark in run_set.remarks:
         click.echo(f"Note: {visible(remark)}", err=True)
     click.echo(text)
@@ -257,7 +277,7 @@ def _requested(question: Question, where: Where) -> tuple[Column, ...] | None:
     """The columns that flags or a preset name; ``None`` if neither does."""
     if question.names:
         return columns(question.names, where.splits)
-    return None if question.preset is None else _on(where, PRESETS.build(question.preset).columns)
+    return None if question.preset is None else _on(where, PRESETS.build(question.preset))
 
 
 def _default(question: Question, where: Where) -> tuple[Column, ...]:
@@ -281,7 +301,6 @@ def _result(gathered: Gathered, question: Question, subjects: Subjects, run_set:
         subjects.rows,
         baseline=subjects.baseline,
         method=question.interval,
-        looks={} if question.preset is None else PRESETS.build(question.preset).looks,
         remarks=[*run_set.remarks, *gathered.remarks],
     )
 

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import click
-
 from landscape.comparison import belongs_to
 from landscape.comparison.groups import ROW
 from landscape.comparison.request import DERIVED, Column, derived, measured, of_columns
@@ -18,11 +16,19 @@ from .missing import Measuring
 
 @dataclass(frozen=True)
 class Gathered:
-    """The numbers of the columns, in the order of the runs, with the columns and remarks on what is left out."""
+    """The numbers of the columns, in the order of the runs.
+
+    Attributes:
+        records: The numbers.
+        columns: The columns that have any.
+        remarks: What is left out, and why.
+        numbers: How many were read from records and how many were measured, in words.
+    """
 
     records: tuple[Estimate, ...]
     columns: tuple[Column, ...]
     remarks: tuple[str, ...]
+    numbers: str
 
 
 @dataclass(frozen=True)
@@ -68,9 +74,8 @@ class Gathering:
             records += results.estimates
             remarks += results.failures
             read, new = read + results.read, results.measured
-        if not self.measuring.quiet and read + new:
-            click.echo(f"{read} numbers read from records, {new} measured now", err=True)
-        return self._completed(records, requested, remarks, is_default=is_default)
+        numbers = f"{read} numbers read from records, {new} measured now"
+        return self._completed(records, requested, remarks, numbers, is_default=is_default)
 
     def plan(self, requested: Sequence[Column], *, is_default: bool) -> str:
         """What would be measured, and the expected time; measures nothing."""
@@ -119,7 +124,13 @@ class Gathering:
         return others
 
     def _completed(
-        self, records: list[Estimate], requested: Sequence[Column], remarks: list[str], *, is_default: bool
+        self,
+        records: list[Estimate],
+        requested: Sequence[Column],
+        remarks: list[str],
+        numbers: str,
+        *,
+        is_default: bool,
     ) -> Gathered:
         """The records with those of the training and those derived from two splits, and the columns that they fill."""
         if is_default:
@@ -147,7 +158,7 @@ class Gathering:
             absent = [column.name for column in requested if column not in columns]
             remarks += [f"{', '.join(absent)} is not known of any run"] if absent else []
         in_columns = of_columns(self._labelled(records), columns)
-        return Gathered(tuple(self._in_order(in_columns)), tuple(columns), tuple(remarks))
+        return Gathered(tuple(self._in_order(in_columns)), tuple(columns), tuple(remarks), numbers)
 
     def _of_history(self, measure: str, records: Sequence[Estimate]) -> list[Estimate]:
         """A quantity of the training of each run that has it."""

@@ -133,7 +133,14 @@ def selection_note(model: nn.Module, parameters: Selection, names: Sequence[str]
 
 
 def _patterns(parameters: Sequence[str]) -> list[str]:
-    return [parameters] if isinstance(parameters, str) else list(parameters)
+    patterns = [parameters] if isinstance(parameters, str) else list(parameters)
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise UsageError(
+                f"parameters are selected by name, such as ['layer4.*', 'fc.weight'], not by {type(pattern).__name__}: "
+                "pass names or a function of (name, parameter)"
+            )
+    return patterns
 
 
 def _selected(model: nn.Module, parameters: Selection) -> Iterator[tuple[str, nn.Parameter]]:

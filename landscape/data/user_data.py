@@ -1,7 +1,7 @@
 """The user's own data sets, loaders and lists of batches, in the form that every other data set has."""
 
-from collections.abc import Callable, Mapping, Sequence, Sized
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 
 from landscape.data.examples import Data, classes_in, shape_note
 from landscape.errors import InputError
+from landscape.objective.arguments import is_pair, tensors_of
 from landscape.objective.outputs import LABELS
 from landscape.registry.factories import Kind, needs_only, user_row
 from landscape.registry.names import Row
@@ -35,9 +36,9 @@ def as_data(data: Any, name: str) -> Data:
     """Data, data sets, loaders or batches as :class:`Data`.
 
     Args:
-        data: Data; a data set, ``DataLoader`` or list of batches, which is then the training split; a pair
-            ``(train, test)`` of them; or a dictionary with the keys ``train`` or ``test`` or both (and ``classes``,
-            ``input_shape``). A loader contributes its data set and its ``collate_fn``, not its order.
+        data: Data; a data set, ``DataLoader``, list of batches or ``(inputs, targets)``, which is then the training
+            split; a pair ``(train, test)`` of them; or a dictionary with the keys ``train`` or ``test`` or both (and
+            ``classes``, ``input_shape``). A loader contributes its data set and its ``collate_fn``, not its order.
         name: The name in records and messages.
 
     Raises:
@@ -45,6 +46,8 @@ def as_data(data: Any, name: str) -> Data:
     """
     if isinstance(data, Data):
         return data
+    if is_pair(data) and not isinstance(data[0], Mapping):
+        data = TensorDataset(*tensors_of(tuple(data)))
     parts: Mapping[str, Any] = {"train": data}
     if isinstance(data, Mapping):
         parts = data
@@ -73,15 +76,11 @@ def as_data(data: Any, name: str) -> Data:
         shape = tuple(first[0].shape[1:] if isinstance(examples, FixedBatches) else first[0].shape)
     classes = parts.get("classes") or _classes(split)
     shape = parts.get("input_shape") or shape
-    sizes = ", ".join(
-        f"{key} ({len(cast(Sized, part)):,}{' batches' if isinstance(part, FixedBatches) else ''})"
-        for key, (part, _) in splits.items()
-    )
+    sizes = ", ".join(f"{key}{_size(part)}" for key, (part, _) in splits.items())
     known = "" if shape is None else f"{shape_note(shape, classes)}; "
+    notes = (f"{known}splits {sizes}, as your code gives them",)
     train, test = (splits[key][0] if key in splits else None for key in ("train", "test"))
-    return Data(
-        name, train, test, classes, shape, collate, (f"{known}splits {sizes}, as your code gives them",)
-    )
+    return Data(name, train, test, classes, shape, collate, notes)
 
 
 class FixedBatches(Dataset[Any]):
@@ -95,6 +94,13 @@ class FixedBatches(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         return self.batches[index]
+
+
+def _size(examples: Dataset[Any]) -> str:
+    """How many examples or batches there are, for a note."""
+    if not hasattr(examples, "__len__"):  # torch asks for none
+        return ""
+    return f" ({len(examples):,}{' batches' if isinstance(examples, FixedBatches) else ''})"
 
 
 def _is_split(value: Any) -> bool:

@@ -49,7 +49,7 @@ class Replica:
         if batch_norm not in MODES:
             raise UsageError(f"batch_norm={batch_norm!r} is not one of {', '.join(map(repr, MODES))}")
         if dtype not in (None, torch.float32, torch.float64):
-            raise UsageError(f"dtype={dtype} is not float32 or float64")
+            raise UsageError(f"dtype={dtype!r} is neither torch.float32 nor torch.float64")
         model, wrappers = unwrapped(model)
         _refuse_valueless(model)
         active = stochastic_modules(model)

@@ -87,3 +87,10 @@ class Estimate:
     provenance: Provenance
     cost: Cost
     details: Mapping[str, object] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        error = "" if self.standard_error is None else f" ± {self.standard_error:.2g}"
+        notes = {True: ", converged", False: ", not converged", None: ""}[self.converged]
+        if "undefined" in self.details:
+            notes = f", undefined: {self.details['undefined']}"
+        return f"Estimate({self.measure} = {self.value:.6g}{error} {self.unit}{notes})"
