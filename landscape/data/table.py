@@ -63,7 +63,7 @@ def load_data(specification: str | Specification) -> Data:
     name, data = data_name(specification), DATA.build(specification)
     listed = name.partition(":")[0]
     notes = data.notes
-    if listed in DATA and Path(listed).exists():
+    if listed in set(DATA) and Path(listed).exists():  # a lookup would run code
         notes += (f"{listed} is the data set of that name, not the path in this folder, which is ./{listed}",)
     return dataclasses.replace(data, name=name, notes=notes)
 

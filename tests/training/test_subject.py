@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from landscape.checkpoints import load_checkpoint
 from landscape.data import load_data
 from landscape.errors import InputError, UsageError
 from landscape.registry.factories import TASKS
@@ -42,6 +43,13 @@ def task(width=4):
 
 def halves():
     return dict(data="moons:samples=40", loss=entropy)
+
+def pairs():
+    return dict(train=moons().train, test=moons().test)
+
+def moons():
+    from landscape.data import load_data
+    return load_data("moons:samples=40")
 
 def batches():
     return dict(task(), data=[(torch.ones(2, 1), torch.ones(2, 1))] * 2)
@@ -144,6 +152,20 @@ def test_the_default_loss_may_be_named_and_a_task_may_leave_parts_out():
     with pytest.raises(InputError, match="gives no model; add it to its dictionary, or pass -m"):
         subject_of(Recipe(task="./own.py:halves"))
     assert str(TASKS.parse("./own.py")) == "./own.py:task"
+
+
+@pytest.mark.parametrize("named", [{"data": "./own.py:pairs"}, {"task": "./own.py:halves", "data": None}])
+def test_wrong_labels_are_there_again_when_the_code_behind_the_data_is_named_again(named):
+    fields = {key: value for key, value in named.items() if value is not None}
+    recipe = Recipe(model="mlp:width=4,depth=1", **fields, label_noise=0.4, epochs=1, device="cpu")
+    run = train(recipe, output="run")
+    noisy = begun(**recipe.to_dict()).data.train
+    opened, clean = (
+        load_checkpoint(run.path, **fields),
+        load_checkpoint(run.path, loss="mse", data="./own.py:moons"),
+    )
+    assert [int(y) for _, y in opened.data.train] == [int(y) for _, y in noisy]
+    assert sum(int(a) != int(b) for (_, a), (_, b) in zip(noisy, clean.data.train, strict=True)) == 11
 
 
 REFUSED = [
