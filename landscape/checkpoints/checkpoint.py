@@ -211,11 +211,13 @@ def load_checkpoint(
     if "data" not in parts:
         with recipe.blamed():
             dataset = with_label_noise(load_data(examples), rate=recipe.number("label_noise"))
-    elif isinstance(examples, (str, Specification)):
-        is_same = data_name(examples) == recipe.fields.get("data")  # named again, because it is code
-        dataset = with_label_noise(load_data(examples), rate=recipe.number("label_noise") if is_same else 0.0)
     else:
-        dataset = as_data(examples, task if isinstance(task, str) else "data")
+        named = isinstance(examples, (str, Specification))
+        dataset = (
+            load_data(examples) if named else as_data(examples, task if isinstance(task, str) else "data")
+        )
+        if _names_again(contents, task if data is None else examples):
+            dataset = with_label_noise(dataset, rate=recipe.number("label_noise"))
     if isinstance(network, (str, Specification)):
         name = str(MODELS.parse(network) if names_code(network) else network)
         with contextlib.ExitStack() as limits:
@@ -241,6 +243,12 @@ def load_checkpoint(
         code=code_hash(*names),
         notes=(*contents.notes, *fitted, *dataset.notes),
     )
+
+
+def _names_again(contents: Contents, name: Any) -> bool:
+    """Whether the user names the code behind the data of a run, which its file names but cannot make run."""
+    recorded = (contents.recipe or {}).get("data")
+    return isinstance(name, str) and names_code(name) and recorded in (name, data_name(name))
 
 
 def _script_of(model: nn.Module | str | None) -> ModuleType | None:
