@@ -17,7 +17,7 @@ from landscape.comparison.rank_correlation import FEWEST, RankCorrelation, rank_
 from landscape.errors import InputError
 from landscape.records.estimate import Estimate
 from landscape.records.json_lines import plain
-from landscape.registry.venues import VENUES
+from landscape.registry.venues import venue as page_of
 from landscape.tables import WIDTH, Content, Grid, Number, folded
 from landscape.tables.latex import breakable
 
@@ -112,7 +112,7 @@ class Study:
     def latex(self, *, venue: str = "neurips") -> str:
         """A float that fits the page of a venue in :data:`VENUES`, with a ``booktabs`` tabular and the notes."""
         about, *notes = self._notes()
-        page = VENUES[venue]
+        page = page_of(venue)
         return self._grid(notes).latex(breakable(f"{about}."), column=page.column, text=page.text)
 
     def csv(self) -> str:
