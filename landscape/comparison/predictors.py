@@ -20,6 +20,7 @@ from landscape.records.json_lines import plain
 from landscape.registry.venues import venue as page_of
 from landscape.tables import WIDTH, Content, Grid, Number, folded
 from landscape.tables.latex import breakable
+from landscape.tables.typesetting import signed
 
 
 @dataclass(frozen=True)
@@ -150,8 +151,8 @@ class Study:
         low, high = self.spread
         kind = {"t": "Fisher's scale", "bootstrap": "bootstrap"}[self.method]
         notes = [
-            f"τ: Kendall's τ-b against {self.target} ({TARGETS[self.target].summary}, {low:.3g} to {high:.3g}) over "
-            f"{self.runs} runs; 95 % intervals, {kind}",
+            f"τ: Kendall's τ-b against {self.target} ({TARGETS[self.target].summary}, {signed(low)} to "
+            f"{signed(high)}) over {self.runs} runs; 95 % intervals, {kind}",
             "ψ: mean τ over runs that differ in one field of the recipe alone (Jiang et al. 2020)",
         ]
         if self.recipes < self.runs:
