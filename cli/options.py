@@ -115,6 +115,11 @@ seed = flag("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, help="See
 _VENUES = click.Choice(["neurips", "icml", "iclr", "cvpr", "ieee", "jmlr"])
 venue = flag("--venue", type=_VENUES, default="neurips", help="The venue whose page the figure is for.")
 width = flag("--width", type=click.Choice(["column", "text"]), help="Width of the figure on that page.")
+parameters = flag(
+    "--parameters",
+    metavar="GLOB[,GLOB…]",
+    help="Hold all other parameters fixed, by name: 'layer4.*,fc.*'; with ! in front: all but those.",
+)
 trust = flag(
     "--trust-checkpoint/--no-trust-checkpoint",
     "trust",
@@ -203,11 +208,7 @@ _subject: list[Callable[[Any], Any]] = [
         help="Examples a batch; auto: 128, computed in pieces of the size that is quickest here.",
     ),
     batch_norm(),
-    flag(
-        "--parameters",
-        metavar="GLOB[,GLOB…]",
-        help="Hold all other parameters fixed, by name: 'layer4.*,fc.*'; with ! in front: all but those.",
-    ),
+    parameters,
     flag(
         "--expect-accuracy",
         metavar="PERCENT[±TOLERANCE]",
