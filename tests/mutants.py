@@ -79,7 +79,6 @@ HARMLESS: dict[str, str] = {
     "landscape/linalg/hutchinson.py hutchinson: max(1, 4 * a.dimension) → max(2, 4 * a.dimension)": "n is 1 or more",
     "landscape/linalg/hutchpp.py hutchpp: max(1, 4 * a.dimension) → max(2, 4 * a.dimension)": "n is 1 or more",
     "landscape/linalg/lanczos.py _followed: return True → return False": "another random vector confirms the same",
-    "landscape/comparison/table.py _chance: default=0 → default=1": "called only where there are differences",
     "landscape/comparison/predictors.py _granulated: len(group) > 1 → len(group) >= 1": "the τ of one run is NaN",
     "landscape/comparison/predictors.py predictors: 1 if math.isnan(p.overall.tau) else -abs(p.overall.tau) → "
     "2 if math.isnan(p.overall.tau) else -abs(p.overall.tau)": "both come after every −|τ|",

@@ -111,7 +111,7 @@ def convolution(channels=3, kernel=3, classes=5, positions=None, name="pos_embed
         ),
         ({"positions": 4}, {"positions": 9, "classes": 7}, "net", "Name the architecture"),
         ({"positions": 4}, {}, "net", "Name the architecture"),
-        ({}, {"positions": 4}, "net", "Name the architecture"),
+        ({}, {"positions": 4}, "net", "leave them out: --drop pos_embed"),
     ],
 )
 def test_the_advice_is_for_what_differs(network, checkpoint, name, advice):
