@@ -193,6 +193,11 @@ _subject: list[Callable[[Any], Any]] = [
         help="Batch-norm statistics: as stored, of each batch, or recomputed at every point.",
     ),
     flag(
+        "--parameters",
+        metavar="GLOB[,GLOB…]",
+        help="Hold all other parameters fixed, by name: 'layer4.*,fc.*'; with ! in front: all but those.",
+    ),
+    flag(
         "--expect-accuracy",
         metavar="PERCENT[±TOLERANCE]",
         help="Exit 3 before any measure if the accuracy differs: 95.1±0.2.",
@@ -241,6 +246,7 @@ class Subject(Source):
     limit: int | None
     batch_size: BatchSize
     batch_norm: str
+    parameters: str | None
     expect_accuracy: str | None
     device: str
     dtype: str | None
@@ -255,6 +261,7 @@ class Subject(Source):
             batch_size=self.batch_size[0],
             micro_batch=self.batch_size[1],
             batch_norm=self.batch_norm,  # type: ignore[arg-type]
+            parameters=None if self.parameters is None else listed(self.parameters),
             device=chosen_device(self.device),
             dtype=getattr(torch, self.dtype) if self.dtype else None,
         )

@@ -1,6 +1,7 @@
 """``landscape train``: one run, or optimizers × seeds."""
 
 import re
+import shlex
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from landscape.errors import InputError, UsageError
-from landscape.training.recipe import SETTINGS, Budget, Recipe
+from landscape.training.recipe import FLAGS, SETTINGS, Budget, Recipe, subject_tables
 
 from . import options
 from .help import ExamplesFirst
@@ -34,7 +35,7 @@ def recipe_flags(function: F) -> F:
             type=str if flag.metavar else click.Choice(setting.choices) if setting.choices else setting.kind,
             metavar=flag.metavar,
             default=setting.default,
-            show_default=True,
+            show_default=flag.default or True,
             help=flag.help,
         )(function)
     return function
@@ -119,6 +120,8 @@ def command(
     measuring = _measuring(*(flags.pop(f"measure_{name}") for name in ("every", "names", "limit")))
     fields["device"] = options.chosen_device(fields["device"])
     if preset is not None:
+        if fields["task"] is not None:
+            raise UsageError("--preset names a model and data, and so does --task; choose one of them")
         defaults = {n for n in fields if ctx.get_parameter_source(n) is ParameterSource.DEFAULT}
         typed = {name: value for name, value in fields.items() if name not in defaults}
         fields |= PRESETS.row(preset).completed(typed)
@@ -143,8 +146,32 @@ def command(
         return
     click.echo(summary(runs))
     if not quiet:
-        place = runs[0].path if len(runs) == 1 else runs[0].path.parent
-        click.echo(f"Next: landscape {'measure' if len(runs) == 1 else 'compare'} {place}", err=True)
+        click.echo("Next: " + "\n      ".join(next_commands(runs)), err=True)
+
+
+def next_commands(runs: "Sequence[Run]") -> list[str]:
+    """The commands that go on from here, for the shell in this folder; they name code again, which a run cannot."""
+    # A surface beside that of the first run: of the last optimizer, with the same seed.
+    last = next(run for run in runs if run.recipe.optimizer == runs[-1].recipe.optimizer)
+    place, first, other = (shlex.quote(str(p)) for p in (runs[0].path.parent, runs[0].path, last.path))
+    flags = " ".join(naming_flags(runs[0].recipe))
+    commands = [f"measure {first}", f"surface {first}"]
+    if len(runs) > 1:
+        commands = [f"compare {place}", f"measure {first}", f"surface {first} {other}"]
+    return [f"landscape {command} {flags}".rstrip() for command in commands]
+
+
+def naming_flags(recipe: Recipe) -> list[str]:
+    """The flags for what a checkpoint may not name of itself: code, and folders whose reading runs code."""
+    flags = []
+    for name, table in subject_tables().items():
+        text = getattr(recipe, name)
+        if text is None or (name != "task" and text == recipe.task):
+            continue
+        # A task comes before the recipe, so that what replaced one of its parts is named again too.
+        if recipe.task is not None or table.admitted(text) is None:
+            flags += [FLAGS[name], shlex.quote(text)]
+    return flags
 
 
 def _trained(job: "Job", *, quiet: bool) -> "Run":

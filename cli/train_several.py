@@ -105,7 +105,8 @@ def summary(runs: "Sequence[Run]") -> str:
     """One line per run."""
     rows = []
     for run in runs:
-        loss, accuracy = f"{run.metrics['train_loss']:.4g}", f"{run.metrics['test_accuracy']:.2%}"
+        loss, share = f"{run.metrics['train_loss']:.4g}", run.metrics.get("test_accuracy")
+        accuracy = "–" if share is None else f"{share:.2%}"
         gradients = str(run.metrics["gradients"])
         rows.append([str(run.path), run.recipe.optimizer, str(run.recipe.seed), loss, accuracy, gradients])
     return Grid(["run", "optimizer", "seed", "train loss", "test accuracy", "gradients"], rows).text()

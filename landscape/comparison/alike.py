@@ -15,6 +15,7 @@ COMPARABLE: Mapping[str, str] = {
     "batch_norm": "choose one with --batch-norm",
     "dtype": "choose one with --dtype",
     "dimension": "give runs of one network, or make rows of it with --by model",
+    "parameters": "give records of one selection of parameters",
     "loss": "give runs measured with one loss",
     "code": "measure all of them again with the current files",
 }

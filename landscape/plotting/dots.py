@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from landscape.comparison import Table
 from landscape.errors import UsageError
-from landscape.plotting.page import axes_or_page, grid_of, log_axis, page, settle, spread_widely
+from landscape.plotting.page import axes_or_page, grid_of, is_log, log_axis, page, settle
 from landscape.plotting.series import Series
 from landscape.plotting.style import Width, paper
 from landscape.tables.escaping import for_mathtext
@@ -22,6 +22,7 @@ def dots(
     ax: Axes | None = None,
     label: str = "",
     series: Series | None = None,
+    log: bool | None = None,
 ) -> Axes:
     """Draws the values of each row as dots, one per run, and their mean as an upright bar.
 
@@ -31,7 +32,8 @@ def dots(
         rows: Values by row, from top to bottom.
         ax: The axes to draw on; by default those of a new figure of one column.
         label: The measure with its unit.
-        series: Colours and markers; by default one per row.
+        series: Colours and markers; by default those of the names.
+        log: Whether the axis is logarithmic; by default where it suits the values.
 
     Raises:
         UsageError: There is no row.
@@ -41,15 +43,15 @@ def dots(
     looks = series or Series(rows)
     everything = np.array([value for values in rows.values() for value in values], dtype=np.float64)
     with axes_or_page(ax, shape=_shape(len(rows))) as ax:
-        if spread_widely(everything):
+        if is_log(everything, log):
             log_axis(ax.xaxis, everything)
         for height, (row, values) in enumerate(rows.items()):
-            colour = looks.colour(row)
+            colour = looks[row].colour
             finite = [value for value in values if math.isfinite(value)]
             # On one height, dots of equal runs would hide each other.
             apart = np.linspace(-0.18, 0.18, len(finite)) if len(finite) > 1 else np.zeros(len(finite))
             hollow: dict[str, Any] = {"markersize": 3.5, "fillstyle": "none", "markeredgewidth": 0.7}
-            ax.plot(finite, height + apart, looks.marker(row), color=colour, **hollow)
+            ax.plot(finite, height + apart, looks[row].marker, color=colour, **hollow)
             if finite:
                 bar: dict[str, Any] = {"markersize": 11, "markeredgewidth": 1.3}
                 ax.plot([float(np.mean(finite))], [height], "|", color=colour, **bar)
@@ -69,7 +71,12 @@ def dots(
 
 
 def dot_panels(
-    table: Table, units: Mapping[str, str] | None = None, *, venue: str = "icml", width: Width = "text"
+    table: Table,
+    units: Mapping[str, str] | None = None,
+    *,
+    venue: str = "icml",
+    width: Width = "text",
+    log: bool | None = None,
 ) -> Figure:
     """One panel of dots for each column of a table.
 
@@ -78,6 +85,7 @@ def dot_panels(
         units: Units of the columns, by name.
         venue: A name in :data:`landscape.plotting.VENUES`.
         width: ``column`` or ``text``.
+        log: Whether the axes are logarithmic; by default where it suits the values.
     """
     looks = Series(table.rows)
     with paper():
@@ -91,7 +99,13 @@ def dot_panels(
             if percent:
                 values = {row: tuple(100 * value for value in each) for row, each in values.items()}
             unit = "%" if percent else (units or {}).get(column, "")
-            dots(values, ax=ax, label=f"{column} ({unit})" if unit not in ("", "1") else column, series=looks)
+            dots(
+                values,
+                ax=ax,
+                label=f"{column} ({unit})" if unit not in ("", "1") else column,
+                series=looks,
+                log=log,
+            )
             if ax.get_xscale() == "linear":
                 ax.locator_params(axis="x", nbins=4)
             if index % grid_of(axes)[1]:  # rows are named once, at the left

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from landscape.errors import UsageError
-from landscape.plotting.page import legend_above, log_axis, page, settle, spread_widely
+from landscape.plotting.page import is_log, legend_above, log_axis, page, settle
 from landscape.plotting.series import Series, dashes, split_keys
 from landscape.plotting.style import Width, paper
 from landscape.tables.escaping import for_mathtext
@@ -44,6 +44,7 @@ def history(
     xlabel: str = "epoch",
     ylabel: str = "",
     series: Series | None = None,
+    log: bool | None = None,
 ) -> Axes:
     """Draws curves, solid on train and dashed on test, in one colour per label.
 
@@ -55,7 +56,8 @@ def history(
         ax: The axes to draw on; by default those of a new figure of one column with a legend.
         xlabel: Label of the horizontal axis.
         ylabel: The quantity with its unit.
-        series: Colours and markers; by default one per label.
+        series: Colours and markers; by default those of the labels.
+        log: Whether the vertical axis is logarithmic; by default where it suits the curves.
 
     Raises:
         UsageError: There is no curve.
@@ -64,13 +66,13 @@ def history(
         raise UsageError("there is nothing to draw: no curve was given")
     looks = series or Series(curve.label for curve in curves)
     if ax is None:
-        return history_panels({ylabel: curves}, xlabel=xlabel).axes[0]
+        return history_panels({ylabel: curves}, xlabel=xlabel, log=log).axes[0]
     groups: dict[tuple[str, str], list[Curve]] = {}
     for curve in curves:
         groups.setdefault((curve.label, curve.split), []).append(curve)
     for (label, split), runs in groups.items():
-        colour, x = looks.colour(label), runs[0].x
-        style: dict[str, Any] = {"color": colour, "linestyle": dashes(split), "marker": looks.marker(label)}
+        colour, x = looks[label].colour, runs[0].x
+        style: dict[str, Any] = {"color": colour, "linestyle": dashes(split), "marker": looks[label].marker}
         style |= {"markersize": 2.5, "markevery": 1 + len(x) // _MARKS}
         if len(runs) > 1 and all(np.array_equal(curve.x, x) for curve in runs):
             values = np.stack([curve.y for curve in runs])
@@ -83,7 +85,7 @@ def history(
                 width = 2 * np.nan_to_num(curve.error)  # NaN where a value is exact
                 ax.fill_between(x, curve.y - width, curve.y + width, color=colour, alpha=0.2, linewidth=0)
     everything = np.concatenate([curve.y for curve in curves])
-    if spread_widely(everything):
+    if is_log(everything, log):
         log_axis(ax.yaxis, everything)
     ax.margins(x=0.02)
     ax.set(xlabel=for_mathtext(xlabel), ylabel=for_mathtext(ylabel))
@@ -96,6 +98,7 @@ def history_panels(
     xlabel: str = "epoch",
     venue: str = "icml",
     width: Width = "column",
+    log: bool | None = None,
 ) -> Figure:
     """One panel for each quantity, with the same colours in all and one legend above them.
 
@@ -104,6 +107,7 @@ def history_panels(
         xlabel: Label of the horizontal axes.
         venue: A name in :data:`landscape.plotting.VENUES`.
         width: ``column`` or ``text``.
+        log: Whether the vertical axes are logarithmic; by default where it suits the curves.
 
     Raises:
         UsageError: There is no quantity, or the venue is unknown.
@@ -115,7 +119,7 @@ def history_panels(
     with paper():
         figure, axes = page(len(quantities), venue=venue, width=width, shape=0.72)
         for (quantity, curves), ax in zip(quantities.items(), axes, strict=True):
-            history(curves, ax=ax, xlabel=xlabel, ylabel=quantity, series=looks)
+            history(curves, ax=ax, xlabel=xlabel, ylabel=quantity, series=looks, log=log)
         several = looks.keys() if len({curve.label for curve in every}) > 1 else []
         legend_above(figure, [*several, *split_keys(curve.split for curve in every)])
         return settle(figure)

@@ -14,13 +14,14 @@ from typing import cast
 
 import torch
 
-from landscape.data import Data, data_name, load_data
+from landscape.data import load_data
 from landscape.errors import InputError, UsageError
 from landscape.isolation import preserved_randomness
 from landscape.optim import OPTIMIZERS
 from landscape.training.recipe import Budget, Recipe
 from landscape.training.run import RunFiles
 from landscape.training.session import NonFiniteLossError, Session
+from landscape.training.subject import Subject, subject_of
 from landscape.training.trainer import chosen_device
 
 # Seconds of work below which starting processes costs more than they save.
@@ -123,7 +124,8 @@ def plan_runs(
     @functools.cache
     def timed(recipe: Recipe) -> Timing | None:
         try:
-            return time_steps(recipe, data(recipe.data), chosen_device(recipe))
+            subject = subject_of(recipe, data=None if recipe.task else data(recipe.data))
+            return time_steps(recipe, subject, chosen_device(recipe))
         except (RuntimeError, MemoryError):  # the run itself will report it, and the others continue
             return None
 
@@ -135,8 +137,7 @@ def plan_runs(
             recipe = within_budget(recipe, measured=timing.gradients if timing else 1.0)
         done, obstacle = 0, None
         try:
-            requested = dataclasses.replace(recipe, data=data_name(recipe.data))
-            saved = files.resumable(requested, resume=resume, overwrite=overwrite)
+            saved = files.resumable(recipe.shortened(), resume=resume, overwrite=overwrite)
             done = 0 if saved is None else min(saved.epoch, recipe.epochs)
         except InputError as failure:
             obstacle = str(failure)
@@ -168,14 +169,14 @@ def within_budget(recipe: Recipe, *, measured: float) -> Recipe:
     return dataclasses.replace(recipe, epochs=epochs, warmup_epochs=warmup)
 
 
-def time_steps(recipe: Recipe, data: Data, device: torch.device) -> Timing:
+def time_steps(recipe: Recipe, subject: Subject, device: torch.device) -> Timing:
     """The cost of a run, from a few steps of a network that is then thrown away.
 
     Raises:
         InputError: The data do not fit the network.
     """
     with preserved_randomness(device):
-        session = Session(recipe, data, device)
+        session = Session(recipe, subject, device)
         seconds: list[float] = []
         start = begun = time.monotonic()
         # A loss that is not finite is reported by the run itself.

@@ -1,13 +1,11 @@
 """Several runs together: resumable, in one process or in a pool, and no failed run stops the others."""
 
-import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from landscape.data import data_name
 from landscape.errors import Remark
 from landscape.training.job import Job, attempt
 from landscape.training.lock import refuse_locked
@@ -63,8 +61,7 @@ def train_several(plan: Plan, jobs: Sequence[Job], *, notice: Notice | None = No
         if index in results.reasons:
             failures.append(Failure(job.folder, results.reasons[index]))
         else:
-            recipe = dataclasses.replace(job.recipe, data=data_name(job.recipe.data))
-            runs.append(RunFiles(job.folder).finished(recipe, results.metrics[index]))
+            runs.append(RunFiles(job.folder).finished(job.recipe.shortened(), results.metrics[index]))
     return Outcome(tuple(runs), tuple(failures))
 
 

@@ -1,7 +1,6 @@
 """From a recipe to a folder with a trained network, through any number of interruptions."""
 
 import contextlib
-import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from landscape.data import data_name, load_data
 from landscape.errors import InputError, Remark, UsageError
 from landscape.isolation import preserved_randomness
 from landscape.records import history
@@ -23,6 +21,7 @@ from landscape.training.measured import Measuring
 from landscape.training.recipe import Recipe
 from landscape.training.run import Run, RunFiles, Saved
 from landscape.training.session import NonFiniteLossError, Session
+from landscape.training.subject import subject_of
 
 
 class DivergedError(RuntimeError):
@@ -94,7 +93,7 @@ def train(
     """
     if save_every is not None and save_every < 1:
         raise UsageError(f"save_every={save_every} must be at least 1 epoch")
-    requested = dataclasses.replace(recipe, data=data_name(recipe.data))
+    requested = recipe.shortened()
     folder = RunFiles(Path(output))
     saved = folder.resumable(requested, resume=resume, overwrite=overwrite)
     if saved is not None and saved.epoch >= requested.epochs and measuring is None and folder.is_whole(saved):
@@ -102,7 +101,7 @@ def train(
     device = chosen_device(requested)
     with preserved_randomness(device):
         # Everything that can be refused is refused before anything on disk is changed.
-        session = Session(requested, load_data(recipe.data), device)
+        session = Session(requested, subject_of(recipe), device)
         folder.make()
         with locked(folder.path):
             # Read again: before the folder was locked, another process could write to it.

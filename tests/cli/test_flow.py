@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -36,7 +37,10 @@ def test_train_measure_compare_surface_plot(landscape, tmp_path):
         ["runs/sam-rho=0.1-1", "sam:rho=0.1", "1"],
     ]
     assert "4 runs; 1 at a time" in trained.err
-    assert trained.err.endswith("Next: landscape compare runs\n")
+    assert trained.err.endswith(
+        "Next: landscape compare runs\n      landscape measure runs/sgd-0\n"
+        "      landscape surface runs/sgd-0 runs/sam-rho=0.1-0\n"
+    )
 
     folders = sorted(str(p.relative_to(tmp_path)) for p in (tmp_path / "runs").iterdir())
     measured = landscape("measure", *folders, *CHEAP)
@@ -267,3 +271,23 @@ def test_an_interrupted_surface_of_two_checkpoints_goes_on_to_the_same_bytes(
         if whole.suffix == ".png":
             assert whole.with_name(whole.name.replace("whole", "parts")).read_bytes() == whole.read_bytes()
     assert not list(tmp_path.glob("*.journal"))
+
+
+def test_the_parameters_that_are_free_are_chosen_by_name(landscape, runs):
+    flags = ("measure", "runs/sgd-0", "-M", "gradient-norm", "--limit", "50")
+    everything = landscape(*flags)
+    chosen = landscape(*flags, "--parameters", "layers.3.*,!*.bias")
+    assert "1 of 4 parameter tensors (80 of 610 weights) are free: layers.3.*,!*.bias" in chosen.err
+    assert "read" not in chosen.out
+    assert chosen.out != everything.out
+    assert "read" in landscape(*flags, "--parameters", "layers.3.*,!*.bias").out
+    assert "read" in landscape(*flags).out
+    origins = [json.loads(line)["provenance"] for line in (runs / "sgd-0/measures.jsonl").open()]
+    assert [(o["parameters"], o["dimension"]) for o in origins] == [(None, 610), ("layers.3.*,!*.bias", 80)]
+    wrong = landscape(*flags, "--parameters", "layer.3.*")
+    assert (wrong.code, "did you mean 'layers.3.*'" in wrong.error) == (2, True)
+    drawn = landscape(
+        "surface", "runs/sgd-0", "--points", "3", "--limit", "50", "-o", "s.png", "--parameters", "layers.3.*"
+    )
+    assert drawn.code == 0, drawn.err
+    assert "Free parameters: layers.3.*." in Path("s.txt").read_text()

@@ -150,7 +150,7 @@ MISTAKES = {
     "option": (2, ("-m", "./own.py:net:widht=3", "-d", "digits"), "did you mean 'width'"),
     "no network": (3, ("-m", "./own.py:data", "-d", "digits"), "returns a dict, not a torch.nn.Module"),
     "no data": (3, (*NAMED[:2], "-d", "./own.py:net"), "a data factory returns a Dataset"),
-    "task form": (2, ("--task", "own.py"), "is not ./file.py:function"),
+    "task form": (2, ("--task", "own"), "is not ./file.py:function"),
     "task parts": (3, ("--task", "./own.py:wrong"), "returns a dictionary of network; a task returns"),
     "loss": (2, (*NAMED, "--loss", "crossentropy"), "did you mean 'cross-entropy'"),
     "no folder": (3, ("-m", "hf:nowhere", "-d", "digits"), "there is no nowhere/config.json"),
