@@ -296,4 +296,6 @@ def _result(gathered: Gathered, question: Question, subjects: Subjects, run_set:
         ]
         return matches[0]
 
-    return replace(table, columns=tuple(sorted(table.columns, key=place)))
+    order = tuple(sorted(table.columns, key=place))
+    cells = {(row, column): table.cells.get((row, column)) for column in order for row in table.rows}
+    return replace(table, columns=order, cells={key: cell for key, cell in cells.items() if cell is not None})

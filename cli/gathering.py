@@ -70,7 +70,9 @@ class Gathering:
             reason = "no checkpoint to measure" if self.measure_missing else "--no-measure-missing"
             remarks.append(f"{lacking} is not measured of {count} runs ({reason})")
         elif missing:
-            results = self.measuring.results(missing, self._others(requested) if is_default else {})
+            # Those of runs that need no check are among the records already.
+            others = self._others(requested) if is_default and self.verified else {}
+            results = self.measuring.results(missing, others)
             records += results.estimates
             remarks += results.failures
             read, new = read + results.read, results.measured
