@@ -29,7 +29,7 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
 
 
 # A column is numeric also if some numbers are missing or have a power of ten factored out: "(1.5 ± 0.2)e9".
-_NUMBER = re.compile(r"\(?-?(\d|inf)|NaN|–")
+_NUMBER = re.compile(r"\(?[-−]?(\d|inf)|NaN|–")
 
 
 def width_of(lines: Sequence[Sequence[str]]) -> int:
@@ -82,7 +82,10 @@ def rounded(value: float, doubt: float | None) -> str:
 
 def bracketed(mean: float, low: float, high: float) -> str:
     """``−1.2 [−2.0, −0.4]``: a number with its interval, all to two digits of the interval's width."""
-    width = max(abs(high - low), 1e-300)  # a width of 0 would ask for infinitely many digits
+    width = high - low
+    if low > 0 or high < 0:  # enough digits to see that the interval excludes zero
+        width = min(width, 10 * min(abs(low), abs(high)))
+    width = max(width, 1e-3 * (high - low), 1e-300)  # a width of 0 would ask for infinitely many digits
     return f"{signed(mean, width)} [{signed(low, width)}, {signed(high, width)}]"
 
 

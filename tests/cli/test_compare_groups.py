@@ -230,6 +230,7 @@ REFUSED = {
         3,
         ["no row is called 'sgd'; there are: SGD, SAM"],
     ),
+    "label": ((*GROUPS[:4], *OWN, "--label", "sgd=x"), 2, ["--label sgd=x is not ROW=NAME"]),
     "split of a gap": ((*GROUPS[:2], "-M", "test:generalization-gap"), 2, ["is not of one split"]),
     "measure": ((*GROUPS[:2], *OWN, "-M", "test:acuracy"), 2, ["did you mean 'accuracy'?"]),
     "content": (("--group", "A=own/sgd-*", "--group", "B=copy/*", *OWN), 3, ["'A' seed 1", "(copy/a-7.pt)"]),
