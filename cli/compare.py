@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from landscape.comparison import Table, compare
+from landscape.comparison.alike import ROW
 from landscape.comparison.columns import PRESETS
 from landscape.comparison.forms import FORMS, SUFFIXES, Rendering, rendered
-from landscape.comparison.groups import ROW, from_groups, from_table, seeds_in_words
+from landscape.comparison.groups import from_groups, from_table, seeds_in_words
 from landscape.comparison.intervals import Method
 from landscape.comparison.predictors import TARGETS, Study, predictors
 from landscape.comparison.request import DEFAULT, DERIVED, SHARPNESS, Column, columns
@@ -87,6 +88,7 @@ class Where:
     limit: int | None
     batch: options.BatchSize | None
     batch_norm: str | None
+    parameters: str | None
     dtype: str | None
     device: str
 
@@ -99,7 +101,8 @@ class Where:
     def conditions(self) -> Conditions:
         """The conditions of a record, on any split."""
         size = None if self.batch is None else self.batch[0]
-        return Conditions(None, self.limit, size, self.batch_norm, self.dtype)
+        free = None if self.parameters is None else ",".join(options.listed(self.parameters))
+        return Conditions(None, self.limit, size, self.batch_norm, self.dtype, free)
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,7 @@ class Filling:
 @click.option(
     "--batch-norm", type=click.Choice(["stored", "batch", "recalibrate"]), help="Batch-norm statistics."
 )
+@options.parameters
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), help="Precision.")
 @options.device
 @options.source_flags

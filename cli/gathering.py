@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from landscape.comparison import belongs_to
-from landscape.comparison.groups import ROW
+from landscape.comparison.alike import ROW
 from landscape.comparison.request import DERIVED, Column, derived, measured, of_columns
 from landscape.comparison.runs import OF_HISTORY, MeasuredRun, from_history, without_split
 from landscape.comparison.selection import Conditions, Missing, recorded_for_all, select

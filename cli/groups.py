@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from landscape import records
-from landscape.comparison.groups import ROW, Member, refuse_shared, unpaired
+from landscape.comparison.alike import ROW
+from landscape.comparison.groups import Member, refuse_shared, unpaired
 from landscape.comparison.runs import MeasuredRun, RunSet
 from landscape.errors import InputError
 from landscape.records import MEASURES, RunFolder

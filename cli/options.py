@@ -125,6 +125,12 @@ weights = flag(
     help="The weights that training moves, or their average in the same file; raw by default.",
 )
 
+parameters = flag(
+    "--parameters",
+    metavar="GLOB[,GLOB…]",
+    help="Hold all other parameters fixed, by name: 'layer4.*,fc.*'; with ! in front: all but those.",
+)
+
 
 def form(*kinds: str) -> Callable[[F], F]:
     """``--format``, one of these kinds; the first by default."""
@@ -192,11 +198,7 @@ _subject: list[Callable[[Any], Any]] = [
         default="stored",
         help="Batch-norm statistics: as stored, of each batch, or recomputed at every point.",
     ),
-    flag(
-        "--parameters",
-        metavar="GLOB[,GLOB…]",
-        help="Hold all other parameters fixed, by name: 'layer4.*,fc.*'; with ! in front: all but those.",
-    ),
+    parameters,
     flag(
         "--expect-accuracy",
         metavar="PERCENT[±TOLERANCE]",

@@ -13,6 +13,7 @@ from typing import Any
 from landscape.comparison.alike import (
     COMPARABLE,
     belongs_to,
+    in_order,
     refuse_other_recipes,
     require_baseline,
     row_label,
@@ -149,7 +150,7 @@ def require_rows(
     if len(recipes) < len(runs):
         return None
     require_baseline(baseline, labels)
-    return tuple(dict.fromkeys(labels))
+    return in_order(dict(zip(labels, recipes, strict=True)), fields)
 
 
 def without_split(record: Estimate) -> Estimate:

@@ -22,6 +22,7 @@ class Conditions:
     batch_size: int | None = None
     batch_norm: str | None = None
     dtype: str | None = None
+    parameters: str | None = None
 
     def fit(self, origin: Provenance) -> bool:
         """Whether a record was measured under these conditions."""
@@ -34,14 +35,23 @@ class Conditions:
             and origin.subset == _of_all(origin.num_examples)
         ):
             limit = origin.num_examples
-        required = (self.split, limit, batch, self.batch_norm, self.dtype)
-        actual = (origin.split, origin.num_examples, origin.batch_size, origin.batch_norm, origin.dtype)
+        required = (self.split, limit, batch, *(getattr(self, name) for name in _OTHERS))
+        actual = (
+            origin.split,
+            origin.num_examples,
+            origin.batch_size,
+            *(getattr(origin, name) for name in _OTHERS),
+        )
         return all(r is None or r == a for r, a in zip(required, actual, strict=True))
 
     @classmethod
     def of(cls, origin: Provenance) -> "Conditions":
         """The conditions under which a record was measured."""
-        return cls(origin.split, origin.num_examples, origin.batch_size, origin.batch_norm, origin.dtype)
+        others = (getattr(origin, name) for name in _OTHERS)
+        return cls(origin.split, origin.num_examples, origin.batch_size, *others)
+
+
+_OTHERS = ("batch_norm", "dtype", "parameters")
 
 
 @functools.cache

@@ -130,7 +130,8 @@ def test_records_are_read_only_where_weights_data_code_and_settings_are_the_same
     assert counted(*OWN) == "0"
     assert counted(*OWN, "--limit", "5000") == "3"  # a limit above the size is the size
     assert counted(*OWN, "--limit", "20") == "0"
-    assert counted(*OWN, "--dtype", "float64") == "0"
+    assert counted(*OWN, "--parameters", "layers.2.*") == "0"
+    assert counted(*OWN, "--parameters", "layers.2.*") == "3"
     assert counted("-m", "./train.py:Net", "-d", "npz:d.npz:classes=3") == "0"
     torch.save(own("adam", 1)[0].state_dict(), tmp_path / "own/sgd-1.pt")
     assert counted(*OWN) == "2"
