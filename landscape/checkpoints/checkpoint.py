@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from landscape.checkpoints.architectures import guess
+from landscape.checkpoints.architectures import factory_of, guess
 from landscape.checkpoints.fitting import fit
 from landscape.checkpoints.reading import Contents, read_checkpoint
 from landscape.checkpoints.recipes import RecipeInFile, WithinMemory
@@ -237,6 +237,9 @@ def _unknown(contents: Contents, *, model: bool, data: bool) -> str:
     similar = guess(contents.state)
     looks = f"; it looks like {similar.looks}" if similar and model else ""
     example = similar.model if similar else "resnet18"
+    if contents.module is not None and model:
+        looks = f"; it holds a network of the class {contents.module}"
+        example = factory_of(contents.module)
     flags = {"model": f"-m MODEL (such as -m {example})", "data": "-d DATA (such as -d cifar10)"}
     missing = [name for name, absent in (("model", model), ("data", data)) if absent]
     return (
