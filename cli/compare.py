@@ -290,9 +290,11 @@ def _requested(question: Question, where: Where) -> tuple[Column, ...] | None:
 
 def _default(question: Question, where: Where) -> tuple[Column, ...]:
     """The columns of the table, or the predictors, if none are named."""
-    return _on(
-        where, DEFAULT if question.against is None else [f"train:{name}" for name in ("loss", *SHARPNESS)]
-    )
+    if question.against is not None:
+        return _on(where, [f"train:{name}" for name in ("loss", *SHARPNESS)])
+    # On one split, nothing is the difference of two: the data may have no other.
+    one_split = where.split in SPLITS
+    return _on(where, [text for text in DEFAULT if not (one_split and text in DERIVED)])
 
 
 def _on(where: Where, texts: Sequence[str]) -> tuple[Column, ...]:

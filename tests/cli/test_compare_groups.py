@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ FEW = ("-M", "test:accuracy,train:gradient-norm", "--device", "cpu")
 def own(landscape, tmp_path):
     """Three optimizers and seeds in nine files, with the script and the data; a function that gives a network."""
     (tmp_path / "train.py").write_text(SCRIPT)
-    scope = {"__name__": "train"}
+    scope = {"__name__": "__main__"}
     exec(compile(SCRIPT, "train.py", "exec"), scope)
     generator = np.random.default_rng(0)
     inputs = generator.normal(size=(70, 4)).astype("float32")
@@ -55,7 +56,11 @@ def own(landscape, tmp_path):
         for seed in range(3):
             network = scope["train"](optimizer, seed, data["x_train"], data["y_train"])
             networks[optimizer, seed] = network
-            torch.save(network.state_dict(), tmp_path / f"own/{optimizer}-{seed}.pt")
+            # As a script saves a whole network: its class is in __main__, which is another module when it is read.
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(sys.modules["__main__"], "Net", scope["Net"], raising=False)
+                content = network if optimizer == "adam" else network.state_dict()
+                torch.save(content, tmp_path / f"own/{optimizer}-{seed}.pt")
     return lambda optimizer, seed: (networks[optimizer, seed], data)
 
 
@@ -172,6 +177,54 @@ def test_a_table_of_checkpoints_is_compared_by_any_of_its_columns(landscape, own
     flags = (*FEW, "--baseline", "SGD", "--format", "json")
     differences = json.loads(landscape("compare", "--runs", "t.csv", *OWN, *flags).out)["differences"]
     assert {each["method"] for each in differences} == {"SAM"}
+
+
+def test_data_without_a_test_split_are_compared_on_train(landscape, own, tmp_path):
+    arrays = np.load(tmp_path / "d.npz")
+    np.savez(tmp_path / "one.npz", x=arrays["x_train"], y=arrays["y_train"])
+    flags = (*GROUPS[:2], "-m", "./train.py:Net", "-d", "npz:one.npz", "--device", "cpu", "-q")
+    refused = landscape("compare", *flags)
+    assert (refused.code, refused.error) == (
+        3,
+        "Error: npz:one.npz has no held-out examples; measure on --split train",
+    )
+    assert not (tmp_path / "own/measures.jsonl").exists()
+    result = landscape("compare", *flags, "--split", "train", "--dry-run")
+    assert "train:accuracy" in result.out
+    assert "test" not in result.out
+
+
+def test_a_regression_has_no_column_of_accuracies(landscape, own, tmp_path):
+    (tmp_path / "task.py").write_text(
+        "import torch\nfrom train import Net\n"
+        "def task():\n"
+        "    x = torch.linspace(-1, 1, 80).view(20, 4)\n"
+        "    data = torch.utils.data.TensorDataset(x, x[:, :3])\n"
+        "    return dict(model=Net(), data=dict(train=data, test=data), loss=torch.nn.MSELoss())\n"
+    )
+    result = landscape(
+        "compare", *GROUPS[:2], "--task", "./task.py:task", "--device", "cpu", "--format", "json"
+    )
+    names = [cell["measure"] for cell in json.loads(result.out)["cells"]]
+    assert (len(names), "accuracy" in names, "hessian-trace" in names) == (6, False, True)
+
+
+def test_runs_can_be_members_and_those_that_are_not_finished_are_left_out(landscape, runs):
+    lines = (runs / "sam-1/history.jsonl").read_text().splitlines()
+    (runs / "sam-1/history.jsonl").write_text(lines[0] + "\n")
+    groups = ("--group", "B=runs/sam-*", "--group", "A=runs/sgd-*")
+    result = landscape("compare", *groups, "-M", "loss,gradients", "--limit", "60", "--format", "json")
+    content = json.loads(result.out)
+    cells = {(cell["method"], cell["measure"]): cell["seeds"] for cell in content["cells"]}
+    assert cells == {
+        ("B", "loss"): [0],
+        ("A", "loss"): [0, 1],
+        ("B", "gradients"): [0],
+        ("A", "gradients"): [0, 1],
+    }
+    assert "Note: runs/sam-1 is left out: its training is at epoch 1 of 2" in result.err
+    assert content["reference"] == "B"
+    assert not any("differ in optimizer" in note for note in content["notes"])
 
 
 def test_which_measure_predicts_the_test_loss_of_own_checkpoints(landscape, own):
