@@ -160,18 +160,16 @@ class Filling:
     type=click.Choice([*SPLITS, "both"]),
     help="Examples of measures that name no split.  [default: train]",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="A fixed random subset of this many examples.")
+@options.limit
 @click.option(
     *("-b", "--batch-size", "batch"),
     callback=options.batch_size,
     metavar="N|auto",
     help="Examples a batch; 128 if none is recorded.",
 )
-@click.option(
-    "--batch-norm", type=click.Choice(["stored", "batch", "recalibrate"]), help="Batch-norm statistics."
-)
+@options.batch_norm(None)
 @options.parameters
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), help="Precision.")
+@options.precision
 @options.device
 @options.source_flags
 @click.option(
@@ -230,7 +228,7 @@ def command(
 
     \b
       landscape compare runs/demo --preset cr-sam
-      landscape compare --group 'SGD=own/sgd-*' --group 'SAM=own/sam-*' -m ./net.py:Net -d npz:data.npz
+      landscape compare --group 'SGD=sgd-*' --group 'SAM=sam-*' --task ./own.py:task
 
     Runs of `landscape train` say what they are; of other checkpoints the groups are the rows. Without -M the columns
     are the accuracy on test, the generalization gap and six measures on train. What is not in the measures.jsonl

@@ -66,7 +66,7 @@ def command(
 
     \b
       landscape measure runs/sam/checkpoint.pt
-      landscape measure model.pt -m resnet18 -d cifar10:root=DIR --limit 5000 -M hessian-trace
+      landscape measure net.pt -m resnet18 -d cifar10:root=DIR -M hessian-trace
 
     Results in the output file are reused if weights, examples, code, settings and loss are unchanged. They are marked
     as read; --no-resume measures them again.
@@ -76,7 +76,7 @@ def command(
 
     # A measure that is named twice is measured once.
     specifications = list({str(s): s for s in map(MEASURES.parse, names or DEFAULT)}.values())
-    options.chosen_device(subject.device)
+    options.chosen_device(subject.device, subject.dtype)
     rows: list[Row] = []
     for path in checkpoints:
         checkpoint = subject.open(path)
@@ -157,16 +157,9 @@ def _measured(
 ) -> list[Row]:
     """The measures of one split: from the file where it is still valid, and otherwise computed and appended."""
     from landscape.measures import MEASURES, measured_or_recalled
-    from landscape.measures.forecast import forecast, takes_products
-
-    seconds: dict[str, float] = {}
 
     def compute(specification: "Specification", objective: "Objective") -> Estimate:
-        # The forecast costs a product, which is spent only if something that takes products is computed.
-        if not quiet and not seconds and takes_products(objective, specification):
-            seconds.update(forecast(objective, specifications).seconds_by_name)
-        expected = seconds.get(str(specification))
-        with Bar(specification.name, quiet=quiet, expected=expected) as bar:
+        with Bar(specification.name, quiet=quiet) as bar:
             objective.ledger.listener = bar.tell
             return MEASURES.build(specification, objective)
 

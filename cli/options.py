@@ -19,6 +19,8 @@ from landscape.registry.nearest import did_you_mean
 from landscape.tables import json_text
 from landscape.tables.escaping import for_terminal
 
+from .terminal import note
+
 if TYPE_CHECKING:
     from landscape.checkpoints import Checkpoint, Contents
     from landscape.objective import Objective
@@ -132,6 +134,20 @@ parameters = flag(
 )
 
 
+limit = flag("--limit", type=click.IntRange(min=1), help="Use a fixed random subset of this size.")
+precision = flag("--dtype", type=_PRECISIONS, help="Precision; that of the checkpoint by default.")
+
+
+def batch_norm(default: str | None = "stored") -> Callable[[F], F]:
+    """``--batch-norm``; the default is ``None`` where records say it."""
+    return flag(
+        "--batch-norm",
+        type=click.Choice(["stored", "batch", "recalibrate"]),
+        default=default,
+        help="Batch-norm statistics: as stored, of each batch, or recomputed at every point.",
+    )
+
+
 def form(*kinds: str) -> Callable[[F], F]:
     """``--format``, one of these kinds; the first by default."""
     return flag("--format", "form", type=click.Choice(kinds), default=kinds[0], help="Output format.")
@@ -183,7 +199,7 @@ _source: list[Callable[[Any], Any]] = [
 _subject: list[Callable[[Any], Any]] = [
     *_source[:4],
     split("train", "test", "both"),
-    flag("--limit", type=click.IntRange(min=1), help="Use a fixed random subset of this size."),
+    limit,
     flag(
         "-b",
         "--batch-size",
@@ -192,12 +208,7 @@ _subject: list[Callable[[Any], Any]] = [
         metavar="N|auto",
         help="Examples a batch; auto: 128, computed in pieces of the size that is quickest here.",
     ),
-    flag(
-        "--batch-norm",
-        type=click.Choice(["stored", "batch", "recalibrate"]),
-        default="stored",
-        help="Batch-norm statistics: as stored, of each batch, or recomputed at every point.",
-    ),
+    batch_norm(),
     parameters,
     flag(
         "--expect-accuracy",
@@ -205,7 +216,7 @@ _subject: list[Callable[[Any], Any]] = [
         help="Exit 3 before any measure if the accuracy differs: 95.1±0.2.",
     ),
     device,
-    flag("--dtype", type=_PRECISIONS, help="Precision; that of the checkpoint by default."),
+    precision,
     *_source[4:],
 ]
 
@@ -223,6 +234,7 @@ class Source:
 
     def open(self, path: str) -> "Checkpoint":
         """The checkpoint at a path."""
+        note(f"opening {click.format_filename(path)}…")
         from landscape.checkpoints import load_checkpoint
 
         flags = {field.name: getattr(self, field.name) for field in dataclasses.fields(Source)}
@@ -257,6 +269,7 @@ class Subject(Source):
         """The objective of an opened checkpoint on a split."""
         import torch
 
+        note(f"reading the data of {click.format_filename(checkpoint.contents.path)}…")
         return checkpoint.objective(
             split,  # type: ignore[arg-type]
             limit=self.limit,
@@ -264,7 +277,7 @@ class Subject(Source):
             micro_batch=self.batch_size[1],
             batch_norm=self.batch_norm,  # type: ignore[arg-type]
             parameters=None if self.parameters is None else listed(self.parameters),
-            device=chosen_device(self.device),
+            device=chosen_device(self.device, self.dtype),
             dtype=getattr(torch, self.dtype) if self.dtype else None,
         )
 
@@ -302,24 +315,14 @@ def subject_flags(function: F) -> F:
     return _with_flags(_subject, gathered(subject=Subject)(function))
 
 
-def chosen_device(name: str) -> str:
+def chosen_device(name: str, dtype: str | None = None) -> str:
     """The device of that name, or for ``auto`` the best one; raises :class:`UsageError` if it does not exist."""
     import torch
 
-    if name == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        if torch.device(name).type not in ("cpu", "cuda", "mps"):
-            raise RuntimeError("not one of cpu, cuda, cuda:1, mps")
-        torch.empty(1, device=name)  # torch.device accepts names of devices that do not exist
-    except (RuntimeError, AssertionError) as failure:
-        reason = str(failure).splitlines()[0].partition(". ")[0].rstrip(".")
-        raise UsageError(
-            f"--device {name} cannot be used: {reason}; leave it out for what is there, or try --device cpu"
-        ) from failure
-    return name
+    from landscape.objective.arguments import device_named
+
+    precision = getattr(torch, dtype) if dtype else torch.float32
+    return str(device_named(name, dtype=precision, spelling="--device "))
 
 
 def writable(path: Path) -> Path:

@@ -67,8 +67,8 @@ def command(
     """Draws saved surfaces, measures and histories of runs; never recomputes.
 
     \b
-      landscape plot sgd.npz sam.npz --title SGD --title SAM --venue icml --width text -o both.pdf
-      landscape plot runs/* --kind history -M accuracy --over gradients -o accuracy.pdf
+      landscape plot sgd.npz sam.npz --title SGD --title SAM -o both.pdf
+      landscape plot runs/* --kind history -M accuracy -o accuracy.pdf
 
     Files are recognised by their content: surfaces (.npz), measures.jsonl, history.jsonl, folders of runs, and
     surfaces of tomgoldstein/loss-landscape (.h5) and of Landscaper (.npz).

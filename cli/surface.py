@@ -150,8 +150,8 @@ def command(
     """Computes and draws loss surfaces; several checkpoints share directions and colour scale.
 
     \b
-      landscape surface runs/sgd runs/sam --points 41 --venue icml --width text -o both.pdf
-      landscape surface runs/sgd runs/sam --plane interpolation --split both -o line.pdf
+      landscape surface runs/sgd runs/sam --points 41 --venue icml -o both.pdf
+      landscape surface runs/sgd runs/sam --plane interpolation -o line.pdf
 
     On a plane or line through several checkpoints, they share one figure; otherwise each has its own panel. An
     interrupted computation resumes where it stopped when the command is run again.
@@ -166,7 +166,7 @@ def command(
     check_look("line" if row.line else "relief" if look.view else "filled", look)
     together = merge or row.origin is not None
     files = numbered(target.output.with_suffix(".npz"), 1 if together else len(checkpoints))
-    options.chosen_device(subject.device)
+    options.chosen_device(subject.device, subject.dtype)
     for file in () if dry_run else (target.output, *files):
         options.writable(file)
     if merge:

@@ -118,7 +118,7 @@ def command(
 
     fields = {setting.name: flags.pop(setting.name) for setting in SETTINGS}
     measuring = _measuring(*(flags.pop(f"measure_{name}") for name in ("every", "names", "limit")))
-    fields["device"] = options.chosen_device(fields["device"])
+    fields["device"] = options.chosen_device(fields["device"], fields["dtype"])
     if preset is not None:
         if fields["task"] is not None:
             raise UsageError("--preset names a model and data, and so does --task; choose one of them")
@@ -177,7 +177,7 @@ def naming_flags(recipe: Recipe) -> list[str]:
 def _trained(job: "Job", *, quiet: bool) -> "Run":
     from landscape.training import DivergedError, train_job
 
-    with Bar(str(job.folder), quiet=quiet) as bar:
+    with Bar(str(job.folder), quiet=quiet, counted=True) as bar:
         try:
             return train_job(job, progress=lambda progress: bar.tell(*run_progress(progress)))
         except DivergedError as failure:

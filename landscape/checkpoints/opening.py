@@ -2,9 +2,10 @@
 
 import hashlib
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 
 import safetensors
 import torch
@@ -14,6 +15,7 @@ from landscape.checkpoints.archive import check_archive, damaged, first_line, re
 from landscape.checkpoints.inert import INERT
 from landscape.checkpoints.pickled_names import MARK, Pickles, pickled_names
 from landscape.checkpoints.stand_ins import NoNetwork, read_network
+from landscape.checkpoints.trusted import trusted, unpickled
 from landscape.errors import InputError
 from landscape.isolation import Shared, no_warnings
 from landscape.records.reading import LONGEST_HEADER
@@ -44,8 +46,11 @@ class Opened:
     classes: Mapping[str, str] = field(default_factory=dict)
 
 
-def open_file(file: Path, *, trust: bool) -> Opened:
-    """Opens a regular file of any format, recognised by its content; code in it runs only with ``trust``."""
+def open_file(file: Path, *, trust: bool, script: ModuleType | None = None) -> Opened:
+    """Opens a regular file of any format, recognised by its content.
+
+    Code in it runs only with ``trust``; then ``script`` has the classes that the file looks for in ``__main__``.
+    """
     size = file.stat().st_size
     if size == 0:
         raise InputError(f"{file} is empty (0 bytes): it was not written to the end; take another checkpoint")
@@ -57,17 +62,19 @@ def open_file(file: Path, *, trust: bool) -> Opened:
     refuse_other_kinds(file, head)
     if head.startswith(b"PK"):
         digest, notes = check_archive(file)
-        opened = _torch(file, "torch.save", trust=trust, mapped=True)
+        opened = _torch(file, "torch.save", trust=trust, mapped=True, script=script)
         return replace(opened, sha256=digest, notes=(*notes, *opened.notes))
     if head[257:262] == b"ustar":
         if not trust:
             raise _refused(file, ["torch's tar format of 2016"])
-        return replace(_torch(file, "torch.save of 2016", trust=True, mapped=False), sha256=sha256(file))
+        opened = _torch(file, "torch.save of 2016", trust=True, mapped=False, script=script)
+        return replace(opened, sha256=sha256(file))
     if head[:1] not in (b"\x80", b"(", b"]", b"}", b"c"):  # with what a pickle can begin
         raise damaged(file, f"it begins with {head[:9]!r}")
     if trust and not head.startswith(pickle.dumps(MARK, protocol=2)):
-        return Opened(_unpickled(file), "a pickle", sha256(file))
-    return replace(_torch(file, "torch.save before 1.6", trust=trust, mapped=False), sha256=sha256(file))
+        return Opened(_blamed(file, lambda: unpickled(file, script)), "a pickle", sha256(file))
+    opened = _torch(file, "torch.save before 1.6", trust=trust, mapped=False, script=script)
+    return replace(opened, sha256=sha256(file))
 
 
 def content_sum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
@@ -99,26 +106,24 @@ def _safetensors(file: Path, header: int, size: int) -> Opened:
     return Opened(content, "safetensors", sha256(file), metadata)
 
 
-def _torch(file: Path, form: str, *, trust: bool, mapped: bool) -> Opened:
+def _torch(file: Path, form: str, *, trust: bool, mapped: bool, script: ModuleType | None) -> Opened:
     """A file of torch.save, whose hash is left empty; a network in it is read without its code."""
-    if not trust:
-        pickles = pickled_names(file)
-        if (names := _unknown(pickles)) and pickles.complete and pickles.protocol == 2:
-            return _network(file, form, names)
-        _check_pickles(file, pickles)
     # torch hands the path to C++, which takes text only; a file with another name is read, not mapped.
     mapped = mapped and file.as_posix().isprintable()
+    if trust:
+        return Opened(_blamed(file, lambda: trusted(file, mapped=mapped, script=script)), form, "")
+    pickles = pickled_names(file)
+    if (names := _unknown(pickles)) and pickles.complete and pickles.protocol == 2:
+        return _network(file, form, names)
+    _check_pickles(file, pickles)
     try:
         with no_warnings, _INERT:
             if mapped:
-                content = torch.load(file, map_location="cpu", weights_only=not trust, mmap=True)
-            else:
-                with file.open("rb") as stream:
-                    content = torch.load(stream, map_location="cpu", weights_only=not trust)
+                return Opened(torch.load(file, map_location="cpu", weights_only=True, mmap=True), form, "")
+            with file.open("rb") as stream:
+                return Opened(torch.load(stream, map_location="cpu", weights_only=True), form, "")
     except Exception as failure:  # a damaged file can raise anything; whatever it is, the file is at fault
-        own = f"{type(failure).__name__}: {first_line(failure)}"
-        raise damaged(file, own if trust else _BROKEN) from failure
-    return Opened(content, form, "")
+        raise damaged(file, _BROKEN) from failure
 
 
 def _network(file: Path, form: str, names: list[str]) -> Opened:
@@ -141,10 +146,13 @@ def _network(file: Path, form: str, names: list[str]) -> Opened:
 _INERT = Shared(lambda: torch.serialization.safe_globals(INERT))  # type: ignore[arg-type]
 
 
-def _unpickled(file: Path) -> object:
+def _blamed(file: Path, read: Callable[[], object]) -> object:
+    """What a function reads from a trusted file, whose failures are the file's unless they say more."""
     try:
-        with file.open("rb") as stream:
-            return pickle.load(stream)
+        with no_warnings:
+            return read()
+    except InputError:
+        raise
     except Exception as failure:
         raise damaged(file, f"{type(failure).__name__}: {first_line(failure)}") from failure
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -72,7 +73,13 @@ class Contents:
     notes: tuple[str, ...] = ()
 
 
-def read_checkpoint(path: str | Path, *, trust: bool = False, weights: Weights | None = None) -> Contents:
+def read_checkpoint(
+    path: str | Path,
+    *,
+    trust: bool = False,
+    weights: Weights | None = None,
+    script: ModuleType | None = None,
+) -> Contents:
     """Opens a checkpoint of any of the forms in which they are found.
 
     A bare or nested state dict of ``torch.save``, a whole network of ``torch.save(model)``, safetensors, shards with an
@@ -84,6 +91,7 @@ def read_checkpoint(path: str | Path, *, trust: bool = False, weights: Weights |
         trust: Whether code stored in the file may run; only for files of your own.
         weights: ``"raw"``, or ``"ema"`` for the averaged copy in it. By default the raw ones; of a run of
             ``landscape train`` those that were evaluated.
+        script: The module in which a trusted file finds classes that were saved by a script, in ``__main__``.
 
     Raises:
         InputError: The file is missing, empty, damaged, would run code when opened, or holds no parameters.
@@ -97,7 +105,7 @@ def read_checkpoint(path: str | Path, *, trust: bool = False, weights: Weights |
     try:
         for file in located.files:
             with pinned(file) as pin:
-                parts.append(open_file(pin, trust=trust))
+                parts.append(open_file(pin, trust=trust, script=script))
                 stored += pin.stat().st_size
         digest = _digest(located, [part.sha256 for part in parts])
     except OSError as failure:

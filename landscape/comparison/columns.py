@@ -7,13 +7,14 @@ from typing import Literal
 from landscape.registry.names import NameTable, Row, split_of
 from landscape.registry.titles import with_options
 from landscape.tables.escaping import for_latex
+from landscape.tables.latex import heading as latex_heading
 
 
 @dataclass(frozen=True)
 class Look:
     """Heading of a column, the factor of its values, and which direction is better, if one is.
 
-    ``latex`` is source; by default it is the escaped ``heading``. ``symbol_of`` is the measure if the heading is its
+    ``latex`` is the source of the heading. ``symbol_of`` is the measure if the heading is its
     symbol, and otherwise empty.
     """
 
@@ -53,7 +54,7 @@ def look(column: str) -> Look:
     measure, _, settings = label.partition(":")
     known = _LOOKS.get(measure)
     if known is None:
-        return Look(label, for_latex(label))
+        return Look(label, latex_heading(label))
     heading = with_options(known.heading, settings.split(",") if settings else [])
     latex = (known.latex or for_latex(known.heading)) + for_latex(heading.removeprefix(known.heading))
     return replace(known, heading=heading, latex=latex)

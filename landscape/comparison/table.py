@@ -1,6 +1,7 @@
 """The table of a comparison: cells, paired differences, leads, and the sentences that qualify them."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -159,7 +160,7 @@ class Table:
         about = self._about()
         caption = f"{breakable(about[0].upper() + about[1:]).replace('n =', '$n$ =', 1)}."
         names = (each.symbol_of.replace("-", " ").replace("hessian", "Hessian") for each in self._symbols())
-        heads = (each.latex or for_latex(each.heading) for each in self._symbols())
+        heads = (each.latex for each in self._symbols())
         if symbols := ", ".join(map(" ".join, zip(heads, names, strict=True))):
             caption += f" {symbols}."
         page = VENUES[venue]
@@ -225,12 +226,11 @@ class Table:
             mark = "" if difference is None else verdict(difference).mark
             return Number(text, cell.converged, n, bold=(row, column) in clear, mark=mark)
 
-        looks = [look(column) for column in self.columns]
         return Grid(
             [self.heading, *self.headings.values()],
             [[self.label(row), *(number(row, column) for column in self.columns)] for row in self.rows],
             notes,
-            [for_latex(self.heading), *(each.latex or for_latex(each.heading) for each in looks)],
+            [for_latex(self.heading), *(look(column).latex for column in self.columns)],
             ["", *self._splits],
         )
 
@@ -287,7 +287,10 @@ class Table:
             ends = ["over 1000" if end == math.inf else f"{end}" for end in (min(needed), max(needed))]
             parts.append(f"≈ indistinguishable ({' to '.join(dict.fromkeys(ends))} seeds needed)")
         for mark in ("=", "?"):
-            words = dict.fromkeys(each.words for each in verdicts if each.mark == mark)
+            # The sampling error is another for each difference.
+            words = dict.fromkeys(
+                re.sub(r" error \S+:", " error:", v.words) for v in verdicts if v.mark == mark
+            )
             parts += [f"{mark} {'; '.join(words)}"] if words else []
         kind = {"t": "t", "bootstrap": "bootstrap (BCa)"}[self.method]
         paired = f"difference from {self.label(self.reference)}, paired by seed, 95 % {kind} interval"
@@ -300,16 +303,12 @@ class Table:
             errors = [e for (_, name), c in self.cells.items() if name == column and (e := c.monte_carlo)]
             if errors:
                 sampled.append(f"{self.headings[column]} {look(column).factor * max(errors):.2g}")
-        notes = (
-            [f"standard error of the means from sampling alone, at most: {', '.join(sampled)}"]
-            if sampled
-            else []
-        )
+        notes = [f"standard error of the means from sampling alone, at most: {', '.join(sampled)}"]
         count = len(self._differences)
-        chance = f"of {count} intervals, about {0.05 * count:.1f} exclude 0 by chance alone"
-        chances = [chance] if count else []
+        chance = [f"of {count} intervals, about {0.05 * count:.1f} exclude 0 by chance alone"]
         leads = map(self._sentence, self.leads())
-        return [*self._sentences(), *chances, *leads, *self._outliers(), *notes]
+        sentences = [*self._sentences(), *(chance if count else []), *leads, *self._outliers()]
+        return sentences + (notes if sampled else [])
 
     def _sentences(self) -> Iterator[str]:
         """Every difference from the reference, with its verdict in words."""

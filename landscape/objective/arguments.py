@@ -103,14 +103,38 @@ def device_in(device: torch.device | str | None) -> torch.device | None:
         raise UsageError(
             f"device='{device}' is no device: pass 'cpu', 'cuda', 'cuda:1' or 'mps'"
         ) from failure
+    advice = "leave it out for the device of the model, or pass device='cpu'"
+    return _usable(place, torch.float32, f"device='{device}'", advice)
+
+
+def device_named(name: str, *, dtype: torch.dtype = torch.float32, spelling: str = "device=") -> torch.device:
+    """The device of a recipe or of the command line, where ``auto`` is the best one for this precision.
+
+    Raises:
+        UsageError: It is not there, is none of cpu, cuda and mps, or lacks the precision.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        has_mps = torch.backends.mps.is_available() and dtype != torch.float64
+        return torch.device("mps" if has_mps else "cpu")
+    title, advice = f"{spelling}{name}", "leave it out for what is there, or take cpu"
     try:
-        torch.empty(1, device=place)  # torch.device accepts names of devices that do not exist
-    except (RuntimeError, AssertionError) as failure:
+        place = torch.device(name)
+    except RuntimeError:
+        place = None
+    if place is None or place.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"{title} cannot be used: not one of cpu, cuda, cuda:1, mps; {advice}")
+    return _usable(place, dtype, title, advice)
+
+
+def _usable(place: torch.device, dtype: torch.dtype, title: str, advice: str) -> torch.device:
+    """The device, on which a number of this precision can be made: torch.device accepts absent ones."""
+    try:
+        torch.empty(1, device=place, dtype=dtype)
+    except (RuntimeError, AssertionError, TypeError) as failure:
         reason = str(failure).splitlines()[0].partition(". ")[0].rstrip(".")
-        raise UsageError(
-            f"device='{device}' cannot be used: {reason}; leave it out for the device of the model, or pass "
-            "device='cpu'"
-        ) from failure
+        raise UsageError(f"{title} cannot be used: {reason}; {advice}") from failure
     return place
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from landscape.tables.escaping import for_csv, for_latex, for_markdown, for_terminal, visible
-from landscape.tables.latex import Column, breakable, ems, heading, table_float
+from landscape.tables.latex import HEADING, Column, breakable, ems, heading, table_float
 from landscape.tables.typesetting import ABSENT, aligned, blocks, folded, width_of
 
 
@@ -131,7 +131,7 @@ class Grid:
         columns = []
         for k, (title, head) in enumerate(zip(self.head, heads, strict=True)):
             cells = [row[k] for row in self.rows]
-            width = max(ems(title), *map(_ems, cells))
+            width = max(min(ems(visible(title)), HEADING), *map(_ems, cells))
             columns.append(Column(head, [_latex(cell, long=k == 0) for cell in cells], width, groups[k]))
         names, *others = columns
         return table_float(

@@ -13,7 +13,8 @@ _SIZE = 9.0  # points of the type in the cells; \small would be 10 in a document
 _GAP = 6.0  # \tabcolsep in points: half of the space between two columns
 _POINTS = 72.27  # an inch in TeX's points
 _NAMES = 0.4  # share of the text that the first column may take before its names are broken into lines
-_HEADING = 40  # characters of a heading; the rest would leave no place for a second column
+HEADING = 20.0
+"""Width of a heading in em; the rest would leave no place for a second column."""
 _WORD = 20  # characters of a word after which it may be broken
 _WORD_FIRST = re.compile(r"^[a-z](?=[a-z]{2,}[ :])")
 
@@ -64,8 +65,11 @@ def breakable(text: object) -> str:
 
 
 def heading(text: str) -> str:
-    """Escaped text of a heading, cut where it is longer than a table has room for."""
-    return for_latex(text if len(text) <= _HEADING else f"{text[: _HEADING - 1]}…")
+    """Escaped text of a heading, cut where it is wider than :data:`HEADING`."""
+    plain = kept = visible(text)
+    while ems(kept) > HEADING:
+        kept = kept[:-1]
+    return for_latex(kept if kept == plain else f"{kept[:-1]}…")
 
 
 def table_float(
@@ -92,7 +96,8 @@ def table_float(
     across = _natural([names, *columns]) > column * _POINTS and column < text
     room = (text if across else column) * _POINTS
     environment = "table*" if across else "table"
-    narrow = min(names.width, _NAMES * room / _SIZE)
+    fits = _natural([names, *columns]) <= room
+    narrow = names.width if fits else min(names.width, _NAMES * room / _SIZE)
     kind = "l" if narrow == names.width else f"p{{{narrow * _SIZE:.0f}pt}}"
     names = Column(names.head, names.cells, narrow)
     stacked = [_tabular(names, block, kind) for block in _blocks(names, columns, room)]

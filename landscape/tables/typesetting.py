@@ -97,5 +97,5 @@ def signed(value: float, width: float | None = None) -> str:
         exponent = int(f"{width:.1e}".partition("e")[2])
         places = 1 - exponent
         small = -4 <= exponent <= 5
-        text = f"{round(value, places):.{max(0, places)}f}" if small else f"{value:.3g}"
+        text = f"{round(value, places) + 0.0:.{max(0, places)}f}" if small else f"{value:.3g}"
     return text.replace("-", "−")

@@ -22,7 +22,7 @@ from landscape.training.recipe import Budget, Recipe
 from landscape.training.run import RunFiles
 from landscape.training.session import NonFiniteLossError, Session
 from landscape.training.subject import Subject, subject_of
-from landscape.training.trainer import chosen_device
+from landscape.training.trainer import device_of
 
 # Seconds of work below which starting processes costs more than they save.
 WORTH_A_POOL = 30.0
@@ -114,7 +114,7 @@ def plan_runs(
     if twice is not None:
         raise UsageError(f"two of the runs would go to {twice}; give them folders of their own with -o")
     # Several processes would share one accelerator, and its memory.
-    on_cpu = all(chosen_device(recipe).type == "cpu" for recipe in recipes)
+    on_cpu = all(device_of(recipe).type == "cpu" for recipe in recipes)
     most = min(len(recipes), (cores() if on_cpu else 1) if jobs is None else jobs)
     # The threads of a run do not depend on whether a pool is worth its start: what it computes must not depend on a
     # forecast.
@@ -125,7 +125,7 @@ def plan_runs(
     def timed(recipe: Recipe) -> Timing | None:
         try:
             subject = subject_of(recipe, data=None if recipe.task else data(recipe.data))
-            return time_steps(recipe, subject, chosen_device(recipe))
+            return time_steps(recipe, subject, device_of(recipe))
         except (RuntimeError, MemoryError):  # the run itself will report it, and the others continue
             return None
 

@@ -11,6 +11,7 @@ import torch
 
 from landscape.errors import InputError, Remark, UsageError
 from landscape.isolation import preserved_randomness
+from landscape.objective.arguments import device_named
 from landscape.records import history
 from landscape.tracking import Ending, Guarded, Tracker
 from landscape.training import checkpoint
@@ -98,7 +99,7 @@ def train(
     saved = folder.resumable(requested, resume=resume, overwrite=overwrite)
     if saved is not None and saved.epoch >= requested.epochs and measuring is None and folder.is_whole(saved):
         return folder.finished(requested, saved.content["metrics"])
-    device = chosen_device(requested)
+    device = device_of(requested)
     with preserved_randomness(device):
         # Everything that can be refused is refused before anything on disk is changed.
         session = Session(requested, subject_of(recipe), device)
@@ -222,18 +223,6 @@ def _restore(session: Session, saved: Saved, folder: RunFiles) -> None:
         warnings.warn(remark, Remark, stacklevel=3)
 
 
-def chosen_device(recipe: Recipe) -> torch.device:
+def device_of(recipe: Recipe) -> torch.device:
     """The recipe's device, if it is available and supports the recipe's precision."""
-    if recipe.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(recipe.device)
-        if device.type not in ("cpu", "cuda", "mps"):
-            raise RuntimeError("networks are trained on cpu, cuda or mps")
-        torch.zeros(1, device=device, dtype=getattr(torch, recipe.dtype))  # torch.device accepts absent ones
-    except (RuntimeError, AssertionError, TypeError) as failure:
-        reason = str(failure).split(". ")[0].splitlines()[0].rstrip(".")
-        raise UsageError(
-            f"device={recipe.device} cannot be used: {reason}; auto takes what is there"
-        ) from None
-    return device
+    return device_named(recipe.device, dtype=getattr(torch, recipe.dtype))

@@ -15,6 +15,7 @@ from scipy import stats
 from landscape.comparison import compare
 from landscape.comparison.forms import Rendering, rendered
 from landscape.errors import UsageError
+from landscape.tables.typesetting import bracketed
 
 ACCURACIES = {
     "sgd": ((0.90, 0.91, 0.93), 0.01),
@@ -132,6 +133,20 @@ def test_too_few_seeds_are_said_without_verbose():
 MEASURES = (
     "accuracy loss gradient-norm surrogate-gap dominant-eigenvalue hessian-trace normalized-trace".split()
 )
+
+
+@pytest.mark.parametrize(
+    ("interval", "text"),
+    [
+        ((-1.2, -2.0, -0.4), "−1.2 [−2.0, −0.4]"),
+        ((0.65, 0.04, 1.31), "0.65 [0.04, 1.31]"),  # with one digit it would begin at zero
+        ((-0.0004, -0.013, 0.012), "0.000 [−0.013, 0.012]"),
+        ((1.0, 1e-9, 2.0), "1.0000 [0.0000, 2.0000]"),
+        ((-430.0, -870.0, 10.0), "−430 [−870, 10]"),
+    ],
+)
+def test_an_interval_has_the_digits_that_show_whether_it_excludes_zero(interval, text):
+    assert bracketed(*interval) == text
 
 
 @pytest.mark.parametrize("count", [2, 3, 8])

@@ -6,11 +6,13 @@ import json
 import re
 
 import pytest
+from pdflatex import needs_latex, typeset, widths
 from records_made import run
 
 from landscape.comparison import compare
 from landscape.comparison.forms import FORMS, rendered
 from landscape.comparison.predictors import predictors
+from landscape.registry.venues import VENUES
 
 NAME = "=1+1\x1b[2J\n| **x** \\input{/etc/passwd} & %"
 
@@ -20,7 +22,7 @@ def table():
         run(v + s / 10, seed=s, optimizer=o, measure=m, lr=lr, data=NAME, settings={"rho\x1b": "\n\x9b"})
         for o, v, lr in ((NAME, 1.0, "\x1b]0;"), ("-sam", 2.0, "\n"))
         for s in (0, 1, 2)
-        for m in ("hessian-trace", "@m\x1b")
+        for m in ("hessian-trace", "@m\x1b" + "m" * 90)
     ]
     return compare(records, remarks=("\x1b[31m left out",))
 
@@ -60,6 +62,13 @@ def test_latex_has_no_command_of_a_stranger_outside_comments():
         for block in "\n".join(body).split(r"\toprule")[1:]:
             rows = [line for line in block.splitlines() if line.endswith(r"\\")]
             assert len({len(re.findall(r"(?<!\\)&", line)) for line in rows}) == 1
+
+
+@needs_latex
+def test_latex_of_a_stranger_compiles_within_the_page(tmp_path):
+    log = typeset([rendered(table(), "latex"), rendered(study(), "latex")], "neurips", tmp_path)
+    assert "Overfull" not in log
+    assert max(widths(log)) <= VENUES["neurips"].text * 72.27
 
 
 def test_cells_of_csv_begin_no_formula():

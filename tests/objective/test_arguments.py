@@ -4,6 +4,7 @@ import numpy as np
 import problems
 import pytest
 import torch
+from landscape.cli.options import chosen_device
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
@@ -11,6 +12,9 @@ from torch.utils.data import DataLoader, TensorDataset
 import landscape
 from landscape.errors import InputError, UsageError
 from landscape.objective import BatchLoss, Objective
+from landscape.objective.arguments import device_named
+from landscape.training import Recipe
+from landscape.training.trainer import device_of
 
 CE = nn.CrossEntropyLoss()
 X, Y = problems.classification()
@@ -114,3 +118,21 @@ def test_what_an_objective_is_takes_no_computation() -> None:
     assert not objective.ledger.passes()["evaluations"]
     _ = objective.loss
     assert f"digits test, 100 examples; CrossEntropyLoss = {objective.loss:.6g};" in repr(objective)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "dtype", "expected"),
+    [
+        (True, True, torch.float64, "cuda"),
+        (False, True, torch.float32, "mps"),
+        (False, True, torch.float64, "cpu"),  # MPS has no float64
+        (False, False, torch.float32, "cpu"),
+    ],
+)
+def test_the_best_device_is_the_same_for_measures_and_for_training(monkeypatch, cuda, mps, dtype, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert device_named("auto", dtype=dtype).type == expected
+    name = str(dtype).removeprefix("torch.")
+    assert chosen_device("auto", name) == expected
+    assert device_of(Recipe(dtype=name)).type == expected

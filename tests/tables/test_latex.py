@@ -7,7 +7,7 @@ from pdflatex import needs_latex, typeset, widths
 
 from landscape.registry.venues import VENUES
 from landscape.tables import Grid, Number
-from landscape.tables.escaping import for_latex
+from landscape.tables.escaping import _LATEX, for_latex
 from landscape.tables.latex import breakable, ems
 
 NUMBERS = [
@@ -86,7 +86,7 @@ def test_a_table_goes_into_the_column_across_both_or_is_split(venue, columns, en
 @pytest.mark.parametrize("venue", ["icml", "neurips"])
 def test_no_box_is_wider_than_the_page(venue, tmp_path):
     page = VENUES[venue]
-    stranger = "a" * 120 + r" \input{x} & % 0 * [ "
+    stranger = "a" * 120 + r" \input{x} & % 0 * [ " + " ".join(_LATEX)
     groups = ["", *["train"] * 4, *["test"] * 5]
     grids = [
         grid(2, 2), grid(9, 3, groups=groups), grid(4, 2, name=stranger),
