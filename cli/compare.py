@@ -46,7 +46,7 @@ class Subjects:
         default = "optimizer" if self.runs else ROW
         return [name.strip() for name in (self.by or "").split(",") if name.strip()] or [default]
 
-    def run_set(self, source: options.Source, *, quiet: bool) -> RunSet:
+    def run_set(self, source: options.Source, *, to_measure: bool, quiet: bool) -> RunSet:
         """The runs behind the flags."""
         kinds = {"RUN…": self.runs, "--group": self.groups, "--runs": self.table}
         present = [name for name, value in kinds.items() if value]
@@ -67,7 +67,7 @@ class Subjects:
         members = from_table(self.table) if self.table else from_groups(self.groups, self.seed_from)
         if self.groups and not quiet:
             click.echo(visible(seeds_in_words(members)), err=True)
-        return member_runs(members, source, any_network="model" in self.rows)
+        return member_runs(members, source, any_network="model" in self.rows, to_measure=to_measure)
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ def command(
     if question.preset is not None and question.against is not None:
         raise UsageError("--preset is a table and --against a correlation; leave one of them out")
     requested = _requested(question, where)
-    run_set = subjects.run_set(source, quiet=quiet)
+    run_set = subjects.run_set(source, to_measure=filling.measure_missing, quiet=quiet)
     if run_set.unreadable:
         click.echo(f"{run_set.unreadable} lines could not be read and were skipped", err=True)
     # Asked before anything is measured, which may take hours.

@@ -8,6 +8,7 @@ from landscape.comparison.alike import ROW
 from landscape.comparison.request import DERIVED, Column, derived, measured, of_columns
 from landscape.comparison.runs import OF_HISTORY, MeasuredRun, from_history, without_split
 from landscape.comparison.selection import Conditions, Missing, recorded_for_all, select
+from landscape.errors import InputError
 from landscape.records.estimate import Estimate
 from landscape.registry.names import Specification, split
 
@@ -75,6 +76,8 @@ class Gathering:
             results = self.measuring.results(missing, others)
             records += results.estimates
             remarks += results.failures
+            if results.failures and not records:
+                raise InputError(results.failures[0].partition(" is left out: ")[2])
             read, new = read + results.read, results.measured
         numbers = f"{read} numbers read from records, {new} measured now"
         return self._completed(records, requested, remarks, numbers, is_default=is_default)

@@ -17,18 +17,23 @@ if TYPE_CHECKING:
     from landscape.checkpoints import Contents
 
 
-def member_runs(members: Sequence[Member], source: options.Source, *, any_network: bool) -> RunSet:
+def member_runs(
+    members: Sequence[Member], source: options.Source, *, any_network: bool, to_measure: bool
+) -> RunSet:
     """The checkpoints as runs, each with its records and with its row and seed for a recipe.
 
     Args:
         members: The checkpoints.
         source: The flags that say what they belong to.
         any_network: Whether rows may be of different networks.
+        to_measure: Whether they will be measured, for which model and data have to be known.
 
     Raises:
         InputError: A file cannot be used, two are the same checkpoint, networks differ, or what is needed to measure
             them is not known.
     """
+    from landscape.checkpoints.opening import content_sum
+
     remarks = []
     opened: list[tuple[Member, Contents]] = []
     by_content: dict[str, Member] = {}
@@ -40,11 +45,17 @@ def member_runs(members: Sequence[Member], source: options.Source, *, any_networ
             remarks.append(f"{member.path} is left out: {unfinished}")
             continue
         contents = source.contents(member.path)
-        refuse_shared(by_content.setdefault(contents.sha256, member), member)
+        # Not the hash of the file: torch.save writes the name of the file into it.
+        refuse_shared(by_content.setdefault(content_sum(contents.state, {}), member), member)
         first = next((pair for pair in opened if pair[0].row == member.row or not any_network), None)
         if first is not None:
             _refuse_another_network(*first, member, contents)
-        if contents.recipe is None and source.task is None and None in (source.model, source.data):
+        if (
+            to_measure
+            and contents.recipe is None
+            and source.task is None
+            and None in (source.model, source.data)
+        ):
             source.open(str(member.path))  # says what is needed
         opened.append((member, contents))
     if not opened:

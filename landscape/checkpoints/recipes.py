@@ -98,8 +98,7 @@ class RecipeInFile:
             text,
             source=f"the recipe in {self.path}",
             kind="checkpoint",
-            way_out=f"add {flag} {text} if you know it (before `landscape compare`, to `landscape measure`), or "
-            "--trust-checkpoint",
+            way_out=f"add {flag} {text} if you know it, or --trust-checkpoint",
         )
 
     def _odd_fields(self) -> list[str]:

@@ -234,6 +234,11 @@ def test_which_measure_predicts_the_test_loss_of_own_checkpoints(landscape, own)
     assert {p["measure"] for p in study["predictors"]} == {"train:gradient-norm", "test:gradient-norm"}
 
 
+def test_what_is_on_record_needs_neither_model_nor_data(landscape, own):
+    table = landscape("compare", *GROUPS[:2], *OWN, *FEW).out
+    assert landscape("compare", *GROUPS[:2], "--no-measure-missing", *FEW).out == table
+
+
 def test_a_row_with_fewer_seeds_is_paired_on_the_common_ones_and_it_is_said(landscape, own, tmp_path):
     (tmp_path / "own/sam-2.pt").unlink()
     result = landscape("compare", *GROUPS[:4], *OWN, *FEW)
@@ -288,6 +293,11 @@ REFUSED = {
     "split of a gap": ((*GROUPS[:2], "-M", "test:generalization-gap"), 2, ["is not of one split"]),
     "measure": ((*GROUPS[:2], *OWN, "-M", "test:acuracy"), 2, ["did you mean 'accuracy'?"]),
     "content": (("--group", "A=own/sgd-*", "--group", "B=copy/*", *OWN), 3, ["'A' seed 1", "(copy/a-7.pt)"]),
+    "weights": (
+        ("--group", "A=own/sgd-*", "--group", "B=same/b-5.pt", *OWN),
+        3,
+        ["(same/b-5.pt) are the same"],
+    ),
     "networks": (("--group", "A=wide/a-*", *OWN), 3, ["wide/a-0.pt (row 'A')", "are of different networks"]),
     "networks of rows": ((*GROUPS[:2], "--group", "B=wide/b-9.pt", *OWN), 3, ["(row 'B') are of different"]),
     "damaged": (("--group", "A=bad/*", *OWN), 3, ["bad/a-0.pt is empty"]),
@@ -299,12 +309,13 @@ REFUSED = {
 def test_what_cannot_be_compared_is_one_line_before_anything_is_measured(
     landscape, own, tmp_path, snapshot, mistake
 ):
-    for folder in ("copy", "wide", "bad"):
+    for folder in ("copy", "wide", "bad", "same"):
         (tmp_path / folder).mkdir()
     shutil.copy(tmp_path / "own/sgd-1.pt", tmp_path / "copy/a-7.pt")
     shutil.copy(tmp_path / "own/sgd-1.pt", tmp_path / "wide/a-0.pt")
     for name in ("a-1.pt", "b-9.pt"):
         torch.save({"w": torch.ones(3, 3)}, tmp_path / "wide" / name)
+    torch.save(own("sgd", 2)[0].state_dict(), tmp_path / "same/b-5.pt")
     (tmp_path / "bad/a-0.pt").write_bytes(b"")
     arguments, code, says = REFUSED[mistake]
     before = snapshot()
