@@ -24,7 +24,7 @@ from landscape.tables.escaping import visible
 
 from . import options
 from .gathering import Gathered, Gathering
-from .groups import member_runs
+from .groups import member_runs, with_recipes
 from .help import ExamplesFirst
 from .missing import Measuring
 
@@ -63,7 +63,7 @@ class Subjects:
         if self.seed_from is not None and not self.groups:
             raise UsageError("--seed-from reads the names of a --group; elsewhere the seed is known already")
         if self.runs:
-            return find_runs(self.runs)
+            return with_recipes(find_runs(self.runs), source)
         members = from_table(self.table) if self.table else from_groups(self.groups, self.seed_from)
         if self.groups and not quiet:
             click.echo(visible(seeds_in_words(members)), err=True)

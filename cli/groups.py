@@ -1,6 +1,7 @@
 """Checkpoints that the user has put into rows, opened once so that nothing is measured before all of them fit."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from landscape import records
@@ -63,6 +64,29 @@ def member_runs(
     with_recipes = all(contents.recipe is not None for _, contents in opened)
     runs = [_run(member, contents, with_recipe=with_recipes) for member, contents in opened]
     return RunSet(tuple(runs), (*remarks, *unpaired([member for member, _ in opened])), unreadable=0)
+
+
+def with_recipes(run_set: RunSet, source: options.Source) -> RunSet:
+    """The same runs, with the recipes in those checkpoints that have no recipe beside them.
+
+    Raises:
+        InputError: A checkpoint has no recipe at all, so that it is in no row.
+    """
+    runs = []
+    for run in run_set.runs:
+        recipe = run.recipe
+        if recipe is None and not run.estimates and run.checkpoint is not None:
+            try:
+                recipe = source.contents(run.checkpoint).recipe
+            except InputError:  # what cannot be opened is left out when it is measured
+                recipe = {}
+            if recipe is None:
+                raise InputError(
+                    f"{run.checkpoint} does not say how it was trained (it was not made by `landscape train`); say "
+                    "which checkpoints are a row: --group 'SGD=own/sgd-*' --group 'SAM=own/sam-*'"
+                )
+        runs.append(replace(run, recipe=recipe or None))
+    return replace(run_set, runs=tuple(runs))
 
 
 def _run(member: Member, contents: "Contents", *, with_recipe: bool) -> MeasuredRun:

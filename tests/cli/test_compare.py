@@ -174,6 +174,8 @@ def test_checkpoints_measured_in_one_folder_are_compared_each_for_itself(landsca
     for name in ("sgd-0", "sgd-1", "sam-0", "sam-1"):
         shutil.copy(runs / name / "checkpoint.pt", tmp_path / "flat" / f"{name}.pt")
     files = [f"flat/{name}.pt" for name in ("sgd-0", "sgd-1", "sam-0", "sam-1")]
+    plan = landscape("compare", *files, "-M", "loss", "--limit", "60", "--dry-run")
+    assert "4 of 4 numbers would be measured" in plan.out  # their recipes are in the files
     landscape("measure", *files, "-M", "loss", "--limit", "60", "-q")
     table = landscape("compare", *files, "--no-measure-missing").out
     assert "n = 2" in table
