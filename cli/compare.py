@@ -88,8 +88,8 @@ class Where:
     limit: int | None
     batch: options.BatchSize | None
     batch_norm: str | None
-    parameters: str | None
     dtype: str | None
+    parameters: str | None
     device: str
 
     @property
@@ -101,8 +101,8 @@ class Where:
     def conditions(self) -> Conditions:
         """The conditions of a record, on any split."""
         size = None if self.batch is None else self.batch[0]
-        free = None if self.parameters is None else ",".join(options.listed(self.parameters))
-        return Conditions(None, self.limit, size, self.batch_norm, self.dtype, free)
+        parameters = None if self.parameters is None else ",".join(options.listed(self.parameters))
+        return Conditions(None, self.limit, size, self.batch_norm, self.dtype, parameters)
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,8 @@ class Filling:
     help="Examples a batch; 128 if none is recorded.",
 )
 @options.batch_norm(None)
-@options.parameters
 @options.precision
+@options.parameters
 @options.device
 @options.source_flags
 @click.option(

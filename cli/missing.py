@@ -167,9 +167,9 @@ class Measuring:
             batch_size=conditions.batch_size or self.batch_size[0],
             micro_batch=self.batch_size[1],
             batch_norm=conditions.batch_norm or "stored",  # type: ignore[arg-type]
-            parameters=None if conditions.parameters is None else conditions.parameters.split(","),
             device=options.chosen_device(self.device),
             dtype=getattr(torch, conditions.dtype) if conditions.dtype else None,
+            parameters=None if conditions.parameters is None else conditions.parameters.split(","),
         )
 
 

@@ -15,7 +15,10 @@ from landscape.registry.names import Specification, split
 
 @dataclass(frozen=True)
 class Conditions:
-    """Under which conditions a number is measured, by the names of the flags; ``None`` for any."""
+    """Under which conditions a number is measured, by the names of the flags; ``None`` for any.
+
+    ``parameters`` is the selection of free parameters, and ``None`` all of them.
+    """
 
     split: str | None = None
     limit: int | None = None
@@ -35,23 +38,22 @@ class Conditions:
             and origin.subset == _of_all(origin.num_examples)
         ):
             limit = origin.num_examples
-        required = (self.split, limit, batch, *(getattr(self, name) for name in _OTHERS))
-        actual = (
-            origin.split,
-            origin.num_examples,
-            origin.batch_size,
-            *(getattr(origin, name) for name in _OTHERS),
-        )
-        return all(r is None or r == a for r, a in zip(required, actual, strict=True))
+        required = (self.split, limit, batch, self.batch_norm, self.dtype)
+        actual = (origin.split, origin.num_examples, origin.batch_size, origin.batch_norm, origin.dtype)
+        agree = all(r is None or r == a for r, a in zip(required, actual, strict=True))
+        return agree and self.parameters == origin.parameters
 
     @classmethod
     def of(cls, origin: Provenance) -> "Conditions":
         """The conditions under which a record was measured."""
-        others = (getattr(origin, name) for name in _OTHERS)
-        return cls(origin.split, origin.num_examples, origin.batch_size, *others)
-
-
-_OTHERS = ("batch_norm", "dtype", "parameters")
+        return cls(
+            origin.split,
+            origin.num_examples,
+            origin.batch_size,
+            origin.batch_norm,
+            origin.dtype,
+            origin.parameters,
+        )
 
 
 @functools.cache
