@@ -138,7 +138,6 @@ rename = flag(
     help="Names of tensors, or what they begin with: backbone=encoder, model.=; repeatable.",
 )
 
-
 limit = flag("--limit", type=click.IntRange(min=1), help="Use a fixed random subset of this size.")
 precision = flag("--dtype", type=_PRECISIONS, help="Precision; that of the checkpoint by default.")
 
