@@ -155,9 +155,10 @@ _subject: list[Callable[[Any], Any]] = [
     ),
     flag(
         "--batch-norm",
-        type=click.Choice(["stored", "batch", "recalibrate"]),
-        default="stored",
-        help="Batch-norm statistics: as stored, of each batch, or recomputed at every point.",
+        type=click.Choice(["auto", "stored", "batch", "recalibrate"]),
+        default="auto",
+        help="Batch-norm statistics: as stored, of each batch, or recomputed at every point from all training "
+        "examples; auto: stored, but on planes through several checkpoints recomputed from a part of these.",
     ),
     flag(
         "--expect-accuracy",

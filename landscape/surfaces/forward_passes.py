@@ -20,12 +20,14 @@ from torch.func import functional_call
 
 from landscape.errors import Remark, UsageError
 from landscape.objective import Objective
+from landscape.objective.engine import Statistics
 
 Eager = Literal["plain", "channels-last"]
 Way = Literal["plain", "channels-last", "compiled"]
 WAYS: tuple[Way, ...] = get_args(Way)
 
 Evaluate = Callable[..., tuple[float, float | None]]
+StatisticsAt = Callable[[Tensor], Statistics]
 
 WORTHWHILE = 20_000_000  # examples times parameters; points below it gain less than the timing costs
 _AGREEMENT = 1e-5  # relative: other orders of summation in float32 differ by about 1e-6
@@ -69,16 +71,25 @@ class ForwardPass:
 
     def evaluation(self, objective: Objective) -> Evaluate:
         """The function ``(point, statistics=None)`` → loss and accuracy; refused where impossible."""
+        prepared = self._prepared(objective)
+        if self.compiled is None:
+            return prepared.evaluate
+        return partial(prepared.evaluate, forward=partial(self.compiled.on, prepared.network))
+
+    def recalibration(self, objective: Objective) -> StatisticsAt | None:
+        """The function from a point to its batch-norm statistics; ``None`` if they are not recomputed."""
+        return None if objective.recalibrated_on is None else self._prepared(objective).statistics_at
+
+    def _prepared(self, objective: Objective) -> Objective:
+        """The objective with its data as this way reads them."""
         if self.way == "plain":
-            return objective.evaluate
+            return objective
         resident = objective.resident(channels_last=self.way == "channels-last")
         if resident is None:
             raise UsageError(
                 f"forward={self.way} is not possible for this network and data; use forward=plain"
             )
-        if self.compiled is None:
-            return resident.evaluate
-        return partial(resident.evaluate, forward=partial(self.compiled.on, resident.network))
+        return resident
 
 
 def fastest(
