@@ -138,7 +138,7 @@ class Batches:
         total = sum(self.sizes)
         count = min(max(total // 2, LEAST_SAMPLE), MOST_SAMPLE, total)
         size = min(max(self.sizes), count)
-        count -= count % size
+        count = size * min(round(count / size), total // size)
         order = torch.randperm(total, generator=torch.Generator().manual_seed(0))[:count]
         rows, forms, start = dict[int, Batch](), list[object](), 0
         for examples, batch in self:

@@ -279,11 +279,14 @@ class Objective:
         if isinstance(risk.loss, BatchLoss) or risk.checks.writes_inputs:
             return None
         stored = self._placed(risk.batches, channels_last=channels_last)
+        if stored is None:
+            return None
         others = self._mean.calibration
-        if others is not None and stored is not None:
-            others = stored if others is risk.batches else self._placed(others, channels_last=channels_last)
-            stored = stored if others is not None else None
-        return None if stored is None else self._derived(self._mean.on(stored, calibration=others))
+        if channels_last and others is risk.batches:
+            others = stored
+        elif others is not None:  # plain passes even where those of the loss are compiled
+            others = self._placed(others, channels_last=True) or others
+        return self._derived(self._mean.on(stored, calibration=others))
 
     def _placed(self, batches: Batches, *, channels_last: bool) -> Batches | None:
         """The batches on the device; ``None`` if :meth:`resident` cannot keep them there."""

@@ -71,25 +71,21 @@ class ForwardPass:
 
     def evaluation(self, objective: Objective) -> Evaluate:
         """The function ``(point, statistics=None)`` → loss and accuracy; refused where impossible."""
-        prepared = self._prepared(objective)
-        if self.compiled is None:
-            return prepared.evaluate
-        return partial(prepared.evaluate, forward=partial(self.compiled.on, prepared.network))
+        return self.functions(objective)[0]
 
-    def recalibration(self, objective: Objective) -> StatisticsAt | None:
-        """The function from a point to its batch-norm statistics; ``None`` if they are not recomputed."""
-        return None if objective.recalibrated_on is None else self._prepared(objective).statistics_at
-
-    def _prepared(self, objective: Objective) -> Objective:
-        """The objective with its data as this way reads them."""
-        if self.way == "plain":
-            return objective
-        resident = objective.resident(channels_last=self.way == "channels-last")
-        if resident is None:
+    def functions(self, objective: Objective) -> tuple[Evaluate, StatisticsAt | None]:
+        """The same, and the function from a point to its batch-norm statistics if these are recomputed."""
+        prepared = (
+            objective if self.way == "plain" else objective.resident(channels_last=self.way != "compiled")
+        )
+        if prepared is None:
             raise UsageError(
                 f"forward={self.way} is not possible for this network and data; use forward=plain"
             )
-        return resident
+        evaluate: Evaluate = prepared.evaluate
+        if self.compiled is not None:
+            evaluate = partial(evaluate, forward=partial(self.compiled.on, prepared.network))
+        return evaluate, None if prepared.recalibrated_on is None else prepared.statistics_at
 
 
 def fastest(

@@ -198,9 +198,8 @@ def _values(
     objective: Objective, plane: Plane, test: Objective | None, way: ForwardPass, gradient_norm: bool
 ) -> Callable[..., Value]:
     """The function from coordinates to all requested values, in the order of ``VALUES``."""
-    evaluate = way.evaluation(objective)
+    evaluate, recalibration = way.functions(objective)
     evaluate_test = None if test is None else way.evaluation(test)
-    recalibration = way.recalibration(objective)
 
     def values_at(*place: float) -> Value:
         point = _point(objective, plane, *place)

@@ -1,9 +1,8 @@
 """Batch-norm statistics on a plane through several checkpoints, each of which has its own.
 
 Stored statistics belong to the weights of one checkpoint. At another checkpoint they are wrong, and the loss there can
-be any number. By default they are recomputed at every point, which is right everywhere. On the line or plane through two
-or three checkpoints there is also one affine interpolation under which every checkpoint has its own stored statistics;
-it is right at the checkpoints only.
+be any number. By default they are recomputed at every point. On the line or plane through two or three checkpoints
+there is also one affine interpolation under which each has its own; it is right at the checkpoints only.
 """
 
 from collections.abc import Mapping, Sequence

@@ -119,4 +119,4 @@ def test_a_sample_of_few_examples_or_of_batches_without_rows_is_made_of_what_the
     assert sum(size for size, _ in Batches([(X, Y)]).sample) == 60
     assert [size for size, _ in Batches(batches(X, Y, 25)).sample] == [25, 25]
     ragged = [torch.zeros(100, width) for width in (3, 4, 5, 6)]  # as texts are padded
-    assert [size for size, _ in Batches(ragged).sample] == [100, 100]
+    assert [size for size, _ in Batches(ragged).sample] == [100, 100, 100]
