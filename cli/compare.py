@@ -7,34 +7,72 @@ from pathlib import Path
 import click
 
 from landscape.comparison import Table, compare
-from landscape.comparison.columns import PRESETS, Preset
-from landscape.comparison.forms import FORMS, SUFFIXES
+from landscape.comparison.columns import PRESETS
+from landscape.comparison.forms import FORMS, SUFFIXES, Rendering, rendered
+from landscape.comparison.groups import ROW, from_groups, from_table, seeds_in_words
 from landscape.comparison.intervals import Method
 from landscape.comparison.predictors import TARGETS, Study, predictors
-from landscape.comparison.runs import OF_HISTORY, RunSet, find_runs, from_history, require_fields
-from landscape.comparison.selection import Conditions, select, splits
+from landscape.comparison.request import DEFAULT, DERIVED, SHARPNESS, Column, columns
+from landscape.comparison.runs import OF_HISTORY, RunSet, find_runs, require_fields, require_rows
+from landscape.comparison.selection import Conditions
 from landscape.errors import InputError, UsageError
-from landscape.records.estimate import Estimate
 from landscape.records.storage import write_whole
+from landscape.registry.names import SPLITS, split, split_of
+from landscape.registry.venues import VENUES
 from landscape.tables.escaping import visible
 
 from . import options
+from .gathering import Gathered, Gathering
+from .groups import member_runs
 from .help import ExamplesFirst
-from .missing import take_missing
+from .missing import Measuring
 
-DEFAULT = (
-    *("accuracy", "loss", "gradient-norm", "surrogate-gap", "dominant-eigenvalue:method=lanczos"),
-    "hessian-trace",
-)
-"""The measures if none is recorded and none requested."""
+
+@dataclass(frozen=True)
+class Subjects:
+    """The flags that say which checkpoints are compared, and what the rows are."""
+
+    runs: tuple[Path, ...]
+    groups: tuple[str, ...]
+    table: Path | None
+    seed_from: str | None
+    by: str | None
+    baseline: str | None
+
+    @property
+    def rows(self) -> list[str]:
+        """The fields that define the rows."""
+        default = "optimizer" if self.runs else ROW
+        return [name.strip() for name in (self.by or "").split(",") if name.strip()] or [default]
+
+    def run_set(self, source: options.Source, *, quiet: bool) -> RunSet:
+        """The runs behind the flags."""
+        kinds = {"RUN…": self.runs, "--group": self.groups, "--runs": self.table}
+        present = [name for name, value in kinds.items() if value]
+        if not present:
+            raise UsageError(
+                "nothing to compare is named; give runs of `landscape train`, the checkpoints of each row (--group "
+                "'SGD=own/sgd-*'), or a table of them (--runs table.csv)"
+            )
+        if len(present) > 1:
+            raise UsageError(
+                f"{' and '.join(present)} cannot be combined; a run can be in a group too, in quotes because of the "
+                "shell: --group 'SAM=runs/sam-*'"
+            )
+        if self.seed_from is not None and not self.groups:
+            raise UsageError("--seed-from reads the names of a --group; elsewhere the seed is known already")
+        if self.runs:
+            return find_runs(self.runs)
+        members = from_table(self.table) if self.table else from_groups(self.groups, self.seed_from)
+        if self.groups and not quiet:
+            click.echo(visible(seeds_in_words(members)), err=True)
+        return member_runs(members, source, any_network="model" in self.rows)
 
 
 @dataclass(frozen=True)
 class Question:
-    """The flags that say what is compared."""
+    """The flags that say which quantities are compared, and how."""
 
-    by: str
-    baseline: str | None
     preset: str | None
     against: str | None
     names: tuple[str, ...]
@@ -42,76 +80,101 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Where:
+    """The flags that say on which examples and how numbers are measured."""
+
+    split: str | None
+    limit: int | None
+    batch: options.BatchSize | None
+    batch_norm: str | None
+    dtype: str | None
+    device: str
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits of a measure that names none."""
+        return SPLITS if self.split == "both" else (self.split or "train",)
+
+    @property
+    def conditions(self) -> Conditions:
+        """The conditions of a record, on any split."""
+        size = None if self.batch is None else self.batch[0]
+        return Conditions(None, self.limit, size, self.batch_norm, self.dtype)
+
+
+@dataclass(frozen=True)
 class Filling:
-    """The flags that say how numbers which runs lack are measured."""
+    """The flags that say what is done about numbers that are not on record."""
 
     measure_missing: bool
-    device: str
-    trust: bool
-    quiet: bool
-
-    def records(
-        self, run_set: RunSet, names: Sequence[str] | None, conditions: Conditions, rows: Sequence[str]
-    ) -> tuple[list[Estimate], list[str]]:
-        """The records of all runs, with those that were missing, and remarks on what was left out."""
-        selection = select(run_set.runs, names, conditions, default=DEFAULT, rows=rows)
-        records, remarks = list(selection.records), list(selection.remarks)
-        missing = selection.missing
-        if missing and self.measure_missing:
-            added, failures = take_missing(
-                missing, selection.conditions, device=self.device, trust=self.trust, quiet=self.quiet
-            )
-            return records + added, remarks + failures
-        if missing:
-            lacking = ", ".join(dict.fromkeys(lack.measure.name for lack in missing))
-            count = len({id(lack.run) for lack in missing})
-            remarks.append(f"{lacking} is not measured of {count} runs (--no-measure-missing)")
-        return records, remarks
+    dry_run: bool
 
 
 @click.command(name="compare", cls=ExamplesFirst)
-@click.argument("runs", nargs=-1, required=True, metavar="RUN…", type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, metavar="RUN…", type=click.Path(path_type=Path))
+@click.option(
+    *("--group", "groups"),
+    multiple=True,
+    metavar="ROW=PATTERN,…",
+    help="Instead of runs: checkpoints of any origin that are one row, such as 'SGD=own/sgd-*'; repeatable.",
+)
+@click.option(
+    *("--runs", "table"),
+    type=click.Path(path_type=Path),
+    metavar="FILE.csv",
+    help="Instead of runs: a table with the columns checkpoint, row, seed, and any others for --by.",
+)
+@click.option(
+    "--seed-from",
+    metavar="REGEX",
+    help="The first group of this is the seed in a path of --group; by default the number that differs.",
+)
 @click.option(
     *("--by", "--rows", "by"),
-    default="optimizer",
-    show_default=True,
     metavar="FIELD,…",
-    help="Recipe field that defines the rows, or several.",
+    help="Recipe field or column of --runs that defines the rows, or several.  [default: optimizer]",
 )
 @click.option(
     "--baseline", metavar="ROW", help="Row that the others are compared with; by default the first."
 )
 @click.option(
-    "--preset", metavar="NAME", help=f"Measures, split and headings of a paper's table: {', '.join(PRESETS)}."
+    "--preset",
+    metavar="NAME",
+    help=f"Measures, splits and headings of a paper's table: {', '.join(PRESETS)}.",
 )
 @click.option(
     "--against",
     type=click.Choice(list(TARGETS)),
-    help="Instead of a table: which measure on the train split predicts this over all runs, by Kendall's τ.",
+    help="Instead of a table: which measure predicts this over all runs, by Kendall's τ.",
+)
+@options.measures(
+    "names",
+    help="Only these columns, repeatable, each with its split in front if need be: test:accuracy. "
+    f"{', '.join(DERIVED)} are differences of two splits, {', '.join(OF_HISTORY)} are of the training.",
 )
 @click.option(
-    *("-M", "--measure", "names"),
-    multiple=True,
-    metavar="NAME[:OPTION=VALUE,…]",
-    help=f"Only this measure; repeatable. {', '.join(OF_HISTORY)} are read from the training history.",
+    "--split",
+    type=click.Choice([*SPLITS, "both"]),
+    help="Examples of measures that name no split.  [default: train]",
 )
-@click.option("--split", type=click.Choice(["train", "test"]), help="Which examples.")
-@click.option("--limit", type=click.IntRange(min=1), help="A fixed random subset of this many examples.")
+@options.limit
 @click.option(
-    *("-b", "--batch-size"), type=click.IntRange(min=1), help="Examples per batch; 128 if none is recorded."
+    *("-b", "--batch-size", "batch"),
+    callback=options.batch_size,
+    metavar="N|auto",
+    help="Examples a batch; 128 if none is recorded.",
 )
-@click.option(
-    "--batch-norm", type=click.Choice(["stored", "batch", "recalibrate"]), help="Batch-norm statistics."
-)
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), help="Precision.")
+@options.batch_norm(None)
+@options.precision
 @options.device
-@options.trust
+@options.source_flags
 @click.option(
     "--measure-missing/--no-measure-missing",
     default=True,
     show_default=True,
     help="Measure what a run lacks, on the same examples and with the same probes for all.",
 )
+@click.option("--dry-run", is_flag=True, help="Print what would be measured and the expected time.")
 @click.option(
     "--interval",
     type=click.Choice(["t", "bootstrap"]),
@@ -125,60 +188,84 @@ class Filling:
     help="Output format; by default a table, or what the suffix of --output implies.",
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Also write it here.")
+@click.option(
+    *("--label", "labels"),
+    multiple=True,
+    metavar="ROW=NAME",
+    help="Another name for a row than papers write, such as 'sgd=SGD baseline'; repeatable. JSON and CSV keep ROW.",
+)
+@click.option(
+    "--venue",
+    type=click.Choice(list(VENUES)),
+    default="neurips",
+    show_default=True,
+    help="The venue whose page a LaTeX table fits.",
+)
+@click.option(
+    "--verbose",
+    is_flag=True,
+    help="Also print every verdict in words, the leads, outliers, sampling errors and what chance alone would give.",
+)
 @options.quiet
 @options.config
-@options.gathered(question=Question, conditions=Conditions, filling=Filling)
+@options.gathered(subjects=Subjects, question=Question, where=Where, filling=Filling, rendering=Rendering)
 def command(
-    runs: tuple[Path, ...],
+    subjects: Subjects,
     question: Question,
-    conditions: Conditions,
+    where: Where,
     filling: Filling,
+    source: options.Source,
+    rendering: Rendering,
     form: str | None,
     output: Path | None,
+    quiet: bool,
 ) -> None:
-    """Compares runs: a row per optimizer, means over seeds, differences paired by seed with 95 % intervals.
+    """Compares checkpoints: a row per optimizer, means over seeds, differences paired by seed with 95 % intervals.
 
     \b
       landscape compare runs/demo --preset cr-sam
-      landscape compare runs/* --split test --format latex -o table.tex
+      landscape compare --group 'SGD=sgd-*' --group 'SAM=sam-*' --task ./own.py:task
 
-    What a run lacks is measured, on the same examples and with the same probes for all runs, and kept in its
-    measures.jsonl. Unfinished runs are left out with a note.
+    Runs of `landscape train` say what they are; of other checkpoints the groups are the rows. Without -M the columns
+    are the accuracy on test, the generalization gap and six measures on train. What is not in the measures.jsonl
+    beside a checkpoint is measured, on the same examples and with the same probes for all, and kept there.
     """
-    paper = None if question.preset is None else PRESETS.build(question.preset)
-    if paper is not None and question.against is not None:
+    if question.preset is not None and question.against is not None:
         raise UsageError("--preset is a table and --against a correlation; leave one of them out")
-    run_set = find_runs(runs)
+    requested = _requested(question, where)
+    run_set = subjects.run_set(source, quiet=quiet)
     if run_set.unreadable:
         click.echo(f"{run_set.unreadable} lines could not be read and were skipped", err=True)
-    measures = question.names or (None if paper is None else paper.measures)
-    conditions = replace(conditions, split=conditions.split or _usual_split(question.against, paper, run_set))
-    rows = [field.strip() for field in question.by.split(",") if field.strip()] or ["optimizer"]
-    require_fields(run_set.runs, rows)
+    require_fields(run_set.runs, subjects.rows)
+    if question.against is None:
+        require_rows(run_set.runs, subjects.rows, subjects.baseline)
     # Asked before anything is measured, which may take hours.
     form = form or (SUFFIXES.get(options.writable(output).suffix, "table") if output else "table")
-    records, remarks = filling.records(run_set, measures, conditions, rows)
-    result: Table | Study
-    if question.against is not None:
-        target = TARGETS[question.against]
-        outcomes: list[Estimate] = []
-        for split in target.splits:
-            on_split = replace(conditions, split=split)
-            outcomes += filling.records(run_set, [target.measure], on_split, rows)[0]
-        result = predictors(records, question.against, outcomes, method=question.interval)
-    else:
-        records += _of_history(run_set, measures or (), records)
-        if not records:
-            raise InputError(
-                f"there is nothing to compare: {remarks[0] if remarks else 'no record was found'}"
-            )
-        looks = {} if paper is None else paper.looks
-        remarks = [*run_set.remarks, *remarks]
-        table = compare(
-            records, rows, baseline=question.baseline, method=question.interval, looks=looks, remarks=remarks
-        )
-        result = _ordered(table, measures)
-    text = FORMS[form](result).rstrip("\n")
+    measuring = Measuring(
+        source, where.device, where.batch or (128, None), strict=not subjects.runs, quiet=quiet
+    )
+    gathering = Gathering(
+        run_set.runs,
+        subjects.rows,
+        where.conditions,
+        measuring,
+        # What the flags name is the question; without flags, the records say what they are of.
+        verified=not subjects.runs or source.names_parts,
+        measure_missing=filling.measure_missing,
+    )
+    target = None if question.against is None else TARGETS[question.against]
+    outcomes = () if target is None else tuple(Column(target.measure, part) for part in target.splits)
+    everything = (*(requested or _default(question, where)), *outcomes)
+    if filling.dry_run:
+        click.echo(gathering.plan(everything, is_default=requested is None))
+        return
+    gathered = gathering.gathered(everything, is_default=requested is None)
+    if not gathered.records:
+        reason = gathered.remarks[0] if gathered.remarks else "no record was found"
+        raise InputError(f"there is nothing to compare: {reason}")
+    text = rendered(_result(gathered, question, subjects, run_set), form, rendering)
+    if not quiet:
+        click.echo(gathered.numbers, err=True)
     for remark in run_set.remarks:
         click.echo(f"Note: {visible(remark)}", err=True)
     click.echo(text)
@@ -186,28 +273,44 @@ def command(
         write_whole(output, (text + "\n").encode())
 
 
-def _usual_split(against: str | None, paper: Preset | None, run_set: RunSet) -> str:
-    if against is not None:
-        return "train"
-    if paper is not None:
-        return paper.split
-    recorded = splits(run_set.runs)
-    return recorded[0] if len(recorded) == 1 else "test"
+def _requested(question: Question, where: Where) -> tuple[Column, ...] | None:
+    """The columns that flags or a preset name; ``None`` if neither does."""
+    if question.names:
+        return columns(question.names, where.splits)
+    return None if question.preset is None else _on(where, PRESETS.build(question.preset))
 
 
-def _of_history(run_set: RunSet, measures: Sequence[str], records: Sequence[Estimate]) -> list[Estimate]:
-    """The requested quantities of the training of each run."""
-    rows = []
-    for run in run_set.runs:
-        like = next((e.provenance for e in records if run.holds(e)), None)
-        rows += [from_history(run, name, like) for name in measures if name in OF_HISTORY]
-    return [row for row in rows if row is not None]
+def _default(question: Question, where: Where) -> tuple[Column, ...]:
+    """The columns of the table, or the predictors, if none are named."""
+    return _on(
+        where, DEFAULT if question.against is None else [f"train:{name}" for name in ("loss", *SHARPNESS)]
+    )
 
 
-def _ordered(table: Table, measures: Sequence[str] | None) -> Table:
-    """The table with its columns in the order in which they were requested."""
-    if measures is None:
-        return table
-    order = [name.partition(":")[0] for name in measures]
-    columns = sorted(table.columns, key=lambda column: order.index(column.partition(":")[0]))
-    return replace(table, columns=tuple(columns))
+def _on(where: Where, texts: Sequence[str]) -> tuple[Column, ...]:
+    """Columns that state their splits, on those of ``--split`` if it is set."""
+    return columns(texts if where.split is None else [split_of(text)[1] for text in texts], where.splits)
+
+
+def _result(gathered: Gathered, question: Question, subjects: Subjects, run_set: RunSet) -> Table | Study:
+    """The table or the correlations of what was gathered."""
+    if question.against is not None:
+        return predictors(gathered.records, question.against, gathered.records, method=question.interval)
+    table = compare(
+        gathered.records,
+        subjects.rows,
+        baseline=subjects.baseline,
+        method=question.interval,
+        remarks=[*run_set.remarks, *gathered.remarks],
+    )
+
+    def place(label: str) -> int:
+        part, name = split_of(label)
+        matches = [
+            k
+            for k, column in enumerate(gathered.columns)
+            if column.measure == split(name).name and part in (None, column.split)
+        ]
+        return matches[0]
+
+    return replace(table, columns=tuple(sorted(table.columns, key=place)))

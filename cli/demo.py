@@ -88,14 +88,14 @@ def _trained(optimizer: str, seed: int, folder: Path, *, quiet: bool) -> "Run":
     from landscape.training import Recipe, train
 
     recipe = Recipe(optimizer=optimizer, seed=seed, epochs=40, device="cpu")
-    with Bar(f"train {folder.name}", quiet=quiet) as bar:
+    with Bar(f"train {folder.name}", quiet=quiet, counted=True) as bar:
         return train(recipe, output=folder, progress=lambda progress: bar.tell(*run_progress(progress)))
 
 
 def _sample(objective: "Objective", file: Path, label: str, *, quiet: bool) -> None:
     from landscape.surfaces.sampling import sample_surface
 
-    with Bar(f"surface {file.stem}", quiet=quiet) as bar:
+    with Bar(f"surface {file.stem}", quiet=quiet, counted=True) as bar:
         surface = sample_surface(
             objective,
             points=31,

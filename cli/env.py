@@ -8,31 +8,45 @@ import click
 
 from landscape.version import __version__
 
+from . import options
 from .help import ExamplesFirst
 
 PACKAGES = "torch torchvision numpy scipy scikit-learn matplotlib click rich safetensors".split()
 
 
 @click.command(name="env", cls=ExamplesFirst)
-def command() -> None:
+@options.form("table", "json", "jsonl")
+def command(form: str) -> None:
     """Prints versions and devices.
 
     \b
       landscape env
-      landscape env > env.txt
+      landscape env --format json > env.json
     """
+    versions = described()
+    if form != "table":
+        click.echo(options.json_forms(form, versions))
+        return
+    for name, text in versions.items():
+        click.echo(f"{name:13} {text}")
+
+
+def described() -> dict[str, str]:
+    """Versions and devices by name."""
     import torch
 
-    click.echo(f"landscape     {__version__}")
-    click.echo(f"python        {platform.python_version()} on {platform.platform()}")
-    for name in PACKAGES:  # read from metadata, which a package has even if it cannot be imported
-        click.echo(f"{name:13} {importlib.metadata.version(name)}")
-    click.echo(f"cpu           {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            properties = torch.cuda.get_device_properties(index)
-            memory = properties.total_memory / 2**30
-            click.echo(f"cuda:{index}        {properties.name}, {memory:.0f} GiB, CUDA {torch.version.cuda}")
-    else:
-        click.echo("cuda          none")
-    click.echo(f"mps           {'yes' if torch.backends.mps.is_available() else 'none'}")
+    described = {
+        "landscape": __version__,
+        "python": f"{platform.python_version()} on {platform.platform()}",
+        # Read from metadata, which a package has even if it cannot be imported.
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
+        "cpu": f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads",
+    }
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        memory = properties.total_memory / 2**30
+        described[f"cuda:{index}"] = f"{properties.name}, {memory:.0f} GiB, CUDA {torch.version.cuda}"
+    if not torch.cuda.is_available():
+        described["cuda"] = "none"
+    described["mps"] = "yes" if torch.backends.mps.is_available() else "none"
+    return described

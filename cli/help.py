@@ -1,8 +1,61 @@
-"""The layout of ``--help``: two commands that can be pasted, then the description, then the flags."""
+"""The layout of ``--help``: two commands that can be pasted, then the description, then the flags in groups."""
 
 import inspect
+from typing import Any
 
 import click
+
+from .terminal import note, switch_notes
+
+GROUPS = {
+    "Subject": (
+        *("group", "runs", "seed-from", "model", "data", "loss", "task", "weights", "drop", "rename"),
+        *("trust-checkpoint", "split", "limit", "batch-size", "batch-norm", "parameters", "expect-accuracy"),
+        "merge",
+    ),
+    "Training": (
+        *(
+            "train preset",
+            "optimizer",
+            "base",
+            "lr",
+            "epochs",
+            "train batch-size",
+            "warmup-epochs",
+            "schedule",
+        ),
+        *("label-smoothing", "max-grad-norm", "train seed", "label-noise", "augment", "accumulate"),
+        *("accumulation", "ema", "precision", "budget"),
+    ),
+    "Measuring": (
+        *("measure", "measure-every", "measure-names", "measure-limit", "measure-missing", "fail-on"),
+        "verify seed",
+    ),
+    "Comparison": ("by", "baseline", "preset", "against", "interval"),
+    "Surface": ("plane", "points", "span", "center", "gradient-norm", "forward", "shard"),
+    "Figure": (
+        *("kind", "title", "levels", "shared-scale", "over", "font", "venue", "width", "size", "dpi", "cmap"),
+        *("view", "vmin", "vmax", "log"),
+    ),
+    "Output": ("output", "overwrite", "format", "label", "compare venue", "verbose", "save-every", "track"),
+    "Running": (
+        *("device", "dtype", "compile", "jobs", "dry-run", "resume", "quiet", "config", "version", "help"),
+    ),
+}
+"""The groups of flags in their order: long names, with the command in front where they differ from it."""
+
+_PLACES = {name: (group, place) for group, names in GROUPS.items() for place, name in enumerate(names)}
+OTHERS = "Other options"
+
+# What click calls the kinds of numbers.
+_KINDS = {"INTEGER RANGE": "N", "INTEGER": "N", "FLOAT RANGE": "X", "FLOAT": "X"}
+
+
+def place_of(command: str, parameter: click.Parameter) -> tuple[str, int]:
+    """The group of a flag in the help of a command, and its place there."""
+    names = [flag.removeprefix("--") for flag in parameter.opts if flag.startswith("--")]
+    candidates = [*(f"{command} {name}" for name in names), *names]
+    return next((_PLACES[name] for name in candidates if name in _PLACES), (OTHERS, 0))
 
 
 class ExamplesFirst(click.Command):
@@ -23,6 +76,41 @@ class ExamplesFirst(click.Command):
         self.format_options(ctx, formatter)
         self.format_epilog(ctx, formatter)
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the flags in groups, with all explanations in one column."""
+        groups: dict[str, list[tuple[int, str, str]]] = {group: [] for group in (*GROUPS, OTHERS)}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                flags, text = record
+                for kind, letter in _KINDS.items():
+                    flags = flags.replace(kind, letter)
+                group, place = place_of(ctx.info_name or "", parameter)
+                groups[group].append((place, flags, text))
+        widest = max(len(flags) for records in groups.values() for _, flags, _ in records)
+        column = min(widest, _WIDEST)
+        for group, records in groups.items():
+            if records:
+                with formatter.section(group):
+                    records.sort(key=lambda record: record[0])
+                    formatter.write_dl([(flags.ljust(column), text) for _, flags, text in records], column)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Says at once that the command has begun: the imports of what it needs take seconds."""
+        if not isinstance(self, click.Group):
+            switch_notes(off=bool(ctx.params.get("quiet")))
+            note(f"{ctx.command_path}: starting…")
+        return super().invoke(ctx)
+
+
+_WIDEST = 26
+"""Characters of flags that have their explanation beside them and not below."""
+
 
 class GroupWithExamples(ExamplesFirst, click.Group):
     """The same for a group of commands."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the flags and the commands."""
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)

@@ -1,7 +1,6 @@
 """``landscape inspect``: the contents of a checkpoint, and the command that measures it."""
 
 import dataclasses
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -21,7 +20,7 @@ _MOST_VALUES = 12
 @click.command(name="inspect", cls=ExamplesFirst)
 @click.argument("file", metavar="FILE")
 @options.weights
-@options.form("table", "json")
+@options.form("table", "json", "jsonl")
 def command(file: str, weights: str | None, form: str) -> None:
     """Shows the contents of a checkpoint, how it was recognised, and the command that measures it.
 
@@ -35,8 +34,8 @@ def command(file: str, weights: str | None, form: str) -> None:
     from landscape.checkpoints.inspection import inspect_checkpoint
 
     inspection = inspect_checkpoint(file, weights=weights)  # type: ignore[arg-type]
-    if form == "json":
-        click.echo(json.dumps(plain(dataclasses.asdict(inspection)), indent=1, ensure_ascii=True))
+    if form != "table":
+        click.echo(options.json_forms(form, plain(dataclasses.asdict(inspection))))
         return
     lines = _lines(inspection)
     width = max(len(name) for name, _ in lines)
@@ -61,6 +60,7 @@ def _lines(inspection: "Inspection") -> list[tuple[str, str]]:
         ("recipe", ", ".join(f"{name}={value}" for name, value in recipe)),
         ("values", ", ".join(f"{name}={value}" for name, value in values[:_MOST_VALUES])),
         ("looks like", inspection.looks),
+        ("class", inspection.module),
         *(("note", note) for note in inspection.notes if "--weights" not in note),
         ("measure it", inspection.command),
     ]

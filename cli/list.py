@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from landscape.registry.names import NameTable
-from landscape.tables import json_text
 
 from . import options
 from .help import ExamplesFirst
@@ -26,7 +25,7 @@ TABLES = {
 
 @click.command(name="list", cls=ExamplesFirst)
 @click.argument("kind", type=click.Choice(list(TABLES)))
-@options.form("table", "json")
+@options.form("table", "json", "jsonl")
 def command(kind: str, form: str) -> None:
     """Lists names with their options and defaults.
 
@@ -36,8 +35,8 @@ def command(kind: str, form: str) -> None:
     """
     module, attribute = TABLES[kind]
     table: NameTable[Any] = getattr(importlib.import_module(module), attribute)
-    if form == "json":
-        click.echo(json_text([described(table, name) for name in table]))
+    if form != "table":
+        click.echo(options.json_forms(form, [described(table, name) for name in table]))
         return
     width = max(len(name) for name in table)
     for name in table:

@@ -1,5 +1,6 @@
 """``landscape measure``: any number of measures on any checkpoint."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from . import options
 from .failures import Unconverged
 from .help import ExamplesFirst
 from .preflight import preflight
-from .progress import Bar, duration
+from .progress import Bar, brief, duration
 
 if TYPE_CHECKING:
     from landscape.measures.forecast import Forecast
@@ -29,13 +30,8 @@ if TYPE_CHECKING:
 
 @click.command(name="measure", cls=ExamplesFirst)
 @click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT…")
-@click.option(
-    "-M",
-    "--measure",
-    "names",
-    multiple=True,
-    metavar="NAME[:OPTION=VALUE,…]",
-    help="A measure; repeatable. Default: the standard set; see `landscape list measures`.",
+@options.measures(
+    "names", help="Measures, repeatable. Default: the standard set; see `landscape list measures`."
 )
 @options.subject_flags
 @click.option(
@@ -44,7 +40,7 @@ if TYPE_CHECKING:
     type=click.Path(dir_okay=False, path_type=Path),
     help="File of JSON lines; measures.jsonl beside the checkpoint by default.",
 )
-@options.form("table", "json", "csv", "md")
+@options.form("table", "json", "jsonl", "csv", "md")
 @options.flag(
     "--fail-on",
     type=click.Choice(["never", "warn"]),
@@ -70,7 +66,7 @@ def command(
 
     \b
       landscape measure runs/sam/checkpoint.pt
-      landscape measure model.pt -m resnet18 -d cifar10:root=DIR --limit 5000 -M hessian-trace
+      landscape measure net.pt -m resnet18 -d cifar10:root=DIR -M hessian-trace
 
     Results in the output file are reused if weights, examples, code, settings and loss are unchanged. They are marked
     as read; --no-resume measures them again.
@@ -80,7 +76,7 @@ def command(
 
     # A measure that is named twice is measured once.
     specifications = list({str(s): s for s in map(MEASURES.parse, names or DEFAULT)}.values())
-    options.chosen_device(subject.device)
+    options.chosen_device(subject.device, subject.dtype)
     rows: list[Row] = []
     for path in checkpoints:
         checkpoint = subject.open(path)
@@ -123,6 +119,11 @@ class Row:
         return self.estimate.converged is False or not math.isfinite(self.estimate.value)
 
     @property
+    def read_from(self) -> str | None:
+        """The name of that file."""
+        return None if self.file is None else click.format_filename(self.file)
+
+    @property
     def doubt(self) -> str:
         """Its uncertainty, in a few words."""
         if "undefined" in self.estimate.details:
@@ -156,16 +157,9 @@ def _measured(
 ) -> list[Row]:
     """The measures of one split: from the file where it is still valid, and otherwise computed and appended."""
     from landscape.measures import MEASURES, measured_or_recalled
-    from landscape.measures.forecast import forecast, takes_products
-
-    seconds: dict[str, float] = {}
 
     def compute(specification: "Specification", objective: "Objective") -> Estimate:
-        # The forecast costs a product, which is spent only if something that takes products is computed.
-        if not quiet and not seconds and takes_products(objective, specification):
-            seconds.update(forecast(objective, specifications).seconds_by_name)
-        expected = seconds.get(str(specification))
-        with Bar(specification.name, quiet=quiet, expected=expected) as bar:
+        with Bar(specification.name, quiet=quiet) as bar:
             objective.ledger.listener = bar.tell
             return MEASURES.build(specification, objective)
 
@@ -229,11 +223,16 @@ def _markdown(rows: Sequence[Row]) -> str:
     return Grid(("checkpoint", *_HEAD), cells, notes).markdown()
 
 
+def _objects(rows: Sequence[Row]) -> list[dict[str, object]]:
+    """The records, each with the file it was read from, which is no part of a record on disk."""
+    return [json.loads(records.to_json(row.estimate)) | {"read_from": row.read_from} for row in rows]
+
+
 def _csv(rows: Sequence[Row]) -> str:
-    head = ("checkpoint", "measure", "value", "standard_error", "unit", "converged")
+    head = ("checkpoint", "measure", "value", "standard_error", "unit", "converged", "read_from")
     labels = setting_labels([row.estimate for row in rows])
     cells = [
-        (row.title, label, e.value, e.standard_error, e.unit, e.converged)
+        (row.title, label, e.value, e.standard_error, e.unit, e.converged, row.read_from)
         for row, e, label in zip(rows, [row.estimate for row in rows], labels, strict=True)
     ]
     return Grid(head, cells).csv().rstrip("\n")
@@ -241,7 +240,8 @@ def _csv(rows: Sequence[Row]) -> str:
 
 _FORMATS = {
     "table": _table,
-    "json": lambda rows: "\n".join(records.to_json(row.estimate) for row in rows),
+    "json": lambda rows: options.json_forms("json", _objects(rows)),
+    "jsonl": lambda rows: options.json_forms("jsonl", _objects(rows)),
     "csv": _csv,
     "md": _markdown,
 }
@@ -255,12 +255,12 @@ def _plan(forecast: "Forecast") -> str:
             line.name,
             f"{line.typical:.3g}",
             f"{line.most:.3g}",
-            _brief(line.typical * seconds),
-            _brief(line.most * seconds),
+            brief(line.typical * seconds),
+            brief(line.most * seconds),
         )
         for line in forecast.lines
     ]
-    typical, most = _brief(forecast.typical_seconds), _brief(forecast.most_seconds)
+    typical, most = brief(forecast.typical_seconds), brief(forecast.most_seconds)
     notes = [
         f"in total about {typical}, at most {most}, less what measures share; a trace that is "
         "proved to be exact takes only a few gradients",
@@ -268,7 +268,7 @@ def _plan(forecast: "Forecast") -> str:
     ]
     if forecast.recalibration is not None:
         notes.append(
-            f"in addition, {_brief(forecast.recalibration)} at every point but the checkpoint, where batch-norm "
+            f"in addition, {brief(forecast.recalibration)} at every point but the checkpoint, where batch-norm "
             "statistics are recomputed: once a draw or step, and once a batch where a measure reads batches"
         )
     head = ("measure", "gradients", "at most", "time", "at most")
@@ -284,11 +284,6 @@ def _memory(forecast: "Forecast") -> str:
         f"memory: {_size(forecast.graph_bytes)} for the graph of a batch, {_size(everything)} to keep those of all "
         f"{forecast.batches}; {free}"
     )
-
-
-def _brief(seconds: float) -> str:
-    """``"0.04 s"``, ``"2.3 s"``, ``"12 s"``, ``"3 min 20 s"``."""
-    return f"{seconds:.2g} s" if seconds < 10 else duration(seconds)
 
 
 def _size(count: float) -> str:

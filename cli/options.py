@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,13 @@ from landscape.records.reading import read_toml
 from landscape.records.storage import refuse_special
 from landscape.registry.bounds import LARGEST_SEED
 from landscape.registry.nearest import did_you_mean
+from landscape.tables import json_text
+from landscape.tables.escaping import for_terminal
+
+from .terminal import note
 
 if TYPE_CHECKING:
-    from landscape.checkpoints import Checkpoint
+    from landscape.checkpoints import Checkpoint, Contents
     from landscape.objective import Objective
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,8 +32,10 @@ BatchSize = tuple[int, Literal["auto"] | None]
 """Batch size and micro-batch."""
 
 
-def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> BatchSize:
-    """The value of ``--batch-size``: a whole number above 0, or ``auto``."""
+def batch_size(ctx: click.Context, parameter: click.Parameter, value: str | None) -> BatchSize | None:
+    """The value of ``--batch-size``: a whole number above 0, or ``auto``; ``None`` if it is not set."""
+    if value is None:
+        return None
     if value == "auto":
         return 128, "auto"
     try:
@@ -121,9 +128,53 @@ weights = flag(
 )
 
 
+limit = flag("--limit", type=click.IntRange(min=1), help="Use a fixed random subset of this size.")
+precision = flag("--dtype", type=_PRECISIONS, help="Precision; that of the checkpoint by default.")
+
+
+def batch_norm(default: str | None = "auto") -> Callable[[F], F]:
+    """``--batch-norm``; the default is ``None``, and there is no ``auto``, where records say it."""
+    fixed = ["stored", "batch", "recalibrate"]
+    return flag(
+        "--batch-norm",
+        type=click.Choice(["auto", *fixed] if default == "auto" else fixed),
+        default=default,
+        help="Batch-norm statistics: as stored, of each batch, or recomputed at every point from the training "
+        "examples, as on planes through several checkpoints by default.",
+    )
+
+
 def form(*kinds: str) -> Callable[[F], F]:
     """``--format``, one of these kinds; the first by default."""
     return flag("--format", "form", type=click.Choice(kinds), default=kinds[0], help="Output format.")
+
+
+def measures(*spellings: str, help: str) -> Callable[[F], F]:
+    """``-M/--measure``: repeatable, and lists with commas; passed on as a flat tuple of texts without duplicates.
+
+    Args:
+        spellings: More spellings, and the name of the parameter.
+        help: What the measures are for.
+    """
+    return click.option(
+        *("-M", "--measure", *spellings),
+        multiple=True,
+        callback=_flat,
+        metavar="NAME[:OPTION=VALUE,…],…",
+        help=help,
+    )
+
+
+def _flat(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for text in texts for name in listed(text)))
+
+
+def json_forms(form: str, value: object) -> str:
+    """A value in JSON's types: as one document for ``json``, as a line for each item of a list for ``jsonl``."""
+    if form == "json":
+        return json_text(value)
+    items = value if isinstance(value, list) else [value]
+    return for_terminal("\n".join(json.dumps(item, ensure_ascii=False) for item in items))
 
 
 def split(*parts: str) -> Callable[[F], F]:
@@ -144,21 +195,20 @@ _source: list[Callable[[Any], Any]] = [
 _subject: list[Callable[[Any], Any]] = [
     *_source[:4],
     split("train", "test", "both"),
-    flag("--limit", type=click.IntRange(min=1), help="Use a fixed random subset of this size."),
+    limit,
     flag(
         "-b",
         "--batch-size",
-        callback=_batch_size,
+        callback=batch_size,
         default="128",
         metavar="N|auto",
         help="Examples a batch; auto: 128, computed in pieces of the size that is quickest here.",
     ),
+    batch_norm(),
     flag(
-        "--batch-norm",
-        type=click.Choice(["auto", "stored", "batch", "recalibrate"]),
-        default="auto",
-        help="Batch-norm statistics: as stored, of each batch, or recomputed at every point from all training "
-        "examples; auto: stored, but on planes through several checkpoints recomputed from a part of these.",
+        "--parameters",
+        metavar="GLOB[,GLOB…]",
+        help="Hold all other parameters fixed, by name: 'layer4.*,fc.*'; with ! in front: all but those.",
     ),
     flag(
         "--expect-accuracy",
@@ -166,7 +216,7 @@ _subject: list[Callable[[Any], Any]] = [
         help="Exit 3 before any measure if the accuracy differs: 95.1±0.2.",
     ),
     device,
-    flag("--dtype", type=_PRECISIONS, help="Precision; that of the checkpoint by default."),
+    precision,
     *_source[4:],
 ]
 
@@ -184,10 +234,22 @@ class Source:
 
     def open(self, path: str) -> "Checkpoint":
         """The checkpoint at a path."""
+        note(f"opening {click.format_filename(path)}…")
         from landscape.checkpoints import load_checkpoint
 
         flags = {field.name: getattr(self, field.name) for field in dataclasses.fields(Source)}
         return load_checkpoint(path, **flags)
+
+    def contents(self, path: Path) -> "Contents":
+        """What the checkpoint at a path holds, without network and data."""
+        from landscape.checkpoints import read_checkpoint
+
+        return read_checkpoint(path, trust=self.trust, weights=self.weights)  # type: ignore[arg-type]
+
+    @property
+    def names_parts(self) -> bool:
+        """Whether a flag says what checkpoints belong to, so that their own records may be of something else."""
+        return any((self.model, self.data, self.loss, self.task, self.weights))
 
 
 @dataclass(frozen=True)
@@ -198,6 +260,7 @@ class Subject(Source):
     limit: int | None
     batch_size: BatchSize
     batch_norm: str
+    parameters: str | None
     expect_accuracy: str | None
     device: str
     dtype: str | None
@@ -206,13 +269,15 @@ class Subject(Source):
         """The objective of an opened checkpoint on a split."""
         import torch
 
+        note(f"reading the data of {click.format_filename(checkpoint.contents.path)}…")
         return checkpoint.objective(
             split,  # type: ignore[arg-type]
             limit=self.limit,
             batch_size=self.batch_size[0],
             micro_batch=self.batch_size[1],
             batch_norm=self.batch_norm,  # type: ignore[arg-type]
-            device=chosen_device(self.device),
+            parameters=None if self.parameters is None else listed(self.parameters),
+            device=chosen_device(self.device, self.dtype),
             dtype=getattr(torch, self.dtype) if self.dtype else None,
         )
 
@@ -250,24 +315,14 @@ def subject_flags(function: F) -> F:
     return _with_flags(_subject, gathered(subject=Subject)(function))
 
 
-def chosen_device(name: str) -> str:
+def chosen_device(name: str, dtype: str | None = None) -> str:
     """The device of that name, or for ``auto`` the best one; raises :class:`UsageError` if it does not exist."""
     import torch
 
-    if name == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        if torch.device(name).type not in ("cpu", "cuda", "mps"):
-            raise RuntimeError("not one of cpu, cuda, cuda:1, mps")
-        torch.empty(1, device=name)  # torch.device accepts names of devices that do not exist
-    except (RuntimeError, AssertionError) as failure:
-        reason = str(failure).splitlines()[0].partition(". ")[0].rstrip(".")
-        raise UsageError(
-            f"--device {name} cannot be used: {reason}; leave it out for what is there, or try --device cpu"
-        ) from failure
-    return name
+    from landscape.objective.arguments import device_named
+
+    precision = getattr(torch, dtype) if dtype else torch.float32
+    return str(device_named(name, dtype=precision, spelling="--device "))
 
 
 def writable(path: Path) -> Path:
@@ -293,7 +348,7 @@ def listed(text: str) -> list[str]:
             names.append(part)
     names = [name.strip() for name in names if name.strip()]
     if not names:
-        raise UsageError(f"'{text}' names nothing; write one or several names with commas between: sgd,sam")
+        raise UsageError(f"'{text}' names nothing; write one or several names with commas between")
     return list(dict.fromkeys(names))
 
 

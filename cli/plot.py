@@ -2,14 +2,18 @@
 
 import shlex
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from . import options
-from .drawing import write_drawing
+from .drawing import look_flags, write_drawing
 from .help import ExamplesFirst
+
+if TYPE_CHECKING:
+    from landscape.plotting.figure_options import FigureOptions
 
 
 def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, ...]:
@@ -19,21 +23,6 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -
         return tuple(float(part) for part in text.split(",")) if text else ()
     except ValueError:
         raise UsageError(f"--levels {text} is not a list of numbers such as 0.1,1,10") from None
-
-
-@dataclass(frozen=True)
-class Look:
-    """The flags that say how the figure looks, by the names of the library's FigureOptions."""
-
-    # A class of its own, because importing the library's would import matplotlib for every command.
-    titles: tuple[str, ...]
-    levels: tuple[float, ...]
-    shared: bool
-    measures: tuple[str, ...]
-    over: str
-    split: str | None
-    venue: str
-    width: str | None
 
 
 @click.command(name="plot", cls=ExamplesFirst)
@@ -70,33 +59,30 @@ class Look:
     help="A figure (.pdf, .svg, .png), an interactive page of surfaces (.html), or numbers (.npz, .csv, .vts, .nc).  "
     "[default: surface.pdf or KIND.pdf]",
 )
-@options.venue
-@options.width
 @options.config
-@options.gathered(look=Look)
+@look_flags
 def command(
-    files: tuple[Path, ...], kind: str | None, font: str | None, output: Path | None, look: Look
+    files: tuple[Path, ...], kind: str | None, font: str | None, output: Path | None, look: "FigureOptions"
 ) -> None:
     """Draws saved surfaces, measures and histories of runs; never recomputes.
 
     \b
-      landscape plot sgd.npz sam.npz --title SGD --title SAM --venue icml --width text -o both.pdf
-      landscape plot runs/* --kind history -M accuracy --over gradients -o accuracy.pdf
+      landscape plot sgd.npz sam.npz --title SGD --title SAM -o both.pdf
+      landscape plot runs/* --kind history -M accuracy -o accuracy.pdf
 
     Files are recognised by their content: surfaces (.npz), measures.jsonl, history.jsonl, folders of runs, and
     surfaces of tomgoldstein/loss-landscape (.h5) and of Landscaper (.npz).
     """
-    from landscape.plotting.figure_options import FigureOptions
     from landscape.plotting.kinds import suitable
     from landscape.plotting.sources import read_source
 
     pairs = [(source, file.stem) for file in files for source in read_source(file)]
     sources, names = [source for source, _ in pairs], [name for _, name in pairs]
     if output is None:
-        drawn = kind or suitable(sources)
+        drawn = kind or suitable(sources, look)
         output = Path("surface.pdf" if drawn == "filled" else f"{drawn}.pdf")
     # Quoted, so that the command in the caption can be pasted into a shell.
     typed = shlex.join(["landscape", *sys.argv[1:]])
-    figure_options = FigureOptions(**asdict(look), names=names, command=typed)
-    for path in write_drawing(sources, output, figure_options, kind=kind, font=font):
+    look = replace(look, names=names, command=typed)
+    for path in write_drawing(sources, output, look, kind=kind, font=font):
         click.echo(path)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from landscape.errors import InputError, UsageError
 from landscape.tables.escaping import visible
 
+from .terminal import note
+
 if TYPE_CHECKING:
     from landscape.checkpoints import Checkpoint
     from landscape.objective import Objective
@@ -24,6 +26,7 @@ def preflight(
     limits = None if expected is None else _parsed(expected)
     origin = objective.provenance
     where = f"{origin.data} {origin.split}"
+    note(f"computing the loss on {where}…")
     if not math.isfinite(objective.loss):
         raise InputError(
             f"{path}: the loss on {origin.data} is {objective.loss}; nothing can be measured there"

@@ -2,15 +2,16 @@
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from landscape.errors import UsageError
 from landscape.plotting.figure_options import FigureOptions
+from landscape.plotting.kinds import check_look
 from landscape.records.run_folder import RunFolder
 from landscape.records.storage import discard_parts
 from landscape.records.surface import Surface
@@ -19,7 +20,7 @@ from landscape.surfaces.grid import point_count, share, symmetric
 from landscape.surfaces.merging import merged
 
 from . import options
-from .drawing import PICTURES, numbered, write_drawing
+from .drawing import PICTURES, look_flags, numbered, write_drawing
 from .help import ExamplesFirst
 from .surface_files import finished, journal_of, require_same_bytes, require_unchanged
 
@@ -79,8 +80,6 @@ class Target:
     """The flags for where the numbers and the figure go."""
 
     output: Path
-    venue: str
-    width: Literal["column", "text"] | None
     resume: bool
     overwrite: bool
 
@@ -131,8 +130,7 @@ class Target:
     show_default=True,
     help="The figure (.pdf, .svg, .png, .html), or the numbers (.npz, .csv, .vts, .nc); the .npz is always written.",
 )
-@options.venue
-@options.width
+@look_flags
 @options.resume
 @options.overwrite
 @options.quiet
@@ -146,13 +144,14 @@ def command(
     dry_run: bool,
     subject: options.Subject,
     target: Target,
+    look: FigureOptions,
     quiet: bool,
 ) -> None:
     """Computes and draws loss surfaces; several checkpoints share directions and colour scale.
 
     \b
-      landscape surface runs/sgd runs/sam --points 41 --venue icml --width text -o both.pdf
-      landscape surface runs/sgd runs/sam --plane interpolation --split both -o line.pdf
+      landscape surface runs/sgd runs/sam --points 41 --venue icml -o both.pdf
+      landscape surface runs/sgd runs/sam --plane interpolation -o line.pdf
 
     On a plane or line through several checkpoints, they share one figure; otherwise each has its own panel. An
     interrupted computation resumes where it stopped when the command is run again.
@@ -164,9 +163,10 @@ def command(
 
     row = plane_row(plane)
     _refuse_format(target.output, line=plane if row.line else None)
+    check_look("line" if row.line else "relief" if look.view else "filled", look)
     together = merge or row.origin is not None
     files = numbered(target.output.with_suffix(".npz"), 1 if together else len(checkpoints))
-    options.chosen_device(subject.device)
+    options.chosen_device(subject.device, subject.dtype)
     for file in () if dry_run else (target.output, *files):
         options.writable(file)
     if merge:
@@ -182,7 +182,7 @@ def command(
                 click.echo(opened(path).estimate(plane, vars(grid)))
             return
         surfaces = _computed(plane, grid, anchors, files, opened, target)
-    for file in _drawn(surfaces, files, target):
+    for file in _drawn(surfaces, files, target, look):
         click.echo(file)
 
 
@@ -240,14 +240,15 @@ def _computed(
     return surfaces
 
 
-def _drawn(surfaces: list[Surface], files: list[Path], target: Target) -> tuple[Path, ...]:
+def _drawn(
+    surfaces: list[Surface], files: list[Path], target: Target, look: FigureOptions
+) -> tuple[Path, ...]:
     """Draws saved surfaces and removes what was needed to resume; returns the files for the user."""
     written = tuple(files)
     if not all(surface.complete for surface in surfaces):
         click.echo("Combine the shards with: landscape surface --merge FILE.npz…", err=True)
     elif target.output.suffix.lower() != ".npz":
-        names = [file.stem for file in files]
-        look = FigureOptions(venue=target.venue, width=target.width, names=names)
+        look = replace(look, names=[file.stem for file in files])
         written = write_drawing(surfaces, target.output, look)
     # Last: beside its journal, a saved surface counts as that of a command that has something left to do.
     for file in files:

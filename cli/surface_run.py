@@ -70,7 +70,7 @@ class SurfaceRun:
                 "batch-norm statistics are interpolated between those of the checkpoints, and right only there; "
                 "leave out --batch-norm stored to recompute them at every point"
             )
-        with Bar(f"surface of {self.path}", quiet=self.quiet) as bar:
+        with Bar(f"surface of {self.path}", quiet=self.quiet, counted=True) as bar:
             surface = sample_surface(
                 self.objective,
                 built,

@@ -1,11 +1,12 @@
 """Output streams that escape what a terminal would act on, so that no text from a file can control it."""
 
 import contextlib
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO, cast
 
-from landscape.tables.escaping import for_terminal
+from landscape.tables.escaping import for_terminal, visible
 
 
 class PlainStream:
@@ -22,6 +23,7 @@ class PlainStream:
         """Writes the text, escaped."""
         if not isinstance(text, str):
             raise TypeError(f"text is expected, not {type(text).__name__}")
+        clear_note()
         encoding = self._stream.encoding or "utf-8"
         self._stream.write(for_terminal(text).encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
@@ -45,6 +47,7 @@ def plain_output() -> Iterator[None]:
     try:
         yield
     finally:
+        clear_note()
         sys.stdout, sys.stderr = before
 
 
@@ -60,3 +63,48 @@ def drawing_stream() -> TextIO:
     """The terminal behind stderr, for a progress bar, which moves the cursor and escapes its words itself."""
     stream = sys.stderr
     return stream._stream if isinstance(stream, PlainStream) else cast(TextIO, stream)
+
+
+class _Note:
+    """What is on the terminal until something else is written."""
+
+    width = 0
+    off = False
+
+
+def note(text: str) -> None:
+    """Shows a line on a terminal, which the next output replaces; shows nothing in a pipe.
+
+    The first of them is shown before torch is imported, which takes seconds.
+    """
+    stream = drawing_stream()
+    if _Note.off or not stream.isatty():
+        return
+    clear_note()
+    room, line = shutil.get_terminal_size().columns - 1, ""
+    for character in visible(text):
+        width = 1 if character.isascii() else 2
+        if _Note.width + width > room:  # a line that wraps could not be taken back
+            break
+        _Note.width += width
+        line += character
+    encoding = stream.encoding or "utf-8"
+    stream.write(line.encode(encoding, "replace").decode(encoding))
+    stream.flush()
+
+
+def clear_note() -> None:
+    """Takes the note away."""
+    if _Note.width:
+        stream = drawing_stream()
+        stream.write(f"\r{' ' * _Note.width}\r")
+        stream.flush()
+        _Note.width = 0
+
+
+def switch_notes(*, off: bool) -> bool:
+    """Says whether notes are hidden from now on; returns whether they were before."""
+    before = _Note.off
+    clear_note()
+    _Note.off = off
+    return before

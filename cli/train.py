@@ -1,6 +1,7 @@
 """``landscape train``: one run, or optimizers × seeds."""
 
 import re
+import shlex
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from landscape.errors import InputError, UsageError
-from landscape.training.recipe import SETTINGS, Budget, Recipe
+from landscape.training.recipe import FLAGS, SETTINGS, Budget, Recipe, subject_tables
 
 from . import options
 from .help import ExamplesFirst
@@ -34,7 +35,7 @@ def recipe_flags(function: F) -> F:
             type=str if flag.metavar else click.Choice(setting.choices) if setting.choices else setting.kind,
             metavar=flag.metavar,
             default=setting.default,
-            show_default=True,
+            show_default=flag.default or True,
             help=flag.help,
         )(function)
     return function
@@ -53,9 +54,8 @@ def recipe_flags(function: F) -> F:
     type=click.IntRange(min=1),
     help="Measure on train and test every so many epochs, into measures-history.jsonl.",
 )
-@click.option(
-    "--measure-names",
-    metavar="NAME[:OPTION=VALUE,…],…",
+@options.measures(
+    *("--measure-names", "measure_names"),
     help="The measures of --measure-every, see `landscape list measures`; a cheap set by default.",
 )
 @click.option(
@@ -118,8 +118,10 @@ def command(
 
     fields = {setting.name: flags.pop(setting.name) for setting in SETTINGS}
     measuring = _measuring(*(flags.pop(f"measure_{name}") for name in ("every", "names", "limit")))
-    fields["device"] = options.chosen_device(fields["device"])
+    fields["device"] = options.chosen_device(fields["device"], fields["dtype"])
     if preset is not None:
+        if fields["task"] is not None:
+            raise UsageError("--preset names a model and data, and so does --task; choose one of them")
         defaults = {n for n in fields if ctx.get_parameter_source(n) is ParameterSource.DEFAULT}
         typed = {name: value for name, value in fields.items() if name not in defaults}
         fields |= PRESETS.row(preset).completed(typed)
@@ -144,30 +146,54 @@ def command(
         return
     click.echo(summary(runs))
     if not quiet:
-        place = runs[0].path if len(runs) == 1 else runs[0].path.parent
-        click.echo(f"Next: landscape {'measure' if len(runs) == 1 else 'compare'} {place}", err=True)
+        click.echo("Next: " + "\n      ".join(next_commands(runs)), err=True)
+
+
+def next_commands(runs: "Sequence[Run]") -> list[str]:
+    """The commands that go on from here, for the shell in this folder; they name code again, which a run cannot."""
+    # A surface beside that of the first run: of the last optimizer, with the same seed.
+    last = next(run for run in runs if run.recipe.optimizer == runs[-1].recipe.optimizer)
+    place, first, other = (shlex.quote(str(p)) for p in (runs[0].path.parent, runs[0].path, last.path))
+    flags = " ".join(naming_flags(runs[0].recipe))
+    commands = [f"measure {first}", f"surface {first}"]
+    if len(runs) > 1:
+        commands = [f"compare {place}", f"measure {first}", f"surface {first} {other}"]
+    return [f"landscape {command} {flags}".rstrip() for command in commands]
+
+
+def naming_flags(recipe: Recipe) -> list[str]:
+    """The flags for what a checkpoint may not name of itself: code, and folders whose reading runs code."""
+    flags = []
+    for name, table in subject_tables().items():
+        text = getattr(recipe, name)
+        if text is None or (name != "task" and text == recipe.task):
+            continue
+        # A task comes before the recipe, so that what replaced one of its parts is named again too.
+        if recipe.task is not None or table.admitted(text) is None:
+            flags += [FLAGS[name], shlex.quote(text)]
+    return flags
 
 
 def _trained(job: "Job", *, quiet: bool) -> "Run":
     from landscape.training import DivergedError, train_job
 
-    with Bar(str(job.folder), quiet=quiet) as bar:
+    with Bar(str(job.folder), quiet=quiet, counted=True) as bar:
         try:
             return train_job(job, progress=lambda progress: bar.tell(*run_progress(progress)))
         except DivergedError as failure:
             raise InputError(str(failure)) from failure
 
 
-def _measuring(every: int | None, names: str | None, limit: int) -> "Measuring | None":
+def _measuring(every: int | None, names: tuple[str, ...], limit: int) -> "Measuring | None":
     from landscape.training.measured import CHEAP, Measuring
 
     if every is None:
-        if names is not None:
+        if names:
             raise UsageError(
-                "--measure-names needs --measure-every, the number of epochs between measurements"
+                "-M/--measure-names needs --measure-every, the number of epochs between measurements"
             )
         return None
-    return Measuring(every, names=CHEAP if names is None else options.listed(names), limit=limit)
+    return Measuring(every, names=names or CHEAP, limit=limit)
 
 
 def run_folders(recipes: Sequence[Recipe], output: Path | None) -> list[Path]:

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,10 +14,11 @@ from landscape.tables import WIDTH, Grid
 from landscape.tables.escaping import visible
 from landscape.training.recipe import Budget
 
-from .progress import Bar, duration
+from .progress import Bar, duration, run_progress
+from .terminal import note
 
 if TYPE_CHECKING:
-    from landscape.training import Job, Outcome, Plan, Run
+    from landscape.training import Job, Outcome, Plan, Progress, Run
 
 
 def train_plan(
@@ -29,6 +31,7 @@ def train_plan(
     """
     from landscape.training import plan_runs, train_several
 
+    note("measuring the time of a step of each optimizer…")
     plan = plan_runs(
         [job.recipe for job in work],
         [job.folder for job in work],
@@ -46,11 +49,19 @@ def train_plan(
     if not quiet and any(run.timing for run in plan.runs):
         click.echo(plan_text(plan), err=True)
     todo = [dataclasses.replace(job, recipe=run.recipe) for job, run in zip(work, plan.runs, strict=True)]
-    with Bar(f"{len(todo)} runs", quiet=quiet, expected=plan.seconds) as bar:
+    with Bar(f"{len(todo)} runs", quiet=quiet, expected=plan.seconds, counted=True) as bar:
+
+        def on_run(folder: Path, progress: "Progress | None") -> None:
+            if progress is None:
+                bar.end(folder.name)
+            else:
+                bar.tell(*run_progress(progress), part=folder.name)
+
         outcome = train_several(
             plan,
             todo,
-            notice=lambda ended, share, name: bar.tell(f"{ended} of {len(todo)} done, {name}", share),
+            notice=lambda ended, share, _: bar.tell(f"{ended} of {len(todo)} done", share),
+            on_run=on_run,
         )
     if outcome.failures:
         _report(outcome)
@@ -105,7 +116,8 @@ def summary(runs: "Sequence[Run]") -> str:
     """One line per run."""
     rows = []
     for run in runs:
-        loss, accuracy = f"{run.metrics['train_loss']:.4g}", f"{run.metrics['test_accuracy']:.2%}"
+        loss, share = f"{run.metrics['train_loss']:.4g}", run.metrics.get("test_accuracy")
+        accuracy = "–" if share is None else f"{share:.2%}"
         gradients = str(run.metrics["gradients"])
         rows.append([str(run.path), run.recipe.optimizer, str(run.recipe.seed), loss, accuracy, gradients])
     return Grid(["run", "optimizer", "seed", "train loss", "test accuracy", "gradients"], rows).text()

@@ -1,12 +1,19 @@
 """``landscape verify``: the same numbers from independent implementations."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
-from landscape.tables import Grid
+from landscape.records.json_lines import plain
+from landscape.tables import WIDTH, Grid
 
 from . import options
 from .failures import Unconverged
 from .help import ExamplesFirst
+
+if TYPE_CHECKING:
+    from landscape.verification.other_tools import Comparison
 
 
 @click.command(name="verify", cls=ExamplesFirst)
@@ -20,8 +27,9 @@ from .help import ExamplesFirst
     help="Use a fixed random subset of this size, in one batch.",
 )
 @options.seed
+@options.form("table", "json", "jsonl")
 @options.config
-def command(checkpoint: str, source: options.Source, split: str, limit: int, seed: int) -> None:
+def command(checkpoint: str, source: options.Source, split: str, limit: int, seed: int, form: str) -> None:
     """Compares with PyHessian, scipy's eigsh and, where it fits, the dense float64 Hessian.
 
     \b
@@ -34,22 +42,42 @@ def command(checkpoint: str, source: options.Source, split: str, limit: int, see
 
     opened = source.open(checkpoint)
     comparisons = list(verify(opened, split=split, limit=limit, seed=seed))  # type: ignore[arg-type]
+    click.echo(_table(comparisons) if form == "table" else options.json_forms(form, _objects(comparisons)))
+    wrong = [f"{c.measure} by {c.other}" for c in comparisons if not c.agrees]
+    if wrong:
+        raise Unconverged(f"beyond the stated errors: {', '.join(wrong)}")
+
+
+def _table(comparisons: "Sequence[Comparison]") -> str:
+    head = ("measure", "ours", "by", "theirs", "off by", "allowed", "")
     rows = [
         (
             c.measure,
-            f"{c.ours.value:.6g}",
-            f"{c.ours.cost.seconds:.1f}",
+            f"{c.ours.value:.5g}",
             c.other,
-            f"{c.value:.6g}",
-            f"{c.seconds:.1f}",
+            f"{c.value:.5g}",
             f"{c.difference:.1e}",
             f"{c.allowed:.1e}",
             "ok" if c.agrees else "DIFFERS",
         )
         for c in comparisons
     ]
-    head = ("measure", "landscape", "s", "by", "value", "s", "difference", "allowed", "")
-    click.echo(Grid(head, rows).text())
-    wrong = [f"{c.measure} by {c.other}" for c in comparisons if not c.agrees]
-    if wrong:
-        raise Unconverged(f"beyond the stated errors: {', '.join(wrong)}")
+    return Grid(head, rows).text(width=WIDTH)
+
+
+def _objects(comparisons: "Sequence[Comparison]") -> list[object]:
+    rows = [
+        {
+            "measure": c.measure,
+            "landscape": c.ours.value,
+            "landscape_seconds": c.ours.cost.seconds,
+            "by": c.other,
+            "value": c.value,
+            "seconds": c.seconds,
+            "difference": c.difference,
+            "allowed": c.allowed,
+            "agrees": c.agrees,
+        }
+        for c in comparisons
+    ]
+    return [plain(row) for row in rows]

@@ -4,6 +4,7 @@ Shared (tied) tensors appear once. Parameters that do not require a gradient are
 unless they are selected by name.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import UsageError
+from landscape.registry.nearest import did_you_mean
 
 Role = Literal["filter", "embedding", "scale", "bias", "other"]
 Selection = Sequence[str] | Callable[[str, nn.Parameter], bool] | None
@@ -77,8 +79,9 @@ def layout(model: nn.Module, parameters: Selection = None) -> Layout:
     Args:
         model: Any module.
         parameters: Which parameters are free: ``None`` for all that require a gradient; a list of name
-            patterns (``["layer4.*", "fc.weight"]``); or a predicate on ``(name, parameter)``. A tied tensor
-            is free if any of its names matches, and is listed under its first name.
+            patterns (``["layer4.*", "fc.weight"]``), of which those with ``!`` in front exclude (``["!*.bias"]``
+            alone: all that require a gradient but the biases); or a predicate on ``(name, parameter)``. A tied
+            tensor matches by any of its names, and is listed under its first.
 
     Raises:
         UsageError: No parameter is free, or a pattern matches none.
@@ -91,25 +94,53 @@ def layout(model: nn.Module, parameters: Selection = None) -> Layout:
         offset += parameter.numel()
     if offset == 0:
         total = sum(1 for _ in model.parameters())
+        way_out = "call requires_grad_(True) on those that should vary, or pass parameters=[…]"
+        if parameters is not None:
+            way_out = f"parameters={selection_name(parameters, ())} excludes all of them"
         raise UsageError(
-            f"no free parameter: {type(model).__name__} has {total} parameter tensors and none is chosen; "
-            "call requires_grad_(True) on those that should vary, or pass parameters=[…]"
+            f"no free parameter: {type(model).__name__} has {total} parameter tensors and none is chosen; {way_out}"
         )
     return Layout(tuple(entries))
 
 
-def frozen_note(model: nn.Module) -> list[str]:
-    """One line on the parameters of a model that do not require a gradient; no line if all do."""
+def selection_name(parameters: Selection, names: Sequence[str]) -> str | None:
+    """The selection in records, as typed, or a hash of the ``names`` that a predicate selected; ``None`` for all."""
+    if parameters is None:
+        return None
+    if callable(parameters):
+        digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
+        return f"{len(names)} tensors chosen by a function, {digest}"
+    return ",".join(_patterns(parameters))
+
+
+def selection_note(model: nn.Module, parameters: Selection, names: Sequence[str]) -> list[str]:
+    """One line on which parameters of a model are free, by their ``names``; no line if all are."""
     everything = dict(model.named_parameters())
-    frozen = {name: parameter for name, parameter in everything.items() if not parameter.requires_grad}
-    if not frozen:
+    fixed = [name for name in everything if name not in names]
+    if not fixed:
         return []
-    weights, total = (sum(p.numel() for p in group.values()) for group in (frozen, everything))
-    names = ", ".join(list(frozen)[:3]) + (", …" if len(frozen) > 3 else "")
+    few = "{}, …".format(", ".join(fixed[:3])) if len(fixed) > 3 else ", ".join(fixed)
+    free, total = (sum(everything[name].numel() for name in each) for each in (names, everything))
+    if parameters is None:
+        return [
+            f"{len(fixed)} of {len(everything)} parameter tensors ({total - free:,} of {total:,} weights) do not "
+            f"require a gradient and are held fixed: {few}"
+        ]
     return [
-        f"{len(frozen)} of {len(everything)} parameter tensors ({weights:,} of {total:,} weights) do not require a "
-        f"gradient and are held fixed: {names}"
+        f"{len(names)} of {len(everything)} parameter tensors ({free:,} of {total:,} weights) are free: "
+        f"{selection_name(parameters, names)}"
     ]
+
+
+def _patterns(parameters: Sequence[str]) -> list[str]:
+    patterns = [parameters] if isinstance(parameters, str) else list(parameters)
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise UsageError(
+                f"parameters are selected by name, such as ['layer4.*', 'fc.weight'], not by {type(pattern).__name__}: "
+                "pass names or a function of (name, parameter)"
+            )
+    return patterns
 
 
 def _selected(model: nn.Module, parameters: Selection) -> Iterator[tuple[str, nn.Parameter]]:
@@ -119,22 +150,34 @@ def _selected(model: nn.Module, parameters: Selection) -> Iterator[tuple[str, nn
         aliases.setdefault(id(parameter), []).append(name)
     patterns: list[str] = []
     if parameters is not None and not callable(parameters):
-        patterns = [parameters] if isinstance(parameters, str) else list(parameters)
-        known = [name for names in aliases.values() for name in names]
-        for pattern in patterns:
-            if not any(fnmatchcase(name, pattern) for name in known):
-                raise UsageError(f"parameters: '{pattern}' matches none of {', '.join(known[:8])}, …")
+        patterns = _patterns(parameters)
+        _refuse_unmatched(patterns, [name for names in aliases.values() for name in names])
+    included = [pattern for pattern in patterns if not pattern.startswith("!")]
+    excluded = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
 
-    def is_free(name: str, parameter: nn.Parameter) -> bool:
-        if parameters is None:
-            return parameter.requires_grad
-        if callable(parameters):
-            return parameters(name, parameter)
-        return any(fnmatchcase(name, pattern) for pattern in patterns)
+    def matches(parameter: nn.Parameter, globs: Sequence[str]) -> bool:
+        return any(fnmatchcase(name, glob) for name in aliases[id(parameter)] for glob in globs)
 
     for name, parameter in model.named_parameters():
-        if any(is_free(alias, parameter) for alias in aliases[id(parameter)]):
+        if callable(parameters):
+            is_free = any(parameters(alias, parameter) for alias in aliases[id(parameter)])
+        else:
+            is_free = matches(parameter, included) if included else parameter.requires_grad
+            is_free = is_free and not matches(parameter, excluded)
+        if is_free:
             yield name, parameter
+
+
+def _refuse_unmatched(patterns: Sequence[str], names: Sequence[str]) -> None:
+    """Raises a :class:`UsageError` for a pattern that matches none of the names, with the nearest one."""
+    prefixes = [name[:dot] for name in names for dot in range(len(name)) if name[dot] == "."]
+    globs = [f"{prefix}.*" for prefix in dict.fromkeys(prefixes)]
+    for pattern in patterns:
+        glob = pattern.removeprefix("!")
+        if not any(fnmatchcase(name, glob) for name in names):
+            known = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+            hint = did_you_mean(glob, [*names, *globs])
+            raise UsageError(f"parameters: '{pattern}' matches none of {known}{hint}")
 
 
 def parameter_roles(model: nn.Module) -> Mapping[int, Role]:

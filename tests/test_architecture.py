@@ -15,7 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "version": set(),
     "isolation": {"errors"},
-    "parameters": {"errors"},
+    "parameters": {"errors", "registry"},
     "records": {"errors"},
     "registry": {"errors"},
     "linalg": {"errors"},
@@ -33,7 +33,18 @@ ALLOWED: dict[str, set[str]] = {
     "tracking": {"errors", "registry"},
     "checkpoints": BASE | {"objective", "losses", "data", "models"},
     "training": BASE
-    | {"version", "objective", "curvature", "measures", "optim", "data", "models", "tracking", "checkpoints"},
+    | {
+        "version",
+        "objective",
+        "curvature",
+        "measures",
+        "optim",
+        "data",
+        "models",
+        "losses",
+        "tracking",
+        "checkpoints",
+    },
     "verification": BASE | {"objective", "linalg", "curvature", "measures", "data", "checkpoints"},
 }
 """The rooms that a room may import."""

@@ -1,8 +1,12 @@
 """Layout, selection and roles."""
 
+from collections import OrderedDict
+
+import pytest
 import torch
 from torch import nn
 
+from landscape.errors import UsageError
 from landscape.parameters import layout
 
 
@@ -40,3 +44,46 @@ def test_a_tied_tensor_is_chosen_by_any_of_its_names() -> None:
     model = nn.ModuleDict({"a": nn.Linear(3, 3), "b": nn.Linear(3, 3)})
     model["b"].weight = model["a"].weight
     assert layout(model, ["b.weight"]).names == ("a.weight",)
+
+
+NETWORK = nn.Sequential(OrderedDict(conv=nn.Conv2d(1, 2, 3), norm=nn.BatchNorm2d(2), fc=nn.Linear(5, 3)))
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        (["fc.*"], ["fc.weight", "fc.bias"]),
+        (["*", "!*.bias"], ["conv.weight", "norm.weight", "fc.weight"]),
+        (["!norm.*", "!*.bias"], ["conv.weight", "fc.weight"]),
+        (["!fc.bias", "fc.*"], ["fc.weight"]),
+    ],
+)
+def test_patterns_select_and_exclude(patterns: list[str], names: list[str]) -> None:
+    assert list(layout(NETWORK, patterns).names) == names
+
+
+def test_what_is_excluded_beside_frozen_parameters_leaves_these_frozen() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[0].requires_grad_(False)
+    assert layout(model, ["!*.bias"]).names == ("1.weight",)
+    assert layout(model, ["*", "!*.bias"]).names == ("0.weight", "1.weight")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "says"),
+    [
+        ("cf.*", "did you mean 'fc.*'?"),
+        ("!fc.wieght", "did you mean 'fc.weight'?"),
+        ("layer4.*", "matches none of conv.weight, conv.bias, norm.weight"),
+    ],
+)
+def test_a_pattern_that_matches_nothing_names_the_nearest(pattern: str, says: str) -> None:
+    with pytest.raises(UsageError) as failure:
+        layout(NETWORK, [pattern])
+    assert says in str(failure.value)
+    assert pattern in str(failure.value)
+
+
+def test_a_selection_without_parameters_says_that_it_excludes_all() -> None:
+    with pytest.raises(UsageError, match=r"parameters=fc\.\*,!fc\.\* excludes all of them"):
+        layout(NETWORK, ["fc.*", "!fc.*"])

@@ -2,35 +2,37 @@
 
 import contextlib
 import copy
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from landscape.checkpoints.architectures import guess
+from landscape.checkpoints.architectures import factory_of, guess
 from landscape.checkpoints.fitting import fit
 from landscape.checkpoints.reading import Contents, read_checkpoint
 from landscape.checkpoints.recipes import RecipeInFile, WithinMemory
 from landscape.checkpoints.weights import Weights
-from landscape.data import Data, FixedBatches, as_data, load_data, subset, with_label_noise
+from landscape.data import Data, FixedBatches, as_data, data_name, load_data, subset, with_label_noise
 from landscape.errors import InputError, UsageError
 from landscape.losses import build_loss, loss_name
-from landscape.models import build_model
+from landscape.models import MODELS, build_model
 from landscape.objective import Objective
 from landscape.objective.batch_norm import BatchNorm
 from landscape.objective.batches import Source
 from landscape.objective.loss_functions import Loss
 from landscape.objective.micro_batches import Size
 from landscape.objective.wrappers import unwrapped
-from landscape.registry.factories import code_hash, user_row
-from landscape.registry.names import NameTable, Specification, split
+from landscape.parameters import Selection
+from landscape.registry.factories import PARTS, TASKS, code_hash, names_code, task_parts, user_module
+from landscape.registry.names import Specification
 
 Split = Literal["train", "test"]
-_PARTS = ("model", "data", "loss")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Checkpoint:
         batch_norm: BatchNorm = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        parameters: Selection = None,
     ) -> Objective:
         """The empirical risk at this checkpoint.
 
@@ -79,6 +82,7 @@ class Checkpoint:
             batch_norm: The same; recalibrated on training examples, at most as many as ``limit`` says.
             device: See :class:`landscape.Objective`.
             dtype: See :class:`landscape.Objective`.
+            parameters: Which parameters are free; see :func:`landscape.parameters.layout`.
         """
         batches, digest = self.batches(split, limit=limit, batch_size=batch_size)
         calibration = None
@@ -93,6 +97,7 @@ class Checkpoint:
             calibration=calibration,
             device=device,
             dtype=dtype,
+            parameters=parameters,
         )
         return objective.described(
             model=self.model_name,
@@ -132,7 +137,8 @@ class Checkpoint:
         Raises:
             InputError: The file cannot be used, or is of another network.
         """
-        contents = read_checkpoint(path, trust=trust, weights=weights)
+        script = _script_of(self.model) if trust else None
+        contents = read_checkpoint(path, trust=trust, weights=weights, script=script)
         twin = copy.deepcopy(self.model)
         fit(twin, contents.state, source=str(contents.path), name=self.model_name)
         return twin
@@ -159,7 +165,7 @@ def load_checkpoint(
         data: The data set, its name, or what a data factory may return: a ``Dataset``, a ``DataLoader``, a list
             of batches, or ``dict(train=…, test=…)`` of them.
         loss: ``loss(outputs, targets)``, mean-reduced, a :class:`landscape.BatchLoss`, or a name; by default
-            cross-entropy, with the label smoothing of the recipe.
+            that of the recipe, or cross-entropy with the label smoothing of the recipe.
         task: ``"./my_task.py:task"``, a function that returns ``dict(model=…, data=…, loss=…)``, or such a
             dictionary. The other arguments come before it.
         trust: Whether code stored in the file, or named in it, may run.
@@ -170,22 +176,32 @@ def load_checkpoint(
         InputError: The file cannot be used, or does not fit the network; a network or data set is needed.
         UsageError: An unknown name or option.
     """
-    contents = read_checkpoint(path, trust=trust, weights=weights)
+    script = _script_of(model) if trust else None
+    contents = read_checkpoint(path, trust=trust, weights=weights, script=script)
     recipe = RecipeInFile(contents.path, contents.recipe or {}, trust)
-    parts = dict(_load_task(task))
-    parts |= {key: value for key, value in zip(_PARTS, (model, data, loss), strict=True) if value is not None}
-    examples, network = (parts[key] if key in parts else recipe.named(key) for key in ("data", "model"))
+    task = str(TASKS.parse(task)) if isinstance(task, str) and names_code(task) else task
+    parts = task_parts(task)
+    parts |= {key: value for key, value in zip(PARTS, (model, data, loss), strict=True) if value is not None}
+    if trust and task is None and recipe.fields.get("task") is not None:
+        task = str(recipe.named("task"))
+        parts = {**task_parts(task), **parts}
+    if task is not None:
+        recipe = recipe.without_task()
+    examples, network, criterion = (
+        parts[key] if key in parts else recipe.named(key) for key in ("data", "model", "loss")
+    )
     if network is None or examples is None:
         raise InputError(_unknown(contents, model=network is None, data=examples is None))
     if "data" not in parts:
         with recipe.blamed():
             dataset = with_label_noise(load_data(examples), rate=recipe.number("label_noise"))
     elif isinstance(examples, (str, Specification)):
-        dataset = load_data(examples)
+        is_same = data_name(examples) == recipe.fields.get("data")  # named again, because it is code
+        dataset = with_label_noise(load_data(examples), rate=recipe.number("label_noise") if is_same else 0.0)
     else:
         dataset = as_data(examples, task if isinstance(task, str) else "data")
     if isinstance(network, (str, Specification)):
-        name = str(network)
+        name = str(MODELS.parse(network) if names_code(network) else network)
         with contextlib.ExitStack() as limits:
             if "model" not in parts:  # users may name networks of any size, a file may not
                 limits.enter_context(recipe.blamed())
@@ -195,8 +211,10 @@ def load_checkpoint(
         built = copy.deepcopy(unwrapped(network)[0])  # the user's network keeps its weights
         name = type(built).__name__
     fitted = fit(built, contents.state, source=str(contents.path), name=name)
-    function, function_name = _loss(parts.get("loss"), recipe.number("label_smoothing"))
-    texts = [text for text in (task, *(parts.get(key) for key in _PARTS)) if isinstance(text, str)]
+    function, function_name = _loss(criterion, recipe.number("label_smoothing"))
+    names = [
+        str(part) for part in (task, network, examples, criterion) if isinstance(part, (str, Specification))
+    ]
     return Checkpoint(
         contents=contents,
         model=built.eval(),
@@ -204,27 +222,14 @@ def load_checkpoint(
         data=dataset,
         loss=function,
         loss_name=function_name,
-        code=code_hash(*texts),
-        notes=(*contents.notes, *fitted),
+        code=code_hash(*names),
+        notes=(*contents.notes, *fitted, *dataset.notes),
     )
 
 
-def _load_task(task: str | Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """The parts that a task returns, without those that are ``None``; empty where there is no task."""
-    if task is None:
-        return {}
-    parts: Any = task
-    if isinstance(task, str):
-        row = user_row(split(task).name)
-        if row is None:
-            raise UsageError(f"--task {task} is not ./file.py:function or package.module:function")
-        parts = NameTable("task", [row]).build(task)
-    if not isinstance(parts, Mapping) or not parts or not set(parts) <= set(_PARTS):
-        keys = f"a dictionary of {', '.join(map(str, parts))}" if isinstance(parts, Mapping) else None
-        raise InputError(
-            f"{task} returns {keys or type(parts).__name__}; a task returns dict(model=…, data=…, loss=…)"
-        )
-    return {key: value for key, value in parts.items() if value is not None}
+def _script_of(model: nn.Module | str | None) -> ModuleType | None:
+    """The module in which the user's network, or the function that makes it, is defined."""
+    return user_module(model) if isinstance(model, str) else sys.modules.get(type(model).__module__)
 
 
 def _loss(loss: Any, smoothing: float) -> tuple[Loss, str]:
@@ -241,6 +246,9 @@ def _unknown(contents: Contents, *, model: bool, data: bool) -> str:
     similar = guess(contents.state)
     looks = f"; it looks like {similar.looks}" if similar and model else ""
     example = similar.model if similar else "resnet18"
+    if contents.module is not None and model:
+        looks = f"; it holds a network of the class {contents.module}"
+        example = factory_of(contents.module)
     flags = {"model": f"-m MODEL (such as -m {example})", "data": "-d DATA (such as -d cifar10)"}
     missing = [name for name, absent in (("model", model), ("data", data)) if absent]
     return (

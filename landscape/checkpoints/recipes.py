@@ -8,7 +8,7 @@ import contextlib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,21 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from landscape.data import DATA
 from landscape.errors import InputError, UsageError
+from landscape.losses import LOSSES
 from landscape.models import MODELS
 from landscape.records.reading import BEYOND
 from landscape.registry.bounds import shown
-from landscape.registry.factories import named_by_file
+from landscape.registry.factories import PARTS, TASKS, named_by_file
 from landscape.registry.names import NameTable, Specification, split
 
-_FLAGS: dict[str, tuple[str, NameTable[Any]]] = {"model": ("-m", MODELS), "data": ("-d", DATA)}
+_FLAGS: dict[str, tuple[str, NameTable[Any]]] = {
+    "task": ("--task", TASKS),  # first, as the model and the data may be those of the task
+    "model": ("-m", MODELS),
+    "data": ("-d", DATA),
+    "loss": ("--loss", LOSSES),
+}
 _LARGEST = 1e300
-_UNUSED = ("optimizer", "base", "loss")
+_UNUSED = ("optimizer", "base")
 _PLAIN = re.compile(r"[\w.+-]+(:[\w-]+=[\w.+-]*(,[\w-]+=[\w.+-]*)*)?")
 
 
@@ -38,8 +44,11 @@ class RecipeInFile:
     trust: bool = False
 
     def named(self, kind: str) -> Specification | None:
-        """The model or the data that the recipe names, if any; refuses what only the user may name."""
+        """The task, model, data or loss that the recipe names, if any; refuses what only the user may name."""
         text = self.fields.get(kind)
+        task = self.fields.get("task")
+        if task is not None and (text is None or text == task):
+            kind, text = "task", task
         if text is None:
             return None
         for field in () if self.trust else self._odd_fields():
@@ -52,21 +61,34 @@ class RecipeInFile:
         options = {name: value for name, value in specification.options.items() if name != "download"}
         return Specification(specification.name, options)
 
+    def without_task(self) -> "RecipeInFile":
+        """The recipe for a user who names the task, so that what is the task's is no longer the file's to name."""
+        task = self.fields.get("task")
+        fields = {
+            k: v for k, v in self.fields.items() if task is None or k not in ("task", *PARTS) or v != task
+        }
+        return replace(self, fields=fields)
+
     def refused(self) -> dict[str, object]:
         """What the recipe names that only the user may name, by field."""
         refused = {field: self.fields[field] for field in self._odd_fields()}
         for kind in _FLAGS:
+            text = self.fields.get(kind)
+            if (text is None and kind in ("task", "loss")) or (
+                kind != "task" and text == refused.get("task")
+            ):
+                continue
             try:
-                self._admitted(kind, self.fields.get(kind))
+                self._admitted(kind, text)
             except InputError:
-                refused[kind] = self.fields.get(kind)
+                refused[kind] = text
         return refused
 
     def flags(self) -> list[str]:
         """The flags that a command needs beside the file, with capital letters for what must be filled in."""
         # What the recipe names is not repeated: a command that is copied from the screen must not run it.
         refused = self.refused()
-        needed = _FLAGS if set(refused) - set(_FLAGS) else [kind for kind in _FLAGS if kind in refused]
+        needed = ("model", "data") if set(refused) - set(_FLAGS) else [k for k in _FLAGS if k in refused]
         return [f"{_FLAGS[kind][0]} {kind.upper()}" for kind in needed]
 
     def _admitted(self, kind: str, text: object) -> Specification:

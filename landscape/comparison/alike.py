@@ -15,10 +15,13 @@ COMPARABLE: Mapping[str, str] = {
     "batch_norm": "choose one with --batch-norm",
     "dtype": "choose one with --dtype",
     "dimension": "give runs of one network, or make rows of it with --by model",
+    "parameters": "give records of one selection of parameters",
     "loss": "give runs measured with one loss",
     "code": "measure all of them again with the current files",
 }
 """Fields of the provenance that must agree before numbers are compared, and what to do if they do not."""
+OF_SPLIT = ("subset", "num_examples", "batch_size")
+"""Those of :data:`COMPARABLE` that need not agree across splits; without a split, none of the three is known."""
 REPEATED = ("seed", "device")
 """Fields of the recipe in which the runs of one row may differ."""
 
@@ -39,12 +42,27 @@ def refuse_unlike(records: Iterable[Estimate], *, but: Sequence[str] = ()) -> No
             )
 
 
+def refuse_unlike_in_a_split(records: Sequence[Estimate], *, but: Sequence[str] = ()) -> None:
+    """The same for records of several splits: data and examples agree within each, the rest everywhere."""
+    splits = {record.provenance.split for record in records}
+    if len(splits) < 2:
+        refuse_unlike(records, but=but)
+        return
+    for part in splits:
+        refuse_unlike((r for r in records if r.provenance.split == part), but=but)
+    refuse_unlike(records, but=("split", *OF_SPLIT, *but))
+
+
 def refuse_other_runs(row: str, records: Sequence[Estimate], rows: Sequence[str]) -> None:
     """Raises :class:`InputError` unless the runs of a row, of which one record each is given, are repetitions.
 
     They have the same recipe except for the seed, and each seed once.
     """
-    recipes = [dict(record.provenance.recipe or {}) for record in records]
+    refuse_other_recipes(row, [record.provenance.recipe or {} for record in records], rows)
+
+
+def refuse_other_recipes(row: str, recipes: Sequence[Mapping[str, object]], rows: Sequence[str]) -> None:
+    """The same for the recipes of the runs, which are known before anything is measured."""
     for name in differing(recipes):
         if name not in REPEATED:
             values = dict.fromkeys(str(recipe.get(name)) for recipe in recipes)
@@ -59,6 +77,19 @@ def refuse_other_runs(row: str, records: Sequence[Estimate], rows: Sequence[str]
             f"row '{row}' has {seeds.count(twice)} checkpoints of the run with seed {twice}, which are not "
             "repetitions; give the records of one checkpoint per run"
         )
+
+
+def row_label(recipe: Mapping[str, object], fields: Sequence[str]) -> str:
+    """The label of the row of a run: the value of the first field, and those of the others with their names."""
+    first, *others = fields
+    return " ".join([str(recipe[first]), *(f"{name}={recipe[name]}" for name in others)])
+
+
+def require_baseline(baseline: str | None, rows: Iterable[str]) -> None:
+    """Raises :class:`InputError` if a baseline is named that is none of the rows."""
+    rows = list(dict.fromkeys(rows))
+    if baseline is not None and baseline not in rows:
+        raise InputError(f"no row is called '{baseline}'; there are: {', '.join(rows)}")
 
 
 def refuse_scattered(measure: str, settings: Sequence[Mapping[str, object]]) -> NoReturn:
@@ -92,6 +123,14 @@ def setting_labels(records: Sequence[Estimate]) -> list[str]:
         ]
         labels.append(f"{record.measure}:{','.join(options)}" if options else record.measure)
     return labels
+
+
+def column_labels(records: Sequence[Estimate]) -> list[str]:
+    """The same, with the split in front if records are of more than one: ``test:accuracy``."""
+    labels, parts = setting_labels(records), [record.provenance.split for record in records]
+    if len({part for part in parts if part is not None}) < 2:
+        return labels
+    return [f"{part}:{label}" if part else label for part, label in zip(parts, labels, strict=True)]
 
 
 def belongs_to(record: Estimate) -> str:

@@ -1,14 +1,15 @@
 """Turns records into a table, averaging only numbers that repeat one another.
 
 That is, the same measure with the same settings, on the same data, in the same batches, over runs that differ in
-nothing but their seed. If a field differs, the error names it.
+nothing but their seed. If a field differs, the error names it. A column is of one split: two splits of one measure are
+two columns.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from landscape.comparison import alike
 from landscape.comparison.cell import Cell
-from landscape.comparison.columns import Look
+from landscape.comparison.groups import ROW
 from landscape.comparison.intervals import Method
 from landscape.comparison.table import Table
 from landscape.errors import InputError
@@ -21,7 +22,6 @@ def compare(
     *,
     baseline: str | None = None,
     method: Method = "t",
-    looks: Mapping[str, Look] | None = None,
     remarks: Sequence[str] = (),
 ) -> Table:
     """The table of many runs' records.
@@ -30,9 +30,8 @@ def compare(
         records: Estimates of trained checkpoints. Of several records of one quantity, the last one counts.
         rows: The recipe field that defines the rows, or several.
         baseline: The row that the others are compared with; by default the first, which is a plain optimizer if
-            there is one.
+            there is one and the rows were not named by the user.
         method: How intervals are computed: ``"t"`` or ``"bootstrap"``.
-        looks: Appearance of columns that differ from the default.
         remarks: What the reader has to know beside the numbers.
 
     Raises:
@@ -44,11 +43,10 @@ def compare(
     if not latest:
         raise InputError("there is nothing to compare: no record was found; run `landscape measure` first")
     # Networks of several sizes are the point of a table whose rows are the models.
-    alike.refuse_unlike(latest, but=("dimension",) if "model" in fields else ())
+    alike.refuse_unlike_in_a_split(latest, but=("dimension",) if "model" in fields else ())
     row_of = [_row(record, fields) for record in latest]
     known = list(dict.fromkeys(row_of))
-    if baseline is not None and baseline not in known:
-        raise InputError(f"no row is called '{baseline}'; there are: {', '.join(known)}")
+    alike.require_baseline(baseline, known)
     for row in known:
         runs = {
             alike.belongs_to(record): record
@@ -57,25 +55,33 @@ def compare(
         }
         alike.refuse_other_runs(row, list(runs.values()), fields)
     _refuse_scattered_settings(latest)
-    labels = alike.setting_labels(latest)
+    labels = alike.column_labels(latest)
     groups: dict[tuple[str, str], list[Estimate]] = {}
     for record, row, label in zip(latest, row_of, labels, strict=True):
         groups.setdefault((row, label), []).append(record)
     recipes = {row: dict(r.provenance.recipe or {}) for r, row in zip(latest, row_of, strict=True)}
     # A plain optimizer comes first, because the first row is what the others are compared with. The sort is stable.
+    # Rows that the user has named stay in the order in which they were named.
     plain = {row for row, recipe in recipes.items() if recipe.get("optimizer") == recipe.get("base")}
-    origin = latest[0].provenance
+    plain = set(recipes) if ROW in fields else plain
     return Table(
         rows=tuple(sorted(known, key=lambda row: row not in plain)),
         columns=tuple(dict.fromkeys(labels)),
         cells={place: _cell(group) for place, group in groups.items()},
-        heading=", ".join(fields),
-        measured_on=f"{origin.data} {origin.split}, {origin.num_examples} examples" if origin.data else "",
+        heading=", ".join("method" if name == ROW else name for name in fields),
+        measured_on=_measured_on(latest),
         baseline=baseline,
         method=method,
-        looks=dict(looks or {}),
         remarks=(*remarks, *_confounded(recipes, fields), *alike.other_examples(latest)),
     )
+
+
+def _measured_on(records: Sequence[Estimate]) -> str:
+    """The data, and the size of each split: ``"digits test, 360 examples; train, 1437 examples"``."""
+    origins = {r.provenance.split: r.provenance for r in records if r.provenance.split is not None}
+    sizes = [f"{part}, {origin.num_examples} examples" for part, origin in origins.items()]
+    data = next((origin.data for origin in origins.values()), None)
+    return f"{data} {'; '.join(sizes)}" if data else ""
 
 
 def _latest(records: Iterable[Estimate]) -> list[Estimate]:
@@ -94,17 +100,16 @@ def _row(record: Estimate, fields: Sequence[str]) -> str:
         if name not in recipe:
             known = ", ".join(recipe) or "none: the checkpoint was not written by `landscape train`"
             raise InputError(f"a record of {record.measure} has no recipe field '{name}' (fields: {known})")
-    first, *others = fields
-    return " ".join([str(recipe[first]), *(f"{name}={recipe[name]}" for name in others)])
+    return alike.row_label(recipe, fields)
 
 
 def _refuse_scattered_settings(records: Sequence[Estimate]) -> None:
     """Requires of a measure with several settings that at least one of them is recorded for every run."""
     runs = {alike.belongs_to(record) for record in records}
-    for measure in dict.fromkeys(record.measure for record in records):
+    for measure, part in dict.fromkeys((record.measure, record.provenance.split) for record in records):
         by_settings: dict[str, list[Estimate]] = {}
         for record in records:
-            if record.measure == measure:
+            if (record.measure, record.provenance.split) == (measure, part):
                 by_settings.setdefault(alike.settings_key(record), []).append(record)
         groups = by_settings.values()
         if len(groups) > 1 and not any({alike.belongs_to(r) for r in group} == runs for group in groups):
@@ -123,8 +128,10 @@ def _cell(records: Sequence[Estimate]) -> Cell:
 def _confounded(recipes: Mapping[str, Mapping[str, object]], fields: Sequence[str]) -> list[str]:
     """In what the rows differ besides the fields that define them."""
     remarks = []
+    # Rows with names of their own are of different optimizers as a rule.
+    defined = (*fields, "optimizer", "base") if ROW in fields else fields
     for name in alike.differing(list(recipes.values())):
-        if name not in (*alike.REPEATED, *fields):
+        if name not in (*alike.REPEATED, *defined):
             values = ", ".join(f"{row} {recipe.get(name)}" for row, recipe in recipes.items())
             remarks.append(f"the rows differ in {name} too: {values}")
     return remarks

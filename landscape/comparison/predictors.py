@@ -4,13 +4,22 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from landscape.comparison.alike import REPEATED, belongs_to, differing, refuse_unlike, setting_labels
+from landscape.comparison.alike import (
+    REPEATED,
+    belongs_to,
+    column_labels,
+    differing,
+    refuse_unlike,
+    refuse_unlike_in_a_split,
+)
 from landscape.comparison.intervals import Method
 from landscape.comparison.rank_correlation import FEWEST, RankCorrelation, rank_correlation
 from landscape.errors import InputError
 from landscape.records.estimate import Estimate
 from landscape.records.json_lines import plain
+from landscape.registry.venues import VENUES
 from landscape.tables import WIDTH, Content, Grid, Number, folded
+from landscape.tables.latex import breakable
 
 
 @dataclass(frozen=True)
@@ -100,9 +109,11 @@ class Study:
         rows = [[*map(str, row), p.verdict] for row, p in zip(grid.rows, self.predictors, strict=True)]
         return Grid([*grid.head, "verdict"], rows, grid.notes).markdown()
 
-    def latex(self) -> str:
-        """A ``booktabs`` tabular with the notes as comments."""
-        return self._grid(self._notes()).latex()
+    def latex(self, *, venue: str = "neurips") -> str:
+        """A float that fits the page of a venue in :data:`VENUES`, with a ``booktabs`` tabular and the notes."""
+        about, *notes = self._notes()
+        page = VENUES[venue]
+        return self._grid(notes).latex(breakable(f"{about}."), column=page.column, text=page.text)
 
     def csv(self) -> str:
         """One line per measure, unrounded."""
@@ -132,7 +143,7 @@ class Study:
             rows.append([p.name, str(o.n), tau, Number(interval), Number(_number(p.psi))])
         head = ["measure", "n", "τ", "95 % interval", "ψ"]
         latex = ["measure", "$n$", r"$\tau$", r"95\,\% interval", r"$\Psi$"]
-        return Grid(head, rows, notes, latex, bold="the 95 % interval excludes 0")
+        return Grid(head, rows, notes, latex)
 
     def _notes(self) -> list[str]:
         """What the numbers are, and what limits them."""
@@ -149,7 +160,8 @@ class Study:
                 "independent, and the intervals are narrower than they should be"
             )
         count = len(self.predictors)
-        return [*notes, f"of {count} intervals, about {0.05 * count:.1f} exclude 0 by chance alone"]
+        chance = f"of {count} intervals, about {0.05 * count:.1f} exclude 0 by chance alone"
+        return [*notes, f"{chance}; in LaTeX and Markdown, τ is bold where its interval does"]
 
 
 def predictors(
@@ -158,7 +170,7 @@ def predictors(
     """Kendall's τ of every measure against a target, over runs.
 
     Args:
-        measured: Records of the measures, all on the same data. Parts of the target are left out.
+        measured: Records of the measures, those of a split all on the same data. Parts of the target are left out.
         against: One of :data:`TARGETS`.
         outcomes: Records from which the target is computed, on the splits that it needs.
         method: How intervals are computed; see :func:`rank_correlation`.
@@ -173,7 +185,7 @@ def predictors(
     # A part of the target would predict it for the wrong reason.
     parts = [r for r in measured if r.measure == target.measure and r.provenance.split in target.splits]
     measured = [r for r in measured if r not in parts]
-    refuse_unlike(measured)
+    refuse_unlike_in_a_split(measured)
     for split in target.splits:
         refuse_unlike(r for r in outcomes if r.provenance.split == split)
     values = _targets(outcomes, target)
@@ -182,7 +194,7 @@ def predictors(
             f"{against} is known of {len(values)} runs; an order needs at least 3, and {FEWEST} for an interval"
         )
     by_label: dict[str, dict[str, Estimate]] = {}
-    for record, label in zip(measured, setting_labels(measured), strict=True):
+    for record, label in zip(measured, column_labels(measured), strict=True):
         runs = by_label.setdefault(label, {})
         if belongs_to(record) in values:
             runs[belongs_to(record)] = record

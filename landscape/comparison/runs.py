@@ -10,7 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from landscape.comparison.alike import COMPARABLE, belongs_to, settings_key
+from landscape.comparison.alike import (
+    COMPARABLE,
+    belongs_to,
+    refuse_other_recipes,
+    require_baseline,
+    row_label,
+    settings_key,
+)
 from landscape.errors import InputError
 from landscape.records import RunFolder, checkpoint_digest, run_folders
 from landscape.records.estimate import Cost, Estimate, Provenance
@@ -111,12 +118,38 @@ def require_fields(runs: Sequence[MeasuredRun], fields: Sequence[str]) -> None:
     """Raises :class:`InputError` if no recipe has a field, before anything is measured for it."""
     known: dict[str, None] = {}
     for run in runs:
-        for recipe in (run.recipe, *(e.provenance.recipe for e in run.estimates)):
+        recipes = [run.recipe, *(e.provenance.recipe for e in run.estimates)]
+        if not any(recipes) and run.checkpoint is not None:
+            raise InputError(
+                f"{run.checkpoint} does not say how it was trained (it was not made by `landscape train`); say which "
+                "checkpoints are a row: --group 'SGD=own/sgd-*' --group 'SAM=own/sam-*'"
+            )
+        for recipe in recipes:
             known.update(dict.fromkeys(recipe or ()))
     for name in fields:
         if known and name not in known:
             guess = did_you_mean(name, known)
             raise InputError(f"no recipe field '{name}'{guess}; there are: {', '.join(known)}")
+
+
+def require_rows(runs: Sequence[MeasuredRun], fields: Sequence[str], baseline: str | None) -> None:
+    """Raises :class:`InputError` if the runs of a row are no repetitions or no row is the baseline.
+
+    What the recipes tell is said before anything is measured; the records may still tell more.
+    """
+    recipes = [run.recipe for run in runs if run.recipe and all(name in run.recipe for name in fields)]
+    labels = [row_label(recipe, fields) for recipe in recipes]
+    for row in dict.fromkeys(labels):
+        of_row = [recipe for recipe, label in zip(recipes, labels, strict=True) if label == row]
+        refuse_other_recipes(row, of_row, fields)
+    if len(recipes) == len(runs):
+        require_baseline(baseline, labels)
+
+
+def without_split(record: Estimate) -> Estimate:
+    """A record of a quantity that is not of one split."""
+    nowhere = {"split": None, "subset": None, "examples": None, "num_examples": 0, "batch_size": None}
+    return replace(record, provenance=replace(record.provenance, **nowhere))  # type: ignore[arg-type]
 
 
 def from_history(run: MeasuredRun, name: str, like: Provenance | None) -> Estimate | None:

@@ -1,7 +1,11 @@
 """Which records of runs are compared, and which still have to be measured: the same for every run."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from landscape.comparison.alike import COMPARABLE, refuse_scattered, refuse_unlike, settings_key
 from landscape.comparison.runs import OF_HISTORY, MeasuredRun
@@ -21,9 +25,16 @@ class Conditions:
 
     def fit(self, origin: Provenance) -> bool:
         """Whether a record was measured under these conditions."""
-        # A batch size above the number of examples means one batch of all of them.
+        # A batch size above the number of examples means one batch of all of them, and a limit above it all of them.
         batch = None if self.batch_size is None else min(self.batch_size, origin.num_examples)
-        required = (self.split, self.limit, batch, self.batch_norm, self.dtype)
+        limit = self.limit
+        if (
+            limit is not None
+            and limit > origin.num_examples
+            and origin.subset == _of_all(origin.num_examples)
+        ):
+            limit = origin.num_examples
+        required = (self.split, limit, batch, self.batch_norm, self.dtype)
         actual = (origin.split, origin.num_examples, origin.batch_size, origin.batch_norm, origin.dtype)
         return all(r is None or r == a for r, a in zip(required, actual, strict=True))
 
@@ -33,21 +44,27 @@ class Conditions:
         return cls(origin.split, origin.num_examples, origin.batch_size, origin.batch_norm, origin.dtype)
 
 
+@functools.cache
+def _of_all(size: int) -> str:
+    """The hash that records have for the indices of all examples of a data set of this size."""
+    return hashlib.sha256(np.arange(size, dtype="<i8").tobytes()).hexdigest()[:12]
+
+
 @dataclass(frozen=True)
 class Missing:
-    """A measure with options that a run lacks."""
+    """A measure with options that a run lacks, and the conditions under which it has to be measured."""
 
     run: MeasuredRun
     measure: Specification
+    conditions: Conditions
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The records that are compared, and under which conditions the missing ones have to be measured."""
+    """The records that are compared, what is missing, and remarks on what is left out."""
 
     records: tuple[Estimate, ...]
     missing: tuple[Missing, ...]
-    conditions: Conditions
     remarks: tuple[str, ...] = ()
 
 
@@ -86,18 +103,26 @@ def select(
         measures = [Specification(name) for name in recorded] or [split(name) for name in default]
     records: list[Estimate] = []
     missing: list[Missing] = []
+    resolved = Conditions.of(known[0].provenance) if known else conditions
     for measure in measures:
         existing, absent = _of_measure(runs, by_run, measure)
         records += existing
-        missing += absent
-    resolved = Conditions.of(known[0].provenance) if known else conditions
-    return Selection(tuple(records), tuple(missing), resolved, tuple(remarks))
+        missing += [Missing(run, same, resolved) for run, same in absent]
+    return Selection(tuple(records), tuple(missing), tuple(remarks))
 
 
-def splits(runs: Iterable[MeasuredRun]) -> list[str]:
-    """The splits that runs were measured on."""
-    names = dict.fromkeys(e.provenance.split for run in runs for e in run.estimates)
-    return [name for name in names if name is not None]
+def recorded_for_all(runs: Sequence[MeasuredRun], conditions: Conditions) -> list[Specification]:
+    """The measures, with all their settings, that every run has a record of under these conditions."""
+    of_runs = [
+        {
+            (e.measure, settings_key(e)): Specification(e.measure, dict(e.settings))  # type: ignore[arg-type]
+            for e in run.estimates
+            if conditions.fit(e.provenance)
+        }
+        for run in runs
+    ]
+    first = of_runs[0] if of_runs else {}
+    return [first[key] for key in first if all(key in each for each in of_runs)]
 
 
 def _under_one_condition(
@@ -125,8 +150,8 @@ def _under_one_condition(
 
 def _of_measure(
     runs: Sequence[MeasuredRun], by_run: Sequence[Sequence[Estimate]], measure: Specification
-) -> tuple[list[Estimate], list[Missing]]:
-    """The records of a measure, and what is missing so that every run has it with the same settings."""
+) -> tuple[list[Estimate], list[tuple[MeasuredRun, Specification]]]:
+    """The records of a measure, and which runs lack it, with the settings that the others have."""
     by_settings: dict[str, dict[int, Estimate]] = {}
     for index, estimates in enumerate(by_run):
         for e in estimates:
@@ -136,13 +161,13 @@ def _of_measure(
     if complete:
         return [e for existing in complete for e in existing.values()], []
     if not by_settings:
-        return [], [Missing(run, measure) for run in runs]
+        return [], [(run, measure) for run in runs]
     if len(by_settings) > 1:
         refuse_scattered(measure.name, [next(iter(e.values())).settings for e in by_settings.values()])
     [existing] = by_settings.values()
     settings = next(iter(existing.values())).settings
     same = Specification(measure.name, dict(settings))  # type: ignore[arg-type]
-    return list(existing.values()), [Missing(run, same) for k, run in enumerate(runs) if k not in existing]
+    return list(existing.values()), [(run, same) for k, run in enumerate(runs) if k not in existing]
 
 
 def _has(settings: Mapping[str, object], options: Mapping[str, object]) -> bool:

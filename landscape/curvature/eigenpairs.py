@@ -91,7 +91,9 @@ def _solution(
     decay = Decay(options["tolerance"], most)
 
     def report(products: int, value: float, residual: float) -> None:
-        words = f"eigenvalue {value:.4g}, residual {residual:.1e}, tolerance {options['tolerance']:.1e}"
+        words = (
+            f"step {products}, residual {residual:.1e} of {options['tolerance']:.0e}, eigenvalue {value:.4g}"
+        )
         objective.ledger.tell(words, decay.share(products, residual))
 
     if start is None and solver is lanczos:

@@ -29,7 +29,7 @@ from landscape.curvature.gauss_newton_trace import (
 )
 from landscape.curvature.piecewise_affine import described
 from landscape.errors import InputError, OutOfMemory, UsageError, is_out_of_memory
-from landscape.linalg.hutchinson import Progress, mean_of_draws
+from landscape.linalg.hutchinson import mean_of_draws
 from landscape.objective import Objective
 from landscape.objective.batches import Batch
 from landscape.objective.graphs import HessianGraph, ResidualGraph
@@ -87,11 +87,12 @@ def hessian_trace(
     tolerance: float,
     max_passes: int,
     generator: torch.Generator,
-    on_step: Progress | None = None,
+    on_step: Callable[[int, float, float, float], None] | None = None,
 ) -> HessianTrace:
     """Tr ∇²L(θ), with a standard error of at most ``tolerance`` times max(|Tr H|, Tr G).
 
-    For a trace that is a small difference of large parts, a tighter relative error is not affordable.
+    For a trace that is a small difference of large parts, a tighter relative error is not affordable. ``on_step`` is
+    called with the passes so far, the estimate, its standard error and the one to reach.
     """
     estimator = _Estimator(objective, objective.cached(plan), tolerance, max_passes, generator, on_step)
     try:
@@ -114,7 +115,7 @@ class _Estimator:
     tolerance: float
     max_passes: int
     generator: torch.Generator
-    on_step: Progress | None
+    on_step: Callable[[int, float, float, float], None] | None
 
     def by_parts(self) -> HessianTrace | None:
         """The trace by the first applicable way that takes batches apart; ``None`` if none applies."""
@@ -133,6 +134,15 @@ class _Estimator:
             relative = rounding_of_trace(self.objective, self.plan)
             rounding = None if relative is None else relative * abs(total)
         return HessianTrace(inner, None, None, None, "exact", "proved", total, rounding=rounding)
+
+    def goal(self, value: float, scale: float) -> float:
+        """The standard error to reach."""
+        return self.tolerance * max(abs(value), scale)
+
+    def report(self, passes: int, value: float, error: float, scale: float) -> None:
+        """Passes the progress on."""
+        if self.on_step is not None:
+            self.on_step(passes, value, error, self.goal(value, scale))
 
     def gauss_newton(self) -> Tensor:
         """Tr G by parameter tensor, ``(parameters,)``."""
@@ -159,9 +169,8 @@ class _Estimator:
             means, errors, error, freedom = pooled(pairs)
             layers = means if inner is None else inner + means
             passes, value = 2 * len(pairs), float(layers.sum())
-            if self.on_step is not None:
-                self.on_step(passes, value, error)
-            converged = error <= self.tolerance * max(abs(value), scale)
+            self.report(passes, value, error, scale)
+            converged = error <= self.goal(value, scale)
             if (converged and freedom >= MIN_FREEDOM) or passes + 2 > self.max_passes or math.isnan(value):
                 break
         return HessianTrace(
@@ -208,7 +217,7 @@ class _Estimator:
             tolerance=self.tolerance,
             offset=scale,
             scale=scale,
-            on_step=self.on_step,
+            on_step=partial(self.report, scale=scale),
         )
         samples = torch.cat(drawn)
         count, means = len(samples), samples.mean(dim=0)

@@ -94,6 +94,7 @@ class Data:
         classes: The number of classes; ``None`` if the targets are no classes, or it is not known.
         input_shape: The shape of one input; ``None`` if an input is not one tensor.
         collate: Makes a batch of a list of examples; ``None`` for torch's own way.
+        notes: What was assumed about the data, a line each: normalisation, sizes, classes, splits.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Data:
     classes: int | None
     input_shape: tuple[int, ...] | None
     collate: Callable[[list[Any]], Any] | None = None
+    notes: tuple[str, ...] = ()
 
     def split(self, name: str) -> Dataset[Any]:
         """The examples of ``train`` or ``test``.
@@ -117,10 +119,11 @@ class Data:
             raise InputError(f"{self.name} has no held-out examples; measure on --split train")
         return examples
 
-    def require_training_pairs(self) -> None:
-        """Raises a :class:`UsageError` unless the data are pairs of an input and a class number, in two splits."""
-        if self.classes is None or self.input_shape is None or self.test is None or self.collate is not None:
+    def require_training_pairs(self, *, classes: bool = True) -> None:
+        """Raises a :class:`UsageError` unless the data are pairs in two splits, with ``classes`` or any targets."""
+        if (classes and self.classes is None) or self.input_shape is None or self.test is None:
+            kind = "class number" if classes else "target"
             raise UsageError(
-                f"{self.name} can be measured, but the trainer needs pairs (input, class number), in a training and a "
-                "test split"
+                f"{self.name} can be measured, but the trainer needs pairs (input, {kind}), in a training and a test "
+                f"split{'; for other targets name the loss: --loss mse' if classes else ''}"
             )

@@ -5,35 +5,40 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
 
 from landscape.data.examples import Data, classes_in
 from landscape.errors import InputError
+from landscape.objective.arguments import is_pair, tensors_of
 from landscape.objective.outputs import LABELS
-from landscape.registry.factories import user_row
+from landscape.registry.factories import Kind, needs_only, user_row
 from landscape.registry.names import Row
+
+_OWN = Kind(
+    "data", [needs_only], "write a function data() that returns a Dataset, or dict(train=…, test=…) of two"
+)
 
 
 def user_data(name: str) -> Row[Data] | None:
     """The row of a data factory of the user's own; ``None`` for a name of another form."""
-    row = user_row(name)
+    row = user_row(name, _OWN)
     if row is None:
         return None
     factory = row.build
 
     def build(**options: Any) -> Data:
-        return as_data(factory(**options), name)
+        return as_data(factory(**options), row.name)
 
-    return Row(name, build, row.summary, stated=row.stated)
+    return Row(row.name, build, row.summary, stated=row.stated)
 
 
 def as_data(data: Any, name: str) -> Data:
     """Data, data sets, loaders or batches as :class:`Data`.
 
     Args:
-        data: Data; a data set, ``DataLoader`` or list of batches, which is then the training split; a pair
-            ``(train, test)`` of them; or a dictionary with the keys ``train`` and ``test`` (and ``classes``,
-            ``input_shape``). A loader contributes its data set and its ``collate_fn``, not its order.
+        data: Data; a data set, ``DataLoader``, list of batches or ``(inputs, targets)``, which is then the training
+            split; a pair ``(train, test)`` of them; or a dictionary with the keys ``train`` and ``test`` (and
+            ``classes``, ``input_shape``). A loader contributes its data set and its ``collate_fn``, not its order.
         name: The name in records and messages.
 
     Raises:
@@ -41,6 +46,8 @@ def as_data(data: Any, name: str) -> Data:
     """
     if isinstance(data, Data):
         return data
+    if is_pair(data) and not isinstance(data[0], Mapping):
+        data = TensorDataset(*tensors_of(tuple(data)))
     parts: Mapping[str, Any] = {"train": data}
     if isinstance(data, Mapping):
         parts = data
@@ -91,7 +98,8 @@ def _is_split(value: Any) -> bool:
 
 def _examples(value: Any, name: str) -> tuple[Dataset[Any], Callable[[list[Any]], Any] | None]:
     if isinstance(value, DataLoader):
-        return _examples(value.dataset, name)[0], value.collate_fn
+        collate = None if value.collate_fn is default_collate else value.collate_fn
+        return _examples(value.dataset, name)[0], collate
     if isinstance(value, IterableDataset):
         raise InputError(
             f"{name} gives an IterableDataset, whose order is not fixed; return a list of its batches instead"

@@ -1,7 +1,6 @@
 """The losses that the command line can name."""
 
 import inspect
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,8 +12,17 @@ from landscape.losses.cross_entropy import CrossEntropy
 from landscape.losses.next_token import NextToken
 from landscape.losses.own import OwnLoss
 from landscape.losses.squared_error import SquaredError
+from landscape.objective.arguments import required_parameters, takes_model
 from landscape.objective.loss_functions import BatchLoss, Loss
-from landscape.registry.factories import FORMS, guarded, summary_of, user_function, user_options
+from landscape.registry.factories import (
+    FORMS,
+    Kind,
+    guarded,
+    needs_only,
+    summary_of,
+    user_function,
+    user_options,
+)
 from landscape.registry.names import NameTable, Options, Row, Specification
 
 
@@ -24,10 +32,11 @@ def user_loss(name: str) -> Row[Loss] | None:
     A function of ``(outputs, targets)`` or ``(model, batch)``, distinguished by the name of the first parameter, is
     the loss itself; a function that needs fewer arguments returns the loss.
     """
-    function = user_function(name)
-    if function is None:
+    named = user_function(name, _OWN)
+    if named is None:
         return None
-    needed = _needed(function)
+    name, function = named
+    needed = required_parameters(function)
 
     def build(**options: Any) -> Loss:
         loss: Any = function
@@ -42,23 +51,29 @@ def user_loss(name: str) -> Row[Loss] | None:
                 f"{name} gives a {type(loss).__name__}, not a loss; it must be a function of (outputs, targets) or "
                 "(model, batch), or return one"
             )
-        return BatchLoss(loss) if _needed(loss)[:1] == ["model"] else loss
+        return BatchLoss(loss) if takes_model(loss) else loss
 
     declared = user_options(function, name)
     by_name = {key: option for key, option in declared.by_name.items() if key not in needed[:2]}
     return Row(name, build, summary_of(function), stated=Options(by_name, open=declared.open))
 
 
-def _needed(function: Callable[..., Any]) -> list[str]:
-    """The positional parameters without a default, in order."""
-    return [
-        p.name
-        for p in inspect.signature(function).parameters.values()
-        if p.default is p.empty
-        and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        and p.name != "self"
-    ]
+def _is_loss_class(value: Any) -> bool:
+    is_ours = inspect.isclass(value) and issubclass(value, (BatchLoss, nn.Module))
+    if not is_ours or not needs_only(value):
+        return False
+    return issubclass(value, BatchLoss) or len(required_parameters(value.forward)) == 2
 
+
+_OWN = Kind(
+    "loss",
+    [
+        lambda value: inspect.isfunction(value) and len(required_parameters(value)) == 2,
+        _is_loss_class,
+        lambda value: inspect.isfunction(value) and needs_only(value),
+    ],
+    "write a function loss(outputs, targets) that returns the mean",
+)
 
 LOSSES: NameTable[Loss] = NameTable(
     "loss",

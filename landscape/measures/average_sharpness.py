@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from landscape.linalg.decay import share_of_draws
 from landscape.linalg.hutchinson import mean_of_draws
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
@@ -56,15 +57,18 @@ def average_sharpness(
         moved = moved or any(value != objective.loss for value in both)
         return torch.tensor([sum(both) / 2 - objective.loss], dtype=torch.float64)
 
+    def report(pairs: int, mean: float, error: float) -> None:
+        goal = tolerance * abs(mean)
+        share = share_of_draws(pairs, error, goal, most=max_pairs) if pairs >= MIN_PAIRS else None
+        objective.ledger.tell(f"rise {mean:.4g} ± {error:.2g}, goal ± {goal:.2g}", share)
+
     estimate = mean_of_draws(
         rises,
         block=1,
         limit=max_pairs,
         minimum=MIN_PAIRS,
         tolerance=tolerance,
-        on_step=lambda pairs, mean, error: objective.ledger.tell(
-            f"rise {mean:.4g} ± {error:.2g}", pairs / max_pairs
-        ),
+        on_step=report,
     )
     pairs = len(estimate.samples)
     details: dict[str, object] = {"pairs": pairs, "loss": objective.loss}

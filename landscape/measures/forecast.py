@@ -97,16 +97,6 @@ class Forecast:
         """The time of all measures if their budgets are used up."""
         return self.seconds * sum(line.most for line in self.lines)
 
-    @property
-    def seconds_by_name(self) -> dict[str, float]:
-        """The likely time of each measure."""
-        return {line.name: line.typical * self.seconds for line in self.lines}
-
-
-def takes_products(objective: Objective, specification: Specification) -> bool:
-    """Whether a measure spends products, so that measuring one for a forecast is worth it."""
-    return expected_cost(objective, specification)[0].products > 0
-
 
 def forecast(objective: Objective, specifications: Sequence[Specification]) -> Forecast:
     """Measures one Hessian product on the first batch, after one that warms up; computes nothing else."""

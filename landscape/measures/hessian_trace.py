@@ -1,5 +1,6 @@
 """The trace of the Hessian."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -8,7 +9,7 @@ from landscape.curvature import hessian
 from landscape.curvature.trace import HessianTrace
 from landscape.curvature.trace import hessian_trace as best_trace
 from landscape.linalg import hutchinson, hutchpp
-from landscape.linalg.hutchinson import Progress
+from landscape.linalg.decay import share_of_draws
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
 from landscape.registry.bounds import Positive, PositiveInt, Seed
@@ -98,11 +99,10 @@ def described(trace: HessianTrace) -> dict[str, object]:
     return details if trace.rounding is None else {**details, "rounding": trace.rounding}
 
 
-def _progress(objective: Objective, tolerance: float, max_probes: int) -> Progress:
-    def report(probes: int, value: float, error: float) -> None:
-        # The standard error falls with the square root of the number of probes.
-        needed = probes * (error / (tolerance * abs(value))) ** 2 if value else max_probes
-        share = probes / max(probes, min(needed, max_probes))
-        objective.ledger.tell(f"trace {value:.4g} ± {error:.2g}", share)
+def _progress(objective: Objective, tolerance: float, max_probes: int) -> Callable[..., None]:
+    def report(probes: int, value: float, error: float, goal: float | None = None) -> None:
+        goal = tolerance * abs(value) if goal is None else goal
+        words = f"trace {value:.4g} ± {error:.2g}, goal ± {goal:.2g}"
+        objective.ledger.tell(words, share_of_draws(probes, error, goal, most=max_probes))
 
     return report

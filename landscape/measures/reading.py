@@ -15,6 +15,7 @@ from typing import Concatenate, ParamSpec, cast
 
 from scipy.special import stdtrit
 
+from landscape.errors import UsageError
 from landscape.objective import Objective
 from landscape.records.estimate import Cost, Estimate
 from landscape.registry.bounds import bounds
@@ -50,6 +51,7 @@ def measure_named(name: str, *, unit: str) -> Callable[[Formula[Options]], Measu
 
         @functools.wraps(formula)
         def measure(objective: Objective, *args: Options.args, **options: Options.kwargs) -> Estimate:
+            require_objective(objective)
             arguments = signature.bind(objective, *args, **options)
             arguments.apply_defaults()  # so that a default and the same value written out are cached as one
             settings = {key: value for key, value in arguments.kwargs.items() if key not in HIDDEN}
@@ -74,6 +76,15 @@ def measure_named(name: str, *, unit: str) -> Callable[[Formula[Options]], Measu
         return cast(Measure[Options], measure)
 
     return wrap
+
+
+def require_objective(objective: object) -> None:
+    """Raises a :class:`UsageError` for anything but an objective, such as the network itself."""
+    if not isinstance(objective, Objective):
+        raise UsageError(
+            f"a measure is of an objective, not of a {type(objective).__name__}: pass "
+            "landscape.Objective(model, loss, batches), or load_checkpoint(…).objective()"
+        )
 
 
 def _overflow(reading: Reading, objective: Objective) -> dict[str, object]:

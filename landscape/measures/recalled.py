@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from landscape.errors import UsageError
+from landscape.measures.reading import require_objective
 from landscape.measures.table import DEFAULT, MEASURES
 from landscape.objective import Objective
 from landscape.records import agree, append, find, outdated, read
@@ -67,7 +70,7 @@ def measured_or_recalled(
 
 def measure(
     objective: Objective,
-    names: Sequence[str | Specification] | None = None,
+    names: str | Sequence[str | Specification] | None = None,
     *,
     records: str | Path | None = None,
 ) -> list[Estimate]:
@@ -75,7 +78,7 @@ def measure(
 
     Args:
         objective: The point.
-        names: Measures as typed: ``["gradient-norm", "surrogate-gap:rho=0.1"]``; ``None`` for
+        names: A measure as typed, or several: ``["gradient-norm", "surrogate-gap:rho=0.1"]``; ``None`` for
             :data:`~landscape.measures.table.DEFAULT`.
         records: A file of JSON lines, as ``landscape measure`` writes it. Estimates on record are not computed
             again while weights, examples, settings, versions and the loss are the same; each new one is appended
@@ -87,7 +90,8 @@ def measure(
     Raises:
         UsageError: A name or option is unknown; nothing has been computed then.
     """
-    specifications = [MEASURES.parse(name) for name in (DEFAULT if names is None else names)]
+    require_objective(objective)
+    specifications = _specifications(DEFAULT if names is None else names)
     if records is None:
         return [MEASURES.build(specification, objective) for specification in specifications]
     file = Path(records)
@@ -97,6 +101,19 @@ def measure(
     _ = objective.loss  # computed before any measure, so that records know it and are compared by it
     answer = partial(measured_or_recalled, objective, known=known, keep=partial(append, file))
     return [answer(specification).estimate for specification in specifications]
+
+
+def _specifications(names: str | Sequence[str | Specification]) -> list[Specification]:
+    """The measures of these names, of which one may be typed alone."""
+    parts: Sequence[Any] = [names] if isinstance(names, str) or callable(names) else names
+    for name in parts:
+        if not isinstance(name, (str, Specification)):
+            label = getattr(name, "__name__", type(name).__name__)
+            way_out = (
+                f"call it, {label}(objective)" if callable(name) else "pass names such as 'hessian-trace'"
+            )
+            raise UsageError(f"measures are typed as text, not as {label}: {way_out}")
+    return [MEASURES.parse(name) for name in parts]
 
 
 def _weights_digest(objective: Objective) -> str:

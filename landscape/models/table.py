@@ -1,5 +1,8 @@
 """The networks that the command line and recipes can name."""
 
+import inspect
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -11,10 +14,29 @@ from landscape.models.huggingface import huggingface_model
 from landscape.models.mlp import MLP
 from landscape.models.timm_models import timm_model
 from landscape.models.torchvision_models import torchvision_model
-from landscape.registry.factories import FORMS, names_code, user_row
+from landscape.registry.factories import FORMS, Kind, names_code, needs_only, user_row
 from landscape.registry.names import NameTable, Row, Specification
 
 _DATA = frozenset({"classes", "input_shape"})  # set by the data, not by the user
+_SET = ("classes", "num_classes", "input_shape")  # in the user's own code too
+
+
+def _is_network(value: Any) -> bool:
+    """Whether it is a network, or a function that says of itself that it makes one, and needs nothing of the user."""
+    if inspect.isclass(value):
+        return issubclass(value, nn.Module) and needs_only(value, _SET)
+    if not inspect.isfunction(value) or not needs_only(value, _SET):
+        return False
+    made = value.__annotations__.get("return")
+    is_said = inspect.isclass(made) and issubclass(made, nn.Module)
+    return is_said or any(name in _SET for name in inspect.signature(value).parameters)
+
+
+_OWN = Kind(
+    "model",
+    [_is_network, lambda value: inspect.isfunction(value) and needs_only(value)],
+    "name one with its arguments, such as ./net.py:Net:width=8, or add a function model() that returns the network",
+)
 
 MODELS: NameTable[nn.Module] = NameTable(
     "model",
@@ -25,7 +47,7 @@ MODELS: NameTable[nn.Module] = NameTable(
         Row("resnet20", resnet20, "ResNet-20 for CIFAR, 0.27 M", "arXiv 1512.03385", hidden=_DATA),
     ],
     libraries=lambda name: timm_model(name) or torchvision_model(name),
-    fallback=lambda name: huggingface_model(name) or user_row(name),
+    fallback=lambda name: huggingface_model(name) or user_row(name, _OWN),
     forms=("torchvision:NAME", "timm:NAME", "hf:FOLDER", *FORMS),
 )
 

@@ -57,7 +57,10 @@ class Batches:
                 raise InputError("an IterableDataset has no fixed order: pass a list of batches")
             source = DataLoader(source, batch_size=batch_size or 128, shuffle=False)
         elif batch_size is not None:
-            raise InputError(f"batch_size={batch_size} goes with a Dataset; here batches are already made")
+            raise InputError(
+                f"batch_size={batch_size} goes with a Dataset or (inputs, targets); here batches are already made: "
+                "leave it out"
+            )
         if not isinstance(source, (DataLoader, Sequence)):
             source = list(undisturbed(source))
         self._source: DataLoader[Any] | Sequence[Any] = source
@@ -84,6 +87,11 @@ class Batches:
     def total_weight(self) -> float:
         """The weight of all batches, W."""
         return sum(self._all_weights)
+
+    @property
+    def examples_read(self) -> int | None:
+        """The number of examples if the data were read already, else ``None``."""
+        return self.num_examples if "_reading" in self.__dict__ else None
 
     @property
     def num_examples(self) -> int:
@@ -365,8 +373,8 @@ def leading_size(batch: Batch) -> int:
         if tensor.ndim:
             return int(tensor.shape[0])
     raise InputError(
-        f"cannot tell how many examples a batch holds ({type(batch).__name__} without tensors); "
-        "pass BatchLoss(fn, size=lambda batch: …)"
+        f"cannot tell how many examples a batch holds ({type(batch).__name__} without tensors): pass tensors or NumPy "
+        "arrays, (inputs, targets), or for batches of another kind BatchLoss(fn, size=lambda batch: …)"
     )
 
 

@@ -21,6 +21,7 @@ from landscape.objective.autograd_graph import forbids_structure_only, leaves, s
 from landscape.objective.batches import Batch, copied, moved, tensors_in, versions
 from landscape.objective.loss_weights import settle_weights
 from landscape.objective.micro_batches import Piece
+from landscape.objective.misfits import misfit, refuse_broadcast
 from landscape.objective.outputs import scores, wants_scores
 from landscape.objective.replica import stochastic_modules
 from landscape.objective.risk import Risk
@@ -46,6 +47,7 @@ def checked(risk: Risk, first: Piece, point: Tensor, *, visited: Visited, consta
     with watched_randomness(replica.device) as randomness, without_gradients():
         replica.move(point, constant=constant)
         a, outputs, targets = look.evaluate()
+        refuse_broadcast(risk.loss, outputs, targets)
         reached: dict[int, Tensor] = {}
         b, _, _ = look.evaluate(reached)
         if not _agree(a, b):  # random, or a network that computes something else where autograd is on
@@ -107,7 +109,7 @@ class _FirstLook:
                 if is_out_of_memory(failure):
                     raise
                 if risk.checks.differentiates or not any(words in str(failure) for words in _NO_GRAPH):
-                    raise InputError(_misfit(risk.replica.model, batch, failure)) from failure
+                    raise InputError(misfit(risk.replica.model, risk.loss, batch, failure)) from failure
                 self.note(differentiates=True)
                 return visit(risk, source)
             if reached is not None:
@@ -195,22 +197,6 @@ def _refuse_moved_weights(risk: Risk, point: Tensor) -> None:
         f"the forward pass of {type(risk.replica.model).__name__} writes to its own weights ({', '.join(names[:3])}): "
         "its loss is not a function of them; take that out of forward()"
     )
-
-
-def _misfit(model: nn.Module, batch: Batch, failure: Exception) -> str:
-    """Why the network does not fit these data: the failure, and what the data are."""
-    named = batch if isinstance(batch, Mapping) else {}
-    if isinstance(batch, tuple) and len(batch) == 2:
-        named = dict(zip(("inputs", "targets"), batch, strict=True))
-    shapes = [
-        f"{name} {tuple(part.shape)} {str(part.dtype).removeprefix('torch.')}, values {part.min().item():.4g} to "
-        f"{part.max().item():.4g}"
-        for name, part in named.items()
-        if isinstance(part, Tensor) and part.numel()
-    ]
-    reason = (str(failure).strip().splitlines() or [type(failure).__name__])[0]
-    data = f" ({'; '.join(shapes)})" if shapes else ""
-    return f"{type(model).__name__} cannot be evaluated on this data{data}: {reason}"
 
 
 def judged(

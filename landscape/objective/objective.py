@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from landscape.errors import InputError, UsageError
 from landscape.isolation import twice_differentiable
+from landscape.objective.arguments import batches_in, device_in, loss_in, network_in
 from landscape.objective.batch_norm import BatchNorm, stored_layers
 from landscape.objective.batches import KEPT_BYTES, Batches, Source, example, leading_size
 from landscape.objective.differences import gradient_rounding
@@ -27,7 +28,7 @@ from landscape.objective.products import columns_of, matrix_products
 from landscape.objective.replica import Replica
 from landscape.objective.risk import Risk
 from landscape.objective.wrappers import unwrapped
-from landscape.parameters import Layout, Selection
+from landscape.parameters import Layout, Selection, selection_name
 from landscape.records.estimate import Provenance
 from landscape.version import __version__
 
@@ -45,9 +46,10 @@ class Objective:
 
     Args:
         model: The network. Every layer but batch norm keeps its mode.
-        loss: ``loss(outputs, targets)``, mean-reduced, for ``(inputs, targets)`` batches, or a
-            :class:`BatchLoss`.
-        batches: A ``DataLoader``, a list of batches, or a ``Dataset`` (with ``batch_size``).
+        loss: ``loss(outputs, targets)``, mean-reduced, for ``(inputs, targets)`` batches; a :class:`BatchLoss`, or a
+            function whose parameters are ``(model, batch)``; or a name, ``"cross-entropy:label_smoothing=0.1"``.
+        batches: ``(inputs, targets)``, a list of such batches or dictionaries, a ``DataLoader``, or a ``Dataset``
+            (with ``batch_size``). NumPy arrays are copied into tensors.
         parameters: Which parameters are free; see :func:`landscape.parameters.layout`.
         batch_norm: ``"stored"`` statistics, those of each ``"batch"``, or ``"recalibrate"``: those that
             ``torch.optim.swa_utils.update_bn`` computes, in one more pass at every point at which anything is
@@ -55,7 +57,7 @@ class Objective:
             surfaces through several checkpoints whose statistics differ; these use :meth:`recalibrating`.
         device: The device of all computations; by default that of the model.
         dtype: ``torch.float32`` or ``torch.float64``; by default the model's own.
-        batch_size: Examples a batch, if ``batches`` is a ``Dataset`` (128 by default).
+        batch_size: Examples a batch, if ``batches`` is a ``Dataset`` (128 by default) or ``(inputs, targets)`` (all).
         calibration: The training examples from which statistics are recomputed; ``batches`` by default.
         micro_batch: Examples computed at once, which changes no number by more than rounding: by default whole
             batches, halved (with a :class:`~landscape.errors.Remark`) if memory does not suffice; ``"auto"``
@@ -67,7 +69,8 @@ class Objective:
         point: θ, ``(n,)``.
 
     Raises:
-        UsageError: No free parameter, dropout in training mode, a loss that is not a scalar mean.
+        UsageError: No free parameter, dropout in training mode, a loss that is not a scalar mean, or an argument that
+            is not one of those above; the message says what to write.
         InputError: Empty or non-finite data, non-finite weights, data that the model cannot be applied to,
             a model or data set that is random.
     """
@@ -75,7 +78,7 @@ class Objective:
     def __init__(
         self,
         model: nn.Module,
-        loss: Loss,
+        loss: Loss | str,
         batches: Source,
         *,
         parameters: Selection = None,
@@ -87,9 +90,15 @@ class Objective:
         products: Products = "auto",
         calibration: Source | None = None,
     ) -> None:
+        model = network_in(model, loss)
+        loss, loss_name = loss_in(loss)
         refuse_sum(loss)
         size, weight = getattr(loss, "size", None), known_weights(loss)
-        replica = Replica(model, parameters=parameters, batch_norm=batch_norm, device=device, dtype=dtype)
+        read = partial(batches_in, loss=loss, batch_size=batch_size)
+        batches, calibration = read(batches), None if calibration is None else read(calibration)
+        replica = Replica(
+            model, parameters=parameters, batch_norm=batch_norm, device=device_in(device), dtype=dtype
+        )
         fixed = Batches(batches, batch_size=batch_size, size=size, weight=weight)
         self._calibration = (
             fixed if calibration is None else Batches(calibration, batch_size=batch_size, size=size)
@@ -100,13 +109,28 @@ class Objective:
         self._batch_norm = batch_norm
         self._origin: dict[str, Any] = {
             "model": type(unwrapped(model)[0]).__name__,
-            "loss": getattr(loss, "__name__", type(loss).__name__),
+            "loss": loss_name,
             "batch_norm": "stored" if batch_norm == "auto" else batch_norm,
+            "parameters": selection_name(parameters, replica.layout.names),
         }
         self._selection = parameters
         self._statistics: Statistics | None = None
         self._cache: dict[Hashable, Any] = {}
         self.point = replica.origin
+
+    def __repr__(self) -> str:
+        """What is known without reading data or evaluating anything."""
+        origin = self._origin
+        data = " ".join(str(origin[key]) for key in ("data", "split") if origin.get(key)) or "data"
+        examples = self._mean.risk.batches.examples_read
+        size = "not read yet" if examples is None else f"{examples:,} examples"
+        fixed = f" ({origin['parameters']})" if origin["parameters"] else ""
+        at = f" at {origin['checkpoint_file']}" if origin.get("checkpoint_file") else ""
+        loss = "" if self.known_loss is None else f" = {self.known_loss:.6g}"
+        return (
+            f"Objective({origin['model']}{at}, {self.dimension:,} parameters{fixed}; {data}, {size}; "
+            f"{origin['loss']}{loss}; {self.point.device.type}, {str(self.point.dtype).removeprefix('torch.')})"
+        )
 
     @property
     def layout(self) -> Layout:

@@ -15,7 +15,7 @@ from landscape.objective.batch_norm import MODES, BatchNorm, set_batch_norm, sto
 from landscape.objective.batches import copied
 from landscape.objective.kernels import use_formula_of_weight_norm, use_plain_recurrence
 from landscape.objective.wrappers import unwrapped, without_inner_wrappers
-from landscape.parameters import Layout, Selection, frozen_note, layout
+from landscape.parameters import Layout, Selection, layout, selection_note
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -49,7 +49,7 @@ class Replica:
         if batch_norm not in MODES:
             raise UsageError(f"batch_norm={batch_norm!r} is not one of {', '.join(map(repr, MODES))}")
         if dtype not in (None, torch.float32, torch.float64):
-            raise UsageError(f"dtype={dtype} is not float32 or float64")
+            raise UsageError(f"dtype={dtype!r} is neither torch.float32 nor torch.float64")
         model, wrappers = unwrapped(model)
         _refuse_valueless(model)
         active = stochastic_modules(model)
@@ -68,7 +68,7 @@ class Replica:
             self.model = _copied(model)
             self.layout, inner = without_inner_wrappers(self.model, free)
             self.notes = _mended(self.model, [*wrappers, *inner], self.dtype)
-            self.notes += frozen_note(model) if parameters is None else []
+            self.notes += selection_note(model, parameters, free.names)
             self.model = self.model.to(device=self.device, dtype=self.dtype)
             set_batch_norm(self.model, batch_norm)
             everything = dict(self.model.named_parameters())

@@ -1,4 +1,4 @@
-"""Friendly-SAM: SAM along the part of the gradient that is particular to the batch."""
+"""F-SAM: SAM along the part of the gradient that is particular to the batch."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""FisherSAM: SAM in the ellipsoid of the Fisher information instead of a ball."""
+"""Fisher-SAM: SAM in the ellipsoid of the Fisher information instead of a ball."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Momentum-SAM: the gradient at a point ahead along the momentum of the base."""
+"""MSAM: the gradient at a point ahead along the momentum of the base."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""N-step SAM: SAM with several steps of ascent."""
+"""n-step SAM: SAM with several steps of ascent."""
 
 import torch
 from torch import Tensor

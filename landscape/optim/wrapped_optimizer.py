@@ -2,8 +2,8 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, dataclass_transform
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 import torch
 from torch import Tensor
@@ -53,6 +53,20 @@ class WrappedOptimizer(torch.optim.Optimizer):
         # A default stays behind as a class attribute, and that of rho would hide the property of this name.
         if not isinstance(vars(cls).get("rho", property()), property):
             del cls.rho  # type: ignore[attr-defined]
+
+    if not TYPE_CHECKING:  # which knows the constructor and the attributes better
+
+        def __new__(cls, *args: Any, **options: Any) -> Self:  # noqa: D102
+            _refuse_foreign_call(cls, args, options)
+            return super().__new__(cls)
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in ("first_step", "second_step"):
+                return object.__getattribute__(self, name)  # which raises again, also the error of a property
+            raise AttributeError(
+                f"{type(self).__name__} has no {name}: one step takes all passes, optimizer.step(closure), where the "
+                "function closure() clears the gradients, computes the loss, calls backward() and returns the loss"
+            )
 
     def __post_init__(self) -> None:
         name, base = type(self).__name__, self.base
@@ -182,3 +196,26 @@ class WrappedOptimizer(torch.optim.Optimizer):
         super().__setstate__(state)
         self.base.register_load_state_dict_post_hook(self._link)
         self.flat = FlatParameters(self.param_groups)
+
+
+def _refuse_foreign_call(cls: type[Any], args: Sequence[Any], options: Mapping[str, Any]) -> None:
+    """Raises a :class:`UsageError` that translates the call of other libraries, ``SAM(params, SGD, lr=0.1)``."""
+    base, name = args[0] if args else options.get("base"), cls.__name__
+    fields = {field.name for field in dataclasses.fields(cls)}
+    foreign = {key: value for key, value in options.items() if key not in fields and key != "base_optimizer"}
+    of_base = "".join(f", {key}={value!r}" for key, value in foreign.items())
+    if isinstance(base, torch.optim.Optimizer):
+        if cls.__init__ is cls._constructor and foreign.keys() & base.defaults.keys():
+            raise UsageError(
+                f"{name} takes no {next(iter(foreign))}, which is an option of its base optimizer: write "
+                f"{name}(torch.optim.{type(base).__name__}(model.parameters(){of_base}))"
+            )
+        return
+    if args:
+        kind = args[1] if len(args) > 1 else options.get("base_optimizer", base)
+        inner = kind.__name__ if isinstance(kind, type) else "SGD"
+        own = "".join(f", {key}={value!r}" for key, value in options.items() if key in fields)
+        raise UsageError(
+            f"{name} wraps a base optimizer that exists already, rather than making it of parameters and a class: "
+            f"write {name}(torch.optim.{inner}(model.parameters(){of_base or ', lr=0.1'}){own})"
+        )

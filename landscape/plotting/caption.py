@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from landscape.comparison.columns import look
 from landscape.records.landmarks import Landmarks
 from landscape.records.surface import Surface
 from landscape.tables.escaping import for_latex
@@ -28,7 +29,19 @@ def quantity(surfaces: Sequence[Surface]) -> str:
     return names.pop() if len(names) == 1 else "loss"
 
 
-def caption(*surfaces: Surface, titles: Sequence[str] = ()) -> str:
+def headed(column: str, unit: str) -> tuple[str, float]:
+    """The heading of a column with the unit of its values, as in tables, and the factor of its values."""
+    shown = look(column)
+    # A factor changes the unit, and then it is part of the heading.
+    return shown.heading if shown.factor != 1 or unit in (
+        "",
+        "1",
+    ) else f"{shown.heading} ({unit})", shown.factor
+
+
+def caption(
+    *surfaces: Surface, titles: Sequence[str] = (), marked: bool = True, drawing: Iterable[str] = ()
+) -> str:
     """The text of a caption: what was computed, where, how, from which file, by which command.
 
     What the panels share is written once.
@@ -36,15 +49,17 @@ def caption(*surfaces: Surface, titles: Sequence[str] = ()) -> str:
     Args:
         surfaces: The surfaces of the figure, in order.
         titles: Names of the panels; by default (a), (b), ….
+        marked: Whether a dot marks the checkpoint.
+        drawing: Sentences about how the surfaces are drawn.
     """
-    facts = [list(_facts(surface)) for surface in surfaces]
+    facts = [list(_facts(surface, marked)) for surface in surfaces]
     common = [text for text in facts[0] if all(text in other for other in facts)]
     parts = [*common]
     names = titles or [f"({chr(ord('a') + index)})" for index in range(len(surfaces))]
     for name, own in zip(names, facts, strict=len(surfaces) > 1):
         different = [text for text in own if text not in common]
         parts += [f"{name}: {' '.join(different)}"] if different else []
-    return " ".join(parts)
+    return joined([*parts, *drawing])
 
 
 def tex(text: str) -> str:
@@ -57,7 +72,7 @@ def joined(parts: Iterable[str], command: object = None) -> str:
     return " ".join([*filter(None, parts), *([f"Made by `{command}`."] if command else [])])
 
 
-def _facts(surface: Surface) -> Iterator[str]:
+def _facts(surface: Surface, marked: bool) -> Iterator[str]:
     """The sentences of a caption."""
     meta, plane = surface.meta, _part(surface.meta, "plane")
     origin, test, centre = (_part(meta, name) for name in ("provenance", "test", "centre"))
@@ -69,15 +84,18 @@ def _facts(surface: Surface) -> Iterator[str]:
     yield f"{loss[:1].upper()}{loss[1:]} of {data}."
     if meta.get("source"):
         yield f"From {meta['source']}."
+    selection = origin.get("parameters")
+    if selection:
+        yield f"Free parameters: {selection}."
     if plane:
-        yield from _plane_facts(plane, surface.trajectory)
+        yield from _plane_facts(plane, surface.trajectory, everything="these" if selection else "parameters")
     yield from _checkpoint_facts(meta)
     across, along = _interval(surface.x), _interval(surface.y)
     if surface.is_line:
         yield f"{len(surface.x)} points from {across}."
     else:
         inside = surface.x[0] <= 0 <= surface.x[-1] and surface.y[0] <= 0 <= surface.y[-1]
-        dot = "; the dot is the checkpoint" if inside else ""
+        dot = "; the dot is the checkpoint" if inside and marked else ""
         yield f"Grid of {len(surface.x)} × {len(surface.y)} points, {across} by {along}{dot}."
     if "loss" in centre:
         yield f"Loss of the checkpoint {_number(centre['loss'])}."
@@ -97,7 +115,7 @@ def _facts(surface: Surface) -> Iterator[str]:
         yield joined([], meta["command"])
 
 
-def _plane_facts(plane: Mapping[str, Any], path: Landmarks | None) -> Iterator[str]:
+def _plane_facts(plane: Mapping[str, Any], path: Landmarks | None, *, everything: str) -> Iterator[str]:
     """How the plane was made, and how much of a path it shows."""
     options = ", ".join(f"{key} {value}" for key, value in plane.get("settings", {}).items())
     yield f"Plane: {plane.get('kind')}{f' ({options})' if options else ''}."
@@ -106,7 +124,7 @@ def _plane_facts(plane: Mapping[str, Any], path: Landmarks | None) -> Iterator[s
     yield f"Direction{'s' if cosine else ''} of length {' and '.join(lengths)}{cosine}."
     names = list(plane.get("ignored", ()))
     first = f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
-    yield f"Not moved: {len(names)} biases and gains ({first})." if names else "All parameters are moved."
+    yield f"Not moved: {len(names)} biases and gains ({first})." if names else f"All {everything} are moved."
     if "eigenvalues" in plane:
         doubt = "" if plane.get("converged", True) else ", not converged"
         yield f"Eigenvalues {' and '.join(map(_number, plane['eigenvalues']))}{doubt}."

@@ -11,12 +11,14 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 
 from landscape.errors import InputError
 from landscape.plotting.caption import axis_labels, quantity
 from landscape.plotting.overlay import MISSING, draw_landmarks
 from landscape.plotting.page import fit_height, grid_of, page
-from landscape.plotting.scale import DIVERGING, Scale, number, shared_scale
+from landscape.plotting.refine import refined
+from landscape.plotting.scale import Scale, number, shared_scale
 from landscape.plotting.style import Width, paper
 from landscape.records.surface import Surface
 from landscape.tables.escaping import for_mathtext
@@ -28,6 +30,7 @@ _LABELLED = 90.0  # points; a shorter line has no room for its label
 _LARGEST_PANEL = 3.0  # inches
 _SMALL_PANEL = 1.8
 
+Grid = NDArray[np.float64]
 Losses = np.ma.MaskedArray[tuple[int, int], np.dtype[np.float64]]
 
 
@@ -41,7 +44,8 @@ def contour(
 ) -> Axes:
     """Draws a surface as filled contours with labelled lines, or as lines only.
 
-    Points whose loss is not finite or was not computed are left out and hatched. The centre is marked if the grid
+    Points whose loss is not finite or was not computed are left out and hatched. Between computed points the loss is
+    interpolated without new extrema (:func:`landscape.plotting.refine.refined`). The centre is marked if the grid
     contains it. Losses beyond the levels have the colour of the nearest level; they are dotted, and the colour bar
     ends in an arrow.
 
@@ -74,8 +78,7 @@ def panels(
     levels: Sequence[float] | None = None,
     norm: Normalize | None = None,
     filled: bool = True,
-    shared: bool = True,
-    scale: Scale | None = None,
+    scales: Sequence[Scale] = (),
 ) -> Figure:
     """Draws surfaces beside each other, on one colour scale with one colour bar.
 
@@ -87,16 +90,15 @@ def panels(
         levels: Losses of the lines, in all panels.
         norm: Map from loss to colour, in all panels.
         filled: Whether to fill bands with colour; otherwise, lines have the colours of their levels.
-        shared: Whether all panels have one scale; otherwise, each has its own, and the figure says so.
-        scale: The scale, instead of levels and norm.
+        scales: A scale for each panel, instead of levels and norm; if they differ, each panel has a colour bar of its
+            own, and the figure says so.
 
     Raises:
         UsageError: There is no surface, or the number of titles differs; the venue is unknown.
     """
     with paper():
         figure, axes = page(len(surfaces), venue=venue, width=width, titles=titles, layout="compressed")
-        common = scale or shared_scale(surfaces, levels=levels, norm=norm)
-        scales = [common if shared else shared_scale([each], levels=levels, norm=norm) for each in surfaces]
+        scales = scales or [shared_scale(surfaces, levels=levels, norm=norm)] * len(surfaces)
         lines = [_draw_bands(*each, filled=filled) for each in zip(surfaces, axes, scales, strict=True)]
         rows, columns = grid_of(axes)
         side = float(figure.get_size_inches()[0]) / columns
@@ -110,8 +112,8 @@ def panels(
         else:
             for ax, labels in zip(axes, names, strict=True):
                 _name_axes(ax, labels)
-        if shared or len(surfaces) == 1:
-            _colour_bar(figure, axes, common, quantity(surfaces))
+        if all(scale is scales[0] for scale in scales):
+            _colour_bar(figure, axes, scales[0], quantity(surfaces))
         else:
             for surface, ax, own in zip(surfaces, axes, scales, strict=True):
                 _colour_bar(figure, [ax], own, quantity([surface]))
@@ -145,15 +147,6 @@ def difference(first: Surface, second: Surface) -> Surface:
     )
 
 
-def diverging_scale(surface: Surface) -> Scale:
-    """Levels and colours as far below zero as above."""
-    finite = surface.loss[np.isfinite(surface.loss)]
-    furthest = float(np.abs(finite).max(initial=0.0)) or 1.0
-    half = shared_scale([surface], norm=Normalize(-furthest, furthest)).levels
-    levels = tuple(sorted({-level for level in half} | set(half)))
-    return Scale(levels, Normalize(levels[0], levels[-1]), "neither", DIVERGING)
-
-
 def write_losses(ax: Axes, lines: QuadContourSet | None, scale: Scale) -> None:
     """Writes losses onto the lines that are long enough, preferring those of the colour bar.
 
@@ -184,8 +177,8 @@ def write_losses(ax: Axes, lines: QuadContourSet | None, scale: Scale) -> None:
 
 def _draw_bands(surface: Surface, ax: Axes, scale: Scale, *, filled: bool) -> QuadContourSet | None:
     """Everything but the losses on the lines, whose places depend on the final size of the axes."""
-    x, y = surface.x, surface.y
-    losses: Losses = np.ma.masked_invalid(surface.loss)
+    x, y, fine = refined(surface)
+    losses: Losses = np.ma.masked_invalid(fine)
     has_holes = bool(losses.mask.any())
     if has_holes:
         # The hatching lies below the contours and shows where they leave a hole.
@@ -204,8 +197,8 @@ def _draw_bands(surface: Surface, ax: Axes, scale: Scale, *, filled: bool) -> Qu
         elif has_holes:
             everything = [float(losses.min()) - 1, float(losses.max()) + 1]
             ax.contourf(x, y, losses, levels=everything, colors="white", zorder=1)
-        _mark_clipped(ax, surface, losses, scale)
-        lines = _level_lines(ax, surface, losses, scale, filled=filled)
+        _mark_clipped(ax, x, y, losses, scale)
+        lines = _level_lines(ax, x, y, losses, scale, filled=filled)
     if x[0] <= 0 <= x[-1] and y[0] <= 0 <= y[-1]:
         edge: dict[str, Any] = {"markeredgecolor": "black", "markeredgewidth": 0.6}
         ax.plot(0, 0, "o", color="white", markersize=3, zorder=4, **edge)
@@ -217,7 +210,7 @@ def _draw_bands(surface: Surface, ax: Axes, scale: Scale, *, filled: bool) -> Qu
     return lines
 
 
-def _mark_clipped(ax: Axes, surface: Surface, losses: Losses, scale: Scale) -> None:
+def _mark_clipped(ax: Axes, x: Grid, y: Grid, losses: Losses, scale: Scale) -> None:
     """Dots where the loss is beyond the levels, because the colour there is that of the last level."""
     low, high = scale.levels[0], scale.levels[-1]
     limits = [[-np.inf, low]] if scale.extend in ("min", "both") else []
@@ -225,12 +218,12 @@ def _mark_clipped(ax: Axes, surface: Surface, losses: Losses, scale: Scale) -> N
     for below, above in limits:
         if ((losses > below) & (losses < above)).any():
             style: dict[str, Any] = {"colors": "none", "hatches": ["...."]}
-            dotted = ax.contourf(surface.x, surface.y, losses, levels=(below, above), zorder=1.5, **style)
+            dotted = ax.contourf(x, y, losses, levels=(below, above), zorder=1.5, **style)
             dotted.set(edgecolor="0.6", linewidth=0)
 
 
 def _level_lines(
-    ax: Axes, surface: Surface, losses: Losses, scale: Scale, *, filled: bool
+    ax: Axes, x: Grid, y: Grid, losses: Losses, scale: Scale, *, filled: bool
 ) -> QuadContourSet | None:
     low, high = float(losses.min()), float(losses.max())
     crossed = [level for level in scale.levels if low < level < high]
@@ -243,7 +236,7 @@ def _level_lines(
         dark = rgb @ (0.299, 0.587, 0.114) < 0.5
         style = {"colors": ["white" if each else "black" for each in dark], "linewidths": 0.4}
     # Negative levels would be dashed by default.
-    return ax.contour(surface.x, surface.y, losses, levels=crossed, linestyles="solid", **style)
+    return ax.contour(x, y, losses, levels=crossed, linestyles="solid", **style)
 
 
 def _name_axes(ax: Axes, labels: tuple[str, str]) -> None:

@@ -10,9 +10,11 @@ from matplotlib.figure import Figure
 
 from landscape.comparison import Table
 from landscape.errors import UsageError
-from landscape.plotting.page import axes_or_page, grid_of, log_axis, page, settle, spread_widely
+from landscape.plotting.caption import headed
+from landscape.plotting.page import axes_or_page, grid_of, is_log, log_axis, page, settle
 from landscape.plotting.series import Series
 from landscape.plotting.style import Width, paper
+from landscape.registry.titles import row_title, title
 from landscape.tables.escaping import for_mathtext
 
 
@@ -31,7 +33,7 @@ def dots(
         rows: Values by row, from top to bottom.
         ax: The axes to draw on; by default those of a new figure of one column.
         label: The measure with its unit.
-        series: Colours and markers; by default one per row.
+        series: Colours and markers; by default those of the names.
 
     Raises:
         UsageError: There is no row.
@@ -41,15 +43,15 @@ def dots(
     looks = series or Series(rows)
     everything = np.array([value for values in rows.values() for value in values], dtype=np.float64)
     with axes_or_page(ax, shape=_shape(len(rows))) as ax:
-        if spread_widely(everything):
+        if is_log(everything):
             log_axis(ax.xaxis, everything)
         for height, (row, values) in enumerate(rows.items()):
-            colour = looks.colour(row)
+            colour = looks[row].colour
             finite = [value for value in values if math.isfinite(value)]
             # On one height, dots of equal runs would hide each other.
             apart = np.linspace(-0.18, 0.18, len(finite)) if len(finite) > 1 else np.zeros(len(finite))
             hollow: dict[str, Any] = {"markersize": 3.5, "fillstyle": "none", "markeredgewidth": 0.7}
-            ax.plot(finite, height + apart, looks.marker(row), color=colour, **hollow)
+            ax.plot(finite, height + apart, looks[row].marker, color=colour, **hollow)
             if finite:
                 bar: dict[str, Any] = {"markersize": 11, "markeredgewidth": 1.3}
                 ax.plot([float(np.mean(finite))], [height], "|", color=colour, **bar)
@@ -58,7 +60,7 @@ def dots(
                 place |= {"xytext": (-2, 0), "ha": "right", "va": "center"}
                 text = f"{len(values) - len(finite)} not finite"
                 ax.annotate(text, (1, height + 0.3), fontsize=7, **place)
-        ax.set_yticks(range(len(rows)), [*map(for_mathtext, rows)])
+        ax.set_yticks(range(len(rows)), [for_mathtext(title(row)) for row in rows])
         ax.set_ylim(len(rows) - 0.5, -0.5)
         ax.margins(x=0.08)
         ax.yaxis.grid(True, color="0.9", linewidth=0.5)
@@ -79,19 +81,18 @@ def dot_panels(
         venue: A name in :data:`landscape.plotting.VENUES`.
         width: ``column`` or ``text``.
     """
-    looks = Series(table.rows)
+    looks = Series(row_title(row, table.heading) for row in table.rows)
     with paper():
         figure, axes = page(len(table.columns), venue=venue, width=width, shape=_shape(len(table.rows)))
         for index, (column, ax) in enumerate(zip(table.columns, axes, strict=True)):
-            percent = column.partition(":")[0] == "accuracy"
+            label, factor = headed(column, (units or {}).get(column, ""))
             values = {
-                row: table.cells[row, column].values if (row, column) in table.cells else ()
+                row_title(row, table.heading): [factor * v for v in table.cells[row, column].values]
+                if (row, column) in table.cells
+                else []
                 for row in table.rows
             }
-            if percent:
-                values = {row: tuple(100 * value for value in each) for row, each in values.items()}
-            unit = "%" if percent else (units or {}).get(column, "")
-            dots(values, ax=ax, label=f"{column} ({unit})" if unit not in ("", "1") else column, series=looks)
+            dots(values, ax=ax, label=label, series=looks)
             if ax.get_xscale() == "linear":
                 ax.locator_params(axis="x", nbins=4)
             if index % grid_of(axes)[1]:  # rows are named once, at the left

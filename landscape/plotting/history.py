@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from landscape.errors import UsageError
-from landscape.plotting.page import legend_above, log_axis, page, settle, spread_widely
+from landscape.plotting.page import is_log, legend_above, log_axis, page, settle
 from landscape.plotting.series import Series, dashes, split_keys
 from landscape.plotting.style import Width, paper
 from landscape.tables.escaping import for_mathtext
@@ -55,7 +55,7 @@ def history(
         ax: The axes to draw on; by default those of a new figure of one column with a legend.
         xlabel: Label of the horizontal axis.
         ylabel: The quantity with its unit.
-        series: Colours and markers; by default one per label.
+        series: Colours and markers; by default those of the labels.
 
     Raises:
         UsageError: There is no curve.
@@ -69,8 +69,8 @@ def history(
     for curve in curves:
         groups.setdefault((curve.label, curve.split), []).append(curve)
     for (label, split), runs in groups.items():
-        colour, x = looks.colour(label), runs[0].x
-        style: dict[str, Any] = {"color": colour, "linestyle": dashes(split), "marker": looks.marker(label)}
+        colour, x = looks[label].colour, runs[0].x
+        style: dict[str, Any] = {"color": colour, "linestyle": dashes(split), "marker": looks[label].marker}
         style |= {"markersize": 2.5, "markevery": 1 + len(x) // _MARKS}
         if len(runs) > 1 and all(np.array_equal(curve.x, x) for curve in runs):
             values = np.stack([curve.y for curve in runs])
@@ -83,7 +83,7 @@ def history(
                 width = 2 * np.nan_to_num(curve.error)  # NaN where a value is exact
                 ax.fill_between(x, curve.y - width, curve.y + width, color=colour, alpha=0.2, linewidth=0)
     everything = np.concatenate([curve.y for curve in curves])
-    if spread_widely(everything):
+    if is_log(everything):
         log_axis(ax.yaxis, everything)
     ax.margins(x=0.02)
     ax.set(xlabel=for_mathtext(xlabel), ylabel=for_mathtext(ylabel))

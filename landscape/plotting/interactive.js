@@ -22,7 +22,7 @@ function traces() {
     drawn.push({
       type: "surface", scene: scene(k), name: panel.title, x: panel.x, y: panel.y,
       z: panel.loss.map((row) => row.map(height)), customdata: panel.shown,
-      colorscale: "Viridis", cmin: range[0], cmax: range[1], showscale: k === 0,
+      colorscale: surfaces.colours, cmin: range[0], cmax: range[1], showscale: k === 0,
       colorbar: { title: { text: surfaces.quantity, side: "right" }, ...ticks() },
       hovertemplate: "%{customdata}<extra>" + panel.title + "</extra>",
     });

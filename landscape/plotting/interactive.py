@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import LogNorm
+from matplotlib import colormaps
+from matplotlib.colors import LogNorm, to_hex
 from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
 from landscape.errors import UsageError
 from landscape.plotting.caption import UNNAMED, axis_labels, caption, quantity
-from landscape.plotting.scale import shared_scale
+from landscape.plotting.scale import Scale, shared_scale
 from landscape.records.landmarks import Landmarks
 from landscape.records.storage import write_whole
 from landscape.records.surface import Surface
@@ -44,7 +45,9 @@ p {{ margin: 0.4em 1.5em; max-width: 70em; overflow-wrap: anywhere; }}
 """
 
 
-def save_page(surfaces: Sequence[Surface], titles: Sequence[str], path: str | Path) -> Path:
+def save_page(
+    surfaces: Sequence[Surface], titles: Sequence[str], path: str | Path, *, scale: Scale | None = None
+) -> Path:
     """Writes surfaces as one HTML file, in which they are turned together with the mouse.
 
     Heights can be switched between linear and logarithmic, losses appear under the mouse, and paths and checkpoints
@@ -54,6 +57,7 @@ def save_page(surfaces: Sequence[Surface], titles: Sequence[str], path: str | Pa
         surfaces: Surfaces on planes, at least one.
         titles: A title for each, or none.
         path: The file.
+        scale: The scale of heights and colours; by default :func:`landscape.plotting.scale.shared_scale`.
 
     Returns:
         The path.
@@ -78,7 +82,7 @@ def save_page(surfaces: Sequence[Surface], titles: Sequence[str], path: str | Pa
     text = _PAGE.format(
         title=for_html(", ".join(titles) or quantity(surfaces)),
         caption=for_html(caption(*surfaces, titles=titles)),
-        numbers=page_numbers(surfaces, titles),
+        numbers=page_numbers(surfaces, titles, scale),
         plotly=get_plotlyjs(),
         script=resources.files("landscape.plotting").joinpath("interactive.js").read_text(encoding="utf-8"),
     )
@@ -86,9 +90,9 @@ def save_page(surfaces: Sequence[Surface], titles: Sequence[str], path: str | Pa
     return Path(path)
 
 
-def page_numbers(surfaces: Sequence[Surface], titles: Sequence[str] = ()) -> str:
+def page_numbers(surfaces: Sequence[Surface], titles: Sequence[str] = (), scale: Scale | None = None) -> str:
     """What the page draws, as JSON; losses that are not finite are ``null``."""
-    scale = shared_scale(surfaces)
+    scale = scale or shared_scale(surfaces)
     finite = np.concatenate([surface.loss[np.isfinite(surface.loss)] for surface in surfaces])
     positive = finite[finite > 0]
     names = titles or [""] * len(surfaces)
@@ -104,6 +108,7 @@ def page_numbers(surfaces: Sequence[Surface], titles: Sequence[str] = ()) -> str
         "smallest": float(positive.min()) if positive.size else 1.0,
         "positive": bool(finite.size and finite.min() >= 0 and positive.size),
         "logarithmic": isinstance(scale.norm, LogNorm),
+        "colours": [[k / 32, to_hex(colormaps[scale.colours](k / 32))] for k in range(33)],
     }
     # Browsers refuse NaN in JSON, so that one must not slip through.
     text = json.dumps(numbers, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -1,21 +1,24 @@
 """The kinds of figures, and the kind that suits the content of some files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from matplotlib.figure import Figure
+from matplotlib.colors import SymLogNorm
 
 from landscape.errors import InputError, UsageError
 from landscape.plotting.caption import caption
-from landscape.plotting.contour import OWN_SCALES, difference, diverging_scale, panels
+from landscape.plotting.contour import OWN_SCALES, difference, panels
 from landscape.plotting.figure_options import Drawing, FigureOptions
 from landscape.plotting.line import line_panels
 from landscape.plotting.record_figures import draw_dots, draw_history, draw_quantiles, draw_spectrum
-from landscape.plotting.relief import reliefs
+from landscape.plotting.relief import best_view, reliefs
+from landscape.plotting.scale import DIVERGING, Scale, check_colour_map, diverging_scale, number
 from landscape.plotting.sources import Run
+from landscape.plotting.style import paper
 from landscape.records.surface import Surface
 from landscape.registry.nearest import did_you_mean
+
+SMOOTHED = "Between the points of the grid, monotone cubic interpolation, without extrema that the points do not have."
 
 
 @dataclass(frozen=True)
@@ -33,17 +36,40 @@ def draw_figure(sources: Sequence[Surface | Run], options: FigureOptions, kind: 
         UsageError: There is no such kind, or it does not fit these sources.
         InputError: The sources are surfaces and runs together.
     """
-    name = kind or suitable(sources)
+    name = kind or suitable(sources, options)
     if name not in KINDS:
         raise UsageError(f"unknown kind '{name}'{did_you_mean(name, KINDS)}; known: {', '.join(KINDS)}")
     row = KINDS[name]
     if not all(isinstance(source, row.of) for source in sources):
         suited = ", ".join(key for key, other in KINDS.items() if isinstance(sources[0], other.of))
         raise UsageError(f"--kind {name} does not fit what the files hold; what fits: {suited}")
-    return row.draw(sources, options)
+    check_look(name, options)
+    # No logarithmic axis begins at zero.
+    log = False if options.log is None and options.vmin is not None and options.vmin <= 0 else options.log
+    with paper(size=options.size, log=log):
+        drawing = row.draw(sources, options)
+    if options.command and row.of is Surface:  # whose captions have only the command that computed them
+        return Drawing(drawing.figure, f"{drawing.caption} Drawn by `{options.command}`.")
+    return drawing
 
 
-def suitable(sources: Sequence[Surface | Run]) -> str:
+def check_look(kind: str, options: FigureOptions) -> None:
+    """Refuses an option that does nothing for a kind of figure, and a colour map that does not suit it.
+
+    Raises:
+        UsageError: There is such an option.
+    """
+    for name, kinds in _CONCERNED.items():
+        if getattr(options, name) is not None and kind not in kinds:
+            flag = ("log" if options.log else "linear") if name == "log" else name
+            raise UsageError(
+                f"--{flag} does nothing for a figure of kind '{kind}'; it is for {', '.join(kinds)}"
+            )
+    if options.cmap:
+        check_colour_map(options.cmap, diverging=kind == "difference")
+
+
+def suitable(sources: Sequence[Surface | Run], options: FigureOptions | None = None) -> str:
     """The kind that is drawn by default; raises :class:`InputError` if the sources do not go together."""
     surfaces = [source for source in sources if isinstance(source, Surface)]
     if surfaces:
@@ -51,7 +77,8 @@ def suitable(sources: Sequence[Surface | Run]) -> str:
             raise InputError(
                 "surfaces, lines and runs do not fit into one figure; draw them one after the other"
             )
-        return "line" if surfaces[0].is_line else "filled"
+        planes = "relief" if options and options.view else "filled"
+        return "line" if surfaces[0].is_line else planes
     runs = [source for source in sources if isinstance(source, Run)]
     if any(run.epochs or run.measured for run in runs):
         return "history"
@@ -62,11 +89,13 @@ def suitable(sources: Sequence[Surface | Run]) -> str:
 
 def _filled(surfaces: Sequence[Surface], options: FigureOptions, *, filled: bool = True) -> Drawing:
     titles = _titles(surfaces, options, "filled" if filled else "contour")
-    page: dict[str, Any] = {"venue": options.venue, "width": options.width_for(len(surfaces))}
-    levels = options.levels or None
-    figure = panels(surfaces, titles, levels=levels, filled=filled, shared=options.shared, **page)
-    scales = "" if options.shared or len(surfaces) == 1 else f" {OWN_SCALES}"
-    return Drawing(figure, caption(*surfaces, titles=titles) + scales)
+    scales = [options.scale(surfaces)] * len(surfaces)
+    if not options.shared:
+        scales = [options.scale([surface]) for surface in surfaces]
+    figure = panels(surfaces, titles, filled=filled, scales=scales, **options.page_for(len(surfaces)))
+    own = "" if options.shared or len(surfaces) == 1 else OWN_SCALES
+    drawing = [own, *_of_scale(scales, "dotted"), SMOOTHED]
+    return Drawing(figure, caption(*surfaces, titles=titles, drawing=drawing))
 
 
 def _contour(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
@@ -76,21 +105,47 @@ def _contour(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
 def _difference(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
     if len(surfaces) != 2:
         raise UsageError(f"--kind difference needs two surfaces, {len(surfaces)} were given")
+    if options.vmax is not None and options.vmax <= 0:
+        raise UsageError(
+            f"--vmax {options.vmax:g}: the colours of a difference reach as far below zero; give it above 0"
+        )
     first, second = titles = _titles(surfaces, options, "difference")
     surface = difference(*surfaces)
-    width, scale = options.width or "column", diverging_scale(surface)
-    figure = panels([surface], [f"{second} − {first}"], venue=options.venue, width=width, scale=scale)
-    text = f"Loss of {second} minus loss of {first}. {caption(*surfaces, titles=titles)}"
+    scale = diverging_scale(surface, limit=options.vmax, log=options.log, colours=options.cmap or DIVERGING)
+    figure = panels([surface], [f"{second} − {first}"], scales=[scale], **options.page_for(1))
+    drawing = [*_of_scale([scale], "dotted"), SMOOTHED]
+    text = f"Loss of {second} minus loss of {first}. {caption(*surfaces, titles=titles, drawing=drawing)}"
     return Drawing(figure, text)
 
 
-def _side_by_side(draw: Callable[..., Figure], kind: str) -> Callable[..., Drawing]:
-    def drawing(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
-        titles = _titles(surfaces, options, kind)
-        figure = draw(surfaces, titles, venue=options.venue, width=options.width_for(len(surfaces)))
-        return Drawing(figure, caption(*surfaces, titles=titles))
+def _relief(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
+    titles, scale = _titles(surfaces, options, "relief"), options.scale(surfaces)
+    view = options.view or best_view(surfaces, scale)
+    figure = reliefs(surfaces, titles, scale=scale, view=view, **options.page_for(len(surfaces)))
+    elevation, azimuth = map(number, view)
+    seen = f"Seen from elevation {elevation}° and azimuth {azimuth}°, shaded by a light from the left."
+    drawing = [*_of_scale([scale], "grey"), seen]
+    return Drawing(figure, caption(*surfaces, titles=titles, marked=False, drawing=drawing))
 
-    return drawing
+
+def _line(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
+    titles = _titles(surfaces, options, "line")
+    figure = line_panels(
+        surfaces, titles, limits=(options.vmin, options.vmax), **options.page_for(len(surfaces))
+    )
+    return Drawing(figure, caption(*surfaces, titles=titles))
+
+
+def _of_scale(scales: Sequence[Scale], mark: str) -> Iterator[str]:
+    """The sentences of a caption about scales: what is clipped, and where a symmetric logarithmic one is linear."""
+    for scale in dict.fromkeys(scales):
+        if isinstance(scale.norm, SymLogNorm):
+            threshold = number(scale.norm.linthresh)
+            yield f"Symmetric logarithmic colours, linear between −{threshold} and {threshold}."
+        below = f"below {number(scale.levels[0])}" if scale.extend in ("min", "both") else ""
+        above = f"above {number(scale.levels[-1])}" if scale.extend in ("max", "both") else ""
+        if below or above:
+            yield f"Clipped and {mark}: values {' or '.join(filter(None, (below, above)))}."
 
 
 def _titles(surfaces: Sequence[Surface], options: FigureOptions, kind: str) -> list[str]:
@@ -106,12 +161,21 @@ def _titles(surfaces: Sequence[Surface], options: FigureOptions, kind: str) -> l
 KINDS = {
     "filled": Kind(Surface, _filled),
     "contour": Kind(Surface, _contour),
-    "relief": Kind(Surface, _side_by_side(reliefs, "relief")),
+    "relief": Kind(Surface, _relief),
     "difference": Kind(Surface, _difference),
-    "line": Kind(Surface, _side_by_side(line_panels, "line")),
+    "line": Kind(Surface, _line),
     "history": Kind(Run, draw_history),
     "dots": Kind(Run, draw_dots),
     "spectrum": Kind(Run, draw_spectrum),
     "quantiles": Kind(Run, draw_quantiles),
 }
 """The kinds by name. A new kind is a row here."""
+
+_CONCERNED = {
+    "cmap": ("filled", "contour", "relief", "difference", "page"),
+    "view": ("relief",),
+    "vmin": ("filled", "contour", "relief", "line", "page"),
+    "vmax": ("filled", "contour", "relief", "difference", "line", "page"),
+    "log": ("filled", "contour", "relief", "difference", "line", "page", "history", "dots"),
+}
+"""The kinds that an option is for, with the interactive ``page``; an option that would do nothing is refused."""

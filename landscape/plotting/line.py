@@ -11,13 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 from landscape.errors import UsageError
 from landscape.plotting.caption import axis_labels, quantity
 from landscape.plotting.overlay import MISSING, beside
-from landscape.plotting.page import axes_or_page, legend_above, log_axis, page, settle, spread_widely
+from landscape.plotting.page import axes_or_page, is_log, legend_above, log_axis, page, settle
+from landscape.plotting.scale import Limits
 from landscape.plotting.series import dashes, split_keys
 from landscape.plotting.style import Width, paper
 from landscape.records.surface import Surface
 from landscape.tables.escaping import for_mathtext
 
-_LOSS, _ACCURACY = "#004488", "#BB5566"
+_LOSS, _ACCURACY = "#5D3A9B", "#E66100"  # no optimizer has them
 
 
 def line(
@@ -59,7 +60,7 @@ def line(
             ax.plot(along, finite, color=_LOSS, linestyle=dashes(split), label=for_mathtext(f"loss, {split}"))
             _hatch(ax, along, values)
         everything = np.concatenate(list(curves.values()))
-        if spread_widely(everything):
+        if is_log(everything):
             log_axis(ax.yaxis, everything)
         ax.set(xlabel=for_mathtext(label), ylabel=for_mathtext(quantity), xlim=(along[0], along[-1]))
         if along[0] <= 0 <= along[-1]:
@@ -70,7 +71,12 @@ def line(
 
 
 def line_panels(
-    surfaces: Sequence[Surface], titles: Sequence[str] = (), *, venue: str = "icml", width: Width = "column"
+    surfaces: Sequence[Surface],
+    titles: Sequence[str] = (),
+    *,
+    venue: str = "icml",
+    width: Width = "column",
+    limits: Limits = (None, None),
 ) -> Figure:
     """One panel for each line, all on one scale of losses.
 
@@ -79,6 +85,7 @@ def line_panels(
         titles: A title for each, or none.
         venue: A name in :data:`landscape.plotting.VENUES`.
         width: ``column`` or ``text``.
+        limits: The lowest and the highest loss of the axes; by default those of the lines.
 
     Raises:
         UsageError: There is no line, or the number of titles differs; the venue is unknown.
@@ -86,16 +93,17 @@ def line_panels(
     with paper():
         figure, axes = page(len(surfaces), venue=venue, width=width, titles=titles)
         splits: list[str] = []
+        every = np.concatenate([grid for surface in surfaces for grid in _by_split(surface, "loss").values()])
         for surface, ax in zip(surfaces, axes, strict=True):
             losses, accuracies = _by_split(surface, "loss"), _by_split(surface, "accuracy")
             splits += losses
             label, name = axis_labels(surface)[0], quantity([surface])
             line(surface.x, losses, accuracies=accuracies, ax=ax, label=label, quantity=name)
             _name_checkpoints(surface, ax)
-        low, high = min(ax.get_ylim()[0] for ax in axes), max(ax.get_ylim()[1] for ax in axes)
-        logarithmic = low > 0 and any(ax.get_yscale() == "log" for ax in axes)
+        low = min(ax.get_ylim()[0] for ax in axes) if limits[0] is None else limits[0]
+        high = max(ax.get_ylim()[1] for ax in axes) if limits[1] is None else limits[1]
         for ax in axes:
-            if logarithmic:
+            if is_log(every):
                 log_axis(ax.yaxis, np.array([low, high]))
             ax.set_ylim(low, high)
         legend_above(figure, split_keys(splits))

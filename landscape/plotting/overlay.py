@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
 from landscape.errors import UsageError
+from landscape.plotting.series import colour_of
 from landscape.records.surface import Surface
 from landscape.tables.escaping import for_mathtext
 
@@ -85,7 +86,8 @@ def draw_landmarks(surface: Surface, ax: Axes) -> None:
     if surface.is_line:
         return
     if surface.trajectory is not None:
-        trajectory(surface.trajectory.coordinates, ax=ax)
+        colour = colour_of(str(surface.meta.get("label", "")), "black")
+        trajectory(surface.trajectory.coordinates, ax=ax, colour=colour)
     if surface.markers is not None:
         markers(surface.markers.coordinates, surface.markers.labels, ax=ax)
 

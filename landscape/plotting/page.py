@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from landscape.errors import UsageError
 from landscape.plotting.scale import number
 from landscape.plotting.series import split_keys
-from landscape.plotting.style import Width, figure_width, paper
+from landscape.plotting.style import Width, chosen_look, figure_size, paper
 from landscape.tables.escaping import for_mathtext
 
 _PADDING = 0.02
@@ -49,12 +49,12 @@ def page(
     """
     if not count or len(titles) not in (0, count):
         raise UsageError(f"{count} panels and {len(titles)} titles were given; give as many titles, or none")
-    inches = figure_width(venue, width)
+    inches, height = figure_size(venue, width)
     most = min(count, max(2, int(inches / _NARROWEST)))  # two panels share even the narrowest column
     rows = -(-count // most)
     columns = -(-count // rows)
     # A single panel is as tall as if it were 1/1.4 of the width: it would fill half a page otherwise.
-    figure = Figure(figsize=(inches, rows * shape * inches / max(columns, 1.4)), layout=layout)
+    figure = Figure(figsize=(inches, height or rows * shape * inches / max(columns, 1.4)), layout=layout)
     # Not pyplot, which keeps figures alive and picks a backend by the screen.
     FigureCanvasAgg(figure)
     keywords = {"projection": projection}
@@ -95,7 +95,9 @@ def settle(figure: Figure) -> Figure:
 
 
 def fit_height(figure: Figure, height: float) -> Figure:
-    """Removes the height that panels of a fixed shape leave empty; the width stays exact."""
+    """Removes the height that panels of a fixed shape leave empty, unless it was chosen; the width stays exact."""
+    if chosen_look().size:
+        return settle(figure)
     width = float(figure.get_size_inches()[0])
     figure.set_size_inches(width, height)
     for _ in range(2):  # labels move when the height changes; the second time, they stay
@@ -135,7 +137,16 @@ def log_axis(axis: Axis, values: NDArray[np.float64]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def spread_widely(values: NDArray[np.float64]) -> bool:
-    """Whether numbers are positive and spread over more than a decade, so that a log axis suits them."""
-    finite = values[np.isfinite(values)]
-    return bool(finite.size and finite.min() > 0 and finite.max() / finite.min() > 10)
+def is_log(values: NDArray[np.float64]) -> bool:
+    """Whether the axis of some numbers is logarithmic: as :func:`landscape.plotting.paper` says, or if it suits them.
+
+    Raises:
+        UsageError: A logarithmic axis is requested for numbers that are not positive.
+    """
+    finite, log = values[np.isfinite(values)], chosen_look().log
+    if log and finite.size and finite.min() <= 0:
+        raise UsageError(
+            f"--log: a logarithmic axis has positive numbers only, and the lowest is {finite.min():g}; use --linear"
+        )
+    spread = bool(finite.size and finite.min() > 0 and finite.max() / finite.min() > 10)
+    return spread if log is None else log

@@ -22,6 +22,7 @@ from landscape.plotting.sources import Run
 from landscape.plotting.spectrum import spectrum
 from landscape.plotting.style import paper
 from landscape.records.estimate import Estimate
+from landscape.registry.titles import title
 
 _MOST_PANELS = 4
 _MOST_CHECKPOINTS = 6
@@ -38,8 +39,7 @@ def draw_history(runs: Sequence[Run], options: FigureOptions) -> Drawing:
         raise UsageError("the files hold nothing over training; draw them with --kind dots")
     usual = [name for name in ("loss", "accuracy") if name in known] or known[:_MOST_PANELS]
     drawn = dict(curves(runs, name, over=options.over) for name in options.measures or usual)
-    width = options.width_for(len(drawn))
-    figure = history_panels(drawn, xlabel=OVER[options.over], venue=options.venue, width=width)
+    figure = history_panels(drawn, xlabel=OVER[options.over], **options.page_for(len(drawn)))
     parts = [f"{_sentence(drawn)} during training, solid on train, dashed on test."]
     counts = Counter(run.label for run in runs)
     several = "; ".join(f"{label}: {count} runs" for label, count in counts.items() if count > 1)
@@ -61,7 +61,7 @@ def draw_dots(runs: Sequence[Run], options: FigureOptions) -> Drawing:
         raise InputError("there are no numbers to compare; draw these records with --kind spectrum")
     table = _table(runs, records)
     units = {label: record.unit for label, record in zip(setting_labels(records), records, strict=True)}
-    figure = dot_panels(table, units, venue=options.venue, width=options.width_for(len(table.columns)))
+    figure = dot_panels(table, units, **options.page_for(len(table.columns)))
     drawn = f"{_sentence(table.columns)}: a dot a run, a bar at the mean."
     return Drawing(figure, joined([drawn, *_facts(records)], options.command))
 
@@ -74,7 +74,9 @@ def draw_spectrum(runs: Sequence[Run], options: FigureOptions) -> Drawing:
     def draw(ax: Axes, name: str, estimate: Estimate) -> None:
         d = cast(Mapping[str, Any], estimate.details)
         error = d.get("density_error")
-        spectrum(d["grid"], d["density"], error, ax=ax, colour=looks.colour(name), unit=estimate.unit)
+        look = looks[name]
+        style: dict[str, Any] = {"colour": look.colour, "linestyle": look.linestyle, "unit": estimate.unit}
+        spectrum(d["grid"], d["density"], error, ax=ax, **style)
 
     figure = _overlaid(records, draw, looks.lines, options, shape=0.62)
     drawn = (
@@ -95,7 +97,7 @@ def draw_quantiles(runs: Sequence[Run], options: FigureOptions) -> Drawing:
 
     def draw(ax: Axes, name: str, estimate: Estimate) -> None:
         points = cast(Mapping[str, Sequence[float]], estimate.details["qq"])
-        style = {"colour": looks.colour(name), "marker": looks.marker(name)}
+        style = {"colour": looks[name].colour, "marker": looks[name].marker}
         norm = f"‖∇L(B)‖² ({estimate.unit})"
         quantile_plot(points["theoretical"], points["ordered"], ax=ax, quantity=norm, **style)
 
@@ -117,7 +119,7 @@ def _overlaid(
 ) -> Figure:
     """All records on one pair of axes, with a legend if there are several."""
     with paper():
-        figure, (ax,) = page(1, venue=options.venue, width=options.width or "column", shape=shape)
+        figure, (ax,) = page(1, shape=shape, **options.page_for(1))
         for name, estimate in records.items():
             draw(ax, name, estimate)
         legend_above(figure, keys() if len(records) > 1 else [])
@@ -149,7 +151,7 @@ def _of_measure(runs: Sequence[Run], options: FigureOptions, measure: str) -> di
     for record in records:
         name = name_of[id(record)]
         numbers[name] += 1
-        named[f"{name} ({numbers[name]})" if counts[name] > 1 else name] = record
+        named[f"{title(name)} ({numbers[name]})" if counts[name] > 1 else name] = record
     return named
 
 

@@ -17,16 +17,19 @@ _METADATA: dict[str, dict[str, None]] = {
     "svg": {"Creator": None, "Date": None},
     "png": {"Software": None},
 }
-_DPI = {"pdf": 600, "svg": 600, "png": 300}
+_DPI = {"pdf": 600, "svg": 600, "png": 300}  # in vector files, of the parts that are images
 
 
-def save_figure(figure: Figure, path: str | Path, *, caption: str | None = None) -> tuple[Path, ...]:
+def save_figure(
+    figure: Figure, path: str | Path, *, caption: str | None = None, dpi: int | None = None
+) -> tuple[Path, ...]:
     r"""Writes a figure at exactly its size, completely or not at all.
 
     Args:
         figure: The figure.
         path: The file, ending in ``.pdf`` (Type-42 fonts), ``.svg`` (text as outlines) or ``.png``.
         caption: Text of a caption, written beside the figure as ``.txt`` and, escaped, as ``\caption`` in ``.tex``.
+        dpi: Dots per inch of a picture, and of the images inside a vector file; by default 300 and 600.
 
     Returns:
         The files written.
@@ -40,7 +43,7 @@ def save_figure(figure: Figure, path: str | Path, *, caption: str | None = None)
         raise UsageError(f"{path}: '{path.suffix}' is not a picture format; end it in .pdf, .svg or .png")
     buffer = io.BytesIO()  # the file is replaced only by a complete figure
     with paper():  # ticks are counted and made anew when a figure is saved, by the settings of that moment
-        figure.savefig(buffer, format=kind, dpi=_DPI[kind], metadata=_METADATA[kind])
+        figure.savefig(buffer, format=kind, dpi=dpi or _DPI[kind], metadata=_METADATA[kind])
     write_whole(path, buffer.getvalue())
     if caption is None:
         return (path,)

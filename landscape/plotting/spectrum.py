@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike
 
 from landscape.errors import UsageError
 from landscape.plotting.page import axes_or_page, log_axis
+from landscape.plotting.series import Dashes
 from landscape.tables.escaping import for_mathtext
 
 _DECADES = 7  # further below the peak, there are only the tails of the smoothing kernel
@@ -19,6 +20,7 @@ def spectrum(
     ax: Axes | None = None,
     label: str = "",
     colour: str = "#004488",
+    linestyle: Dashes = "solid",
     unit: str = "loss/θ²",
 ) -> Axes:
     """Draws a spectral density on a logarithmic axis, with a band of two standard errors.
@@ -30,6 +32,7 @@ def spectrum(
         ax: The axes to draw on; by default those of a new figure of one column.
         label: Label in a legend.
         colour: Colour of the curve.
+        linestyle: Its line style.
         unit: Unit of the eigenvalues.
 
     Reference:
@@ -43,7 +46,7 @@ def spectrum(
         above = np.where(
             height > floor, height, floor / 10
         )  # below the axis, where the curve leaves the picture
-        ax.plot(grid, above, color=colour, label=for_mathtext(label or "_density"))
+        ax.plot(grid, above, color=colour, linestyle=linestyle, label=for_mathtext(label or "_density"))
         if error is not None:
             width = 2 * np.asarray(error, dtype=np.float64)
             low, high = np.maximum(height - width, floor / 10), np.maximum(height + width, floor / 10)

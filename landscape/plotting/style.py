@@ -8,35 +8,16 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from matplotlib import RcParams, rc_context, rcdefaults, rcParams
 from matplotlib.font_manager import fontManager
 
 from landscape.errors import UsageError
 from landscape.registry.nearest import did_you_mean
+from landscape.registry.venues import VENUES as VENUES
 
 Width = Literal["column", "text"]
-
-
-@dataclass(frozen=True)
-class Venue:
-    """A conference or journal: the widths of its column and of its text, in inches."""
-
-    column: float
-    text: float
-
-
-VENUES = {
-    "neurips": Venue(5.5, 5.5),
-    "icml": Venue(3.25, 6.75),
-    "iclr": Venue(5.5, 5.5),
-    "cvpr": Venue(3.28125, 6.875),
-    "ieee": Venue(252 / 72.27, 516 / 72.27),  # the 21 and 43 picas of IEEEtran, in TeX's points
-    "jmlr": Venue(6.0, 6.0),
-}
-"""The venues by name."""
 
 _SIZES = {
     7.0: ("xtick.labelsize", "ytick.labelsize", "legend.fontsize"),
@@ -62,8 +43,8 @@ _SETTINGS = RcParams(
 )
 
 
-def figure_width(venue: str, width: Width) -> float:
-    """The width of a figure in inches.
+def figure_size(venue: str, width: Width) -> tuple[float, float | None]:
+    """The width and the height of a figure in inches; no height if it is that of what is drawn.
 
     Raises:
         UsageError: The venue or the width is not known.
@@ -72,34 +53,52 @@ def figure_width(venue: str, width: Width) -> float:
         raise UsageError(f"unknown venue '{venue}'; known: {', '.join(VENUES)}")
     if width not in ("column", "text"):
         raise UsageError(f"width '{width}' is not one of column, text")
-    return VENUES[venue].column if width == "column" else VENUES[venue].text
+    return chosen_look().size or (VENUES[venue].column if width == "column" else VENUES[venue].text, None)
 
 
 FONT = "STIXGeneral"
 """The default font of a figure: it comes with matplotlib and goes with Times."""
 
-_font: ContextVar[str] = ContextVar("font", default=FONT)
+
+class Look(NamedTuple):
+    """What :func:`paper` was called with."""
+
+    font: str
+    size: tuple[float, float] | None
+    log: bool | None
+
+
+_DEFAULT = Look(FONT, None, None)
+_look = ContextVar("look", default=_DEFAULT)
+chosen_look = _look.get
 _DRAWING = threading.RLock()  # matplotlib has one set of settings for all threads
 
 
 @contextlib.contextmanager
-def paper(font: str | None = None) -> Iterator[None]:
+def paper(
+    font: str | None = None, size: tuple[float, float] | None = None, log: bool | None = None
+) -> Iterator[None]:
     """A context in which matplotlib draws for a paper; afterwards, the caller's settings are restored.
 
+    What is left out is as in an enclosing context.
+
     Args:
-        font: An installed font; by default that of an enclosing context, or :data:`FONT`.
+        font: An installed font; by default :data:`FONT`.
+        size: Width and height of figures in inches; by default as wide as the venue says and as high as what is drawn.
+        log: Whether axes of losses and measures are logarithmic; by default where it suits the numbers.
 
     Raises:
         UsageError: There is no such font.
     """
-    font = font or _font.get()
+    outer = _look.get()
+    font = font or outer.font
     known = sorted({entry.name for entry in fontManager.ttflist})
     if font not in known:
         raise UsageError(
             f"there is no font '{font}' among the {len(known)} that matplotlib finds{did_you_mean(font, known)}; "
             f"install it, or omit --font to use {FONT}"
         )
-    token = _font.set(font)
+    token = _look.set(Look(font, size or outer.size, outer.log if log is None else log))
     try:
         with _DRAWING, rc_context():
             rcdefaults()  # a user's matplotlibrc must not change figures
@@ -108,4 +107,4 @@ def paper(font: str | None = None) -> Iterator[None]:
             rcParams["font.family"] = list(dict.fromkeys([font, FONT, "DejaVu Sans"]))
             yield
     finally:
-        _font.reset(token)
+        _look.reset(token)

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 class Provenance:
     """Where a number comes from: enough to say whether two of them may be averaged.
 
-    ``dimension`` counts the parameters that were free, ``num_examples`` the data. ``batch_size`` is that of the
-    largest batch: the per-batch measures depend on it. ``subset`` hashes the indices of the selected examples,
-    ``examples`` the bytes of their inputs and targets. ``checkpoint`` is the SHA-256 of the bytes from which the
-    weights were read, ``checkpoint_file`` the name of that file. ``code`` hashes the user's own Python files that
-    were named, with every module of the user's that they import. ``loss_value`` is the loss at the point. Records
-    written before these fields existed have ``None`` there.
+    ``dimension`` counts the parameters that were free, and ``parameters`` says which, if they were selected by name.
+    ``num_examples`` counts the data. ``batch_size`` is that of the largest batch: the per-batch measures depend on it.
+    ``subset`` hashes the indices of the selected examples, ``examples`` the bytes of their inputs and targets.
+    ``checkpoint`` is the SHA-256 of the bytes from which the weights were read, ``checkpoint_file`` the name of that
+    file. ``code`` hashes the user's own Python files that were named, with every module of the user's that they import.
+    ``loss_value`` is the loss at the point. Records written before these fields existed have ``None`` there.
     """
 
     landscape: str
@@ -27,6 +27,7 @@ class Provenance:
     num_examples: int
     batch_norm: str
     batch_size: int | None = None
+    parameters: str | None = None
     loss: str | None = None
     model: str | None = None
     data: str | None = None
@@ -86,3 +87,10 @@ class Estimate:
     provenance: Provenance
     cost: Cost
     details: Mapping[str, object] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        error = "" if self.standard_error is None else f" ± {self.standard_error:.2g}"
+        notes = {True: ", converged", False: ", not converged", None: ""}[self.converged]
+        if "undefined" in self.details:
+            notes = f", undefined: {self.details['undefined']}"
+        return f"Estimate({self.measure} = {self.value:.6g}{error} {self.unit}{notes})"

@@ -37,7 +37,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 # Fields of the provenance that say what the question was; the others say on what grounds it was answered.
 _QUESTION = (
     *("model", "data", "split", "subset", "num_examples", "loss"),
-    *("batch_norm", "batch_size", "dtype", "device"),
+    *("batch_norm", "batch_size", "parameters", "dtype", "device"),
 )
 
 
@@ -56,6 +56,9 @@ def from_json(line: str) -> Estimate:
     if not isinstance(fields, dict) or fields.get("schema") != SCHEMA:
         seen = fields.get("schema") if isinstance(fields, dict) else type(fields).__name__
         raise InputError(f"schema {reprlib.repr(seen)} is not {SCHEMA!r}")
+    fields.pop(
+        "read_from", None
+    )  # printed by `landscape measure` beside a record, whose file was then made of that
     try:
         fields = _typed(fields, _schema(), "the record")
     except RecursionError as failure:

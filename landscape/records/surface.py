@@ -85,6 +85,16 @@ class Surface:
             if marks is not None and marks.coordinates.shape[1] != (1 if self.is_line else 2):
                 raise ValueError(f"{name} have {marks.coordinates.shape[1]} coordinates each")
 
+    def __repr__(self) -> str:
+        label = f"'{self.meta['label']}', " if "label" in self.meta else ""
+        axes = [self.x] if self.is_line else [self.x, self.y]
+        points = " × ".join(str(len(axis)) for axis in axes)
+        ranges = " by ".join(f"{axis[0]:.4g} to {axis[-1]:.4g}" for axis in axes)
+        losses = self.loss[self.computed & np.isfinite(self.loss)]
+        loss = f"loss {losses.min():.4g} to {losses.max():.4g}" if losses.size else "no finite loss"
+        part = "" if self.complete else f", {int(self.computed.sum())} of {self.computed.size} computed"
+        return f"Surface({label}{points} points, {ranges}, {loss}{part}; {', '.join(self.values)})"
+
     @property
     def is_line(self) -> bool:
         """Whether there is only one direction: L(θ + a·d₁)."""

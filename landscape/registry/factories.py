@@ -1,7 +1,8 @@
 """The user's own Python behind a name: ``./file.py:function`` and ``package.module:function``, then its options.
 
-Naming such code runs it. So a name that comes out of a file, and not from the user, goes through
-:func:`named_by_file`, which admits only names that run no code but ours and the libraries' own.
+``./file.py`` alone names the only object in the file that can be meant. Naming such code runs it. So a name that comes
+out of a file, and not from the user, goes through :func:`named_by_file`, which admits only names that run no code but
+ours and the libraries' own.
 """
 
 import ast
@@ -16,7 +17,8 @@ import sysconfig
 import threading
 import traceback
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,6 +33,7 @@ LONGEST = 4096  # characters of a name in a file, with its options: a path may b
 PREFIXES = frozenset({"torchvision", "timm", "hf", "hf-datasets", "imagefolder", "npz", "safetensors"})
 
 _PLAIN = (bool, int, float, str)
+_GUARD = "what only a script should do belongs under if __name__ == '__main__':"
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _STANDARD = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
 # The import path belongs to the process: without the lock one thread would import what another has named.
@@ -44,10 +47,16 @@ _read: dict[Path, tuple[tuple[int, int], str]] = {}  # these files at that time:
 def names_code(specification: str | Specification) -> bool:
     """Whether a specification has the form of the user's own code."""
     name = specification.name if isinstance(specification, Specification) else split(specification).name
-    where, colon, attribute = name.rpartition(":")
-    if not colon or not attribute.isidentifier() or where in PREFIXES:
+    where, attribute = _place(name)
+    if where in PREFIXES or not (attribute.isidentifier() or (not attribute and where.endswith(".py"))):
         return False
     return where.endswith(".py") or all(part.isidentifier() for part in where.split("."))
+
+
+def _place(name: str) -> tuple[str, str]:
+    """The file or module in a name, and the object in it; no object where a file stands alone."""
+    where, _, attribute = (name, "", "") if name.endswith(".py") else name.rpartition(":")
+    return where, attribute
 
 
 def named_by_file(
@@ -83,33 +92,127 @@ def named_by_file(
     )
 
 
-def user_function(name: str) -> Callable[..., Any] | None:
-    """The function of ``./file.py:function`` or ``package.module:function``; ``None`` for a name of another form.
+@dataclass(frozen=True)
+class Kind:
+    """What ``./file.py`` without ``:NAME`` can mean.
+
+    Attributes:
+        name: The word for it, as in :class:`NameTable`; an object of this name is meant before all others.
+        fits: Rules, the most certain first, that say of an object of the file whether it can be meant. The first
+            rule that any object follows decides.
+        advice: How the file should be written, for messages.
+    """
+
+    name: str
+    fits: Sequence[Callable[[Any], bool]]
+    advice: str
+
+
+def user_module(name: str) -> ModuleType | None:
+    """The module of ``./file.py:function`` or ``package.module:function``; ``None`` for names of other forms."""
+    if not names_code(name):
+        return None
+    where, _ = _place(split(name).name)
+    return _file(where) if where.endswith(".py") else _module(where)
+
+
+def user_function(name: str, kind: Kind) -> tuple[str, Callable[..., Any]] | None:
+    """The function of ``./file.py:function`` or ``package.module:function`` with its name; ``None`` for other forms.
 
     Options are not part of the name: :func:`landscape.registry.names.split` alone parses them.
-    A file is run once, with its folder first on the import path, as Python does with a script.
+    A file is run once, with its folder first on the import path, as Python does with a script. Its top level runs
+    whatever stands there; what only a script should do belongs under ``if __name__ == "__main__":``.
 
     Raises:
         InputError: There is no such file or module, or it fails when it is run.
-        UsageError: There is no such function in it.
+        UsageError: There is no such function in it, or several that the name can mean.
     """
     if not names_code(Specification(name)):
         return None
-    where, _, attribute = name.rpartition(":")
+    where, attribute = _place(name)
     module = _file(where) if where.endswith(".py") else _module(where)
+    attribute = attribute or _meant(module, where, kind)
     function: Callable[..., Any] | None = getattr(module, attribute, None)
     if not callable(function):
         public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise UsageError(f"{where} has no function '{attribute}'{did_you_mean(attribute, public)}")
-    return function
+    return f"{where}:{attribute}", function
 
 
-def user_row(name: str) -> Row[Any] | None:
+def _meant(module: ModuleType, where: str, kind: Kind) -> str:
+    """The name of the object in a file that ``./file.py`` means."""
+    own = {
+        key: value
+        for key, value in vars(module).items()
+        if callable(value) and not key.startswith("_") and getattr(value, "__module__", "") == module.__name__
+    }
+    if kind.name in own:
+        return kind.name
+    for rule in kind.fits:
+        names = [key for key, value in own.items() if rule(value)]
+        if len(names) == 1:
+            return names[0]
+        if names:
+            listed = ", ".join(f"{where}:{key}" for key in names[:8])
+            raise UsageError(
+                f"{where} has {len(names)} objects that can be the {kind.name}; name one: {listed}"
+            )
+    others = f" (it defines {', '.join(list(own)[:8])})" if own else ""
+    raise UsageError(f"{where} has nothing that can be the {kind.name} by itself{others}: {kind.advice}")
+
+
+def needs_only(function: Callable[..., Any], known: Sequence[str] = ()) -> bool:
+    """Whether a function or class can be called with no arguments other than these."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return all(
+        p.default is not p.empty
+        or p.kind in optional
+        or (p.name in known and p.kind is not p.POSITIONAL_ONLY)
+        for p in parameters
+    )
+
+
+def user_row(name: str, kind: Kind) -> Row[Any] | None:
     """A row that calls the user's function; its options are the function's parameters."""
-    function = user_function(name)
-    if function is None:
+    named = user_function(name, kind)
+    if named is None:
         return None
-    return Row(name, guarded(function, name), summary_of(function), stated=user_options(function, name))
+    full, function = named
+    return Row(full, guarded(function, full), summary_of(function), stated=user_options(function, full))
+
+
+_TASK = Kind("task", [needs_only], "write a function task() that returns dict(model=…, data=…, loss=…)")
+
+TASKS: NameTable[Any] = NameTable("task", [], fallback=lambda name: user_row(name, _TASK), forms=FORMS)
+"""The user's functions that return ``dict(model=…, data=…, loss=…)``; there are no others."""
+
+PARTS = ("model", "data", "loss")
+
+
+def task_parts(task: str | Mapping[str, Any] | None) -> dict[str, Any]:
+    """The parts that a task returns, without those that are ``None``; empty where there is no task.
+
+    Raises:
+        UsageError: The text does not name a function.
+        InputError: The function fails, or returns something else.
+    """
+    if task is None:
+        return {}
+    if isinstance(task, str) and not names_code(task):
+        raise UsageError(
+            f"--task {task} is not {' or '.join(reversed(FORMS)).replace('factory', 'function')}"
+        )
+    parts: Any = TASKS.build(task) if isinstance(task, str) else task
+    if not isinstance(parts, Mapping) or not parts or not set(parts) <= set(PARTS):
+        keys = f"a dictionary of {', '.join(map(str, parts))}" if isinstance(parts, Mapping) else None
+        raise InputError(
+            f"{task} returns {keys or type(parts).__name__}; a task returns dict(model=…, data=…, loss=…)"
+        )
+    return {key: value for key, value in parts.items() if value is not None}
 
 
 def summary_of(function: Callable[..., Any]) -> str:
@@ -141,7 +244,7 @@ def user_options(function: Callable[..., Any], name: str) -> Options:
 
 def guarded(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     """The user's function with its failures reported in one line."""
-    where = name.rpartition(":")[0]
+    where = _place(name)[0]
 
     def build(**options: Any) -> Any:
         with _watched(where, Path(where).parent if where.endswith(".py") else Path()):
@@ -149,7 +252,7 @@ def guarded(function: Callable[..., Any], name: str) -> Callable[..., Any]:
                 return function(**options)
             except (UsageError, InputError):
                 raise
-            except Exception as failure:  # whatever the user's code raises is reported as its own mistake
+            except (Exception, SystemExit) as failure:  # whatever the user's code raises is its own mistake
                 raise InputError(f"{name} failed: {described(failure)}") from failure
 
     return build
@@ -164,7 +267,7 @@ def code_hash(*names: str | None) -> str | None:
     such as settings, are not covered; a change there shows in the loss at the point.
     """
     digest = hashlib.sha256()
-    places = [split(name).name.rpartition(":")[0] for name in names if name and names_code(name)]
+    places = [_place(split(name).name)[0] for name in names if name and names_code(name)]
     for where in places:
         module = _file(where) if where.endswith(".py") else _module(where)
         first, *others = [(path.name, _sum(path)) for path in _files(module, where)] or [(where, "")]
@@ -175,6 +278,10 @@ def code_hash(*names: str | None) -> str | None:
 def described(failure: BaseException) -> str:
     """An exception in one line, with the place in the code that raised it."""
     words = " ".join(str(failure).split())
+    if isinstance(failure, SyntaxError):  # its own words name the place, the frames only Python's import
+        return f"SyntaxError: {words}"
+    if isinstance(failure, SystemExit):
+        words = f"it calls sys.exit({failure.code!r}); {_GUARD}"
     frames = traceback.extract_tb(failure.__traceback__)
     place = f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
     return f"{type(failure).__name__}: {words}{place}" if words else f"{type(failure).__name__}{place}"
@@ -199,7 +306,7 @@ def _file(where: str) -> ModuleType:
             with _watched(where, path.parent):
                 sys.modules[label] = module  # dataclasses and pickles look the module up by its name
                 specification.loader.exec_module(module)
-        except Exception as failure:
+        except (Exception, SystemExit) as failure:
             sys.modules.pop(label, None)
             raise InputError(f"{where} cannot be loaded: {described(failure)}") from failure
         finally:
@@ -213,7 +320,7 @@ def _module(where: str) -> ModuleType:
     with _watched(where, Path()):
         try:
             return importlib.import_module(where)
-        except Exception as failure:
+        except (Exception, SystemExit) as failure:
             missing = failure.name if isinstance(failure, ModuleNotFoundError) else None
             if missing and f"{where}.".startswith(f"{missing}."):
                 raise InputError(
@@ -233,11 +340,14 @@ def _watched(where: str, folder: Path) -> Iterator[None]:
             own = _lying_in(folder, top)
             if own is not None and own != _file_of(sys.modules.get(top)):
                 sys.modules.pop(name, None)
-        before, entry = set(sys.modules), str(folder)
+        before, entry, arguments = set(sys.modules), str(folder), sys.argv
         sys.path.insert(0, entry)
+        sys.argv = [where]  # a script that parses its arguments must not find ours
         try:
-            yield
+            with contextlib.redirect_stdout(sys.stderr):  # stdout is for numbers
+                yield
         finally:
+            sys.argv = arguments
             with contextlib.suppress(ValueError):
                 sys.path.remove(entry)
             for name in set(sys.modules) - before:

@@ -275,6 +275,20 @@ def split(text: str) -> Specification:
     return Specification(head, options)
 
 
+SPLITS = ("train", "test")
+"""Parts of the data that a column of a table may name in front of its measure."""
+
+
+def split_of(text: str) -> tuple[str | None, str]:
+    """``"test:accuracy"`` → ``("test", "accuracy")``; ``(None, text)`` without the name of a split in front.
+
+    Args:
+        text: A measure with options, or the label of a column.
+    """
+    part, colon, name = text.strip().partition(":")
+    return (part, name) if colon and part in SPLITS else (None, text)
+
+
 def _guessed(value: Value) -> Value:
     """The value of an option without a declared type, as its text looks."""
     return Option("", None, Value).convert(value, "")

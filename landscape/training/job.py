@@ -73,7 +73,7 @@ def attempt(job: Job, report: Callable[..., None]) -> None:
         nonlocal last
         if time.monotonic() - last > _SECONDS_BETWEEN_REPORTS or now.step == now.steps:
             last = time.monotonic()
-            report("progress", step=now.step, steps=now.steps, epoch=now.epoch)
+            report("progress", **asdict(now))
 
     try:
         run = train_job(job, progress=progress)

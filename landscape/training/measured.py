@@ -9,10 +9,11 @@ import operator
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils.data import DataLoader
 
 from landscape import records
 from landscape.checkpoints.opening import open_file
@@ -115,22 +116,22 @@ class Measuring:
         return estimates
 
     def _objective(self, session: Session, split: str, digest: str) -> Objective:
-        recipe, smoothing = session.recipe, session.recipe.label_smoothing
+        recipe, subject = session.recipe, session.subject
         examples, indices = subset(session.data.split(split), self.limit)
         objective = Objective(
             copy.deepcopy(session.evaluated).eval(),
-            nn.CrossEntropyLoss(label_smoothing=smoothing),
-            cast("torch.utils.data.Dataset[object]", examples),
-            batch_size=self.batch_size,
+            subject.mean,
+            DataLoader(examples, batch_size=self.batch_size, collate_fn=session.data.collate),
         )
         return objective.described(
             model=recipe.model,
             data=session.data.name,
             split=split,
             subset=indices,
-            loss=f"cross-entropy:label_smoothing={smoothing}" if smoothing else "cross-entropy",
+            loss=subject.loss_name,
             checkpoint=digest,
             recipe=recipe.to_dict(),
+            code=subject.code,
         )
 
 

@@ -14,14 +14,15 @@ from typing import cast
 
 import torch
 
-from landscape.data import Data, data_name, load_data
+from landscape.data import load_data
 from landscape.errors import InputError, UsageError
 from landscape.isolation import preserved_randomness
 from landscape.optim import OPTIMIZERS
 from landscape.training.recipe import Budget, Recipe
 from landscape.training.run import RunFiles
 from landscape.training.session import NonFiniteLossError, Session
-from landscape.training.trainer import chosen_device
+from landscape.training.subject import Subject, subject_of
+from landscape.training.trainer import device_of
 
 # Seconds of work below which starting processes costs more than they save.
 WORTH_A_POOL = 30.0
@@ -113,7 +114,7 @@ def plan_runs(
     if twice is not None:
         raise UsageError(f"two of the runs would go to {twice}; give them folders of their own with -o")
     # Several processes would share one accelerator, and its memory.
-    on_cpu = all(chosen_device(recipe).type == "cpu" for recipe in recipes)
+    on_cpu = all(device_of(recipe).type == "cpu" for recipe in recipes)
     most = min(len(recipes), (cores() if on_cpu else 1) if jobs is None else jobs)
     # The threads of a run do not depend on whether a pool is worth its start: what it computes must not depend on a
     # forecast.
@@ -123,7 +124,8 @@ def plan_runs(
     @functools.cache
     def timed(recipe: Recipe) -> Timing | None:
         try:
-            return time_steps(recipe, data(recipe.data), chosen_device(recipe))
+            subject = subject_of(recipe, data=None if recipe.task else data(recipe.data))
+            return time_steps(recipe, subject, device_of(recipe))
         except (RuntimeError, MemoryError):  # the run itself will report it, and the others continue
             return None
 
@@ -135,8 +137,7 @@ def plan_runs(
             recipe = within_budget(recipe, measured=timing.gradients if timing else 1.0)
         done, obstacle = 0, None
         try:
-            requested = dataclasses.replace(recipe, data=data_name(recipe.data))
-            saved = files.resumable(requested, resume=resume, overwrite=overwrite)
+            saved = files.resumable(recipe.shortened(), resume=resume, overwrite=overwrite)
             done = 0 if saved is None else min(saved.epoch, recipe.epochs)
         except InputError as failure:
             obstacle = str(failure)
@@ -168,14 +169,14 @@ def within_budget(recipe: Recipe, *, measured: float) -> Recipe:
     return dataclasses.replace(recipe, epochs=epochs, warmup_epochs=warmup)
 
 
-def time_steps(recipe: Recipe, data: Data, device: torch.device) -> Timing:
+def time_steps(recipe: Recipe, subject: Subject, device: torch.device) -> Timing:
     """The cost of a run, from a few steps of a network that is then thrown away.
 
     Raises:
         InputError: The data do not fit the network.
     """
     with preserved_randomness(device):
-        session = Session(recipe, data, device)
+        session = Session(recipe, subject, device)
         seconds: list[float] = []
         start = begun = time.monotonic()
         # A loss that is not finite is reported by the run itself.

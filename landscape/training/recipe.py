@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from landscape.errors import InputError, UsageError
 from landscape.registry import bounds
-from landscape.registry.factories import named_by_file
+from landscape.registry.factories import PARTS, TASKS, named_by_file
 from landscape.registry.names import NameTable, Specification
 from landscape.registry.nearest import did_you_mean
 from landscape.training.schedule import Schedule
@@ -31,11 +31,13 @@ class Flag:
         help: What the field means.
         spelling: Another spelling of the flag ``--name``.
         metavar: How a value is written, if the command line takes text for it instead of the field's own type.
+        default: The default in words, where it depends on other fields.
     """
 
     help: str
     spelling: str = ""
     metavar: str | None = None
+    default: str | None = None
 
     def __repr__(self) -> str:
         return "Flag"  # short, because help(Recipe) shows it in the signature and in front of every field
@@ -49,8 +51,8 @@ class Recipe:
         UsageError: A name, an option or a number is not allowed.
     """
 
-    model: Annotated[str, Flag("The network; see `landscape list models`.", "-m")] = "mlp"
-    data: Annotated[str, Flag("The data set; see `landscape list data`.", "-d")] = "digits"
+    model: Annotated[str, Flag("The network; see `landscape list models`.", "-m", default="mlp")] = "default"
+    data: Annotated[str, Flag("The data set; see `landscape list data`.", "-d", default="digits")] = "default"
     optimizer: Annotated[
         str,
         Flag(
@@ -94,6 +96,22 @@ class Recipe:
         Literal["full", "bf16"],
         Flag("Precision of forward passes: that of --dtype, or bf16.", metavar="full|bf16"),
     ] = "full"
+    loss: (
+        Annotated[
+            str, Flag("The loss; see `landscape list losses`. Cross-entropy, or the task's, by default.")
+        ]
+        | None
+    ) = None
+    task: (
+        Annotated[
+            str,
+            Flag(
+                "A function that returns dict(model=…, data=…, loss=…); the other flags come first.",
+                metavar="FILE.py:FUNCTION",
+            ),
+        ]
+        | None
+    ) = None
 
     def __post_init__(self) -> None:
         if self.precision in ("fp16", "float16"):
@@ -103,8 +121,7 @@ class Recipe:
             )
         for setting in SETTINGS:
             object.__setattr__(self, setting.name, setting.checked(getattr(self, setting.name)))
-        for name, table in tables().items():
-            object.__setattr__(self, name, str(table.parse(getattr(self, name))))
+        self._complete_names()
         if _is_base(self.optimizer):
             object.__setattr__(self, "base", self.optimizer)
         if not _is_base(self.base):
@@ -117,6 +134,26 @@ class Recipe:
         if self.precision != "full" and self.dtype != "float32":
             raise UsageError(f"precision={self.precision} needs dtype=float32, not {self.dtype}")
         self._check_optimizer()
+
+    def _complete_names(self) -> None:
+        """Spells names in one way; a model or data set that is not set is the task's, or the default one."""
+        for name, table in tables().items():
+            text = getattr(self, name)
+            if text == "default" and name in _DEFAULTS:
+                text = self.task or _DEFAULTS[name]
+            if text is not None and not (name in PARTS and text == self.task):
+                text = str(table.parse(text))
+            object.__setattr__(self, name, text)
+        if self.loss is not None:
+            from landscape.losses import loss_name
+
+            object.__setattr__(self, "loss", loss_name(self.loss))
+        if self.label_smoothing and (self.loss or self.task):
+            raise UsageError(
+                f"label_smoothing={self.label_smoothing} belongs to the default loss, and this run has "
+                f"{f'loss={self.loss}' if self.loss else f'task={self.task}'}; leave it out, or name "
+                f"loss=cross-entropy:label_smoothing={self.label_smoothing}"
+            )
 
     def _check_optimizer(self) -> None:
         """Refuses what an optimizer of that name would accept but nobody can mean."""
@@ -140,14 +177,23 @@ class Recipe:
         options = {**tables()["optimizer"].parse(self.optimizer).options, "m": self.micro_batch}
         return str(Specification("m-sam", options))
 
+    def shortened(self) -> "Recipe":
+        """The same recipe with the shortest name of its data, in which runs are compared and recorded."""
+        if self.data == self.task:
+            return self
+        from landscape.data import data_name
+
+        return dataclasses.replace(self, data=data_name(self.data))
+
     @property
     def micro_batch(self) -> int:
         """The number of examples in one forward pass."""
         return -(-self.batch_size // self.accumulate)
 
     def to_dict(self) -> dict[str, Value]:
-        """The fields by name, in order."""
-        return dataclasses.asdict(self)
+        """The fields by name, in order; those that older recipes do not have only if they are set."""
+        fields = dataclasses.asdict(self)
+        return {name: value for name, value in fields.items() if value is not None or name not in _LATER}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Recipe":
@@ -180,9 +226,8 @@ class Recipe:
                 a value that is not allowed.
         """
         for name, table in tables().items():
-            if name in fields and fields[name] != getattr(requested, name, None):
-                flag = {"model": "-m", "data": "-d"}.get(name, f"--{name}")
-                way_out = f"add {flag} {fields[name]} if you know it"
+            if fields.get(name) is not None and fields[name] != getattr(requested, name, None):
+                way_out = f"add {FLAGS.get(name, f'--{name}')} {fields[name]} if you know it"
                 named_by_file(table, fields[name], source=source, kind="recipe", way_out=way_out)
         try:
             return cls.from_dict(fields)
@@ -198,6 +243,11 @@ class Recipe:
             raise InputError(f"the recipe is not TOML: {failure}") from failure
         return cls.from_file(fields, source="the recipe")
 
+
+_DEFAULTS = {"model": "mlp", "data": "digits"}
+FLAGS = {"task": "--task", "model": "-m", "data": "-d", "loss": "--loss"}
+"""The flags of what is trained."""
+_LATER = ("loss", "task")  # the files of runs without them have the same bytes as before there were any
 
 _KINDS = {float: "a number", int: "a whole number", str: "text"}
 
@@ -257,14 +307,22 @@ Recipe.__doc__ = f"{Recipe.__doc__}\n    Attributes:\n" + "\n".join(
 
 
 @functools.cache
-def tables() -> dict[str, NameTable[Any]]:
-    """The fields that are names, with the tables that list them."""
+def subject_tables() -> dict[str, NameTable[Any]]:
+    """The tables that list what is trained, by field of the recipe; the task first, as it may give the others."""
     # Not imported with the file, because they bring torch: `landscape train --help` would take seconds.
     from landscape.data import DATA
+    from landscape.losses import LOSSES
     from landscape.models import MODELS
+
+    return {"task": TASKS, "model": MODELS, "data": DATA, "loss": LOSSES}
+
+
+@functools.cache
+def tables() -> dict[str, NameTable[Any]]:
+    """The fields that are names, with the tables that list them."""
     from landscape.optim import OPTIMIZERS
 
-    return {"model": MODELS, "data": DATA, "optimizer": OPTIMIZERS, "base": OPTIMIZERS}
+    return {**subject_tables(), "optimizer": OPTIMIZERS, "base": OPTIMIZERS}
 
 
 def _is_base(text: str) -> bool:

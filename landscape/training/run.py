@@ -30,7 +30,8 @@ class Run:
         recipe: Its recipe.
         history: One entry per epoch: ``epoch``, ``step``, ``lr`` (of the last step), ``train_loss`` and
             ``train_accuracy`` (running over the epoch, at the weights of each step), ``test_loss``
-            (cross-entropy without smoothing) and ``test_accuracy`` (at the end of the epoch, evaluation mode);
+            (of the recipe's loss, without smoothing) and ``test_accuracy`` (at the end of the epoch, evaluation
+            mode; no accuracies where outputs are no class scores);
             so far in the run, ``gradients`` (gradients of a batch evaluated), ``sam_fraction`` (steps that
             evaluated more than one) and ``skipped_steps`` (left out because a gradient was not finite);
             ``seconds`` (of the process that finished the epoch).
@@ -227,10 +228,11 @@ class RunFiles(RunFolder):
     def _require_same(self, written: Recipe, requested: Recipe) -> None:
         old, new = written.to_dict(), requested.to_dict()
         # Where a run is computed does not change what it is.
-        changed = [name for name in old if name != "device" and old[name] != new[name]]
+        names = dict.fromkeys((*old, *new))  # the loss and the task are there only if they are set
+        changed = [name for name in names if name != "device" and old.get(name) != new.get(name)]
         if changed:
-            before = ", ".join(f"{name}={old[name]}" for name in changed)
-            now = ", ".join(f"{name}={new[name]}" for name in changed)
+            before = ", ".join(f"{name}={old.get(name)}" for name in changed)
+            now = ", ".join(f"{name}={new.get(name)}" for name in changed)
             raise UsageError(f"{self.path} holds a run with {before}, and this one has {now}; {_ANEW}")
 
     def _parts(self) -> list[Path]:

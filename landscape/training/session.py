@@ -1,7 +1,6 @@
 """A run in memory: the network, its optimizer, and how far they are, to the step."""
 
 import copy
-import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence, Sized
@@ -9,18 +8,17 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from landscape.data import Data, with_label_noise
-from landscape.models import build_model
-from landscape.optim import BatchClosure, MicroBatches, build_optimizer
+from landscape.data import with_label_noise
+from landscape.optim import BatchClosure, build_optimizer
 from landscape.records.history import Entry
 from landscape.training import determinism
 from landscape.training.augmentation import augmented, require_pictures
 from landscape.training.averages import MovingAverage, averaged_network
 from landscape.training.recipe import Recipe
 from landscape.training.schedule import learning_rate_factor
+from landscape.training.subject import Subject, right
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -40,18 +38,15 @@ class Session:
         environments: Where the run was computed: more than one if it was interrupted and continued elsewhere.
     """
 
-    def __init__(self, recipe: Recipe, data: Data, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, subject: Subject, device: torch.device) -> None:
         self.recipe = recipe
-        data.require_training_pairs()
-        require_pictures(recipe.augment, data)
-        self.data = with_label_noise(data, rate=recipe.label_noise)
+        self.subject = subject
+        require_pictures(recipe.augment, subject.data)
+        self.data = with_label_noise(subject.data, rate=recipe.label_noise)
         self.device = device
         self.dtype = torch.float64 if recipe.dtype == "float64" else torch.float32
-        model = build_model(
-            recipe.model, classes=data.classes, input_shape=data.input_shape, seed=recipe.seed
-        )
-        self.model = model.to(device, self.dtype)
-        self.examples = len(cast(Sized, data.train))
+        self.model = subject.network().to(device, self.dtype)
+        self.examples = len(cast(Sized, self.data.split("train")))
         self.steps_per_epoch = len(self.batches(0))
         self.epoch = 0
         self.optimizer = build_optimizer(
@@ -114,7 +109,7 @@ class Session:
         self.model.train()
         batches = self.batches(self.epoch)
         remaining = batches[self._step :]
-        for indices, batch in zip(remaining, self._loader(self.data.train, remaining), strict=True):
+        for indices, batch in zip(remaining, self._loader(self.data.split("train"), remaining), strict=True):
             self._take_step(self._closure(indices, batch, batches))
             yield
 
@@ -129,11 +124,13 @@ class Session:
         if not math.isfinite(test_loss):
             raise NonFiniteLossError(f"the test loss after epoch {self.epoch + 1} is {test_loss}")
         optimizer = self.optimizer
+        accuracy = {} if test_accuracy is None else {"test_accuracy": test_accuracy}
+        # In this order, because tables of the history have it.
         self.metrics = {
             "train_loss": self.loss,
-            "train_accuracy": self._sums["correct"] / self._sums["examples"],
+            **({"train_accuracy": self._sums["correct"] / self._sums["examples"]} if accuracy else {}),
             "test_loss": test_loss,
-            "test_accuracy": test_accuracy,
+            **accuracy,
             "gradients": _shortest(optimizer.gradient_evaluations),
             "sam_fraction": optimizer.sam_steps / optimizer.steps if optimizer.steps else 0.0,
             "skipped_steps": optimizer.skipped_steps,
@@ -211,24 +208,21 @@ class Session:
         def another() -> BatchClosure:
             """The next batch of the epoch; after the last comes the first."""
             further = next(following)
-            fetched = next(iter(self._loader(self.data.train, [further])))
+            fetched = next(iter(self._loader(self.data.split("train"), [further])))
             return self._closure(further, fetched, batches, draw=f"{draw}.{next(count)}")
 
         inputs = augmented(
             inputs,
             kind=recipe.augment,
-            pixels=getattr(self.data.train, "pixels", None),
+            pixels=getattr(self.data.split("train"), "pixels", None),
             seed=self._derived_seed(f"augment/{self._step}/{draw}"),
         )
-        loss = functools.partial(
-            functional.cross_entropy, label_smoothing=recipe.label_smoothing, reduction="none"
-        )
         undivided = recipe.accumulate == 1 or recipe.accumulation == "m-sam"
-        return (BatchClosure if undivided else functools.partial(MicroBatches, size=recipe.micro_batch))(
+        return self.subject.closure(
             self.model,
-            loss,
+            size=None if undivided else recipe.micro_batch,
             inputs=inputs.to(self.device, self.dtype),
-            targets=targets.to(self.device),
+            targets=self._placed(targets),
             indices=torch.tensor(indices),
             another=another,
             autocast=torch.bfloat16 if recipe.precision == "bf16" else None,
@@ -251,14 +245,14 @@ class Session:
         if self.average is not None:
             self.average.update(self.model, step=self.step)
         self._sums["loss"] += loss * len(closure)
-        self._sums["correct"] += int((closure.first_outputs.argmax(1) == closure.targets).sum())
+        self._sums["correct"] += right(closure.first_outputs, closure.targets) or 0
         self._sums["examples"] += len(closure)
 
     def _average(self, pause: Callable[[], None]) -> nn.Module | None:
         """The network with averaged weights, if the recipe or the optimizer averages any."""
 
         def inputs() -> Iterator[Tensor]:
-            for batch, _ in self._loader(self.data.train, self.batches(self.epoch)):
+            for batch, _ in self._loader(self.data.split("train"), self.batches(self.epoch)):
                 pause()
                 yield batch.to(self.device, self.dtype)
 
@@ -267,22 +261,27 @@ class Session:
         return averaged_network(self.model, self.optimizer, inputs())
 
     @torch.no_grad()
-    def _evaluate(self, model: nn.Module, pause: Callable[[], None]) -> tuple[float, float]:
+    def _evaluate(self, model: nn.Module, pause: Callable[[], None]) -> tuple[float, float | None]:
         model.eval()
         loss, correct, examples = 0.0, 0, len(cast(Sized, self.data.split("test")))
+        is_scored = True
         batches = _chunks(range(examples), self.recipe.batch_size)
         for inputs, targets in self._loader(self.data.split("test"), batches):
             pause()
-            outputs = model(inputs.to(self.device, self.dtype))
-            targets = targets.to(self.device)
-            # In double precision, because a sum over a test set in float32 loses digits.
-            loss += float(functional.cross_entropy(outputs.double(), targets, reduction="sum"))
-            correct += int((outputs.argmax(1) == targets).sum())
-        return loss / examples, correct / examples
+            part = self.subject.tested(model, inputs.to(self.device, self.dtype), self._placed(targets))
+            loss += part.loss
+            correct += part.correct or 0
+            is_scored = is_scored and part.correct is not None
+        return loss / examples, correct / examples if is_scored else None
+
+    def _placed(self, targets: Tensor) -> Tensor:
+        """Targets on the device; real numbers in the precision of the weights."""
+        return targets.to(self.device, self.dtype if targets.is_floating_point() else targets.dtype)
 
     def _loader(self, dataset: Dataset[Any], batches: list[list[int]]) -> DataLoader[Any]:
         # Without its own generator, the loader would draw from the one that dropout uses.
-        return DataLoader(dataset, batch_sampler=batches, generator=torch.Generator())
+        collate = self.data.collate
+        return DataLoader(dataset, batch_sampler=batches, generator=torch.Generator(), collate_fn=collate)
 
 
 def _chunks(order: Sequence[int], size: int) -> list[list[int]]:

@@ -1,19 +1,18 @@
 """Several runs together: resumable, in one process or in a pool, and no failed run stops the others."""
 
-import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from landscape.data import data_name
 from landscape.errors import Remark
 from landscape.training.job import Job, attempt
 from landscape.training.lock import refuse_locked
 from landscape.training.plan import Plan, threads_set
 from landscape.training.pool import Event, Pool
 from landscape.training.run import Run, RunFiles
+from landscape.training.trainer import Progress
 
 
 @dataclass(frozen=True)
@@ -34,15 +33,20 @@ class Outcome:
 
 Notice = Callable[[int, float, str], None]
 """Called with the number of runs that have ended, the fraction of all work done, and the name of the current run."""
+OnRun = Callable[[Path, Progress | None], None]
+"""Called with the folder of a run and its progress, which is ``None`` when it has ended."""
 
 
-def train_several(plan: Plan, jobs: Sequence[Job], *, notice: Notice | None = None) -> Outcome:
+def train_several(
+    plan: Plan, jobs: Sequence[Job], *, notice: Notice | None = None, on_run: OnRun | None = None
+) -> Outcome:
     """Trains the runs of a plan, or continues them.
 
     Args:
         plan: The plan.
         jobs: Its runs, in the same order.
-        notice: Called with the progress of all runs.
+        notice: Called with the progress of all runs together.
+        on_run: Called with the progress of each run by itself.
 
     Raises:
         UsageError: Another process trains one of them; nothing is begun then.
@@ -51,7 +55,7 @@ def train_several(plan: Plan, jobs: Sequence[Job], *, notice: Notice | None = No
     """
     for job in jobs:
         refuse_locked(job.folder)
-    results = _Results(plan, notice)
+    results = _Results(plan, notice, on_run)
     if plan.jobs == 1:
         with threads_set(plan.threads):
             for index, job in enumerate(jobs):
@@ -63,19 +67,19 @@ def train_several(plan: Plan, jobs: Sequence[Job], *, notice: Notice | None = No
         if index in results.reasons:
             failures.append(Failure(job.folder, results.reasons[index]))
         else:
-            recipe = dataclasses.replace(job.recipe, data=data_name(job.recipe.data))
-            runs.append(RunFiles(job.folder).finished(recipe, results.metrics[index]))
+            runs.append(RunFiles(job.folder).finished(job.recipe.shortened(), results.metrics[index]))
     return Outcome(tuple(runs), tuple(failures))
 
 
 class _Results:
     """Collects the events of all runs."""
 
-    def __init__(self, plan: Plan, notice: Notice | None) -> None:
+    def __init__(self, plan: Plan, notice: Notice | None, on_run: OnRun | None) -> None:
         self.reasons: dict[int, str] = {}
         self.metrics: dict[int, dict[str, Any]] = {}
         self._plan = plan
         self._notice = notice
+        self._on_run = on_run
         self._shares = [run.done / run.recipe.epochs for run in plan.runs]
         # Runs without a timing are finished: a weight of almost nothing, but no division by zero.
         self._weights = [run.timing.seconds(run.recipe.epochs) if run.timing else 1e-9 for run in plan.runs]
@@ -93,6 +97,9 @@ class _Results:
         elif event.kind == "done":
             self.metrics[index] = fields["metrics"]
         self._shares[index] = fields["step"] / fields["steps"] if event.kind == "progress" else 1.0
+        if self._on_run is not None:
+            now = Progress(**fields) if event.kind == "progress" else None
+            self._on_run(self._plan.runs[index].folder, now)
         if self._notice is not None:
             done = sum(s * w for s, w in zip(self._shares, self._weights, strict=True)) / sum(self._weights)
             ended = len(self.reasons) + len(self.metrics)

@@ -1,7 +1,6 @@
 """From a recipe to a folder with a trained network, through any number of interruptions."""
 
 import contextlib
-import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -10,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from landscape.data import data_name, load_data
 from landscape.errors import InputError, Remark, UsageError
 from landscape.isolation import preserved_randomness
+from landscape.objective.arguments import device_named
 from landscape.records import history
 from landscape.tracking import Ending, Guarded, Tracker
 from landscape.training import checkpoint
@@ -23,6 +22,7 @@ from landscape.training.measured import Measuring
 from landscape.training.recipe import Recipe
 from landscape.training.run import Run, RunFiles, Saved
 from landscape.training.session import NonFiniteLossError, Session
+from landscape.training.subject import subject_of
 
 
 class DivergedError(RuntimeError):
@@ -94,15 +94,15 @@ def train(
     """
     if save_every is not None and save_every < 1:
         raise UsageError(f"save_every={save_every} must be at least 1 epoch")
-    requested = dataclasses.replace(recipe, data=data_name(recipe.data))
+    requested = recipe.shortened()
     folder = RunFiles(Path(output))
     saved = folder.resumable(requested, resume=resume, overwrite=overwrite)
     if saved is not None and saved.epoch >= requested.epochs and measuring is None and folder.is_whole(saved):
         return folder.finished(requested, saved.content["metrics"])
-    device = chosen_device(requested)
+    device = device_of(requested)
     with preserved_randomness(device):
         # Everything that can be refused is refused before anything on disk is changed.
-        session = Session(requested, load_data(recipe.data), device)
+        session = Session(requested, subject_of(recipe), device)
         folder.make()
         with locked(folder.path):
             # Read again: before the folder was locked, another process could write to it.
@@ -223,18 +223,6 @@ def _restore(session: Session, saved: Saved, folder: RunFiles) -> None:
         warnings.warn(remark, Remark, stacklevel=3)
 
 
-def chosen_device(recipe: Recipe) -> torch.device:
+def device_of(recipe: Recipe) -> torch.device:
     """The recipe's device, if it is available and supports the recipe's precision."""
-    if recipe.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(recipe.device)
-        if device.type not in ("cpu", "cuda", "mps"):
-            raise RuntimeError("networks are trained on cpu, cuda or mps")
-        torch.zeros(1, device=device, dtype=getattr(torch, recipe.dtype))  # torch.device accepts absent ones
-    except (RuntimeError, AssertionError, TypeError) as failure:
-        reason = str(failure).split(". ")[0].splitlines()[0].rstrip(".")
-        raise UsageError(
-            f"device={recipe.device} cannot be used: {reason}; auto takes what is there"
-        ) from None
-    return device
+    return device_named(recipe.device, dtype=getattr(torch, recipe.dtype))

@@ -168,3 +168,22 @@ def test_a_tensor_that_ends_two_names_is_not_taken_twice():
     model["b"] = nn.Sequential(nn.Linear(2, 2, bias=False))
     with pytest.raises(InputError, match="does not fit"):
         fit(model, {"0.weight": torch.ones(2, 2), "c.9.weight": torch.ones(2, 2)}, source="m")
+
+
+def test_a_wrapper_that_the_network_has_too_is_not_said_to_be_stripped(net):
+    state = {f"_orig_mod.module.{name}": tensor for name, tensor in net.state.items()}
+    assert fits(nn.DataParallel(fresh(net)), state, net.state) == ("'_orig_mod.' was stripped",)
+
+
+def test_names_of_the_network_may_be_the_longer_ones():
+    network = nn.ModuleDict({"encoder": nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 4))})
+    values = {name: torch.randn_like(tensor) for name, tensor in network.state_dict().items()}
+    notes = fits(network, {name.removeprefix("encoder."): t for name, t in values.items()}, values)
+    assert notes == ("4 names were matched by their ends, such as 0.weight for encoder.0.weight",)
+
+
+def test_a_mismatch_is_explained_under_the_prefix_that_fits_best(net):
+    names = list(net.state)
+    state = {f"old.pupil.{name}": net.state[name] for name in names[:-1]}
+    with pytest.raises(InputError, match=rf"{len(names) - 1} of its {len(names)} tensors match"):
+        fit(fresh(net), state, source="m")

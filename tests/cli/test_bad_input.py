@@ -110,7 +110,7 @@ MISTAKES = {
     "rho 0": (2, ["measure", DIR, "-q", "-M", "surrogate-gap:rho=0"], "rho=0.0 is not allowed"),
     "rho -1": (2, ["measure", DIR, "-q", "-M", "surrogate-gap:rho=-1"], "rho=-1.0 is not allowed"),
     "rho nan": (2, ["measure", DIR, "-q", "-M", "approximation-ratio:rho=nan"], "rho=nan is not allowed"),
-    "empty name": (2, ["measure", DIR, "-M", ""], "empty name"),
+    "empty name": (2, ["measure", DIR, "-M", ""], "names nothing"),
     "unknown model": (2, ["measure", DIR, "-m", "resnet81"], "did you mean 'resnet18'?"),
     "unknown data": (2, ["measure", DIR, "-d", "cifar11"], "did you mean 'cifar10'?"),
     "data that do not fit": (3, ["measure", DIR, "-d", "moons"], "differ in shape"),

@@ -13,14 +13,14 @@ FLAGS = ("-M", "loss", "-M", "accuracy", "--limit", "60", "--device", "cpu")
 def test_what_is_missing_is_measured_once_and_kept(landscape, runs):
     first = landscape("compare", "runs", *FLAGS, "--split", "test")
     assert first.code == 0
-    assert "Measured 8 numbers of 4 runs" in first.err
+    assert "0 numbers read from records, 8 measured now" in first.err
     assert max(map(len, first.out.splitlines())) <= 80
     assert all(len(read(runs / name / "measures.jsonl").estimates) == 2 for name in ("sgd-0", "sam-1"))
     again = landscape("compare", "runs", *FLAGS, "--split", "test")
-    assert (again.out, again.err) == (first.out, "")
+    assert (again.out, again.err) == (first.out, "8 numbers read from records, 0 measured now\n")
     # One more measure is taken on the same examples, without being told which.
-    more = landscape("compare", "runs", "-M", "loss", "-M", "gradient-norm")
-    assert "Measured 4 numbers of 4 runs" in more.err
+    more = landscape("compare", "runs", "-M", "test:loss,test:gradient-norm")
+    assert "4 numbers read from records, 4 measured now" in more.err
     taken = [e for name in ("sgd-0", "sam-1") for e in read(runs / name / "measures.jsonl").estimates]
     assert len({e.provenance.subset for e in taken}) == 1
 
@@ -56,9 +56,25 @@ def test_a_papers_table_in_latex(landscape, runs):
         "compare", "runs", "--preset", "ae-sam", "--limit", "60", "--format", "latex", "-o", "t.tex"
     )
     assert result.code == 0
-    assert r"optimizer & Accuracy (\%) & \% SAM \\" in result.out
+    assert r"optimizer & accuracy (\%) & SAM steps (\%) \\" in result.out
     assert (runs.parent / "t.tex").read_text() == result.out
-    assert "\n" + r"sam & $" in result.out
+    assert "\n" + r"SAM & $" in result.out
+
+
+def test_labels_a_venue_and_all_sentences_are_flags(landscape, runs):
+    flags = ("compare", "runs", "-M", "loss,gradient-norm", "--limit", "60")
+    plain = landscape(*flags)
+    assert "Δ from SGD " in plain.out
+    assert "exclude 0 by chance alone" not in plain.out
+    result = landscape(*flags, "--label", "sgd=SGD baseline", "--verbose")
+    assert "Δ from SGD baseline" in result.out
+    assert "exclude 0 by chance alone" in result.out
+    latex = landscape(*flags, "--venue", "icml", "--format", "latex", "--label", "sam=S & M")
+    assert r"\begin{table}[t]" in latex.out
+    assert "\nS \\& M & $" in latex.out
+    refused = landscape(*flags, "--label", "adam=Adam")
+    assert refused.code == 2
+    assert "--label adam=Adam is not ROW=NAME with one of the rows: sgd, sam" in refused.err
 
 
 def test_which_measure_predicts_the_gap(landscape, runs):
@@ -85,12 +101,11 @@ def test_what_cannot_be_compared_is_said_in_a_line(landscape, runs, flags, code,
 def test_a_file_with_the_records_of_all_runs_is_compared_with_none_left_out(landscape, runs):
     folders = [f"runs/{name}-{seed}" for name in ("sgd", "sam") for seed in (0, 1)]
     landscape("measure", *folders, *FLAGS, "--split", "test", "-o", "all.jsonl", "-q")
-    found = landscape("compare", "all.jsonl", "--format", "json")
+    found = landscape("compare", "all.jsonl", "--format", "json", "-q")
     assert (found.code, found.err) == (0, "")
     assert [cell["n"] for cell in json.loads(found.out)["cells"]] == [2, 2, 2, 2]
-    assert (
-        landscape("compare", "runs", *FLAGS, "--split", "test").out == landscape("compare", "all.jsonl").out
-    )
+    table = landscape("compare", "runs", "-M", "accuracy,loss", "--limit", "60", "--split", "test").out
+    assert table == landscape("compare", "all.jsonl").out
 
 
 def test_checkpoints_measured_in_one_folder_are_compared_each_for_itself(landscape, runs, tmp_path):
@@ -99,11 +114,12 @@ def test_checkpoints_measured_in_one_folder_are_compared_each_for_itself(landsca
         shutil.copy(runs / name / "checkpoint.pt", tmp_path / "flat" / f"{name}.pt")
     files = [f"flat/{name}.pt" for name in ("sgd-0", "sgd-1", "sam-0", "sam-1")]
     landscape("measure", *files, "-M", "loss", "--limit", "60", "-q")
-    table = landscape("compare", *files).out
+    table = landscape("compare", *files, "--no-measure-missing").out
     assert "n = 2" in table
-    assert landscape("compare", "flat").out == landscape("compare", "flat/measures.jsonl").out == table
+    assert landscape("compare", "flat", "-M", "loss").out == table
+    assert landscape("compare", "flat/measures.jsonl").out == table
     more = landscape("compare", "flat", "-M", "loss", "-M", "gradient-norm")
-    assert "Measured 4 numbers of 4 runs" in more.err
+    assert "4 numbers read from records, 4 measured now" in more.err
     # One of them is trained on: its numbers are of other weights now, and are taken again.
     shutil.copy(runs / "sgd-0/checkpoint.pt", tmp_path / "flat/sam-0.pt")
     again = landscape("compare", "flat/sam-0.pt", "flat/sgd-1.pt", "-M", "loss")
@@ -111,16 +127,15 @@ def test_checkpoints_measured_in_one_folder_are_compared_each_for_itself(landsca
 
 
 def test_a_checkpoint_that_changes_while_it_is_compared_is_left_out(landscape, runs, monkeypatch):
-    from landscape.comparison import selection
+    from landscape.comparison.runs import require_fields
 
     landscape("measure", "runs/sgd-1", "-M", "loss", "--limit", "60", "--split", "test", "-q")
-    splits = selection.splits
 
-    def interfered(found):
+    def interfered(found, fields):
         shutil.copy(runs / "sgd-1/checkpoint.pt", runs / "sgd-0/checkpoint.pt")
-        return splits(found)
+        return require_fields(found, fields)
 
-    monkeypatch.setattr("landscape.cli.compare.splits", interfered)
-    result = landscape("compare", "runs/sgd-0", "runs/sgd-1", "-M", "loss")
+    monkeypatch.setattr("landscape.cli.compare.require_fields", interfered)
+    result = landscape("compare", "runs/sgd-0", "runs/sgd-1", "-M", "test:loss")
     assert "runs/sgd-0 is left out: runs/sgd-0/checkpoint.pt was written to after" in result.out
     assert not (runs / "sgd-0/measures.jsonl").exists()

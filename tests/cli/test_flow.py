@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -36,7 +37,10 @@ def test_train_measure_compare_surface_plot(landscape, tmp_path):
         ["runs/sam-rho=0.1-1", "sam:rho=0.1", "1"],
     ]
     assert "4 runs; 1 at a time" in trained.err
-    assert trained.err.endswith("Next: landscape compare runs\n")
+    assert trained.err.endswith(
+        "Next: landscape compare runs\n      landscape measure runs/sgd-0\n"
+        "      landscape surface runs/sgd-0 runs/sam-rho=0.1-0\n"
+    )
 
     folders = sorted(str(p.relative_to(tmp_path)) for p in (tmp_path / "runs").iterdir())
     measured = landscape("measure", *folders, *CHEAP)
@@ -45,11 +49,11 @@ def test_train_measure_compare_surface_plot(landscape, tmp_path):
         for record in records(tmp_path / folder / "measures.jsonl"):
             jsonschema.validate(record, json_schema())
 
-    compared = landscape("compare", *folders, "-o", "table.tex")
+    compared = landscape("compare", *folders, "--no-measure-missing", "-o", "table.tex")
     assert compared.code == 0
     assert re.search(r"optimizer\s+loss\s+hessian-trace", compared.out) is None
     assert (tmp_path / "table.tex").read_text() == compared.out
-    assert r"sam:rho=0.1 & $" in compared.out
+    assert r"SAM ($\rho$ = 0.1) & $" in compared.out
 
     drawn = landscape("surface", folders[0], folders[2], "--points", "5", "--limit", "50", "-o", "both.png")
     assert drawn.code == 0
@@ -99,10 +103,13 @@ def test_what_was_measured_is_not_measured_again(landscape, runs):
     assert "read: from runs/sgd-0/measures.jsonl, not computed now" in second.out
     assert "read" not in first.out
     assert file.read_bytes() == written
-    as_json = landscape("measure", "runs/sgd-0", *CHEAP, "--format", "json")
-    assert [json.loads(line)["value"] for line in as_json.out.splitlines()] == [
-        r["value"] for r in records(file)
-    ]
+    as_json = json.loads(landscape("measure", "runs/sgd-0", *CHEAP, "--format", "json").out)
+    assert [r["value"] for r in as_json] == [r["value"] for r in records(file)]
+    assert [r["read_from"] for r in as_json] == [None, "runs/sgd-0/measures.jsonl"]  # a loss is never read
+    as_csv = landscape("measure", "runs/sgd-0", *CHEAP, "--format", "csv").out.splitlines()
+    assert [line.split(",")[-1] for line in as_csv] == ["read_from", "", "runs/sgd-0/measures.jsonl"]
+    as_markdown = landscape("measure", "runs/sgd-0", *CHEAP, "--format", "md").out
+    assert re.search(r"^\| runs/sgd-0 .* hessian-trace .* read \|$", as_markdown, re.MULTILINE)
     assert file.read_bytes() == written
     landscape("measure", "runs/sgd-0", *CHEAP, "-M", "gradient-norm")
     assert [r["measure"] for r in records(file)] == ["loss", "hessian-trace", "gradient-norm"]
@@ -142,16 +149,29 @@ def test_both_splits_are_measured_and_said_apart(landscape, runs):
 
 
 def test_json_on_stdout_is_what_is_on_disk_and_everything_else_is_on_stderr(landscape, runs):
-    result = landscape("measure", "runs/sgd-0", "runs/sam-0", *CHEAP, "--format", "json", "-o", "all.jsonl")
-    assert result.out == (runs.parent / "all.jsonl").read_text()
-    assert len(result.out.splitlines()) == 4
+    flags = ("measure", "runs/sgd-0", "runs/sam-0", *CHEAP)
+    result = landscape(*flags, "--format", "json", "-o", "all.jsonl")
+    expected = [r | {"read_from": None} for r in records(runs.parent / "all.jsonl")]
+    assert len(expected) == 4
+    assert json.loads(result.out) == expected
     assert result.err.count("loss ") == 2
     assert not (runs / "sgd-0/measures.jsonl").exists()
+    lines = landscape(*flags, "--format", "jsonl", "-o", "lines.jsonl", "-q").out.splitlines()
+    assert [r["measure"] for r in map(json.loads, lines)] == [r["measure"] for r in expected]
+
+
+def test_printed_lines_are_records_again(landscape, runs):
+    for _ in range(2):  # computed, and read
+        printed = landscape("measure", "runs/sgd-0", *CHEAP, "--format", "jsonl", "-q").out
+        (runs.parent / "printed.jsonl").write_text(printed)
+        printed, kept = read(runs.parent / "printed.jsonl"), read(runs / "sgd-0/measures.jsonl")
+        assert (printed.unreadable, len(printed.estimates)) == (0, 2)
+        assert printed.estimates[1] == kept.estimates[1]  # a loss is computed in any case
 
 
 def test_csv_and_markdown_hold_the_same_measures(landscape, runs):
     lines = landscape("measure", "runs/sgd-0", *CHEAP, "--format", "csv", "-q").out.splitlines()
-    assert lines[0] == "checkpoint,measure,value,standard_error,unit,converged"
+    assert lines[0] == "checkpoint,measure,value,standard_error,unit,converged,read_from"
     value = json.loads((runs / "sgd-0/measures.jsonl").read_text().splitlines()[1])["value"]
     assert lines[2].startswith(f"runs/sgd-0 (train),hessian-trace,{value!r},")
     lines = landscape("measure", "runs/sgd-0", *CHEAP, "--format", "md", "-q").out.splitlines()
@@ -202,10 +222,12 @@ def test_fail_on_warn_exits_with_4_and_keeps_the_numbers(landscape, runs):
     assert landscape(*flags, "-M", "loss", "--fail-on", "warn").code == 0
 
 
-@pytest.mark.parametrize("form", ["table", "json", "csv", "md", "latex"])
+@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv", "md", "latex"])
 def test_compare_prints_every_format_and_writes_the_same(landscape, runs, form):
     landscape("measure", "runs/sgd-0", "runs/sgd-1", "-M", "loss", "--limit", "50", "-q")
-    result = landscape("compare", "runs/sgd-0", "runs/sgd-1", "--format", form, "-o", "out.txt")
+    result = landscape(
+        "compare", "runs/sgd-0", "runs/sgd-1", "-M", "loss", "--format", form, "-o", "out.txt", "-q"
+    )
     assert result.code == 0
     assert (runs.parent / "out.txt").read_text() == result.out
     assert result.err == ""
@@ -217,8 +239,8 @@ def test_compare_takes_folders_of_runs_checkpoints_and_record_files(landscape, r
     landscape(
         "measure", *(f"runs/{name}" for name in ("sgd-0", "sgd-1")), "-M", "loss", "--limit", "50", "-q"
     )
-    table = landscape("compare", "runs/sgd-0", "runs/sgd-1").out
-    assert landscape("compare", "runs/sgd-0/checkpoint.pt", "runs/sgd-1").out == table
+    table = landscape("compare", "runs/sgd-0", "runs/sgd-1", "--no-measure-missing").out
+    assert landscape("compare", "runs/sgd-0/checkpoint.pt", "runs/sgd-1", "-M", "loss").out == table
     assert landscape("compare", "runs/sgd-0/measures.jsonl", "runs/sgd-1/measures.jsonl").out == table
 
 
@@ -249,3 +271,23 @@ def test_an_interrupted_surface_of_two_checkpoints_goes_on_to_the_same_bytes(
         if whole.suffix == ".png":
             assert whole.with_name(whole.name.replace("whole", "parts")).read_bytes() == whole.read_bytes()
     assert not list(tmp_path.glob("*.journal"))
+
+
+def test_the_parameters_that_are_free_are_chosen_by_name(landscape, runs):
+    flags = ("measure", "runs/sgd-0", "-M", "gradient-norm", "--limit", "50")
+    everything = landscape(*flags)
+    chosen = landscape(*flags, "--parameters", "layers.3.*,!*.bias")
+    assert "1 of 4 parameter tensors (80 of 610 weights) are free: layers.3.*,!*.bias" in chosen.err
+    assert "read" not in chosen.out
+    assert chosen.out != everything.out
+    assert "read" in landscape(*flags, "--parameters", "layers.3.*,!*.bias").out
+    assert "read" in landscape(*flags).out
+    origins = [json.loads(line)["provenance"] for line in (runs / "sgd-0/measures.jsonl").open()]
+    assert [(o["parameters"], o["dimension"]) for o in origins] == [(None, 610), ("layers.3.*,!*.bias", 80)]
+    wrong = landscape(*flags, "--parameters", "layer.3.*")
+    assert (wrong.code, "did you mean 'layers.3.*'" in wrong.error) == (2, True)
+    drawn = landscape(
+        "surface", "runs/sgd-0", "--points", "3", "--limit", "50", "-o", "s.png", "--parameters", "layers.3.*"
+    )
+    assert drawn.code == 0, drawn.err
+    assert "Free parameters: layers.3.*." in Path("s.txt").read_text()

@@ -7,11 +7,17 @@ import re
 
 import pytest
 from landscape.cli.application import COMMANDS
+from landscape.cli.help import GROUPS, place_of
 from landscape.cli.list import TABLES
 
 from landscape.version import __version__
 
 KINDS = list(TABLES)
+SHARED = {
+    *("--model", "--data", "--loss", "--task", "--weights", "--trust-checkpoint", "--batch-norm", "--dtype"),
+    *("--device", "--quiet", "--config"),
+}
+"""Flags that mean the same wherever checkpoints are opened."""
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -23,6 +29,40 @@ def test_help_begins_with_two_commands_that_can_be_pasted(landscape, command):
         assert line.startswith(f"  landscape {command}".rstrip() + " ") or line == f"  landscape {command}"
     assert (blank, usage.split()[0]) == ("", "Usage:")
     assert landscape(*command.split(), "-h").out == result.out
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_is_in_80_columns_and_loses_no_word(landscape, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "200")
+    text = landscape(*command.split(), "--help").out
+    assert max(map(len, text.splitlines())) <= 80
+    module = f"landscape.cli.{command or 'application'}"
+    object_ = getattr(importlib.import_module(module), "command" if command else "application")
+    words = "".join(text.split())  # lines are broken at hyphens too
+    for parameter in object_.params:
+        if parameter.param_type_name == "option" and not parameter.hidden:
+            assert parameter.opts[0] in text
+            assert "".join(parameter.help.split()) in words
+
+
+def test_every_flag_of_every_command_is_in_a_group():
+    for name in COMMANDS:
+        command = importlib.import_module(f"landscape.cli.{name}").command
+        for parameter in command.params:
+            if parameter.param_type_name == "option":
+                assert place_of(name, parameter)[0] in GROUPS, (
+                    f"add {parameter.opts} to GROUPS of cli/help.py"
+                )
+
+
+def test_the_same_flag_has_the_same_words_in_every_command():
+    words = {}
+    for name in ("measure", "surface", "verify", "compare", "inspect", "convert"):
+        for parameter in importlib.import_module(f"landscape.cli.{name}").command.params:
+            flag = parameter.opts[-1] if parameter.param_type_name == "option" else None
+            if flag in SHARED:
+                assert words.setdefault(flag, parameter.help) == parameter.help, (name, flag)
+    assert words.keys() == SHARED
 
 
 def test_every_flag_is_explained_and_means_the_same_in_every_command():
@@ -73,7 +113,10 @@ def test_list_shows_every_row_with_its_options_in_80_columns(landscape, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_list_as_json_holds_every_row_and_default(landscape, kind):
-    rows = {row["name"]: row for row in json.loads(landscape("list", kind, "--format", "json").out)}
+    listed = json.loads(landscape("list", kind, "--format", "json").out)
+    lines = landscape("list", kind, "--format", "jsonl").out.splitlines()
+    assert list(map(json.loads, lines)) == listed
+    rows = {row["name"]: row for row in listed}
     assert list(rows) == list(tables()[kind])
     for name, row in tables()[kind].items():
         shown = {option["name"]: option for option in rows[name]["options"]}
@@ -92,3 +135,14 @@ def test_env_names_the_versions_of_what_matters(landscape):
             rf"^{name} +{re.escape(importlib.metadata.version(name))}$", result.out, re.MULTILINE
         )
     assert re.search(r"^cuda", result.out, re.MULTILINE)
+    document = json.loads(landscape("env", "--format", "json").out)
+    assert document["landscape"] == __version__
+    assert all(f"{name:13} {text}" in result.out.splitlines() for name, text in document.items())
+    assert [json.loads(landscape("env", "--format", "jsonl").out)] == [document]
+
+
+def test_every_format_flag_has_the_two_forms_of_json():
+    for name in COMMANDS:
+        for parameter in importlib.import_module(f"landscape.cli.{name}").command.params:
+            if "--format" in parameter.opts and name != "compare":
+                assert {"json", "jsonl"} <= set(parameter.type.choices), name

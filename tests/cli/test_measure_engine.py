@@ -46,7 +46,7 @@ def test_the_plan_of_every_measure_is_not_below_what_it_then_costs(landscape, ru
 
 
 def test_the_quickest_pieces_give_the_same_numbers(landscape, runs):
-    names = ("-M", "gradient-norm", "-M", "gradient-noise", "-q", "--format", "json", "--no-resume")
+    names = ("-M", "gradient-norm", "-M", "gradient-noise", "-q", "--format", "jsonl", "--no-resume")
     plain, quickest = (
         [json.loads(line) for line in landscape("measure", DIR, *FLAGS, *names, *more).out.splitlines()]
         for more in ((), ("-b", "auto"))
@@ -90,7 +90,7 @@ def test_out_of_memory_at_one_example_is_code_5_and_one_line(landscape, runs, mo
 
 
 def test_out_of_memory_above_that_is_a_note_and_the_same_number(landscape, runs, monkeypatch):
-    asked = ("measure", DIR, *FLAGS, "-M", "gradient-norm", "--format", "json", "--no-resume")
+    asked = ("measure", DIR, *FLAGS, "-M", "gradient-norm", "--format", "jsonl", "--no-resume")
     whole = json.loads(landscape(*asked).out)
     monkeypatch.setattr(MLP, "forward", limited(30))
     result = landscape(*asked)

@@ -70,12 +70,14 @@ def other_data(folder):
     ],
 )
 def test_what_a_number_depends_on_has_changed_and_it_is_measured_anew(landscape, folder, change, said):
-    before = taken(landscape("measure", "m.pt", *FLAGS, "--format", "json"))
+    before = taken(landscape("measure", "m.pt", *FLAGS, "--format", "jsonl"))
     change(folder)
-    result = landscape("measure", "m.pt", *FLAGS, "--format", "json", "-q")
+    result = landscape("measure", "m.pt", *FLAGS, "--format", "jsonl", "-q")
     assert result.err == f"{FILE}: measured anew: loss, gradient-norm ({said})\n"
     after = taken(result)
-    truth = taken(landscape("measure", "m.pt", *FLAGS, "--format", "json", "--no-resume", "-o", "true.jsonl"))
+    truth = taken(
+        landscape("measure", "m.pt", *FLAGS, "--format", "jsonl", "--no-resume", "-o", "true.jsonl")
+    )
     assert after == truth
     assert after["gradient-norm"] != before["gradient-norm"]
     assert len(lines(folder)) == 4
@@ -89,18 +91,18 @@ def forged(folder, **changes):
 
 
 def test_a_record_whose_loss_is_not_the_loss_here_is_measured_anew(landscape, folder):
-    before = taken(landscape("measure", "m.pt", *FLAGS, "--format", "json"))
+    before = taken(landscape("measure", "m.pt", *FLAGS, "--format", "jsonl"))
     forged(folder, value=0.0123, loss_value=before["loss"] * 1.01)
-    result = landscape("measure", "m.pt", *FLAGS, "--format", "json", "-q")
+    result = landscape("measure", "m.pt", *FLAGS, "--format", "jsonl", "-q")
     assert re.search(r"measured anew: gradient-norm \(its loss is \S+, and here it is \S+\)", result.err)
     assert taken(result) == before
 
 
 @pytest.mark.parametrize("missing", ["examples", "loss_value"])
 def test_a_record_of_an_earlier_version_is_measured_anew(landscape, folder, missing):
-    before = taken(landscape("measure", "m.pt", *FLAGS, "--format", "json"))
+    before = taken(landscape("measure", "m.pt", *FLAGS, "--format", "jsonl"))
     forged(folder, value=0.0123, **{missing: None})
-    result = landscape("measure", "m.pt", *FLAGS, "--format", "json", "-q")
+    result = landscape("measure", "m.pt", *FLAGS, "--format", "jsonl", "-q")
     assert "measured anew: gradient-norm" in result.err
     assert taken(result) == before
 
@@ -109,7 +111,7 @@ def test_the_loss_and_the_accuracy_are_never_read(landscape, folder):
     landscape("measure", "m.pt", "-m", "./nets.py:net", "-d", "npz:d.npz", "-M", "loss")
     [true] = lines(folder)
     forged(folder, value=0.0123)
-    assert taken(landscape("measure", "m.pt", *FLAGS[:6], "--format", "json"))["loss"] == true["value"]
+    assert taken(landscape("measure", "m.pt", *FLAGS[:6], "--format", "jsonl"))["loss"] == true["value"]
     assert [line["value"] for line in lines(folder)] == [0.0123, true["value"]]
 
 
@@ -132,9 +134,9 @@ def test_a_number_that_was_read_is_marked_and_its_cost_is_not_counted(landscape,
 def test_records_of_two_checkpoints_in_one_folder_leave_each_other_alone(landscape, folder):
     torch.save(weights(folder, seed=1), folder / "n.pt")
     weights(folder)
-    first = taken(landscape("measure", "m.pt", *FLAGS, "--format", "json"))
-    second = landscape("measure", "n.pt", *FLAGS, "--format", "json", "-q")
+    first = taken(landscape("measure", "m.pt", *FLAGS, "--format", "jsonl"))
+    second = landscape("measure", "n.pt", *FLAGS, "--format", "jsonl", "-q")
     assert second.err == ""
     assert taken(second) != first
-    assert taken(landscape("measure", "m.pt", *FLAGS, "--format", "json")) == first
+    assert taken(landscape("measure", "m.pt", *FLAGS, "--format", "jsonl")) == first
     assert len(lines(folder)) == 4

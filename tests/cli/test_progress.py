@@ -1,8 +1,10 @@
 """What is said of the time that is left: what is known, or nothing."""
 
+import re
+
 import pytest
 from landscape.cli import progress
-from landscape.cli.progress import Bar
+from landscape.cli.progress import Bar, TimeLeft
 from problems import quadratic
 
 from landscape.measures import MEASURES
@@ -15,9 +17,9 @@ class Clock:
         self.now = 1000.0
         monkeypatch.setattr(progress.time, "monotonic", lambda: self.now)
 
-    def at(self, bar, seconds, words, fraction):
+    def at(self, bar, seconds, words, fraction, **more):
         self.now = 1000.0 + seconds
-        bar.tell(words, fraction)
+        bar.tell(words, fraction, **more)
 
 
 @pytest.fixture
@@ -62,4 +64,61 @@ def test_a_slow_search_on_a_network_is_never_said_to_be_over_before_it_is(clock,
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(steps) > 30
     assert not [line for line in lines if "about 0 s" in line]
-    assert all("tolerance 1.0e-03" in line for line in lines)
+    assert all(re.search(r"step \d+, residual \S+ of 1e-03, eigenvalue ", line) for line in lines)
+
+
+def left(clock, estimate, seconds, fraction):
+    clock.now = 1000.0 + seconds
+    estimate.learn(fraction)
+    return estimate.words()
+
+
+def test_an_estimate_that_was_disproved_is_not_repeated(clock):
+    estimate = TimeLeft()
+    assert left(clock, estimate, 90, 0.9) == "about 10 s left"
+    assert left(clock, estimate, 100, 0.95) == "about 5 s left"
+    # The first was wrong by more than a factor of two: whatever said it is not believed now.
+    assert [left(clock, estimate, at, 0.99) for at in (115, 150, 170)] == ["", "", ""]
+    assert left(clock, estimate, 400, 0.5) == "about 6 min 40 s left"
+
+
+def test_an_estimate_runs_down_by_itself_and_never_says_zero(clock):
+    estimate = TimeLeft()
+    assert left(clock, estimate, 90, 0.9) == "about 10 s left"
+    clock.now += 6
+    assert estimate.words_or_spent() == "about 4 s left"
+    clock.now += 3.8
+    assert (estimate.words(), estimate.words_or_spent()) == ("", "1 min 40 s")
+    clock.now += 360
+    assert estimate.words_or_spent() == "7 min 40 s"
+
+
+def test_what_an_earlier_process_did_and_a_slow_start_do_not_count(clock):
+    estimate = TimeLeft(counted=True)
+    assert left(clock, estimate, 20, 0.8) == ""  # nothing is known of the pace yet
+    assert left(clock, estimate, 30, 0.81) == "about 3 min 10 s left"
+    assert left(clock, estimate, 40, 0.82) == "about 3 min 00 s left"
+
+
+def test_each_part_of_the_work_has_a_line_until_it_ends(clock, capsys):
+    with Bar("2 runs", quiet=False, counted=True) as bar:
+        for name in ("sgd-0", "sam-0"):
+            clock.at(bar, 1, "epoch 1 of 2, loss 2", 0.1, part=name)
+        clock.at(bar, 11, "epoch 1 of 2, loss 1", 0.2, part="sgd-0")
+        clock.at(bar, 31, "0 of 2 done", 0.25)
+        bar.end("sgd-0")
+        clock.at(bar, 62, "1 of 2 done", 0.5)
+    assert capsys.readouterr().err.splitlines() == [
+        "2 runs: 25% (0 of 2 done)",
+        "sgd-0: 20%, about 1 min 00 s left (epoch 1 of 2, loss 1)",
+        "sam-0: 10% (epoch 1 of 2, loss 2)",
+        "2 runs: 50%, about 1 min 02 s left (1 of 2 done)",
+        "sam-0: 10% (epoch 1 of 2, loss 2)",
+    ]
+
+
+def test_many_steps_cost_little(clock):
+    estimate = TimeLeft()
+    for step in range(1, 5000):
+        left(clock, estimate, step, step / 5000)
+    assert len(estimate._said) < 60

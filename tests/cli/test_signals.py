@@ -129,7 +129,7 @@ def test_help_plot_and_compare_import_no_torch(tmp_path, runs, landscape):
     code = (
         "import sys\nfrom landscape.cli.application import application\n"
         "for words in (['--help'], ['train', '-h'], ['surface', '-h'], ['plot', '-h'], "
-        "['plot', 's.npz', '-o', 'again.svg'],\n    ['compare', 'runs/sgd-0']):\n"
+        "['plot', 's.npz', '-o', 'again.svg'],\n    ['compare', 'runs/sgd-0', '--no-measure-missing']):\n"
         "    try: application.main(words, standalone_mode=False)\n"
         "    except SystemExit: pass\n"
         "assert 'torch' not in sys.modules"

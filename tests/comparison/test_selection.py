@@ -75,7 +75,7 @@ def test_what_a_run_lacks_is_to_be_taken_in_the_settings_and_on_the_examples_of_
     found = chosen([made("a", gap), made("b")])
     [lack] = found.missing
     assert (lack.run.path.name, str(lack.measure)) == ("b", "surrogate-gap:rho=0.1")
-    assert found.conditions == Conditions("train", 50, 10, "stored", "float32")
+    assert lack.conditions == Conditions("train", 50, 10, "stored", "float32")
 
 
 def test_options_choose_among_settings_and_several_settings_without_one_for_all_are_refused(made):

@@ -168,8 +168,8 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(way: str, runs: int) 
 
 def stopped(
     objective: Objective, *, tolerance: float, max_passes: int
-) -> tuple[HessianTrace, list[tuple[int, float, float]]]:
-    told: list[tuple[int, float, float]] = []
+) -> tuple[HessianTrace, list[tuple[int, float, float, float]]]:
+    told: list[tuple[int, float, float, float]] = []
     estimate = hessian_trace(
         objective,
         tolerance=tolerance,
@@ -177,7 +177,9 @@ def stopped(
         generator=torch.Generator().manual_seed(0),
         on_step=lambda *step: told.append(step),
     )
-    assert told[-1] == (estimate.passes, pytest.approx(estimate.value), estimate.standard_error)
+    assert told[-1][:3] == (estimate.passes, pytest.approx(estimate.value), estimate.standard_error)
+    scale = max(abs(estimate.value), estimate.gauss_newton or 0.0)
+    assert told[-1][3] == pytest.approx(tolerance * scale)
     return estimate, told
 
 
@@ -186,7 +188,7 @@ def test_probes_for_every_example_come_in_pairs_up_to_the_most_and_until_the_err
     for most, passes in ((2, 2), (3, 2), (4, 4), (5, 4)):
         estimate, told = stopped(objective, tolerance=1e-9, max_passes=most)
         assert (estimate.way, estimate.passes, estimate.converged) == ("example-probes", passes, False)
-        assert [step for step, _, _ in told] == list(range(2, passes + 1, 2))
+        assert [step for step, *_ in told] == list(range(2, passes + 1, 2))
     assert stopped(objective, tolerance=1e-9, max_passes=1)[0].way == "gauss-newton-residual"
     loose, told = stopped(objective, tolerance=1e9, max_passes=1000)
     assert MIN_FREEDOM == 20
@@ -202,7 +204,7 @@ def test_other_probes_come_by_fours_up_to_the_most() -> None:
     for most, steps in ((1, [1]), (2, [2]), (4, [4]), (9, [4, 8, 9])):
         estimate, told = stopped(objective, tolerance=1e-9, max_passes=most)
         assert (estimate.way, estimate.passes, estimate.draws) == ("probes", most, most)
-        assert [step for step, _, _ in told] == steps
+        assert [step for step, *_ in told] == steps
         assert (estimate.layer_errors is None) == (most == 1)
         assert (estimate.standard_error == math.inf) == (most == 1)
         assert not estimate.converged
@@ -358,7 +360,7 @@ def test_the_error_of_the_only_layer_is_that_of_the_sum() -> None:
     assert estimate.layer_errors is not None
     assert estimate.layer_errors.tolist() == pytest.approx([estimate.standard_error], rel=1e-9)
     assert estimate.layers.tolist() == [estimate.value]
-    assert [step for step, _, _ in told] == [4, 8]
+    assert [step for step, *_ in told] == [4, 8]
     assert (estimate.gauss_newton, estimate.converged) == (None, True)
 
 

@@ -38,7 +38,7 @@ def agrees(landscape):
     ) -> Result:
         result = landscape(
             "measure", path, *flags, "-M", "loss", "-M", "gradient-norm", "--dtype", "float64",
-            "--format", "json",
+            "--format", "jsonl",
         )  # fmt: skip
         assert result.code == 0, result.err
         found = {r["measure"]: r["value"] for r in map(json.loads, result.out.splitlines())}

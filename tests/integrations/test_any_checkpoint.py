@@ -60,7 +60,7 @@ def test_resnet20_saved_under_data_parallel_agrees_with_pyhessian(landscape, pic
     shutil.copy(OWN, tmp_path / "nets.py")
     result = landscape(
         "measure", "best.th", "-m", "./nets.py:resnet20", "-d", "imagefolder:pictures",
-        "-M", "hessian-trace", "-M", "dominant-eigenvalue:method=lanczos,tolerance=1e-4", "--format", "json",
+        "-M", "hessian-trace", "-M", "dominant-eigenvalue:method=lanczos,tolerance=1e-4", "--format", "jsonl",
     )  # fmt: skip
     assert result.code == 0, result.err
     found = {r["measure"]: r for r in map(json.loads, result.out.splitlines())}
@@ -178,7 +178,7 @@ def test_an_lstm_classifier_has_the_spectrum_that_eigsh_finds(agrees, landscape,
         operator, k=1, which="LM", tol=1e-9, return_eigenvectors=False, v0=np.ones(len(flat))
     )
     result = landscape(
-        "measure", "lstm.pt", *flags, "--dtype", "float64", "--format", "json",
+        "measure", "lstm.pt", *flags, "--dtype", "float64", "--format", "jsonl",
         "-M", "dominant-eigenvalue:method=lanczos,tolerance=1e-7",
     )  # fmt: skip
     assert json.loads(result.out)["value"] == pytest.approx(float(value), rel=1e-6)

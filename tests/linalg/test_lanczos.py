@@ -333,3 +333,13 @@ def test_a_budget_that_ends_one_product_before_the_whole_spectrum_ends_the_searc
     assert pairs.products == 3
     assert not pairs.converged
     assert sorted(abs(float(value)) for value in pairs.values) == pytest.approx([50.0, 100.0])
+
+
+def test_a_copy_above_the_last_requested_value_is_looked_for() -> None:
+    # The first run meets one copy of 5, and 4; a bound taken from the 5 would let the second copy escape.
+    spectrum = torch.cat([torch.tensor([5.0, 5.0, 4.0]), torch.linspace(-0.5, 0.5, 37)]).double()
+    for seed in range(3):
+        draws = torch.Generator().manual_seed(seed)
+        pairs = lanczos(operator(spectrum), count=2, end="largest", tolerance=1e-6, generator=draws)
+        assert pairs.confirmed
+        assert pairs.values.tolist() == pytest.approx([5, 5], rel=1e-6)

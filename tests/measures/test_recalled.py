@@ -120,3 +120,27 @@ def test_the_loss_is_computed_anyway_and_recorded_only_if_it_is_another(tmp_path
     assert [e.value for e in records.read(file).estimates] == [7.0, first.value]
     measure(objective, ["loss"], records=file)
     assert len(file.read_text().splitlines()) == 2
+
+
+def test_records_of_other_parameters_are_not_taken(tmp_path):
+    file = tmp_path / "measures.jsonl"
+    model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+    data = [(torch.eye(4), torch.eye(4))]
+
+    def norm(parameters):
+        objective = Objective(model, nn.MSELoss(), data, parameters=parameters)
+        [estimate] = measure(objective, ["gradient-norm"], records=file)
+        return estimate.value, spent(objective)[0] > 0
+
+    selections = [
+        ["0.*"],
+        ["2.*"],
+        None,
+        lambda name, _: name.startswith("0."),
+        lambda name, _: name[0] == "2",
+    ]
+    first = [norm(selection) for selection in selections]
+    assert all(computed for _, computed in first)
+    assert first[0][0] == first[3][0] != first[1][0] == first[4][0]
+    assert [norm(selection) for selection in selections] == [(value, False) for value, _ in first]
+    assert [e.provenance.parameters for e in records.read(file).estimates][:3] == ["0.*", "2.*", None]

@@ -11,11 +11,11 @@ from optim.battery import closure, mlp, sgd
 from optim.numpy_network import Loss, Rule, assert_same_run
 from optim.twins import end
 
-from landscape.data import load_data
 from landscape.errors import UsageError
 from landscape.optim import AESAM, ERM, OPTIMIZERS, SAM, LongGradient, build_optimizer
 from landscape.training import Recipe
 from landscape.training.session import Session
+from landscape.training.subject import subject_of
 
 RHO, TOTAL = 0.1, 20
 
@@ -145,7 +145,7 @@ def test_the_number_of_steps_is_asked_for_by_name() -> None:
 @pytest.mark.parametrize("name", ["ae-sam", "ae-looksam"])
 def test_the_trainer_tells_the_number_of_steps(name: str) -> None:
     recipe = Recipe(model="mlp:width=8", data="moons:samples=100", optimizer=name, epochs=3, batch_size=16)
-    session = Session(recipe, load_data(recipe.data), torch.device("cpu"))
+    session = Session(recipe, subject_of(recipe), torch.device("cpu"))
     assert isinstance(session.optimizer.policy, LongGradient)
     assert session.optimizer.policy.total_steps == session.steps == 15
 

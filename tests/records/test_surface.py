@@ -132,3 +132,18 @@ def test_reading_a_surface_imports_no_torch():
         "sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_surface_is_shown_in_one_line(surface):
+    assert repr(surface) == (
+        "Surface(3 × 2 points, -1 to 1 by -0.5 to 0.5, loss 1 to 5, 5 of 6 computed; loss, accuracy)"
+    )
+    line = Surface(
+        x=np.linspace(-1, 1, 5),
+        y=np.zeros(1),
+        loss=np.full((1, 5), 0.25),
+        accuracy=None,
+        computed=np.ones((1, 5), dtype=bool),
+        meta={"label": "sam"},
+    )
+    assert repr(line) == "Surface('sam', 5 points, -1 to 1, loss 0.25 to 0.25; loss)"

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from landscape.registry.factories import code_hash, user_row
+from landscape.registry.factories import Kind, code_hash, needs_only, user_row
 
 FILES = {
     "nets.py": "import torch\nfrom acts import act\nimport pack.deep.inner\n\ndef build():\n    return act(-2.0)\n",
@@ -33,7 +33,7 @@ def code(tmp_path, monkeypatch):
 
 
 def called(name):
-    return user_row(name).build()
+    return user_row(name, Kind("thing", [needs_only], "write one")).build()
 
 
 @pytest.mark.parametrize("name", FILES)

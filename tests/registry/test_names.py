@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 
 from landscape.errors import UsageError
-from landscape.registry.names import NameTable, Row, Specification, split
+from landscape.registry.names import NameTable, Row, Specification, split, split_of
 
 
 def thing(
@@ -96,3 +96,19 @@ def test_a_message_lists_a_few_names_only(count, shown):
     with pytest.raises(UsageError) as caught:
         table.row("zzz")
     assert str(caught.value).endswith(shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("test:accuracy", ("test", "accuracy")),
+        ("train:hessian-trace", ("train", "hessian-trace")),
+        (" test:surrogate-gap:rho=0.1", ("test", "surrogate-gap:rho=0.1")),
+        ("surrogate-gap:rho=0.1", (None, "surrogate-gap:rho=0.1")),
+        ("accuracy", (None, "accuracy")),
+        ("test", (None, "test")),
+        ("tests:accuracy", (None, "tests:accuracy")),
+    ],
+)
+def test_the_split_in_front_of_a_measure_is_taken_off(text, expected):
+    assert split_of(text) == expected

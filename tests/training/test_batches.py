@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from landscape.data import load_data
 from landscape.models import MODELS
 from landscape.registry.names import Row
 from landscape.training import Recipe, train
 from landscape.training.session import Session
+from landscape.training.subject import subject_of
 
 RECIPE = Recipe(model="mlp", data="moons:samples=100", epochs=4, batch_size=16, lr=0.05)
 
@@ -30,7 +30,7 @@ def normed_model(monkeypatch):
 
 def session(optimizer):
     recipe = dataclasses.replace(RECIPE, model="normed", optimizer=optimizer)
-    return Session(recipe, load_data(recipe.data), torch.device("cpu"))
+    return Session(recipe, subject_of(recipe), torch.device("cpu"))
 
 
 def pass_over():

@@ -219,7 +219,14 @@ def test_the_command_measures_the_cheap_set_by_default(tmp_path):
     flags = ["-m", "mlp:width=4", "-d", "moons:samples=100", "--epochs", "1", "--device", "cpu", "-q"]
     assert call(["train", *flags, "--measure-every", "1", "-o", tmp_path]) == 0
     assert [name for _, _, name in keys(tmp_path)] == [name.split(":")[0] for name in measured.CHEAP] * 2
-    assert call(["train", *flags, "--measure-names", "loss", "-o", tmp_path / "other"]) == 2
+    assert call(["train", *flags, "-M", "loss", "-o", tmp_path / "other"]) == 2
+
+
+def test_the_command_measures_what_it_is_told_to(tmp_path):
+    flags = ["-m", "mlp:width=4", "-d", "moons:samples=100", "--epochs", "1", "--device", "cpu", "-q"]
+    names = ["--measure-names", "loss,surrogate-gap:rho=0.1", "-M", "gradient-norm"]
+    assert call(["train", *flags, "--measure-every", "1", *names, "-o", tmp_path]) == 0
+    assert [name for _, _, name in keys(tmp_path)] == ["loss", "surrogate-gap", "gradient-norm"] * 2
 
 
 def test_the_eigenvalue_starts_where_the_last_one_was_found(tmp_path, monkeypatch):

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from landscape.data import load_data
 from landscape.training import Recipe
 from landscape.training.session import NonFiniteLossError, Session
+from landscape.training.subject import subject_of
 
 RECIPE = Recipe(
     model="mlp:width=8", data="moons:samples=100", epochs=3, batch_size=16, lr=0.5,
@@ -19,7 +19,7 @@ RECIPE = Recipe(
 
 def session(**fields):
     recipe = dataclasses.replace(RECIPE, **fields)
-    return Session(recipe, load_data(recipe.data), torch.device("cpu"))
+    return Session(recipe, subject_of(recipe), torch.device("cpu"))
 
 
 def tensors(dataset):

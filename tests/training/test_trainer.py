@@ -15,6 +15,7 @@ from landscape.models import build_model
 from landscape.training import DivergedError, Progress, Recipe, train
 from landscape.training.determinism import epoch_order
 from landscape.training.session import Session
+from landscape.training.subject import subject_of
 
 SHORT = Recipe(model="mlp:width=8", epochs=2, batch_size=256)
 
@@ -65,7 +66,7 @@ def test_no_two_epochs_draw_the_same_dropout(tmp_path, monkeypatch):
                 drawn.append(float(torch.rand(())))
             return super().forward(inputs.flatten(1))
 
-    monkeypatch.setattr("landscape.training.session.build_model", lambda *_, **__: Noisy(64, 10))
+    monkeypatch.setattr("landscape.training.subject.build_model", lambda *_, **__: Noisy(64, 10))
     recipe = dataclasses.replace(SHORT, epochs=3, batch_size=1437, optimizer="sgd")
     train(recipe, output=tmp_path / "a")
     first = list(drawn)
@@ -180,9 +181,9 @@ def test_checkpoints_are_kept_when_asked_for(tmp_path):
 
 def test_a_last_batch_of_one_example_is_left_out():
     recipe = Recipe(data="moons:samples=100", batch_size=23)
-    assert Session(recipe, load_data(recipe.data), torch.device("cpu")).steps_per_epoch == 3
+    assert Session(recipe, subject_of(recipe), torch.device("cpu")).steps_per_epoch == 3
     alone = dataclasses.replace(recipe, batch_size=1)
-    assert Session(alone, load_data(recipe.data), torch.device("cpu")).steps_per_epoch == 70
+    assert Session(alone, subject_of(alone), torch.device("cpu")).steps_per_epoch == 70
 
 
 def test_a_finished_run_is_returned_as_it_is(tmp_path):
@@ -272,7 +273,7 @@ def test_the_examples_of_the_batch_that_broke_the_run_are_named(tmp_path):
     with pytest.raises(DivergedError) as caught:
         train(recipe, output=tmp_path)
     step, named = re.search(r"step (\d+) of \d+, on training examples ([\d, ]+);", str(caught.value)).groups()
-    session = Session(recipe, load_data(recipe.data), torch.device("cpu"))
+    session = Session(recipe, subject_of(recipe), torch.device("cpu"))
     assert [int(index) for index in named.split(", ")] == session.batches(0)[int(step) - 1]
 
 

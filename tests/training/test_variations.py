@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from landscape.checkpoints import load_checkpoint
-from landscape.data import load_data
 from landscape.errors import UsageError
 from landscape.optim import OPTIMIZERS
 from landscape.training import Recipe, train
 from landscape.training.session import Session
+from landscape.training.subject import subject_of
 
 RECIPE = Recipe(
     model="mlp:width=8", data="moons:samples=150", epochs=3, batch_size=32, lr=0.05, optimizer="sam"
@@ -28,7 +28,7 @@ def weights(run):
 
 
 def session(recipe):
-    return Session(recipe, load_data(recipe.data), torch.device("cpu"))
+    return Session(recipe, subject_of(recipe), torch.device("cpu"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,132 @@
+"""Why a network cannot be evaluated on data, and the usual fix, when the first evaluation has failed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from landscape.errors import InputError
+from landscape.objective.batches import Batch, copied
+from landscape.objective.loss_functions import BatchLoss, Loss, label_weights, taken_apart
+from landscape.objective.outputs import LABELS, applied
+
+_BY_ELEMENT = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
+_BY_ELEMENT_FUNCTIONS = (
+    functional.mse_loss,
+    functional.l1_loss,
+    functional.smooth_l1_loss,
+    functional.huber_loss,
+)
+_BINARY = (nn.BCEWithLogitsLoss, nn.BCELoss)
+
+
+def misfit(model: nn.Module, loss: Loss, batch: Batch, failure: Exception) -> str:
+    """The failure, what the data are, and what usually mends it."""
+    named = batch if isinstance(batch, Mapping) else {}
+    if isinstance(batch, tuple) and len(batch) == 2:
+        named = dict(zip(("inputs", "targets"), batch, strict=True))
+    shapes = [
+        f"{name} {tuple(part.shape)} {_kind(part)}, values {part.min().item():.4g} to {part.max().item():.4g}"
+        for name, part in named.items()
+        if isinstance(part, Tensor) and part.numel()
+    ]
+    reason = (str(failure).strip().splitlines() or [type(failure).__name__])[0]
+    reason = reason.rstrip(".")
+    data = f" ({'; '.join(shapes)})" if shapes else ""
+    advice = _advice(model, loss, batch, reason)
+    return (
+        f"{type(model).__name__} cannot be evaluated on this data{data}: {reason}{advice and f'; {advice}'}"
+    )
+
+
+def refuse_broadcast(loss: Loss, outputs: Any, targets: Any) -> None:
+    """Raises an :class:`InputError` if a loss by element would compare every output with every target.
+
+    Of outputs ``(N, 1)`` and targets ``(N,)`` torch makes ``(N, N)``, with a warning that is easily missed.
+    """
+    function, _ = taken_apart(loss)
+    if type(loss) not in _BY_ELEMENT and not any(function is other for other in _BY_ELEMENT_FUNCTIONS):
+        return
+    if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor) or outputs.shape == targets.shape:
+        return
+    if outputs.numel() == targets.numel() > 1:
+        shape = ", ".join(map(str, (-1, *outputs.shape[1:])))
+        raise InputError(
+            f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} differ in shape, so that the loss "
+            f"would compare each with all others: reshape the targets, y.view({shape})"
+        )
+
+
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _advice(model: nn.Module, loss: Loss, batch: Batch, reason: str) -> str:
+    """What usually mends the failure; empty if nothing is known."""
+    if isinstance(loss, BatchLoss):
+        return ""
+    if isinstance(batch, Mapping):
+        key = next((key for key in LABELS if key in batch), None)
+        inputs: Any = {name: value for name, value in batch.items() if name != key}
+        targets = batch.get(key)
+    else:
+        inputs, targets = batch
+    try:
+        with torch.no_grad():
+            outputs = applied(model, copied(inputs))
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError):
+        return _about_inputs(inputs, reason)
+    if "object is not callable" in reason:
+        return "a loss that takes (model, batch) is to be wrapped: landscape.BatchLoss(loss)"
+    if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
+        return ""
+    return _about_targets(loss, outputs, targets)
+
+
+def _about_inputs(inputs: Any, reason: str) -> str:
+    """The fix of inputs that the network does not take."""
+    if isinstance(inputs, Mapping):
+        return f"the keys of a batch are the arguments of forward(): {', '.join(map(str, inputs))}"
+    if not isinstance(inputs, Tensor):
+        return ""
+    if not inputs.is_floating_point() and ("dtype" in reason or "type" in reason or "Byte" in reason):
+        return "convert the inputs: x.float() / 255 for pictures of bytes, x.long() for tokens"
+    if inputs.is_floating_point() and "indices" in reason:
+        return "convert the tokens to whole numbers: x.long()"
+    if "channels" in reason and inputs.ndim == 4 and inputs.shape[-1] in (1, 3, 4):
+        return "pictures are (N, C, H, W): x.permute(0, 3, 1, 2)"
+    if "channels" in reason and inputs.ndim == 3:
+        return "pictures are (N, C, H, W): x[:, None] adds the one channel of grey pictures"
+    if "mat1 and mat2" in reason and inputs.ndim > 2:
+        return "flatten the inputs: x.flatten(1)"
+    return "check the shape and normalisation of the inputs against what the network was trained on"
+
+
+def _about_targets(loss: Loss, outputs: Tensor, targets: Tensor) -> str:
+    """The fix of targets that the loss does not take, for outputs that the network gives."""
+    if len(outputs.shape) and len(targets.shape) and len(outputs) != len(targets):
+        return (
+            f"there are outputs for {len(outputs)} examples and {len(targets)} targets: pass one target each"
+        )
+    if isinstance(loss, _BINARY):
+        shape = ", ".join(map(str, (-1, *outputs.shape[1:])))
+        return f"binary cross-entropy takes targets like the outputs {tuple(outputs.shape)}: y.float().view({shape})"
+    if label_weights(loss) is None:
+        return f"the outputs are {tuple(outputs.shape)} {_kind(outputs)}: the loss has to take both"
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        return "the labels have one dimension too many: y.squeeze(1).long()"
+    if targets.shape == outputs.shape:
+        return "labels in one-hot form become class numbers by y.argmax(1), or probabilities by y.float()"
+    if targets.is_floating_point():
+        return "cross-entropy takes class numbers: y.long()"
+    classes = outputs.shape[1] if outputs.ndim > 1 else 0
+    if outputs.ndim < 2:
+        return f"cross-entropy takes scores (N, classes), not {tuple(outputs.shape)}: choose another loss, or head"
+    if targets.min() < 0 or targets.max() >= classes:
+        return (
+            f"the network has {classes} classes, so that labels are 0 to {classes - 1}: is it another data set, or do "
+            "labels start at 1?"
+        )
+    return "cross-entropy takes class numbers: y.long()"
