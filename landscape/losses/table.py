@@ -40,7 +40,8 @@ def user_loss(name: str) -> Row[Loss] | None:
 
     def build(**options: Any) -> Loss:
         loss: Any = function
-        if inspect.isclass(function) or len(needed) < 2:
+        is_loss = isinstance(function, nn.Module)  # made already, such as criterion = nn.CrossEntropyLoss()
+        if inspect.isclass(function) or (len(needed) < 2 and not is_loss):
             loss = guarded(function, name)(**options)
         elif options:
             loss = partial(function, **options)
