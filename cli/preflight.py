@@ -43,6 +43,7 @@ def preflight(
             raise InputError(
                 f"{path}: the accuracy on {where} ({origin.num_examples:,} examples) is {accuracy:.2%}, not "
                 f"{limits[0]:g} ± {limits[1]:g} %; is it another split, normalisation, class order or model?"
+                f"{' --expect-accuracy is in percent: 95.1' if limits[0] <= 1 else ''}"
             )
     notes = [*checkpoint.notes, *objective.notes]
     if origin.batch_norm == "batch":

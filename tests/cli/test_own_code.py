@@ -168,7 +168,7 @@ def test_a_mistake_is_answered_in_one_line(landscape, own, mistake):
 
 
 @pytest.mark.parametrize(
-    ("shift", "said"), [(1, "values 1 to 2): Target 2"), (-1, "values -1 to 0): Target -1")]
+    ("shift", "said"), [(1, "labels 1 to 2, and the network has 2 classes"), (-1, "labels -1 to 0, and")]
 )
 def test_labels_that_the_outputs_have_not_are_told_with_their_range(landscape, own, tmp_path, shift, said):
     x = torch.linspace(-1, 1, 36, dtype=torch.float64).reshape(12, 3)
