@@ -131,19 +131,26 @@ weights = flag(
     type=click.Choice(["raw", "ema"]),
     help="The weights that training moves, or their average in the same file; raw by default.",
 )
-
+rename = flag(
+    "--rename",
+    multiple=True,
+    metavar="OLD=NEW",
+    help="Names of tensors, or what they begin with: backbone=encoder, model.=; repeatable.",
+)
 
 limit = flag("--limit", type=click.IntRange(min=1), help="Use a fixed random subset of this size.")
 precision = flag("--dtype", type=_PRECISIONS, help="Precision; that of the checkpoint by default.")
 
 
-def batch_norm(default: str | None = "stored") -> Callable[[F], F]:
-    """``--batch-norm``; the default is ``None`` where records say it."""
+def batch_norm(default: str | None = "auto") -> Callable[[F], F]:
+    """``--batch-norm``; the default is ``None``, and there is no ``auto``, where records say it."""
+    fixed = ["stored", "batch", "recalibrate"]
     return flag(
         "--batch-norm",
-        type=click.Choice(["stored", "batch", "recalibrate"]),
+        type=click.Choice(["auto", *fixed] if default == "auto" else fixed),
         default=default,
-        help="Batch-norm statistics: as stored, of each batch, or recomputed at every point.",
+        help="Batch-norm statistics: as stored, of each batch, or recomputed at every point from the training "
+        "examples, as on planes through several checkpoints by default.",
     )
 
 
@@ -172,6 +179,15 @@ def _flat(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
     return tuple(dict.fromkeys(name for text in texts for name in listed(text)))
 
 
+drop = flag(
+    "--drop",
+    multiple=True,
+    callback=_flat,
+    metavar="KEY[,KEY…]",
+    help="Leave out tensors of the file, by name or pattern: 'head.*'; repeatable.",
+)
+
+
 def json_forms(form: str, value: object) -> str:
     """A value in JSON's types: as one document for ``json``, as a line for each item of a list for ``jsonl``."""
     if form == "json":
@@ -193,6 +209,8 @@ _source: list[Callable[[Any], Any]] = [
     flag("--loss", help="See `landscape list losses`; the recipe's or cross-entropy by default."),
     flag("--task", metavar="FILE.py:FUNCTION", help="Returns dict(model=…, data=…, loss=…)."),
     weights,
+    drop,
+    rename,
     trust,
 ]
 _subject: list[Callable[[Any], Any]] = [
@@ -229,6 +247,8 @@ class Source:
     loss: str | None
     task: str | None
     weights: str | None
+    drop: tuple[str, ...]
+    rename: tuple[str, ...]
     trust: bool
 
     def open(self, path: str) -> "Checkpoint":
@@ -243,12 +263,18 @@ class Source:
         """What the checkpoint at a path holds, without network and data."""
         from landscape.checkpoints import read_checkpoint
 
-        return read_checkpoint(path, trust=self.trust, weights=self.weights)  # type: ignore[arg-type]
+        return read_checkpoint(
+            path,
+            trust=self.trust,
+            weights=self.weights,  # type: ignore[arg-type]
+            drop=self.drop,
+            rename=self.rename,
+        )
 
     @property
     def names_parts(self) -> bool:
         """Whether a flag says what checkpoints belong to, so that their own records may be of something else."""
-        return any((self.model, self.data, self.loss, self.task, self.weights))
+        return any((self.model, self.data, self.loss, self.task, self.weights, self.drop, self.rename))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from landscape.errors import InputError, UsageError
+from landscape.tables.escaping import visible
 from landscape.training.recipe import FLAGS, SETTINGS, Budget, Recipe, subject_tables
 
 from . import options
@@ -177,9 +178,17 @@ def naming_flags(recipe: Recipe) -> list[str]:
 def _trained(job: "Job", *, quiet: bool) -> "Run":
     from landscape.training import DivergedError, train_job
 
+    def assumed(notes: Sequence[str]) -> None:
+        if not quiet:
+            click.echo(
+                "\n".join([f"{job.recipe.data}:", *(f"  {visible(note)}" for note in notes)]), err=True
+            )
+
     with Bar(str(job.folder), quiet=quiet, counted=True) as bar:
         try:
-            return train_job(job, progress=lambda progress: bar.tell(*run_progress(progress)))
+            return train_job(
+                job, progress=lambda progress: bar.tell(*run_progress(progress)), assumed=assumed
+            )
         except DivergedError as failure:
             raise InputError(str(failure)) from failure
 

@@ -102,7 +102,9 @@ def plan_text(plan: "Plan") -> str:
         f"{len(plan.runs)} runs{on_disk}; {plan.jobs} at a time with {threads}{equal}: "
         f"about {duration(plan.seconds)}"
     )
-    return f"{Grid(head, rows).text()}\n{textwrap.fill(total, WIDTH)}"
+    return "\n".join(
+        [Grid(head, rows).text(), textwrap.fill(total, WIDTH), *(f"  {visible(note)}" for note in plan.notes)]
+    )
 
 
 def _span(seeds: Sequence[int]) -> str:
