@@ -98,8 +98,9 @@ def _facts(surface: Surface, marked: bool) -> Iterator[str]:
     if "loss" in centre:
         yield f"Loss of the checkpoint {plain(centre['loss'])}."
     if origin.get("batch_norm"):
-        how = f", {meta['batch_norm']}" if "batch_norm" in meta else ""
-        yield f"Batch norm: {origin['batch_norm']} statistics{how}."
+        how = str(meta.get("batch_norm", ""))
+        stored = f"{origin['batch_norm']} statistics{how and ', '}{how}"
+        yield f"Batch norm: {f'statistics {how}' if how.startswith('recomputed') else stored}."
     missing = int((~surface.computed).sum())
     broken = int((~np.isfinite(surface.loss) & surface.computed).sum())
     if missing or broken:
@@ -153,7 +154,7 @@ def checked_at(checks: Sequence[Mapping[str, Any]]) -> str:
     """The losses of a surface at the checkpoints that it passes through, each beside the checkpoint's own."""
     parts = [
         f"{plain(check['surface'][name])} at {check['label']} (its own {plain(check['own'][name])}"
-        f"{'' if name == 'loss' else ', ' + name.replace('_', ' ')})"
+        f"{_stored(check, name)}{'' if name == 'loss' else ', ' + name.replace('_', ' ')})"
         for check in checks
         if check["agree"] is not None
         for name in check["own"]
@@ -166,6 +167,12 @@ def checked_at(checks: Sequence[Mapping[str, Any]]) -> str:
             f"{plain(furthest['surface']['loss'])} for {furthest['label']} ({plain(furthest['own']['loss'])})"
         )
     return ", ".join(parts)
+
+
+def _stored(check: Mapping[str, Any], name: str) -> str:
+    """The loss with the batch-norm statistics that a checkpoint holds, where these are recomputed."""
+    loss = check.get("stored", {}).get(name)
+    return "" if loss is None else f", with its stored statistics {plain(loss)}"
 
 
 def _part(meta: Mapping[str, object], name: str) -> Mapping[str, Any]:
