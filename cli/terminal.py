@@ -105,6 +105,7 @@ def clear_note() -> None:
 def switch_notes(*, off: bool) -> bool:
     """Says whether notes are hidden from now on; returns whether they were before."""
     before = _Note.off
-    clear_note()
+    if off:
+        clear_note()
     _Note.off = off
     return before

@@ -91,9 +91,7 @@ def _solution(
     decay = Decay(options["tolerance"], most)
 
     def report(products: int, value: float, residual: float) -> None:
-        words = (
-            f"step {products}, residual {residual:.1e} of {options['tolerance']:.0e}, eigenvalue {value:.4g}"
-        )
+        words = f"step {products}, residual {residual:.1e} (goal {options['tolerance']:.0e}), eigenvalue {value:.4g}"
         objective.ledger.tell(words, decay.share(products, residual))
 
     if start is None and solver is lanczos:
