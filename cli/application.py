@@ -68,7 +68,11 @@ class LazyGroup(GroupWithExamples):
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 80,
+        "token_normalize_func": lambda name: name.replace("_", "-"),
+    },
     epilog="Exit codes: 0 done, 1 internal error, 2 usage, 3 input, 4 unconverged under --fail-on warn, "
     "5 out of memory, 130 Ctrl-C, 143 SIGTERM.",
 )

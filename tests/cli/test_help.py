@@ -77,6 +77,11 @@ def test_every_flag_is_explained_and_means_the_same_in_every_command():
                     assert set(known) & set(parameter.opts), (name, flag)
 
 
+def test_flags_may_be_typed_with_underscores(landscape, runs):
+    flags = ("--batch_norm", "stored", "--trust_checkpoint", "-M", "loss", "--limit", "20", "-q")
+    assert landscape("measure", "runs/sgd-0", *flags).code == 0
+
+
 def test_every_command_has_its_line_in_the_help(landscape):
     listed = landscape("--help").out
     assert all(re.search(rf"^  {name} ", listed, re.MULTILINE) for name in COMMANDS)
