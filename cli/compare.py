@@ -8,7 +8,7 @@ import click
 
 from landscape.comparison import Table, compare
 from landscape.comparison.columns import PRESETS
-from landscape.comparison.forms import FORMS, SUFFIXES
+from landscape.comparison.forms import FORMS, SUFFIXES, Rendering, rendered
 from landscape.comparison.groups import ROW, from_groups, from_table, seeds_in_words
 from landscape.comparison.intervals import Method
 from landscape.comparison.predictors import TARGETS, Study, predictors
@@ -18,6 +18,7 @@ from landscape.comparison.selection import Conditions
 from landscape.errors import InputError, UsageError
 from landscape.records.storage import write_whole
 from landscape.registry.names import SPLITS, split, split_of
+from landscape.registry.venues import VENUES
 from landscape.tables.escaping import visible
 
 from . import options
@@ -187,15 +188,34 @@ class Filling:
     help="Output format; by default a table, or what the suffix of --output implies.",
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Also write it here.")
+@click.option(
+    *("--label", "labels"),
+    multiple=True,
+    metavar="ROW=NAME",
+    help="Another name for a row than papers write, such as 'sgd=SGD baseline'; repeatable. JSON and CSV keep ROW.",
+)
+@click.option(
+    "--venue",
+    type=click.Choice(list(VENUES)),
+    default="neurips",
+    show_default=True,
+    help="The venue whose page a LaTeX table fits.",
+)
+@click.option(
+    "--verbose",
+    is_flag=True,
+    help="Also print every verdict in words, the leads, outliers, sampling errors and what chance alone would give.",
+)
 @options.quiet
 @options.config
-@options.gathered(subjects=Subjects, question=Question, where=Where, filling=Filling)
+@options.gathered(subjects=Subjects, question=Question, where=Where, filling=Filling, rendering=Rendering)
 def command(
     subjects: Subjects,
     question: Question,
     where: Where,
     filling: Filling,
     source: options.Source,
+    rendering: Rendering,
     form: str | None,
     output: Path | None,
     quiet: bool,
@@ -243,7 +263,7 @@ def command(
     if not gathered.records:
         reason = gathered.remarks[0] if gathered.remarks else "no record was found"
         raise InputError(f"there is nothing to compare: {reason}")
-    text = FORMS[form](_result(gathered, question, subjects, run_set)).rstrip("\n")
+    text = rendered(_result(gathered, question, subjects, run_set), form, rendering)
     if not quiet:
         click.echo(gathered.numbers, err=True)
     for remark in run_set.remarks:
@@ -257,7 +277,7 @@ def _requested(question: Question, where: Where) -> tuple[Column, ...] | None:
     """The columns that flags or a preset name; ``None`` if neither does."""
     if question.names:
         return columns(question.names, where.splits)
-    return None if question.preset is None else _on(where, PRESETS.build(question.preset).columns)
+    return None if question.preset is None else _on(where, PRESETS.build(question.preset))
 
 
 def _default(question: Question, where: Where) -> tuple[Column, ...]:
@@ -281,7 +301,6 @@ def _result(gathered: Gathered, question: Question, subjects: Subjects, run_set:
         subjects.rows,
         baseline=subjects.baseline,
         method=question.interval,
-        looks={} if question.preset is None else PRESETS.build(question.preset).looks,
         remarks=[*run_set.remarks, *gathered.remarks],
     )
 

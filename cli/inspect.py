@@ -60,6 +60,7 @@ def _lines(inspection: "Inspection") -> list[tuple[str, str]]:
         ("recipe", ", ".join(f"{name}={value}" for name, value in recipe)),
         ("values", ", ".join(f"{name}={value}" for name, value in values[:_MOST_VALUES])),
         ("looks like", inspection.looks),
+        ("class", inspection.module),
         *(("note", note) for note in inspection.notes if "--weights" not in note),
         ("measure it", inspection.command),
     ]

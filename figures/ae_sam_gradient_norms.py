@@ -71,8 +71,8 @@ def draw(data: Data) -> Figure:
                     found["qq"][epoch]["theoretical"],
                     ordered / ordered.mean(),
                     ax=ax,
-                    colour=looks.colour(title),
-                    marker=looks.marker(title),
+                    colour=looks[title].colour,
+                    marker=looks[title].marker,
                     quantity="‖∇L(B)‖² / mean",
                 )
             ax.set_title(f"epoch {epoch}")

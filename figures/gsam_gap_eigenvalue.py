@@ -54,8 +54,8 @@ def draw(data: Data) -> Figure:
             ax.plot(
                 [point["eigenvalue"] for point in points],
                 [point["highest"] for point in points],
-                looks.marker(optimizer),
-                color=looks.colour(optimizer),
+                looks[optimizer].marker,
+                color=looks[optimizer].colour,
                 markersize=3.5,
                 fillstyle="none",
                 markeredgewidth=0.8,

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from landscape.plotting import panels, trajectory
+from landscape.plotting.series import colour_of
 from landscape.plotting.style import paper
 from landscape.records.surface import Surface
 
@@ -19,7 +20,7 @@ LEARNING_RATE = 0.05
 RHO = 0.15
 SHARP, FLAT = (0.0, 0.0, 0.5, 0.2), (1.2, 0.2, 1.2, 1.2)
 """Place, depth and width of the two wells."""
-COLOURS = {"SGD": "#000000", "SAM": "#BB5566", "GSAM": "#004488"}
+NAMES = ("SGD", "SAM", "GSAM")
 
 
 def recompute() -> Data:
@@ -29,7 +30,7 @@ def recompute() -> Data:
     from landscape.optim import GSAM, SAM
 
     paths = {}
-    for name in COLOURS:
+    for name in NAMES:
         place = torch.nn.Parameter(torch.tensor(START, dtype=torch.float64))
         base = torch.optim.SGD([place], lr=LEARNING_RATE)
         made = {
@@ -79,17 +80,17 @@ def draw(data: Data) -> Figure:
     ax.lines[0].remove()
     with paper():
         for name, path in data["paths"].items():
-            trajectory(np.array(path)[::2], ax=ax, colour=COLOURS[name])
+            trajectory(np.array(path)[::2], ax=ax, colour=colour_of(name))
             ax.plot(
                 *path[-1],
                 "*",
-                color=COLOURS[name],
+                color=colour_of(name),
                 markersize=6,
                 markeredgecolor="white",
                 markeredgewidth=0.4,
                 zorder=8,
             )
-        keys = [Line2D([], [], color=colour, marker="*", label=name) for name, colour in COLOURS.items()]
+        keys = [Line2D([], [], color=colour_of(name), marker="*", label=name) for name in NAMES]
         ax.legend(handles=keys, loc="lower right", framealpha=0.9, borderpad=0.3)
     return figure
 

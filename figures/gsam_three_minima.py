@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from landscape.plotting.page import legend_above, page, settle
-from landscape.plotting.series import Series
 from landscape.plotting.style import paper
 
 NAME = "gsam_three_minima"
@@ -74,11 +73,11 @@ def _function(place: NDArray[np.float64]) -> NDArray[np.float64]:
 def draw(data: Data) -> Figure:
     """The loss, the perturbed loss, and the gap at each minimum between them."""
     names = ("loss f", "perturbed loss fₚ")
-    looks = Series(names)
+    looks = ({"color": "black"}, {"color": "#E66100", "linestyle": (0, (3.5, 1.5))})
     with paper():
         figure, (ax,) = page(1, venue="neurips", width="text", shape=0.5)
-        for name, key, style in zip(names, ("loss", "perturbed"), ("solid", (0, (3.5, 1.5))), strict=True):
-            ax.plot(data["w"], data[key], color=looks.colour(name), linestyle=style)
+        for name, key, look in zip(names, ("loss", "perturbed"), looks, strict=True):
+            ax.plot(data["w"], data[key], label=name, **look)
         for index, minimum in enumerate(data["minima"], start=1):
             ax.annotate(
                 "",
@@ -101,9 +100,7 @@ def draw(data: Data) -> Figure:
                 fontsize=7,
             )
         ax.set(xlabel="w", ylabel="loss", ylim=(-0.2, 1.3), xlim=(data["w"][0], data["w"][-1]))
-        keys = looks.lines()
-        keys[1].set_linestyle((0, (3.5, 1.5)))
-        legend_above(figure, keys)
+        legend_above(figure, ax.get_lines())
         return settle(figure)
 
 

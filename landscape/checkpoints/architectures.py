@@ -8,7 +8,8 @@ from torch import Tensor
 
 Shapes = Mapping[str, tuple[int, ...]]
 _WRAPPERS = re.compile(r"((module|_orig_mod|model|net|network|backbone)\.)+")
-_UNNAMED = "./FILE.py:FACTORY"
+UNNAMED = "./FILE.py:FACTORY"
+"""The argument of ``-m`` for a network that is not known."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,14 @@ def guess(state: Mapping[str, Tensor]) -> Guess | None:
             if match is not None:
                 return match
     return None
+
+
+def factory_of(kind: str) -> str:
+    """The argument of ``-m`` for a network of a class that was pickled, such as ``__main__.Net``."""
+    module, _, name = kind.rpartition(".")
+    # Classes of libraries take arguments; those of a script lie in a file that only the user knows.
+    library = module.partition(".")[0] in ("torch", "torchvision", "timm", "transformers")
+    return UNNAMED if library else f"./FILE.py:{name}"
 
 
 def _numbers(shapes: Shapes, pattern: str) -> list[int]:
@@ -90,7 +99,7 @@ def _resnet(shapes: Shapes) -> Guess | None:
     name = _RESNETS.get((blocks, width, group))
     if high != 7 or name is None or head != "fc.weight":
         depth = (3 if bottleneck else 2) * sum(blocks) + 2
-        return Guess(f"a ResNet-{depth} with a {high}×{wide} stem{ending}", _UNNAMED, classes)
+        return Guess(f"a ResNet-{depth} with a {high}×{wide} stem{ending}", UNNAMED, classes)
     return Guess(f"{name}{ending}", f"torchvision:{name}:num_classes={classes}", classes)
 
 
@@ -116,7 +125,7 @@ def _timm_vit(shapes: Shapes) -> Guess | None:
     )
     sizes = {(192, 12): "tiny", (384, 12): "small", (768, 12): "base", (1024, 24): "large"}
     if (width, depth) not in sizes or patch not in (8, 14, 16, 32):
-        return Guess(f"a timm vision transformer ({details})", _UNNAMED, classes)
+        return Guess(f"a timm vision transformer ({details})", UNNAMED, classes)
     name = f"vit_{sizes[width, depth]}_patch{patch}_224"
     return Guess(f"{name} ({details})", f"timm:{name}:img_size={side},num_classes={classes}", classes)
 

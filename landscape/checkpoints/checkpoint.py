@@ -2,16 +2,18 @@
 
 import contextlib
 import copy
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from landscape.checkpoints.architectures import guess
+from landscape.checkpoints.architectures import factory_of, guess
 from landscape.checkpoints.fitting import fit
 from landscape.checkpoints.reading import Contents, read_checkpoint
 from landscape.checkpoints.recipes import RecipeInFile, WithinMemory
@@ -27,7 +29,7 @@ from landscape.objective.loss_functions import Loss
 from landscape.objective.micro_batches import Size
 from landscape.objective.wrappers import unwrapped
 from landscape.parameters import Selection
-from landscape.registry.factories import PARTS, TASKS, code_hash, names_code, task_parts
+from landscape.registry.factories import PARTS, TASKS, code_hash, names_code, task_parts, user_module
 from landscape.registry.names import Specification
 
 Split = Literal["train", "test"]
@@ -135,7 +137,8 @@ class Checkpoint:
         Raises:
             InputError: The file cannot be used, or is of another network.
         """
-        contents = read_checkpoint(path, trust=trust, weights=weights)
+        script = _script_of(self.model) if trust else None
+        contents = read_checkpoint(path, trust=trust, weights=weights, script=script)
         twin = copy.deepcopy(self.model)
         fit(twin, contents.state, source=str(contents.path), name=self.model_name)
         return twin
@@ -173,7 +176,8 @@ def load_checkpoint(
         InputError: The file cannot be used, or does not fit the network; a network or data set is needed.
         UsageError: An unknown name or option.
     """
-    contents = read_checkpoint(path, trust=trust, weights=weights)
+    script = _script_of(model) if trust else None
+    contents = read_checkpoint(path, trust=trust, weights=weights, script=script)
     recipe = RecipeInFile(contents.path, contents.recipe or {}, trust)
     task = str(TASKS.parse(task)) if isinstance(task, str) and names_code(task) else task
     parts = task_parts(task)
@@ -223,6 +227,11 @@ def load_checkpoint(
     )
 
 
+def _script_of(model: nn.Module | str | None) -> ModuleType | None:
+    """The module in which the user's network, or the function that makes it, is defined."""
+    return user_module(model) if isinstance(model, str) else sys.modules.get(type(model).__module__)
+
+
 def _loss(loss: Any, smoothing: float) -> tuple[Loss, str]:
     """The loss, and its name in records."""
     if loss is None:
@@ -237,6 +246,9 @@ def _unknown(contents: Contents, *, model: bool, data: bool) -> str:
     similar = guess(contents.state)
     looks = f"; it looks like {similar.looks}" if similar and model else ""
     example = similar.model if similar else "resnet18"
+    if contents.module is not None and model:
+        looks = f"; it holds a network of the class {contents.module}"
+        example = factory_of(contents.module)
     flags = {"model": f"-m MODEL (such as -m {example})", "data": "-d DATA (such as -d cifar10)"}
     missing = [name for name, absent in (("model", model), ("data", data)) if absent]
     return (

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape.checkpoints.architectures import Guess, guess
+from landscape.checkpoints.architectures import UNNAMED, Guess, factory_of, guess
 from landscape.checkpoints.names import common_prefixes
 from landscape.checkpoints.reading import Contents, read_checkpoint
 from landscape.checkpoints.recipes import RecipeInFile
@@ -32,6 +32,7 @@ class Inspection:
         not_finite: Tensors that hold NaN or infinity.
         values: Plain values beside the weights: epoch, metrics, settings.
         looks: A guess at the network; ``None`` where there is none.
+        module: The class of the network, if it was pickled as a whole.
         command: The command that measures it.
     """
 
@@ -51,6 +52,7 @@ class Inspection:
     values: Mapping[str, object]
     recipe: Mapping[str, Any] | None
     looks: str | None
+    module: str | None
     command: str
     notes: tuple[str, ...]
 
@@ -90,6 +92,7 @@ def inspect_checkpoint(path: str | Path, *, weights: Weights | None = None) -> I
         values=contents.extra,
         recipe=recipe,
         looks=similar.looks if similar else None,
+        module=contents.module,
         command=_measuring(contents, str(path), similar),
         notes=(*contents.notes, *notes),
     )
@@ -110,11 +113,13 @@ def _measuring(contents: Contents, path: str, similar: Guess | None) -> str:
     architecture = next((name for name in names if name), None)
     if contents.config is not None and "architectures" in contents.config:
         model = f"hf:{contents.path.parent}"
+    elif contents.module is not None and (similar is None or similar.model == UNNAMED):
+        model = factory_of(contents.module)
     elif similar and (architecture is None or similar.model.startswith(f"timm:{architecture}:")):
         model = similar.model
     elif isinstance(architecture, str) and "timm" in contents.form:
         classes = f":num_classes={similar.classes}" if similar and similar.classes else ""
         model = f"timm:{architecture}{classes}"
     else:
-        model = similar.model if similar else "./FILE.py:FACTORY"
+        model = similar.model if similar else UNNAMED
     return f"{command} -m {shlex.quote(model)} -d DATA"

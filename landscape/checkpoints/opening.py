@@ -2,9 +2,10 @@
 
 import hashlib
 import pickle
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 
 import safetensors
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor
 from landscape.checkpoints.archive import check_archive, damaged, first_line, refuse_other_kinds
 from landscape.checkpoints.inert import INERT
 from landscape.checkpoints.pickled_names import MARK, Pickles, pickled_names
+from landscape.checkpoints.stand_ins import NoNetwork, read_network
+from landscape.checkpoints.trusted import trusted, unpickled
 from landscape.errors import InputError
 from landscape.isolation import Shared, no_warnings
 from landscape.records.reading import LONGEST_HEADER
@@ -21,6 +24,7 @@ from landscape.records.storage import sha256
 SUM = "landscape.sha256"
 """Where ``landscape convert`` writes a check sum in the header of safetensors, a format without any."""
 
+_BROKEN = "its pickle breaks off, or its parts do not fit together"
 _TRUSTED = (
     "add --trust-checkpoint (trust=True), or convert it once, where that can do no harm: landscape convert {file} "
     "weights.safetensors --trust-checkpoint"
@@ -29,17 +33,24 @@ _TRUSTED = (
 
 @dataclass(frozen=True)
 class Opened:
-    """The contents of one file, its format in words, its hash, and the texts in the header of safetensors."""
+    """The contents of one file, its format in words, its hash, and the texts in the header of safetensors.
+
+    ``classes`` has the classes of networks that were pickled, by the keys of their weights in ``content``.
+    """
 
     content: object
     form: str
     sha256: str
     metadata: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    classes: Mapping[str, str] = field(default_factory=dict)
 
 
-def open_file(file: Path, *, trust: bool) -> Opened:
-    """Opens a regular file of any format, recognised by its content; code in it runs only with ``trust``."""
+def open_file(file: Path, *, trust: bool, script: ModuleType | None = None) -> Opened:
+    """Opens a regular file of any format, recognised by its content.
+
+    Code in it runs only with ``trust``; then ``script`` has the classes that the file looks for in ``__main__``.
+    """
     size = file.stat().st_size
     if size == 0:
         raise InputError(f"{file} is empty (0 bytes): it was not written to the end; take another checkpoint")
@@ -51,16 +62,19 @@ def open_file(file: Path, *, trust: bool) -> Opened:
     refuse_other_kinds(file, head)
     if head.startswith(b"PK"):
         digest, notes = check_archive(file)
-        return Opened(_torch(file, trust=trust, mapped=True), "torch.save", digest, notes=tuple(notes))
+        opened = _torch(file, "torch.save", trust=trust, mapped=True, script=script)
+        return replace(opened, sha256=digest, notes=(*notes, *opened.notes))
     if head[257:262] == b"ustar":
         if not trust:
             raise _refused(file, ["torch's tar format of 2016"])
-        return Opened(_torch(file, trust=True, mapped=False), "torch.save of 2016", sha256(file))
+        opened = _torch(file, "torch.save of 2016", trust=True, mapped=False, script=script)
+        return replace(opened, sha256=sha256(file))
     if head[:1] not in (b"\x80", b"(", b"]", b"}", b"c"):  # with what a pickle can begin
         raise damaged(file, f"it begins with {head[:9]!r}")
     if trust and not head.startswith(pickle.dumps(MARK, protocol=2)):
-        return Opened(_unpickled(file), "a pickle", sha256(file))
-    return Opened(_torch(file, trust=trust, mapped=False), "torch.save before 1.6", sha256(file))
+        return Opened(_blamed(file, lambda: unpickled(file, script)), "a pickle", sha256(file))
+    opened = _torch(file, "torch.save before 1.6", trust=trust, mapped=False, script=script)
+    return replace(opened, sha256=sha256(file))
 
 
 def content_sum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
@@ -92,41 +106,60 @@ def _safetensors(file: Path, header: int, size: int) -> Opened:
     return Opened(content, "safetensors", sha256(file), metadata)
 
 
-def _torch(file: Path, *, trust: bool, mapped: bool) -> object:
-    if not trust:
-        _check_pickles(file, pickled_names(file))
+def _torch(file: Path, form: str, *, trust: bool, mapped: bool, script: ModuleType | None) -> Opened:
+    """A file of torch.save, whose hash is left empty; a network in it is read without its code."""
     # torch hands the path to C++, which takes text only; a file with another name is read, not mapped.
     mapped = mapped and file.as_posix().isprintable()
+    if trust:
+        return Opened(_blamed(file, lambda: trusted(file, mapped=mapped, script=script)), form, "")
+    pickles = pickled_names(file)
+    if (names := _unknown(pickles)) and pickles.complete and pickles.protocol == 2:
+        return _network(file, form, names)
+    _check_pickles(file, pickles)
     try:
         with no_warnings, _INERT:
             if mapped:
-                return torch.load(file, map_location="cpu", weights_only=not trust, mmap=True)
+                return Opened(torch.load(file, map_location="cpu", weights_only=True, mmap=True), form, "")
             with file.open("rb") as stream:
-                return torch.load(stream, map_location="cpu", weights_only=not trust)
+                return Opened(torch.load(stream, map_location="cpu", weights_only=True), form, "")
     except Exception as failure:  # a damaged file can raise anything; whatever it is, the file is at fault
-        own = f"{type(failure).__name__}: {first_line(failure)}"
-        raise damaged(
-            file, own if trust else "its pickle breaks off, or its parts do not fit together"
-        ) from failure
+        raise damaged(file, _BROKEN) from failure
+
+
+def _network(file: Path, form: str, names: list[str]) -> Opened:
+    """A file with a pickled network; raises :class:`InputError` for one whose ``names`` do more than that."""
+    try:
+        network = read_network(file)
+    except NoNetwork as failure:
+        raise _refused(file, [*filter(None, dict.fromkeys([str(failure), *names]))]) from None
+    except InputError:
+        raise
+    except Exception as failure:  # a damaged file can raise anything
+        raise damaged(file, _BROKEN) from failure
+    kinds = [*dict.fromkeys((*network.classes.values(), *network.kinds))]
+    more = f" and {len(kinds) - 6} more" if len(kinds) > 6 else ""
+    note = f"whole module, read without running its code: classes {', '.join(kinds[:6])}{more}"
+    return Opened(network.content, f"{form} of a whole module", "", notes=(note,), classes=network.classes)
 
 
 # torch's list of the names that may be imported belongs to the process, so threads that open files share the change.
 _INERT = Shared(lambda: torch.serialization.safe_globals(INERT))  # type: ignore[arg-type]
 
 
-def _unpickled(file: Path) -> object:
+def _blamed(file: Path, read: Callable[[], object]) -> object:
+    """What a function reads from a trusted file, whose failures are the file's unless they say more."""
     try:
-        with file.open("rb") as stream:
-            return pickle.load(stream)
+        with no_warnings:
+            return read()
+    except InputError:
+        raise
     except Exception as failure:
         raise damaged(file, f"{type(failure).__name__}: {first_line(failure)}") from failure
 
 
 def _check_pickles(file: Path, pickles: Pickles) -> None:
     """Refuses pickles that name anything but tensors, inert things, and what the user has allowed in torch."""
-    allowed = {_dotted(item) for item in torch.serialization.get_safe_globals()}
-    names = [name for name in pickles.names if name not in allowed]
-    if names:
+    if names := _unknown(pickles):
         raise _refused(file, names)
     if pickles.endless:
         raise damaged(file, "its pickle is longer than any that holds weights")
@@ -137,6 +170,12 @@ def _check_pickles(file: Path, pickles: Pickles) -> None:
             f"{file} is in pickle protocol {pickles.protocol}, which torch opens only if it may run code; save it "
             f"without pickle_protocol, or, if you trust whoever made it, {_TRUSTED.format(file=file)}"
         )
+
+
+def _unknown(pickles: Pickles) -> list[str]:
+    """What they name beside tensors, inert things, and what the user has allowed in torch."""
+    allowed = {_dotted(item) for item in torch.serialization.get_safe_globals()}
+    return [name for name in pickles.names if name not in allowed]
 
 
 def _dotted(item: object) -> str:

@@ -5,6 +5,7 @@ first instruction of a newer pickle protocol, which is where code hides, has no 
 and takes ``bytearray`` for harmless, whose argument can be a size of 100 GB.
 """
 
+import _compat_pickle
 import io
 import pickletools
 import re
@@ -29,7 +30,7 @@ _TENSORS = re.compile(
     r"|collections\.(OrderedDict|Counter)|_codecs\.encode|builtins\.(set|complex)"
 )
 _INERT = frozenset(name for _, name in INERT)
-_OLD = {"__builtin__": "builtins", "copy_reg": "copyreg", "__builtins__": "builtins"}  # names in Python 2
+_MARK = pickletools.markobject
 
 
 @dataclass
@@ -53,8 +54,8 @@ class Pickles:
 
     def read(self, stream: IO[bytes]) -> object:
         """Reads one pickle; returns the last long number in it, which is all that the mark consists of."""
-        texts: list[str] = []
-        memory: dict[object, str] = {}
+        stack: list[object] = []  # a text, a mark, or None for anything else
+        memory: dict[object, object] = {}
         value: object = None
         for opcode, argument, _ in pickletools.genops(stream):
             self.instructions += 1
@@ -62,25 +63,46 @@ class Pickles:
                 raise ValueError
             name = opcode.name
             if name in ("GLOBAL", "INST"):
-                module, _, attribute = cast(str, argument).partition(" ")
-                self.imports.add(f"{_OLD.get(module, module)}.{attribute}")
-            elif name == "STACK_GLOBAL" and len(texts) > 1:
-                self.imports.add(".".join(texts[-2:]))
-            elif "UNICODE" in name:
-                texts.append(str(argument))
-            elif name == "MEMOIZE":
-                memory[len(memory)] = texts[-1] if texts else ""
-            elif "PUT" in name:
-                memory[argument] = texts[-1] if texts else ""
-            elif "GET" in name and argument in memory:
-                texts.append(memory[argument])
+                self.imports.add(imported_name(cast(str, argument)))
+            elif name == "STACK_GLOBAL":
+                self.imports.add(".".join(cast(list[str], stack[-2:])))  # fails unless both are texts
+            elif name.startswith("EXT"):
+                self.imports.add(f"copyreg.extension_{argument}")
             elif name == "PROTO":
                 self.protocol = max(self.protocol, cast(int, argument))
             elif name == "LONG1":
                 value = argument
-            if len(texts) > 1000:
-                del texts[:-2]  # STACK_GLOBAL takes the last two
+            if name == "MEMOIZE" or "PUT" in name:
+                memory[len(memory) if name == "MEMOIZE" else argument] = stack[-1]
+            elif "GET" in name:
+                stack.append(memory[argument])
+            elif name == "DUP":
+                stack.append(stack[-1])
+            elif "UNICODE" in name or "STRING" in name:
+                stack.append(argument)
+            elif name != "STOP":
+                _follow(opcode, stack)
         return value
+
+
+def _follow(opcode: pickletools.OpcodeInfo, stack: list[object]) -> None:
+    """Takes from the stack what an instruction takes, and puts a mark or ``None`` there for what it gives."""
+    before = opcode.stack_before
+    count = len(before)
+    if _MARK in before or (opcode.name == "POP" and stack[-1] is _MARK):
+        while stack.pop() is not _MARK:
+            pass
+        count = before.index(_MARK) if _MARK in before else 0
+    for _ in range(count):
+        stack.pop()
+    stack.extend(_MARK if kind is _MARK else None for kind in opcode.stack_after)
+
+
+def imported_name(argument: str) -> str:
+    """The module and the name of an instruction, with dots, as Python 3 calls them."""
+    module, _, attribute = argument.partition(" ")
+    renamed = (_compat_pickle.IMPORT_MAPPING.get(module, module), attribute)
+    return ".".join(_compat_pickle.NAME_MAPPING.get((module, attribute), renamed))
 
 
 def pickled_names(file: Path) -> Pickles:

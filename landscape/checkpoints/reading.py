@@ -6,12 +6,15 @@ import json
 import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from landscape.checkpoints.archive import damaged
 from landscape.checkpoints.inert import Array
 from landscape.checkpoints.locating import Located, locate
 from landscape.checkpoints.opening import Opened, open_file
@@ -24,6 +27,9 @@ from landscape.records.storage import sha256_of_sums
 FORMAT = "landscape.checkpoint/1"
 RECIPE = "landscape.recipe"
 """Where safetensors written by ``landscape convert`` keep the recipe."""
+
+MOST_NAMES = 1_000_000
+"""More names of tensors and settings than any checkpoint has."""
 
 _NOT_SETTINGS = ("recipe", "training", "format", "loops", "callbacks")
 _MOST_VALUES, _LONGEST_TEXT = 200, 200  # what a reader of `landscape inspect` can use
@@ -46,6 +52,7 @@ class Contents:
         average: Where an averaged copy is; ``None`` where there is none.
         identity: The hash, followed by the kind of weights where the same file holds others that are usual.
         config: The contents of ``config.json`` in a Hugging Face folder.
+        module: The class of the network, where it was pickled as a whole and read without its code.
         stored: Bytes on disk.
         notes: Remarks for the reader.
     """
@@ -61,22 +68,30 @@ class Contents:
     average: str | None = None
     identity: str = ""
     config: Mapping[str, Any] | None = None
+    module: str | None = None
     stored: int = 0
     notes: tuple[str, ...] = ()
 
 
-def read_checkpoint(path: str | Path, *, trust: bool = False, weights: Weights | None = None) -> Contents:
+def read_checkpoint(
+    path: str | Path,
+    *,
+    trust: bool = False,
+    weights: Weights | None = None,
+    script: ModuleType | None = None,
+) -> Contents:
     """Opens a checkpoint of any of the forms in which they are found.
 
-    A bare or nested state dict of ``torch.save``, safetensors, shards with an index, a Hugging Face folder,
-    what timm, torchvision, Lightning and ``landscape train`` write. The hash and the tensors are of the same
-    bytes, also where the file is replaced meanwhile (:mod:`landscape.checkpoints.pinned`).
+    A bare or nested state dict of ``torch.save``, a whole network of ``torch.save(model)``, safetensors, shards with an
+    index, a Hugging Face folder, what timm, torchvision, Lightning and ``landscape train`` write. The hash and the
+    tensors are of the same bytes, also where the file is replaced meanwhile (:mod:`landscape.checkpoints.pinned`).
 
     Args:
         path: The file, an index of shards, or a folder that holds a checkpoint.
         trust: Whether code stored in the file may run; only for files of your own.
         weights: ``"raw"``, or ``"ema"`` for the averaged copy in it. By default the raw ones; of a run of
             ``landscape train`` those that were evaluated.
+        script: The module in which a trusted file finds classes that were saved by a script, in ``__main__``.
 
     Raises:
         InputError: The file is missing, empty, damaged, would run code when opened, or holds no parameters.
@@ -90,14 +105,18 @@ def read_checkpoint(path: str | Path, *, trust: bool = False, weights: Weights |
     try:
         for file in located.files:
             with pinned(file) as pin:
-                parts.append(open_file(pin, trust=trust))
+                parts.append(open_file(pin, trust=trust, script=script))
                 stored += pin.stat().st_size
         digest = _digest(located, [part.sha256 for part in parts])
     except OSError as failure:
         reason = failure.strerror or str(failure)
         raise InputError(f"{located.path} cannot be read: {reason}; name another file") from failure
     for part in parts:
-        check_names(located.path, _names(part.content))
+        # One dictionary may stand in many places, each of which is looked at below.
+        names = list(islice(_names(part.content), MOST_NAMES + 1))
+        check_names(located.path, names)
+        if len(names) > MOST_NAMES:
+            raise damaged(located.path, f"it holds more than {MOST_NAMES:,} names")
     loaded = _joined(located, parts)
     recipe = _recipe(located.path, loaded, parts[0].metadata)
     selected = _selected(located.path, loaded, weights)
@@ -114,6 +133,7 @@ def read_checkpoint(path: str | Path, *, trust: bool = False, weights: Weights |
         average=selected.average,
         identity=digest if selected.usual else f"{digest}:{selected.kind}",
         config=located.config,
+        module=parts[0].classes.get(selected.key.removesuffix("(AveragedModel)").strip()),
         stored=stored,
         notes=(*located.notes, *parts[0].notes, *selected.notes),
     )

@@ -27,10 +27,10 @@ AVERAGED = (
 )
 """Keys of averaged copies."""
 
-_MOST_DIMENSIONS = 64  # of torch's own loops over elements
+MOST_DIMENSIONS = 64  # of torch's own loops over elements
 # Types with one number an element. Types that pack several, such as float4_e2m1fn_x2, are left out; the lookup by name
 # is for versions of torch that lack some.
-_NUMBERS = frozenset(
+NUMBERS = frozenset(
     dtype
     for name in (
         "float64 float32 float16 bfloat16 float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu "
@@ -184,6 +184,6 @@ def _odd(tensor: Tensor) -> str | None:
         return "quantised"
     if tensor.layout != torch.strided or tensor.device.type != "cpu":
         return f"{tensor.layout} on {tensor.device}"
-    if tensor.dtype not in _NUMBERS:
+    if tensor.dtype not in NUMBERS:
         return str(tensor.dtype).removeprefix("torch.")
-    return f"{tensor.ndim} dimensions" if tensor.ndim > _MOST_DIMENSIONS else None
+    return f"{tensor.ndim} dimensions" if tensor.ndim > MOST_DIMENSIONS else None

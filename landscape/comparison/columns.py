@@ -1,84 +1,92 @@
 """Columns of a table: their headings, scales and better direction, and the columns of papers' tables by name."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from landscape.registry.names import NameTable, Row
+from landscape.registry.names import NameTable, Row, split_of
+from landscape.registry.titles import with_options
+from landscape.tables.escaping import for_latex
+from landscape.tables.latex import heading as latex_heading
 
 
 @dataclass(frozen=True)
 class Look:
-    """Headings of a column, the factor of its values, and which direction is better, if one is.
+    """Heading of a column, the factor of its values, and which direction is better, if one is.
 
-    ``latex`` is source; by default it is the escaped ``heading``.
+    ``latex`` is the source of the heading. ``symbol_of`` is the measure if the heading is its
+    symbol, and otherwise empty.
     """
 
     heading: str
-    latex: str | None = None
+    latex: str = ""
     factor: float = 1.0
     better: Literal["higher", "lower"] | None = None
+    symbol_of: str = ""
 
 
-_LOOKS = {
-    "accuracy": Look("accuracy (%)", r"accuracy (\%)", 100.0, "higher"),
-    "sam-share": Look("SAM steps (%)", r"\% SAM", 100.0),
-}
 # What the papers want low. A lower value is flatter, which does not yet mean that the network generalises better.
-_LOWER = (
-    *("loss", "gradient-norm", "gradient-noise", "surrogate-gap", "dominant-eigenvalue", "hessian-trace"),
-    *("normalized-trace", "adaptive-sharpness", "average-sharpness"),
-)
+_SYMBOLS = {
+    "loss": ("L", "$L$"),
+    "gradient-norm": ("‖∇L‖", ""),
+    "surrogate-gap": ("h", "$h$"),
+    "dominant-eigenvalue": ("λ_max", ""),
+    "hessian-trace": ("Tr H", r"$\mathrm{Tr}\,H$"),
+    "normalized-trace": ("C", r"$\mathcal{C}$"),
+}
+_LOOKS = {
+    **{name: Look(*symbol, better="lower", symbol_of=name) for name, symbol in _SYMBOLS.items()},
+    **{
+        name: Look(name, better="lower")
+        for name in ("gradient-noise", "adaptive-sharpness", "average-sharpness")
+    },
+    "accuracy": Look("accuracy (%)", factor=100.0, better="higher"),
+    "generalization-gap": Look("gen. gap (pp)", factor=100.0, better="lower"),
+    "loss-gap": Look("loss gap", better="lower"),
+    "sam-share": Look("SAM steps (%)", factor=100.0),
+}
 
 
 def look(column: str) -> Look:
-    """Default appearance of a column, by its measure: ``surrogate-gap:rho=0.1`` as ``surrogate-gap``."""
-    better: Literal["lower"] | None = "lower" if column.partition(":")[0] in _LOWER else None
-    return _LOOKS.get(column) or Look(column, better=better)
+    """Appearance of a column, by its measure: ``test:surrogate-gap:rho=0.1`` as "h (ρ = 0.1)", without its split."""
+    label = split_of(column)[1]
+    # Settings are part of a label only where a measure has several.
+    measure, _, settings = label.partition(":")
+    known = _LOOKS.get(measure)
+    if known is None:
+        return Look(label, latex_heading(label))
+    heading = with_options(known.heading, settings.split(",") if settings else [])
+    latex = (known.latex or for_latex(known.heading)) + for_latex(heading.removeprefix(known.heading))
+    return replace(known, heading=heading, latex=latex)
 
 
-@dataclass(frozen=True)
-class Preset:
-    """A table of a paper: its columns in order, each with its split in front, and their looks by measure."""
-
-    columns: tuple[str, ...]
-    looks: Mapping[str, Look]
+def _row(name: str, columns: Sequence[str], summary: str, reference: str) -> Row[tuple[str, ...]]:
+    return Row(name, lambda: tuple(columns), summary, reference)
 
 
-_ACCURACY = {"accuracy": Look("accuracy (%)", r"Accuracy (\%)", 100.0, "higher")}
-_CR_SAM = {
-    "gradient-norm": Look("‖∇L‖", r"$\|\nabla L\|$", better="lower"),
-    "hessian-trace": Look("Tr H", r"$\mathrm{Tr}\,H$", better="lower"),
-    "normalized-trace": Look("C", r"$\mathcal{C}$", better="lower"),
-    **_ACCURACY,
-}
-_AE_SAM = {**_ACCURACY, "sam-share": Look("% SAM", r"\% SAM", 100.0)}
-_GSAM = {
-    "loss": Look("L", "$L$", better="lower"),
-    "surrogate-gap": Look("h", "$h$", better="lower"),
-    "dominant-eigenvalue": Look("σ_max", r"$\sigma_{\max}$", better="lower"),
-    **_ACCURACY,
-}
-
-
-def _row(name: str, looks: Mapping[str, Look], summary: str, reference: str) -> Row[Preset]:
-    # The papers print the accuracy on test, and their curvature is of the same examples. A column that is no measure,
-    # such as sam-share, is read from the training history of the runs, and has no split.
-    columns = tuple(name if name in _OF_TRAINING else f"test:{name}" for name in looks)
-    return Row(name, lambda: Preset(columns, looks), summary, reference)
-
-
-_OF_TRAINING = ("sam-share",)
-PRESETS: NameTable[Preset] = NameTable(
+# The papers print the accuracy on test, and their curvature is of the same examples. A column that is no measure, such
+# as sam-share, is read from the training history of the runs, and has no split.
+PRESETS: NameTable[tuple[str, ...]] = NameTable(
     "comparison preset",
     [
-        _row("cr-sam", _CR_SAM, "‖∇L‖, Tr H, C = Tr H/‖∇L‖ and accuracy on test", "Wu et al. 2024, table 3"),
-        _row("ae-sam", _AE_SAM, "accuracy, share of SAM steps", "Jiang et al. 2023, tables 1 and 2"),
+        _row(
+            "cr-sam",
+            ("test:gradient-norm", "test:hessian-trace", "test:normalized-trace", "test:accuracy"),
+            "‖∇L‖, Tr H, C = Tr H/‖∇L‖ and accuracy on test",
+            "Wu et al. 2024, table 3",
+        ),
+        _row(
+            "ae-sam",
+            ("test:accuracy", "sam-share"),
+            "accuracy, share of SAM steps",
+            "Jiang et al. 2023, tables 1 and 2",
+        ),
         _row(
             "gsam",
-            _GSAM,
+            ("test:loss", "test:surrogate-gap", "test:dominant-eigenvalue", "test:accuracy"),
             "loss, surrogate gap, dominant eigenvalue and accuracy on test",
             "Zhuang et al. 2022",
         ),
     ],
 )
+"""The columns of papers' tables in order, each with its split in front."""

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from landscape.comparison import alike
 from landscape.comparison.cell import Cell
-from landscape.comparison.columns import Look
 from landscape.comparison.groups import ROW
 from landscape.comparison.intervals import Method
 from landscape.comparison.table import Table
@@ -23,7 +22,6 @@ def compare(
     *,
     baseline: str | None = None,
     method: Method = "t",
-    looks: Mapping[str, Look] | None = None,
     remarks: Sequence[str] = (),
 ) -> Table:
     """The table of many runs' records.
@@ -34,7 +32,6 @@ def compare(
         baseline: The row that the others are compared with; by default the first, which is a plain optimizer if
             there is one and the rows were not named by the user.
         method: How intervals are computed: ``"t"`` or ``"bootstrap"``.
-        looks: Appearance of columns that differ from the default.
         remarks: What the reader has to know beside the numbers.
 
     Raises:
@@ -75,12 +72,7 @@ def compare(
         measured_on=_measured_on(latest),
         baseline=baseline,
         method=method,
-        looks=dict(looks or {}),
-        remarks=(
-            *remarks,
-            *_confounded(recipes, fields),
-            *alike.other_examples(latest),
-        ),
+        remarks=(*remarks, *_confounded(recipes, fields), *alike.other_examples(latest)),
     )
 
 

@@ -1,5 +1,6 @@
 """Confidence intervals of a mean, and the number of seeds that a difference needs."""
 
+import functools
 import math
 import statistics
 from collections.abc import Sequence
@@ -72,6 +73,7 @@ def mean_interval(values: Sequence[float], *, method: Method = "t", seed: int = 
     return Interval(mean, mean - half, mean + half, spread, n)
 
 
+@functools.lru_cache(maxsize=1024)  # a table asks several times for each of its differences
 def seeds_needed(mean: float, spread: float, *, power: float = 0.8) -> int | None:
     """Number of paired seeds for which the 95 % interval of a difference excludes zero with probability ``power``.
 

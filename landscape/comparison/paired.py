@@ -23,20 +23,31 @@ class Difference:
     converged: bool
 
 
+_SAME = "no difference at any seed"
+_MARKS = {"lower": "↓", "higher": "↑", "undecided": "≈"}
 Kind = Literal["lower", "higher", "undecided", "too few", "equal", "sampling", "undefined"]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A judgement of a difference: ``lower`` or ``higher`` if it is decided, otherwise the reason why not."""
+    """A judgement of a difference: ``lower`` or ``higher`` if it is decided, otherwise the reason why not.
+
+    ``seeds_needed`` is the number that would decide it, if it is undecided and the number is at most a thousand.
+    """
 
     kind: Kind
     words: str
+    seeds_needed: int | None = None
 
     @property
     def is_decided(self) -> bool:
         """Whether the rows differ."""
         return self.kind in ("lower", "higher")
+
+    @property
+    def mark(self) -> str:
+        """A sign for it: ↓, ↑, ≈ if it is undecided, = if nothing differs, and ? if there is no verdict."""
+        return "=" if self.words == _SAME else _MARKS.get(self.kind, "?")
 
 
 def paired_difference(ours: Cell, theirs: Cell, *, method: Method = "t") -> Difference:
@@ -75,7 +86,7 @@ def verdict(difference: Difference) -> Verdict:
     if n == 1:
         return Verdict("too few", "one seed: no verdict")
     if interval.is_degenerate:
-        same = "no difference at any seed" if interval.mean == 0 else f"equal at all {n} seeds: no verdict"
+        same = _SAME if interval.mean == 0 else f"equal at all {n} seeds: no verdict"
         return Verdict("equal", same)
     fewest = FEWEST[difference.method]
     if n < fewest:
@@ -83,8 +94,9 @@ def verdict(difference: Difference) -> Verdict:
     if not interval.excludes_zero:
         needed = seeds_needed(interval.mean, interval.spread)
         # Seeds for a power of 80 % can be fewer than there are, and still these did not decide.
-        count = "over 1000" if needed is None else f"about {max(needed, n + 1)}"
-        return Verdict("undecided", f"indistinguishable; {count} seeds needed")
+        needed = None if needed is None else max(needed, n + 1)
+        count = "over 1000" if needed is None else f"about {needed}"
+        return Verdict("undecided", f"indistinguishable; {count} seeds needed", needed)
     error = difference.monte_carlo
     if error is not None and abs(interval.mean) <= 2 * error:
         return Verdict("sampling", f"within twice the sampling error {error:.2g}: more probes")

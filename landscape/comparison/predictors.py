@@ -17,7 +17,9 @@ from landscape.comparison.rank_correlation import FEWEST, RankCorrelation, rank_
 from landscape.errors import InputError
 from landscape.records.estimate import Estimate
 from landscape.records.json_lines import plain
+from landscape.registry.venues import VENUES
 from landscape.tables import WIDTH, Content, Grid, Number, folded
+from landscape.tables.latex import breakable
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,11 @@ class Study:
         rows = [[*map(str, row), p.verdict] for row, p in zip(grid.rows, self.predictors, strict=True)]
         return Grid([*grid.head, "verdict"], rows, grid.notes).markdown()
 
-    def latex(self) -> str:
-        """A ``booktabs`` tabular with the notes as comments."""
-        return self._grid(self._notes()).latex()
+    def latex(self, *, venue: str = "neurips") -> str:
+        """A float that fits the page of a venue in :data:`VENUES`, with a ``booktabs`` tabular and the notes."""
+        about, *notes = self._notes()
+        page = VENUES[venue]
+        return self._grid(notes).latex(breakable(f"{about}."), column=page.column, text=page.text)
 
     def csv(self) -> str:
         """One line per measure, unrounded."""
@@ -139,7 +143,7 @@ class Study:
             rows.append([p.name, str(o.n), tau, Number(interval), Number(_number(p.psi))])
         head = ["measure", "n", "τ", "95 % interval", "ψ"]
         latex = ["measure", "$n$", r"$\tau$", r"95\,\% interval", r"$\Psi$"]
-        return Grid(head, rows, notes, latex, bold="the 95 % interval excludes 0")
+        return Grid(head, rows, notes, latex)
 
     def _notes(self) -> list[str]:
         """What the numbers are, and what limits them."""
@@ -156,7 +160,8 @@ class Study:
                 "independent, and the intervals are narrower than they should be"
             )
         count = len(self.predictors)
-        return [*notes, f"of {count} intervals, about {0.05 * count:.1f} exclude 0 by chance alone"]
+        chance = f"of {count} intervals, about {0.05 * count:.1f} exclude 0 by chance alone"
+        return [*notes, f"{chance}; in LaTeX and Markdown, τ is bold where its interval does"]
 
 
 def predictors(

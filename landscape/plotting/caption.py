@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from landscape.comparison.columns import look
 from landscape.records.landmarks import Landmarks
 from landscape.records.surface import Surface
 from landscape.tables.escaping import for_latex
@@ -26,6 +27,16 @@ def quantity(surfaces: Sequence[Surface]) -> str:
     """The name of the loss, if the surfaces agree on it."""
     names = {str(surface.meta.get("loss", "loss")) for surface in surfaces}
     return names.pop() if len(names) == 1 else "loss"
+
+
+def headed(column: str, unit: str) -> tuple[str, float]:
+    """The heading of a column with the unit of its values, as in tables, and the factor of its values."""
+    shown = look(column)
+    # A factor changes the unit, and then it is part of the heading.
+    return shown.heading if shown.factor != 1 or unit in (
+        "",
+        "1",
+    ) else f"{shown.heading} ({unit})", shown.factor
 
 
 def caption(

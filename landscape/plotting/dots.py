@@ -10,9 +10,11 @@ from matplotlib.figure import Figure
 
 from landscape.comparison import Table
 from landscape.errors import UsageError
+from landscape.plotting.caption import headed
 from landscape.plotting.page import axes_or_page, grid_of, is_log, log_axis, page, settle
 from landscape.plotting.series import Series
 from landscape.plotting.style import Width, paper
+from landscape.registry.titles import row_title, title
 from landscape.tables.escaping import for_mathtext
 
 
@@ -22,7 +24,6 @@ def dots(
     ax: Axes | None = None,
     label: str = "",
     series: Series | None = None,
-    log: bool | None = None,
 ) -> Axes:
     """Draws the values of each row as dots, one per run, and their mean as an upright bar.
 
@@ -33,7 +34,6 @@ def dots(
         ax: The axes to draw on; by default those of a new figure of one column.
         label: The measure with its unit.
         series: Colours and markers; by default those of the names.
-        log: Whether the axis is logarithmic; by default where it suits the values.
 
     Raises:
         UsageError: There is no row.
@@ -43,7 +43,7 @@ def dots(
     looks = series or Series(rows)
     everything = np.array([value for values in rows.values() for value in values], dtype=np.float64)
     with axes_or_page(ax, shape=_shape(len(rows))) as ax:
-        if is_log(everything, log):
+        if is_log(everything):
             log_axis(ax.xaxis, everything)
         for height, (row, values) in enumerate(rows.items()):
             colour = looks[row].colour
@@ -60,7 +60,7 @@ def dots(
                 place |= {"xytext": (-2, 0), "ha": "right", "va": "center"}
                 text = f"{len(values) - len(finite)} not finite"
                 ax.annotate(text, (1, height + 0.3), fontsize=7, **place)
-        ax.set_yticks(range(len(rows)), [*map(for_mathtext, rows)])
+        ax.set_yticks(range(len(rows)), [for_mathtext(title(row)) for row in rows])
         ax.set_ylim(len(rows) - 0.5, -0.5)
         ax.margins(x=0.08)
         ax.yaxis.grid(True, color="0.9", linewidth=0.5)
@@ -71,12 +71,7 @@ def dots(
 
 
 def dot_panels(
-    table: Table,
-    units: Mapping[str, str] | None = None,
-    *,
-    venue: str = "icml",
-    width: Width = "text",
-    log: bool | None = None,
+    table: Table, units: Mapping[str, str] | None = None, *, venue: str = "icml", width: Width = "text"
 ) -> Figure:
     """One panel of dots for each column of a table.
 
@@ -85,27 +80,19 @@ def dot_panels(
         units: Units of the columns, by name.
         venue: A name in :data:`landscape.plotting.VENUES`.
         width: ``column`` or ``text``.
-        log: Whether the axes are logarithmic; by default where it suits the values.
     """
-    looks = Series(table.rows)
+    looks = Series(row_title(row, table.heading) for row in table.rows)
     with paper():
         figure, axes = page(len(table.columns), venue=venue, width=width, shape=_shape(len(table.rows)))
         for index, (column, ax) in enumerate(zip(table.columns, axes, strict=True)):
-            percent = column.partition(":")[0] == "accuracy"
+            label, factor = headed(column, (units or {}).get(column, ""))
             values = {
-                row: table.cells[row, column].values if (row, column) in table.cells else ()
+                row_title(row, table.heading): [factor * v for v in table.cells[row, column].values]
+                if (row, column) in table.cells
+                else []
                 for row in table.rows
             }
-            if percent:
-                values = {row: tuple(100 * value for value in each) for row, each in values.items()}
-            unit = "%" if percent else (units or {}).get(column, "")
-            dots(
-                values,
-                ax=ax,
-                label=f"{column} ({unit})" if unit not in ("", "1") else column,
-                series=looks,
-                log=log,
-            )
+            dots(values, ax=ax, label=label, series=looks)
             if ax.get_xscale() == "linear":
                 ax.locator_params(axis="x", nbins=4)
             if index % grid_of(axes)[1]:  # rows are named once, at the left

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -11,6 +12,7 @@ from landscape.plotting.run_curves import Over
 from landscape.plotting.scale import COLOURS, Scale, shared_scale
 from landscape.plotting.style import Width
 from landscape.records.surface import Surface
+from landscape.registry.titles import title
 
 _SIZES = (0.5, 40.0)
 _DPI = (30, 1200)
@@ -78,9 +80,9 @@ class FigureOptions:
             surfaces, levels=self.levels or None, limits=limits, log=self.log, colours=colours
         )
 
-    def width_for(self, panels: int) -> Width:
-        """The width of a figure with some panels."""
-        return self.width or ("text" if panels > 1 else "column")
+    def page_for(self, panels: int) -> dict[str, Any]:
+        """The arguments for the page of a figure with some panels."""
+        return {"venue": self.venue, "width": self.width or ("text" if panels > 1 else "column")}
 
     def titles_for(self, surfaces: Sequence[Surface]) -> list[str]:
         """A title for each of several surfaces; none for a single one, unless it was given."""
@@ -89,5 +91,5 @@ class FigureOptions:
                 f"{len(self.titles)} titles were given for {len(surfaces)} surfaces; give one each"
             )
         names = self.names or [""] * len(surfaces)
-        labels = [str(s.meta.get("label", name)) for s, name in zip(surfaces, names, strict=True)]
+        labels = [title(str(s.meta.get("label", name))) for s, name in zip(surfaces, names, strict=True)]
         return list(self.titles or labels) if len(surfaces) > 1 or self.titles else []

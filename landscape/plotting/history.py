@@ -44,7 +44,6 @@ def history(
     xlabel: str = "epoch",
     ylabel: str = "",
     series: Series | None = None,
-    log: bool | None = None,
 ) -> Axes:
     """Draws curves, solid on train and dashed on test, in one colour per label.
 
@@ -57,7 +56,6 @@ def history(
         xlabel: Label of the horizontal axis.
         ylabel: The quantity with its unit.
         series: Colours and markers; by default those of the labels.
-        log: Whether the vertical axis is logarithmic; by default where it suits the curves.
 
     Raises:
         UsageError: There is no curve.
@@ -66,7 +64,7 @@ def history(
         raise UsageError("there is nothing to draw: no curve was given")
     looks = series or Series(curve.label for curve in curves)
     if ax is None:
-        return history_panels({ylabel: curves}, xlabel=xlabel, log=log).axes[0]
+        return history_panels({ylabel: curves}, xlabel=xlabel).axes[0]
     groups: dict[tuple[str, str], list[Curve]] = {}
     for curve in curves:
         groups.setdefault((curve.label, curve.split), []).append(curve)
@@ -85,7 +83,7 @@ def history(
                 width = 2 * np.nan_to_num(curve.error)  # NaN where a value is exact
                 ax.fill_between(x, curve.y - width, curve.y + width, color=colour, alpha=0.2, linewidth=0)
     everything = np.concatenate([curve.y for curve in curves])
-    if is_log(everything, log):
+    if is_log(everything):
         log_axis(ax.yaxis, everything)
     ax.margins(x=0.02)
     ax.set(xlabel=for_mathtext(xlabel), ylabel=for_mathtext(ylabel))
@@ -98,7 +96,6 @@ def history_panels(
     xlabel: str = "epoch",
     venue: str = "icml",
     width: Width = "column",
-    log: bool | None = None,
 ) -> Figure:
     """One panel for each quantity, with the same colours in all and one legend above them.
 
@@ -107,7 +104,6 @@ def history_panels(
         xlabel: Label of the horizontal axes.
         venue: A name in :data:`landscape.plotting.VENUES`.
         width: ``column`` or ``text``.
-        log: Whether the vertical axes are logarithmic; by default where it suits the curves.
 
     Raises:
         UsageError: There is no quantity, or the venue is unknown.
@@ -119,7 +115,7 @@ def history_panels(
     with paper():
         figure, axes = page(len(quantities), venue=venue, width=width, shape=0.72)
         for (quantity, curves), ax in zip(quantities.items(), axes, strict=True):
-            history(curves, ax=ax, xlabel=xlabel, ylabel=quantity, series=looks, log=log)
+            history(curves, ax=ax, xlabel=xlabel, ylabel=quantity, series=looks)
         several = looks.keys() if len({curve.label for curve in every}) > 1 else []
         legend_above(figure, [*several, *split_keys(curve.split for curve in every)])
         return settle(figure)

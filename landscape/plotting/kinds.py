@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from matplotlib.colors import SymLogNorm
 
@@ -45,8 +44,13 @@ def draw_figure(sources: Sequence[Surface | Run], options: FigureOptions, kind: 
         suited = ", ".join(key for key, other in KINDS.items() if isinstance(sources[0], other.of))
         raise UsageError(f"--kind {name} does not fit what the files hold; what fits: {suited}")
     check_look(name, options)
-    with paper(size=options.size):
-        return row.draw(sources, options)
+    # No logarithmic axis begins at zero.
+    log = False if options.log is None and options.vmin is not None and options.vmin <= 0 else options.log
+    with paper(size=options.size, log=log):
+        drawing = row.draw(sources, options)
+    if options.command and row.of is Surface:  # whose captions have only the command that computed them
+        return Drawing(drawing.figure, f"{drawing.caption} Drawn by `{options.command}`.")
+    return drawing
 
 
 def check_look(kind: str, options: FigureOptions) -> None:
@@ -85,13 +89,12 @@ def suitable(sources: Sequence[Surface | Run], options: FigureOptions | None = N
 
 def _filled(surfaces: Sequence[Surface], options: FigureOptions, *, filled: bool = True) -> Drawing:
     titles = _titles(surfaces, options, "filled" if filled else "contour")
-    page: dict[str, Any] = {"venue": options.venue, "width": options.width_for(len(surfaces))}
     scales = [options.scale(surfaces)] * len(surfaces)
     if not options.shared:
         scales = [options.scale([surface]) for surface in surfaces]
-    figure = panels(surfaces, titles, filled=filled, scales=scales, **page)
+    figure = panels(surfaces, titles, filled=filled, scales=scales, **options.page_for(len(surfaces)))
     own = "" if options.shared or len(surfaces) == 1 else OWN_SCALES
-    drawing = [own, *_of_scale(scales, "dotted"), SMOOTHED, _drawn_by(options)]
+    drawing = [own, *_of_scale(scales, "dotted"), SMOOTHED]
     return Drawing(figure, caption(*surfaces, titles=titles, drawing=drawing))
 
 
@@ -102,14 +105,15 @@ def _contour(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
 def _difference(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
     if len(surfaces) != 2:
         raise UsageError(f"--kind difference needs two surfaces, {len(surfaces)} were given")
-    if options.vmin is not None or (options.vmax is not None and options.vmax <= 0):
-        raise UsageError("--kind difference has as much below zero as above: give --vmax alone, above 0")
+    if options.vmax is not None and options.vmax <= 0:
+        raise UsageError(
+            f"--vmax {options.vmax:g}: the colours of a difference reach as far below zero; give it above 0"
+        )
     first, second = titles = _titles(surfaces, options, "difference")
     surface = difference(*surfaces)
     scale = diverging_scale(surface, limit=options.vmax, log=options.log, colours=options.cmap or DIVERGING)
-    width = options.width or "column"
-    figure = panels([surface], [f"{second} − {first}"], venue=options.venue, width=width, scales=[scale])
-    drawing = [*_of_scale([scale], "dotted"), SMOOTHED, _drawn_by(options)]
+    figure = panels([surface], [f"{second} − {first}"], scales=[scale], **options.page_for(1))
+    drawing = [*_of_scale([scale], "dotted"), SMOOTHED]
     text = f"Loss of {second} minus loss of {first}. {caption(*surfaces, titles=titles, drawing=drawing)}"
     return Drawing(figure, text)
 
@@ -117,23 +121,19 @@ def _difference(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
 def _relief(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
     titles, scale = _titles(surfaces, options, "relief"), options.scale(surfaces)
     view = options.view or best_view(surfaces, scale)
-    page: dict[str, Any] = {"venue": options.venue, "width": options.width_for(len(surfaces))}
-    figure = reliefs(surfaces, titles, scale=scale, view=view, **page)
-    seen = f"Seen from elevation {view[0]:g}° and azimuth {view[1]:g}°, shaded by a light from the left."
-    drawing = [*_of_scale([scale], "grey"), seen, _drawn_by(options)]
+    figure = reliefs(surfaces, titles, scale=scale, view=view, **options.page_for(len(surfaces)))
+    elevation, azimuth = map(number, view)
+    seen = f"Seen from elevation {elevation}° and azimuth {azimuth}°, shaded by a light from the left."
+    drawing = [*_of_scale([scale], "grey"), seen]
     return Drawing(figure, caption(*surfaces, titles=titles, marked=False, drawing=drawing))
 
 
 def _line(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
     titles = _titles(surfaces, options, "line")
-    page: dict[str, Any] = {"venue": options.venue, "width": options.width_for(len(surfaces))}
-    figure = line_panels(surfaces, titles, limits=(options.vmin, options.vmax), log=options.log, **page)
-    return Drawing(figure, caption(*surfaces, titles=titles, drawing=[_drawn_by(options)]))
-
-
-def _drawn_by(options: FigureOptions) -> str:
-    """The command that draws surfaces; their captions also have the one that computed them."""
-    return f"Drawn by `{options.command}`." if options.command else ""
+    figure = line_panels(
+        surfaces, titles, limits=(options.vmin, options.vmax), **options.page_for(len(surfaces))
+    )
+    return Drawing(figure, caption(*surfaces, titles=titles))
 
 
 def _of_scale(scales: Sequence[Scale], mark: str) -> Iterator[str]:

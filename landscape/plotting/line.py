@@ -29,7 +29,6 @@ def line(
     ax: Axes | None = None,
     label: str = "direction",
     quantity: str = "loss",
-    log: bool | None = None,
 ) -> Axes:
     """Draws losses along a line, solid on train and dashed on test, with accuracies on an axis to the right.
 
@@ -43,7 +42,6 @@ def line(
         ax: The axes to draw on; by default those of a new figure of one column.
         label: Name of the direction.
         quantity: Name of the loss.
-        log: Whether the axis of the losses is logarithmic; by default where it suits them.
 
     Returns:
         The axes of the losses.
@@ -62,7 +60,7 @@ def line(
             ax.plot(along, finite, color=_LOSS, linestyle=dashes(split), label=for_mathtext(f"loss, {split}"))
             _hatch(ax, along, values)
         everything = np.concatenate(list(curves.values()))
-        if is_log(everything, log):
+        if is_log(everything):
             log_axis(ax.yaxis, everything)
         ax.set(xlabel=for_mathtext(label), ylabel=for_mathtext(quantity), xlim=(along[0], along[-1]))
         if along[0] <= 0 <= along[-1]:
@@ -79,7 +77,6 @@ def line_panels(
     venue: str = "icml",
     width: Width = "column",
     limits: Limits = (None, None),
-    log: bool | None = None,
 ) -> Figure:
     """One panel for each line, all on one scale of losses.
 
@@ -89,7 +86,6 @@ def line_panels(
         venue: A name in :data:`landscape.plotting.VENUES`.
         width: ``column`` or ``text``.
         limits: The lowest and the highest loss of the axes; by default those of the lines.
-        log: Whether the axes are logarithmic; by default where it suits the losses.
 
     Raises:
         UsageError: There is no line, or the number of titles differs; the venue is unknown.
@@ -98,17 +94,16 @@ def line_panels(
         figure, axes = page(len(surfaces), venue=venue, width=width, titles=titles)
         splits: list[str] = []
         every = np.concatenate([grid for surface in surfaces for grid in _by_split(surface, "loss").values()])
-        log = is_log(every, False if log is None and limits[0] is not None and limits[0] <= 0 else log)
         for surface, ax in zip(surfaces, axes, strict=True):
             losses, accuracies = _by_split(surface, "loss"), _by_split(surface, "accuracy")
             splits += losses
             label, name = axis_labels(surface)[0], quantity([surface])
-            line(surface.x, losses, accuracies=accuracies, ax=ax, label=label, quantity=name, log=log)
+            line(surface.x, losses, accuracies=accuracies, ax=ax, label=label, quantity=name)
             _name_checkpoints(surface, ax)
         low = min(ax.get_ylim()[0] for ax in axes) if limits[0] is None else limits[0]
         high = max(ax.get_ylim()[1] for ax in axes) if limits[1] is None else limits[1]
         for ax in axes:
-            if log:
+            if is_log(every):
                 log_axis(ax.yaxis, np.array([low, high]))
             ax.set_ylim(low, high)
         legend_above(figure, split_keys(splits))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from landscape.errors import UsageError
 from landscape.plotting.scale import number
 from landscape.plotting.series import split_keys
-from landscape.plotting.style import Width, figure_size, paper
+from landscape.plotting.style import Width, chosen_look, figure_size, paper
 from landscape.tables.escaping import for_mathtext
 
 _PADDING = 0.02
@@ -96,7 +96,7 @@ def settle(figure: Figure) -> Figure:
 
 def fit_height(figure: Figure, height: float) -> Figure:
     """Removes the height that panels of a fixed shape leave empty, unless it was chosen; the width stays exact."""
-    if figure_size("icml", "column")[1]:
+    if chosen_look().size:
         return settle(figure)
     width = float(figure.get_size_inches()[0])
     figure.set_size_inches(width, height)
@@ -137,13 +137,13 @@ def log_axis(axis: Axis, values: NDArray[np.float64]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def is_log(values: NDArray[np.float64], log: bool | None = None) -> bool:
-    """Whether the axis of some numbers is logarithmic: as requested, or if they are positive and over a decade apart.
+def is_log(values: NDArray[np.float64]) -> bool:
+    """Whether the axis of some numbers is logarithmic: as :func:`landscape.plotting.paper` says, or if it suits them.
 
     Raises:
         UsageError: A logarithmic axis is requested for numbers that are not positive.
     """
-    finite = values[np.isfinite(values)]
+    finite, log = values[np.isfinite(values)], chosen_look().log
     if log and finite.size and finite.min() <= 0:
         raise UsageError(
             f"--log: a logarithmic axis has positive numbers only, and the lowest is {finite.min():g}; use --linear"

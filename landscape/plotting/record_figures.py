@@ -22,6 +22,7 @@ from landscape.plotting.sources import Run
 from landscape.plotting.spectrum import spectrum
 from landscape.plotting.style import paper
 from landscape.records.estimate import Estimate
+from landscape.registry.titles import title
 
 _MOST_PANELS = 4
 _MOST_CHECKPOINTS = 6
@@ -38,10 +39,7 @@ def draw_history(runs: Sequence[Run], options: FigureOptions) -> Drawing:
         raise UsageError("the files hold nothing over training; draw them with --kind dots")
     usual = [name for name in ("loss", "accuracy") if name in known] or known[:_MOST_PANELS]
     drawn = dict(curves(runs, name, over=options.over) for name in options.measures or usual)
-    width = options.width_for(len(drawn))
-    figure = history_panels(
-        drawn, xlabel=OVER[options.over], venue=options.venue, width=width, log=options.log
-    )
+    figure = history_panels(drawn, xlabel=OVER[options.over], **options.page_for(len(drawn)))
     parts = [f"{_sentence(drawn)} during training, solid on train, dashed on test."]
     counts = Counter(run.label for run in runs)
     several = "; ".join(f"{label}: {count} runs" for label, count in counts.items() if count > 1)
@@ -63,8 +61,7 @@ def draw_dots(runs: Sequence[Run], options: FigureOptions) -> Drawing:
         raise InputError("there are no numbers to compare; draw these records with --kind spectrum")
     table = _table(runs, records)
     units = {label: record.unit for label, record in zip(setting_labels(records), records, strict=True)}
-    width = options.width_for(len(table.columns))
-    figure = dot_panels(table, units, venue=options.venue, width=width, log=options.log)
+    figure = dot_panels(table, units, **options.page_for(len(table.columns)))
     drawn = f"{_sentence(table.columns)}: a dot a run, a bar at the mean."
     return Drawing(figure, joined([drawn, *_facts(records)], options.command))
 
@@ -122,7 +119,7 @@ def _overlaid(
 ) -> Figure:
     """All records on one pair of axes, with a legend if there are several."""
     with paper():
-        figure, (ax,) = page(1, venue=options.venue, width=options.width or "column", shape=shape)
+        figure, (ax,) = page(1, shape=shape, **options.page_for(1))
         for name, estimate in records.items():
             draw(ax, name, estimate)
         legend_above(figure, keys() if len(records) > 1 else [])
@@ -154,7 +151,7 @@ def _of_measure(runs: Sequence[Run], options: FigureOptions, measure: str) -> di
     for record in records:
         name = name_of[id(record)]
         numbers[name] += 1
-        named[f"{name} ({numbers[name]})" if counts[name] > 1 else name] = record
+        named[f"{title(name)} ({numbers[name]})" if counts[name] > 1 else name] = record
     return named
 
 

@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LightSource, LogNorm, Normalize
+from matplotlib.colors import LightSource, Normalize
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox, BboxBase
 from mpl_toolkits.mplot3d import proj3d
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from landscape.plotting.caption import UNNAMED, axis_labels, quantity
 from landscape.plotting.page import grid_of, page, settle
 from landscape.plotting.scale import Scale, number, shared_scale
-from landscape.plotting.style import Width, figure_size, paper
+from landscape.plotting.style import Width, chosen_look, paper
 from landscape.plotting.viewpoint import HEIGHT, viewpoint
 from landscape.records.surface import Surface
 from landscape.tables.escaping import for_mathtext
@@ -29,7 +29,7 @@ _NET = 50  # lines of the net in each direction; more would blacken a small pane
 _CLIPPED = (0.82, 0.82, 0.82, 1.0)
 _DARKEST = 0.7  # of a slope that the light does not reach; darker ones would hide their colour
 _MARGIN = 0.03  # inches
-_TALLEST = 3.8  # inches, of a panel where no height is chosen: on a wide page, one would fill it otherwise
+_TALLEST = 4.0  # inches, of a panel where no height is chosen: on a wide page, one would fill it otherwise
 
 
 def relief(
@@ -87,25 +87,23 @@ def reliefs(
         for surface, ax in zip(surfaces, axes, strict=True):
             _draw(surface, cast(Axes3D, ax), scale, view, brief=len(surfaces) > 1)
         _, columns = grid_of(axes)
-        for ax in axes[columns - 1 :: columns] if len(axes) >= columns else axes[-1:]:
+        for ax in axes[columns - 1 :: columns]:
             # The heights have the name that a colour bar would have, which would only repeat them.
             cast(Axes3D, ax).set_zlabel(
                 for_mathtext(quantity(surfaces)), labelpad=-4 if len(axes) == 1 else -7
             )
-        return _fill(figure, axes, figure_size(venue, width)[1])
+        return _fill(figure, axes)
 
 
 def best_view(surfaces: Sequence[Surface], scale: Scale) -> View:
     """The direction from which the lowest parts of all surfaces are seen best."""
-    floor, top = _heights(np.array([scale.levels[0], scale.levels[-1]]), scale)
-    return viewpoint([(_heights(surface.loss, scale) - floor) / (top - floor) for surface in surfaces])
+    return viewpoint([_heights(surface.loss, scale) for surface in surfaces])
 
 
 def _heights(loss: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
-    """The heights of losses within the scale: logarithms if it is logarithmic; NaN if they are not finite."""
-    low, high = scale.levels[0], scale.levels[-1]
-    finite = np.clip(np.where(np.isfinite(loss), loss, np.nan), low, high)
-    return np.log10(finite) if isinstance(scale.norm, LogNorm) else finite
+    """Heights from 0 to 1 on the scale, clipped at its ends; NaN where a loss is not finite."""
+    clipped = np.clip(np.where(np.isfinite(loss), loss, np.nan), scale.levels[0], scale.levels[-1])
+    return np.ma.filled(scale.norm(clipped), np.nan)
 
 
 def _colours(surface: Surface, height: NDArray[np.float64], scale: Scale, view: View) -> NDArray[np.float64]:
@@ -113,12 +111,11 @@ def _colours(surface: Surface, height: NDArray[np.float64], scale: Scale, view: 
     inside = np.where(np.isnan(height), np.nan, surface.loss)
     colours = ScalarMappable(scale.norm, scale.colours).to_rgba(inside)
     colours[(inside < scale.levels[0]) | (inside > scale.levels[-1])] = _CLIPPED
-    floor, top = _heights(np.array([scale.levels[0], scale.levels[-1]]), scale)
     rows, columns = height.shape
     # The light turns with the view; its azimuth is clockwise from the second direction.
     light = LightSource(azdeg=(90 - view[1] + 60) % 360, altdeg=45)
     steps = {"dx": 1 / max(columns - 1, 1), "dy": 1 / max(rows - 1, 1)}
-    bright = light.hillshade(np.nan_to_num((height - floor) / (top - floor)) * HEIGHT, **steps)
+    bright = light.hillshade(np.nan_to_num(height) * HEIGHT, **steps)
     colours[:, :, :3] *= (_DARKEST + (1 - _DARKEST) * bright)[:, :, None]
     return colours
 
@@ -126,7 +123,6 @@ def _colours(surface: Surface, height: NDArray[np.float64], scale: Scale, view: 
 def _draw(surface: Surface, ax: Axes3D, scale: Scale, view: View, *, brief: bool = False) -> None:
     across, along = np.meshgrid(surface.x, surface.y)
     height = _heights(surface.loss, scale)
-    floor, top = _heights(np.array([scale.levels[0], scale.levels[-1]]), scale)
     missing = np.isnan(height)
     colours = _colours(surface, height, scale, view)
     # The thin net shows the shape where colours do not, on grey paper.
@@ -134,10 +130,9 @@ def _draw(surface: Surface, ax: Axes3D, scale: Scale, view: View, *, brief: bool
     drawn = ax.plot_surface(across, along, height, facecolors=colours, shade=False, **net)
     drawn.set_rasterized(True)
     if missing.any():
-        on_floor = np.full(int(missing.sum()), floor)
         cross = {"color": "0.45", "markersize": 2, "markeredgewidth": 0.4}
-        ax.plot(across[missing], along[missing], on_floor, "x", **cross)
-    ax.set(xlim=(surface.x[0], surface.x[-1]), ylim=(surface.y[0], surface.y[-1]), zlim=(floor, top))
+        ax.plot(across[missing], along[missing], np.zeros(int(missing.sum())), "x", **cross)
+    ax.set(xlim=(surface.x[0], surface.x[-1]), ylim=(surface.y[0], surface.y[-1]), zlim=(0, 1))
     first, second = UNNAMED if brief else axis_labels(surface)
     # matplotlib leaves room for labels of 10 pt between the axes and their names; the pads take it back.
     for axis, text in ((ax.xaxis, first), (ax.yaxis, second)):
@@ -160,11 +155,12 @@ def _draw(surface: Surface, ax: Axes3D, scale: Scale, view: View, *, brief: bool
     ax.grid(False)
 
 
-def _fill(figure: Figure, axes: Sequence[Axes], height: float | None) -> Figure:
+def _fill(figure: Figure, axes: Sequence[Axes]) -> Figure:
     """Moves and enlarges axes until what is drawn fills the page; matplotlib leaves wide margins around a box."""
     settle(figure)
     rows, columns = grid_of(axes)
-    width = float(figure.get_size_inches()[0])
+    width, size = float(figure.get_size_inches()[0]), chosen_look().size
+    room = (size[1] / rows if size else _TALLEST) - 2 * _MARGIN
     for _ in range(4):  # names and numbers keep their size when the axes grow, so that each pass comes closer
         figure.draw_without_rendering()
         inches = figure.dpi_scale_trans.inverted()
@@ -173,9 +169,8 @@ def _fill(figure: Figure, axes: Sequence[Axes], height: float | None) -> Figure:
         tall = max(box.height for box in boxes)
         # A column is as wide as what is in it: the name of the heights is only beside the last.
         wide = [max(box.width for box in boxes[column::columns]) for column in range(columns)]
-        growth = (width - 2 * _MARGIN * columns) / sum(wide)
-        growth = min(growth, ((height / rows if height else _TALLEST) - 2 * _MARGIN) / tall)
-        row = height / rows if height else tall * growth + 2 * _MARGIN
+        growth = min((width - 2 * _MARGIN * columns) / sum(wide), room / tall)
+        row = (room if size else tall * growth) + 2 * _MARGIN
         spare = (width / growth - sum(wide)) / columns
         figure.set_size_inches(width, row * rows)
         for index, (ax, box, frame) in enumerate(zip(axes, boxes, frames, strict=True)):

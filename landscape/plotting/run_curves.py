@@ -9,6 +9,7 @@ import numpy as np
 
 from landscape.comparison import setting_labels
 from landscape.errors import InputError, UsageError
+from landscape.plotting.caption import headed
 from landscape.plotting.history import Curve
 from landscape.plotting.sources import Run
 from landscape.records.estimate import Estimate
@@ -58,10 +59,10 @@ def curves(runs: Sequence[Run], quantity: str, *, over: Over = "epoch") -> tuple
         drawn = [curve for run in runs for curve in _of_measures(run, quantity, over)]
         units = (e.unit for run in runs for label, _, e in _measured(run) if label == quantity)
         unit = next(units, "")
-    if quantity == "accuracy":
-        drawn, unit = [dataclasses.replace(c, y=100 * c.y, error=None) for c in drawn], "%"
-    name = quantity.replace("_", " ")
-    return (f"{name} ({unit})" if unit not in ("", "1") else name), drawn
+    heading, factor = headed(quantity, unit)
+    if factor != 1:
+        drawn = [dataclasses.replace(c, y=factor * c.y, error=None) for c in drawn]
+    return heading.replace("_", " "), drawn
 
 
 def _measured(run: Run) -> list[tuple[str, float, Estimate]]:

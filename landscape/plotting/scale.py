@@ -83,27 +83,23 @@ def shared_scale(
     values = np.concatenate([surface.loss[np.isfinite(surface.loss)] for surface in surfaces])
     if norm is not None:
         limits, log = (norm.vmin, norm.vmax), isinstance(norm, LogNorm) or None
-    low, high = (None if limit is None else float(limit) for limit in limits)
-    if log is None and low is not None and low <= 0:
+    elif log:
+        _refuse_log(values if levels is None else np.asarray(levels), limits[0])
+    ends = [float(limit) for limit in limits if limit is not None]
+    low, high = (-np.inf if limits[0] is None else ends[0]), (np.inf if limits[1] is None else ends[-1])
+    if log is None and -np.inf < low <= 0:
         log = False
-    if log and norm is None:
-        _refuse_log(values if levels is None else np.asarray(levels), low)
     if levels is not None:
         steps = tuple(float(level) for level in levels)
         if len(steps) < 2 or not all(a < b for a, b in itertools.pairwise(steps)):
             raise UsageError(f"levels={list(steps)} must be two or more increasing numbers")
     else:
-        inside = values[
-            (values >= (-np.inf if low is None else low)) & (values <= (np.inf if high is None else high))
-        ]
-        steps = _round_levels(np.append(inside, [limit for limit in (low, high) if limit is not None]), log)
+        steps = _round_levels(np.append(values[(values >= low) & (values <= high)], ends), log)
         # Round numbers reach beyond the limits.
-        within = [s for s in steps if (low is None or s > low) and (high is None or s < high)]
-        steps = (*([] if low is None else [low]), *within, *([] if high is None else [high]))
+        steps = tuple(sorted({*ends, *(level for level in steps if low < level < high)}))
     if norm is None:
-        norm = (
-            LogNorm() if (steps[0] > 0 and _ratios_are_even(steps) if log is None else log) else Normalize()
-        )
+        log = steps[0] > 0 and _ratios_are_even(steps) if log is None else log
+        norm = LogNorm() if log else Normalize()
     # A copy, because autoscaling sets limits in the caller's norm.
     norm = copy.deepcopy(norm)
     norm.autoscale_None(steps)
@@ -127,20 +123,17 @@ def diverging_scale(
     sizes = np.abs(finite[finite != 0])
     furthest = limit or float(sizes.max(initial=0.0)) or 1.0
     smallest = max(float(np.quantile(sizes, 0.1)) if sizes.size else furthest, furthest / 10**_DECADES)
-    if log is None:
-        log = smallest * 10 <= furthest
+    log = smallest * 10 <= furthest if log is None else log
     if log:
         half = _log_levels(smallest, furthest, fewest=_FEWEST // 2)
-        half = half if limit is None else (*(level for level in half if level < limit), limit)
-        norm: Normalize = SymLogNorm(half[0], vmin=-half[-1], vmax=half[-1], base=10)
-        levels = tuple(sorted({0.0, *half, *(-level for level in half)}))
     else:
-        levels = tuple(
-            float(level) for level in MaxNLocator(10, symmetric=True).tick_values(-furthest, furthest)
+        half = tuple(
+            tick for tick in MaxNLocator(10, symmetric=True).tick_values(-furthest, furthest) if tick > 0
         )
-        if limit is not None:
-            levels = (-limit, *(level for level in levels if abs(level) < limit), limit)
-        norm = Normalize(levels[0], levels[-1])
+    top = limit or half[-1]
+    half = (*(float(level) for level in half if level < top), top)
+    norm = SymLogNorm(half[0], vmin=-top, vmax=top, base=10) if log else Normalize(-top, top)
+    levels = tuple(sorted({0.0, *half, *(-level for level in half)}))
     return Scale(levels, norm, _beyond(finite, levels), colours)
 
 
@@ -152,12 +145,9 @@ def check_colour_map(name: str, *, diverging: bool) -> None:
     Raises:
         UsageError: There is no such map, or its lightness rises and falls, as that of jet and rainbow.
     """
-    suited = (DIVERGING, "coolwarm", "PuOr") if diverging else (COLOURS, "cividis", "magma")
     known = [each for each in colormaps if not each.startswith("cet_")]
     if name not in known:
-        raise UsageError(
-            f"--cmap {name}: matplotlib has no such colour map{did_you_mean(name, known)}; try {', '.join(suited)}"
-        )
+        raise UsageError(f"--cmap {name}: matplotlib has no such colour map{did_you_mean(name, known)}")
     colours = colormaps[name](np.linspace(0, 1, 65))[:, :3]
     # The lightness by the weights of ITU-R BT.601.
     steps = np.diff(colours @ (0.299, 0.587, 0.114)) * (np.repeat([1, -1], 32) if diverging else 1)
@@ -165,24 +155,22 @@ def check_colour_map(name: str, *, diverging: bool) -> None:
     # Zero must look neutral, and the two signs different.
     neutral = not diverging or (np.ptp(colours[32]) < 0.4 and np.abs(colours[0] - colours[-1]).max() > 0.3)
     if not (even and neutral):
-        where = (
-            "to the middle and back, as differences need it"
+        way = (
+            "evenly to the middle and back; try RdBu_r or PuOr"
             if diverging
-            else "in one direction, as losses need it"
+            else "in one direction; try viridis or magma"
         )
         raise UsageError(
-            f"--cmap {name}: its lightness does not go {where}, so that equal steps would look unequal, also in grey; "
-            f"try {', '.join(suited)}"
+            f"--cmap {name}: equal steps would look unequal, because its lightness does not go {way}"
         )
 
 
 def _refuse_log(values: NDArray[np.float64], low: float | None) -> None:
     lowest = float(values.min(initial=np.inf)) if low is None else low
-    if lowest < 0 or lowest == low == 0 or (values.size and values.max() <= 0):
-        what = "--vmin is" if low is not None else "the lowest is"
+    if lowest < 0 or low == 0 or (values.size and values.max() <= 0):
         raise UsageError(
-            f"--log: a logarithmic scale has positive losses only, and {what} {lowest:g}; use --linear, or a --vmin "
-            "above 0, below which losses are dotted"
+            f"--log: a logarithmic scale has positive losses only, and the lowest is {lowest:g}; use --linear, or a "
+            "--vmin above 0, below which losses are marked"
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.lines import Line2D
 
+from landscape.registry.titles import title
 from landscape.tables.escaping import for_mathtext
 
 Dashes = Literal["solid"] | tuple[float, tuple[float, ...]]
@@ -128,4 +129,4 @@ def _lighter(colour: str, steps: int) -> str:
 
 
 def _key(name: str, colour: str, **style: Any) -> Line2D:
-    return Line2D([], [], color=colour, label=for_mathtext(name), **style)
+    return Line2D([], [], color=colour, label=for_mathtext(title(name)), **style)

@@ -8,7 +8,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from matplotlib import RcParams, rc_context, rcdefaults, rcParams
 from matplotlib.font_manager import fontManager
@@ -53,37 +53,52 @@ def figure_size(venue: str, width: Width) -> tuple[float, float | None]:
         raise UsageError(f"unknown venue '{venue}'; known: {', '.join(VENUES)}")
     if width not in ("column", "text"):
         raise UsageError(f"width '{width}' is not one of column, text")
-    return _size.get() or (VENUES[venue].column if width == "column" else VENUES[venue].text, None)
+    return chosen_look().size or (VENUES[venue].column if width == "column" else VENUES[venue].text, None)
 
 
 FONT = "STIXGeneral"
 """The default font of a figure: it comes with matplotlib and goes with Times."""
 
-_font: ContextVar[str] = ContextVar("font", default=FONT)
-_size: ContextVar[tuple[float, float] | None] = ContextVar("size", default=None)
+
+class Look(NamedTuple):
+    """What :func:`paper` was called with."""
+
+    font: str
+    size: tuple[float, float] | None
+    log: bool | None
+
+
+_DEFAULT = Look(FONT, None, None)
+_look = ContextVar("look", default=_DEFAULT)
+chosen_look = _look.get
 _DRAWING = threading.RLock()  # matplotlib has one set of settings for all threads
 
 
 @contextlib.contextmanager
-def paper(font: str | None = None, size: tuple[float, float] | None = None) -> Iterator[None]:
+def paper(
+    font: str | None = None, size: tuple[float, float] | None = None, log: bool | None = None
+) -> Iterator[None]:
     """A context in which matplotlib draws for a paper; afterwards, the caller's settings are restored.
 
+    What is left out is as in an enclosing context.
+
     Args:
-        font: An installed font; by default that of an enclosing context, or :data:`FONT`.
-        size: Width and height of figures in inches; by default those of an enclosing context, or as wide as the venue
-            says and as high as what is drawn.
+        font: An installed font; by default :data:`FONT`.
+        size: Width and height of figures in inches; by default as wide as the venue says and as high as what is drawn.
+        log: Whether axes of losses and measures are logarithmic; by default where it suits the numbers.
 
     Raises:
         UsageError: There is no such font.
     """
-    font = font or _font.get()
+    outer = _look.get()
+    font = font or outer.font
     known = sorted({entry.name for entry in fontManager.ttflist})
     if font not in known:
         raise UsageError(
             f"there is no font '{font}' among the {len(known)} that matplotlib finds{did_you_mean(font, known)}; "
             f"install it, or omit --font to use {FONT}"
         )
-    tokens = _font.set(font), _size.set(size or _size.get())
+    token = _look.set(Look(font, size or outer.size, outer.log if log is None else log))
     try:
         with _DRAWING, rc_context():
             rcdefaults()  # a user's matplotlibrc must not change figures
@@ -92,5 +107,4 @@ def paper(font: str | None = None, size: tuple[float, float] | None = None) -> I
             rcParams["font.family"] = list(dict.fromkeys([font, FONT, "DejaVu Sans"]))
             yield
     finally:
-        _font.reset(tokens[0])
-        _size.reset(tokens[1])
+        _look.reset(token)

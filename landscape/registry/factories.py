@@ -108,6 +108,14 @@ class Kind:
     advice: str
 
 
+def user_module(name: str) -> ModuleType | None:
+    """The module of ``./file.py:function`` or ``package.module:function``; ``None`` for names of other forms."""
+    if not names_code(name):
+        return None
+    where, _ = _place(split(name).name)
+    return _file(where) if where.endswith(".py") else _module(where)
+
+
 def user_function(name: str, kind: Kind) -> tuple[str, Callable[..., Any]] | None:
     """The function of ``./file.py:function`` or ``package.module:function`` with its name; ``None`` for other forms.
 

@@ -4,6 +4,7 @@ Apart from the table of optimizers, because tables and figures are made without 
 """
 
 import re
+from collections.abc import Iterable
 
 from landscape.errors import UsageError
 from landscape.registry.names import split
@@ -57,11 +58,17 @@ def title(specification: str) -> str:
     name = parsed.name.replace("_", "-")
     if name not in _MIXED and not _CAPITALS.fullmatch(name):
         return specification
-    written = _MIXED.get(name) or name.upper()
-    options = [
-        f"{_SYMBOLS.get(key, key.replace('_', ' '))} = {value}" for key, value in parsed.options.items()
-    ]
-    return f"{written} ({', '.join(options)})" if options else written
+    options = [f"{key}={value}" for key, value in parsed.options.items()]
+    return with_options(_MIXED.get(name) or name.upper(), options)
+
+
+def with_options(name: str, options: Iterable[str]) -> str:
+    """``name (ρ = 0.1)`` from the options ``("rho=0.1",)``; the name alone without options."""
+    written = []
+    for option in options:
+        key, equals, value = option.partition("=")
+        written.append(f"{_SYMBOLS.get(key, key.replace('_', ' '))}{f' = {value}' if equals else ''}")
+    return f"{name} ({', '.join(written)})" if written else name
 
 
 def row_title(row: str, fields: str) -> str:

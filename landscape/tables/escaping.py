@@ -46,7 +46,7 @@ def _code_units(character: str) -> str:
 
 def for_latex(text: object) -> str:
     """Text that LaTeX prints literally, also at the start of a table row."""
-    plain = "".join(_LATEX.get(character, character) for character in visible(text))
+    plain = _SPECIAL.sub(lambda match: _LATEX[match[0]], visible(text))
     # Two hyphens would become a dash, which garbles the options of a command.
     return re.sub("-(?=-)", "-{}", plain)
 
@@ -64,7 +64,29 @@ _LATEX = {
     "<": "$<$",
     ">": "$>$",
     "|": "$|$",
+    # What our own headings, names and notes have; pdflatex stops at these characters.
+    "λ_max": r"$\lambda_{\max}$",
+    "‖∇L‖": r"$\|\nabla L\|$",
+    **{
+        "‖": r"$\|$",
+        "∇": r"$\nabla$",
+        "±": r"$\pm$",
+        "≈": r"$\approx$",
+        "†": r"$\dagger$",
+        "–": r"\textendash{}",
+    },
+    **{"↑": r"$\uparrow$", "↓": r"$\downarrow$", "Δ": r"$\Delta$", "₁": "$_1$", "₂": "$_2$"},
+    **{
+        letter: rf"$\{name}$"
+        for letter, name in zip(
+            "αβγδεζηθικλμνξπρστυφχψω",
+            "alpha beta gamma delta varepsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon "
+            "varphi chi psi omega".split(),
+            strict=True,
+        )
+    },
 }
+_SPECIAL = re.compile("|".join(map(re.escape, sorted(_LATEX, key=len, reverse=True))))
 
 
 def for_html(text: object) -> str:

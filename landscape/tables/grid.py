@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from landscape.tables.escaping import for_csv, for_latex, for_markdown, for_terminal, visible
+from landscape.tables.latex import HEADING, Column, breakable, ems, heading, table_float
 from landscape.tables.typesetting import ABSENT, aligned, blocks, folded, width_of
 
 
@@ -26,15 +27,19 @@ class Number:
         converged: Whether it has converged; a dagger marks a number that has not.
         n: The number of values behind it, shown if given.
         bold: Whether Markdown and LaTeX set it in bold.
+        mark: A sign behind it, a superscript in LaTeX.
     """
 
     text: str
     converged: bool = True
     n: int | None = None
     bold: bool = False
+    mark: str = ""
 
     def __str__(self) -> str:
-        return self.text + ("" if self.converged else "†") + ("" if self.n is None else f" (n={self.n})")
+        mark = f" {self.mark}" if self.mark else ""
+        count = "" if self.n is None else f" (n={self.n})"
+        return self.text + ("" if self.converged else "†") + mark + count
 
     def latex(self) -> str:
         """The number in LaTeX's mathematics; a missing one stays a dash."""
@@ -43,9 +48,12 @@ class Number:
         number = self.text.replace("−", "-").replace("±", r"\pm").replace("NaN", r"\mathrm{NaN}")
         # Python writes 1e-07 and 1e+20, rounded() a factored power as (1.5 ± 0.2)e-9.
         number = re.sub(r"e\+?(-?)0*(\d+)$", r" \\times 10^{\1\2}", number).replace("inf", r"\infty")
-        number = rf"\mathbf{{{number}}}" if self.bold else number
-        count = "" if self.n is None else rf"\,(n{{=}}{self.n})"
-        return "$" + number + ("" if self.converged else r"^\dagger") + count + "$"
+        number = rf"$\mathbf{{{number}}}$" if self.bold else f"${number}$"
+        marks = ("" if self.converged else r"\dagger") + for_latex(self.mark).strip("$")
+        if self.n is not None:
+            return number + (f"$^{{{marks}}}$" if marks else "") + rf"\,($n{{=}}{self.n}$)"
+        # A mark takes no width, so that numbers with and without one are aligned.
+        return number + (rf"\rlap{{$^{{{marks}}}$}}" if marks else "")
 
 
 Content = str | int | float | Number | None
@@ -59,30 +67,46 @@ class Grid:
     Attributes:
         head: Column headings.
         rows: Cells, as many in each row as there are headings.
-        notes: Sentences below the table; comments in LaTeX.
+        notes: Sentences below the table.
         latex_head: LaTeX source of the headings; by default the escaped ``head``.
-        bold: Meaning of bold numbers, in a comment of the LaTeX source.
+        groups: For each column, a heading in LaTeX that it shares with its neighbours, or empty.
     """
 
     head: Sequence[str]
     rows: Sequence[Sequence[Content]]
     notes: Sequence[str] = ()
     latex_head: Sequence[str] = ()
-    bold: str = ""
+    groups: Sequence[str] = ()
+
+    @property
+    def width(self) -> int:
+        """Characters in a line of the text."""
+        return width_of(self._lines())
+
+    def transposed(self) -> "Grid":
+        """The same cells with a row for each column."""
+        columns = list(zip(*self.rows, strict=True))
+        head = [self.head[0], *map(_shown, columns[0])]
+        return Grid(
+            head,
+            [[name, *column] for name, column in zip(self.head[1:], columns[1:], strict=True)],
+            self.notes,
+        )
 
     def text(self, *, width: int | None = None) -> str:
         """Aligned columns with the notes below.
 
         Args:
-            width: Characters that a line may have. A wider table is transposed, then cut into blocks of columns,
-                and long notes are folded. ``None`` for no limit.
+            width: Characters that a line may have. A wider table is cut into blocks of columns, and long notes are
+                folded. ``None`` for no limit.
         """
-        lines = [[_shown(cell) for cell in row] for row in (self.head, *self.rows)]
-        if width is not None and width_of(lines) > width:
-            lines = [list(column) for column in zip(*lines, strict=True)]
+        lines = self._lines()
         tables = [lines] if width is None else blocks(lines, width)
         notes = folded(self.notes, width) if self.notes else ""
         return "\n\n".join([*map(aligned, tables), *([notes] if notes else [])])
+
+    def _lines(self) -> list[list[str]]:
+        return [[_shown(cell) for cell in row] for row in (self.head, *self.rows)]
 
     def markdown(self) -> str:
         """A pipe table, and each note as a paragraph."""
@@ -91,21 +115,28 @@ class Grid:
         table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
         return "\n\n".join([table, *map(for_markdown, self.notes)])
 
-    def latex(self) -> str:
-        """A ``booktabs`` tabular, after the notes as comments."""
-        heads = self.latex_head or [*map(for_latex, self.head)]
-        lines = [
-            rf"% needs \usepackage{{booktabs}}{'; bold: ' + self.bold if self.bold else ''}",
-            *(f"% {visible(note)}" for note in self.notes),
-            rf"\begin{{tabular}}{{l{'r' * (len(self.head) - 1)}}}",
-            r"\toprule",
-            " & ".join(heads) + r" \\",
-            r"\midrule",
-            *(" & ".join(map(_latex, row)) + r" \\" for row in self.rows),
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
-        return "\n".join(lines)
+    def latex(
+        self, caption: str, *, column: float = 5.5, text: float = 5.5, comments: Sequence[str] = ()
+    ) -> str:
+        """A float with ``booktabs`` tabulars, which is at most as wide as the page, and the notes below them.
+
+        Args:
+            caption: LaTeX source.
+            column: Width of the venue's column in inches.
+            text: Width of the venue's text in inches.
+            comments: Sentences for comments of the source.
+        """
+        heads = self.latex_head or [*map(heading, self.head)]
+        groups = self.groups or [""] * len(self.head)
+        columns = []
+        for k, (title, head) in enumerate(zip(self.head, heads, strict=True)):
+            cells = [row[k] for row in self.rows]
+            width = max(min(ems(visible(title)), HEADING), *map(_ems, cells))
+            columns.append(Column(head, [_latex(cell, long=k == 0) for cell in cells], width, groups[k]))
+        names, *others = columns
+        return table_float(
+            names, others, column=column, text=text, caption=caption, notes=self.notes, comments=comments
+        )
 
     def csv(self) -> str:
         """Comma-separated values without the notes; numbers at full precision."""
@@ -130,10 +161,20 @@ def _markdown(cell: Content) -> str:
     return f"**{text}**" if isinstance(cell, Number) and cell.bold else text
 
 
-def _latex(cell: Content) -> str:
+def _latex(cell: Content, *, long: bool) -> str:
     if cell is None:
         return "--"
-    return cell.latex() if isinstance(cell, Number) else for_latex(_shown(cell))
+    if isinstance(cell, Number):
+        return cell.latex()
+    return breakable(_shown(cell)) if long else for_latex(_shown(cell))
+
+
+def _ems(cell: Content) -> float:
+    if not isinstance(cell, Number):
+        return ems(_shown(cell))
+    # Marks take no width, except in front of a count.
+    text = cell.text if cell.n is None else str(cell)
+    return ems(text.replace("-", "−"), bold=cell.bold)
 
 
 def _csv(cell: Content) -> str:

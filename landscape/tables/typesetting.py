@@ -29,7 +29,7 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
 
 
 # A column is numeric also if some numbers are missing or have a power of ten factored out: "(1.5 ± 0.2)e9".
-_NUMBER = re.compile(r"\(?-?(\d|inf)|NaN|–")
+_NUMBER = re.compile(r"\(?[-−]?(\d|inf)|NaN|–")
 
 
 def width_of(lines: Sequence[Sequence[str]]) -> int:
@@ -82,7 +82,10 @@ def rounded(value: float, doubt: float | None) -> str:
 
 def bracketed(mean: float, low: float, high: float) -> str:
     """``−1.2 [−2.0, −0.4]``: a number with its interval, all to two digits of the interval's width."""
-    width = max(abs(high - low), 1e-300)  # a width of 0 would ask for infinitely many digits
+    width = high - low
+    if low > 0 or high < 0:  # enough digits to see that the interval excludes zero
+        width = min(width, 10 * min(abs(low), abs(high)))
+    width = max(width, 1e-3 * (high - low), 1e-300)  # a width of 0 would ask for infinitely many digits
     return f"{signed(mean, width)} [{signed(low, width)}, {signed(high, width)}]"
 
 
@@ -94,5 +97,5 @@ def signed(value: float, width: float | None = None) -> str:
         exponent = int(f"{width:.1e}".partition("e")[2])
         places = 1 - exponent
         small = -4 <= exponent <= 5
-        text = f"{round(value, places):.{max(0, places)}f}" if small else f"{value:.3g}"
+        text = f"{round(value, places) + 0.0:.{max(0, places)}f}" if small else f"{value:.3g}"
     return text.replace("-", "−")

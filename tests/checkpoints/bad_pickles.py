@@ -29,12 +29,14 @@ def raw(name, *texts):
     return b"\x80\x02c" + f"{module}\n{attribute}\n".encode() + b"(" + body + b"tR."
 
 
-def archive(path, pickled, *, folder="archive"):
+def archive(path, pickled, *, folder="archive", parts=()):
     """A zip file as torch.save writes it, around any pickle."""
     with zipfile.ZipFile(path, "w") as opened:
         opened.writestr(f"{folder}/data.pkl", pickled)
         opened.writestr(f"{folder}/byteorder", "little")
         opened.writestr(f"{folder}/version", "3\n")
+        for name in parts:
+            opened.writestr(f"{folder}/{name}", parts[name])
 
 
 def system(path, canary):

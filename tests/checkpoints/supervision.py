@@ -11,6 +11,7 @@ FORBIDDEN = (
     "os.putenv os.unsetenv pickle.find_class"
 ).split()
 _seen = None
+_strict = False
 
 
 def _hook(event, arguments):
@@ -18,6 +19,7 @@ def _hook(event, arguments):
         return
     forbidden = (
         event in FORBIDDEN
+        or (_strict and event in ("import", "exec", "compile"))
         or (event == "compile" and arguments[1] in ("<string>", "<stdin>"))
         or (event == "exec" and arguments[0].co_filename == "<string>")
         or (event == "open" and _writes(*arguments))
@@ -36,9 +38,10 @@ sys.addaudithook(_hook)
 
 
 @contextmanager
-def supervised():
-    """Gives the list of forbidden events, filled while the block runs."""
-    global _seen
+def supervised(*, strict=False):
+    """Gives the list of forbidden events, filled while the block runs; if strict, nothing is imported either."""
+    global _seen, _strict
+    _strict = strict
     compiled = sys.dont_write_bytecode
     sys.dont_write_bytecode = True  # of our own modules, where they are imported for the first time
     _seen = events = []

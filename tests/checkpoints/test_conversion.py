@@ -44,8 +44,16 @@ def test_a_run_of_ours_still_needs_no_other_argument(tmp_path):
     assert theirs.objective().loss == ours.objective().loss
 
 
-def test_a_whole_network_becomes_safe_when_it_is_trusted_once(tmp_path, net):
+@pytest.mark.parametrize("trust", [False, True])
+def test_a_whole_network_becomes_safe(tmp_path, net, trust):
     torch.save(net.model, tmp_path / "m.pt")
+    convert(tmp_path / "m.pt", tmp_path / "m.safetensors", trust=trust)
+    state = read_checkpoint(tmp_path / "m.safetensors").state
+    assert all(torch.equal(state[k], v) for k, v in net.state.items())
+
+
+def test_a_file_that_would_run_code_can_be_trusted_once(tmp_path, net):
+    torch.save({"state_dict": net.state, "clock": torch.nn.Identity}, tmp_path / "m.pt")
     with pytest.raises(
         InputError, match=r"landscape convert .*m\.pt weights\.safetensors --trust-checkpoint"
     ):

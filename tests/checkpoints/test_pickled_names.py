@@ -28,6 +28,16 @@ SPELLED = {
         [b"\x80\x04(", *[text("x")] * 1001, *SYSTEM, b"\x93", *[text("y")] * 3, b"l."]
     ),
     "the thousandth text is the module": b"".join([b"\x80\x04(", *[text("x")] * 999, *SYSTEM, b"\x93l."]),
+    "other texts that are removed": b"".join(
+        [b"\x80\x04", *SYSTEM, text("collections"), text("OrderedDict"), b"00\x93."]
+    ),
+    "a mark that is removed": b"".join([b"\x80\x04", *SYSTEM, b"(", *[text("x")] * 2, b"1\x93."]),
+    "an empty mark that is removed": b"".join([b"\x80\x04", *SYSTEM, b"(0\x93."]),
+    "a text that is repeated": b"".join(
+        [b"\x80\x04", SYSTEM[0], b"2", text("x"), b"00", SYSTEM[1], b"\x93."]
+    ),
+    "texts of Python 2": b"\x80\x04U\x05posixU\x06system\x93.",
+    "a list around them": b"".join([b"\x80\x04](", *SYSTEM, b"\x93e."]),
     "of Python 2": b"\x80\x02cposix\nsystem\n.",
     "an instance": b"(iposix\nsystem\n.",
 }
@@ -49,6 +59,11 @@ def test_a_pickle_of_as_many_instructions_as_allowed_is_too_long(monkeypatch):
     with pytest.raises(ValueError, match=r"^$"):
         long.read(io.BytesIO(b"N0" * 49 + b"N."))
     assert long.endless
+
+
+def test_the_extensions_of_a_pickle_are_names(tmp_path):
+    (tmp_path / "m").write_bytes(b"\x80\x02\x82\x01)R.")
+    assert pickled_names(tmp_path / "m").names == ["copyreg.extension_1"]
 
 
 def test_a_pickle_without_a_protocol_has_protocol_0():

@@ -56,9 +56,25 @@ def test_a_papers_table_in_latex(landscape, runs):
         "compare", "runs", "--preset", "ae-sam", "--limit", "60", "--format", "latex", "-o", "t.tex"
     )
     assert result.code == 0
-    assert r"optimizer & Accuracy (\%) & \% SAM \\" in result.out
+    assert r"optimizer & accuracy (\%) & SAM steps (\%) \\" in result.out
     assert (runs.parent / "t.tex").read_text() == result.out
-    assert "\n" + r"sam & $" in result.out
+    assert "\n" + r"SAM & $" in result.out
+
+
+def test_labels_a_venue_and_all_sentences_are_flags(landscape, runs):
+    flags = ("compare", "runs", "-M", "loss,gradient-norm", "--limit", "60")
+    plain = landscape(*flags)
+    assert "Δ from SGD " in plain.out
+    assert "exclude 0 by chance alone" not in plain.out
+    result = landscape(*flags, "--label", "sgd=SGD baseline", "--verbose")
+    assert "Δ from SGD baseline" in result.out
+    assert "exclude 0 by chance alone" in result.out
+    latex = landscape(*flags, "--venue", "icml", "--format", "latex", "--label", "sam=S & M")
+    assert r"\begin{table}[t]" in latex.out
+    assert "\nS \\& M & $" in latex.out
+    refused = landscape(*flags, "--label", "adam=Adam")
+    assert refused.code == 2
+    assert "--label adam=Adam is not ROW=NAME with one of the rows: sgd, sam" in refused.err
 
 
 def test_which_measure_predicts_the_gap(landscape, runs):

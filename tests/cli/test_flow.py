@@ -53,7 +53,7 @@ def test_train_measure_compare_surface_plot(landscape, tmp_path):
     assert compared.code == 0
     assert re.search(r"optimizer\s+loss\s+hessian-trace", compared.out) is None
     assert (tmp_path / "table.tex").read_text() == compared.out
-    assert r"sam:rho=0.1 & $" in compared.out
+    assert r"SAM ($\rho$ = 0.1) & $" in compared.out
 
     drawn = landscape("surface", folders[0], folders[2], "--points", "5", "--limit", "50", "-o", "both.png")
     assert drawn.code == 0
@@ -222,7 +222,7 @@ def test_fail_on_warn_exits_with_4_and_keeps_the_numbers(landscape, runs):
     assert landscape(*flags, "-M", "loss", "--fail-on", "warn").code == 0
 
 
-@pytest.mark.parametrize("form", ["table", "json", "csv", "md", "latex"])
+@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv", "md", "latex"])
 def test_compare_prints_every_format_and_writes_the_same(landscape, runs, form):
     landscape("measure", "runs/sgd-0", "runs/sgd-1", "-M", "loss", "--limit", "50", "-q")
     result = landscape(

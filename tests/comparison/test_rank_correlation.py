@@ -9,7 +9,7 @@ import pytest
 from records_made import run
 from scipy import stats
 
-from landscape.comparison.forms import FORMS
+from landscape.comparison.forms import FORMS, rendered
 from landscape.comparison.predictors import predictors
 from landscape.comparison.rank_correlation import rank_correlation
 from landscape.errors import InputError
@@ -95,7 +95,7 @@ def test_a_measure_that_orders_the_runs_as_the_gap_does_is_first():
     assert set(best.granulated) == {"optimizer", "lr", "seed"}
     assert (noise.name, abs(noise.overall.tau) < 0.5) == ("noise", True)
     assert (study.runs, study.recipes) == (12, 4)
-    text = FORMS["table"](study)
+    text = rendered(study)
     assert "of 4 recipes: runs that differ in their seed alone are not\n  independent" in text
     assert max(map(len, text.splitlines())) <= 80
 
@@ -124,7 +124,7 @@ def test_what_a_third_quantity_explains_shows_in_the_granulated_coefficient():
 def test_every_form_says_the_same(form):
     measured, outcomes = study_records(lambda t: t % 0.7)
     study = predictors(measured, "generalization-gap", outcomes)
-    text = FORMS[form](study)
+    text = rendered(study, form)
     assert "hessian-trace" in text
     assert f"{study.predictors[-1].overall.n}" in text
     if form == "json":

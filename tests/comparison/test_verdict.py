@@ -68,6 +68,22 @@ def test_the_verdict(ours, theirs, kind, words):
     assert found.is_decided == (kind == "lower")
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "mark"),
+    [
+        (cell(1.0, 1.1, 1.2), cell(2.0, 2.2, 2.5), "↓"),
+        (cell(2.0, 2.2, 2.5), cell(1.0, 1.1, 1.2), "↑"),
+        (cell(1.0, 2.0, 3.0), cell(2.0, 1.0, 3.5), "≈"),
+        (cell(1.0, 2.0, 3.0), cell(1.0, 2.0, 3.0), "="),
+        (cell(0.75, 0.75, 0.75), cell(0.5, 0.5, 0.5), "?"),
+        (cell(1.0, 1.1), cell(2.0, 2.2), "?"),
+        (cell(1.0, math.nan, 1.0), cell(2.0, 2.0, 2.0), "?"),
+    ],
+)
+def test_the_mark_of_a_verdict(ours, theirs, mark):
+    assert said(ours, theirs).mark == mark
+
+
 @pytest.mark.parametrize(("ours", "theirs"), [(True, False), (False, True), (False, False), (True, True)])
 def test_a_difference_has_converged_where_both_rows_have(ours, theirs):
     difference = paired_difference(cell(1.0, 2.0, converged=ours), cell(3.0, 5.0, converged=theirs))
@@ -85,6 +101,7 @@ def test_the_seeds_that_an_undecided_difference_needs_are_said():
     """Of the differences 1, −1 and 3 the mean is a half of the spread: 34 seeds by Cohen's tables."""
     undecided = said(cell(1.0, -1.0, 3.0), cell(0.0, 0.0, 0.0))
     assert undecided.words == "indistinguishable; about 34 seeds needed"
+    assert undecided.seeds_needed == 34
     near = said(cell(1.0, 2.0, 3.9), cell(0.0, 0.0, 0.0))
     assert (near.kind, near.words) == ("undecided", "indistinguishable; about 6 seeds needed")
 
@@ -116,7 +133,7 @@ def test_bold_is_only_the_row_whose_interval_excludes_the_runner_up():
     clear = compare(two_rows(-3.0))
     assert clear.leads()[0].is_clear
     assert clear.latex().count(r"\mathbf{") == 1
-    assert r"sam & $\mathbf{6.9" in clear.latex()
+    assert r"SAM & $\mathbf{6.9" in clear.latex()
     assert clear.markdown().count("**") == 2
     close = compare(two_rows(0.0))
     assert not close.leads()[0].is_clear
@@ -143,7 +160,7 @@ def test_what_has_not_converged_is_never_bold():
     table = compare(two_rows(-3.0, converged=False))
     assert not table.leads()[0].is_clear
     assert r"\mathbf" not in table.latex()
-    assert "but not all runs have converged" in table.text()
+    assert "but not all runs have converged" in table.text(verbose=True)
 
 
 def test_rows_are_compared_with_the_plain_optimizer_or_the_one_that_is_named():

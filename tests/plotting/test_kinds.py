@@ -176,6 +176,84 @@ def test_panels_with_scales_of_their_own_say_so(sources):
     assert "its own colour scale" in drawing.caption
 
 
+@pytest.mark.parametrize(
+    ("kind", "wish", "says"),
+    [
+        ("filled", {"view": (30, 30)}, "--view does nothing for a figure of kind 'filled'; it is for relief"),
+        ("history", {"cmap": "magma"}, "--cmap does nothing for a figure of kind 'history'"),
+        (
+            "spectrum",
+            {"log": False},
+            "--linear does nothing .* it is for filled, contour, relief, difference",
+        ),
+        (
+            "filled",
+            {"cmap": "jet"},
+            "--cmap jet: equal steps would look unequal, because its lightness does not go in one direction",
+        ),
+        ("difference", {"cmap": "viridis"}, "to the middle and back"),
+        ("filled", {"cmap": "virids"}, "no such colour map .did you mean 'viridis'"),
+        ("difference", {"vmin": -1.0}, "--vmin does nothing for a figure of kind 'difference'"),
+        ("difference", {"vmax": -1.0}, "give it above 0"),
+    ],
+)
+def test_options_that_do_nothing_or_do_not_suit_are_refused(sources, kind, wish, says):
+    with pytest.raises(UsageError, match=says):
+        draw_figure(sources[kind], FigureOptions(**wish, names=["a", "b"][: len(sources[kind])]), kind)
+
+
+@pytest.mark.parametrize(
+    ("wish", "says"),
+    [
+        ({"size": (0.1, 3)}, "--size: 0.1 inches is not between 0.5 and 40"),
+        ({"dpi": 5000}, "--dpi 5000 is not between 30 and 1200"),
+        ({"view": (95, 0)}, "--view 95,0 is not within"),
+        ({"view": (float("nan"), 0)}, "--view nan,0 is not within"),
+        ({"vmin": float("inf")}, "--vmin inf is not a finite number"),
+        ({"vmin": 2.0, "vmax": 1.0}, "--vmin 2 is not below --vmax 1"),
+        ({"log": True, "vmin": 0.0}, "needs limits above 0"),
+        ({"levels": (1.0, 2.0), "vmax": 1.0}, "leave out --vmin and --vmax"),
+    ],
+)
+def test_numbers_that_cannot_be_drawn_are_refused_at_once(wish, says):
+    with pytest.raises(UsageError, match=says):
+        FigureOptions(**wish)
+
+
+def test_a_log_axis_of_what_is_not_positive_is_refused(bowl, sources):
+    with pytest.raises(UsageError, match=r"--log: .* the lowest is -4.99; use --linear, or a --vmin above 0"):
+        draw_figure([bowl(shift=-5.0)], FigureOptions(log=True))
+    with pytest.raises(UsageError, match=r"--log: .* the lowest is 0; use --linear"):
+        draw_figure(sources["history"], FigureOptions(log=True, measures=["accuracy"]))
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_curves_and_lines_are_logarithmic_as_requested(sources, log):
+    scale = "log" if log else "linear"
+    for kind, wish in (("history", {"measures": ["loss"]}), ("line", {"vmin": 5.0, "vmax": 20.0})):
+        ax = draw_figure(sources[kind], FigureOptions(log=log, **wish)).figure.axes[0]
+        assert ax.get_yscale() == scale
+    assert ax.get_ylim() == (5.0, 20.0)
+
+
+def test_a_view_asks_for_a_relief(bowl):
+    drawing = draw_figure(
+        [bowl()], FigureOptions(view=(20, -140), size=(3.0, 2.0), vmax=10.0, command="plot x")
+    )
+    ax = drawing.figure.axes[0]
+    assert (ax.elev, ax.azim) == (20, -140)
+    assert drawing.figure.get_size_inches().tolist() == [3.0, 2.0]
+    assert "Clipped and grey: values above 10. Seen from elevation 20° and azimuth −140°" in drawing.caption
+    assert drawing.caption.endswith("Drawn by `plot x`.")
+    assert "the dot is the checkpoint" not in drawing.caption
+
+
+def test_a_size_holds_for_every_kind(sources):
+    for kind, given in sources.items():
+        wish = wish_for(kind, size=(4.0, 3.0), names=["a", "b"][: len(given)])
+        assert draw_figure(given, wish, kind).figure.get_size_inches().tolist() == [4.0, 3.0]
+
+
 def test_a_font_that_is_not_there_is_refused_and_one_that_is_is_used():
     with pytest.raises(UsageError, match=r"no font .Tines..*--font"), paper("Tines"):
         pass
@@ -253,7 +331,7 @@ def test_a_file_with_several_checkpoints_names_each_of_them(tmp_path):
         of_one = dataclasses.replace(spectral(), provenance=run(1.0, optimizer=optimizer).provenance)
         records.append(tmp_path / "spectra.jsonl", of_one)
     drawing = draw_figure(read_source(tmp_path / "spectra.jsonl"), FigureOptions(), kind="spectrum")
-    assert [text.get_text() for text in drawing.figure.legends[0].get_texts()] == ["sgd", "sam"]
+    assert [text.get_text() for text in drawing.figure.legends[0].get_texts()] == ["SGD", "SAM"]
 
 
 def test_a_history_of_other_types_is_drawn_without_them(tmp_path):

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib import colormaps
+from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 
+from landscape.errors import UsageError
 from landscape.plotting import panels
-from landscape.plotting.scale import number, shared_scale
+from landscape.plotting.scale import check_colour_map, diverging_scale, number, shared_scale
 from landscape.records.surface import Surface
 
 
@@ -76,6 +78,74 @@ def test_given_limits_of_a_norm_bound_the_levels():
     assert scale.levels[0] == 0.1
     assert scale.levels[-1] == 100
     assert scale.extend == "both"
+
+
+def test_limits_bound_the_levels_exactly_and_say_what_is_beyond():
+    scale = shared_scale([_surface([0.001, 1, 10, 1000])], limits=(0.15, 70))
+    assert (scale.levels[0], scale.levels[-1], scale.extend) == (0.15, 70, "both")
+    assert (scale.norm.vmin, scale.norm.vmax) == (0.15, 70)
+    assert isinstance(scale.norm, LogNorm)
+    upper = shared_scale([_surface([0.001, 1, 10, 1000])], limits=(None, 70))
+    assert (upper.levels[0], upper.levels[-1], upper.extend) == (0.001, 70, "max")
+    assert type(shared_scale([_surface([0.001, 1, 10, 1000])], limits=(0, 70)).norm) is Normalize
+
+
+def test_a_scale_is_linear_or_logarithmic_as_requested():
+    linear = shared_scale([_surface([0.001, 1, 10, 1000])], log=False)
+    assert type(linear.norm) is Normalize
+    assert np.ptp(np.diff(linear.levels)) < 1e-9
+    narrow = shared_scale([_surface([2.0, 2.1, 2.2, 2.3])], log=True)
+    assert isinstance(narrow.norm, LogNorm)
+    assert len(narrow.levels) >= 4
+    for values in ([-1.0, 1, 2, 3], [-1.0, -2, -3, -4], [0.0, 0, 0, 0]):
+        with pytest.raises(UsageError, match=r"--log: .* positive losses only"):
+            shared_scale([_surface(values)], log=True)
+    assert shared_scale([_surface([-1.0, 1, 2, 30])], log=True, limits=(0.5, None)).extend == "min"
+
+
+def test_differences_are_on_a_symmetric_logarithmic_scale_around_zero():
+    values = np.concatenate([-np.geomspace(1e-3, 30, 60), np.geomspace(1e-3, 2, 40)])
+    scale = diverging_scale(_surface(values))
+    assert isinstance(scale.norm, SymLogNorm)
+    assert scale.levels == tuple(-level for level in reversed(scale.levels))
+    assert 0.0 in scale.levels
+    assert scale.levels[-1] >= 30
+    # A tenth of the sizes is in the linear part, and a round number ends it.
+    assert np.quantile(np.abs(values), 0.1) / 3 < scale.norm.linthresh <= np.quantile(np.abs(values), 0.1)
+    assert float(scale.norm(0.0)) == 0.5
+    assert float(scale.norm(0.1)) == pytest.approx(1 - float(scale.norm(-0.1)))
+    assert max(colormaps[scale.colours](0.5)[:3]) - min(colormaps[scale.colours](0.5)[:3]) < 0.02
+    assert float(scale.norm(0.1) - scale.norm(0.01)) > 5 * 0.09 / 60  # wider than a linear scale has it
+    clipped = diverging_scale(_surface(values), limit=1.0)
+    assert (clipped.levels[0], clipped.levels[-1], clipped.extend) == (-1.0, 1.0, "both")
+
+
+@pytest.mark.parametrize("values", [[-1.0, 0.5, 0.8, 1], [0.0, 0, 0, 0], [np.nan, 1, 1, 1]])
+def test_differences_of_one_size_are_on_a_linear_scale(values):
+    scale = diverging_scale(_surface(values))
+    assert type(scale.norm) is Normalize
+    assert scale.levels[0] == -scale.levels[-1]
+
+
+def test_a_map_is_refused_where_its_lightness_misleads():
+    for name in ("viridis", "cividis", "magma_r", "Blues", "gray"):
+        check_colour_map(name, diverging=False)
+    for name in ("RdBu_r", "coolwarm", "PuOr", "berlin"):
+        check_colour_map(name, diverging=True)
+    for name in (
+        "jet",
+        "rainbow",
+        "turbo",
+        "hsv",
+        "gist_rainbow",
+        "nipy_spectral",
+        "twilight",
+        "tab10",
+        "prism",
+    ):
+        for diverging in (False, True):
+            with pytest.raises(UsageError, match="because its lightness does not go"):
+                check_colour_map(name, diverging=diverging)
 
 
 @pytest.mark.parametrize(

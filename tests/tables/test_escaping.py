@@ -63,6 +63,12 @@ def test_latex_reads_no_command_option_comment_or_alignment():
     assert "\n" not in for_latex("a\n\n\\par")
 
 
+def test_latex_has_the_symbols_of_our_own_headings_and_notes_as_mathematics():
+    assert for_latex("λ_max, ‖∇L‖, SAM (ρ = 0.1)") == r"$\lambda_{\max}$, $\|\nabla L\|$, SAM ($\rho$ = 0.1)"
+    assert for_latex("β₁ ± 1 – † ≈ ↑") == r"$\beta$$_1$ $\pm$ 1 \textendash{} $\dagger$ $\approx$ $\uparrow$"
+    assert for_latex("x_max") == r"x\_max"
+
+
 def test_html_shows_the_text_and_nothing_else():
     text = """<script>alert(1)</script><a href="javascript:x" title='y'>&amp;"""
     seen = []

@@ -19,7 +19,6 @@ GRID = Grid(
         [STRANGE, Number("(1.5 ± 0.2)e-9", converged=False, n=2), None],
     ],
     notes=["mean ± standard error", f"of {STRANGE}"],
-    bold="below all others",
 )
 
 
@@ -42,14 +41,15 @@ def test_a_table_without_notes_is_the_aligned_cells():
 
 
 @pytest.mark.parametrize("columns", [1, 3, 12])
-def test_a_table_wider_than_the_terminal_is_turned_and_cut_and_loses_nothing(columns):
+def test_a_table_wider_than_the_terminal_is_cut_and_loses_nothing(columns):
     heads = [f"measure-number-{k}" for k in range(columns)]
     grid = Grid(
         ["row", *heads],
         [[f"row{r}", *(f"{r}.{k}" for k in range(columns))] for r in range(9)],
         ["note " * 40],
     )
-    text = grid.text(width=80)
+    assert (grid.width > 80) == (columns == 12)
+    text = grid.transposed().text(width=80)
     assert max(map(len, text.splitlines())) <= 80
     assert all(text.count(head) >= 1 for head in heads)
     assert all(re.search(rf"(?<![\d.]){r}\.{k}(?!\d)", text) for r in range(9) for k in range(columns))
@@ -65,13 +65,18 @@ def test_markdown_has_bold_numbers_and_one_count_of_cells():
     assert len(notes) == 2
 
 
-def test_latex_sets_numbers_as_mathematics_and_notes_as_comments():
-    lines = GRID.latex().splitlines()
-    assert lines[0] == r"% needs \usepackage{booktabs}; bold: below all others"
-    assert lines[1] == "% mean ± standard error"
+def test_latex_sets_numbers_as_mathematics_and_marks_without_width():
+    lines = GRID.latex("About.", comments=[f"of {STRANGE}"]).splitlines()
+    assert lines[0] == r"% needs \usepackage{booktabs}"
+    assert lines[1].startswith("% of =1+1")
     assert r"sam-0 & $\mathbf{0.212 \pm 0.030}$ & 120 \\" in lines
-    assert r"& $(1.5 \pm 0.2) \times 10^{-9}^\dagger\,(n{=}2)$ & -- \\" in lines[-3]
+    assert [
+        line
+        for line in lines
+        if line.endswith(r"& $(1.5 \pm 0.2) \times 10^{-9}$$^{\dagger}$\,($n{=}2$) & -- \\")
+    ]
     assert not [line for line in lines if r"\input" in line and not line.startswith("%")]
+    assert Number("1.5", converged=False, mark="↓").latex() == r"$1.5$\rlap{$^{\dagger\downarrow}$}"
 
 
 @pytest.mark.parametrize(

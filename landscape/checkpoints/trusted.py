@@ -1,0 +1,93 @@
+"""Unpickles files of the user's own, whose classes may lie in the current folder or in the script that is named."""
+
+import contextlib
+import importlib
+import os
+import pickle
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import IO, Any
+
+import torch
+
+from landscape.errors import InputError
+from landscape.registry.factories import described
+
+# The import path belongs to the process, and each thread must find its own entry in it.
+_PATH = threading.RLock()
+
+
+def unpickled(file: Path, script: ModuleType | None) -> object:
+    """The content of a bare pickle, which runs its code; see :func:`trusted` for the arguments."""
+    with _importable(), file.open("rb") as stream:
+        return _unpickler(file, script)(stream).load()
+
+
+def trusted(file: Path, *, mapped: bool, script: ModuleType | None) -> object:
+    """The content of a file of ``torch.save``, which runs its code.
+
+    Args:
+        file: The file.
+        mapped: Whether its tensors are mapped into memory.
+        script: The user's script in which classes of ``__main__`` are looked up first.
+
+    Raises:
+        InputError: A class in the file cannot be found.
+    """
+    module: Any = SimpleNamespace(__name__="pickle", Unpickler=_unpickler(file, script), load=_load)
+    with _importable(), contextlib.nullcontext(file) if mapped else file.open("rb") as source:
+        return torch.load(source, map_location="cpu", weights_only=False, mmap=mapped, pickle_module=module)
+
+
+def _load(stream: IO[bytes], **options: Any) -> object:
+    return pickle.load(stream, **options)
+
+
+def _unpickler(file: Path, script: ModuleType | None) -> type[pickle.Unpickler]:
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            if module == "__main__" and hasattr(script, name):
+                return getattr(script, name)
+            try:
+                return super().find_class(module, name)
+            except Exception as failure:  # a module can raise anything while it is imported
+                raise InputError(_missing(file, module, name, failure)) from failure
+
+    return Unpickler
+
+
+def _missing(file: Path, module: str, name: str, failure: Exception) -> str:
+    if module == "__main__":
+        reason = "which is not in the script that runs now"
+        way_out = f"name the script that has it: -m ./FILE.py:{name}"
+    elif isinstance(failure, ModuleNotFoundError) and f"{module}.".startswith(f"{failure.name}."):
+        reason = f"but there is no module '{failure.name}', neither installed nor in this folder"
+        way_out = "run the command in the folder of that module"
+    elif isinstance(failure, AttributeError):
+        reason, way_out = (
+            f"which module '{module}' does not have",
+            "use the version of it that saved the file",
+        )
+    else:
+        reason, way_out = f"whose module fails: {described(failure)}", "mend that module"
+    return (
+        f"{file} needs {module}.{name}, {reason}; {way_out}, or leave out --trust-checkpoint, as the weights of a "
+        "whole network are read without its classes"
+    )
+
+
+@contextlib.contextmanager
+def _importable() -> Iterator[None]:
+    """Inside, modules of the current folder can be imported."""
+    folder = os.getcwd()
+    with _PATH:
+        sys.path.insert(0, folder)
+        importlib.invalidate_caches()  # a module may be younger than what is known of its folder
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ValueError):
+                sys.path.remove(folder)
