@@ -88,6 +88,7 @@ class Where:
     batch: options.BatchSize | None
     batch_norm: str | None
     dtype: str | None
+    parameters: str | None
     device: str
 
     @property
@@ -99,7 +100,8 @@ class Where:
     def conditions(self) -> Conditions:
         """The conditions of a record, on any split."""
         size = None if self.batch is None else self.batch[0]
-        return Conditions(None, self.limit, size, self.batch_norm, self.dtype)
+        parameters = None if self.parameters is None else ",".join(options.listed(self.parameters))
+        return Conditions(None, self.limit, size, self.batch_norm, self.dtype, parameters)
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ class Filling:
 )
 @options.batch_norm(None)
 @options.precision
+@options.parameters
 @options.device
 @options.source_flags
 @click.option(

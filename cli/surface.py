@@ -46,7 +46,8 @@ def _pair(kind: type[int] | type[float], flag: str, text: str) -> tuple[Any, Any
     try:
         numbers = [kind(part) for part in text.split("x")]
     except ValueError:
-        raise UsageError(f"{flag} {text} is not a number, or two with x between") from None
+        example = {"--points": "51 or 51x31"}.get(flag, "1 or 1x0.5")
+        raise UsageError(f"{flag} {text} is not a number, or two with x between, such as {example}") from None
     if len(numbers) > 2:
         raise UsageError(f"{flag} {text} has {len(numbers)} numbers; a plane has two directions")
     return numbers[0], numbers[-1]

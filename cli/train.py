@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from landscape.errors import InputError, UsageError
+from landscape.tables.escaping import visible
 from landscape.training.recipe import FLAGS, SETTINGS, Budget, Recipe, subject_tables
 
 from . import options
@@ -178,6 +179,13 @@ def _trained(job: "Job", *, quiet: bool) -> "Run":
     from landscape.training import DivergedError, train_job
 
     steps: list[int] = []
+
+    def assumed(notes: Sequence[str]) -> None:
+        if not quiet:
+            click.echo(
+                "\n".join([f"{job.recipe.data}:", *(f"  {visible(note)}" for note in notes)]), err=True
+            )
+
     with Bar(str(job.folder), quiet=quiet, counted=True) as bar:
 
         def progress(now: "Progress") -> None:
@@ -185,7 +193,7 @@ def _trained(job: "Job", *, quiet: bool) -> "Run":
             bar.tell(*run_progress(now))
 
         try:
-            run = train_job(job, progress=progress)
+            run = train_job(job, progress=progress, assumed=assumed)
         except DivergedError as failure:
             raise InputError(str(failure)) from failure
     if not steps and not quiet:

@@ -116,7 +116,11 @@ def plan_text(plan: "Plan") -> str:
         f"{len(plan.runs)} runs{on_disk}; {plan.jobs} at a time with {threads}{equal}: "
         f"about {duration(plan.seconds)}"
     )
-    return f"{Grid(head, rows).text()}\n{textwrap.fill(total, WIDTH)}"
+    notes = [
+        textwrap.fill(visible(note), WIDTH, initial_indent="  ", subsequent_indent="  ")
+        for note in plan.notes
+    ]
+    return "\n".join([Grid(head, rows).text(), textwrap.fill(total, WIDTH), *notes])
 
 
 def _span(seeds: Sequence[int]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from landscape.data import DATA
+from landscape.data import DATA, stated
 from landscape.errors import InputError, UsageError
 from landscape.losses import LOSSES
 from landscape.models import MODELS
@@ -59,7 +59,8 @@ class RecipeInFile:
         specification = split(text) if self.trust else self._admitted(kind, text)
         # A file must not make us fetch anything.
         options = {name: value for name, value in specification.options.items() if name != "download"}
-        return Specification(specification.name, options)
+        specification = Specification(specification.name, options)
+        return stated(specification, "imagenet") if kind == "data" else specification
 
     def without_task(self) -> "RecipeInFile":
         """The recipe for a user who names the task, so that what is the task's is no longer the file's to name."""
@@ -98,8 +99,7 @@ class RecipeInFile:
             text,
             source=f"the recipe in {self.path}",
             kind="checkpoint",
-            way_out=f"add {flag} {text} if you know it (before `landscape compare`, to `landscape measure`), or "
-            "--trust-checkpoint",
+            way_out=f"add {flag} {text} if you know it, or --trust-checkpoint",
         )
 
     def _odd_fields(self) -> list[str]:

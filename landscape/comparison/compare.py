@@ -72,7 +72,12 @@ def compare(
         measured_on=_measured_on(latest),
         baseline=baseline,
         method=method,
-        remarks=(*remarks, *_confounded(recipes, fields), *alike.other_examples(latest)),
+        remarks=(
+            *remarks,
+            *_selected(latest),
+            *_confounded(recipes, fields),
+            *alike.other_examples(latest),
+        ),
     )
 
 
@@ -82,6 +87,12 @@ def _measured_on(records: Sequence[Estimate]) -> str:
     sizes = [f"{part}, {origin.num_examples} examples" for part, origin in origins.items()]
     data = next((origin.data for origin in origins.values()), None)
     return f"{data} {'; '.join(sizes)}" if data else ""
+
+
+def _selected(records: Sequence[Estimate]) -> list[str]:
+    """Which parameters are free, if not all are."""
+    names = dict.fromkeys(r.provenance.parameters for r in records if r.provenance.parameters is not None)
+    return [f"free parameters: {name}; all others are held fixed" for name in names]
 
 
 def _latest(records: Iterable[Estimate]) -> list[Estimate]:

@@ -40,6 +40,11 @@ def user_loss(name: str) -> Row[Loss] | None:
 
     def build(**options: Any) -> Loss:
         loss: Any = function
+        if len(needed) == 1 and not inspect.isclass(function):
+            raise InputError(
+                f"{name} takes {needed[0]}; a loss takes (outputs, targets) or (model, batch), and a function that "
+                "returns one needs no argument without a default"
+            )
         if inspect.isclass(function) or len(needed) < 2:
             loss = guarded(function, name)(**options)
         elif options:

@@ -32,11 +32,9 @@ def quantity(surfaces: Sequence[Surface]) -> str:
 def headed(column: str, unit: str) -> tuple[str, float]:
     """The heading of a column with the unit of its values, as in tables, and the factor of its values."""
     shown = look(column)
+    heading = shown.heading.replace("_max", "ₘₐₓ")
     # A factor changes the unit, and then it is part of the heading.
-    return shown.heading if shown.factor != 1 or unit in (
-        "",
-        "1",
-    ) else f"{shown.heading} ({unit})", shown.factor
+    return heading if shown.factor != 1 or unit in ("", "1") else f"{heading} ({unit})", shown.factor
 
 
 def caption(
@@ -49,7 +47,7 @@ def caption(
     Args:
         surfaces: The surfaces of the figure, in order.
         titles: Names of the panels; by default (a), (b), ….
-        marked: Whether a dot marks the checkpoint.
+        marked: Whether a dot marks the checkpoint, and hatching what is missing.
         drawing: Sentences about how the surfaces are drawn.
     """
     facts = [list(_facts(surface, marked)) for surface in surfaces]
@@ -105,7 +103,8 @@ def _facts(surface: Surface, marked: bool) -> Iterator[str]:
     missing = int((~surface.computed).sum())
     broken = int((~np.isfinite(surface.loss) & surface.computed).sum())
     if missing or broken:
-        yield f"Hatched: {broken} points where the loss is not finite, {missing} that were not computed."
+        absent = "Hatched" if marked else "Left out"
+        yield f"{absent}: {broken} points where the loss is not finite, {missing} that were not computed."
     if "preview" in meta:
         yield "Preview of a run that is not finished."
     if origin.get("checkpoint"):

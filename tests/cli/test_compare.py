@@ -139,3 +139,16 @@ def test_a_checkpoint_that_changes_while_it_is_compared_is_left_out(landscape, r
     result = landscape("compare", "runs/sgd-0", "runs/sgd-1", "-M", "test:loss")
     assert "runs/sgd-0 is left out: runs/sgd-0/checkpoint.pt was written to after" in result.out
     assert not (runs / "sgd-0/measures.jsonl").exists()
+
+
+def test_numbers_of_some_parameters_are_compared_among_themselves(landscape, runs):
+    flags = ("compare", "runs", "-M", "gradient-norm", "--limit", "60", "--device", "cpu")
+    everything = landscape(*flags)
+    some = landscape(*flags, "--parameters", "layers.3.*, !*.bias")
+    assert (everything.code, some.code) == (0, 0), some.err
+    assert "0 numbers read from records, 4 measured now" in some.err
+    assert "free parameters: layers.3.*,!*.bias; all others are held fixed" in some.out
+    for flags_of_one, first in ((flags, everything), ((*flags, "--parameters", "layers.3.*,!*.bias"), some)):
+        again = landscape(*flags_of_one)
+        assert again.out == first.out
+        assert "4 numbers read from records, 0 measured now" in again.err

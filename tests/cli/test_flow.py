@@ -211,8 +211,13 @@ def test_the_table_of_all_measures_fits_a_terminal_of_80_columns(landscape, runs
 
 def test_the_loss_and_accuracy_come_before_any_number(landscape, runs):
     result = landscape("measure", "runs/sgd-0", "-M", "gradient-norm", "--limit", "100")
-    expected = r"runs/sgd-0/checkpoint.pt: mlp:width=8,depth=1, 610 parameters; digits train, 100 examples: loss \S+, "
-    assert re.match(expected + r"accuracy \d\d\.\d\d%\n$", result.err)
+    head, assumed = result.err.splitlines()
+    expected = r"runs/sgd-0/checkpoint.pt: mlp:width=8,depth=1, 610 parameters; digits train, 100 of 1,437 examples: "
+    assert re.fullmatch(expected + r"loss \S+, accuracy \d\d\.\d\d%", head)
+    assert (
+        assumed
+        == "  inputs 1×8×8; 10 classes; standardised by mean and standard deviation of the training split"
+    )
     assert landscape("measure", "runs/sgd-0", "-M", "loss", "--limit", "99", "-q").err == ""
 
 
