@@ -212,6 +212,17 @@ BROKEN = {
     "a text for a parameter": module(b"}" + text("w") + text("1") + b"s"),
     "a number for a name": module(b"}K\x01" + tensor() + b"s"),
     "a list of parameters": module(b"]"),
+    "a parameter that becomes a text": b"}("
+    + text("model")
+    + module(b"}q\x07" + text("w") + tensor() + b"s")
+    + text("x")
+    + b"h\x07"
+    + text("w")
+    + text("1")
+    + b"su",
+    "wrappers that contain a text": module(
+        modules=b"}" + text("module") + module(modules=b"}" + text("module") + text("a") + b"s") + b"s"
+    ),
     "a tensor for a module": module(modules=ONE),
     "modules that contain themselves": module(b"}")[:-2] + text("_modules") + b"}" + text("a") + b"h\x00sub",
     "two of the same, 60 times": nested(60, shared=True),
@@ -227,6 +238,10 @@ NO_NETWORK = {
     "an object without parameters": (b"c__main__\nNet\n)\x81}b", "__main__.Net"),
     "a module that keeps its own state": (
         module(ONE, modules=b"}" + text("a") + b"c__main__\nOdd\n)\x81}bs"),
+        "__main__.Odd",
+    ),
+    "a network in a wrapper that keeps its own state": (
+        module(modules=b"}" + text("module") + b"c__main__\nOdd\n)\x81}bs"),
         "__main__.Odd",
     ),
     "a name with spaces": (module(ONE, kind=b"__main__\nNet evil"), ""),
