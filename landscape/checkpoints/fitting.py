@@ -98,7 +98,12 @@ class _Mismatch:
 
     def advice(self) -> str:
         """What to try."""
+        similar = guess(self.named)
         if not self.missing and not self.unexpected:
+            if all("pos_embed" in key or "position" in key for key in self.unlike):
+                known = similar is not None and similar.model != UNNAMED
+                other = f": -m {similar.model}" if similar and known else ", with img_size=… or image_size=…"
+                return f"Only the positions differ: it was trained on pictures of another size; try that size{other}"
             last = [key for key, tensor in self.network.items() if tensor.ndim >= 1][-2:]
             if set(self.unlike) <= set(last):
                 return self._other_classes(self.named[self.unlike[0]].shape[0])
@@ -111,14 +116,6 @@ class _Mismatch:
                         f"Only the first layer differs: the checkpoint takes {here[1]} {inputs}, these data have "
                         f"{there[1]}; name the data it was trained on (-d)"
                     )
-        similar = guess(self.named)
-        positions = all("pos_embed" in key or "position" in key for key in self.unlike)
-        if positions and not self.missing and not self.unexpected:
-            named = similar is not None and similar.model != UNNAMED
-            other = f": -m {similar.model}" if similar and named else ", with img_size=… or image_size=…"
-            return (
-                f"Only the positions differ: it was trained on pictures of another size; try that size{other}"
-            )
         if similar is not None:
             return f"The checkpoint looks like {similar.looks}: try -m {similar.model}"
         if self.unexpected and not self.missing and not self.unlike:

@@ -32,11 +32,9 @@ def quantity(surfaces: Sequence[Surface]) -> str:
 def headed(column: str, unit: str) -> tuple[str, float]:
     """The heading of a column with the unit of its values, as in tables, and the factor of its values."""
     shown = look(column)
+    heading = shown.heading.replace("_max", "ₘₐₓ")
     # A factor changes the unit, and then it is part of the heading.
-    return shown.heading if shown.factor != 1 or unit in (
-        "",
-        "1",
-    ) else f"{shown.heading} ({unit})", shown.factor
+    return heading if shown.factor != 1 or unit in ("", "1") else f"{heading} ({unit})", shown.factor
 
 
 def caption(
@@ -49,7 +47,7 @@ def caption(
     Args:
         surfaces: The surfaces of the figure, in order.
         titles: Names of the panels; by default (a), (b), ….
-        marked: Whether a dot marks the checkpoint.
+        marked: Whether a dot marks the checkpoint, and hatching what is missing.
         drawing: Sentences about how the surfaces are drawn.
     """
     facts = [list(_facts(surface, marked)) for surface in surfaces]
@@ -100,12 +98,14 @@ def _facts(surface: Surface, marked: bool) -> Iterator[str]:
     if "loss" in centre:
         yield f"Loss of the checkpoint {_number(centre['loss'])}."
     if origin.get("batch_norm"):
-        how = f", {meta['batch_norm']}" if "batch_norm" in meta else ""
-        yield f"Batch norm: {origin['batch_norm']} statistics{how}."
+        how = str(meta.get("batch_norm", ""))
+        stored = f"{origin['batch_norm']} statistics{how and ', '}{how}"
+        yield f"Batch norm: {f'statistics {how}' if how.startswith('recomputed') else stored}."
     missing = int((~surface.computed).sum())
     broken = int((~np.isfinite(surface.loss) & surface.computed).sum())
     if missing or broken:
-        yield f"Hatched: {broken} points where the loss is not finite, {missing} that were not computed."
+        absent = "Hatched" if marked else "Left out"
+        yield f"{absent}: {broken} points where the loss is not finite, {missing} that were not computed."
     if "preview" in meta:
         yield "Preview of a run that is not finished."
     if origin.get("checkpoint"):
@@ -154,7 +154,7 @@ def checked_at(checks: Sequence[Mapping[str, Any]]) -> str:
     """The losses of a surface at the checkpoints that it passes through, each beside the checkpoint's own."""
     parts = [
         f"{_number(check['surface'][name])} at {check['label']} (its own {_number(check['own'][name])}"
-        f"{'' if name == 'loss' else ', ' + name.replace('_', ' ')})"
+        f"{_stored(check, name)}{'' if name == 'loss' else ', ' + name.replace('_', ' ')})"
         for check in checks
         if check["agree"] is not None
         for name in check["own"]
@@ -167,6 +167,12 @@ def checked_at(checks: Sequence[Mapping[str, Any]]) -> str:
             f"{_number(furthest['surface']['loss'])} for {furthest['label']} ({_number(furthest['own']['loss'])})"
         )
     return ", ".join(parts)
+
+
+def _stored(check: Mapping[str, Any], name: str) -> str:
+    """The loss with the batch-norm statistics that a checkpoint holds, where these are recomputed."""
+    loss = check.get("stored", {}).get(name)
+    return "" if loss is None else f", with its stored statistics {_number(loss)}"
 
 
 def _part(meta: Mapping[str, object], name: str) -> Mapping[str, Any]:

@@ -192,3 +192,42 @@ def test_another_size_of_pictures_gives_the_command_to_try():
         InputError, match=r"Only the positions differ: .*; try that size, with img_size=… or image_size=…"
     ):
         fit(model, large, source="m")
+
+
+def of_one_patch(kind, *sizes):
+    """A transformer for pictures of a single patch, and so with two positions: one is that of the class."""
+    state = kind(*sizes)
+    positions = next(key for key in state if "pos_embed" in key)
+    return state | {positions: torch.empty(1, 2, sizes[0], device="meta")}
+
+
+def small_stem(name):
+    return built(name, num_classes=10) | {"conv1.weight": torch.empty(64, 3, 3, 3, device="meta")}
+
+
+def without(state, name):
+    return {key: tensor for key, tensor in state.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("state", "model", "looks"),
+    [
+        (of_one_patch(timm_vit, 192, 12, 16, 5), "timm:vit_tiny_patch16_224:img_size=16,num_classes=5", "16×16"),
+        (of_one_patch(torchvision_vit, 768, 12, 16, 5), "torchvision:vit_b_16:image_size=16,num_classes=5", ""),
+        (timm_vit(1024, 24, 14, 5), "timm:vit_large_patch14_224:img_size=56,num_classes=5", "patches of 14"),
+        (without(timm_vit(384, 12, 16, 5), "head.weight"), "timm:vit_small_patch16_224:img_size=64,num_classes=0", ""),
+        (timm_vit(100, 7, 16, 5), UNNAMED, "a timm vision transformer (7 blocks of width 100"),
+        (timm_vit(192, 12, 4, 5), "timm:vit_tiny_patch16_224:patch_size=4,img_size=16,num_classes=5", "patches of 4"),
+        (small_stem("resnet50"), UNNAMED, "a ResNet-50 with a 3×3 stem with 10 classes"),
+        (shaped(layers__1__weight=(3, 8)), "mlp:depth=0", "mlp with 3 classes"),
+    ],
+)  # fmt: skip
+def test_sizes_are_read_from_the_shapes(state, model, looks):
+    match = guess(state)
+    assert match.model == model
+    assert looks in match.looks
+
+
+def test_three_wrappers_are_looked_under():
+    state = built("resnet18", num_classes=7)
+    assert guess({f"module.model.net.{name}": tensor for name, tensor in state.items()}) == guess(state)

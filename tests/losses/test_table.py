@@ -194,6 +194,16 @@ ALONE = {
 }
 
 
+def test_a_loss_that_a_file_has_made_is_that_loss(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "made.py").write_text(
+        "from torch import nn\ncriterion = nn.CrossEntropyLoss(label_smoothing=0.1)\n"
+    )
+    objective = Objective(net(), build_loss("./made.py:criterion"), [(X, Y)])
+    expected = functional.cross_entropy(net()(X), Y, label_smoothing=0.1)
+    assert objective.loss == pytest.approx(expected.item(), rel=1e-12)
+
+
 @pytest.mark.parametrize("case", ALONE)
 def test_a_file_alone_names_its_loss(tmp_path, monkeypatch, case):
     monkeypatch.chdir(tmp_path)

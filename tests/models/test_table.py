@@ -170,3 +170,11 @@ def test_a_file_alone_names_its_network(tmp_path, monkeypatch, case):
     else:
         assert str(MODELS.parse("./train.py")) == f"./train.py:{expected}"
         assert isinstance(build_model("./train.py", classes=5), torch.nn.Module)
+
+
+def test_a_network_that_a_file_has_made_is_copied(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "made.py").write_text("from torch import nn\nnet = nn.Linear(3, 2)\n")
+    first, second = build_model("./made.py:net", classes=2), build_model("./made.py:net")
+    assert torch.equal(first.weight, second.weight)
+    assert first.weight.data_ptr() != second.weight.data_ptr()
