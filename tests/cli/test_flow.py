@@ -281,10 +281,10 @@ def test_an_interrupted_surface_of_two_checkpoints_goes_on_to_the_same_bytes(
 def test_the_parameters_that_are_free_are_chosen_by_name(landscape, runs):
     flags = ("measure", "runs/sgd-0", "-M", "gradient-norm", "--limit", "50")
     everything = landscape(*flags)
-    chosen = landscape(*flags, "--parameters", "layers.3.*,!*.bias")
-    assert "1 of 4 parameter tensors (80 of 610 weights) are free: layers.3.*,!*.bias" in chosen.err
-    assert "read" not in chosen.out
-    assert chosen.out != everything.out
+    selection = landscape(*flags, "--parameters", "layers.3.*,!*.bias")
+    assert "1 of 4 parameter tensors (80 of 610 weights) are free: layers.3.*,!*.bias" in selection.err
+    assert "read" not in selection.out
+    assert selection.out != everything.out
     assert "read" in landscape(*flags, "--parameters", "layers.3.*,!*.bias").out
     assert "read" in landscape(*flags).out
     origins = [json.loads(line)["provenance"] for line in (runs / "sgd-0/measures.jsonl").open()]
