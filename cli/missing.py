@@ -18,7 +18,7 @@ from landscape.errors import InputError
 from landscape.records import find
 from landscape.records.estimate import Estimate
 from landscape.registry.names import Specification
-from landscape.tables import Grid
+from landscape.tables import WIDTH, Grid
 from landscape.tables.escaping import visible
 
 from . import options
@@ -248,4 +248,4 @@ def _plan(
         "the others are on record",
         "from one product on the first batch of the first run that lacks a number; what measures share is not deducted",
     ]
-    return Grid(("measure", "runs", "time", "at most"), rows, notes).text()
+    return Grid(("measure", "runs", "time", "at most"), rows, notes).text(width=WIDTH)
