@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from landscape.comparison import Table, compare
+from landscape.comparison.alike import ROW
 from landscape.comparison.columns import PRESETS
 from landscape.comparison.forms import FORMS, SUFFIXES, Rendering, rendered
-from landscape.comparison.groups import ROW, from_groups, from_table, seeds_in_words
+from landscape.comparison.groups import from_groups, from_table, seeds_in_words
 from landscape.comparison.intervals import Method
 from landscape.comparison.predictors import TARGETS, Study, predictors
 from landscape.comparison.request import DEFAULT, DERIVED, SHARPNESS, Column, columns
@@ -23,7 +24,7 @@ from landscape.tables.escaping import visible
 
 from . import options
 from .gathering import Gathered, Gathering
-from .groups import member_runs
+from .groups import member_runs, with_recipes
 from .help import ExamplesFirst
 from .missing import Measuring
 
@@ -45,7 +46,7 @@ class Subjects:
         default = "optimizer" if self.runs else ROW
         return [name.strip() for name in (self.by or "").split(",") if name.strip()] or [default]
 
-    def run_set(self, source: options.Source, *, quiet: bool) -> RunSet:
+    def run_set(self, source: options.Source, *, to_measure: bool, quiet: bool) -> RunSet:
         """The runs behind the flags."""
         kinds = {"RUN…": self.runs, "--group": self.groups, "--runs": self.table}
         present = [name for name, value in kinds.items() if value]
@@ -62,11 +63,11 @@ class Subjects:
         if self.seed_from is not None and not self.groups:
             raise UsageError("--seed-from reads the names of a --group; elsewhere the seed is known already")
         if self.runs:
-            return find_runs(self.runs)
+            return with_recipes(find_runs(self.runs), source)
         members = from_table(self.table) if self.table else from_groups(self.groups, self.seed_from)
         if self.groups and not quiet:
             click.echo(visible(seeds_in_words(members)), err=True)
-        return member_runs(members, source, any_network="model" in self.rows)
+        return member_runs(members, source, any_network="model" in self.rows, to_measure=to_measure)
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Where:
     batch: options.BatchSize | None
     batch_norm: str | None
     dtype: str | None
+    parameters: str | None
     device: str
 
     @property
@@ -99,7 +101,8 @@ class Where:
     def conditions(self) -> Conditions:
         """The conditions of a record, on any split."""
         size = None if self.batch is None else self.batch[0]
-        return Conditions(None, self.limit, size, self.batch_norm, self.dtype)
+        parameters = None if self.parameters is None else ",".join(options.listed(self.parameters))
+        return Conditions(None, self.limit, size, self.batch_norm, self.dtype, parameters)
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,7 @@ class Filling:
 )
 @options.batch_norm(None)
 @options.precision
+@options.parameters
 @options.device
 @options.source_flags
 @click.option(
@@ -233,13 +237,15 @@ def command(
     if question.preset is not None and question.against is not None:
         raise UsageError("--preset is a table and --against a correlation; leave one of them out")
     requested = _requested(question, where)
-    run_set = subjects.run_set(source, quiet=quiet)
+    run_set = subjects.run_set(source, to_measure=filling.measure_missing, quiet=quiet)
     if run_set.unreadable:
         click.echo(f"{run_set.unreadable} lines could not be read and were skipped", err=True)
+    # Asked before anything is measured, which may take hours.
     require_fields(run_set.runs, subjects.rows)
     if question.against is None:
-        require_rows(run_set.runs, subjects.rows, subjects.baseline)
-    # Asked before anything is measured, which may take hours.
+        known = require_rows(run_set.runs, subjects.rows, subjects.baseline)
+        if known is not None:
+            rendering.named(Table(known, (), {}, ""))
     form = form or (SUFFIXES.get(options.writable(output).suffix, "table") if output else "table")
     measuring = Measuring(
         source, where.device, where.batch or (128, None), strict=not subjects.runs, quiet=quiet
@@ -282,9 +288,11 @@ def _requested(question: Question, where: Where) -> tuple[Column, ...] | None:
 
 def _default(question: Question, where: Where) -> tuple[Column, ...]:
     """The columns of the table, or the predictors, if none are named."""
-    return _on(
-        where, DEFAULT if question.against is None else [f"train:{name}" for name in ("loss", *SHARPNESS)]
-    )
+    if question.against is not None:
+        return _on(where, [f"train:{name}" for name in ("loss", *SHARPNESS)])
+    # On one split, nothing is the difference of two: the data may have no other.
+    one_split = where.split in SPLITS
+    return _on(where, [text for text in DEFAULT if not (one_split and text in DERIVED)])
 
 
 def _on(where: Where, texts: Sequence[str]) -> tuple[Column, ...]:
@@ -313,4 +321,6 @@ def _result(gathered: Gathered, question: Question, subjects: Subjects, run_set:
         ]
         return matches[0]
 
-    return replace(table, columns=tuple(sorted(table.columns, key=place)))
+    order = tuple(sorted(table.columns, key=place))
+    cells = {(row, column): table.cells.get((row, column)) for column in order for row in table.rows}
+    return replace(table, columns=order, cells={key: cell for key, cell in cells.items() if cell is not None})

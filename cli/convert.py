@@ -1,6 +1,7 @@
 """``landscape convert``: any checkpoint to safetensors."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -14,9 +15,19 @@ from .help import ExamplesFirst
 @click.argument("source", metavar="IN")
 @click.argument("output", metavar="OUT.safetensors")
 @options.weights
+@options.drop
+@options.rename
 @options.trust
 @options.overwrite
-def command(source: str, output: str, weights: str | None, trust: bool, overwrite: bool) -> None:
+def command(
+    source: str,
+    output: str,
+    weights: Literal["raw", "ema"] | None,
+    drop: tuple[str, ...],
+    rename: tuple[str, ...],
+    trust: bool,
+    overwrite: bool,
+) -> None:
     """Writes the weights of a checkpoint to safetensors, which cannot hold code.
 
     \b
@@ -29,7 +40,9 @@ def command(source: str, output: str, weights: str | None, trust: bool, overwrit
     from landscape.checkpoints.conversion import convert
 
     target = options.writable(Path(output))
-    contents = convert(source, target, trust=trust, weights=weights, overwrite=overwrite)  # type: ignore[arg-type]
+    contents = convert(
+        source, target, trust=trust, weights=weights, drop=drop, rename=rename, overwrite=overwrite
+    )
     for note in contents.notes:
         click.echo(f"{click.format_filename(source)}: {visible(note)}", err=True)
     numbers = sum(tensor.numel() for tensor in contents.state.values())

@@ -1,5 +1,6 @@
 """``landscape demo``: the first minute, on data that comes with the package."""
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,6 +83,7 @@ def command(output: Path, quiet: bool) -> None:
     click.echo(f"\nTable {output / 'table.txt'}, figure {figure}, runs {output / 'runs'}.")
     if not quiet:
         click.echo(f"It took {duration(time.monotonic() - start)}.", err=True)
+        click.echo(f"Next: landscape compare {shlex.quote(str(output / 'runs'))}", err=True)
 
 
 def _trained(optimizer: str, seed: int, folder: Path, *, quiet: bool) -> "Run":

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from landscape.comparison import belongs_to
-from landscape.comparison.groups import ROW
+from landscape.comparison.alike import ROW
 from landscape.comparison.request import DERIVED, Column, derived, measured, of_columns
 from landscape.comparison.runs import OF_HISTORY, MeasuredRun, from_history, without_split
 from landscape.comparison.selection import Conditions, Missing, recorded_for_all, select
+from landscape.errors import InputError
 from landscape.records.estimate import Estimate
 from landscape.registry.names import Specification, split
 
@@ -70,9 +71,13 @@ class Gathering:
             reason = "no checkpoint to measure" if self.measure_missing else "--no-measure-missing"
             remarks.append(f"{lacking} is not measured of {count} runs ({reason})")
         elif missing:
-            results = self.measuring.results(missing, self._others(requested) if is_default else {})
+            # Those of runs that need no check are among the records already.
+            others = self._others(requested) if is_default and self.verified else {}
+            results = self.measuring.results(missing, others)
             records += results.estimates
             remarks += results.failures
+            if results.failures and not records:
+                raise InputError(results.failures[0].partition(" is left out: ")[2])
             read, new = read + results.read, results.measured
         numbers = f"{read} numbers read from records, {new} measured now"
         return self._completed(records, requested, remarks, numbers, is_default=is_default)

@@ -169,6 +169,7 @@ class Measuring:
             batch_norm=conditions.batch_norm or "stored",  # type: ignore[arg-type]
             device=options.chosen_device(self.device),
             dtype=getattr(torch, conditions.dtype) if conditions.dtype else None,
+            parameters=None if conditions.parameters is None else conditions.parameters.split(","),
         )
 
 

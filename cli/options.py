@@ -115,6 +115,11 @@ seed = flag("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, help="See
 _VENUES = click.Choice(["neurips", "icml", "iclr", "cvpr", "ieee", "jmlr"])
 venue = flag("--venue", type=_VENUES, default="neurips", help="The venue whose page the figure is for.")
 width = flag("--width", type=click.Choice(["column", "text"]), help="Width of the figure on that page.")
+parameters = flag(
+    "--parameters",
+    metavar="GLOB[,GLOB…]",
+    help="Hold all other parameters fixed, by name: 'layer4.*,fc.*'; with ! in front: all but those.",
+)
 trust = flag(
     "--trust-checkpoint/--no-trust-checkpoint",
     "trust",
@@ -126,7 +131,12 @@ weights = flag(
     type=click.Choice(["raw", "ema"]),
     help="The weights that training moves, or their average in the same file; raw by default.",
 )
-
+rename = flag(
+    "--rename",
+    multiple=True,
+    metavar="OLD=NEW",
+    help="Names of tensors, or what they begin with: backbone=encoder, model.=; repeatable.",
+)
 
 limit = flag("--limit", type=click.IntRange(min=1), help="Use a fixed random subset of this size.")
 precision = flag("--dtype", type=_PRECISIONS, help="Precision; that of the checkpoint by default.")
@@ -169,6 +179,15 @@ def _flat(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
     return tuple(dict.fromkeys(name for text in texts for name in listed(text)))
 
 
+drop = flag(
+    "--drop",
+    multiple=True,
+    callback=_flat,
+    metavar="KEY[,KEY…]",
+    help="Leave out tensors of the file, by name or pattern: 'head.*'; repeatable.",
+)
+
+
 def json_forms(form: str, value: object) -> str:
     """A value in JSON's types: as one document for ``json``, as a line for each item of a list for ``jsonl``."""
     if form == "json":
@@ -190,6 +209,8 @@ _source: list[Callable[[Any], Any]] = [
     flag("--loss", help="See `landscape list losses`; the recipe's or cross-entropy by default."),
     flag("--task", metavar="FILE.py:FUNCTION", help="Returns dict(model=…, data=…, loss=…)."),
     weights,
+    drop,
+    rename,
     trust,
 ]
 _subject: list[Callable[[Any], Any]] = [
@@ -205,11 +226,7 @@ _subject: list[Callable[[Any], Any]] = [
         help="Examples a batch; auto: 128, computed in pieces of the size that is quickest here.",
     ),
     batch_norm(),
-    flag(
-        "--parameters",
-        metavar="GLOB[,GLOB…]",
-        help="Hold all other parameters fixed, by name: 'layer4.*,fc.*'; with ! in front: all but those.",
-    ),
+    parameters,
     flag(
         "--expect-accuracy",
         metavar="PERCENT[±TOLERANCE]",
@@ -230,6 +247,8 @@ class Source:
     loss: str | None
     task: str | None
     weights: str | None
+    drop: tuple[str, ...]
+    rename: tuple[str, ...]
     trust: bool
 
     def open(self, path: str) -> "Checkpoint":
@@ -244,12 +263,18 @@ class Source:
         """What the checkpoint at a path holds, without network and data."""
         from landscape.checkpoints import read_checkpoint
 
-        return read_checkpoint(path, trust=self.trust, weights=self.weights)  # type: ignore[arg-type]
+        return read_checkpoint(
+            path,
+            trust=self.trust,
+            weights=self.weights,  # type: ignore[arg-type]
+            drop=self.drop,
+            rename=self.rename,
+        )
 
     @property
     def names_parts(self) -> bool:
         """Whether a flag says what checkpoints belong to, so that their own records may be of something else."""
-        return any((self.model, self.data, self.loss, self.task, self.weights))
+        return any((self.model, self.data, self.loss, self.task, self.weights, self.drop, self.rename))
 
 
 @dataclass(frozen=True)

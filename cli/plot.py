@@ -43,7 +43,9 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -
     show_default=True,
     help="One colour scale for all panels, or one each.",
 )
-@click.option("-M", "--measure", "measures", multiple=True, help="Quantity of runs to draw; repeatable.")
+@options.measures(
+    "measures", help="Quantities of runs to draw; by default loss and accuracy, or all measures."
+)
 @click.option(
     "--over",
     type=click.Choice(["epoch", "step", "gradients", "seconds"]),

@@ -43,15 +43,26 @@ def preflight(
             raise InputError(
                 f"{path}: the accuracy on {where} ({origin.num_examples:,} examples) is {accuracy:.2%}, not "
                 f"{limits[0]:g} ± {limits[1]:g} %; is it another split, normalisation, class order or model?"
+                f"{' --expect-accuracy is in percent: 95.1' if limits[0] <= 1 else ''}"
             )
     notes = [*checkpoint.notes, *objective.notes]
     if origin.batch_norm == "batch":
         notes.append("batch norm uses the statistics of each batch: numbers depend on the batch size")
     head = (
-        f"{path}: {origin.model}, {origin.dimension:,} parameters; {where}, {origin.num_examples:,} examples: "
+        f"{path}: {origin.model}, {origin.dimension:,} parameters; {where}, {_count(checkpoint, objective)} examples: "
         f"loss {objective.loss:.5g}{'' if accuracy is None else f', accuracy {accuracy:.2%}'}"
     )
     return "\n".join([visible(head), *(f"  {visible(note)}" for note in dict.fromkeys(notes))])
+
+
+def _count(checkpoint: "Checkpoint", objective: "Objective") -> str:
+    """The number of examples, and of how many they are a part."""
+    from landscape.data import FixedBatches
+
+    count, split = objective.provenance.num_examples, objective.provenance.split
+    examples = checkpoint.data.split(str(split))
+    total = 0 if isinstance(examples, FixedBatches) else len(examples)  # type: ignore[arg-type]
+    return f"{count:,} of {total:,}" if count < total else f"{count:,}"
 
 
 def _parsed(text: str) -> tuple[float, float]:

@@ -46,7 +46,8 @@ def _pair(kind: type[int] | type[float], flag: str, text: str) -> tuple[Any, Any
     try:
         numbers = [kind(part) for part in text.split("x")]
     except ValueError:
-        raise UsageError(f"{flag} {text} is not a number, or two with x between") from None
+        example = {"--points": "51 or 51x31"}.get(flag, "1 or 1x0.5")
+        raise UsageError(f"{flag} {text} is not a number, or two with x between, such as {example}") from None
     if len(numbers) > 2:
         raise UsageError(f"{flag} {text} has {len(numbers)} numbers; a plane has two directions")
     return numbers[0], numbers[-1]
@@ -163,7 +164,8 @@ def command(
 
     row = plane_row(plane)
     _refuse_format(target.output, line=plane if row.line else None)
-    check_look("line" if row.line else "relief" if look.view else "filled", look)
+    page = target.output.suffix.lower() == ".html"
+    check_look("page" if page else "line" if row.line else "relief" if look.view else "filled", look)
     together = merge or row.origin is not None
     files = numbered(target.output.with_suffix(".npz"), 1 if together else len(checkpoints))
     options.chosen_device(subject.device, subject.dtype)

@@ -50,7 +50,13 @@ class SurfaceRun:
         for name, label in zip(paths, _labels(paths), strict=True):
             there, test_there = objective, test
             if name != path:
-                network = checkpoint.network_of(name, trust=subject.trust, weights=subject.weights)  # type: ignore[arg-type]
+                network = checkpoint.network_of(
+                    name,
+                    trust=subject.trust,
+                    weights=subject.weights,  # type: ignore[arg-type]
+                    drop=subject.drop,
+                    rename=subject.rename,
+                )
                 there, test_there = objective.of(network), test and test.of(network)
             through.append(Waypoint.of(label, there, test=test_there))
         return cls(path, checkpoint, objective, test, through, quiet)

@@ -79,7 +79,6 @@ HARMLESS: dict[str, str] = {
     "landscape/linalg/hutchinson.py hutchinson: max(1, 4 * a.dimension) → max(2, 4 * a.dimension)": "n is 1 or more",
     "landscape/linalg/hutchpp.py hutchpp: max(1, 4 * a.dimension) → max(2, 4 * a.dimension)": "n is 1 or more",
     "landscape/linalg/lanczos.py _followed: return True → return False": "another random vector confirms the same",
-    "landscape/comparison/table.py _chance: default=0 → default=1": "called only where there are differences",
     "landscape/comparison/predictors.py _granulated: len(group) > 1 → len(group) >= 1": "the τ of one run is NaN",
     "landscape/comparison/predictors.py predictors: 1 if math.isnan(p.overall.tau) else -abs(p.overall.tau) → "
     "2 if math.isnan(p.overall.tau) else -abs(p.overall.tau)": "both come after every −|τ|",
@@ -146,6 +145,12 @@ HARMLESS: dict[str, str] = {
     "landscape/training/session.py __init__: self.batches(0) → self.batches(1)": "every epoch has as many batches",
     "landscape/training/session.py __init__: determinism.derived_seed(recipe.seed, 0, 'optimizer') → "
     "determinism.derived_seed(recipe.seed, 1, 'optimizer')": "another seed, as good and as reproducible",
+    "landscape/training/session.py finish_epoch: optimizer.sam_steps / optimizer.steps if optimizer.steps else 0.0 → "
+    "optimizer.sam_steps / optimizer.steps if optimizer.steps else 1.0": "an epoch has a step",
+    "landscape/curvature/trace.py by_example: freedom >= MIN_FREEDOM → freedom > MIN_FREEDOM": "a real number",
+    "landscape/checkpoints/reading.py module: stored: int = 0 → stored: int = 1": "every reader says how many",
+    "landscape/checkpoints/archive.py module: 2 ** 18 → 3 ** 18": "the size of a piece",
+    "landscape/checkpoints/archive.py module: 2 ** 18 → 2 ** 19": "the size of a piece",
     "landscape/training/session.py _closure: itertools.count(1) → itertools.count(2)": "labels that only have to differ",
     "landscape/checkpoints/pickled_names.py read: len(texts) > 1 → len(texts) >= 1": "a name of one text is broken, and refused",
 }

@@ -3,8 +3,11 @@
 import ast
 import graphlib
 import re
+import runpy
 import tomllib
+from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -149,3 +152,26 @@ def test_there_is_no_top_level_module_cli_in_an_installation() -> None:
     tops = importlib.metadata.distribution("landscape-geometry").read_text("top_level.txt")
     assert tops is not None
     assert tops.split() == ["landscape"]
+
+
+def test_an_editable_installation_puts_the_package_alone_on_the_path_of_type_checkers(tmp_path, monkeypatch):
+    """An import hook finds the modules, which type checkers do not follow."""
+    setuptools = pytest.importorskip("setuptools")
+    (tmp_path / "setup.py").write_text((ROOT / "setup.py").read_text())
+    for folder in ("landscape", "cli", "site-packages"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path)
+    arguments: dict[str, Any] = {}
+    monkeypatch.setattr(setuptools, "setup", arguments.update)
+    runpy.run_path("setup.py")
+    assert "link_for_type_checkers" in [name for name, _ in arguments["cmdclass"]["build"].sub_commands]
+    for is_editable in (False, True, True):
+        command = arguments["cmdclass"]["link_for_type_checkers"](setuptools.Distribution())
+        command.editable_mode = is_editable
+        monkeypatch.setattr(
+            command, "get_finalized_command", lambda _: Namespace(install_lib="site-packages")
+        )
+        command.run()
+        assert (tmp_path / "build").exists() == is_editable
+    [line] = (tmp_path / "site-packages/landscape-types.pth").read_text().splitlines()
+    assert [path.resolve() for path in Path(line).iterdir()] == [tmp_path / "landscape"]

@@ -87,7 +87,7 @@ _RESNETS: dict[tuple[tuple[int, ...], int, int], str] = {
 def _resnet(shapes: Shapes) -> Guess | None:
     if "layer1.0.conv1.weight" not in shapes:
         return None
-    _, _, high, wide = shapes["conv1.weight"]
+    _, channels, high, wide = shapes["conv1.weight"]
     blocks = tuple(
         len(_numbers(shapes, rf"layer{stage}\.(\d+)\.")) for stage in _numbers(shapes, r"layer(\d)\.")
     )
@@ -97,20 +97,28 @@ def _resnet(shapes: Shapes) -> Guess | None:
     classes = shapes[head][0] if head else None
     ending = f" with {classes} classes" if head else ""
     name = _RESNETS.get((blocks, width, group))
-    if high != 7 or name is None or head != "fc.weight":
+    if (
+        high != 7 or name is None or head != "fc.weight" or channels != 3
+    ):  # torchvision's take colour pictures only
         depth = (3 if bottleneck else 2) * sum(blocks) + 2
-        return Guess(f"a ResNet-{depth} with a {high}×{wide} stem{ending}", UNNAMED, classes)
+        inputs = "" if channels == 3 else f" for {channels} channels"
+        return Guess(f"a ResNet-{depth} with a {high}×{wide} stem{inputs}{ending}", UNNAMED, classes)
     return Guess(f"{name}{ending}", f"torchvision:{name}:num_classes={classes}", classes)
 
 
 def _vgg(shapes: Shapes) -> Guess | None:
     convolutions = [s for n, s in shapes.items() if re.fullmatch(r"features\.\d+\.weight", n) and len(s) == 4]
     name = {8: "vgg11", 10: "vgg13", 13: "vgg16", 16: "vgg19"}[len(convolutions)]
-    if convolutions[0][0] != 64:
+    if convolutions[0][:2] != (64, 3):
         return None
     name += "_bn" if any("running_mean" in n for n in shapes) else ""
     classes = shapes["classifier.6.weight"][0]
     return Guess(f"{name} with {classes} classes", f"torchvision:{name}:num_classes={classes}", classes)
+
+
+# The patches of vision transformers that have a name: of timm by their size, of torchvision by their width.
+_PATCHES = {"tiny": (16,), "small": (8, 16, 32), "base": (8, 16, 32), "large": (14, 16, 32)}
+_TORCHVISION_VITS = {(768, 16): "b", (768, 32): "b", (1024, 16): "l", (1024, 32): "l", (1280, 14): "h"}
 
 
 def _timm_vit(shapes: Shapes) -> Guess | None:
@@ -124,16 +132,24 @@ def _timm_vit(shapes: Shapes) -> Guess | None:
         f"{depth} blocks of width {width}, patches of {patch}, pictures of {side}×{side}, {classes} classes"
     )
     sizes = {(192, 12): "tiny", (384, 12): "small", (768, 12): "base", (1024, 24): "large"}
-    if (width, depth) not in sizes or patch not in (8, 14, 16, 32):
+    if (width, depth) not in sizes:
         return Guess(f"a timm vision transformer ({details})", UNNAMED, classes)
-    name = f"vit_{sizes[width, depth]}_patch{patch}_224"
-    return Guess(f"{name} ({details})", f"timm:{name}:img_size={side},num_classes={classes}", classes)
+    size = sizes[width, depth]
+    named = patch in _PATCHES[size]
+    name = f"vit_{size}_patch{patch if named else 16}_224"
+    options = f"{'' if named else f'patch_size={patch},'}img_size={side},num_classes={classes}"
+    return Guess(f"{name} ({details})", f"timm:{name}:{options}", classes)
 
 
 def _torchvision_vit(shapes: Shapes) -> Guess | None:
     width, _, patch, _ = shapes["conv_proj.weight"]
     side = patch * round((shapes["encoder.pos_embedding"][1] - 1) ** 0.5)
     classes = shapes["heads.head.weight"][0]
-    name = f"vit_{({768: 'b', 1024: 'l', 1280: 'h'})[width]}_{patch}"
+    depth = len(_numbers(shapes, r"encoder\.layers\.encoder_layer_(\d+)\."))
+    letter = _TORCHVISION_VITS.get((width, patch))
+    if letter is None or depth != {"b": 12, "l": 24, "h": 32}[letter]:
+        details = f"{depth} blocks of width {width}, patches of {patch}, {classes} classes"
+        return Guess(f"a torchvision vision transformer ({details})", UNNAMED, classes)
+    name = f"vit_{letter}_{patch}"
     options = f"image_size={side},num_classes={classes}"
     return Guess(f"{name} with {classes} classes", f"torchvision:{name}:{options}", classes)

@@ -41,11 +41,20 @@ def first_line(failure: Exception) -> str:
     return (str(failure).splitlines() or [type(failure).__name__])[0][:160]
 
 
+_OTHER_KINDS = {
+    ".jsonl": "; records are read by `landscape compare` and `landscape plot`",
+    ".npz": "; `landscape plot` draws surfaces, and -d npz:FILE names data",
+    ".py": "; -m ./file.py:NAME names a network",
+}
+"""What reads the files that are often named in place of a checkpoint, by suffix."""
+
+
 def damaged(file: Path, reason: str) -> InputError:
     """The error for a file that cannot be read, whatever the reason."""
     return InputError(
         f"{file} ({file.stat().st_size} bytes) cannot be read as a checkpoint: {reason}; it is truncated, damaged "
         "or of another kind: take another copy (.pt, .pth, .ckpt or .safetensors)"
+        f"{_OTHER_KINDS.get(file.suffix, '')}"
     )
 
 

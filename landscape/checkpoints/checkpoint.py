@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from landscape.checkpoints.architectures import factory_of, guess
+from landscape.checkpoints.architectures import UNNAMED, factory_of, guess
 from landscape.checkpoints.fitting import fit
 from landscape.checkpoints.reading import Contents, read_checkpoint
 from landscape.checkpoints.recipes import RecipeInFile, WithinMemory
@@ -125,7 +125,13 @@ class Checkpoint:
         return list(examples.batches), subset(examples, None)[1]
 
     def network_of(
-        self, path: str | Path, *, trust: bool = False, weights: Weights | None = None
+        self,
+        path: str | Path,
+        *,
+        trust: bool = False,
+        weights: Weights | None = None,
+        drop: Sequence[str] = (),
+        rename: Sequence[str] = (),
     ) -> nn.Module:
         """The same network with the weights, buffers and statistics of another checkpoint.
 
@@ -133,12 +139,16 @@ class Checkpoint:
             path: The file, or a run folder.
             trust: Whether code stored in the file may run.
             weights: See :func:`load_checkpoint`.
+            drop: The same.
+            rename: The same.
 
         Raises:
             InputError: The file cannot be used, or is of another network.
         """
         script = _script_of(self.model) if trust else None
-        contents = read_checkpoint(path, trust=trust, weights=weights, script=script)
+        contents = read_checkpoint(
+            path, trust=trust, weights=weights, drop=drop, rename=rename, script=script
+        )
         twin = copy.deepcopy(self.model)
         fit(twin, contents.state, source=str(contents.path), name=self.model_name)
         return twin
@@ -153,13 +163,15 @@ def load_checkpoint(
     task: str | Mapping[str, Any] | None = None,
     trust: bool = False,
     weights: Weights | None = None,
+    drop: Sequence[str] = (),
+    rename: Sequence[str] = (),
 ) -> Checkpoint:
     """Opens a checkpoint together with its network, data and loss.
 
     A checkpoint made by ``landscape train`` carries its recipe and needs no other argument.
 
     Args:
-        path: The file, or a run folder.
+        path: The file, a run folder, or pretrained weights by name: ``"timm:resnet18.a1_in1k"``.
         model: The network, which is copied, or its name (``"resnet18"``, ``"timm:vit_tiny_patch16_224"``,
             ``"./nets.py:build"``).
         data: The data set, its name, or what a data factory may return: a ``Dataset``, a ``DataLoader``, a list
@@ -171,13 +183,15 @@ def load_checkpoint(
         trust: Whether code stored in the file, or named in it, may run.
         weights: ``"raw"``, or ``"ema"`` for the averaged copy in the file; see
             :func:`landscape.checkpoints.read_checkpoint`.
+        drop: Names of tensors in the file to leave out, or patterns such as ``"head.*"``.
+        rename: ``"OLD=NEW"`` for names, and for what names begin with: ``"backbone=encoder"``, ``"model.="``.
 
     Raises:
         InputError: The file cannot be used, or does not fit the network; a network or data set is needed.
         UsageError: An unknown name or option.
     """
     script = _script_of(model) if trust else None
-    contents = read_checkpoint(path, trust=trust, weights=weights, script=script)
+    contents = read_checkpoint(path, trust=trust, weights=weights, drop=drop, rename=rename, script=script)
     recipe = RecipeInFile(contents.path, contents.recipe or {}, trust)
     task = str(TASKS.parse(task)) if isinstance(task, str) and names_code(task) else task
     parts = task_parts(task)
@@ -187,6 +201,8 @@ def load_checkpoint(
         parts = {**task_parts(task), **parts}
     if task is not None:
         recipe = recipe.without_task()
+    if contents.model is not None:
+        parts.setdefault("model", contents.model)
     examples, network, criterion = (
         parts[key] if key in parts else recipe.named(key) for key in ("data", "model", "loss")
     )
@@ -195,11 +211,13 @@ def load_checkpoint(
     if "data" not in parts:
         with recipe.blamed():
             dataset = with_label_noise(load_data(examples), rate=recipe.number("label_noise"))
-    elif isinstance(examples, (str, Specification)):
-        is_same = data_name(examples) == recipe.fields.get("data")  # named again, because it is code
-        dataset = with_label_noise(load_data(examples), rate=recipe.number("label_noise") if is_same else 0.0)
     else:
-        dataset = as_data(examples, task if isinstance(task, str) else "data")
+        named = isinstance(examples, (str, Specification))
+        dataset = (
+            load_data(examples) if named else as_data(examples, task if isinstance(task, str) else "data")
+        )
+        if _names_again(contents, task if data is None else examples):
+            dataset = with_label_noise(dataset, rate=recipe.number("label_noise"))
     if isinstance(network, (str, Specification)):
         name = str(MODELS.parse(network) if names_code(network) else network)
         with contextlib.ExitStack() as limits:
@@ -227,6 +245,12 @@ def load_checkpoint(
     )
 
 
+def _names_again(contents: Contents, name: Any) -> bool:
+    """Whether the user names the code behind the data of a run, which its file names but cannot make run."""
+    recorded = (contents.recipe or {}).get("data")
+    return isinstance(name, str) and names_code(name) and recorded in (name, data_name(name))
+
+
 def _script_of(model: nn.Module | str | None) -> ModuleType | None:
     """The module in which the user's network, or the function that makes it, is defined."""
     return user_module(model) if isinstance(model, str) else sys.modules.get(type(model).__module__)
@@ -248,7 +272,8 @@ def _unknown(contents: Contents, *, model: bool, data: bool) -> str:
     example = similar.model if similar else "resnet18"
     if contents.module is not None and model:
         looks = f"; it holds a network of the class {contents.module}"
-        example = factory_of(contents.module)
+        own = factory_of(contents.module)
+        example = example if similar and own == UNNAMED else own
     flags = {"model": f"-m MODEL (such as -m {example})", "data": "-d DATA (such as -d cifar10)"}
     missing = [name for name, absent in (("model", model), ("data", data)) if absent]
     return (

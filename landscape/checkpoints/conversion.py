@@ -1,7 +1,7 @@
 """Converts any checkpoint to safetensors, a format that cannot hold code."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -21,18 +21,22 @@ def convert(
     *,
     trust: bool = False,
     weights: Weights | None = None,
+    drop: Sequence[str] = (),
+    rename: Sequence[str] = (),
     overwrite: bool = False,
 ) -> Contents:
     """Writes the weights of a checkpoint, and the recipe if it is ours, to safetensors.
 
-    Names and types stay as they are; tensors that share memory are written once each. A check sum of all of it is in
-    the header, so that damage is noticed.
+    Names and types stay as they are, unless names are to change; tensors that share memory are written once each. A
+    check sum of all of it is in the header, so that damage is noticed.
 
     Args:
         source: What :func:`landscape.checkpoints.read_checkpoint` reads.
         output: The file to write, completely or not at all.
         trust: Whether code stored in the file may run; only for files of your own.
         weights: ``"raw"`` or ``"ema"``.
+        drop: What to leave out; see :func:`landscape.checkpoints.read_checkpoint`.
+        rename: What gets another name.
         overwrite: Whether an existing file may be replaced.
 
     Returns:
@@ -49,8 +53,8 @@ def convert(
         )
     if target.exists() and not overwrite:
         raise UsageError(f"{target} exists; name another file, or add --overwrite (overwrite=True)")
-    contents = read_checkpoint(source, trust=trust, weights=weights)
-    if target.exists() and target.samefile(contents.path):
+    contents = read_checkpoint(source, trust=trust, weights=weights, drop=drop, rename=rename)
+    if target.exists() and contents.path.exists() and target.samefile(contents.path):
         raise UsageError(f"{target} is the checkpoint itself; name another file")
     metadata = {"format": "pt"}  # transformers refuses files that do not say so
     if contents.recipe is not None:

@@ -1,11 +1,12 @@
 """Puts a checkpoint's tensors into a network, or says exactly why they do not fit."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from landscape.checkpoints.architectures import guess
+from landscape.checkpoints.architectures import UNNAMED, guess
 from landscape.checkpoints.archive import printable
 from landscape.checkpoints.names import matched
 from landscape.errors import InputError
@@ -97,7 +98,12 @@ class _Mismatch:
 
     def advice(self) -> str:
         """What to try."""
+        similar = guess(self.named)
         if not self.missing and not self.unexpected:
+            if all("pos_embed" in key or "position" in key for key in self.unlike):
+                known = similar is not None and similar.model != UNNAMED
+                other = f": -m {similar.model}" if similar and known else ", with img_size=… or image_size=…"
+                return f"Only the positions differ: it was trained on pictures of another size; try that size{other}"
             last = [key for key, tensor in self.network.items() if tensor.ndim >= 1][-2:]
             if set(self.unlike) <= set(last):
                 return self._other_classes(self.named[self.unlike[0]].shape[0])
@@ -110,24 +116,22 @@ class _Mismatch:
                         f"Only the first layer differs: the checkpoint takes {here[1]} {inputs}, these data have "
                         f"{there[1]}; name the data it was trained on (-d)"
                     )
-        similar = guess(self.named)
-        positions = all("pos_embed" in key or "position" in key for key in self.unlike)
-        if positions and not self.missing and not self.unexpected:
-            other = f": -m {similar.model}" if similar else ", with img_size=… or image_size=…"
-            return (
-                f"Only the positions differ: it was trained on pictures of another size; try that size{other}"
-            )
         if similar is not None:
             return f"The checkpoint looks like {similar.looks}: try -m {similar.model}"
-        return "Name the architecture it was trained with: -m NAME:option=value"
+        if self.unexpected and not self.missing and not self.unlike:
+            return (
+                f"If the network does without them, leave them out: --drop {shlex.quote(self.unexpected[0])}"
+            )
+        return (
+            "Name the architecture it was trained with: -m NAME:option=value, or its names: --rename OLD=NEW"
+        )
 
     def _other_classes(self, classes: int) -> str:
-        name = self.name.partition(":num_classes")[0]
-        if ":" in name and "=" not in name:
-            way_out = f"try -m {name}:num_classes={classes}"
+        scheme, _, _ = (name := self.name.partition(":num_classes")[0]).partition(":")
+        option = {"torchvision": "num_classes", "timm": "num_classes", "hf": "num_labels"}.get(scheme)
+        if option is not None and "=" not in name:
+            way_out = f"try -m {name}:{option}={classes}"
         else:
-            way_out = (
-                "name the data it was trained on (-d), or for a torchvision model try -m "
-                f"torchvision:NAME:num_classes={classes}"
-            )
+            way_out = "name the data it was trained on (-d), or the number of classes in -m, such as "
+            way_out += f"torchvision:NAME:num_classes={classes}"
         return f"Only the last layer differs: the checkpoint has {classes} classes; {way_out}"

@@ -15,6 +15,8 @@ from landscape.checkpoints.names import common_prefixes
 from landscape.checkpoints.reading import Contents, read_checkpoint
 from landscape.checkpoints.recipes import RecipeInFile
 from landscape.checkpoints.weights import Weights
+from landscape.errors import UsageError
+from landscape.models import MODELS
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -107,19 +109,29 @@ def _is_finite(tensor: Tensor) -> bool:
 def _measuring(contents: Contents, path: str, similar: Guess | None) -> str:
     """The command that measures a checkpoint, with capital letters for what must be filled in."""
     command = f"landscape measure {shlex.quote(path)}"
+    if contents.model is not None:
+        return f"{command} -d DATA"
     if contents.recipe is not None:
         return " ".join([command, *RecipeInFile(contents.path, contents.recipe).flags()])
     names = (contents.extra.get(key) for key in ("arch", "args.arch", "args.model"))
     architecture = next((name for name in names if name), None)
     if contents.config is not None and "architectures" in contents.config:
         model = f"hf:{contents.path.parent}"
-    elif contents.module is not None and (similar is None or similar.model == UNNAMED):
-        model = factory_of(contents.module)
+    elif contents.module is not None and (own := factory_of(contents.module)) != UNNAMED:
+        model = own
     elif similar and (architecture is None or similar.model.startswith(f"timm:{architecture}:")):
         model = similar.model
-    elif isinstance(architecture, str) and "timm" in contents.form:
+    elif isinstance(architecture, str) and "timm" in contents.form and "=" not in architecture:
         classes = f":num_classes={similar.classes}" if similar and similar.classes else ""
-        model = f"timm:{architecture}{classes}"
+        model = _existing(f"timm:{architecture}{classes}")
     else:
         model = similar.model if similar else UNNAMED
     return f"{command} -m {shlex.quote(model)} -d DATA"
+
+
+def _existing(model: str) -> str:
+    """The name of a model that a file says, if it is that of one."""
+    try:
+        return model if MODELS.admitted(model) is not None else UNNAMED
+    except UsageError:  # a network that timm does not have, or timm is not installed
+        return UNNAMED

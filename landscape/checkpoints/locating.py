@@ -72,6 +72,14 @@ def _check_file(path: Path) -> None:
                 f"{path} is a symbolic link to {path.readlink()}, which does not exist"
             ) from None
         folder = path.parent
+        if re.match(r"\w{2,}:/", str(path)):  # a path keeps one of the two slashes
+            raise InputError(
+                f"{path} is the address of a file: download it, and name the file here"
+            ) from None
+        if any(sign in str(path) for sign in "*?["):
+            raise InputError(
+                f"{path} is a pattern that matches no file, which a shell then passes on as it is: check the folder"
+            ) from None
         if not folder.is_dir():
             raise InputError(f"{path} does not exist, nor does its folder {folder}") from None
         others = sorted(child.name for child in folder.iterdir() if child.suffix in WEIGHT_SUFFIXES)

@@ -137,8 +137,9 @@ def _network(file: Path, form: str, names: list[str]) -> Opened:
     except Exception as failure:  # a damaged file can raise anything
         raise damaged(file, _BROKEN) from failure
     kinds = [*dict.fromkeys((*network.classes.values(), *network.kinds))]
-    more = f" and {len(kinds) - 6} more" if len(kinds) > 6 else ""
-    note = f"whole module, read without running its code: classes {', '.join(kinds[:6])}{more}"
+    first = ([kind for kind in kinds if not kind.startswith("torch.")] or kinds)[:4]
+    more = f" and {len(kinds) - len(first)} more" if len(kinds) > len(first) else ""
+    note = f"whole module, read without running its code: classes {', '.join(first)}{more}"
     return Opened(network.content, f"{form} of a whole module", "", notes=(note,), classes=network.classes)
 
 

@@ -4,8 +4,8 @@ import contextlib
 import hashlib
 import json
 import reprlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
@@ -17,8 +17,10 @@ from torch import Tensor
 from landscape.checkpoints.archive import damaged
 from landscape.checkpoints.inert import Array
 from landscape.checkpoints.locating import Located, locate
-from landscape.checkpoints.opening import Opened, open_file
+from landscape.checkpoints.opening import Opened, content_sum, open_file
 from landscape.checkpoints.pinned import pinned
+from landscape.checkpoints.pretrained import Pretrained, pretrained
+from landscape.checkpoints.renaming import Renaming
 from landscape.checkpoints.weights import Selected, Weights, check_tensors, find_weights, tensors_of
 from landscape.errors import InputError, UsageError
 from landscape.records.reading import check_names
@@ -50,8 +52,10 @@ class Contents:
         key: Where the parameters were, such as ``state_dict``; empty for the top.
         weights: Whether they are the raw weights or an average of them.
         average: Where an averaged copy is; ``None`` where there is none.
-        identity: The hash, followed by the kind of weights where the same file holds others that are usual.
+        identity: The hash, followed by the kind of weights where the same file holds others that are usual, and by
+            that of what is dropped and renamed.
         config: The contents of ``config.json`` in a Hugging Face folder.
+        model: The network, where the weights were named by one: ``timm:resnet18.a1_in1k``.
         module: The class of the network, where it was pickled as a whole and read without its code.
         stored: Bytes on disk.
         notes: Remarks for the reader.
@@ -68,6 +72,7 @@ class Contents:
     average: str | None = None
     identity: str = ""
     config: Mapping[str, Any] | None = None
+    model: str | None = None
     module: str | None = None
     stored: int = 0
     notes: tuple[str, ...] = ()
@@ -78,6 +83,8 @@ def read_checkpoint(
     *,
     trust: bool = False,
     weights: Weights | None = None,
+    drop: Sequence[str] = (),
+    rename: Sequence[str] = (),
     script: ModuleType | None = None,
 ) -> Contents:
     """Opens a checkpoint of any of the forms in which they are found.
@@ -87,19 +94,52 @@ def read_checkpoint(
     tensors are of the same bytes, also where the file is replaced meanwhile (:mod:`landscape.checkpoints.pinned`).
 
     Args:
-        path: The file, an index of shards, or a folder that holds a checkpoint.
+        path: The file, an index of shards, or a folder that holds a checkpoint; where there is no such file,
+            ``timm:NAME`` or ``hf:NAME`` for pretrained weights from the cache or the hub.
         trust: Whether code stored in the file may run; only for files of your own.
         weights: ``"raw"``, or ``"ema"`` for the averaged copy in it. By default the raw ones; of a run of
             ``landscape train`` those that were evaluated.
+        drop: Names of tensors to leave out, or patterns such as ``"head.*"``.
+        rename: ``"OLD=NEW"`` for names, and for what names begin with: ``"backbone=encoder"``, ``"model.="``.
         script: The module in which a trusted file finds classes that were saved by a script, in ``__main__``.
 
     Raises:
-        InputError: The file is missing, empty, damaged, would run code when opened, or holds no parameters.
-        UsageError: ``weights`` is neither.
+        InputError: The file is missing, empty, damaged, would run code when opened, or holds no parameters, or none
+            that is to be dropped or renamed.
+        UsageError: ``weights`` is neither, or ``rename`` of another form.
     """
     if weights not in (None, "raw", "ema"):
         raise UsageError(f"weights={weights!r} is not one of raw, ema")
-    located = locate(Path(path))
+    source = pretrained(str(path))
+    if source is not None and source.state:
+        contents = _of_library(source, weights)
+    else:
+        contents = _read(Path(path) if source is None else source.folder, trust, weights, script)
+    renaming = Renaming(drop, rename)
+    state, changes = renaming.applied(contents.path, contents.state)
+    return replace(
+        contents,
+        path=contents.path if source is None or source.path is None else source.path,
+        state=state,
+        model=None if source is None else source.model,
+        identity=contents.identity + renaming.mark,
+        notes=(*contents.notes, *(source.notes if source else ()), *changes),
+    )
+
+
+def _of_library(source: Pretrained, weights: Weights | None) -> Contents:
+    """The weights that a library has under a name."""
+    path = source.path or Path(source.model)
+    selected = find_weights(path, source.state, weights=weights)
+    digest = content_sum(selected.state, {})
+    stored = sum(tensor.nbytes for tensor in selected.state.values())
+    form = "pretrained weights of a library"
+    return Contents(path, digest, selected.state, form=form, identity=digest, stored=stored)
+
+
+def _read(path: Path, trust: bool, weights: Weights | None, script: ModuleType | None) -> Contents:
+    """What the files at a path hold."""
+    located = locate(path)
     parts: list[Opened] = []
     stored = 0
     try:

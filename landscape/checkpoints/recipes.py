@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from landscape.data import DATA
+from landscape.data import DATA, stated
 from landscape.errors import InputError, UsageError
 from landscape.losses import LOSSES
 from landscape.models import MODELS
@@ -47,7 +47,7 @@ class RecipeInFile:
         """The task, model, data or loss that the recipe names, if any; refuses what only the user may name."""
         text = self.fields.get(kind)
         task = self.fields.get("task")
-        if task is not None and (text is None or text == task):
+        if task is not None and (text is None or (isinstance(text, str) and text == task)):
             kind, text = "task", task
         if text is None:
             return None
@@ -59,13 +59,14 @@ class RecipeInFile:
         specification = split(text) if self.trust else self._admitted(kind, text)
         # A file must not make us fetch anything.
         options = {name: value for name, value in specification.options.items() if name != "download"}
-        return Specification(specification.name, options)
+        specification = Specification(specification.name, options)
+        return stated(specification, "imagenet") if kind == "data" else specification
 
     def without_task(self) -> "RecipeInFile":
         """The recipe for a user who names the task, so that what is the task's is no longer the file's to name."""
-        task = self.fields.get("task")
+        task, names = self.fields.get("task"), ("task", *PARTS)
         fields = {
-            k: v for k, v in self.fields.items() if task is None or k not in ("task", *PARTS) or v != task
+            k: v for k, v in self.fields.items() if not (k in names and isinstance(v, str) and v == task)
         }
         return replace(self, fields=fields)
 
@@ -74,9 +75,8 @@ class RecipeInFile:
         refused = {field: self.fields[field] for field in self._odd_fields()}
         for kind in _FLAGS:
             text = self.fields.get(kind)
-            if (text is None and kind in ("task", "loss")) or (
-                kind != "task" and text == refused.get("task")
-            ):
+            is_of_task = isinstance(text, str) and kind != "task" and text == refused.get("task")
+            if is_of_task or (text is None and kind in ("task", "loss")):
                 continue
             try:
                 self._admitted(kind, text)
@@ -98,8 +98,7 @@ class RecipeInFile:
             text,
             source=f"the recipe in {self.path}",
             kind="checkpoint",
-            way_out=f"add {flag} {text} if you know it (before `landscape compare`, to `landscape measure`), or "
-            "--trust-checkpoint",
+            way_out=f"add {flag} {text} if you know it, or --trust-checkpoint",
         )
 
     def _odd_fields(self) -> list[str]:

@@ -129,7 +129,10 @@ def _only_other(file: Path, loaded: Mapping[Any, Any], *, averaged: bool) -> tup
         return "", {}
     keys = ", ".join(printable(str(key)) for key in list(loaded)[:6]) or "nothing"
     raise InputError(
-        f"{file} holds no parameters (found: {keys}); they are looked for at the top and under {', '.join(NESTED)}"
+        f"{file} holds no parameters (found: {keys}): "
+        + ("it is the state of an optimizer, " if {"state", "param_groups"} <= set(loaded) else "")
+        + "name the file of model.state_dict(), or one that has it at the top or under "
+        + ", ".join(NESTED)
     )
 
 

@@ -22,6 +22,8 @@ COMPARABLE: Mapping[str, str] = {
 """Fields of the provenance that must agree before numbers are compared, and what to do if they do not."""
 OF_SPLIT = ("subset", "num_examples", "batch_size")
 """Those of :data:`COMPARABLE` that need not agree across splits; without a split, none of the three is known."""
+ROW = "row"
+"""The field by which checkpoints are put into rows that the user has named."""
 REPEATED = ("seed", "device")
 """Fields of the recipe in which the runs of one row may differ."""
 
@@ -77,6 +79,20 @@ def refuse_other_recipes(row: str, recipes: Sequence[Mapping[str, object]], rows
             f"row '{row}' has {seeds.count(twice)} checkpoints of the run with seed {twice}, which are not "
             "repetitions; give the records of one checkpoint per run"
         )
+
+
+def in_order(recipes: Mapping[str, Mapping[str, object]], fields: Sequence[str]) -> tuple[str, ...]:
+    """The rows of a table, of which one recipe each is given: a plain optimizer comes first.
+
+    The first row is what the others are compared with. Rows that the user has named stay in the order of their names.
+    """
+    by_user = ROW in fields
+    # The sort is stable.
+    return tuple(sorted(recipes, key=lambda row: not by_user and not _is_plain(recipes[row])))
+
+
+def _is_plain(recipe: Mapping[str, object]) -> bool:
+    return recipe.get("optimizer") == recipe.get("base")
 
 
 def row_label(recipe: Mapping[str, object], fields: Sequence[str]) -> str:

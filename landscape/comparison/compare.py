@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from landscape.comparison import alike
 from landscape.comparison.cell import Cell
-from landscape.comparison.groups import ROW
 from landscape.comparison.intervals import Method
 from landscape.comparison.table import Table
 from landscape.errors import InputError
@@ -60,19 +59,20 @@ def compare(
     for record, row, label in zip(latest, row_of, labels, strict=True):
         groups.setdefault((row, label), []).append(record)
     recipes = {row: dict(r.provenance.recipe or {}) for r, row in zip(latest, row_of, strict=True)}
-    # A plain optimizer comes first, because the first row is what the others are compared with. The sort is stable.
-    # Rows that the user has named stay in the order in which they were named.
-    plain = {row for row, recipe in recipes.items() if recipe.get("optimizer") == recipe.get("base")}
-    plain = set(recipes) if ROW in fields else plain
     return Table(
-        rows=tuple(sorted(known, key=lambda row: row not in plain)),
+        rows=alike.in_order(recipes, fields),
         columns=tuple(dict.fromkeys(labels)),
         cells={place: _cell(group) for place, group in groups.items()},
-        heading=", ".join("method" if name == ROW else name for name in fields),
+        heading=", ".join("method" if name == alike.ROW else name for name in fields),
         measured_on=_measured_on(latest),
         baseline=baseline,
         method=method,
-        remarks=(*remarks, *_confounded(recipes, fields), *alike.other_examples(latest)),
+        remarks=(
+            *remarks,
+            *_selected(latest),
+            *_confounded(recipes, fields),
+            *alike.other_examples(latest),
+        ),
     )
 
 
@@ -82,6 +82,12 @@ def _measured_on(records: Sequence[Estimate]) -> str:
     sizes = [f"{part}, {origin.num_examples} examples" for part, origin in origins.items()]
     data = next((origin.data for origin in origins.values()), None)
     return f"{data} {'; '.join(sizes)}" if data else ""
+
+
+def _selected(records: Sequence[Estimate]) -> list[str]:
+    """Which parameters are free, if not all are."""
+    names = dict.fromkeys(r.provenance.parameters for r in records if r.provenance.parameters is not None)
+    return [f"free parameters: {name}; all others are held fixed" for name in names]
 
 
 def _latest(records: Iterable[Estimate]) -> list[Estimate]:
@@ -129,7 +135,7 @@ def _confounded(recipes: Mapping[str, Mapping[str, object]], fields: Sequence[st
     """In what the rows differ besides the fields that define them."""
     remarks = []
     # Rows with names of their own are of different optimizers as a rule.
-    defined = (*fields, "optimizer", "base") if ROW in fields else fields
+    defined = (*fields, "optimizer", "base") if alike.ROW in fields else fields
     for name in alike.differing(list(recipes.values())):
         if name not in (*alike.REPEATED, *defined):
             values = ", ".join(f"{row} {recipe.get(name)}" for row, recipe in recipes.items())

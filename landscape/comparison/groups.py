@@ -12,14 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from landscape.comparison.alike import ROW
 from landscape.errors import InputError, UsageError
 from landscape.records.reading import read_text
 from landscape.records.run_folder import WEIGHT_SUFFIXES
 from landscape.registry.nearest import did_you_mean
 from landscape.tables.escaping import for_csv
 
-ROW = "row"
-"""The field by which checkpoints are put into rows: the name of their group, or a column of the table."""
 COLUMNS = ("checkpoint", ROW, "seed")
 """The columns that a table of checkpoints must have."""
 

@@ -17,9 +17,10 @@ from landscape.comparison.rank_correlation import FEWEST, RankCorrelation, rank_
 from landscape.errors import InputError
 from landscape.records.estimate import Estimate
 from landscape.records.json_lines import plain
-from landscape.registry.venues import VENUES
+from landscape.registry.venues import venue as page_of
 from landscape.tables import WIDTH, Content, Grid, Number, folded
 from landscape.tables.latex import breakable
+from landscape.tables.typesetting import signed
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Study:
     def latex(self, *, venue: str = "neurips") -> str:
         """A float that fits the page of a venue in :data:`VENUES`, with a ``booktabs`` tabular and the notes."""
         about, *notes = self._notes()
-        page = VENUES[venue]
+        page = page_of(venue)
         return self._grid(notes).latex(breakable(f"{about}."), column=page.column, text=page.text)
 
     def csv(self) -> str:
@@ -150,8 +151,8 @@ class Study:
         low, high = self.spread
         kind = {"t": "Fisher's scale", "bootstrap": "bootstrap"}[self.method]
         notes = [
-            f"τ: Kendall's τ-b against {self.target} ({TARGETS[self.target].summary}, {low:.3g} to {high:.3g}) over "
-            f"{self.runs} runs; 95 % intervals, {kind}",
+            f"τ: Kendall's τ-b against {self.target} ({TARGETS[self.target].summary}, {signed(low)} to "
+            f"{signed(high)}) over {self.runs} runs; 95 % intervals, {kind}",
             "ψ: mean τ over runs that differ in one field of the recipe alone (Jiang et al. 2020)",
         ]
         if self.recipes < self.runs:

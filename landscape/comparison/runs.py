@@ -13,6 +13,7 @@ from typing import Any
 from landscape.comparison.alike import (
     COMPARABLE,
     belongs_to,
+    in_order,
     refuse_other_recipes,
     require_baseline,
     row_label,
@@ -118,13 +119,7 @@ def require_fields(runs: Sequence[MeasuredRun], fields: Sequence[str]) -> None:
     """Raises :class:`InputError` if no recipe has a field, before anything is measured for it."""
     known: dict[str, None] = {}
     for run in runs:
-        recipes = [run.recipe, *(e.provenance.recipe for e in run.estimates)]
-        if not any(recipes) and run.checkpoint is not None:
-            raise InputError(
-                f"{run.checkpoint} does not say how it was trained (it was not made by `landscape train`); say which "
-                "checkpoints are a row: --group 'SGD=own/sgd-*' --group 'SAM=own/sam-*'"
-            )
-        for recipe in recipes:
+        for recipe in (run.recipe, *(e.provenance.recipe for e in run.estimates)):
             known.update(dict.fromkeys(recipe or ()))
     for name in fields:
         if known and name not in known:
@@ -132,18 +127,24 @@ def require_fields(runs: Sequence[MeasuredRun], fields: Sequence[str]) -> None:
             raise InputError(f"no recipe field '{name}'{guess}; there are: {', '.join(known)}")
 
 
-def require_rows(runs: Sequence[MeasuredRun], fields: Sequence[str], baseline: str | None) -> None:
-    """Raises :class:`InputError` if the runs of a row are no repetitions or no row is the baseline.
+def require_rows(
+    runs: Sequence[MeasuredRun], fields: Sequence[str], baseline: str | None
+) -> tuple[str, ...] | None:
+    """The rows of the table; ``None`` if only the records of some runs can tell.
 
-    What the recipes tell is said before anything is measured; the records may still tell more.
+    Raises:
+        InputError: The runs of a row are no repetitions, or no row is the baseline. What the recipes tell is said
+            before anything is measured; the records may still tell more.
     """
     recipes = [run.recipe for run in runs if run.recipe and all(name in run.recipe for name in fields)]
     labels = [row_label(recipe, fields) for recipe in recipes]
     for row in dict.fromkeys(labels):
         of_row = [recipe for recipe, label in zip(recipes, labels, strict=True) if label == row]
         refuse_other_recipes(row, of_row, fields)
-    if len(recipes) == len(runs):
-        require_baseline(baseline, labels)
+    if len(recipes) < len(runs):
+        return None
+    require_baseline(baseline, labels)
+    return in_order(dict(zip(labels, recipes, strict=True)), fields)
 
 
 def without_split(record: Estimate) -> Estimate:

@@ -15,13 +15,17 @@ from landscape.registry.names import Specification, split
 
 @dataclass(frozen=True)
 class Conditions:
-    """Under which conditions a number is measured, by the names of the flags; ``None`` for any."""
+    """Under which conditions a number is measured, by the names of the flags; ``None`` for any.
+
+    ``parameters`` is the selection of free parameters, and ``None`` all of them.
+    """
 
     split: str | None = None
     limit: int | None = None
     batch_size: int | None = None
     batch_norm: str | None = None
     dtype: str | None = None
+    parameters: str | None = None
 
     def fit(self, origin: Provenance) -> bool:
         """Whether a record was measured under these conditions."""
@@ -36,12 +40,20 @@ class Conditions:
             limit = origin.num_examples
         required = (self.split, limit, batch, self.batch_norm, self.dtype)
         actual = (origin.split, origin.num_examples, origin.batch_size, origin.batch_norm, origin.dtype)
-        return all(r is None or r == a for r, a in zip(required, actual, strict=True))
+        agree = all(r is None or r == a for r, a in zip(required, actual, strict=True))
+        return agree and self.parameters == origin.parameters
 
     @classmethod
     def of(cls, origin: Provenance) -> "Conditions":
         """The conditions under which a record was measured."""
-        return cls(origin.split, origin.num_examples, origin.batch_size, origin.batch_norm, origin.dtype)
+        return cls(
+            origin.split,
+            origin.num_examples,
+            origin.batch_size,
+            origin.batch_norm,
+            origin.dtype,
+            origin.parameters,
+        )
 
 
 @functools.cache

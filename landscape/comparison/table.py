@@ -13,7 +13,7 @@ from landscape.comparison.paired import Difference, Verdict, paired_difference, 
 from landscape.records.json_lines import plain
 from landscape.registry.names import split_of
 from landscape.registry.titles import row_title
-from landscape.registry.venues import VENUES
+from landscape.registry.venues import venue as page_of
 from landscape.tables import WIDTH, Content, Grid, Number, folded, rounded
 from landscape.tables.escaping import for_latex, for_markdown
 from landscape.tables.latex import breakable
@@ -163,7 +163,7 @@ class Table:
         heads = (each.latex for each in self._symbols())
         if symbols := ", ".join(map(" ".join, zip(heads, names, strict=True))):
             caption += f" {symbols}."
-        page = VENUES[venue]
+        page = page_of(venue)
         return self._grid([*notes, *(details if verbose else [])], marked=True).latex(
             caption, column=page.column, text=page.text, comments=() if verbose else details
         )

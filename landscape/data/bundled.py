@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from landscape.data.examples import Data, InMemory
+from landscape.data.examples import Data, InMemory, shape_note
 from landscape.errors import UsageError
 from landscape.registry.bounds import Seed
 
@@ -66,4 +66,6 @@ def _standardised(
         InMemory(((part - mean) / std).float(), classes, name=name)
         for part, classes in ((train, train_labels), (test, test_labels))
     )
-    return Data(name, train_set, test_set, int(train_labels.max()) + 1, tuple(train.shape[1:]))
+    classes, shape = int(train_labels.max()) + 1, tuple(train.shape[1:])
+    note = f"{shape_note(shape, classes)}; standardised by mean and standard deviation of the training split"
+    return Data(name, train_set, test_set, classes, shape, notes=(note,))

@@ -77,6 +77,12 @@ class InMemory(LabelledDataset):
         return inputs if self.pixels is None else self.pixels.normalised(inputs)
 
 
+def shape_note(shape: Sequence[int], classes: int | None, origin: str = "") -> str:
+    """The shape of an input and the number of classes, in words."""
+    count = "no classes" if classes is None else f"{classes} classes"
+    return f"inputs {'×'.join(map(str, shape)) or 'of one number'}; {count}{origin}"
+
+
 def classes_in(targets: Any) -> int | None:
     """One more than the largest of class numbers ``(N,)``; ``None`` for targets of another kind."""
     numbers = torch.as_tensor(targets)
@@ -89,7 +95,7 @@ class Data:
 
     Attributes:
         name: The specification that loads the same data again, such as ``"moons:noise=0.2"``.
-        train: The training examples: pairs, or dictionaries of tensors.
+        train: The training examples: pairs, or dictionaries of tensors. ``None`` if there are none.
         test: The held-out examples; none of them is in ``train``. ``None`` if there are none.
         classes: The number of classes; ``None`` if the targets are no classes, or it is not known.
         input_shape: The shape of one input; ``None`` if an input is not one tensor.
@@ -98,7 +104,7 @@ class Data:
     """
 
     name: str
-    train: Dataset[Any]
+    train: Dataset[Any] | None
     test: Dataset[Any] | None
     classes: int | None
     input_shape: tuple[int, ...] | None
@@ -110,18 +116,19 @@ class Data:
 
         Raises:
             UsageError: There is no such split.
-            InputError: These data have no held-out examples.
+            InputError: These data have no examples of that split.
         """
         if name not in ("train", "test"):
             raise UsageError(f"split={name!r} is not one of train, test")
         examples = self.train if name == "train" else self.test
         if examples is None:
-            raise InputError(f"{self.name} has no held-out examples; measure on --split train")
+            kind, other = ("held-out", "train") if name == "test" else ("training", "test")
+            raise InputError(f"{self.name} has no {kind} examples; measure on --split {other}")
         return examples
 
     def require_training_pairs(self, *, classes: bool = True) -> None:
         """Raises a :class:`UsageError` unless the data are pairs in two splits, with ``classes`` or any targets."""
-        if (classes and self.classes is None) or self.input_shape is None or self.test is None:
+        if (classes and self.classes is None) or self.input_shape is None or not (self.train and self.test):
             kind = "class number" if classes else "target"
             raise UsageError(
                 f"{self.name} can be measured, but the trainer needs pairs (input, {kind}), in a training and a test "

@@ -54,9 +54,12 @@ def _read(folder: str) -> Data:
         reason = " ".join(str(failure).split())[:200]
         raise InputError(f"hf-datasets:{folder} cannot be read: {reason}") from failure
     splits = dict(saved) if isinstance(saved, datasets.DatasetDict) else {"train": saved}
-    if "train" not in splits:
-        raise InputError(f"hf-datasets:{folder} has the splits {', '.join(splits)}, but no train")
-    table = splits["train"]
+    held_out = next((name for name in HELD_OUT if name in splits), None)
+    if "train" not in splits and held_out is None:
+        expected = ", ".join(("train", *HELD_OUT))
+        raise InputError(f"hf-datasets:{folder} has the splits {', '.join(splits)}, but none of {expected}")
+    names = [name for name in ("train", held_out) if name in splits]
+    table = splits[names[0]]
     columns = [name for name, kind in table.features.items() if _is_numeric(kind, datasets)]
     if not columns:
         kinds = ", ".join(f"{name} ({type(kind).__name__})" for name, kind in table.features.items())
@@ -64,8 +67,10 @@ def _read(folder: str) -> Data:
             f"hf-datasets:{folder} has no column of numbers, only {kinds}; tokenise first (dataset.map(tokenizer)), or "
             "write a factory: -d ./file.py:data"
         )
-    test = next((Columns(splits[name], columns) for name in HELD_OUT if name in splits), None)
-    return Data(f"hf-datasets:{folder}", Columns(table, columns), test, _classes(table, columns), None)
+    train, test = (Columns(splits[name], columns) if name in names else None for name in ("train", held_out))
+    sizes = ", ".join(f"{name} ({len(splits[name]):,})" for name in names)
+    notes = (f"columns {', '.join(columns)}; splits {sizes}",)
+    return Data(f"hf-datasets:{folder}", train, test, _classes(table, columns), None, notes=notes)
 
 
 def _is_numeric(kind: Any, datasets: Any) -> bool:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from landscape.data.examples import Data, InMemory, LabelledDataset
-from landscape.data.pixels import Moments, Pixels, moments
+from landscape.data.examples import Data, InMemory, LabelledDataset, shape_note
+from landscape.data.pixels import Moments, Pixels, moments, moments_note
 from landscape.errors import InputError, UsageError
 from landscape.registry.names import Row, options_of
 
@@ -25,8 +25,10 @@ IN_MEMORY_BYTES = 2**30
 LARGEST_SIDE = 4096
 """Pixels: a checkpoint of unknown origin may name any number."""
 
-Normalisation = Literal["imagenet", "half", "none", "cifar10", "cifar10-per-image", "cifar100"]
+Normalisation = Literal["none", "imagenet", "half", "cifar10", "cifar10-per-image", "cifar100"] | str
 Interpolation = Literal["bilinear", "bicubic"]
+NORMALISATION = "none"
+"""The default; names of data state it always, as it was imagenet in earlier versions."""
 
 # Pillow goes by the content of a file, whatever its suffix, and starts Ghostscript for PostScript.
 _FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
@@ -38,11 +40,12 @@ def imagefolder(
     size: int | None = None,
     resize: int | None = None,
     interpolation: Interpolation = "bilinear",
-    normalize: Normalisation = "imagenet",
+    normalize: Normalisation = NORMALISATION,
 ) -> Data:
     """Colour images in ``DIR/train/CLASS/*`` and ``DIR/test/CLASS/*`` (or ``DIR/val/CLASS/*``), or ``DIR/CLASS/*``.
 
-    Images are scaled so that the shorter side is ``resize``, cropped at the centre to a square, and normalised.
+    One of the two splits is enough. Images are scaled so that the shorter side is ``resize``, cropped at the centre to
+    a square, and normalised.
 
     Args:
         root: The folder; ``imagefolder:DIR`` is the same.
@@ -50,7 +53,8 @@ def imagefolder(
             smaller size stay as they are.
         resize: The shorter side before the crop, ``size`` by default; 256 for most networks of torchvision.
         interpolation: How images are scaled.
-        normalize: See :data:`landscape.data.pixels.NORMALISATIONS`.
+        normalize: See :func:`landscape.data.pixels.moments`. By default pixels are from 0 to 1, as
+            ``torchvision.transforms.ToTensor`` leaves them.
 
     Raises:
         InputError: No such folder, no images in it, damaged ones, or splits whose classes differ.
@@ -63,25 +67,33 @@ def imagefolder(
     layout = f"expected {root}/train/CLASS/* and {root}/test/CLASS/* (or val/CLASS/*), or {root}/CLASS/*"
     if not top.is_dir():
         raise InputError(f"imagefolder: no folder {root}; {layout}")
-    has_train = (top / "train").is_dir()
     held_out = next((top / name for name in ("test", "val") if (top / name).is_dir()), None)
-    if held_out is not None and not has_train:
-        raise InputError(f"imagefolder: {root} has {held_out.name}/ without train/; {layout}")
-    train, classes = _files(top / "train" if has_train else top, layout)
-    test = None
-    if held_out is not None:
-        test, others = _files(held_out, layout)
-        if classes != others:
-            odd = ", ".join(sorted(set(classes) ^ set(others)))
-            raise InputError(f"imagefolder: train and {held_out.name} in {root} differ in the classes {odd}")
-    side = _common_side(train) if size is None else size
+    # Without folders of splits, all pictures are for training.
+    training = top / "train" if held_out is not None or (top / "train").is_dir() else top
+    folders = {"train": training if training.is_dir() else None, "test": held_out}
+    files = {split: _files(folder, layout) for split, folder in folders.items() if folder is not None}
+    classes = next(iter(files.values()))[1]
+    if held_out is not None and classes != files["test"][1]:
+        odd = ", ".join(sorted(set(classes) ^ set(files["test"][1])))
+        raise InputError(f"imagefolder: train and {held_out.name} in {root} differ in the classes {odd}")
+    pictures = {split: samples for split, (samples, _) in files.items()}
+    side = _common_side(next(iter(pictures.values()))) if size is None else size
     shorter = side if resize is None else resize
     if shorter < side:
         raise UsageError(f"imagefolder: resize={shorter} is less than size={side}, which is cut out of it")
-    frame = side, shorter, interpolation, moments(normalize, channels=3, owner="imagefolder")
-    held_out_set = None if test is None else _decoded(ImageFiles(test, *frame))
-    train_set = _decoded(ImageFiles(train, *frame))
-    return Data(f"imagefolder:{root}", train_set, held_out_set, len(classes), (3, side, side))
+    mean, std = moments(normalize, channels=3, owner="imagefolder")
+    decoded = {
+        split: _decoded(ImageFiles(samples, side, shorter, interpolation, (mean, std)))
+        for split, samples in pictures.items()
+    }
+    splits = ", ".join(f"{split}: {folders[split]} ({len(samples):,})" for split, samples in pictures.items())
+    notes = (
+        f"{shape_note((3, side, side), len(classes))}; {splits}",
+        f"the shorter side is scaled to {shorter} ({interpolation}), then the centre is cropped; size=, resize=",
+        moments_note(normalize, mean, std),
+    )
+    train, test = decoded.get("train"), decoded.get("test")
+    return Data(f"imagefolder:{root}", train, test, len(classes), (3, side, side), notes=notes)
 
 
 def imagefolder_at(name: str) -> Row[Data] | None:

@@ -36,13 +36,14 @@ def with_label_noise(data: Data, *, rate: float, seed: int = 0) -> Data:
         return data
     if data.classes is None:
         raise UsageError(f"label_noise={rate} needs classes, and {data.name} has none")
-    examples = len(cast(Sized, data.train))
+    train = data.split("train")
+    examples = len(cast(Sized, train))
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(examples, generator=generator)
     # Drawn for all examples, so that a lower rate is a part of a higher one; never 0, which would keep the label.
     offsets = torch.randint(1, data.classes, (examples,), generator=generator)
     offsets[order[round(rate * examples) :]] = 0
-    return dataclasses.replace(data, train=Relabelled(data.train, offsets, classes=data.classes))
+    return dataclasses.replace(data, train=Relabelled(train, offsets, classes=data.classes))
 
 
 class Relabelled(LabelledDataset):

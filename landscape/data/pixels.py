@@ -1,5 +1,6 @@
 """8-bit pixels as the inputs of a network: the normalisations that published checkpoints were trained with."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -27,10 +28,41 @@ NORMALISATIONS: dict[str, Moments] = {
 
 
 def moments(name: str, *, channels: int, owner: str) -> Moments:
-    """Mean and standard deviation of that name; ``owner`` is the data in the message of a :class:`UsageError`."""
-    mean, std = NORMALISATIONS[name]
-    if len(mean) not in (1, channels):
+    """Mean and standard deviation of that name, or written as ``MEAN/STD``: ``0.5/0.25``, ``0.5+0.4+0.4/0.2+0.2+0.2``.
+
+    Raises:
+        UsageError: It is neither, or for another number of channels; ``owner`` is the data in the message.
+    """
+    mean, std = NORMALISATIONS[name] if name in NORMALISATIONS else _typed(name, owner)
+    if not {len(mean), len(std)} <= {1, channels}:
         raise UsageError(f"{owner}: normalize={name} is for {len(mean)} channels, not {channels}; use half")
+    return mean, std
+
+
+def moments_note(name: str, mean: Sequence[float], std: Sequence[float]) -> str:
+    """The normalisation in words, with the option that changes it."""
+    if (tuple(mean), tuple(std)) == NORMALISATIONS["none"]:
+        return (
+            "pixels from 0 to 1, not normalised; for a network that was trained otherwise add normalize=imagenet "
+            "(torchvision, most of timm), half, or MEAN/STD"
+        )
+    centre, spread = (" ".join(f"{number:g}" for number in part) for part in (mean, std))
+    named = f" ({name})" if name in NORMALISATIONS else ""
+    return (
+        f"pixels from 0 to 1, then normalised by mean {centre}, std {spread}{named}; normalize=… changes it"
+    )
+
+
+def _typed(text: str, owner: str) -> Moments:
+    try:
+        mean, std = (tuple(map(float, part.split("+"))) for part in text.split("/"))
+    except ValueError:
+        mean, std = (), ()
+    if not mean or not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
+        raise UsageError(
+            f"{owner}: normalize={text} is neither one of {', '.join(NORMALISATIONS)} nor MEAN/STD, such as 0.5/0.25 "
+            "or 0.5+0.4+0.4/0.2+0.2+0.2 with a number for each channel"
+        )
     return mean, std
 
 

@@ -11,8 +11,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from landscape.data.examples import Data, InMemory, classes_in
-from landscape.data.pixels import moments
+from landscape.data.examples import Data, InMemory, classes_in, shape_note
+from landscape.data.pixels import moments, moments_note
 from landscape.errors import InputError
 from landscape.records.reading import check_regular, read_arrays, reading
 from landscape.registry.names import Row, options_of
@@ -25,7 +25,7 @@ KEYS = (
 )
 """Names of the arrays, in order of preference: training inputs and targets, held-out inputs and targets."""
 
-Normalisation = Literal["none", "half", "imagenet", "cifar10", "cifar10-per-image", "cifar100", "mnist"]
+Normalisation = Literal["none", "half", "imagenet", "cifar10", "cifar10-per-image", "cifar100", "mnist"] | str
 
 
 def tensor_file(name: str) -> Row[Data] | None:
@@ -46,7 +46,7 @@ def tensors_at(name: str, *, classes: int | None = None, normalize: Normalisatio
     Args:
         name: ``npz:FILE`` or ``safetensors:FILE``.
         classes: How many there are; by default one more than the largest class number.
-        normalize: For images; see :data:`landscape.data.pixels.NORMALISATIONS`.
+        normalize: For images; see :func:`landscape.data.pixels.moments`.
 
     Raises:
         InputError: The file is missing, damaged, would run code, or has no such arrays.
@@ -68,10 +68,18 @@ def tensors_at(name: str, *, classes: int | None = None, normalize: Normalisatio
     shape, *others = [tuple(part.inputs.shape[1:]) for part in parts]
     if others not in ([], [shape]):
         raise InputError(f"{name}: a training input has the shape {shape}, a held-out one {others[0]}")
+    origin = ""
     if classes is None:
         counts = [classes_in(part.targets) for part in parts]
         classes = max((count for count in counts if count is not None), default=None)
-    return Data(name, parts[0], parts[1] if others else None, classes, shape)
+        origin = "" if classes is None else ", from the largest class number (classes=… changes it)"
+    splits = ", ".join(
+        f"{k}: {x} ({len(part)})" for k, x, part in zip(("train", "test"), keys[::2], parts, strict=False)
+    )
+    notes = [f"{shape_note(shape, classes, origin)}; {splits}"]
+    if parts[0].pixels is not None:
+        notes.append(moments_note(normalize, *moments(normalize, channels=shape[0], owner=name)))
+    return Data(name, parts[0], parts[1] if others else None, classes, shape, notes=tuple(notes))
 
 
 def _part(name: str, inputs: Tensor, targets: Tensor, normalize: str) -> InMemory:

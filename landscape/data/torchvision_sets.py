@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.data.examples import Data, InMemory
-from landscape.data.pixels import moments
+from landscape.data.examples import Data, InMemory, shape_note
+from landscape.data.pixels import moments, moments_note
 from landscape.errors import InputError
 from landscape.isolation import Shared
 from landscape.registry.bounds import limit_of
 from landscape.registry.names import Option, Options, Row, options_of
 
-Grey = Literal["own", "half", "none"]
-Colour = Literal["own", "cifar10-per-image", "imagenet", "half", "none"]
+Grey = Literal["own", "half", "none"] | str  # or MEAN/STD
+Colour = Literal["own", "cifar10-per-image", "imagenet", "half", "none"] | str
 
 # torchvision reports a download on stdout, which belongs to the caller's data and to the whole process.
 _QUIET = Shared(lambda: contextlib.redirect_stdout(sys.stderr))
@@ -73,7 +73,8 @@ class Archive:
         shape, moments_of = tuple(train[0].shape[1:]), self.name if normalize == "own" else normalize
         mean, std = moments(moments_of, channels=shape[0], owner=self.name)
         sets = [InMemory(*part, mean=mean, std=std, name=self.name) for part in (train, test)]
-        return Data(self.name, sets[0], sets[1], self.classes, shape)
+        notes = (shape_note(shape, self.classes), moments_note(moments_of, mean, std))
+        return Data(self.name, sets[0], sets[1], self.classes, shape, notes=notes)
 
     def _split(self, root: str, download: bool, is_train: bool) -> tuple[Tensor, Tensor]:
         """The images ``(N, channels, height, width)`` and the classes ``(N,)`` of one split."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
 
-from landscape.data.examples import Data, classes_in
+from landscape.data.examples import Data, classes_in, shape_note
 from landscape.errors import InputError
 from landscape.objective.arguments import is_pair, tensors_of
 from landscape.objective.outputs import LABELS
@@ -37,7 +37,7 @@ def as_data(data: Any, name: str) -> Data:
 
     Args:
         data: Data; a data set, ``DataLoader``, list of batches or ``(inputs, targets)``, which is then the training
-            split; a pair ``(train, test)`` of them; or a dictionary with the keys ``train`` and ``test`` (and
+            split; a pair ``(train, test)`` of them; or a dictionary with the keys ``train`` or ``test`` or both (and
             ``classes``, ``input_shape``). A loader contributes its data set and its ``collate_fn``, not its order.
         name: The name in records and messages.
 
@@ -54,27 +54,33 @@ def as_data(data: Any, name: str) -> Data:
     elif isinstance(data, tuple) and len(data) == 2 and all(map(_is_split, data)):
         parts = {"train": data[0], "test": data[1]}
     split = parts.get("train")
+    if split is None:
+        split = parts.get("test")
     if not _is_split(split):
         kind = f"dictionary of {', '.join(map(str, data))}" if parts is data else type(data).__name__
         raise InputError(
             f"{name} gives a {kind}; a data factory returns a Dataset, a DataLoader or a list of batches, or "
             "dict(train=…, test=…) of them"
         )
-    train, collate = _examples(split, name)
-    test = None
-    if parts.get("test") is not None:
-        test, other = _examples(parts["test"], name)
-        collate = collate or other
+    splits = {key: _examples(parts[key], name) for key in ("train", "test") if parts.get(key) is not None}
+    examples, collate = next(iter(splits.values()))
+    if "test" in splits:
+        collate = collate or splits["test"][1]
     try:
-        first = train[0]
+        first = examples[0]
     except (IndexError, KeyError):
         raise InputError(f"{name}: the data set is empty") from None
     shape = None
     if isinstance(first, (tuple, list)) and isinstance(first[0], Tensor):
         # An item of fixed batches is a batch, whose first dimension counts examples.
-        shape = tuple(first[0].shape[1:] if isinstance(train, FixedBatches) else first[0].shape)
+        shape = tuple(first[0].shape[1:] if isinstance(examples, FixedBatches) else first[0].shape)
     classes = parts.get("classes") or _classes(split)
-    return Data(name, train, test, classes, parts.get("input_shape") or shape, collate)
+    shape = parts.get("input_shape") or shape
+    sizes = ", ".join(f"{key}{_size(part)}" for key, (part, _) in splits.items())
+    known = "" if shape is None else f"{shape_note(shape, classes)}; "
+    notes = (f"{known}splits {sizes}, as your code gives them",)
+    train, test = (splits[key][0] if key in splits else None for key in ("train", "test"))
+    return Data(name, train, test, classes, shape, collate, notes)
 
 
 class FixedBatches(Dataset[Any]):
@@ -88,6 +94,13 @@ class FixedBatches(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         return self.batches[index]
+
+
+def _size(examples: Dataset[Any]) -> str:
+    """How many examples or batches there are, for a note."""
+    if not hasattr(examples, "__len__"):  # torch asks for none
+        return ""
+    return f" ({len(examples):,}{' batches' if isinstance(examples, FixedBatches) else ''})"
 
 
 def _is_split(value: Any) -> bool:

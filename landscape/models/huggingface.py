@@ -1,6 +1,10 @@
-"""A network of Transformers from a folder's ``config.json``: ``hf:FOLDER``, running none of its code."""
+"""A network of Transformers from a folder's ``config.json``: ``hf:FOLDER``, running none of its code.
+
+The folder may be that of a name on the hub, which only a flag of the user can name.
+"""
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +14,9 @@ from torch import nn
 from landscape.errors import InputError, UsageError
 from landscape.records.reading import read_text
 from landscape.registry.names import Options, Row
+
+_SAFETENSORS = ("*.safetensors", "*.safetensors.index.json")
+_BIN = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 
 
 def huggingface_model(name: str) -> Row[nn.Module] | None:
@@ -29,7 +36,7 @@ def huggingface_model(name: str) -> Row[nn.Module] | None:
 
 
 def _built(folder: str, **options: Any) -> nn.Module:
-    where = Path(folder).expanduser()
+    where = huggingface_folder(folder, weights=False)
     file = where / "config.json"
     if not file.is_file():
         raise InputError(
@@ -46,7 +53,7 @@ def _built(folder: str, **options: Any) -> nn.Module:
     text = read_text(file)
     try:
         names = json.loads(text).get("architectures") or []
-        # The Hub is never asked, so that a result depends on the folder alone.
+        # Nothing is fetched here, so that a result depends on the folder alone.
         load = transformers.AutoConfig.from_pretrained
         config = load(where, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as failure:
@@ -69,3 +76,45 @@ def _built(folder: str, **options: Any) -> nn.Module:
         )
     model: nn.Module = create(config, attn_implementation="eager")  # fused attention has no second derivative
     return model
+
+
+def huggingface_folder(name: str, *, weights: bool) -> Path:
+    """The folder of ``hf:FOLDER``; for a name of the hub, such as ``google-bert/bert-base-uncased``, that in the cache.
+
+    Args:
+        name: The folder, or the name where there is no such folder.
+        weights: Whether the weights are fetched too, where they are not in the cache.
+
+    Raises:
+        InputError: It is neither in the cache nor can it be fetched.
+        UsageError: huggingface_hub is not installed.
+    """
+    folder = Path(name).expanduser()
+    on_hub = re.fullmatch(r"\w[\w.-]*/[\w.-]+", name)
+    if weights and not on_hub and not folder.exists():
+        raise InputError(
+            f"hf:{name}: there is no folder {name}; name one that save_pretrained() has written, or a network of the "
+            "hub with its owner: hf:OWNER/NAME"
+        )
+    if folder.exists() or not on_hub:
+        return folder
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise UsageError(
+            f"there is no folder {name}, and hf:{name} needs huggingface_hub to fetch it; add it with pip install "
+            "'landscape-geometry[hf]'"
+        ) from None
+    try:
+        patterns = ["config.json", *(_SAFETENSORS if weights else ())]
+        folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=patterns))
+        if weights and not any(folder.glob("*.safetensors")):
+            folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=["config.json", *_BIN]))
+    except Exception as failure:  # of the network, of the hub, or a name that it does not allow
+        reason = " ".join(str(failure).split())[:160]
+        raise InputError(
+            f"hf:{name} is neither a folder nor in the cache of the hub, and cannot be fetched "
+            f"({type(failure).__name__}: {reason}); fetch it where there is a network, hf download {name} --local-dir "
+            "FOLDER, and name hf:FOLDER"
+        ) from failure
+    return folder

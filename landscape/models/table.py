@@ -1,6 +1,8 @@
 """The networks that the command line and recipes can name."""
 
+import copy
 import inspect
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,8 +16,8 @@ from landscape.models.huggingface import huggingface_model
 from landscape.models.mlp import MLP
 from landscape.models.timm_models import timm_model
 from landscape.models.torchvision_models import torchvision_model
-from landscape.registry.factories import FORMS, Kind, names_code, needs_only, user_row
-from landscape.registry.names import NameTable, Row, Specification
+from landscape.registry.factories import FORMS, Kind, names_code, needs_only, user_function, user_row
+from landscape.registry.names import NameTable, Options, Row, Specification
 
 _DATA = frozenset({"classes", "input_shape"})  # set by the data, not by the user
 _SET = ("classes", "num_classes", "input_shape")  # in the user's own code too
@@ -38,6 +40,15 @@ _OWN = Kind(
     "name one with its arguments, such as ./net.py:Net:width=8, or add a function model() that returns the network",
 )
 
+
+def _own(name: str) -> Row[nn.Module] | None:
+    """The row of a network of the user's own: a class, a function that makes one, or one that is made already."""
+    named = user_function(name, _OWN)
+    if named is None or not isinstance(named[1], nn.Module):
+        return user_row(name, _OWN)
+    return Row(named[0], partial(copy.deepcopy, named[1]), "a network of yours", stated=Options({}))
+
+
 MODELS: NameTable[nn.Module] = NameTable(
     "model",
     [
@@ -47,7 +58,7 @@ MODELS: NameTable[nn.Module] = NameTable(
         Row("resnet20", resnet20, "ResNet-20 for CIFAR, 0.27 M", "arXiv 1512.03385", hidden=_DATA),
     ],
     libraries=lambda name: timm_model(name) or torchvision_model(name),
-    fallback=lambda name: huggingface_model(name) or user_row(name, _OWN),
+    fallback=lambda name: huggingface_model(name) or _own(name),
     forms=("torchvision:NAME", "timm:NAME", "hf:FOLDER", *FORMS),
 )
 

@@ -1,4 +1,4 @@
-"""Any network of timm by its name there: ``timm:vit_tiny_patch16_224:img_size=32``, without weights."""
+"""Any network of timm by its name there: ``timm:vit_tiny_patch16_224:img_size=32``, and its pretrained weights."""
 
 import contextlib
 import re
@@ -6,9 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from landscape.errors import UsageError
+from landscape.errors import InputError, UsageError
+from landscape.isolation import private_randomness
 from landscape.models.cnn import channels_of
 from landscape.registry.names import Row
 from landscape.registry.nearest import did_you_mean
@@ -29,16 +30,7 @@ def timm_model(name: str) -> Row[nn.Module] | None:
     key = name.removeprefix("timm:")
     if key == name:
         return None
-    try:
-        import timm
-    except ImportError:
-        raise UsageError(
-            f"'{name}' needs timm, which is not installed; add it with pip install 'landscape-geometry[timm]'"
-        ) from None
-    # A name and a tag: timm itself would take a hub or a folder for a name with another scheme.
-    if not re.fullmatch(r"\w+(\.\w+)?", key) or not timm.is_model(key):
-        raise UsageError(f"timm has no model '{key}'{did_you_mean(key, timm.list_models(), prefix='timm:')}")
-
+    timm = _library(name, key)
     create: Callable[..., nn.Module] = partial(timm.create_model, key, pretrained=False)
 
     def build(
@@ -59,3 +51,38 @@ def timm_model(name: str) -> Row[nn.Module] | None:
             raise UsageError(f"{name} cannot be built with {settings}: {failure}") from failure
 
     return Row(name, build, f"timm's {key}, randomly initialised", hidden=frozenset({"input_shape"}))
+
+
+def timm_weights(name: str) -> tuple[dict[str, Tensor], int]:
+    """The pretrained weights of ``timm:NAME``, from the cache or the hub, and the number of their classes.
+
+    Raises:
+        InputError: There are none, or they are not in the cache and cannot be fetched.
+        UsageError: timm is not installed, or has no network of that name.
+    """
+    key = name.removeprefix("timm:")
+    timm = _library(name, key)
+    try:
+        with private_randomness(seed=0):
+            network = timm.create_model(key, pretrained=True)
+    except Exception as failure:  # of the hub, the network, timm or torch
+        reason = " ".join(str(failure).split())[:160]
+        raise InputError(
+            f"{name}: its weights are not in the cache of timm and cannot be fetched ({type(failure).__name__}: "
+            f"{reason}); run this once where there is a network, or name a file of weights and -m {name}"
+        ) from failure
+    return dict(network.state_dict()), int(network.num_classes)
+
+
+def _library(name: str, key: str) -> Any:
+    """The module timm, which has a network of that name."""
+    try:
+        import timm
+    except ImportError:
+        raise UsageError(
+            f"'{name}' needs timm, which is not installed; add it with pip install 'landscape-geometry[timm]'"
+        ) from None
+    # A name and a tag: timm itself would take a hub or a folder for a name with another scheme.
+    if not re.fullmatch(r"\w+(\.\w+)?", key) or not timm.is_model(key):
+        raise UsageError(f"timm has no model '{key}'{did_you_mean(key, timm.list_models(), prefix='timm:')}")
+    return timm

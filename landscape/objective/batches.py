@@ -108,6 +108,11 @@ class Batches:
             if weight > 0:
                 yield size, batch
 
+    @property
+    def in_memory(self) -> Sequence[Batch]:
+        """The batches if they are kept, else none."""
+        return self._reading.kept or ()
+
     def size_of(self, batch: Batch) -> int:
         """The number of examples in a batch or a part of one."""
         return self._size(batch)

@@ -21,7 +21,7 @@ from landscape.objective.autograd_graph import forbids_structure_only, leaves, s
 from landscape.objective.batches import Batch, copied, moved, tensors_in, versions
 from landscape.objective.loss_weights import settle_weights
 from landscape.objective.micro_batches import Piece
-from landscape.objective.misfits import misfit, refuse_broadcast
+from landscape.objective.misfits import FAILURES, misfit, refuse_broadcast
 from landscape.objective.outputs import scores, wants_scores
 from landscape.objective.replica import stochastic_modules
 from landscape.objective.risk import Risk
@@ -105,7 +105,7 @@ class _FirstLook:
                         loss = _with_graph(risk, batch)
             except (UsageError, InputError):
                 raise
-            except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as failure:
+            except FAILURES as failure:
                 if is_out_of_memory(failure):
                     raise
                 if risk.checks.differentiates or not any(words in str(failure) for words in _NO_GRAPH):

@@ -1,6 +1,6 @@
 """Why a network cannot be evaluated on data, and the usual fix, when the first evaluation has failed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -19,6 +19,9 @@ _BY_ELEMENT_FUNCTIONS = (
     functional.smooth_l1_loss,
     functional.huber_loss,
 )
+FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
+"""What torch and networks raise for data that do not fit."""
+
 _BINARY = (nn.BCEWithLogitsLoss, nn.BCELoss)
 
 
@@ -39,6 +42,28 @@ def misfit(model: nn.Module, loss: Loss, batch: Batch, failure: Exception) -> st
     return (
         f"{type(model).__name__} cannot be evaluated on this data{data}: {reason}{advice and f'; {advice}'}"
     )
+
+
+def refuse_labels(loss: Loss, outputs: Any, batches: Iterable[Batch]) -> None:
+    """Raises an :class:`InputError` for class numbers beyond the outputs ``(N, C)``, in whatever batch they are.
+
+    On CUDA the loss itself would leave the device unusable for the rest of the process.
+    """
+    rule = label_weights(loss)
+    if rule is None or not isinstance(outputs, Tensor) or outputs.ndim != 2:
+        return
+    classes = outputs.shape[1]
+    for index, batch in enumerate(batches):
+        labels = batch[-1] if isinstance(batch, (tuple, list)) and len(batch) == 2 else None
+        if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point():
+            continue
+        counted = labels[labels != rule.ignored]
+        if len(counted) and (counted.min() < 0 or counted.max() >= classes):
+            raise InputError(
+                f"batch {index} of the data has labels {counted.min().item()} to {counted.max().item()}, and the "
+                f"network has {classes} classes, whose labels are 0 to {classes - 1}: is it another data set, or do "
+                "labels start at 1?"
+            )
 
 
 def refuse_broadcast(loss: Loss, outputs: Any, targets: Any) -> None:
@@ -121,12 +146,6 @@ def _about_targets(loss: Loss, outputs: Tensor, targets: Tensor) -> str:
         return "labels in one-hot form become class numbers by y.argmax(1), or probabilities by y.float()"
     if targets.is_floating_point():
         return "cross-entropy takes class numbers: y.long()"
-    classes = outputs.shape[1] if outputs.ndim > 1 else 0
     if outputs.ndim < 2:
         return f"cross-entropy takes scores (N, classes), not {tuple(outputs.shape)}: choose another loss, or head"
-    if targets.min() < 0 or targets.max() >= classes:
-        return (
-            f"the network has {classes} classes, so that labels are 0 to {classes - 1}: is it another data set, or do "
-            "labels start at 1?"
-        )
     return "cross-entropy takes class numbers: y.long()"

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from landscape.errors import InputError
+from landscape.errors import InputError, UsageError, is_out_of_memory
 from landscape.objective.batches import Batch, Batches
 from landscape.objective.engine import Statistics
 from landscape.objective.mean import Mean
+from landscape.objective.misfits import FAILURES, misfit
 from landscape.objective.products import gradient
 from landscape.objective.risk import Risk
 
@@ -53,7 +54,14 @@ def evaluated(
     network = (lambda: None) if forward is None else functools.cache(forward)
 
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
-        loss, outputs, targets = risk.forward(batch, network=network())
+        try:
+            loss, outputs, targets = risk.forward(batch, network=network())
+        except (UsageError, InputError):
+            raise
+        except FAILURES as failure:  # the first batch fits; this one may not
+            if forward is not None or is_out_of_memory(failure):
+                raise
+            raise InputError(misfit(risk.replica.model, risk.loss, batch, failure)) from failure
         return [loss.double(), *risk.correct(outputs, targets)]
 
     means = mean.over(

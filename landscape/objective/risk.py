@@ -14,6 +14,7 @@ from landscape.isolation import private_randomness
 from landscape.objective.batches import Batch, Batches, copied, mapped, moved, rows_in, rows_of, versions
 from landscape.objective.engine import Engine
 from landscape.objective.loss_functions import BatchLoss, LabelWeights, Loss, in_float64, label_weights
+from landscape.objective.misfits import refuse_labels
 from landscape.objective.outputs import labelled, scores, wants_scores
 from landscape.objective.replica import Replica
 
@@ -78,6 +79,8 @@ class Risk:
                 outputs = function(**inputs) if isinstance(inputs, Mapping) else function(inputs)
                 if not isinstance(outputs, Tensor) and wants_scores(self.loss):
                     outputs, _ = scores(outputs)
+                if not checks.done:
+                    refuse_labels(self.loss, outputs, self.batches.in_memory or (batch,))
                 loss = in_float64(self.loss, outputs, targets)
         if not isinstance(loss, Tensor) or loss.ndim != 0:
             kind = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__

@@ -19,7 +19,7 @@ from landscape.plotting.overlay import MISSING, draw_landmarks
 from landscape.plotting.page import fit_height, grid_of, page
 from landscape.plotting.refine import refined
 from landscape.plotting.scale import Scale, number, shared_scale
-from landscape.plotting.style import Width, paper
+from landscape.plotting.style import Width, chosen_look, paper
 from landscape.records.surface import Surface
 from landscape.tables.escaping import for_mathtext
 
@@ -106,7 +106,8 @@ def panels(
         for surface, ax in zip(surfaces, axes, strict=True):
             draw_landmarks(surface, ax)
             ax.locator_params(nbins=4 if side > _SMALL_PANEL else 2)
-        if len(names) > 1 and len(set(names)) == 1:
+        # In a chosen size, the panels may leave room at the edges, where names of the whole figure would be far away.
+        if len(names) > 1 and len(set(names)) == 1 and not chosen_look().size:
             figure.supxlabel(for_mathtext(names[0][0]))
             figure.supylabel(for_mathtext(names[0][1]))
         else:

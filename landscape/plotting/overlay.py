@@ -50,7 +50,8 @@ def trajectory(points: ArrayLike, *, ax: Axes, label: str = "", colour: str = "b
             "label": for_mathtext(label or "_path"),
         }
         ax.plot(x, y, color=colour, zorder=5, **style)
-        ax.plot(x, y, ".", color=colour, markersize=2.2, zorder=5.1)
+        dot: dict[str, Any] = {"markersize": 2.6, "markeredgecolor": "white", "markeredgewidth": 0.3}
+        ax.plot(x, y, "o", color=colour, zorder=5.1, **dot)
         ax.plot(x[:1], y[:1], "o", zorder=5.2, **ring)
     return ax
 

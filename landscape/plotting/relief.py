@@ -116,6 +116,7 @@ def _colours(surface: Surface, height: NDArray[np.float64], scale: Scale, view: 
     light = LightSource(azdeg=(90 - view[1] + 60) % 360, altdeg=45)
     steps = {"dx": 1 / max(columns - 1, 1), "dy": 1 / max(rows - 1, 1)}
     bright = light.hillshade(np.nan_to_num(height) * HEIGHT, **steps)
+    bright[np.isnan(sum(np.gradient(height)))] = 1  # no slope beside a hole
     colours[:, :, :3] *= (_DARKEST + (1 - _DARKEST) * bright)[:, :, None]
     return colours
 

@@ -59,7 +59,8 @@ def curves(runs: Sequence[Run], quantity: str, *, over: Over = "epoch") -> tuple
         drawn = [curve for run in runs for curve in _of_measures(run, quantity, over)]
         units = (e.unit for run in runs for label, _, e in _measured(run) if label == quantity)
         unit = next(units, "")
-    heading, factor = headed(quantity, unit)
+    # "L" is enough in a table beside its other symbols, but not on an axis of its own.
+    heading, factor = ("loss", 1.0) if quantity == "loss" else headed(quantity, unit)
     if factor != 1:
         drawn = [dataclasses.replace(c, y=factor * c.y, error=None) for c in drawn]
     return heading.replace("_", " "), drawn

@@ -16,6 +16,7 @@ from matplotlib.font_manager import fontManager
 from landscape.errors import UsageError
 from landscape.registry.nearest import did_you_mean
 from landscape.registry.venues import VENUES as VENUES
+from landscape.registry.venues import venue as page_of
 
 Width = Literal["column", "text"]
 
@@ -49,11 +50,10 @@ def figure_size(venue: str, width: Width) -> tuple[float, float | None]:
     Raises:
         UsageError: The venue or the width is not known.
     """
-    if venue not in VENUES:
-        raise UsageError(f"unknown venue '{venue}'; known: {', '.join(VENUES)}")
+    page = page_of(venue)
     if width not in ("column", "text"):
         raise UsageError(f"width '{width}' is not one of column, text")
-    return chosen_look().size or (VENUES[venue].column if width == "column" else VENUES[venue].text, None)
+    return chosen_look().size or (page.column if width == "column" else page.text, None)
 
 
 FONT = "STIXGeneral"

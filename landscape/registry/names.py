@@ -180,9 +180,16 @@ class NameTable(Mapping[str, Row[T]]):
         try:
             return self[name]
         except KeyError:
-            raise UsageError(
-                f"unknown {self.kind} '{name}'{did_you_mean(name.replace('_', '-'), self._rows)}; {self._known()}"
-            ) from None
+            raise UsageError(f"unknown {self.kind} '{name}'{self._hint(name)}; {self._known()}") from None
+
+    def _hint(self, name: str) -> str:
+        """What was probably meant by an unknown name."""
+        head, comma, options = name.partition(",")
+        if comma and "=" in options:
+            return f" (options follow a colon: '{head}:{options}')"
+        if "://" in name:
+            return " (download it, and name the file or folder)"
+        return did_you_mean(name.replace("_", "-"), self._rows)
 
     def _known(self) -> str:
         """The names for a message of one line: all, or the first of many."""

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from landscape.errors import UsageError
+
 
 @dataclass(frozen=True)
 class Venue:
@@ -20,3 +22,10 @@ VENUES = {
     "jmlr": Venue(6.0, 6.0),
 }
 """The venues by name."""
+
+
+def venue(name: str) -> Venue:
+    """The venue of that name; raises :class:`UsageError` with the known ones."""
+    if name not in VENUES:
+        raise UsageError(f"unknown venue '{name}'; known: {', '.join(VENUES)}")
+    return VENUES[name]

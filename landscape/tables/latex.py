@@ -15,8 +15,8 @@ _POINTS = 72.27  # an inch in TeX's points
 _NAMES = 0.4  # share of the text that the first column may take before its names are broken into lines
 HEADING = 20.0
 """Width of a heading in em; the rest would leave no place for a second column."""
-_WORD = 20  # characters of a word after which it may be broken
-_WORD_FIRST = re.compile(r"^[a-z](?=[a-z]{2,}[ :])")
+_WORD, _PIECE = 26, 8  # characters of a word from which on it may be broken, and of its pieces
+_WORD_FIRST = re.compile(r"^[a-z](?=[a-z]+[ :])")
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,10 @@ _WIDTHS = (
 
 def breakable(text: object) -> str:
     """Escaped text of which long words, such as a stranger's names, can be broken anywhere."""
-    words = str(text).split(" ")
-    cut = [[word[k : k + _WORD] for k in range(0, len(word), _WORD)] for word in words]
+    cut = []
+    for word in str(text).split(" "):
+        size = len(word) if len(word) <= _WORD else _PIECE
+        cut.append([word[k : k + size] for k in range(0, len(word), size or 1)])
     return " ".join(r"\hspace{0pt}".join(map(for_latex, pieces)) for pieces in cut)
 
 

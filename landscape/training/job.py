@@ -51,7 +51,12 @@ class Job:
         return cls(**{**fields, **converted})
 
 
-def train_job(job: Job, *, progress: OnProgress | None = None) -> Run:
+def train_job(
+    job: Job,
+    *,
+    progress: OnProgress | None = None,
+    assumed: Callable[[Sequence[str]], None] | None = None,
+) -> Run:
     """Trains the run of a job; see :func:`train`."""
     return train(
         job.recipe,
@@ -62,6 +67,7 @@ def train_job(job: Job, *, progress: OnProgress | None = None) -> Run:
         measuring=job.measuring,
         trackers=[TRACKERS.build(name) for name in job.trackers],
         progress=progress,
+        assumed=assumed,
     )
 
 

@@ -72,12 +72,16 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """Several runs in the order in which they start, ``jobs`` at a time with ``threads`` each, on one budget."""
+    """Several runs in the order in which they start, ``jobs`` at a time with ``threads`` each, on one budget.
+
+    ``notes`` are what was assumed about their data, a line each.
+    """
 
     runs: tuple[Planned, ...]
     jobs: int
     threads: int
     budget: Budget
+    notes: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -119,12 +123,13 @@ def plan_runs(
     # The threads of a run do not depend on whether a pool is worth its start: what it computes must not depend on a
     # forecast.
     threads = max(1, torch.get_num_threads() // most)
-    data = functools.cache(load_data)
+    data, notes = functools.cache(load_data), dict[str, None]()
 
     @functools.cache
     def timed(recipe: Recipe) -> Timing | None:
         try:
             subject = subject_of(recipe, data=None if recipe.task else data(recipe.data))
+            notes.update(dict.fromkeys(subject.data.notes))
             return time_steps(recipe, subject, device_of(recipe))
         except (RuntimeError, MemoryError):  # the run itself will report it, and the others continue
             return None
@@ -150,7 +155,7 @@ def plan_runs(
         )
     if jobs is None and sum(run.seconds for run in runs) < WORTH_A_POOL:
         most = 1
-    return Plan(runs, most, threads, budget)
+    return Plan(runs, most, threads, budget, tuple(notes))
 
 
 def within_budget(recipe: Recipe, *, measured: float) -> Recipe:

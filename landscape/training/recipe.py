@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from landscape.errors import InputError, UsageError
 from landscape.registry import bounds
 from landscape.registry.factories import PARTS, TASKS, named_by_file
-from landscape.registry.names import NameTable, Specification
+from landscape.registry.names import NameTable, Specification, split
 from landscape.registry.nearest import did_you_mean
 from landscape.training.schedule import Schedule
 
@@ -144,9 +144,12 @@ class Recipe:
             if text is not None and not (name in PARTS and text == self.task):
                 text = str(table.parse(text))
             object.__setattr__(self, name, text)
-        if self.loss is not None:
-            from landscape.losses import loss_name
+        from landscape.data import stated
+        from landscape.losses import loss_name
 
+        if self.data != self.task:
+            object.__setattr__(self, "data", str(stated(split(self.data))))
+        if self.loss is not None:
             object.__setattr__(self, "loss", loss_name(self.loss))
         if self.label_smoothing and (self.loss or self.task):
             raise UsageError(
@@ -230,6 +233,11 @@ class Recipe:
                 way_out = f"add {FLAGS.get(name, f'--{name}')} {fields[name]} if you know it"
                 named_by_file(table, fields[name], source=source, kind="recipe", way_out=way_out)
         try:
+            data = fields.get("data")
+            if isinstance(data, str) and data != fields.get("task"):
+                from landscape.data import stated
+
+                fields = {**fields, "data": str(stated(split(data), "imagenet"))}
             return cls.from_dict(fields)
         except UsageError as failure:
             raise InputError(f"{source}: {failure}") from failure

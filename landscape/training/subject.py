@@ -66,7 +66,8 @@ class Subject:
     def tested(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> "Tested":
         """The network on a batch of held-out examples, without label smoothing."""
         if isinstance(self.loss, BatchLoss):
-            mean, outputs = _of_batch(self.loss.fn, model, inputs, targets)
+            with torch.enable_grad():  # the loss may take derivatives itself
+                mean, outputs = _of_batch(self.loss.fn, model, inputs, targets)
             return Tested(float(mean) * len(targets), right(outputs, targets))
         outputs = model(inputs)
         if self.loss is None:
@@ -156,12 +157,12 @@ def _loss(loss: Any) -> tuple[Loss | None, str]:
 
 def _require_trainable(data: Data, recipe: Recipe, loss: Loss | None) -> None:
     """Refuses data that cannot be shuffled, and optimizers that look at more than the mean loss of a batch."""
-    data.require_training_pairs(classes=loss is None)
     if isinstance(data.train, FixedBatches) or isinstance(data.test, FixedBatches):
         raise UsageError(
             f"{data.name} gives batches that are made already, and training draws new ones; return a Dataset or a "
             "DataLoader of single examples"
         )
+    data.require_training_pairs(classes=loss is None)
     if loss is None:
         return
     if not isinstance(loss, BatchLoss):

@@ -65,6 +65,7 @@ def train(
     save_every: int | None = None,
     measuring: Measuring | None = None,
     trackers: Sequence[Tracker] = (),
+    assumed: Callable[[Sequence[str]], None] | None = None,
 ) -> Run:
     """Trains a network, or continues a run that was interrupted.
 
@@ -82,6 +83,7 @@ def train(
         progress: Called after each step.
         save_every: Keep a copy of the checkpoint in ``checkpoints/`` every so many epochs.
         measuring: What to measure during training, into ``measures-history.jsonl``; it does not affect the weights.
+        assumed: Called with what was assumed about the data, a line each, before the first step.
         trackers: Loggers of every epoch. One that fails is left out with a warning, and the run goes on.
 
     Raises:
@@ -103,6 +105,8 @@ def train(
     with preserved_randomness(device):
         # Everything that can be refused is refused before anything on disk is changed.
         session = Session(requested, subject_of(recipe), device)
+        if assumed is not None:
+            assumed(session.data.notes)
         folder.make()
         with locked(folder.path):
             # Read again: before the folder was locked, another process could write to it.

@@ -7,6 +7,7 @@ import shlex
 
 import pytest
 import torch
+import torchvision
 from command_line import TINY, call
 from torch.optim.swa_utils import AveragedModel
 
@@ -96,6 +97,45 @@ def test_an_architecture_named_in_the_file_is_suggested(tmp_path):
     found = inspect_checkpoint(tmp_path / "m.pt")
     assert found.form == "torch.save, by timm"
     assert "-m timm:resnet10t" in found.command
+
+
+def test_an_architecture_that_no_library_has_is_not_suggested(tmp_path):
+    for arch in ("resnet81", "./evil.py:f", "resnet18:pretrained=True"):
+        content = {"arch": arch, "state_dict": {"w": torch.ones(2)}, "args": argparse.Namespace(lr=1)}
+        torch.save(content, tmp_path / "m.pt")
+        assert inspect_checkpoint(tmp_path / "m.pt").command.endswith("m.pt -m ./FILE.py:FACTORY -d DATA")
+
+
+class Mine(torch.nn.Linear):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("network", "module", "model"),
+    [
+        (Mine(2, 2), f"{__name__}.Mine", "./FILE.py:Mine"),
+        (torch.nn.DataParallel(Mine(2, 2)), f"{__name__}.Mine", "./FILE.py:Mine"),
+        (torch.nn.Linear(2, 2), "torch.nn.modules.linear.Linear", "./FILE.py:FACTORY"),
+        (
+            torchvision.models.resnet18(),
+            "torchvision.models.resnet.ResNet",
+            "torchvision:resnet18:num_classes=1000",
+        ),
+    ],
+)
+def test_the_class_of_a_whole_network_is_named(tmp_path, capsys, network, module, model):
+    torch.save({"model": network, "epoch": 1}, tmp_path / "m.pt")
+    inspection = inspect_checkpoint(tmp_path / "m.pt")
+    assert inspection.module == module
+    assert inspection.command.endswith(f"m.pt -m {model} -d DATA")
+    capsys.readouterr()
+    assert call(["inspect", str(tmp_path / "m.pt")]) == 0
+    assert f"class       {module}" in capsys.readouterr().out
+    assert call(["measure", str(tmp_path / "m.pt"), "-M", "loss"]) == 3
+    assert (
+        f"it holds a network of the class {module}; add -m MODEL (such as -m {model})"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,11 @@ ALLOWED = [
     ("data", "moons:noise=0.3", "moons:noise=0.3"),
     ("data", "fashion_mnist:root=/data", "fashion-mnist:root=/data"),
     ("data", "cifar10:root=/data,download=true", "cifar10:root=/data"),
-    ("data", "imagefolder:my/pictures:size=32", "imagefolder:my/pictures:size=32"),
+    ("data", "imagefolder:my/pictures:size=32", "imagefolder:my/pictures:size=32,normalize=imagenet"),
+    ("data", "imagefolder:my/pictures:normalize=half", "imagefolder:my/pictures:normalize=half"),
+    ("loss", "mse", "mse"),
+    ("loss", "./own.py:loss", None),
+    ("task", "./own.py:task", None),
     ("data", "npz:a.npz", "npz:a.npz"),
     ("data", "hf-datasets:folder", None),
     ("data", "moons:noise=much", None),
@@ -38,13 +42,15 @@ ALLOWED = [
 def test_a_file_may_name_rows_of_tables_and_of_libraries(
     kind: str, text: object, expected: str | None
 ) -> None:
-    recipe = RecipeInFile(Path("m.pt"), {"model": "mlp", "data": "digits", kind: text, "loss": None})
+    recipe = RecipeInFile(Path("m.pt"), {"model": "mlp", "data": "digits", "loss": None, kind: text})
     if expected is None:
         with pytest.raises(InputError, match=r"the recipe in m\.pt") as caught:
             recipe.named(kind)
         assert "\n" not in str(caught.value)
         assert list(recipe.refused()) == [kind]
-        assert recipe.flags() == [{"model": "-m MODEL", "data": "-d DATA"}[kind]]
+        assert recipe.flags() == [
+            {"model": "-m MODEL", "data": "-d DATA", "loss": "--loss LOSS", "task": "--task TASK"}[kind]
+        ]
     else:
         assert str(recipe.named(kind)) == expected
         assert recipe.refused() == {}

@@ -25,6 +25,67 @@ def test_what_is_missing_is_measured_once_and_kept(landscape, runs):
     assert len({e.provenance.subset for e in taken}) == 1
 
 
+def test_without_columns_the_table_of_papers_and_what_every_run_has_on_record(landscape, runs):
+    landscape("measure", "runs/sgd-0", "runs/sgd-1", "-M", "gradient-noise", "-q")
+    flags = ("--format", "json", "--device", "cpu")
+    result = landscape("compare", "runs/sgd-0", "runs/sgd-1", *flags)
+    content = json.loads(result.out)
+    names = [cell["measure"] for cell in content["cells"] if cell["optimizer"] == "sgd"]
+    assert names[:2] == ["test:accuracy", "generalization-gap"]
+    assert names[2:] == [
+        *(
+            "train:surrogate-gap",
+            "train:dominant-eigenvalue",
+            "train:hessian-trace",
+            "train:normalized-trace",
+        ),
+        *("train:approximation-ratio", "train:gradient-norm", "train:gradient-noise"),
+    ]
+    assert content["measured_on"] == "digits test, 360 examples; train, 1437 examples"
+    assert "2 numbers read from records, 16 measured now" in result.err
+    # A limit above the size is the size: nothing is measured again.
+    again = landscape("compare", "runs/sgd-0", "runs/sgd-1", "--limit", "99999", "--format", "json")
+    assert (again.out, again.err) == (result.out, "18 numbers read from records, 0 measured now\n")
+    recorded = json.loads(
+        landscape("compare", "runs/sgd-0", "runs/sgd-1", "--no-measure-missing", "--format", "json").out
+    )
+    assert [cell["measure"] for cell in recorded["cells"]] == names
+    plan = landscape("compare", "runs/sgd-0", "runs/sgd-1", "--dry-run")
+    assert plan.out == "Nothing would be measured: all 18 numbers are on record.\n"
+
+
+def test_the_default_split_is_train_and_both_are_two_columns(landscape, runs):
+    flags = ("-M", "loss", "--limit", "60", "--format", "json")
+    assert json.loads(landscape("compare", "runs", *flags).out)["measured_on"] == "digits train, 60 examples"
+    both = json.loads(landscape("compare", "runs", *flags, "--split", "both").out)
+    assert [cell["measure"] for cell in both["cells"][:4:2]] == ["train:loss", "test:loss"]
+    paper = ("compare", "runs", "--preset", "ae-sam", "--limit", "60", "--format", "json")
+    assert json.loads(landscape(*paper).out)["measured_on"] == "digits test, 60 examples"
+    moved = json.loads(landscape(*paper, "--split", "train").out)
+    assert moved["measured_on"] == "digits train, 60 examples"
+
+
+def test_a_run_of_own_code_is_compared_where_the_flags_name_it_again(landscape, tmp_path):
+    import numpy as np
+
+    (tmp_path / "net.py").write_text("from torch import nn\ndef net():\n    return nn.Linear(4, 3)\n")
+    inputs = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
+    np.savez(
+        tmp_path / "d.npz", x_train=inputs, y_train=np.arange(60) % 3, x_test=inputs, y_test=np.arange(60) % 3
+    )
+    own = ("-m", "./net.py:net", "-d", "npz:d.npz")
+    train = ("train", *own, "--optimizers", "sgd,sam", "--epochs", "1", "--device", "cpu", "-o", "runs", "-q")
+    assert landscape(*train).code == 0
+    refused = landscape("compare", "runs", *FLAGS)
+    assert (refused.code, "-m ./net.py:net" in refused.err, "-d" in refused.err) == (3, True, False), (
+        refused.err
+    )
+    result = landscape("compare", "runs", *own, *FLAGS)
+    assert result.code == 0
+    assert result.out.splitlines()[1].startswith("SGD")
+    assert "4 numbers read from records, 0 measured now" in landscape("compare", "runs", *own, *FLAGS).err
+
+
 def test_nothing_is_measured_where_that_is_not_wanted(landscape, runs):
     landscape("measure", "runs/sgd-0", "runs/sgd-1", "-M", "loss", "--limit", "60", "-q")
     result = landscape("compare", "runs", "--no-measure-missing")
@@ -113,6 +174,8 @@ def test_checkpoints_measured_in_one_folder_are_compared_each_for_itself(landsca
     for name in ("sgd-0", "sgd-1", "sam-0", "sam-1"):
         shutil.copy(runs / name / "checkpoint.pt", tmp_path / "flat" / f"{name}.pt")
     files = [f"flat/{name}.pt" for name in ("sgd-0", "sgd-1", "sam-0", "sam-1")]
+    plan = landscape("compare", *files, "-M", "loss", "--limit", "60", "--dry-run")
+    assert "4 of 4 numbers would be measured" in plan.out  # their recipes are in the files
     landscape("measure", *files, "-M", "loss", "--limit", "60", "-q")
     table = landscape("compare", *files, "--no-measure-missing").out
     assert "n = 2" in table
@@ -139,3 +202,16 @@ def test_a_checkpoint_that_changes_while_it_is_compared_is_left_out(landscape, r
     result = landscape("compare", "runs/sgd-0", "runs/sgd-1", "-M", "test:loss")
     assert "runs/sgd-0 is left out: runs/sgd-0/checkpoint.pt was written to after" in result.out
     assert not (runs / "sgd-0/measures.jsonl").exists()
+
+
+def test_numbers_of_some_parameters_are_compared_among_themselves(landscape, runs):
+    flags = ("compare", "runs", "-M", "gradient-norm", "--limit", "60", "--device", "cpu")
+    everything = landscape(*flags)
+    some = landscape(*flags, "--parameters", "layers.3.*, !*.bias")
+    assert (everything.code, some.code) == (0, 0), some.err
+    assert "0 numbers read from records, 4 measured now" in some.err
+    assert "free parameters: layers.3.*,!*.bias; all others are held fixed" in some.out
+    for flags_of_one, first in ((flags, everything), ((*flags, "--parameters", "layers.3.*,!*.bias"), some)):
+        again = landscape(*flags_of_one)
+        assert again.out == first.out
+        assert "4 numbers read from records, 0 measured now" in again.err

@@ -1,6 +1,7 @@
 """Networks, data, losses and tasks of the user's own on the command line; what a checkpoint must not make run."""
 
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -167,7 +168,7 @@ def test_a_mistake_is_answered_in_one_line(landscape, own, mistake):
 
 
 @pytest.mark.parametrize(
-    ("shift", "said"), [(1, "values 1 to 2): Target 2"), (-1, "values -1 to 0): Target -1")]
+    ("shift", "said"), [(1, "labels 1 to 2, and the network has 2 classes"), (-1, "labels -1 to 0, and")]
 )
 def test_labels_that_the_outputs_have_not_are_told_with_their_range(landscape, own, tmp_path, shift, said):
     x = torch.linspace(-1, 1, 36, dtype=torch.float64).reshape(12, 3)
@@ -205,3 +206,109 @@ def test_a_run_of_ones_own_code_goes_on_and_is_measured_with_the_flag_that_named
     told = landscape("inspect", "run")
     assert "measure it  landscape measure run -m MODEL\n" in told.out
     assert "its recipe names ./own.py:net:width=3 for its model, which a file may not" in told.out
+
+
+NET = """
+import torch
+from torch import nn
+
+class Block(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+
+    def forward(self, x):
+        return torch.relu(x + self.norm(self.conv(x)))
+
+class Net(nn.Module):
+    def __init__(self, classes=10, width=3):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(1, width, 3), Block(width), nn.Flatten(), nn.LazyLinear(classes))
+        self.layers(torch.zeros(2, 1, 5, 5))
+
+    def forward(self, x):
+        return self.layers(x)
+"""
+LOSS = """
+from torch.nn import functional
+
+def smooth(outputs, targets, eps=0.1):
+    return functional.cross_entropy(outputs, targets, label_smoothing=eps)
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A network with batch normalisation, a loss and small pictures, in a folder whose name the shell would split."""
+    folder = tmp_path / "my code"
+    folder.mkdir()
+    (folder / "net.py").write_text(NET)
+    (folder / "loss.py").write_text(LOSS)
+    pictures = np.random.default_rng(0).integers(0, 256, (24, 5, 5), dtype=np.uint8)
+    np.savez(
+        tmp_path / "d.npz", x_train=pictures, y_train=np.arange(24) % 10, x_test=pictures, y_test=[1] * 24
+    )
+
+
+def pasted(result):
+    """The commands that were printed as the next ones, as the shell takes them apart."""
+    _, _, printed = result.err.partition("Next: ")
+    commands = [shlex.split(line) for line in printed.splitlines()]
+    assert {command[0] for command in commands} == {"landscape"}
+    return [command[1:] for command in commands]
+
+
+def test_the_commands_that_training_prints_work_when_pasted(landscape, project):
+    trained = landscape(
+        *("train", "-m", "./my code/net.py:width=2", "-d", "d.npz", "--loss", "./my code/loss.py:eps=0.2"),
+        *("--optimizers", "sgd,sam", "--epochs", "1", "-b", "12", "--device", "cpu", "-o", "all runs"),
+    )
+    assert trained.code == 0, trained.err
+    assert "inputs 1×5×5; 10 classes, from the largest class number" in trained.err
+    assert "pixels from 0 to 1, not normalised; " in trained.err
+    code = ["-m", "./my code/net.py:Net:width=2", "--loss", "./my code/loss.py:smooth:eps=0.2"]
+    compare, measure, surface = pasted(trained)
+    assert compare == ["compare", "all runs", *code]
+    assert measure == ["measure", "all runs/sgd-0", *code]
+    assert surface == ["surface", "all runs/sgd-0", "all runs/sam-0", *code]
+    (record,) = records(landscape(*measure, "-M", "loss", "--format", "jsonl"))
+    assert record["provenance"]["loss"] == "./my code/loss.py:smooth:eps=0.2"
+    for command, more in ((compare, ("-M", "loss")), (surface, ("--points", "3", "-o", "s.png"))):
+        result = landscape(*command, *more)
+        assert result.code == 0, result.err
+    without = landscape("measure", "all runs/sgd-0", *code[:2])
+    assert without.code == 3
+    assert "names the Python code ./my code/loss.py:smooth:eps=0.2" in without.error
+
+
+def test_a_run_with_a_loss_of_the_table_is_measured_with_it(landscape):
+    trained = landscape(
+        *("train", "-m", "mlp:width=4,depth=1", "-d", "moons:samples=60", "--loss", "mse", "--epochs", "1"),
+        *("--device", "cpu", "-o", "run"),
+    )
+    measure, surface = pasted(trained)
+    assert (measure, surface) == (["measure", "run"], ["surface", "run"])
+    (record,) = records(landscape(*measure, *QUICK))
+    assert record["provenance"]["loss"] == "mse"
+    (other,) = records(landscape(*measure, *QUICK, "--loss", "cross-entropy"))
+    assert other["value"] > record["value"]
+
+
+def test_a_run_of_a_task_is_measured_with_the_task_alone(landscape, tmp_path):
+    (tmp_path / "task.py").write_text(
+        OWN.replace(".double()", "")
+        + "def task(width=5):\n    return dict(model=net(width), data=data(), loss='mse')\n"
+    )
+    flags = ("--epochs", "1", "--device", "cpu", "--dtype", "float64", "-o", "run")
+    trained = landscape("train", "--task", "./task.py:width=4", "-b", "4", *flags)
+    assert trained.code == 0, trained.err
+    measure, _ = pasted(trained)
+    assert measure == ["measure", "run", "--task", "./task.py:task:width=4"]
+    (record,) = records(landscape(*measure, *QUICK))
+    assert record["provenance"]["loss"] == "mse"
+    assert record["provenance"]["recipe"]["task"] == "./task.py:task:width=4"
+    without = landscape("measure", "run")
+    assert "names the Python code ./task.py:task:width=4" in without.error
+    assert "add --task ./task.py:task:width=4" in without.error
+    assert landscape("measure", "run", "--trust-checkpoint", *QUICK).code == 0
+    assert "measure it  landscape measure run --task TASK\n" in landscape("inspect", "run").out

@@ -73,5 +73,7 @@ def test_they_are_listed_with_optimizer_setting_and_source(landscape):
     assert "arXiv 2312.13555" in text
     rows = {row["name"]: row for row in json.loads(landscape("list", "presets", "--format", "json").out)}
     assert rows["sam-digits"]["fields"]["lr"] == 0.1
-    assert rows["gsam-vit-b32"]["needs"] == {"data": "ImageNet, such as imagefolder:root=DIR"}
+    assert rows["gsam-vit-b32"]["needs"] == {
+        "data": "ImageNet, such as imagefolder:root=DIR,normalize=imagenet"
+    }
     assert rows["r-sam-cifar10"]["status"] == "third-party"

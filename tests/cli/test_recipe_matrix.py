@@ -44,6 +44,9 @@ PAYLOADS = [
     ("optimizer", "os:system:command=touch pwned"),
     ("base", "./evil.py:made"),
     ("loss", "builtins:exec:x=y"),
+    ("loss", "./evil.py:made"),
+    ("task", "./evil.py:made"),
+    ("model", "./evil.py"),
 ]
 """A field of a recipe, and what it says there."""
 

@@ -198,6 +198,11 @@ def test_labels_name_rows_where_they_are_read_and_not_where_programs_read_them()
         rendered(table, "table", Rendering(labels=("adam=A",)))
 
 
+def test_an_unknown_venue_is_refused_with_the_known_ones():
+    with pytest.raises(UsageError, match="unknown venue 'nips'; known: neurips, icml"):
+        compare(accuracies()).latex(venue="nips")
+
+
 def test_the_label_of_a_row_with_an_equals_sign_is_found():
     rows = {"sam": ACCURACIES["sam"], "sam:rho=0.1": ACCURACIES["sgd"]}
     named = Rendering(labels=("sam:rho=0.1=A = B",)).named(compare(accuracies(rows)))

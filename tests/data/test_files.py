@@ -110,11 +110,44 @@ def test_whatever_a_factory_returns_becomes_data(found):
     assert isinstance(data.train, FixedBatches) == isinstance(found, list)
 
 
+def test_held_out_examples_alone_are_enough_for_their_split():
+    data = as_data({"test": SET}, "mine")
+    assert (data.train, len(data.split("test")), data.classes, data.input_shape) == (None, 6, 3, (3,))
+    assert data.notes == ("inputs 3; 3 classes; splits test (6), as your code gives them",)
+    with pytest.raises(InputError, match="mine has no training examples; measure on --split test"):
+        data.split("train")
+
+
+def test_a_loader_that_makes_batches_as_torch_does_has_no_way_of_its_own():
+    assert as_data(DataLoader(SET, batch_size=2), "mine").collate is None
+
+
+def test_files_and_folders_need_no_word_for_their_kind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("a.npz", x_train=np.zeros((4, 2)), y_train=np.arange(4), x_test=np.zeros((2, 2)), y_test=[0, 1])
+    data = load_data("a.npz")
+    assert (data.name, data.classes) == ("npz:a.npz", 4)
+    assert data.notes == (
+        "inputs 2; 4 classes, from the largest class number (classes=… changes it); "
+        "train: x_train (4), test: x_test (2)",
+    )
+    (tmp_path / "moons").mkdir()
+    assert load_data("moons:samples=20").notes[-1] == (
+        "moons is the data set of that name, not the path in this folder, which is ./moons"
+    )
+    with pytest.raises(InputError, match=r"imagefolder: .*expected \./moons/train/CLASS"):
+        load_data("./moons")
+    with pytest.raises(InputError, match="there is no folder pictures/"):
+        load_data("pictures/")
+    with pytest.raises(UsageError, match="did you mean 'digits'"):
+        load_data("digit")
+
+
 def test_the_way_that_a_loader_makes_batches_is_kept():
     assert as_data(DataLoader(SET, collate_fn=collate), "mine").collate is collate
 
 
-@pytest.mark.parametrize("found", [3, {"test": SET}, [], None, {"train": 3}])
+@pytest.mark.parametrize("found", [3, {"tests": SET}, [], None, {"train": 3}])
 def test_what_is_no_data_is_refused(found):
     with pytest.raises(InputError, match="a data factory returns a Dataset"):
         as_data(found, "mine")

@@ -25,7 +25,7 @@ def pictures(tmp_path):
 
 
 def test_pictures_are_cropped_at_the_centre_and_normalised(pictures):
-    data = load_data(f"imagefolder:{pictures}:size=12")
+    data = load_data(f"imagefolder:{pictures}:size=12,normalize=imagenet")
     assert (len(data.train), len(data.test), data.classes, data.input_shape) == (6, 6, 2, (3, 12, 12))
     expected = (200 / 255 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
     assert torch.allclose(data.train[0][0], expected.view(3, 1, 1).expand(3, 12, 12), atol=1e-5)
@@ -47,10 +47,39 @@ def test_grey_pictures_become_colour_pictures(pictures):
     assert load_data(f"imagefolder:{pictures}:size=4").input_shape == (3, 4, 4)
 
 
-def test_a_folder_without_training_pictures_is_told_the_layout(pictures):
-    (pictures / "train").rename(pictures / "elsewhere")
+def test_held_out_pictures_alone_are_enough_for_their_split(pictures):
+    (pictures / "train").rename(pictures.parent / f"{pictures.name}-elsewhere")
+    data = load_data(f"imagefolder:{pictures}:size=8")
+    assert (len(data.split("test")), data.classes, data.train) == (6, 2, None)
+    with pytest.raises(InputError, match="no training examples; measure on --split test"):
+        data.split("train")
+
+
+def test_a_folder_without_pictures_is_told_the_layout(tmp_path):
     with pytest.raises(InputError, match=r"expected .*train/CLASS/\* and .*test/CLASS/\*"):
-        load_data(f"imagefolder:{pictures}")
+        load_data(f"imagefolder:{tmp_path}")
+
+
+def test_what_is_assumed_about_pictures_is_noted_and_the_name_states_the_normalisation(pictures):
+    data = load_data(f"{pictures}/")
+    assert data.name == f"imagefolder:{pictures}:normalize=none"
+    shape, scaled, pixels = data.notes
+    assert shape == f"inputs 3×224×224; 2 classes; train: {pictures}/train (6), test: {pictures}/val (6)"
+    assert "the shorter side is scaled to 224 (bilinear), then the centre is cropped" in scaled
+    assert pixels.startswith("pixels from 0 to 1, not normalised; ")
+    assert "add normalize=imagenet (torchvision, most of timm)" in pixels
+    assert float(data.train[0][0].max()) == pytest.approx(200 / 255)
+    typed = load_data(f"imagefolder:{pictures}:size=8,normalize=0.5+0.4+0.3/0.2")
+    assert "normalised by mean 0.5 0.4 0.3, std 0.2; normalize=… changes it" in typed.notes[2]
+    assert typed.train[0][0][:, 4, 4].tolist() == pytest.approx(
+        [(200 / 255 - m) / 0.2 for m in (0.5, 0.4, 0.3)]
+    )
+
+
+@pytest.mark.parametrize("text", ["imagenett", "0.5", "0.5/0", "0.5/nan", "a/b", "0.1+0.2/0.3", "1/2/3"])
+def test_a_normalisation_is_a_name_or_two_lists_of_numbers(pictures, text):
+    with pytest.raises(UsageError, match=r"normalize=.* is (neither one of .*MEAN/STD|for 2 channels)"):
+        load_data(f"imagefolder:{pictures}:size=8,normalize={text}")
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path):

@@ -59,7 +59,7 @@ def test_resnet20_saved_under_data_parallel_agrees_with_pyhessian(landscape, pic
     torch.save({"state_dict": nn.DataParallel(model).state_dict(), "epoch": 3}, tmp_path / "best.th")
     shutil.copy(OWN, tmp_path / "nets.py")
     result = landscape(
-        "measure", "best.th", "-m", "./nets.py:resnet20", "-d", "imagefolder:pictures",
+        "measure", "best.th", "-m", "./nets.py:resnet20", "-d", "imagefolder:pictures:normalize=imagenet",
         "-M", "hessian-trace", "-M", "dominant-eigenvalue:method=lanczos,tolerance=1e-4", "--format", "jsonl",
     )  # fmt: skip
     assert result.code == 0, result.err
@@ -93,7 +93,8 @@ def test_a_vision_transformer_of_timm(agrees, pictures, tmp_path):
     name = "timm:vit_tiny_patch16_224:patch_size=4,embed_dim=12,depth=1,num_heads=2"
     result = agrees(
         "vit.pth", model, lambda m: cross_entropy(m(x.double()), y),
-        "-m", name, "-d", "imagefolder:pictures", model=name, data="imagefolder:pictures",
+        "-m", name, "-d", "imagefolder:pictures:normalize=imagenet",
+        model=name, data="imagefolder:pictures:normalize=imagenet",
     )  # fmt: skip
     assert "attention by matrix products: the fused kernels have no second derivative" in result.err
 
@@ -106,8 +107,8 @@ def test_a_resnet18_of_torchvision_with_ten_classes(agrees, pictures, tmp_path):
     torch.save(model.state_dict(), tmp_path / "r18.pt")
     agrees(
         "r18.pt", model, lambda m: cross_entropy(m(x.double()), y),
-        "-m", "torchvision:resnet18", "-d", "imagefolder:pictures",
-        model="torchvision:resnet18", data="imagefolder:pictures",
+        "-m", "torchvision:resnet18", "-d", "imagefolder:pictures:normalize=imagenet",
+        model="torchvision:resnet18", data="imagefolder:pictures:normalize=imagenet",
     )  # fmt: skip
 
 

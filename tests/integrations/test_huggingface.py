@@ -89,3 +89,16 @@ def test_a_resumed_run_ends_where_the_whole_one_does(example: dict[str, Any], tm
     assert run.optimizer.optimizer.gradient_evaluations == 12
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_folder_is_its_own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from landscape import load_checkpoint
+
+    monkeypatch.chdir(tmp_path)
+    model = bert()
+    model.save_pretrained("here")
+    batch = {"input_ids": torch.arange(12).reshape(3, 4), "labels": torch.arange(3) % 2}
+    checkpoint = load_checkpoint("hf:here", data=[batch])
+    assert checkpoint.model_name == "hf:here"
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(checkpoint.model.state_dict()[name], tensor)

@@ -175,3 +175,40 @@ def test_a_batch_without_a_predicted_token_has_no_loss():
     loss.backward()
     assert float(loss.detach()) == 0
     assert not logits.grad.any()
+
+
+ALONE = {
+    "a function of two": (
+        "def helper(): pass\ndef own(outputs, targets, eps=1): return (outputs * eps).mean()\n",
+        "own",
+    ),
+    "its own name first": (
+        "def other(a, b): pass\ndef loss(model, batch): return model(batch[0]).mean()\n",
+        "loss",
+    ),
+    "a class": (
+        "from torch import nn\nclass Net(nn.Module):\n    def forward(self, x): return x\n"
+        "class Own(nn.Module):\n    def forward(self, outputs, targets): return outputs.mean()\n",
+        "Own",
+    ),
+}
+
+
+def test_a_loss_that_a_file_has_made_is_that_loss(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "made.py").write_text(
+        "from torch import nn\ncriterion = nn.CrossEntropyLoss(label_smoothing=0.1)\n"
+    )
+    objective = Objective(net(), build_loss("./made.py:criterion"), [(X, Y)])
+    expected = functional.cross_entropy(net()(X), Y, label_smoothing=0.1)
+    assert objective.loss == pytest.approx(expected.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("case", ALONE)
+def test_a_file_alone_names_its_loss(tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    text, expected = ALONE[case]
+    (tmp_path / "mine.py").write_text(text)
+    assert loss_name("./mine.py") == f"./mine.py:{expected}"
+    objective = Objective(net(), build_loss("./mine.py"), [(X, Y)])
+    assert objective.loss == pytest.approx(net()(X).mean().item())

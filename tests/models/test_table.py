@@ -132,3 +132,49 @@ def test_a_network_that_does_not_fit_the_data_is_an_input_error_of_one_line(spec
     with pytest.raises(InputError, match=expected) as caught:
         build_model(specification, classes=10, input_shape=shape)
     assert "\n" not in str(caught.value)
+
+
+SCRIPT = """
+from torch import nn
+class Block(nn.Module):
+    def __init__(self, width): super().__init__()
+class Net(nn.Module):
+    def __init__(self, classes=2, width=3):
+        super().__init__()
+        self.linear = nn.Linear(width, classes)
+def evaluate(model, loader): pass
+def main(): raise SystemExit("trained")
+"""
+ALONE = {
+    "a script": (SCRIPT, "Net"),
+    "a function that takes classes": (
+        SCRIPT.replace("classes=2, ", "classes, ") + "def small(num_classes=2): return Net(num_classes)",
+        None,
+    ),
+    "an annotation": (
+        "from torch import nn\ndef helper(): pass\ndef build() -> nn.Module: return nn.Linear(2, 2)",
+        "build",
+    ),
+    "the only function": ("from torch import nn\ndef build(): return nn.Linear(2, 2)", "build"),
+}
+
+
+@pytest.mark.parametrize("case", ALONE)
+def test_a_file_alone_names_its_network(tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    text, expected = ALONE[case]
+    (tmp_path / "train.py").write_text(text)
+    if expected is None:
+        with pytest.raises(UsageError, match=r"name one: ./train.py:Net, ./train.py:small"):
+            MODELS.parse("./train.py")
+    else:
+        assert str(MODELS.parse("./train.py")) == f"./train.py:{expected}"
+        assert isinstance(build_model("./train.py", classes=5), torch.nn.Module)
+
+
+def test_a_network_that_a_file_has_made_is_copied(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "made.py").write_text("from torch import nn\nnet = nn.Linear(3, 2)\n")
+    first, second = build_model("./made.py:net", classes=2), build_model("./made.py:net")
+    assert torch.equal(first.weight, second.weight)
+    assert first.weight.data_ptr() != second.weight.data_ptr()

@@ -78,8 +78,17 @@ class TestBadInput:
             _ = self.make(data=[(self.x[:, :5], self.y)]).loss
 
     def test_labels_out_of_range(self) -> None:
-        with pytest.raises(InputError, match=r"targets \(100,\) int64, values 10 to 13"):
+        with pytest.raises(InputError, match="labels 10 to 13, and the network has 4 classes"):
             _ = self.make(data=[(self.x, self.y + 10)]).loss
+
+    def test_labels_that_are_ignored_are_not_out_of_range(self) -> None:
+        y = self.y.clone()
+        y[:3] = -100
+        assert self.make(data=[(self.x, self.y), (self.x, y)]).loss > 0
+        y[:3], y[3] = 255, 300
+        loss = nn.CrossEntropyLoss(ignore_index=255)
+        with pytest.raises(InputError, match="batch 1 of the data has labels 0 to 300"):
+            _ = self.make(loss=loss, data=[(self.x, self.y), (self.x, y)]).loss
 
     def test_batches_that_are_not_pairs(self) -> None:
         with pytest.raises(InputError, match="BatchLoss"):

@@ -178,7 +178,7 @@ def test_a_part_without_a_derivative_is_named_with_the_way_out() -> None:
         _ = Objective(model, CE, [(X, Y)]).gradient
     objective = Objective(model, CE, [(X, Y)], parameters=["head.*"])
     assert objective.gradient.norm() > 0
-    assert objective.notes == []
+    assert objective.notes == ["2 of 4 parameter tensors (18 of 53 weights) are free: head.*"]
 
 
 class Unused(nn.Module):
@@ -222,7 +222,9 @@ def test_frozen_parameters_are_said() -> None:
     assert Objective(model, CE, [(X, Y)]).notes == [
         "2 of 4 parameter tensors (35 of 53 weights) do not require a gradient and are held fixed: 0.weight, 0.bias"
     ]
-    assert Objective(model, CE, [(X, Y)], parameters=["2.*"]).notes == []
+    assert Objective(model, CE, [(X, Y)], parameters=["2.*"]).notes == [
+        "2 of 4 parameter tensors (18 of 53 weights) are free: 2.*"
+    ]
 
 
 def test_losses_that_take_derivatives_themselves_are_looked_at_too() -> None:

@@ -248,6 +248,25 @@ def test_a_view_asks_for_a_relief(bowl):
     assert "the dot is the checkpoint" not in drawing.caption
 
 
+def test_axes_and_paths_have_the_names_and_colours_of_papers(bowl, sources):
+    axes = draw_figure(sources["dots"], FigureOptions()).figure.axes
+    assert [ax.get_xlabel() for ax in axes] == ["L (loss/θ²)", "Tr H (loss/θ²)"]
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["SGD", "SAM"]
+    for label, colour in (("gsam:rho=0.1", "#004488"), ("my-net", "black")):
+        path = dataclasses.replace(bowl(label=label), trajectory=sources["filled"][0].trajectory)
+        drawing = draw_figure([path, path], FigureOptions(names=["", ""]))
+        assert colour in {line.get_color() for line in drawing.figure.axes[0].lines}
+    assert drawing.figure.axes[0].get_title() == "my-net"
+
+
+def test_captions_have_numbers_without_formulas(bowl):
+    options = FigureOptions(names=["a", "b"], vmax=2e-5, log=True)
+    text = draw_figure([bowl(scale=1e-6), bowl(scale=3e-6)], options, "difference").caption
+    assert "Clipped and dotted: values above 2e−05." in text
+    assert re.search(r"Symmetric logarithmic colours, linear between −(\de−0[67]) and \1\.", text)
+    assert "$" not in text
+
+
 def test_a_size_holds_for_every_kind(sources):
     for kind, given in sources.items():
         wish = wish_for(kind, size=(4.0, 3.0), names=["a", "b"][: len(given)])

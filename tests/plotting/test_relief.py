@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from landscape.plotting import relief, reliefs
-from landscape.plotting.relief import _CLIPPED, _heights, _ink
+from landscape.plotting.relief import _CLIPPED, _colours, _heights, _ink
 from landscape.plotting.scale import shared_scale
 from landscape.plotting.viewpoint import HEIGHT, viewpoint
 
@@ -90,3 +90,14 @@ def test_slopes_away_from_the_light_are_darker(bowl):
     shade = drawn.get_facecolor()[:, :3].sum(axis=1).reshape(20, 20)
     # The bowl has the same colours at opposite places, and the light comes from the left of the view.
     assert np.abs(shade - shade[::-1, ::-1]).max() > 0.15
+
+
+def test_there_is_no_shadow_at_the_edge_of_a_hole(bowl):
+    whole, holes = bowl(), bowl(holes=True)
+    scale = shared_scale([whole])
+    bright = [
+        _colours(each, _heights(each.loss, scale), scale, (40, -60))[..., :3].sum(axis=2)
+        for each in (whole, holes)
+    ]
+    there = np.isfinite(holes.loss)
+    assert (bright[1][there] / bright[0][there]).min() > 0.9

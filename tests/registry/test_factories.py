@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from landscape.registry.factories import Kind, code_hash, needs_only, user_row
+from landscape.errors import InputError, UsageError
+from landscape.registry.factories import Kind, code_hash, names_code, needs_only, user_row
 
 FILES = {
     "nets.py": "import torch\nfrom acts import act\nimport pack.deep.inner\n\ndef build():\n    return act(-2.0)\n",
@@ -94,3 +95,69 @@ def test_modules_by_name_count_with_their_package(code, monkeypatch):
     assert called(name) == 23
     assert code_hash(name) != before
     assert code_hash("json:dumps") is not None
+
+
+THING = Kind("thing", [lambda value: value.__name__ == "best", needs_only], "write a function thing()")
+
+ALONE = {
+    "the only one that needs nothing": ("def a(x): pass\ndef b(x=1): return 'b'\n", "b"),
+    "the name of the kind": ("def thing(): return 'thing'\ndef best(): pass\n", "thing"),
+    "the first rule": ("def a(): pass\ndef best(): return 'best'\n", "best"),
+    "no helper": ("from os.path import abspath as best\ndef _b(): pass\ndef c(): return 'c'\n", "c"),
+}
+
+
+@pytest.mark.parametrize("case", ALONE)
+def test_a_file_alone_names_the_only_object_that_can_be_meant(code, case):
+    text, expected = ALONE[case]
+    (code / "own.py").write_text(text)
+    row = user_row("./own.py", THING)
+    assert (row.name, row.build()) == (f"./own.py:{expected}", expected)
+    assert names_code("./own.py")
+    assert code_hash("./own.py") == code_hash(f"./own.py:{expected}")
+
+
+def test_a_file_alone_with_several_or_none_lists_what_there_is(code):
+    (code / "own.py").write_text("def a(): pass\ndef b(): pass\n")
+    with pytest.raises(
+        UsageError, match=r"2 objects that can be the thing; name one: ./own.py:a, ./own.py:b"
+    ):
+        user_row("./own.py", THING)
+    (code / "own.py").write_text("def a(x): pass\n")
+    with pytest.raises(UsageError, match=r"by itself \(it defines a\): write a function thing\(\)"):
+        user_row("./own.py", THING)
+
+
+BROKEN = {
+    "syntax": ("def f(:\n", r"own.py cannot be loaded: SyntaxError: invalid syntax \(own.py, line 1\)$"),
+    "exit": (
+        "import sys\nsys.exit('no data')\n",
+        r"it calls sys.exit\('no data'\); .* if __name__ == '__main__':",
+    ),
+    "error": ("x = 1 / 0\n", r"ZeroDivisionError: division by zero \(own.py, line 1\)"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_file_that_cannot_be_loaded_is_one_line(code, case):
+    text, expected = BROKEN[case]
+    (code / "own.py").write_text(text)
+    with pytest.raises(InputError, match=expected) as caught:
+        user_row("./own.py:f", THING)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_script_finds_no_arguments_of_ours_and_prints_beside_the_numbers(code, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["landscape", "--unknown"])
+    (code / "own.py").write_text(
+        "import sys\nprint('epoch 1')\nSEEN = list(sys.argv)\ndef f(): return SEEN\n"
+    )
+    assert user_row("./own.py", THING).build() == ["./own.py"]
+    assert sys.argv == ["landscape", "--unknown"]
+    assert capsys.readouterr() == ("", "epoch 1\n")
+
+
+def test_a_function_that_exits_has_failed(code):
+    (code / "own.py").write_text("def f():\n    raise SystemExit(2)\n")
+    with pytest.raises(InputError, match=r"own.py:f failed: SystemExit: it calls sys.exit\(2\)"):
+        user_row("./own.py:f", THING).build()

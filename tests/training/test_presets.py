@@ -62,7 +62,7 @@ def test_what_only_the_user_can_say_is_asked_for():
         UsageError, match=r"preset 'cr-sam-wrn28-10-cifar10' is for a WRN-28-10: pass --model"
     ):
         PRESETS["cr-sam-wrn28-10-cifar10"].recipe()
-    with pytest.raises(UsageError, match=r"imagefolder:root=DIR: pass --data"):
+    with pytest.raises(UsageError, match=r"imagefolder:root=DIR,normalize=imagenet: pass --data"):
         PRESETS["gsam-vit-b32"].recipe()
 
 

@@ -189,11 +189,22 @@ def test_a_state_goes_on_as_if_nothing_had_been_between(fields, steps):
 
 @pytest.mark.parametrize(("count", "more"), [(12, ""), (13, ", … (13 in all)")])
 def test_a_dozen_examples_of_a_batch_that_breaks_a_run_are_named(count, more):
-    running = session(lr=1e30, batch_size=count, schedule="constant")
-    with pytest.raises(NonFiniteLossError) as caught:  # noqa: PT012
-        while True:
-            for _ in running.train_epoch():
-                pass
-            running.finish_epoch(lambda: None)
-    batch = running.batches(running.epoch)[running.step % running.steps_per_epoch]
+    running = session(batch_size=count)
+    next(running.model.parameters()).data.fill_(float("nan"))
+    with pytest.raises(NonFiniteLossError) as caught:
+        next(running.train_epoch())
+    batch = running.batches(0)[0]
+    assert len(batch) == count
     assert str(caught.value).endswith("on training examples " + ", ".join(map(str, batch[:12])) + more)
+
+
+def test_random_numbers_of_a_step_are_those_of_the_recipe_and_not_of_the_process():
+    drawn = []
+    for seed in (1, 2):
+        running = session(epochs=1)
+        running.model.register_forward_pre_hook(lambda *_: drawn.append(float(torch.rand(()))))
+        torch.manual_seed(seed)
+        for _ in running.train_epoch():
+            pass
+    assert drawn[: len(drawn) // 2] == drawn[len(drawn) // 2 :]
+    assert len(set(drawn)) > 1

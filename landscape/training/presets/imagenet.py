@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from landscape.training.presets.row import Preset, preset
 from landscape.training.recipe import Value
 
-_DATA = {"data": "ImageNet, such as imagefolder:root=DIR"}
+_DATA = {"data": "ImageNet, such as imagefolder:root=DIR,normalize=imagenet"}
 _GSAM = "Zhuang et al. 2022, arXiv 2203.08065, table of hyper-parameters"
 _CR_SAM = "Wu, Luo and Wunsch 2024, arXiv 2312.13555, appendix"
 _DU = "Du et al. 2022, arXiv 2205.14083, its code"
