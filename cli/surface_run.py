@@ -85,7 +85,7 @@ class SurfaceRun:
                 progress=lambda done, total: bar.tell(f"{done} of {total} points", done / total),
                 **sampling,
             )
-        if "batch_norm" in surface.meta:
+        if "batch_norm" in surface.meta and built.statistics is None:
             self._say(f"batch-norm statistics: {surface.meta['batch_norm']}")
         self._say(f"centre check, surface − loss = {surface.centre_error}")
         for line in findings(surface.meta):
