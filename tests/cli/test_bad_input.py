@@ -59,7 +59,7 @@ SAID = {
     "json": ["cannot be read as a checkpoint"],
     "system": ["m.pt would run code when opened", "posix.system", "--trust-checkpoint"],
     "system_legacy": ["m.pt would run code when opened", "posix.system", "--trust-checkpoint"],
-    "module": ["m.pt would run code when opened", "torch.nn.modules.linear.Linear", "--trust-checkpoint"],
+    "module": ["m.pt does not fit MLP: 0 of its 4 tensors match", "-m NAME"],  # read without running its code
     "safetensors": ["cannot be read as a checkpoint"],
     "another": ["m.pt does not fit MLP: 0 of its 4 tensors match", "-m NAME"],
     "eleven": ["has 11 classes", "num_classes=11"],
