@@ -51,10 +51,10 @@ def happening(monkeypatch):
     open_file = reading.open_file
 
     def arrange(file, happens, when, content):
-        def interfered(opened, *, trust):
+        def interfered(opened, **options):
             if when == "before":
                 happens(file, content)
-            result = open_file(opened, trust=trust)
+            result = open_file(opened, **options)
             if when == "after":
                 happens(file, content)
             return result
@@ -123,9 +123,9 @@ def test_an_index_that_changes_meanwhile_is_said(tmp_path, monkeypatch):
     index.write_text('{"weight_map": {"w": "a"}}')
     open_file = reading.open_file
 
-    def interfered(file, *, trust):
+    def interfered(file, **options):
         index.write_text('{"weight_map": {"w": "b"}}')
-        return open_file(file, trust=trust)
+        return open_file(file, **options)
 
     monkeypatch.setattr(reading, "open_file", interfered)
     with pytest.raises(InputError, match=r"m\.index\.json was written to while it was read"):
