@@ -105,8 +105,6 @@ def train(
     with preserved_randomness(device):
         # Everything that can be refused is refused before anything on disk is changed.
         session = Session(requested, subject_of(recipe), device)
-        if assumed is not None:
-            assumed(session.data.notes)
         folder.make()
         with locked(folder.path):
             # Read again: before the folder was locked, another process could write to it.
@@ -115,6 +113,8 @@ def train(
                 folder.start(requested)
             else:
                 _restore(session, saved, folder)
+            if assumed is not None:
+                assumed(session.data.notes)
             with Interruption() as interruption, _tracked(trackers, session, folder) as tracker:
                 _Training(session, folder, interruption, tracker, measuring).run(progress, save_every)
     return folder.finished(requested, session.metrics)
