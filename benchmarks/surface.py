@@ -5,7 +5,8 @@
 The network is ResNet-20 with its batch norms in evaluation mode, the data are CIFAR-10 images: real ones if DIR has
 a folder ``cifar10-jpeg/train`` of classes, otherwise random pictures of the same shape, which cost the same.
 
-- Ours: each way of forward passes that ``sample_surface`` knows, in batches of 128.
+- Ours: each way of forward passes that ``sample_surface`` knows, in batches of 128; and the same with batch-norm
+  statistics recomputed at every point, as on planes through several checkpoints.
 - loss-landscapes: ``random_plane`` with its own metric ``Loss``, which takes all examples in one batch.
 - Landscaper: ``compute_loss_landscape`` on our two directions; the function that it is given evaluates all examples in
   one batch, or in batches of 128, which is faster.
@@ -40,13 +41,14 @@ from torch import Tensor, nn
 
 from landscape.models import build_model
 from landscape.objective import Objective
-from landscape.surfaces.forward_passes import Evaluate, ForwardPass, compiled_pass
+from landscape.surfaces.forward_passes import Evaluate, ForwardPass, StatisticsAt, compiled_pass
 from landscape.surfaces.plane import Plane, build_plane
 
 GOALS = {"loss-landscapes": 4.0, "Landscaper": 2.0}
 """The least ratio of a peer's time to ours, compiled."""
 
 BARE = "its bare convolutions"
+RECALIBRATED = ", recalibrated"
 SPAN = 0.1
 
 Images = tuple[Tensor, Tensor]
@@ -104,12 +106,15 @@ def clocked(run: Callable[[], object], points: int) -> float:
     return (time.process_time() - start) / points
 
 
-def ours(objective: Objective, plane: Plane, evaluate: Evaluate, steps: int) -> None:
+def ours(
+    objective: Objective, plane: Plane, steps: int, evaluate: Evaluate, recalibration: StatisticsAt | None
+) -> None:
     """The points of a grid, as ``sample_surface`` computes them."""
     assert plane.y is not None
     for a in torch.linspace(-SPAN, SPAN, steps).tolist():
         for b in torch.linspace(-SPAN, SPAN, steps).tolist():
-            evaluate(torch.add(objective.point, plane.x, alpha=a).add_(plane.y, alpha=b))
+            point = torch.add(objective.point, plane.x, alpha=a).add_(plane.y, alpha=b)
+            evaluate(point, statistics=None if recalibration is None else recalibration(point))
 
 
 def loss_landscapes(model: nn.Module, data: Images, steps: int, metric: type[Loss] = Loss) -> object:
@@ -228,14 +233,17 @@ def main() -> None:
     start = time.perf_counter()
     compiled = compiled_pass([objective], objective.point + SPAN * (plane.x + plane.y))
     compiling = time.perf_counter() - start
+    recalibrating = objective.recalibrating()
     ways = {
-        way.way: way.evaluation(objective)
+        f"{way.way}{kind}": way.functions(each)
+        for kind, each in (("", objective), (RECALIBRATED, recalibrating))
         for way in (compiled, ForwardPass("channels-last"), ForwardPass("plain"))
     }
     tools: dict[str, Callable[[], object]] = {
         BARE: bare_convolutions(model, data[0]),
         **{
-            f"ours, {way}": partial(ours, objective, plane, evaluate, steps) for way, evaluate in ways.items()
+            f"ours, {way}": partial(ours, objective, plane, steps, *functions)
+            for way, functions in ways.items()
         },
         "loss-landscapes": lambda: loss_landscapes(model, data, steps),
         "Landscaper, one batch": lambda: landscaper(model, data, directions, steps, in_batches(len(data[1]))),
@@ -247,14 +255,18 @@ def main() -> None:
     )
     print(f"ResNet-20, {examples} {what}; {rounds} rounds of {steps} × {steps} points")
     lines = timed(tools, {name: steps * steps for name in tools if name != BARE}, rounds)
-    print(f"{'':28} {'ms a point':>11} {'(least–most)':>17} {'× compiled':>10} {'× eager':>8}  goal")
+    print(f"{'':34} {'ms a point':>11} {'(least–most)':>17} {'× compiled':>10} {'× eager':>8}  goal")
     for line in lines:
         spread = f"({1e3 * min(line.rounds):.0f}–{1e3 * max(line.rounds):.0f})"
         goal = next((f"≥ {value:g}" for name, value in GOALS.items() if line.name.startswith(name)), "")
         ratios = f"{line.times(lines[1]):10.2f} {line.times(lines[2]):8.2f}"
-        print(f"{line.name:28} {1e3 * line.seconds:11.1f} {spread:>17} {ratios}  {goal}")
+        print(f"{line.name:34} {1e3 * line.seconds:11.1f} {spread:>17} {ratios}  {goal}")
     print(f"once a surface, to compile and compare: {compiling:.0f} s")
-    for name, difference in disagreements(model, data, directions, ways["compiled"], steps):
+    tool = {line.name: line for line in lines}
+    for name in (name for name in tool if name.endswith(RECALIBRATED)):
+        ratio = tool[name].times(tool[name.removesuffix(RECALIBRATED)])
+        print(f"{name}, from {recalibrating.recalibrated_on} examples: {ratio:.2f} × without; goal ≤ 2")
+    for name, difference in disagreements(model, data, directions, ways["compiled"][0], steps):
         print(
             f"largest relative difference of a loss of {name} from ours at the same weights: {difference:.1e}"
         )

@@ -10,6 +10,7 @@ from landscape.version import __version__
 
 from .failures import run_guarded
 from .help import GroupWithExamples
+from .terminal import note
 
 # The summaries stand here, so that --help imports no command and takes no second for torch.
 COMMANDS = {
@@ -25,6 +26,9 @@ COMMANDS = {
     "list": "names, options and defaults",
     "env": "versions and devices, to paste into a bug report",
 }
+
+_SILENT = {"-q", "--quiet", "-h", "--help"}
+"""Flags with which nothing is said of a start."""
 
 
 class LazyGroup(GroupWithExamples):
@@ -51,6 +55,9 @@ class LazyGroup(GroupWithExamples):
             raise click.UsageError(
                 f"unknown command '{name}'{did_you_mean(name, COMMANDS)}; known: {known}", ctx
             )
+        if not _SILENT & set(args):
+            # Before the command is imported, and torch with it, which takes seconds.
+            note(f"landscape {name}: starting…")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -61,7 +68,11 @@ class LazyGroup(GroupWithExamples):
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 80,
+        "token_normalize_func": lambda name: name.replace("_", "-"),
+    },
     epilog="Exit codes: 0 done, 1 internal error, 2 usage, 3 input, 4 unconverged under --fail-on warn, "
     "5 out of memory, 130 Ctrl-C, 143 SIGTERM.",
 )

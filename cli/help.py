@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from .terminal import note, switch_notes
+from .terminal import switch_notes
 
 GROUPS = {
     "Subject": (
@@ -96,10 +96,9 @@ class ExamplesFirst(click.Command):
                     formatter.write_dl([(flags.ljust(column), text) for _, flags, text in records], column)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Says at once that the command has begun: the imports of what it needs take seconds."""
+        """Runs the command; with --quiet, which a file may say, no note is shown."""
         if not isinstance(self, click.Group):
             switch_notes(off=bool(ctx.params.get("quiet")))
-            note(f"{ctx.command_path}: starting…")
         return super().invoke(ctx)
 
 

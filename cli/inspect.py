@@ -28,8 +28,8 @@ def command(file: str, weights: str | None, form: str) -> None:
       landscape inspect model.pt
       landscape inspect last.ckpt --format json
 
-    landscape never runs code stored in a checkpoint. A file that needs it is refused, and the classes it asks for are
-    listed.
+    landscape never runs code stored in a checkpoint. A whole network is read without its code, and a file that needs
+    code to run is refused, with the names that it refers to.
     """
     from landscape.checkpoints.inspection import inspect_checkpoint
 

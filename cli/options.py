@@ -142,13 +142,15 @@ limit = flag("--limit", type=click.IntRange(min=1), help="Use a fixed random sub
 precision = flag("--dtype", type=_PRECISIONS, help="Precision; that of the checkpoint by default.")
 
 
-def batch_norm(default: str | None = "stored") -> Callable[[F], F]:
-    """``--batch-norm``; the default is ``None`` where records say it."""
+def batch_norm(default: str | None = "auto") -> Callable[[F], F]:
+    """``--batch-norm``; the default is ``None``, and there is no ``auto``, where records say it."""
+    fixed = ["stored", "batch", "recalibrate"]
     return flag(
         "--batch-norm",
-        type=click.Choice(["stored", "batch", "recalibrate"]),
+        type=click.Choice(["auto", *fixed] if default == "auto" else fixed),
         default=default,
-        help="Batch-norm statistics: as stored, of each batch, or recomputed at every point.",
+        help="Batch-norm statistics: as stored, of each batch, or recomputed at every point from the training "
+        "examples, as on planes through several checkpoints by default.",
     )
 
 

@@ -130,12 +130,13 @@ class Bar(contextlib.AbstractContextManager["Bar"]):
         clear_note()
         if not self._quiet and sys.stderr.isatty():
             self._notes_off = switch_notes(off=True)
-            title = TextColumn("{task.description}", markup=False)
+            console = Console(file=drawing_stream())
+            most = Column(max_width=console.width // 3, no_wrap=True, overflow="ellipsis")
+            title = TextColumn("{task.description}", markup=False, table_column=most)
             # The words get what is left of the line.
             rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
             words = TextColumn("{task.fields[words]}", markup=False, table_column=rest)
             columns = (title, BarColumn(bar_width=12), TaskProgressColumn(), _Left(), words)
-            console = Console(file=drawing_stream())
             self._live = LiveBar(*columns, console=console, transient=True, expand=True)
             self._show(self._lines[""])
             self._live.start()

@@ -164,7 +164,8 @@ def command(
 
     row = plane_row(plane)
     _refuse_format(target.output, line=plane if row.line else None)
-    check_look("line" if row.line else "relief" if look.view else "filled", look)
+    page = target.output.suffix.lower() == ".html"
+    check_look("page" if page else "line" if row.line else "relief" if look.view else "filled", look)
     together = merge or row.origin is not None
     files = numbered(target.output.with_suffix(".npz"), 1 if together else len(checkpoints))
     options.chosen_device(subject.device, subject.dtype)

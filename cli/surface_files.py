@@ -50,15 +50,22 @@ def require_unchanged(file: Path, surface: Surface, run: "SurfaceRun") -> None:
     from landscape.surfaces.plane import fingerprint
 
     checks: Any = surface.meta.get("checkpoints", [])
-    own = [(check["own"], point.own) for check, point in zip(checks, run.through, strict=False)]
+    own = []
+    for check, point in zip(checks, run.through, strict=False):
+        pairs = ((check.get("stored"), point.own), (check["own"], point.recalibrated or point.own))
+        own += [pair for pair in pairs if pair[0] is not None]
+    objective, test = run.objective, run.test
+    if objective.batch_norm == "auto" and any("stored" in check for check in checks):
+        objective = objective.recalibrating()
+        test = test and test.described(batch_norm=objective.batch_norm)
     then_and_now = {
         "weights": (
             [surface.meta["centre"]["sha256"], *((check["label"], check["sha256"]) for check in checks)],  # type: ignore[index]
             [fingerprint(run.objective.point), *((w.label, fingerprint(w.point)) for w in run.through)],
         ),
         "losses of its checkpoints": (all(_alike(then, now) for then, now in own), True),
-        "data or settings": (surface.meta["provenance"], dataclasses.asdict(run.objective.provenance)),
-        "test data": (surface.meta.get("test"), run.test and dataclasses.asdict(run.test.provenance)),
+        "data or settings": (surface.meta["provenance"], dataclasses.asdict(objective.provenance)),
+        "test data": (surface.meta.get("test"), test and dataclasses.asdict(test.provenance)),
     }
     for what, (then, now) in then_and_now.items():
         if _as_saved(then) != _as_saved(now):

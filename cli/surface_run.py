@@ -73,8 +73,8 @@ class SurfaceRun:
             self._say(f"the plane is not converged: residuals {built.details['residuals']}")
         if built.statistics is not None:
             self._say(
-                "batch-norm statistics are interpolated between those of the checkpoints; "
-                "--batch-norm recalibrate recomputes them at every point"
+                "batch-norm statistics are interpolated between those of the checkpoints, and right only there; "
+                "leave out --batch-norm stored to recompute them at every point"
             )
         with Bar(f"surface of {self.path}", quiet=self.quiet, counted=True) as bar:
             surface = sample_surface(
@@ -85,6 +85,8 @@ class SurfaceRun:
                 progress=lambda done, total: bar.tell(f"{done} of {total} points", done / total),
                 **sampling,
             )
+        if "batch_norm" in surface.meta:
+            self._say(f"batch-norm statistics: {surface.meta['batch_norm']}")
         self._say(f"centre check, surface − loss = {surface.centre_error}")
         for line in findings(surface.meta):
             self._say(line)
@@ -101,7 +103,7 @@ class SurfaceRun:
         total = len(range(first - 1, nx if built.y is None else nx * ny, step))
         small = {**sampling, "points": 2, "span": None, "centre": False, "shard": None, "test": self.test}
         moments: list[float] = []
-        sample_surface(
+        sampled = sample_surface(
             self.objective, built, progress=lambda *_: moments.append(time.perf_counter()), **small
         )
         # From the first point on: before it, the plane's checkpoints are compared with their own losses.
@@ -109,6 +111,8 @@ class SurfaceRun:
         unit = 2**30 if sys.platform == "darwin" else 2**20  # macOS counts bytes, Linux KiB
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
         seconds = f"{total} points of {each:.3g} s, about {duration(total * each)}"
+        if "batch_norm" in sampled.meta:
+            seconds += f", batch-norm statistics {sampled.meta['batch_norm']}"
         return f"{self.path}: {seconds}; {memory:.2g} GiB of memory so far"
 
     def _say(self, line: str) -> None:

@@ -78,7 +78,7 @@ def note(text: str) -> None:
     The first of them is shown before torch is imported, which takes seconds.
     """
     stream = drawing_stream()
-    if _Note.off or not stream.isatty():
+    if _Note.off or sys.stderr is None or not stream.isatty():
         return
     clear_note()
     room, line = shutil.get_terminal_size().columns - 1, ""
@@ -105,6 +105,7 @@ def clear_note() -> None:
 def switch_notes(*, off: bool) -> bool:
     """Says whether notes are hidden from now on; returns whether they were before."""
     before = _Note.off
-    clear_note()
+    if off:
+        clear_note()
     _Note.off = off
     return before

@@ -17,10 +17,10 @@ from landscape.training.recipe import FLAGS, SETTINGS, Budget, Recipe, subject_t
 from . import options
 from .help import ExamplesFirst
 from .progress import Bar, run_progress
-from .train_several import notes_text, summary, train_plan
+from .train_several import notes_text, say_finished, summary, train_plan
 
 if TYPE_CHECKING:
-    from landscape.training import Job, Measuring, Run
+    from landscape.training import Job, Measuring, Progress, Run
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -178,17 +178,25 @@ def naming_flags(recipe: Recipe) -> list[str]:
 def _trained(job: "Job", *, quiet: bool) -> "Run":
     from landscape.training import DivergedError, train_job
 
+    steps: list[int] = []
+
     def assumed(notes: Sequence[str]) -> None:
         if not quiet:
             click.echo("\n".join([visible(job.recipe.data), *notes_text(notes)]), err=True)
 
     with Bar(str(job.folder), quiet=quiet, counted=True) as bar:
+
+        def progress(now: "Progress") -> None:
+            steps[:] = [now.step]
+            bar.tell(*run_progress(now))
+
         try:
-            return train_job(
-                job, progress=lambda progress: bar.tell(*run_progress(progress)), assumed=assumed
-            )
+            run = train_job(job, progress=progress, assumed=assumed)
         except DivergedError as failure:
             raise InputError(str(failure)) from failure
+    if not steps and not quiet:
+        say_finished([run.path])
+    return run
 
 
 def _measuring(every: int | None, names: tuple[str, ...], limit: int) -> "Measuring | None":

@@ -20,6 +20,8 @@ from .terminal import note
 if TYPE_CHECKING:
     from landscape.training import Job, Outcome, Plan, Progress, Run
 
+_MOST_NAMED = 6
+
 
 def train_plan(
     work: "Sequence[Job]", *, budget: Budget, jobs: int | None, dry_run: bool, quiet: bool
@@ -50,11 +52,13 @@ def train_plan(
         click.echo(plan_text(plan), err=True)
     todo = [dataclasses.replace(job, recipe=run.recipe) for job, run in zip(work, plan.runs, strict=True)]
     with Bar(f"{len(todo)} runs", quiet=quiet, expected=plan.seconds, counted=True) as bar:
+        trained = set()
 
         def on_run(folder: Path, progress: "Progress | None") -> None:
             if progress is None:
                 bar.end(folder.name)
             else:
+                trained.add(folder)
                 bar.tell(*run_progress(progress), part=folder.name)
 
         outcome = train_several(
@@ -63,9 +67,19 @@ def train_plan(
             notice=lambda ended, share, _: bar.tell(f"{ended} of {len(todo)} done", share),
             on_run=on_run,
         )
+    if not quiet:
+        say_finished([run.path for run in outcome.runs if run.path not in trained])
     if outcome.failures:
         _report(outcome)
     return list(outcome.runs)
+
+
+def say_finished(folders: Sequence[Path]) -> None:
+    """Says which runs were read from disk and not trained."""
+    if folders:
+        names = ", ".join(click.format_filename(folder) for folder in folders[:_MOST_NAMED])
+        names += f" and {len(folders) - _MOST_NAMED} more" if len(folders) > _MOST_NAMED else ""
+        click.echo(f"Finished before and not trained again: {names} (--overwrite trains anew)", err=True)
 
 
 def _report(outcome: "Outcome") -> None:

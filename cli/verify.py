@@ -11,6 +11,7 @@ from landscape.tables import WIDTH, Grid
 from . import options
 from .failures import Unconverged
 from .help import ExamplesFirst
+from .progress import Bar
 
 if TYPE_CHECKING:
     from landscape.verification.other_tools import Comparison
@@ -28,8 +29,17 @@ if TYPE_CHECKING:
 )
 @options.seed
 @options.form("table", "json", "jsonl")
+@options.quiet
 @options.config
-def command(checkpoint: str, source: options.Source, split: str, limit: int, seed: int, form: str) -> None:
+def command(
+    checkpoint: str,
+    source: options.Source,
+    split: str,
+    limit: int,
+    seed: int,
+    form: str,
+    quiet: bool,
+) -> None:
     """Compares with PyHessian, scipy's eigsh and, where it fits, the dense float64 Hessian.
 
     \b
@@ -41,7 +51,11 @@ def command(checkpoint: str, source: options.Source, split: str, limit: int, see
     from landscape.verification.other_tools import verify
 
     opened = source.open(checkpoint)
-    comparisons = list(verify(opened, split=split, limit=limit, seed=seed))  # type: ignore[arg-type]
+    comparisons = []
+    with Bar("verify", quiet=quiet) as bar:
+        for comparison in verify(opened, split=split, limit=limit, seed=seed):  # type: ignore[arg-type]
+            comparisons.append(comparison)
+            bar.tell(f"{len(comparisons)} compared, {comparison.measure} by {comparison.other}", None)
     click.echo(_table(comparisons) if form == "table" else options.json_forms(form, _objects(comparisons)))
     wrong = [f"{c.measure} by {c.other}" for c in comparisons if not c.agrees]
     if wrong:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import landscape as landscape
+from PIL import Image
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
@@ -40,6 +41,9 @@ def folder(tmp_path, monkeypatch):
     Path("net.py").write_text(NETWORK)
     for name in ("empty", "pictures"):
         Path(name).mkdir()
+    for name in ("cat", "dog"):
+        Path(f"photos/train/{name}").mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(f"photos/train/{name}/1.png")
     torch.manual_seed(0)
     model = nn.ModuleDict({"fc": nn.Linear(64, 10)})
     optimizer = torch.optim.Adam(model.parameters())
@@ -110,8 +114,8 @@ COMMANDS = {
     ),
     "an unknown normalisation": (
         2,
-        [*MEASURE, *MODEL, "-d", "imagefolder:pictures:normalize=imagenett"],
-        ["not one of imagenet, half, none"],
+        [*MEASURE, *MODEL, "-d", "imagefolder:photos:normalize=imagenett"],
+        ["one of imagenet, half"],
     ),
     "more classes than outputs": (3, [*MEASURE, *MODEL, "-d", "npz:eleven.npz"], ["labels are 0 to 9"]),
     "a data function that returns none": (

@@ -67,7 +67,7 @@ class Checkpoint:
         limit: int | None = None,
         batch_size: int = 128,
         micro_batch: Size = None,
-        batch_norm: BatchNorm = "stored",
+        batch_norm: BatchNorm = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         parameters: Selection = None,
@@ -79,14 +79,14 @@ class Checkpoint:
             limit: Size of a fixed random subset; all examples by default.
             batch_size: Examples a batch.
             micro_batch: See :class:`landscape.Objective`.
-            batch_norm: The same; recalibrated on the training examples, as many as ``limit`` says.
+            batch_norm: The same; recalibrated on training examples, at most as many as ``limit`` says.
             device: See :class:`landscape.Objective`.
             dtype: See :class:`landscape.Objective`.
             parameters: Which parameters are free; see :func:`landscape.parameters.layout`.
         """
         batches, digest = self.batches(split, limit=limit, batch_size=batch_size)
         calibration = None
-        if batch_norm == "recalibrate" and split != "train":
+        if batch_norm in ("auto", "recalibrate") and split != "train":  # read only when they are needed
             calibration, _ = self.batches("train", limit=limit, batch_size=batch_size)
         objective = Objective(
             self.model,

@@ -76,11 +76,19 @@ class StandIn:
     def fill(self, state: object) -> None:
         """Takes what a module keeps out of the state of an object."""
         if isinstance(state, dict) and "_parameters" in state:
-            self.parameters = _by_name(state["_parameters"], Tensor)
-            self.buffers = _by_name(state.get("_buffers", {}), Tensor)
-            self.modules = _by_name(state.get("_modules", {}), StandIn)
+            self.parameters = state["_parameters"]
+            self.buffers = state.get("_buffers", {})
+            self.modules = state.get("_modules", {})
             temporary = state.get("_non_persistent_buffers_set")
             self.temporary = temporary if isinstance(temporary, set) else set()
+
+    def check(self) -> None:
+        """Raises an error unless everything has its type, which later instructions may still have changed."""
+        for content, kind in ((self.parameters, Tensor), (self.buffers, Tensor), (self.modules, StandIn)):
+            if not isinstance(content, dict):
+                raise ValueError
+            if not all(isinstance(k, str) and (v is None or isinstance(v, kind)) for k, v in content.items()):
+                raise ValueError
 
     @property
     def unwrapped(self) -> "StandIn":
@@ -88,19 +96,10 @@ class StandIn:
         network = self
         for _ in range(_MOST_WRAPPERS):
             inner = network.modules.get("module") or network.modules.get("_orig_mod")
-            if inner is None or len(network.modules) > 1 or network.parameters:
+            if not isinstance(inner, StandIn) or len(network.modules) > 1 or network.parameters:
                 break
             network = inner
         return network
-
-
-def _by_name(content: object, kind: type) -> Mapping[str, Any]:
-    """A dictionary from texts to objects of a kind, or ``None``; refuses anything else in the place of weights."""
-    if not isinstance(content, dict):
-        raise ValueError
-    if not all(isinstance(k, str) and (v is None or isinstance(v, kind)) for k, v in content.items()):
-        raise ValueError
-    return content
 
 
 @dataclass
@@ -124,6 +123,7 @@ class Network:
     def with_states(self, content: object, place: str = "", depth: int = 3) -> object:
         """The content with states in the place of networks, as deep as weights are looked for."""
         if isinstance(content, StandIn) and content.parameters is not None:
+            content.check()
             self.classes[place] = content.unwrapped.kind
         elif not isinstance(content, dict) or not depth:
             return content
@@ -147,6 +147,7 @@ class Network:
             check_names(self.file, [prefix])
             if module.parameters is None:  # its class makes a state of its own, which is not known here
                 raise NoNetwork(module.kind)
+            module.check()
             self._left -= 1 + len(module.parameters) + len(module.buffers) + len(module.modules)
             if self._left < 0:
                 raise ValueError

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from landscape.errors import InputError, UsageError
 from landscape.isolation import undisturbed
 from landscape.objective.loss_functions import BatchLoss, Loss
+from landscape.objective.outputs import wants_scores
 
 _ORDER = "the order is Objective(model, loss, batches)"
 _KINDS = "pass (inputs, targets), a list of such batches, a DataLoader or a Dataset"
@@ -172,7 +173,8 @@ def batches_in(source: Any, loss: object, batch_size: int | None) -> Any:
                 "[(x, y)] for one batch, [x, y] for two"
             )
     if plain and isinstance(source, (list, tuple)) and source:
-        if _is_example(source[0]):
+        # Torch's losses take tensors alone, so that a number is the target of one example; others may take a number.
+        if _is_example(source[0]) and wants_scores(loss):
             return DataLoader(source, batch_size=batch_size or 128)  # type: ignore[arg-type]
         if _is_example(source):
             raise InputError(

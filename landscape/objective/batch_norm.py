@@ -1,15 +1,15 @@
 """The statistics that batch normalisation uses while a loss surface is measured."""
 
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase  # what all batch and instance norms derive from
 
 from landscape.errors import InputError
 
-BatchNorm = Literal["stored", "batch", "recalibrate"]
-MODES: tuple[BatchNorm, ...] = ("stored", "batch", "recalibrate")
+BatchNorm = Literal["auto", "stored", "batch", "recalibrate"]
+MODES: tuple[BatchNorm, ...] = get_args(BatchNorm)
 
 
 def set_batch_norm(model: nn.Module, mode: BatchNorm) -> None:
@@ -31,10 +31,10 @@ def stored_layers(model: nn.Module) -> dict[str, _NormBase]:
 
 
 def recalibrate(model: nn.Module, passes: Iterable[tuple[int, Callable[[], object]]]) -> int:
-    """Stores the average of the batches' means and variances, weighted by size, and returns the number of examples.
+    """Stores the average of the batches' means and variances, and returns the number of examples.
 
-    A layer that one forward pass uses several times averages over all its uses, as
-    ``torch.optim.swa_utils.update_bn`` does.
+    The numbers are those of ``torch.optim.swa_utils.update_bn``: every batch counts the same, whatever its size, and a
+    layer that one forward pass uses several times averages over all its uses. Dropout stays off.
 
     Args:
         model: A copy of the user's network; its other layers keep their mode.
@@ -47,13 +47,13 @@ def recalibrate(model: nn.Module, passes: Iterable[tuple[int, Callable[[], objec
     if not layers:
         return 0
     momenta = [layer.momentum for layer in layers]
-    averaged = dict.fromkeys(layers, 0)
+    uses = dict.fromkeys(layers, 0)
     seen = size = 0
 
     def weight(layer: nn.Module, inputs: object) -> None:
         assert isinstance(layer, _NormBase)
-        averaged[layer] += size
-        layer.momentum = size / averaged[layer]  # so that torch's moving average becomes the weighted mean
+        uses[layer] += 1
+        layer.momentum = 1 / uses[layer]  # so that torch's moving average becomes the mean
 
     hooks = [layer.register_forward_pre_hook(weight) for layer in layers]
     for layer in layers:

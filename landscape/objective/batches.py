@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,6 +22,9 @@ Source = DataLoader[Any] | Dataset[Any] | Iterable[Any]
 
 KEPT_BYTES = 2 << 30
 """Batches are kept while they fit into this much memory; beyond it they are read at each visit."""
+
+LEAST_SAMPLE, MOST_SAMPLE = 256, 2048
+"""Examples of a sample; benchmarks/README.md shows what they cost and how much they change."""
 
 
 class Batches:
@@ -140,6 +144,33 @@ class Batches:
         twin._reading = replace(self._reading, sizes=self.sizes, kept=batches)
         twin._all_weights = self.weights
         return twin
+
+    @cached_property
+    def sample(self) -> "Batches":
+        """A fixed random part in a random order, in whole batches; see :meth:`Objective.recalibrating`."""
+        total = sum(self.sizes)
+        count = min(max(total // 2, LEAST_SAMPLE), MOST_SAMPLE, total)
+        size = min(max(self.sizes), count)
+        count = size * min(round(count / size), total // size)
+        order = torch.randperm(total, generator=torch.Generator().manual_seed(0))[:count]
+        rows, forms, start = dict[int, Batch](), list[object](), 0
+        for examples, batch in self:
+            forms.append(form_of(batch))
+            if rows_in(batch) != examples or forms[-1] != forms[0]:
+                return self._sampled_whole(count)
+            here = order[(order >= start) & (order < start + examples)]
+            drawn = rows_of(batch, here - start)  # a copy, so that the rest of the batch need not stay
+            rows |= {index: example(drawn, k) for k, index in enumerate(here.tolist())}
+            start += examples
+        parts = torch.split(order, size)
+        return Batches([joined([rows[index] for index in part.tolist()]) for part in parts], size=self._size)
+
+    def _sampled_whole(self, count: int) -> "Batches":
+        """Whole batches of at least so many examples, for batches whose examples cannot be put together anew."""
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(0)).tolist()
+        totals = itertools.accumulate(self.sizes[index] for index in order)
+        kept = set(order[: 1 + sum(total < count for total in totals)])
+        return Batches([batch for index, (_, batch) in enumerate(self) if index in kept], size=self._size)
 
     @cached_property
     def _all_weights(self) -> list[float]:
@@ -313,6 +344,27 @@ def rows_in(batch: Batch) -> int | None:
 def rows_of(batch: Batch, rows: "Tensor | slice") -> Batch:
     """Some rows of every tensor."""
     return mapped(batch, lambda tensor: tensor[rows if isinstance(rows, slice) else rows.to(tensor.device)])
+
+
+def form_of(batch: Batch) -> list[object]:
+    """Keys, shapes of rows, and types of a nested batch; batches of equal form can be joined."""
+    if isinstance(batch, Mapping):
+        return [part for key, value in batch.items() for part in (key, *form_of(value))]
+    if isinstance(batch, (tuple, list)):
+        return [len(batch), *(part for value in batch for part in form_of(value))]
+    return [(batch.shape[1:], batch.dtype) if isinstance(batch, Tensor) else batch]
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Batches of equal form, row after row."""
+    first = batches[0]
+    if len(batches) == 1 or not isinstance(first, (Tensor, Mapping, tuple, list)):
+        return first
+    if isinstance(first, Tensor):
+        return torch.cat(list(batches))
+    if isinstance(first, Mapping):
+        return {key: joined([batch[key] for batch in batches]) for key in first}
+    return tuple(joined([batch[k] for batch in batches]) for k in range(len(first)))
 
 
 def example(batch: Batch, index: int) -> Batch:

@@ -153,6 +153,12 @@ class StoredStatistics:
         replica.store(self._own if others is None else others)
         self._others = others
 
+    def give_way(self, replica: Replica) -> None:
+        """Remembers the replica's own statistics before others are computed in their place."""
+        if self._others is None:
+            self._own = replica.statistics
+        self._others = {}  # equal to nothing that is asked for later, so that it will be stored
+
 
 @dataclass
 class Engine:

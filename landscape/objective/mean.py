@@ -73,19 +73,20 @@ class Mean:
         parts = (batches.content, self.calibration.content)
         return None if None in parts else ":".join(map(str, parts))
 
-    def on(self, batches: Batches) -> "Mean":
+    def on(self, batches: Batches, *, calibration: Batches | None = None) -> "Mean":
         """The same network and loss on batches of this data; they are not checked again."""
         ledger = self.risk.engine.ledger
         # A pass stays one over all the data, also if single batches are the first to be visited.
         ledger.total = max(ledger.total, self.risk.batches.num_examples)
         twin = copy.copy(self)
         twin.risk = dataclasses.replace(self.risk, batches=batches)
+        twin.calibration = self.calibration if calibration is None else calibration
         return twin
 
-    def uncalibrated(self) -> "Mean":
-        """The same without the pass that recomputes batch-norm statistics at every point."""
+    def calibrated(self, calibration: Batches | None) -> "Mean":
+        """The same with batch-norm statistics recomputed from these data at every point, or for ``None`` without."""
         twin = copy.copy(self)
-        twin.calibration = None
+        twin.calibration = calibration
         return twin
 
     def over(
@@ -105,7 +106,8 @@ class Mean:
             visit: Called with each micro-batch; returns tensors that are means over its examples.
             at: The point ``(n,)`` at which the network stands meanwhile.
             constant: Whether ``at`` is never written to by its owner.
-            statistics: Batch-norm statistics that the network has meanwhile; ``None`` for its own.
+            statistics: Batch-norm statistics that the network has meanwhile; ``None`` for its own, or for those that
+                are recomputed there.
             derivatives: Whether visits differentiate, so that autograd is on.
             each: Called with the means of every batch as it came from the loader; batches are not joined then.
             counted: The cost of one visit, for the ledger: ``gradients=1, products=K``.
@@ -136,20 +138,19 @@ class Mean:
 
     def stand(self, at: Tensor, *, constant: bool = True, statistics: Statistics | None = None) -> None:
         """Puts the network at a point, with the batch-norm statistics that it has there; see :meth:`over`."""
-        self.move(at, constant=constant, statistics=statistics)
         risk, replica = self.risk, self.risk.replica
-        if self.calibration is None or replica.calibrated == replica.moves:
+        calibration = self.calibration if statistics is None else None
+        if calibration is None:
+            risk.engine.statistics.use(replica, statistics)
+        replica.move(at, constant=constant)
+        if calibration is None or replica.calibrated == replica.moves:
             return
+        risk.engine.statistics.give_way(replica)
         with risk.randomness(), without_gradients(attention=risk.checks.attention):
-            passes = ((size, partial(risk.forward, risk.placed(batch))) for size, batch in self.calibration)
+            passes = ((size, partial(risk.forward, risk.placed(batch))) for size, batch in calibration)
             examples = recalibrate(replica.model, passes)
         risk.engine.ledger.counts.update({"evaluations": examples})
         replica.calibrated = replica.moves
-
-    def move(self, at: Tensor, *, constant: bool = True, statistics: Statistics | None = None) -> None:
-        """The same without recomputing statistics."""
-        self.risk.engine.statistics.use(self.risk.replica, statistics)
-        self.risk.replica.move(at, constant=constant)
 
     def checked(self, point: Tensor, *, constant: bool = True) -> Risk:
         """The risk after the first checks, which are made once."""
@@ -168,7 +169,7 @@ class Mean:
         if self._independence is None:
             if at is not None:
                 self.checked(at)
-                self.move(at)
+                self.stand(at)
             self._independence = examined(self.risk)
         return self._independence
 

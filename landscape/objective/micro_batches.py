@@ -5,15 +5,12 @@ computed at once: a part of a batch where memory is short, several batches where
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from torch import Tensor
-
 from landscape.errors import UsageError
-from landscape.objective.batches import Batch, rows_in, rows_of
+from landscape.objective.batches import Batch, form_of, joined, rows_in, rows_of
 
 Size = int | Literal["auto"] | None
 Weigh = Callable[[Batch], float]
@@ -54,14 +51,14 @@ class MicroBatches:
         start, count, waiting = 0, 0, list[Batch]()
         for size, batch in batches:
             rows = rows_in(batch) or size
-            if waiting and (room is None or count + rows > room or _form(waiting[-1]) != _form(batch)):
-                together = _joined(waiting)
+            if waiting and (room is None or count + rows > room or form_of(waiting[-1]) != form_of(batch)):
+                together = joined(waiting)
                 yield Piece(together, start, count, weigh(together))
                 start, count, waiting = start + count, 0, []
             waiting.append(batch)
             count += rows
         if waiting:
-            together = _joined(waiting)
+            together = joined(waiting)
             yield Piece(together, start, count, weigh(together))
 
     def split(self, piece: Piece, weigh: Weigh) -> list[Piece]:
@@ -75,27 +72,6 @@ class MicroBatches:
             batch = rows_of(piece.batch, slice(first, last))
             parts.append(Piece(batch, piece.start + first, last - first, weigh(batch)))
         return parts
-
-
-def _form(batch: Batch) -> list[object]:
-    """Keys, shapes of rows, and types of a nested batch; batches of equal form can be joined."""
-    if isinstance(batch, Mapping):
-        return [part for key, value in batch.items() for part in (key, *_form(value))]
-    if isinstance(batch, (tuple, list)):
-        return [len(batch), *(part for value in batch for part in _form(value))]
-    return [(batch.shape[1:], batch.dtype) if isinstance(batch, Tensor) else batch]
-
-
-def _joined(batches: Sequence[Batch]) -> Batch:
-    """Batches of equal form, row after row."""
-    first = batches[0]
-    if len(batches) == 1 or not isinstance(first, (Tensor, Mapping, tuple, list)):
-        return first
-    if isinstance(first, Tensor):
-        return torch.cat(list(batches))
-    if isinstance(first, Mapping):
-        return {key: _joined([batch[key] for batch in batches]) for key in first}
-    return tuple(_joined([batch[k] for batch in batches]) for k in range(len(first)))
 
 
 def allowed_size(size: Size) -> Size:

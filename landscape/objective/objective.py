@@ -51,13 +51,14 @@ class Objective:
         batches: ``(inputs, targets)``, a list of such batches or dictionaries, a ``DataLoader``, or a ``Dataset``
             (with ``batch_size``). NumPy arrays are copied into tensors.
         parameters: Which parameters are free; see :func:`landscape.parameters.layout`.
-        batch_norm: ``"stored"`` statistics, those of each ``"batch"``, or ``"recalibrate"``: the average over the
-            batches, recomputed in one more pass at every point at which anything is evaluated. Derivatives take
-            all but those of each batch as constants.
+        batch_norm: ``"stored"`` statistics, those of each ``"batch"``, or ``"recalibrate"``: those that
+            ``torch.optim.swa_utils.update_bn`` computes, in one more pass at every point at which anything is
+            evaluated. Derivatives take all but those of each batch as constants. ``"auto"`` is ``"stored"``, except on
+            surfaces through several checkpoints whose statistics differ; these use :meth:`recalibrating`.
         device: The device of all computations; by default that of the model.
         dtype: ``torch.float32`` or ``torch.float64``; by default the model's own.
         batch_size: Examples a batch, if ``batches`` is a ``Dataset`` (128 by default) or ``(inputs, targets)`` (all).
-        calibration: Data for ``"recalibrate"``; ``batches`` by default.
+        calibration: The training examples from which statistics are recomputed; ``batches`` by default.
         micro_batch: Examples computed at once, which changes no number by more than rounding: by default whole
             batches, halved (with a :class:`~landscape.errors.Remark`) if memory does not suffice; ``"auto"``
             for the size with the most gradients a second.
@@ -81,7 +82,7 @@ class Objective:
         batches: Source,
         *,
         parameters: Selection = None,
-        batch_norm: BatchNorm = "stored",
+        batch_norm: BatchNorm = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         batch_size: int | None = None,
@@ -99,14 +100,17 @@ class Objective:
             model, parameters=parameters, batch_norm=batch_norm, device=device_in(device), dtype=dtype
         )
         fixed = Batches(batches, batch_size=batch_size, size=size, weight=weight)
-        others = fixed if calibration is None else Batches(calibration, batch_size=batch_size, size=size)
+        self._calibration = (
+            fixed if calibration is None else Batches(calibration, batch_size=batch_size, size=size)
+        )
         engine = Engine(allowed_products(products), MicroBatches(allowed_size(micro_batch)))
         risk = Risk(replica, placed_loss(loss, replica.device, replica.dtype), fixed, engine)
-        self._mean = Mean(risk, calibration=others if batch_norm == "recalibrate" else None)
+        self._mean = Mean(risk, calibration=self._calibration if batch_norm == "recalibrate" else None)
+        self._batch_norm = batch_norm
         self._origin: dict[str, Any] = {
             "model": type(unwrapped(model)[0]).__name__,
             "loss": loss_name,
-            "batch_norm": batch_norm,
+            "batch_norm": "stored" if batch_norm == "auto" else batch_norm,
             "parameters": selection_name(parameters, replica.layout.names),
         }
         self._selection = parameters
@@ -180,6 +184,17 @@ class Objective:
             return dict(self._statistics)
         return self.engine.statistics.own(self._mean.risk.replica)
 
+    @property
+    def batch_norm(self) -> BatchNorm:
+        """Where batch-norm statistics come from, as it was asked for."""
+        return self._batch_norm
+
+    @property
+    def recalibrated_on(self) -> int | None:
+        """The examples from which batch-norm statistics are recomputed at every point; ``None`` if they are not."""
+        calibration = self._mean.calibration
+        return None if calibration is None or not stored_layers(self.network) else calibration.num_examples
+
     @cached_property
     def provenance(self) -> Provenance:
         """Model, data and versions behind the numbers computed here."""
@@ -219,11 +234,32 @@ class Objective:
 
     def at_fixed_statistics(self) -> "Objective":
         """The same objective with the batch-norm statistics that are computed at this point, and no others."""
-        if self._mean.calibration is None or not stored_layers(self.network):
+        if self.recalibrated_on is None:
+            return self
+        return self._derived(self._mean.calibrated(None), statistics=self._used(self.point))
+
+    def recalibrating(self) -> "Objective":
+        """The same objective with batch-norm statistics recomputed at every point, on a small part of the data.
+
+        The part is half of the training examples, but at least 256 (or all of them) and at most 2,048: always the
+        same ones, in a random order and in whole batches, because in training mode layers see a batch at a time, and a
+        batch of one class, or of a few examples, has other statistics.
+        """
+        if self.recalibrated_on is not None or not self.statistics:
             return self
         self._mean.checked(self.point)
-        self._mean.stand(self.point, statistics=self._statistics)
-        return self._derived(self._mean.uncalibrated(), statistics=self._mean.risk.replica.statistics)
+        twin = self._derived(self._mean.calibrated(self._calibration.sample))
+        twin._batch_norm, twin._statistics = "recalibrate", None
+        return twin.described(batch_norm="recalibrate")
+
+    def statistics_at(self, point: Tensor) -> Statistics:
+        """The batch-norm statistics that are used at a point ``(n,)``: recomputed there, or those of this objective."""
+        return self.statistics if self.recalibrated_on is None else self._used(point, constant=False)
+
+    def _used(self, point: Tensor, *, constant: bool = True) -> Statistics:
+        self._mean.checked(point)
+        self._mean.stand(point, constant=constant, statistics=self._statistics)
+        return self._mean.risk.replica.statistics
 
     def of(self, model: nn.Module) -> "Objective":
         """The same loss on the same data with another network of the same kind, such as another checkpoint's.
@@ -266,9 +302,21 @@ class Objective:
         risk = self._mean.checked(self.point)
         if isinstance(risk.loss, BatchLoss) or risk.checks.writes_inputs:
             return None
+        stored = self._placed(risk.batches, channels_last=channels_last)
+        if stored is None:
+            return None
+        others = self._mean.calibration
+        if channels_last and others is risk.batches:
+            others = stored
+        elif others is not None:  # plain passes even where those of the loss are compiled
+            others = self._placed(others, channels_last=True) or others
+        return self._derived(self._mean.on(stored, calibration=others))
+
+    def _placed(self, batches: Batches, *, channels_last: bool) -> Batches | None:
+        """The batches on the device; ``None`` if :meth:`resident` cannot keep them there."""
         pairs, size = [], 0
-        for _, batch in risk.batches:
-            match risk.placed(batch):
+        for _, batch in batches:
+            match self._mean.risk.placed(batch):
                 case (Tensor() as inputs, Tensor() as targets) if inputs.ndim == 4 or not channels_last:
                     size += inputs.nbytes
                 case _:
@@ -278,7 +326,7 @@ class Objective:
             if channels_last:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)
             pairs.append((inputs, targets))
-        return self._derived(self._mean.on(risk.batches.stored_as(pairs)))
+        return batches.stored_as(pairs)
 
     def per_batch(self) -> Iterator["Objective"]:
         """One objective a batch of some weight, with the loss of that batch alone: the m-sharpness reading."""
@@ -358,7 +406,7 @@ class Objective:
         risk = self._mean.checked(self.point)
         _, batch = next(iter(risk.batches))
         with risk.randomness(), twice_differentiable():
-            self._mean.move(self.point, statistics=self._statistics)
+            self._mean.stand(self.point, statistics=self._statistics)
             return gradient_rounding(risk, risk.placed(batch))
 
     @cached_property
@@ -380,7 +428,8 @@ class Objective:
 
         Args:
             point: ``(n,)`` on the objective's device.
-            statistics: Batch-norm statistics to use there; by default those of this objective.
+            statistics: Batch-norm statistics to use there; by default those of this objective, or those that it
+                recomputes there.
             forward: Another way to compute the outputs. It is called once, while :attr:`network` stands at the
                 point, and returns the function from inputs to outputs that is applied to every batch.
 
@@ -466,6 +515,7 @@ class Objective:
         """An objective of which nothing has been computed."""
         twin = object.__new__(type(self))
         twin._origin, twin._selection, twin._cache = self._origin, self._selection, {}
+        twin._batch_norm, twin._calibration = self._batch_norm, self._calibration
         twin._mean = self._mean if mean is None else mean
         twin.point = self.point if point is None else point
         twin._statistics = self._statistics if statistics is None else statistics

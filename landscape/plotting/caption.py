@@ -96,10 +96,11 @@ def _facts(surface: Surface, marked: bool) -> Iterator[str]:
         dot = "; the dot is the checkpoint" if inside and marked else ""
         yield f"Grid of {len(surface.x)} × {len(surface.y)} points, {across} by {along}{dot}."
     if "loss" in centre:
-        yield f"Loss of the checkpoint {_number(centre['loss'])}."
+        yield f"Loss of the checkpoint {plain(centre['loss'])}."
     if origin.get("batch_norm"):
-        how = f", {meta['batch_norm']}" if "batch_norm" in meta else ""
-        yield f"Batch norm: {origin['batch_norm']} statistics{how}."
+        how = str(meta.get("batch_norm", ""))
+        stored = f"{origin['batch_norm']} statistics{how and ', '}{how}"
+        yield f"Batch norm: {f'statistics {how}' if how.startswith('recomputed') else stored}."
     missing = int((~surface.computed).sum())
     broken = int((~np.isfinite(surface.loss) & surface.computed).sum())
     if missing or broken:
@@ -117,31 +118,31 @@ def _plane_facts(plane: Mapping[str, Any], path: Landmarks | None, *, everything
     """How the plane was made, and how much of a path it shows."""
     options = ", ".join(f"{key} {value}" for key, value in plane.get("settings", {}).items())
     yield f"Plane: {plane.get('kind')}{f' ({options})' if options else ''}."
-    lengths = [_number(norm) for norm in plane.get("norms", ())]
-    cosine = f", cosine {_number(plane.get('cosine'))}" if len(lengths) != 1 else ""
+    lengths = [plain(norm) for norm in plane.get("norms", ())]
+    cosine = f", cosine {plain(plane.get('cosine'))}" if len(lengths) != 1 else ""
     yield f"Direction{'s' if cosine else ''} of length {' and '.join(lengths)}{cosine}."
     names = list(plane.get("ignored", ()))
     first = f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
     yield f"Not moved: {len(names)} biases and gains ({first})." if names else f"All {everything} are moved."
     if "eigenvalues" in plane:
         doubt = "" if plane.get("converged", True) else ", not converged"
-        yield f"Eigenvalues {' and '.join(map(_number, plane['eigenvalues']))}{doubt}."
+        yield f"Eigenvalues {' and '.join(map(plain, plane['eigenvalues']))}{doubt}."
     if "explained_variance" in plane:
         variances = (plane["explained_variance"], plane["explained_variance_of_a_random_walk"])
         shares, chance = (" and ".join(f"{share:.1%}" for share in each) for each in variances)
         yield f"The axes explain {shares} of the path's variance, of a random walk's {chance}."
         if path is not None:
             k = int(path.distances.argmax())
-            yield f"Furthest from the plane is {path.labels[k]}, at {_number(path.distances[k])}."
+            yield f"Furthest from the plane is {path.labels[k]}, at {plain(path.distances[k])}."
     if "barrier" in plane.get("curve", {}):
         barrier = plane["curve"]["barrier"]
-        yield f"Barrier on the curve {_number(barrier['height'])} at t = {_number(barrier['at'])}."
+        yield f"Barrier on the curve {plain(barrier['height'])} at t = {plain(barrier['at'])}."
 
 
 def _checkpoint_facts(meta: Mapping[str, Any]) -> Iterator[str]:
     """Barriers on a line, and the losses of the checkpoints that a surface passes through."""
     for name, barrier in meta.get("barrier", {}).items():
-        height, at = _number(barrier["height"]), _number(barrier["at"])
+        height, at = plain(barrier["height"]), plain(barrier["at"])
         yield f"Barrier of the {name.replace('_', ' ')} {height} at t = {at}."
     if meta.get("checkpoints"):
         yield f"Loss at the checkpoints: {checked_at(meta['checkpoints'])}."
@@ -152,8 +153,8 @@ def _checkpoint_facts(meta: Mapping[str, Any]) -> Iterator[str]:
 def checked_at(checks: Sequence[Mapping[str, Any]]) -> str:
     """The losses of a surface at the checkpoints that it passes through, each beside the checkpoint's own."""
     parts = [
-        f"{_number(check['surface'][name])} at {check['label']} (its own {_number(check['own'][name])}"
-        f"{'' if name == 'loss' else ', ' + name.replace('_', ' ')})"
+        f"{plain(check['surface'][name])} at {check['label']} (its own {plain(check['own'][name])}"
+        f"{_stored(check, name)}{'' if name == 'loss' else ', ' + name.replace('_', ' ')})"
         for check in checks
         if check["agree"] is not None
         for name in check["own"]
@@ -163,9 +164,15 @@ def checked_at(checks: Sequence[Mapping[str, Any]]) -> str:
         furthest = max(beside, key=lambda check: abs(check["surface"]["loss"] - check["own"]["loss"]))
         parts.append(
             f"{len(beside)} beside the plane, whose own losses are not those of the nearest points, such as "
-            f"{_number(furthest['surface']['loss'])} for {furthest['label']} ({_number(furthest['own']['loss'])})"
+            f"{plain(furthest['surface']['loss'])} for {furthest['label']} ({plain(furthest['own']['loss'])})"
         )
     return ", ".join(parts)
+
+
+def _stored(check: Mapping[str, Any], name: str) -> str:
+    """The loss with the batch-norm statistics that a checkpoint holds, where these are recomputed."""
+    loss = check.get("stored", {}).get(name)
+    return "" if loss is None else f", with its stored statistics {plain(loss)}"
 
 
 def _part(meta: Mapping[str, object], name: str) -> Mapping[str, Any]:
@@ -174,9 +181,10 @@ def _part(meta: Mapping[str, object], name: str) -> Mapping[str, Any]:
     return part if isinstance(part, Mapping) else {}
 
 
-def _number(value: object) -> str:
+def plain(value: object) -> str:
+    """A number as captions write it: four digits, with a minus sign."""
     return f"{value:.4g}".replace("-", "−") if isinstance(value, (int, float)) else "unknown"
 
 
 def _interval(coordinates: NDArray[np.float64]) -> str:
-    return f"{_number(float(coordinates[0]))} to {_number(float(coordinates[-1]))}"
+    return f"{plain(float(coordinates[0]))} to {plain(float(coordinates[-1]))}"

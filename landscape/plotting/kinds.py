@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from matplotlib.colors import SymLogNorm
 
 from landscape.errors import InputError, UsageError
-from landscape.plotting.caption import caption
+from landscape.plotting.caption import caption, plain
 from landscape.plotting.contour import OWN_SCALES, difference, panels
 from landscape.plotting.figure_options import Drawing, FigureOptions
 from landscape.plotting.line import line_panels
 from landscape.plotting.record_figures import draw_dots, draw_history, draw_quantiles, draw_spectrum
 from landscape.plotting.relief import best_view, reliefs
-from landscape.plotting.scale import DIVERGING, Scale, check_colour_map, diverging_scale, number
+from landscape.plotting.scale import DIVERGING, Scale, check_colour_map, diverging_scale
 from landscape.plotting.sources import Run
 from landscape.plotting.style import paper
 from landscape.records.surface import Surface
@@ -122,7 +122,7 @@ def _relief(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
     titles, scale = _titles(surfaces, options, "relief"), options.scale(surfaces)
     view = options.view or best_view(surfaces, scale)
     figure = reliefs(surfaces, titles, scale=scale, view=view, **options.page_for(len(surfaces)))
-    elevation, azimuth = map(number, view)
+    elevation, azimuth = map(plain, view)
     seen = f"Seen from elevation {elevation}° and azimuth {azimuth}°, shaded by a light from the left."
     drawing = [*_of_scale([scale], "grey"), seen]
     return Drawing(figure, caption(*surfaces, titles=titles, marked=False, drawing=drawing))
@@ -140,10 +140,10 @@ def _of_scale(scales: Sequence[Scale], mark: str) -> Iterator[str]:
     """The sentences of a caption about scales: what is clipped, and where a symmetric logarithmic one is linear."""
     for scale in dict.fromkeys(scales):
         if isinstance(scale.norm, SymLogNorm):
-            threshold = number(scale.norm.linthresh)
+            threshold = plain(scale.norm.linthresh)
             yield f"Symmetric logarithmic colours, linear between −{threshold} and {threshold}."
-        below = f"below {number(scale.levels[0])}" if scale.extend in ("min", "both") else ""
-        above = f"above {number(scale.levels[-1])}" if scale.extend in ("max", "both") else ""
+        below = f"below {plain(scale.levels[0])}" if scale.extend in ("min", "both") else ""
+        above = f"above {plain(scale.levels[-1])}" if scale.extend in ("max", "both") else ""
         if below or above:
             yield f"Clipped and {mark}: values {' or '.join(filter(None, (below, above)))}."
 

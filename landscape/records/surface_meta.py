@@ -33,7 +33,7 @@ META: Mapping[str, Any] = {
     "provenance": _PROVENANCE,
     "test": _PROVENANCE,
     "barrier": {"*": _BARRIER},
-    "checkpoints": [{**_CHECK, "surface!": _LOSSES, "own!": _LOSSES}],
+    "checkpoints": [{**_CHECK, "surface!": _LOSSES, "own!": _LOSSES, "stored": _LOSSES}],
     "asked": {},
     **dict.fromkeys(_TEXTS, str),
 }

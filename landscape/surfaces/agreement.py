@@ -1,7 +1,8 @@
 """Comparison of a surface with the losses of the checkpoints that it goes through.
 
-They differ if something differs between the checkpoints that no direction moves: batch-norm statistics, frozen
-weights, other buffers. Heights between such checkpoints mean nothing.
+They differ if something differs between the checkpoints that no direction moves: frozen weights, buffers. Heights
+between such checkpoints mean nothing. If batch-norm statistics are recomputed at every point, they are for the
+checkpoint's own loss too, by its own network and plain forward passes.
 """
 
 import math
@@ -12,7 +13,7 @@ from landscape.surfaces.directions import located
 from landscape.surfaces.plane import Plane, fingerprint
 
 _RELATIVE, _ABSOLUTE = (
-    1e-3,
+    1e-4,
     1e-5,
 )  # two ways to sum one loss in float32 stay far below; another network does not
 _ON_PLANE = 1e-4  # of the distance from the origin: more than rounding moves a checkpoint off its plane
@@ -25,18 +26,24 @@ def agreement(
 
     Each has its ``label``, the ``sha256`` of its parameters, its ``distance`` from the plane, the losses of the
     ``surface`` at the nearest point of the plane, its ``own`` losses, and whether they ``agree`` (``None`` for a
-    checkpoint that is not on the plane).
+    checkpoint that is not on the plane). If batch-norm statistics are recomputed, ``stored`` are its losses with the
+    statistics that it holds.
     """
     entries: list[dict[str, object]] = []
     if not plane.through:
         return entries
     marks = located(objective.point, plane.x, plane.y, plane.through)
     for waypoint, place, distance in zip(plane.through, marks.coordinates, marks.distances, strict=True):
-        own = waypoint.own or {
-            name: each.evaluate(waypoint.point.to(each.point))[0]
-            for name, each in (("loss", objective), ("test_loss", test))
-            if each is not None
-        }
+        recomputed = waypoint.recalibrated if objective.recalibrated_on else {}
+        own = (
+            recomputed
+            or waypoint.own
+            or {
+                name: each.evaluate(waypoint.point.to(each.point))[0]
+                for name, each in (("loss", objective), ("test_loss", test))
+                if each is not None
+            }
+        )
         pairs = {name: (loss, own[name]) for name, loss in losses_at(*place.tolist()).items() if name in own}
         offset = float((waypoint.point.to(objective.point) - objective.point).double().norm())
         on_plane = float(distance) <= _ON_PLANE * offset
@@ -48,6 +55,7 @@ def agreement(
                 "surface": {name: a for name, (a, _) in pairs.items()},
                 "own": {name: b for name, (_, b) in pairs.items()},
                 "agree": all(_same(*pair) for pair in pairs.values()) if on_plane else None,
+                **({"stored": {name: waypoint.own[name] for name in pairs}} if recomputed else {}),
             }
         )
     return entries

@@ -27,18 +27,29 @@ class Waypoint:
         statistics: Its stored batch-norm statistics by the names of the buffers; ``None`` if unknown.
         own: The losses of the checkpoint itself, under the names that the surface uses, for comparison. If empty, they
             are computed from the parameters alone.
+        recalibrated: The same with batch-norm statistics that are recomputed from the training examples.
     """
 
     label: str
     point: Tensor
     statistics: Mapping[str, Tensor] | None = None
     own: Mapping[str, float] = field(default_factory=dict)
+    recalibrated: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, label: str, objective: Objective, *, test: Objective | None = None) -> "Waypoint":
         """The checkpoint of an objective, with its statistics and losses; ``test`` is it on the test data."""
-        own = {"loss": objective.loss} | ({} if test is None else {"test_loss": test.loss})
-        return cls(label, objective.point, objective.statistics, own)
+        objectives = {"loss": objective} | ({} if test is None else {"test_loss": test})
+
+        def losses(statistics: Mapping[str, Tensor] | None) -> dict[str, float]:
+            there = {name: each.at(each.point, statistics=statistics) for name, each in objectives.items()}
+            return {name: each.loss for name, each in there.items()}
+
+        stored = objective.statistics
+        if not stored or objective.batch_norm == "stored":
+            return cls(label, objective.point, stored, {name: each.loss for name, each in objectives.items()})
+        anew = objective.recalibrating()
+        return cls(label, objective.point, stored, losses(stored), losses(anew.statistics_at(anew.point)))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -20,12 +20,14 @@ from torch.func import functional_call
 
 from landscape.errors import Remark, UsageError
 from landscape.objective import Objective
+from landscape.objective.engine import Statistics
 
 Eager = Literal["plain", "channels-last"]
 Way = Literal["plain", "channels-last", "compiled"]
 WAYS: tuple[Way, ...] = get_args(Way)
 
 Evaluate = Callable[..., tuple[float, float | None]]
+StatisticsAt = Callable[[Tensor], Statistics]
 
 WORTHWHILE = 20_000_000  # examples times parameters; points below it gain less than the timing costs
 _AGREEMENT = 1e-5  # relative: other orders of summation in float32 differ by about 1e-6
@@ -69,16 +71,21 @@ class ForwardPass:
 
     def evaluation(self, objective: Objective) -> Evaluate:
         """The function ``(point, statistics=None)`` → loss and accuracy; refused where impossible."""
-        if self.way == "plain":
-            return objective.evaluate
-        resident = objective.resident(channels_last=self.way == "channels-last")
-        if resident is None:
+        return self.functions(objective)[0]
+
+    def functions(self, objective: Objective) -> tuple[Evaluate, StatisticsAt | None]:
+        """The same, and the function from a point to its batch-norm statistics if these are recomputed."""
+        prepared = (
+            objective if self.way == "plain" else objective.resident(channels_last=self.way != "compiled")
+        )
+        if prepared is None:
             raise UsageError(
                 f"forward={self.way} is not possible for this network and data; use forward=plain"
             )
-        if self.compiled is None:
-            return resident.evaluate
-        return partial(resident.evaluate, forward=partial(self.compiled.on, resident.network))
+        evaluate: Evaluate = prepared.evaluate
+        if self.compiled is not None:
+            evaluate = partial(evaluate, forward=partial(self.compiled.on, prepared.network))
+        return evaluate, None if prepared.recalibrated_on is None else prepared.statistics_at
 
 
 def fastest(

@@ -31,7 +31,9 @@ class Plane(Directions):
         cosine: The cosine of the angle between the two directions; ``None`` for a line.
         norms: The lengths of the directions.
         through: The checkpoints that it was made from.
-        statistics: Batch-norm statistics at each of its points, if those of the checkpoints differ.
+        recalibrated: Whether batch-norm statistics are recomputed at each of its points, because those of the
+            checkpoints differ.
+        statistics: The interpolated ones, if the objective insists on stored statistics.
     """
 
     kind: str
@@ -39,6 +41,7 @@ class Plane(Directions):
     cosine: float | None
     norms: tuple[float, ...]
     through: tuple[Waypoint, ...] = ()
+    recalibrated: bool = False
     statistics: Interpolation | None = None
 
     def describe(self) -> dict[str, object]:
@@ -119,17 +122,20 @@ def build_plane(
 
     Raises:
         UsageError: The name, an option or the number of checkpoints is wrong; or the checkpoints have different
-            batch-norm statistics, and none are right on such a plane.
+            batch-norm statistics, the objective insists on stored ones, and none are right on such a plane.
         InputError: No such plane goes through these checkpoints.
     """
     parsed, row = PLANES.parse(specification), plane_row(specification)
     own = different_statistics(objective, through)
+    recalibrated = own is not None and objective.batch_norm == "auto"
+    if recalibrated:
+        objective, own = objective.recalibrating(), None
     if own is not None and not row.between:
         labels = ", ".join([waypoint.label for waypoint in through[:3]] + ["…"] * (len(through) > 3))
         raise UsageError(
             f"plane '{row.name}' with stored batch-norm statistics: those of {labels} differ, and no "
-            "statistics are right at every point between; add --batch-norm recalibrate "
-            "(batch_norm='recalibrate'), which recomputes them at each"
+            "statistics are right at every point between; leave out --batch-norm stored (batch_norm='stored'), or "
+            "choose recalibrate, so that they are recomputed at each"
         )
     directions = PLANES.build(parsed, objective, through=through)
     vectors = [v.double() for v in (directions.x, directions.y) if v is not None]
@@ -141,6 +147,7 @@ def build_plane(
         cosine=float(vectors[0] @ vectors[1]) / (norms[0] * norms[1]) if len(vectors) == 2 else None,
         norms=norms,
         through=tuple(through),
+        recalibrated=recalibrated,
         statistics=None if own is None else Interpolation.between(own, directions.markers),
     )
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from landscape.errors import UsageError
 from landscape.objective import Objective
+from landscape.objective.engine import Statistics
 from landscape.records.surface import SCHEMA, VALUES, Surface
 from landscape.surfaces.agreement import agreement
 from landscape.surfaces.barrier import with_barrier
@@ -40,8 +41,10 @@ def sample_surface(
 
     Every point is an offset from the weights of the centre, so that no error accumulates. The grid contains θ itself
     if its numbers of points are odd. Only the free parameters move. Buffers are those of the checkpoint at every
-    point, and so are batch-norm statistics, with two exceptions: on a plane through several checkpoints they are
-    interpolated, so that each checkpoint has its own, and an objective that recalibrates computes them at every point.
+    point, and so are batch-norm statistics around one checkpoint. If those of several checkpoints differ, they are
+    recomputed at every point, from the part of the training examples that :meth:`Objective.recalibrating` describes,
+    once for the losses on all data; with ``Objective(batch_norm="stored")`` they are interpolated, so that each
+    checkpoint has its own.
 
     A surface through several checkpoints is compared with the losses of these, in ``meta["checkpoints"]``. If they
     disagree, ``meta["disagreement"]`` says so, and no barrier is given.
@@ -75,6 +78,9 @@ def sample_surface(
     if forward is not None and compile:
         raise UsageError(f"forward={forward} is not compiled; give either forward or compile")
     plane = _checked_plane(plane, objective, test, through)
+    if plane.recalibrated:
+        objective = objective.recalibrating()
+        test = test and test.described(batch_norm=objective.batch_norm)
     x, y = grid(plane, points, span, centre=centre)
     order = share(coarse_to_fine(x.size, y.size), shard)
     path = None if journal is None else Path(journal)
@@ -175,8 +181,8 @@ def _meta(objective: Objective, plane: Plane, test: Objective | None, way: Way) 
     }
     if plane.statistics is not None:
         meta["batch_norm"] = "interpolated between the checkpoints"
-    elif objective.provenance.batch_norm == "recalibrate" and objective.statistics:
-        meta["batch_norm"] = "recomputed at every point"
+    elif objective.recalibrated_on is not None:
+        meta["batch_norm"] = f"recomputed at every point from {objective.recalibrated_on:,} training examples"
     if test is not None:
         meta["test"] = dataclasses.asdict(test.provenance)
     return meta
@@ -192,12 +198,16 @@ def _values(
     objective: Objective, plane: Plane, test: Objective | None, way: ForwardPass, gradient_norm: bool
 ) -> Callable[..., Value]:
     """The function from coordinates to all requested values, in the order of ``VALUES``."""
-    evaluate = way.evaluation(objective)
+    evaluate, recalibration = way.functions(objective)
     evaluate_test = None if test is None else way.evaluation(test)
 
     def values_at(*place: float) -> Value:
         point = _point(objective, plane, *place)
-        statistics = None if plane.statistics is None else plane.statistics.at(*place)
+        statistics: Statistics | None = None
+        if recalibration is not None:
+            statistics = recalibration(point)
+        elif plane.statistics is not None:
+            statistics = plane.statistics.at(*place)
         if gradient_norm:
             here = objective.at(point, statistics=statistics)
             norm: Value = (float(here.gradient.double().norm()),)

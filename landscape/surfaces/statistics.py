@@ -1,8 +1,8 @@
 """Batch-norm statistics on a plane through several checkpoints, each of which has its own.
 
 Stored statistics belong to the weights of one checkpoint. At another checkpoint they are wrong, and the loss there can
-be any number. On the line or plane through two or three checkpoints there is one affine interpolation under which every
-checkpoint has its own; elsewhere only recomputing them is right.
+be any number. By default they are recomputed at every point. On the line or plane through two or three checkpoints
+there is also one affine interpolation under which each has its own; it is right at the checkpoints only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,13 +34,20 @@ class Interpolation:
     shares: NDArray[np.float64]
 
     @classmethod
-    def between(cls, own: Sequence[Statistics], marks: Landmarks | None) -> "Interpolation":
+    def between(cls, own: Mapping[str, Statistics | None], marks: Landmarks | None) -> "Interpolation":
         """The interpolation through checkpoints at these coordinates; the first checkpoint is at the origin.
 
         Beside a line through two checkpoints the statistics are those of the nearest point on it.
         """
         assert marks is not None  # every kind with points between checkpoints marks these
-        return cls(tuple(own), np.asarray(np.linalg.pinv(marks.coordinates[1:].T), np.float64))
+        for label, statistics in own.items():
+            if statistics is None:
+                raise UsageError(
+                    f"the batch-norm statistics of {label} are not known, and its loss depends on them; make the "
+                    "waypoint by Waypoint.of(label, objective), or the objective with batch_norm='recalibrate'"
+                )
+        known = tuple(statistics for statistics in own.values() if statistics is not None)
+        return cls(known, np.asarray(np.linalg.pinv(marks.coordinates[1:].T), np.float64))
 
     def at(self, *coordinates: float) -> dict[str, Tensor]:
         """The statistics at a point of the plane."""
@@ -58,21 +65,24 @@ class Interpolation:
         return mixture
 
 
-def different_statistics(objective: Objective, through: Sequence[Waypoint]) -> tuple[Statistics, ...] | None:
-    """The stored statistics of all checkpoints; ``None`` if they are not used or are the same everywhere."""
-    used = {} if objective.provenance.batch_norm == "recalibrate" else objective.statistics
+def different_statistics(
+    objective: Objective, through: Sequence[Waypoint]
+) -> dict[str, Statistics | None] | None:
+    """The stored statistics of the checkpoints by label, ``None`` where unknown.
+
+    Returns:
+        ``None`` if none are stored, if they are recomputed anyway, or if they are the same everywhere.
+    """
+    used = objective.statistics if objective.recalibrated_on is None else {}
     if not used or not through:
         return None
-    own: list[Statistics] = []
+    own: dict[str, Statistics | None] = {}
     for waypoint in through:
         statistics = waypoint.statistics
         if statistics is None and torch.equal(waypoint.point.to(objective.point), objective.point):
             statistics = used
-        if statistics is None:
-            raise UsageError(
-                f"the batch-norm statistics of {waypoint.label} are not known, and its loss depends on them; make the "
-                "waypoint by Waypoint.of(label, objective), or the objective with batch_norm='recalibrate'"
-            )
-        own.append({name: statistics[name].to(values) for name, values in used.items()})
-    same = all(torch.equal(statistics[name], used[name]) for statistics in own for name in used)
-    return None if same else tuple(own)
+        own[waypoint.label] = statistics and {
+            name: statistics[name].to(values) for name, values in used.items()
+        }
+    same = all(there and all(torch.equal(there[name], used[name]) for name in used) for there in own.values())
+    return None if same else own

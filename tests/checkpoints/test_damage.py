@@ -16,10 +16,13 @@ from landscape.checkpoints import read_checkpoint
 from landscape.errors import InputError
 
 STATE = {"a.weight": torch.arange(12.0).reshape(3, 4), "a.bias": torch.ones(3), "b.weight": torch.zeros(2, 3)}
+NETWORK = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
 CONTENT = {"epoch": 3, "state_dict": STATE, "best": 0.5}
 WRITERS = {
     "zip": lambda path: torch.save(CONTENT, path),
     "old": lambda path: torch.save(CONTENT, path, _use_new_zipfile_serialization=False),
+    "a network": lambda path: torch.save(NETWORK, path),
+    "an old network": lambda path: torch.save(NETWORK, path, _use_new_zipfile_serialization=False),
     "safetensors": lambda path: safetensors.torch.save_file(STATE, path),
 }
 

@@ -3,20 +3,22 @@
 import enum
 import functools
 import pickle
+import pickletools
 import re
 import struct
 import subprocess
 import warnings
+import zipfile
 
 import pytest
 import torch
-from checkpoints.bad_pickles import MAGIC, archive
+from checkpoints.bad_pickles import MAGIC, RUN_CODE, archive
 from checkpoints.supervision import supervised
 from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
-from landscape.checkpoints import read_checkpoint, stand_ins
+from landscape.checkpoints import read_checkpoint, reading, stand_ins
 from landscape.errors import InputError
 
 FORMATS = {"zip": {}, "old": {"_use_new_zipfile_serialization": False}}
@@ -210,6 +212,17 @@ BROKEN = {
     "a text for a parameter": module(b"}" + text("w") + text("1") + b"s"),
     "a number for a name": module(b"}K\x01" + tensor() + b"s"),
     "a list of parameters": module(b"]"),
+    "a parameter that becomes a text": b"}("
+    + text("model")
+    + module(b"}q\x07" + text("w") + tensor() + b"s")
+    + text("x")
+    + b"h\x07"
+    + text("w")
+    + text("1")
+    + b"su",
+    "wrappers that contain a text": module(
+        modules=b"}" + text("module") + module(modules=b"}" + text("module") + text("a") + b"s") + b"s"
+    ),
     "a tensor for a module": module(modules=ONE),
     "modules that contain themselves": module(b"}")[:-2] + text("_modules") + b"}" + text("a") + b"h\x00sub",
     "two of the same, 60 times": nested(60, shared=True),
@@ -225,6 +238,10 @@ NO_NETWORK = {
     "an object without parameters": (b"c__main__\nNet\n)\x81}b", "__main__.Net"),
     "a module that keeps its own state": (
         module(ONE, modules=b"}" + text("a") + b"c__main__\nOdd\n)\x81}bs"),
+        "__main__.Odd",
+    ),
+    "a network in a wrapper that keeps its own state": (
+        module(modules=b"}" + text("module") + b"c__main__\nOdd\n)\x81}bs"),
         "__main__.Odd",
     ),
     "a name with spaces": (module(ONE, kind=b"__main__\nNet evil"), ""),
@@ -281,6 +298,51 @@ def test_what_is_no_network_is_refused(tmp_path, kind):
     assert f"refers to {name}" in opened(tmp_path / "m") or not name
 
 
+def attack(path, canary, kind):
+    """The pickle of an attack without its first and last instruction, so that it is a value in another pickle."""
+    RUN_CODE[kind](path, canary)
+    content = path.read_bytes()
+    if content[:2] == b"PK":
+        with zipfile.ZipFile(path) as opened:
+            content = opened.read(next(name for name in opened.namelist() if name.endswith("data.pkl")))
+    return content.removeprefix(b"\x80\x02").removesuffix(b".")
+
+
+def is_read(read, path):
+    """Whether a file is read, and what happened meanwhile."""
+    with supervised(strict=True) as events:
+        try:
+            read(path)
+        except (InputError, stand_ins.NoNetwork, ValueError, KeyError, TypeError, AttributeError, IndexError):
+            return False, events
+    return True, events
+
+
+# Not those that are of the old format, which the tests of bad input read, and not a file of two pickles.
+@pytest.mark.parametrize("kind", sorted(set(RUN_CODE) - {"executed", "persistent", "second_pickle"}))
+def test_every_attack_beside_the_weights_or_in_their_place_is_refused(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    body = attack(tmp_path / "attack", tmp_path / "canary", kind)
+    beside = (
+        module(ONE, extra=text("x") + body),
+        module(ONE, extra=text("_non_persistent_buffers_set") + body),
+        b"}(" + text("model") + module(ONE) + text("x") + body + b"u",
+    )
+    for network in (
+        *beside,
+        module(b"}" + text("w") + body + b"s"),
+        module(modules=b"}" + text("part") + body + b"s"),
+    ):
+        written(tmp_path / "m", network)
+        before = {path.name for path in tmp_path.iterdir()}
+        # A NumPy number of objects is dropped, as it is beside weights that are no network.
+        harmless = kind == "numpy_object" and network in beside
+        # The machine alone too, as if the list of names had been deceived.
+        for read in (read_checkpoint, stand_ins.read_network):
+            assert is_read(read, tmp_path / "m") == (harmless, [])
+        assert {path.name for path in tmp_path.iterdir()} == before
+
+
 @pytest.mark.parametrize("form", list(FORMATS))
 def test_a_network_by_hand_is_read(tmp_path, form):
     written(tmp_path / "m", module(ONE), form=form)
@@ -321,3 +383,25 @@ def test_a_network_of_as_many_parts_as_allowed(tmp_path, monkeypatch):
     assert list(read_checkpoint(tmp_path / "m").state) == ["a.a.a.w"]
     monkeypatch.setattr(stand_ins, "MOST_TENSORS", parts - 1)
     assert "its parts do not fit together" in opened(tmp_path / "m")
+
+
+def test_a_pickle_of_as_many_instructions_as_allowed(tmp_path, monkeypatch):
+    body = module(ONE)
+    written(tmp_path / "m", body)
+    count = 1 + sum(1 for _ in pickletools.genops(body + b"."))  # with that of the protocol
+    monkeypatch.setattr(stand_ins, "MOST_INSTRUCTIONS", count)
+    assert list(read_checkpoint(tmp_path / "m").state) == ["w"]
+    monkeypatch.setattr(stand_ins, "MOST_INSTRUCTIONS", count - 1)
+    assert "its parts do not fit together" in opened(tmp_path / "m")
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+def test_names_are_counted_wherever_they_stand(tmp_path, monkeypatch, pickled):
+    inner = {str(number): 1 for number in range(20)}
+    network = nn.Linear(2, 2) if pickled else nn.Linear(2, 2).state_dict()
+    torch.save({"model": network, **{f"k{number}": inner for number in range(20)}}, tmp_path / "m")
+    names = 1 + 2 + 20 + 20 * 20
+    monkeypatch.setattr(reading, "MOST_NAMES", names)
+    assert set(read_checkpoint(tmp_path / "m").state) == {"weight", "bias"}
+    monkeypatch.setattr(reading, "MOST_NAMES", names - 1)
+    assert f"it holds more than {names - 1} names" in opened(tmp_path / "m")

@@ -37,6 +37,7 @@ def test_train_measure_compare_surface_plot(landscape, tmp_path):
         ["runs/sam-rho=0.1-1", "sam:rho=0.1", "1"],
     ]
     assert "4 runs; 1 at a time" in trained.err
+    assert "not trained again" not in trained.err
     assert trained.err.endswith(
         "Next: landscape compare runs\n      landscape measure runs/sgd-0\n"
         "      landscape surface runs/sgd-0 runs/sam-rho=0.1-0\n"
@@ -71,6 +72,10 @@ def test_a_finished_run_is_not_trained_again_and_reports_the_same(landscape, run
     again = landscape("train", *TINY, "--optimizers", "sgd,sam", "--seeds", "0-1", "-o", "runs")
     assert again.code == 0
     assert len(again.out.splitlines()) == 5
+    names = "runs/sgd-0, runs/sgd-1, runs/sam-0, runs/sam-1"
+    assert f"Finished before and not trained again: {names} (--overwrite trains anew)" in again.err
+    alone = landscape("train", *TINY, "--optimizer", "sam", "-o", "runs/sam-0")
+    assert "not trained again: runs/sam-0 (" in alone.err
     assert snapshot() == before
 
 
@@ -281,10 +286,10 @@ def test_an_interrupted_surface_of_two_checkpoints_goes_on_to_the_same_bytes(
 def test_the_parameters_that_are_free_are_chosen_by_name(landscape, runs):
     flags = ("measure", "runs/sgd-0", "-M", "gradient-norm", "--limit", "50")
     everything = landscape(*flags)
-    chosen = landscape(*flags, "--parameters", "layers.3.*,!*.bias")
-    assert "1 of 4 parameter tensors (80 of 610 weights) are free: layers.3.*,!*.bias" in chosen.err
-    assert "read" not in chosen.out
-    assert chosen.out != everything.out
+    selection = landscape(*flags, "--parameters", "layers.3.*,!*.bias")
+    assert "1 of 4 parameter tensors (80 of 610 weights) are free: layers.3.*,!*.bias" in selection.err
+    assert "read" not in selection.out
+    assert selection.out != everything.out
     assert "read" in landscape(*flags, "--parameters", "layers.3.*,!*.bias").out
     assert "read" in landscape(*flags).out
     origins = [json.loads(line)["provenance"] for line in (runs / "sgd-0/measures.jsonl").open()]

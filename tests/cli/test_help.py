@@ -77,6 +77,11 @@ def test_every_flag_is_explained_and_means_the_same_in_every_command():
                     assert set(known) & set(parameter.opts), (name, flag)
 
 
+def test_flags_may_be_typed_with_underscores(landscape):
+    result = landscape("measure", "nothing.pt", "--batch_norm", "stored", "--no-trust_checkpoint")
+    assert (result.code, result.error) == (3, "Error: nothing.pt does not exist")
+
+
 def test_every_command_has_its_line_in_the_help(landscape):
     listed = landscape("--help").out
     assert all(re.search(rf"^  {name} ", listed, re.MULTILINE) for name in COMMANDS)
@@ -144,5 +149,5 @@ def test_env_names_the_versions_of_what_matters(landscape):
 def test_every_format_flag_has_the_two_forms_of_json():
     for name in COMMANDS:
         for parameter in importlib.import_module(f"landscape.cli.{name}").command.params:
-            if "--format" in parameter.opts and name != "compare":
+            if "--format" in parameter.opts:
                 assert {"json", "jsonl"} <= set(parameter.type.choices), name

@@ -1,9 +1,12 @@
 """What is said of the time that is left: what is known, or nothing."""
 
+import io
 import re
+import sys
 
 import pytest
-from landscape.cli import progress
+from command_line import call
+from landscape.cli import progress, terminal
 from landscape.cli.progress import Bar, TimeLeft
 from problems import quadratic
 
@@ -64,7 +67,7 @@ def test_a_slow_search_on_a_network_is_never_said_to_be_over_before_it_is(clock,
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(steps) > 30
     assert not [line for line in lines if "about 0 s" in line]
-    assert all(re.search(r"step \d+, residual \S+ of 1e-03, eigenvalue ", line) for line in lines)
+    assert all(re.search(r"step \d+, residual \S+ \(goal 1e-03\), eigenvalue ", line) for line in lines)
 
 
 def left(clock, estimate, seconds, fraction):
@@ -122,3 +125,61 @@ def test_many_steps_cost_little(clock):
     for step in range(1, 5000):
         left(clock, estimate, step, step / 5000)
     assert len(estimate._said) < 60
+
+
+class Terminal(io.StringIO):
+    """What a terminal is sent."""
+
+    def isatty(self):
+        return True
+
+
+def on_a_terminal(monkeypatch):
+    """Puts a terminal of 30 columns behind stderr; in a test and not in a fixture, after which pytest takes it away."""
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.setenv("COLUMNS", "30")
+    return stream
+
+
+def test_a_note_is_replaced_by_the_next_output(monkeypatch):
+    screen = on_a_terminal(monkeypatch)
+    with terminal.plain_output():
+        terminal.note("opening a…")
+        terminal.note("opening a file with a very long name.pt")
+        print("result")
+    first, second = "opening a…", "opening a file with a very lo"  # a note that wraps could not be taken back
+    erased = [f"\r{' ' * (len(first) + 1)}\r", f"\r{' ' * len(second)}\r"]
+    assert screen.getvalue() == first + erased[0] + second + erased[1]
+
+
+def test_notes_act_on_no_terminal_and_are_hidden_under_a_bar_and_with_quiet(monkeypatch):
+    screen = on_a_terminal(monkeypatch)
+    with terminal.plain_output():
+        terminal.note("\x1b[2J")
+    assert "\x1b" not in screen.getvalue()
+    length = len(screen.getvalue())
+    assert terminal.switch_notes(off=True) is False
+    terminal.note("a")
+    assert terminal.switch_notes(off=False) is True
+    assert len(screen.getvalue()) == length
+
+
+@pytest.mark.parametrize(("flags", "starts"), [((), True), (("-q",), False), (("--help",), False)])
+def test_on_a_terminal_every_command_says_at_once_that_it_starts(monkeypatch, flags, starts):
+    screen = on_a_terminal(monkeypatch)
+    call(["measure", "nothing.pt", *flags])
+    assert screen.getvalue().startswith("landscape measure: starting…") == starts
+
+
+def test_a_bar_has_one_line_of_the_width_of_the_terminal(monkeypatch):
+    screen = on_a_terminal(monkeypatch)
+    with Bar("title", quiet=False) as bar:
+        bar.tell("words that are far too long for a line of thirty characters", 0.5)
+        bar._live.refresh()
+        terminal.note("hidden")
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
+    lines = [line for line in re.split(r"[\r\n]", plain) if line.strip()]
+    assert all(line.startswith("title") and len(line) <= 30 for line in lines)
+    assert any("50%" in line for line in lines)

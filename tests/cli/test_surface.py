@@ -198,7 +198,8 @@ def test_both_ends_of_a_line_have_their_own_batch_norm_statistics(landscape, nor
         assert "barrier of test_loss" in done.err
         caption = (tmp_path / f"{mode}.txt").read_text()
         assert f"Loss at the checkpoints: {surface.loss[0, 0]:.4g} at sgd-0 (its own " in caption
-    assert "Batch norm: recalibrate statistics, recomputed at every point." in caption
+    assert "Batch norm: statistics recomputed at every point from 128 training examples." in caption
+    assert "batch-norm statistics: recomputed at every point from 128 training examples" in done.err
     assert ("interpolated" in done.err) is False
 
 
@@ -210,13 +211,46 @@ def _alone(landscape, run, normalised, mode, folder):
     return file
 
 
-def test_a_curve_of_a_network_with_batch_norm_needs_recalibration(landscape, normalised, tmp_path):
+def test_planes_through_checkpoints_recalibrate_by_default_and_end_what_was_begun(
+    landscape, normalised, tmp_path, monkeypatch
+):
+    flags = ("surface", *normalised, "--split", "both", "--plane", "interpolation", "-o", "s.png")
+    done = landscape(*flags)
+    assert done.code == 0, done.err
+    caption = (tmp_path / "s.txt").read_text()
+    assert "Batch norm: statistics recomputed at every point from 128 training examples." in caption
+    assert "with its stored statistics" in caption
+    surface = Surface.load(tmp_path / "s.npz")
+    assert [check["agree"] for check in surface.meta["checkpoints"]] == [True, True]
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", None)  # nothing is computed again
+        assert landscape(*flags).code == 0
+    with monkeypatch.context() as patch:
+        append, left = Journal.append, [3]
+
+        def interrupted(self, *point):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            append(self, *point)
+
+        patch.setattr(Journal, "append", interrupted)
+        assert landscape(*flags, "--overwrite").code == 130
+    assert landscape(*flags, "--overwrite").code == 0
+    again = Surface.load(tmp_path / "s.npz")
+    assert all(values.tobytes() == again.values[name].tobytes() for name, values in surface.values.items())
+    assert again.meta["checkpoints"] == surface.meta["checkpoints"]
+    planned = landscape(*flags, "--dry-run")
+    assert "batch-norm statistics recomputed at every point from 128 training examples" in planned.out
+
+
+def test_a_curve_of_a_network_with_stored_statistics_is_refused(landscape, normalised, tmp_path):
     flags = ("surface", *normalised, "--plane", "bezier:steps=2", "-q", "-o", "s.png")
-    refused = landscape(*flags)
+    refused = landscape(*flags, "--batch-norm", "stored")
     assert refused.code == 2
-    assert "--batch-norm recalibrate" in refused.error
+    assert "--batch-norm stored" in refused.error
     assert not list(tmp_path.glob("s.*"))
-    assert landscape(*flags, "--batch-norm", "recalibrate").code == 0
+    assert landscape(*flags).code == 0
     assert "Barrier on the curve" in (tmp_path / "s.txt").read_text()
 
 

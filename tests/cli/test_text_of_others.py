@@ -103,6 +103,7 @@ class Terminal(io.StringIO):
 
 def test_the_bar_moves_the_cursor_and_its_words_do_not(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(sys, "stderr", Terminal())
     shown = sys.stderr
     with plain_output(), Bar(f"measure {ESCAPE}[bold]", quiet=False) as bar:

@@ -79,6 +79,18 @@ def test_two_tensors_are_two_batches_for_a_loss_that_has_no_targets() -> None:
         Objective(NET, loss, (X[:50], X[50:]))
 
 
+def test_a_number_beside_a_batch_stays_what_it_is_for_a_loss_of_ones_own() -> None:
+    seen = []
+
+    def loss(outputs: Tensor, target: float) -> Tensor:
+        seen.append((tuple(outputs.shape), target))
+        return (outputs - target).square().mean()
+
+    assert Objective(NET, loss, [(X, 0.5)]).loss > 0
+    assert set(seen) >= {((100, 4), 0.5)}
+    assert {type(target) for _, target in seen} == {float}
+
+
 def test_pairs_of_the_same_shape_stay_batches() -> None:
     batches = ((X[:50], Y[:50]), (X[50:], Y[50:]))
     assert Objective(NET, CE, batches).batch_sizes == [50, 50]

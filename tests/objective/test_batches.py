@@ -99,3 +99,24 @@ def test_each_batch_of_an_objective_has_the_hash_of_its_own_examples():
     objective = Objective(model, nn.CrossEntropyLoss(), batches(X, Y, 40))
     parts = [part.provenance.examples for part in objective.per_batch()]
     assert parts == [Batches([(X[:40], Y[:40])]).content, Batches([(X[40:], Y[40:])]).content]
+
+
+def test_a_sample_is_the_same_every_time_and_mixes_sorted_classes_in_whole_batches():
+    labels = torch.arange(10).repeat_interleave(70)
+    inputs = torch.arange(700.0)[:, None]
+    parts = [(inputs[k : k + 64], {"label": labels[k : k + 64], "scale": 2}) for k in range(0, 700, 64)]
+    sample, again = (list(Batches(parts).sample) for _ in range(2))
+    assert [size for size, _ in sample] == [64] * 5
+    for (_, (x, y)), (_, (other, _)) in zip(sample, again, strict=True):
+        assert torch.equal(x, other)
+        assert torch.equal(y["label"], labels[x[:, 0].long()])
+        assert len(set(y["label"].tolist())) > 7
+        assert y["scale"] == 2
+    assert len(torch.cat([x for _, (x, _) in sample]).unique()) == 320
+
+
+def test_a_sample_of_few_examples_or_of_batches_without_rows_is_made_of_what_there_is():
+    assert sum(size for size, _ in Batches([(X, Y)]).sample) == 60
+    assert [size for size, _ in Batches(batches(X, Y, 25)).sample] == [25, 25]
+    ragged = [torch.zeros(100, width) for width in (3, 4, 5, 6)]  # as texts are padded
+    assert [size for size, _ in Batches(ragged).sample] == [100, 100, 100]

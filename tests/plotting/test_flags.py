@@ -49,7 +49,13 @@ def test_what_cannot_be_drawn_is_one_line(landscape, surface, tmp_path, flags, s
 
 
 @pytest.mark.parametrize(
-    "flags", [("--cmap", "jet"), ("--vmin", "nan"), ("--plane", "interpolation", "--view", "30,60")]
+    "flags",
+    [
+        ("--cmap", "jet"),
+        ("--vmin", "nan"),
+        ("--plane", "interpolation", "--view", "30,60"),
+        ("-o", "page.html", "--view", "30,60"),
+    ],
 )
 def test_a_surface_is_not_computed_for_a_figure_that_cannot_be_drawn(landscape, flags):
     result = landscape("surface", "absent.pt", "also-absent.pt", *flags)

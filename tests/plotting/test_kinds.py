@@ -259,6 +259,14 @@ def test_axes_and_paths_have_the_names_and_colours_of_papers(bowl, sources):
     assert drawing.figure.axes[0].get_title() == "my-net"
 
 
+def test_captions_have_numbers_without_formulas(bowl):
+    options = FigureOptions(names=["a", "b"], vmax=2e-5, log=True)
+    text = draw_figure([bowl(scale=1e-6), bowl(scale=3e-6)], options, "difference").caption
+    assert "Clipped and dotted: values above 2e−05." in text
+    assert re.search(r"Symmetric logarithmic colours, linear between −(\de−0[67]) and \1\.", text)
+    assert "$" not in text
+
+
 def test_a_size_holds_for_every_kind(sources):
     for kind, given in sources.items():
         wish = wish_for(kind, size=(4.0, 3.0), names=["a", "b"][: len(given)])

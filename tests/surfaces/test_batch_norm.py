@@ -13,6 +13,7 @@ from torch.optim.swa_utils import update_bn
 
 from landscape.errors import InputError, UsageError
 from landscape.objective import Objective
+from landscape.objective.batches import Batches
 from landscape.surfaces.barrier import with_barrier
 from landscape.surfaces.directions import Waypoint
 from landscape.surfaces.forward_passes import ForwardPass
@@ -199,9 +200,72 @@ class TestRecalibration:
         assert objective.loss == pytest.approx(expected, rel=1e-5)
 
 
+class TestByDefault:
+    """What a line does unless it is told otherwise: recompute the statistics at every point, on a part of the data."""
+
+    def test_ends_are_their_own_losses_and_the_barrier_is_that_of_a_script(self, minima, digits):
+        line = through(minima, digits)
+        surface = sample_surface(line.objective, "interpolation", points=11, through=line.waypoints)
+        part = list(Batches(digits).sample)
+        assert [size for size, _ in part] == [64] * 5
+        assert "from 320 training examples" in surface.meta["batch_norm"]
+        own = [own_loss(recalibrated(model, [batch for _, batch in part]), digits) for model in minima]
+        assert surface.loss[0, [0, -1]] == pytest.approx(own, rel=1e-4)
+        expected = np.array([between(minima, t, digits, recalibrated=True) for t in surface.x])
+        height = (expected - (1 - surface.x) * expected[0] - surface.x * expected[-1]).max()
+        assert surface.meta["barrier"]["loss"]["height"] == pytest.approx(height, rel=0.05)
+        assert height > 0.5
+        checks = surface.meta["checkpoints"]
+        assert [check["agree"] for check in checks] == [True, True]
+        assert [check["own"]["loss"] for check in checks] == pytest.approx(own, rel=1e-5)
+        stored = [own_loss(model, digits) for model in minima]
+        assert [check["stored"]["loss"] for check in checks] == pytest.approx(stored, rel=1e-5)
+        assert surface.meta["provenance"]["batch_norm"] == "recalibrate"
+        assert surface.meta["provenance"]["examples"] != line.objective.provenance.examples
+        assert line.objective.loss == pytest.approx(stored[0], rel=1e-5)
+
+    def test_one_recalibration_serves_both_splits_and_the_gradient(self, minima, digits):
+        held_out = [(x.flip(3), y) for x, y in digits[:3]]
+        ends = [[Objective(model, CE, data) for data in (digits, held_out)] for model in minima]
+        waypoints = [Waypoint.of(f"c{k}", train, test=test) for k, (train, test) in enumerate(ends)]
+        (train, test), visits = ends[0], []
+        plane = build_plane("interpolation", train, through=waypoints)
+        settings = {"test": test, "forward": "plain", "gradient_norm": True}
+        for points in (3, 5):
+            before = train.ledger.counts["evaluations"]
+            surface = sample_surface(train, plane, points=points, **settings)
+            visits.append(train.ledger.counts["evaluations"] - before)
+        assert visits[1] - visits[0] == 2 * 320
+        for check, (_, end) in zip(surface.meta["checkpoints"], ends, strict=True):
+            assert check["surface"] == pytest.approx(check["own"], rel=1e-4)
+            assert check["stored"]["test_loss"] == pytest.approx(end.loss, rel=1e-5)
+        model = recalibrated(minima[0], [batch for _, batch in Batches(digits).sample])
+        assert surface.test_loss[0, 0] == pytest.approx(own_loss(model, held_out), rel=1e-4)
+        assert surface.meta["test"]["batch_norm"] == "recalibrate"
+
+    @pytest.mark.parametrize("plane", ["bezier:steps=1", "trajectory"])
+    def test_planes_that_leave_the_checkpoints_need_no_flag(self, minima, digits, plane):
+        models = [*minima, trained(convolutional, 2, digits[:2], epochs=1)]
+        models = models[:2] if plane.startswith("bezier") else models
+        line = through(models, digits[:2])
+        origin = line.objective if len(models) == 2 else Objective(models[-1], CE, digits[:2])
+        surface = sample_surface(origin, plane, points=2, through=line.waypoints)
+        assert "recomputed" in surface.meta["batch_norm"]
+        assert all(check["agree"] for check in surface.meta["checkpoints"])
+
+    def test_a_waypoint_without_statistics_is_recalibrated_like_all_others(self, minima, digits):
+        line = through(minima, digits[:2])
+        bare = Waypoint("bare", line.waypoints[1].point)
+        waypoints = [line.waypoints[0], bare]
+        surface = sample_surface(line.objective, "interpolation", points=3, through=waypoints)
+        assert surface.meta["checkpoints"][1]["own"] == pytest.approx(
+            line.waypoints[1].recalibrated, rel=1e-4
+        )
+
+
 class TestStored:
     def test_every_checkpoint_of_a_line_has_its_own_statistics(self, minima, digits):
-        line = through(minima, digits)
+        line = through(minima, digits, batch_norm="stored")
         surface = sample_surface(line.objective, "interpolation", points=5, through=line.waypoints)
         own = [own_loss(model, digits) for model in minima]
         assert surface.loss[0, [0, -1]] == pytest.approx(own, rel=1e-4)
@@ -217,8 +281,9 @@ class TestStored:
         wrong = line.objective.evaluate(line.waypoints[1].point)[0]
         assert wrong > 2 * own[1]
 
-    def test_the_objective_has_its_statistics_afterwards(self, minima, digits):
-        line = through(minima, digits)
+    @pytest.mark.parametrize("batch_norm", ["auto", "stored"])
+    def test_the_objective_has_its_statistics_afterwards(self, minima, digits, batch_norm):
+        line = through(minima, digits, batch_norm=batch_norm)
         before, statistics = line.objective.at(line.objective.point).gradient, line.objective.statistics
         sample_surface(line.objective, "interpolation", points=3, through=line.waypoints)
         assert torch.equal(line.objective.at(line.objective.point).gradient, before)
@@ -242,7 +307,10 @@ class TestStored:
     def test_every_checkpoint_of_a_plane_has_its_own_loss_also_on_test_data(self, minima, digits, count):
         models = [*minima, trained(convolutional, 2, digits, epochs=2)][:count]
         held_out = [(x.flip(3), y) for x, y in digits[:3]]
-        objectives = [[Objective(model, CE, data) for data in (digits, held_out)] for model in models]
+        objectives = [
+            [Objective(model, CE, data, batch_norm="stored") for data in (digits, held_out)]
+            for model in models
+        ]
         waypoints = [Waypoint.of(f"c{k}", train, test=test) for k, (train, test) in enumerate(objectives)]
         train, test = objectives[0]
         surface = sample_surface(train, "checkpoints", points=4, through=waypoints, test=test)
@@ -258,19 +326,19 @@ class TestStored:
     def test_a_plane_between_no_checkpoints_is_refused_without_recalibration(self, minima, digits, plane):
         models = [*minima, trained(convolutional, 2, digits[:2], epochs=1)]
         models = models[:2] if plane.startswith("bezier") else models[::-1]
-        stored = through(models, digits[:2])
-        ends = {"objective": Objective(models[-1 if plane == "trajectory" else 0], CE, digits[:2])}
-        with pytest.raises(UsageError, match=r"those of c0, c1.* differ.*--batch-norm recalibrate"):
-            build_plane(plane, ends["objective"], through=stored.waypoints)
+        stored = through(models, digits[:2], batch_norm="stored")
+        end = Objective(models[-1 if plane == "trajectory" else 0], CE, digits[:2], batch_norm="stored")
+        with pytest.raises(UsageError, match=r"those of c0, c1.* differ.*leave out --batch-norm stored"):
+            build_plane(plane, end, through=stored.waypoints)
 
     def test_a_waypoint_without_statistics_is_refused(self, minima, digits):
-        line = through(minima, digits[:1])
+        line = through(minima, digits[:1], batch_norm="stored")
         bare = Waypoint("bare", line.waypoints[1].point)
         with pytest.raises(UsageError, match=r"statistics of bare are not known.*Waypoint\.of"):
             build_plane("interpolation", line.objective, through=[line.waypoints[0], bare])
 
 
-@pytest.mark.parametrize("batch_norm", ["stored", "batch", "recalibrate"])
+@pytest.mark.parametrize("batch_norm", ["auto", "stored", "batch", "recalibrate"])
 @pytest.mark.parametrize("frozen", [False, True], ids=["group-norm", "frozen"])
 def test_a_network_without_statistics_that_differ_is_sampled_as_before(digits, batch_norm, frozen):
     """Group norm stores none; statistics that were frozen are those of both."""
@@ -360,13 +428,13 @@ class TestCheck:
         assert (tmp_path / "merged").read_bytes() == (tmp_path / "whole").read_bytes()
 
     def test_a_journal_of_other_statistics_is_refused(self, minima, digits, tmp_path):
-        line = through(minima, digits[:2])
+        line = through(minima, digits[:2], batch_norm="stored")
         sample_surface(
             line.objective, "interpolation", points=3, through=line.waypoints, journal=tmp_path / "j"
         )
         other = copy.deepcopy(minima[1])
         other[1].running_mean += 1
-        changed = through([minima[0], other], digits[:2])
+        changed = through([minima[0], other], digits[:2], batch_norm="stored")
         with pytest.raises(InputError, match="statistics_sha256"):
             sample_surface(
                 changed.objective,
