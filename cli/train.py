@@ -17,7 +17,7 @@ from landscape.training.recipe import FLAGS, SETTINGS, Budget, Recipe, subject_t
 from . import options
 from .help import ExamplesFirst
 from .progress import Bar, run_progress
-from .train_several import say_finished, summary, train_plan
+from .train_several import notes_text, say_finished, summary, train_plan
 
 if TYPE_CHECKING:
     from landscape.training import Job, Measuring, Progress, Run
@@ -182,9 +182,7 @@ def _trained(job: "Job", *, quiet: bool) -> "Run":
 
     def assumed(notes: Sequence[str]) -> None:
         if not quiet:
-            click.echo(
-                "\n".join([f"{job.recipe.data}:", *(f"  {visible(note)}" for note in notes)]), err=True
-            )
+            click.echo("\n".join([visible(job.recipe.data), *notes_text(notes)]), err=True)
 
     with Bar(str(job.folder), quiet=quiet, counted=True) as bar:
 

@@ -116,11 +116,12 @@ def plan_text(plan: "Plan") -> str:
         f"{len(plan.runs)} runs{on_disk}; {plan.jobs} at a time with {threads}{equal}: "
         f"about {duration(plan.seconds)}"
     )
-    notes = [
-        textwrap.fill(visible(note), WIDTH, initial_indent="  ", subsequent_indent="  ")
-        for note in plan.notes
-    ]
-    return "\n".join([Grid(head, rows).text(), textwrap.fill(total, WIDTH), *notes])
+    return "\n".join([Grid(head, rows).text(), textwrap.fill(total, WIDTH), *notes_text(plan.notes)])
+
+
+def notes_text(notes: Sequence[str]) -> list[str]:
+    """What was assumed about the data, indented, within the width of a terminal."""
+    return [textwrap.fill(visible(n), WIDTH, initial_indent="  ", subsequent_indent="    ") for n in notes]
 
 
 def _span(seeds: Sequence[int]) -> str:

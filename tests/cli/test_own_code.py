@@ -264,8 +264,9 @@ def test_the_commands_that_training_prints_work_when_pasted(landscape, project):
         *("--optimizers", "sgd,sam", "--epochs", "1", "-b", "12", "--device", "cpu", "-o", "all runs"),
     )
     assert trained.code == 0, trained.err
-    assert "inputs 1×5×5; 10 classes, from the largest class number" in trained.err
-    assert "pixels from 0 to 1, not normalised; " in trained.err
+    words = " ".join(trained.err.split())
+    assert "inputs 1×5×5; 10 classes, from the largest class number" in words
+    assert "pixels from 0 to 1, not normalised; " in words
     code = ["-m", "./my code/net.py:Net:width=2", "--loss", "./my code/loss.py:smooth:eps=0.2"]
     compare, measure, surface = pasted(trained)
     assert compare == ["compare", "all runs", *code]

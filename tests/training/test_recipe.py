@@ -164,3 +164,10 @@ def test_what_tomllib_cannot_read_is_not_toml(text):
 def test_options_of_optimizers_are_numbers_that_can_be_computed_with(optimizer):
     with pytest.raises(UsageError, match=r"is not allowed: [a-z_]+ must be .*below"):
         Recipe(optimizer=optimizer)
+
+
+def test_pictures_of_an_earlier_recipe_are_normalised_as_they_were_then():
+    assert Recipe.from_toml('data = "imagefolder:x:size=8"').data == "imagefolder:x:size=8,normalize=imagenet"
+    today = Recipe(data="imagefolder:x:size=8")
+    assert today.data == "imagefolder:x:size=8,normalize=none"
+    assert Recipe.from_toml(today.to_toml()) == today
