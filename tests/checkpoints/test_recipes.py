@@ -1,10 +1,12 @@
 """What a recipe in a checkpoint may say, and what is refused; tests/cli/test_recipe_matrix.py has every command."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
+import torch
 
-from landscape.checkpoints.recipes import RecipeInFile
+from landscape.checkpoints.recipes import RecipeInFile, WithinMemory
 from landscape.errors import InputError
 
 ALLOWED = [
@@ -93,3 +95,14 @@ def test_a_number_is_a_number(value: object) -> None:
 def test_a_number_that_python_does_not_write_is_told() -> None:
     with pytest.raises(InputError, match=r"has label_noise=10\^30 and more"):
         RecipeInFile(Path("m.pt"), {"label_noise": 10**5000}).number("label_noise")
+
+
+def test_a_network_may_take_the_bytes_of_its_weights_in_double_precision_and_no_more() -> None:
+    for stored, size, admitted in [(2**28, 1.5, True), (2**28, 3.5, False), (2**30, 9.5, False)]:
+        with contextlib.ExitStack() as stack:
+            if not admitted:
+                stack.enter_context(pytest.raises(InputError, match="would take more than"))
+            stack.enter_context(WithinMemory(Path("m.pt"), "mlp", stored=stored))
+            torch.empty([int(size * 2**30)], dtype=torch.uint8)  # reserved, and never written to
+    with WithinMemory(Path("m.pt"), "mlp", stored=1):
+        assert torch.zeros([3], dtype=torch.float64).dtype == torch.float64

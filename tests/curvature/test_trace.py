@@ -422,3 +422,17 @@ def test_without_an_exact_part_the_tolerance_is_of_the_trace_alone_however_small
     assert (estimate.way, estimate.gauss_newton, estimate.converged) == ("example-probes", None, False)
     assert estimate.standard_error is not None
     assert 1e-3 * abs(estimate.value) < estimate.standard_error < 1e-3
+
+
+@pytest.mark.parametrize(("freedom", "draws"), [(57.9, 58), (math.inf, 10**9 + 1)])
+def test_the_degrees_of_freedom_of_a_pooled_error_are_those_of_so_many_draws(
+    monkeypatch: pytest.MonkeyPatch, freedom: float, draws: int
+) -> None:
+    module = importlib.import_module("landscape.curvature.trace")
+    pooled = module.pooled
+    monkeypatch.setattr(module, "pooled", lambda pairs: (*pooled(pairs)[:3], freedom))
+    x, y = problems.classification(20, classes=3)
+    objective = Objective(problems.network(nn.Linear(8, 2), nn.Tanh(), nn.Linear(2, 3)), CE, [(x, y)])
+    draws_of = torch.Generator().manual_seed(0)
+    estimate = hessian_trace(objective, tolerance=1e-9, max_passes=4, generator=draws_of)
+    assert (estimate.way, estimate.draws) == ("example-probes", draws)

@@ -196,3 +196,12 @@ def test_repeated_eigenvalues_are_found_as_often_as_they_occur() -> None:
     assert found.converged
     assert found.details["multiplicity_confirmed"]
     assert found.details["eigenvalues"] == pytest.approx(truth, rel=1e-6)
+
+
+def test_the_mean_of_a_density_is_the_mean_eigenvalue(case: tuple[Objective, torch.Tensor]) -> None:
+    objective, hessian = case
+    density = spectral_density(objective, probes=64, steps=8)
+    truth = float(hessian.trace()) / len(hessian)
+    assert density.standard_error is not None
+    assert abs(density.value - truth) < 4 * density.standard_error
+    assert density.standard_error < 0.2 * abs(truth) + 0.2 * float(hessian.abs().max())
