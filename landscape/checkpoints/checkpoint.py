@@ -86,6 +86,14 @@ class Checkpoint:
         """
         batches, digest = self.batches(split, limit=limit, batch_size=batch_size)
         calibration = None
+        if self.data.train is None:
+            if batch_norm == "recalibrate":
+                raise InputError(
+                    f"batch norm is recalibrated on training examples, and {self.data.name} has none; add them, or "
+                    "choose --batch-norm stored"
+                )
+            if batch_norm == "auto":
+                batch_norm = "stored"
         if batch_norm in ("auto", "recalibrate") and split != "train":  # read only when they are needed
             calibration, _ = self.batches("train", limit=limit, batch_size=batch_size)
         objective = Objective(

@@ -164,6 +164,19 @@ def test_a_measure_names_its_split_as_in_compare(landscape, runs):
     assert "'test:accuracy': training measures both splits; leave out the 'test:'" in error
 
 
+def test_test_examples_alone_are_enough_for_the_test_split(landscape, runs):
+    Path("held.py").write_text(
+        "import torch\n"
+        "def data(): return {'test': torch.utils.data.TensorDataset(torch.rand(10, 1, 8, 8), torch.arange(10))}\n"
+    )
+    flags = ("-d", "./held.py", "--split", "test", "-M", "loss", "-q")
+    result = landscape("measure", "runs/sgd-0", *flags)
+    assert result.code == 0, result.err
+    error = landscape("measure", "runs/sgd-0", *flags, "--batch-norm", "recalibrate").error
+    assert "recalibrated on training examples, and ./held.py:data has none" in error
+    assert "measure on --split test" in landscape("measure", "runs/sgd-0", *flags[:2], "-M", "loss").error
+
+
 def test_json_on_stdout_is_what_is_on_disk_and_everything_else_is_on_stderr(landscape, runs):
     flags = ("measure", "runs/sgd-0", "runs/sam-0", *CHEAP)
     result = landscape(*flags, "--format", "json", "-o", "all.jsonl")
