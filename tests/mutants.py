@@ -35,7 +35,7 @@ FILES = [
 ]  # fmt: skip
 TESTS = {
     "curvature": ["tests/curvature/test_trace.py", "tests/measures"],
-    "measures": ["tests/measures"],
+    "measures": ["tests/measures", "tests/test_typical_mistakes.py"],
     "linalg": ["tests/linalg", "tests/measures/test_coverage.py", "tests/measures/test_spectrum.py"],
     "comparison": ["tests/comparison", "tests/cli/test_compare.py"],
     "checkpoints": ["tests/checkpoints", "tests/cli/test_bombs.py", "tests/cli/test_own_code.py"],
@@ -137,6 +137,8 @@ HARMLESS: dict[str, str] = {
     "landscape/curvature/trace.py by_example: 2 ** 62 → 2 ** 63": "a seed",
     "landscape/curvature/trace.py by_example: min(freedom, 1000000000.0) → min(freedom, 2000000000.0)": "where the number of draws changes the interval no more",
     "landscape/measures/average_sharpness.py average_sharpness: block=1 → block=2": "a draw is one pair, whatever block",
+    "landscape/measures/average_sharpness.py report: pairs >= MIN_PAIRS → pairs < MIN_PAIRS": "a forecast, not the number",
+    "landscape/measures/average_sharpness.py report: pairs >= MIN_PAIRS → pairs > MIN_PAIRS": "a forecast, not the number",
     "landscape/measures/average_sharpness.py rises: point + sign * noise → point - sign * noise": "the same pair ±ε",
     "landscape/measures/gradient_noise.py _normality: 1e-12 * abs(norms.mean()) → 2e-12 * "
     "abs(norms.mean())": "between float64's rounding of equal norms and any spread that has a distribution",
