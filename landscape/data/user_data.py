@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 
 from landscape.data.examples import Data, classes_in, shape_note
 from landscape.errors import InputError
+from landscape.losses.outputs import LABELS
 from landscape.objective.arguments import is_pair, tensors_of
-from landscape.objective.outputs import LABELS
 from landscape.registry.factories import Kind, needs_only, user_row
 from landscape.registry.names import Row
 

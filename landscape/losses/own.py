@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from landscape.errors import InputError
-from landscape.objective.loss_functions import BatchLoss
-from landscape.objective.outputs import LABELS, SCORES
+from landscape.losses.loss_functions import BatchLoss
+from landscape.losses.outputs import LABELS, SCORES
 
 
 class OwnLoss(BatchLoss):

@@ -9,16 +9,16 @@ from torch import nn
 from landscape.errors import InputError
 from landscape.losses.bce_with_logits import BinaryCrossEntropy
 from landscape.losses.cross_entropy import CrossEntropy
+from landscape.losses.loss_functions import BatchLoss, Loss, takes_model
 from landscape.losses.next_token import NextToken
 from landscape.losses.own import OwnLoss
 from landscape.losses.squared_error import SquaredError
-from landscape.objective.arguments import required_parameters, takes_model
-from landscape.objective.loss_functions import BatchLoss, Loss
 from landscape.registry.factories import (
     FORMS,
     Kind,
     guarded,
     needs_only,
+    required_parameters,
     summary_of,
     user_function,
     user_options,
@@ -119,3 +119,8 @@ def loss_name(specification: str | Specification) -> str:
         if key not in declared or value != declared[key].default
     }
     return str(Specification(parsed.name, kept))
+
+
+def cross_entropy_name(label_smoothing: float) -> str:
+    """The name of the default loss of a recipe."""
+    return f"cross-entropy:label_smoothing={label_smoothing}" if label_smoothing else "cross-entropy"

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSam
 
 from landscape.errors import InputError
 from landscape.isolation import private_randomness, undisturbed
-from landscape.objective.loss_functions import IGNORED
+from landscape.losses.loss_functions import IGNORED
 
 Batch = Any
 Source = DataLoader[Any] | Dataset[Any] | Iterable[Any]

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from landscape.errors import UsageError, is_out_of_memory
+from landscape.losses.loss_functions import BatchLoss, LabelWeights, averages_examples, label_weights
+from landscape.losses.outputs import LABELS
 from landscape.objective.batches import Batch, leading_size, mapped, moved, rows_in, rows_of
-from landscape.objective.loss_functions import BatchLoss, LabelWeights, averages_examples, label_weights
-from landscape.objective.outputs import LABELS
 from landscape.objective.risk import Risk
 
 Weigh = Callable[[Batch], float]

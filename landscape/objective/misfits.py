@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from landscape.errors import InputError
+from landscape.losses.loss_functions import BatchLoss, Loss, label_weights, taken_apart
+from landscape.losses.outputs import LABELS, applied
 from landscape.objective.batches import Batch, copied
-from landscape.objective.loss_functions import BatchLoss, Loss, label_weights, taken_apart
-from landscape.objective.outputs import LABELS, applied
 
 _BY_ELEMENT = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 _BY_ELEMENT_FUNCTIONS = (

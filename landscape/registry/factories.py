@@ -176,6 +176,16 @@ def needs_only(function: Callable[..., Any], known: Sequence[str] = ()) -> bool:
     )
 
 
+def required_parameters(function: Callable[..., Any]) -> list[str]:
+    """The names of the positional parameters without a default, in order; empty for a builtin without a signature."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (ValueError, TypeError):
+        return []
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind in kinds and p.name != "self"]
+
+
 def user_row(name: str, kind: Kind) -> Row[Any] | None:
     """A row that calls the user's function; its options are the function's parameters."""
     named = user_function(name, kind)
