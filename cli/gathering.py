@@ -57,8 +57,8 @@ class Gathering:
 
         Args:
             requested: The columns.
-            is_default: Whether nobody has asked for these columns, so that what else every run has on record is
-                added, and what cannot be measured is left out.
+            is_default: Whether these are the default columns: other measures on record for every run are then added,
+                and columns that cannot be measured are left out.
         """
         recorded_only = is_default and not (self.measure_missing and all(run.checkpoint for run in self.runs))
         records, missing, remarks = self._needed(
@@ -130,7 +130,7 @@ class Gathering:
     ) -> Gathered:
         """The records with those of the training and those derived from two splits, and the columns that they fill."""
         if is_default:
-            # Such as the accuracy of a regression, which nobody has asked for.
+            # For example the accuracy of a regression: a default column, which would be undefined.
             defined = {_key(e) for e in records if "undefined" not in e.details}
             records = [e for e in records if _key(e) in defined]
         measured_keys = dict.fromkeys(map(_key, records))
@@ -157,7 +157,7 @@ class Gathering:
         return Gathered(tuple(self._in_order(in_columns)), tuple(columns), tuple(remarks), numbers)
 
     def _of_history(self, measure: str, records: Sequence[Estimate]) -> list[Estimate]:
-        """A quantity of the training of each run that has it."""
+        """A quantity of the training history, for each run that has it."""
         likes = [next((e.provenance for e in records if run.holds(e)), None) for run in self.runs]
         rows = [from_history(run, measure, like) for run, like in zip(self.runs, likes, strict=True)]
         return [without_split(row) for row in rows if row is not None]

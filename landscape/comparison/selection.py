@@ -15,7 +15,7 @@ from landscape.registry.names import Specification, split
 
 @dataclass(frozen=True)
 class Conditions:
-    """Under which conditions a number is measured, by the names of the flags; ``None`` for any.
+    """Conditions of a measurement, by the names of the flags; ``None`` for any.
 
     ``parameters`` is the selection of free parameters, and ``None`` all of them.
     """

@@ -45,7 +45,7 @@ def user_loss(name: str) -> Row[Loss] | None:
                 f"{name} takes {needed[0]}; a loss takes (outputs, targets) or (model, batch), and a function that "
                 "returns one needs no argument without a default"
             )
-        is_loss = isinstance(function, nn.Module)  # made already, such as criterion = nn.CrossEntropyLoss()
+        is_loss = isinstance(function, nn.Module)  # an instance, such as criterion = nn.CrossEntropyLoss()
         if inspect.isclass(function) or (len(needed) < 2 and not is_loss):
             loss = guarded(function, name)(**options)
         elif options:

@@ -1,4 +1,4 @@
-"""The model, loss and data that a user passes: short forms are completed, and for a mistake the fix is said."""
+"""Validates the model, loss and data passed by the user: completes short forms, and names the fix of a mistake."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -102,7 +102,7 @@ def device_named(name: str, *, dtype: torch.dtype = torch.float32, spelling: str
             return torch.device("cuda")
         has_mps = torch.backends.mps.is_available() and dtype != torch.float64
         return torch.device("mps" if has_mps else "cpu")
-    title, advice = f"{spelling}{name}", "leave it out for what is there, or take cpu"
+    title, advice = f"{spelling}{name}", "leave it out for the best device, or use cpu"
     try:
         place = torch.device(name)
     except RuntimeError:
@@ -164,7 +164,7 @@ def batches_in(source: Any, loss: object, batch_size: int | None) -> Any:
                 "the data are one example without a batch dimension: pass a list of them, [(x, y), …], or the Dataset"
             )
     if isinstance(source, Sequence) and not isinstance(source, (list, tuple)):
-        return source  # of a class of its own, which may read a batch when it is asked for it
+        return source  # a custom class, which may load a batch on access
     batches = [tensors_of(batch) for batch in undisturbed(source)]
     if not batches:
         raise InputError(
@@ -175,10 +175,10 @@ def batches_in(source: Any, loss: object, batch_size: int | None) -> Any:
 
 
 def tensors_of(batch: Any) -> Any:
-    """The batch with tensors in place of NumPy arrays, in memory of their own; itself if it has none."""
+    """The batch with NumPy arrays copied into tensors; the same object if it has none."""
     if isinstance(batch, np.ndarray) and batch.dtype.kind in "biuf":
         native = np.array(batch, dtype=batch.dtype.newbyteorder("="), order="C")
-        # Labels of the types that torch's losses do not take; pictures are uint8, and stay so.
+        # torch's losses take labels in int64 only; uint8 is kept, as it is the type of pictures.
         return torch.from_numpy(
             native.astype(np.int64) if native.dtype.kind in "iu" and native.itemsize > 1 else native
         )

@@ -70,7 +70,7 @@ def checked(risk: Risk, first: Piece, point: Tensor, *, visited: Visited, consta
 
 
 class _FirstLook:
-    """Evaluations of the first batch; ``risk`` holds what they have shown so far."""
+    """Evaluations of the first batch; ``risk`` holds the findings so far."""
 
     def __init__(self, risk: Risk, visited: Visited) -> None:
         self.risk = risk

@@ -1,4 +1,4 @@
-"""Why a network cannot be evaluated on data, and the usual fix, when the first evaluation has failed."""
+"""Diagnoses a failed first evaluation: the shapes and values of the data, and the usual fix."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -20,7 +20,7 @@ _BY_ELEMENT_FUNCTIONS = (
     functional.huber_loss,
 )
 FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
-"""What torch and networks raise for data that do not fit."""
+"""Exceptions that torch and networks raise for data that do not fit."""
 
 _BINARY = (nn.BCEWithLogitsLoss, nn.BCELoss)
 

@@ -119,7 +119,7 @@ class Objective:
         self.point = replica.origin
 
     def __repr__(self) -> str:
-        """What is known without reading data or evaluating anything."""
+        """A summary that reads no data and evaluates nothing."""
         origin = self._origin
         data = " ".join(str(origin[key]) for key in ("data", "split") if origin.get(key)) or "data"
         examples = self._mean.risk.batches.examples_read
@@ -186,7 +186,7 @@ class Objective:
 
     @property
     def batch_norm(self) -> BatchNorm:
-        """Where batch-norm statistics come from, as it was asked for."""
+        """The requested source of batch-norm statistics."""
         return self._batch_norm
 
     @property

@@ -94,12 +94,12 @@ def named_by_file(
 
 @dataclass(frozen=True)
 class Kind:
-    """What ``./file.py`` without ``:NAME`` can mean.
+    """The objects that ``./file.py`` without ``:NAME`` can refer to.
 
     Attributes:
-        name: The word for it, as in :class:`NameTable`; an object of this name is meant before all others.
-        fits: Rules, the most certain first, that say of an object of the file whether it can be meant. The first
-            rule that any object follows decides.
+        name: The kind of object, as in :class:`NameTable`; an object of this very name comes first.
+        fits: Predicates on the objects of the file, the most specific first; the first that any object satisfies
+            decides.
         advice: How the file should be written, for messages.
     """
 

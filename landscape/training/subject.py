@@ -1,4 +1,4 @@
-"""What a recipe trains: data, network and loss, behind their names or in a task of the user's."""
+"""The data, network and loss of a recipe, resolved from their names or from the user's task."""
 
 import copy
 from collections.abc import Callable
@@ -80,7 +80,7 @@ class Subject:
 
 
 class Tested(NamedTuple):
-    """The sum of the losses of some examples, and how many are right; ``None`` where outputs are no class scores."""
+    """The sum of the losses of some examples, and the number classified correctly; ``None`` without class scores."""
 
     loss: float
     correct: int | None
@@ -128,7 +128,7 @@ def subject_of(recipe: Recipe, *, data: Data | None = None) -> Subject:
 
 
 def right(outputs: Any, targets: Tensor) -> int | None:
-    """The number of right answers; ``None`` unless outputs are class scores ``(B, C)`` and targets class numbers."""
+    """The number of correct predictions; ``None`` unless outputs are scores ``(B, C)`` and targets class numbers."""
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or outputs.shape[1] < 2:
         return None
     if targets.ndim != 1 or targets.is_floating_point():
