@@ -66,7 +66,7 @@ def drawing_stream() -> TextIO:
 
 
 class _Note:
-    """What is on the terminal until something else is written."""
+    """A line on the terminal that the next output replaces."""
 
     width = 0
     off = False
@@ -103,7 +103,7 @@ def clear_note() -> None:
 
 
 def switch_notes(*, off: bool) -> bool:
-    """Says whether notes are hidden from now on; returns whether they were before."""
+    """Hides or shows notes from now on; returns whether they were hidden before."""
     before = _Note.off
     if off:
         clear_note()

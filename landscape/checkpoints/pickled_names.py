@@ -95,7 +95,7 @@ class Pickles:
 
 
 def _follow(opcode: pickletools.OpcodeInfo, stack: list[object]) -> None:
-    """Takes from the stack what an instruction takes, and puts a mark or ``None`` there for what it gives."""
+    """Pops the operands of an instruction, and pushes a mark or ``None`` for its results."""
     before = opcode.stack_before
     count = len(before)
     if _MARK in before or (opcode.name == "POP" and stack[-1] is _MARK):
