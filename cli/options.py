@@ -260,7 +260,7 @@ class Source:
         return load_checkpoint(path, **flags)
 
     def contents(self, path: Path) -> "Contents":
-        """What the checkpoint at a path holds, without network and data."""
+        """The contents of the checkpoint at a path, without network and data."""
         from landscape.checkpoints import read_checkpoint
 
         return read_checkpoint(
@@ -273,7 +273,7 @@ class Source:
 
     @property
     def names_parts(self) -> bool:
-        """Whether a flag says what checkpoints belong to, so that their own records may be of something else."""
+        """Whether flags name the model, data or loss, so that existing records may be of different ones."""
         return any((self.model, self.data, self.loss, self.task, self.weights, self.drop, self.rename))
 
 

@@ -23,15 +23,15 @@ ALLOWED: dict[str, set[str]] = {
     "registry": {"errors"},
     "linalg": {"errors"},
     "tables": set(),
-    "objective": BASE | {"version"},
-    "losses": BASE | {"objective"},
-    "curvature": BASE | {"objective", "linalg"},
+    "objective": BASE | {"version", "losses"},
+    "losses": {"errors", "registry"},
+    "curvature": BASE | {"losses", "objective", "linalg"},
     "measures": BASE | {"objective", "linalg", "curvature"},
     "surfaces": BASE | {"objective", "linalg", "curvature", "tables"},
     "comparison": {"errors", "registry", "records", "tables"},
     "plotting": {"errors", "registry", "records", "tables", "comparison", "surfaces"},
     "optim": {"errors", "registry", "isolation", "parameters"},
-    "data": BASE | {"objective"},
+    "data": BASE | {"losses", "objective"},
     "models": BASE,
     "tracking": {"errors", "registry"},
     "checkpoints": BASE | {"objective", "losses", "data", "models"},
@@ -48,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
         "tracking",
         "checkpoints",
     },
-    "verification": BASE | {"objective", "linalg", "curvature", "measures", "data", "checkpoints"},
+    "verification": BASE | {"losses", "objective", "linalg", "curvature", "measures", "data", "checkpoints"},
 }
 """The rooms that a room may import."""
 

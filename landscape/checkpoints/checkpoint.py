@@ -20,12 +20,13 @@ from landscape.checkpoints.recipes import RecipeInFile, WithinMemory
 from landscape.checkpoints.weights import Weights
 from landscape.data import Data, FixedBatches, as_data, data_name, load_data, subset, with_label_noise
 from landscape.errors import InputError, UsageError
-from landscape.losses import build_loss, loss_name
+from landscape.losses import cross_entropy_name
+from landscape.losses.loss_functions import Loss
 from landscape.models import MODELS, build_model
 from landscape.objective import Objective
+from landscape.objective.arguments import loss_in
 from landscape.objective.batch_norm import BatchNorm
 from landscape.objective.batches import Source
-from landscape.objective.loss_functions import Loss
 from landscape.objective.micro_batches import Size
 from landscape.objective.wrappers import unwrapped
 from landscape.parameters import Selection
@@ -226,18 +227,11 @@ def load_checkpoint(
         )
         if _names_again(contents, task if data is None else examples):
             dataset = with_label_noise(dataset, rate=recipe.number("label_noise"))
-    if isinstance(network, (str, Specification)):
-        name = str(MODELS.parse(network) if names_code(network) else network)
-        with contextlib.ExitStack() as limits:
-            if "model" not in parts:  # users may name networks of any size, a file may not
-                limits.enter_context(recipe.blamed())
-                limits.enter_context(WithinMemory(contents.path, name, stored=contents.stored))
-            built = build_model(network, classes=dataset.classes, input_shape=dataset.input_shape, seed=0)
-    else:
-        built = copy.deepcopy(unwrapped(network)[0])  # the user's network keeps its weights
-        name = type(built).__name__
+    built, name = _built(network, dataset, contents, None if "model" in parts else recipe)
     fitted = fit(built, contents.state, source=str(contents.path), name=name)
-    function, function_name = _loss(criterion, recipe.number("label_smoothing"))
+    if criterion is None:
+        criterion = cross_entropy_name(recipe.number("label_smoothing"))
+    function, function_name = loss_in(criterion)
     names = [
         str(part) for part in (task, network, examples, criterion) if isinstance(part, (str, Specification))
     ]
@@ -253,6 +247,21 @@ def load_checkpoint(
     )
 
 
+def _built(
+    network: nn.Module | str | Specification, data: Data, contents: Contents, recipe: RecipeInFile | None
+) -> tuple[nn.Module, str]:
+    """A new network or a copy of the user's, and its name; ``recipe`` is the one that names it, if one does."""
+    if not isinstance(network, (str, Specification)):
+        original = unwrapped(network)[0]  # the user's network keeps its weights
+        return copy.deepcopy(original), type(original).__name__
+    name = str(MODELS.parse(network) if names_code(network) else network)
+    with contextlib.ExitStack() as limits:
+        if recipe is not None:  # users may name networks of any size, a file may not
+            limits.enter_context(recipe.blamed())
+            limits.enter_context(WithinMemory(contents.path, name, stored=contents.stored))
+        return build_model(network, classes=data.classes, input_shape=data.input_shape, seed=0), name
+
+
 def _names_again(contents: Contents, name: Any) -> bool:
     """Whether the user names the code behind the data of a run, which its file names but cannot make run."""
     recorded = (contents.recipe or {}).get("data")
@@ -262,15 +271,6 @@ def _names_again(contents: Contents, name: Any) -> bool:
 def _script_of(model: nn.Module | str | None) -> ModuleType | None:
     """The module in which the user's network, or the function that makes it, is defined."""
     return user_module(model) if isinstance(model, str) else sys.modules.get(type(model).__module__)
-
-
-def _loss(loss: Any, smoothing: float) -> tuple[Loss, str]:
-    """The loss, and its name in records."""
-    if loss is None:
-        loss = f"cross-entropy:label_smoothing={smoothing}" if smoothing else "cross-entropy"
-    if isinstance(loss, (str, Specification)):
-        return build_loss(loss), loss_name(loss)
-    return loss, getattr(loss, "__name__", type(loss).__name__)
 
 
 def _unknown(contents: Contents, *, model: bool, data: bool) -> str:

@@ -20,6 +20,9 @@ from landscape.checkpoints.inert import INERT
 MOST_INSTRUCTIONS = 1_000_000
 """More than any file of weights has; a longer program would only keep the reader busy."""
 
+MOST_COPIED = 10_000_000
+"""Elements that sets and dictionaries may copy from lists; a file can name one long list again and again."""
+
 MARK = 0x1950A86A20F9469CFC6C
 """The pickled number with which torch's format of before version 1.6 begins."""
 
@@ -30,6 +33,7 @@ _TENSORS = re.compile(
     r"|collections\.(OrderedDict|Counter)|_codecs\.encode|builtins\.(set|complex)"
 )
 _INERT = frozenset(name for _, name in INERT)
+_COPIES = ("builtins.set", "collections.OrderedDict", "collections.Counter")
 _MARK = pickletools.markobject
 
 
@@ -41,6 +45,7 @@ class Pickles:
     complete: bool = True  # every pickle could be read to its end
     protocol: int = 0
     instructions: int = 0
+    copied: int = 0  # at most so many elements
 
     @property
     def names(self) -> list[str]:
@@ -49,12 +54,12 @@ class Pickles:
 
     @property
     def endless(self) -> bool:
-        """Whether they have more than :data:`MOST_INSTRUCTIONS`."""
-        return self.instructions >= MOST_INSTRUCTIONS
+        """Whether they have more than :data:`MOST_INSTRUCTIONS`, or copy more than :data:`MOST_COPIED`."""
+        return self.instructions >= MOST_INSTRUCTIONS or self.copied > MOST_COPIED
 
     def read(self, stream: IO[bytes]) -> object:
         """Reads one pickle; returns the last long number in it, which is all that the mark consists of."""
-        stack: list[object] = []  # a text, a mark, or None for anything else
+        stack: list[object] = []  # a text, a mark, an empty tuple, or None for anything else
         memory: dict[object, object] = {}
         value: object = None
         for opcode, argument, _ in pickletools.genops(stream):
@@ -62,6 +67,8 @@ class Pickles:
             if self.endless:
                 raise ValueError
             name = opcode.name
+            if name == "REDUCE" and stack[-2] in _COPIES and stack[-1] != ():
+                self.copied += self.instructions  # no list is longer
             if name in ("GLOBAL", "INST"):
                 self.imports.add(imported_name(cast(str, argument)))
             elif name == "STACK_GLOBAL":
@@ -80,13 +87,15 @@ class Pickles:
                 stack.append(stack[-1])
             elif "UNICODE" in name or "STRING" in name:
                 stack.append(argument)
+            elif name in ("GLOBAL", "EMPTY_TUPLE"):
+                stack.append(imported_name(cast(str, argument)) if argument else ())
             elif name != "STOP":
                 _follow(opcode, stack)
         return value
 
 
 def _follow(opcode: pickletools.OpcodeInfo, stack: list[object]) -> None:
-    """Takes from the stack what an instruction takes, and puts a mark or ``None`` there for what it gives."""
+    """Pops the operands of an instruction, and pushes a mark or ``None`` for its results."""
     before = opcode.stack_before
     count = len(before)
     if _MARK in before or (opcode.name == "POP" and stack[-1] is _MARK):

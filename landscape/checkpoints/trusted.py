@@ -1,4 +1,4 @@
-"""Unpickles files of the user's own, whose classes may lie in the current folder or in the script that is named."""
+"""Unpickles trusted files, whose classes may be defined in the current folder or in the named script."""
 
 import contextlib
 import importlib
@@ -72,7 +72,7 @@ def _missing(file: Path, module: str, name: str, failure: Exception) -> str:
             "use the version of it that saved the file",
         )
     else:
-        reason, way_out = f"whose module fails: {described(failure)}", "mend that module"
+        reason, way_out = f"whose module fails: {described(failure)}", "fix that module"
     return (
         f"{file} needs {module}.{name}, {reason}; {way_out}, or leave out --trust-checkpoint, as the weights of a "
         "whole network are read without its classes"
@@ -85,7 +85,7 @@ def _importable() -> Iterator[None]:
     folder = os.getcwd()
     with _PATH:
         sys.path.insert(0, folder)
-        importlib.invalidate_caches()  # a module may be younger than what is known of its folder
+        importlib.invalidate_caches()  # a module may be newer than the cached listing of its folder
         try:
             yield
         finally:

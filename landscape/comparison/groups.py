@@ -105,7 +105,7 @@ def from_table(file: Path) -> tuple[Member, ...]:
 
 
 def seeds_in_words(members: Sequence[Member]) -> str:
-    """Which seed was read from which name, for the reader to check."""
+    """The seeds read from the file names, for the reader to check."""
     rows: dict[str, list[str]] = {}
     for member in members:
         rows.setdefault(member.row, []).append("none" if member.seed is None else str(member.seed))
@@ -143,7 +143,7 @@ def unpaired(members: Sequence[Member]) -> list[str]:
 
 
 def refuse_shared(first: Member, second: Member) -> None:
-    """Raises :class:`InputError` unless both are one and the same member; otherwise they share their weights."""
+    """Raises :class:`InputError` if two members share their weights."""
     if first is second:
         return
     places = " and ".join(f"'{m.row}' seed {m.seed} ({m.path})" for m in (first, second))

@@ -94,12 +94,12 @@ def named_by_file(
 
 @dataclass(frozen=True)
 class Kind:
-    """What ``./file.py`` without ``:NAME`` can mean.
+    """The objects that ``./file.py`` without ``:NAME`` can refer to.
 
     Attributes:
-        name: The word for it, as in :class:`NameTable`; an object of this name is meant before all others.
-        fits: Rules, the most certain first, that say of an object of the file whether it can be meant. The first
-            rule that any object follows decides.
+        name: The kind of object, as in :class:`NameTable`; an object of this very name comes first.
+        fits: Predicates on the objects of the file, the most specific first; the first that any object satisfies
+            decides.
         advice: How the file should be written, for messages.
     """
 
@@ -174,6 +174,16 @@ def needs_only(function: Callable[..., Any], known: Sequence[str] = ()) -> bool:
         or (p.name in known and p.kind is not p.POSITIONAL_ONLY)
         for p in parameters
     )
+
+
+def required_parameters(function: Callable[..., Any]) -> list[str]:
+    """The names of the positional parameters without a default, in order; empty for a builtin without a signature."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (ValueError, TypeError):
+        return []
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind in kinds and p.name != "self"]
 
 
 def user_row(name: str, kind: Kind) -> Row[Any] | None:
