@@ -24,9 +24,11 @@ def axis_labels(surface: Surface) -> tuple[str, str]:
 
 
 def quantity(surfaces: Sequence[Surface]) -> str:
-    """The name of the loss, if the surfaces agree on it."""
+    """The name of the loss, if the surfaces agree on it; of one in a user's file, the name in that file."""
     names = {str(surface.meta.get("loss", "loss")) for surface in surfaces}
-    return names.pop() if len(names) == 1 else "loss"
+    name = names.pop() if len(names) == 1 else "loss"
+    own = re.fullmatch(r".*\.py:(\w+)(:.*)?", name)
+    return name if own is None else own[1].replace("_", " ")
 
 
 def headed(column: str, unit: str) -> tuple[str, float]:
