@@ -374,7 +374,7 @@ def listed(text: str) -> list[str]:
             names.append(part)
     names = [name.strip() for name in names if name.strip()]
     if not names:
-        raise UsageError(f"'{text}' names nothing; write one or several names with commas between")
+        raise UsageError(f"'{text}' names nothing; write one or more names, separated by commas")
     return list(dict.fromkeys(names))
 
 

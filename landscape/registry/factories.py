@@ -85,7 +85,7 @@ def named_by_file(
     if specification is not None:
         return specification
     if code:
-        raise InputError(f"{source} names the Python code {text}, which a {kind} cannot make run: {way_out}")
+        raise InputError(f"{source} names the Python code {text}, which a {kind} cannot run: {way_out}")
     raise InputError(
         f"{source} names {text} for its {table.kind}, which a {kind} may not, as it is neither in `landscape list` nor "
         f"a library's own: {way_out}"
@@ -239,7 +239,7 @@ def user_options(function: Callable[..., Any], name: str) -> Options:
     """
     parameters = _parameters(function)
     if parameters is None:
-        raise UsageError(f"{name} does not tell its parameters; wrap it in a function of your own")
+        raise UsageError(f"{name} has no signature that Python can read; wrap it in a function of your own")
     try:
         hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
     except Exception:  # an annotation that cannot be evaluated is as good as none
