@@ -42,13 +42,13 @@ class PlainStream:
 @contextlib.contextmanager
 def plain_output() -> Iterator[None]:
     """A context in which stdout and stderr escape what a terminal would act on."""
-    before = sys.stdout, sys.stderr
+    before, _Note.off = (sys.stdout, sys.stderr, _Note.off), False
     close_door()
     try:
         yield
     finally:
         clear_note()
-        sys.stdout, sys.stderr = before
+        sys.stdout, sys.stderr, _Note.off = before
 
 
 def close_door() -> None:

@@ -119,6 +119,13 @@ def test_what_reads_numbers_needs_no_torch(package: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_no_import_loads_the_compiler_of_torch() -> None:
+    """It takes about two seconds, for every command."""
+    loads = re.compile(r"^(?:import|from) torch\.(?:_dynamo|compiler|nn\.attention\.bias)\b", re.MULTILINE)
+    assert loads.search("from torch.nn.attention.bias import CausalBias")
+    assert not [file for file in FILES if loads.search(file.read_text(encoding="utf-8"))]
+
+
 def test_measures_import_no_matplotlib() -> None:
     library = re.compile(r"^\s*(?:import|from) (?:matplotlib|plotly)\b", re.MULTILINE)
     drawing = {f for f in FILES if library.search(f.read_text(encoding="utf-8"))}
