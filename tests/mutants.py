@@ -152,6 +152,8 @@ HARMLESS: dict[str, str] = {
     "landscape/curvature/trace.py by_example: freedom >= MIN_FREEDOM → freedom > MIN_FREEDOM": "a real number",
     "landscape/checkpoints/reading.py module: stored: int = 0 → stored: int = 1": "every reader says how many",
     "landscape/checkpoints/checkpoint.py load_checkpoint: seed=0 → seed=1": "the weights of the file replace all of them",
+    "landscape/checkpoints/locating.py _in_folder: :5 → :6": "how many names a message lists",
+    "landscape/checkpoints/conversion.py _apart: storage.nbytes() == tensor.nbytes → storage.nbytes() != tensor.nbytes": "whether memory is copied",
     "landscape/checkpoints/recipes.py module: _LARGEST = 1e+300 → _LARGEST = 2e+300": "no setting is near",
     "landscape/checkpoints/recipes.py __torch_dispatch__: self.left < 0 → self.left < 1": "a byte of more than a billion",
     "landscape/checkpoints/recipes.py __torch_dispatch__: 16 << 10 → 17 << 10": "about what a layer costs",

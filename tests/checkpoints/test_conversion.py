@@ -139,3 +139,11 @@ def test_the_sum_covers_types_shapes_values_and_the_recipe(dtype):
     assert len(set(sums)) == 5
     assert total(tensor.T.contiguous().T) == total(tensor)
     assert total(tensor[0, 0]) == total(tensor[0, 0].clone())
+
+
+def test_one_tensor_under_three_names_is_written_three_times(tmp_path):
+    tied = torch.arange(6.0).reshape(2, 3)
+    torch.save({"a": tied, "b": tied, "c": tied}, tmp_path / "m.pt")
+    convert(tmp_path / "m.pt", tmp_path / "m.safetensors")
+    state = read_checkpoint(tmp_path / "m.safetensors").state
+    assert all(torch.equal(state[name], tied) for name in "abc")

@@ -321,3 +321,12 @@ def test_an_average_of_parts_with_long_names_is_kept_apart(tmp_path):
     both = {"model.head.weight": torch.ones(2), "ema_model.head.weight": torch.zeros(2)}
     contents = read(both, tmp_path / "m")
     assert (list(contents.state), contents.average) == (["model.head.weight"], "ema_model.*")
+
+
+def test_a_single_index_of_any_name_stands_for_its_folder_and_two_do_not(tmp_path, net):
+    index = shards(tmp_path, net.state, form="safetensors")
+    other = index.rename(tmp_path / "mine.safetensors.index.json")
+    assert same(read_checkpoint(tmp_path).state, net.state)
+    (tmp_path / "yours.safetensors.index.json").write_bytes(other.read_bytes())
+    with pytest.raises(InputError, match=r"folder without a checkpoint\.pt"):
+        read_checkpoint(tmp_path)

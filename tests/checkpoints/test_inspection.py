@@ -6,6 +6,7 @@ import math
 import shlex
 
 import pytest
+import safetensors.torch
 import torch
 import torchvision
 from command_line import TINY, call
@@ -150,3 +151,26 @@ def test_the_class_of_a_whole_network_is_named(tmp_path, capsys, network, module
 )
 def test_numbers_of_every_width_are_finite_or_not(values, dtype, finite):
     assert _is_finite(torch.tensor(values, dtype=torch.float64).to(dtype)) == finite
+
+
+@pytest.mark.parametrize(
+    ("config", "model"), [({"architectures": ["BertModel"]}, "hf:"), ({"hidden": 3}, "./FILE.py:FACTORY")]
+)
+def test_a_folder_of_transformers_names_its_network(tmp_path, config, model):
+    safetensors.torch.save_file({"w": torch.ones(2)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    expected = f"hf:{tmp_path}" if model == "hf:" else model
+    assert inspect_checkpoint(tmp_path).command.endswith(f" -m {expected} -d DATA")
+
+
+def test_the_sizes_of_a_network_that_the_file_names_are_those_of_its_shapes(tmp_path):
+    import timm
+
+    state = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=4).state_dict()
+    for arch, model in [
+        ("vit_tiny_patch16_224", "timm:vit_tiny_patch16_224:img_size=32,num_classes=4"),
+        ("resnet10t", "timm:resnet10t:num_classes=4"),  # whatever the weights look like
+    ]:
+        content = {"arch": arch, "state_dict": state, "args": argparse.Namespace(lr=1)}
+        torch.save(content, tmp_path / "m.pt")
+        assert inspect_checkpoint(tmp_path / "m.pt").command.endswith(f"-m {model} -d DATA")
