@@ -52,7 +52,7 @@ class Subjects:
         present = [name for name, value in kinds.items() if value]
         if not present:
             raise UsageError(
-                "nothing to compare is named; give runs of `landscape train`, the checkpoints of each row (--group "
+                "nothing to compare: give runs of `landscape train`, the checkpoints of each row (--group "
                 "'SGD=own/sgd-*'), or a table of them (--runs table.csv)"
             )
         if len(present) > 1:

@@ -69,7 +69,7 @@ class Gathering:
             lacking = ", ".join(dict.fromkeys(gap.measure.name for gap in missing))
             count = len({id(gap.run) for gap in missing})
             reason = "no checkpoint to measure" if self.measure_missing else "--no-measure-missing"
-            remarks.append(f"{lacking} is not measured of {count} runs ({reason})")
+            remarks.append(f"{lacking} is not measured for {count} runs ({reason})")
         elif missing:
             # Those of runs that need no check are among the records already.
             others = self._others(requested) if is_default and self.verified else {}
@@ -152,7 +152,7 @@ class Gathering:
             columns += [Column(*key) for key in measured_keys if key not in parts | listed]
         else:
             absent = [column.name for column in requested if column not in columns]
-            remarks += [f"{', '.join(absent)} is not known of any run"] if absent else []
+            remarks += [f"{', '.join(absent)} is not available for any run"] if absent else []
         in_columns = of_columns(self._labelled(records), columns)
         return Gathered(tuple(self._in_order(in_columns)), tuple(columns), tuple(remarks), numbers)
 

@@ -246,6 +246,6 @@ def _plan(
     notes = [
         f"{new} of {total} numbers would be measured, in about {brief(typical_sum)}, at most {brief(most_sum)}; "
         "the others are on record",
-        "from one product on the first batch of the first run that lacks a number; what measures share is not deducted",
+        "from one product on the first batch of the first run that lacks a number; shared work is not deducted",
     ]
     return Grid(("measure", "runs", "time", "at most"), rows, notes).text(width=WIDTH)

@@ -88,6 +88,18 @@ def test_no_two_files_import_each_other() -> None:
     order.prepare()  # raises and names the files of a circle
 
 
+def test_no_import_of_a_room_is_hidden_in_a_string() -> None:
+    """The test of circles does not see it."""
+    by_name = re.compile(r"""import_module\(\s*f?["'](landscape|\.)""")
+    lazy = {
+        "__init__.py",
+        "__main__.py",
+        "application.py",
+    }  # names of the package and of commands on first use
+    hidden = [f for f in FILES if f.name not in lazy and by_name.search(f.read_text(encoding="utf-8"))]
+    assert not hidden
+
+
 def imported(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

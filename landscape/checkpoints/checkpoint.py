@@ -279,7 +279,7 @@ def _unknown(contents: Contents, *, model: bool, data: bool) -> str:
     looks = f"; it looks like {similar.looks}" if similar and model else ""
     example = similar.model if similar else "resnet18"
     if contents.module is not None and model:
-        looks = f"; it holds a network of the class {contents.module}"
+        looks = f"; it holds a network of class {contents.module}"
         own = factory_of(contents.module)
         example = example if similar and own == UNNAMED else own
     flags = {"model": f"-m MODEL (such as -m {example})", "data": "-d DATA (such as -d cifar10)"}

@@ -98,7 +98,7 @@ def from_table(file: Path) -> tuple[Member, ...]:
         seed = _number(cells["seed"])
         members.append(Member(beside if beside.exists() else path, cells[ROW], seed, fields))
     if not members:
-        raise InputError(f"{file} has no line below its head; add one for each checkpoint")
+        raise InputError(f"{file} has no line below the header; add one for each checkpoint")
     _check(members)
     return tuple(members)
 
@@ -250,7 +250,7 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
     try:
         rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except csv.Error as failure:
-        raise InputError(f"{file}, line {reader.line_num} is no line of CSV: {failure}") from failure
+        raise InputError(f"{file}, line {reader.line_num} is not a line of CSV: {failure}") from failure
     filled = [(number, row) for number, row in rows if any(row)]
     head = filled[0][1] if filled else []
     for name in COLUMNS:
@@ -263,5 +263,5 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise InputError(f"{file} has two columns of one name: {', '.join(head)}; rename one")
     for number, row in filled[1:]:
         if len(row) != len(head):
-            raise InputError(f"{file}, line {number} has {len(row)} cells, and the head has {len(head)}")
+            raise InputError(f"{file}, line {number} has {len(row)} cells, and the header has {len(head)}")
         yield number, dict(zip(head, row, strict=True))

@@ -207,7 +207,7 @@ def judged(
     past = [name for name, weight in replica.originals() if id(weight) in reached]
     if past:
         raise InputError(
-            f"the loss reaches the weights of the model that was given, not of the copy of it that is moved "
+            f"the loss reaches the weights of the model that was passed, not of the copy that is moved "
             f"({_listed(past)}), through a closure, a global or an attribute of its own: derivatives with respect to "
             "them would be missing; use the model that is passed to the loss (BatchLoss(lambda model, batch: …)), and "
             "self inside the model"

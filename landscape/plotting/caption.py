@@ -33,10 +33,13 @@ def quantity(surfaces: Sequence[Surface]) -> str:
 
 def headed(column: str, unit: str) -> tuple[str, float]:
     """The heading of a column with the unit of its values, as in tables, and the factor of its values."""
-    shown = look(column)
-    heading = shown.heading.replace("_max", "ₘₐₓ")
+    appearance = look(column)
+    heading = appearance.heading.replace("_max", "ₘₐₓ")
     # A factor changes the unit, and then it is part of the heading.
-    return heading if shown.factor != 1 or unit in ("", "1") else f"{heading} ({unit})", shown.factor
+    return heading if appearance.factor != 1 or unit in (
+        "",
+        "1",
+    ) else f"{heading} ({unit})", appearance.factor
 
 
 def caption(

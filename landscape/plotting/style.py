@@ -15,7 +15,6 @@ from matplotlib.font_manager import fontManager
 
 from landscape.errors import UsageError
 from landscape.registry.nearest import did_you_mean
-from landscape.registry.venues import VENUES as VENUES
 from landscape.registry.venues import venue as page_of
 
 Width = Literal["column", "text"]
