@@ -156,7 +156,7 @@ def test_a_table_that_cannot_be_used_is_refused_with_its_line(files, mistake):
 def test_a_missing_file_of_a_table_elsewhere_is_looked_for_in_both_folders(files):
     folder = files("sub/a.pt")
     (folder / "sub/t.csv").write_text(f"{HEAD}none.pt,S,0\n")
-    with pytest.raises(InputError, match="none.pt does not exist, neither in .*sub nor in "):
+    with pytest.raises(InputError, match=r"none\.pt does not exist, neither in .*sub nor in "):
         from_table(folder / "sub/t.csv")
 
 
