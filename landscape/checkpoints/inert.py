@@ -9,12 +9,14 @@ import argparse
 import math
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+MOST_DIMENSIONS = 64  # of torch's own loops over elements
 _NUMBER = frozenset("f2 f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 b1".split())
 
 
@@ -59,12 +61,15 @@ class Array:
     def __setstate__(self, state: object) -> None:
         self.state = state
 
+    @cached_property
     def tensor(self) -> Tensor | None:
         """The array, or ``None`` where it does not hold numbers or its parts do not fit together."""
         if not isinstance(self.state, tuple) or len(self.state) != 5:
             return None
         _version, shape, dtype, by_column, raw = self.state
-        if not isinstance(shape, tuple) or not all(isinstance(side, int) and side >= 0 for side in shape):
+        if not isinstance(shape, tuple) or len(shape) > MOST_DIMENSIONS:
+            return None
+        if not all(isinstance(side, int) and side >= 0 for side in shape):
             return None
         values = _numbers(dtype, raw)
         if values is None or values.size != math.prod(shape):

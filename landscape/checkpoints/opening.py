@@ -14,6 +14,7 @@ from torch import Tensor
 from landscape.checkpoints.archive import check_archive, damaged, first_line, refuse_other_kinds
 from landscape.checkpoints.inert import INERT
 from landscape.checkpoints.pickled_names import MARK, Pickles, pickled_names
+from landscape.checkpoints.pickled_tensors import NotPlain
 from landscape.checkpoints.stand_ins import NoNetwork, read_network
 from landscape.checkpoints.trusted import trusted, unpickled
 from landscape.errors import InputError
@@ -132,6 +133,11 @@ def _network(file: Path, form: str, names: list[str]) -> Opened:
         network = read_network(file)
     except NoNetwork as failure:
         raise _refused(file, [*filter(None, dict.fromkeys([str(failure), *names]))]) from None
+    except NotPlain as failure:
+        raise InputError(
+            f"{file} holds tensors that are not plain numbers ({failure}), such as quantised, sparse or uninitialised "
+            "ones; save the weights in floating point"
+        ) from None
     except InputError:
         raise
     except Exception as failure:  # a damaged file can raise anything
@@ -160,10 +166,10 @@ def _blamed(file: Path, read: Callable[[], object]) -> object:
 
 def _check_pickles(file: Path, pickles: Pickles) -> None:
     """Refuses pickles that name anything but tensors, inert things, and what the user has allowed in torch."""
-    if names := _unknown(pickles):
-        raise _refused(file, names)
     if pickles.endless:
         raise damaged(file, "its pickle is longer than any that holds weights")
+    if names := _unknown(pickles):
+        raise _refused(file, names)
     if not pickles.complete:
         raise damaged(file, "its pickle breaks off or is broken")
     if pickles.protocol > 2:

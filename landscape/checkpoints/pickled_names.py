@@ -16,12 +16,20 @@ from typing import IO, cast
 
 from landscape.checkpoints.archive import data_start
 from landscape.checkpoints.inert import INERT
+from landscape.records.reading import LONGEST_NAME
 
 MOST_INSTRUCTIONS = 1_000_000
-"""More than any file of weights has; a longer program would only keep the reader busy."""
+"""More than any file of weights has; a longer program would only keep the reader busy.
 
-MOST_COPIED = 10_000_000
-"""Elements that sets and dictionaries may copy from lists; a file can name one long list again and again."""
+An instruction that puts a known object on the stack counts as often as that object has parts, as these may be copied,
+or hashed for a dictionary.
+"""
+
+DEEPEST = 100
+"""Tuples in tuples: Python hashes them without a bound on the depth, and crashes where its stack ends."""
+
+MOST_ODD_KEYS = 1000
+"""Numbers beyond 60 bits, and tuples as keys: with equal hashes, they take time as the square of their number."""
 
 MARK = 0x1950A86A20F9469CFC6C
 """The pickled number with which torch's format of before version 1.6 begins."""
@@ -33,8 +41,36 @@ _TENSORS = re.compile(
     r"|collections\.(OrderedDict|Counter)|_codecs\.encode|builtins\.(set|complex)"
 )
 _INERT = frozenset(name for _, name in INERT)
-_COPIES = ("builtins.set", "collections.OrderedDict", "collections.Counter")
 _MARK = pickletools.markobject
+_PIECE = 64  # characters that take about as long to copy as another instruction
+_MAKES = frozenset("REDUCE NEWOBJ NEWOBJ_EX OBJ INST".split())
+_CHANGES = frozenset("APPEND APPENDS SETITEM SETITEMS ADDITEMS BUILD".split())
+
+
+@dataclass(eq=False)
+class _Parts:
+    """An object with parts: how many there are, and for tuples how deep they lie in each other.
+
+    ``deep`` is true of tuples, which are hashed with their parts, and of what functions make, such as bytes from text.
+    """
+
+    depth: int = 0
+    deep: bool = False
+    count: int = 1
+
+    def add(self, items: list[object]) -> None:
+        """Counts items as parts, and lists and dictionaries as one each, which are copied and hashed no deeper."""
+        for item in items:
+            self.count += _weight(item) if isinstance(item, str) or getattr(item, "deep", False) else 1
+            if self.depth and isinstance(item, _Parts):
+                self.depth = max(self.depth, item.depth + 1)
+
+
+def _weight(item: object) -> int:
+    """As how many instructions it counts to put an object on the stack once more."""
+    if isinstance(item, str):
+        return 1 + len(item) // _PIECE
+    return item.count if isinstance(item, _Parts) else 0
 
 
 @dataclass
@@ -45,7 +81,7 @@ class Pickles:
     complete: bool = True  # every pickle could be read to its end
     protocol: int = 0
     instructions: int = 0
-    copied: int = 0  # at most so many elements
+    odd_keys: int = 0
 
     @property
     def names(self) -> list[str]:
@@ -54,12 +90,12 @@ class Pickles:
 
     @property
     def endless(self) -> bool:
-        """Whether they have more than :data:`MOST_INSTRUCTIONS`, or copy more than :data:`MOST_COPIED`."""
-        return self.instructions >= MOST_INSTRUCTIONS or self.copied > MOST_COPIED
+        """Whether they have more than :data:`MOST_INSTRUCTIONS`."""
+        return self.instructions >= MOST_INSTRUCTIONS
 
     def read(self, stream: IO[bytes]) -> object:
         """Reads one pickle; returns the last long number in it, which is all that the mark consists of."""
-        stack: list[object] = []  # a text, a mark, an empty tuple, or None for anything else
+        stack: list[object] = []  # a text, a mark, parts, or None for anything else
         memory: dict[object, object] = {}
         value: object = None
         for opcode, argument, _ in pickletools.genops(stream):
@@ -67,18 +103,20 @@ class Pickles:
             if self.endless:
                 raise ValueError
             name = opcode.name
-            if name == "REDUCE" and stack[-2] in _COPIES and stack[-1] != ():
-                self.copied += self.instructions  # no list is longer
             if name in ("GLOBAL", "INST"):
-                self.imports.add(imported_name(cast(str, argument)))
+                self._import(imported_name(cast(str, argument)))
             elif name == "STACK_GLOBAL":
-                self.imports.add(".".join(cast(list[str], stack[-2:])))  # fails unless both are texts
+                module, attribute = cast(list[str], stack[-2:])
+                # One long text may stand in many names.
+                self._import(".".join((module[: LONGEST_NAME + 1], attribute[: LONGEST_NAME + 1])))
             elif name.startswith("EXT"):
                 self.imports.add(f"copyreg.extension_{argument}")
             elif name == "PROTO":
                 self.protocol = max(self.protocol, cast(int, argument))
             elif name == "LONG1":
                 value = argument
+            if isinstance(argument, int) and abs(argument) >= 2**60:
+                self.odd_keys += 1
             if name == "MEMOIZE" or "PUT" in name:
                 memory[len(memory) if name == "MEMOIZE" else argument] = stack[-1]
             elif "GET" in name:
@@ -87,24 +125,45 @@ class Pickles:
                 stack.append(stack[-1])
             elif "UNICODE" in name or "STRING" in name:
                 stack.append(argument)
-            elif name in ("GLOBAL", "EMPTY_TUPLE"):
-                stack.append(imported_name(cast(str, argument)) if argument else ())
             elif name != "STOP":
-                _follow(opcode, stack)
+                self._follow(opcode, stack)
+            if "GET" in name or name == "DUP":
+                self.instructions += _weight(stack[-1])
         return value
 
+    def _import(self, name: str) -> None:
+        if len(name) > LONGEST_NAME:
+            raise ValueError
+        self.imports.add(name)
 
-def _follow(opcode: pickletools.OpcodeInfo, stack: list[object]) -> None:
-    """Pops the operands of an instruction, and pushes a mark or ``None`` for its results."""
-    before = opcode.stack_before
-    count = len(before)
-    if _MARK in before or (opcode.name == "POP" and stack[-1] is _MARK):
-        while stack.pop() is not _MARK:
-            pass
-        count = before.index(_MARK) if _MARK in before else 0
-    for _ in range(count):
-        stack.pop()
-    stack.extend(_MARK if kind is _MARK else None for kind in opcode.stack_after)
+    def _follow(self, opcode: pickletools.OpcodeInfo, stack: list[object]) -> None:
+        """Takes from the stack what an instruction takes, and puts there what stands for what it gives."""
+        before, items = opcode.stack_before, []
+        count = len(before)
+        if _MARK in before or (opcode.name == "POP" and stack[-1] is _MARK):
+            while (item := stack.pop()) is not _MARK:
+                items.append(item)
+            count = before.index(_MARK) if _MARK in before else 0
+        items += [stack.pop() for _ in range(count)]
+        items.reverse()
+        result: object = None
+        if opcode.name in _CHANGES:
+            result = items.pop(0)
+            if opcode.name.startswith("SETITEM"):
+                self.odd_keys += sum(isinstance(key, _Parts) and bool(key.depth) for key in items[::2])
+            if isinstance(result, _Parts) and opcode.name != "BUILD":
+                result.add(items)
+        elif opcode.stack_after and opcode.stack_after[0] is _MARK:
+            result = _MARK
+        elif items or opcode.name.startswith("EMPTY"):
+            depth = int("TUPLE" in opcode.name)
+            result = _Parts(depth, bool(depth) or opcode.name in _MAKES)
+            result.add(items)
+            if result.depth > DEEPEST:
+                raise ValueError
+        if self.odd_keys > MOST_ODD_KEYS:
+            raise ValueError
+        stack.extend(result for _ in opcode.stack_after)
 
 
 def imported_name(argument: str) -> str:

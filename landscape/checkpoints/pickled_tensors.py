@@ -7,8 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from landscape.checkpoints.inert import INERT, Unused
-from landscape.checkpoints.weights import MOST_DIMENSIONS, NUMBERS
+from landscape.checkpoints.inert import INERT, MOST_DIMENSIONS, Unused
+from landscape.checkpoints.weights import NUMBERS
+
+
+class NotPlain(ValueError):
+    """A tensor is not one of plain numbers; the text says of which kind it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +45,8 @@ def _tensor(memory: object, offset: object, size: object, stride: object, *rest:
         raise ValueError
     if not all(isinstance(number, int) and number >= 0 for number in (offset, *size, *stride)):
         raise ValueError
-    if any(type(value) is dict and value for value in rest):  # conjugated or negated when it is read
-        raise ValueError
+    if any(type(value) is dict and value for value in rest):
+        raise NotPlain("conjugated or negated when it is read")
     # The third version says the type here, which the class of its memory does not.
     dtype = next((value for value in rest if isinstance(value, torch.dtype)), memory.dtype)
     last = sum((side - 1) * step for side, step in zip(size, stride, strict=True)) if all(size) else -1
@@ -110,7 +114,10 @@ ADMITTED: dict[str, object] = {
     "_codecs.encode": Maker(_bytes),
     **{
         name: Maker(Unused)
-        for name in ("torch.device", "builtins.complex", "torch.serialization._get_layout")
+        for name in (
+            *("torch.device", "builtins.complex", "torch.serialization._get_layout"),
+            *("builtins.frozenset", "collections.deque", "logging.getLogger"),
+        )
     },
 }
 """Replacements of the classes and functions that pickled tensors and plain values need, by name in the file."""

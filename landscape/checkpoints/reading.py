@@ -23,7 +23,7 @@ from landscape.checkpoints.pretrained import Pretrained, pretrained
 from landscape.checkpoints.renaming import Renaming
 from landscape.checkpoints.weights import Selected, Weights, check_tensors, find_weights, tensors_of
 from landscape.errors import InputError, UsageError
-from landscape.records.reading import check_names
+from landscape.records.reading import LONGEST_NAME, check_names
 from landscape.records.storage import sha256_of_sums
 
 FORMAT = "landscape.checkpoint/1"
@@ -280,14 +280,24 @@ def _form(form: str, loaded: Mapping[Any, Any], located: Located) -> str:
 
 def _plain(loaded: Mapping[Any, Any]) -> dict[str, object]:
     """Numbers and texts at the top, and those one level below in settings and metrics."""
-    values: dict[str, object] = {}
+    # One object with many settings may stand under many keys.
+    values = ((name, _short(value)) for name, value in islice(_all_settings(loaded), MOST_NAMES))
+    return dict(islice(((name, value) for name, value in values if value is not None), _MOST_VALUES))
+
+
+def _all_settings(loaded: Mapping[Any, Any]) -> Iterator[tuple[str, object]]:
+    """The values at the top and one level below, with names joined by a dot; too long names are left out."""
+    known: dict[int, Mapping[Any, Any]] = {}
     for key, value in loaded.items():
         if isinstance(key, str):
-            inner = {} if key in _NOT_SETTINGS else _settings(value)
-            values[key] = _short(value)
-            values.update({f"{key}.{name}": _short(item) for name, item in inner.items()})
-    known = [(name, value) for name, value in values.items() if value is not None]
-    return dict(known[:_MOST_VALUES])
+            yield key, value
+            if key in _NOT_SETTINGS:
+                continue
+            if id(value) not in known:
+                known[id(value)] = _settings(value)
+            for name, item in known[id(value)].items():
+                if isinstance(name, (str, int, float)) and len(str(name)) <= LONGEST_NAME:
+                    yield f"{key}.{name}", item
 
 
 def _settings(value: object) -> Mapping[Any, Any]:

@@ -28,7 +28,7 @@ from torch import Tensor
 from landscape.checkpoints.archive import data_start
 from landscape.checkpoints.inert import Array, DType, Unused
 from landscape.checkpoints.pickled_names import MARK, MOST_INSTRUCTIONS, imported_name
-from landscape.checkpoints.pickled_tensors import ADMITTED, Kind, Maker, Memory
+from landscape.checkpoints.pickled_tensors import ADMITTED, Kind, Maker, Memory, NotPlain
 from landscape.records.reading import LONGEST_NAME, LONGEST_TEXT, check_names
 
 MOST_TENSORS = 200_000
@@ -41,6 +41,7 @@ _PYTHON = frozenset({*sys.stdlib_module_names, "__builtins__"})
 _KEPT = frozenset("builtins.getattr contextlib.nullcontext functools.partial".split())
 # The calls in pickled networks: the first wraps a module, the results of the others are not needed.
 _MODULE = "torch._dynamo.eval_frame.OptimizedModule"
+_TENSORS = ("torch._utils._rebuild_", "torch.nn.parameter.Uninitialized")
 _UNUSED = frozenset(
     {
         "functools.partial",
@@ -153,6 +154,9 @@ class Network:
                 raise ValueError
             buffers = {name: t for name, t in module.buffers.items() if name not in module.temporary}
             for name, tensor in (*module.parameters.items(), *buffers.items()):
+                check_names(
+                    self.file, [name]
+                )  # before it is joined: one long name may be that of many tensors
                 if tensor is not None:
                     state[f"{prefix}{name}"] = tensor
             parts = [(f"{prefix}{name}.", part) for name, part in module.modules.items() if part is not None]
@@ -332,6 +336,8 @@ class Machine:
             self.push(wrapper)
         elif function.text in _UNUSED or _is_member(function.text, arguments):
             self.push(Unused())
+        elif function.text.startswith(_TENSORS):
+            raise NotPlain(function.text)
         else:
             raise NoNetwork(function.text)
 
@@ -355,6 +361,8 @@ class Machine:
             self.push(identity[1])
             return
         mark, kind, key, _, count, *view = identity
+        if isinstance(kind, Name):
+            raise NotPlain(kind.text)
         if mark != "storage" or not isinstance(kind, Kind) or not isinstance(key, str) or any(view):
             raise ValueError
         if key not in self.memories:
@@ -419,8 +427,10 @@ def _attribute(owner: object = None, attribute: object = None, *rest: object) ->
     """A method of an object, or a class inside a class, of which only the name is kept."""
     if not isinstance(owner, Name):
         return Unused()
-    known = owner.text in _KEPT or len(owner.text) > LONGEST_NAME
-    if known or not isinstance(attribute, str) or not attribute.isidentifier() or attribute.startswith("__"):
+    if owner.text in _KEPT or not isinstance(attribute, str):
+        raise NoNetwork("builtins.getattr")
+    too_long = len(owner.text) + len(attribute) > LONGEST_NAME
+    if too_long or not attribute.isidentifier() or attribute.startswith("__"):
         raise NoNetwork("builtins.getattr")
     return Name(f"{owner.text}.{attribute}")
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from landscape.checkpoints.archive import GENEROUS, printable
-from landscape.checkpoints.inert import Array
+from landscape.checkpoints.inert import MOST_DIMENSIONS, Array
 from landscape.errors import InputError
 
 Weights = Literal["raw", "ema"]
@@ -27,7 +27,6 @@ AVERAGED = (
 )
 """Keys of averaged copies."""
 
-MOST_DIMENSIONS = 64  # of torch's own loops over elements
 # Types with one number an element. Types that pack several, such as float4_e2m1fn_x2, are left out; the lookup by name
 # is for versions of torch that lack some.
 NUMBERS = frozenset(
@@ -92,7 +91,7 @@ def tensors_of(content: object) -> State:
         content = content.state_dict()
     if not isinstance(content, Mapping):
         return {}
-    values = {k: v.tensor() if isinstance(v, Array) else v for k, v in content.items() if isinstance(k, str)}
+    values = {k: v.tensor if isinstance(v, Array) else v for k, v in content.items() if isinstance(k, str)}
     return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 

@@ -32,13 +32,14 @@ def dtype(code, order="<"):
         ((1, (2, 3), dtype("i4"), False, "text of 24 characters ..."), None),
         ((1, (2, 3), dtype("i4"), False), None),
         ([1, (2, 3), dtype("i4"), False, SIX], None),
+        ((1, (2, 3) + (1,) * 63, dtype("i4"), False, SIX), None),
         (None, None),
     ],
 )
 def test_an_array_is_a_tensor_where_its_parts_fit_together(state, shape):
     array = Array()
     array.__setstate__(state)
-    tensor = array.tensor()
+    tensor = array.tensor
     if shape is None:
         assert tensor is None
     else:
@@ -49,7 +50,7 @@ def test_an_array_is_a_tensor_where_its_parts_fit_together(state, shape):
 def test_columns_come_first_where_the_array_says_so():
     array = Array()
     array.__setstate__((1, (2, 3), dtype("i4"), True, SIX))
-    assert array.tensor().tolist() == [[0, 2, 4], [1, 3, 5]]
+    assert array.tensor.tolist() == [[0, 2, 4], [1, 3, 5]]
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,12 @@ import io
 import os
 import pickle
 import zipfile
-from collections import OrderedDict
 
 import pytest
 
 from landscape.checkpoints import pickled_names as module
 from landscape.checkpoints import read_checkpoint
-from landscape.checkpoints.pickled_names import MOST_COPIED, Pickles, pickled_names
+from landscape.checkpoints.pickled_names import Pickles, pickled_names
 from landscape.errors import InputError
 
 
@@ -88,13 +87,3 @@ def test_one_list_that_is_copied_again_and_again_is_refused(tmp_path):
         archive.writestr("m/version", "3")
     with pytest.raises(InputError, match="longer than any that holds weights"):
         read_checkpoint(file)
-    few = pickle.dumps([{1, 2, 3}, OrderedDict(a=1), OrderedDict()] * 50, protocol=2)
-    names = Pickles(set())
-    names.read(io.BytesIO(few))
-    assert 0 < names.copied < MOST_COPIED
-
-
-def test_an_empty_dictionary_copies_nothing():
-    names = Pickles(set())
-    names.read(io.BytesIO(pickle.dumps([OrderedDict() for _ in range(9)], protocol=2)))
-    assert names.copied == 0

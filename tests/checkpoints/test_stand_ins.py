@@ -1,7 +1,9 @@
 """Whole networks, read by stand-ins: the state that the network itself gives, without a line of its code."""
 
+import collections
 import enum
 import functools
+import logging
 import pickle
 import pickletools
 import re
@@ -373,7 +375,8 @@ COPIES = {
 def test_copies_of_copies_end(tmp_path, monkeypatch, kind):
     written(tmp_path / "m", module(ONE, extra=text("x") + b"](" + COPIES[kind] + b"e"))
     monkeypatch.setattr(stand_ins, "LONGEST_TEXT", 10_000)
-    assert "its parts do not fit together" in opened(tmp_path / "m")
+    with pytest.raises(ValueError, match=r"^$"):
+        stand_ins.read_network(tmp_path / "m")
 
 
 def test_a_network_of_as_many_parts_as_allowed(tmp_path, monkeypatch):
@@ -405,3 +408,128 @@ def test_names_are_counted_wherever_they_stand(tmp_path, monkeypatch, pickled):
     assert set(read_checkpoint(tmp_path / "m").state) == {"weight", "bias"}
     monkeypatch.setattr(reading, "MOST_NAMES", names - 1)
     assert f"it holds more than {names - 1} names" in opened(tmp_path / "m")
+
+
+def kept(place):
+    return b"r" + struct.pack("<I", place)
+
+
+def again(place):
+    return b"j" + struct.pack("<I", place)
+
+
+DEEP_KEY = b")" + b"\x85" * 100 + b"N"
+DOUBLED = b")" + kept(9) + (b"0" + again(9) + again(9) + b"\x86" + kept(9)) * 25
+LARGE = b"".join(b"\x8a\x12" + (k << 64).to_bytes(18, "little") + b"N" for k in range(1, 1002))
+TUPLES = b"".join(b"J" + struct.pack("<i", k) + b"\x85N" for k in range(1001))
+TYPE = b"cnumpy\ndtype\n" + text("f4") + b"\x85R"
+RAW = b"c_codecs\nencode\n" + text("a" * 64_000) + text("latin1") + b"\x86R"
+ARRAY = b"cnumpy\nndarray\n)R"
+# Each is an item with a text for its key, and would make the reader hash, copy or join without an end.
+COSTLY = {
+    "tuples so deep that hashing them ends the process": text("x") + b"}" + DEEP_KEY + b"s",
+    "a tuple of itself and itself, 25 times": text("x") + b"}" + DOUBLED + b"Ns",
+    "numbers whose hashes are equal": text("x") + b"}(" + LARGE + b"u",
+    "tuples as keys, whose hashes can be equal": text("x") + b"}(" + TUPLES + b"u",
+    "a long list that is copied": text("x")
+    + b"]("
+    + b"K\x01" * 2000
+    + b"e"
+    + kept(5)
+    + b"0](c__builtin__\nset\n"
+    + kept(6)
+    + (again(6) + again(5) + b"\x85R") * 510
+    + b"e",
+    "a path that is joined with itself": text("x")
+    + b"](cpathlib\nPath\n"
+    + kept(6)
+    + text("a" * 64)
+    + kept(7)
+    + (again(6) + again(7) + again(7) + b"\x86R" + kept(7)) * 25
+    + b"e",
+    "bytes of many arrays": text("x")
+    + b"]("
+    + RAW
+    + kept(5)
+    + (ARRAY + b"(K\x01K\x02\x85" + TYPE + b"\x89" + again(5) + b"tb") * 1010
+    + b"e",
+}
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+@pytest.mark.parametrize("kind", list(COSTLY))
+def test_a_value_that_costs_more_than_its_bytes_is_refused_before_it_is_made(
+    tmp_path, monkeypatch, kind, pickled
+):
+    """Beside a network, and beside a state dict that torch itself would open."""
+    weights = module(ONE) if pickled else ONE
+    written(tmp_path / "m", b"}(" + text("model") + weights + COSTLY[kind] + b"u")
+
+    made = []
+    monkeypatch.setattr(torch, "load", lambda *arguments, **options: made.append(1))
+    monkeypatch.setattr(stand_ins.Machine, "run", lambda *arguments: made.append(2))
+    opened(tmp_path / "m")
+    assert made == []
+
+
+def test_a_long_name_is_refused_before_it_is_joined(tmp_path):
+    long = text("a" * 2000)
+    written(tmp_path / "m", module(b"}" + long + tensor() + b"s"))
+    assert "a name of 2,000 characters" in opened(tmp_path / "m")
+    method = b"c__builtin__\ngetattr\n(c__main__\nNet\n" + long + b"tR"
+    written(tmp_path / "m", module(ONE, extra=text("x") + method))
+    assert "refers to builtins.getattr" in opened(tmp_path / "m")
+    (tmp_path / "m").write_bytes(b"\x80\x04" + long + text("a") + b"\x93.")
+    assert "breaks off or is broken" in opened(tmp_path / "m")
+
+
+class Settings:
+    """Pickles to a harmless namespace."""
+
+    def __init__(self, **values):
+        self.values = values
+
+    def __reduce__(self):
+        return __import__("argparse").Namespace, (), self.values
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+def test_settings_under_many_keys_are_looked_at_once(tmp_path, monkeypatch, pickled):
+    layer = nn.Linear(2, 2)
+    settings = Settings(**{"a" * 2000: 1, "b": 2})
+    content = {f"k{number}": settings for number in range(300)}
+    torch.save({"model": layer if pickled else layer.state_dict(), **content}, tmp_path / "m")
+    seen = []
+    before = reading._settings
+    monkeypatch.setattr(reading, "_settings", lambda value: seen.append(value) or before(value))
+    extra = read_checkpoint(tmp_path / "m").extra
+    assert len(extra) == 200
+    assert set(extra.values()) == {2}
+    assert len(seen) == 2  # the namespace and the weights
+
+
+def test_common_containers_and_loggers_do_not_hinder(tmp_path):
+    layer = nn.Linear(2, 2)
+    layer.kept = [frozenset({1}), collections.deque([1, 2], maxlen=3), logging.getLogger("any")]
+    torch.save(layer, tmp_path / "m")
+    assert list(read_checkpoint(tmp_path / "m").state) == ["weight", "bias"]
+
+
+NOT_PLAIN = {
+    "QInt8Storage": lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
+    "_rebuild_sparse_tensor": lambda: torch.eye(2).to_sparse(),
+    "_rebuild_meta_tensor_no_storage": lambda: torch.empty(2, device="meta"),
+    "UninitializedBuffer": nn.UninitializedBuffer,
+    "conjugated": lambda: torch.ones(2, dtype=torch.complex64).conj(),
+}
+
+
+@pytest.mark.parametrize("form", list(FORMATS))
+@pytest.mark.parametrize("kind", list(NOT_PLAIN))
+def test_tensors_that_are_no_plain_numbers_are_refused_by_their_kind(tmp_path, form, kind):
+    layer = nn.Linear(2, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        layer.register_buffer("odd", NOT_PLAIN[kind]())
+        torch.save(layer, tmp_path / "m", **FORMATS[form])
+    assert re.search(rf"tensors that are not plain numbers \(\S*{kind}", opened(tmp_path / "m"))
