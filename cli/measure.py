@@ -14,7 +14,7 @@ from landscape import records
 from landscape.comparison import setting_labels
 from landscape.records import Estimate
 from landscape.registry.names import SPLITS, split_of
-from landscape.tables import Grid, Number, rounded
+from landscape.tables import WIDTH, Grid, Number, rounded
 from landscape.tables.escaping import visible
 
 from . import options
@@ -286,7 +286,7 @@ def _plan(forecast: "Forecast") -> str:
             "statistics are recomputed: once a draw or step, and once a batch where a measure reads batches"
         )
     head = ("measure", "gradients", "at most", "time", "at most")
-    return Grid(head, rows, [*notes, _memory(forecast)]).text()
+    return Grid(head, rows, [*notes, _memory(forecast)]).text(width=WIDTH)
 
 
 def _memory(forecast: "Forecast") -> str:

@@ -9,8 +9,8 @@ from landscape.records.estimate import Estimate
 COMPARABLE: Mapping[str, str] = {
     "data": "give runs of one data set",
     "split": "choose one with --split",
-    "subset": "choose one with --limit or --split",
-    "num_examples": "choose one with --limit",
+    "subset": "measure all with one --limit and --split",
+    "num_examples": "measure all with one --limit",
     "batch_size": "choose one with --batch-size",
     "batch_norm": "choose one with --batch-norm",
     "dtype": "choose one with --dtype",

@@ -91,10 +91,9 @@ def from_table(file: Path) -> tuple[Member, ...]:
         path = Path(cells["checkpoint"]).expanduser()
         beside = file.parent / path
         if not beside.exists() and not path.exists():
-            places = (
-                "" if path.is_absolute() else f", neither in {file.parent.absolute()} nor in {Path.cwd()}"
-            )
-            raise InputError(f"{where}: {path} does not exist{places}")
+            folders = dict.fromkeys(map(str, (file.parent.absolute(), Path.cwd())))
+            places = f", neither in {' nor in '.join(folders)}" if len(folders) > 1 else f" in {Path.cwd()}"
+            raise InputError(f"{where}: {path} does not exist{'' if path.is_absolute() else places}")
         fields = {name: text for name, text in cells.items() if name not in COLUMNS}
         seed = _number(cells["seed"])
         members.append(Member(beside if beside.exists() else path, cells[ROW], seed, fields))

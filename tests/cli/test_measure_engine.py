@@ -25,8 +25,10 @@ def test_a_dry_run_says_cost_time_and_memory_and_measures_nothing(landscape, run
     assert rows["loss"] == ["0.333", "0.333"]
     assert rows["dominant-eigenvalue:max_iterations=10"] == ["22", "22"]
     assert float(rows["hessian-trace"][0]) < float(rows["hessian-trace"][1])
-    assert re.search(r"one gradient over all data: \S+ s, from one product on the first batch", result.out)
-    assert re.search(r"memory: \S+ (KiB|MiB) for the graph of a batch, .* free$", result.out)
+    assert max(map(len, lines)) <= 80
+    notes = " ".join(result.out.split())
+    assert re.search(r"one gradient over all data: \S+ s, from one product on the first batch", notes)
+    assert re.search(r"memory: \S+ (KiB|MiB) for the graph of a batch, .* free$", notes)
 
 
 def test_the_plan_of_every_measure_is_not_below_what_it_then_costs(landscape, runs):

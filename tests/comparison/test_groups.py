@@ -130,7 +130,7 @@ REFUSED_TABLES = {
         r"has no column row \(did you mean 'rows'\?\); its columns are: checkpoint",
     ),
     "column twice": ("checkpoint,row,seed,seed\n", "two columns of one name"),
-    "file": (f"{HEAD}none.pt,S,0\n", "line 2: none.pt does not exist, neither in .* nor in "),
+    "file": (f"{HEAD}none.pt,S,0\n", "line 2: none.pt does not exist in [^,]*$"),
     "cell": (f"{HEAD}a.pt,,0\n", "line 2: row is empty"),
     "short": (f"{HEAD}a.pt,S\n", "line 2 has 2 cells, and the header has 3"),
     "seed twice": (
@@ -151,6 +151,13 @@ def test_a_table_that_cannot_be_used_is_refused_with_its_line(files, mistake):
     (folder / "t.csv").write_text(text)
     with pytest.raises((InputError, UsageError), match=says):
         from_table(folder / "t.csv")
+
+
+def test_a_missing_file_of_a_table_elsewhere_is_looked_for_in_both_folders(files):
+    folder = files("sub/a.pt")
+    (folder / "sub/t.csv").write_text(f"{HEAD}none.pt,S,0\n")
+    with pytest.raises(InputError, match=r"none\.pt does not exist, neither in .*sub nor in "):
+        from_table(folder / "sub/t.csv")
 
 
 def test_seeds_that_a_row_lacks_are_named(files):
