@@ -28,7 +28,7 @@ COMMANDS = {
 }
 
 _SILENT = {"-q", "--quiet", "-h", "--help"}
-"""Flags with which nothing is said of a start."""
+"""Flags that suppress the note at the start."""
 
 
 class LazyGroup(GroupWithExamples):

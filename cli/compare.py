@@ -31,7 +31,7 @@ from .missing import Measuring
 
 @dataclass(frozen=True)
 class Subjects:
-    """The flags that say which checkpoints are compared, and what the rows are."""
+    """The flags for the compared checkpoints and the rows."""
 
     runs: tuple[Path, ...]
     groups: tuple[str, ...]
@@ -52,7 +52,7 @@ class Subjects:
         present = [name for name, value in kinds.items() if value]
         if not present:
             raise UsageError(
-                "nothing to compare is named; give runs of `landscape train`, the checkpoints of each row (--group "
+                "nothing to compare: give runs of `landscape train`, the checkpoints of each row (--group "
                 "'SGD=own/sgd-*'), or a table of them (--runs table.csv)"
             )
         if len(present) > 1:
@@ -72,7 +72,7 @@ class Subjects:
 
 @dataclass(frozen=True)
 class Question:
-    """The flags that say which quantities are compared, and how."""
+    """The flags for the compared quantities and their intervals."""
 
     preset: str | None
     against: str | None
@@ -82,7 +82,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Where:
-    """The flags that say on which examples and how numbers are measured."""
+    """The flags for the examples and the settings of a measurement."""
 
     split: str | None
     limit: int | None
@@ -107,7 +107,7 @@ class Where:
 
 @dataclass(frozen=True)
 class Filling:
-    """The flags that say what is done about numbers that are not on record."""
+    """The flags for numbers that are not on record."""
 
     measure_missing: bool
     dry_run: bool
@@ -301,7 +301,7 @@ def _on(where: Where, texts: Sequence[str]) -> tuple[Column, ...]:
 
 
 def _result(gathered: Gathered, question: Question, subjects: Subjects, run_set: RunSet) -> Table | Study:
-    """The table or the correlations of what was gathered."""
+    """The table of the gathered numbers, or their correlations."""
     if question.against is not None:
         return predictors(gathered.records, question.against, gathered.records, method=question.interval)
     table = compare(

@@ -52,11 +52,11 @@ _FLAGS = [
         "--view",
         metavar="ELEV,AZIM",
         callback=_pair(",", "35,-60"),
-        help="Draw a relief seen from there, in degrees; a relief without it is seen from where its valley shows.",
+        help="Viewpoint of a relief in degrees; default: one from which its valley is visible.",
     ),
     common.flag("--vmin", type=float, help="The lowest loss of the colours, heights or axis."),
-    common.flag("--vmax", type=float, help="The highest one; what is beyond is marked."),
-    common.flag("--log/--linear", "log", help="Scale of the losses; default: what suits them."),
+    common.flag("--vmax", type=float, help="The highest loss; losses beyond either limit are marked."),
+    common.flag("--log/--linear", "log", help="Scale of the losses; default: chosen from their range."),
 ]
 
 

@@ -57,19 +57,19 @@ class Gathering:
 
         Args:
             requested: The columns.
-            is_default: Whether nobody has asked for these columns, so that what else every run has on record is
-                added, and what cannot be measured is left out.
+            is_default: Whether these are the default columns: other measures on record for every run are then added,
+                and columns that cannot be measured are left out.
         """
         recorded_only = is_default and not (self.measure_missing and all(run.checkpoint for run in self.runs))
-        records, missing, remarks = (
-            self._on_record(requested) if recorded_only else self._needed(requested, with_others=is_default)
+        records, missing, remarks = self._needed(
+            requested, is_default=is_default, recorded_only=recorded_only
         )
         read, new = len(records), 0
         if missing and (recorded_only or not self.measure_missing):
             lacking = ", ".join(dict.fromkeys(gap.measure.name for gap in missing))
             count = len({id(gap.run) for gap in missing})
             reason = "no checkpoint to measure" if self.measure_missing else "--no-measure-missing"
-            remarks.append(f"{lacking} is not measured of {count} runs ({reason})")
+            remarks.append(f"{lacking} is not measured for {count} runs ({reason})")
         elif missing:
             # Those of runs that need no check are among the records already.
             others = self._others(requested) if is_default and self.verified else {}
@@ -84,36 +84,27 @@ class Gathering:
 
     def plan(self, requested: Sequence[Column], *, is_default: bool) -> str:
         """What would be measured, and the expected time; measures nothing."""
-        records, missing, _ = self._needed(requested, with_others=is_default)
+        records, missing, _ = self._needed(requested, is_default=is_default)
         return self.measuring.plan(missing, len(records))
 
     def _needed(
-        self, requested: Sequence[Column], *, with_others: bool
+        self, requested: Sequence[Column], *, is_default: bool, recorded_only: bool = False
     ) -> tuple[list[Estimate], list[Missing], list[str]]:
-        """The records of some columns that may be used as they are, what is missing, and remarks."""
+        """The records of some columns that may be used as they are, what is missing, and remarks.
+
+        With ``recorded_only``, all that is on record on the splits of the columns, and what only some runs have.
+        """
         records: list[Estimate] = []
         missing: list[Missing] = []
         remarks: list[str] = []
-        others = self._others(requested) if with_others else {}
+        others = self._others(requested) if is_default and not recorded_only else {}
         for part, names in measured(requested).items():
             conditions = replace(self.conditions, split=part)
-            if self.verified and self.measure_missing:
+            if self.verified and self.measure_missing and not recorded_only:
                 missing += [Missing(run, split(name), conditions) for run in self.runs for name in names]
                 continue
             everything = [*names, *(str(each) for each in others.get(part, ()))]
-            selection = select(self.runs, everything, conditions, rows=self.rows)
-            records += selection.records
-            missing += selection.missing
-            remarks += selection.remarks
-        return records, missing, remarks
-
-    def _on_record(self, requested: Sequence[Column]) -> tuple[list[Estimate], list[Missing], list[str]]:
-        """All that is on record on the splits of some columns, what only some runs have, and remarks."""
-        records: list[Estimate] = []
-        missing: list[Missing] = []
-        remarks: list[str] = []
-        for part in measured(requested):
-            selection = select(self.runs, None, replace(self.conditions, split=part), rows=self.rows)
+            selection = select(self.runs, None if recorded_only else everything, conditions, rows=self.rows)
             records += selection.records
             missing += selection.missing
             remarks += selection.remarks
@@ -139,7 +130,7 @@ class Gathering:
     ) -> Gathered:
         """The records with those of the training and those derived from two splits, and the columns that they fill."""
         if is_default:
-            # Such as the accuracy of a regression, which nobody has asked for.
+            # For example the accuracy of a regression: a default column, which would be undefined.
             defined = {_key(e) for e in records if "undefined" not in e.details}
             records = [e for e in records if _key(e) in defined]
         measured_keys = dict.fromkeys(map(_key, records))
@@ -161,12 +152,12 @@ class Gathering:
             columns += [Column(*key) for key in measured_keys if key not in parts | listed]
         else:
             absent = [column.name for column in requested if column not in columns]
-            remarks += [f"{', '.join(absent)} is not known of any run"] if absent else []
+            remarks += [f"{', '.join(absent)} is not available for any run"] if absent else []
         in_columns = of_columns(self._labelled(records), columns)
         return Gathered(tuple(self._in_order(in_columns)), tuple(columns), tuple(remarks), numbers)
 
     def _of_history(self, measure: str, records: Sequence[Estimate]) -> list[Estimate]:
-        """A quantity of the training of each run that has it."""
+        """A quantity of the training history, for each run that has it."""
         likes = [next((e.provenance for e in records if run.holds(e)), None) for run in self.runs]
         rows = [from_history(run, measure, like) for run, like in zip(self.runs, likes, strict=True)]
         return [without_split(row) for row in rows if row is not None]

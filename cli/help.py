@@ -77,7 +77,7 @@ class ExamplesFirst(click.Command):
         self.format_epilog(ctx, formatter)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the flags in groups, with all explanations in one column."""
+        """Writes the flags in groups, with all help texts in one column."""
         groups: dict[str, list[tuple[int, str, str]]] = {group: [] for group in (*GROUPS, OTHERS)}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)

@@ -13,6 +13,7 @@ import click
 from landscape import records
 from landscape.comparison import setting_labels
 from landscape.records import Estimate
+from landscape.registry.names import SPLITS, split_of
 from landscape.tables import Grid, Number, rounded
 from landscape.tables.escaping import visible
 
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 @click.command(name="measure", cls=ExamplesFirst)
 @click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT…")
 @options.measures(
-    "names", help="Measures, repeatable. Default: the standard set; see `landscape list measures`."
+    "names",
+    help="Measures, repeatable, each with its split in front if need be: test:accuracy. Default: the standard set; "
+    "see `landscape list measures`.",
 )
 @options.subject_flags
 @click.option(
@@ -71,11 +74,10 @@ def command(
     Results in the output file are reused if weights, examples, code, settings and loss are unchanged. They are marked
     as read; --no-resume measures them again.
     """
-    from landscape.measures import DEFAULT, MEASURES
+    from landscape.measures import DEFAULT
     from landscape.measures.forecast import forecast
 
-    # A measure that is named twice is measured once.
-    specifications = list({str(s): s for s in map(MEASURES.parse, names or DEFAULT)}.values())
+    requested = _of_splits(names or DEFAULT, SPLITS if subject.split == "both" else (subject.split,))
     options.chosen_device(subject.device, subject.dtype)
     rows: list[Row] = []
     for path in checkpoints:
@@ -85,7 +87,7 @@ def command(
         known = records.read(file) if resume and file.is_file() else records.Records((), 0)
         if known.unreadable:
             click.echo(f"{file}: {known.unreadable} lines could not be read and were skipped", err=True)
-        for split in ("train", "test") if subject.split == "both" else (subject.split,):
+        for split, specifications in requested.items():
             objective = subject.objective(checkpoint, split)
             summary = preflight(
                 click.format_filename(source), checkpoint, objective, expected=subject.expect_accuracy
@@ -103,6 +105,18 @@ def command(
     doubtful = [row.estimate.measure for row in rows if row.is_doubtful]
     if doubtful and fail_on == "warn":
         raise Unconverged(f"not converged or not finite: {', '.join(dict.fromkeys(doubtful))}")
+
+
+def _of_splits(texts: Sequence[str], default: Sequence[str]) -> "dict[str, list[Specification]]":
+    """The measures of each split, each once: of the split that is in front of its name, or of the default ones."""
+    from landscape.measures import MEASURES
+
+    parsed: dict[str, dict[str, Specification]] = {split: {} for split in SPLITS}
+    for part, name in map(split_of, texts):
+        specification = MEASURES.parse(name)
+        for split in default if part is None else (part,):
+            parsed[split][str(specification)] = specification
+    return {split: list(measures.values()) for split, measures in parsed.items() if measures}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Measures what a comparison needs, for every run on the same examples and with the same probes.
+"""Measures the missing numbers of a comparison, for every run on the same examples and with the same probes.
 
 A number is read from the records of its checkpoint if everything that it depends on is unchanged, as in
 ``landscape measure``, and otherwise measured and appended to them.
@@ -60,7 +60,7 @@ class Measuring:
     quiet: bool
 
     def results(self, missing: "Sequence[Missing]", extras: Mapping[str, Sequence[Specification]]) -> Results:
-        """The numbers that are missing, read where records still hold and else measured and kept.
+        """The missing numbers, read from records that are still valid, or measured and recorded.
 
         Args:
             missing: What is needed.
@@ -136,7 +136,7 @@ class Measuring:
     def _objectives(
         self, gaps: "Sequence[Missing]", notes: dict[str, None], *, check: bool = True
     ) -> "list[tuple[Objective, list[Missing]]]":
-        """The objective of each split of a run, with what is needed there; all are opened before one is measured."""
+        """The objective of each split of a run with its missing measures; all are opened before any is measured."""
         run = gaps[0].run
         checkpoint = self.source.open(str(run.checkpoint))
         if checkpoint.contents.sha256 != (run.digest or "").partition(":")[0]:
@@ -174,7 +174,7 @@ class Measuring:
 
 
 class _Keeping:
-    """Appends estimates to files; of a folder that cannot be written to, it says so once and goes on."""
+    """Appends estimates to files; a folder that cannot be written to is reported once."""
 
     def __init__(self) -> None:
         self._refused: set[Path] = set()
@@ -246,6 +246,6 @@ def _plan(
     notes = [
         f"{new} of {total} numbers would be measured, in about {brief(typical_sum)}, at most {brief(most_sum)}; "
         "the others are on record",
-        "from one product on the first batch of the first run that lacks a number; what measures share is not deducted",
+        "from one product on the first batch of the first run that lacks a number; shared work is not deducted",
     ]
     return Grid(("measure", "runs", "time", "at most"), rows, notes).text(width=WIDTH)

@@ -16,6 +16,7 @@ from landscape.records.reading import read_toml
 from landscape.records.storage import refuse_special
 from landscape.registry.bounds import LARGEST_SEED
 from landscape.registry.nearest import did_you_mean
+from landscape.registry.venues import VENUES
 from landscape.tables import json_text
 from landscape.tables.escaping import for_terminal
 
@@ -112,7 +113,7 @@ device = flag("--device", default="auto", metavar="auto|cpu|cuda[:i]|mps", help=
 _PRECISIONS = click.Choice(["float32", "float64"])
 dtype = flag("--dtype", type=_PRECISIONS, default="float32", help="Precision.")
 seed = flag("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, help="Seed of everything random.")
-_VENUES = click.Choice(["neurips", "icml", "iclr", "cvpr", "ieee", "jmlr"])
+_VENUES = click.Choice(list(VENUES))
 venue = flag("--venue", type=_VENUES, default="neurips", help="The venue whose page the figure is for.")
 width = flag("--width", type=click.Choice(["column", "text"]), help="Width of the figure on that page.")
 parameters = flag(
@@ -260,7 +261,7 @@ class Source:
         return load_checkpoint(path, **flags)
 
     def contents(self, path: Path) -> "Contents":
-        """What the checkpoint at a path holds, without network and data."""
+        """The contents of the checkpoint at a path, without network and data."""
         from landscape.checkpoints import read_checkpoint
 
         return read_checkpoint(
@@ -273,7 +274,7 @@ class Source:
 
     @property
     def names_parts(self) -> bool:
-        """Whether a flag says what checkpoints belong to, so that their own records may be of something else."""
+        """Whether flags name the model, data or loss, so that existing records may be of different ones."""
         return any((self.model, self.data, self.loss, self.task, self.weights, self.drop, self.rename))
 
 
@@ -373,7 +374,7 @@ def listed(text: str) -> list[str]:
             names.append(part)
     names = [name.strip() for name in names if name.strip()]
     if not names:
-        raise UsageError(f"'{text}' names nothing; write one or several names with commas between")
+        raise UsageError(f"'{text}' names nothing; write one or more names, separated by commas")
     return list(dict.fromkeys(names))
 
 

@@ -23,12 +23,12 @@ if typing.TYPE_CHECKING:
 PLAIN_SECONDS = 30.0
 # Below this fraction, a forecast made before the start is more accurate than extrapolating the fraction.
 EARLY = 0.1
-# Seconds that any estimate may be wrong by.
+# Tolerance of an estimate, in seconds.
 PATIENCE = 2.0
 
 
 class TimeLeft:
-    """The time that is left, for as long as nothing has disproved it.
+    """The remaining time, as long as no estimate has been proved wrong.
 
     An estimate is disproved when the work goes on after twice the time that it said, and then none is given until the
     work has taken twice as long: whatever said it is wrong again at once.
@@ -73,12 +73,12 @@ class TimeLeft:
         return (now - since) * (1 - done) / done if done > 0 else None
 
     def words(self) -> str:
-        """``about 12 s left``; nothing where it is unknown, or was expected to be over by now."""
+        """``about 12 s left``; empty if the end is unknown or overdue."""
         left = 0.0 if self._end is None else self._end - time.monotonic()
         return f"about {duration(left)} left" if left >= 0.5 else ""
 
     def words_or_spent(self) -> str:
-        """The same, and the time since the start where it is unknown."""
+        """The same, or the elapsed time if it is unknown."""
         return self.words() or duration(time.monotonic() - self._start)
 
 
@@ -100,7 +100,7 @@ class _Line:
 
 
 class _Left(ProgressColumn):
-    """The time that is left, counted down while nothing new is told."""
+    """The remaining time, counted down between updates."""
 
     def render(self, task: Task) -> Text:
         """The column of one line."""

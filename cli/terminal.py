@@ -42,13 +42,13 @@ class PlainStream:
 @contextlib.contextmanager
 def plain_output() -> Iterator[None]:
     """A context in which stdout and stderr escape what a terminal would act on."""
-    before = sys.stdout, sys.stderr
+    before, _Note.off = (sys.stdout, sys.stderr, _Note.off), False
     close_door()
     try:
         yield
     finally:
         clear_note()
-        sys.stdout, sys.stderr = before
+        sys.stdout, sys.stderr, _Note.off = before
 
 
 def close_door() -> None:
@@ -66,7 +66,7 @@ def drawing_stream() -> TextIO:
 
 
 class _Note:
-    """What is on the terminal until something else is written."""
+    """A line on the terminal that the next output replaces."""
 
     width = 0
     off = False
@@ -103,7 +103,7 @@ def clear_note() -> None:
 
 
 def switch_notes(*, off: bool) -> bool:
-    """Says whether notes are hidden from now on; returns whether they were before."""
+    """Hides or shows notes from now on; returns whether they were hidden before."""
     before = _Note.off
     if off:
         clear_note()

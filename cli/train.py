@@ -151,7 +151,7 @@ def command(
 
 
 def next_commands(runs: "Sequence[Run]") -> list[str]:
-    """The commands that go on from here, for the shell in this folder; they name code again, which a run cannot."""
+    """The next commands, quoted for the shell; they repeat the flags that name code, because a run may not name any."""
     # A surface beside that of the first run: of the last optimizer, with the same seed.
     last = next(run for run in runs if run.recipe.optimizer == runs[-1].recipe.optimizer)
     place, first, other = (shlex.quote(str(p)) for p in (runs[0].path.parent, runs[0].path, last.path))
@@ -163,13 +163,13 @@ def next_commands(runs: "Sequence[Run]") -> list[str]:
 
 
 def naming_flags(recipe: Recipe) -> list[str]:
-    """The flags for what a checkpoint may not name of itself: code, and folders whose reading runs code."""
+    """The flags that a checkpoint may not supply: code, and folders whose reading runs code."""
     flags = []
     for name, table in subject_tables().items():
         text = getattr(recipe, name)
         if text is None or (name != "task" and text == recipe.task):
             continue
-        # A task comes before the recipe, so that what replaced one of its parts is named again too.
+        # A task takes precedence over the recipe, so flags that replaced one of its parts are repeated as well.
         if recipe.task is not None or table.admitted(text) is None:
             flags += [FLAGS[name], shlex.quote(text)]
     return flags

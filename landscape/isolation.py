@@ -7,6 +7,7 @@ turns it back, so that threads may measure at once; a thread of the user's own s
 import contextlib
 import inspect
 import random
+import sys
 import threading
 import types
 import warnings
@@ -18,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.attention.bias import CausalBias
 from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -95,7 +95,10 @@ def _attention(
         ]
         with torch.autocast(kind, enabled=False):
             return _attention(*tensors, *rest, **options)
-    if isinstance(attn_mask, CausalBias):  # a tensor without values, which picks a fused kernel itself
+    # A causal bias is a tensor without values, which picks a fused kernel itself. To import its module here would
+    # load all of torch's compiler, about two seconds for every command; where there is one, it has been imported.
+    bias = sys.modules.get("torch.nn.attention.bias")
+    if bias is not None and isinstance(attn_mask, bias.CausalBias):
         attn_mask = attn_mask._materialize(query.device)
     if attn_mask is not None and attn_mask.dtype is torch.bool:  # only the public function converts it
         attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill(~attn_mask, -torch.inf)

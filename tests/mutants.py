@@ -35,7 +35,7 @@ FILES = [
 ]  # fmt: skip
 TESTS = {
     "curvature": ["tests/curvature/test_trace.py", "tests/measures"],
-    "measures": ["tests/measures"],
+    "measures": ["tests/measures", "tests/test_typical_mistakes.py"],
     "linalg": ["tests/linalg", "tests/measures/test_coverage.py", "tests/measures/test_spectrum.py"],
     "comparison": ["tests/comparison", "tests/cli/test_compare.py"],
     "checkpoints": ["tests/checkpoints", "tests/cli/test_bombs.py", "tests/cli/test_own_code.py"],
@@ -137,6 +137,8 @@ HARMLESS: dict[str, str] = {
     "landscape/curvature/trace.py by_example: 2 ** 62 → 2 ** 63": "a seed",
     "landscape/curvature/trace.py by_example: min(freedom, 1000000000.0) → min(freedom, 2000000000.0)": "where the number of draws changes the interval no more",
     "landscape/measures/average_sharpness.py average_sharpness: block=1 → block=2": "a draw is one pair, whatever block",
+    "landscape/measures/average_sharpness.py report: pairs >= MIN_PAIRS → pairs < MIN_PAIRS": "a forecast, not the number",
+    "landscape/measures/average_sharpness.py report: pairs >= MIN_PAIRS → pairs > MIN_PAIRS": "a forecast, not the number",
     "landscape/measures/average_sharpness.py rises: point + sign * noise → point - sign * noise": "the same pair ±ε",
     "landscape/measures/gradient_noise.py _normality: 1e-12 * abs(norms.mean()) → 2e-12 * "
     "abs(norms.mean())": "between float64's rounding of equal norms and any spread that has a distribution",
@@ -149,6 +151,7 @@ HARMLESS: dict[str, str] = {
     "optimizer.sam_steps / optimizer.steps if optimizer.steps else 1.0": "an epoch has a step",
     "landscape/curvature/trace.py by_example: freedom >= MIN_FREEDOM → freedom > MIN_FREEDOM": "a real number",
     "landscape/checkpoints/reading.py module: stored: int = 0 → stored: int = 1": "every reader says how many",
+    "landscape/checkpoints/checkpoint.py load_checkpoint: seed=0 → seed=1": "the weights of the file replace all of them",
     "landscape/checkpoints/recipes.py module: _LARGEST = 1e+300 → _LARGEST = 2e+300": "no setting is near",
     "landscape/checkpoints/recipes.py __torch_dispatch__: self.left < 0 → self.left < 1": "a byte of more than a billion",
     "landscape/checkpoints/recipes.py __torch_dispatch__: 16 << 10 → 17 << 10": "about what a layer costs",

@@ -189,7 +189,7 @@ def test_a_command_with_a_mistake_says_the_fix(landscape, folder, mistake):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_gpu_that_is_not_there(landscape, folder):
     result = landscape(*MEASURE, *USUAL, "--device", "cuda")
-    assert (result.code, "leave it out for what is there, or take cpu" in result.error) == (2, True)
+    assert (result.code, "leave it out for the best device, or use cpu" in result.error) == (2, True)
     with pytest.raises(UsageError, match=r"device='cuda' cannot be used: .*device='cpu'"):
         library.Objective(NET, CE, (X, Y), device="cuda")
 

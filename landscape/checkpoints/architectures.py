@@ -9,7 +9,7 @@ from torch import Tensor
 Shapes = Mapping[str, tuple[int, ...]]
 _WRAPPERS = re.compile(r"((module|_orig_mod|model|net|network|backbone)\.)+")
 UNNAMED = "./FILE.py:FACTORY"
-"""The argument of ``-m`` for a network that is not known."""
+"""The placeholder for ``-m`` if the network is unknown."""
 
 
 @dataclass(frozen=True)

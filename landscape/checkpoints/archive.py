@@ -46,7 +46,7 @@ _OTHER_KINDS = {
     ".npz": "; `landscape plot` draws surfaces, and -d npz:FILE names data",
     ".py": "; -m ./file.py:NAME names a network",
 }
-"""What reads the files that are often named in place of a checkpoint, by suffix."""
+"""The reader of files that are often passed in place of a checkpoint, by suffix."""
 
 
 def damaged(file: Path, reason: str) -> InputError:

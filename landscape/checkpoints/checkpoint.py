@@ -20,12 +20,13 @@ from landscape.checkpoints.recipes import RecipeInFile, WithinMemory
 from landscape.checkpoints.weights import Weights
 from landscape.data import Data, FixedBatches, as_data, data_name, load_data, subset, with_label_noise
 from landscape.errors import InputError, UsageError
-from landscape.losses import build_loss, loss_name
+from landscape.losses import cross_entropy_name
+from landscape.losses.loss_functions import Loss
 from landscape.models import MODELS, build_model
 from landscape.objective import Objective
+from landscape.objective.arguments import loss_in
 from landscape.objective.batch_norm import BatchNorm
 from landscape.objective.batches import Source
-from landscape.objective.loss_functions import Loss
 from landscape.objective.micro_batches import Size
 from landscape.objective.wrappers import unwrapped
 from landscape.parameters import Selection
@@ -86,6 +87,14 @@ class Checkpoint:
         """
         batches, digest = self.batches(split, limit=limit, batch_size=batch_size)
         calibration = None
+        if self.data.train is None:
+            if batch_norm == "recalibrate":
+                raise InputError(
+                    f"batch norm is recalibrated on training examples, and {self.data.name} has none; add them, or "
+                    "choose --batch-norm stored"
+                )
+            if batch_norm == "auto":
+                batch_norm = "stored"
         if batch_norm in ("auto", "recalibrate") and split != "train":  # read only when they are needed
             calibration, _ = self.batches("train", limit=limit, batch_size=batch_size)
         objective = Objective(
@@ -218,18 +227,11 @@ def load_checkpoint(
         )
         if _names_again(contents, task if data is None else examples):
             dataset = with_label_noise(dataset, rate=recipe.number("label_noise"))
-    if isinstance(network, (str, Specification)):
-        name = str(MODELS.parse(network) if names_code(network) else network)
-        with contextlib.ExitStack() as limits:
-            if "model" not in parts:  # users may name networks of any size, a file may not
-                limits.enter_context(recipe.blamed())
-                limits.enter_context(WithinMemory(contents.path, name, stored=contents.stored))
-            built = build_model(network, classes=dataset.classes, input_shape=dataset.input_shape, seed=0)
-    else:
-        built = copy.deepcopy(unwrapped(network)[0])  # the user's network keeps its weights
-        name = type(built).__name__
+    built, name = _built(network, dataset, contents, None if "model" in parts else recipe)
     fitted = fit(built, contents.state, source=str(contents.path), name=name)
-    function, function_name = _loss(criterion, recipe.number("label_smoothing"))
+    if criterion is None:
+        criterion = cross_entropy_name(recipe.number("label_smoothing"))
+    function, function_name = loss_in(criterion)
     names = [
         str(part) for part in (task, network, examples, criterion) if isinstance(part, (str, Specification))
     ]
@@ -245,6 +247,21 @@ def load_checkpoint(
     )
 
 
+def _built(
+    network: nn.Module | str | Specification, data: Data, contents: Contents, recipe: RecipeInFile | None
+) -> tuple[nn.Module, str]:
+    """A new network or a copy of the user's, and its name; ``recipe`` is the one that names it, if one does."""
+    if not isinstance(network, (str, Specification)):
+        original = unwrapped(network)[0]  # the user's network keeps its weights
+        return copy.deepcopy(original), type(original).__name__
+    name = str(MODELS.parse(network) if names_code(network) else network)
+    with contextlib.ExitStack() as limits:
+        if recipe is not None:  # users may name networks of any size, a file may not
+            limits.enter_context(recipe.blamed())
+            limits.enter_context(WithinMemory(contents.path, name, stored=contents.stored))
+        return build_model(network, classes=data.classes, input_shape=data.input_shape, seed=0), name
+
+
 def _names_again(contents: Contents, name: Any) -> bool:
     """Whether the user names the code behind the data of a run, which its file names but cannot make run."""
     recorded = (contents.recipe or {}).get("data")
@@ -256,22 +273,13 @@ def _script_of(model: nn.Module | str | None) -> ModuleType | None:
     return user_module(model) if isinstance(model, str) else sys.modules.get(type(model).__module__)
 
 
-def _loss(loss: Any, smoothing: float) -> tuple[Loss, str]:
-    """The loss, and its name in records."""
-    if loss is None:
-        loss = f"cross-entropy:label_smoothing={smoothing}" if smoothing else "cross-entropy"
-    if isinstance(loss, (str, Specification)):
-        return build_loss(loss), loss_name(loss)
-    return loss, getattr(loss, "__name__", type(loss).__name__)
-
-
 def _unknown(contents: Contents, *, model: bool, data: bool) -> str:
     """The message for a checkpoint whose model or data are not known."""
     similar = guess(contents.state)
     looks = f"; it looks like {similar.looks}" if similar and model else ""
     example = similar.model if similar else "resnet18"
     if contents.module is not None and model:
-        looks = f"; it holds a network of the class {contents.module}"
+        looks = f"; it holds a network of class {contents.module}"
         own = factory_of(contents.module)
         example = example if similar and own == UNNAMED else own
     flags = {"model": f"-m MODEL (such as -m {example})", "data": "-d DATA (such as -d cifar10)"}

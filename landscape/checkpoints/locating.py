@@ -77,9 +77,7 @@ def _check_file(path: Path) -> None:
                 f"{path} is the address of a file: download it, and name the file here"
             ) from None
         if any(sign in str(path) for sign in "*?["):
-            raise InputError(
-                f"{path} is a pattern that matches no file, which a shell then passes on as it is: check the folder"
-            ) from None
+            raise InputError(f"{path} is a pattern that matches no file; check the folder") from None
         if not folder.is_dir():
             raise InputError(f"{path} does not exist, nor does its folder {folder}") from None
         others = sorted(child.name for child in folder.iterdir() if child.suffix in WEIGHT_SUFFIXES)

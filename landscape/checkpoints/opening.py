@@ -154,7 +154,7 @@ _INERT = Shared(lambda: torch.serialization.safe_globals(INERT))  # type: ignore
 
 
 def _blamed(file: Path, read: Callable[[], object]) -> object:
-    """What a function reads from a trusted file, whose failures are the file's unless they say more."""
+    """The result of reading a trusted file; unexpected failures are reported as damage to the file."""
     try:
         with no_warnings:
             return read()
@@ -180,7 +180,7 @@ def _check_pickles(file: Path, pickles: Pickles) -> None:
 
 
 def _unknown(pickles: Pickles) -> list[str]:
-    """What they name beside tensors, inert things, and what the user has allowed in torch."""
+    """The names other than tensors, inert objects, and those that the user has allowed in torch."""
     allowed = {_dotted(item) for item in torch.serialization.get_safe_globals()}
     return [name for name in pickles.names if name not in allowed]
 

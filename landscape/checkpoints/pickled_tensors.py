@@ -32,7 +32,7 @@ class Memory:
 
 @dataclass(frozen=True, eq=False)
 class Maker:
-    """A function of ours in the place of one that a file may call; it cannot be called by mistake itself."""
+    """Our replacement of a function that a file may call, wrapped so that it is not itself callable."""
 
     make: Callable[..., object]
 
@@ -120,4 +120,4 @@ ADMITTED: dict[str, object] = {
         )
     },
 }
-"""What stands for the classes and functions that pickled tensors and plain values need, by their names in the file."""
+"""Replacements of the classes and functions that pickled tensors and plain values need, by name in the file."""

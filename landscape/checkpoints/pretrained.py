@@ -12,7 +12,7 @@ from landscape.registry.names import Specification, split
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What a name stands for.
+    """Pretrained weights, resolved from their name.
 
     Attributes:
         model: The network, as the argument of ``-m``.
@@ -28,7 +28,7 @@ class Pretrained:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Where they come from, and where records go."""
+        """The source of the weights, for the reader; nothing for a folder."""
         if self.path is None:
             return ()
         return (
@@ -37,7 +37,7 @@ class Pretrained:
 
 
 def pretrained(text: str) -> Pretrained | None:
-    """What a name of pretrained weights stands for; ``None`` for any other text, and where there is such a file."""
+    """The pretrained weights of a name; ``None`` for any other text, or if a file of that name exists."""
     scheme, colon, rest = text.partition(":")
     if not colon or not rest or scheme not in ("timm", "hf") or Path(text).exists():
         return None

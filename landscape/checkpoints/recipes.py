@@ -63,7 +63,7 @@ class RecipeInFile:
         return stated(specification, "imagenet") if kind == "data" else specification
 
     def without_task(self) -> "RecipeInFile":
-        """The recipe for a user who names the task, so that what is the task's is no longer the file's to name."""
+        """The recipe without the parts that the user's task replaces."""
         task, names = self.fields.get("task"), ("task", *PARTS)
         fields = {
             k: v for k, v in self.fields.items() if not (k in names and isinstance(v, str) and v == task)

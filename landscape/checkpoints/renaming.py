@@ -1,4 +1,4 @@
-"""Leaves tensors of a checkpoint out, or gives them other names, as the user says."""
+"""Drops and renames tensors of a checkpoint, as ``--drop`` and ``--rename`` request."""
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
@@ -17,7 +17,7 @@ _MOST_COMPARED = 1000  # names among which a similar one is looked for
 
 @dataclass(frozen=True)
 class Renaming:
-    """What ``--drop`` and ``--rename`` say.
+    """The patterns of ``--drop`` and the pairs of ``--rename``.
 
     Attributes:
         drop: Names or patterns such as ``head.*``.
@@ -29,12 +29,12 @@ class Renaming:
 
     @property
     def mark(self) -> str:
-        """What is appended to the hash of a file, as these are other weights; empty where nothing is changed."""
+        """Suffix of the file's hash, because the weights differ; empty without changes."""
         text = repr((list(self.drop), list(self.rename))).encode()
         return f":{hashlib.sha256(text).hexdigest()[:12]}" if self.drop or self.rename else ""
 
     def applied(self, file: Path, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-        """The tensors that are left under their new names, and what was done, for the reader.
+        """The remaining tensors under their new names, and notes on the changes.
 
         Raises:
             InputError: A pattern or a name matches nothing, or two tensors would have one name.
@@ -69,7 +69,7 @@ class Renaming:
 
 
 def _renamed(name: str, old: str, new: str) -> str | None:
-    """The new name; ``None`` for a name that the renaming does not concern."""
+    """The new name; ``None`` if the renaming does not apply."""
     if name == old:
         return new or None
     if old and not old.endswith("."):  # a whole part of the name

@@ -32,14 +32,14 @@ from landscape.checkpoints.pickled_tensors import ADMITTED, Kind, Maker, Memory,
 from landscape.records.reading import LONGEST_NAME, LONGEST_TEXT, check_names
 
 MOST_TENSORS = 200_000
-"""Modules and tensors of the networks in a file, of which a few that contain each other could claim any number."""
+"""Most modules and tensors in a file; a few that contain each other could otherwise claim any number."""
 
 _ITEM = 64  # bytes that an item of a set or dictionary takes
 _MOST_WRAPPERS = 8
 _PYTHON = frozenset({*sys.stdlib_module_names, "__builtins__"})
-# What networks keep of Python's own library, which does nothing unless it is called.
+# Objects of the standard library that networks refer to; harmless unless called.
 _KEPT = frozenset("builtins.getattr contextlib.nullcontext functools.partial".split())
-# Calls of which pickled networks consist: the first wraps a module, the others give what is not needed.
+# The calls in pickled networks: the first wraps a module, the results of the others are not needed.
 _MODULE = "torch._dynamo.eval_frame.OptimizedModule"
 _TENSORS = ("torch._utils._rebuild_", "torch.nn.parameter.Uninitialized")
 _UNUSED = frozenset(
@@ -52,12 +52,12 @@ _UNUSED = frozenset(
 
 
 class NoNetwork(Exception):
-    """The file is not that of a network; its text is the name for which it is refused, if there is one."""
+    """The file holds no readable network; the message is the refused name, if there is one."""
 
 
 @dataclass(frozen=True, eq=False)
 class Name:
-    """A class or function that the file names and nobody imports."""
+    """The name of a class or function in the file, which is never imported."""
 
     text: str
 
@@ -75,7 +75,7 @@ class StandIn:
         self.temporary: set[Any] = set()
 
     def fill(self, state: object) -> None:
-        """Takes what a module keeps out of the state of an object."""
+        """Reads parameters, buffers and modules from the state of an object."""
         if isinstance(state, dict) and "_parameters" in state:
             self.parameters = state["_parameters"]
             self.buffers = state.get("_buffers", {})
@@ -84,7 +84,7 @@ class StandIn:
             self.temporary = temporary if isinstance(temporary, set) else set()
 
     def check(self) -> None:
-        """Raises an error unless everything has its type, which later instructions may still have changed."""
+        """Raises an error unless all parts have the right type; later instructions may have changed them."""
         for content, kind in ((self.parameters, Tensor), (self.buffers, Tensor), (self.modules, StandIn)):
             if not isinstance(content, dict):
                 raise ValueError
@@ -105,7 +105,7 @@ class StandIn:
 
 @dataclass
 class Network:
-    """What a file with a pickled network holds.
+    """The content of a file with a pickled network.
 
     Attributes:
         file: Its path.
@@ -146,7 +146,7 @@ class Network:
         while waiting:
             prefix, module = waiting.pop()
             check_names(self.file, [prefix])
-            if module.parameters is None:  # its class makes a state of its own, which is not known here
+            if module.parameters is None:  # its class defines its own state, whose form is unknown
                 raise NoNetwork(module.kind)
             module.check()
             self._left -= 1 + len(module.parameters) + len(module.buffers) + len(module.modules)
@@ -342,7 +342,7 @@ class Machine:
             raise NoNetwork(function.text)
 
     def build(self) -> None:
-        """Sets the state of an object, or drops it where the object needs none."""
+        """Sets the state of an object; ignored for objects that need none."""
         target, state = self.last(2)
         self.push(target)
         if isinstance(target, StandIn):
@@ -380,7 +380,7 @@ class Machine:
         return StandIn(kind)
 
     def _made(self, maker: object, arguments: object) -> object:
-        """What a function of ours makes."""
+        """The result of one of our own replacements."""
         if not isinstance(maker, Maker) or not isinstance(arguments, tuple):
             raise NoNetwork
         for value in arguments:
@@ -388,7 +388,7 @@ class Machine:
                 self.copied += len(value)
             elif isinstance(value, (list, tuple, dict, set)):
                 self.copied += _ITEM * len(value)
-        # Otherwise one long list could be turned into many sets, and a path be joined with itself.
+        # Bounds copies: a file could convert one long list into many sets, or join a path with itself.
         if self.copied > LONGEST_TEXT:
             raise ValueError
         return maker.make(*arguments)
@@ -411,7 +411,7 @@ _STEPS: dict[str, Callable[[Machine], None]] = {
 
 
 def _named(argument: str) -> object:
-    """What stands for a class or function."""
+    """The replacement of a class or function."""
     name = imported_name(argument)
     if name in ADMITTED:
         return ADMITTED[name]

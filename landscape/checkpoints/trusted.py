@@ -1,4 +1,4 @@
-"""Unpickles files of the user's own, whose classes may lie in the current folder or in the script that is named."""
+"""Unpickles trusted files, whose classes may be defined in the current folder or in the named script."""
 
 import contextlib
 import importlib
@@ -61,8 +61,8 @@ def _unpickler(file: Path, script: ModuleType | None) -> type[pickle.Unpickler]:
 
 def _missing(file: Path, module: str, name: str, failure: Exception) -> str:
     if module == "__main__":
-        reason = "which is not in the script that runs now"
-        way_out = f"name the script that has it: -m ./FILE.py:{name}"
+        reason = "which the current script does not define"
+        way_out = f"name the script that defines it: -m ./FILE.py:{name}"
     elif isinstance(failure, ModuleNotFoundError) and f"{module}.".startswith(f"{failure.name}."):
         reason = f"but there is no module '{failure.name}', neither installed nor in this folder"
         way_out = "run the command in the folder of that module"
@@ -72,9 +72,9 @@ def _missing(file: Path, module: str, name: str, failure: Exception) -> str:
             "use the version of it that saved the file",
         )
     else:
-        reason, way_out = f"whose module fails: {described(failure)}", "mend that module"
+        reason, way_out = f"whose module fails: {described(failure)}", "fix that module"
     return (
-        f"{file} needs {module}.{name}, {reason}; {way_out}, or leave out --trust-checkpoint, as the weights of a "
+        f"{file} needs {module}.{name}, {reason}; {way_out}, or leave out --trust-checkpoint: the weights of a "
         "whole network are read without its classes"
     )
 
@@ -85,7 +85,7 @@ def _importable() -> Iterator[None]:
     folder = os.getcwd()
     with _PATH:
         sys.path.insert(0, folder)
-        importlib.invalidate_caches()  # a module may be younger than what is known of its folder
+        importlib.invalidate_caches()  # a module may be newer than the cached listing of its folder
         try:
             yield
         finally:

@@ -23,7 +23,7 @@ COMPARABLE: Mapping[str, str] = {
 OF_SPLIT = ("subset", "num_examples", "batch_size")
 """Those of :data:`COMPARABLE` that need not agree across splits; without a split, none of the three is known."""
 ROW = "row"
-"""The field by which checkpoints are put into rows that the user has named."""
+"""The recipe field that holds the user's row label."""
 REPEATED = ("seed", "device")
 """Fields of the recipe in which the runs of one row may differ."""
 

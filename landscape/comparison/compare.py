@@ -104,8 +104,14 @@ def _row(record: Estimate, fields: Sequence[str]) -> str:
     recipe = record.provenance.recipe or {}
     for name in fields:
         if name not in recipe:
-            known = ", ".join(recipe) or "none: the checkpoint was not written by `landscape train`"
-            raise InputError(f"a record of {record.measure} has no recipe field '{name}' (fields: {known})")
+            if not recipe:
+                raise InputError(
+                    f"a record of {record.measure} does not say of which run it is: its checkpoint was not written by "
+                    "`landscape train`; name the rows with --group ROW=PATTERN or --runs FILE.csv"
+                )
+            raise InputError(
+                f"a record of {record.measure} has no recipe field '{name}' (fields: {', '.join(recipe)})"
+            )
     return alike.row_label(recipe, fields)
 
 

@@ -99,13 +99,13 @@ def from_table(file: Path) -> tuple[Member, ...]:
         seed = _number(cells["seed"])
         members.append(Member(beside if beside.exists() else path, cells[ROW], seed, fields))
     if not members:
-        raise InputError(f"{file} has no line below its head; add one for each checkpoint")
+        raise InputError(f"{file} has no line below the header; add one for each checkpoint")
     _check(members)
     return tuple(members)
 
 
 def seeds_in_words(members: Sequence[Member]) -> str:
-    """Which seed was read from which name, for the reader to check."""
+    """The seeds read from the file names, for the reader to check."""
     rows: dict[str, list[str]] = {}
     for member in members:
         rows.setdefault(member.row, []).append("none" if member.seed is None else str(member.seed))
@@ -143,7 +143,7 @@ def unpaired(members: Sequence[Member]) -> list[str]:
 
 
 def refuse_shared(first: Member, second: Member) -> None:
-    """Raises :class:`InputError` unless both are one and the same member; otherwise they share their weights."""
+    """Raises :class:`InputError` if two members share their weights."""
     if first is second:
         return
     places = " and ".join(f"'{m.row}' seed {m.seed} ({m.path})" for m in (first, second))
@@ -251,7 +251,7 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
     try:
         rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except csv.Error as failure:
-        raise InputError(f"{file}, line {reader.line_num} is no line of CSV: {failure}") from failure
+        raise InputError(f"{file}, line {reader.line_num} is not a line of CSV: {failure}") from failure
     filled = [(number, row) for number, row in rows if any(row)]
     head = filled[0][1] if filled else []
     for name in COLUMNS:
@@ -264,5 +264,5 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise InputError(f"{file} has two columns of one name: {', '.join(head)}; rename one")
     for number, row in filled[1:]:
         if len(row) != len(head):
-            raise InputError(f"{file}, line {number} has {len(row)} cells, and the head has {len(head)}")
+            raise InputError(f"{file}, line {number} has {len(row)} cells, and the header has {len(head)}")
         yield number, dict(zip(head, row, strict=True))

@@ -50,7 +50,7 @@ def columns(texts: Iterable[str], default: Sequence[str]) -> tuple[Column, ...]:
         measure = split(name).name
         if measure in (*OF_HISTORY, *DERIVED):
             if part is not None:
-                raise UsageError(f"'{text}': {measure} is not of one split; leave out the '{part}:'")
+                raise UsageError(f"'{text}': {measure} does not belong to one split; leave out the '{part}:'")
             requested.append(Column(name, None))
         else:
             requested += [Column(name, each) for each in ([part] if part else default)]

@@ -15,7 +15,7 @@ from landscape.registry.names import Specification, split
 
 @dataclass(frozen=True)
 class Conditions:
-    """Under which conditions a number is measured, by the names of the flags; ``None`` for any.
+    """Conditions of a measurement, by the names of the flags; ``None`` for any.
 
     ``parameters`` is the selection of free parameters, and ``None`` all of them.
     """
@@ -85,7 +85,6 @@ def select(
     names: Sequence[str] | None,
     conditions: Conditions,
     *,
-    default: Sequence[str] = (),
     rows: Sequence[str] = (),
 ) -> Selection:
     """The records of some measures, under the same conditions and settings for every run.
@@ -94,9 +93,8 @@ def select(
 
     Args:
         runs: Finished runs.
-        names: Measures with options; by default all that are recorded, or else those of ``default``.
+        names: Measures with options; by default all that are recorded.
         conditions: Requested conditions.
-        default: Measures with options.
         rows: Recipe fields that define the rows; if ``model`` is one, networks may have several sizes.
 
     Raises:
@@ -112,7 +110,7 @@ def select(
     known = [e for estimates in by_run for e in estimates]
     if requested is None:
         recorded = dict.fromkeys(e.measure for e in known)
-        measures = [Specification(name) for name in recorded] or [split(name) for name in default]
+        measures = [Specification(name) for name in recorded]
     records: list[Estimate] = []
     missing: list[Missing] = []
     resolved = Conditions.of(known[0].provenance) if known else conditions

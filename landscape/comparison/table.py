@@ -253,7 +253,7 @@ class Table:
         )
 
     def _about(self) -> str:
-        """What the numbers are."""
+        """The kind of the numbers: mean, spread, count and data."""
         counts = {len(cell.values) for cell in self.cells.values()}
         seeds = f"n = {counts.pop()}" if len(counts) == 1 else f"n = {min(counts)} to {max(counts)}"
         where = f"; {self.measured_on}" if self.measured_on else ""
@@ -265,18 +265,18 @@ class Table:
         return list(looks.values())
 
     def _essentials(self) -> list[str]:
-        """What has to be known of the table: numbers, symbols, marks and doubts."""
+        """The essential notes: numbers, symbols, marks and reservations."""
         symbols = ", ".join(f"{each.heading} {each.symbol_of}" for each in self._symbols())
         return [self._about(), *([symbols] if symbols else []), *self._notes()]
 
     def _notes(self) -> list[str]:
-        """What the marks mean, and which of the numbers are doubtful."""
+        """The meaning of the marks, and the numbers to be read with reservation."""
         unconverged = not all(cell.converged for cell in self.cells.values())
         dagger = ["† not converged in at least one run"] if unconverged else []
         return [*self._legend(), *dagger, *self._not_finite(), *self.remarks]
 
     def _legend(self) -> Iterator[str]:
-        """The marks that there are, and what they mean."""
+        """The marks in the table and their meaning."""
         verdicts = [verdict(difference) for difference in self._differences.values()]
         if not verdicts:
             return
@@ -287,7 +287,7 @@ class Table:
             ends = ["over 1000" if end == math.inf else f"{end}" for end in (min(needed), max(needed))]
             parts.append(f"≈ indistinguishable ({' to '.join(dict.fromkeys(ends))} seeds needed)")
         for mark in ("=", "?"):
-            # The sampling error is another for each difference.
+            # Each difference has its own sampling error, which is left out of the legend.
             words = dict.fromkeys(
                 re.sub(r" error \S+:", " error:", v.words) for v in verdicts if v.mark == mark
             )

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from landscape.curvature.linear_uses import Use
 from landscape.curvature.recording import NotRecordedError, recorded
+from landscape.losses.outputs import applied, applied_with
 from landscape.objective.batches import mapped, rows_in, rows_of
-from landscape.objective.outputs import applied, applied_with
 
 # Memory for the per-example gradients, or the derivatives at the operations' results, of one slice.
 SLICE_BYTES = 1 << 28

@@ -22,10 +22,10 @@ from landscape.curvature.spot_checks import (
     same_without_gradients,
 )
 from landscape.errors import is_out_of_memory
+from landscape.losses.loss_functions import BatchLoss
+from landscape.losses.outputs import applied, labelled
 from landscape.objective import Objective
 from landscape.objective.batches import Batch, rows_in, tensors_in
-from landscape.objective.loss_functions import BatchLoss
-from landscape.objective.outputs import applied, labelled
 from landscape.objective.risk import Risk
 
 # With more outputs than this, one sampled class an example and pass is cheaper than all of them.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from landscape.objective.loss_functions import (
+from landscape.losses.loss_functions import (
     BatchLoss,
     LabelWeights,
     Loss,

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from landscape.losses.outputs import applied, applied_with
 from landscape.objective.autograd_graph import custom_functions, structure_only
-from landscape.objective.outputs import applied, applied_with
 
 Names = frozenset[str]
 

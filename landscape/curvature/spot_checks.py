@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from landscape.curvature.example_gradients import SquaredNorms
 from landscape.curvature.example_probes import OutputCurvature
+from landscape.losses.outputs import applied
 from landscape.objective import graphs
 from landscape.objective.batches import Batch, rows_in, rows_of
-from landscape.objective.outputs import applied
 from landscape.objective.products import gradient, second_derivatives
 from landscape.objective.risk import Risk
 

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from landscape.data.examples import Data, classes_in
 from landscape.errors import InputError, UsageError
-from landscape.objective.outputs import LABELS
+from landscape.losses.outputs import LABELS
 from landscape.registry.names import Options, Row
 
 HELD_OUT = ("test", "validation", "val", "dev")

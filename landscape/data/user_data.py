@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 
 from landscape.data.examples import Data, classes_in, shape_note
 from landscape.errors import InputError
+from landscape.losses.outputs import targets_in
 from landscape.objective.arguments import is_pair, tensors_of
-from landscape.objective.outputs import LABELS
 from landscape.registry.factories import Kind, needs_only, user_row
 from landscape.registry.names import Row
 
@@ -132,12 +132,6 @@ def _classes(split: Any) -> int | None:
     if isinstance(dataset, TensorDataset):
         targets = dataset.tensors[-1] if len(dataset.tensors) > 1 else None
     elif isinstance(dataset, list):
-        parts = [_targets(batch) for batch in dataset]
+        parts = [targets_in(batch) for batch in dataset]
         targets = torch.cat(parts) if all(isinstance(t, Tensor) and t.ndim for t in parts) else None
     return None if targets is None else classes_in(targets)
-
-
-def _targets(batch: Any) -> Any:
-    if isinstance(batch, Mapping):
-        return next((batch[key] for key in LABELS if key in batch), None)
-    return batch[1] if isinstance(batch, (tuple, list)) and len(batch) == 2 else None

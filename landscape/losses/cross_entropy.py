@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from landscape.errors import InputError, UsageError
-from landscape.objective.outputs import labelled
+from landscape.losses.outputs import labelled
 
 
 class CrossEntropy(nn.CrossEntropyLoss):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError
-from landscape.objective.loss_functions import IGNORED, BatchLoss, in_float64
-from landscape.objective.outputs import scores
+from landscape.losses.loss_functions import IGNORED, BatchLoss, in_float64
+from landscape.losses.outputs import scores
 
 
 class NextToken(BatchLoss):

@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from landscape.errors import InputError
-from landscape.objective.loss_functions import BatchLoss
-from landscape.objective.outputs import LABELS, SCORES
+from landscape.losses.loss_functions import BatchLoss
+from landscape.losses.outputs import SCORES, targets_in
 
 
 class OwnLoss(BatchLoss):
@@ -38,6 +38,6 @@ def _mean(model: nn.Module, batch: Any) -> Tensor | tuple[Tensor, Any, Any]:
         )
     if isinstance(batch, Mapping) and isinstance(returned, Mapping):
         outputs = next((returned[key] for key in SCORES if key in returned), None)
-        targets = next((batch[key] for key in LABELS if key in batch), None)
+        targets = targets_in(batch)
         return loss, outputs, targets
     return loss

@@ -9,16 +9,16 @@ from torch import nn
 from landscape.errors import InputError
 from landscape.losses.bce_with_logits import BinaryCrossEntropy
 from landscape.losses.cross_entropy import CrossEntropy
+from landscape.losses.loss_functions import BatchLoss, Loss, takes_model
 from landscape.losses.next_token import NextToken
 from landscape.losses.own import OwnLoss
 from landscape.losses.squared_error import SquaredError
-from landscape.objective.arguments import required_parameters, takes_model
-from landscape.objective.loss_functions import BatchLoss, Loss
 from landscape.registry.factories import (
     FORMS,
     Kind,
     guarded,
     needs_only,
+    required_parameters,
     summary_of,
     user_function,
     user_options,
@@ -45,7 +45,7 @@ def user_loss(name: str) -> Row[Loss] | None:
                 f"{name} takes {needed[0]}; a loss takes (outputs, targets) or (model, batch), and a function that "
                 "returns one needs no argument without a default"
             )
-        is_loss = isinstance(function, nn.Module)  # made already, such as criterion = nn.CrossEntropyLoss()
+        is_loss = isinstance(function, nn.Module)  # an instance, such as criterion = nn.CrossEntropyLoss()
         if inspect.isclass(function) or (len(needed) < 2 and not is_loss):
             loss = guarded(function, name)(**options)
         elif options:
@@ -119,3 +119,8 @@ def loss_name(specification: str | Specification) -> str:
         if key not in declared or value != declared[key].default
     }
     return str(Specification(parsed.name, kept))
+
+
+def cross_entropy_name(label_smoothing: float) -> str:
+    """The name of the default loss of a recipe."""
+    return f"cross-entropy:label_smoothing={label_smoothing}" if label_smoothing else "cross-entropy"

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from landscape.errors import InputError, UsageError
+from landscape.models.hub import reachable_hub
 from landscape.records.reading import read_text
 from landscape.registry.names import Options, Row
 
@@ -105,16 +106,16 @@ def huggingface_folder(name: str, *, weights: bool) -> Path:
             f"there is no folder {name}, and hf:{name} needs huggingface_hub to fetch it; add it with pip install "
             "'landscape-geometry[hf]'"
         ) from None
-    try:
-        patterns = ["config.json", *(_SAFETENSORS if weights else ())]
-        folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=patterns))
-        if weights and not any(folder.glob("*.safetensors")):
-            folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=["config.json", *_BIN]))
-    except Exception as failure:  # of the network, of the hub, or a name that it does not allow
-        reason = " ".join(str(failure).split())[:160]
-        raise InputError(
-            f"hf:{name} is neither a folder nor in the cache of the hub, and cannot be fetched "
-            f"({type(failure).__name__}: {reason}); fetch it where there is a network, hf download {name} --local-dir "
-            "FOLDER, and name hf:FOLDER"
-        ) from failure
+    with reachable_hub() as unreachable:
+        try:
+            patterns = ["config.json", *(_SAFETENSORS if weights else ())]
+            folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=patterns))
+            if weights and not any(folder.glob("*.safetensors")):
+                folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=["config.json", *_BIN]))
+        except Exception as failure:  # of the network, of the hub, or a name that it does not allow
+            reason = unreachable or f"{type(failure).__name__}: {' '.join(str(failure).split())[:160]}"
+            raise InputError(
+                f"hf:{name} is neither a folder nor in the cache of the hub, and cannot be fetched ({reason}); fetch "
+                f"it where there is a network, hf download {name} --local-dir FOLDER, and name hf:FOLDER"
+            ) from failure
     return folder

@@ -24,14 +24,14 @@ _SET = ("classes", "num_classes", "input_shape")  # in the user's own code too
 
 
 def _is_network(value: Any) -> bool:
-    """Whether it is a network, or a function that says of itself that it makes one, and needs nothing of the user."""
+    """Whether a value is a network, or a function that by its annotation or parameters returns one."""
     if inspect.isclass(value):
         return issubclass(value, nn.Module) and needs_only(value, _SET)
     if not inspect.isfunction(value) or not needs_only(value, _SET):
         return False
-    made = value.__annotations__.get("return")
-    is_said = inspect.isclass(made) and issubclass(made, nn.Module)
-    return is_said or any(name in _SET for name in inspect.signature(value).parameters)
+    result = value.__annotations__.get("return")
+    is_annotated = inspect.isclass(result) and issubclass(result, nn.Module)
+    return is_annotated or any(name in _SET for name in inspect.signature(value).parameters)
 
 
 _OWN = Kind(
@@ -42,7 +42,7 @@ _OWN = Kind(
 
 
 def _own(name: str) -> Row[nn.Module] | None:
-    """The row of a network of the user's own: a class, a function that makes one, or one that is made already."""
+    """The row of the user's own network: a class, a factory, or an instance."""
     named = user_function(name, _OWN)
     if named is None or not isinstance(named[1], nn.Module):
         return user_row(name, _OWN)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from landscape.errors import InputError, UsageError
 from landscape.isolation import private_randomness
 from landscape.models.cnn import channels_of
+from landscape.models.hub import reachable_hub
 from landscape.registry.names import Row
 from landscape.registry.nearest import did_you_mean
 
@@ -62,15 +63,16 @@ def timm_weights(name: str) -> tuple[dict[str, Tensor], int]:
     """
     key = name.removeprefix("timm:")
     timm = _library(name, key)
-    try:
-        with private_randomness(seed=0):
-            network = timm.create_model(key, pretrained=True)
-    except Exception as failure:  # of the hub, the network, timm or torch
-        reason = " ".join(str(failure).split())[:160]
-        raise InputError(
-            f"{name}: its weights are not in the cache of timm and cannot be fetched ({type(failure).__name__}: "
-            f"{reason}); run this once where there is a network, or name a file of weights and -m {name}"
-        ) from failure
+    with reachable_hub() as unreachable:
+        try:
+            with private_randomness(seed=0):
+                network = timm.create_model(key, pretrained=True)
+        except Exception as failure:  # of the hub, the network, timm or torch
+            reason = unreachable or f"{type(failure).__name__}: {' '.join(str(failure).split())[:160]}"
+            raise InputError(
+                f"{name}: its weights are not in the cache of timm and cannot be fetched ({reason}); run this once "
+                f"where there is a network, or name a file of weights and -m {name}"
+            ) from failure
     return dict(network.state_dict()), int(network.num_classes)
 
 

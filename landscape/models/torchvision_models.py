@@ -28,12 +28,13 @@ def torchvision_model(name: str) -> Row[nn.Module] | None:
             out.
     """
     kind, colon, requested = name.partition(":")
-    if colon and kind != "torchvision":
+    key = (requested or kind).lower().replace("-", "_")
+    # A path such as ./net.py is none of its names, and the import of torchvision takes seconds.
+    if kind != "torchvision" and (colon or not key.isidentifier()):
         return None
     from torchvision import models
 
     known = models.list_models(module=models)
-    key = (requested or kind).lower().replace("-", "_")
     if not colon:
         if key in known:
             raise UsageError(f"unknown model '{name}' (did you mean 'torchvision:{key}'?)")

@@ -1,8 +1,6 @@
-"""The model, loss and data that a user passes: short forms are completed, and for a mistake the fix is said."""
+"""Validates the model, loss and data passed by the user: completes short forms, and names the fix of a mistake."""
 
-import importlib
-import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,10 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from landscape.errors import InputError, UsageError
 from landscape.isolation import undisturbed
-from landscape.objective.loss_functions import BatchLoss, Loss
-from landscape.objective.outputs import wants_scores
+from landscape.losses import build_loss, loss_name
+from landscape.losses.loss_functions import BatchLoss, Loss, takes_model
+from landscape.losses.outputs import wants_scores
+from landscape.registry.names import Specification
 
 _ORDER = "the order is Objective(model, loss, batches)"
 _KINDS = "pass (inputs, targets), a list of such batches, a DataLoader or a Dataset"
@@ -55,10 +55,8 @@ def loss_in(loss: object) -> tuple[Loss, str]:
     Raises:
         UsageError: A class, data in place of the loss, or what is no function.
     """
-    if isinstance(loss, str):
-        # By name, as the table of losses is built on this room.
-        losses = importlib.import_module("landscape.losses")
-        return losses.build_loss(loss), losses.loss_name(loss)
+    if isinstance(loss, (str, Specification)):
+        return build_loss(loss), loss_name(loss)
     name = getattr(loss, "__name__", type(loss).__name__)
     if isinstance(loss, type):
         raise UsageError(f"loss={name} is a class: pass an instance, {name}()")
@@ -77,21 +75,6 @@ def loss_in(loss: object) -> tuple[Loss, str]:
             "or loss(outputs, targets)"
         )
     return BatchLoss(loss) if takes_model(loss) else loss, name
-
-
-def required_parameters(function: Callable[..., Any]) -> list[str]:
-    """The names of the positional parameters without a default, in order; empty if a function does not tell."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (ValueError, TypeError):  # some builtins
-        return []
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [p.name for p in parameters if p.default is p.empty and p.kind in kinds and p.name != "self"]
-
-
-def takes_model(loss: Callable[..., Any]) -> bool:
-    """Whether a loss is a function of ``(model, batch)``, which the name of its first parameter says."""
-    return not isinstance(loss, nn.Module) and required_parameters(loss)[:1] == ["model"]
 
 
 def device_in(device: torch.device | str | None) -> torch.device | None:
@@ -119,7 +102,7 @@ def device_named(name: str, *, dtype: torch.dtype = torch.float32, spelling: str
             return torch.device("cuda")
         has_mps = torch.backends.mps.is_available() and dtype != torch.float64
         return torch.device("mps" if has_mps else "cpu")
-    title, advice = f"{spelling}{name}", "leave it out for what is there, or take cpu"
+    title, advice = f"{spelling}{name}", "leave it out for the best device, or use cpu"
     try:
         place = torch.device(name)
     except RuntimeError:
@@ -181,7 +164,7 @@ def batches_in(source: Any, loss: object, batch_size: int | None) -> Any:
                 "the data are one example without a batch dimension: pass a list of them, [(x, y), …], or the Dataset"
             )
     if isinstance(source, Sequence) and not isinstance(source, (list, tuple)):
-        return source  # of a class of its own, which may read a batch when it is asked for it
+        return source  # a custom class, which may load a batch on access
     batches = [tensors_of(batch) for batch in undisturbed(source)]
     if not batches:
         raise InputError(
@@ -192,10 +175,10 @@ def batches_in(source: Any, loss: object, batch_size: int | None) -> Any:
 
 
 def tensors_of(batch: Any) -> Any:
-    """The batch with tensors in place of NumPy arrays, in memory of their own; itself if it has none."""
+    """The batch with NumPy arrays copied into tensors; the same object if it has none."""
     if isinstance(batch, np.ndarray) and batch.dtype.kind in "biuf":
         native = np.array(batch, dtype=batch.dtype.newbyteorder("="), order="C")
-        # Labels of the types that torch's losses do not take; pictures are uint8, and stay so.
+        # torch's losses take labels in int64 only; uint8 is kept, as it is the type of pictures.
         return torch.from_numpy(
             native.astype(np.int64) if native.dtype.kind in "iu" and native.itemsize > 1 else native
         )

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSam
 
 from landscape.errors import InputError
 from landscape.isolation import private_randomness, undisturbed
-from landscape.objective.loss_functions import IGNORED
+from landscape.losses.loss_functions import IGNORED
 
 Batch = Any
 Source = DataLoader[Any] | Dataset[Any] | Iterable[Any]
@@ -24,7 +24,7 @@ KEPT_BYTES = 2 << 30
 """Batches are kept while they fit into this much memory; beyond it they are read at each visit."""
 
 LEAST_SAMPLE, MOST_SAMPLE = 256, 2048
-"""Examples of a sample; benchmarks/README.md shows what they cost and how much they change."""
+"""Fewest and most examples in a sample; benchmarks/README.md gives the cost and the accuracy."""
 
 
 class Batches:
@@ -166,7 +166,7 @@ class Batches:
         return Batches([joined([rows[index] for index in part.tolist()]) for part in parts], size=self._size)
 
     def _sampled_whole(self, count: int) -> "Batches":
-        """Whole batches of at least so many examples, for batches whose examples cannot be put together anew."""
+        """Whole batches with at least ``count`` examples, for batches that cannot be regrouped."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(0)).tolist()
         totals = itertools.accumulate(self.sizes[index] for index in order)
         kept = set(order[: 1 + sum(total < count for total in totals)])

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError, is_out_of_memory
+from landscape.losses.outputs import acting_with
 from landscape.objective.autograd_graph import slopes
 from landscape.objective.batches import Batch, leading_size, mapped, moved, tensors_in
 from landscape.objective.differentiability import innermost
 from landscape.objective.graphs import LossOf
 from landscape.objective.kernels import HeldPadding
-from landscape.objective.outputs import acting_with
 from landscape.objective.risk import Risk
 
 EXAMPLES = 2  # convolutions in float64 are slow

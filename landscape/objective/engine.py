@@ -157,7 +157,7 @@ class StoredStatistics:
         """Remembers the replica's own statistics before others are computed in their place."""
         if self._others is None:
             self._own = replica.statistics
-        self._others = {}  # equal to nothing that is asked for later, so that it will be stored
+        self._others = {}  # differs from any later request, so that the next one is stored
 
 
 @dataclass

@@ -17,12 +17,12 @@ from torch.overrides import TorchFunctionMode
 
 from landscape.errors import InputError, UsageError, is_out_of_memory
 from landscape.isolation import is_attention, plain_checkpoints, watched_randomness, without_gradients
+from landscape.losses.outputs import scores, wants_scores
 from landscape.objective.autograd_graph import forbids_structure_only, leaves, structure_only
 from landscape.objective.batches import Batch, copied, moved, tensors_in, versions
 from landscape.objective.loss_weights import settle_weights
 from landscape.objective.micro_batches import Piece
 from landscape.objective.misfits import FAILURES, misfit, refuse_broadcast
-from landscape.objective.outputs import scores, wants_scores
 from landscape.objective.replica import stochastic_modules
 from landscape.objective.risk import Risk
 
@@ -70,7 +70,7 @@ def checked(risk: Risk, first: Piece, point: Tensor, *, visited: Visited, consta
 
 
 class _FirstLook:
-    """Evaluations of the first batch; ``risk`` holds what they have shown so far."""
+    """Evaluations of the first batch; ``risk`` holds the findings so far."""
 
     def __init__(self, risk: Risk, visited: Visited) -> None:
         self.risk = risk
@@ -207,7 +207,7 @@ def judged(
     past = [name for name, weight in replica.originals() if id(weight) in reached]
     if past:
         raise InputError(
-            f"the loss reaches the weights of the model that was given, not of the copy of it that is moved "
+            f"the loss reaches the weights of the model that was passed, not of the copy that is moved "
             f"({_listed(past)}), through a closure, a global or an attribute of its own: derivatives with respect to "
             "them would be missing; use the model that is passed to the loss (BatchLoss(lambda model, batch: …)), and "
             "self inside the model"

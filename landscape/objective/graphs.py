@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError, UsageError
+from landscape.losses.loss_functions import BatchLoss, in_float64
+from landscape.losses.outputs import called_with
 from landscape.objective.batches import Batch
 from landscape.objective.kernels import HeldPadding
-from landscape.objective.loss_functions import BatchLoss, in_float64
-from landscape.objective.outputs import called_with
 from landscape.objective.replica import Replica
 from landscape.objective.risk import Risk
 

@@ -1,20 +1,20 @@
-"""What the batches are weighted by if the loss does not tell: found once, by splitting a few examples in two.
+"""The weights of batches if the loss does not tell them: determined once, by splitting a few examples in two.
 
 The mean loss of a batch is ``ℓ_b = (1/w_b) Σᵢ wᵢ ℓᵢ`` with a normaliser w_b that is the loss's own: examples, labels
 that count, class weights. Only with these weights is ``(1/W) Σ_b w_b ℓ_b`` the same for any partition into batches.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from landscape.errors import UsageError, is_out_of_memory
+from landscape.losses.loss_functions import BatchLoss, LabelWeights, averages_examples, label_weights
+from landscape.losses.outputs import targets_in
 from landscape.objective.batches import Batch, leading_size, mapped, moved, rows_in, rows_of
-from landscape.objective.loss_functions import BatchLoss, LabelWeights, averages_examples, label_weights
-from landscape.objective.outputs import LABELS
 from landscape.objective.risk import Risk
 
 Weigh = Callable[[Batch], float]
@@ -155,11 +155,7 @@ def _some_rows(labels: Tensor | None, count: int) -> Tensor:
 
 def _label_tensor(batch: Batch) -> Tensor | None:
     """The targets of a batch if they are one tensor."""
-    labels = None
-    if isinstance(batch, Mapping):
-        labels = next((batch[key] for key in LABELS if key in batch), None)
-    elif isinstance(batch, (tuple, list)) and len(batch) == 2:
-        labels = batch[1]
+    labels = targets_in(batch)
     return labels if isinstance(labels, Tensor) else None
 
 

@@ -1,4 +1,4 @@
-"""Why a network cannot be evaluated on data, and the usual fix, when the first evaluation has failed."""
+"""Diagnoses a failed first evaluation: the shapes and values of the data, and the usual fix."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from landscape.errors import InputError
+from landscape.losses.loss_functions import BatchLoss, Loss, label_weights, taken_apart
+from landscape.losses.outputs import applied, labelled, targets_in
 from landscape.objective.batches import Batch, copied
-from landscape.objective.loss_functions import BatchLoss, Loss, label_weights, taken_apart
-from landscape.objective.outputs import LABELS, applied
 
 _BY_ELEMENT = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 _BY_ELEMENT_FUNCTIONS = (
@@ -20,13 +20,13 @@ _BY_ELEMENT_FUNCTIONS = (
     functional.huber_loss,
 )
 FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
-"""What torch and networks raise for data that do not fit."""
+"""Exceptions that torch and networks raise for data that do not fit."""
 
 _BINARY = (nn.BCEWithLogitsLoss, nn.BCELoss)
 
 
 def misfit(model: nn.Module, loss: Loss, batch: Batch, failure: Exception) -> str:
-    """The failure, what the data are, and what usually mends it."""
+    """The failure, the shapes and values of the data, and the usual fix."""
     named = batch if isinstance(batch, Mapping) else {}
     if isinstance(batch, tuple) and len(batch) == 2:
         named = dict(zip(("inputs", "targets"), batch, strict=True))
@@ -54,7 +54,7 @@ def refuse_labels(loss: Loss, outputs: Any, batches: Iterable[Batch]) -> None:
         return
     classes = outputs.shape[1]
     for index, batch in enumerate(batches):
-        labels = batch[-1] if isinstance(batch, (tuple, list)) and len(batch) == 2 else None
+        labels = targets_in(batch)
         if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point():
             continue
         counted = labels[labels != rule.ignored]
@@ -89,22 +89,17 @@ def _kind(tensor: Tensor) -> str:
 
 
 def _advice(model: nn.Module, loss: Loss, batch: Batch, reason: str) -> str:
-    """What usually mends the failure; empty if nothing is known."""
+    """The usual fix of the failure; empty if none is known."""
     if isinstance(loss, BatchLoss):
         return ""
-    if isinstance(batch, Mapping):
-        key = next((key for key in LABELS if key in batch), None)
-        inputs: Any = {name: value for name, value in batch.items() if name != key}
-        targets = batch.get(key)
-    else:
-        inputs, targets = batch
+    inputs, targets = labelled(batch)
     try:
         with torch.no_grad():
             outputs = applied(model, copied(inputs))
-    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError):
+    except FAILURES:
         return _about_inputs(inputs, reason)
     if "object is not callable" in reason:
-        return "a loss that takes (model, batch) is to be wrapped: landscape.BatchLoss(loss)"
+        return "wrap a loss that takes (model, batch): landscape.BatchLoss(loss)"
     if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
         return ""
     return _about_targets(loss, outputs, targets)
@@ -139,13 +134,11 @@ def _about_targets(loss: Loss, outputs: Tensor, targets: Tensor) -> str:
         shape = ", ".join(map(str, (-1, *outputs.shape[1:])))
         return f"binary cross-entropy takes targets like the outputs {tuple(outputs.shape)}: y.float().view({shape})"
     if label_weights(loss) is None:
-        return f"the outputs are {tuple(outputs.shape)} {_kind(outputs)}: the loss has to take both"
+        return f"the outputs are {tuple(outputs.shape)} {_kind(outputs)}: the loss must accept both"
     if targets.ndim == 2 and targets.shape[1] == 1:
         return "the labels have one dimension too many: y.squeeze(1).long()"
     if targets.shape == outputs.shape:
         return "labels in one-hot form become class numbers by y.argmax(1), or probabilities by y.float()"
-    if targets.is_floating_point():
-        return "cross-entropy takes class numbers: y.long()"
-    if outputs.ndim < 2:
+    if outputs.ndim < 2 and not targets.is_floating_point():
         return f"cross-entropy takes scores (N, classes), not {tuple(outputs.shape)}: choose another loss, or head"
     return "cross-entropy takes class numbers: y.long()"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from landscape.errors import InputError, UsageError
 from landscape.isolation import twice_differentiable
+from landscape.losses.loss_functions import BatchLoss, Loss, placed_loss, refuse_sum
 from landscape.objective.arguments import batches_in, device_in, loss_in, network_in
 from landscape.objective.batch_norm import BatchNorm, stored_layers
 from landscape.objective.batches import KEPT_BYTES, Batches, Source, example, leading_size
@@ -19,7 +20,6 @@ from landscape.objective.differences import gradient_rounding
 from landscape.objective.engine import Engine, Ledger, Products, Statistics, allowed_products
 from landscape.objective.graphs import EmpiricalFisherGraph, GaussNewtonGraph, Graph, HessianGraph
 from landscape.objective.independence import Independence
-from landscape.objective.loss_functions import BatchLoss, Loss, placed_loss, refuse_sum
 from landscape.objective.loss_weights import known_weights
 from landscape.objective.mean import Mean, Visit
 from landscape.objective.micro_batches import MicroBatches, Size, allowed_size
@@ -119,7 +119,7 @@ class Objective:
         self.point = replica.origin
 
     def __repr__(self) -> str:
-        """What is known without reading data or evaluating anything."""
+        """A summary that reads no data and evaluates nothing."""
         origin = self._origin
         data = " ".join(str(origin[key]) for key in ("data", "split") if origin.get(key)) or "data"
         examples = self._mean.risk.batches.examples_read
@@ -186,7 +186,7 @@ class Objective:
 
     @property
     def batch_norm(self) -> BatchNorm:
-        """Where batch-norm statistics come from, as it was asked for."""
+        """The requested source of batch-norm statistics."""
         return self._batch_norm
 
     @property

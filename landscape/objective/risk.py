@@ -11,11 +11,11 @@ from torch import Tensor
 
 from landscape.errors import InputError, UsageError
 from landscape.isolation import private_randomness
+from landscape.losses.loss_functions import BatchLoss, LabelWeights, Loss, in_float64, label_weights
+from landscape.losses.outputs import labelled, scores, wants_scores
 from landscape.objective.batches import Batch, Batches, copied, mapped, moved, rows_in, rows_of, versions
 from landscape.objective.engine import Engine
-from landscape.objective.loss_functions import BatchLoss, LabelWeights, Loss, in_float64, label_weights
 from landscape.objective.misfits import refuse_labels
-from landscape.objective.outputs import labelled, scores, wants_scores
 from landscape.objective.replica import Replica
 
 

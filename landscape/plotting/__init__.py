@@ -16,5 +16,5 @@ from landscape.plotting.relief import relief as relief
 from landscape.plotting.relief import reliefs as reliefs
 from landscape.plotting.save import save_figure as save_figure
 from landscape.plotting.spectrum import spectrum as spectrum
-from landscape.plotting.style import VENUES as VENUES
 from landscape.plotting.style import paper as paper
+from landscape.registry.venues import VENUES as VENUES

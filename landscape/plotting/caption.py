@@ -24,17 +24,22 @@ def axis_labels(surface: Surface) -> tuple[str, str]:
 
 
 def quantity(surfaces: Sequence[Surface]) -> str:
-    """The name of the loss, if the surfaces agree on it."""
+    """The name of the loss, if the surfaces agree on it; of one in a user's file, the name in that file."""
     names = {str(surface.meta.get("loss", "loss")) for surface in surfaces}
-    return names.pop() if len(names) == 1 else "loss"
+    name = names.pop() if len(names) == 1 else "loss"
+    own = re.fullmatch(r".*\.py:(\w+)(:.*)?", name)
+    return name if own is None else own[1].replace("_", " ")
 
 
 def headed(column: str, unit: str) -> tuple[str, float]:
     """The heading of a column with the unit of its values, as in tables, and the factor of its values."""
-    shown = look(column)
-    heading = shown.heading.replace("_max", "ₘₐₓ")
+    appearance = look(column)
+    heading = appearance.heading.replace("_max", "ₘₐₓ")
     # A factor changes the unit, and then it is part of the heading.
-    return heading if shown.factor != 1 or unit in ("", "1") else f"{heading} ({unit})", shown.factor
+    return heading if appearance.factor != 1 or unit in (
+        "",
+        "1",
+    ) else f"{heading} ({unit})", appearance.factor
 
 
 def caption(

@@ -143,7 +143,7 @@ def difference(first: Surface, second: Surface) -> Surface:
         second,
         loss=np.where(np.isfinite(loss), loss, np.nan),
         computed=first.computed & second.computed,
-        meta={**second.meta, "loss": f"difference of {first.meta.get('loss', 'loss')}"},
+        meta={**second.meta, "loss": f"difference of {quantity([first])}"},
         **absent,
     )
 

@@ -21,7 +21,7 @@ MISSING: dict[str, Any] = {"facecolor": "0.93", "edgecolor": "0.45", "hatch": "/
 _OUTLINE = [patheffects.withStroke(linewidth=1.6, foreground="white")]
 
 
-def trajectory(points: ArrayLike, *, ax: Axes, label: str = "", colour: str = "black") -> Axes:
+def trajectory(points: ArrayLike, *, ax: Axes, colour: str = "black") -> Axes:
     """Draws the path of a run over a surface: a dot for each checkpoint, a ring at its start.
 
     The path does not change the limits of the axes.
@@ -29,7 +29,6 @@ def trajectory(points: ArrayLike, *, ax: Axes, label: str = "", colour: str = "b
     Args:
         points: Coordinates in the plane, ``(K, 2)``, in order.
         ax: The axes of the surface.
-        label: Label in a legend.
         colour: Colour of the path.
 
     Raises:
@@ -43,13 +42,7 @@ def trajectory(points: ArrayLike, *, ax: Axes, label: str = "", colour: str = "b
         "markersize": 3.5,
     }
     with _fixed_limits(ax):
-        # matplotlib leaves labels that begin with an underscore out of legends.
-        style: dict[str, Any] = {
-            "linewidth": 0.9,
-            "path_effects": _OUTLINE,
-            "label": for_mathtext(label or "_path"),
-        }
-        ax.plot(x, y, color=colour, zorder=5, **style)
+        ax.plot(x, y, color=colour, linewidth=0.9, path_effects=_OUTLINE, zorder=5)
         dot: dict[str, Any] = {"markersize": 2.6, "markeredgecolor": "white", "markeredgewidth": 0.3}
         ax.plot(x, y, "o", color=colour, zorder=5.1, **dot)
         ax.plot(x[:1], y[:1], "o", zorder=5.2, **ring)

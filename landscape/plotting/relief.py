@@ -157,7 +157,7 @@ def _draw(surface: Surface, ax: Axes3D, scale: Scale, view: View, *, brief: bool
 
 
 def _fill(figure: Figure, axes: Sequence[Axes]) -> Figure:
-    """Moves and enlarges axes until what is drawn fills the page; matplotlib leaves wide margins around a box."""
+    """Moves and enlarges axes until the drawing fills the page; matplotlib leaves wide margins around a 3-D box."""
     settle(figure)
     rows, columns = grid_of(axes)
     width, size = float(figure.get_size_inches()[0]), chosen_look().size
@@ -168,7 +168,7 @@ def _fill(figure: Figure, axes: Sequence[Axes]) -> Figure:
         boxes = [_ink(cast(Axes3D, ax)).transformed(inches) for ax in axes]
         frames = [ax.get_window_extent().transformed(inches) for ax in axes]
         tall = max(box.height for box in boxes)
-        # A column is as wide as what is in it: the name of the heights is only beside the last.
+        # A column is as wide as its content: only the last one has the label of the heights.
         wide = [max(box.width for box in boxes[column::columns]) for column in range(columns)]
         growth = min((width - 2 * _MARGIN * columns) / sum(wide), room / tall)
         row = (room if size else tall * growth) + 2 * _MARGIN
@@ -184,7 +184,7 @@ def _fill(figure: Figure, axes: Sequence[Axes]) -> Figure:
 
 
 def _ink(ax: Axes3D) -> BboxBase:
-    """The extent of what is drawn, in pixels: matplotlib leaves out the box around the surface."""
+    """The extent of the drawing in pixels, with the box around the surface, which matplotlib leaves out."""
     corners = np.array(list(itertools.product(ax.get_xlim(), ax.get_ylim(), ax.get_zlim())))
     x, y, _ = proj3d.proj_transform(*corners.T, ax.get_proj())
     flat = ax.transData.transform(np.column_stack([x, y]))

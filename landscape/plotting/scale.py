@@ -34,8 +34,8 @@ _MANTISSAS = (
     (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0),
 )
 _FEWEST = 8
-_DECADES = 4  # of differences; smaller ones are noise beside the largest
-_WAVER = 0.03  # of the lightness between black and white, which nobody sees
+_DECADES = 4  # range of the sizes of differences; smaller ones are noise relative to the largest
+_WAVER = 0.03  # share of the range of lightness; imperceptible
 
 
 @dataclass(frozen=True, eq=False)

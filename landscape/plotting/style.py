@@ -15,7 +15,6 @@ from matplotlib.font_manager import fontManager
 
 from landscape.errors import UsageError
 from landscape.registry.nearest import did_you_mean
-from landscape.registry.venues import VENUES as VENUES
 from landscape.registry.venues import venue as page_of
 
 Width = Literal["column", "text"]
@@ -45,7 +44,7 @@ _SETTINGS = RcParams(
 
 
 def figure_size(venue: str, width: Width) -> tuple[float, float | None]:
-    """The width and the height of a figure in inches; no height if it is that of what is drawn.
+    """The width and height of a figure in inches; ``None`` for the height of its content.
 
     Raises:
         UsageError: The venue or the width is not known.
@@ -61,7 +60,7 @@ FONT = "STIXGeneral"
 
 
 class Look(NamedTuple):
-    """What :func:`paper` was called with."""
+    """The arguments of the enclosing :func:`paper`."""
 
     font: str
     size: tuple[float, float] | None
@@ -84,7 +83,7 @@ def paper(
 
     Args:
         font: An installed font; by default :data:`FONT`.
-        size: Width and height of figures in inches; by default as wide as the venue says and as high as what is drawn.
+        size: Width and height of figures in inches; by default the venue's width and the height of the content.
         log: Whether axes of losses and measures are logarithmic; by default where it suits the numbers.
 
     Raises:

@@ -14,7 +14,7 @@ _ELEVATIONS = (25.0, 30.0, 35.0, 40.0, 45.0, 50.0)  # from higher up, heights ca
 # between two directions, matplotlib writes heights below their ticks.
 _AZIMUTHS = (-60.0, -50.0, 120.0, 130.0, 30.0, 40.0, -150.0, -140.0)
 _POINTS = 31  # of the grid on which sight is tested
-_LOW = 0.25  # of the range of heights; what is lower is the valley
+_LOW = 0.25  # share of the range of heights that counts as the valley
 _ENOUGH = 0.8
 
 
@@ -29,7 +29,7 @@ def viewpoint(heights: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
     """
     needed = [_needed(height) for height in heights if np.isfinite(height).any()]
     for elevation in _ELEVATIONS:
-        # Of the surface that is seen worst.
+        # The surface with the worst view decides.
         seen = np.min(
             [np.ones(len(_AZIMUTHS)), *(np.mean(each <= elevation, axis=1) for each in needed)], axis=0
         )

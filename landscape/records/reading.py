@@ -11,7 +11,7 @@ import math
 import stat
 import tomllib
 import zipfile
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -142,8 +142,8 @@ def array_names(path: Path) -> list[str]:
         return []
 
 
-def read_arrays(path: Path, *, names: Container[str] | None = None, what: str) -> dict[str, NDArray[Any]]:
-    """The arrays in an ``.npz``, or those of ``names``, every byte checked against the archive's sums.
+def read_arrays(path: Path, *, what: str) -> dict[str, NDArray[Any]]:
+    """The arrays in an ``.npz``, every byte checked against the archive's sums.
 
     Python objects, and arrays that would take more memory than :data:`BEYOND`, are refused. Messages call the file a
     ``what``.
@@ -151,7 +151,6 @@ def read_arrays(path: Path, *, names: Container[str] | None = None, what: str) -
     left = _WIDENED * check_regular(path) + BEYOND
     with _opened(path, what) as archive, reading(path, what):
         members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
-        members = {name: member for name, member in members.items() if names is None or name in names}
         declared = sum(member.file_size for member in members.values())
         if declared > left:
             raise InputError(f"{path} would unpack to {declared / 2**30:.0f} GiB; this is not a {what}")

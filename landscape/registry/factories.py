@@ -85,7 +85,7 @@ def named_by_file(
     if specification is not None:
         return specification
     if code:
-        raise InputError(f"{source} names the Python code {text}, which a {kind} cannot make run: {way_out}")
+        raise InputError(f"{source} names the Python code {text}, which a {kind} cannot run: {way_out}")
     raise InputError(
         f"{source} names {text} for its {table.kind}, which a {kind} may not, as it is neither in `landscape list` nor "
         f"a library's own: {way_out}"
@@ -94,12 +94,12 @@ def named_by_file(
 
 @dataclass(frozen=True)
 class Kind:
-    """What ``./file.py`` without ``:NAME`` can mean.
+    """The objects that ``./file.py`` without ``:NAME`` can refer to.
 
     Attributes:
-        name: The word for it, as in :class:`NameTable`; an object of this name is meant before all others.
-        fits: Rules, the most certain first, that say of an object of the file whether it can be meant. The first
-            rule that any object follows decides.
+        name: The kind of object, as in :class:`NameTable`; an object of this very name comes first.
+        fits: Predicates on the objects of the file, the most specific first; the first that any object satisfies
+            decides.
         advice: How the file should be written, for messages.
     """
 
@@ -163,17 +163,29 @@ def _meant(module: ModuleType, where: str, kind: Kind) -> str:
 
 def needs_only(function: Callable[..., Any], known: Sequence[str] = ()) -> bool:
     """Whether a function or class can be called with no arguments other than these."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return False
+    parameters = _parameters(function)
     optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return all(
+    return parameters is not None and all(
         p.default is not p.empty
         or p.kind in optional
         or (p.name in known and p.kind is not p.POSITIONAL_ONLY)
         for p in parameters
     )
+
+
+def required_parameters(function: Callable[..., Any]) -> list[str]:
+    """The names of the positional parameters without a default, in order; empty for a builtin without a signature."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = _parameters(function) or ()
+    return [p.name for p in parameters if p.default is p.empty and p.kind in kinds and p.name != "self"]
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    """The parameters of a function or class; ``None`` for some builtins, which have no signature."""
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return None
 
 
 def user_row(name: str, kind: Kind) -> Row[Any] | None:
@@ -225,10 +237,9 @@ def user_options(function: Callable[..., Any], name: str) -> Options:
 
     An option without an annotation has the type of its default, or else the type that its text looks like.
     """
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        raise UsageError(f"{name} does not tell its parameters; wrap it in a function of your own") from None
+    parameters = _parameters(function)
+    if parameters is None:
+        raise UsageError(f"{name} has no signature that Python can read; wrap it in a function of your own")
     try:
         hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
     except Exception:  # an annotation that cannot be evaluated is as good as none

@@ -183,7 +183,7 @@ class NameTable(Mapping[str, Row[T]]):
             raise UsageError(f"unknown {self.kind} '{name}'{self._hint(name)}; {self._known()}") from None
 
     def _hint(self, name: str) -> str:
-        """What was probably meant by an unknown name."""
+        """A suggestion for an unknown name, as the end of a message."""
         head, comma, options = name.partition(",")
         if comma and "=" in options:
             return f" (options follow a colon: '{head}:{options}')"

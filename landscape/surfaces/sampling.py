@@ -94,16 +94,8 @@ def sample_surface(
         points=len(order),
     )
     names = VALUES[: 2 if test is None else 4] + (VALUES[4:] if gradient_norm else ())
-    header = {
-        "x": x.tolist(),
-        "y": y.tolist(),
-        "values": list(names),
-        "markers": None if plane.markers is None else plane.markers.to_dict(),
-        "trajectory": None if plane.trajectory is None else plane.trajectory.to_dict(),
-        "shard": None if shard is None else list(shard),
-        "meta": _meta(objective, plane, test, way.way),
-    }
-    with Journal(path, header) as done:
+    axes = {"x": x.tolist(), "y": y.tolist(), "values": list(names)}
+    with Journal(path, {**axes, **_about(objective, plane, test, way.way, shard)}) as done:
         if progress is not None:
             progress(len(done.values), len(order))
         left = [index for index in order if index not in done.values]
@@ -169,8 +161,10 @@ def _forward_pass(
     return fastest(objectives, corner, points=points, compiling=compiling)
 
 
-def _meta(objective: Objective, plane: Plane, test: Objective | None, way: Way) -> dict[str, Any]:
-    """How the surface is made, for its file."""
+def _about(
+    objective: Objective, plane: Plane, test: Objective | None, way: Way, shard: tuple[int, int] | None
+) -> dict[str, Any]:
+    """The checkpoints on the surface and how it is made, for its file."""
     meta: dict[str, Any] = {
         "schema": SCHEMA,
         "plane": plane.describe(),
@@ -185,7 +179,12 @@ def _meta(objective: Objective, plane: Plane, test: Objective | None, way: Way) 
         meta["batch_norm"] = f"recomputed at every point from {objective.recalibrated_on:,} training examples"
     if test is not None:
         meta["test"] = dataclasses.asdict(test.provenance)
-    return meta
+    return {
+        "markers": None if plane.markers is None else plane.markers.to_dict(),
+        "trajectory": None if plane.trajectory is None else plane.trajectory.to_dict(),
+        "shard": None if shard is None else list(shard),
+        "meta": meta,
+    }
 
 
 def _point(objective: Objective, plane: Plane, a: float, b: float = 0.0) -> Tensor:

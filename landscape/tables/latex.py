@@ -12,10 +12,10 @@ from landscape.tables.escaping import for_latex, visible
 _SIZE = 9.0  # points of the type in the cells; \small would be 10 in a document of 11 points
 _GAP = 6.0  # \tabcolsep in points: half of the space between two columns
 _POINTS = 72.27  # an inch in TeX's points
-_NAMES = 0.4  # share of the text that the first column may take before its names are broken into lines
+_NAMES = 0.4  # largest share of the width for the first column; longer names are wrapped
 HEADING = 20.0
-"""Width of a heading in em; the rest would leave no place for a second column."""
-_WORD, _PIECE = 26, 8  # characters of a word from which on it may be broken, and of its pieces
+"""Largest width of a heading in em, so that a second column fits."""
+_WORD, _PIECE = 26, 8  # characters of the longest unbroken word, and of the pieces of a longer one
 _WORD_FIRST = re.compile(r"^[a-z](?=[a-z]+[ :])")
 
 
@@ -58,7 +58,7 @@ _WIDTHS = (
 
 
 def breakable(text: object) -> str:
-    """Escaped text of which long words, such as a stranger's names, can be broken anywhere."""
+    """Escaped text whose long words can be broken anywhere."""
     cut = []
     for word in str(text).split(" "):
         size = len(word) if len(word) <= _WORD else _PIECE

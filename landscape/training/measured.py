@@ -26,6 +26,7 @@ from landscape.measures import MEASURES, measured_or_recalled
 from landscape.objective import Objective
 from landscape.records.estimate import Estimate
 from landscape.records.storage import append_line, sha256, write_whole
+from landscape.registry.names import split_of
 from landscape.training.run import RunFiles
 from landscape.training.session import Session
 
@@ -61,6 +62,9 @@ class Measuring:
                 raise UsageError(f"measure_{name}={getattr(self, name)} must be at least 1")
         if not self.names:
             raise UsageError("measure_names names nothing; leave it out for the cheap ones")
+        for part, name in map(split_of, self.names):
+            if part is not None:
+                raise UsageError(f"'{part}:{name}': training measures both splits; leave out the '{part}:'")
         object.__setattr__(self, "names", tuple(str(MEASURES.parse(name)) for name in self.names))
 
     def is_due(self, epoch: int, epochs: int) -> bool:

@@ -34,7 +34,7 @@ class Outcome:
 Notice = Callable[[int, float, str], None]
 """Called with the number of runs that have ended, the fraction of all work done, and the name of the current run."""
 OnRun = Callable[[Path, Progress | None], None]
-"""Called with the folder of a run and its progress, which is ``None`` when it has ended."""
+"""Called with the folder of a run and its progress; ``None`` at its end."""
 
 
 def train_several(

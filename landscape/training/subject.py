@@ -1,4 +1,4 @@
-"""What a recipe trains: data, network and loss, behind their names or in a task of the user's."""
+"""The data, network and loss of a recipe, resolved from their names or from the user's task."""
 
 import copy
 from collections.abc import Callable
@@ -13,9 +13,10 @@ from torch.nn import functional
 from landscape.data import Data, FixedBatches, as_data, load_data
 from landscape.errors import InputError, UsageError
 from landscape.isolation import private_randomness
-from landscape.losses import build_loss
+from landscape.losses import cross_entropy_name
+from landscape.losses.loss_functions import BatchLoss, Loss, in_float64, refuse_sum
 from landscape.models import build_model
-from landscape.objective.loss_functions import BatchLoss, Loss, in_float64, refuse_sum
+from landscape.objective.arguments import loss_in
 from landscape.objective.wrappers import unwrapped
 from landscape.optim import OPTIMIZERS, BatchClosure, MicroBatches
 from landscape.optim.batch_closure import Evaluation, Inputs
@@ -79,7 +80,7 @@ class Subject:
 
 
 class Tested(NamedTuple):
-    """The sum of the losses of some examples, and how many are right; ``None`` where outputs are no class scores."""
+    """The sum of the losses of some examples, and the number classified correctly; ``None`` without class scores."""
 
     loss: float
     correct: int | None
@@ -110,25 +111,24 @@ def subject_of(recipe: Recipe, *, data: Data | None = None) -> Subject:
     if data is None:
         named = isinstance(parts["data"], str)
         data = load_data(parts["data"]) if named else as_data(parts["data"], str(recipe.task))
-    loss, loss_name = _loss(recipe.loss if recipe.loss is not None else parts.get("loss"))
-    default = (
-        f"cross-entropy:label_smoothing={recipe.label_smoothing}"
-        if recipe.label_smoothing
-        else "cross-entropy"
-    )
+    criterion = recipe.loss if recipe.loss is not None else parts.get("loss")
+    if criterion is None:
+        loss, loss_name = None, cross_entropy_name(recipe.label_smoothing)
+    else:
+        loss, loss_name = loss_in(criterion)
     _require_trainable(data, recipe, loss)
     return Subject(
         data=data,
         network=partial(_network, parts["model"], data, recipe.seed),
         loss=loss,
-        loss_name=loss_name or default,
+        loss_name=loss_name,
         smoothing=recipe.label_smoothing,
         code=code_hash(recipe.task, recipe.model, recipe.data, recipe.loss),
     )
 
 
 def right(outputs: Any, targets: Tensor) -> int | None:
-    """The number of right answers; ``None`` unless outputs are class scores ``(B, C)`` and targets class numbers."""
+    """The number of correct predictions; ``None`` unless outputs are scores ``(B, C)`` and targets class numbers."""
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or outputs.shape[1] < 2:
         return None
     if targets.ndim != 1 or targets.is_floating_point():
@@ -140,19 +140,6 @@ def _network(model: nn.Module | str, data: Data, seed: int) -> nn.Module:
     if isinstance(model, str):
         return build_model(model, classes=data.classes, input_shape=data.input_shape, seed=seed)
     return copy.deepcopy(unwrapped(model)[0])
-
-
-def _loss(loss: Any) -> tuple[Loss | None, str]:
-    """The loss and its name; ``None`` for the default one."""
-    if loss is None:
-        return None, ""
-    if isinstance(loss, str):
-        return build_loss(loss), loss
-    if not callable(loss) and not isinstance(loss, BatchLoss):
-        raise InputError(
-            f"the loss of the task is a {type(loss).__name__}; give a function of (outputs, targets)"
-        )
-    return loss, getattr(loss, "__name__", type(loss).__name__)
 
 
 def _require_trainable(data: Data, recipe: Recipe, loss: Loss | None) -> None:

@@ -22,11 +22,11 @@ from landscape.curvature import hessian
 from landscape.data import FixedBatches
 from landscape.errors import UsageError
 from landscape.isolation import no_warnings, private_randomness
+from landscape.losses.loss_functions import BatchLoss, Loss
+from landscape.losses.outputs import applied, called_with, labelled, scores, wants_scores
 from landscape.measures import dominant_eigenvalue, gradient_norm, hessian_trace
 from landscape.objective import Objective
 from landscape.objective.batches import Batch, copied, moved
-from landscape.objective.loss_functions import BatchLoss, Loss
-from landscape.objective.outputs import applied, called_with, labelled, scores, wants_scores
 from landscape.objective.replica import InputCopies
 from landscape.records.estimate import Estimate
 

@@ -133,8 +133,7 @@ def test_the_class_of_a_whole_network_is_named(tmp_path, capsys, network, module
     assert f"class       {module}" in capsys.readouterr().out
     assert call(["measure", str(tmp_path / "m.pt"), "-M", "loss"]) == 3
     assert (
-        f"it holds a network of the class {module}; add -m MODEL (such as -m {model})"
-        in capsys.readouterr().err
+        f"it holds a network of class {module}; add -m MODEL (such as -m {model})" in capsys.readouterr().err
     )
 
 

@@ -3,11 +3,14 @@
 import io
 import os
 import pickle
+import zipfile
 
 import pytest
 
 from landscape.checkpoints import pickled_names as module
+from landscape.checkpoints import read_checkpoint
 from landscape.checkpoints.pickled_names import Pickles, pickled_names
+from landscape.errors import InputError
 
 
 def text(value):
@@ -70,3 +73,17 @@ def test_a_pickle_without_a_protocol_has_protocol_0():
     pickles = Pickles(set())
     pickles.read(io.BytesIO(b"N."))
     assert (pickles.protocol, pickles.complete, pickles.names) == (0, True, [])
+
+
+def test_one_list_that_is_copied_again_and_again_is_refused(tmp_path):
+    """Each copy takes three instructions and the memory of a thousand elements."""
+    numbers = b"](" + b"".join(b"M" + k.to_bytes(2, "little") for k in range(1000)) + b"eq\x00"
+    copies = b"".join(
+        b"0c" + kind + b"\nh\x00\x85R" for kind in (b"builtins\nset", b"collections\nCounter") * 5000
+    )
+    file = tmp_path / "copies.pt"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("m/data.pkl", b"\x80\x02" + numbers + copies + b".")
+        archive.writestr("m/version", "3")
+    with pytest.raises(InputError, match="longer than any that holds weights"):
+        read_checkpoint(file)

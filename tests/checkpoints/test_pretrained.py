@@ -114,3 +114,23 @@ def test_a_local_folder_is_read_where_it_is(folder):
         contents = read_checkpoint(f"hf:{name}")
         assert (contents.model, contents.path) == (f"hf:{name}", Path(name) / "model.safetensors")
         assert contents.identity == contents.sha256
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_without_a_network_nothing_is_tried_again(folder, monkeypatch, offline):
+    """The fixture says that there is none; here it is found out."""
+    from huggingface_hub import constants
+
+    def unreachable(*arguments, **settings):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    monkeypatch.setattr("socket.create_connection", unreachable)
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("the hub was tried again"))
+    with pytest.raises(
+        InputError,
+        match="cannot be fetched" if offline else r"cannot be fetched \(huggingface.co cannot be reached\)",
+    ):
+        huggingface_folder("someone/something", weights=True)
+    assert constants.HF_HUB_OFFLINE is offline

@@ -1,6 +1,8 @@
 """Checkpoints as they are found: every wrapping is opened, every damage is one clear error, and no code runs."""
 
 import builtins
+import contextlib
+import errno
 import json
 import os
 import pickle
@@ -290,3 +292,17 @@ def test_64_dimensions_are_the_most(tmp_path):
 def test_the_bytes_on_disk_are_those_of_all_files(tmp_path, net):
     save(net.state, tmp_path / "m.pt")
     assert read_checkpoint(tmp_path / "m.pt").stored == (tmp_path / "m.pt").stat().st_size
+
+
+def test_what_the_system_says_of_a_file_is_passed_on(tmp_path, monkeypatch):
+    file = tmp_path / "m.pt"
+    torch.save({"w": torch.ones(2)}, file)
+
+    @contextlib.contextmanager
+    def broken(path):
+        raise OSError(errno.EIO, "Input/output error", str(path))
+        yield
+
+    monkeypatch.setattr("landscape.checkpoints.reading.pinned", broken)
+    with pytest.raises(InputError, match=r"m\.pt cannot be read: Input/output error; name another file"):
+        read_checkpoint(file)

@@ -90,7 +90,7 @@ def test_nothing_is_measured_where_that_is_not_wanted(landscape, runs):
     landscape("measure", "runs/sgd-0", "runs/sgd-1", "-M", "loss", "--limit", "60", "-q")
     result = landscape("compare", "runs", "--no-measure-missing")
     assert result.code == 0
-    assert "loss is not measured of 2 runs (--no-measure-missing)" in result.out
+    assert "loss is not measured for 2 runs (--no-measure-missing)" in result.out
     assert not (runs / "sam-0/measures.jsonl").exists()
 
 

@@ -280,7 +280,7 @@ REFUSED = {
     ),
     "no data": (GROUPS[:2] + OWN[:2], 3, ["own/sgd-0.pt does not say which data it belongs to", "-d DATA"]),
     "neither": (GROUPS[:2], 3, ["does not say which model and data"]),
-    "nothing": ((), 2, ["nothing to compare is named", "--group", "--runs"]),
+    "nothing": ((), 2, ["nothing to compare: give", "--group", "--runs"]),
     "no file": (("--runs", "none.csv"), 3, ["none.csv does not exist"]),
     "runs and groups": (("own", *GROUPS[:2]), 2, ["RUN… and --group cannot be combined"]),
     "a group without a flag": (("own/sgd-0.pt", *OWN), 3, ["does not say how it was trained", "--group"]),
@@ -291,7 +291,7 @@ REFUSED = {
         ["no row is called 'sgd'; there are: SGD, SAM"],
     ),
     "label": ((*GROUPS[:4], *OWN, "--label", "sgd=x"), 2, ["--label sgd=x is not ROW=NAME"]),
-    "split of a gap": ((*GROUPS[:2], "-M", "test:generalization-gap"), 2, ["is not of one split"]),
+    "split of a gap": ((*GROUPS[:2], "-M", "test:generalization-gap"), 2, ["does not belong to one split"]),
     "measure": ((*GROUPS[:2], *OWN, "-M", "test:acuracy"), 2, ["did you mean 'accuracy'?"]),
     "content": (("--group", "A=own/sgd-*", "--group", "B=copy/*", *OWN), 3, ["'A' seed 1", "(copy/a-7.pt)"]),
     "weights": (

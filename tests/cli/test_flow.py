@@ -153,6 +153,30 @@ def test_both_splits_are_measured_and_said_apart(landscape, runs):
     assert taken[0]["value"] != taken[2]["value"]
 
 
+def test_a_measure_names_its_split_as_in_compare(landscape, runs):
+    names = ("-M", "test:accuracy,train:gradient-norm,loss", "--split", "both", "--format", "jsonl", "-q")
+    lines = [json.loads(line) for line in landscape("measure", "runs/sgd-0", *names).out.splitlines()]
+    measured = [(line["provenance"]["split"], line["measure"]) for line in lines]
+    assert measured == [
+        ("train", "gradient-norm"), ("train", "loss"), ("test", "accuracy"), ("test", "loss"),
+    ]  # fmt: skip
+    error = landscape("train", "-M", "test:accuracy", "--measure-every", "1", "-o", "new").error
+    assert "'test:accuracy': training measures both splits; leave out the 'test:'" in error
+
+
+def test_test_examples_alone_are_enough_for_the_test_split(landscape, runs):
+    Path("held.py").write_text(
+        "import torch\n"
+        "def data(): return {'test': torch.utils.data.TensorDataset(torch.rand(10, 1, 8, 8), torch.arange(10))}\n"
+    )
+    flags = ("-d", "./held.py", "--split", "test", "-M", "loss", "-q")
+    result = landscape("measure", "runs/sgd-0", *flags)
+    assert result.code == 0, result.err
+    error = landscape("measure", "runs/sgd-0", *flags, "--batch-norm", "recalibrate").error
+    assert "recalibrated on training examples, and ./held.py:data has none" in error
+    assert "measure on --split test" in landscape("measure", "runs/sgd-0", *flags[:2], "-M", "loss").error
+
+
 def test_json_on_stdout_is_what_is_on_disk_and_everything_else_is_on_stderr(landscape, runs):
     flags = ("measure", "runs/sgd-0", "runs/sam-0", *CHEAP)
     result = landscape(*flags, "--format", "json", "-o", "all.jsonl")

@@ -141,7 +141,7 @@ def test_a_checkpoint_cannot_make_code_run_that_lies_beside_it(landscape, tmp_pa
     )
     result = landscape("measure", "m.pt")
     assert result.code == 3
-    assert "names the Python code ./evil.py:made, which a checkpoint cannot make run" in result.error
+    assert "names the Python code ./evil.py:made, which a checkpoint cannot run" in result.error
     assert not (tmp_path / "pwned").exists()
 
 
@@ -197,7 +197,7 @@ def test_a_run_of_ones_own_code_goes_on_and_is_measured_with_the_flag_that_named
     assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
     without = landscape(*flags)
     assert without.code == 3
-    assert "names the Python code ./own.py:net:width=3, which a recipe cannot make run" in without.error
+    assert "names the Python code ./own.py:net:width=3, which a recipe cannot run" in without.error
     assert "add -m ./own.py:net:width=3" in without.error
     (found,) = records(landscape("measure", "run", *named, *QUICK))
     assert found["provenance"]["model"] == "./own.py:net:width=3"

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,6 +122,10 @@ def test_nothing_to_compare_and_a_field_that_is_not_there_are_said():
         compare([])
     with pytest.raises(InputError, match=r"no recipe field 'width' \(fields: model, data, optimizer"):
         compare([run(1.0)], rows="width")
+    elsewhere = run(1.0)
+    elsewhere = replace(elsewhere, provenance=replace(elsewhere.provenance, recipe=None))
+    with pytest.raises(InputError, match="not written by `landscape train`; name the rows with --group"):
+        compare([elsewhere])
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

@@ -124,7 +124,7 @@ def test_a_table_gives_rows_seeds_and_other_fields_in_its_order(files):
 HEAD = "checkpoint,row,seed\n"
 REFUSED_TABLES = {
     "empty": ("", "has no column checkpoint; its columns are: none"),
-    "head alone": (HEAD, "has no line below its head"),
+    "head alone": (HEAD, "has no line below the header"),
     "column": (
         "checkpoint,rows,seed\n",
         r"has no column row \(did you mean 'rows'\?\); its columns are: checkpoint",
@@ -132,7 +132,7 @@ REFUSED_TABLES = {
     "column twice": ("checkpoint,row,seed,seed\n", "two columns of one name"),
     "file": (f"{HEAD}none.pt,S,0\n", "line 2: none.pt does not exist, neither in .* nor in "),
     "cell": (f"{HEAD}a.pt,,0\n", "line 2: row is empty"),
-    "short": (f"{HEAD}a.pt,S\n", "line 2 has 2 cells, and the head has 3"),
+    "short": (f"{HEAD}a.pt,S\n", "line 2 has 2 cells, and the header has 3"),
     "seed twice": (
         f"{HEAD}a.pt,S,0\nb.pt,S,0\n",
         "row 'S' has two checkpoints with seed 0: .*a.pt and .*b.pt",
@@ -140,7 +140,7 @@ REFUSED_TABLES = {
     "file twice": (f"{HEAD}a.pt,S,0\na.pt,T,0\n", "are the same checkpoint"),
     "formula": (f"{HEAD}a.pt,=1+1,0\n", r"line 2: row is '=1\+1', which is a formula"),
     "formula of a command": (f"{HEAD}a.pt,S,@SUM(1)\n", "seed is '@SUM\\(1\\)', which is a formula"),
-    "no text": (f"{HEAD}a.pt,S,{'9' * 200_000}\n", "line 2 is no line of CSV: field larger"),
+    "no text": (f"{HEAD}a.pt,S,{'9' * 200_000}\n", "line 2 is not a line of CSV: field larger"),
 }
 
 

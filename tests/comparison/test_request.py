@@ -20,7 +20,7 @@ def test_a_measure_is_on_its_own_split_or_on_those_that_are_the_default():
     )
     assert columns(["loss"], ["train", "test"]) == (Column("loss", "train"), Column("loss", "test"))
     for name in ("generalization-gap", "sam-share"):
-        with pytest.raises(UsageError, match=f"{name} is not of one split; leave out the 'train:'"):
+        with pytest.raises(UsageError, match=f"{name} does not belong to one split; leave out the 'train:'"):
             columns([f"train:{name}"], ["train"])
 
 

@@ -1,10 +1,13 @@
 """The contract of the model table, and the parameter counts that the papers print."""
 
+import sys
+
 import pytest
 import torch
 
 from landscape.errors import InputError, UsageError
 from landscape.models import MODELS, build_model
+from landscape.models.torchvision_models import torchvision_model
 
 NAMES = [*MODELS, "torchvision:resnet18", "torchvision:mobilenet_v3_small", "torchvision:googlenet"]
 IMAGE = (3, 32, 32)
@@ -178,3 +181,8 @@ def test_a_network_that_a_file_has_made_is_copied(tmp_path, monkeypatch):
     first, second = build_model("./made.py:net", classes=2), build_model("./made.py:net")
     assert torch.equal(first.weight, second.weight)
     assert first.weight.data_ptr() != second.weight.data_ptr()
+
+
+def test_a_file_of_the_users_own_does_not_import_torchvision(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision", None)  # its import takes seconds, and fails here
+    assert [torchvision_model(name) for name in ("./net.py", "nets/net.py:Net", "my.nets:Net")] == [None] * 3

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from landscape.errors import InputError
-from landscape.losses import build_loss
-from landscape.objective import Objective, loss_functions
+from landscape.losses import build_loss, loss_functions
+from landscape.objective import Objective
 
 WEIGHT = torch.tensor([0.3, 1.0, 2.0])
 Y = torch.arange(12) % 3

@@ -19,7 +19,7 @@ from landscape.objective import BatchLoss, Objective
 
 CE = nn.CrossEntropyLoss()
 X, Y = problems.classification(30, features=6, classes=3)
-PAST = r"reaches the weights of the model that was given, not of the copy.*use the model that is passed"
+PAST = r"reaches the weights of the model that was passed, not of the copy.*use the model that is passed"
 
 
 def body() -> nn.Sequential:

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from landscape.plotting import caption
-from landscape.plotting.caption import tex
+from landscape.plotting.caption import quantity, tex
 from landscape.records.landmarks import Landmarks
 
 
@@ -131,3 +131,14 @@ def test_caption_of_a_surface_that_is_not_that_of_a_checkpoint_says_so(bowl):
 def test_caption_says_where_batch_norm_statistics_come_from(bowl):
     text = caption(bowl(batch_norm="interpolated between the checkpoints"))
     assert "Batch norm: stored statistics, interpolated between the checkpoints." in text
+
+
+def test_the_axis_of_a_loss_in_a_file_has_no_path(bowl):
+    named = {
+        "./my_loss.py:smooth_ce": "smooth ce",
+        "l/a.py:f:k=2": "f",
+        "mse": "mse",
+        "my.losses:f": "my.losses:f",
+    }
+    assert [quantity([bowl(loss=name)]) for name in named] == list(named.values())
+    assert quantity([bowl(loss="a.py:f"), bowl(loss="mse")]) == "loss"

@@ -16,8 +16,9 @@ from landscape.plotting import save_figure
 from landscape.plotting.figure_options import FigureOptions
 from landscape.plotting.kinds import KINDS, draw_figure, suitable
 from landscape.plotting.sources import Run, read_source
-from landscape.plotting.style import VENUES, paper
+from landscape.plotting.style import paper
 from landscape.records.landmarks import Landmarks
+from landscape.registry.venues import VENUES
 
 COLOUR_MAPS = {"filled": {"viridis"}, "contour": {"viridis"}, "difference": {"RdBu_r"}}
 """Of the kinds that draw contours; the others have none."""

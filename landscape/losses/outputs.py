@@ -36,6 +36,13 @@ def labelled(batch: Any) -> tuple[Any, Any]:
     )
 
 
+def targets_in(batch: Any) -> Any:
+    """The targets of a batch, the second of a pair or the labels of a dictionary; ``None`` if it has none."""
+    if isinstance(batch, Mapping):
+        return next((batch[key] for key in LABELS if key in batch), None)
+    return batch[1] if isinstance(batch, (tuple, list)) and len(batch) == 2 else None
+
+
 def applied(model: nn.Module, inputs: Any) -> Any:
     """The outputs of the network; the entries of a dictionary are its keyword arguments."""
     return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)

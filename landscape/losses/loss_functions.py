@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from landscape.errors import InputError, UsageError
+from landscape.registry.factories import required_parameters
 
 IGNORED = -100
 """The class number that torch's cross-entropy leaves out by default."""
@@ -41,6 +42,12 @@ class BatchLoss:
 
 
 Loss = Callable[[Any, Any], Tensor] | BatchLoss
+
+
+def takes_model(loss: Callable[..., Any]) -> bool:
+    """Whether a loss is a function of ``(model, batch)``: its first parameter is called ``model``."""
+    return not isinstance(loss, nn.Module) and required_parameters(loss)[:1] == ["model"]
+
 
 _BY_LABELS = (nn.CrossEntropyLoss, nn.NLLLoss)
 _SMOOTH = (*_BY_LABELS, nn.MSELoss, nn.BCEWithLogitsLoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
