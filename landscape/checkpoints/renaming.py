@@ -4,12 +4,15 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 
 from torch import Tensor
 
 from landscape.errors import InputError, UsageError
 from landscape.registry.nearest import did_you_mean
+
+_MOST_COMPARED = 1000  # names among which a similar one is looked for
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ def _count(names: Collection[str]) -> str:
 
 
 def _unmatched(file: Path, flag: str, pattern: str, names: Mapping[str, Tensor]) -> str:
-    parts = {".".join(name.split(".")[:end]) for name in names for end in range(1, name.count(".") + 2)}
+    some = islice(names, _MOST_COMPARED)
+    parts = {".".join(name.split(".")[:end]) for name in some for end in range(1, name.count(".") + 2)}
     guess = did_you_mean(pattern.strip("*."), sorted(parts))
     first = ", ".join(list(names)[:3])
     return f"{file}: {flag} matches none of the {len(names)} names{guess}; they begin with {first}"

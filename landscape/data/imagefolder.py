@@ -25,6 +25,9 @@ IN_MEMORY_BYTES = 2**30
 LARGEST_SIDE = 4096
 """Pixels: a checkpoint of unknown origin may name any number."""
 
+MOST_FOLDERS, DEEPEST = 100_000, 16
+"""Folders in folders of pictures: a checkpoint may name any folder, such as the root of the system."""
+
 Normalisation = Literal["none", "imagenet", "half", "cifar10", "cifar10-per-image", "cifar100"] | str
 Interpolation = Literal["bilinear", "bicubic"]
 NORMALISATION = "none"
@@ -140,12 +143,25 @@ def _files(folder: Path, layout: str) -> tuple[list[tuple[str, int]], list[str]]
     """The images of one split with their classes, and the names of the classes in order."""
     from torchvision.datasets import ImageFolder
 
+    _check_folders(folder)
     try:
         images = ImageFolder(folder)
     except FileNotFoundError as failure:
         reason = " ".join(str(failure).split()).rstrip(".")
         raise InputError(f"imagefolder: {reason}; {layout}") from None
     return images.samples, images.classes
+
+
+def _check_folders(top: Path) -> None:
+    """Refuses a tree that torchvision would walk without an end, as it follows links that lead upwards."""
+    above = os.fspath(top).rstrip(os.sep).count(os.sep)
+    for count, (place, _, _) in enumerate(os.walk(top, followlinks=True)):
+        depth = place.rstrip(os.sep).count(os.sep) - above
+        if count > MOST_FOLDERS or depth > DEEPEST:
+            raise InputError(
+                f"imagefolder: {top} holds more than {MOST_FOLDERS:,} folders, or more than {DEEPEST} in each other, "
+                "or a link that leads upwards; name a folder with one folder of pictures a class"
+            )
 
 
 @contextlib.contextmanager

@@ -173,3 +173,22 @@ def test_a_pipe_among_the_pictures_is_refused_and_not_waited_for(pictures):
 def test_a_picture_has_a_largest_side(pictures, name):
     with pytest.raises(UsageError, match=f"{name}=4097 must be from 1 to 4096 pixels"):
         load_data(f"imagefolder:{pictures}:{name}=4097")
+
+
+def test_a_folder_that_leads_upwards_ends(pictures):
+    (pictures / "train" / "cat" / "more").symlink_to(pictures / "train", target_is_directory=True)
+    (pictures / "train" / "dog" / "more").symlink_to(pictures / "train", target_is_directory=True)
+    with pytest.raises(InputError, match="or a link that leads upwards"):
+        load_data(f"imagefolder:{pictures}")
+
+
+def test_as_many_folders_as_allowed(pictures, monkeypatch):
+    deep = pictures / "train" / "cat" / "a" / "b"
+    deep.mkdir(parents=True)
+    for name, most in (("DEEPEST", 3), ("MOST_FOLDERS", 4)):
+        with monkeypatch.context() as patch:
+            patch.setattr(imagefolder, name, most)
+            assert len(load_data(f"imagefolder:{pictures}").train) == 6
+            patch.setattr(imagefolder, name, most - 1)
+            with pytest.raises(InputError, match="folders"):
+                load_data(f"imagefolder:{pictures}")
