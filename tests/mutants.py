@@ -482,7 +482,8 @@ def main() -> int:
     parser.add_argument("--direct", action="store_true", help="only the tests that call the changed function")
     options = parser.parse_args()
     os.chdir(ROOT)
-    sys.path.insert(0, str(ROOT))  # not the link to the package of an editable installation, which is another path
+    # Not the link to the package that an editable installation makes, which is another path.
+    sys.path.insert(0, str(ROOT))
     sys.dont_write_bytecode = True
     everything = []
     for name in options.files:
