@@ -154,11 +154,13 @@ def next_commands(runs: "Sequence[Run]") -> list[str]:
     """The next commands, quoted for the shell; they repeat the flags that name code, because a run may not name any."""
     # A surface beside that of the first run: of the last optimizer, with the same seed.
     last = next(run for run in runs if run.recipe.optimizer == runs[-1].recipe.optimizer)
-    place, first, other = (shlex.quote(str(p)) for p in (runs[0].path.parent, runs[0].path, last.path))
+    folder = runs[0].path if len(runs) == 1 else runs[0].path.parent
+    paths = (folder, folder / "surface.pdf", runs[0].path, last.path)
+    place, figure, first, other = (shlex.quote(str(path)) for path in paths)
     flags = " ".join(naming_flags(runs[0].recipe))
-    commands = [f"measure {first}", f"surface {first}"]
+    commands = [f"measure {first}", f"surface {first} -o {figure}"]
     if len(runs) > 1:
-        commands = [f"compare {place}", f"measure {first}", f"surface {first} {other}"]
+        commands = [f"compare {place}", f"measure {first}", f"surface {first} {other} -o {figure}"]
     return [f"landscape {command} {flags}".rstrip() for command in commands]
 
 

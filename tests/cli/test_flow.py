@@ -40,7 +40,7 @@ def test_train_measure_compare_surface_plot(landscape, tmp_path):
     assert "not trained again" not in trained.err
     assert trained.err.endswith(
         "Next: landscape compare runs\n      landscape measure runs/sgd-0\n"
-        "      landscape surface runs/sgd-0 runs/sam-rho=0.1-0\n"
+        "      landscape surface runs/sgd-0 runs/sam-rho=0.1-0 -o runs/surface.pdf\n"
     )
 
     folders = sorted(str(p.relative_to(tmp_path)) for p in (tmp_path / "runs").iterdir())

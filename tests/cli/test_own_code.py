@@ -271,10 +271,10 @@ def test_the_commands_that_training_prints_work_when_pasted(landscape, project):
     compare, measure, surface = pasted(trained)
     assert compare == ["compare", "all runs", *code]
     assert measure == ["measure", "all runs/sgd-0", *code]
-    assert surface == ["surface", "all runs/sgd-0", "all runs/sam-0", *code]
+    assert surface == ["surface", "all runs/sgd-0", "all runs/sam-0", "-o", "all runs/surface.pdf", *code]
     (record,) = records(landscape(*measure, "-M", "loss", "--format", "jsonl"))
     assert record["provenance"]["loss"] == "./my code/loss.py:smooth:eps=0.2"
-    for command, more in ((compare, ("-M", "loss")), (surface, ("--points", "3", "-o", "s.png"))):
+    for command, more in ((compare, ("-M", "loss")), (surface, ("--points", "3"))):
         result = landscape(*command, *more)
         assert result.code == 0, result.err
     without = landscape("measure", "all runs/sgd-0", *code[:2])
@@ -288,7 +288,7 @@ def test_a_run_with_a_loss_of_the_table_is_measured_with_it(landscape):
         *("--device", "cpu", "-o", "run"),
     )
     measure, surface = pasted(trained)
-    assert (measure, surface) == (["measure", "run"], ["surface", "run"])
+    assert (measure, surface) == (["measure", "run"], ["surface", "run", "-o", "run/surface.pdf"])
     (record,) = records(landscape(*measure, *QUICK))
     assert record["provenance"]["loss"] == "mse"
     (other,) = records(landscape(*measure, *QUICK, "--loss", "cross-entropy"))
