@@ -57,13 +57,16 @@ class _Parts:
     depth: int = 0
     deep: bool = False
     count: int = 1
+    listed: int = 0  # tuples in its lists, of which a call may make keys
 
     def add(self, items: list[object]) -> None:
         """Counts items as parts, and lists and dictionaries as one each, which are copied and hashed no deeper."""
         for item in items:
             self.count += _weight(item) if isinstance(item, str) or getattr(item, "deep", False) else 1
-            if self.depth and isinstance(item, _Parts):
-                self.depth = max(self.depth, item.depth + 1)
+            if isinstance(item, _Parts):
+                self.listed += item.listed if self.depth else item.listed + item.depth
+                if self.depth:
+                    self.depth = max(self.depth, item.depth + 1)
 
 
 def _weight(item: object) -> int:
@@ -155,10 +158,14 @@ class Pickles:
                 result.add(items)
         elif opcode.stack_after and opcode.stack_after[0] is _MARK:
             result = _MARK
-        elif items or opcode.name.startswith("EMPTY"):
+        elif (items and opcode.name != "BINPERSID") or opcode.name.startswith("EMPTY"):
             depth = int("TUPLE" in opcode.name)
             result = _Parts(depth, bool(depth) or opcode.name in _MAKES)
             result.add(items)
+            if opcode.name in _MAKES:
+                # The arguments are a tuple that becomes no key.
+                result.listed -= sum(item.depth for item in items if isinstance(item, _Parts))
+                self.odd_keys += result.listed
             if result.depth > DEEPEST:
                 raise ValueError
         if self.odd_keys > MOST_ODD_KEYS:

@@ -21,6 +21,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from landscape.checkpoints import read_checkpoint, reading, stand_ins
+from landscape.checkpoints.pickled_names import pickled_names
 from landscape.errors import InputError
 
 FORMATS = {"zip": {}, "old": {"_use_new_zipfile_serialization": False}}
@@ -431,6 +432,14 @@ COSTLY = {
     "a tuple of itself and itself, 25 times": text("x") + b"}" + DOUBLED + b"Ns",
     "numbers whose hashes are equal": text("x") + b"}(" + LARGE + b"u",
     "tuples as keys, whose hashes can be equal": text("x") + b"}(" + TUPLES + b"u",
+    "tuples in a list that becomes a set": text("x")
+    + b"c__builtin__\nset\n]("
+    + b"".join(b"J" + struct.pack("<i", k) + b"\x85" for k in range(1001))
+    + b"e\x85R",
+    "tuples in pairs that become a dictionary": text("x")
+    + b"ccollections\nOrderedDict\n]("
+    + b"".join(b"J" + struct.pack("<i", k) + b"\x85N\x86" for k in range(1001))
+    + b"e\x85R",
     "a long list that is copied": text("x")
     + b"]("
     + b"K\x01" * 2000
@@ -533,3 +542,12 @@ def test_tensors_that_are_no_plain_numbers_are_refused_by_their_kind(tmp_path, f
         layer.register_buffer("odd", NOT_PLAIN[kind]())
         torch.save(layer, tmp_path / "m", **FORMATS[form])
     assert re.search(rf"tensors that are not plain numbers \(\S*{kind}", opened(tmp_path / "m"))
+
+
+@pytest.mark.parametrize("form", list(FORMATS))
+def test_tensors_and_settings_have_no_odd_keys(tmp_path, network, form):
+    network.history = [(step, step / 2) for step in range(2000)]
+    torch.save({"model": network, "state": network.state_dict()}, tmp_path / "m", **FORMATS[form])
+    pickles = pickled_names(tmp_path / "m")
+    assert pickles.complete
+    assert pickles.odd_keys == (form == "old")  # the mark of the old format
