@@ -38,7 +38,9 @@ TESTS = {
     "measures": ["tests/measures", "tests/test_typical_mistakes.py"],
     "linalg": ["tests/linalg", "tests/measures/test_coverage.py", "tests/measures/test_spectrum.py"],
     "comparison": ["tests/comparison", "tests/cli/test_compare.py"],
-    "checkpoints": ["tests/checkpoints", "tests/cli/test_bombs.py", "tests/cli/test_own_code.py"],
+    "checkpoints": [
+        "tests/checkpoints", "tests/cli/test_bombs.py", "tests/cli/test_own_code.py", "tests/training/test_subject.py",
+    ],
     "training": [
         "tests/training/test_session.py", "tests/training/test_variations.py", "tests/training/test_trainer.py",
         "tests/training/test_resume.py", "tests/training/test_batches.py",
