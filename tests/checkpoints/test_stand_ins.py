@@ -551,3 +551,14 @@ def test_tensors_and_settings_have_no_odd_keys(tmp_path, network, form):
     pickles = pickled_names(tmp_path / "m")
     assert pickles.complete
     assert pickles.odd_keys == (form == "old")  # the mark of the old format
+
+
+@pytest.mark.parametrize(
+    ("others", "more"), [([nn.Tanh()], ""), ([nn.Tanh(), nn.ReLU(), nn.GELU()], " and 1 more")]
+)
+def test_four_classes_of_a_network_are_named(tmp_path, others, more):
+    network = nn.Sequential(nn.Linear(2, 3), *others)
+    torch.save(network, tmp_path / "m.pt")
+    (note,) = read_checkpoint(tmp_path / "m.pt").notes
+    kinds = [f"{type(part).__module__}.{type(part).__name__}" for part in (network, *network)]
+    assert note.endswith("classes " + ", ".join(kinds[:4]) + more)

@@ -229,3 +229,14 @@ def test_a_lack_of_memory_is_the_fault_of_the_file(tmp_path):
             reading.reading(tmp_path, "surface"),
         ):
             raise failure
+
+
+def test_records_of_several_numbers_are_no_numbers(tmp_path):
+    np.savez(tmp_path / "s.npz", loss=np.zeros(3, dtype=[("a", "f4"), ("b", "i4")]))
+    with pytest.raises(InputError, match="not numbers or text"):
+        reading.read_arrays(tmp_path / "s.npz", what="surface")
+
+
+def test_a_name_that_is_too_long_is_said_in_the_words_of_the_system(tmp_path):
+    with pytest.raises(InputError, match=r"cannot be opened: [^\[\]]*; name another file"):
+        reading.check_regular(tmp_path / ("n" * 300))
