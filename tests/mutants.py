@@ -153,7 +153,7 @@ HARMLESS: dict[str, str] = {
     "optimizer.sam_steps / optimizer.steps if optimizer.steps else 1.0": "an epoch has a step",
     "landscape/curvature/trace.py by_example: freedom >= MIN_FREEDOM → freedom > MIN_FREEDOM": "a real number",
     "landscape/checkpoints/reading.py module: stored: int = 0 → stored: int = 1": "every reader says how many",
-    "landscape/checkpoints/checkpoint.py load_checkpoint: seed=0 → seed=1": "the weights of the file replace all of them",
+    "landscape/checkpoints/checkpoint.py _built: seed=0 → seed=1": "the weights of the file replace all of them",
     "landscape/checkpoints/locating.py _in_folder: :5 → :6": "how many names a message lists",
     "landscape/checkpoints/conversion.py _apart: storage.nbytes() == tensor.nbytes → storage.nbytes() != tensor.nbytes": "whether memory is copied",
     "landscape/records/reading.py _converted: dtype.itemsize + 8 if whole_number else 0 → dtype.itemsize + 8 if whole_number else 1": "below three bytes either way",

@@ -156,3 +156,13 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, net, moons):
 def test_nothing_of_a_checkpoint_can_be_changed(run):
     with pytest.raises(dataclasses.FrozenInstanceError):
         load_checkpoint(run.path).loss_name = "mine"
+
+
+def test_without_training_examples_nothing_is_recalibrated(tmp_path, net, moons):
+    torch.save(net.state, tmp_path / "m.pt")
+    alone = dataclasses.replace(moons, train=None)
+    checkpoint = load_checkpoint(tmp_path / "m.pt", model=net.model, data=alone)
+    assert checkpoint.objective("test").provenance.batch_norm == "stored"
+    assert checkpoint.objective("test", batch_norm="batch").provenance.batch_norm == "batch"
+    with pytest.raises(InputError, match="recalibrated on training examples, and moons:samples=60 has none"):
+        checkpoint.objective("test", batch_norm="recalibrate")

@@ -1,6 +1,8 @@
 """Both sides of every rule by which one file is opened or refused."""
 
+import io
 import pickle
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 from checkpoints.bad_pickles import old_tar
 from torch import nn
 
-from landscape.checkpoints import opening
+from landscape.checkpoints import opening, read_checkpoint
 from landscape.checkpoints.opening import open_file
 from landscape.errors import InputError
 
@@ -84,3 +86,18 @@ def test_a_pickle_of_any_protocol_is_told_by_its_first_byte(tmp_path):
     (tmp_path / "m").write_bytes(b"N.")
     with pytest.raises(InputError, match=r"it begins with b'N\.'"):
         open_file(tmp_path / "m", trust=True)
+
+
+def test_the_tar_format_of_2016_is_read_where_it_is_trusted(tmp_path):
+    parts = {"storages": [0, []], "tensors": [0], "pickle": [{"w": torch.arange(3.0)}]}
+    with tarfile.open(tmp_path / "m.pt", "w") as archive:
+        for name, values in parts.items():
+            content = b"".join(pickle.dumps(value, protocol=2) for value in values)
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    with pytest.raises(InputError, match="tar format of 2016"):
+        read_checkpoint(tmp_path / "m.pt")
+    contents = read_checkpoint(tmp_path / "m.pt", trust=True)
+    assert contents.form == "torch.save of 2016"
+    assert contents.state["w"].tolist() == [0, 1, 2]
