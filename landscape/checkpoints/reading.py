@@ -152,7 +152,7 @@ def _read(path: Path, trust: bool, weights: Weights | None, script: ModuleType |
         reason = failure.strerror or str(failure)
         raise InputError(f"{located.path} cannot be read: {reason}; name another file") from failure
     for part in parts:
-        # One dictionary may stand in many places, each of which is looked at below.
+        # The same dictionary may occur many times, and every occurrence is searched for weights below.
         names = list(islice(_names(part.content), MOST_NAMES + 1))
         check_names(located.path, names)
         if len(names) > MOST_NAMES:

@@ -2,10 +2,7 @@
 
 import contextlib
 import importlib
-import os
 import pickle
-import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -14,15 +11,12 @@ from typing import IO, Any
 import torch
 
 from landscape.errors import InputError
-from landscape.registry.factories import described
-
-# The import path belongs to the process, and each thread must find its own entry in it.
-_PATH = threading.RLock()
+from landscape.registry.factories import described, importable
 
 
 def unpickled(file: Path, script: ModuleType | None) -> object:
     """The content of a bare pickle, which runs its code; see :func:`trusted` for the arguments."""
-    with _importable(), file.open("rb") as stream:
+    with _from_here(), file.open("rb") as stream:
         return _unpickler(file, script)(stream).load()
 
 
@@ -38,7 +32,7 @@ def trusted(file: Path, *, mapped: bool, script: ModuleType | None) -> object:
         InputError: A class in the file cannot be found.
     """
     module: Any = SimpleNamespace(__name__="pickle", Unpickler=_unpickler(file, script), load=_load)
-    with _importable(), contextlib.nullcontext(file) if mapped else file.open("rb") as source:
+    with _from_here(), contextlib.nullcontext(file) if mapped else file.open("rb") as source:
         return torch.load(source, map_location="cpu", weights_only=False, mmap=mapped, pickle_module=module)
 
 
@@ -80,14 +74,8 @@ def _missing(file: Path, module: str, name: str, failure: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _importable() -> Iterator[None]:
+def _from_here() -> Iterator[None]:
     """Inside, modules of the current folder can be imported."""
-    folder = os.getcwd()
-    with _PATH:
-        sys.path.insert(0, folder)
+    with importable(Path.cwd()):
         importlib.invalidate_caches()  # a module may be newer than the cached listing of its folder
-        try:
-            yield
-        finally:
-            with contextlib.suppress(ValueError):
-                sys.path.remove(folder)
+        yield

@@ -342,25 +342,35 @@ def _module(where: str) -> ModuleType:
 
 
 @contextlib.contextmanager
+def importable(folder: Path) -> Iterator[None]:
+    """Inside, modules are searched in ``folder`` first; other threads that need another folder wait."""
+    entry = str(folder)
+    with _IMPORTING:
+        sys.path.insert(0, entry)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ValueError):
+                sys.path.remove(entry)
+
+
+@contextlib.contextmanager
 def _watched(where: str, folder: Path) -> Iterator[None]:
     """Inside, modules are searched in ``folder`` first; the user's modules that are imported are recorded."""
     folder = folder.expanduser().resolve()
-    with _IMPORTING:
+    with importable(folder):
         for name in list(_imported):  # a module of the same name in another folder is another module
             top = name.partition(".")[0]
             own = _lying_in(folder, top)
             if own is not None and own != _file_of(sys.modules.get(top)):
                 sys.modules.pop(name, None)
-        before, entry, arguments = set(sys.modules), str(folder), sys.argv
-        sys.path.insert(0, entry)
+        before, arguments = set(sys.modules), sys.argv
         sys.argv = [where]  # a script that parses its arguments must not find ours
         try:
             with contextlib.redirect_stdout(sys.stderr):  # stdout is for numbers
                 yield
         finally:
             sys.argv = arguments
-            with contextlib.suppress(ValueError):
-                sys.path.remove(entry)
             for name in set(sys.modules) - before:
                 path = _users_file(sys.modules[name])
                 if path is not None:
