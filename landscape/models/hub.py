@@ -6,6 +6,8 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 
+from landscape.isolation import Shared, assigned
+
 
 @contextlib.contextmanager
 def reachable_hub() -> Iterator[str | None]:
@@ -19,15 +21,24 @@ def reachable_hub() -> Iterator[str | None]:
         yield None
         return
     address = urllib.parse.urlsplit(constants.ENDPOINT)
-    before, reason = constants.HF_HUB_OFFLINE, None
-    if not before and not urllib.request.getproxies():  # through a proxy nothing can be told
+    reason = None
+    if (
+        not constants.HF_HUB_OFFLINE and not urllib.request.getproxies()
+    ):  # through a proxy nothing can be told
         try:
             port = address.port or (80 if address.scheme == "http" else 443)
             socket.create_connection((address.hostname or "", port), timeout=5).close()
         except OSError:
             reason = f"{address.hostname} cannot be reached"
-    constants.HF_HUB_OFFLINE = before or reason is not None
-    try:
+    with contextlib.nullcontext() if reason is None else _CACHE_ONLY:
         yield reason
-    finally:
-        constants.HF_HUB_OFFLINE = before
+
+
+def _cache_only() -> contextlib.AbstractContextManager[None]:
+    from huggingface_hub import constants
+
+    return assigned((constants, "HF_HUB_OFFLINE", True))
+
+
+# The setting belongs to the process, so threads that find no connection share the change.
+_CACHE_ONLY = Shared(_cache_only)
