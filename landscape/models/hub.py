@@ -22,9 +22,8 @@ def reachable_hub() -> Iterator[str | None]:
         return
     address = urllib.parse.urlsplit(constants.ENDPOINT)
     reason = None
-    if (
-        not constants.HF_HUB_OFFLINE and not urllib.request.getproxies()
-    ):  # through a proxy nothing can be told
+    # Through a proxy a connection tells nothing.
+    if not constants.HF_HUB_OFFLINE and not urllib.request.getproxies():
         try:
             port = address.port or (80 if address.scheme == "http" else 443)
             socket.create_connection((address.hostname or "", port), timeout=5).close()
