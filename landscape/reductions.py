@@ -17,8 +17,8 @@ def norm(vector: Tensor) -> Tensor:
     """‖vector‖₂ as a tensor ``()``: in float32 the squares of entries above 2e19 overflow, those below 1e-23 vanish."""
     wide = exact_dtype(vector.device)
     # Kernels of devices convert while they sum.
-    whole = vector.device.type != "cpu" or vector.numel() <= _BLOCK
-    parts = [vector] if whole else torch.split(vector.flatten(), _BLOCK)
+    undivided = vector.device.type != "cpu" or vector.numel() <= _BLOCK
+    parts = [vector] if undivided else torch.split(vector.flatten(), _BLOCK)
     norms: list[Tensor] = [torch.linalg.vector_norm(part, dtype=wide) for part in parts]
     return norms[0] if len(norms) == 1 else torch.stack(norms).square().sum().sqrt()
 
@@ -37,7 +37,9 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 
 def numbers(*tensors: Tensor) -> list[float]:
     """The values of tensors ``()`` on one device, in one transfer."""
-    return torch.stack([tensor.detach().to(exact_dtype(tensor.device)) for tensor in tensors]).tolist()
+    wide = [tensor.detach().to(exact_dtype(tensor.device)) for tensor in tensors]
+    values: list[float] = torch.stack(wide).tolist() if wide else []
+    return values
 
 
 def exact_dtype(device: torch.device) -> torch.dtype:
