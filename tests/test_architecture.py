@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "reductions": set(),
     "records": {"errors"},
     "registry": {"errors"},
-    "linalg": {"errors", "draws", "reductions"},
+    "linalg": {"errors", "draws", "reductions", "isolation"},
     "tables": set(),
     "objective": BASE | {"version", "losses"},
     "losses": {"errors", "registry"},
