@@ -13,16 +13,17 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FILES = [*(ROOT / "landscape").rglob("*.py"), *(ROOT / "cli").rglob("*.py")]
-BASE = {"errors", "registry", "records", "isolation", "parameters", "draws"}
+BASE = {"errors", "registry", "records", "isolation", "parameters", "draws", "reductions"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "version": set(),
     "draws": set(),
     "isolation": {"errors"},
     "parameters": {"errors", "registry"},
+    "reductions": set(),
     "records": {"errors"},
     "registry": {"errors"},
-    "linalg": {"errors", "draws"},
+    "linalg": {"errors", "draws", "reductions", "isolation"},
     "tables": set(),
     "objective": BASE | {"version", "losses"},
     "losses": {"errors", "registry"},
@@ -163,7 +164,7 @@ def test_every_file_that_is_no_module_is_packaged() -> None:
 
 def test_few_modules_lie_loose_at_the_top() -> None:
     loose = [path for path in FILES if path.parent == ROOT / "landscape" and not path.name.startswith("__")]
-    assert len(loose) <= 5
+    assert len(loose) <= 6
 
 
 def test_there_is_no_top_level_module_cli_in_an_installation() -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from landscape.draws import Draws
+from landscape.isolation import full_precision
 from landscape.linalg.interchange import Operator, as_operator
 from landscape.linalg.operator import SymmetricOperator, length
 
@@ -53,6 +54,7 @@ class Eigenpairs:
     confirmed: bool | None = None
 
 
+@full_precision()
 def lanczos(
     operator: Operator,
     *,
