@@ -22,6 +22,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader
 
 T = TypeVar("T")
 
@@ -34,7 +35,7 @@ def twice_differentiable(*, attention: bool = True) -> Iterator[None]:
         attention: Whether the network may use attention.
     """
     with (
-        torch.inference_mode(False),
+        outside_modes(),
         torch.enable_grad(),
         _attention_mode(attention),
         full_precision,
@@ -46,8 +47,52 @@ def twice_differentiable(*, attention: bool = True) -> Iterator[None]:
 @contextlib.contextmanager
 def without_gradients(*, attention: bool = True) -> Iterator[None]:
     """Autograd off; attention by the same kernel as in :func:`twice_differentiable`."""
-    with torch.inference_mode(), _attention_mode(attention), full_precision:
+    with outside_modes(), torch.inference_mode(), _attention_mode(attention), full_precision:
         yield
+
+
+@contextlib.contextmanager
+def outside_modes() -> Iterator[None]:
+    """Outside the caller's inference mode, whose tensors cannot be differentiated later, and outside autocast."""
+    with contextlib.ExitStack() as modes:
+        if torch.is_inference_mode_enabled():
+            modes.enter_context(torch.inference_mode(False))
+            modes.enter_context(torch.no_grad())  # to leave inference mode turns autograd on
+        for kind in _AUTOCAST:
+            if torch.is_autocast_enabled(kind):
+                modes.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+_AUTOCAST = ("cpu", "cuda", "mps", "xpu")
+
+
+@contextlib.contextmanager
+def plain_defaults() -> Iterator[None]:
+    """New tensors are on the CPU and in float32, so that what is built here has the same random numbers everywhere.
+
+    The default type belongs to the process: to be used where little is computed.
+    """
+    dtype = torch.get_default_dtype()
+    try:
+        if dtype is not torch.float32:
+            torch.set_default_dtype(torch.float32)
+        with on_device("cpu"), outside_modes():
+            yield
+    finally:
+        if dtype is not torch.float32:
+            torch.set_default_dtype(dtype)
+
+
+def on_device(device: torch.device | str) -> contextlib.AbstractContextManager[object]:
+    """New tensors are on this device, unless another is named."""
+    # A device as a context sends every operation of torch through Python.
+    try:
+        if torch.get_default_device() == torch.device(device):
+            return contextlib.nullcontext()
+    except (RuntimeError, AssertionError):  # the default is a device that is not there
+        pass
+    return torch.device(device)
 
 
 def _attention_mode(attention: bool) -> contextlib.AbstractContextManager[object]:
@@ -332,6 +377,23 @@ def private_randomness(device: torch.device | None = None, *, seed: int | None =
             before.restore()
 
 
+def loaded(source: Iterable[T]) -> Iterator[T]:
+    """The items of an iterable; a ``DataLoader`` and its samplers draw on the device of their generator, or the CPU."""
+    if not isinstance(source, DataLoader):
+        yield from source
+        return
+    device = torch.device("cpu") if source.generator is None else source.generator.device
+    iterator: Iterator[T] | None = None
+    while True:
+        with on_device(device), outside_modes():
+            iterator = iter(source) if iterator is None else iterator
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+        yield item
+
+
 def undisturbed(source: Iterable[T]) -> Iterator[T]:
     """The items of an iterable that may draw from the global generators, as loaders do, with a stream of its own."""
     if isinstance(source, (list, tuple)):
@@ -343,7 +405,7 @@ def undisturbed(source: Iterable[T]) -> Iterator[T]:
         with private_randomness():
             if stream is not None:
                 stream.restore()
-            iterator = iter(source) if iterator is None else iterator
+            iterator = loaded(source) if iterator is None else iterator
             try:
                 item = next(iterator)
             except StopIteration:

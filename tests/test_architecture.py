@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "parameters": {"errors", "registry"},
     "records": {"errors"},
     "registry": {"errors"},
-    "linalg": {"errors"},
+    "linalg": {"errors", "isolation"},
     "tables": set(),
     "objective": BASE | {"version", "losses"},
     "losses": {"errors", "registry"},

@@ -29,7 +29,7 @@ class LabelledDataset(Dataset[Example]):
     # DataLoader calls this once a batch where it exists, which is faster than once an example.
     def __getitems__(self, indices: Sequence[int]) -> list[Example]:
         """The examples at ``indices``, in that order."""
-        rows = torch.as_tensor(indices, dtype=torch.int64)
+        rows = torch.as_tensor(indices, dtype=torch.int64, device="cpu")
         return list(zip(self.inputs_at(rows).unbind(), self.targets[rows].unbind(), strict=True))
 
     def inputs_at(self, rows: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ def shape_note(shape: Sequence[int], classes: int | None, origin: str = "") -> s
 
 def classes_in(targets: Any) -> int | None:
     """One more than the largest of class numbers ``(N,)``; ``None`` for targets of another kind."""
-    numbers = torch.as_tensor(targets)
+    numbers = torch.as_tensor(targets, device="cpu")
     return None if numbers.is_floating_point() or numbers.ndim != 1 else int(numbers.max()) + 1
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from landscape.isolation import outside_modes
 from landscape.linalg.interchange import Operator, as_operator
 
 # Probes before the first look at the standard error: one estimated from fewer stops far too early.
@@ -66,6 +67,7 @@ def mean_of_draws(
     return TraceEstimate(value, error, samples, converged)
 
 
+@outside_modes()
 def hutchinson(
     operator: Operator,
     *,

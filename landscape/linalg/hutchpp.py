@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor
 
+from landscape.isolation import outside_modes
 from landscape.linalg.hutchinson import BLOCK_BYTES, MIN_PROBES, Progress, TraceEstimate, mean_of_draws
 from landscape.linalg.interchange import Operator, as_operator
 
 
+@outside_modes()
 def hutchpp(
     operator: Operator,
     *,

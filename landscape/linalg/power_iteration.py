@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from landscape.isolation import outside_modes
 from landscape.linalg.interchange import Operator, as_operator
 from landscape.linalg.operator import length
 
@@ -31,6 +32,7 @@ class Eigenpair:
     converged: bool
 
 
+@outside_modes()
 def power_iteration(
     operator: Operator,
     *,

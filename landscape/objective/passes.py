@@ -89,7 +89,9 @@ def differentiated(mean: Mean, point: Tensor, *, statistics: Statistics | None) 
             "where its derivative is to be 0"
         ) from failure
     batches = mean.risk.batches
-    weights, sizes = (torch.tensor(n, dtype=torch.float64) for n in (batches.weights, batches.sizes))
+    weights, sizes = (
+        torch.tensor(n, dtype=torch.float64, device="cpu") for n in (batches.weights, batches.sizes)
+    )
     return Slope(
         means[0], _value(batches, means[1:]), BatchGradients(torch.stack(norms).cpu(), weights, sizes)
     )

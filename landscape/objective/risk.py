@@ -121,4 +121,4 @@ class Risk:
         """The weight of each example in the mean of a batch, ``(B,)`` in float64."""
         rows = range(rows_in(batch) or 0)
         weights = [self.batches.weight_of(rows_of(batch, slice(k, k + 1))) for k in rows]
-        return torch.tensor(weights, dtype=torch.float64)
+        return torch.tensor(weights, dtype=torch.float64, device="cpu")

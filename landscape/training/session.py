@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from landscape.data import with_label_noise
+from landscape.isolation import loaded
 from landscape.optim import BatchClosure, build_optimizer
 from landscape.records.history import Entry
 from landscape.training import determinism
@@ -208,7 +209,7 @@ class Session:
         def another() -> BatchClosure:
             """The next batch of the epoch; after the last comes the first."""
             further = next(following)
-            fetched = next(iter(self._loader(self.data.split("train"), [further])))
+            fetched = next(self._loader(self.data.split("train"), [further]))
             return self._closure(further, fetched, batches, draw=f"{draw}.{next(count)}")
 
         inputs = augmented(
@@ -223,7 +224,7 @@ class Session:
             size=None if undivided else recipe.micro_batch,
             inputs=inputs.to(self.device, self.dtype),
             targets=self._placed(targets),
-            indices=torch.tensor(indices),
+            indices=torch.tensor(indices, device="cpu"),
             another=another,
             autocast=torch.bfloat16 if recipe.precision == "bf16" else None,
         )
@@ -278,10 +279,12 @@ class Session:
         """Targets on the device; real numbers in the precision of the weights."""
         return targets.to(self.device, self.dtype if targets.is_floating_point() else targets.dtype)
 
-    def _loader(self, dataset: Dataset[Any], batches: list[list[int]]) -> DataLoader[Any]:
+    def _loader(self, dataset: Dataset[Any], batches: list[list[int]]) -> Iterator[Any]:
         # Without its own generator, the loader would draw from the one that dropout uses.
         collate = self.data.collate
-        return DataLoader(dataset, batch_sampler=batches, generator=torch.Generator(), collate_fn=collate)
+        return loaded(
+            DataLoader(dataset, batch_sampler=batches, generator=torch.Generator(), collate_fn=collate)
+        )
 
 
 def _chunks(order: Sequence[int], size: int) -> list[list[int]]:
