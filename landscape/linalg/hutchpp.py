@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from landscape.isolation import outside_modes
+from landscape.isolation import full_precision
 from landscape.linalg.hutchinson import BLOCK_BYTES, MIN_PROBES, Progress, TraceEstimate, mean_of_draws
 from landscape.linalg.interchange import Operator, as_operator
 
 
-@outside_modes()
+@full_precision()
 def hutchpp(
     operator: Operator,
     *,
@@ -53,7 +53,9 @@ def hutchpp(
     basis = torch.linalg.qr(products(a.rademacher(columns, generator)).double()).Q.to(a.dtype)
     exact = float((basis.double() * products(basis).double()).sum())
     if columns == a.dimension:
-        return TraceEstimate(exact, 0.0, torch.full((1,), exact, dtype=torch.float64), exact == exact)
+        return TraceEstimate(
+            exact, 0.0, torch.full((1,), exact, dtype=torch.float64, device="cpu"), exact == exact
+        )
 
     def forms(count: int) -> Tensor:
         probes = a.rademacher(count, generator)

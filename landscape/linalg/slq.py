@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from landscape.isolation import outside_modes
+from landscape.isolation import full_precision
 from landscape.linalg.interchange import Operator, as_operator
 from landscape.linalg.lanczos import step, tridiagonal
 from landscape.linalg.operator import length
@@ -42,7 +42,7 @@ class Quadrature:
         return curves.mean(dim=0), error
 
 
-@outside_modes()
+@full_precision()
 def stochastic_lanczos_quadrature(
     operator: Operator,
     *,
@@ -66,7 +66,7 @@ def stochastic_lanczos_quadrature(
     """
     a = as_operator(operator)
     steps = min(steps, a.dimension)
-    nodes = torch.zeros(probes, steps, dtype=torch.float64)
+    nodes = torch.zeros(probes, steps, dtype=torch.float64, device="cpu")
     weights, products = torch.zeros_like(nodes), 0
     basis = torch.zeros(steps, a.dimension, dtype=a.dtype, device=a.device)
     for j in range(probes):
