@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from landscape.data.examples import InMemory
 from landscape.data.pixels import Pixels
+from landscape.isolation import loaded
 
 
 class Examples:
@@ -40,9 +41,10 @@ class Examples:
                 yield dataset.batch_at(torch.tensor(batch, device="cpu").to(dataset.inputs.device))
             return
         # Without its own generator, the loader would draw from the one that dropout uses.
-        yield from DataLoader(
+        loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_sampler=cast(Any, numbers),
             generator=torch.Generator(),
             collate_fn=self._collate,
         )
+        yield from loaded(loader)
