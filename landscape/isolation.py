@@ -13,7 +13,7 @@ import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from landscape.errors import Remark
 
 T = TypeVar("T")
 
@@ -37,7 +39,7 @@ def twice_differentiable(*, attention: bool = True) -> Iterator[None]:
         torch.inference_mode(False),
         torch.enable_grad(),
         _attention_mode(attention),
-        full_precision,
+        full_precision(),
         plain_checkpoints(),
     ):
         yield
@@ -46,7 +48,7 @@ def twice_differentiable(*, attention: bool = True) -> Iterator[None]:
 @contextlib.contextmanager
 def without_gradients(*, attention: bool = True) -> Iterator[None]:
     """Autograd off; attention by the same kernel as in :func:`twice_differentiable`."""
-    with torch.inference_mode(), _attention_mode(attention), full_precision:
+    with torch.inference_mode(), _attention_mode(attention), full_precision():
         yield
 
 
@@ -166,15 +168,170 @@ def assigned(*settings: tuple[Any, str, object]) -> Iterator[None]:
             setattr(owner, name, value)
 
 
-def _full_precision() -> contextlib.AbstractContextManager[None]:
-    if not torch.cuda.is_available():
-        return contextlib.nullcontext()
-    backends = torch.backends.cuda.matmul, torch.backends.cudnn
-    return assigned(*((backend, "allow_tf32", False) for backend in backends))
+_PRODUCTS = tuple((backend, kind) for backend in ("cuda", "mkldnn") for kind in ("matmul", "conv", "rnn"))
+_SCOPES = ("generic", "all"), ("cuda", "all"), ("mkldnn", "all")
+# Of products in half precision and of attention, which a network that uses autocast itself computes; off is False.
+_REDUCTIONS = (
+    "cublas_allow_fp16_reduced_precision_reduction",
+    "cublas_allow_bf16_reduced_precision_reduction",
+    "cublas_allow_fp16_accumulation",
+    "math_sdp_allow_fp16_bf16_reduction",
+)
 
 
-full_precision = Shared(_full_precision)
-"""No TensorFloat-32 in matrix products and convolutions: its 10-bit mantissa leaves errors of 1e-3."""
+def _exact_products() -> contextlib.AbstractContextManager[object]:
+    """Products and convolutions of float32 computed in float32, on the CPU too, and by the same kernels each time."""
+    on_gpu = torch.cuda.is_available()
+    get = getattr(torch._C, "_get_fp32_precision_getter", None)
+    if get is None:
+        is_reduced = on_gpu or torch.get_float32_matmul_precision() != "highest"
+    else:
+        places = _PRODUCTS if on_gpu else _PRODUCTS[3:]
+        is_reduced = any(get(*place) in ("tf32", "bf16") for place in places)
+    turned = contextlib.ExitStack()
+    if is_reduced:
+        turned.enter_context(_no_reduced_float32() if get is None else _no_reduced_products())
+    if on_gpu:
+        turned.enter_context(_no_reduced_sums())
+        turned.enter_context(deterministic_kernels)
+    return turned
+
+
+@contextlib.contextmanager
+def _no_reduced_products() -> Iterator[None]:
+    """Float32 in full, by the settings of torch since 2.9, all of which are afterwards what they were.
+
+    A setting holds for one kind of product, for a backend or for everything, and reading one yields what it inherits.
+    Therefore those above are taken away to read the one below. The settings of before 2.9 lie beside the new ones, and
+    reading them raises where the two disagree.
+    """
+    get, put = torch._C._get_fp32_precision_getter, torch._C._set_fp32_precision_setter
+    before = {}
+    for scope in _SCOPES:
+        before[scope] = get(*scope)
+        put(*scope, "none")
+    matmuls = {place: get(*place) for place in _PRODUCTS if place[1] == "matmul"}
+    put(*_SCOPES[0], "ieee")
+    # By default a convolution on a GPU is reduced unless a backend says otherwise, a state that cannot be set: only
+    # settings that do not inherit are touched.
+    own = {place: get(*place) for place in _PRODUCTS if get(*place) != "ieee"} | matmuls
+    for place in own:
+        put(*place, "ieee")
+    legacy = torch.get_float32_matmul_precision()
+    if legacy != "highest":
+        torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        if legacy != "highest":
+            torch.set_float32_matmul_precision(legacy)
+        for place, value in (own | before).items():
+            put(*place, value)
+
+
+@contextlib.contextmanager
+def _no_reduced_float32() -> Iterator[None]:
+    """As :func:`_no_reduced_products`, by the settings of torch before 2.9."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with assigned((torch.backends.cudnn, "allow_tf32", False)):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+
+
+@contextlib.contextmanager
+def _no_reduced_sums() -> Iterator[None]:
+    """Sums of products in half precision that are kept in float32."""
+    names = [name for name in _REDUCTIONS if hasattr(torch._C, f"_get_{name}")]
+    values = {name: getattr(torch._C, f"_get_{name}")() for name in names}
+    # Newer versions of torch have a second part, whether a sum may be split, and set both at once.
+    before = {name: value if isinstance(value, tuple) else (value,) for name, value in values.items()}
+    for name, value in before.items():
+        getattr(torch._C, f"_set_{name}")(False, *value[1:])
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            getattr(torch._C, f"_set_{name}")(*value)
+
+
+@contextlib.contextmanager
+def _deterministic_kernels() -> Iterator[None]:
+    cudnn = torch.backends.cudnn
+    with assigned((cudnn, "deterministic", True), (cudnn, "benchmark", False)):
+        if (
+            torch.are_deterministic_algorithms_enabled()
+        ):  # whoever forbids the other kernels gets torch's error
+            yield
+            return
+        # The public function imports torch's compiler, and fills all new memory.
+        fill = torch._C._get_deterministic_fill_uninitialized_memory()
+        torch._C._set_deterministic_fill_uninitialized_memory(False)
+        torch._C._set_deterministic_algorithms(True, warn_only=True)
+        heard = ("ignore", _Undetermined(), UserWarning, None, 0)
+        # Without warnings.filterwarnings(), after which every warning that was shown would be shown again.
+        warnings.filters.insert(0, heard)  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ValueError):  # the filters may have been replaced meanwhile
+                warnings.filters.remove(heard)  # type: ignore[attr-defined]
+            torch._C._set_deterministic_algorithms(False, warn_only=False)
+            torch._C._set_deterministic_fill_uninitialized_memory(fill)
+            _Undetermined.remark()
+
+
+class _Undetermined:
+    """Stands for the text in a filter of warnings: collects the operations that have no deterministic kernel."""
+
+    _met: ClassVar[dict[str, bool]] = {}  # and whether a remark was made on it
+
+    def match(self, text: str) -> bool:
+        """Whether a warning is about such an operation."""
+        name, is_other, _ = text.partition(" does not have a deterministic implementation")
+        if is_other:
+            self._met.setdefault(name, False)
+        # Products are the same each time where, as here, one stream computes them, whatever this variable says.
+        return bool(is_other) or "CUBLAS_WORKSPACE_CONFIG" in text
+
+    @classmethod
+    def remark(cls) -> None:
+        """Says once a process which operations these are."""
+        names = [name for name, is_said in cls._met.items() if not is_said]
+        cls._met.update(dict.fromkeys(names, True))
+        if names:
+            warnings.warn(
+                f"{', '.join(names)}: torch has no deterministic kernel for this on a GPU, so that the last digits "
+                "can differ from one computation to the next",
+                Remark,
+                stacklevel=2,
+            )
+
+
+deterministic_kernels = Shared(_deterministic_kernels)
+"""Of every operation on a GPU the kernel that gives the same bits each time, where torch has one."""
+
+
+_exact = Shared(_exact_products)
+_AUTOCAST = "cpu", "cuda", "mps"
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Numbers of the precision that their tensors have, whatever is allowed outside.
+
+    Inside, products of float32 are not computed in TensorFloat-32 or bfloat16, whose mantissas of 10 and 7 bits leave
+    errors of 1e-3 and 1e-2, autocast is off in this thread, and kernels are deterministic where there are such.
+    """
+    with contextlib.ExitStack() as stack:
+        if torch._C._is_any_autocast_enabled():
+            for kind in _AUTOCAST:
+                if torch.is_autocast_enabled(kind):
+                    stack.enter_context(torch.autocast(kind, enabled=False))
+        stack.enter_context(_exact)
+        yield
 
 
 no_warnings = Shared(lambda: warnings.catch_warnings(action="ignore"))

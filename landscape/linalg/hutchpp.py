@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor
 
+from landscape.isolation import full_precision
 from landscape.linalg.hutchinson import BLOCK_BYTES, MIN_PROBES, Progress, TraceEstimate, mean_of_draws
 from landscape.linalg.interchange import Operator, as_operator
 
 
+@full_precision()
 def hutchpp(
     operator: Operator,
     *,

@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from landscape.isolation import full_precision
 from landscape.linalg.interchange import Operator, as_operator
 from landscape.linalg.operator import SymmetricOperator, length
 
@@ -52,6 +53,7 @@ class Eigenpairs:
     confirmed: bool | None = None
 
 
+@full_precision()
 def lanczos(
     operator: Operator,
     *,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from landscape.isolation import full_precision
 from landscape.linalg.interchange import Operator, as_operator
 from landscape.linalg.lanczos import step, tridiagonal
 from landscape.linalg.operator import length
@@ -41,6 +42,7 @@ class Quadrature:
         return curves.mean(dim=0), error
 
 
+@full_precision()
 def stochastic_lanczos_quadrature(
     operator: Operator,
     *,

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError, UsageError
-from landscape.isolation import full_precision
 from landscape.objective import BatchLoss, Objective, timing
 
 CE = nn.CrossEntropyLoss()
@@ -120,27 +119,6 @@ def test_both_are_timed_for_real() -> None:
 def test_an_unknown_kind_of_product_is_refused() -> None:
     with pytest.raises(UsageError, match="products='reverse' is not one of auto, double-backward"):
         objective("reverse")
-
-
-def test_tensor_float_32_is_off_for_products_and_restored(monkeypatch: pytest.MonkeyPatch) -> None:
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = True
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    inside = []
-
-    def failing() -> None:
-        with full_precision:
-            inside.append((matmul.allow_tf32, cudnn.allow_tf32))
-            raise ZeroDivisionError
-
-    try:
-        with pytest.raises(ZeroDivisionError):
-            failing()
-        assert inside == [(False, False)]
-        assert (matmul.allow_tf32, cudnn.allow_tf32) == (True, True)
-    finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 class Once(torch.autograd.Function):
