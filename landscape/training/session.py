@@ -209,7 +209,14 @@ class Session:
             self._averaged.load_state_dict(state["state_dict"])
         if self.average is not None:
             self.average.load(state["ema_state_dict"])
-        self.optimizer.load_state_dict(training["optimizer"])
+        base = training["optimizer"]["base"]
+        # The kernels are those of this device, whatever the run was computed on before.
+        groups = [
+            {**saved, "fused": group["fused"]}
+            for saved, group in zip(base["param_groups"], self.optimizer.param_groups, strict=True)
+        ]
+        state_of_base = {**base, "param_groups": groups}
+        self.optimizer.load_state_dict({**training["optimizer"], "base": state_of_base})
         self.epoch, self.metrics = state["epoch"], dict(state["metrics"])
         self.history = list(training["history"])
         before = list(training.get("environments", []))

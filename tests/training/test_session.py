@@ -270,3 +270,17 @@ def test_data_that_do_not_fit_a_device_stay_on_the_host(monkeypatch):
         monkeypatch.setattr("landscape.data.examples.available_bytes", lambda _, memory=memory: memory)
         assert dataset.on(device).inputs.device.type == place
     assert dataset.on(torch.device("cpu")) is dataset
+
+
+def test_the_kernels_of_the_base_are_those_of_the_device_and_not_of_the_checkpoint():
+    first, second = (session(optimizer="sam", base="adamw") for _ in range(2))
+    next(first.train_epoch())
+    state = copy.deepcopy(first.state())
+    state["training"]["optimizer"]["base"]["param_groups"][0]["fused"] = True
+    second.restore(state)
+    assert second.optimizer.base.param_groups[0]["fused"] is None
+    assert state["training"]["optimizer"]["base"]["param_groups"][0]["fused"]
+    for running in (first, second):
+        for _ in running.train_epoch():
+            pass
+    assert torch.equal(weights(second), weights(first))
