@@ -54,7 +54,9 @@ def hutchpp(
     basis = torch.linalg.qr(products(a.rademacher(draws.fold(0), range(columns))).double()).Q.to(a.dtype)
     exact = float((basis.double() * products(basis).double()).sum())
     if columns == a.dimension:
-        return TraceEstimate(exact, 0.0, torch.full((1,), exact, dtype=torch.float64), exact == exact)
+        return TraceEstimate(
+            exact, 0.0, torch.full((1,), exact, dtype=torch.float64, device="cpu"), exact == exact
+        )
 
     def forms(numbers: range) -> Tensor:
         probes = a.rademacher(draws.fold(1), numbers)

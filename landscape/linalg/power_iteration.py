@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from landscape.draws import Draws
+from landscape.isolation import full_precision
 from landscape.linalg.interchange import Operator, as_operator
 from landscape.linalg.operator import length
 
@@ -32,6 +33,7 @@ class Eigenpair:
     converged: bool
 
 
+@full_precision()
 def power_iteration(
     operator: Operator,
     *,
