@@ -336,7 +336,7 @@ class SharpnessAware(WrappedOptimizer, ABC):
         first_closure = self.first_closure(gradients_at)
         gradients = gradients_at(self.first_displacement(), closure=first_closure, first=True)
         looks_around = self.policy is None or self.policy.looks_around(
-            self.perturbed(gradients), self.memory, step=self.steps, draws=self._draws_of(POLICIES)
+            self.perturbed(gradients), self.memory, step=self.attempts, draws=self._draws_of(POLICIES)
         )
         rule = self.direction(gradients, gradients_at) if looks_around else self.direction_between(gradients)
         direction = self.clipped(rule)
