@@ -27,7 +27,7 @@ def derived_seed(seed: int, epoch: int, purpose: str) -> int:
 def epoch_order(examples: int, *, seed: int, epoch: int) -> list[int]:
     """The order in which an epoch visits the examples: a permutation of ``range(examples)``."""
     generator = torch.Generator().manual_seed(derived_seed(seed, epoch, "order"))
-    order: list[int] = torch.randperm(examples, generator=generator).tolist()
+    order: list[int] = torch.randperm(examples, generator=generator, device="cpu").tolist()
     return order
 
 

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from landscape.data.examples import InMemory
 from landscape.data.pixels import Pixels
+from landscape.isolation import loaded
 
 
 class Examples:
@@ -41,9 +42,10 @@ class Examples:
             yield from map(dataset.batch_at, rows)
             return
         # Without its own generator, the loader would draw from the one that dropout uses.
-        yield from DataLoader(
+        loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_sampler=cast(Any, numbers),
             generator=torch.Generator(),
             collate_fn=self._collate,
         )
+        yield from loaded(loader)

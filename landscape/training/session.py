@@ -255,7 +255,7 @@ class Session:
             size=None if undivided else recipe.micro_batch,
             inputs=inputs,
             targets=targets,
-            indices=torch.tensor(indices),
+            indices=torch.tensor(indices, device="cpu"),
             another=another,
             autocast=torch.bfloat16 if recipe.precision == "bf16" else None,
         )
