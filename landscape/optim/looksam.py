@@ -58,7 +58,7 @@ class LookSAM(SharpnessAware):
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradient at w + ε; the direction of its part orthogonal to g is kept."""
-        perturbed = gradients_at(unit(self.perturbed(gradients), times=self.rho))
+        perturbed = gradients_at.along(self.perturbed(gradients), self.rho)
         added = significant(orthogonal(perturbed, to=gradients), of=perturbed)
         self.memory["added"] = unit(added, out=added)  # its length is that of another step
         return perturbed
