@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware
 from landscape.registry.bounds import NonNegative, Positive, ShareBelowOne
 
 
@@ -31,7 +31,7 @@ class AdaSAM(SharpnessAware):
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The mean of SAM's gradients over the root of the largest mean of their squares."""
-        perturbed = gradients_at(unit(self.perturbed(gradients), times=self.rho, out=gradients))
+        perturbed = gradients_at.along(self.perturbed(gradients), self.rho)
         mean = self._moment("mean", perturbed, self.beta1)
         square = self._moment("square", perturbed.square(), self.beta2)
         earlier = self.remembered("largest")
@@ -42,6 +42,6 @@ class AdaSAM(SharpnessAware):
 
     def _moment(self, name: str, vector: Tensor, decay: float) -> Tensor:
         earlier = self.remembered(name)
-        moment = decay * (torch.zeros_like(vector) if earlier is None else earlier) + (1 - decay) * vector
+        moment = (torch.zeros_like(vector) if earlier is None else earlier).lerp(vector, 1 - decay)
         self.memory[name] = moment
         return moment

@@ -7,7 +7,7 @@ flat vectors ``(n,)``, and returns the direction that its base optimizer descend
         rho: NonNegative = 0.05
 
         def direction(self, gradients, gradients_at):
-            return gradients_at(unit(self.perturbed(gradients), times=self.rho))
+            return gradients_at.along(self.perturbed(gradients), self.rho)
 
 The parts that implementations get wrong are here, once: weights restored bit for bit, batch norm, dropout, clipping,
 gradients that are zero or not finite, schedulers, several parameter groups, and checkpoints that resume.
@@ -336,7 +336,7 @@ class SharpnessAware(WrappedOptimizer, ABC):
         first_closure = self.first_closure(gradients_at)
         gradients = gradients_at(self.first_displacement(), closure=first_closure, first=True)
         looks_around = self.policy is None or self.policy.looks_around(
-            self.perturbed(gradients), self.memory, step=self.steps, draws=self._draws_of(POLICIES)
+            self.perturbed(gradients), self.memory, step=self.attempts, draws=self._draws_of(POLICIES)
         )
         rule = self.direction(gradients, gradients_at) if looks_around else self.direction_between(gradients)
         direction = self.clipped(rule)
