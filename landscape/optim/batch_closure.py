@@ -88,10 +88,10 @@ class BatchClosure:
         self.model = model
         self.inputs = inputs
         self.targets = targets
+        self.indices = indices
         self.backward = backward
         self.last: Evaluation | None = None
         self.share: float = 1
-        self._indices = indices
         self._loss = loss
         self._another = another
         self._autocast = autocast
@@ -102,13 +102,6 @@ class BatchClosure:
 
     def __len__(self) -> int:
         return len(self.targets)
-
-    @property
-    def indices(self) -> Tensor | None:
-        """The numbers of these examples in the data set; for a part, selected when asked for, which may wait."""
-        if self._indices is None or self._rows is None:
-            return self._indices
-        return _rows_of_tensor(self._indices, self._rows)
 
     def begin_step(self) -> None:
         """Forget the passes of the last step."""
@@ -145,6 +138,10 @@ class BatchClosure:
         own = torch.arange(len(self), device=self.targets.device) if self._rows is None else self._rows
         part._rows = own[rows]
         part.inputs, part.targets = _rows_of(self.inputs, rows), self.targets[rows]
+        if self.indices is not None:
+            # To the rows, and not the other way, for which the host would wait.
+            indices = self.indices.to(rows.device, non_blocking=True) if isinstance(rows, Tensor) else self.indices
+            part.indices = indices[rows]
         part.share = self.share * len(part) / len(self)
         return part
 
