@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from optim.battery import VARIANTS, build, closure, mlp, weights
+from optim.battery import build, closure, every_variant, mlp, weights
 from torch import Tensor, nn
 from waits import Waits
 
@@ -49,7 +49,7 @@ def test_a_run_with_steps_that_the_device_skips_is_that_of_the_host(name: str, b
     assert all(torch.equal(device.memory[key], host.memory[key]) for key in host.memory)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@every_variant
 def test_a_step_reads_nothing_from_the_device(name: str, device: torch.device) -> None:
     model = mlp(nn.BatchNorm1d(5)).to(device)
     optimizer = build(name, model)
