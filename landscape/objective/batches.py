@@ -201,7 +201,7 @@ class Batches:
         count = min(max(total // 2, LEAST_SAMPLE), MOST_SAMPLE, total)
         size = min(max(self.sizes), count)
         count = size * min(round(count / size), total // size)
-        order = torch.randperm(total, generator=torch.Generator().manual_seed(0))[:count]
+        order = torch.randperm(total, generator=torch.Generator().manual_seed(0), device="cpu")[:count]
         rows, forms, start = dict[int, Batch](), list[object](), 0
         for examples, batch in self:
             forms.append(form_of(batch))
@@ -216,7 +216,7 @@ class Batches:
 
     def _sampled_whole(self, count: int) -> "Batches":
         """Whole batches with at least ``count`` examples, for batches that cannot be regrouped."""
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(0)).tolist()
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(0), device="cpu").tolist()
         totals = itertools.accumulate(self.sizes[index] for index in order)
         kept = set(order[: 1 + sum(total < count for total in totals)])
         return Batches([batch for index, (_, batch) in enumerate(self) if index in kept], size=self._size)
