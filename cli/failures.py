@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from landscape.errors import InputError, OutOfMemory, Remark, UsageError, is_out_of_memory
+from landscape.errors import InputError, OutOfMemory, Remark, UsageError, device_failure, is_out_of_memory
 from landscape.tables.escaping import visible
 
 from .terminal import plain_output
@@ -69,6 +69,8 @@ def _ended(group: click.Command) -> int:
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except tuple(_CODES) as failure:
+        if (reason := device_failure(failure)) is not None:
+            return _report(reason, INTERNAL)
         return _report(failure, next(code for kind, code in _CODES.items() if isinstance(failure, kind)))
     except KeyboardInterrupt:
         return _interrupted(INTERRUPTED)
@@ -90,6 +92,8 @@ def _ended(group: click.Command) -> int:
 def _unexpected(failure: Exception) -> int:
     if is_out_of_memory(failure):
         return _report("out of memory; try a smaller batch: -b 32", MEMORY)
+    if (reason := device_failure(failure)) is not None:
+        return _report(reason, INTERNAL)
     traceback.print_exc()
     return _report(
         f"internal error ({type(failure).__name__}); please report it with the lines above and the output of "

@@ -179,6 +179,15 @@ _REDUCTIONS = (
 )
 
 
+def float32_settings() -> str:
+    """How torch computes products of float32 now, for a bug report."""
+    get = getattr(torch._C, "_get_fp32_precision_getter", None)
+    if get is None:
+        convolutions = "tf32" if torch.backends.cudnn.allow_tf32 else "ieee"
+        return f"products {torch.get_float32_matmul_precision()}, cuda convolutions {convolutions}"
+    return ", ".join(f"{backend} {kind} {get(backend, kind)}" for backend, kind in _PRODUCTS)
+
+
 def _exact_products() -> contextlib.AbstractContextManager[object]:
     """Products and convolutions of float32 computed in float32, on the CPU too, and by the same kernels each time."""
     on_gpu = torch.cuda.is_available()

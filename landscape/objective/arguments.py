@@ -113,13 +113,40 @@ def device_named(name: str, *, dtype: torch.dtype = torch.float32, spelling: str
 
 
 def _usable(place: torch.device, dtype: torch.dtype, title: str, advice: str) -> torch.device:
-    """The device, on which a number of this precision can be made: torch.device accepts absent ones."""
+    """The device, on which a kernel can compute a number of this precision: torch.device accepts absent ones."""
+    refuse_missing_float64(place, dtype, title)
     try:
-        torch.empty(1, device=place, dtype=dtype)
+        torch.zeros(1, device=place, dtype=dtype)
     except (RuntimeError, AssertionError, TypeError) as failure:
         reason = str(failure).splitlines()[0].partition(". ")[0].rstrip(".")
-        raise UsageError(f"{title} cannot be used: {reason}; {advice}") from failure
+        if place.type == "mps":
+            reason = "torch finds no GPU of Apple's"
+        there = "; ".join(f"{name} ({text})" if text else name for name, text in devices().items())
+        raise UsageError(f"{title} cannot be used: {reason}; this machine has {there}; {advice}") from failure
     return place
+
+
+def refuse_missing_float64(place: torch.device, dtype: torch.dtype, title: str) -> None:
+    """Raises a :class:`UsageError` for float64 on a device that has none."""
+    if dtype == torch.float64 and place.type == "mps":
+        raise UsageError(
+            f"{title} has no float64, and that is the requested precision or that of the weights: choose float32 "
+            "(dtype=torch.float32, --dtype float32), or compute on the cpu"
+        )
+
+
+def devices() -> dict[str, str]:
+    """The devices of this machine by name, each with what a reader of a bug report needs to know of it."""
+    names = {"cpu": ""}
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        capability = f"{properties.major}.{properties.minor}"
+        names[f"cuda:{index}"] = (
+            f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, compute capability {capability}"
+        )
+    if torch.backends.mps.is_available():
+        names["mps"] = getattr(torch.backends.mps, "get_name", str)()
+    return names
 
 
 def is_pair(data: object) -> bool:
