@@ -13,6 +13,22 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 for library in ("OMP", "OPENBLAS", "MKL"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
+import pretend_device  # noqa: E402
+import pytest  # noqa: E402
 import torch  # noqa: E402
 
 torch.set_num_threads(1)
+if not pretend_device.reason_without():
+    pretend_device.prepare()
+
+DEVICES = ["cpu", "pretend", *(d for d in ("cuda", "mps") if getattr(torch, d).is_available())]
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Every device of this machine, and one that only pretends to be foreign."""
+    if request.param != "pretend":
+        return torch.device(request.param)
+    if reason := pretend_device.reason_without():
+        pytest.skip(reason)
+    return pretend_device.pretend_device()

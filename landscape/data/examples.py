@@ -1,5 +1,6 @@
 """The form of every data set: two sets of examples, mostly ``(input, class)`` pairs, and their shape."""
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from torch.utils.data import Dataset
 
 from landscape.data.pixels import Pixels
 from landscape.errors import InputError, UsageError
+from landscape.objective.memory import available_bytes
 
 Example = tuple[Tensor, Tensor]
 
@@ -29,8 +31,12 @@ class LabelledDataset(Dataset[Example]):
     # DataLoader calls this once a batch where it exists, which is faster than once an example.
     def __getitems__(self, indices: Sequence[int]) -> list[Example]:
         """The examples at ``indices``, in that order."""
-        rows = torch.as_tensor(indices, dtype=torch.int64)
-        return list(zip(self.inputs_at(rows).unbind(), self.targets[rows].unbind(), strict=True))
+        inputs, targets = self.batch_at(torch.as_tensor(indices, dtype=torch.int64))
+        return list(zip(inputs.unbind(), targets.unbind(), strict=True))
+
+    def batch_at(self, rows: Tensor) -> Example:
+        """Inputs and targets of the examples with these numbers, one row an example."""
+        return self.inputs_at(rows), self.targets[rows]
 
     def inputs_at(self, rows: Tensor) -> Tensor:
         """The inputs of the examples with these numbers."""
@@ -75,6 +81,17 @@ class InMemory(LabelledDataset):
         """The inputs of the examples with these numbers, normalised."""
         inputs = self.inputs[rows]
         return inputs if self.pixels is None else self.pixels.normalised(inputs)
+
+    def on(self, device: torch.device) -> "InMemory":
+        """The same examples on a device, if they take at most a quarter of its memory; otherwise where they are."""
+        if (
+            self.inputs.device == device
+            or self.inputs.nbytes + self.targets.nbytes > available_bytes(device) // 4
+        ):
+            return self
+        twin = copy.copy(self)
+        twin.inputs, twin.targets = self.inputs.to(device), self.targets.to(device)
+        return twin
 
 
 def shape_note(shape: Sequence[int], classes: int | None, origin: str = "") -> str:

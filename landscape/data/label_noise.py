@@ -1,7 +1,8 @@
 """Training labels that are wrong on purpose, the same ones in every run: a network can only memorise them."""
 
+import copy
 import dataclasses
-from collections.abc import Sequence, Sized
+from collections.abc import Sized
 from typing import cast
 
 import torch
@@ -43,10 +44,14 @@ def with_label_noise(data: Data, *, rate: float, seed: int = 0) -> Data:
     # Drawn for all examples, so that a lower rate is a part of a higher one; never 0, which would keep the label.
     offsets = torch.randint(1, data.classes, (examples,), generator=generator)
     offsets[order[round(rate * examples) :]] = 0
-    return dataclasses.replace(data, train=Relabelled(train, offsets, classes=data.classes))
+    if not isinstance(train, LabelledDataset):
+        return dataclasses.replace(data, train=Relabelled(train, offsets, classes=data.classes))
+    relabelled = copy.copy(train)
+    relabelled.targets = (train.targets + offsets) % data.classes
+    return dataclasses.replace(data, train=relabelled)
 
 
-class Relabelled(LabelledDataset):
+class Relabelled(Dataset[Example]):
     """A data set with the labels ``(label + offset) mod classes``; ``offsets`` has one entry an example."""
 
     def __init__(self, dataset: Dataset[Example], offsets: torch.Tensor, *, classes: int) -> None:
@@ -56,11 +61,6 @@ class Relabelled(LabelledDataset):
     def __len__(self) -> int:
         return len(self.offsets)
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Example]:
-        """The examples at ``indices``, in that order."""
-        if isinstance(self.dataset, LabelledDataset):
-            examples = self.dataset.__getitems__(indices)
-        else:
-            examples = [self.dataset[index] for index in indices]
-        offsets = self.offsets[list(indices)].unbind()
-        return [(x, (y + offset) % self.classes) for (x, y), offset in zip(examples, offsets, strict=True)]
+    def __getitem__(self, index: int) -> Example:
+        inputs, label = self.dataset[index]
+        return inputs, (label + self.offsets[index]) % self.classes

@@ -76,8 +76,15 @@ class Pixels:
 
     def normalised(self, images: Tensor) -> Tensor:
         """The float32 inputs of ``uint8`` images ``(N, channels, height, width)``."""
-        return images.float().mul_(self._scale).sub_(self._shift)
+        scale, shift = self._on(images.device)
+        return images.float().mul_(scale).sub_(shift)
 
     def restored(self, inputs: Tensor) -> Tensor:
         """The ``uint8`` images of float32 inputs from :meth:`normalised`."""
-        return inputs.add(self._shift).div_(self._scale).round_().clamp_(0, 255).to(torch.uint8)
+        scale, shift = self._on(inputs.device)
+        return inputs.add(shift).div_(scale).round_().clamp_(0, 255).to(torch.uint8)
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        if self._scale.device != device:  # written once a device, so that no step waits for a copy
+            self._scale, self._shift = self._scale.to(device), self._shift.to(device)
+        return self._scale, self._shift

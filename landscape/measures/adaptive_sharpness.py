@@ -2,11 +2,10 @@
 
 import math
 
-import torch
-
 from landscape.measures.ascent import rises
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.reductions import norm
 from landscape.registry.bounds import Positive, PositiveInt
 
 
@@ -36,7 +35,7 @@ def adaptive_sharpness(
     if best is None:
         return Reading(math.nan, details={"undefined": "the gradient is zero: the ascent has no direction"})
     if best == 0 and one_step == 0:
-        slope = float(torch.linalg.vector_norm(objective.gradient * scale, dtype=torch.float64))
+        slope = float(norm(objective.gradient * scale))
         reason = (
             f"a rise of about {rho * slope:.2g} is lost in the rounding of the loss, {objective.loss:.2g}"
         )

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from landscape.objective import Objective
+from landscape.reductions import norm
 
 # Length of the whole path in radii: the sphere is reached after 1, and the rest is left to turn on it.
 STRIDE = 2.5
@@ -21,7 +22,7 @@ def rises(
     """
     t: Tensor | float = 1.0 if scale is None else scale
     centre, slope = objective.point, objective.gradient * t
-    if float(slope.double().norm()) == 0:
+    if float(norm(slope)) == 0:
         return 0.0, None
     one_step = objective.evaluate(centre + _step(slope, rho) * t)[0] - objective.loss
     best = one_step
@@ -38,10 +39,9 @@ def rises(
 
 
 def _step(gradient: Tensor, length: float) -> Tensor:
-    norm = float(gradient.double().norm())
-    return gradient * (length / norm) if norm > 0 else torch.zeros_like(gradient)
+    slope = norm(gradient)
+    return gradient * torch.where(slope > 0, length / slope, 0.0)
 
 
 def _projected(displacement: Tensor, radius: float) -> Tensor:
-    norm = float(displacement.double().norm())
-    return displacement * (radius / norm) if norm > radius else displacement
+    return displacement * (radius / norm(displacement)).clamp_(max=1.0)

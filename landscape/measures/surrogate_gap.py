@@ -6,6 +6,7 @@ import torch
 
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.reductions import norm
 from landscape.registry.bounds import Positive
 
 
@@ -29,15 +30,17 @@ def surrogate_gap(objective: Objective, *, rho: Positive = 0.05) -> Reading:
         Zhuang et al. 2022, arXiv 2203.08065, eq. 4 and lemma 3.3.
     """
     gradient = objective.gradient
-    norm = float(gradient.double().norm())
-    details = {"loss": objective.loss, "gradient_norm": norm}
-    if norm == 0:
+    slope = float(norm(gradient))
+    details = {"loss": objective.loss, "gradient_norm": slope}
+    if slope == 0:
         return Reading(0.0, details={"perturbed_loss": objective.loss, **details})
-    perturbed = objective.evaluate(objective.point + gradient * (rho / norm))[0]
+    perturbed = objective.evaluate(objective.point + gradient * (rho / slope))[0]
     gap = perturbed - objective.loss
     rounding = torch.finfo(objective.point.dtype).eps * abs(objective.loss)
-    if gap == 0 and rho * norm < rounding:
-        reason = f"a rise of about ρ‖∇L‖ = {rho * norm:.2g} is lost in the rounding of the loss, {objective.loss:.2g}"
-        return Reading(math.nan, details={"gradient_norm": norm, "loss": objective.loss, "undefined": reason})
-    curvature = 2 * (gap - rho * norm) / rho**2
+    if gap == 0 and rho * slope < rounding:
+        reason = f"a rise of about ρ‖∇L‖ = {rho * slope:.2g} is lost in the rounding of the loss, {objective.loss:.2g}"
+        return Reading(
+            math.nan, details={"gradient_norm": slope, "loss": objective.loss, "undefined": reason}
+        )
+    curvature = 2 * (gap - rho * slope) / rho**2
     return Reading(gap, details={"perturbed_loss": perturbed, **details, "implied_curvature": curvature})

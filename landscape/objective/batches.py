@@ -66,6 +66,7 @@ class Batches:
         self._source: DataLoader[Any] | Sequence[Any] = source
         self._size = size or leading_size
         self._weight = weight
+        self._amounts: dict[tuple[int, int], tuple[int, float]] = {}
 
     @property
     def content(self) -> str | None:
@@ -113,9 +114,12 @@ class Batches:
         """The batches if they are kept, else none."""
         return self._reading.kept or ()
 
-    def size_of(self, batch: Batch) -> int:
-        """The number of examples in a batch or a part of one."""
-        return self._size(batch)
+    def amounts(self, place: tuple[int, int], batch: Batch) -> tuple[int, float]:
+        """The number of examples and the weight of some rows of the data, given by the first row and their number."""
+        # Remembered, because both may be read from labels, and each read waits for the device that holds them.
+        if place not in self._amounts:
+            self._amounts[place] = self._size(batch), self.weight_of(batch)
+        return self._amounts[place]
 
     def weight_of(self, batch: Batch) -> float:
         """The number by which the mean of a batch, or of a part of one, is divided."""
@@ -123,7 +127,7 @@ class Batches:
 
     def weigh(self, weight: Callable[[Batch], float]) -> None:
         """Sets the weights of batches, for losses whose weights are known only after a trial."""
-        self._weight = weight
+        self._weight, self._amounts = weight, {}
         self.__dict__.pop("_all_weights", None)
 
     def samples(self) -> list[Batch]:
@@ -131,10 +135,11 @@ class Batches:
         kept, ignoring = self._reading.kept or [], self._reading.ignoring
         return [*kept[:1], *kept[1:][-1:], *([] if ignoring is None else [ignoring])]
 
-    def single(self, batch: Batch, size: int) -> "Batches":
-        """One of these batches as a sequence of its own."""
+    def single(self, batch: Batch, size: int, weight: float) -> "Batches":
+        """One of these batches, of known size and weight, as a sequence of its own."""
         alone = Batches([batch], size=self._size, weight=self._weight)
-        alone._reading = _Reading([size], [batch])
+        alone._reading, alone._all_weights = _Reading([size], [batch]), [weight]
+        alone._amounts[0, rows_in(batch) or size] = size, weight
         return alone
 
     def stored_as(self, batches: Sequence[Batch]) -> "Batches":

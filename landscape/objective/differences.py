@@ -22,6 +22,7 @@ from landscape.objective.differentiability import innermost
 from landscape.objective.graphs import LossOf
 from landscape.objective.kernels import HeldPadding
 from landscape.objective.risk import Risk
+from landscape.reductions import norm, numbers
 
 EXAMPLES = 2  # convolutions in float64 are slow
 STEPS = (
@@ -95,7 +96,7 @@ def gradient_rounding(risk: Risk, batch: Batch) -> float | None:
     try:
         here = slopes(risk.forward(few)[0], risk.replica.parameters)
         if risk.replica.dtype == torch.float64:
-            return ROUNDING * math.sqrt(sum(float(slope.square().sum()) for slope in here))
+            return ROUNDING * math.hypot(*numbers(*map(norm, here)))
         value, standing = _loss_in_float64(risk, few)
         leaves = [p.detach().double().requires_grad_() for p in risk.replica.parameters]
         exact = standing(leaves, lambda: slopes(value(leaves), leaves))
@@ -103,7 +104,7 @@ def gradient_rounding(risk: Risk, batch: Batch) -> float | None:
         if is_out_of_memory(failure):
             raise
         return None
-    return math.sqrt(sum(float((a.double() - b).square().sum()) for a, b in zip(here, exact, strict=True)))
+    return math.hypot(*numbers(*(norm(a.double() - b) for a, b in zip(here, exact, strict=True))))
 
 
 def _few(batch: Batch) -> Batch:
@@ -167,7 +168,8 @@ def _fault_at(
     value: Value, start: Tensors, sizes: Sequence[float], generator: torch.Generator, standing: Standing
 ) -> Fault | None:
     gradient = slopes(value(start), start, graph=True)
-    if not all(bool(torch.isfinite(slope).all()) for slope in gradient):
+    lengths = numbers(*map(norm, gradient))
+    if not all(map(math.isfinite, lengths)):
         raise ValueError("the gradient is not finite")
 
     def difference(v: Tensors, step: float) -> list[Tensor]:
@@ -175,7 +177,7 @@ def _fault_at(
         moved = standing(there, lambda: slopes(value(there), there))
         return [(a - b.detach()) / step for a, b in zip(moved, gradient, strict=True)]
 
-    rounding = [ROUNDING * float(slope.detach().norm()) / abs(STEPS[1]) for slope in gradient]
+    rounding = [ROUNDING * length / abs(STEPS[1]) for length in lengths]
     u = _direction(sizes, start, generator)
     across = _multiplied(gradient, start, u)
     for _ in range(DIRECTIONS):
@@ -195,9 +197,10 @@ def _fault_at(
 
 def _sizes(point: Tensors) -> list[float]:
     """The typical size of the entries of every tensor, from which steps are made: at least a hundredth of all."""
-    count = max(1, sum(p.numel() for p in point))
-    overall = math.sqrt(sum(float(p.square().sum()) for p in point) / count) or 1.0
-    return [max(float(p.square().mean().sqrt()) if p.numel() else 0.0, 0.01 * overall) for p in point]
+    lengths = numbers(*map(norm, point))
+    overall = math.hypot(*lengths) / math.sqrt(max(1, sum(p.numel() for p in point))) or 1.0
+    typical = (length / math.sqrt(max(1, p.numel())) for length, p in zip(lengths, point, strict=True))
+    return [max(size, 0.01 * overall) for size in typical]
 
 
 def _direction(sizes: Sequence[float], like: Tensors, generator: torch.Generator) -> list[Tensor]:
@@ -222,8 +225,8 @@ def _asymmetry(u: Tensors, v: Tensors, across: Tensors, along: Tensors) -> float
     """``|u·Hv − v·Hu|`` over the size that such sums of random signs have."""
     ours = torch.cat([(a * b).flatten() for a, b in zip(u, along, strict=True)])
     theirs = torch.cat([(a * b).flatten() for a, b in zip(v, across, strict=True)])
-    size = float(ours.norm() + theirs.norm())
-    return abs(float(ours.sum() - theirs.sum())) / size if size > 0 else 0.0
+    size, difference = numbers(norm(ours) + norm(theirs), ours.sum() - theirs.sum())
+    return abs(difference) / size if size > 0 else 0.0
 
 
 def _excess(
@@ -234,16 +237,19 @@ def _excess(
     rounding: Sequence[float],
 ) -> tuple[float, bool]:
     """How far products are from differences beyond the uncertainty of these, and whether that uncertainty decides."""
-    norms = [size * float(p.norm()) for size, p in zip(sizes, products, strict=True)]
-    floor = 1e-3 * max(norms, default=0.0)
+    triples = zip(products, wide, narrow, strict=True)
+    # Read in one transfer, five norms a tensor.
+    norms = iter(numbers(*(norm(x) for p, a, b in triples for x in (p, b, a - b, p - a, p - b))))
+    rows = list(zip(sizes, rounding, *[norms] * 5, strict=True))
+    floor = 1e-3 * max((size * length for size, _, length, *_ in rows), default=0.0)
     worst, kinked = 0.0, False
     # Tensor by tensor, because a small one is lost in the norm of all.
-    for size, product, a, b, rounded in zip(sizes, products, wide, narrow, rounding, strict=True):
-        scale = size * float(product.norm() + b.norm()) + floor
+    for size, rounded, product, difference, disagreement, *errors in rows:
+        scale = size * (product + difference) + floor
         # A kink makes the differences with two steps disagree, and gradients that are large beside their change leave
         # nothing but rounding.
-        uncertainty = size * (10 * float((a - b).norm()) + rounded)
-        error = size * min(float((product - a).norm()), float((product - b).norm()))
+        uncertainty = size * (10 * disagreement + rounded)
+        error = size * min(errors)
         if scale > 0:
             kinked = kinked or uncertainty > DIFFERENCE * scale
             worst = max(worst, (error - uncertainty) / scale)

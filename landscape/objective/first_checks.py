@@ -251,7 +251,7 @@ def _changes(
     for name, view in replica.layout.named(displaced).items():
         if name in names:
             noise = torch.randn(view.shape, generator=generator, dtype=torch.float64).to(view)
-            scale = view.abs() + view.square().mean().sqrt() + (0.0 if bool(view.any()) else 1.0)
+            scale = view.abs() + view.square().mean().sqrt() + torch.where(view.any(), 0.0, 1.0)
             view.add_(STEP * scale * noise)
     try:
         replica.move(displaced, constant=False)

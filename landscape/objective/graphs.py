@@ -175,7 +175,7 @@ class EmpiricalFisherGraph(OutputGraph):
     name = "empirical Fisher"
 
     def __init__(self, risk: Risk, batch: Batch) -> None:
-        shares = risk.example_weights(batch) / risk.batches.weight_of(batch)
+        shares = risk.example_weights(batch) / risk.weight
         self._scales = torch.where(shares > 0, 1 / shares, 0.0)  # ∂ℓᵢ/∂f = ∂ℓ_B/∂f · W/wᵢ
         super().__init__(risk, batch)
 
@@ -183,7 +183,7 @@ class EmpiricalFisherGraph(OutputGraph):
         (self._score_slope,) = torch.autograd.grad(in_float64(self._loss, scores, targets), scores)
 
     def _bent(self, tangent: Tensor) -> Tensor:
-        along = (tangent * self._score_slope).flatten(1).sum(1) * self._scales.to(tangent)
+        along = (tangent * self._score_slope).flatten(1).sum(1) * self._scales.to(tangent.dtype)
         return self._score_slope * along.reshape(-1, *[1] * (tangent.ndim - 1))
 
 

@@ -20,6 +20,7 @@ from landscape.objective.autograd_graph import slopes
 from landscape.objective.batches import Batch, rows_in, rows_of
 from landscape.objective.loss_weights import odd_cut
 from landscape.objective.risk import Risk
+from landscape.reductions import norm, numbers
 
 MOST = 128  # rows of a batch that are examined together
 FEW = 5  # rows whose gradients are computed one by one
@@ -97,11 +98,11 @@ def _difference_of_parts(risk: Risk, batch: Batch) -> str:
     cut = odd_cut(count)
     parts = [rows_of(batch, rows) for rows in (slice(0, cut), slice(cut, count))]
     with torch.no_grad():
-        losses, (together, *apart) = zip(*(_evaluated(risk, b) for b in (batch, *parts)), strict=True)
+        values, (together, *apart) = zip(*(_evaluated(risk, b) for b in (batch, *parts)), strict=True)
     by_row = together is not None and len(together) == count
     if by_row and _differ(together, apart):
         return _differ(together, apart)
-    weights = [risk.batches.weight_of(part) for part in parts]
+    losses, weights = numbers(*values), [risk.batches.weight_of(part) for part in parts]
     if not sum(weights) > 0:
         return ""
     mean = sum(w * loss for w, loss in zip(weights, losses[1:], strict=True) if w > 0) / sum(weights)
@@ -111,9 +112,9 @@ def _difference_of_parts(risk: Risk, batch: Batch) -> str:
     return "" if same or mean != mean else NO_MEAN
 
 
-def _evaluated(risk: Risk, batch: Batch) -> tuple[float, Tensor | None]:
+def _evaluated(risk: Risk, batch: Batch) -> tuple[Tensor, Tensor | None]:
     loss, outputs, _ = risk.forward(risk.placed(batch))
-    return float(loss), outputs if isinstance(outputs, Tensor) and outputs.ndim else None
+    return loss, outputs if isinstance(outputs, Tensor) and outputs.ndim else None
 
 
 def _size(values: Tensor | None) -> float:
@@ -153,18 +154,19 @@ def _difference_of_slopes(risk: Risk, batch: Batch, point: Tensor, generator: to
     if not bool(torch.isfinite(together.gradient).all()):
         risk.replica.move(point, constant=False)
         together = _slopes(risk, batch, 0, count)
-    apart, gradient, lengths = [], torch.zeros_like(together.gradient), 0.0
+    apart, gradient, lengths = [], torch.zeros_like(together.gradient), []
     for k in range(count):
         single = _slopes(risk, batch, k, k + 1)
         apart.append((single.outputs, single.bend))
         gradient += single.gradient
-        lengths += float(single.gradient.norm())
+        lengths.append(norm(single.gradient))
     if together.outputs is not None:
         difference = _differ(together.outputs, [outputs for outputs, _ in apart])
         if difference:
             return difference
     limit = 10 * tolerance(risk.replica.dtype)
-    if float(gradient.sub_(together.gradient).norm()) > limit * lengths:
+    error, *sizes = numbers(norm(gradient.sub_(together.gradient)), *lengths)
+    if error > limit * sum(sizes):
         return "the gradient of a batch is not made of the gradients of its examples"
     bends = [bend for _, bend in apart if bend is not None]
     if together.bend is None or len(bends) < count:
@@ -199,7 +201,8 @@ def _displaced(risk: Risk, point: Tensor, generator: torch.Generator) -> Tensor:
     """A point nearby, at which no parameter tensor is zero."""
     parts = []
     for part in risk.replica.layout.split(point):
-        size = float(part.square().mean().sqrt()) or 1.0
+        size = part.square().mean().sqrt()
+        size = torch.where(size > 0, size, 1.0)
         # At most 65 536 random numbers a tensor, repeated: drawing one for every weight would take seconds.
         drawn = torch.randn(min(part.numel(), 1 << 16), generator=generator)
         step = drawn.repeat(-(-part.numel() // len(drawn)))[: part.numel()].reshape(part.shape)

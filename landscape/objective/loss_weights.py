@@ -16,6 +16,7 @@ from landscape.losses.loss_functions import BatchLoss, LabelWeights, averages_ex
 from landscape.losses.outputs import targets_in
 from landscape.objective.batches import Batch, leading_size, mapped, moved, rows_in, rows_of
 from landscape.objective.risk import Risk
+from landscape.reductions import numbers
 
 Weigh = Callable[[Batch], float]
 Outcome = Weigh | Literal["no mean", "unknown"]
@@ -89,8 +90,8 @@ def _weights_of_batch_loss(risk: Risk, loss: BatchLoss, first: Batch) -> Outcome
         return "unknown"
     few = rows_of(batch, _some_rows(_label_tensor(batch), count))
 
-    def loss_of(rows: Tensor) -> float:
-        return float(risk.forward(risk.placed(rows_of(few, rows)))[0].detach())
+    def loss_of(rows: Tensor) -> Tensor:
+        return risk.forward(risk.placed(rows_of(few, rows)))[0]
 
     return _composition(risk, loss_of, few, weights)
 
@@ -108,14 +109,15 @@ def _weights_of_outputs(
     labels = _some_targets(risk, targets)
     scores = _mixed(outputs, rows_in(labels) or 0)
     outcome: Outcome = "unknown"
+    known = mapped(labels, Tensor.cpu)  # where their weights, one by one, are read without waiting
     # Tensors in the closure of a loss may have the precision of the network.
     for dtype in (torch.float64, risk.replica.dtype):
         f, t = mapped(moved((scores, labels), risk.replica.device, dtype), lambda x: x.detach().clone())
 
-        def loss_of(rows: Tensor, f: Any = f, t: Any = t) -> float:
-            return float(loss(rows_of(f, rows), rows_of(t, rows)).detach())
+        def loss_of(rows: Tensor, f: Any = f, t: Any = t) -> Tensor:
+            return loss(rows_of(f, rows), rows_of(t, rows))
 
-        outcome = _composition(risk, loss_of, (labels, labels), weights)
+        outcome = _composition(risk, loss_of, (known, known), weights)
         if outcome != "unknown":
             break
     return outcome
@@ -179,7 +181,7 @@ def _labels_but_the_first(batch: Batch) -> float:
 
 
 def _composition(
-    risk: Risk, loss_of: Callable[[Tensor], float], few: Batch, weights: Sequence[Weigh]
+    risk: Risk, loss_of: Callable[[Tensor], Tensor], few: Batch, weights: Sequence[Weigh]
 ) -> Outcome:
     """The weights that make the loss of all rows the mean of those of two parts, however they are split."""
     count = rows_in(few) or 0
@@ -188,7 +190,8 @@ def _composition(
         order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
         cut = odd_cut(count)
         try:
-            trial = [(rows, loss_of(rows)) for rows in (order, order[:cut], order[cut:])]
+            parts = order, order[:cut], order[cut:]
+            trial = list(zip(parts, numbers(*map(loss_of, parts)), strict=True))
         except Exception as failure:  # a loss, or its network, may raise anything on a part of a batch
             if isinstance(failure, (RuntimeError, MemoryError)) and is_out_of_memory(failure):
                 raise

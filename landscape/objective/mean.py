@@ -129,7 +129,7 @@ class Mean:
         ):
             self.stand(at, constant=constant, statistics=statistics)
             engine.graphs.enter(risk.replica.moves, batches)
-            for piece in engine.micro.pieces(batches, batches.weight_of, join=each is None):
+            for piece in engine.micro.pieces(batches, batches.amounts, join=each is None):
                 means = self._visited(visit, piece, counted)
                 if each is not None:
                     each(means)
@@ -157,7 +157,7 @@ class Mean:
         if not self.risk.checks.done:
             risk = self.risk
             size, batch = next(iter(risk.batches))
-            first = Piece(batch, 0, rows_in(batch) or size, risk.batches.weight_of(batch))
+            first = Piece.of(batch, 0, rows_in(batch) or size, risk.batches.amounts)
             self.risk = checked(
                 risk, first, point, visited=lambda visit: self._visited(visit, first, {}), constant=constant
             )
@@ -176,15 +176,16 @@ class Mean:
     def _visited(self, visit: Visit, piece: Piece, counted: Mapping[str, int]) -> list[Tensor]:
         """``visit(risk, piece)``, in parts where it is larger than what is computed at once."""
         risk = self.risk
-        parts = risk.engine.micro.split(piece, risk.batches.weight_of)
+        parts = risk.engine.micro.split(piece, risk.batches.amounts)
         if len(parts) > 1:
             totals: list[Tensor] = []
             for part in parts:
                 if part.weight > 0:
                     totals = _added(totals, self._visited(visit, part, counted), part.weight / piece.weight)
             return totals
-        size = risk.batches.size_of(piece.batch)
-        here = dataclasses.replace(risk, place=(piece.start, piece.size), size=size, weight=piece.weight)
+        here = dataclasses.replace(
+            risk, place=(piece.start, piece.size), size=piece.examples, weight=piece.weight
+        )
         for attempt in range(2):
             try:
                 with here.randomness():

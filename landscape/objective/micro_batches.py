@@ -13,7 +13,7 @@ from landscape.errors import UsageError
 from landscape.objective.batches import Batch, form_of, joined, rows_in, rows_of
 
 Size = int | Literal["auto"] | None
-Weigh = Callable[[Batch], float]
+Amounts = Callable[[tuple[int, int], Batch], tuple[int, float]]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,13 @@ class Piece:
     batch: Batch
     start: int  # the number of the first row
     size: int  # the number of rows, or of examples for a batch that is not made of rows
+    examples: int
     weight: float  # what the mean of the batch is divided by
+
+    @classmethod
+    def of(cls, batch: Batch, start: int, size: int, amounts: Amounts) -> "Piece":
+        """The piece of these rows."""
+        return cls(batch, start, size, *amounts((start, size), batch))
 
 
 @dataclass
@@ -44,7 +50,7 @@ class MicroBatches:
         return self.size if isinstance(self.size, int) and self.obstacle == "" else None
 
     def pieces(
-        self, batches: Iterable[tuple[int, Batch]], weigh: Weigh, *, join: bool = True
+        self, batches: Iterable[tuple[int, Batch]], amounts: Amounts, *, join: bool = True
     ) -> Iterator[Piece]:
         """The batches (of given sizes), joined up to the limit if that is allowed; a larger batch is not split."""
         room = self.limit if join else None
@@ -52,26 +58,23 @@ class MicroBatches:
         for size, batch in batches:
             rows = rows_in(batch) or size
             if waiting and (room is None or count + rows > room or form_of(waiting[-1]) != form_of(batch)):
-                together = joined(waiting)
-                yield Piece(together, start, count, weigh(together))
+                yield Piece.of(joined(waiting), start, count, amounts)
                 start, count, waiting = start + count, 0, []
             waiting.append(batch)
             count += rows
         if waiting:
-            together = joined(waiting)
-            yield Piece(together, start, count, weigh(together))
+            yield Piece.of(joined(waiting), start, count, amounts)
 
-    def split(self, piece: Piece, weigh: Weigh) -> list[Piece]:
+    def split(self, piece: Piece, amounts: Amounts) -> list[Piece]:
         """The piece in parts of nearly equal size, none above the limit."""
         if self.limit is None or piece.size <= self.limit:
             return [piece]
         count = -(-piece.size // self.limit)
         edges = [piece.size * k // count for k in range(count + 1)]
-        parts = []
-        for first, last in itertools.pairwise(edges):
-            batch = rows_of(piece.batch, slice(first, last))
-            parts.append(Piece(batch, piece.start + first, last - first, weigh(batch)))
-        return parts
+        return [
+            Piece.of(rows_of(piece.batch, slice(first, last)), piece.start + first, last - first, amounts)
+            for first, last in itertools.pairwise(edges)
+        ]
 
 
 def allowed_size(size: Size) -> Size:

@@ -52,15 +52,18 @@ def refuse_labels(loss: Loss, outputs: Any, batches: Iterable[Batch]) -> None:
     rule = label_weights(loss)
     if rule is None or not isinstance(outputs, Tensor) or outputs.ndim != 2:
         return
-    classes = outputs.shape[1]
+    classes, extremes = outputs.shape[1], dict[int, Tensor]()
     for index, batch in enumerate(batches):
         labels = targets_in(batch)
-        if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point():
-            continue
-        counted = labels[labels != rule.ignored]
-        if len(counted) and (counted.min() < 0 or counted.max() >= classes):
+        if isinstance(labels, Tensor) and labels.ndim == 1 and len(labels) and not labels.is_floating_point():
+            # 0 for the ignored ones: every network has a class 0.
+            extremes[index] = torch.stack(torch.where(labels != rule.ignored, labels, 0).aminmax())
+    # All batches in one transfer, as each waits for the device.
+    limits = torch.stack(list(extremes.values())).tolist() if extremes else []
+    for index, (low, high) in zip(extremes, limits, strict=True):
+        if low < 0 or high >= classes:
             raise InputError(
-                f"batch {index} of the data has labels {counted.min().item()} to {counted.max().item()}, and the "
+                f"batch {index} of the data has labels {low} to {high}, and the "
                 f"network has {classes} classes, whose labels are 0 to {classes - 1}: is it another data set, or do "
                 "labels start at 1?"
             )

@@ -331,8 +331,8 @@ class Objective:
     def per_batch(self) -> Iterator["Objective"]:
         """One objective a batch of some weight, with the loss of that batch alone: the m-sharpness reading."""
         batches = self._mean.checked(self.point).batches
-        for size, batch in batches:
-            yield self._derived(self._mean.on(batches.single(batch, size)))
+        for weight, (size, batch) in zip(batches.weights, batches, strict=True):
+            yield self._derived(self._mean.on(batches.single(batch, size, weight)))
 
     def per_example(self) -> Iterator["Objective"]:
         """One objective an example of some weight, for ``(inputs, targets)`` batches, with the loss of it alone.
@@ -347,8 +347,9 @@ class Objective:
         for _, batch in batches:
             for i in range(leading_size(batch)):
                 single = example(batch, i)
-                if batches.weight_of(single) > 0:
-                    yield self._derived(self._mean.on(batches.single(single, 1)))
+                weight = batches.weight_of(single)
+                if weight > 0:
+                    yield self._derived(self._mean.on(batches.single(single, 1, weight)))
 
     def independence(self) -> Independence:
         """Whether the loss of a batch is the weighted mean over examples that do not see each other; checked once."""

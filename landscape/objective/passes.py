@@ -15,6 +15,7 @@ from landscape.objective.mean import Mean
 from landscape.objective.misfits import FAILURES, misfit
 from landscape.objective.products import gradient
 from landscape.objective.risk import Risk
+from landscape.reductions import dot, numbers
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def evaluated(
     means = mean.over(
         visit, at=point, constant=constant, statistics=statistics, derivatives=False, evaluations=1
     )
-    return _value(mean.risk.batches, means)
+    return _value(mean.risk.batches, numbers(*means))
 
 
 def differentiated(mean: Mean, point: Tensor, *, statistics: Statistics | None) -> Slope:
@@ -78,7 +79,7 @@ def differentiated(mean: Mean, point: Tensor, *, statistics: Statistics | None) 
             gradient,
             at=point,
             statistics=statistics,
-            each=lambda parts: norms.append(parts[0].double().square().sum()),
+            each=lambda parts: norms.append(dot(parts[0], parts[0])),
             gradients=1,
         )
     except RuntimeError as failure:
@@ -89,13 +90,16 @@ def differentiated(mean: Mean, point: Tensor, *, statistics: Statistics | None) 
             "where its derivative is to be 0"
         ) from failure
     batches = mean.risk.batches
-    weights, sizes = (torch.tensor(n, dtype=torch.float64) for n in (batches.weights, batches.sizes))
-    return Slope(
-        means[0], _value(batches, means[1:]), BatchGradients(torch.stack(norms).cpu(), weights, sizes)
+    weights, sizes = (
+        torch.tensor(n, dtype=torch.float64, device="cpu") for n in (batches.weights, batches.sizes)
     )
+    slope, *parts = means
+    values = numbers(*parts, *norms)
+    squares = torch.tensor(values[len(parts) :], dtype=torch.float64, device="cpu")
+    return Slope(slope, _value(batches, values[: len(parts)]), BatchGradients(squares, weights, sizes))
 
 
-def _value(batches: Batches, means: Sequence[Tensor]) -> Value:
+def _value(batches: Batches, means: Sequence[float]) -> Value:
     # Right labels over those that count, both whole numbers, free of the rounding of a mean.
-    right, counted = (round(float(m) * batches.total_weight) for m in means[1:]) if len(means) > 1 else (0, 0)
-    return Value(float(means[0]), right / counted if counted else None)
+    right, counted = (round(mean * batches.total_weight) for mean in means[1:]) if len(means) > 1 else (0, 0)
+    return Value(means[0], right / counted if counted else None)

@@ -195,10 +195,11 @@ def _refuse_valueless(model: nn.Module) -> None:
 
 
 def _refuse_non_finite(shapes: Layout, point: Tensor) -> None:
+    if bool(torch.isfinite(point).all()):
+        return
     counts = {name: int((~torch.isfinite(part)).sum()) for name, part in shapes.named(point).items()}
     bad = [f"{name} ({count})" for name, count in counts.items() if count]
-    if bad:
-        raise InputError(
-            f"{sum(counts.values())} of {shapes.dimension} weights are NaN or infinite: {', '.join(bad[:3])}"
-            f"{', …' if len(bad) > 3 else ''}; the training that made them diverged, take an earlier checkpoint"
-        )
+    raise InputError(
+        f"{sum(counts.values())} of {shapes.dimension} weights are NaN or infinite: {', '.join(bad[:3])}"
+        f"{', …' if len(bad) > 3 else ''}; the training that made them diverged, take an earlier checkpoint"
+    )

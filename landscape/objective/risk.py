@@ -11,8 +11,15 @@ from torch import Tensor
 
 from landscape.errors import InputError, UsageError
 from landscape.isolation import private_randomness
-from landscape.losses.loss_functions import BatchLoss, LabelWeights, Loss, in_float64, label_weights
-from landscape.losses.outputs import labelled, scores, wants_scores
+from landscape.losses.loss_functions import (
+    BatchLoss,
+    LabelWeights,
+    Loss,
+    averages_examples,
+    in_float64,
+    label_weights,
+)
+from landscape.losses.outputs import labelled, scores, targets_in, wants_scores
 from landscape.objective.batches import Batch, Batches, copied, mapped, moved, rows_in, rows_of, versions
 from landscape.objective.engine import Engine
 from landscape.objective.misfits import refuse_labels
@@ -118,7 +125,11 @@ class Risk:
         return [labels.double().sum() / self.weight for labels in (right, counted)]
 
     def example_weights(self, batch: Batch) -> Tensor:
-        """The weight of each example in the mean of a batch, ``(B,)`` in float64."""
+        """The weight of each example in the mean of a batch, ``(B,)`` in float64 on its device."""
+        rule = label_weights(self.loss) if averages_examples(self.loss) else None
+        targets = targets_in(batch)
+        if rule is not None and isinstance(targets, Tensor):
+            return rule.each(targets)
         rows = range(rows_in(batch) or 0)
         weights = [self.batches.weight_of(rows_of(batch, slice(k, k + 1))) for k in rows]
-        return torch.tensor(weights, dtype=torch.float64)
+        return torch.tensor(weights, dtype=torch.float64, device=self.replica.device)

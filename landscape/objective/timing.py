@@ -42,7 +42,7 @@ def _first_examples(risk: Risk, size: int) -> tuple[Batch, int]:
         if count >= size:
             break
     # Joined without a limit, as far as the batches are of the same form.
-    first = next(MicroBatches(1 << 62, obstacle="").pieces(batches, risk.batches.weight_of))
+    first = next(MicroBatches(1 << 62, obstacle="").pieces(batches, risk.batches.amounts))
     return rows_of(first.batch, slice(0, size)), min(size, first.size)
 
 

@@ -3,9 +3,9 @@
 import math
 from dataclasses import KW_ONLY, dataclass
 
-import torch
 from torch import Tensor
 
+from landscape.draws import Draws
 from landscape.optim.policy import Memory, Policy
 from landscape.optim.sam import SAM
 from landscape.optim.sharpness_aware import NotFiniteError, SharpnessAware, length
@@ -33,9 +33,7 @@ class LongGradient(Policy):
     lambda1: Finite
     lambda2: Finite
 
-    def looks_around(
-        self, gradients: Tensor, memory: Memory, *, step: int, generator: torch.Generator
-    ) -> bool:
+    def looks_around(self, gradients: Tensor, memory: Memory, *, step: int, draws: Draws) -> bool:
         """Whether the gradient is long, after it has entered the statistics."""
         norm, keep = float(length(gradients)), self.delta
         square = norm * norm

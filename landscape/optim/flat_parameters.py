@@ -1,12 +1,12 @@
 """The parameters of an optimizer as one vector: displaced, restored bit for bit, and their gradients.
 
 The user's tensors keep their storage: nothing is rebound, so compiled graphs, data-parallel buckets and the
-cached lists of an optimizer stay valid. The saved copy lives in one buffer, kept between steps.
+cached lists of an optimizer stay valid. The saved copy and the displaced weights live in two buffers, kept between
+steps with their views, because making the views of a vector costs more than copying a small network.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -42,6 +42,7 @@ class FlatParameters:
             raise InputError(
                 f"a sharpness-aware step needs all parameters on one device, got {', '.join(devices)}"
             )
+        self.is_on_host = self.device.type == "cpu"  # where to read a number costs nothing
         self._complex = any(p.is_complex() for p in self.parameters)
         self._kind = _kind(self.parameters[0])
         ends = list(accumulate((sum(_real(p).numel() for p in m) for m in by_group), initial=0))
@@ -49,7 +50,8 @@ class FlatParameters:
         self.dimension = ends[-1]
         dtype = functools.reduce(torch.promote_types, (_real(p).dtype for p in self.parameters))
         self._saved = torch.empty(self.dimension, dtype=dtype, device=self.device)
-        self._saved_views = self.split(self._saved)
+        self._moved = torch.empty_like(self._saved)
+        self.saved_views, self._moved_views = self.split(self._saved), self.split(self._moved)
         self._everyone = frozenset(range(len(self.parameters)))
         self._masks: dict[Callable[[Tensor], bool], Tensor] = {}
         self.begin_step()
@@ -66,7 +68,7 @@ class FlatParameters:
 
     def split(self, vector: Tensor) -> list[Tensor]:
         """The views of a vector ``(n,)``, shaped like the parameters."""
-        return list(_unflatten(vector, self._tensors()))
+        return list(_unflatten(vector, self.tensors))
 
     def flatten(self, tensors: Sequence[Tensor | None]) -> Tensor:
         """The vector of tensors shaped like the parameters; ``None`` is zero, sparse is filled in."""
@@ -86,32 +88,32 @@ class FlatParameters:
         return self._masks[predicate]
 
     @property
+    def tensors(self) -> list[Tensor]:
+        """The parameters, complex ones as pairs of reals."""
+        return [_real(p) for p in self.parameters] if self._complex else self.parameters
+
+    @property
     def values(self) -> Tensor:
         """The weights w ``(n,)`` of this step, not displaced. Not to be written to."""
         if not self._is_saved:
-            torch._foreach_copy_(self._saved_views, self._tensors())
+            torch._foreach_copy_(self.saved_views, self.tensors)
             self._is_saved = True
         return self._saved
 
     def assign(self, vector: Tensor) -> None:
         """Make a vector ``(n,)`` the weights."""
-        torch._foreach_copy_(self._tensors(), self.split(vector))
+        torch._foreach_copy_(self.tensors, self.split(vector))
         self._is_saved = False
 
-    def moved(self, displacement: Tensor | None) -> AbstractContextManager[None]:
-        """Inside, the weights are w + displacement ``(n,)``; afterwards w, copied back, also after an exception."""
-        return nullcontext() if displacement is None else self._moved(displacement)
+    def displace(self, displacement: Tensor) -> None:
+        """Make w + displacement ``(n,)`` the weights, until ``restore``."""
+        torch.add(self.values, displacement, out=self._moved)
+        torch._foreach_copy_(self.tensors, self._moved_views)
 
-    @contextmanager
-    def _moved(self, displacement: Tensor) -> Iterator[None]:
-        steps = self.split(displacement)
-        _ = self.values  # read for its effect: the copy that is restored is saved on first use
-        tensors = self._tensors()
-        try:
-            torch._foreach_add_(tensors, steps)
-            yield
-        finally:
-            torch._foreach_copy_(tensors, self._saved_views)
+    def restore(self) -> None:
+        """Make w the weights again, bit for bit."""
+        if self._is_saved:
+            torch._foreach_copy_(self.tensors, self.saved_views)
 
     def clear_gradients(self) -> None:
         """Drop every ``.grad``, so that a pass starts from none whatever the closure clears."""
@@ -139,8 +141,9 @@ class FlatParameters:
 
     def write_gradients(self, vector: Tensor) -> None:
         """Put a vector ``(n,)`` into ``.grad``; a parameter that no pass reached keeps ``None``."""
+        self._moved.copy_(vector)
         targets, sources = [], []
-        for i, (parameter, view) in enumerate(zip(self.parameters, self.split(vector), strict=True)):
+        for i, (parameter, view) in enumerate(zip(self.parameters, self._moved_views, strict=True)):
             if i in self._without_gradient:
                 continue
             if parameter.grad is None or parameter.grad.layout is not torch.strided:
@@ -148,9 +151,6 @@ class FlatParameters:
             targets.append(_real(parameter.grad))
             sources.append(view)
         torch._foreach_copy_(targets, sources)
-
-    def _tensors(self) -> list[Tensor]:
-        return [_real(p) for p in self.parameters] if self._complex else self.parameters
 
 
 def _flatten(tensors: Sequence[Tensor]) -> Tensor:

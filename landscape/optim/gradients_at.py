@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -22,33 +21,44 @@ class NotFiniteError(ArithmeticError):
     """A gradient has a coordinate that is not a finite number; the step is skipped."""
 
 
-@dataclass(eq=False)
 class GradientsAt:
     """``gradients_at(ε)`` is ∇L(w + ε), on the batch of the closure.
 
     A later pass repeats the random numbers of the first one (dropout masks) and leaves no trace in batch-norm
     statistics or in the random streams. The weights are w again when a pass is over.
 
+    Args:
+        flat: The parameters.
+        closure: The loss of the step.
+        scale: The scale of the loss.
+        norms: The modules that keep running statistics.
+        model: The network, whose inputs are restored where it has written to them; ``None`` for not.
+
     Attributes:
         losses: The losses of the passes so far, 0-dim tensors.
         cost: Their cost in gradients of a whole batch: a pass over a part of it counts as its share, a forward
             pass alone as a third.
+        bad: Whether a vector so far was not finite, 0-dim, where only the device knows; ``None`` on the CPU, where
+            the first such vector ends the step.
     """
 
-    _flat: FlatParameters
-    _norms: Sequence[nn.Module]
-    _inputs: WrittenInputs
-    _closure: Closure
-    _scale: LossScale
-    losses: list[Tensor] = field(init=False, default_factory=list)
-    cost: float = field(init=False, default=0)
-    _last: Tensor | None = field(init=False, default=None)
-    _version: int = field(init=False, default=0)
-
-    def __post_init__(self) -> None:
-        self._random = RandomState(self._flat.device)
-        if isinstance(self._closure, BatchClosure):
-            self._closure.begin_step()
+    def __init__(
+        self,
+        flat: FlatParameters,
+        closure: Closure,
+        scale: LossScale,
+        norms: Sequence[nn.Module] = (),
+        model: nn.Module | None = None,
+    ) -> None:
+        self.losses: list[Tensor] = []
+        self.cost: float = 0
+        self.bad = None if flat.is_on_host else torch.zeros((), dtype=torch.bool, device=flat.device)
+        self._flat, self._closure, self._scale, self._norms = flat, closure, scale, norms
+        self._inputs, self._random = WrittenInputs(model), RandomState(flat.device)
+        self._last: Tensor | None = None
+        self._version = 0
+        if isinstance(closure, BatchClosure):
+            closure.begin_step()
 
     def __call__(
         self, displacement: Tensor | None = None, *, closure: Closure | None = None, first: bool = False
@@ -62,33 +72,38 @@ class GradientsAt:
                 batch-norm statistics.
 
         Raises:
-            NotFiniteError: The gradient is not finite.
+            NotFiniteError: The gradient is not finite, and on the CPU. Elsewhere it is zero, and ``bad`` is true.
             UsageError: The closure returned no loss, or computed no gradient.
         """
-        self._flat.clear_gradients()
-        evaluate = closure or self._closure
+        flat, evaluate = self._flat, closure or self._closure
+        flat.clear_gradients()
         self._inputs.put_back()
         if first:
             self._random.record()
-            watch = _NOTHING if isinstance(evaluate, BatchClosure) else self._inputs.watched()
-            with self._flat.moved(displacement), watch, torch.enable_grad():
-                loss = evaluate()
+            trace: AbstractContextManager[None] = _NOTHING if isinstance(evaluate, BatchClosure) else self._inputs
         else:
-            with self._flat.moved(displacement), self._random, self._statistics(), torch.enable_grad():
+            trace = self._random
+        try:
+            if displacement is not None:
+                flat.displace(displacement)
+            with trace, _NOTHING if first else self._statistics(), torch.enable_grad():
                 loss = evaluate()
+        finally:
+            if displacement is not None:
+                flat.restore()
         if loss is None:
             raise UsageError("the closure returned None; end it with `return loss`")
         self.losses.append(loss.detach() if isinstance(loss, Tensor) else torch.tensor(float(loss)))
         self.cost += evaluate.share if isinstance(evaluate, BatchClosure) else 1
-        gradients = self._flat.gradients()
+        gradients = flat.gradients()
         if gradients is None:
             raise UsageError(
                 "the closure left no gradient on any parameter; it has to call loss.backward() before "
                 "`return loss`, on a loss that depends on the parameters of this optimizer"
             )
         if self._scale.taken_out(gradients):
-            self._flat.is_written = False
-        self._last = finite(gradients)
+            flat.is_written = False
+        self._last = self.finite(gradients)
         # Torch counts writes to a tensor here; a direction that is still this vector need not be copied back.
         self._version = gradients._version
         return gradients
@@ -110,24 +125,34 @@ class GradientsAt:
         self.cost += 1 / 3
         return evaluation
 
+    def finite(self, vector: Tensor) -> Tensor:
+        """The vector ``(n,)`` itself if every coordinate is finite; otherwise see :meth:`__call__`."""
+        # One traversal: a sum is finite only if its terms are, short of an overflow that no step survives.
+        wide = torch.float32 if vector.dtype in (torch.float16, torch.bfloat16) else None
+        total = vector.sum(dtype=wide)
+        if self.bad is None:
+            if not math.isfinite(total.tolist()):
+                raise NotFiniteError("a gradient is not finite")
+            return vector
+        self.bad.logical_or_(total - total != 0)
+        return vector.masked_fill_(self.bad, 0.0)
+
     def left(self, vector: Tensor) -> bool:
-        """Whether this vector is the one that the last pass left in ``.grad``, unchanged since."""
-        return vector is self._last and vector._version == self._version and self._flat.is_written
+        """Whether this vector is the one that the last pass left in ``.grad``, finite and unchanged since."""
+        is_last = vector is self._last and vector._version == self._version and self._flat.is_written
+        return is_last and self.bad is None
 
     @contextmanager
     def moved(self, displacement: Tensor | None) -> Iterator[None]:
         """Inside, the network is at w + displacement as in a pass: for forward passes without a gradient."""
-        with self._flat.moved(displacement), self._random, self._statistics():
-            yield
+        try:
+            if displacement is not None:
+                self._flat.displace(displacement)
+            with self._random, self._statistics():
+                yield
+        finally:
+            if displacement is not None:
+                self._flat.restore()
 
     def _statistics(self) -> AbstractContextManager[None]:
         return frozen_statistics(self._norms) if self._norms else _NOTHING
-
-
-def finite(vector: Tensor) -> Tensor:
-    """The vector itself, if every coordinate is finite; raises :class:`NotFiniteError` otherwise."""
-    # One traversal: a sum is finite only if its terms are, short of an overflow that no step survives.
-    wide = torch.float32 if vector.dtype in (torch.float16, torch.bfloat16) else None
-    if not math.isfinite(vector.sum(dtype=wide)):
-        raise NotFiniteError("a gradient is not finite")
-    return vector

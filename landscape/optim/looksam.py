@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
+from landscape.draws import Draws
 from landscape.optim.policy import Memory, Policy
 from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, length, orthogonal, significant, unit
 from landscape.registry.bounds import NonNegative, PositiveInt
@@ -20,9 +20,7 @@ class Every(Policy):
 
     k: PositiveInt
 
-    def looks_around(
-        self, gradients: Tensor, memory: Memory, *, step: int, generator: torch.Generator
-    ) -> bool:
+    def looks_around(self, gradients: Tensor, memory: Memory, *, step: int, draws: Draws) -> bool:
         """Whether k divides the number of the step."""
         return step % self.k == 0
 

@@ -4,6 +4,7 @@ A sharpness-aware step evaluates the network at weights that are thrown away. Su
 masks of the first one, see the same inputs, and leave no trace in running statistics or in the random streams.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -59,8 +60,8 @@ class RandomState:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._recorded: tuple[Tensor, Tensor | None] | None = None
-        self._present: list[tuple[Tensor, Tensor | None]] = []
+        self._recorded: list[Tensor] | None = None
+        self._present: list[list[Tensor]] = []
 
     def record(self) -> None:
         """Save the state from which the coming pass draws."""
@@ -68,31 +69,38 @@ class RandomState:
 
     def __enter__(self) -> None:
         """Inside, the numbers of the recorded pass are drawn again; afterwards the streams go on as before."""
-        self._present.append(self._read())
+        present = self._read()
+        self._present.append(present)
         if self._recorded is not None:
-            self._write(self._recorded)
+            self._write(self._recorded, over=present)
 
     def __exit__(self, *_: object) -> None:
-        self._write(self._present.pop())
+        self._write(self._present.pop(), over=self._read())
 
     def _device_arguments(self) -> tuple[torch.device, ...]:
         return () if self.device.type == "mps" else (self.device,)  # mps has one device, and takes none
 
-    def _read(self) -> tuple[Tensor, Tensor | None]:
+    def _read(self) -> list[Tensor]:
         with RANDOMNESS:  # not while another thread has replaced the states for a while
-            if self.device.type in ("cpu", "meta"):
-                return torch.get_rng_state(), None
-            module = torch.get_device_module(self.device)
-            return torch.get_rng_state(), module.get_rng_state(*self._device_arguments())
+            states = [torch.default_generator.get_state()]
+            if self.device.type not in ("cpu", "meta"):
+                module = torch.get_device_module(self.device)
+                states.append(module.get_rng_state(*self._device_arguments()))
+            return states
 
-    def _write(self, states: tuple[Tensor, Tensor | None]) -> None:
+    def _write(self, states: list[Tensor], *, over: list[Tensor]) -> None:
         # Where a network draws nothing, nothing is written: another thread may be drawing.
+        differ = [not _same_bytes(a, b) for a, b in zip(states, over, strict=True)]
         with RANDOMNESS:
-            present = self._read()
-            if not torch.equal(present[0], states[0]):
-                torch.set_rng_state(states[0])
-            if states[1] is not None and (present[1] is None or not torch.equal(present[1], states[1])):
+            if differ[0]:
+                torch.default_generator.set_state(states[0])
+            if differ[-1] and len(states) > 1:
                 torch.get_device_module(self.device).set_rng_state(states[1], *self._device_arguments())
+
+
+def _same_bytes(a: Tensor, b: Tensor) -> bool:
+    # `torch.equal` compares the 5 kB of a state one by one, and takes longer than a small layer.
+    return bool(a.numpy().tobytes() == b.numpy().tobytes())
 
 
 class WrittenInputs:
@@ -104,32 +112,32 @@ class WrittenInputs:
 
     def __init__(self, model: nn.Module | None) -> None:
         self._model = model
+        self._seen: dict[int, tuple[Tensor, Tensor, int]] = {}
         self._written: list[tuple[Tensor, Tensor]] = []
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Inside, the network's inputs are saved; those that it has written to are restored later."""
-        if self._model is None:
-            yield
+        if self._model is not None:
+            # What `register_forward_pre_hook` does, whose handle costs more than a small layer.
+            hooks: OrderedDict[Any, Any] = self._model._forward_pre_hooks
+            hooks[self] = self._save
+            hooks.move_to_end(self, last=False)
+            self._model._forward_pre_hooks_with_kwargs[self] = True  # type: ignore[index]
+
+    def __exit__(self, *_: object) -> None:
+        if self._model is not None:
+            self._model._forward_pre_hooks.pop(self, None)  # type: ignore[call-overload]
+            self._model._forward_pre_hooks_with_kwargs.pop(self, None)  # type: ignore[call-overload]
+            seen, self._seen = self._seen.values(), {}
+            self._written = [(x, before) for x, before, version in seen if x._version != version]
+
+    def _save(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if torch.compiler.is_compiling():  # the hook must not become a part of the compiled network
             return
-        saved: dict[int, tuple[Tensor, Tensor, int]] = {}
-
-        def save(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if torch.compiler.is_compiling():  # the hook must not become a part of the compiled network
-                return
-            for tensor in _tensors((args, kwargs)):
-                if id(tensor) not in saved and not tensor.is_inference():
-                    # Torch counts writes in `_version`, which nothing public shows.
-                    saved[id(tensor)] = tensor, tensor.detach().clone(), tensor._version
-
-        hook = self._model.register_forward_pre_hook(save, with_kwargs=True, prepend=True)
-        try:
-            yield
-        finally:
-            hook.remove()
-        self._written = [
-            (tensor, before) for tensor, before, version in saved.values() if tensor._version != version
-        ]
+        for tensor in _tensors((args, kwargs)):
+            if id(tensor) not in self._seen and not tensor.is_inference():
+                # Torch counts writes in `_version`, which nothing public shows.
+                self._seen[id(tensor)] = tensor, tensor.detach().clone(), tensor._version
 
     def put_back(self) -> None:
         """Gives the inputs the values of before the pass that was watched."""

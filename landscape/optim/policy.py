@@ -10,9 +10,9 @@ GSAM is::
 import dataclasses
 from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor
 
+from landscape.draws import Draws
 from landscape.registry.bounds import limit_of
 
 Memory = dict[str, Tensor | float | int | bool]
@@ -28,9 +28,7 @@ class Policy(ABC):
                 limit.check(field.name, getattr(self, field.name))
 
     @abstractmethod
-    def looks_around(
-        self, gradients: Tensor, memory: Memory, *, step: int, generator: torch.Generator
-    ) -> bool:
+    def looks_around(self, gradients: Tensor, memory: Memory, *, step: int, draws: Draws) -> bool:
         """Whether this step is a sharpness-aware one; called once a step, after pass 1.
 
         Args:
@@ -38,5 +36,5 @@ class Policy(ABC):
                 written to.
             memory: The optimizer's, for what the policy keeps across steps.
             step: The number of this step, from 0; a skipped step does not count.
-            generator: The optimizer's private generator.
+            draws: The random numbers of this step.
         """

@@ -23,13 +23,14 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 
 from landscape.errors import UsageError
+from landscape.optim.base_step import decides_on_host, step_unless
 from landscape.optim.batch_closure import BatchClosure
-from landscape.optim.gradients_at import Closure, GradientsAt, NotFiniteError, finite
+from landscape.optim.gradients_at import Closure, GradientsAt, NotFiniteError
 from landscape.optim.loss_scale import STEPS_THE_OPTIMIZER, LossScale
-from landscape.optim.pass_state import WrittenInputs, tracking_modules
+from landscape.optim.pass_state import tracking_modules
 from landscape.optim.policy import Policy
 from landscape.optim.vector import length, orthogonal, significant, unit
-from landscape.optim.wrapped_optimizer import RADIUS, WrappedOptimizer
+from landscape.optim.wrapped_optimizer import POLICIES, RADIUS, WrappedOptimizer
 from landscape.registry.bounds import Positive
 
 # What a variant needs, so that it imports from one place.
@@ -68,7 +69,9 @@ class SharpnessAware(WrappedOptimizer, ABC):
     its step with it. Weight decay, momentum and moments live in the base and never see another gradient.
 
     A step whose gradients are not all finite is skipped and counted, and changes nothing but batch-norm
-    statistics. The ``param_groups`` are those of the base, so a learning-rate scheduler can be attached to
+    statistics. A GPU decides that itself: the host does not wait for it, unless a new state begins, as in the first
+    step, the policy of the variant needs a number, or the base keeps state on the host, as torch's Adam and AdamW do
+    without ``fused=True`` or ``capturable=True``, and optimizers of other libraries may. The ``param_groups`` are those of the base, so a learning-rate scheduler can be attached to
     either. A group may have its own ``"rho"``; one with ``"perturb": False`` is not displaced and not counted
     in the norm.
 
@@ -81,7 +84,7 @@ class SharpnessAware(WrappedOptimizer, ABC):
 
     Under ``DistributedDataParallel`` every pass is averaged over the replicas, so that displacement, branches and
     direction are those of the global batch and the replicas stay alike bit for bit. Rules of single examples
-    (ESAM, m-SAM, SSAM-F) look at each replica's own. The generators have to start from the same seed.
+    (ESAM, m-SAM, SSAM-F) look at each replica's own. All need the same ``seed``.
 
     Args:
         base: Any optimizer whose ``step`` needs no closure. Each base serves one wrapper.
@@ -95,13 +98,15 @@ class SharpnessAware(WrappedOptimizer, ABC):
         steps: Steps taken, without the skipped ones.
         sam_steps: Steps taken that needed more than one gradient.
         skipped_steps: Steps left out because a gradient was not finite.
+        step_is_good: Whether this step is not skipped, a 0-dim tensor, for ``after_step``.
         gradient_evaluations: All evaluated gradients of a whole batch; a pass over a part of it counts as its
             share, a forward pass alone as a third.
         needs_batch: Whether ``step`` needs a :class:`~landscape.optim.BatchClosure`.
         memory: State that the variant keeps across steps; see ``direction``.
         policy: Decides which steps call ``direction``; ``None`` for every one. The others call
             ``direction_between`` and evaluate one gradient.
-        generator: A private generator for a variant that draws numbers; its state is saved.
+        seed: Seed of the random numbers that the variant and its policy draw.
+        draws: The random numbers of this step, for a variant that needs some.
 
     Raises:
         UsageError: A hyper-parameter is out of range, or ``base`` or ``model`` is not what it should be.
@@ -143,15 +148,17 @@ class SharpnessAware(WrappedOptimizer, ABC):
         self.policy: Policy | None = None
         self._norms = tracking_modules(self.model)
         self._scale = LossScale()
+        self.step_is_good = torch.ones((), dtype=torch.bool, device="cpu")
 
     @abstractmethod
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The direction ``(n,)`` that the base optimizer descends along.
 
         Called without gradient recording. Its vectors are finite and its own: it may write into them. State for
-        later steps goes into ``self.memory`` under a name: numbers, or tensors that are replaced and never
-        written in place, because a step that fails restores the old ones, and ``self.generator`` too. A vector
-        ``(n,)`` in the memory follows its parameters when the groups change.
+        later steps goes into ``self.memory`` under a name: tensors that are replaced and never written in place,
+        because a step that is skipped or fails restores the old ones. A number there, or one read from a tensor,
+        makes the host wait for the device. A vector ``(n,)`` in the memory follows its parameters when the groups
+        change.
 
         Args:
             gradients: g = ∇L at the weights (or at ``first_displacement``), shape ``(n,)``.
@@ -176,7 +183,12 @@ class SharpnessAware(WrappedOptimizer, ABC):
         return self.losses[0]
 
     def after_step(self) -> None:
-        """Called after the base has moved the weights. For rules that correct or average them."""
+        """Called after the base has moved the weights. For rules that correct or average them.
+
+        Where only the device knows whether the step was good, it is called in skipped steps too, where the base has
+        moved nothing: a correction has to be one of ``torch.where(self.step_is_good, new, old)``. The memory needs
+        none.
+        """
         return None
 
     def evaluation_weights(self) -> Tensor | None:
@@ -261,6 +273,41 @@ class SharpnessAware(WrappedOptimizer, ABC):
     step.hooked = True  # type: ignore[attr-defined]
 
     def _step(self, closure: Closure | None, scaler: GradScaler | None) -> Tensor:
+        closure = self._checked(closure)
+        if not self.flat.fits(self.param_groups):
+            self._lay_out_again()
+        self._scale.begin_step(scaler, self.flat)
+        self.flat.begin_step()
+        memory = dict(self.memory)
+        gradients_at = GradientsAt(self.flat, closure, self._scale, self._norms, self.model)
+        self.losses = gradients_at.losses
+        with torch.no_grad():
+            try:
+                bad = self._prepare(gradients_at)
+            except BaseException as failure:
+                self.memory = memory
+                if not isinstance(failure, NotFiniteError):
+                    raise
+                self._scale.tell(self.flat.device, overflow=True)
+                self.flat.clear_gradients()
+                self._skipped_steps += 1
+                return self.loss()
+            finally:
+                self.gradient_evaluations += gradients_at.cost  # spent, also where the step fails
+            if gradients_at.bad is not None:
+                self.step_is_good = ~gradients_at.bad
+            if bad is None:
+                self.base.step()
+            else:
+                step_unless(bad, self.base, self.flat)
+            self.flat.begin_step()  # the saved copy is that of the weights before
+            self._count_step(passes=len(self.losses), bad=bad)
+            self.after_step()
+            if bad is not None:
+                self._put_back_memory(memory, bad)
+        return self.loss()
+
+    def _checked(self, closure: Closure | None) -> Closure:
         name = type(self).__name__
         if "grad_scale" in self.__dict__:  # GradScaler.step leaves it for the step that it calls
             del self.__dict__["grad_scale"], self.__dict__["found_inf"]
@@ -269,44 +316,33 @@ class SharpnessAware(WrappedOptimizer, ABC):
             raise UsageError(_NEEDS_CLOSURE.format(name=name))
         if self.needs_batch and not isinstance(closure, BatchClosure):
             raise UsageError(_NEEDS_BATCH.format(name=name))
-        if not self.flat.fits(self.param_groups):
-            self._lay_out_again()
-        self._scale.begin_step(scaler, self.flat)
-        self.flat.begin_step()
-        memory, self._generator_before = dict(self.memory), None
-        gradients_at = GradientsAt(self.flat, self._norms, WrittenInputs(self.model), closure, self._scale)
-        self.losses = gradients_at.losses
-        with torch.no_grad():
-            try:
-                first_closure = self.first_closure(gradients_at)
-                gradients = gradients_at(self.first_displacement(), closure=first_closure, first=True)
-                if self._looks_around(gradients):
-                    direction = self.clipped(self.direction(gradients, gradients_at))
-                else:
-                    direction = self.clipped(self.direction_between(gradients))
-                is_written = gradients_at.left(direction)
-                if not is_written:
-                    finite(direction)
-                self._scale.tell(self.flat.device, overflow=False)
-            except BaseException as failure:
-                self.memory = memory
-                self._put_back_generator()
-                if not isinstance(failure, NotFiniteError):
-                    raise
-                self._scale.tell(self.flat.device, overflow=True)
-                self.flat.clear_gradients()
-                self.skipped_steps += 1
-                return self.loss()
-            finally:
-                self.gradient_evaluations += gradients_at.cost  # spent, also where the step fails
-            if not is_written:
-                self.flat.write_gradients(direction)
-            self.base.step()
-            self.flat.begin_step()  # the saved copy is that of the weights before
-            self.steps += 1
-            self.sam_steps += len(self.losses) > 1
-            self.after_step()
-        return self.loss()
+        return closure
+
+    def _prepare(self, gradients_at: GradientsAt) -> Tensor | None:
+        """Put the direction into ``.grad``; whether it was not finite, ``None`` for a step that is known to be good.
+
+        Raises:
+            NotFiniteError: A gradient was not finite, and the host knows it.
+        """
+        first_closure = self.first_closure(gradients_at)
+        gradients = gradients_at(self.first_displacement(), closure=first_closure, first=True)
+        looks_around = self.policy is None or self.policy.looks_around(
+            self.perturbed(gradients), self.memory, step=self.steps, draws=self._draws_of(POLICIES)
+        )
+        rule = self.direction(gradients, gradients_at) if looks_around else self.direction_between(gradients)
+        direction = self.clipped(rule)
+        is_written = gradients_at.left(direction)
+        if not is_written:
+            direction = gradients_at.finite(direction)
+        bad = gradients_at.bad
+        if bad is not None and decides_on_host(self.base, self.flat.device):
+            if bad.item():
+                raise NotFiniteError("a gradient is not finite")
+            bad = None
+        self._scale.tell(self.flat.device, overflow=False if bad is None else bad)
+        if not is_written:
+            self.flat.write_gradients(direction)
+        return bad
 
     _announced_step = torch.optim.Optimizer.profile_hook_step(_step)
 
@@ -319,8 +355,3 @@ class SharpnessAware(WrappedOptimizer, ABC):
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
-
-    def _looks_around(self, gradients: Tensor) -> bool:
-        return self.policy is None or self.policy.looks_around(
-            self.perturbed(gradients), self.memory, step=self.steps, generator=self.generator
-        )

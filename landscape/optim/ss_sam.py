@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from landscape.draws import Draws
 from landscape.optim.policy import Memory, Policy
 from landscape.optim.sam import SAM
 from landscape.registry.bounds import Share
@@ -12,7 +13,7 @@ from landscape.registry.bounds import Share
 
 @dataclass(eq=False)
 class Bernoulli(Policy):
-    """A step looks around with probability p, drawn from the optimizer's own generator.
+    """A step looks around with probability p, drawn from the optimizer's own random numbers.
 
     Args:
         p: The probability, from 0 to 1.
@@ -20,11 +21,9 @@ class Bernoulli(Policy):
 
     p: Share
 
-    def looks_around(
-        self, gradients: Tensor, memory: Memory, *, step: int, generator: torch.Generator
-    ) -> bool:
+    def looks_around(self, gradients: Tensor, memory: Memory, *, step: int, draws: Draws) -> bool:
         """A draw."""
-        return float(torch.rand((), generator=generator)) < self.p
+        return float(draws.uniforms(1, 1, like=torch.empty((), dtype=torch.float32, device="cpu"))) < self.p
 
 
 class SSSAM(SAM):

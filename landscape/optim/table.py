@@ -240,7 +240,7 @@ def build_optimizer(
         total_steps: Steps of the whole run, for optimizers with an option of that name that the text does not set.
         steps_per_epoch: Steps of an epoch, likewise.
         num_examples: Examples of the training set, likewise.
-        seed: Seed of the optimizer's private generator. Replicas of one run need the same.
+        seed: Seed of the random numbers that the optimizer draws. Replicas of one run need the same.
 
     Raises:
         UsageError: A name or an option does not exist, or a value is not allowed.
@@ -252,7 +252,7 @@ def build_optimizer(
     known = {key: value for key, value in context.items() if value is not None}
     built = OPTIMIZERS.build(optimizer, _build_base(model, base, lr), model=model, **known)
     assert isinstance(built, SharpnessAware)
-    built.generator.manual_seed(seed)
+    built.seed = seed
     return built
 
 

@@ -1,4 +1,8 @@
-"""Unit vectors, lengths and orthogonal parts, defined also where the papers divide by zero."""
+"""Unit vectors, lengths and orthogonal parts, defined also where the papers divide by zero.
+
+The results are tensors, and nothing is read from the device of the vectors. On the CPU a number is read where it
+lies: ``tolist`` copies it without a call of torch, and the arithmetic of tensors costs more than a small layer.
+"""
 
 import torch
 from torch import Tensor
@@ -19,8 +23,7 @@ def unit(vector: Tensor, *, times: float | Tensor = 1.0, out: Tensor | None = No
     norm = torch.linalg.vector_norm(wide)
     scale: float | Tensor
     if norm.device.type == "cpu" and not isinstance(times, Tensor):
-        # Reading a number is free here, and the arithmetic of tensors costs more than a small layer.
-        scale = times / (norm.item() + _SMALL)
+        scale = times / (norm.tolist() + _SMALL)
     else:
         scale = norm.add_(_SMALL).reciprocal_() * times
     if wide is vector:
@@ -36,9 +39,9 @@ def orthogonal(vector: Tensor, *, to: Tensor, out: Tensor | None = None) -> Tens
     """
     square = to @ to
     if square.device.type == "cpu" and vector.dtype not in _HALF:
-        # As in ``unit``; half precision is left out, where the ratio need not be a number of its own.
-        number = square.item()
-        return torch.sub(vector, to, alpha=(vector @ to).item() / number if number > 0 else 0.0, out=out)
+        # Half precision is left out, where the ratio need not be a number of its own.
+        number = square.tolist()
+        return torch.sub(vector, to, alpha=(vector @ to).tolist() / number if number > 0 else 0.0, out=out)
     ratio = torch.where(square > 0, (vector @ to) / square, 0.0)
     return torch.addcmul(vector, to, ratio, value=-1.0, out=out)
 

@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
+from landscape.draws import Draws
 from landscape.errors import InputError, UsageError
 from landscape.optim.flat_parameters import FlatParameters
 from landscape.optim.policy import Memory
 from landscape.registry.bounds import Real, limit_of, shown
 
 RADIUS = Real(0)
+# Of the random numbers of rules and of policies; a step adds its number, so that no two draw from one stream.
+_RULES, POLICIES = 1 << 60, 1 << 61
 _COUNTERS = ("steps", "sam_steps", "skipped_steps", "gradient_evaluations")
 
 
@@ -86,21 +89,82 @@ class WrappedOptimizer(torch.optim.Optimizer):
         super().__init__(base.param_groups, base.defaults)
         if "rho" in values:
             self._set_default("rho", values["rho"])
-        self.steps = self.sam_steps = self.skipped_steps = 0
+        self._steps = self._sam_steps = self._skipped_steps = 0
+        self._unread: Tensor | None = None  # steps, and those of several gradients, that the device has skipped since
         self.gradient_evaluations: float = 0
         self.memory: Memory = {}
-        self._generator = torch.Generator().manual_seed(0)  # alike in all processes: replicas draw alike
-        self._generator_before: Tensor | None = None
+        self.seed = 0  # alike in all processes: replicas draw alike
         self._link(base)
         base.register_load_state_dict_post_hook(self._link)  # loading gives the base new groups
         self.flat = FlatParameters(self.param_groups)
 
     @property
+    def draws(self) -> Draws:
+        """The random numbers of this step: the same ones until it is over, also where it fails and is taken again."""
+        return self._draws_of(_RULES)
+
+    @property
     def generator(self) -> torch.Generator:
-        """The private generator. Its state is saved on first use within a step, so that a failed step draws nothing."""
-        if self._generator_before is None:
-            self._generator_before = self._generator.get_state()
-        return self._generator
+        """The random numbers of this step as a stream, for variants that have not changed to ``draws``."""
+        number = self._steps + self._skipped_steps
+        if vars(self).get("_stream", (None,))[0] != number:
+            self._stream = number, torch.Generator().manual_seed(self.seed + 1000003 * number)
+        return self._stream[1]
+
+    def _draws_of(self, stream: int) -> Draws:
+        return Draws(self.seed, stream + self._steps + self._skipped_steps)
+
+    @property
+    def steps(self) -> int:
+        """Steps taken, without the skipped ones. Where the device skips them, the first look after a step waits."""
+        self._read_skipped()
+        return self._steps
+
+    @steps.setter
+    def steps(self, count: int) -> None:
+        self._read_skipped()
+        self._steps = count
+
+    @property
+    def sam_steps(self) -> int:
+        """Steps taken that needed more than one gradient."""
+        self._read_skipped()
+        return self._sam_steps
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps left out because a gradient was not finite."""
+        self._read_skipped()
+        return self._skipped_steps
+
+    def _count_step(self, *, passes: int, bad: Tensor | None = None) -> None:
+        """Count a step as taken; where the device knows that it was skipped, the counts are corrected when read."""
+        self._steps += 1
+        self._sam_steps += passes > 1
+        if bad is not None:
+            if self._unread is None:
+                self._unread = torch.zeros(2, dtype=torch.int64, device=bad.device)
+            self._unread[: 1 + (passes > 1)] += bad
+
+    def _read_skipped(self) -> None:
+        if self._unread is not None:
+            skipped, sam_steps = self._unread.tolist()
+            self._unread = None
+            self._steps -= skipped
+            self._skipped_steps += skipped
+            self._sam_steps -= sam_steps
+
+    def _put_back_memory(self, before: Memory, bad: Tensor) -> None:
+        """Give the memory the values of before where ``bad`` is true, on the device if it can."""
+        changed = {name: value for name, value in self.memory.items() if value is not before.get(name)}
+        if not changed and len(self.memory) == len(before):
+            return
+        if len(self.memory) == len(before) and all(_alike(v, before.get(name), bad) for name, v in changed.items()):
+            self.memory.update(
+                {name: torch.where(bad, before[name], value) for name, value in changed.items()}
+            )
+        elif bad.item():  # a name or a number that is new, as in the first step
+            self.memory = before
 
     @property
     def is_watched(self) -> bool:
@@ -108,11 +172,6 @@ class WrappedOptimizer(torch.optim.Optimizer):
         own = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
         of_all = _global_optimizer_pre_hooks or _global_optimizer_post_hooks
         return bool(own or of_all or torch._C._autograd._profiler_enabled())
-
-    def _put_back_generator(self) -> None:
-        """Undo the draws of this step."""
-        if self._generator_before is not None:
-            self._generator.set_state(self._generator_before)
 
     def _lay_out_again(self) -> None:
         """Follow a change of the groups: vectors in the memory go with their parameters."""
@@ -130,7 +189,7 @@ class WrappedOptimizer(torch.optim.Optimizer):
             super().add_param_group(param_group)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a run needs to resume bit for bit: state of base and variant, counters, generator."""
+        """Everything a run needs to resume bit for bit: state of base and variant, counters, seed."""
         return {
             "optimizer": type(self).__name__,
             "base_optimizer": type(self.base).__name__,
@@ -138,7 +197,7 @@ class WrappedOptimizer(torch.optim.Optimizer):
             "shapes": self._shapes(),
             "memory": dict(self.memory),
             "counters": {name: getattr(self, name) for name in _COUNTERS},
-            "generator": self.generator.get_state(),
+            "seed": self.seed,
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -166,9 +225,11 @@ class WrappedOptimizer(torch.optim.Optimizer):
             name: value.to(device, copy=True) if isinstance(value, Tensor) else value
             for name, value in state_dict["memory"].items()
         }
-        for name in _COUNTERS:
-            setattr(self, name, state_dict["counters"][name])
-        self.generator.set_state(state_dict["generator"].cpu())
+        counters = state_dict["counters"]
+        self._steps, self._sam_steps = counters["steps"], counters["sam_steps"]
+        self._skipped_steps, self._unread = counters["skipped_steps"], None
+        self.gradient_evaluations = counters["gradient_evaluations"]
+        self.seed = state_dict.get("seed", self.seed)  # earlier versions saved the state of a generator
 
     def _shapes(self) -> list[list[list[int]]]:
         return [[list(parameter.shape) for parameter in group["params"]] for group in self.param_groups]
@@ -190,12 +251,19 @@ class WrappedOptimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         # A scheduler leaves a bound `step` on the instance; a copy must not call that of the original.
-        return {key: value for key, value in self.__dict__.items() if key not in ("step", "flat")}
+        return {key: value for key, value in self.__dict__.items() if key not in ("step", "flat", "_stream")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.base.register_load_state_dict_post_hook(self._link)
         self.flat = FlatParameters(self.param_groups)
+
+
+def _alike(value: object, earlier: object, bad: Tensor) -> bool:
+    """Whether the device can choose between the two."""
+    if not isinstance(value, Tensor) or not isinstance(earlier, Tensor):
+        return False
+    return value.shape == earlier.shape and value.dtype == earlier.dtype and value.device == bad.device
 
 
 def _refuse_foreign_call(cls: type[Any], args: Sequence[Any], options: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from landscape.objective import Objective
+from landscape.reductions import norm
 from landscape.surfaces.directions import located
 from landscape.surfaces.plane import Plane, fingerprint
 
@@ -45,7 +46,7 @@ def agreement(
             }
         )
         pairs = {name: (loss, own[name]) for name, loss in losses_at(*place.tolist()).items() if name in own}
-        offset = float((waypoint.point.to(objective.point) - objective.point).double().norm())
+        offset = float(norm(waypoint.point.to(objective.point) - objective.point))
         on_plane = float(distance) <= _ON_PLANE * offset
         entries.append(
             {

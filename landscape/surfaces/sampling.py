@@ -12,6 +12,7 @@ from landscape.errors import UsageError
 from landscape.objective import Objective
 from landscape.objective.engine import Statistics
 from landscape.records.surface import SCHEMA, VALUES, Surface
+from landscape.reductions import norm
 from landscape.surfaces.agreement import agreement
 from landscape.surfaces.barrier import with_barrier
 from landscape.surfaces.directions import Waypoint
@@ -209,10 +210,10 @@ def _values(
             statistics = plane.statistics.at(*place)
         if gradient_norm:
             here = objective.at(point, statistics=statistics)
-            norm: Value = (float(here.gradient.double().norm()),)
+            length: Value = (float(norm(here.gradient)),)
             first: Value = (here.loss, here.accuracy)
         else:
-            first, norm = evaluate(point, statistics=statistics), ()
-        return (*first, *(evaluate_test(point, statistics=statistics) if evaluate_test else ()), *norm)
+            first, length = evaluate(point, statistics=statistics), ()
+        return (*first, *(evaluate_test(point, statistics=statistics) if evaluate_test else ()), *length)
 
     return values_at

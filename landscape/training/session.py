@@ -3,22 +3,28 @@
 import copy
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence, Sized
-from typing import Any, cast
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
 from landscape.data import with_label_noise
+from landscape.objective.batches import moved
 from landscape.optim import BatchClosure, build_optimizer
 from landscape.records.history import Entry
 from landscape.training import determinism
 from landscape.training.augmentation import augmented, require_pictures
 from landscape.training.averages import MovingAverage, averaged_network
+from landscape.training.loading import Examples
 from landscape.training.recipe import Recipe
 from landscape.training.schedule import learning_rate_factor
 from landscape.training.subject import Subject, right
+from landscape.training.sums import Sums
+
+_SECONDS_BETWEEN_READS = 0.25
+"""A device other than the CPU is asked for the losses of its steps so often, because the host waits for the answer."""
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -46,7 +52,11 @@ class Session:
         self.device = device
         self.dtype = torch.float64 if recipe.dtype == "float64" else torch.float32
         self.model = subject.network().to(device, self.dtype)
-        self.examples = len(cast(Sized, self.data.split("train")))
+        # AutoAugment changes images on the CPU, one by one; everything else happens on the device.
+        place = torch.device("cpu") if recipe.augment == "autoaugment" else device
+        self._train = Examples(self.data.split("train"), self.data.collate, device=place)
+        self._test = Examples(self.data.split("test"), self.data.collate, device=device)
+        self.examples = len(self._train)
         self.steps_per_epoch = len(self.batches(0))
         self.epoch = 0
         self.optimizer = build_optimizer(
@@ -66,7 +76,8 @@ class Session:
         self.environments: list[dict[str, str | int]] = [determinism.environment(device)]
         self.average = None if recipe.ema is None else MovingAverage(self.model, decay=recipe.ema)
         self._step = 0  # within the epoch
-        self._sums = {"loss": 0.0, "correct": 0.0, "examples": 0.0}
+        self._sums = Sums()
+        self._read_at = 0.0
         self._generators: determinism.Generators | None = None
         self._averaged: nn.Module | None = None
 
@@ -92,14 +103,15 @@ class Session:
 
     @property
     def loss(self) -> float:
-        """The mean training loss of this epoch so far."""
-        return self._sums["loss"] / self._sums["examples"]
+        """The mean training loss of this epoch up to the step whose loss was read last: on the CPU, every step's."""
+        return self._sums.mean_loss
 
     def train_epoch(self) -> Iterator[None]:
         """Takes the remaining steps of this epoch and pauses after each.
 
         Raises:
-            NonFiniteLossError: The loss is not finite; the weights are those before the step.
+            NonFiniteLossError: The loss of this step is not finite, or that of an earlier one whose loss was not read
+                at once; such steps are skipped, so the weights are finite.
         """
         if self._generators is not None:
             determinism.restore_generators(self._generators, self.device)
@@ -109,7 +121,7 @@ class Session:
         self.model.train()
         batches = self.batches(self.epoch)
         remaining = batches[self._step :]
-        for indices, batch in zip(remaining, self._loader(self.data.split("train"), remaining), strict=True):
+        for indices, batch in zip(remaining, self._train.batches(remaining), strict=True):
             self._take_step(self._closure(indices, batch, batches))
             yield
 
@@ -117,19 +129,20 @@ class Session:
         """Evaluates the network on the test set and counts the epoch; if ``pause`` raises, nothing is changed.
 
         Raises:
-            NonFiniteLossError: The test loss is not finite.
+            NonFiniteLossError: The test loss is not finite, or the loss of a step.
         """
+        self._read()
         averaged = self._average(pause)
-        test_loss, test_accuracy = self._evaluate(averaged or self.model, pause)
-        if not math.isfinite(test_loss):
-            raise NonFiniteLossError(f"the test loss after epoch {self.epoch + 1} is {test_loss}")
+        test = self._evaluate(averaged or self.model, pause)
+        if not math.isfinite(test.mean_loss):
+            raise NonFiniteLossError(f"the test loss after epoch {self.epoch + 1} is {test.mean_loss}")
         optimizer = self.optimizer
-        accuracy = {} if test_accuracy is None else {"test_accuracy": test_accuracy}
+        accuracy = {} if test.accuracy is None else {"test_accuracy": test.accuracy}
         # In this order, because tables of the history have it.
         self.metrics = {
-            "train_loss": self.loss,
-            **({"train_accuracy": self._sums["correct"] / self._sums["examples"]} if accuracy else {}),
-            "test_loss": test_loss,
+            "train_loss": self._sums.mean_loss,
+            **({"train_accuracy": self._sums.accuracy or 0.0} if accuracy else {}),
+            "test_loss": test.mean_loss,
             **accuracy,
             "gradients": _shortest(optimizer.gradient_evaluations),
             "sam_fraction": optimizer.sam_steps / optimizer.steps if optimizer.steps else 0.0,
@@ -138,7 +151,7 @@ class Session:
         self._averaged = averaged
         self.epoch += 1
         self._step = 0
-        self._sums = dict.fromkeys(self._sums, 0.0)
+        self._sums = Sums()
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0 over all epochs."""
@@ -156,7 +169,12 @@ class Session:
         return batches
 
     def state(self) -> dict[str, Any]:
-        """The content of a checkpoint; within an epoch also its sums and the state of the generators."""
+        """The content of a checkpoint; within an epoch also its sums and the state of the generators.
+
+        Raises:
+            NonFiniteLossError: The loss of a step since the last reading is not finite.
+        """
+        self._read()
         return {
             "state_dict": self.evaluated.state_dict(),
             "recipe": self.recipe.to_dict(),
@@ -171,7 +189,7 @@ class Session:
                 "history": self.history,
                 "environments": self.environments,
                 "step_in_epoch": self._step,
-                "sums": self._sums if self.within_epoch else None,
+                "sums": self._sums.totals() if self.within_epoch else None,
                 "generators": determinism.generators_state(self.device) if self.within_epoch else None,
             },
         }
@@ -192,7 +210,7 @@ class Session:
         self.environments = before if before[-1:] == self.environments else before + self.environments
         self._step = training["step_in_epoch"]
         if self._step:
-            self._sums, self._generators = dict(training["sums"]), training["generators"]
+            self._sums, self._generators = Sums(training["sums"]), training["generators"]
 
     def _derived_seed(self, purpose: str) -> int:
         return determinism.derived_seed(self.recipe.seed, self.epoch, purpose)
@@ -208,21 +226,22 @@ class Session:
         def another() -> BatchClosure:
             """The next batch of the epoch; after the last comes the first."""
             further = next(following)
-            fetched = next(iter(self._loader(self.data.split("train"), [further])))
+            [fetched] = self._train.batches([further])
             return self._closure(further, fetched, batches, draw=f"{draw}.{next(count)}")
 
         inputs = augmented(
             inputs,
             kind=recipe.augment,
-            pixels=getattr(self.data.split("train"), "pixels", None),
+            pixels=self._train.pixels,
             seed=self._derived_seed(f"augment/{self._step}/{draw}"),
         )
+        inputs, targets = moved((inputs, targets), self.device, self.dtype)
         undivided = recipe.accumulate == 1 or recipe.accumulation == "m-sam"
         return self.subject.closure(
             self.model,
             size=None if undivided else recipe.micro_batch,
-            inputs=inputs.to(self.device, self.dtype),
-            targets=self._placed(targets),
+            inputs=inputs,
+            targets=targets,
             indices=torch.tensor(indices),
             another=another,
             autocast=torch.bfloat16 if recipe.precision == "bf16" else None,
@@ -232,56 +251,52 @@ class Session:
         self._averaged = None
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
-        loss = float(self.optimizer.step(closure))
-        if not math.isfinite(loss):
-            batch = self.batches(self.epoch)[self._step]
-            listed = ", ".join(map(str, batch[:12]))
-            more = "" if len(batch) <= 12 else f", … ({len(batch)} in all)"
-            raise NonFiniteLossError(
-                f"the loss is {loss} in epoch {self.epoch + 1} of {self.recipe.epochs}, step {self._step + 1} "
-                f"of {self.steps_per_epoch}, on training examples {listed}{more}"
-            )
+        loss = self.optimizer.step(closure).detach()
         self._step += 1
+        self._sums.add(loss, right(closure.first_outputs, closure.targets), examples=len(closure))
+        if self.device.type == "cpu" or time.monotonic() >= self._read_at:
+            self._read()
+            self._read_at = time.monotonic() + _SECONDS_BETWEEN_READS
         if self.average is not None:
             self.average.update(self.model, step=self.step)
-        self._sums["loss"] += loss * len(closure)
-        self._sums["correct"] += right(closure.first_outputs, closure.targets) or 0
-        self._sums["examples"] += len(closure)
+
+    def _read(self) -> None:
+        """Reads the losses of the steps since the last reading, and refuses one that is not finite."""
+        losses = self._sums.read()
+        for step, loss in enumerate(losses, start=self._step - len(losses)):
+            if not math.isfinite(loss):
+                batch = self.batches(self.epoch)[step]
+                listed = ", ".join(map(str, batch[:12]))
+                more = "" if len(batch) <= 12 else f", … ({len(batch)} in all)"
+                raise NonFiniteLossError(
+                    f"the loss is {loss} in epoch {self.epoch + 1} of {self.recipe.epochs}, step {step + 1} "
+                    f"of {self.steps_per_epoch}, on training examples {listed}{more}"
+                )
 
     def _average(self, pause: Callable[[], None]) -> nn.Module | None:
         """The network with averaged weights, if the recipe or the optimizer averages any."""
 
         def inputs() -> Iterator[Tensor]:
-            for batch, _ in self._loader(self.data.split("train"), self.batches(self.epoch)):
+            for batch in self._train.batches(self.batches(self.epoch)):
                 pause()
-                yield batch.to(self.device, self.dtype)
+                yield moved(batch, self.device, self.dtype)[0]
 
         if self.average is not None:
             return self.average.network(self.model)
         return averaged_network(self.model, self.optimizer, inputs())
 
     @torch.no_grad()
-    def _evaluate(self, model: nn.Module, pause: Callable[[], None]) -> tuple[float, float | None]:
+    def _evaluate(self, model: nn.Module, pause: Callable[[], None]) -> Sums:
         model.eval()
-        loss, correct, examples = 0.0, 0, len(cast(Sized, self.data.split("test")))
-        is_scored = True
-        batches = _chunks(range(examples), self.recipe.batch_size)
-        for inputs, targets in self._loader(self.data.split("test"), batches):
+        sums = Sums()
+        numbers = _chunks(range(len(self._test)), self.recipe.batch_size)
+        for batch in self._test.batches(numbers):
             pause()
-            part = self.subject.tested(model, inputs.to(self.device, self.dtype), self._placed(targets))
-            loss += part.loss
-            correct += part.correct or 0
-            is_scored = is_scored and part.correct is not None
-        return loss / examples, correct / examples if is_scored else None
-
-    def _placed(self, targets: Tensor) -> Tensor:
-        """Targets on the device; real numbers in the precision of the weights."""
-        return targets.to(self.device, self.dtype if targets.is_floating_point() else targets.dtype)
-
-    def _loader(self, dataset: Dataset[Any], batches: list[list[int]]) -> DataLoader[Any]:
-        # Without its own generator, the loader would draw from the one that dropout uses.
-        collate = self.data.collate
-        return DataLoader(dataset, batch_sampler=batches, generator=torch.Generator(), collate_fn=collate)
+            inputs, targets = moved(batch, self.device, self.dtype)
+            part = self.subject.tested(model, inputs, targets)
+            sums.add(part.loss, part.correct, examples=len(targets), weight=part.weight)
+        sums.read()
+        return sums
 
 
 def _chunks(order: Sequence[int], size: int) -> list[list[int]]:

@@ -69,21 +69,26 @@ class Subject:
         if isinstance(self.loss, BatchLoss):
             with torch.enable_grad():  # the loss may take derivatives itself
                 mean, outputs = _of_batch(self.loss.fn, model, inputs, targets)
-            return Tested(float(mean) * len(targets), right(outputs, targets))
+            return Tested(mean.detach(), right(outputs, targets), len(targets))
         outputs = model(inputs)
         if self.loss is None:
-            # In double precision, because a sum over a test set in float32 loses digits.
-            total = functional.cross_entropy(outputs.double(), targets, reduction="sum")
-            return Tested(float(total), right(outputs, targets))
+            # In double precision, because a sum over a test set in float32 loses digits; MPS has none.
+            wide = outputs if outputs.device.type == "mps" else outputs.double()
+            total = functional.cross_entropy(wide, targets, reduction="sum")
+            return Tested(total, right(outputs, targets), 1)
         mean = _scalar(in_float64(self.loss, outputs, targets))
-        return Tested(float(mean) * len(targets), right(outputs, targets))
+        return Tested(mean, right(outputs, targets), len(targets))
 
 
 class Tested(NamedTuple):
-    """The sum of the losses of some examples, and the number classified correctly; ``None`` without class scores."""
+    """A loss of some examples, and the number classified correctly; ``None`` without class scores.
 
-    loss: float
-    correct: int | None
+    Both are 0-dim tensors, which nobody has waited for. ``weight`` times the loss is the sum over the examples.
+    """
+
+    loss: Tensor
+    correct: Tensor | None
+    weight: int
 
 
 def subject_of(recipe: Recipe, *, data: Data | None = None) -> Subject:
@@ -127,13 +132,13 @@ def subject_of(recipe: Recipe, *, data: Data | None = None) -> Subject:
     )
 
 
-def right(outputs: Any, targets: Tensor) -> int | None:
-    """The number of correct predictions; ``None`` unless outputs are scores ``(B, C)`` and targets class numbers."""
+def right(outputs: Any, targets: Tensor) -> Tensor | None:
+    """The number of correct predictions, 0-dim; ``None`` unless outputs are scores ``(B, C)`` and targets class numbers."""
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or outputs.shape[1] < 2:
         return None
     if targets.ndim != 1 or targets.is_floating_point():
         return None
-    return int((outputs.argmax(1) == targets).sum())
+    return (outputs.argmax(1) == targets).sum()
 
 
 def _network(model: nn.Module | str, data: Data, seed: int) -> nn.Module:

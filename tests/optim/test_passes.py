@@ -86,11 +86,10 @@ def test_a_closure_that_clears_nothing_gives_the_same_step(name: str) -> None:
 
 
 @every_variant
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_on_a_gpu_the_run_is_that_of_the_cpu(name: str) -> None:
+def test_on_every_device_the_run_is_that_of_the_cpu(name: str, device: torch.device) -> None:
     ends = []
-    for device in ("cpu", "cuda"):
-        model = mlp().to(device)
+    for place in (torch.device("cpu"), device):
+        model = mlp().to(place)
         optimizer = build(name, model)
         for number in range(5):
             optimizer.step(closure(optimizer, model, seed=number))

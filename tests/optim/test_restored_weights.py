@@ -71,12 +71,11 @@ def test_a_gradient_that_is_not_finite_in_any_pass_skips_the_step(
 
     while not optimizer.skipped_steps:  # a policy may keep some steps to fewer passes
         before, momentum = weights(model), [s["momentum_buffer"].clone() for s in optimizer.state.values()]
-        steps, generator = optimizer.steps, optimizer.generator.get_state()
+        steps = optimizer.steps
         assert steps < 20
         loss = optimizer.step(Watch(evaluate, model, before=poison))
     assert torch.isfinite(loss)
     assert torch.equal(weights(model), before)
-    assert torch.equal(optimizer.generator.get_state(), generator)
     after = [s["momentum_buffer"] for s in optimizer.state.values()]
     assert all(torch.equal(a, b) for a, b in zip(momentum, after, strict=True))
     assert (optimizer.steps, optimizer.skipped_steps) == (steps, 1)
@@ -94,7 +93,7 @@ def test_a_group_of_radius_zero_or_not_perturbed_stays_in_every_pass(name: str) 
         groups = [{"params": model[0].parameters(), **still}, {"params": model[2].parameters()}]
         optimizer = build(name, model, torch.optim.SGD(groups, lr=0.1))
         moved = False
-        for _ in range(2):  # a momentum is there from the second step on
+        for _ in range(4):  # a momentum is there from the second step on, and a coin may leave out a few
             before = weights(model)
             watch = Watch(closure(optimizer, model), model)
             optimizer.step(watch)

@@ -1,0 +1,48 @@
+"""The examples of a run in batches: from memory on the device if they fit there, else through a loader."""
+
+from collections.abc import Callable, Iterator, Sequence, Sized
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from landscape.data.examples import InMemory
+from landscape.data.pixels import Pixels
+
+
+class Examples:
+    """One split of a data set.
+
+    Args:
+        dataset: Pairs of an input and a target.
+        collate: Makes a batch of a list of examples; ``None`` for torch's own way.
+        device: Where examples that are in memory are kept, if they fit; others come on the CPU.
+    """
+
+    def __init__(
+        self, dataset: Dataset[Any], collate: Callable[[list[Any]], Any] | None, *, device: torch.device
+    ) -> None:
+        in_memory = isinstance(dataset, InMemory) and collate is None
+        self._dataset = cast(InMemory, dataset).on(device) if in_memory else dataset
+        self._collate = collate
+        self.pixels: Pixels | None = getattr(dataset, "pixels", None)
+
+    def __len__(self) -> int:
+        return len(cast(Sized, self._dataset))
+
+    def batches(self, numbers: Sequence[list[int]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and targets of one batch after the other, from the numbers of their examples."""
+        dataset = self._dataset
+        if isinstance(dataset, InMemory) and self._collate is None:
+            # At once, because a loader takes a batch apart into examples and joins it again.
+            for batch in numbers:
+                yield dataset.batch_at(torch.tensor(batch, device="cpu").to(dataset.inputs.device))
+            return
+        # Without its own generator, the loader would draw from the one that dropout uses.
+        yield from DataLoader(
+            dataset,
+            batch_sampler=cast(Any, numbers),
+            generator=torch.Generator(),
+            collate_fn=self._collate,
+        )

@@ -1,0 +1,94 @@
+"""The main paths on every device: networks and data of the CPU, numbers of the CPU."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import problems
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from landscape.measures import MEASURES, measure
+from landscape.objective import Objective
+from landscape.surfaces.directions import Waypoint
+from landscape.surfaces.sampling import sample_surface
+from landscape.training import Recipe, train, trainer
+
+CE = nn.CrossEntropyLoss()
+SHORT = {
+    "dominant-eigenvalue": ":tolerance=0.05",
+    "top-eigenvalues": ":k=2,tolerance=0.05",
+    "layer-eigenvalues": ":tolerance=0.1",
+    "hessian-trace": ":method=hutchinson,max_probes=4",
+    "normalized-trace": ":max_probes=4",
+    "layer-traces": ":max_probes=4",
+    "adaptive-sharpness": ":steps=2",
+    "average-sharpness": ":max_pairs=4",
+    "spectral-density": ":probes=1,steps=6",
+}
+"""Options that make a test quick."""
+CPU = torch.device("cpu")
+
+
+def case(**options: object) -> Objective:
+    x, y = problems.classification(40, dtype=torch.float32)
+    layers = (nn.Linear(8, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 4))
+    model = problems.network(*layers, dtype=torch.float32)
+    return Objective(model, CE, problems.batches(x, y, 25), **options)  # type: ignore[arg-type]
+
+
+@functools.cache
+def numbers(place: torch.device) -> dict[str, tuple[str, float, float]]:
+    estimates = measure(case(device=place), [name + SHORT.get(name, "") for name in MEASURES])
+    return {e.measure: (e.provenance.device, e.value, e.standard_error or 0.0) for e in estimates}
+
+
+def test_every_measure_is_that_of_the_cpu(device: torch.device) -> None:
+    for (name, here), there in zip(numbers(CPU).items(), numbers(device).values(), strict=True):
+        assert there[0] == device.type
+        assert there[1:] == pytest.approx(here[1:], rel=1e-3, abs=1e-6), name
+
+
+@pytest.mark.parametrize("plane", ["random", "eigenvectors", "sam", "interpolation"])
+def test_a_surface_is_that_of_the_cpu(plane: str, device: torch.device) -> None:
+    losses = []
+    for place in (CPU, device):
+        objective = case(device=place)
+        far = objective.at(objective.point + 0.1)
+        through = (
+            [Waypoint("a", objective.point), Waypoint("b", far.point)] if plane == "interpolation" else []
+        )
+        losses.append(sample_surface(objective, plane, points=3, through=through).loss)
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["double-backward", "forward-over-reverse"])
+def test_a_product_is_that_of_the_cpu(engine: str, device: torch.device) -> None:
+    here, there = case(products=engine), case(products=engine, device=device)
+    v = torch.linspace(-1, 1, here.dimension)
+    torch.testing.assert_close(
+        there.hessian_product(v.to(device)).cpu(), here.hessian_product(v), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_a_run_is_that_of_the_cpu(
+    tmp_path: Path, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe(
+        model="mlp:width=8,norm=batch",
+        data="digits",
+        epochs=1,
+        batch_size=256,
+        optimizer="gsam",
+        device="cpu",
+    )
+    here = train(recipe, output=tmp_path / "here")
+    monkeypatch.setattr(trainer, "device_of", lambda recipe: device)
+    there = train(recipe, output=tmp_path / "there")
+    assert there.metrics["test_loss"] == pytest.approx(here.metrics["test_loss"], rel=1e-4)
+    tensors = pytree.tree_leaves(torch.load(there.checkpoint, weights_only=True))
+    assert all(t.device == CPU for t in tensors if isinstance(t, Tensor)), (
+        "it is read where there is no such device"
+    )
