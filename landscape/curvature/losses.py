@@ -21,6 +21,7 @@ from landscape.losses.loss_functions import (
     placed_loss,
     taken_apart,
 )
+from landscape.reductions import exact_dtype
 
 
 @dataclass(frozen=True)
@@ -79,19 +80,21 @@ def curvature_by_autograd(
     if weight <= 0:
         nothing = outputs.new_zeros(outputs.shape[1], *outputs.shape)
         return nothing, nothing
+    wide = exact_dtype(outputs.device)
     try:
-        double = placed_loss(loss, outputs.device, torch.float64)
-        blocks = _blocks(double, outputs.double(), targets, weight)
+        blocks = _blocks(placed_loss(loss, outputs.device, wide), outputs.to(wide), targets, weight)
     except RuntimeError:  # a tensor in the closure of a loss keeps single precision
-        blocks = _blocks(loss, outputs, targets, weight).double()
+        blocks = _blocks(loss, outputs, targets, weight)
+    # A device without float64 has no eigenvalues either.
+    blocks = blocks.double() if wide == torch.float64 else blocks.cpu().double()
     values, vectors = torch.linalg.eigh((blocks + blocks.mT) / 2)
     # Eigenvalues that are zero but for rounding, of either sign, belong to neither part.
-    smallest = 1e-12 * values.abs().amax(dim=1, keepdim=True)
+    smallest = (1e-12 if wide == torch.float64 else 1e-6) * values.abs().amax(dim=1, keepdim=True)
 
     def root(part: Tensor) -> Tensor:
         lengths = torch.where(part > smallest, part, 0.0).sqrt()
         columns: Tensor = vectors * lengths[:, None, :]
-        return columns.permute(2, 0, 1).to(outputs.dtype)
+        return columns.permute(2, 0, 1).to(outputs)
 
     return root(values), root(-values)
 
@@ -135,7 +138,7 @@ def _softmax_root(outputs: Tensor) -> Tensor:
 def _softmax_sample(outputs: Tensor, generator: torch.Generator) -> Tensor:
     """e_c − p with c ~ p."""
     p = torch.softmax(outputs, dim=1)
-    classes = torch.multinomial(p.double().cpu(), 1, generator=generator).to(p.device)
+    classes = torch.multinomial(p.cpu().double(), 1, generator=generator).to(p.device)
     return torch.zeros_like(p).scatter_(1, classes, 1.0) - p
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from landscape.linalg.interchange import Operator, as_operator
+from landscape.reductions import dot
 
 # Probes before the first look at the standard error: one estimated from fewer stops far too early.
 MIN_PROBES = 16
@@ -97,7 +98,7 @@ def hutchinson(
 
     def forms(count: int) -> Tensor:
         probes = a.rademacher(count, generator)
-        return (probes.double() * (a @ probes).double()).sum(dim=0).cpu()
+        return dot(probes, a @ probes).cpu().double()
 
     width = max(1, min(block, BLOCK_BYTES // max(1, 4 * a.dimension)))
     return mean_of_draws(

@@ -14,6 +14,7 @@ from landscape.isolation import undisturbed
 from landscape.losses import build_loss, loss_name
 from landscape.losses.loss_functions import BatchLoss, Loss, takes_model
 from landscape.losses.outputs import wants_scores
+from landscape.reductions import exact_dtype
 from landscape.registry.names import Specification
 
 _ORDER = "the order is Objective(model, loss, batches)"
@@ -128,7 +129,7 @@ def _usable(place: torch.device, dtype: torch.dtype, title: str, advice: str) ->
 
 def refuse_missing_float64(place: torch.device, dtype: torch.dtype, title: str) -> None:
     """Raises a :class:`UsageError` for float64 on a device that has none."""
-    if dtype == torch.float64 and place.type == "mps":
+    if dtype == torch.float64 != exact_dtype(place):
         raise UsageError(
             f"{title} has no float64, and that is the requested precision or that of the weights: choose float32 "
             "(dtype=torch.float32, --dtype float32), or compute on the cpu"

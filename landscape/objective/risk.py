@@ -24,6 +24,7 @@ from landscape.objective.batches import Batch, Batches, copied, mapped, moved, r
 from landscape.objective.engine import Engine
 from landscape.objective.misfits import refuse_labels
 from landscape.objective.replica import Replica
+from landscape.reductions import exact, exact_dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,14 +123,14 @@ class Risk:
             return []
         counted = targets != (label_weights(self.loss) or LabelWeights()).ignored
         right = (outputs.argmax(dim=1) == targets) & counted
-        return [labels.double().sum() / self.weight for labels in (right, counted)]
+        return [exact(labels).sum() / self.weight for labels in (right, counted)]
 
     def example_weights(self, batch: Batch) -> Tensor:
-        """The weight of each example in the mean of a batch, ``(B,)`` in float64 on its device."""
+        """The weight of each example in the mean of a batch, ``(B,)`` on its device."""
         rule = label_weights(self.loss) if averages_examples(self.loss) else None
         targets = targets_in(batch)
         if rule is not None and isinstance(targets, Tensor):
             return rule.each(targets)
         rows = range(rows_in(batch) or 0)
         weights = [self.batches.weight_of(rows_of(batch, slice(k, k + 1))) for k in rows]
-        return torch.tensor(weights, dtype=torch.float64, device=self.replica.device)
+        return torch.tensor(weights, dtype=exact_dtype(self.replica.device), device=self.replica.device)

@@ -55,7 +55,9 @@ def step_unless(bad: Tensor, base: torch.optim.Optimizer, flat: FlatParameters) 
 
 def _undone_if(bad: Tensor, base: torch.optim.Optimizer, flat: FlatParameters) -> None:
     """The step of a base that does not look at its gradients, and its undoing by arithmetic."""
-    places = [(p, key) for p, state in base.state.items() for key, value in state.items() if value is not None]
+    places = [
+        (p, key) for p, state in base.state.items() for key, value in state.items() if value is not None
+    ]
     before = [base.state[p][key] for p, key in places]
     before = [*flat.saved_views, *(torch._foreach_mul(before, 1) if before else ())]
     base.step()

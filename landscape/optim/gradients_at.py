@@ -80,7 +80,9 @@ class GradientsAt:
         self._inputs.put_back()
         if first:
             self._random.record()
-            trace: AbstractContextManager[None] = _NOTHING if isinstance(evaluate, BatchClosure) else self._inputs
+            trace: AbstractContextManager[None] = (
+                _NOTHING if isinstance(evaluate, BatchClosure) else self._inputs
+            )
         else:
             trace = self._random
         try:

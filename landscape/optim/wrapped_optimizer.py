@@ -90,7 +90,9 @@ class WrappedOptimizer(torch.optim.Optimizer):
         if "rho" in values:
             self._set_default("rho", values["rho"])
         self._steps = self._sam_steps = self._skipped_steps = 0
-        self._unread: Tensor | None = None  # steps, and those of several gradients, that the device has skipped since
+        self._unread: Tensor | None = (
+            None  # steps, and those of several gradients, that the device has skipped since
+        )
         self.gradient_evaluations: float = 0
         self.memory: Memory = {}
         self.seed = 0  # alike in all processes: replicas draw alike
@@ -159,7 +161,9 @@ class WrappedOptimizer(torch.optim.Optimizer):
         changed = {name: value for name, value in self.memory.items() if value is not before.get(name)}
         if not changed and len(self.memory) == len(before):
             return
-        if len(self.memory) == len(before) and all(_alike(v, before.get(name), bad) for name, v in changed.items()):
+        if len(self.memory) == len(before) and all(
+            _alike(v, before.get(name), bad) for name, v in changed.items()
+        ):
             self.memory.update(
                 {name: torch.where(bad, before[name], value) for name, value in changed.items()}
             )
