@@ -2,7 +2,7 @@
 
 Every operator of torch's PrivateUse1 backend views the memory as tensors of the CPU and computes there. A tensor of the
 device is a plain ``torch.Tensor``; views, graphs and transforms of functions are torch's own. Operands on two devices
-are refused as CUDA refuses them, and what would make the host wait for a GPU is counted.
+are refused as CUDA refuses them. What would make the host wait for a GPU is counted by ``tests/waits.py``.
 
 It has no ``torch.Generator`` of its own, because torch makes these in C++ only, and autocast changes nothing on it.
 """
@@ -10,7 +10,6 @@ It has no ``torch.Generator`` of its own, because torch makes these in C++ only,
 import contextlib
 import functools
 import types
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -22,16 +21,7 @@ aten = torch.ops.aten
 _CPU = torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
 _LIBRARIES: list[torch.library.Library] = []  # an operator is registered while its library lives
 
-#: How often the host would have waited for the device, by operator.
-waits: Counter[str] = Counter()
-
-# The host needs numbers of the device to go on: shapes of results, or numbers themselves.
-_WAITING = set(
-    "_local_scalar_dense nonzero equal masked_select unique_dim _unique _unique2 unique_consecutive repeat_interleave "
-    "bincount _linalg_eigh _linalg_svd _linalg_check_errors".split()
-)
-_MASKS = (torch.bool, torch.uint8)
-_INDICES = (torch.int64, torch.int32, *_MASKS)
+_INDICES = (torch.int64, torch.int32, torch.bool, torch.uint8)
 
 
 class _Backend(types.ModuleType):
@@ -53,7 +43,7 @@ class _Backend(types.ModuleType):
         return 1
 
     def synchronize(self, device: object = None) -> None:
-        waits["synchronize"] += 1
+        """There is nothing to wait for."""
 
     def device(self, device: object) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
@@ -150,14 +140,6 @@ def _to(storage: Any, others: Callable[..., Any], *, device: Any, non_blocking: 
     if torch.device(device).type == NAME:
         return storage if storage.device.type == NAME else _storage(storage.clone())
     return others(storage, device=device, non_blocking=non_blocking)
-
-
-@contextlib.contextmanager
-def counted() -> Iterator[Counter[str]]:
-    """The waits inside, by operator; complete on leaving."""
-    before, inside = Counter(waits), Counter[str]()
-    yield inside
-    inside.update(waits - before)
 
 
 def _memory(tensor: Tensor) -> Tensor:
@@ -267,9 +249,6 @@ def _on_the_cpu(op: Any, *args: Any, **kwargs: Any) -> Any:
     call = _Call(op)
     inputs, options = call.down(args), {name: call.down(value) for name, value in kwargs.items()}
     call.check(args)
-    masks = call.name == "_index_put_impl_" and any(x is not None and x.dtype in _MASKS for x in args[1])
-    if masks or call.name in _WAITING:
-        waits[call.name] += 1
     with _own_randomness() if torch.Tag.nondeterministic_seeded in op.tags else contextlib.nullcontext():
         try:
             result = op(*inputs, **options)
@@ -282,11 +261,9 @@ def _on_the_cpu(op: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _copy_from(source: Tensor, target: Tensor, non_blocking: bool = False) -> Tensor:
-    """A copy between devices; a blocking one to a GPU waits too."""
-    to_host, from_host = target.device.type != NAME, source.device.type != NAME
-    if to_host or (from_host and not non_blocking):
-        waits["copy to the host" if to_host else "copy to the device"] += 1
-    (target if to_host else _memory(target)).copy_(source if from_host else _memory(source))
+    """A copy between devices."""
+    here, there = (_memory(x) if x.device.type == NAME else x for x in (source, target))
+    there.copy_(here)
     return target
 
 

@@ -70,7 +70,9 @@ class Pixels:
     """The map from ``uint8`` pixels to inputs, ``(pixel/255 − mean)/std`` channel by channel, and its inverse."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        centre, spread = (torch.tensor(part, dtype=torch.float64).view(-1, 1, 1) for part in (mean, std))
+        centre, spread = (
+            torch.tensor(part, dtype=torch.float64, device="cpu").view(-1, 1, 1) for part in (mean, std)
+        )
         self._scale = (1 / (255 * spread)).float()
         self._shift = (centre / spread).float()
 

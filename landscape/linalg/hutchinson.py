@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from landscape.isolation import full_precision
 from landscape.linalg.interchange import Operator, as_operator
 from landscape.reductions import dot
 
@@ -52,7 +53,7 @@ def mean_of_draws(
     Stops when the standard error is at most ``tolerance`` times the larger of the estimate's magnitude and ``scale``,
     checked after each block from ``minimum`` draws on; never on the change of the mean, which is small by chance.
     """
-    samples = torch.empty(0, dtype=torch.float64)
+    samples = torch.empty(0, dtype=torch.float64, device="cpu")
     value = error = math.nan
     converged = False
     while len(samples) < limit:
@@ -67,6 +68,7 @@ def mean_of_draws(
     return TraceEstimate(value, error, samples, converged)
 
 
+@full_precision()
 def hutchinson(
     operator: Operator,
     *,

@@ -53,7 +53,9 @@ def hutchpp(
     basis = torch.linalg.qr(products(a.rademacher(columns, generator)).double()).Q.to(a.dtype)
     exact = float((basis.double() * products(basis).double()).sum())
     if columns == a.dimension:
-        return TraceEstimate(exact, 0.0, torch.full((1,), exact, dtype=torch.float64), exact == exact)
+        return TraceEstimate(
+            exact, 0.0, torch.full((1,), exact, dtype=torch.float64, device="cpu"), exact == exact
+        )
 
     def forms(count: int) -> Tensor:
         probes = a.rademacher(count, generator)

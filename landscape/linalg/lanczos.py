@@ -116,9 +116,9 @@ def step(a: SymmetricOperator, basis: Tensor, row: int) -> Step:
 
 def tridiagonal(diagonal: list[float], off: list[float]) -> Tensor:
     """The symmetric matrix of the recurrence, ``(k, k)`` in float64."""
-    band = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
+    band = torch.diag(torch.tensor(diagonal, dtype=torch.float64, device="cpu"))
     if off:
-        side = torch.tensor(off, dtype=torch.float64)
+        side = torch.tensor(off, dtype=torch.float64, device="cpu")
         band += torch.diag(side, 1) + torch.diag(side, -1)
     return band
 
@@ -143,12 +143,12 @@ class _Search:
         a, capacity = self.a, self.capacity
         self._basis = torch.zeros(capacity, a.dimension, dtype=a.dtype, device=a.device)
         # Entry (i, j) is the inner product of row i with the image of row j, known where j has been multiplied.
-        self._projected = torch.zeros(capacity, capacity, dtype=torch.float64)
+        self._projected = torch.zeros(capacity, capacity, dtype=torch.float64, device="cpu")
         self._rows = 0
         self._multiplied: list[int] = []
         self._pending: list[int] = []
-        self._ritz = torch.zeros(0, dtype=torch.float64)
-        self._vectors = torch.zeros(0, 0, dtype=torch.float64)
+        self._ritz = torch.zeros(0, dtype=torch.float64, device="cpu")
+        self._vectors = torch.zeros(0, 0, dtype=torch.float64, device="cpu")
         self._products, self._broken = 0, False
 
     @property
@@ -285,13 +285,13 @@ class _Search:
         self._projected[:kept, :kept] = torch.diag(self._ritz[best])
         self._projected[kept:rows, :kept] = outside
         self._multiplied, self._pending, self._rows = list(range(kept)), list(range(kept, rows)), rows
-        self._ritz, self._vectors = self._ritz[best], torch.eye(kept, dtype=torch.float64)
+        self._ritz, self._vectors = self._ritz[best], torch.eye(kept, dtype=torch.float64, device="cpu")
 
     def pairs(self, confirmed: bool | None) -> Eigenpairs:
         """The result."""
         if not len(self._ritz):  # already the first product was not finite
             self._broken = True
-            self._ritz, self._vectors = torch.full((1,), math.nan).double(), torch.ones(1, 1).double()
+            self._ritz, self._vectors = self._ritz.new_full((1,), math.nan), self._vectors.new_ones(1, 1)
             self._multiplied, self._pending = [0], []
         order = self._requested
         vectors = self._basis[self._multiplied].T @ self._vectors[:, order].to(self._basis)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from landscape.isolation import full_precision
 from landscape.linalg.interchange import Operator, as_operator
 from landscape.linalg.operator import length
 from landscape.reductions import dot, exact
@@ -32,6 +33,7 @@ class Eigenpair:
     converged: bool
 
 
+@full_precision()
 def power_iteration(
     operator: Operator,
     *,

@@ -67,7 +67,7 @@ def stochastic_lanczos_quadrature(
     """
     a = as_operator(operator)
     steps = min(steps, a.dimension)
-    nodes = torch.zeros(probes, steps, dtype=torch.float64)
+    nodes = torch.zeros(probes, steps, dtype=torch.float64, device="cpu")
     weights, products = torch.zeros_like(nodes), 0
     basis = torch.zeros(steps, a.dimension, dtype=a.dtype, device=a.device)
     for j in range(probes):

@@ -55,7 +55,7 @@ def average_sharpness(
         noise = drawn.to(point.device, point.dtype) * scale
         both = [objective.evaluate(point + sign * noise)[0] for sign in (1, -1)]
         moved = moved or any(value != objective.loss for value in both)
-        return torch.tensor([sum(both) / 2 - objective.loss], dtype=torch.float64)
+        return torch.tensor([sum(both) / 2 - objective.loss], dtype=torch.float64, device="cpu")
 
     def report(pairs: int, mean: float, error: float) -> None:
         goal = tolerance * abs(mean)

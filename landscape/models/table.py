@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError, is_out_of_memory
-from landscape.isolation import private_randomness
+from landscape.isolation import on_device, plain_defaults, private_randomness
 from landscape.models.cifar_resnet import resnet18, resnet20
 from landscape.models.cnn import CNN
 from landscape.models.huggingface import huggingface_model
@@ -92,7 +92,9 @@ def build_model(
     if input_shape is not None:
         context.update(input_shape=input_shape, image_size=input_shape[-1])
     name = str(specification)
-    with private_randomness(seed=seed):
+    # The type of the numbers in the user's own code is the user's business.
+    defaults = on_device("cpu") if names_code(specification) else plain_defaults()
+    with private_randomness(seed=seed), defaults:
         model = MODELS.build(specification, **context)
         if not isinstance(model, nn.Module):
             raise InputError(

@@ -285,7 +285,10 @@ class _Call(nn.Module):
         args, kwargs = mapped(self.arguments, lambda t: next(following) if t.is_floating_point() else t)
         outputs = [t for t in tensors_in(self.module(*args, **kwargs)) if t.is_floating_point()]
         # Neither linear in the outputs, which would hide what is linear, nor symmetric in them.
-        parts = [(t.cos() * torch.linspace(1, 2, t.numel()).to(t).reshape(t.shape)).sum() for t in outputs]
+        parts = [
+            (t.cos() * torch.linspace(1, 2, t.numel(), dtype=t.dtype, device=t.device).reshape(t.shape)).sum()
+            for t in outputs
+        ]
         return torch.stack(parts).sum()
 
 

@@ -232,7 +232,7 @@ def _distinct(few: Batch, weights: Sequence[Weigh]) -> list[Weigh]:
     seen: list[Tensor] = []
     for weigh in weights:
         rows = [rows_of(few, slice(k, k + 1)) for k in range(rows_in(few) or 0)]
-        each = torch.tensor([weigh(row) for row in rows], dtype=torch.float64)
+        each = torch.tensor([weigh(row) for row in rows], dtype=torch.float64, device="cpu")
         shares = each / each.sum()
         if not any(torch.allclose(shares, other) for other in seen):
             seen.append(shares)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError, UsageError
-from landscape.isolation import twice_differentiable
+from landscape.isolation import outside_modes, twice_differentiable
 from landscape.losses.loss_functions import BatchLoss, Loss, placed_loss, refuse_sum
 from landscape.objective.arguments import batches_in, device_in, loss_in, network_in
 from landscape.objective.batch_norm import BatchNorm, stored_layers
@@ -218,6 +218,7 @@ class Objective:
         twin.__dict__.pop("provenance", None)
         return twin
 
+    @outside_modes()
     def at(self, point: Tensor, *, statistics: Statistics | None = None) -> "Objective":
         """The same model and data at another θ.
 
@@ -256,6 +257,7 @@ class Objective:
         """The batch-norm statistics that are used at a point ``(n,)``: recomputed there, or those of this objective."""
         return self.statistics if self.recalibrated_on is None else self._used(point, constant=False)
 
+    @outside_modes()
     def _used(self, point: Tensor, *, constant: bool = True) -> Statistics:
         self._mean.checked(point)
         self._mean.stand(point, constant=constant, statistics=self._statistics)
@@ -289,6 +291,7 @@ class Objective:
         twin._statistics = None
         return twin
 
+    @outside_modes()
     def resident(self, *, channels_last: bool = False) -> "Objective | None":
         """The same objective with its data kept on the device, for many evaluations with another forward pass.
 
@@ -504,6 +507,7 @@ class Objective:
             visit, at=self.point, statistics=self._statistics, gradients=gradients, products=products
         )
 
+    @outside_modes()
     def _product(self, kind: type[Graph], vectors: Tensor, block: int | None = None) -> Tensor:
         columns = columns_of(vectors, self.point)
         visit = partial(matrix_products, kind=kind, columns=columns, block=block)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError, UsageError
-from landscape.isolation import assigned
+from landscape.isolation import assigned, outside_modes
 from landscape.objective.arguments import refuse_missing_float64
 from landscape.objective.batch_norm import MODES, BatchNorm, set_batch_norm, stored_layers
 from landscape.objective.batches import copied
@@ -59,7 +59,7 @@ class Replica:
                 f"dropout is active in {', '.join(active[:3])}: the loss would be another number at every "
                 "evaluation; call model.eval() first"
             )
-        first = next(iter(model.parameters()), torch.empty(0))
+        first = next(iter(model.parameters()), torch.empty(0, device="cpu", dtype=torch.float32))
         self.device = torch.device(device) if device is not None else first.device
         self.dtype = dtype or (torch.float32 if first.dtype in _HALF else first.dtype)
         refuse_missing_float64(self.device, self.dtype, f"device='{self.device}'")
@@ -101,6 +101,7 @@ class Replica:
             self._at = point if constant else None
 
     @property
+    @outside_modes()
     def statistics(self) -> dict[str, Tensor]:
         """Copies of the batch-norm statistics that the layers use as they are, by the names of their buffers."""
         return {

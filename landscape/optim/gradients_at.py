@@ -12,6 +12,7 @@ from landscape.optim.batch_closure import BatchClosure, Evaluation
 from landscape.optim.flat_parameters import FlatParameters
 from landscape.optim.loss_scale import LossScale
 from landscape.optim.pass_state import RandomState, WrittenInputs, frozen_statistics
+from landscape.optim.vector import number
 
 Closure = Callable[[], Tensor]
 _NOTHING = nullcontext()
@@ -133,7 +134,7 @@ class GradientsAt:
         wide = torch.float32 if vector.dtype in (torch.float16, torch.bfloat16) else None
         total = vector.sum(dtype=wide)
         if self.bad is None:
-            if not math.isfinite(total.tolist()):
+            if not math.isfinite(number(total)):
                 raise NotFiniteError("a gradient is not finite")
             return vector
         self.bad.logical_or_(total - total != 0)

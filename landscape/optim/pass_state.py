@@ -4,7 +4,6 @@ A sharpness-aware step evaluates the network at weights that are thrown away. Su
 masks of the first one, see the same inputs, and leave no trace in running statistics or in the random streams.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -119,10 +118,11 @@ class WrittenInputs:
         """Inside, the network's inputs are saved; those that it has written to are restored later."""
         if self._model is not None:
             # What `register_forward_pre_hook` does, whose handle costs more than a small layer.
-            hooks: OrderedDict[Any, Any] = self._model._forward_pre_hooks
+            hooks: Any = self._model._forward_pre_hooks
             hooks[self] = self._save
             hooks.move_to_end(self, last=False)
-            self._model._forward_pre_hooks_with_kwargs[self] = True  # type: ignore[index]
+            with_kwargs: Any = self._model._forward_pre_hooks_with_kwargs
+            with_kwargs[self] = True
 
     def __exit__(self, *_: object) -> None:
         if self._model is not None:

@@ -68,12 +68,13 @@ class SharpnessAware(WrappedOptimizer, ABC):
     w + ε as it needs; the weights are w again, bit for bit; d is clipped once and the base optimizer takes
     its step with it. Weight decay, momentum and moments live in the base and never see another gradient.
 
-    A step whose gradients are not all finite is skipped and counted, and changes nothing but batch-norm
-    statistics. A GPU decides that itself: the host does not wait for it, unless a new state begins, as in the first
-    step, the policy of the variant needs a number, or the base keeps state on the host, as torch's Adam and AdamW do
-    without ``fused=True`` or ``capturable=True``, and optimizers of other libraries may. The ``param_groups`` are those of the base, so a learning-rate scheduler can be attached to
-    either. A group may have its own ``"rho"``; one with ``"perturb": False`` is not displaced and not counted
-    in the norm.
+    A step whose gradients are not all finite is skipped and counted, and changes nothing but batch-norm statistics.
+    A GPU decides that itself: the host does not wait for it, unless a new state begins, as in the first step, a policy
+    needs a number, or the base keeps state on the host, as torch's Adam and AdamW do without ``fused=True`` or
+    ``capturable=True``, and as optimizers of other libraries may.
+
+    The ``param_groups`` are those of the base, so a learning-rate scheduler can be attached to either. A group may
+    have its own ``"rho"``; one with ``"perturb": False`` is not displaced and not counted in the norm.
 
     A variant declares its hyper-parameters as class attributes whose annotations state bounds, as in a dataclass:
     they become keyword arguments of its constructor and options of its name, and are checked. Other annotated

@@ -63,8 +63,8 @@ def _cut_out(inputs: Tensor, *, side: int) -> Tensor:
     count, _, height, width = inputs.shape
     covered = []
     for length in (height, width):
-        start = torch.randint(length, (count, 1)) - side // 2
-        at = torch.arange(length)
+        start = torch.randint(length, (count, 1), device="cpu") - side // 2
+        at = torch.arange(length, device="cpu")
         covered.append((at >= start) & (at < start + side))
     hole = covered[0][:, None, :, None] & covered[1][:, None, None, :]
     return inputs.masked_fill(hole, 0.0)
