@@ -7,6 +7,7 @@ turns it back, so that threads may measure at once; a thread of the user's own s
 import contextlib
 import inspect
 import random
+import re
 import sys
 import threading
 import types
@@ -344,11 +345,13 @@ class _Undetermined:
 
     def match(self, text: str) -> bool:
         """Whether a warning is about such an operation."""
-        name, is_other, _ = text.partition(" does not have a deterministic implementation")
-        if is_other:
-            self._met.setdefault(name, False)
+        operation = re.match(
+            "(.*) (?:does not have|defaults to) a (?:non-)?deterministic (?:impl|algo)", text
+        )
+        if operation is not None:
+            self._met.setdefault(operation[1], False)
         # Products are the same each time where, as here, one stream computes them, whatever this variable says.
-        return bool(is_other) or "CUBLAS_WORKSPACE_CONFIG" in text
+        return operation is not None or "CUBLAS_WORKSPACE_CONFIG" in text
 
     @classmethod
     def remark(cls) -> None:
@@ -357,8 +360,8 @@ class _Undetermined:
         cls._met.update(dict.fromkeys(names, True))
         if names:
             warnings.warn(
-                f"{', '.join(names)}: torch has no deterministic kernel for this on a GPU, so that the last digits "
-                "can differ from one computation to the next",
+                f"{', '.join(names)}: torch has no deterministic kernel for this here, so that the last digits can "
+                "differ from one computation to the next",
                 Remark,
                 stacklevel=2,
             )

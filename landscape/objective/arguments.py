@@ -122,8 +122,8 @@ def _usable(place: torch.device, dtype: torch.dtype, title: str, advice: str) ->
         reason = str(failure).splitlines()[0].partition(". ")[0].rstrip(".")
         if place.type == "mps":
             reason = "torch finds no GPU of Apple's"
-        there = "; ".join(f"{name} ({text})" if text else name for name, text in devices().items())
-        raise UsageError(f"{title} cannot be used: {reason}; this machine has {there}; {advice}") from failure
+        there = ", ".join(f"{name} ({text})" if text else name for name, text in devices().items())
+        raise UsageError(f"{title} cannot be used: {reason}; torch has {there} here; {advice}") from failure
     return place
 
 
@@ -140,11 +140,13 @@ def devices() -> dict[str, str]:
     """The devices of this machine by name, each with what a reader of a bug report needs to know of it."""
     names = {"cpu": ""}
     for index in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(index)
-        capability = f"{properties.major}.{properties.minor}"
-        names[f"cuda:{index}"] = (
-            f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, compute capability {capability}"
-        )
+        try:
+            it = torch.cuda.get_device_properties(index)
+        except RuntimeError as failure:  # of the driver, which counts them without an error
+            names[f"cuda:{index}"] = f"cannot be used: {str(failure).splitlines()[0]}"
+            continue
+        memory, capability = f"{it.total_memory / 2**30:.0f} GiB", f"{it.major}.{it.minor}"
+        names[f"cuda:{index}"] = f"{it.name}, {memory}, compute capability {capability}"
     if torch.backends.mps.is_available():
         names["mps"] = getattr(torch.backends.mps, "get_name", str)()
     return names

@@ -88,7 +88,13 @@ class Risk:
                 if not isinstance(outputs, Tensor) and wants_scores(self.loss):
                     outputs, _ = scores(outputs)
                 if not checks.done:
-                    refuse_labels(self.loss, outputs, self.batches.in_memory or (batch,))
+                    # The CPU refuses a label when it comes; a GPU would be lost, so that all are read beforehand.
+                    ahead = (
+                        (batch,)
+                        if self.replica.device.type == "cpu"
+                        else (other for _, other in self.batches)
+                    )
+                    refuse_labels(self.loss, outputs, self.batches.in_memory or ahead)
                 loss = in_float64(self.loss, outputs, targets)
         if not isinstance(loss, Tensor) or loss.ndim != 0:
             kind = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
