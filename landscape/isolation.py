@@ -275,8 +275,15 @@ def _no_reduced_products() -> Iterator[None]:
     legacy = torch.get_float32_matmul_precision()
     if legacy != "highest":
         torch.set_float32_matmul_precision("highest")
+    # torch.backends.cudnn.flags(), which networks use around a recurrence or CTC, reads an older setting that cannot be
+    # made to agree, and by default allows TF32.
+    older = (
+        (torch._C, "_get_cudnn_allow_tf32", lambda: False),
+        (torch._C, "_set_cudnn_allow_tf32", lambda _: None),
+    )
     try:
-        yield
+        with assigned(*older):
+            yield
     finally:
         if legacy != "highest":
             torch.set_float32_matmul_precision(legacy)

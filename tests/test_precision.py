@@ -157,6 +157,21 @@ def test_reduced_precision_is_off_inside_and_every_setting_is_afterwards_what_it
     assert (inside["cudnn_deterministic"], inside["cudnn_benchmark"]) == (True, False)
 
 
+@NEW
+@pytest.mark.parametrize("chosen", [nothing, everything, legacy_flags])
+def test_a_network_that_switches_cudnn_off_meanwhile_can_be_measured_and_allows_no_reduced_precision(
+    gpu, chosen
+):
+    chosen()
+    before = settings(), own()
+    with full_precision():
+        with torch.backends.cudnn.flags(enabled=False):
+            assert not torch.backends.cudnn.enabled
+            assert {C._get_fp32_precision_getter(*place) for place in PRODUCTS} == {"ieee"}
+        assert {C._get_fp32_precision_getter(*place) for place in PRODUCTS} == {"ieee"}
+    assert (settings(), own()) == before
+
+
 def test_the_settings_are_restored_after_an_error(gpu):
     torch.set_float32_matmul_precision("medium")
     before = settings()
