@@ -1,5 +1,6 @@
 """Turns an exception into one clear line and the documented exit code."""
 
+import functools
 import os
 import shlex
 import signal
@@ -36,14 +37,18 @@ def run_guarded(group: click.Command) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     with plain_output(), warnings.catch_warnings():
         warnings.simplefilter("always", Remark)
-        warnings.showwarning = _show_warning
+        warnings.showwarning = functools.partial(_show_warning, set())
         return _ended(group)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-    """Our own remarks in one line; the warnings of other libraries as Python shows them."""
+def _show_warning(
+    shown_before: set[str], message: Warning | str, category: type[Warning], *place: Any, **more: Any
+) -> None:
+    """Our own remarks in one line, each once; the warnings of other libraries as Python shows them."""
     if issubclass(category, Remark):
-        click.echo(f"Note: {visible(message)}", err=True)
+        if str(message) not in shown_before:
+            click.echo(f"Note: {visible(message)}", err=True)
+        shown_before.add(str(message))
     else:
         click.echo(warnings.formatwarning(message, category, *place[:2]), err=True, nl=False)
 

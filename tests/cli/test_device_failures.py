@@ -1,6 +1,7 @@
 """A GPU that fails for good, in the middle of a command: one line, exit code 1, and what was finished is kept."""
 
 import json
+import re
 import warnings
 
 import pytest
@@ -223,3 +224,24 @@ def test_memory_that_ends_in_the_middle_of_a_surface_is_said_once_and_changes_no
         [float(cell) for row in part if row[0] in "-0123456789" for cell in row.split(",")] for part in rows
     ]
     assert numbers[0] == pytest.approx(numbers[1], rel=1e-6)
+
+
+def test_memory_that_ends_for_every_checkpoint_of_a_comparison_is_said_once(landscape, runs, monkeypatch):
+    forward = Risk.forward
+
+    def limited(risk, batch, **options):
+        if len(batch[0]) > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return forward(risk, batch, **options)
+
+    arguments = ["compare", "runs", "-M", "train:gradient-norm", "--device", "cpu", "--format", "json"]
+    before = landscape(*arguments)
+    for file in runs.glob("*/measures.jsonl"):
+        file.unlink()
+    monkeypatch.setattr(Risk, "forward", limited)
+    result = landscape(*arguments)
+    assert result.code == 0, result.err
+    assert result.err.count("Note: out of memory at 128 examples; going on with at most 64 at once") == 1
+    cells = [json.dumps(json.loads(text.out), sort_keys=True) for text in (before, result)]
+    numbers = [[float(n) for n in re.findall(r"-?\d+\.\d+(?:e-?\d+)?", text)] for text in cells]
+    assert numbers[1] == pytest.approx(numbers[0], rel=1e-4)
