@@ -361,7 +361,7 @@ class _Undetermined:
     @classmethod
     def remark(cls) -> None:
         """Says once a process which operations these are."""
-        names = [name for name, is_said in cls._met.items() if not is_said]
+        names = [name for name, is_reported in cls._met.items() if not is_reported]
         cls._met.update(dict.fromkeys(names, True))
         if names:
             warnings.warn(

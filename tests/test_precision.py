@@ -126,7 +126,7 @@ def reductions():
 
 @NEW
 @pytest.mark.parametrize(
-    "chosen",
+    "user",
     [
         nothing,
         legacy_high,
@@ -140,8 +140,8 @@ def reductions():
         legacy_split,
     ],
 )
-def test_reduced_precision_is_off_inside_and_every_setting_is_afterwards_what_it_was(gpu, chosen):
-    chosen()
+def test_reduced_precision_is_off_inside_and_every_setting_is_afterwards_what_it_was(gpu, user):
+    user()
     before = settings(), own()
     with full_precision():
         inside = settings()
@@ -158,11 +158,11 @@ def test_reduced_precision_is_off_inside_and_every_setting_is_afterwards_what_it
 
 
 @NEW
-@pytest.mark.parametrize("chosen", [nothing, everything, legacy_flags])
+@pytest.mark.parametrize("user", [nothing, everything, legacy_flags])
 def test_a_network_that_switches_cudnn_off_meanwhile_can_be_measured_and_allows_no_reduced_precision(
-    gpu, chosen
+    gpu, user
 ):
-    chosen()
+    user()
     before = settings(), own()
     with full_precision():
         with torch.backends.cudnn.flags(enabled=False):

@@ -163,9 +163,9 @@ def test_a_process_of_a_pool_ends_after_the_failure_and_the_next_run_gets_anothe
             self.waited = True
 
     process = Process()
-    one = job.Job(None, None)  # only its dictionary is needed
+    empty = job.Job(None, None)  # only its dictionary is needed
     monkeypatch.setattr(job.Job, "to_dict", lambda self: {})
-    assert Pool([], processes=1, threads=1)._served(process, 0, one)
+    assert Pool([], processes=1, threads=1)._served(process, 0, empty)
     assert process.waited
 
 
