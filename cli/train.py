@@ -34,6 +34,7 @@ def recipe_flags(function: F) -> F:
             *spellings,
             setting.name,
             type=str if flag.metavar else click.Choice(setting.choices) if setting.choices else setting.kind,
+            is_flag=setting.kind is bool,
             metavar=flag.metavar,
             default=setting.default,
             show_default=flag.default or True,

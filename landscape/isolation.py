@@ -22,6 +22,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader
 
 from landscape.errors import Remark
 
@@ -36,10 +37,9 @@ def twice_differentiable(*, attention: bool = True) -> Iterator[None]:
         attention: Whether the network may use attention.
     """
     with (
-        torch.inference_mode(False),
+        full_precision(),
         torch.enable_grad(),
         _attention_mode(attention),
-        full_precision(),
         plain_checkpoints(),
     ):
         yield
@@ -48,8 +48,51 @@ def twice_differentiable(*, attention: bool = True) -> Iterator[None]:
 @contextlib.contextmanager
 def without_gradients(*, attention: bool = True) -> Iterator[None]:
     """Autograd off; attention by the same kernel as in :func:`twice_differentiable`."""
-    with torch.inference_mode(), _attention_mode(attention), full_precision():
+    with full_precision(), torch.inference_mode(), _attention_mode(attention):
         yield
+
+
+@contextlib.contextmanager
+def outside_modes() -> Iterator[None]:
+    """Outside the caller's inference mode, whose tensors cannot be differentiated later, and outside autocast."""
+    with contextlib.ExitStack() as modes:
+        if torch.is_inference_mode_enabled():
+            modes.enter_context(torch.inference_mode(False))
+            modes.enter_context(torch.no_grad())  # to leave inference mode turns autograd on
+        if torch._C._is_any_autocast_enabled():
+            for kind in _AUTOCAST:
+                if torch.is_autocast_enabled(kind):
+                    modes.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+_AUTOCAST = "cpu", "cuda", "mps"
+
+
+@contextlib.contextmanager
+def plain_defaults(dtype: torch.dtype = torch.float32) -> Iterator[None]:
+    """New tensors are on the CPU and of one type, so that what is built here has the same random numbers everywhere.
+
+    The default type belongs to the process: to be used where little is computed.
+    """
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(dtype)
+        with on_device("cpu"), outside_modes():
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def on_device(device: torch.device | str) -> contextlib.AbstractContextManager[object]:
+    """New tensors are on this device, unless another is named."""
+    # A device as a context sends every operation of torch through Python.
+    try:
+        if torch.get_default_device() == torch.device(device):
+            return contextlib.nullcontext()
+    except (RuntimeError, AssertionError):  # the default is a device that is not there
+        pass
+    return torch.device(device)
 
 
 def _attention_mode(attention: bool) -> contextlib.AbstractContextManager[object]:
@@ -315,7 +358,6 @@ deterministic_kernels = Shared(_deterministic_kernels)
 
 
 _exact = Shared(_exact_products)
-_AUTOCAST = "cpu", "cuda", "mps"
 
 
 @contextlib.contextmanager
@@ -323,14 +365,10 @@ def full_precision() -> Iterator[None]:
     """Numbers of the precision that their tensors have, whatever is allowed outside.
 
     Inside, products of float32 are not computed in TensorFloat-32 or bfloat16, whose mantissas of 10 and 7 bits leave
-    errors of 1e-3 and 1e-2, autocast is off in this thread, and kernels are deterministic where there are such.
+    errors of 1e-3 and 1e-2, kernels are deterministic where there are such, and the modes of this thread are off as in
+    :func:`outside_modes`.
     """
-    with contextlib.ExitStack() as stack:
-        if torch._C._is_any_autocast_enabled():
-            for kind in _AUTOCAST:
-                if torch.is_autocast_enabled(kind):
-                    stack.enter_context(torch.autocast(kind, enabled=False))
-        stack.enter_context(_exact)
+    with outside_modes(), _exact:
         yield
 
 
@@ -489,6 +527,23 @@ def private_randomness(device: torch.device | None = None, *, seed: int | None =
             before.restore()
 
 
+def loaded(source: Iterable[T]) -> Iterator[T]:
+    """The items of an iterable; a ``DataLoader`` and its samplers draw on the device of their generator, or the CPU."""
+    if not isinstance(source, DataLoader):
+        yield from source
+        return
+    device = torch.device("cpu") if source.generator is None else source.generator.device
+    iterator: Iterator[T] | None = None
+    while True:
+        with on_device(device), outside_modes():
+            iterator = iter(source) if iterator is None else iterator
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+        yield item
+
+
 def undisturbed(source: Iterable[T]) -> Iterator[T]:
     """The items of an iterable that may draw from the global generators, as loaders do, with a stream of its own."""
     if isinstance(source, (list, tuple)):
@@ -500,7 +555,7 @@ def undisturbed(source: Iterable[T]) -> Iterator[T]:
         with private_randomness():
             if stream is not None:
                 stream.restore()
-            iterator = iter(source) if iterator is None else iterator
+            iterator = loaded(source) if iterator is None else iterator
             try:
                 item = next(iterator)
             except StopIteration:

@@ -52,7 +52,7 @@ def _tensor(memory: object, offset: object, size: object, stride: object, *rest:
     last = sum((side - 1) * step for side, step in zip(size, stride, strict=True)) if all(size) else -1
     if (offset + last + 1) * dtype.itemsize > memory.storage.nbytes():
         raise ValueError
-    return torch.empty(0, dtype=dtype).set_(memory.storage, offset, size, stride)
+    return torch.empty(0, dtype=dtype, device="cpu").set_(memory.storage, offset, size, stride)
 
 
 def _parameter(tensor: object, *rest: object) -> Tensor:

@@ -228,7 +228,7 @@ def _of_old_format(stream: io.BufferedReader, machine: "Machine") -> object:
 
 def _fill(storage: torch.UntypedStorage, stream: io.BufferedReader) -> None:
     if storage.nbytes():
-        target = torch.empty(0, dtype=torch.uint8).set_(storage).numpy()
+        target = torch.empty(0, dtype=torch.uint8, device="cpu").set_(storage).numpy()
         if stream.readinto(target.data) != storage.nbytes():
             raise EOFError
 

@@ -24,7 +24,7 @@ OF_SPLIT = ("subset", "num_examples", "batch_size")
 """Those of :data:`COMPARABLE` that need not agree across splits; without a split, none of the three is known."""
 ROW = "row"
 """The recipe field that holds the user's row label."""
-REPEATED = ("seed", "device")
+REPEATED = ("seed", "device", "compile")
 """Fields of the recipe in which the runs of one row may differ."""
 
 

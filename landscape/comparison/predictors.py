@@ -241,8 +241,8 @@ def _granulated(
 ) -> dict[str, float]:
     """By field: mean τ over the groups of runs that differ in it alone."""
     means = {}
-    # The base follows from the optimizer, and the device changes nothing but rounding.
-    fields = [name for name in differing(recipes) if name not in ("device", "base")]
+    # The base follows from the optimizer; device and compilation change nothing but rounding.
+    fields = [name for name in differing(recipes) if name not in ("device", "compile", "base")]
     for name in fields:
         groups: dict[str, list[int]] = {}
         for k, recipe in enumerate(recipes):

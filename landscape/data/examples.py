@@ -31,7 +31,7 @@ class LabelledDataset(Dataset[Example]):
     # DataLoader calls this once a batch where it exists, which is faster than once an example.
     def __getitems__(self, indices: Sequence[int]) -> list[Example]:
         """The examples at ``indices``, in that order."""
-        inputs, targets = self.batch_at(torch.as_tensor(indices, dtype=torch.int64))
+        inputs, targets = self.batch_at(torch.as_tensor(indices, dtype=torch.int64, device="cpu"))
         return list(zip(inputs.unbind(), targets.unbind(), strict=True))
 
     def batch_at(self, rows: Tensor) -> Example:
@@ -102,7 +102,7 @@ def shape_note(shape: Sequence[int], classes: int | None, origin: str = "") -> s
 
 def classes_in(targets: Any) -> int | None:
     """One more than the largest of class numbers ``(N,)``; ``None`` for targets of another kind."""
-    numbers = torch.as_tensor(targets)
+    numbers = torch.as_tensor(targets, device="cpu")
     return None if numbers.is_floating_point() or numbers.ndim != 1 else int(numbers.max()) + 1
 
 

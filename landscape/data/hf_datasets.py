@@ -34,7 +34,10 @@ class Columns(Dataset[dict[str, torch.Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         row = self.table[int(index)]
-        return {"labels" if key == "label" else key: torch.as_tensor(value) for key, value in row.items()}
+        return {
+            "labels" if key == "label" else key: torch.as_tensor(value, device="cpu")
+            for key, value in row.items()
+        }
 
 
 def _read(folder: str) -> Data:

@@ -119,7 +119,7 @@ class ImageFiles(LabelledDataset):
     moments: Moments
 
     def __post_init__(self) -> None:
-        self.targets = torch.tensor([target for _, target in self.files])
+        self.targets = torch.tensor([target for _, target in self.files], device="cpu")
         self.pixels: Pixels = Pixels(*self.moments)
 
     def inputs_at(self, rows: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ class ImageFiles(LabelledDataset):
         from torchvision.transforms import functional
 
         side, mode = self.size, functional.InterpolationMode(self.interpolation)
-        images = torch.empty(len(indices), 3, side, side, dtype=torch.uint8)
+        images = torch.empty(len(indices), 3, side, side, dtype=torch.uint8, device="cpu")
         for row, index in enumerate(indices):
             with _opened(self.files[index][0]) as image:
                 scaled = functional.resize(image.convert("RGB"), [self.shorter], mode)

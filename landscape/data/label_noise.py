@@ -40,9 +40,9 @@ def with_label_noise(data: Data, *, rate: float, seed: int = 0) -> Data:
     train = data.split("train")
     examples = len(cast(Sized, train))
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(examples, generator=generator)
+    order = torch.randperm(examples, generator=generator, device="cpu")
     # Drawn for all examples, so that a lower rate is a part of a higher one; never 0, which would keep the label.
-    offsets = torch.randint(1, data.classes, (examples,), generator=generator)
+    offsets = torch.randint(1, data.classes, (examples,), generator=generator, device="cpu")
     offsets[order[round(rate * examples) :]] = 0
     if not isinstance(train, LabelledDataset):
         return dataclasses.replace(data, train=Relabelled(train, offsets, classes=data.classes))

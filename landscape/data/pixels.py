@@ -70,7 +70,9 @@ class Pixels:
     """The map from ``uint8`` pixels to inputs, ``(pixel/255 − mean)/std`` channel by channel, and its inverse."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        centre, spread = (torch.tensor(part, dtype=torch.float64).view(-1, 1, 1) for part in (mean, std))
+        centre, spread = (
+            torch.tensor(part, dtype=torch.float64, device="cpu").view(-1, 1, 1) for part in (mean, std)
+        )
         self._scale = (1 / (255 * spread)).float()
         self._shift = (centre / spread).float()
 
@@ -83,6 +85,10 @@ class Pixels:
         """The ``uint8`` images of float32 inputs from :meth:`normalised`."""
         scale, shift = self._on(inputs.device)
         return inputs.add(shift).div_(scale).round_().clamp_(0, 255).to(torch.uint8)
+
+    def black(self, like: Tensor) -> Tensor:
+        """What a black pixel becomes, ``(channels, 1, 1)`` in the type and on the device of inputs."""
+        return (0.0 - self._on(like.device)[1]).to(like.dtype)
 
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         if self._scale.device != device:  # written once a device, so that no step waits for a copy

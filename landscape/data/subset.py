@@ -26,9 +26,9 @@ def subset(dataset: Dataset[Any], limit: int | None, *, seed: int = 0) -> tuple[
     if limit is not None and limit < 1:
         raise UsageError(f"limit={limit}, but at least 1 example is needed; leave it out for all of them")
     size = len(cast(Sized, dataset))
-    indices = torch.arange(size)
+    indices = torch.arange(size, device="cpu")
     if limit is not None and limit < size:
-        order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+        order = torch.randperm(size, generator=torch.Generator().manual_seed(seed), device="cpu")
         indices = order[:limit].sort().values
         dataset = Subset(dataset, indices.tolist())
     # Little-endian, so that the hash is the same on every machine.

@@ -1,5 +1,6 @@
 """The data sets that the command line and recipes can name."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from landscape.data.tensor_files import tensor_file
 from landscape.data.torchvision_sets import ARCHIVES
 from landscape.data.user_data import user_data
 from landscape.errors import InputError
-from landscape.registry.factories import FORMS
+from landscape.isolation import plain_defaults
+from landscape.registry.factories import FORMS, names_code
 from landscape.registry.names import NameTable, Row, Specification
 
 
@@ -60,7 +62,9 @@ def load_data(specification: str | Specification) -> Data:
         UsageError: An unknown name or option, or a value that is not allowed.
         InputError: Files are missing, damaged, empty or not finite.
     """
-    name, data = data_name(specification), DATA.build(specification)
+    name = data_name(specification)
+    with contextlib.nullcontext() if names_code(specification) else plain_defaults():
+        data = DATA.build(specification)
     listed = name.partition(":")[0]
     notes = data.notes
     if listed in set(DATA) and Path(listed).exists():  # a lookup would run code

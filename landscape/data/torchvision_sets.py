@@ -96,9 +96,9 @@ class Archive:
                 f"{self.name}: files in {where} are missing or damaged ({failure}); replace them, "
                 "or add download=true"
             ) from failure
-        images = torch.as_tensor(np.asarray(data.data))
+        images = torch.as_tensor(np.asarray(data.data), device="cpu")
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
-        return images, torch.as_tensor(data.targets)
+        return images, torch.as_tensor(data.targets, device="cpu")
 
 
 ARCHIVES = (

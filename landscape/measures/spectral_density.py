@@ -47,7 +47,7 @@ def spectral_density(
     )
     low, high = float(quadrature.nodes.min()), float(quadrature.nodes.max())
     width = smoothing * max(high - low, 1e-30)  # above 0 for a multiple of the identity, too
-    grid = torch.linspace(low - 5 * width, high + 5 * width, GRID_POINTS, dtype=torch.float64)
+    grid = torch.linspace(low - 5 * width, high + 5 * width, GRID_POINTS, dtype=torch.float64, device="cpu")
     density, error = quadrature.density(grid, width)
     means = (quadrature.nodes * quadrature.weights).sum(dim=1)
     return Reading(

@@ -55,12 +55,15 @@ def step_unless(bad: Tensor, base: torch.optim.Optimizer, flat: FlatParameters) 
 
 def _undone_if(bad: Tensor, base: torch.optim.Optimizer, flat: FlatParameters) -> None:
     """The step of a base that does not look at its gradients, and its undoing by arithmetic."""
-    places = [(p, key) for p, state in base.state.items() for key, value in state.items() if value is not None]
+    places = [
+        (p, key) for p, state in base.state.items() for key, value in state.items() if value is not None
+    ]
     before = [base.state[p][key] for p, key in places]
+    dtype = flat.values.dtype  # which saves the weights, where no pass has been displaced
     before = [*flat.saved_views, *(torch._foreach_mul(before, 1) if before else ())]
     base.step()
     after = [*flat.tensors, *(base.state[p][key] for p, key in places)]
     # Torch has no `where` for lists. Everything is finite here, so that times zero is zero.
-    torch._foreach_mul_(after, (~bad).to(flat.values.dtype))
-    torch._foreach_mul_(before, bad.to(flat.values.dtype))
+    torch._foreach_mul_(after, (~bad).to(dtype))
+    torch._foreach_mul_(before, bad.to(dtype))
     torch._foreach_add_(after, before)

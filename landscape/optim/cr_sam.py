@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
@@ -42,24 +43,27 @@ class CRSAM(SharpnessAware):
         displacement = unit(self.perturbed(gradients), times=self.rho)
         plus = gradients_at(displacement)
         minus = gradients_at(displacement.neg_())  # from w again, so that no rounding adds up
-        alpha, beta = self._coefficients(*map(float, self.losses))
-        return plus.mul_(1 + alpha + beta).sub_(gradients, alpha=2 * alpha).add_(minus, alpha=alpha - beta)
+        alpha, beta = self._coefficients(self.losses)
+        direction = plus.mul_(1 + alpha + beta).sub_(gradients.mul_(2 * alpha))
+        return direction.add_(minus.mul_(alpha - beta))
 
-    def _coefficients(self, here: float, up: float, down: float) -> tuple[float, float]:
+    def _coefficients(self, losses: list[Tensor]) -> tuple[float, float] | tuple[Tensor, Tensor]:
         """α and β of this step: divided by D₂ and D₁ in mode ``"log"``."""
         if self.mode == "linear":
             return self.alpha, self.beta
-        floor = 1e-6 * max(1.0, abs(here))  # below this a second difference of float32 losses is rounding
+        wide = torch.float32 if self.flat.device.type == "mps" else torch.float64  # which MPS does not have
+        here, up, down = torch.stack(losses).to(self.flat.device, wide)
+        # Below this a second difference of float32 losses is rounding.
+        floor = 1e-6 * here.abs().clamp_(min=1.0)
         return (
             self.alpha * self._reciprocal(up + down - 2 * here, floor),
             self.beta * self._reciprocal(up - down, floor),
         )
 
-    def _reciprocal(self, difference: float, floor: float) -> float:
-        if difference > floor:
-            return 1 / difference
+    def _reciprocal(self, difference: Tensor, floor: Tensor) -> Tensor:
+        least = torch.maximum(difference, floor)
         if self.log_policy == "drop":
-            return 0.0
+            return torch.where(difference > floor, 1 / least, 0.0)
         if self.log_policy == "floor":
-            return 1 / floor
-        return 1 / min(difference, -floor) if difference < 0 else 1 / floor
+            return 1 / least
+        return 1 / torch.where(difference < 0, torch.minimum(difference, -floor), least)

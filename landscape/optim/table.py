@@ -1,7 +1,7 @@
 """The table of optimizers, and building one from two names. A new one adds its file and its row here."""
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,7 +112,8 @@ def sgd(
     nesterov: bool = False,
 ) -> torch.optim.SGD:
     """Torch's SGD with the momentum and the (coupled) weight decay of the sharpness-aware papers."""
-    return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+    options: dict[str, Any] = {"momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
+    return torch.optim.SGD(tensors := list(parameters), lr=lr, fused=_fused(tensors), **options)
 
 
 def adamw(
@@ -125,7 +126,13 @@ def adamw(
     weight_decay: float = 0.01,
 ) -> torch.optim.AdamW:
     """Torch's AdamW, with its pair ``betas`` as two options that a name can set."""
-    return torch.optim.AdamW(parameters, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
+    options: dict[str, Any] = {"betas": (beta1, beta2), "eps": eps, "weight_decay": weight_decay}
+    return torch.optim.AdamW(tensors := list(parameters), lr=lr, fused=_fused(tensors), **options)
+
+
+def _fused(parameters: Sequence[Tensor]) -> bool | None:
+    """Whether one kernel updates all weights: on CUDA, where it also skips a step without asking the host."""
+    return True if all(parameter.is_cuda for parameter in parameters) else None
 
 
 _LR = frozenset({"lr"})  # of the recipe, not of the name

@@ -1,14 +1,16 @@
 """Unit vectors, lengths and orthogonal parts, defined also where the papers divide by zero.
 
-The results are tensors, and nothing is read from the device of the vectors. On the CPU a number is read where it
-lies: ``tolist`` copies it without a call of torch, and the arithmetic of tensors costs more than a small layer.
+The results are tensors, and nothing is read from the device of the vectors. On the CPU, where nothing waits, numbers
+are read, because the arithmetic of tensors costs more than a small layer.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
-_SMALL = 1e-12  # far below the length of any gradient: it only matters where that is zero
-_HALF = (torch.float16, torch.bfloat16)
+SMALL = 1e-12  # far below the length of any gradient: it only matters where that is zero
+HALF = (torch.float16, torch.bfloat16)
 
 
 def unit(vector: Tensor, *, times: float | Tensor = 1.0, out: Tensor | None = None) -> Tensor:
@@ -19,13 +21,13 @@ def unit(vector: Tensor, *, times: float | Tensor = 1.0, out: Tensor | None = No
         times: Factor of the result, a number or a vector ``(n,)``: the length ρ of a displacement.
         out: Where to put the result, such as ``x`` itself when it is not needed again.
     """
-    wide = vector.float() if vector.dtype in _HALF else vector
+    wide = vector.float() if vector.dtype in HALF else vector
     norm = torch.linalg.vector_norm(wide)
     scale: float | Tensor
     if norm.device.type == "cpu" and not isinstance(times, Tensor):
-        scale = times / (norm.tolist() + _SMALL)
+        scale = times / (number(norm) + SMALL)
     else:
-        scale = norm.add_(_SMALL).reciprocal_() * times
+        scale = norm.add_(SMALL).reciprocal_() * times
     if wide is vector:
         return torch.mul(vector, scale, out=out)
     result = (wide * scale).to(vector.dtype)
@@ -38,17 +40,23 @@ def orthogonal(vector: Tensor, *, to: Tensor, out: Tensor | None = None) -> Tens
     ``out`` is where to put the result, such as ``x`` itself when it is not needed again.
     """
     square = to @ to
-    if square.device.type == "cpu" and vector.dtype not in _HALF:
+    if square.device.type == "cpu" and vector.dtype not in HALF:
         # Half precision is left out, where the ratio need not be a number of its own.
-        number = square.tolist()
-        return torch.sub(vector, to, alpha=(vector @ to).tolist() / number if number > 0 else 0.0, out=out)
+        divisor = number(square)
+        return torch.sub(vector, to, alpha=number(vector @ to) / divisor if divisor > 0 else 0.0, out=out)
     ratio = torch.where(square > 0, (vector @ to) / square, 0.0)
     return torch.addcmul(vector, to, ratio, value=-1.0, out=out)
 
 
+def number(value: Tensor) -> float:
+    """A 0-dim tensor on the CPU as a number, copied from where it lies without a call of torch."""
+    copied: Any = value.tolist()
+    return float(copied)
+
+
 def length(vector: Tensor) -> Tensor:
     """The Euclidean length ``‖x‖``, 0-dim; that of half precision in float32."""
-    norm: Tensor = torch.linalg.vector_norm(vector.float() if vector.dtype in _HALF else vector)
+    norm: Tensor = torch.linalg.vector_norm(vector.float() if vector.dtype in HALF else vector)
     return norm
 
 

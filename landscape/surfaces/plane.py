@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from landscape.errors import UsageError
+from landscape.isolation import outside_modes
 from landscape.objective import Objective
 from landscape.registry.names import NameTable, Row, Specification
 from landscape.surfaces.bezier_curve import bezier_curve
@@ -110,6 +111,7 @@ def plane_row(specification: str | Specification) -> PlaneRow:
     return row
 
 
+@outside_modes()
 def build_plane(
     specification: str | Specification, objective: Objective, *, through: Sequence[Waypoint] = ()
 ) -> Plane:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import UsageError
+from landscape.isolation import outside_modes
 from landscape.objective import Objective
 from landscape.objective.engine import Statistics
 from landscape.records.surface import SCHEMA, VALUES, Surface
@@ -22,6 +23,7 @@ from landscape.surfaces.journal import Journal, Value, stored_header
 from landscape.surfaces.plane import Plane, build_plane, fingerprint
 
 
+@outside_modes()
 def sample_surface(
     objective: Objective,
     plane: str | Plane = "random",

@@ -65,7 +65,7 @@ def random_walk_shares(count: int) -> NDArray[np.float64]:
 
 def _gram(points: Sequence[Tensor]) -> NDArray[np.float64]:
     """Scalar products of the points about their mean, in float64."""
-    total = torch.zeros(len(points), len(points), dtype=torch.float64)
+    total = torch.zeros(len(points), len(points), dtype=torch.float64, device="cpu")
     for block in _blocks(points):
         total += (block @ block.T).cpu()
     return total.numpy()
@@ -74,7 +74,7 @@ def _gram(points: Sequence[Tensor]) -> NDArray[np.float64]:
 def _combined(points: Sequence[Tensor], weights: NDArray[np.float64]) -> Tensor:
     """The unit vector along ``Σᵢ wᵢ (pᵢ − mean)``, in float64."""
     # An eigenvector has no sign of its own: the largest weight is made positive, so that runs can be compared.
-    signed = torch.tensor(weights * np.sign(weights[np.argmax(np.abs(weights))]), dtype=torch.float64)
+    signed = torch.from_numpy(weights * np.sign(weights[np.argmax(np.abs(weights))]))
     vector = torch.cat([signed.to(block.device) @ block for block in _blocks(points)])
     return vector.div_(vector.norm())
 

@@ -13,6 +13,7 @@ from landscape.version import __version__
 Generators = dict[str, Tensor]
 Environment = Mapping[str, str | int]
 
+_ABSENT = {"compiled": "no"}  # what it means that a name is not there
 # They compute the steps, the images and the bundled data.
 _PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")
 
@@ -26,7 +27,7 @@ def derived_seed(seed: int, epoch: int, purpose: str) -> int:
 def epoch_order(examples: int, *, seed: int, epoch: int) -> list[int]:
     """The order in which an epoch visits the examples: a permutation of ``range(examples)``."""
     generator = torch.Generator().manual_seed(derived_seed(seed, epoch, "order"))
-    order: list[int] = torch.randperm(examples, generator=generator).tolist()
+    order: list[int] = torch.randperm(examples, generator=generator, device="cpu").tolist()
     return order
 
 
@@ -56,7 +57,7 @@ def restore_generators(state: Generators, device: torch.device) -> None:
             torch.cuda.set_rng_state(state["cuda"], device)
 
 
-def environment(device: torch.device) -> dict[str, str | int]:
+def environment(device: torch.device, *, compiled: bool = False) -> dict[str, str | int]:
     """The threads, versions and processor of this process, for a run on ``device``."""
     if device.type == "cuda":
         processor = torch.cuda.get_device_name(device)
@@ -67,13 +68,17 @@ def environment(device: torch.device) -> dict[str, str | int]:
         "processor": processor,
         "landscape": __version__,
         **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        **({"compiled": "yes"} if compiled else {}),
     }
 
 
 def difference(old: Environment, new: Environment) -> str | None:
     """A text that says in what two environments differ; ``None`` if they agree."""
-    names = [name for name in new if old.get(name) != new[name]]
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     if not names:
         return None
-    before = ", ".join(f"{name}={old.get(name, 'unknown')}" for name in names)
-    return f"{before}, and continues with {', '.join(f'{name}={new[name]}' for name in names)}"
+    before, after = (
+        ", ".join(f"{name}={each.get(name, _ABSENT.get(name, 'unknown'))}" for name in names)
+        for each in (old, new)
+    )
+    return f"{before}, and continues with {after}"

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from landscape.data.examples import InMemory
 from landscape.data.pixels import Pixels
+from landscape.isolation import loaded
 
 
 class Examples:
@@ -35,14 +36,16 @@ class Examples:
         """Inputs and targets of one batch after the other, from the numbers of their examples."""
         dataset = self._dataset
         if isinstance(dataset, InMemory) and self._collate is None:
-            # At once, because a loader takes a batch apart into examples and joins it again.
-            for batch in numbers:
-                yield dataset.batch_at(torch.tensor(batch, device="cpu").to(dataset.inputs.device))
+            # Without a loader, which takes a batch apart into examples and joins it again; the numbers in one copy.
+            everything = torch.tensor([number for batch in numbers for number in batch], device="cpu")
+            rows = torch.split(everything.to(dataset.inputs.device), [len(batch) for batch in numbers])
+            yield from map(dataset.batch_at, rows)
             return
         # Without its own generator, the loader would draw from the one that dropout uses.
-        yield from DataLoader(
+        loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_sampler=cast(Any, numbers),
             generator=torch.Generator(),
             collate_fn=self._collate,
         )
+        yield from loaded(loader)

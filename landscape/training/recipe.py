@@ -96,6 +96,12 @@ class Recipe:
         Literal["full", "bf16"],
         Flag("Precision of forward passes: that of --dtype, or bf16.", metavar="full|bf16"),
     ] = "full"
+    compile: Annotated[
+        bool,
+        Flag(
+            "Compile the network (torch.compile): a minute at the start, then faster steps on GPUs, of CNNs on CPUs."
+        ),
+    ] = False
     loss: (
         Annotated[
             str, Flag("The loss; see `landscape list losses`. Cross-entropy, or the task's, by default.")
@@ -169,6 +175,11 @@ class Recipe:
                 "accumulation=m-sam perturbs each micro-batch separately, which is a rule of sam, not of "
                 f"{optimizer.name}; use optimizer=sam or accumulation=full-batch"
             )
+        if self.compile and tables()["optimizer"].settings(optimizer).get("mode") == "exact":
+            raise UsageError(
+                f"compile=True: torch.compile has no second derivatives, which mode=exact of {optimizer.name} needs; "
+                "use mode=fd, or leave out compile"
+            )
         if self.ema is not None and optimizer.name == "swa":
             raise UsageError("ema and swa both average the weights; leave out ema, or use optimizer=sgd")
 
@@ -196,7 +207,7 @@ class Recipe:
     def to_dict(self) -> dict[str, Value]:
         """The fields by name, in order; those that older recipes do not have only if they are set."""
         fields = dataclasses.asdict(self)
-        return {name: value for name, value in fields.items() if value is not None or name not in _LATER}
+        return {name: value for name, value in fields.items() if value or name not in _LATER}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Recipe":
@@ -255,9 +266,15 @@ class Recipe:
 _DEFAULTS = {"model": "mlp", "data": "digits"}
 FLAGS = {"task": "--task", "model": "-m", "data": "-d", "loss": "--loss"}
 """The flags of what is trained."""
-_LATER = ("loss", "task")  # the files of runs without them have the same bytes as before there were any
+HOW_COMPUTED = ("device", "compile")
+"""The fields that say where and how a run is computed, which does not change what it is."""
+_LATER = (
+    "compile",
+    "loss",
+    "task",
+)  # the files of runs without them have the same bytes as before there were any
 
-_KINDS = {float: "a number", int: "a whole number", str: "text"}
+_KINDS = {float: "a number", int: "a whole number", str: "text", bool: "True or False"}
 
 
 @dataclass(frozen=True)
@@ -343,4 +360,4 @@ def _toml(value: Value) -> str:
     if isinstance(value, str):
         # JSON's escapes are TOML's, except that TOML also requires DEL to be escaped.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return repr(value)
+    return str(value).lower() if isinstance(value, bool) else repr(value)

@@ -13,7 +13,7 @@ from landscape.records.history import Entry
 from landscape.records.reading import read_toml
 from landscape.records.storage import parts, refuse_special, write_whole
 from landscape.training import checkpoint, lock
-from landscape.training.recipe import Recipe
+from landscape.training.recipe import HOW_COMPUTED, Recipe
 
 _ANEW = "overwrite=True (--overwrite) starts again, another output (-o) keeps both"
 _KEPT_PART = re.compile(r"\.(epoch-\d{4,}\.pt)\.")
@@ -227,9 +227,8 @@ class RunFiles(RunFolder):
 
     def _require_same(self, written: Recipe, requested: Recipe) -> None:
         old, new = written.to_dict(), requested.to_dict()
-        # Where a run is computed does not change what it is.
         names = dict.fromkeys((*old, *new))  # the loss and the task are there only if they are set
-        changed = [name for name in names if name != "device" and old.get(name) != new.get(name)]
+        changed = [name for name in names if name not in HOW_COMPUTED and old.get(name) != new.get(name)]
         if changed:
             before = ", ".join(f"{name}={old.get(name)}" for name in changed)
             now = ", ".join(f"{name}={new.get(name)}" for name in changed)

@@ -11,12 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from landscape.data import with_label_noise
+from landscape.errors import UsageError
+from landscape.losses.loss_functions import BatchLoss
 from landscape.objective.batches import moved
 from landscape.optim import BatchClosure, build_optimizer
 from landscape.records.history import Entry
 from landscape.training import determinism
 from landscape.training.augmentation import augmented, require_pictures
 from landscape.training.averages import MovingAverage, averaged_network
+from landscape.training.compiling import CompiledNetwork, require_compiled
 from landscape.training.loading import Examples
 from landscape.training.recipe import Recipe
 from landscape.training.schedule import learning_rate_factor
@@ -73,13 +76,16 @@ class Session:
             self.optimizer.max_grad_norm = recipe.max_grad_norm
         self.metrics: dict[str, int | float] = {}
         self.history: list[Entry] = []
-        self.environments: list[dict[str, str | int]] = [determinism.environment(device)]
+        self.environments: list[dict[str, str | int]] = [
+            determinism.environment(device, compiled=recipe.compile)
+        ]
         self.average = None if recipe.ema is None else MovingAverage(self.model, decay=recipe.ema)
         self._step = 0  # within the epoch
         self._sums = Sums()
         self._read_at = 0.0
         self._generators: determinism.Generators | None = None
         self._averaged: nn.Module | None = None
+        self._network = self._compiled() if recipe.compile else self.model  # which takes the passes of a step
 
     @property
     def step(self) -> int:
@@ -203,7 +209,14 @@ class Session:
             self._averaged.load_state_dict(state["state_dict"])
         if self.average is not None:
             self.average.load(state["ema_state_dict"])
-        self.optimizer.load_state_dict(training["optimizer"])
+        base = training["optimizer"]["base"]
+        # The kernels are those of this device, whatever the run was computed on before.
+        groups = [
+            {**saved, "fused": group["fused"]}
+            for saved, group in zip(base["param_groups"], self.optimizer.param_groups, strict=True)
+        ]
+        state_of_base = {**base, "param_groups": groups}
+        self.optimizer.load_state_dict({**training["optimizer"], "base": state_of_base})
         self.epoch, self.metrics = state["epoch"], dict(state["metrics"])
         self.history = list(training["history"])
         before = list(training.get("environments", []))
@@ -216,36 +229,48 @@ class Session:
         return determinism.derived_seed(self.recipe.seed, self.epoch, purpose)
 
     def _closure(
-        self, indices: list[int], batch: tuple[Tensor, Tensor], batches: list[list[int]], *, draw: str = "0"
+        self, indices: list[int], batch: tuple[Tensor, Tensor], batches: list[list[int]]
     ) -> BatchClosure:
-        # `draw` distinguishes the augmentations of the several batches that one step may look at.
         recipe, (inputs, targets) = self.recipe, batch
         following = itertools.islice(itertools.cycle(batches), self._step + 1, None)
-        count = itertools.count(1)
 
         def another() -> BatchClosure:
             """The next batch of the epoch; after the last comes the first."""
             further = next(following)
             [fetched] = self._train.batches([further])
-            return self._closure(further, fetched, batches, draw=f"{draw}.{next(count)}")
+            return self._closure(further, fetched, batches)
 
-        inputs = augmented(
-            inputs,
-            kind=recipe.augment,
-            pixels=self._train.pixels,
-            seed=self._derived_seed(f"augment/{self._step}/{draw}"),
-        )
+        numbers = torch.tensor(indices, device="cpu")
+        seed = self._derived_seed(f"augment/{self._step}")
+        inputs = augmented(inputs, numbers, kind=recipe.augment, pixels=self._train.pixels, seed=seed)
         inputs, targets = moved((inputs, targets), self.device, self.dtype)
         undivided = recipe.accumulate == 1 or recipe.accumulation == "m-sam"
         return self.subject.closure(
-            self.model,
+            self._network,
             size=None if undivided else recipe.micro_batch,
             inputs=inputs,
             targets=targets,
-            indices=torch.tensor(indices),
+            indices=torch.tensor(indices, device="cpu"),
             another=another,
             autocast=torch.bfloat16 if recipe.precision == "bf16" else None,
         )
+
+    def _compiled(self) -> nn.Module:
+        recipe = self.recipe
+        if isinstance(self.subject.loss, BatchLoss):
+            raise UsageError(
+                "compile=True needs a loss of (outputs, targets), and this one calls the network itself; leave it out "
+                "(--compile)"
+            )
+        undivided = recipe.accumulate == 1 or recipe.accumulation == "m-sam"
+        size = min(recipe.micro_batch, self.examples)
+        self._network = CompiledNetwork(
+            self.model, size=size, graphs=undivided and self.device.type == "cuda"
+        )
+        numbers = self.batches(0)
+        [batch] = self._train.batches(numbers[:1])
+        require_compiled(self.model, self._closure(numbers[0], batch, numbers), device=self.device)
+        return self._network
 
     def _take_step(self, closure: BatchClosure) -> None:
         self._averaged = None

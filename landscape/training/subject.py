@@ -133,7 +133,7 @@ def subject_of(recipe: Recipe, *, data: Data | None = None) -> Subject:
 
 
 def right(outputs: Any, targets: Tensor) -> Tensor | None:
-    """The number of correct predictions, 0-dim; ``None`` unless outputs are scores ``(B, C)`` and targets class numbers."""
+    """The number of correct predictions, 0-dim; ``None`` unless outputs are scores ``(B, C)`` of classes."""
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or outputs.shape[1] < 2:
         return None
     if targets.ndim != 1 or targets.is_floating_point():

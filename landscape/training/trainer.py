@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from landscape.errors import InputError, Remark, UsageError
-from landscape.isolation import preserved_randomness
+from landscape.isolation import outside_modes, preserved_randomness
 from landscape.objective.arguments import device_named
 from landscape.records import history
 from landscape.tracking import Ending, Guarded, Tracker
@@ -55,6 +55,7 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
+@outside_modes()
 def train(
     recipe: Recipe,
     *,

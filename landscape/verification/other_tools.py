@@ -7,9 +7,9 @@ ARPACK on our products; PyHessian, which is optional, is used as installed, on a
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import scipy.sparse.linalg
@@ -21,7 +21,7 @@ from landscape.checkpoints.checkpoint import Checkpoint, Split
 from landscape.curvature import hessian
 from landscape.data import FixedBatches
 from landscape.errors import UsageError
-from landscape.isolation import no_warnings, private_randomness
+from landscape.isolation import loaded, no_warnings, plain_defaults, private_randomness
 from landscape.losses.loss_functions import BatchLoss, Loss
 from landscape.losses.outputs import applied, called_with, labelled, scores, wants_scores
 from landscape.measures import dominant_eigenvalue, gradient_norm, hessian_trace
@@ -84,7 +84,7 @@ def verify(
     """
     has_batches = isinstance(checkpoint.data.split(split), FixedBatches)
     batches, _ = checkpoint.batches(split, limit=None if has_batches else limit, batch_size=limit)
-    batch = next(iter(batches))
+    batch = next(loaded(cast(Iterable[Any], batches)))
     batch = tuple(batch) if isinstance(batch, list) else batch
     objective = Objective(checkpoint.model, checkpoint.loss, [batch])
     ours = {
@@ -178,7 +178,8 @@ def _pyhessian(
             "PyHessian is not installed; add it with pip install 'landscape-geometry[verify]'"
         ) from None
     # PyHessian draws from the global generators, and torch warns of its backward(create_graph=True).
-    with private_randomness(seed=seed), no_warnings:
+    defaults = plain_defaults(next(checkpoint.model.parameters()).dtype)
+    with defaults, torch.enable_grad(), private_randomness(seed=seed), no_warnings:
         model = copy.deepcopy(checkpoint.model)
         for parameter in model.parameters():
             parameter.grad = None

@@ -8,6 +8,7 @@ from optim.battery import closure, mlp, sgd
 from optim.twins import end
 from torch import nn
 
+from landscape.draws import Draws
 from landscape.errors import UsageError
 from landscape.optim import ERM, OPTIMIZERS, SAM, SSSAM
 
@@ -23,8 +24,7 @@ def test_with_certainty_it_is_sam_and_with_none_its_base_bit_for_bit(layers: tup
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
 def test_sam_steps_are_as_frequent_as_asked_within_four_standard_errors(p: float) -> None:
     policy = OPTIMIZERS.build(f"ss-sam:p={p}", sgd(mlp())).policy  # type: ignore[attr-defined]
-    generator = torch.Generator().manual_seed(0)
-    draws = [policy.looks_around(torch.zeros(1), {}, step=i, generator=generator) for i in range(2000)]
+    draws = [policy.looks_around(torch.zeros(1), {}, step=i, draws=Draws(0, i)) for i in range(2000)]
     assert abs(sum(draws) / 2000 - p) < 4 * (p * (1 - p) / 2000) ** 0.5
 
 

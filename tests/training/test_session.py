@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 import torch
 from torch.nn import functional
+from waits import Waits
 
 from landscape.training import Recipe
 from landscape.training.session import NonFiniteLossError, Session
@@ -206,3 +207,80 @@ def test_random_numbers_of_a_step_are_those_of_the_recipe_and_not_of_the_process
             pass
     assert drawn[: len(drawn) // 2] == drawn[len(drawn) // 2 :]
     assert len(set(drawn)) > 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"optimizer": "gsam", "label_noise": 0.2, "ema": 0.9}, {"optimizer": "sam", "accumulate": 2}],
+    ids=str,
+)
+def test_steps_and_evaluations_wait_for_no_device_and_give_the_numbers_of_the_cpu(
+    fields, device, monkeypatch
+):
+    monkeypatch.setattr("landscape.training.session._SECONDS_BETWEEN_READS", 1e9)
+    here = session(dtype="float32", **fields)
+    there = Session(here.recipe, here.subject, device)
+    for running in (here, there):
+        next(running.train_epoch())  # reads its loss, so that a display has a number early
+    with Waits(device.type) as waits:
+        for _ in there.train_epoch():
+            pass
+    if device.type != "cpu":  # whose memory is read without waiting
+        assert waits.total == 0
+        assert waits.uploads == 1  # the numbers of the examples
+    for _ in here.train_epoch():
+        pass
+    with Waits(device.type) as waits:
+        tested = there._evaluate(there.model, lambda: None)
+    assert waits.total <= 2  # the losses of all batches, and their counts of correct predictions
+    assert tested.accuracy is not None
+    for running in (here, there):
+        running.finish_epoch(lambda: None)
+    assert there.metrics == pytest.approx(here.metrics, rel=1e-5)
+    assert there.metrics["train_accuracy"] == here.metrics["train_accuracy"]
+
+
+def test_a_loss_that_is_read_late_names_its_step(device, monkeypatch):
+    monkeypatch.setattr("landscape.training.session._SECONDS_BETWEEN_READS", 1e9)
+    recipe = dataclasses.replace(RECIPE, dtype="float32")
+    running = Session(recipe, subject_of(recipe), device)
+    steps = running.train_epoch()
+    for _ in range(2):
+        next(steps)
+    parameters = list(running.model.parameters())
+    before = [parameter.detach().clone() for parameter in parameters]
+    parameters[0].data.fill_(float("nan"))
+    expected = r"the loss is nan in epoch 1 of 3, step 3 of 5, on training examples "
+
+    def finish():
+        for _ in steps:
+            parameters[0].data.copy_(before[0])
+        running.state()
+
+    with pytest.raises(NonFiniteLossError, match=expected + ", ".join(map(str, running.batches(0)[2][:12]))):
+        finish()
+    assert all(bool(parameter.isfinite().all()) for parameter in parameters[1:])
+
+
+def test_data_that_do_not_fit_a_device_stay_on_the_host(monkeypatch):
+    device = torch.device("meta")
+    dataset = subject_of(RECIPE).data.train
+    size = dataset.inputs.nbytes + dataset.targets.nbytes
+    for memory, place in ((4 * size, "meta"), (4 * size - 4, "cpu")):
+        monkeypatch.setattr("landscape.data.examples.available_bytes", lambda _, memory=memory: memory)
+        assert dataset.on(device).inputs.device.type == place
+    assert dataset.on(torch.device("cpu")) is dataset
+
+
+def test_the_kernels_of_the_base_are_those_of_the_device_and_not_of_the_checkpoint():
+    first, second = (session(optimizer="sam", base="adamw") for _ in range(2))
+    next(first.train_epoch())
+    state = copy.deepcopy(first.state())
+    state["training"]["optimizer"]["base"]["param_groups"][0]["fused"] = True
+    second.restore(state)
+    assert second.optimizer.base.param_groups[0]["fused"] is None
+    assert state["training"]["optimizer"]["base"]["param_groups"][0]["fused"]
+    for running in (first, second):
+        for _ in running.train_epoch():
+            pass
+    assert torch.equal(weights(second), weights(first))

@@ -1,0 +1,52 @@
+"""Measures read from the device once a micro-batch at most, whatever the device is."""
+
+from collections import Counter
+
+import pretend_device
+import pytest
+import torch
+from torch import nn
+from waits import Waits
+
+from landscape.measures import MEASURES
+from landscape.objective import Objective
+from landscape.objective.risk import Risk
+
+OPTIONS = {
+    "dominant-eigenvalue": ["tolerance=1e-2", "method=lanczos"],
+    "top-eigenvalues": ["k=2,tolerance=1e-2"],
+    "hessian-trace": ["", "method=hutchinson,max_probes=16", "method=hutch++,max_probes=30"],
+    "layer-eigenvalues": ["tolerance=1e-2"],
+    "adaptive-sharpness": ["steps=4"],
+    "approximation-ratio": ["steps=4"],
+    "average-sharpness": ["max_pairs=8"],
+    "spectral-density": ["probes=1,steps=6", "probes=1,steps=6,operator=empirical-fisher"],
+}
+CASES = [f"{name}:{options}".rstrip(":") for name in MEASURES for options in OPTIONS.get(name, [""])]
+AT_ONCE = 8  # reads of a measure, however many micro-batches it visits
+
+without = pretend_device.reason_without()
+
+
+@pytest.fixture(scope="module", params=["cpu", pytest.param("pretend", marks=pytest.mark.skipif(bool(without), reason=without))])
+def objective(request: pytest.FixtureRequest) -> Objective:
+    device = torch.device("cpu") if request.param == "cpu" else pretend_device.pretend_device()
+    torch.manual_seed(0)
+    x, y = torch.randn(24, 4, device=device), torch.randint(0, 3, (24,), device=device)
+    net = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).to(device)
+    return Objective(net, nn.CrossEntropyLoss(), [(x[k : k + 8], y[k : k + 8]) for k in (0, 8, 16)], micro_batch=4)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_measure_reads_once_a_micro_batch_at_most(
+    case: str, objective: Objective, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specification, visits = MEASURES.parse(case), Counter[str]()
+    MEASURES.build(specification, objective)  # the checks of the network, its loss and its data, once for all
+    placed = Risk.placed
+    monkeypatch.setattr(Risk, "placed", lambda risk, batch: visits.update(["visit"]) or placed(risk, batch))
+    there = objective.at(objective.point)
+    with Waits(objective.point.device.type) as waits:
+        MEASURES.build(specification, there)
+    print(case, waits.total, visits["visit"], dict(waits.operations), waits.uploads)
+    assert waits.total <= visits["visit"] + AT_ONCE, waits.operations

@@ -1,0 +1,81 @@
+"""Steps that the device skips: the host reads nothing, and the run is that of the CPU, which reads and skips itself."""
+
+from collections import Counter
+
+import pytest
+import torch
+from optim.battery import VARIANTS, build, closure, mlp, weights
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from landscape.optim import SharpnessAware
+
+# A number decides in these what to compute; the host waits for it once a step, for that of the mask once an epoch.
+WAIT_ONCE = {"ae-sam", "ae-looksam", "ssam-d"}
+BASES = {
+    "sgd": lambda model: torch.optim.SGD(model.parameters(), lr=0.1),
+    "momentum": lambda model: torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-2),
+    "dampening": lambda model: torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, dampening=0.5),
+    "nesterov": lambda model: torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True),
+    "fused-sgd": lambda model: torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, fused=True),
+    "adamw": lambda model: torch.optim.AdamW(model.parameters(), lr=0.01),
+    "fused-adamw": lambda model: torch.optim.AdamW(model.parameters(), lr=0.01, fused=True),
+    "adagrad": lambda model: torch.optim.Adagrad(model.parameters(), lr=0.01),
+}
+
+
+class Reads(TorchDispatchMode):
+    """Counts the numbers that the host reads from tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.names[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+    @property
+    def count(self) -> int:
+        return self.names["_local_scalar_dense"]
+
+
+def run(
+    name: str, base: str, *, on_host: bool, bad: frozenset[int], steps: int = 20
+) -> tuple[SharpnessAware, Tensor]:
+    """The end of a run in which the gradients of some steps are not finite."""
+    model = mlp(nn.BatchNorm1d(5))
+    optimizer = build(name, model, BASES[base](model))
+    optimizer.flat.is_on_host = on_host
+    for number in range(steps):
+        evaluate = closure(optimizer, model, seed=number, scale=torch.nan if number in bad else 1.0)
+        optimizer.step(evaluate)
+    return optimizer, weights(model)
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("name", ["sam", "gsam", "looksam", "vasso"])
+def test_a_run_with_steps_that_the_device_skips_is_that_of_the_host(name: str, base: str) -> None:
+    (device, end), (host, expected) = (
+        run(name, base, on_host=on_host, bad=frozenset({0, 1, 7, 12, 13})) for on_host in (False, True)
+    )
+    assert torch.equal(end, expected)
+    assert (device.steps, device.skipped_steps, device.sam_steps) == (15, 5, host.sam_steps)
+    for mine, theirs in zip(device.state.values(), host.state.values(), strict=True):
+        assert all(torch.equal(mine[key], theirs[key]) for key in theirs if theirs[key] is not None)
+    assert device.memory.keys() == host.memory.keys()
+    assert all(torch.equal(device.memory[key], host.memory[key]) for key in host.memory)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_step_reads_nothing_from_the_device(name: str) -> None:
+    for on_host in (False, True):
+        model = mlp(nn.BatchNorm1d(5))
+        optimizer = build(name, model)
+        optimizer.flat.is_on_host = on_host
+        for number in range(3):
+            optimizer.step(closure(optimizer, model, seed=number))
+        evaluate = closure(optimizer, model)
+        with Reads() as reads:
+            optimizer.step(evaluate)
+        assert reads.count <= (name in WAIT_ONCE), on_host
