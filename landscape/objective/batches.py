@@ -118,7 +118,7 @@ class Batches:
                 yield size, batch
 
     def on(self, device: torch.device, dtype: torch.dtype) -> Iterator[tuple[int, Batch]]:
-        """The same on a device, with copies that stay there as long as memory allows; on the CPU they are not copied."""
+        """The same on a device, with copies that stay there as long as memory allows; on the CPU without copies."""
         if device.type == "cpu":
             yield from self
         elif len(self._copies) == len(self):
