@@ -546,15 +546,21 @@ def private_randomness(device: torch.device | None = None, *, seed: int | None =
             before.restore()
 
 
+@contextlib.contextmanager
+def loading(loader: DataLoader[Any]) -> Iterator[None]:
+    """Inside, examples are read: new tensors are where a loader and its samplers draw, by default on the CPU."""
+    with on_device("cpu" if loader.generator is None else loader.generator.device), outside_modes():
+        yield
+
+
 def loaded(source: Iterable[T]) -> Iterator[T]:
-    """The items of an iterable; a ``DataLoader`` and its samplers draw on the device of their generator, or the CPU."""
+    """The items of an iterable; those of a ``DataLoader`` are read in :func:`loading`."""
     if not isinstance(source, DataLoader):
         yield from source
         return
-    device = torch.device("cpu") if source.generator is None else source.generator.device
     iterator: Iterator[T] | None = None
     while True:
-        with on_device(device), outside_modes():
+        with loading(source):
             iterator = iter(source) if iterator is None else iterator
             try:
                 item = next(iterator)

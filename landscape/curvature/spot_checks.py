@@ -51,7 +51,11 @@ def same_without_gradients(model: nn.Module, inputs: Any) -> bool:
 def gradients_agree(model: nn.Module, free: Sequence[str], inputs: Any, norms: SquaredNorms) -> bool:
     """Whether ``norms`` yields the squared gradient norms that autograd yields for a few examples one by one."""
     parameters, few = dict(model.named_parameters()), picked(inputs, EXAMPLES)
-    tensors, truth, cotangents = [parameters[name] for name in free], torch.zeros(()), list[Tensor]()
+    tensors, truth, cotangents = (
+        [parameters[name] for name in free],
+        torch.zeros((), device="cpu"),
+        list[Tensor](),
+    )
     for k in range(rows_in(few) or 0):
         with torch.enable_grad():
             outputs = applied(model, rows_of(few, slice(k, k + 1)))
