@@ -321,9 +321,8 @@ def _no_reduced_sums() -> Iterator[None]:
 def _deterministic_kernels() -> Iterator[None]:
     cudnn = torch.backends.cudnn
     with assigned((cudnn, "deterministic", True), (cudnn, "benchmark", False)):
-        if (
-            torch.are_deterministic_algorithms_enabled()
-        ):  # whoever forbids the other kernels gets torch's error
+        # Whoever forbids the other kernels gets torch's error.
+        if torch.are_deterministic_algorithms_enabled():
             yield
             return
         # The public function imports torch's compiler, and fills all new memory.
