@@ -9,7 +9,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from landscape.errors import UsageError
-from landscape.isolation import PlainAttention
+from landscape.isolation import PlainAttention, outside_modes
 from landscape.optim.batch_closure import Evaluation
 from landscape.optim.sharpness_aware import Closure, GradientsAt, SharpnessAware, length
 from landscape.registry.bounds import NonNegative, Positive, PositiveInt, PositiveShare
@@ -83,6 +83,7 @@ class HessianTraceRegularised(SharpnessAware):
             differences += gradients_at(displacement) + gradients_at(-displacement) - 2 * gradients
         return torch.addcmul(gradients, differences, self.lam / (self.n_probe * h.square()))
 
+    @torch.no_grad()
     def probe(self, number: int) -> Tensor:
         """A vector ``(n,)`` of random signs, one for each number in a step, with zeros where nothing is probed."""
         row = range(number, number + 1), self.flat.dimension
@@ -112,7 +113,8 @@ class HessianTraceRegularised(SharpnessAware):
         return curvature
 
     def _derivatives(self, value: Tensor) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(value, self.flat.parameters, create_graph=True, materialize_grads=True)
+        with outside_modes():
+            return torch.autograd.grad(value, self.flat.parameters, create_graph=True, materialize_grads=True)
 
 
 class _ThriceDifferentiable(TorchFunctionMode):
