@@ -43,7 +43,9 @@ def orthogonal(vector: Tensor, *, to: Tensor, out: Tensor | None = None) -> Tens
     if square.device.type == "cpu" and vector.dtype not in HALF:
         # Half precision is left out, where the ratio need not be a number of its own.
         divisor = number(square)
-        return torch.sub(vector, to, alpha=number(torch.dot(vector, to)) / divisor if divisor > 0 else 0.0, out=out)
+        return torch.sub(
+            vector, to, alpha=number(torch.dot(vector, to)) / divisor if divisor > 0 else 0.0, out=out
+        )
     ratio = torch.where(square > 0, torch.dot(vector, to) / square, 0.0)
     return torch.addcmul(vector, to, ratio, value=-1.0, out=out)
 
