@@ -91,19 +91,20 @@ class RandomState:
             return state, module.get_rng_state(*self._device_arguments()).numpy().tobytes()
 
     def _write(self, states: _States, *, over: _States) -> None:
-        tensors = [
-            torch.frombuffer(bytearray(state), dtype=torch.uint8) if state else None for state in states
-        ]
         with RANDOMNESS:
             if states[0] != over[0]:
-                torch.default_generator.set_state(tensors[0])
+                torch.default_generator.set_state(_tensor(states[0]))
             if states[1] != over[1]:
                 module = torch.get_device_module(self._device)
-                module.set_rng_state(tensors[1], *self._device_arguments())
+                module.set_rng_state(_tensor(states[1]), *self._device_arguments())
 
     def _device_arguments(self) -> tuple[torch.device, ...]:
         # MPS has one device, and takes none.
         return () if self._device is None or self._device.type == "mps" else (self._device,)
+
+
+def _tensor(state: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(state), dtype=torch.uint8)
 
 
 class WrittenInputs:

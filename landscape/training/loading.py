@@ -54,7 +54,8 @@ class Examples:
         if isinstance(dataset, InMemory) and self._collate is None:
             # Without a loader, which takes a batch apart into examples and joins it again; the numbers in one copy.
             everything = torch.tensor([number for batch in numbers for number in batch], device="cpu")
-            rows = torch.split(everything.to(dataset.inputs.device), [len(batch) for batch in numbers])
+            there = everything.to(dataset.inputs.device, non_blocking=True)
+            rows = torch.split(there, [len(batch) for batch in numbers])
             yield from map(dataset.batch_at, rows)
             return
         # Without its own generator, the loader would draw from the one that dropout uses.
