@@ -92,14 +92,16 @@ def test_a_run_is_that_of_the_cpu(
     recipe = Recipe(
         model="mlp:width=8,norm=batch",
         data="digits",
-        epochs=1,
+        epochs=2,
         batch_size=256,
         optimizer="gsam",
         device="cpu",
     )
     here = train(recipe, output=tmp_path / "here")
     monkeypatch.setattr(trainer, "device_of", lambda recipe: device)
-    there = train(recipe, output=tmp_path / "there")
+    losses: list[float] = []
+    there = train(recipe, output=tmp_path / "there", progress=lambda state: losses.append(state.loss))
+    assert len(losses) == 12, "progress is told after the first step of every epoch too"
     assert there.metrics["test_loss"] == pytest.approx(here.metrics["test_loss"], rel=1e-4)
     tensors = pytree.tree_leaves(torch.load(there.checkpoint, weights_only=True))
     assert all(t.device == CPU for t in tensors if isinstance(t, Tensor)), (
