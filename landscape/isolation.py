@@ -273,12 +273,12 @@ def _no_reduced_products() -> Iterator[None]:
     legacy = torch.get_float32_matmul_precision()
     if legacy != "highest":
         torch.set_float32_matmul_precision("highest")
-    # torch.backends.cudnn.flags(), which networks use around a recurrence or CTC, reads an older setting that cannot be
-    # made to agree, and by default allows TF32.
-    older = (
-        (torch._C, "_get_cudnn_allow_tf32", lambda: False),
-        (torch._C, "_set_cudnn_allow_tf32", lambda _: None),
-    )
+    # torch.backends.cudnn.flags(), which networks use around a recurrence or CTC, and torch's compiler read an older
+    # setting that cannot be made to agree; flags() also allows TF32 by default.
+    attribute = vars(type(torch.backends.cudnn))["allow_tf32"]
+    readers = (torch._C, "_get_cudnn_allow_tf32"), (attribute, "getter")
+    writers = (torch._C, "_set_cudnn_allow_tf32"), (attribute, "setter")
+    older = [(*name, lambda: False) for name in readers] + [(*name, lambda _: None) for name in writers]
     try:
         with assigned(*older):
             yield
@@ -321,9 +321,8 @@ def _no_reduced_sums() -> Iterator[None]:
 def _deterministic_kernels() -> Iterator[None]:
     cudnn = torch.backends.cudnn
     with assigned((cudnn, "deterministic", True), (cudnn, "benchmark", False)):
-        if (
-            torch.are_deterministic_algorithms_enabled()
-        ):  # whoever forbids the other kernels gets torch's error
+        # Whoever forbids the other kernels gets torch's error.
+        if torch.are_deterministic_algorithms_enabled():
             yield
             return
         # The public function imports torch's compiler, and fills all new memory.

@@ -58,10 +58,13 @@ def default_device(device: str) -> Iterator[None]:
 
 # Tensors on the meta device have no values, so that one that is made without a device fails, as it would on a GPU.
 SURROUNDINGS: dict[str, Sequence[Callable[[], contextlib.AbstractContextManager[object]]]] = {
-    "default device": [lambda: default_device("meta")],
-    "float64, no grad": [lambda: default_dtype(torch.float64), torch.no_grad],
-    "bfloat16, inference mode": [lambda: default_dtype(torch.bfloat16), torch.inference_mode],
-    "device, autocast": [lambda: torch.device("meta"), lambda: torch.autocast("cpu")],
+    "device, no grad": [lambda: default_device("meta"), torch.no_grad],
+    "float64, inference mode": [lambda: default_dtype(torch.float64), torch.inference_mode],
+    "device, bfloat16, autocast": [
+        lambda: torch.device("meta"),
+        lambda: default_dtype(torch.bfloat16),
+        lambda: torch.autocast("cpu"),
+    ],
 }
 
 Row = Callable[[], object]
@@ -81,6 +84,7 @@ def row(name: str, *arguments: object) -> Callable[[Callable[..., object]], Call
 X, Y = problems.classification(16, features=4, classes=3, dtype=torch.float32)
 LOSS = nn.CrossEntropyLoss()
 SHORT = {
+    "top-eigenvalues": "k=2",
     "layer-eigenvalues": "tolerance=0.1",
     "approximation-ratio": "steps=3",
     "adaptive-sharpness": "steps=3",
@@ -139,7 +143,7 @@ def specifications(table: object) -> Iterator[str]:
 
 
 for specification in specifications(MEASURES):
-    for kind in NETWORKS:
+    for kind in NETWORKS if "trace" in specification else ["Tanh"]:
 
         @row(f"measure {specification} {kind}", specification, kind)
         def measured(specification: str, kind: str) -> object:

@@ -44,7 +44,9 @@ def misfit(model: nn.Module, loss: Loss, batch: Batch, failure: Exception) -> st
     )
 
 
-def refuse_labels(loss: Loss, outputs: Any, batches: Iterable[Batch]) -> None:
+def refuse_labels(
+    loss: Loss, outputs: Any, batches: Iterable[Batch], *, where: str = "batch {} of the data"
+) -> None:
     """Raises an :class:`InputError` for class numbers beyond the outputs ``(N, C, …)``, in whatever batch they are.
 
     On CUDA the loss itself would leave the device unusable for the rest of the process.
@@ -65,9 +67,8 @@ def refuse_labels(loss: Loss, outputs: Any, batches: Iterable[Batch]) -> None:
     for index, (low, high) in zip(extremes, limits, strict=True):
         if low < 0 or high >= classes:
             raise InputError(
-                f"batch {index} of the data has labels {low} to {high}, and the "
-                f"network has {classes} classes, whose labels are 0 to {classes - 1}: is it another data set, or do "
-                "labels start at 1?"
+                f"{where.format(index)} has labels {low} to {high}, and the network has {classes} classes, whose "
+                f"labels are 0 to {classes - 1}: is it another data set, or do labels start at 1?"
             )
 
 

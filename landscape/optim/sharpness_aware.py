@@ -7,7 +7,7 @@ flat vectors ``(n,)``, and returns the direction that its base optimizer descend
         rho: NonNegative = 0.05
 
         def direction(self, gradients, gradients_at):
-            return gradients_at(unit(self.perturbed(gradients), times=self.rho))
+            return gradients_at.along(self.perturbed(gradients), self.rho)
 
 The parts that implementations get wrong are here, once: weights restored bit for bit, batch norm, dropout, clipping,
 gradients that are zero or not finite, schedulers, several parameter groups, and checkpoints that resume.

@@ -76,7 +76,10 @@ def test_an_exception_in_any_pass_leaves_the_weights_as_they_were(
 def state_of(optimizer: SharpnessAware, model: nn.Module) -> list[object]:
     """Copies of everything that a skipped step leaves alone."""
     base = [(key, value) for state in optimizer.state.values() for key, value in state.items()]
-    tensors = [(key, torch.as_tensor(value).clone()) for key, value in (*base, *optimizer.memory.items())]
+    tensors = [
+        (key, torch.as_tensor(value, dtype=torch.float64).clone())
+        for key, value in (*base, *optimizer.memory.items())
+    ]
     return [
         ("weights", weights(model)),
         ("steps", torch.tensor([optimizer.steps, optimizer.sam_steps])),
