@@ -7,6 +7,7 @@ turns it back, so that threads may measure at once; a thread of the user's own s
 import contextlib
 import inspect
 import random
+import re
 import sys
 import threading
 import types
@@ -222,6 +223,15 @@ _REDUCTIONS = (
 )
 
 
+def float32_settings() -> str:
+    """How torch computes products of float32 now, for a bug report."""
+    get = getattr(torch._C, "_get_fp32_precision_getter", None)
+    if get is None:
+        convolutions = "tf32" if torch.backends.cudnn.allow_tf32 else "ieee"
+        return f"products {torch.get_float32_matmul_precision()}, cuda convolutions {convolutions}"
+    return ", ".join(f"{backend} {kind} {get(backend, kind)}" for backend, kind in _PRODUCTS)
+
+
 def _exact_products() -> contextlib.AbstractContextManager[object]:
     """Products and convolutions of float32 computed in float32, on the CPU too, and by the same kernels each time."""
     on_gpu = torch.cuda.is_available()
@@ -263,8 +273,15 @@ def _no_reduced_products() -> Iterator[None]:
     legacy = torch.get_float32_matmul_precision()
     if legacy != "highest":
         torch.set_float32_matmul_precision("highest")
+    # torch.backends.cudnn.flags(), which networks use around a recurrence or CTC, and torch's compiler read an older
+    # setting that cannot be made to agree; flags() also allows TF32 by default.
+    attribute = vars(type(torch.backends.cudnn))["allow_tf32"]
+    readers = (torch._C, "_get_cudnn_allow_tf32"), (attribute, "getter")
+    writers = (torch._C, "_set_cudnn_allow_tf32"), (attribute, "setter")
+    older = [(*name, lambda: False) for name in readers] + [(*name, lambda _: None) for name in writers]
     try:
-        yield
+        with assigned(*older):
+            yield
     finally:
         if legacy != "highest":
             torch.set_float32_matmul_precision(legacy)
@@ -304,9 +321,8 @@ def _no_reduced_sums() -> Iterator[None]:
 def _deterministic_kernels() -> Iterator[None]:
     cudnn = torch.backends.cudnn
     with assigned((cudnn, "deterministic", True), (cudnn, "benchmark", False)):
-        if (
-            torch.are_deterministic_algorithms_enabled()
-        ):  # whoever forbids the other kernels gets torch's error
+        # Whoever forbids the other kernels gets torch's error.
+        if torch.are_deterministic_algorithms_enabled():
             yield
             return
         # The public function imports torch's compiler, and fills all new memory.
@@ -333,21 +349,23 @@ class _Undetermined:
 
     def match(self, text: str) -> bool:
         """Whether a warning is about such an operation."""
-        name, is_other, _ = text.partition(" does not have a deterministic implementation")
-        if is_other:
-            self._met.setdefault(name, False)
+        operation = re.match(
+            "(.*) (?:does not have|defaults to) a (?:non-)?deterministic (?:impl|algo)", text
+        )
+        if operation is not None:
+            self._met.setdefault(operation[1], False)
         # Products are the same each time where, as here, one stream computes them, whatever this variable says.
-        return bool(is_other) or "CUBLAS_WORKSPACE_CONFIG" in text
+        return operation is not None or "CUBLAS_WORKSPACE_CONFIG" in text
 
     @classmethod
     def remark(cls) -> None:
         """Says once a process which operations these are."""
-        names = [name for name, is_said in cls._met.items() if not is_said]
+        names = [name for name, is_reported in cls._met.items() if not is_reported]
         cls._met.update(dict.fromkeys(names, True))
         if names:
             warnings.warn(
-                f"{', '.join(names)}: torch has no deterministic kernel for this on a GPU, so that the last digits "
-                "can differ from one computation to the next",
+                f"{', '.join(names)}: torch has no deterministic kernel for this here, so that the last digits can "
+                "differ from one computation to the next",
                 Remark,
                 stacklevel=2,
             )
@@ -450,11 +468,36 @@ RANDOMNESS = threading.RLock()  # re-entrant: a network may be built, or a loade
 """Held while a thread reads or replaces the states of the global generators."""
 
 
+class DeviceGenerator:
+    """The global generator of a device, which the CPU has no second one of: its state is then ``None``."""
+
+    def __init__(self, device: torch.device | None) -> None:
+        self._device = None if device is None or device.type in ("cpu", "meta") else device
+        self._module: Any = None if self._device is None else torch.get_device_module(self._device)
+        # MPS has one device, and takes none.
+        self._place = () if device is None or device.type == "mps" else (device,)
+
+    def state(self) -> Tensor | None:
+        """Its state, a tensor of the CPU."""
+        return None if self._module is None else self._module.get_rng_state(*self._place)
+
+    def restore(self, state: Tensor | None) -> None:
+        """Puts it into a state."""
+        if self._module is not None and state is not None:
+            self._module.set_rng_state(state, *self._place)
+
+    def seed(self, seed: int) -> None:
+        """Seeds it."""
+        if self._module is not None:
+            with self._module.device(*self._place) if self._place else contextlib.nullcontext():
+                self._module.manual_seed(seed)
+
+
 class _Generators:
     """The states of the global generators of torch (CPU and one device), numpy and Python."""
 
     def __init__(self, device: torch.device | None = None) -> None:
-        self.device = device if device is not None and device.type == "cuda" else None
+        self.device = DeviceGenerator(device)
         self.torch = self._of_torch()
         self.numpy: Any = np.random.get_state()  # noqa: NPY002
         self.python = random.getstate()
@@ -467,14 +510,12 @@ class _Generators:
         """Puts the generators into these states."""
         if of_torch:
             torch.set_rng_state(self.torch[0])
-            if self.device is not None:
-                torch.cuda.set_rng_state(self.torch[1], self.device)
+            self.device.restore(self.torch[-1] if len(self.torch) > 1 else None)
         np.random.set_state(self.numpy)  # noqa: NPY002
         random.setstate(self.python)
 
     def _of_torch(self) -> list[Tensor]:
-        states = [torch.get_rng_state()]
-        return states if self.device is None else [*states, torch.cuda.get_rng_state(self.device)]
+        return [state for state in (torch.get_rng_state(), self.device.state()) if state is not None]
 
 
 # Of the threads in preserved_randomness(): how deep each is in it, and the states that the first of them met.
@@ -519,23 +560,27 @@ def private_randomness(device: torch.device | None = None, *, seed: int | None =
         try:
             if seed is not None:
                 torch.default_generator.manual_seed(seed)
-                if before.device is not None:
-                    with torch.cuda.device(before.device):
-                        torch.cuda.manual_seed(seed)
+                before.device.seed(seed)
             yield
         finally:
             before.restore()
 
 
+@contextlib.contextmanager
+def loading(loader: DataLoader[Any]) -> Iterator[None]:
+    """Inside, examples are read: new tensors are where a loader and its samplers draw, by default on the CPU."""
+    with on_device("cpu" if loader.generator is None else loader.generator.device), outside_modes():
+        yield
+
+
 def loaded(source: Iterable[T]) -> Iterator[T]:
-    """The items of an iterable; a ``DataLoader`` and its samplers draw on the device of their generator, or the CPU."""
+    """The items of an iterable; those of a ``DataLoader`` are read in :func:`loading`."""
     if not isinstance(source, DataLoader):
         yield from source
         return
-    device = torch.device("cpu") if source.generator is None else source.generator.device
     iterator: Iterator[T] | None = None
     while True:
-        with on_device(device), outside_modes():
+        with loading(source):
             iterator = iter(source) if iterator is None else iterator
             try:
                 item = next(iterator)

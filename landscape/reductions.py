@@ -12,6 +12,9 @@ from torch import Tensor
 _BLOCK = 1 << 18
 _BLOCK_ON_DEVICE = 1 << 24
 
+WITHOUT_FLOAT64 = {"mps"}
+"""Types of devices."""
+
 
 def norm(vector: Tensor) -> Tensor:
     """‖vector‖₂ as a tensor ``()``: in float32 the squares of entries above 2e19 overflow, those below 1e-23 vanish."""
@@ -37,11 +40,16 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 
 def numbers(*tensors: Tensor) -> list[float]:
     """The values of tensors ``()`` on one device, in one transfer."""
-    wide = [tensor.detach().to(exact_dtype(tensor.device)) for tensor in tensors]
+    wide = [exact(tensor.detach()) for tensor in tensors]
     values: list[float] = torch.stack(wide).tolist() if wide else []
     return values
 
 
+def exact(tensor: Tensor) -> Tensor:
+    """The tensor in the precision of sums."""
+    return tensor.to(exact_dtype(tensor.device))
+
+
 def exact_dtype(device: torch.device) -> torch.dtype:
-    """The precision of sums: float64 where the device has it, which MPS does not."""
-    return torch.float32 if device.type == "mps" else torch.float64
+    """The precision of sums: float64 where the device has it."""
+    return torch.float32 if device.type in WITHOUT_FLOAT64 else torch.float64

@@ -18,7 +18,7 @@ from landscape.objective import graphs
 from landscape.objective.batches import Batch, rows_in, rows_of
 from landscape.objective.products import gradient, second_derivatives
 from landscape.objective.risk import Risk
-from landscape.reductions import dot
+from landscape.reductions import dot, exact
 
 TENSORS = 16  # parameter tensors of which one coordinate is checked
 BLOCKS = 4  # parameter tensors of which the diagonal block is checked
@@ -53,7 +53,7 @@ def gradients_agree(model: nn.Module, free: Sequence[str], inputs: Any, norms: S
     parameters, few = dict(model.named_parameters()), picked(inputs, EXAMPLES)
     tensors, truth, cotangents = (
         [parameters[name] for name in free],
-        torch.zeros((), device="cpu"),
+        torch.zeros((), dtype=torch.float32, device="cpu"),
         list[Tensor](),
     )
     for k in range(rows_in(few) or 0):
@@ -65,7 +65,7 @@ def gradients_agree(model: nn.Module, free: Sequence[str], inputs: Any, norms: S
         slopes = torch.autograd.grad(
             outputs, tensors, cotangents[k], allow_unused=True, materialize_grads=True
         )
-        truth = truth.to(outputs.device) + torch.stack([slope.double().square().sum() for slope in slopes])
+        truth = truth.to(outputs.device) + torch.stack([exact(slope).square().sum() for slope in slopes])
     weights = torch.cat(cotangents)
     try:
         values = norms(model, free, few, lambda _, rows: weights[rows].unsqueeze(0))

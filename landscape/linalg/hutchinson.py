@@ -10,6 +10,7 @@ from torch import Tensor
 from landscape.draws import Draws
 from landscape.isolation import full_precision
 from landscape.linalg.interchange import Operator, as_operator
+from landscape.reductions import dot
 
 # Probes before the first look at the standard error: one estimated from fewer stops far too early.
 MIN_PROBES = 16
@@ -103,7 +104,7 @@ def hutchinson(
 
     def forms(numbers: range) -> Tensor:
         probes = a.rademacher(draws, numbers)
-        return (probes.double() * (a @ probes).double()).sum(dim=0).cpu()
+        return dot(probes, a @ probes).cpu().double()
 
     width = max(1, min(block, BLOCK_BYTES // max(1, 4 * a.dimension)))
     return mean_of_draws(

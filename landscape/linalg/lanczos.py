@@ -327,7 +327,7 @@ def _orthogonalised(vector: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
         basis @ vector
     )  # the rounding errors of the first pass are large where little of the vector is left
     vector = vector - second @ basis
-    return vector, (first + second).double().cpu()
+    return vector, (first + second).cpu().double()
 
 
 def _order(ritz: Tensor, end: End) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from landscape.draws import Draws
+from landscape.reductions import norm
 
 
 @dataclass(frozen=True)
@@ -65,4 +66,4 @@ def dense(matrix: Tensor) -> SymmetricOperator:
 
 def length(vector: Tensor) -> float:
     """‖vector‖, summed in float64: in float32 the squares of entries above 2e19 overflow, those below 1e-23 vanish."""
-    return float(torch.linalg.vector_norm(vector, dtype=torch.float64))
+    return float(norm(vector))

@@ -11,6 +11,7 @@ from landscape.draws import Draws
 from landscape.isolation import full_precision
 from landscape.linalg.interchange import Operator, as_operator
 from landscape.linalg.operator import length
+from landscape.reductions import dot, exact
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ def power_iteration(
     value = residual = math.nan
     for iteration in range(1, max_iterations + 1):
         image = a @ vector
-        value = float(vector.double() @ image.double())
-        residual = length(image.double() - value * vector.double())
+        value = float(dot(vector, image))
+        residual = length(exact(image) - value * exact(vector))
         if on_step is not None:
             on_step(iteration, value, residual / abs(value) if value else math.nan)
         if not math.isfinite(value + residual):

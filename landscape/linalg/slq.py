@@ -11,6 +11,7 @@ from landscape.isolation import full_precision
 from landscape.linalg.interchange import Operator, as_operator
 from landscape.linalg.lanczos import step, tridiagonal
 from landscape.linalg.operator import length
+from landscape.reductions import dot
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def stochastic_lanczos_quadrature(
             products += 1
             if on_step is not None:
                 on_step(products)
-            diagonal.append(float(basis[k].double() @ result.image.double()))
+            diagonal.append(float(dot(basis[k], result.image)))
             # The space is invariant but for rounding in float32: what is left of the image is noise.
             if k + 1 == steps or result.beta <= 1e-7 * max(1e-30, max(map(abs, diagonal))):
                 break

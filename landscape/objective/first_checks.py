@@ -26,6 +26,7 @@ from landscape.objective.micro_batches import Piece
 from landscape.objective.misfits import FAILURES, misfit, refuse_broadcast
 from landscape.objective.replica import stochastic_modules
 from landscape.objective.risk import Risk
+from landscape.reductions import exact
 
 Visited = Callable[[Callable[[Risk, Batch], list[Tensor]]], list[Tensor]]
 
@@ -66,7 +67,8 @@ def checked(risk: Risk, first: Piece, point: Tensor, *, visited: Visited, consta
     with look.risk.randomness(), without_gradients():
         underived, notes = judged(risk, reached, point, constant=constant, loss=lambda: look.evaluate()[0])
     notes += settle_weights(look.risk, first.batch, outputs, targets)
-    look.note(*notes, done=True, underived=underived, attention=look.attention)
+    shape = outputs.to("meta") if isinstance(outputs, Tensor) else None
+    look.note(*notes, done=True, outputs=shape, underived=underived, attention=look.attention)
     return look.risk
 
 
@@ -119,7 +121,7 @@ class _FirstLook:
             if not risk.checks.writes_inputs and _written(risk, batch, source, unwritten):
                 risk.replica.input_copies.install(risk.replica.model)
                 self.note("the model writes to its inputs in place: it is given copies", writes_inputs=True)
-            return [loss.detach().double()]
+            return [exact(loss.detach())]
 
         loss = float(self._visited(visit)[0])
         return loss, *parts

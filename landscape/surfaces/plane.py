@@ -10,6 +10,7 @@ from torch import Tensor
 from landscape.errors import UsageError
 from landscape.isolation import outside_modes
 from landscape.objective import Objective
+from landscape.reductions import exact
 from landscape.registry.names import NameTable, Row, Specification
 from landscape.surfaces.bezier_curve import bezier_curve
 from landscape.surfaces.directions import Directions, Waypoint
@@ -140,7 +141,7 @@ def build_plane(
             "choose recalibrate, so that they are recomputed at each"
         )
     directions = PLANES.build(parsed, objective, through=through)
-    vectors = [v.double() for v in (directions.x, directions.y) if v is not None]
+    vectors = [exact(v) for v in (directions.x, directions.y) if v is not None]
     norms = tuple(float(v.norm()) for v in vectors)
     return Plane(
         **vars(directions),
