@@ -170,7 +170,7 @@ class Session:
         self._averaged = averaged
         self.epoch += 1
         self._step = 0
-        self._sums = Sums()
+        self._sums, self._read_at = Sums(), -math.inf  # so that a loss is known from the first step on
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0 over all epochs."""
