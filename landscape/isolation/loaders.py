@@ -1,4 +1,4 @@
-"""Reading of data loaders that does not depend on the caller's modes and default device, nor draws from its generators."""
+"""Reading of data loaders, whatever the modes, default device and generators of the caller."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
