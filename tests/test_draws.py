@@ -229,3 +229,15 @@ def test_the_exact_distribution_of_normals_is_what_the_docstring_claims() -> Non
     for point in points:  # P(X ≤ x) is the mean over one quantile of the distribution function of the other
         below = np.searchsorted(integers, point / scale - integers, side="right").mean() / 2**16
         assert abs(below - NormalDist().cdf(point)) < (3e-6 if point > 1e-5 else 8e-6)
+
+
+def test_chances_are_uniform_and_their_own() -> None:
+    chances = [Draws(3).chance(number) for number in range(4000)]
+    assert stats.kstest(chances, "uniform").pvalue > 0.01
+    assert chances[7] == Draws(3).chance(7) != Draws(4).chance(7)
+
+
+@pytest.mark.parametrize("columns", [3, 1 << 17, 1 << 18])
+def test_rows_one_by_one_are_those_drawn_together(columns: int) -> None:
+    together = Draws(5).signs(4, columns, like=LIKE)
+    assert torch.equal(torch.stack(list(draws.one_by_one(Draws(5).signs, 4, columns, like=LIKE))), together)
