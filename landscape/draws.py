@@ -30,7 +30,7 @@ _MASK = 2**64 - 1
 _SIGNS, _NORMALS, _UNIFORMS = (kind << 60 for kind in range(3))
 _KEYS = -1
 # Counters at a time: on the CPU what stays in its cache, elsewhere what bounds the memory of the intermediate results.
-_CPU_BLOCK, _DEVICE_BLOCK = 1 << 13, 1 << 22
+_CPU_BLOCK, _DEVICE_BLOCK = 1 << 14, 1 << 22
 _LARGE_PAGES = 1 << 22  # bytes from which numpy asks for them
 
 

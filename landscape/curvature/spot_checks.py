@@ -53,7 +53,7 @@ def gradients_agree(model: nn.Module, free: Sequence[str], inputs: Any, norms: S
     parameters, few = dict(model.named_parameters()), picked(inputs, EXAMPLES)
     tensors, truth, cotangents = (
         [parameters[name] for name in free],
-        torch.zeros((), device="cpu"),
+        torch.zeros((), dtype=torch.float32, device="cpu"),
         list[Tensor](),
     )
     for k in range(rows_in(few) or 0):

@@ -1,8 +1,8 @@
 """The parameters of an optimizer as one vector: displaced, restored bit for bit, and their gradients.
 
 The user's tensors keep their storage: nothing is rebound, so compiled graphs, data-parallel buckets and the
-cached lists of an optimizer stay valid. The saved copy lives in one buffer, kept between steps; so do, of a small
-network, the displaced weights, because making the views of a vector costs more than copying it.
+cached lists of an optimizer stay valid. The saved copy lives in one buffer, kept between steps; so do the
+displaced weights, where the tensors are so small that the views of a vector cost more than copying it.
 """
 
 import functools
@@ -16,7 +16,7 @@ from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from landscape.errors import InputError, UsageError
 
-_SMALL = 1 << 20  # numbers; there the views of a hundred tensors take as long as a copy
+_SMALL = 1 << 14  # numbers of a tensor that are copied in about the time that a view takes
 Groups = Sequence[Mapping[str, Any]]
 # Private, but one call for a whole list of tensors; a loop over views costs more than the copy it prepares.
 _concatenate: Callable[[Sequence[Tensor]], Tensor] = _flatten_dense_tensors
@@ -51,7 +51,9 @@ class FlatParameters:
         self.dimension = ends[-1]
         dtype = functools.reduce(torch.promote_types, (_real(p).dtype for p in self.parameters))
         self._saved = torch.empty(self.dimension, dtype=dtype, device=self.device)
-        self._moved = torch.empty_like(self._saved) if self.dimension <= _SMALL else None
+        self._moved = (
+            torch.empty_like(self._saved) if self.dimension <= _SMALL * len(self.parameters) else None
+        )
         self.saved_views = self.split(self._saved)
         self._moved_views = [] if self._moved is None else self.split(self._moved)
         self._everyone = frozenset(range(len(self.parameters)))

@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from landscape.draws import one_by_one
 from landscape.errors import UsageError
-from landscape.isolation import PlainAttention
+from landscape.isolation import PlainAttention, outside_modes
 from landscape.optim.batch_closure import Evaluation
 from landscape.optim.sharpness_aware import Closure, GradientsAt, SharpnessAware, length
 from landscape.registry.bounds import NonNegative, Positive, PositiveInt, PositiveShare
@@ -84,6 +84,7 @@ class HessianTraceRegularised(SharpnessAware):
             differences += gradients_at(displacement) + gradients_at(-displacement) - 2 * gradients
         return torch.addcmul(gradients, differences, self.lam / (self.n_probe * h.square()))
 
+    @torch.no_grad()
     def probes(self) -> Iterator[Tensor]:
         """The vectors ``(n,)`` of random signs of this step, with zeros where nothing is probed."""
         size, like = (self.n_probe, self.flat.dimension), self.weights
@@ -110,7 +111,8 @@ class HessianTraceRegularised(SharpnessAware):
         return curvature
 
     def _derivatives(self, value: Tensor) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(value, self.flat.parameters, create_graph=True, materialize_grads=True)
+        with outside_modes():
+            return torch.autograd.grad(value, self.flat.parameters, create_graph=True, materialize_grads=True)
 
 
 class _ThriceDifferentiable(TorchFunctionMode):

@@ -99,6 +99,7 @@ class SharpnessAware(WrappedOptimizer, ABC):
         steps: Steps taken, without the skipped ones.
         sam_steps: Steps taken that needed more than one gradient.
         skipped_steps: Steps left out because a gradient was not finite.
+        attempts: Both together: the number of this step, from 0, which draws and schedules follow.
         step_is_good: Whether this step is not skipped, a 0-dim tensor, for ``after_step``.
         gradient_evaluations: All evaluated gradients of a whole batch; a pass over a part of it counts as its
             share, a forward pass alone as a third.

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import landscape
 from landscape.errors import InputError, UsageError
-from landscape.objective import BatchLoss, Objective
+from landscape.objective import BatchLoss, Objective, arguments
 from landscape.objective.arguments import device_named
 from landscape.training import Recipe
 from landscape.training.trainer import device_of
@@ -146,6 +146,7 @@ def test_what_an_objective_is_takes_no_computation() -> None:
 def test_the_best_device_is_the_same_for_measures_and_for_training(monkeypatch, cuda, mps, dtype, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    monkeypatch.setattr(arguments, "_usable", lambda place, *_: place)
     assert device_named("auto", dtype=dtype).type == expected
     name = str(dtype).removeprefix("torch.")
     assert chosen_device("auto", name) == expected
@@ -178,15 +179,10 @@ def test_an_absent_device_is_refused_with_those_that_are_there(name, two_gpus):
         Objective(NET, CE, (X, Y), device=name)
 
 
-def test_a_network_on_two_devices_is_refused_unless_one_is_named(device):
-    if device.type == "cpu":
-        pytest.skip("is another one")
-    network = nn.Sequential(
-        nn.Linear(8, 5, device=device), nn.BatchNorm1d(5), nn.Linear(5, 4, device=device)
-    ).eval()
-    x, y = problems.classification(dtype=torch.float32)
-    with pytest.raises(UsageError, match=rf"5 on cpu and 4 on {device}: say where to compute, device='cpu'"):
-        Objective(network, CE, (x, y))
-    assert Objective(network, CE, (x, y), device=device).loss == pytest.approx(
-        Objective(network, CE, (x, y), device="cpu").loss, rel=1e-5
-    )
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_gpu_that_is_broken_is_not_the_best_device(two_gpus, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(
+        UsageError, match=r"^--device auto, cuda here, cannot be used: .*; torch has cpu, .*; use cpu$"
+    ):
+        device_named("auto", spelling="--device ")
