@@ -65,16 +65,18 @@ def test_every_measure_is_that_of_the_cpu(device: torch.device) -> None:
         assert there[1:] == pytest.approx(here[1:], rel=ITERATED.get(name, FLOAT32), abs=1e-5), name
 
 
-@pytest.mark.parametrize("plane", ["random", "eigenvectors", "sam", "interpolation"])
+PLANES = {"random": 0, "eigenvectors": 0, "sam": 0, "interpolation": 2, "bezier:steps=2": 2, "trajectory": 3}
+"""With the number of checkpoints; all but the first are on the CPU, as they come from files."""
+
+
+@pytest.mark.parametrize("plane", PLANES)
 def test_a_surface_is_that_of_the_cpu(plane: str, device: torch.device) -> None:
     losses = []
     for place in (CPU, device):
         objective = case(device=place)
-        far = objective.at(objective.point + 0.1)
-        through = (
-            [Waypoint("a", objective.point), Waypoint("b", far.point)] if plane == "interpolation" else []
-        )
-        losses.append(sample_surface(objective, plane, points=3, through=through).loss)
+        far = [objective.point.cpu() + 0.1 * torch.linspace(0, k, objective.dimension) ** k for k in (1, 2)]
+        through = [Waypoint(str(k), point) for k, point in enumerate([objective.point, *far])]
+        losses.append(sample_surface(objective, plane, points=3, through=through[: PLANES[plane]]).loss)
     np.testing.assert_allclose(*losses, rtol=1e-4)
 
 
