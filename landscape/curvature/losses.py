@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from landscape.draws import Draws
 from landscape.losses.loss_functions import (
     BatchLoss,
     LabelWeights,
@@ -27,12 +28,12 @@ from landscape.losses.loss_functions import (
 class CurvatureRoot:
     """A square root of the curvature of a loss in its outputs ``(B, C)``.
 
-    ``vectors(outputs)`` are all s_k of every example, ``(K, B, C)``; ``sample(outputs, generator)`` is one random s
-    of every example with ``E[s sᵀ] = ∂²ℓ/∂f²``, ``(B, C)``.
+    ``vectors(outputs)`` are all s_k of every example, ``(K, B, C)``; ``sample(outputs, draws, rows)`` is one random
+    s of every example with ``E[s sᵀ] = ∂²ℓ/∂f²``, ``(B, C)``, drawn for the numbers of the examples.
     """
 
     vectors: Callable[[Tensor], Tensor]
-    sample: Callable[[Tensor, torch.Generator], Tensor]
+    sample: Callable[[Tensor, Draws, range], Tensor]
 
 
 def curvature_root(loss: object, targets: Tensor) -> CurvatureRoot | str:
@@ -132,10 +133,14 @@ def _softmax_root(outputs: Tensor) -> Tensor:
     return root.movedim(1, 0)
 
 
-def _softmax_sample(outputs: Tensor, generator: torch.Generator) -> Tensor:
+def _softmax_sample(outputs: Tensor, draws: Draws, rows: range) -> Tensor:
     """e_c − p with c ~ p."""
     p = torch.softmax(outputs, dim=1)
-    classes = torch.multinomial(p.double().cpu(), 1, generator=generator).to(p.device)
+    below = p.to(precise(p)).cumsum(1)
+    # A number of 48 bits, because with many classes a grid of 2⁻²⁴ is too coarse for their probabilities.
+    high, low = draws.uniforms(rows, 2, like=below).split(1, dim=1)
+    level = (high + low / 2**24) * below[:, -1:]
+    classes = torch.searchsorted(below, level, right=True).clamp_(max=p.shape[1] - 1)
     return torch.zeros_like(p).scatter_(1, classes, 1.0) - p
 
 
@@ -146,8 +151,8 @@ def _square_root(outputs: Tensor) -> Tensor:
     return axes.unsqueeze(1).expand(classes, rows, classes)
 
 
-def _square_sample(outputs: Tensor, generator: torch.Generator) -> Tensor:
-    return _signs(outputs, generator).mul_((2.0 / outputs.shape[1]) ** 0.5)
+def _square_sample(outputs: Tensor, draws: Draws, rows: range) -> Tensor:
+    return draws.signs(rows, outputs.shape[1], like=outputs).mul_((2.0 / outputs.shape[1]) ** 0.5)
 
 
 def _binary_root(outputs: Tensor) -> Tensor:
@@ -155,17 +160,13 @@ def _binary_root(outputs: Tensor) -> Tensor:
     return torch.diag_embed(_binary_scale(outputs)).movedim(1, 0)
 
 
-def _binary_sample(outputs: Tensor, generator: torch.Generator) -> Tensor:
-    return _signs(outputs, generator) * _binary_scale(outputs)
+def _binary_sample(outputs: Tensor, draws: Draws, rows: range) -> Tensor:
+    return draws.signs(rows, outputs.shape[1], like=outputs) * _binary_scale(outputs)
 
 
 def _binary_scale(outputs: Tensor) -> Tensor:
     p = torch.sigmoid(outputs)
     return (p * (1 - p) / outputs.shape[1]).sqrt()
-
-
-def _signs(outputs: Tensor, generator: torch.Generator) -> Tensor:
-    return (2 * torch.randint(0, 2, outputs.shape, generator=generator) - 1).to(outputs)
 
 
 _SOFTMAX = CurvatureRoot(_softmax_root, _softmax_sample)

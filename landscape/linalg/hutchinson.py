@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from landscape.draws import Draws
 from landscape.isolation import full_precision
 from landscape.linalg.interchange import Operator, as_operator
 
@@ -37,7 +38,7 @@ class TraceEstimate:
 
 
 def mean_of_draws(
-    draw: Callable[[int], Tensor],
+    draw: Callable[[range], Tensor],
     *,
     block: int,
     limit: int,
@@ -47,7 +48,9 @@ def mean_of_draws(
     scale: float = 0.0,
     on_step: Progress | None = None,
 ) -> TraceEstimate:
-    """``offset`` plus the mean of independent draws, ``draw(m)`` being ``(m,)`` in float64, as a trace estimate.
+    """``offset`` plus the mean of independent draws as a trace estimate.
+
+    ``draw(numbers)`` returns the draws of those numbers, ``(m,)`` in float64.
 
     Stops when the standard error is at most ``tolerance`` times the larger of the estimate's magnitude and ``scale``,
     checked after each block from ``minimum`` draws on; never on the change of the mean, which is small by chance.
@@ -56,7 +59,8 @@ def mean_of_draws(
     value = error = math.nan
     converged = False
     while len(samples) < limit:
-        samples = torch.cat([samples, draw(min(block, limit - len(samples)))])
+        first = len(samples)
+        samples = torch.cat([samples, draw(range(first, min(first + block, limit)))])
         value = offset + float(samples.mean())
         error = float(samples.std() / math.sqrt(len(samples))) if len(samples) > 1 else math.inf
         if on_step is not None:
@@ -87,7 +91,7 @@ def hutchinson(
         tolerance: Stops when the standard error is at most ``tolerance``·|estimate|, checked after each
             block and never before :data:`MIN_PROBES` probes.
         max_probes: The most probes; beyond them the estimate is not converged.
-        generator: Draws the probes.
+        generator: Draws the seed of the probes.
         block: Probes a product; fewer where n is so large that they would not fit in memory.
         on_step: Called with the number of probes, the estimate and its standard error after every block.
 
@@ -95,10 +99,10 @@ def hutchinson(
         Hutchinson, "A stochastic estimator of the trace of the influence matrix", 1989; the variance is
         Avron and Toledo, J. ACM 58(2), 2011, lemma 9.
     """
-    a = as_operator(operator)
+    a, draws = as_operator(operator), Draws.of(generator)
 
-    def forms(count: int) -> Tensor:
-        probes = a.rademacher(count, generator)
+    def forms(numbers: range) -> Tensor:
+        probes = a.rademacher(draws, numbers)
         return (probes.double() * (a @ probes).double()).sum(dim=0).cpu()
 
     width = max(1, min(block, BLOCK_BYTES // max(1, 4 * a.dimension)))

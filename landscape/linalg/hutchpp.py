@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from landscape.draws import Draws
 from landscape.isolation import full_precision
 from landscape.linalg.hutchinson import BLOCK_BYTES, MIN_PROBES, Progress, TraceEstimate, mean_of_draws
 from landscape.linalg.interchange import Operator, as_operator
@@ -31,7 +32,7 @@ def hutchpp(
         tolerance: Stops when the standard error is at most ``tolerance``·|estimate|, checked after each block
             and never before :data:`~landscape.linalg.hutchinson.MIN_PROBES` probes.
         max_products: The most products in all; beyond them the estimate is not converged.
-        generator: Draws S, then the probes.
+        generator: Draws the seed of S and of the probes.
         block: Vectors a product.
         on_step: Called with the products so far, the estimate and its standard error after every block.
 
@@ -43,22 +44,22 @@ def hutchpp(
         algorithm 1. There the three parts get a third of the products each; here the number of probes follows
         from their standard error.
     """
-    a = as_operator(operator)
+    a, draws = as_operator(operator), Draws.of(generator)
     width = max(1, min(block, BLOCK_BYTES // max(1, 4 * a.dimension)))
     columns = max(1, min(sketch, a.dimension, max_products // 3))
 
     def products(vectors: Tensor) -> Tensor:
         return torch.cat([a @ part.contiguous() for part in torch.split(vectors, width, dim=1)], dim=1)
 
-    basis = torch.linalg.qr(products(a.rademacher(columns, generator)).double()).Q.to(a.dtype)
+    basis = torch.linalg.qr(products(a.rademacher(draws.fold(0), range(columns))).double()).Q.to(a.dtype)
     exact = float((basis.double() * products(basis).double()).sum())
     if columns == a.dimension:
         return TraceEstimate(
             exact, 0.0, torch.full((1,), exact, dtype=torch.float64, device="cpu"), exact == exact
         )
 
-    def forms(count: int) -> Tensor:
-        probes = a.rademacher(count, generator)
+    def forms(numbers: range) -> Tensor:
+        probes = a.rademacher(draws.fold(1), numbers)
         rest = probes - basis @ (basis.T @ probes)
         deflated: Tensor = (rest.double() * (a @ rest).double()).sum(dim=0).cpu()
         return exact + deflated

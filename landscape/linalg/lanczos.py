@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from landscape.draws import Draws
 from landscape.isolation import full_precision
 from landscape.linalg.interchange import Operator, as_operator
 from landscape.linalg.operator import SymmetricOperator, length
@@ -74,7 +75,7 @@ def lanczos(
         end: The end of the spectrum.
         tolerance: Of each residual, relative to |λᵢ|.
         max_products: The most products; beyond them the pairs are not converged.
-        generator: Draws the start, and the vectors that confirm the result.
+        generator: Draws the seed of the start, and of the vectors that confirm the result.
         start: A good first vector ``(n,)``, such as the gradient or an earlier eigenvector; a small random part is
             added, so that no eigenvector is orthogonal to it.
         max_basis: The most basis vectors; by default what :data:`BASIS_BYTES` holds.
@@ -84,16 +85,16 @@ def lanczos(
         Wu and Simon, "Thick-restart Lanczos method for large symmetric eigenvalue problems", SIAM J. Matrix
         Anal. Appl. 22(2), 2000. The confirmation is ours.
     """
-    a = as_operator(operator)
+    a, draws = as_operator(operator), Draws.of(generator)
     n = a.dimension
     count = min(count, n)
     # A restart keeps count + 4 Ritz vectors; a basis that is hardly longer would spend all products on restarts.
     room = max_basis or max(2 * count + 8, BASIS_BYTES // (8 * n))
     capacity = max(min(n, room, max_products + 1), min(n, count + 2)) + 1
-    search = _Search(a, count, end, tolerance, max_products, capacity, on_step)
-    search.append(a.start(start, generator))
-    search.run(generator)
-    confirmed = None if count == 1 else search.confirm(generator)
+    search = _Search(a, count, end, tolerance, max_products, capacity, draws, on_step)
+    search.append(a.start(start, draws))
+    search.run()
+    confirmed = None if count == 1 else search.confirm()
     return search.pairs(confirmed)
 
 
@@ -137,6 +138,7 @@ class _Search:
     tolerance: float
     max_products: int
     capacity: int
+    draws: Draws
     on_step: Progress | None
 
     def __post_init__(self) -> None:
@@ -147,6 +149,9 @@ class _Search:
         self._rows = 0
         self._multiplied: list[int] = []
         self._pending: list[int] = []
+        self._ritz = torch.zeros(0, dtype=torch.float64)
+        self._vectors = torch.zeros(0, 0, dtype=torch.float64)
+        self._products, self._drawn, self._broken = 0, 0, False
         self._ritz = torch.zeros(0, dtype=torch.float64, device="cpu")
         self._vectors = torch.zeros(0, 0, dtype=torch.float64, device="cpu")
         self._products, self._broken = 0, False
@@ -183,18 +188,18 @@ class _Search:
         self._rows += 1
         return self._rows - 1
 
-    def run(self, generator: torch.Generator) -> None:
+    def run(self) -> None:
         """Continues until the requested pairs have small residuals, or the budget is spent."""
         while not self._over and not self._met:
             if self._rows == len(self._basis):
                 self._restart(self.count + 4)
             if not self._pending:  # an invariant subspace: continue in a new direction
-                self._append_random(generator)
+                self._append_random()
             outside = self._projected[self._pending][:, self._multiplied]
             share = (outside @ self._vectors[:, self._requested]).abs().sum(dim=1)
             self._multiply(self._pending[int(share.argmax())])
 
-    def confirm(self, generator: torch.Generator) -> bool:
+    def confirm(self) -> bool:
         """Whether nothing was missed; eigenpairs that were missed at first are then among the pairs."""
         while self._met and not self._complete:
             if self._rows == self.a.dimension:  # no other direction is left: these complete the spectrum
@@ -205,15 +210,15 @@ class _Search:
                 continue
             if len(self._basis) <= min(self.a.dimension, self._rows + CHAIN):
                 self._restart(self.count + 1)
-            verdict = self._followed(generator, float(self._ritz[self._requested][-1]))
+            verdict = self._followed(float(self._ritz[self._requested][-1]))
             if verdict is None:
                 return False
-            self.run(generator)
+            self.run()
             if verdict:
                 break
         return self._met
 
-    def _followed(self, generator: torch.Generator, last: float) -> bool | None:
+    def _followed(self, last: float) -> bool | None:
         """Lanczos from a random vector orthogonal to the basis: whether it rules out eigenvalues beyond the last one.
 
         ``True`` if it does, ``False`` if it meets one, ``None`` if products or memory end before. After j steps the
@@ -224,7 +229,7 @@ class _Search:
         """
         low, high = limits(self.end, last)
         bound = overlap(self.a.dimension - self._rows)
-        head = self._append_random(generator)
+        head = self._append_random()
         diagonal: list[float] = []
         off: list[float] = []
         while True:
@@ -245,8 +250,9 @@ class _Search:
                 return True
             head = following
 
-    def _append_random(self, generator: torch.Generator) -> int:
-        vector = _orthogonalised(self.a.normal(generator), self._basis[: self._rows])[0]
+    def _append_random(self) -> int:
+        self._drawn += 1  # number 0 is in the start
+        vector = _orthogonalised(self.a.normal(self.draws, self._drawn), self._basis[: self._rows])[0]
         return self.append(vector / length(vector))
 
     def _multiply(self, row: int) -> int | None:

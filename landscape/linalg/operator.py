@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from landscape.draws import Draws
+
 
 @dataclass(frozen=True)
 class SymmetricOperator:
@@ -31,22 +33,24 @@ class SymmetricOperator:
         """``(n, n)``."""
         return self.dimension, self.dimension
 
-    def normal(self, generator: torch.Generator) -> Tensor:
-        """A standard normal vector ``(n,)``, drawn on the CPU so that it is the same on every device."""
-        drawn = torch.randn(self.dimension, generator=generator, dtype=torch.float64)
-        return drawn.to(self.device, self.dtype)
+    @property
+    def _like(self) -> Tensor:
+        return torch.empty(0, device=self.device, dtype=self.dtype)
 
-    def rademacher(self, columns: int, generator: torch.Generator) -> Tensor:
-        """Independent signs ``(n, columns)``, drawn on the CPU column by column."""
-        signs = [torch.randint(0, 2, (self.dimension,), generator=generator) for _ in range(columns)]
-        return (2 * torch.stack(signs, dim=1) - 1).to(self.device, self.dtype)
+    def normal(self, draws: Draws, number: int = 0) -> Tensor:
+        """A standard normal vector ``(n,)``; ``number`` tells it from others of the same draws."""
+        return draws.normals(range(number, number + 1), self.dimension, like=self._like)[0]
 
-    def start(self, suggestion: Tensor | None, generator: torch.Generator) -> Tensor:
+    def rademacher(self, draws: Draws, numbers: range) -> Tensor:
+        """Independent signs ``(n, K)``, a column for each number."""
+        return draws.signs(numbers, self.dimension, like=self._like).T
+
+    def start(self, suggestion: Tensor | None, draws: Draws) -> Tensor:
         """A random unit vector ``(n,)``, or the suggested one with a tenth of a random one added.
 
         The random part keeps every eigenvector within reach, also from a start that is an eigenvector itself.
         """
-        noise = self.normal(generator)
+        noise = self.normal(draws)
         noise /= length(noise)
         if suggestion is None or length(suggestion) == 0:
             return noise

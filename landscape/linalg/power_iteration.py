@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from landscape.draws import Draws
 from landscape.isolation import full_precision
 from landscape.linalg.interchange import Operator, as_operator
 from landscape.linalg.operator import length
@@ -48,7 +49,7 @@ def power_iteration(
         operator: A; anything with a square ``shape`` and ``@``.
         tolerance: Stops when ‖Av − λv‖ ≤ ``tolerance``·|λ|.
         max_iterations: The most products; beyond them the pair is not converged.
-        generator: Draws the start.
+        generator: Draws the seed of the start.
         start: A good first vector ``(n,)``, such as an eigenvector of a nearby operator; a small random part is
             added, so that no eigenvector is orthogonal to it.
         on_step: Called with the iteration, λ and the residual relative to |λ| after every product.
@@ -60,7 +61,7 @@ def power_iteration(
         Golub and Van Loan, "Matrix Computations", 4th ed., section 8.2.1.
     """
     a = as_operator(operator)
-    vector = a.start(start, generator)
+    vector = a.start(start, Draws.of(generator))
     value = residual = math.nan
     for iteration in range(1, max_iterations + 1):
         image = a @ vector

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from landscape.draws import Draws
 from landscape.isolation import full_precision
 from landscape.linalg.interchange import Operator, as_operator
 from landscape.linalg.lanczos import step, tridiagonal
@@ -57,20 +58,20 @@ def stochastic_lanczos_quadrature(
         operator: A; anything with a square ``shape`` and ``@``.
         probes: Independent starts.
         steps: Lanczos steps from each, at most n.
-        generator: Draws the starts.
+        generator: Draws the seed of the starts.
         on_step: Called with the products spent so far.
 
     Reference:
         Ubaru, Chen and Saad, SIAM J. Matrix Anal. Appl. 38(4), 2017; Ghorbani, Krishnan and Xiao 2019,
         arXiv 1901.10159.
     """
-    a = as_operator(operator)
+    a, draws = as_operator(operator), Draws.of(generator)
     steps = min(steps, a.dimension)
     nodes = torch.zeros(probes, steps, dtype=torch.float64, device="cpu")
     weights, products = torch.zeros_like(nodes), 0
     basis = torch.zeros(steps, a.dimension, dtype=a.dtype, device=a.device)
     for j in range(probes):
-        signs = a.rademacher(1, generator)[:, 0]
+        signs = a.rademacher(draws, range(j, j + 1))[:, 0]
         basis[0] = signs / length(signs)
         diagonal: list[float] = []
         off: list[float] = []

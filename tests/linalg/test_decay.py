@@ -32,7 +32,7 @@ def test_what_is_left_of_a_power_iteration_is_never_told_too_short_and_in_the_en
         lambda report: power_iteration(
             diagonal(values),
             max_iterations=100_000,
-            generator=torch.Generator().manual_seed(1),
+            generator=torch.Generator().manual_seed(5),
             on_step=report,
         )
     )

@@ -4,6 +4,7 @@ import problems
 import pytest
 import torch
 
+from landscape.draws import Draws
 from landscape.linalg import dense, power_iteration
 
 
@@ -67,7 +68,7 @@ def test_every_product_is_told_with_the_relative_residual() -> None:
 def test_a_start_is_taken_with_a_tenth_of_a_random_vector() -> None:
     a = operator([5.0, 2, 1, 0.5])
     start = torch.tensor([3.0, -1, 2, 7]).double()
-    noise = a.normal(generator())
+    noise = a.normal(Draws.of(generator()))
     mixed = start / start.norm() + 0.1 * noise / noise.norm()
     vector = power_iteration(a, max_iterations=1, tolerance=0.0, generator=generator(), start=start)
     image = a @ (mixed / mixed.norm())
