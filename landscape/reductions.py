@@ -4,6 +4,8 @@ Every read of a number makes the host wait until the device has done all work qu
 tensors until the last moment, and are then read together.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -26,20 +28,32 @@ def norm(vector: Tensor) -> Tensor:
 def dot(a: Tensor, b: Tensor) -> Tensor:
     """The inner product of two vectors ``(n,)`` as ``()``, or of the columns of ``(n, K)`` as ``(K,)``."""
     wide = exact_dtype(a.device)
-    block = _BLOCK if a.device.type == "cpu" else _BLOCK_ON_DEVICE
-    rows = max(1, block * len(a) // max(1, a.numel()))
     parts = [
-        (x.to(wide) * y.to(wide)).sum(0) if x.ndim > 1 else x.to(wide) @ y.to(wide)
-        for x, y in zip(torch.split(a, rows), torch.split(b, rows), strict=True)
+        (x.to(wide) * y.to(wide)).sum(0) if x.ndim > 1 else x.to(wide) @ y.to(wide) for x, y in _blocks(a, b)
     ]
     return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
 
 
+def distance(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
+    """‖a − scale·b‖₂ of ``(n,)`` and ``(n,)`` as ``()``."""
+    wide = exact_dtype(a.device)
+    return torch.stack(
+        [torch.linalg.vector_norm(x.to(wide) - scale * y.to(wide)) for x, y in _blocks(a, b)]
+    ).norm()
+
+
 def numbers(*tensors: Tensor) -> list[float]:
-    """The values of tensors ``()`` on one device, in one transfer."""
-    wide = [tensor.detach().to(exact_dtype(tensor.device)) for tensor in tensors]
-    values: list[float] = torch.stack(wide).tolist() if wide else []
+    """All values of some tensors on one device, in one transfer."""
+    parts = [tensor.detach().to(exact_dtype(tensor.device)).reshape(-1) for tensor in tensors]
+    values: list[float] = torch.cat(parts).tolist() if parts else []
     return values
+
+
+def _blocks(a: Tensor, b: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
+    """Rows of both that are converted at once."""
+    block = _BLOCK if a.device.type == "cpu" else _BLOCK_ON_DEVICE
+    rows = max(1, block * len(a) // max(1, a.numel()))
+    return zip(torch.split(a, rows), torch.split(b, rows), strict=True)
 
 
 def exact_dtype(device: torch.device) -> torch.dtype:

@@ -7,6 +7,7 @@ from landscape.draws import Draws
 from landscape.isolation import full_precision
 from landscape.linalg.hutchinson import BLOCK_BYTES, MIN_PROBES, Progress, TraceEstimate, mean_of_draws
 from landscape.linalg.interchange import Operator, as_operator
+from landscape.reductions import dot
 
 
 @full_precision()
@@ -52,7 +53,7 @@ def hutchpp(
         return torch.cat([a @ part.contiguous() for part in torch.split(vectors, width, dim=1)], dim=1)
 
     basis = torch.linalg.qr(products(a.rademacher(draws.fold(0), range(columns))).double()).Q.to(a.dtype)
-    exact = float((basis.double() * products(basis).double()).sum())
+    exact = float(dot(basis, products(basis)).sum())
     if columns == a.dimension:
         return TraceEstimate(
             exact, 0.0, torch.full((1,), exact, dtype=torch.float64, device="cpu"), exact == exact
@@ -61,8 +62,7 @@ def hutchpp(
     def forms(numbers: range) -> Tensor:
         probes = a.rademacher(draws.fold(1), numbers)
         rest = probes - basis @ (basis.T @ probes)
-        deflated: Tensor = (rest.double() * (a @ rest).double()).sum(dim=0).cpu()
-        return exact + deflated
+        return exact + dot(rest, a @ rest)
 
     return mean_of_draws(
         forms,

@@ -28,13 +28,18 @@ AT_ONCE = 8  # reads of a measure, however many micro-batches it visits
 without = pretend_device.reason_without()
 
 
-@pytest.fixture(scope="module", params=["cpu", pytest.param("pretend", marks=pytest.mark.skipif(bool(without), reason=without))])
+@pytest.fixture(
+    scope="module",
+    params=["cpu", pytest.param("pretend", marks=pytest.mark.skipif(bool(without), reason=without))],
+)
 def objective(request: pytest.FixtureRequest) -> Objective:
     device = torch.device("cpu") if request.param == "cpu" else pretend_device.pretend_device()
     torch.manual_seed(0)
     x, y = torch.randn(24, 4, device=device), torch.randint(0, 3, (24,), device=device)
     net = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).to(device)
-    return Objective(net, nn.CrossEntropyLoss(), [(x[k : k + 8], y[k : k + 8]) for k in (0, 8, 16)], micro_batch=4)
+    return Objective(
+        net, nn.CrossEntropyLoss(), [(x[k : k + 8], y[k : k + 8]) for k in (0, 8, 16)], micro_batch=4
+    )
 
 
 @pytest.mark.parametrize("case", CASES)
