@@ -24,6 +24,7 @@ from torch import Tensor
 
 from landscape.curvature.example_gradients import places_of
 from landscape.curvature.recording import recorded
+from landscape.draws import Draws
 from landscape.objective import Objective
 from landscape.objective.batches import Batch, rows_in
 from landscape.objective.graphs import residual
@@ -73,36 +74,6 @@ class OutputCurvature:
         return torch.stack(forms, dim=1).double()
 
 
-class Streams:
-    """Random signs that depend on a seed and the number of the example, not on the division into batches.
-
-    Each use of a parameter draws from a stream of its own, example after example.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._streams: list[torch.Generator] = []
-        self._start: int | None = None
-        self._states: list[Tensor] = []
-
-    def enter(self, start: int, count: int) -> None:
-        """Begins a micro-batch at the example number ``start`` that needs ``count`` streams.
-
-        The same start as before means that the micro-batch is visited again, in parts because memory was short.
-        """
-        while len(self._streams) < count:
-            self._streams.append(torch.Generator().manual_seed((self._seed + len(self._streams)) % 2**63))
-        if start == self._start:
-            for stream, state in zip(self._streams, self._states, strict=False):
-                stream.set_state(state)
-        self._start, self._states = start, [stream.get_state() for stream in self._streams]
-
-    def signs(self, number: int, shape: Sequence[int], *, like: Tensor) -> Tensor:
-        """The next ±1 of a stream."""
-        drawn = torch.randint(0, 2, tuple(shape), generator=self._streams[number], dtype=torch.int8)
-        return drawn.to(like.device, like.dtype).mul_(2).sub_(1)
-
-
 @dataclass(frozen=True)
 class PairOfPasses:
     """The traces by parameter tensor from two passes with probes, and what their variance is known from.
@@ -120,17 +91,17 @@ class PairOfPasses:
     squares: float
 
 
-def pair_of_passes(objective: Objective, *, seed: int, less_gauss_newton: bool) -> PairOfPasses:
+def pair_of_passes(objective: Objective, *, draws: Draws, less_gauss_newton: bool) -> PairOfPasses:
     """An estimate of Tr H, or of Tr (H − G), with two probes an example, and its variance.
 
     For a network for which :func:`~landscape.curvature.example_gradients.uses_cover` holds, and a loss that is a mean
-    over examples that do not see each other.
+    over examples that do not see each other. The probes of an example depend on its number in the data, so that they
+    are the same for every division into batches.
     """
-    streams = Streams(seed)
 
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
         with second_derivatives(risk, batch):
-            first, second = _two_probes(risk, batch, streams, less_gauss_newton)
+            first, second = _two_probes(risk, batch, draws, less_gauss_newton)
         halves = (first - second).square() / 2
         total = (first.sum(1) - second.sum(1)).square() / 2
         # The forms are shares of the batch's mean, and the batch's share of the data is its weight over that of all:
@@ -146,20 +117,24 @@ def pair_of_passes(objective: Objective, *, seed: int, less_gauss_newton: bool) 
     )
 
 
-def _two_probes(risk: Risk, batch: Batch, streams: Streams, less_gauss_newton: bool) -> list[Tensor]:
+def _two_probes(risk: Risk, batch: Batch, draws: Draws, less_gauss_newton: bool) -> list[Tensor]:
     """``uᵢᵀ (∂²ℓ_B/∂z²) uᵢ`` of every example and free parameter for two probes, each ``(B, parameters)``."""
     curvature = OutputCurvature(risk, batch, less_gauss_newton=less_gauss_newton)
     uses, forms = curvature.uses, []
-    streams.enter(risk.place[0], 2 * len(uses))
     number = {id(use.parameter): k for k, use in enumerate(uses)}
     order = [number[id(parameter)] for parameter in risk.replica.parameters]
     for probe in range(2):
         moves = [
-            use.map.shaken(partial(streams.signs, 2 * k + probe, like=use.place))
+            use.map.shaken(partial(_signs, draws.fold(2 * k + probe), risk.place[0], use.place))
             for k, use in enumerate(uses)
         ]
         forms.append(curvature.forms(moves, keep=probe == 0)[:, order])
     return forms
+
+
+def _signs(draws: Draws, start: int, like: Tensor, rows: range, columns: int) -> Tensor:
+    """The signs of rows of a batch whose first row is the example number ``start`` of the data."""
+    return draws.signs(range(start + rows.start, start + rows.stop), columns, like=like)
 
 
 def pooled(pairs: Sequence[PairOfPasses]) -> tuple[Tensor, Tensor, float, float]:

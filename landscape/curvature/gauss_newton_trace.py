@@ -21,6 +21,7 @@ from landscape.curvature.spot_checks import (
     picked,
     same_without_gradients,
 )
+from landscape.draws import Draws
 from landscape.errors import is_out_of_memory
 from landscape.losses.loss_functions import BatchLoss
 from landscape.losses.outputs import applied, labelled
@@ -143,27 +144,25 @@ def _no_root(risk: Risk, outputs: Tensor, targets: Tensor) -> str:
     return ""
 
 
-def gauss_newton_traces(
-    objective: Objective, plan: GaussNewtonPlan, *, generator: torch.Generator | None = None
-) -> Tensor:
+def gauss_newton_traces(objective: Objective, plan: GaussNewtonPlan, *, draws: Draws | None = None) -> Tensor:
     """Tr G of every free parameter tensor, ``(parameters,)`` in float64; their sum is Tr G.
 
-    With a generator, an unbiased estimate of it from one class drawn for every example.
+    With draws, an unbiased estimate of it from one class drawn for the number of every example.
     """
 
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
-        return [_summed(risk, batch, plan, generator) / risk.weight]
+        return [_summed(risk, batch, plan, draws) / risk.weight]
 
-    (means,) = objective.average(visit, gradients=plan.outputs if generator is None else 1)
+    (means,) = objective.average(visit, gradients=plan.outputs if draws is None else 1)
     return means
 
 
-def _summed(risk: Risk, batch: Batch, plan: GaussNewtonPlan, generator: torch.Generator | None) -> Tensor:
+def _summed(risk: Risk, batch: Batch, plan: GaussNewtonPlan, draws: Draws | None) -> Tensor:
     """``Σᵢ wᵢ Tr Gᵢ`` over the examples of a batch, by parameter tensor."""
     inputs, targets = labelled(batch)
     norms = squared_norms_by_use if plan.by_use else squared_norms_by_vmap
     model, free = risk.replica.model, risk.replica.layout.names
-    cotangents = _Cotangents(risk, targets, generator)
+    cotangents = _Cotangents(risk, targets, draws)
     total = norms(model, free, inputs, cotangents)
     if cotangents.indefinite:
         total = total - norms(model, free, inputs, partial(cotangents, sign=-1))
@@ -186,11 +185,9 @@ def rounding_of_trace(objective: Objective, plan: GaussNewtonPlan) -> float | No
         return []
 
     step = LAST_PLACES * torch.finfo(objective.point.dtype).eps
-    generator = torch.Generator().manual_seed(0)
     first.average(visit)
-    for _ in range(2):
-        signs = 2 * torch.randint(0, 2, objective.point.shape, generator=generator, dtype=torch.int8) - 1
-        first.at(objective.point * (1 + step * signs.to(objective.point))).average(visit)
+    for signs in Draws(0).signs(2, objective.dimension, like=objective.point):
+        first.at(objective.point * (1 + step * signs)).average(visit)
     value, *moved = sums
     if not value > 0:
         return None
@@ -204,16 +201,17 @@ class _Cotangents:
     ``indefinite`` becomes true when the loss has negative curvature too, so that a negative part is to be subtracted.
     """
 
-    def __init__(self, risk: Risk, targets: Tensor, generator: torch.Generator | None) -> None:
+    def __init__(self, risk: Risk, targets: Tensor, draws: Draws | None) -> None:
         self.indefinite = False
-        self._risk, self._targets, self._generator = risk, targets, generator
+        self._risk, self._targets, self._draws = risk, targets, draws
         self._root = curvature_root(risk.loss, targets)
 
     def __call__(self, outputs: Tensor, rows: slice, sign: int = 1) -> Tensor:
         if not isinstance(self._root, str):
-            if self._generator is None:
+            if self._draws is None:
                 return self._root.vectors(outputs)
-            return self._root.sample(outputs, self._generator).unsqueeze(0)
+            start = self._risk.place[0] + rows.start
+            return self._root.sample(outputs, self._draws, range(start, start + len(outputs))).unsqueeze(0)
         targets = self._targets[rows]
         weight = self._risk.batches.weight_of((outputs, targets))
         up, down = curvature_by_autograd(self._risk.loss, outputs, targets, weight=weight)

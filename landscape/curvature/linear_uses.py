@@ -5,6 +5,7 @@ without a gradient or a parameter tensor for each example: the squared norms of 
 derivatives at the result; and how the result moves when every example has parameters of its own.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-Signs = Callable[[Sequence[int]], Tensor]
-"""Independent ±1 of a shape whose first size is the number of examples."""
+Signs = Callable[[range, int], Tensor]
+"""Independent ±1, ``(rows, columns)``, for rows of the batch; columns are what a parameter has for an example."""
 
 # Entries of parameters with a copy for each example that are in memory at once.
 CHUNK_ELEMENTS = 1 << 24
@@ -80,9 +81,10 @@ class Product:
         count, groups, _, positions = view.shape
         if groups == positions == 1:  # random signs times the length of a vector have the same covariance
             lengths = torch.linalg.vector_norm(view.flatten(1), dim=1, keepdim=True)
-            return self._result((signs((count, self.shape[0])) * lengths)[:, None, :, None])
+            return self._result((signs(range(count), self.shape[0]) * lengths)[:, None, :, None])
         width = max(1, CHUNK_ELEMENTS // self.shape.numel())
-        chunks = [_pushed(signs((len(v), *self.shape)), v) for v in torch.split(view, width)]
+        rows = [range(count)[start : start + width] for start in range(0, count, width)]
+        chunks = [_pushed(signs(some, self.shape.numel()), view[some.start : some.stop]) for some in rows]
         return self._result(torch.cat(chunks))
 
     def _rows(self, slope: Tensor, groups: int) -> Tensor:
@@ -124,7 +126,7 @@ class Scaling:
 
     def shaken(self, signs: Signs) -> Tensor:
         """See :class:`Linear`."""
-        return self.moved(signs((self._place[0], *self._shape)))
+        return self.moved(signs(range(self._place[0]), math.prod(self._shape)))
 
 
 class Lookup:
@@ -156,12 +158,12 @@ class Lookup:
 
     def shaken(self, signs: Signs) -> Tensor:
         """See :class:`Linear`."""
-        # One draw for every position of an example, of which each row takes that of its first position: the number
-        # of draws must not depend on the indices, or streams of examples would depend on the batches.
+        # One draw for every position of an example, of which each row takes that of its first position: there are
+        # fewer positions than rows of the table.
         first = torch.full_like(self._pairs, self._inverse.numel())
         order = torch.arange(self._inverse.numel(), device=first.device)
         first.scatter_reduce_(0, self._inverse.flatten(), order, "amin")
-        drawn = signs((len(self._indices), self._indices[0].numel(), self._shape[1]))
+        drawn = signs(range(len(self._indices)), self._indices[0].numel() * self._shape[1])
         return self._read(drawn.reshape(-1, self._shape[1])[first])
 
     def _read(self, rows: Tensor) -> Tensor:

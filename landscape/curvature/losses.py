@@ -136,10 +136,10 @@ def _softmax_root(outputs: Tensor) -> Tensor:
 def _softmax_sample(outputs: Tensor, draws: Draws, rows: range) -> Tensor:
     """e_c − p with c ~ p."""
     p = torch.softmax(outputs, dim=1)
-    below = p.to(precise(p)).cumsum(1)
+    below = (p if p.device.type == "mps" else p.double()).cumsum(1)  # mps has no float64
     # A number of 48 bits, because with many classes a grid of 2⁻²⁴ is too coarse for their probabilities.
-    high, low = draws.uniforms(rows, 2, like=below).split(1, dim=1)
-    level = (high + low / 2**24) * below[:, -1:]
+    digits = draws.uniforms(rows, 2, like=below)
+    level = (digits[:, :1] + digits[:, 1:] / 2**24) * below[:, -1:]
     classes = torch.searchsorted(below, level, right=True).clamp_(max=p.shape[1] - 1)
     return torch.zeros_like(p).scatter_(1, classes, 1.0) - p
 

@@ -28,6 +28,7 @@ from landscape.curvature.gauss_newton_trace import (
     rounding_of_trace,
 )
 from landscape.curvature.piecewise_affine import described
+from landscape.draws import Draws
 from landscape.errors import InputError, OutOfMemory, UsageError, is_out_of_memory
 from landscape.linalg.hutchinson import mean_of_draws
 from landscape.objective import Objective
@@ -43,6 +44,8 @@ MIN_PASSES = 8
 MIN_FREEDOM = 20
 # Passes between two looks: one graph serves them all.
 BLOCK = 4
+# The numbers of the substreams of the draws.
+_EXAMPLES, _CLASSES, _PROBES = range(3)
 
 Way = Literal["exact", "sampled-classes", "example-probes", "gauss-newton-residual", "probes"]
 
@@ -86,7 +89,7 @@ def hessian_trace(
     *,
     tolerance: float,
     max_passes: int,
-    generator: torch.Generator,
+    draws: Draws,
     on_step: Callable[[int, float, float, float], None] | None = None,
 ) -> HessianTrace:
     """Tr ∇²L(θ), with a standard error of at most ``tolerance`` times max(|Tr H|, Tr G).
@@ -94,7 +97,7 @@ def hessian_trace(
     For a trace that is a small difference of large parts, a tighter relative error is not affordable. ``on_step`` is
     called with the passes so far, the estimate, its standard error and the one to reach.
     """
-    estimator = _Estimator(objective, objective.cached(plan), tolerance, max_passes, generator, on_step)
+    estimator = _Estimator(objective, objective.cached(plan), tolerance, max_passes, draws, on_step)
     try:
         trace = estimator.by_parts()
     except Exception as failure:  # a network that was examined on one batch may raise anything on another
@@ -114,7 +117,7 @@ class _Estimator:
     plan: GaussNewtonPlan
     tolerance: float
     max_passes: int
-    generator: torch.Generator
+    draws: Draws
     on_step: Callable[[int, float, float, float], None] | None
 
     def by_parts(self) -> HessianTrace | None:
@@ -148,11 +151,10 @@ class _Estimator:
         """Tr G by parameter tensor, ``(parameters,)``."""
         return self.objective.cached(gauss_newton_traces, self.plan).cpu()
 
-    def probes(self, count: int, *, residual: bool) -> Tensor:
-        """Independent estimates of Tr H, or of Tr (H − G), ``(count, parameters)``."""
-        return quadratic_forms(
-            self.objective, columns=count, generator=self.generator, less_gauss_newton=residual
-        )
+    def probes(self, numbers: range, *, residual: bool) -> Tensor:
+        """Independent estimates of Tr H, or of Tr (H − G), ``(numbers, parameters)``."""
+        draws = self.draws.fold(_PROBES)
+        return quadratic_forms(self.objective, draws=draws, numbers=numbers, less_gauss_newton=residual)
 
     def by_example(self) -> HessianTrace:
         """Two probes an example at a time, until the standard error is small enough and known well enough.
@@ -164,8 +166,8 @@ class _Estimator:
         scale = 0.0 if inner is None else float(inner.sum())
         pairs: list[PairOfPasses] = []
         while True:
-            seed = int(torch.randint(0, 2**62, (), generator=self.generator))
-            pairs.append(pair_of_passes(self.objective, seed=seed, less_gauss_newton=has_inner))
+            draws = self.draws.fold(_EXAMPLES).fold(len(pairs))
+            pairs.append(pair_of_passes(self.objective, draws=draws, less_gauss_newton=has_inner))
             means, errors, error, freedom = pooled(pairs)
             layers = means if inner is None else inner + means
             passes, value = 2 * len(pairs), float(layers.sum())
@@ -189,24 +191,25 @@ class _Estimator:
         """One sampled class an example and pass, with a probe for H − G in the same pass unless that is zero."""
         proved = self.plan.affine.proved
 
-        def draw(count: int) -> Tensor:
-            sample = partial(gauss_newton_traces, self.objective, self.plan, generator=self.generator)
-            inner = torch.stack([sample() for _ in range(count)]).cpu()
-            return inner if proved else inner + self.probes(count, residual=True)
+        def draw(numbers: range) -> Tensor:
+            draws = [self.draws.fold(_CLASSES).fold(number) for number in numbers]
+            traces = [gauss_newton_traces(self.objective, self.plan, draws=each) for each in draws]
+            inner = torch.stack(traces).cpu()
+            return inner if proved else inner + self.probes(numbers, residual=True)
 
         if proved:
             return self.sampled(draw, None, "sampled-classes", "proved")
         return self.sampled(draw, None, "gauss-newton-residual", self.plan.affine.reason)
 
     def sampled(
-        self, draw: Callable[[int], Tensor], inner: Tensor | None, way: Way, proof: str
+        self, draw: Callable[[range], Tensor], inner: Tensor | None, way: Way, proof: str
     ) -> HessianTrace:
-        """Tr G, if it is given, plus the mean of draws ``(count, parameters)`` until its standard error is small."""
+        """Tr G, if it is given, plus the mean of draws ``(numbers, parameters)`` until its standard error is small."""
         scale = 0.0 if inner is None else float(inner.sum())
         drawn: list[Tensor] = []
 
-        def sums(count: int) -> Tensor:
-            drawn.append(draw(count))
+        def sums(numbers: range) -> Tensor:
+            drawn.append(draw(numbers))
             return drawn[-1].sum(dim=1)
 
         estimate = mean_of_draws(
@@ -234,19 +237,17 @@ class _Estimator:
         )
 
 
-def quadratic_forms(
-    objective: Objective, *, columns: int, generator: torch.Generator, less_gauss_newton: bool
-) -> Tensor:
-    """Independent unbiased estimates of Tr H, or of Tr (H − G), layer by layer: ``(columns, parameters)``.
+def quadratic_forms(objective: Objective, *, draws: Draws, numbers: range, less_gauss_newton: bool) -> Tensor:
+    """Independent unbiased estimates of Tr H, or of Tr (H − G), layer by layer: ``(numbers, parameters)``.
 
-    Every batch has Rademacher probes of its own: the trace is linear in the data, so that they cost nothing more and
-    cut the variance by 3.3 with 4 batches and by 7 with 8. A plain product with a vector cannot do it.
+    Every batch has Rademacher probes of its own, by the number of its first row: the trace is linear in the data, so
+    that they cost nothing more and cut the variance by 3.3 with 4 batches and by 7 with 8. A plain product with a
+    vector cannot do it.
     """
 
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
         point, split = risk.replica.origin, risk.replica.layout.split
-        drawn = torch.randint(0, 2, (columns, point.numel()), generator=generator, dtype=torch.int8)
-        probes = list((2 * drawn - 1).to(point.device, point.dtype))
+        probes = list(draws.fold(risk.place[0]).signs(numbers, point.numel(), like=point))
         kind = ResidualGraph if less_gauss_newton else HessianGraph
         products = matrix_products(risk, batch, kind, probes)
         forms = [
@@ -255,5 +256,5 @@ def quadratic_forms(
         ]
         return [torch.stack(forms)]
 
-    (forms,) = objective.average(visit, products=columns)
+    (forms,) = objective.average(visit, products=len(numbers))
     return forms.cpu()

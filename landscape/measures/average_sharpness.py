@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from landscape.draws import Draws
 from landscape.linalg.decay import share_of_draws
 from landscape.linalg.hutchinson import mean_of_draws
 from landscape.measures.reading import Reading, measure_named
@@ -43,16 +44,14 @@ def average_sharpness(
         Andriushchenko et al. 2023, arXiv 2302.07011, eq. 2 (there over batches of m examples; here on all the data).
         The pairs are ours.
     """
-    generator = torch.Generator().manual_seed(seed)
-    point = objective.point
+    draws, point = Draws(seed), objective.point
     scale = rho * (point.abs() if adaptive else torch.ones_like(point))
     moved = False  # whether any noise changed the loss at all
 
-    def rises(_: int) -> Tensor:
+    def rises(numbers: range) -> Tensor:
         nonlocal moved
-        # Drawn on the CPU in float64, so that every device and precision sees the same noise.
-        drawn = torch.randn(objective.dimension, generator=generator, dtype=torch.float64)
-        noise = drawn.to(point.device, point.dtype) * scale
+        (drawn,) = draws.normals(numbers, objective.dimension, like=point)
+        noise = drawn.mul_(scale)
         both = [objective.evaluate(point + sign * noise)[0] for sign in (1, -1)]
         moved = moved or any(value != objective.loss for value in both)
         return torch.tensor([sum(both) / 2 - objective.loss], dtype=torch.float64, device="cpu")

@@ -8,6 +8,7 @@ import torch
 from landscape.curvature import hessian
 from landscape.curvature.trace import HessianTrace
 from landscape.curvature.trace import hessian_trace as best_trace
+from landscape.draws import Draws
 from landscape.linalg import hutchinson, hutchpp
 from landscape.linalg.decay import share_of_draws
 from landscape.measures.reading import Reading, measure_named
@@ -83,7 +84,7 @@ def trace_by_layer(objective: Objective, *, tolerance: float, max_probes: int, s
         objective,
         tolerance=tolerance,
         max_passes=max_probes,
-        generator=torch.Generator().manual_seed(seed),
+        draws=Draws(seed),
         on_step=_progress(objective, tolerance, max_probes),
     )
 

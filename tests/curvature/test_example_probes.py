@@ -9,6 +9,7 @@ from torch import nn
 
 from landscape.curvature.example_probes import pair_of_passes, pooled
 from landscape.curvature.trace import MIN_FREEDOM, hessian_trace
+from landscape.draws import Draws
 from landscape.objective import Objective
 
 CE = nn.CrossEntropyLoss()
@@ -20,7 +21,7 @@ def test_means_and_standard_errors_are_those_of_many_repetitions(less: bool) -> 
     if less:
         dense = dense - objective.gauss_newton_product(torch.eye(objective.dimension, dtype=torch.float64))
     truth = torch.stack([part.sum() for part in objective.layout.split(dense.diag())])
-    pairs = [pair_of_passes(objective, seed=1000 * seed, less_gauss_newton=less) for seed in range(150)]
+    pairs = [pair_of_passes(objective, draws=Draws(seed), less_gauss_newton=less) for seed in range(150)]
     drawn = torch.stack([pair.means for pair in pairs])
     spread = drawn.std(0) / math.sqrt(len(pairs))
     assert bool(((drawn.mean(0) - truth).abs() <= 4 * spread + 1e-12).all())
@@ -33,11 +34,11 @@ def test_means_and_standard_errors_are_those_of_many_repetitions(less: bool) -> 
     assert MIN_FREEDOM < freedom <= 2 * len(pairs) * objective.num_examples
 
 
-@pytest.mark.parametrize("size", [100, 17, 1])
+@pytest.mark.parametrize("size", [128, 17, 7, 1])
 def test_batches_do_not_matter(size: int) -> None:
     x, y = problems.classification()
     whole, split = (Objective(problems.small_net(), CE, problems.batches(x, y, n)) for n in (60, size))
-    a, b = (pair_of_passes(one, seed=7, less_gauss_newton=True) for one in (whole, split))
+    a, b = (pair_of_passes(one, draws=Draws(7), less_gauss_newton=True) for one in (whole, split))
     assert torch.allclose(a.means, b.means, rtol=1e-9)
     assert torch.allclose(a.variances, b.variances, rtol=1e-9)
     assert (a.variance, a.squares) == pytest.approx((b.variance, b.squares), rel=1e-9)
@@ -47,7 +48,7 @@ def test_a_batch_that_is_visited_again_in_parts_has_the_same_probes(monkeypatch:
     from landscape.curvature import example_probes
 
     objective = problems.small_objective(batch=60)
-    plain = pair_of_passes(objective, seed=7, less_gauss_newton=False)
+    plain = pair_of_passes(objective, draws=Draws(7), less_gauss_newton=False)
     curvature, failures = example_probes.OutputCurvature, []
 
     class Short(curvature):  # type: ignore[misc, valid-type]
@@ -58,27 +59,24 @@ def test_a_batch_that_is_visited_again_in_parts_has_the_same_probes(monkeypatch:
             return super().forms(moves, keep=keep)
 
     monkeypatch.setattr(example_probes, "OutputCurvature", Short)
-    again = pair_of_passes(problems.small_objective(batch=60), seed=7, less_gauss_newton=False)
+    again = pair_of_passes(problems.small_objective(batch=60), draws=Draws(7), less_gauss_newton=False)
     assert failures
     assert torch.allclose(plain.means, again.means, rtol=1e-9)
 
 
 def test_layers_add_up_and_few_examples_take_more_passes() -> None:
     objective = problems.small_objective()
-    generator = torch.Generator().manual_seed(0)
-    found = hessian_trace(objective, tolerance=0.05, max_passes=100, generator=generator)
+    found = hessian_trace(objective, tolerance=0.05, max_passes=100, draws=Draws(0))
     assert found.way == "example-probes"
     assert float(found.layers.sum()) == found.value
     assert found.passes < 20
     x, y = problems.classification(3)
     few = Objective(problems.small_net(), CE, [(x, y)])
-    found = hessian_trace(few, tolerance=1.0, max_passes=100, generator=generator)
+    found = hessian_trace(few, tolerance=1.0, max_passes=100, draws=Draws(0))
     assert found.passes > 2
     assert found.draws > MIN_FREEDOM
 
 
 def test_a_tolerance_that_cannot_be_met_is_not_converged() -> None:
-    found = hessian_trace(
-        problems.small_objective(), tolerance=1e-9, max_passes=6, generator=torch.Generator().manual_seed(0)
-    )
+    found = hessian_trace(problems.small_objective(), tolerance=1e-9, max_passes=6, draws=Draws(0))
     assert (found.passes, found.converged) == (6, False)

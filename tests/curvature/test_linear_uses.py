@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from landscape.curvature.example_gradients import squared_norms_by_use, squared_norms_by_vmap
-from landscape.curvature.example_probes import OutputCurvature, Streams
+from landscape.curvature.example_probes import OutputCurvature, _signs
 from landscape.curvature.gauss_newton_trace import plan
 from landscape.curvature.recording import NotRecordedError, recorded
+from landscape.draws import Draws
 from landscape.measures import hessian_trace
 from landscape.objective import Objective
 
@@ -153,8 +154,6 @@ def test_random_moves_have_the_covariance_of_random_parameters(name: str) -> Non
 
     def visit(risk, batch):  # type: ignore[no-untyped-def]
         uses = OutputCurvature(risk, batch, less_gauss_newton=False).uses
-        streams = Streams(1)
-        streams.enter(0, len(uses))
         for k, use in enumerate(uses):
             units = torch.eye(use.parameter.numel(), dtype=torch.float64).reshape(-1, *use.parameter.shape)
             columns = [
@@ -162,8 +161,8 @@ def test_random_moves_have_the_covariance_of_random_parameters(name: str) -> Non
             ]
             truth = torch.einsum("jia,jib->iab", torch.stack(columns), torch.stack(columns))
             samples = torch.stack([
-                use.map.shaken(partial(streams.signs, k, like=use.place)).flatten(1)[:, :12]
-                for _ in range(draws)
+                use.map.shaken(partial(_signs, Draws(k, n), 5, use.place)).flatten(1)[:, :12]
+                for n in range(draws)
             ])  # fmt: skip
             products = torch.einsum("nia,nib->niab", samples, samples)
             error = products.std(0) / math.sqrt(draws)

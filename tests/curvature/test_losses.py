@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.curvature.losses import CurvatureRoot, curvature_root
+from landscape.draws import Draws
 from landscape.measures import hessian_trace
 from landscape.objective import Objective
 
@@ -42,6 +43,18 @@ def test_the_root_of_squared_error_squares_to_its_curvature() -> None:
     vectors = root_of(nn.MSELoss(), torch.zeros(2, 4)).vectors(outputs)
     squared = torch.einsum("kbi,kbj->bij", vectors, vectors)
     assert torch.allclose(squared, (2 / 4 * torch.eye(4, dtype=torch.float64)).expand(2, 4, 4), atol=1e-15)
+
+
+def test_classes_are_sampled_with_their_probabilities() -> None:
+    logits = torch.tensor([[0.0, 1.0, -2.0, float("-inf"), 3.0]])
+    root, p = root_of(nn.CrossEntropyLoss(), torch.zeros(1, dtype=torch.long)), torch.softmax(logits, dim=1)
+    count = 20_000
+    drawn = root.sample(logits.expand(count, 5), Draws(0), range(7, 7 + count)) + p
+    assert torch.allclose(drawn.sum(1), torch.ones(count))
+    shares = drawn.round().double().mean(0)
+    assert bool(((shares - p[0]).abs() <= 4 * (p[0] * (1 - p[0]) / count).sqrt()).all())
+    again = root.sample(logits.expand(5, 5), Draws(0), range(10, 15)) + p
+    assert torch.equal(again, drawn[3:8])
 
 
 class Doubled(nn.CrossEntropyLoss):

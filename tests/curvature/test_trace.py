@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from landscape.curvature.gauss_newton_trace import gauss_newton_traces, plan, rounding_of_trace
 from landscape.curvature.losses import averages_examples
 from landscape.curvature.trace import MIN_FREEDOM, HessianTrace, hessian_trace
+from landscape.draws import Draws
 from landscape.errors import InputError, UsageError
 from landscape.losses import build_loss
 from landscape.measures import hessian_trace as measured
@@ -88,12 +89,14 @@ def test_a_sequence_model_with_a_product_that_is_not_recorded_goes_through_vmap(
 
 def test_sampled_classes_are_unbiased() -> None:
     objective = problems.small_objective(nn.ReLU)
-    chosen, generator = plan(objective), torch.Generator().manual_seed(0)
-    drawn = torch.stack(
-        [gauss_newton_traces(objective, chosen, generator=generator).sum() for _ in range(200)]
-    )
+    chosen = plan(objective)
+    drawn = torch.stack([gauss_newton_traces(objective, chosen, draws=Draws(k)).sum() for k in range(200)])
     truth = float(gauss_newton_traces(objective, chosen).sum())
     assert abs(float(drawn.mean()) - truth) <= 4 * float(drawn.std()) / math.sqrt(200)
+    x, y = problems.classification()
+    apart = Objective(problems.small_net(nn.ReLU), CE, problems.batches(x, y, 7))
+    again = gauss_newton_traces(apart, plan(apart), draws=Draws(3)).sum()
+    assert float(again) == pytest.approx(float(drawn[3]), rel=1e-12)  # the classes are those of the examples
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, nn.GELU])
@@ -157,9 +160,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(way: str, runs: int) 
     objective, dense = problems.tiny_case(hidden=way == "probes")
     truth, covered = float(dense.trace()), 0
     for seed in range(runs):
-        found = hessian_trace(
-            objective, tolerance=0.15, max_passes=200, generator=torch.Generator().manual_seed(seed)
-        )
+        found = hessian_trace(objective, tolerance=0.15, max_passes=200, draws=Draws(seed))
         assert found.way == way
         half = stdtrit(found.draws - 1, 0.975) * (found.standard_error or 0.0)
         covered += abs(found.value - truth) <= half
@@ -174,7 +175,7 @@ def stopped(
         objective,
         tolerance=tolerance,
         max_passes=max_passes,
-        generator=torch.Generator().manual_seed(0),
+        draws=Draws(0),
         on_step=lambda *step: told.append(step),
     )
     assert told[-1][:3] == (estimate.passes, pytest.approx(estimate.value), estimate.standard_error)
@@ -267,9 +268,7 @@ def test_a_loss_of_many_classes_without_a_known_root_is_said() -> None:
 
 def test_the_tolerance_is_relative_to_the_larger_of_the_two_traces() -> None:
     objective = problems.small_objective()
-    found = hessian_trace(
-        objective, tolerance=0.05, max_passes=500, generator=torch.Generator().manual_seed(0)
-    )
+    found = hessian_trace(objective, tolerance=0.05, max_passes=500, draws=Draws(0))
     assert found.gauss_newton is not None
     assert found.standard_error is not None
     assert found.standard_error <= 0.05 * max(abs(found.value), found.gauss_newton)
@@ -287,7 +286,7 @@ def test_a_loss_by_name_is_as_exact_as_torchs_own(name: str) -> None:
         Objective(model, loss, [(inputs, targets)]),
         tolerance=0.05,
         max_passes=50,
-        generator=torch.Generator().manual_seed(0),
+        draws=Draws(0),
     )
     assert (found.way, found.proof) == ("exact", "proved")
     other = type("Other", (type(loss),), {})()
@@ -369,7 +368,7 @@ def test_the_rounding_of_an_exact_trace_is_in_proportion_to_it(scale: float) -> 
     x, y = problems.classification(dtype=torch.float32)
     model = problems.small_net(nn.ReLU, dtype=torch.float32)
     objective = Objective(model, nn.MSELoss(), [(scale * x, nn.functional.one_hot(y).float())])
-    found = hessian_trace(objective, tolerance=0.1, max_passes=8, generator=torch.Generator().manual_seed(0))
+    found = hessian_trace(objective, tolerance=0.1, max_passes=8, draws=Draws(0))
     relative = rounding_of_trace(objective, plan(objective))
     assert (found.way, found.passes, found.draws) == ("exact", 0, 0)
     assert relative is not None
@@ -433,6 +432,5 @@ def test_the_degrees_of_freedom_of_a_pooled_error_are_those_of_so_many_draws(
     monkeypatch.setattr(module, "pooled", lambda pairs: (*pooled(pairs)[:3], freedom))
     x, y = problems.classification(20, classes=3)
     objective = Objective(problems.network(nn.Linear(8, 2), nn.Tanh(), nn.Linear(2, 3)), CE, [(x, y)])
-    draws_of = torch.Generator().manual_seed(0)
-    estimate = hessian_trace(objective, tolerance=1e-9, max_passes=4, generator=draws_of)
+    estimate = hessian_trace(objective, tolerance=1e-9, max_passes=4, draws=Draws(0))
     assert (estimate.way, estimate.draws) == ("example-probes", draws)

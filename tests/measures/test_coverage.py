@@ -16,7 +16,8 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor, nn
 
-from landscape.curvature.trace import MIN_PASSES, quadratic_forms
+from landscape.curvature.trace import _PROBES, MIN_PASSES, quadratic_forms
+from landscape.draws import Draws
 from landscape.linalg import dense, hutchinson, hutchpp, stochastic_lanczos_quadrature
 from landscape.linalg.hutchinson import MIN_PROBES
 from landscape.measures import MEASURES, ascent
@@ -83,7 +84,7 @@ def trace(_: Objective, matrix: Tensor) -> float:
 
 
 PROBES = [
-    Probes("average-sharpness:tolerance=1e-9,max_pairs=12", bowl, average_rise),
+    Probes("average-sharpness:tolerance=1e-9,max_pairs=24", bowl, average_rise),
     Probes("hessian-trace:method=hutchinson,tolerance=1e-9,max_probes=16", bowl, trace),
     Probes("hessian-trace:method=hutch++,tolerance=1e-9,max_probes=20", problems.tiny_case, trace),
     Probes(
@@ -189,13 +190,9 @@ def test_errors_are_those_of_numpy_with_one_degree_of_freedom_less() -> None:
 
     objective, _ = problems.tiny_case(hidden=True)
     estimate = MEASURES.build("layer-traces:tolerance=1e-9,max_probes=12,seed=3", objective)
-    samples = torch.cat(
-        [
-            quadratic_forms(objective, columns=4, generator=generator, less_gauss_newton=False)
-            for generator in [torch.Generator().manual_seed(3)]
-            for _ in range(3)
-        ]
-    ).numpy()
+    draws = Draws(3).fold(_PROBES)
+    forms = quadratic_forms(objective, draws=draws, numbers=range(12), less_gauss_newton=False)
+    samples = forms.numpy()
     assert estimate.value == pytest.approx(samples.sum(1).mean(), rel=1e-12)
     assert estimate.standard_error == pytest.approx(samples.sum(1).std(ddof=1) / 12**0.5, rel=1e-12)
     errors = list(estimate.details["standard_errors"].values())  # type: ignore[attr-defined]

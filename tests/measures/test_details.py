@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from landscape.draws import Draws
 from landscape.measures import (
     MEASURES,
     adaptive_sharpness,
@@ -107,8 +108,7 @@ def test_average_sharpness_is_the_mean_over_the_noise_of_its_seed(adaptive: bool
     """On a quadratic the mean of a pair ±ε is ½εᵀHε: the noise drawn here gives the same number."""
     start = torch.tensor([0.5, 1.0, -2.0, 1.5], dtype=torch.float64)
     objective, matrix = problems.quadratic([10.0, 2.0, 1.0, 0.5], start)
-    generator = torch.Generator().manual_seed(3)
-    drawn = torch.stack([torch.randn(4, generator=generator, dtype=torch.float64) for _ in range(9)])
+    drawn = Draws(3).normals(9, 4, like=start)
     noise = 0.3 * drawn * (start.abs() if adaptive else 1.0)
     rises = 0.5 * (noise @ matrix * noise).sum(1)
     found = average_sharpness(objective, rho=0.3, adaptive=adaptive, tolerance=1e-9, max_pairs=9, seed=3)
