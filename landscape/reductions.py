@@ -37,9 +37,8 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 def distance(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
     """‖a − scale·b‖₂ of ``(n,)`` and ``(n,)`` as ``()``."""
     wide = exact_dtype(a.device)
-    return torch.stack(
-        [torch.linalg.vector_norm(x.to(wide) - scale * y.to(wide)) for x, y in _blocks(a, b)]
-    ).norm()
+    parts = [torch.linalg.vector_norm(x.to(wide) - scale * y.to(wide)) for x, y in _blocks(a, b)]
+    return parts[0] if len(parts) == 1 else torch.stack(parts).square().sum().sqrt()
 
 
 def numbers(*tensors: Tensor) -> list[float]:
@@ -52,7 +51,9 @@ def numbers(*tensors: Tensor) -> list[float]:
 def _blocks(a: Tensor, b: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
     """Rows of both that are converted at once."""
     block = _BLOCK if a.device.type == "cpu" else _BLOCK_ON_DEVICE
-    rows = max(1, block * len(a) // max(1, a.numel()))
+    if a.numel() <= block:
+        return [(a, b)]
+    rows = max(1, block * len(a) // a.numel())
     return zip(torch.split(a, rows), torch.split(b, rows), strict=True)
 
 

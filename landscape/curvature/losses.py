@@ -70,22 +70,21 @@ def _name(loss: object) -> str:
 
 
 def curvature_by_autograd(
-    loss: Loss, outputs: Tensor, targets: Tensor, *, weight: float
+    loss: Loss, outputs: Tensor, targets: Tensor, *, weight: float | Tensor
 ) -> tuple[Tensor, Tensor]:
     """Vectors s_k with ``Σ_k s_k s_kᵀ`` the positive and the negative part of ``weight · ∂²ℓ_B/∂f²``, ``(C, B, C)``.
 
     It is computed block by block, an example each, so that the loss must be a mean over examples that do not see each
     other. A convex loss has no negative part. ``weight`` is the divisor of the batch's mean.
     """
-    if weight <= 0:
-        nothing = outputs.new_zeros(outputs.shape[1], *outputs.shape)
-        return nothing, nothing
     try:
         double = placed_loss(loss, outputs.device, torch.float64)
         blocks = _blocks(double, outputs.double(), targets, weight)
     except RuntimeError:  # a tensor in the closure of a loss keeps single precision
         blocks = _blocks(loss, outputs, targets, weight).double()
-    values, vectors = torch.linalg.eigh((blocks + blocks.mT) / 2)
+    # The mean over no label is NaN.
+    blocks = torch.where(torch.as_tensor(weight, device=blocks.device) > 0, (blocks + blocks.mT) / 2, 0.0)
+    values, vectors = torch.linalg.eigh(blocks)
     # Eigenvalues that are zero but for rounding, of either sign, belong to neither part.
     smallest = 1e-12 * values.abs().amax(dim=1, keepdim=True)
 
@@ -97,7 +96,7 @@ def curvature_by_autograd(
     return root(values), root(-values)
 
 
-def _blocks(loss: Loss, outputs: Tensor, targets: Tensor, weight: float) -> Tensor:
+def _blocks(loss: Loss, outputs: Tensor, targets: Tensor, weight: float | Tensor) -> Tensor:
     """The second derivative of ``weight`` times the loss in the outputs of each example, ``(B, C, C)``."""
     assert not isinstance(loss, BatchLoss)
     scores = outputs.detach().requires_grad_()
