@@ -60,6 +60,10 @@ class Draws:
         """An independent substream for every number."""
         return Draws(*_block((self.seed, self.stream), (number, _KEYS)))
 
+    def chance(self, number: int) -> float:
+        """One uniform number in [0, 1), on the host, for a decision there: a multiple of 2⁻⁵³."""
+        return (self.fold(number).seed >> 11) * 2.0**-53
+
     def signs(self, rows: Rows, columns: int, *, first: int = 0, like: Tensor) -> Tensor:
         """Independent ±1, ``(rows, columns)``, 64 from each word of the generator.
 

@@ -70,20 +70,18 @@ _AUTOCAST = "cpu", "cuda", "mps"
 
 
 @contextlib.contextmanager
-def plain_defaults() -> Iterator[None]:
-    """New tensors are on the CPU and in float32, so that what is built here has the same random numbers everywhere.
+def plain_defaults(dtype: torch.dtype = torch.float32) -> Iterator[None]:
+    """New tensors are on the CPU and of one type, so that what is built here has the same random numbers everywhere.
 
     The default type belongs to the process: to be used where little is computed.
     """
-    dtype = torch.get_default_dtype()
+    before = torch.get_default_dtype()
     try:
-        if dtype is not torch.float32:
-            torch.set_default_dtype(torch.float32)
+        torch.set_default_dtype(dtype)
         with on_device("cpu"), outside_modes():
             yield
     finally:
-        if dtype is not torch.float32:
-            torch.set_default_dtype(dtype)
+        torch.set_default_dtype(before)
 
 
 def on_device(device: torch.device | str) -> contextlib.AbstractContextManager[object]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pretend_device
 import problems
 import pytest
 import torch
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from landscape import linalg
 from landscape.checkpoints import load_checkpoint
 from landscape.data import load_data
+from landscape.errors import InputError, Remark
 from landscape.losses import LOSSES
 from landscape.measures import MEASURES, measure
 from landscape.models import MODELS, build_model
@@ -413,3 +415,40 @@ def objective_of(model: nn.Module, x: Tensor, y: Tensor) -> Objective:
 def test_every_public_solver_is_among_the_rows() -> None:
     functions = {name for name, value in vars(linalg).items() if hasattr(value, "__code__")}
     assert functions == set(SOLVERS) | {"as_operator", "dense", "from_scipy", "to_scipy"}
+
+
+FILE = """
+import torch
+torch.set_default_device("meta")
+
+def model():
+    return torch.nn.Linear(2, 2)
+
+def data():
+    x = torch.ones(20, 2)
+    return torch.utils.data.TensorDataset(x, torch.arange(20) % 2)
+"""
+
+
+def test_the_cpu_takes_the_place_of_a_default_device_that_a_file_chooses_in_vain(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(FILE)
+    try:
+        with pytest.warns(
+            Remark, match=r"net\.py chooses a default device of torch, whose tensors have no values"
+        ):
+            model = build_model(f"{tmp_path}/net.py:model")
+        assert torch.get_default_device() == torch.device("cpu")
+        assert Objective(model, LOSS, load_data(f"{tmp_path}/net.py:data").split("train")).loss > 0
+    finally:
+        torch.set_default_device(None)
+
+
+@pytest.mark.skipif(bool(pretend_device.reason_without()), reason=pretend_device.reason_without())
+def test_a_network_on_two_devices_is_refused_unless_one_is_named() -> None:
+    model = copy.deepcopy(NETWORKS["Tanh"])
+    model[3].to(pretend_device.pretend_device())  # type: ignore[index]
+    with pytest.raises(InputError, match=r"on 2 devices: cpu \(1\.bias\), pretend:0 \(3\.bias\); .* device="):
+        Objective(model, LOSS, [(X, Y)])
+    assert Objective(model, LOSS, problems.batches(X, Y, 10), device="cpu").loss == objective().loss
+    with pytest.raises(InputError, match="all parameters on one device, got cpu, pretend:0"):
+        OPTIMIZERS.build("sam", torch.optim.SGD(model.parameters(), lr=0.1), model=model)

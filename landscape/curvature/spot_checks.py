@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from landscape.curvature.example_gradients import SquaredNorms
 from landscape.curvature.example_probes import OutputCurvature
+from landscape.draws import Draws
 from landscape.losses.outputs import applied
 from landscape.objective import graphs
 from landscape.objective.batches import Batch, rows_in, rows_of
@@ -26,7 +27,7 @@ EXAMPLES = 3  # examples whose gradients are checked
 
 def picked(batch: Batch, count: int) -> Batch:
     """Some examples of a batch at random: its first one may be special, and does not see all the others."""
-    order = torch.randperm(rows_in(batch) or 0, generator=torch.Generator().manual_seed(2))
+    order = torch.randperm(rows_in(batch) or 0, generator=torch.Generator().manual_seed(2), device="cpu")
     return rows_of(batch, order[:count])
 
 
@@ -99,11 +100,11 @@ def _blocks_agree(risk: Risk, example: Batch) -> bool:
     layout, parameters = risk.replica.layout, risk.replica.parameters
     curvature = OutputCurvature(risk, example, less_gauss_newton=False)
     hessian = graphs.HessianGraph(risk, example)
-    generator = torch.Generator().manual_seed(0)
     values, truth = [], []
     for k in range(0, len(curvature.uses), max(1, len(curvature.uses) // BLOCKS)):
         use = curvature.uses[k]
-        step = torch.randn(use.parameter.shape, generator=generator, dtype=torch.float64).to(use.place)
+        drawn = Draws(0).normals(range(k, k + 1), use.parameter.numel(), like=use.place)
+        step = drawn.reshape(use.parameter.shape)
         moves = [torch.zeros_like(other.place) for other in curvature.uses]
         moves[k] = use.map.moved(step.unsqueeze(0))
         values.append(curvature.forms(moves, keep=True)[0, k])

@@ -86,6 +86,10 @@ class Pixels:
         scale, shift = self._on(inputs.device)
         return inputs.add(shift).div_(scale).round_().clamp_(0, 255).to(torch.uint8)
 
+    def black(self, like: Tensor) -> Tensor:
+        """What a black pixel becomes, ``(channels, 1, 1)`` in the type and on the device of inputs."""
+        return (0.0 - self._on(like.device)[1]).to(like.dtype)
+
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         if self._scale.device != device:  # written once a device, so that no step waits for a copy
             self._scale, self._shift = self._scale.to(device), self._shift.to(device)

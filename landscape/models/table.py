@@ -92,7 +92,8 @@ def build_model(
     if input_shape is not None:
         context.update(input_shape=input_shape, image_size=input_shape[-1])
     name = str(specification)
-    # The type of the numbers in the user's own code is the user's business.
+    specification = MODELS.parse(specification)  # which runs the user's file, with the user's defaults
+    # The type of the numbers in it is the user's business, too.
     defaults = on_device("cpu") if names_code(specification) else plain_defaults()
     with private_randomness(seed=seed), defaults:
         model = MODELS.build(specification, **context)
@@ -110,7 +111,7 @@ def _check_fit(model: nn.Module, name: str, classes: int | None, input_shape: tu
     training = model.training
     try:
         with torch.no_grad():
-            scores = model.eval()(torch.zeros(1, *input_shape))
+            scores = model.eval()(torch.zeros(1, *input_shape, device="cpu"))
     except (RuntimeError, ValueError, TypeError, AssertionError) as failure:
         if is_out_of_memory(failure):
             raise

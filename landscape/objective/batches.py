@@ -13,15 +13,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler
 
-from landscape.errors import InputError
+from landscape.errors import InputError, is_out_of_memory
 from landscape.isolation import private_randomness, undisturbed
 from landscape.losses.loss_functions import IGNORED
+from landscape.objective.memory import available_bytes
 
 Batch = Any
 Source = DataLoader[Any] | Dataset[Any] | Iterable[Any]
 
 KEPT_BYTES = 2 << 30
 """Batches are kept while they fit into this much memory; beyond it they are read at each visit."""
+
+DEVICE_SHARE = 4
+"""Copies of batches may take one part in so many of the memory that is free on a GPU."""
 
 LEAST_SAMPLE, MOST_SAMPLE = 256, 2048
 """Fewest and most examples in a sample; benchmarks/README.md gives the cost and the accuracy."""
@@ -67,6 +71,10 @@ class Batches:
         self._size = size or leading_size
         self._weight = weight
         self._amounts: dict[tuple[int, int], tuple[int, float]] = {}
+        self._copies, self._room = (
+            dict[int, Batch](),
+            -1,
+        )  # on another device; bytes that more may take, −1 for unknown
 
     @property
     def content(self) -> str | None:
@@ -109,6 +117,41 @@ class Batches:
             if weight > 0:
                 yield size, batch
 
+    def on(self, device: torch.device, dtype: torch.dtype) -> Iterator[tuple[int, Batch]]:
+        """The same on a device, with copies that stay there as long as memory allows; on the CPU without copies."""
+        if device.type == "cpu":
+            yield from self
+        elif len(self._copies) == len(self):
+            yield from zip(self.sizes, list(self._copies.values()), strict=True)  # without reading the source
+        else:
+            for number, (size, batch) in enumerate(self):
+                yield size, self._copy_of(number, batch, device, dtype)
+
+    def release(self) -> bool:
+        """Drops the copies on another device and keeps none from now on; returns whether there were any."""
+        any_kept = bool(self._copies)
+        self._copies, self._room = {}, 0
+        return any_kept
+
+    def _copy_of(self, number: int, batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
+        if number in self._copies:
+            return self._copies[number]
+        if self._room < 0:
+            self._room = room_on(device)
+        try:
+            copy_there = moved(batch, device, dtype)
+        except (RuntimeError, MemoryError) as failure:
+            if not is_out_of_memory(failure):
+                raise
+            self.release()
+            return batch  # whoever computes with it has ways to make room
+        size = sum(tensor.nbytes for tensor in tensors_in(copy_there))
+        # In order and without gaps, so that as many copies as batches are all of them.
+        if number == len(self._copies) and size <= self._room:
+            self._copies[number] = copy_there
+            self._room -= size
+        return copy_there
+
     @property
     def in_memory(self) -> Sequence[Batch]:
         """The batches if they are kept, else none."""
@@ -145,6 +188,7 @@ class Batches:
     def stored_as(self, batches: Sequence[Batch]) -> "Batches":
         """The same data with its batches of some weight stored in another way, such as on another device."""
         twin = copy.copy(self)
+        twin._copies, twin._room = {}, -1
         twin._source = []
         twin._reading = replace(self._reading, sizes=self.sizes, kept=batches)
         twin._all_weights = self.weights
@@ -157,7 +201,7 @@ class Batches:
         count = min(max(total // 2, LEAST_SAMPLE), MOST_SAMPLE, total)
         size = min(max(self.sizes), count)
         count = size * min(round(count / size), total // size)
-        order = torch.randperm(total, generator=torch.Generator().manual_seed(0))[:count]
+        order = torch.randperm(total, generator=torch.Generator().manual_seed(0), device="cpu")[:count]
         rows, forms, start = dict[int, Batch](), list[object](), 0
         for examples, batch in self:
             forms.append(form_of(batch))
@@ -172,7 +216,7 @@ class Batches:
 
     def _sampled_whole(self, count: int) -> "Batches":
         """Whole batches with at least ``count`` examples, for batches that cannot be regrouped."""
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(0)).tolist()
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(0), device="cpu").tolist()
         totals = itertools.accumulate(self.sizes[index] for index in order)
         kept = set(order[: 1 + sum(total < count for total in totals)])
         return Batches([batch for index, (_, batch) in enumerate(self) if index in kept], size=self._size)
@@ -388,13 +432,20 @@ def leading_size(batch: Batch) -> int:
     )
 
 
+def room_on(device: torch.device) -> int:
+    """Bytes that batches may take on a device."""
+    return KEPT_BYTES if device.type == "cpu" else available_bytes(device) // DEVICE_SHARE
+
+
 def moved(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
     """The batch on a device, its floating-point tensors in ``dtype``; tensors that are there already are not copied."""
 
     def put(tensor: Tensor) -> Tensor:
         if tensor.is_inference() and not torch.is_inference_mode_enabled():
             tensor = tensor.clone()  # autograd does not save inference tensors
-        # Not blocking, so that copies from pinned memory overlap with computation.
+        # From pinned memory the host does not wait for the copy, and reads the next batch while the device computes.
+        if device.type == "cuda" and tensor.device.type == "cpu" and tensor.layout is torch.strided:
+            tensor = tensor.pin_memory()
         return tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype, non_blocking=True)
 
     return mapped(batch, put)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from landscape.draws import Draws
 from landscape.errors import InputError, is_out_of_memory
 from landscape.losses.outputs import acting_with
 from landscape.objective.autograd_graph import slopes
@@ -147,7 +148,6 @@ def fault(value: Value, point: Tensors, standing: Standing = lambda leaves, act:
     Raises:
         ValueError: The gradient is not finite.
     """
-    generator = torch.Generator().manual_seed(0)
     # Near a perfect fit the derivatives of a saturated softmax are rounding errors, also in float64.
     for _ in range(HALVINGS):
         here = [p.clone().requires_grad_() for p in point]
@@ -156,17 +156,13 @@ def fault(value: Value, point: Tensors, standing: Standing = lambda leaves, act:
         point = [p / 2 for p in point]
     sizes = _sizes(point)
     # Beside the point, which may lie on a kink: a ReLU of zero, a branch whose weight is zero.
-    start = [
-        (p + 0.01 * d).requires_grad_()
-        for p, d in zip(point, _direction(sizes, point, generator), strict=True)
-    ]
-    result: Fault | None = standing(start, lambda: _fault_at(value, start, sizes, generator, standing))
+    aside = _direction(sizes, point, 0)
+    start = [(p + 0.01 * d).requires_grad_() for p, d in zip(point, aside, strict=True)]
+    result: Fault | None = standing(start, lambda: _fault_at(value, start, sizes, standing))
     return result
 
 
-def _fault_at(
-    value: Value, start: Tensors, sizes: Sequence[float], generator: torch.Generator, standing: Standing
-) -> Fault | None:
+def _fault_at(value: Value, start: Tensors, sizes: Sequence[float], standing: Standing) -> Fault | None:
     gradient = slopes(value(start), start, graph=True)
     lengths = numbers(*map(norm, gradient))
     if not all(map(math.isfinite, lengths)):
@@ -178,10 +174,10 @@ def _fault_at(
         return [(a - b.detach()) / step for a, b in zip(moved, gradient, strict=True)]
 
     rounding = [ROUNDING * length / abs(STEPS[1]) for length in lengths]
-    u = _direction(sizes, start, generator)
+    u = _direction(sizes, start, 1)
     across = _multiplied(gradient, start, u)
-    for _ in range(DIRECTIONS):
-        v = _direction(sizes, start, generator)
+    for number in range(DIRECTIONS):
+        v = _direction(sizes, start, 2 + number)
         along = _multiplied(gradient, start, v)
         asymmetry = _asymmetry(u, v, across, along)
         if asymmetry > ASYMMETRY:
@@ -203,11 +199,11 @@ def _sizes(point: Tensors) -> list[float]:
     return [max(size, 0.01 * overall) for size in typical]
 
 
-def _direction(sizes: Sequence[float], like: Tensors, generator: torch.Generator) -> list[Tensor]:
-    return [
-        size * torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p)
-        for size, p in zip(sizes, like, strict=True)
-    ]
+def _direction(sizes: Sequence[float], like: Tensors, number: int) -> list[Tensor]:
+    """The random direction of that number, in proportion to the sizes of the tensors."""
+    draws = Draws(0).fold(number)
+    drawn = [draws.normals(range(k, k + 1), p.numel(), like=p) for k, p in enumerate(like)]
+    return [size * d.reshape(p.shape) for size, d, p in zip(sizes, drawn, like, strict=True)]
 
 
 def _multiplied(gradient: Tensors, leaves: Tensors, vectors: Tensors) -> Tensors:
@@ -260,8 +256,7 @@ def _asymmetry_as_it_is(risk: Risk, batch: Batch) -> Fault | None:
     """The symmetry alone, where the network stands and in its own precision."""
     leaves = risk.replica.parameters
     point = [p.detach() for p in leaves]
-    generator = torch.Generator().manual_seed(0)
-    u, v = (_direction(_sizes(point), point, generator) for _ in range(2))
+    u, v = (_direction(_sizes(point), point, number) for number in range(2))
     loss, _, _ = risk.forward(batch)
     if not abs(float(loss.detach())) > SATURATED:
         return None

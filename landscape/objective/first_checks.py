@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from landscape.draws import Draws
 from landscape.errors import InputError, UsageError, is_out_of_memory
 from landscape.isolation import is_attention, plain_checkpoints, watched_randomness, without_gradients
 from landscape.losses.outputs import scores, wants_scores
@@ -245,12 +246,11 @@ def _changes(
 ) -> bool:
     """Whether the loss changes with the parameters of those names."""
     replica = risk.replica
-    generator = torch.Generator().manual_seed(0)
     displaced = point.clone()
     before = loss()
-    for name, view in replica.layout.named(displaced).items():
+    for k, (name, view) in enumerate(replica.layout.named(displaced).items()):
         if name in names:
-            noise = torch.randn(view.shape, generator=generator, dtype=torch.float64).to(view)
+            noise = Draws(0).normals(range(k, k + 1), view.numel(), like=view).reshape(view.shape)
             scale = view.abs() + view.square().mean().sqrt() + torch.where(view.any(), 0.0, 1.0)
             view.add_(STEP * scale * noise)
     try:

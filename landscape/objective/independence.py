@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from landscape.draws import Draws
 from landscape.errors import is_out_of_memory
 from landscape.isolation import twice_differentiable
 from landscape.objective.autograd_graph import slopes
@@ -52,15 +53,14 @@ def examined(risk: Risk) -> Independence:
         return Independence()
     point = risk.replica.layout.flatten([p.detach() for p in risk.replica.parameters])
     size = min(rows_in(batch) or 0, MOST)
-    generator = torch.Generator().manual_seed(0)
-    order = torch.randperm(rows_in(batch) or 0, generator=generator)
+    order = torch.randperm(rows_in(batch) or 0, generator=torch.Generator().manual_seed(0), device="cpu")
     try:
         with risk.randomness(), twice_differentiable():
             while True:
                 try:
                     reason = _difference_of_parts(risk, rows_of(batch, order[:size]))
                     reason = reason or _difference_of_slopes(
-                        risk, rows_of(batch, order[: min(size, FEW)]), point, generator
+                        risk, rows_of(batch, order[: min(size, FEW)]), point
                     )
                     return Independence(reason, mixed=bool(reason))
                 except (RuntimeError, MemoryError) as failure:
@@ -146,10 +146,10 @@ class _Slopes(NamedTuple):
     bend: Tensor | None  # the derivative of the loss in the outputs, times the weight of the rows
 
 
-def _difference_of_slopes(risk: Risk, batch: Batch, point: Tensor, generator: torch.Generator) -> str:
+def _difference_of_slopes(risk: Risk, batch: Batch, point: Tensor) -> str:
     """What differs between rows and single examples at a displaced point, where no weight is zero."""
     count = rows_in(batch) or 0
-    risk.replica.move(_displaced(risk, point, generator), constant=False)
+    risk.replica.move(_displaced(risk, point), constant=False)
     together = _slopes(risk, batch, 0, count)
     if not bool(torch.isfinite(together.gradient).all()):
         risk.replica.move(point, constant=False)
@@ -191,20 +191,20 @@ def _slopes(risk: Risk, few: Batch, first: int, last: int) -> _Slopes:
             loss, outputs, retain_graph=True, allow_unused=True, materialize_grads=True
         )
         bend = weight * slope
-    shape, generator = (rows_in(few) or 0, *outputs.shape[1:]), torch.Generator().manual_seed(1)
-    drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
-    along = (outputs * drawn[first:last].to(outputs)).sum()
+    columns, like = math.prod(outputs.shape[1:]), risk.replica.origin
+    drawn = Draws(1).normals(range(first, last), columns, like=like).reshape(outputs.shape)
+    along = (outputs * drawn.to(outputs)).sum()
     return _Slopes(outputs.detach(), flatten(slopes(along, risk.replica.parameters)), bend)
 
 
-def _displaced(risk: Risk, point: Tensor, generator: torch.Generator) -> Tensor:
+def _displaced(risk: Risk, point: Tensor) -> Tensor:
     """A point nearby, at which no parameter tensor is zero."""
     parts = []
-    for part in risk.replica.layout.split(point):
+    for k, part in enumerate(risk.replica.layout.split(point)):
         size = part.square().mean().sqrt()
         size = torch.where(size > 0, size, 1.0)
-        # At most 65 536 random numbers a tensor, repeated: drawing one for every weight would take seconds.
-        drawn = torch.randn(min(part.numel(), 1 << 16), generator=generator)
+        # At most 65 536 random numbers a tensor, repeated: drawing one for every weight would take a second.
+        (drawn,) = Draws(0).normals(range(k, k + 1), min(part.numel(), 1 << 16), like=part)
         step = drawn.repeat(-(-part.numel() // len(drawn)))[: part.numel()].reshape(part.shape)
-        parts.append(part + SHIFT * size * step.to(part))
+        parts.append(part + SHIFT * size * step)
     return risk.replica.layout.flatten(parts)

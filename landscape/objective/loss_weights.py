@@ -126,7 +126,7 @@ def _weights_of_outputs(
 def _mixed(outputs: Any, count: int) -> Any:
     """So many rows of outputs; of one tensor, means of two of them, so that no two are the same."""
     generator, rows = torch.Generator().manual_seed(0), rows_in(outputs) or 0
-    first, second = (torch.randint(0, rows, (count,), generator=generator) for _ in range(2))
+    first, second = (torch.randint(0, rows, (count,), generator=generator, device="cpu") for _ in range(2))
     if not isinstance(outputs, Tensor) or not outputs.is_floating_point():
         return rows_of(outputs, first)
     shares = torch.linspace(0.2, 0.8, count, dtype=outputs.dtype, device=outputs.device)
@@ -146,7 +146,7 @@ def _some_targets(risk: Risk, targets: Any) -> Any:
 
 def _some_rows(labels: Tensor | None, count: int) -> Tensor:
     """Some rows at random, among them those with ignored labels."""
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0), device="cpu")
     if labels is None or labels.is_floating_point() or len(labels) != count:
         return order[:ROWS]
     ignoring = (labels == LabelWeights().ignored).reshape(count, -1).any(1).cpu()[order]
@@ -187,7 +187,7 @@ def _composition(
     count = rows_in(few) or 0
     possible, trials, adds, finite = _distinct(few, weights), [], True, False
     for seed in range(TRIALS):
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed), device="cpu")
         cut = odd_cut(count)
         try:
             parts = order, order[:cut], order[cut:]

@@ -129,7 +129,8 @@ class Mean:
         ):
             self.stand(at, constant=constant, statistics=statistics)
             engine.graphs.enter(risk.replica.moves, batches)
-            for piece in engine.micro.pieces(batches, batches.amounts, join=each is None):
+            there = batches.on(risk.replica.device, risk.replica.dtype)
+            for piece in engine.micro.pieces(there, batches.amounts, join=each is None):
                 means = self._visited(visit, piece, counted)
                 if each is not None:
                     each(means)
@@ -147,7 +148,8 @@ class Mean:
             return
         risk.engine.statistics.give_way(replica)
         with risk.randomness(), without_gradients(attention=risk.checks.attention):
-            passes = ((size, partial(risk.forward, risk.placed(batch))) for size, batch in calibration)
+            there = calibration.on(replica.device, replica.dtype)
+            passes = ((size, partial(risk.forward, risk.placed(batch))) for size, batch in there)
             examples = recalibrate(replica.model, passes)
         risk.engine.ledger.counts.update({"evaluations": examples})
         replica.calibrated = replica.moves
@@ -196,7 +198,8 @@ class Mean:
                 if not is_out_of_memory(failure):
                     raise
             # Outside of `except`: the failure, and with it every tensor that its frames held, is gone here.
-            if attempt or not risk.engine.graphs.shrink():
+            released, shrunk = risk.batches.release(), risk.engine.graphs.shrink()
+            if attempt or not (released or shrunk):
                 break
         self._make_room(piece)
         return self._visited(visit, piece, counted)

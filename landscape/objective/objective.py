@@ -15,7 +15,7 @@ from landscape.isolation import outside_modes, twice_differentiable
 from landscape.losses.loss_functions import BatchLoss, Loss, placed_loss, refuse_sum
 from landscape.objective.arguments import batches_in, device_in, loss_in, network_in
 from landscape.objective.batch_norm import BatchNorm, stored_layers
-from landscape.objective.batches import KEPT_BYTES, Batches, Source, example, leading_size
+from landscape.objective.batches import Batches, Source, example, leading_size, room_on
 from landscape.objective.differences import gradient_rounding
 from landscape.objective.engine import Engine, Ledger, Products, Statistics, allowed_products
 from landscape.objective.graphs import EmpiricalFisherGraph, GaussNewtonGraph, Graph, HessianGraph
@@ -300,7 +300,8 @@ class Objective:
 
         Returns:
             ``None`` if batches are not pairs of tensors (and images, for ``channels_last``), if they take more than
-            2 GiB, if the loss is a :class:`BatchLoss`, or if the network writes to its inputs.
+            2 GiB on the CPU or a quarter of the memory that is free on a GPU, if the loss is a :class:`BatchLoss`, or
+            if the network writes to its inputs.
         """
         risk = self._mean.checked(self.point)
         if isinstance(risk.loss, BatchLoss) or risk.checks.writes_inputs:
@@ -317,14 +318,15 @@ class Objective:
 
     def _placed(self, batches: Batches, *, channels_last: bool) -> Batches | None:
         """The batches on the device; ``None`` if :meth:`resident` cannot keep them there."""
-        pairs, size = [], 0
-        for _, batch in batches:
+        pairs, size, replica = [], 0, self._mean.risk.replica
+        room = room_on(replica.device)
+        for _, batch in batches.on(replica.device, replica.dtype):
             match self._mean.risk.placed(batch):
                 case (Tensor() as inputs, Tensor() as targets) if inputs.ndim == 4 or not channels_last:
                     size += inputs.nbytes
                 case _:
                     return None
-            if size > KEPT_BYTES:
+            if size > room:
                 return None
             if channels_last:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)

@@ -58,6 +58,7 @@ class Replica:
                 f"dropout is active in {', '.join(active[:3])}: the loss would be another number at every "
                 "evaluation; call model.eval() first"
             )
+        _refuse_several_devices(model, device)
         first = next(iter(model.parameters()), torch.empty(0, device="cpu", dtype=torch.float32))
         self.device = torch.device(device) if device is not None else first.device
         self.dtype = dtype or (torch.float32 if first.dtype in _HALF else first.dtype)
@@ -190,6 +191,17 @@ def _refuse_valueless(model: nn.Module) -> None:
         raise InputError(
             f"'{name}' is quantised ({kind}): integers have no derivative; load the float weights, or dequantise them "
             "(tensor.dequantize()) into the float network"
+        )
+
+
+def _refuse_several_devices(model: nn.Module, chosen: torch.device | str | None) -> None:
+    """Raises an :class:`InputError` for a network on several devices, unless one is chosen to which it is copied."""
+    places = {str(parameter.device): name for name, parameter in model.named_parameters()}
+    if chosen is None and len(places) > 1:
+        few = ", ".join(f"{device} ({name})" for device, name in places.items())
+        raise InputError(
+            f"the parameters of {type(model).__name__} are on {len(places)} devices: {few}; computation is on one: "
+            "name it with device=…, to which the network is copied"
         )
 
 

@@ -42,6 +42,6 @@ class AdaSAM(SharpnessAware):
 
     def _moment(self, name: str, vector: Tensor, decay: float) -> Tensor:
         earlier = self.remembered(name)
-        moment = decay * (torch.zeros_like(vector) if earlier is None else earlier) + (1 - decay) * vector
+        moment = (torch.zeros_like(vector) if earlier is None else earlier).lerp(vector, 1 - decay)
         self.memory[name] = moment
         return moment

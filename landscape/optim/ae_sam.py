@@ -3,12 +3,14 @@
 import math
 from dataclasses import KW_ONLY, dataclass
 
+import torch
 from torch import Tensor
 
 from landscape.draws import Draws
 from landscape.optim.policy import Memory, Policy
 from landscape.optim.sam import SAM
 from landscape.optim.sharpness_aware import NotFiniteError, SharpnessAware, length
+from landscape.optim.vector import number
 from landscape.registry.bounds import Finite, PositiveInt, ShareBelowOne
 
 
@@ -35,20 +37,27 @@ class LongGradient(Policy):
 
     def looks_around(self, gradients: Tensor, memory: Memory, *, step: int, draws: Draws) -> bool:
         """Whether the gradient is long, after it has entered the statistics."""
-        norm, keep = float(length(gradients)), self.delta
-        square = norm * norm
-        mean = keep * float(memory.get("mean", 0.0)) + (1 - keep) * square
-        variance = keep * float(memory.get("variance", math.exp(-10)))
-        variance += (1 - keep) * (square - mean) * (square - mean)
-        if not math.isfinite(variance):
+        wide = torch.float32 if gradients.device.type == "mps" else torch.float64
+        square = length(gradients).to(wide).square_()
+        mean = torch.lerp(square, _as_tensor(memory.get("mean", 0.0), square), self.delta)
+        deviation = square - mean
+        variance = _as_tensor(memory.get("variance", math.exp(-10)), square)
+        variance = torch.lerp(deviation.square(), variance, self.delta)
+        excess = number(deviation.sub_(variance.sqrt(), alpha=self.threshold(step)))  # the one read of a step
+        if not math.isfinite(excess):
             raise NotFiniteError("a gradient is too long for its squared length to have a variance")
         memory["mean"], memory["variance"] = mean, variance
-        return square >= mean + self.threshold(step) * math.sqrt(variance)
+        return excess >= 0
 
     def threshold(self, step: int) -> float:
         """The c of a step, counted from 0."""
         done = min(step / self.total_steps, 1.0)
         return done * self.lambda1 + (1 - done) * self.lambda2
+
+
+def _as_tensor(value: Tensor | float, like: Tensor) -> Tensor:
+    """A number of the memory as a tensor; states of earlier versions hold numbers of Python."""
+    return value if isinstance(value, Tensor) else torch.full_like(like, value)
 
 
 class LongGradientSteps(SharpnessAware):

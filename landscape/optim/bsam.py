@@ -48,8 +48,8 @@ class BSAM(SharpnessAware):
     def first_displacement(self) -> Tensor:
         """A sample of the posterior, relative to its mean w."""
         s = self._precision()
-        normal = torch.randn(s.shape, generator=self.generator, dtype=s.dtype).to(s.device)
-        return self.perturbed(normal / (math.sqrt(self.num_examples) * s.sqrt()))
+        normal = self.draws.normals(1, len(s), like=s)[0]
+        return self.perturbed(normal.div_(s.sqrt().mul_(math.sqrt(self.num_examples))))
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The momentum over the precision at the beginning of this step."""
@@ -57,10 +57,9 @@ class BSAM(SharpnessAware):
         perturbed = gradients_at(self.perturbed(self.rho * gradients / s))
         earlier = self.remembered("mean")
         mean = torch.zeros_like(s) if earlier is None else earlier
-        mean = self.beta1 * mean + (1 - self.beta1) * (perturbed + self.delta * self.weights)
-        curvature = s.sqrt() * gradients.abs() + self.delta + self.damping
-        self.memory["mean"] = mean
-        self.memory["precision"] = self.beta2 * s + (1 - self.beta2) * curvature
+        mean = mean.lerp(perturbed.add_(self.weights, alpha=self.delta), 1 - self.beta1)
+        curvature = gradients.abs_().mul_(s.sqrt()).add_(self.delta + self.damping)
+        self.memory["mean"], self.memory["precision"] = mean, s.lerp(curvature, 1 - self.beta2)
         return mean / s
 
     def _precision(self) -> Tensor:

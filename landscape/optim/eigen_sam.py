@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, length, unit
 from landscape.registry.bounds import NonNegative, PositiveInt
 
 
@@ -34,7 +34,7 @@ class EigenSAM(SharpnessAware):
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradient at w + ε."""
-        if self.steps > 0 and self.steps % self.every == 0:
+        if self.attempts > 0 and self.attempts % self.every == 0:
             self.memory["eigenvector"] = self._eigenvector(gradients_at)
         ascent = unit(self.perturbed(gradients))
         v = self.remembered("eigenvector")
@@ -44,12 +44,12 @@ class EigenSAM(SharpnessAware):
         return gradients_at(ascent * self.rho)
 
     def _eigenvector(self, gradients_at: GradientsAt) -> Tensor:
-        v = self.remembered("eigenvector")
-        if v is None or not v.any():
-            numbers = torch.randn(self.flat.dimension, generator=self.generator, dtype=self.weights.dtype)
-            v = unit(self.perturbed(numbers.to(self.weights.device)))
+        v = unit(self.perturbed(self.draws.normals(1, self.flat.dimension, like=self.weights)[0]))
+        earlier = self.remembered("eigenvector")
+        if earlier is not None:
+            v = torch.where(earlier.any(), earlier, v)
         # The cube root balances the error of the third derivative with that of rounding.
-        h = torch.finfo(v.dtype).eps ** (1 / 3) * max(1.0, float(torch.linalg.vector_norm(self.weights)))
+        h = torch.finfo(v.dtype).eps ** (1 / 3) * length(self.weights).clamp_(min=1.0)
         for _ in range(self.power_iterations):
             product = gradients_at(h * v) - gradients_at(-h * v)
             v = unit(self.perturbed(product).div_(2 * h))

@@ -1,6 +1,7 @@
 """Entropy-SGD: descent on the local entropy, which is low where the loss is low all around."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -48,17 +49,25 @@ class EntropySGD(SharpnessAware):
         """From the mean of the inner weights back to w. The first inner gradient is that of pass 1."""
         if self.langevin_steps == 0:
             return gradients
-        pull = self.gamma * (1 + self.gamma_growth) ** self.steps
+        pull = self.gamma * (1 + self.gamma_growth) ** self.attempts
         # All relative to w: w̃ = w + inner, μ = w + mean.
         inner, mean, velocity = (torch.zeros_like(gradients) for _ in range(3))
+        normals = self._normals(gradients)
         for number in range(self.langevin_steps):
             own = gradients if number == 0 else gradients_at(inner, closure=gradients_at.another())
             slope = own.add_(inner, alpha=pull)
             velocity.mul_(self.inner_momentum).add_(slope)
-            inner = inner - self.inner_lr * (slope + self.inner_momentum * velocity)
+            inner.add_(slope, alpha=-self.inner_lr).add_(velocity, alpha=-self.inner_lr * self.inner_momentum)
             if self.noise > 0:
-                normal = torch.randn(inner.shape, generator=self.generator, dtype=inner.dtype)
-                inner += math.sqrt(2 * self.inner_lr) * self.noise * normal.to(inner.device)
+                inner.add_(next(normals), alpha=math.sqrt(2 * self.inner_lr) * self.noise)
             inner = self.perturbed(inner)
             mean.mul_(self.average).add_(inner, alpha=1 - self.average)
         return mean.neg_()
+
+    def _normals(self, like: Tensor) -> Iterator[Tensor]:
+        """A vector of normal numbers for each Langevin step."""
+        # Several are drawn at once where they are short, because a draw has a cost of its own.
+        count = max(1, 2**20 // len(like))
+        for start in range(0, self.langevin_steps, count):
+            rows = range(start, min(start + count, self.langevin_steps))
+            yield from self.draws.normals(rows, len(like), like=like)

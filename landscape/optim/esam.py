@@ -1,6 +1,5 @@
 """ESAM: SAM on a random part of the weights and the examples whose loss rises most."""
 
-import torch
 from torch import Tensor
 
 from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
@@ -49,10 +48,13 @@ class ESAM(SharpnessAware):
         return gradients_at(displacement, closure=batch.part(rise.topk(count).indices))
 
     def displacement(self, gradients: Tensor) -> Tensor:
-        """ε of a gradient, both ``(n,)``; draws the tensors that are perturbed."""
-        kept = (torch.rand(len(self.flat.parameters), generator=self.generator) < self.beta).tolist()
+        """ε of a gradient, both ``(n,)``, along the tensors that are kept."""
         # The norm is that of the kept tensors, so the others are zeroed before it.
-        for view, keep in zip(self.flat.split(gradients), kept, strict=True):
+        for view, keep in zip(self.flat.split(gradients), self.kept(), strict=True):
             if not keep:
                 view.zero_()
         return unit(gradients, times=self.rho / self.beta, out=gradients)
+
+    def kept(self) -> list[bool]:
+        """Whether each parameter tensor is perturbed in this step."""
+        return [self.draws.chance(number) < self.beta for number in range(len(self.flat.parameters))]

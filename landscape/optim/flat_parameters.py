@@ -105,9 +105,9 @@ class FlatParameters:
         torch._foreach_copy_(self.tensors, self.split(vector))
         self._is_saved = False
 
-    def displace(self, displacement: Tensor) -> None:
-        """Make w + displacement ``(n,)`` the weights, until ``restore``."""
-        torch.add(self.values, displacement, out=self._moved)
+    def displace(self, displacement: Tensor, times: float = 1.0) -> None:
+        """Make w + times · displacement ``(n,)`` the weights, until ``restore``."""
+        torch.add(self.values, displacement, alpha=times, out=self._moved)
         torch._foreach_copy_(self.tensors, self._moved_views)
 
     def restore(self) -> None:

@@ -58,13 +58,14 @@ class GSAM(SharpnessAware):
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The perturbed gradient minus α times the part of g that is orthogonal to it."""
-        perturbed = gradients_at(self.displacement(self.perturbed(gradients)))
+        if self.adaptive == "none":
+            perturbed = gradients_at.along(self.perturbed(gradients), self.rho)
+        else:
+            perturbed = gradients_at(self.displacement(self.perturbed(gradients)))
         return perturbed.sub_(orthogonal(gradients, to=perturbed, out=gradients), alpha=self.alpha)
 
     def displacement(self, gradients: Tensor) -> Tensor:
-        """ε of a gradient, both ``(n,)``."""
-        if self.adaptive == "none":
-            return unit(gradients, times=self.rho)
+        """The adaptive ε of a gradient, both ``(n,)``."""
         t = self.scale()
         if self.adaptive == "abs":
             return t * unit(gradients, times=self.rho)

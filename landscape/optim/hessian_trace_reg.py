@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from landscape.errors import UsageError
 from landscape.isolation import PlainAttention
 from landscape.optim.batch_closure import Evaluation
-from landscape.optim.sharpness_aware import Closure, GradientsAt, SharpnessAware
+from landscape.optim.sharpness_aware import Closure, GradientsAt, SharpnessAware, length
 from landscape.registry.bounds import NonNegative, Positive, PositiveInt, PositiveShare
 
 
@@ -75,27 +75,30 @@ class HessianTraceRegularised(SharpnessAware):
         """The gradient; in mode ``"fd"`` with the differences of gradients around it."""
         if self.mode != "fd" or not self._is_active():
             return gradients
-        size = float(torch.linalg.vector_norm(self.weights)) / len(self.weights) ** 0.5 or 1.0
-        h = self.fd_step * size
-        direction = gradients.clone()
-        for _ in range(self.n_probe):
-            displacement = h * self.probe()
-            difference = gradients_at(displacement) + gradients_at(-displacement) - 2 * gradients
-            direction.add_(difference, alpha=self.lam / (self.n_probe * h**2))
-        return direction
+        size = length(self.weights) / len(self.weights) ** 0.5
+        h = self.fd_step * torch.where(size > 0, size, 1.0)
+        differences = torch.zeros_like(gradients)
+        for number in range(self.n_probe):
+            displacement = h * self.probe(number)
+            differences += gradients_at(displacement) + gradients_at(-displacement) - 2 * gradients
+        return torch.addcmul(gradients, differences, self.lam / (self.n_probe * h.square()))
 
-    def probe(self) -> Tensor:
-        """A vector ``(n,)`` of random signs, with zeros where nothing is probed."""
-        drawn = torch.rand(2, self.flat.dimension, generator=self.generator).to(self.weights)
-        signs = torch.where(drawn[0] < 0.5, -1.0, 1.0).to(self.weights.dtype)
-        return self.perturbed(torch.where(drawn[1] < self.keep_prob, signs, 0.0))
+    def probe(self, number: int) -> Tensor:
+        """A vector ``(n,)`` of random signs, one for each number in a step, with zeros where nothing is probed."""
+        row = range(number, number + 1), self.flat.dimension
+        signs = self.draws.signs(*row, like=self.weights)[0]
+        if self.keep_prob < 1:
+            signs.mul_(self.draws.uniforms(*row, like=self.weights)[0] < self.keep_prob)
+        return self.perturbed(signs)
 
     def _is_active(self) -> bool:
-        return self.lam > 0 and self.steps % self.interval == 0
+        return self.lam > 0 and self.attempts % self.interval == 0
 
     def _term(self, evaluation: Evaluation) -> Tensor:
         gradients = self._derivatives(evaluation.loss)
-        traces = [self._curvature(gradients, self.flat.split(self.probe())) for _ in range(self.n_probe)]
+        traces = [
+            self._curvature(gradients, self.flat.split(self.probe(number))) for number in range(self.n_probe)
+        ]
         return self.lam * torch.stack(traces).mean()
 
     def _curvature(self, gradients: tuple[Tensor, ...], probe: list[Tensor]) -> Tensor:

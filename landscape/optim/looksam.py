@@ -25,6 +25,14 @@ class Every(Policy):
         return step % self.k == 0
 
 
+class Renewing(Every):
+    """Every k-th step, and those before the first that was not skipped."""
+
+    def looks_around(self, gradients: Tensor, memory: Memory, *, step: int, draws: Draws) -> bool:
+        """Whether k divides the number of the step, or nothing is kept yet."""
+        return "added" not in memory or super().looks_around(gradients, memory, step=step, draws=draws)
+
+
 class LookSAM(SharpnessAware):
     """SAM at every k-th step, ``d = g + α ‖g‖ g_v / ‖g_v‖`` in between. 1 + 1/k gradients a step.
 
@@ -46,11 +54,11 @@ class LookSAM(SharpnessAware):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.policy = Every(self.k)
+        self.policy = Renewing(self.k)
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradient at w + ε; the direction of its part orthogonal to g is kept."""
-        perturbed = gradients_at(unit(self.perturbed(gradients), times=self.rho))
+        perturbed = gradients_at.along(self.perturbed(gradients), self.rho)
         added = significant(orthogonal(perturbed, to=gradients), of=perturbed)
         self.memory["added"] = unit(added, out=added)  # its length is that of another step
         return perturbed

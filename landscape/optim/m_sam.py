@@ -63,5 +63,9 @@ class SlicedSAM(SharpnessAware):
     def loss(self) -> Tensor:
         """L(w): the mean over the slices that were evaluated at w."""
         here = self.losses[::2]
-        shares = torch.tensor(self._shares[: len(here)], dtype=here[0].dtype, device=here[0].device)
-        return here[0] if len(here) == 1 else torch.stack(here) @ (shares / shares.sum())
+        if len(here) == 1:
+            return here[0]
+        shares = self._shares[: len(here)]
+        return torch.stack(
+            [loss * (share / sum(shares)) for loss, share in zip(here, shares, strict=True)]
+        ).sum()

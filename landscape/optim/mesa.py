@@ -44,8 +44,7 @@ class MESA(ERM):
         average = self.remembered("average")
         if average is None:
             average = self.memory["average"] = self.weights.clone()
-        started = self.steps + self.skipped_steps >= self.start_epoch * self.steps_per_epoch
-        if self.lam == 0 or not started:
+        if self.lam == 0 or self.attempts < self.start_epoch * self.steps_per_epoch:
             return None
         batch = gradients_at.batch
         with batch.evaluation_mode():

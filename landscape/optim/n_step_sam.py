@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, length, unit
 from landscape.registry.bounds import NonNegative, Positive, PositiveInt
 
 
@@ -31,7 +31,7 @@ class NStepSAM(SharpnessAware):
         """The gradient at the end of the ascent, which runs in the unit ball of ε / ρ."""
         place = torch.zeros_like(gradients)
         for _ in range(self.ascent_steps):
-            place = place + unit(self.perturbed(gradients), times=self.stride)
-            place = place / torch.linalg.vector_norm(place).clamp(min=1.0)
+            place.add_(unit(self.perturbed(gradients), times=self.stride, out=gradients))
+            place.div_(length(place).clamp_(min=1.0))
             gradients = gradients_at(place * self.rho)
         return gradients

@@ -4,7 +4,7 @@ A sharpness-aware step evaluates the network at weights that are thrown away. Su
 masks of the first one, see the same inputs, and leave no trace in running statistics or in the random streams.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,8 @@ from torch.nn.modules.batchnorm import (  # private, but the only common bases o
 )
 
 from landscape.isolation import RANDOMNESS
+
+_States = tuple[bytes, bytes]  # of the CPU and of the device
 
 
 def tracking_modules(model: nn.Module | None) -> list[nn.Module]:
@@ -58,9 +60,9 @@ class RandomState:
     """Torch's global generators that a forward pass may draw from: the CPU's and that of the network's device."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self._recorded: list[Tensor] | None = None
-        self._present: list[list[Tensor]] = []
+        self._device = None if device.type in ("cpu", "meta") else device
+        self._recorded: _States | None = None
+        self._present: list[_States] = []
 
     def record(self) -> None:
         """Save the state from which the coming pass draws."""
@@ -70,36 +72,36 @@ class RandomState:
         """Inside, the numbers of the recorded pass are drawn again; afterwards the streams go on as before."""
         present = self._read()
         self._present.append(present)
-        if self._recorded is not None:
+        if self._recorded is not None and self._recorded != present:
             self._write(self._recorded, over=present)
 
     def __exit__(self, *_: object) -> None:
-        self._write(self._present.pop(), over=self._read())
+        before, present = self._present.pop(), self._read()
+        # Where a network draws nothing, nothing is written: another thread may be drawing.
+        if before != present:
+            self._write(before, over=present)
+
+    def _read(self) -> _States:
+        # As bytes, because `torch.equal` compares them one by one, and takes longer than a small layer.
+        with RANDOMNESS:  # not while another thread has replaced the states for a while
+            state = torch.default_generator.get_state().numpy().tobytes()
+            if self._device is None:
+                return state, b""
+            module = torch.get_device_module(self._device)
+            return state, module.get_rng_state(*self._device_arguments()).numpy().tobytes()
+
+    def _write(self, states: _States, *, over: _States) -> None:
+        tensors = [torch.frombuffer(bytearray(state), dtype=torch.uint8) if state else None for state in states]
+        with RANDOMNESS:
+            if states[0] != over[0]:
+                torch.default_generator.set_state(tensors[0])
+            if states[1] != over[1]:
+                module = torch.get_device_module(self._device)
+                module.set_rng_state(tensors[1], *self._device_arguments())
 
     def _device_arguments(self) -> tuple[torch.device, ...]:
-        return () if self.device.type == "mps" else (self.device,)  # mps has one device, and takes none
-
-    def _read(self) -> list[Tensor]:
-        with RANDOMNESS:  # not while another thread has replaced the states for a while
-            states = [torch.default_generator.get_state()]
-            if self.device.type not in ("cpu", "meta"):
-                module = torch.get_device_module(self.device)
-                states.append(module.get_rng_state(*self._device_arguments()))
-            return states
-
-    def _write(self, states: list[Tensor], *, over: list[Tensor]) -> None:
-        # Where a network draws nothing, nothing is written: another thread may be drawing.
-        differ = [not _same_bytes(a, b) for a, b in zip(states, over, strict=True)]
-        with RANDOMNESS:
-            if differ[0]:
-                torch.default_generator.set_state(states[0])
-            if differ[-1] and len(states) > 1:
-                torch.get_device_module(self.device).set_rng_state(states[1], *self._device_arguments())
-
-
-def _same_bytes(a: Tensor, b: Tensor) -> bool:
-    # `torch.equal` compares the 5 kB of a state one by one, and takes longer than a small layer.
-    return bool(a.numpy().tobytes() == b.numpy().tobytes())
+        # MPS has one device, and takes none.
+        return () if self._device is None or self._device.type == "mps" else (self._device,)
 
 
 class WrittenInputs:
@@ -134,21 +136,24 @@ class WrittenInputs:
     def _save(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if torch.compiler.is_compiling():  # the hook must not become a part of the compiled network
             return
-        for tensor in _tensors((args, kwargs)):
+        for tensor in _tensors((*args, *kwargs.values())):
             if id(tensor) not in self._seen and not tensor.is_inference():
+                copy = (tensor.detach() if tensor.requires_grad else tensor).clone()
                 # Torch counts writes in `_version`, which nothing public shows.
-                self._seen[id(tensor)] = tensor, tensor.detach().clone(), tensor._version
+                self._seen[id(tensor)] = tensor, copy, tensor._version
 
     def put_back(self) -> None:
         """Gives the inputs the values of before the pass that was watched."""
-        with torch.no_grad():
-            for tensor, before in self._written:
+        for tensor, before in self._written:
+            with torch.no_grad():
                 tensor.copy_(before)
 
 
-def _tensors(value: object) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list, Mapping)):
-        for part in value.values() if isinstance(value, Mapping) else value:
-            yield from _tensors(part)
+def _tensors(values: Iterable[object]) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (tuple, list)):
+            yield from _tensors(value)
+        elif isinstance(value, Mapping):
+            yield from _tensors(value.values())

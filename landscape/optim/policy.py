@@ -35,6 +35,6 @@ class Policy(ABC):
             gradients: g of pass 1, shape ``(n,)``, finite, zero in groups that are not perturbed. Not to be
                 written to.
             memory: The optimizer's, for what the policy keeps across steps.
-            step: The number of this step, from 0; a skipped step does not count.
+            step: The number of this step, from 0. Skipped steps count too, as only the device may know of them.
             draws: The random numbers of this step.
         """

@@ -47,12 +47,12 @@ class RSAM(SharpnessAware):
         return gradients_at(unit(ascent, times=self.rho))
 
     def noise(self) -> Tensor:
-        """δ, shape ``(n,)``: Gaussian numbers of the private generator, scaled with the filters."""
+        """δ of this step, shape ``(n,)``: normal numbers, scaled with the filters."""
         weights = self.weights.detach()
-        numbers = torch.randn(self.flat.dimension, generator=self.generator, dtype=weights.dtype)
-        noise = numbers.to(weights.device)
+        noise = self.draws.normals(1, len(weights), like=weights)[0]
         for part, weight in zip(self.flat.split(noise), self.flat.split(weights), strict=True):
             filters = range(1, weight.ndim) if weight.ndim > 1 else range(weight.ndim)
-            part.mul_(self.sigma * torch.linalg.vector_norm(weight, dim=tuple(filters), keepdim=True))
-        is_displaced = torch.as_tensor(self.rho, device=noise.device) > 0  # a group of radius zero stays put
-        return self.perturbed(noise * is_displaced)
+            part.mul_(torch.linalg.vector_norm(weight, dim=tuple(filters), keepdim=True))
+        # A group of radius zero is not displaced.
+        sizes = self.spread([self.sigma * (self.radius(group) > 0) for group in self.param_groups])
+        return self.perturbed(noise.mul_(sizes))

@@ -5,8 +5,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from landscape.errors import UsageError
-from landscape.optim.batch_closure import BatchClosure, Evaluation
+from landscape.optim.batch_closure import Evaluation
 from landscape.optim.sharpness_aware import Closure, GradientsAt, SharpnessAware
+from landscape.optim.vector import number
 from landscape.registry.bounds import Count, NonNegative, NonNegativeCount, Positive
 
 
@@ -44,13 +45,14 @@ class SAF(SharpnessAware):
     def first_closure(self, gradients_at: GradientsAt) -> Closure | None:
         """The loss and the term, where there is one."""
         batch = gradients_at.batch
-        indices = self._indices(batch)
+        indices = self._indices = self._numbers_in_range(batch.indices)
         logits, all_visits = self.remembered("logits"), self.remembered("visits")
         if logits is None or all_visits is None or self.lam == 0:
             return None
         visits = all_visits[indices, 0]
         active = visits >= max(self.start_epoch, self.lag)
-        if not bool(active.any()):
+        # On the CPU, where reading is free, a term of no example is left out; elsewhere it is zero.
+        if active.device.type == "cpu" and not number(active.any()):
             return None
         # The slot of an example at this visit still holds its logits of `lag` visits ago.
         reference = logits[visits % self.lag, indices]
@@ -63,32 +65,33 @@ class SAF(SharpnessAware):
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradient itself."""
-        self._seen = self._indices(gradients_at.batch), gradients_at.batch.first_outputs
+        self._outputs = gradients_at.batch.first_outputs
         return gradients
 
     def after_step(self) -> None:
         """Record the outputs of pass 1."""
-        indices, outputs = self._seen
-        del self._seen
+        indices, outputs = self._indices, self._outputs
+        del self._indices, self._outputs
         logits, visits = self.remembered("logits"), self.remembered("visits")
         if logits is None or visits is None:
             # The last axis keeps either from ever having the shape of the weights.
             logits = self.memory["logits"] = outputs.new_zeros(self.lag, self.num_examples, outputs.shape[1])
             visits = self.memory["visits"] = indices.new_zeros(self.num_examples, 1)
-        # The step is done and cannot fail any more: these are written in place, as they can be large.
-        logits[visits[indices, 0] % self.lag, indices] = outputs
-        visits[indices, 0] += 1
+        # Written in place, as they can be large, and so not by a step that is skipped.
+        place = visits[indices, 0] % self.lag, indices
+        logits[place] = torch.where(self.step_is_good, outputs, logits[place])
+        visits[indices, 0] += self.step_is_good
 
-    def _indices(self, batch: BatchClosure) -> Tensor:
-        if batch.indices is None:
+    def _numbers_in_range(self, indices: Tensor | None) -> Tensor:
+        if indices is None:
             raise UsageError(
                 "SAF remembers each example; pass their numbers in the data set: "
                 "BatchClosure(model, loss, inputs=inputs, targets=targets, indices=indices)"
             )
-        low, high = int(batch.indices.min()), int(batch.indices.max())
+        low, high = torch.stack(torch.aminmax(indices)).tolist()
         if low < 0 or high >= self.num_examples:
             raise UsageError(f"indices from {low} to {high} do not fit num_examples={self.num_examples}")
-        return batch.indices.to(self.flat.device)
+        return indices.to(self.flat.device, non_blocking=True)
 
 
 def trajectory_loss(outputs: Tensor, reference: Tensor, *, tau: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware
 from landscape.registry.bounds import NonNegative
 
 
@@ -22,5 +22,4 @@ class SAM(SharpnessAware):
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradient at w + ε."""
-        # ε is written over g, which is not needed again: one vector of the size of the network less.
-        return gradients_at(unit(self.perturbed(gradients), times=self.rho, out=gradients))
+        return gradients_at.along(self.perturbed(gradients), self.rho)

@@ -103,6 +103,7 @@ class SharpnessAware(WrappedOptimizer, ABC):
         gradient_evaluations: All evaluated gradients of a whole batch; a pass over a part of it counts as its
             share, a forward pass alone as a third.
         needs_batch: Whether ``step`` needs a :class:`~landscape.optim.BatchClosure`.
+        is_single_pass: Whether no pass with a gradient follows the first, for which nothing is then saved.
         memory: State that the variant keeps across steps; see ``direction``.
         policy: Decides which steps call ``direction``; ``None`` for every one. The others call
             ``direction_between`` and evaluate one gradient.
@@ -118,6 +119,7 @@ class SharpnessAware(WrappedOptimizer, ABC):
     max_grad_norm: Positive | None = None
 
     needs_batch = False
+    is_single_pass = False
     # Without this mark GradScaler.step would un-scale stale gradients and run the closure as if it were plain.
     _step_supports_amp_scaling = True
 
@@ -212,7 +214,8 @@ class SharpnessAware(WrappedOptimizer, ABC):
     @property
     def rho(self) -> float | Tensor:
         """The radius of this step: a number if all groups share it, otherwise a vector ``(n,)``."""
-        return self.spread([self.radius(group) for group in self.param_groups])
+        groups = self.param_groups
+        return self.radius(groups[0]) if len(groups) == 1 else self.spread([self.radius(g) for g in groups])
 
     @rho.setter
     def rho(self, radius: float) -> None:
@@ -222,7 +225,10 @@ class SharpnessAware(WrappedOptimizer, ABC):
 
     def radius(self, group: Mapping[str, Any]) -> float:
         """The radius of one group in this step."""
-        radius: float = RADIUS.check("rho", group["rho"])
+        rho = group["rho"]
+        if type(rho) is float and 0 <= rho < torch.inf:  # as in nearly every step, and quickly
+            return rho
+        radius: float = RADIUS.check("rho", rho)
         return radius
 
     def spread(self, values: Sequence[float]) -> float | Tensor:
@@ -280,9 +286,11 @@ class SharpnessAware(WrappedOptimizer, ABC):
         self._scale.begin_step(scaler, self.flat)
         self.flat.begin_step()
         memory = dict(self.memory)
-        gradients_at = GradientsAt(self.flat, closure, self._scale, self._norms, self.model)
+        gradients_at = GradientsAt(
+            self.flat, closure, self._scale, self._norms, self.model, repeats=not self.is_single_pass
+        )
         self.losses = gradients_at.losses
-        with torch.no_grad():
+        with torch.set_grad_enabled(False):  # cheaper than torch.no_grad
             try:
                 bad = self._prepare(gradients_at)
             except BaseException as failure:
@@ -328,7 +336,7 @@ class SharpnessAware(WrappedOptimizer, ABC):
         first_closure = self.first_closure(gradients_at)
         gradients = gradients_at(self.first_displacement(), closure=first_closure, first=True)
         looks_around = self.policy is None or self.policy.looks_around(
-            self.perturbed(gradients), self.memory, step=self.steps, draws=self._draws_of(POLICIES)
+            self.perturbed(gradients), self.memory, step=self.attempts, draws=self._draws_of(POLICIES)
         )
         rule = self.direction(gradients, gradients_at) if looks_around else self.direction_between(gradients)
         direction = self.clipped(rule)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from landscape.draws import Draws
@@ -23,7 +22,7 @@ class Bernoulli(Policy):
 
     def looks_around(self, gradients: Tensor, memory: Memory, *, step: int, draws: Draws) -> bool:
         """A draw."""
-        return float(draws.uniforms(1, 1, like=torch.empty((), dtype=torch.float32, device="cpu"))) < self.p
+        return draws.chance(0) < self.p
 
 
 class SSSAM(SAM):

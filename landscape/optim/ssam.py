@@ -35,7 +35,7 @@ class SparseSAM(SharpnessAware):
         """The gradient at w + ε."""
         gradients = self.perturbed(gradients)
         mask = self.remembered("mask")
-        if mask is None or self.steps % (self.update_every * self.steps_per_epoch) == 0:
+        if mask is None or self.attempts % (self.update_every * self.steps_per_epoch) == 0:
             mask = self.memory["mask"] = self.next_mask(gradients, mask, gradients_at)
         return gradients_at(unit(gradients, times=self.rho, out=gradients).mul_(mask))
 
@@ -47,7 +47,8 @@ class SparseSAM(SharpnessAware):
     @property
     def allowed(self) -> int:
         """How many coordinates may be perturbed."""
-        return int(self.perturbed(torch.ones_like(self.weights)).count_nonzero())
+        slices = zip(self.param_groups, self.flat.group_slices, strict=True)
+        return sum(part.stop - part.start for group, part in slices if group.get("perturb", True))
 
     @property
     def live(self) -> int:

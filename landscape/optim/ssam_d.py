@@ -2,11 +2,11 @@
 
 import math
 
-import torch
 from torch import Tensor
 
 from landscape.optim.sharpness_aware import GradientsAt
 from landscape.optim.ssam import SparseSAM
+from landscape.optim.vector import number
 from landscape.registry.bounds import PositiveInt, Share
 
 
@@ -31,16 +31,16 @@ class SSAMD(SparseSAM):
 
     def next_mask(self, gradients: Tensor, mask: Tensor | None, gradients_at: GradientsAt) -> Tensor:
         """The mask with its flattest coordinates exchanged."""
-        chance = torch.rand(self.flat.dimension, generator=self.generator).to(gradients.device)
+        chance = self.draws.uniforms(1, len(gradients), like=gradients.float())[0]
         if mask is None:
             return self.largest(chance, self.live)
         # Fewer than the mask should have where a group was added since.
-        present = min(int(self.perturbed(mask).count_nonzero()), self.live)
+        present = min(int(number(self.perturbed(mask).count_nonzero())), self.live)
         exchanged = min(int(self.share() * present), self.allowed - self.live)
         kept = self.largest(gradients.abs().masked_fill(mask == 0, -1.0), present - exchanged)
         return kept + self.largest(chance.masked_fill(mask != 0, -1.0), self.live - present + exchanged)
 
     def share(self) -> float:
         """The share of the mask that is exchanged at this step."""
-        done = min(1.0, self.steps / self.total_steps)
+        done = min(1.0, self.attempts / self.total_steps)
         return self.drop_rate * (1 + math.cos(math.pi * done)) / 2

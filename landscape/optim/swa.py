@@ -1,5 +1,6 @@
 """SWA: descent, and the mean of its last weights."""
 
+import torch
 from torch import Tensor
 
 from landscape.optim.erm import ERM
@@ -29,14 +30,16 @@ class WeightAverage(SharpnessAware):
     def after_step(self) -> None:
         """Take the new weights into the mean."""
         super().after_step()
-        since = self.steps - self.start * self.total_steps
-        if since <= 0 or self.steps % self.interval:
+        if self.attempts <= self.start * self.total_steps or self.attempts % self.interval:
             return
-        count, average = int(self.memory.get("averaged", 0)), self.remembered("average")
-        mean = self.weights.clone()
-        if average is not None:
-            mean = average + (mean - average) / (count + 1)
-        self.memory["averaged"], self.memory["average"] = count + 1, mean
+        average, count = self.remembered("average"), self.memory.get("averaged", 0)
+        if not isinstance(count, Tensor):  # before the first, or loaded from a state of an earlier version
+            count = torch.full((), count, dtype=torch.int64, device=self.flat.device)
+        self.memory["averaged"] = count = count + 1
+        share = count.to(self.weights.dtype).reciprocal()
+        self.memory["average"] = (
+            self.weights.clone() if average is None else average.lerp(self.weights, share)
+        )
 
     def evaluation_weights(self) -> Tensor | None:
         """The mean; ``None`` before it has begun."""

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_SMALL = 1e-12  # far below the length of any gradient: it only matters where that is zero
-_HALF = (torch.float16, torch.bfloat16)
+SMALL = 1e-12  # far below the length of any gradient: it only matters where that is zero
+HALF = (torch.float16, torch.bfloat16)
 
 
 def unit(vector: Tensor, *, times: float | Tensor = 1.0, out: Tensor | None = None) -> Tensor:
@@ -21,13 +21,13 @@ def unit(vector: Tensor, *, times: float | Tensor = 1.0, out: Tensor | None = No
         times: Factor of the result, a number or a vector ``(n,)``: the length ρ of a displacement.
         out: Where to put the result, such as ``x`` itself when it is not needed again.
     """
-    wide = vector.float() if vector.dtype in _HALF else vector
+    wide = vector.float() if vector.dtype in HALF else vector
     norm = torch.linalg.vector_norm(wide)
     scale: float | Tensor
     if norm.device.type == "cpu" and not isinstance(times, Tensor):
-        scale = times / (number(norm) + _SMALL)
+        scale = times / (number(norm) + SMALL)
     else:
-        scale = norm.add_(_SMALL).reciprocal_() * times
+        scale = norm.add_(SMALL).reciprocal_() * times
     if wide is vector:
         return torch.mul(vector, scale, out=out)
     result = (wide * scale).to(vector.dtype)
@@ -40,7 +40,7 @@ def orthogonal(vector: Tensor, *, to: Tensor, out: Tensor | None = None) -> Tens
     ``out`` is where to put the result, such as ``x`` itself when it is not needed again.
     """
     square = to @ to
-    if square.device.type == "cpu" and vector.dtype not in _HALF:
+    if square.device.type == "cpu" and vector.dtype not in HALF:
         # Half precision is left out, where the ratio need not be a number of its own.
         divisor = number(square)
         return torch.sub(vector, to, alpha=number(vector @ to) / divisor if divisor > 0 else 0.0, out=out)
@@ -56,7 +56,7 @@ def number(value: Tensor) -> float:
 
 def length(vector: Tensor) -> Tensor:
     """The Euclidean length ``‖x‖``, 0-dim; that of half precision in float32."""
-    norm: Tensor = torch.linalg.vector_norm(vector.float() if vector.dtype in _HALF else vector)
+    norm: Tensor = torch.linalg.vector_norm(vector.float() if vector.dtype in HALF else vector)
     return norm
 
 

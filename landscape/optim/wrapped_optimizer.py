@@ -101,20 +101,17 @@ class WrappedOptimizer(torch.optim.Optimizer):
         self.flat = FlatParameters(self.param_groups)
 
     @property
+    def attempts(self) -> int:
+        """Steps so far, with the skipped ones: the number of this step, which the host knows without waiting."""
+        return self._steps + self._skipped_steps
+
+    @property
     def draws(self) -> Draws:
         """The random numbers of this step: the same ones until it is over, also where it fails and is taken again."""
         return self._draws_of(_RULES)
 
-    @property
-    def generator(self) -> torch.Generator:
-        """The random numbers of this step as a stream, for variants that have not changed to ``draws``."""
-        number = self._steps + self._skipped_steps
-        if vars(self).get("_stream", (None,))[0] != number:
-            self._stream = number, torch.Generator().manual_seed(self.seed + 1000003 * number)
-        return self._stream[1]
-
     def _draws_of(self, stream: int) -> Draws:
-        return Draws(self.seed, stream + self._steps + self._skipped_steps)
+        return Draws(self.seed, stream + self.attempts)
 
     @property
     def steps(self) -> int:
@@ -255,7 +252,7 @@ class WrappedOptimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         # A scheduler leaves a bound `step` on the instance; a copy must not call that of the original.
-        return {key: value for key, value in self.__dict__.items() if key not in ("step", "flat", "_stream")}
+        return {key: value for key, value in self.__dict__.items() if key not in ("step", "flat")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -53,5 +53,5 @@ class WSAM(GNP):
         if self.mode == "coupled":
             return
         rates = self.spread([float(group["lr"]) * self.alpha for group in self.param_groups])
-        self.flat.assign(self.weights - self._sharpness.mul_(rates))
+        self.flat.assign(self.weights - self._sharpness.mul_(rates).mul_(self.step_is_good))
         del self._sharpness

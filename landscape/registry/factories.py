@@ -17,13 +17,14 @@ import sysconfig
 import threading
 import traceback
 import typing
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from landscape.errors import InputError, UsageError
+from landscape.errors import InputError, Remark, UsageError
 from landscape.registry.names import NameTable, Option, Options, Row, Specification, Value, split
 from landscape.registry.nearest import did_you_mean
 
@@ -340,6 +341,30 @@ def _module(where: str) -> ModuleType:
                 ) from None
             raise InputError(f"module {where} cannot be imported: {described(failure)}") from failure
 
+def _absent_device() -> str | None:
+    """Why torch's default device cannot be used on this machine; ``None`` if it can."""
+    torch = sys.modules.get("torch")  # whoever chose one has imported it
+    try:
+        return "whose tensors have no values" if torch is not None and torch.empty(0).is_meta else None
+    except (RuntimeError, AssertionError) as failure:
+        return f"which cannot be used here ({str(failure).splitlines()[0].partition('. ')[0]})"
+
+
+@contextlib.contextmanager
+def _usable_device(where: str) -> Iterator[None]:
+    """Afterwards the CPU is torch's default device if the user's code inside chose one that is not there."""
+    before = _absent_device()
+    yield
+    reason = _absent_device()
+    if reason is not None and before is None:
+        sys.modules["torch"].set_default_device(None)
+        warnings.warn(
+            f"{where} chooses a default device of torch, {reason}: the CPU takes its place; the network and the data "
+            "go to --device in any case",
+            Remark,
+            stacklevel=2,
+        )
+
 
 @contextlib.contextmanager
 def importable(folder: Path) -> Iterator[None]:
@@ -367,7 +392,8 @@ def _watched(where: str, folder: Path) -> Iterator[None]:
         before, arguments = set(sys.modules), sys.argv
         sys.argv = [where]  # a script that parses its arguments must not find ours
         try:
-            with contextlib.redirect_stdout(sys.stderr):  # stdout is for numbers
+            # stdout is for numbers.
+            with contextlib.redirect_stdout(sys.stderr), _usable_device(where):
                 yield
         finally:
             sys.argv = arguments

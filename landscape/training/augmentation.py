@@ -1,10 +1,13 @@
 """Random changes of images before a step, as a function of a seed, so that a resumed run sees the same images."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from landscape.data import Data
 from landscape.data.pixels import Pixels
+from landscape.draws import Draws
 from landscape.errors import UsageError
 from landscape.isolation import private_randomness
 from landscape.training.recipe import Augmentation
@@ -24,47 +27,68 @@ def require_pictures(kind: Augmentation, data: Data) -> None:
         )
 
 
-def augmented(inputs: Tensor, *, kind: Augmentation, pixels: Pixels | None, seed: int) -> Tensor:
-    """Images ``(B, channels, height, width)``, each changed on its own; the global generators are restored.
+def augmented(
+    inputs: Tensor, rows: Tensor, *, kind: Augmentation, pixels: Pixels | None, seed: int
+) -> Tensor:
+    """Images ``(B, channels, height, width)``, each changed on its own, by random numbers of its row and the seed.
 
     ``basic`` pads by an eighth of the side, crops at random and flips half of the images; ``cutout`` also blanks
     a square of half the side, part of which may lie outside; ``autoaugment`` is ``basic`` and the learned policy
     of CIFAR-10, or from a side of 64 pixels that of ImageNet.
 
-    ``pixels`` says how ``inputs`` were made from 8-bit pixels, so that the padding is black; ``None`` pads with 0.
+    ``rows`` are the numbers of the examples, ``(B,)`` in int64. ``pixels`` says how ``inputs`` were made from 8-bit
+    pixels, so that the padding is black; ``None`` pads with 0.
 
     Reference:
         DeVries and Taylor 2017, arXiv 1708.04552 (cutout); Cubuk et al. 2019, arXiv 1805.09501 (AutoAugment).
     """
     if kind == "none":
         return inputs
-    from torchvision.transforms import v2
-
-    side = inputs.shape[-1]
-    steps: list[torch.nn.Module] = [
-        v2.RandomCrop(list(inputs.shape[-2:]), padding=max(1, side // 8)),
-        v2.RandomHorizontalFlip(),
-    ]
+    numbers = rows.to(inputs.device, non_blocking=True)
+    like = torch.empty(0, dtype=torch.float32, device=inputs.device)
+    top, left, flip, *centre = Draws(seed).uniforms(numbers, 5, like=like).unbind(1)
+    outputs = _cropped(inputs, top, left, flip < 0.5, black=None if pixels is None else pixels.black(inputs))
     if kind == "autoaugment":
-        policy = v2.AutoAugmentPolicy.CIFAR10 if side < 64 else v2.AutoAugmentPolicy.IMAGENET
-        steps.append(v2.AutoAugment(policy))
-    change = v2.Compose(steps)
-    # torchvision's transforms draw from the global generator and take none of their own.
-    with private_randomness(seed=seed):
-        images = inputs if pixels is None else pixels.restored(inputs)
-        # One by one, because v2 applies a single draw to a whole batch.
-        changed = torch.stack([change(image) for image in images])
-        outputs = changed if pixels is None else pixels.normalised(changed)
-        return _cut_out(outputs, side=side // 2) if kind == "cutout" else outputs
+        assert pixels is not None
+        return pixels.normalised(_by_policy(pixels.restored(outputs), seed))
+    return _cut_out(outputs, centre) if kind == "cutout" else outputs
 
 
-def _cut_out(inputs: Tensor, *, side: int) -> Tensor:
-    """The images with a square of zeros around a random pixel of each."""
-    count, _, height, width = inputs.shape
-    covered = []
-    for length in (height, width):
-        start = torch.randint(length, (count, 1), device="cpu") - side // 2
-        at = torch.arange(length, device="cpu")
+def _cropped(inputs: Tensor, top: Tensor, left: Tensor, flip: Tensor, *, black: Tensor | None) -> Tensor:
+    """The images shifted by up to an eighth of the side, and some of them mirrored; uniform numbers say which."""
+    height, width = inputs.shape[-2:]
+    margin = max(1, inputs.shape[-1] // 8)
+    down, across = (torch.arange(length, device=inputs.device) for length in (height, width))
+    y = down + (top[:, None] * (2 * margin + 1)).long() - margin
+    x = (
+        torch.where(flip[:, None], across.flip(0), across)
+        + (left[:, None] * (2 * margin + 1)).long()
+        - margin
+    )
+    image, channel = (torch.arange(count, device=inputs.device) for count in inputs.shape[:2])
+    places = y.clamp(0, height - 1)[:, None, :, None], x.clamp(0, width - 1)[:, None, None, :]
+    moved = inputs[image[:, None, None, None], channel[:, None, None], *places]
+    inside = ((y >= 0) & (y < height))[:, None, :, None] & ((x >= 0) & (x < width))[:, None, None, :]
+    return torch.where(inside, moved, 0.0 if black is None else black)
+
+
+def _cut_out(inputs: Tensor, centre: Sequence[Tensor]) -> Tensor:
+    """The images with a square of zeros of half the width around a random pixel of each."""
+    side, covered = inputs.shape[-1] // 2, []
+    for length, place in zip(inputs.shape[-2:], centre, strict=True):
+        start = (place[:, None] * length).long() - side // 2
+        at = torch.arange(length, device=inputs.device)
         covered.append((at >= start) & (at < start + side))
     hole = covered[0][:, None, :, None] & covered[1][:, None, None, :]
     return inputs.masked_fill(hole, 0.0)
+
+
+def _by_policy(images: Tensor, seed: int) -> Tensor:
+    """8-bit images, each changed by the learned policy; the global generators are restored."""
+    from torchvision.transforms import v2
+
+    policy = v2.AutoAugmentPolicy.CIFAR10 if images.shape[-1] < 64 else v2.AutoAugmentPolicy.IMAGENET
+    change = v2.AutoAugment(policy)
+    # torchvision's transforms draw from the global generator and take none of their own.
+    with private_randomness(seed=seed):
+        return torch.stack([change(image) for image in images])  # v2 applies a single draw to a whole batch

@@ -229,25 +229,20 @@ class Session:
         return determinism.derived_seed(self.recipe.seed, self.epoch, purpose)
 
     def _closure(
-        self, indices: list[int], batch: tuple[Tensor, Tensor], batches: list[list[int]], *, draw: str = "0"
+        self, indices: list[int], batch: tuple[Tensor, Tensor], batches: list[list[int]]
     ) -> BatchClosure:
-        # `draw` distinguishes the augmentations of the several batches that one step may look at.
         recipe, (inputs, targets) = self.recipe, batch
         following = itertools.islice(itertools.cycle(batches), self._step + 1, None)
-        count = itertools.count(1)
 
         def another() -> BatchClosure:
             """The next batch of the epoch; after the last comes the first."""
             further = next(following)
             [fetched] = self._train.batches([further])
-            return self._closure(further, fetched, batches, draw=f"{draw}.{next(count)}")
+            return self._closure(further, fetched, batches)
 
-        inputs = augmented(
-            inputs,
-            kind=recipe.augment,
-            pixels=self._train.pixels,
-            seed=self._derived_seed(f"augment/{self._step}/{draw}"),
-        )
+        numbers = torch.tensor(indices, device="cpu")
+        seed = self._derived_seed(f"augment/{self._step}")
+        inputs = augmented(inputs, numbers, kind=recipe.augment, pixels=self._train.pixels, seed=seed)
         inputs, targets = moved((inputs, targets), self.device, self.dtype)
         undivided = recipe.accumulate == 1 or recipe.accumulation == "m-sam"
         return self.subject.closure(

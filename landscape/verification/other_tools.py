@@ -21,7 +21,7 @@ from landscape.checkpoints.checkpoint import Checkpoint, Split
 from landscape.curvature import hessian
 from landscape.data import FixedBatches
 from landscape.errors import UsageError
-from landscape.isolation import loaded, no_warnings, outside_modes, private_randomness
+from landscape.isolation import loaded, no_warnings, plain_defaults, private_randomness
 from landscape.losses.loss_functions import BatchLoss, Loss
 from landscape.losses.outputs import applied, called_with, labelled, scores, wants_scores
 from landscape.measures import dominant_eigenvalue, gradient_norm, hessian_trace
@@ -178,7 +178,8 @@ def _pyhessian(
             "PyHessian is not installed; add it with pip install 'landscape-geometry[verify]'"
         ) from None
     # PyHessian draws from the global generators, and torch warns of its backward(create_graph=True).
-    with outside_modes(), torch.enable_grad(), private_randomness(seed=seed), no_warnings:
+    defaults = plain_defaults(next(checkpoint.model.parameters()).dtype)
+    with defaults, torch.enable_grad(), private_randomness(seed=seed), no_warnings:
         model = copy.deepcopy(checkpoint.model)
         for parameter in model.parameters():
             parameter.grad = None

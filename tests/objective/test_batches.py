@@ -1,6 +1,7 @@
 """What examples hold is hashed as it is read: every byte counts, how they are divided into batches does not."""
 
 import copy
+import warnings
 
 import numpy as np
 import pytest
@@ -15,6 +16,19 @@ from landscape.objective.batches import Batches
 
 X, Y = classification(60, dtype=torch.float32)
 WHOLE = Batches([(X, Y)]).content
+CPU = torch.device("cpu")
+
+
+class Counted(TensorDataset):
+    """A data set that remembers what is read from it."""
+
+    def __init__(self, *tensors: torch.Tensor) -> None:
+        super().__init__(*tensors)
+        self.read: list[int] = []
+
+    def __getitem__(self, index: int):
+        self.read.append(index)
+        return super().__getitem__(index)
 
 
 @pytest.mark.parametrize("size", [1, 7, 60])
@@ -66,17 +80,11 @@ def test_what_stands_beside_tensors_counts_and_what_has_no_bytes_makes_the_hash_
 
 
 def test_data_too_large_to_keep_is_hashed_in_the_one_reading(monkeypatch):
-    read = []
-
-    class Counted(TensorDataset):
-        def __getitem__(self, index):
-            read.append(index)
-            return super().__getitem__(index)
-
     monkeypatch.setattr(module, "KEPT_BYTES", 100)
-    taken = Batches(Counted(X, Y), batch_size=7)
+    data = Counted(X, Y)
+    taken = Batches(data, batch_size=7)
     assert taken.content == WHOLE
-    assert len(read) == 60 + 2  # the first example is looked at twice, whether it is random
+    assert len(data.read) == 60 + 2  # the first example is looked at twice, whether it is random
 
 
 def test_an_objective_says_which_bytes_it_is_of_also_where_statistics_are_recalibrated():
@@ -120,3 +128,100 @@ def test_a_sample_of_few_examples_or_of_batches_without_rows_is_made_of_what_the
     assert [size for size, _ in Batches(batches(X, Y, 25)).sample] == [25, 25]
     ragged = [torch.zeros(100, width) for width in (3, 4, 5, 6)]  # as texts are padded
     assert [size for size, _ in Batches(ragged).sample] == [100, 100, 100]
+
+
+@pytest.fixture
+def copies(monkeypatch):
+    """The number of examples in every copy that is made for the device."""
+    sizes, move = [], module.moved
+
+    def counting(batch, *place):
+        sizes.append(len(batch[1]))
+        return move(batch, *place)
+
+    monkeypatch.setattr(module, "moved", counting)
+    return sizes
+
+
+def visited(device, *, source=None, **options):
+    """Numbers of three visits of 60 examples in batches of 25, 25 and 10."""
+    source = DataLoader(TensorDataset(X, Y), 25) if source is None else source
+    loss = nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 0.5, 1.0]))
+    objective = Objective(small_net(dtype=torch.float32), loss, source, device=device, **options)
+    v = torch.linspace(-1, 1, objective.dimension, device=device)
+    return [
+        torch.tensor(objective.loss),
+        objective.gradient.cpu(),
+        objective.hessian_product(v).cpu(),
+        objective.at(objective.point + 0.1).gradient.cpu(),
+    ]
+
+
+def assert_near(numbers, expected):
+    for number, other in zip(numbers, expected, strict=True):
+        torch.testing.assert_close(number, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"micro_batch": 50}, {"micro_batch": 8}], ids=str)
+def test_a_batch_goes_to_the_device_once(device, copies, options):
+    numbers = visited(device, **options)
+    assert copies == ([] if device == CPU else [25, 25, 10])
+    assert_near(numbers, visited(CPU))
+
+
+def test_data_on_the_device_are_not_read_again_even_if_the_host_cannot_keep_them(device, monkeypatch):
+    monkeypatch.setattr(module, "KEPT_BYTES", 100)
+    data = Counted(X, Y)
+    expected = visited(CPU)
+    assert_near(visited(device, source=DataLoader(data, 25)), expected)
+    # The random check, the reading of the hash, the weights of the labels, the first checks and one visit.
+    assert (len(data.read) < 60 * 6) == (device != CPU)
+
+
+def test_copies_that_would_take_too_much_of_the_device_are_made_again(device, copies, monkeypatch):
+    size = 25 * (8 * 4 + 8)
+    monkeypatch.setattr(module, "available_bytes", lambda _: module.DEVICE_SHARE * (2 * size - 1))
+    numbers = visited(device)
+    if device != CPU:
+        assert copies[:3] == [25, 25, 10]
+        assert copies.count(25) > 2
+        assert copies.count(25) == copies.count(10) + 1  # the first one stays
+    assert_near(numbers, visited(CPU))
+
+
+def test_copies_are_given_up_before_a_batch_is_halved(device, copies, monkeypatch):
+    loader = DataLoader(TensorDataset(X, Y), 25)
+    objective = Objective(small_net(dtype=torch.float32), nn.CrossEntropyLoss(), loader, device=device)
+    before, failed = objective.loss, []
+    forward = objective.network.forward
+
+    def once(x):
+        if not failed:
+            failed.append(len(x))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(x)
+
+    objective.network.forward = once
+    if device == CPU:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert objective.evaluate(objective.point)[0] == pytest.approx(before, rel=1e-6)
+    assert failed == [25]
+    copies.clear()
+    assert objective.evaluate(objective.point)[0] == pytest.approx(before, rel=1e-6)
+    assert copies == [25, 25, 10]
+
+
+def test_a_copy_that_does_not_fit_is_left_to_whoever_can_halve_the_batch(device, monkeypatch):
+    move, failed = module.moved, []
+
+    def once(batch, *place):
+        if len(failed) < 2 and len(batch[1]) == 25:
+            failed.append(25)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return move(batch, *place)
+
+    monkeypatch.setattr(module, "moved", once)
+    assert_near(visited(device), visited(CPU))
+    assert len(failed) == (0 if device == CPU else 2)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from landscape.optim import OPTIMIZERS, BatchClosure, SharpnessAware
 
 VARIANTS = [name for name in OPTIMIZERS if not OPTIMIZERS[name].is_base]
 Closure = Callable[[], Tensor]
+Optimizer = TypeVar("Optimizer", bound=SharpnessAware)
 # Options with which a row can act on networks that have no normalisation layers.
 ON_PLAIN_NETWORKS = {"sam-on": "layers=others"}
 CONTEXT = {"total_steps": 20, "steps_per_epoch": 1, "num_examples": 16}
@@ -56,6 +58,12 @@ def closure(optimizer: torch.optim.Optimizer, model: nn.Module, seed: int = 1, s
         return loss
 
     return evaluate
+
+
+def in_step(number: int, optimizer: Optimizer) -> Optimizer:
+    """The optimizer, as if in its step of that number, from 0."""
+    optimizer.steps = number
+    return optimizer
 
 
 def weights(model: nn.Module) -> Tensor:

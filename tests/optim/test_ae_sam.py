@@ -14,6 +14,7 @@ from optim.twins import end
 from landscape.draws import Draws
 from landscape.errors import UsageError
 from landscape.optim import AESAM, ERM, OPTIMIZERS, SAM, LongGradient, build_optimizer
+from landscape.optim.policy import Memory
 from landscape.training import Recipe
 from landscape.training.session import Session
 from landscape.training.subject import subject_of
@@ -44,7 +45,7 @@ def test_twenty_steps_agree_with_the_rule_in_numpy() -> None:
 
 
 def _scores(policy: LongGradient, squares: list[float]) -> list[float]:
-    memory: dict[str, torch.Tensor | float | int | bool] = {}
+    memory: Memory = {}
     found = []
     for step, s in enumerate(squares):
         gradient = torch.tensor([math.sqrt(s)], dtype=torch.float64)
@@ -70,7 +71,7 @@ def test_a_gradient_is_never_further_from_the_mean_than_its_own_share_in_it_allo
 def _share(lambda1: float, lambda2: float, steps: int = 8000) -> float:
     """The share of SAM steps where ‖g‖² is normally distributed around one."""
     policy = LongGradient(steps, delta=0.9, lambda1=lambda1, lambda2=lambda2)
-    memory = {}  # type: ignore[var-annotated]
+    memory: Memory = {}
     squares = torch.from_numpy(np.random.default_rng(1).normal(1.0, 0.1, steps)).sqrt().unsqueeze(1)
     taken = [policy.looks_around(s, memory, step=i, draws=Draws(0)) for i, s in enumerate(squares)]
     return sum(taken) / steps

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from optim.battery import Watch, batch, build, closure, mlp, weights
+from optim.battery import Watch, batch, build, closure, in_step, mlp, weights
 from optim.numpy_network import loss_and_gradient
 
 from landscape.errors import UsageError
@@ -34,7 +34,7 @@ def test_twenty_steps_agree_with_the_rule_in_numpy() -> None:
 
 def test_the_sample_has_the_variance_of_the_posterior() -> None:
     optimizer = BSAM(torch.optim.SGD(mlp().parameters(), lr=0.1), num_examples=100, s_init=4.0)
-    draws = torch.stack([optimizer.first_displacement() for _ in range(500)])
+    draws = torch.stack([in_step(number, optimizer).first_displacement() for number in range(500)])
     # Standard deviation 1/√(100·4) = 0.05, of 21500 draws: standard error 0.5 %.
     assert draws.std().item() == pytest.approx(0.05, rel=0.02)
     assert draws.mean().item() == pytest.approx(0.0, abs=0.0015)
@@ -45,7 +45,7 @@ def test_without_radius_and_with_many_examples_it_is_deterministic() -> None:
     for seed in (0, 1):
         model = mlp()
         optimizer = BSAM(torch.optim.SGD(model.parameters(), lr=0.1), num_examples=10**18, rho=0.0)
-        optimizer.generator.manual_seed(seed)
+        optimizer.seed = seed
         for number in range(5):
             optimizer.step(closure(optimizer, model, seed=number))
         ends.append(weights(model))

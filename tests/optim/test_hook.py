@@ -53,7 +53,7 @@ class Sometimes(SharpnessAware):
     """A second pass now and then, as SS-SAM."""
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
-        if torch.rand((), generator=self.generator) < 0.5:
+        if self.draws.chance(0) < 0.5:
             return gradients
         return gradients_at(unit(gradients, times=0.1))
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from optim import fixture_function
-from optim.battery import Watch, closure, mlp, sgd, weights
+from optim.battery import Watch, closure, in_step, mlp, sgd, weights
 from torch import Tensor
 
 from landscape.errors import UsageError
@@ -81,7 +81,7 @@ def test_noise_is_as_large_as_sigma_times_the_length_of_its_filter() -> None:
     b[7] = 2.0
     parameters = [w.requires_grad_(), b.requires_grad_()]
     optimizer = RSAM(torch.optim.SGD(parameters, lr=0.1), sigma=0.1)
-    draws = torch.stack([optimizer.noise() for _ in range(50)])
+    draws = torch.stack([in_step(number, optimizer).noise() for number in range(50)])
     sizes = [
         part.std().item() for part in (draws[:, :100], draws[:, 100:200], draws[:, 200:300], draws[:, 300:])
     ]
@@ -95,7 +95,7 @@ def test_the_noise_is_the_same_in_every_run_and_another_in_every_step() -> None:
     for _ in range(2):
         model = mlp()
         optimizer = RSAM(sgd(model))
-        noises.append([optimizer.noise(), optimizer.noise()])
+        noises.append([in_step(number, optimizer).noise() for number in range(2)])
     assert torch.equal(noises[0][0], noises[1][0])
     assert torch.equal(noises[0][1], noises[1][1])
     assert not torch.equal(noises[0][0], noises[0][1])

@@ -2,8 +2,25 @@
 
 import pytest
 import torch
-from optim.battery import VARIANTS, Watch, build, closure, every_variant, mlp, weights, with_radius
+from optim.battery import VARIANTS, Closure, Watch, build, closure, every_variant, mlp, weights, with_radius
 from torch import Tensor, nn
+
+from landscape.optim import SharpnessAware
+
+# Draws and schedules go on in a skipped step; options with which a rule has neither.
+WITHOUT_NUMBERS = {
+    "looksam": "looksam:k=1",
+    "ss-sam": "ss-sam:p=1",
+    "ae-sam": "ae-sam:lambda1=0,lambda2=0",
+    "ae-looksam": "ae-looksam:lambda1=0,lambda2=0",
+    "r-sam": "r-sam:sigma=0",
+    "ssam-d": "ssam-d:sparsity=0",
+    "esam": "esam:beta=1",
+    "mesa": "mesa:start_epoch=0",
+    "entropy-sgd": "entropy-sgd:noise=0,gamma_growth=0,langevin_steps=3",
+    "swa": "swa:start=0",
+}
+ALWAYS_DRAWS = {"bsam", "hessian-trace-reg"}
 
 
 def passes_of(name: str) -> int:
@@ -55,33 +72,76 @@ def test_an_exception_in_any_pass_leaves_the_weights_as_they_were(
     assert not optimizer.state
 
 
-@each_pass
-@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
-def test_a_gradient_that_is_not_finite_in_any_pass_skips_the_step(
-    name: str, failing: int, value: float
-) -> None:
-    model = mlp()
-    optimizer = build(name, model)
-    evaluate = closure(optimizer, model)
-    optimizer.step(evaluate)
+def state_of(optimizer: SharpnessAware, model: nn.Module) -> list[object]:
+    """Copies of everything that a skipped step leaves alone."""
+    base = [(key, value) for state in optimizer.state.values() for key, value in state.items()]
+    tensors = [(key, torch.as_tensor(value).clone()) for key, value in (*base, *optimizer.memory.items())]
+    return [
+        ("weights", weights(model)),
+        ("steps", torch.tensor([optimizer.steps, optimizer.sam_steps])),
+        *tensors,
+    ]
+
+
+def assert_same_state(a: list[object], b: list[object]) -> None:
+    assert [name for name, _ in a] == [name for name, _ in b]
+    assert all(torch.equal(x, y) for (_, x), (_, y) in zip(a, b, strict=True))
+
+
+def poisoned(
+    optimizer: SharpnessAware, model: nn.Module, failing: int, value: float, seed: int = 1
+) -> Closure:
+    """A closure with a gradient that is not finite in one pass."""
 
     def poison(number: int) -> None:
         if number == failing:
             model[2].bias.grad[1] = value
 
+    return Watch(closure(optimizer, model, seed=seed), model, before=poison)
+
+
+# Where only the device knows whether a gradient was finite, nothing is read, and the step is undone by arithmetic.
+on_either = pytest.mark.parametrize("on_host", [True, False], ids=["host", "device"])
+
+
+@each_pass
+@pytest.mark.parametrize("value", [torch.nan, -torch.inf])
+@on_either
+def test_a_gradient_that_is_not_finite_in_any_pass_skips_the_step(
+    name: str, failing: int, value: float, on_host: bool
+) -> None:
+    model = mlp()
+    optimizer = build(name, model)
+    optimizer.flat.is_on_host = on_host
+    evaluate = closure(optimizer, model)
+    optimizer.step(evaluate)
     while not optimizer.skipped_steps:  # a policy may keep some steps to fewer passes
-        before, momentum = weights(model), [s["momentum_buffer"].clone() for s in optimizer.state.values()]
-        steps = optimizer.steps
-        assert steps < 20
-        loss = optimizer.step(Watch(evaluate, model, before=poison))
+        before = state_of(optimizer, model)
+        assert optimizer.steps < 20
+        loss = optimizer.step(poisoned(optimizer, model, failing, value))
     assert torch.isfinite(loss)
-    assert torch.equal(weights(model), before)
-    after = [s["momentum_buffer"] for s in optimizer.state.values()]
-    assert all(torch.equal(a, b) for a, b in zip(momentum, after, strict=True))
-    assert (optimizer.steps, optimizer.skipped_steps) == (steps, 1)
+    assert_same_state(state_of(optimizer, model), before)
+    steps = optimizer.steps
     optimizer.step(evaluate)
     assert torch.isfinite(weights(model)).all()
     assert (optimizer.steps, optimizer.skipped_steps) == (steps + 1, 1)
+
+
+@every_variant
+@pytest.mark.parametrize("position", [0, 4])
+@on_either
+def test_a_run_with_a_skipped_step_is_the_run_without_it(name: str, position: int, on_host: bool) -> None:
+    models = [mlp(), mlp()]
+    run, other = (build(WITHOUT_NUMBERS.get(name, name), model) for model in models)
+    other.flat.is_on_host = on_host
+    for number in range(9):
+        if number == position:
+            other.step(poisoned(other, models[1], 1, torch.nan, seed=20))
+        for model, optimizer in zip(models, (run, other), strict=True):
+            optimizer.step(closure(optimizer, model, seed=number))
+    assert (other.steps, other.skipped_steps) == (9, 1)
+    if name not in ALWAYS_DRAWS:
+        assert_same_state(state_of(other, models[1]), state_of(run, models[0]))
 
 
 @with_radius
