@@ -43,8 +43,11 @@ def distance(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
 
 def numbers(*tensors: Tensor) -> list[float]:
     """All values of some tensors on one device, in one transfer."""
-    parts = [tensor.detach().to(exact_dtype(tensor.device)).reshape(-1) for tensor in tensors]
-    values: list[float] = torch.cat(parts).tolist() if parts else []
+    if not tensors:
+        return []
+    is_flat = all(tensor.ndim == 0 for tensor in tensors)
+    together = torch.stack(tensors) if is_flat else torch.cat([tensor.reshape(-1) for tensor in tensors])
+    values: list[float] = together.detach().tolist()
     return values
 
 

@@ -91,7 +91,9 @@ class RandomState:
             return state, module.get_rng_state(*self._device_arguments()).numpy().tobytes()
 
     def _write(self, states: _States, *, over: _States) -> None:
-        tensors = [torch.frombuffer(bytearray(state), dtype=torch.uint8) if state else None for state in states]
+        tensors = [
+            torch.frombuffer(bytearray(state), dtype=torch.uint8) if state else None for state in states
+        ]
         with RANDOMNESS:
             if states[0] != over[0]:
                 torch.default_generator.set_state(tensors[0])

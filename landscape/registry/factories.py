@@ -341,6 +341,7 @@ def _module(where: str) -> ModuleType:
                 ) from None
             raise InputError(f"module {where} cannot be imported: {described(failure)}") from failure
 
+
 def _absent_device() -> str | None:
     """Why torch's default device cannot be used on this machine; ``None`` if it can."""
     torch = sys.modules.get("torch")  # whoever chose one has imported it
