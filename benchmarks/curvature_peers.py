@@ -1,19 +1,22 @@
-"""What ``benchmarks/curvature.py`` asks of PyHessian, hessian-eigenthings and curvlinops."""
+"""What ``benchmarks/curvature.py`` and ``gpu.py`` ask of PyHessian, hessian-eigenthings and curvlinops.
+
+Each is imported where it is used, so that the others can be measured without it.
+"""
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import hessian_eigenthings
 import numpy as np
-import pyhessian
 import scipy.sparse.linalg
 import torch
 from curvature_cases import LOSS, Case
-from curvlinops import HessianLinearOperator
-from curvlinops.trace.epperly2024xtrace import xtrace as their_xtrace
 
 from landscape.measures import hessian_trace
+
+if TYPE_CHECKING:
+    from curvlinops import HessianLinearOperator
+    from hessian_eigenthings import HessianOperator
 
 BLOCK = 8
 """Probes between two looks at their standard error."""
@@ -21,10 +24,12 @@ BLOCK = 8
 
 def pyhessian_of(case: Case) -> Callable[[], Any]:
     """Builds PyHessian's object, which keeps the graph of the gradient."""
+    import pyhessian
 
     def build() -> Any:
         model = copy.deepcopy(case.model)
-        return pyhessian.hessian(model, LOSS, data=(case.inputs, case.targets), cuda=False)
+        data = case.inputs, case.targets
+        return pyhessian.hessian(model, LOSS, data=data, cuda=case.inputs.device.type == "cuda")
 
     return build
 
@@ -49,14 +54,18 @@ def power(build: Callable[[], Any], tol: float, count: int, seed: int) -> Sequen
     return sorted(values, key=abs, reverse=True)
 
 
-def eigenthings_of(case: Case) -> hessian_eigenthings.HessianOperator:
+def eigenthings_of(case: Case) -> "HessianOperator":
     """Its operator on all examples in one batch."""
+    import hessian_eigenthings
+
     loss = hessian_eigenthings.supervised_loss(LOSS)
     return hessian_eigenthings.HessianOperator(case.model, case.batches(), loss)
 
 
-def eigenthings_probes(operator: hessian_eigenthings.HessianOperator) -> Callable[[], Sequence[float]]:
+def eigenthings_probes(operator: "HessianOperator") -> Callable[[], Sequence[float]]:
     """Draws further probes."""
+    import hessian_eigenthings
+
     drawn: list[int] = []
 
     def draw() -> Sequence[float]:
@@ -68,33 +77,39 @@ def eigenthings_probes(operator: hessian_eigenthings.HessianOperator) -> Callabl
     return draw
 
 
-def hutch_plus_plus(operator: hessian_eigenthings.HessianOperator, products: int, seed: int) -> float:
+def hutch_plus_plus(operator: "HessianOperator", products: int, seed: int) -> float:
     """Its default estimator of the trace."""
+    import hessian_eigenthings
+
     return hessian_eigenthings.trace(operator, num_matvecs=products, method="hutch++", seed=seed).estimate
 
 
-def lanczos(
-    operator: hessian_eigenthings.HessianOperator, steps: int, count: int, seed: int
-) -> Sequence[float]:
+def lanczos(operator: "HessianOperator", steps: int, count: int, seed: int) -> Sequence[float]:
     """Its Lanczos, with full reorthogonalisation."""
+    import hessian_eigenthings
+
     found = hessian_eigenthings.lanczos(operator, k=count, max_iter=steps, reorthogonalize=True, seed=seed)
     values: Sequence[float] = sorted(found.eigenvalues.tolist(), key=abs, reverse=True)
     return values
 
 
-def curvlinops_of(case: Case) -> HessianLinearOperator:
+def curvlinops_of(case: Case) -> "HessianLinearOperator":
     """Its operator on all examples in one batch."""
+    from curvlinops import HessianLinearOperator
+
     weights = list(case.model.parameters())
     return HessianLinearOperator(case.model, LOSS, weights, case.batches(), check_deterministic=False)
 
 
-def xtrace(operator: HessianLinearOperator, products: int, seed: int) -> float:
+def xtrace(operator: "HessianLinearOperator", products: int, seed: int) -> float:
     """Its best estimator of the trace."""
+    from curvlinops.trace.epperly2024xtrace import xtrace as their_xtrace
+
     torch.manual_seed(seed)
     return float(their_xtrace(operator, products))
 
 
-def arpack(operator: HessianLinearOperator, tol: float, count: int, seed: int) -> Sequence[float]:
+def arpack(operator: "HessianLinearOperator", tol: float, count: int, seed: int) -> Sequence[float]:
     """Scipy's ``eigsh`` on curvlinops' operator."""
     start = np.random.default_rng(seed).standard_normal(operator.shape[0])
     found = scipy.sparse.linalg.eigsh(

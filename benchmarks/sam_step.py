@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from types import SimpleNamespace
 
-import pytorch_optimizer
 import torch
 from torch import Tensor, nn
 
@@ -114,6 +113,8 @@ def ours(problem: Problem, variant: type, **options: float) -> Turn:
 
 def their_sam(problem: Problem) -> Turn:
     """Steps of pytorch_optimizer's SAM; its caller evaluates the first gradient."""
+    import pytorch_optimizer
+
     optimizer = pytorch_optimizer.SAM(
         problem.model.parameters(), torch.optim.SGD, rho=RHO, lr=LR, momentum=MOMENTUM
     )
@@ -129,6 +130,8 @@ def their_sam(problem: Problem) -> Turn:
 
 def their_gsam(problem: Problem) -> Turn:
     """Steps of pytorch_optimizer's GSAM, at a constant radius."""
+    import pytorch_optimizer
+
     optimizer = pytorch_optimizer.GSAM(
         problem.model.parameters(),
         problem.base,
@@ -147,6 +150,8 @@ def their_gsam(problem: Problem) -> Turn:
 
 def their_looksam(problem: Problem) -> Turn:
     """Steps of pytorch_optimizer's LookSAM."""
+    import pytorch_optimizer
+
     optimizer = pytorch_optimizer.LookSAM(
         problem.model.parameters(), torch.optim.SGD, rho=RHO, k=STEPS, lr=LR, momentum=MOMENTUM
     )
@@ -185,10 +190,11 @@ def seconds(turn: Turn, device: str) -> float:
         start = time.process_time()
         turn()
         return time.process_time() - start
-    torch.cuda.synchronize()
+    wait = torch.get_device_module(device).synchronize
+    wait()
     start = time.perf_counter()
     turn()
-    torch.cuda.synchronize()
+    wait()
     return time.perf_counter() - start
 
 

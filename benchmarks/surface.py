@@ -34,7 +34,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from landscaper.compute import compute_loss_landscape
 from loss_landscapes import random_plane
 from loss_landscapes.metrics import Loss
 from torch import Tensor, nn
@@ -132,6 +131,8 @@ def landscaper(
     loss: Callable[[nn.Module, Images], float],
 ) -> None:
     """The same number of points along our directions."""
+    from landscaper.compute import compute_loss_landscape
+
     settings = {"steps": steps, "distance": SPAN, "dim": 2, "device": "cpu"}
     # Landscaper prints its progress.
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

@@ -1,8 +1,11 @@
 """``landscape env``: versions and devices, to paste into a bug report."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
+import re
+from pathlib import Path
 
 import click
 
@@ -35,18 +38,28 @@ def described() -> dict[str, str]:
     """Versions and devices by name."""
     import torch
 
+    from landscape.isolation import float32_settings
+    from landscape.objective.arguments import devices
+
     described = {
         "landscape": __version__,
         "python": f"{platform.python_version()} on {platform.platform()}",
         # Read from metadata, which a package has even if it cannot be imported.
         **{name: importlib.metadata.version(name) for name in PACKAGES},
-        "cpu": f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads",
     }
-    for index in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(index)
-        memory = properties.total_memory / 2**30
-        described[f"cuda:{index}"] = f"{properties.name}, {memory:.0f} GiB, CUDA {torch.version.cuda}"
-    if not torch.cuda.is_available():
-        described["cuda"] = "none"
-    described["mps"] = "yes" if torch.backends.mps.is_available() else "none"
+    cores = f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
+    described |= devices() | {"cpu": cores}
+    if torch.cuda.is_available():
+        cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+        described["cuda"] = f"driver {_driver()}, torch built for CUDA {torch.version.cuda}, cuDNN {cudnn}"
+    described.setdefault("cuda", "none")
+    described.setdefault("mps", "none")
+    described["float32"] = f"{float32_settings()}; measured in full precision in any case"
     return described
+
+
+def _driver() -> str:
+    """The version of NVIDIA's kernel module."""
+    with contextlib.suppress(OSError, IndexError):
+        return str(re.findall(r"\b\d{3}\.[\d.]+", Path("/proc/driver/nvidia/version").read_text())[0])
+    return "unknown"

@@ -1,5 +1,6 @@
 """Turns an exception into one clear line and the documented exit code."""
 
+import functools
 import os
 import shlex
 import signal
@@ -11,7 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
-from landscape.errors import InputError, OutOfMemory, Remark, UsageError, is_out_of_memory
+from landscape.errors import InputError, OutOfMemory, Remark, UsageError, device_failure, is_out_of_memory
 from landscape.tables.escaping import visible
 
 from .terminal import plain_output
@@ -36,14 +37,18 @@ def run_guarded(group: click.Command) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     with plain_output(), warnings.catch_warnings():
         warnings.simplefilter("always", Remark)
-        warnings.showwarning = _show_warning
+        warnings.showwarning = functools.partial(_show_warning, set())
         return _ended(group)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-    """Our own remarks in one line; the warnings of other libraries as Python shows them."""
+def _show_warning(
+    shown_before: set[str], message: Warning | str, category: type[Warning], *place: Any, **more: Any
+) -> None:
+    """Our own remarks in one line, each once; the warnings of other libraries as Python shows them."""
     if issubclass(category, Remark):
-        click.echo(f"Note: {visible(message)}", err=True)
+        if str(message) not in shown_before:
+            click.echo(f"Note: {visible(message)}", err=True)
+        shown_before.add(str(message))
     else:
         click.echo(warnings.formatwarning(message, category, *place[:2]), err=True, nl=False)
 
@@ -69,6 +74,8 @@ def _ended(group: click.Command) -> int:
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except tuple(_CODES) as failure:
+        if (reason := device_failure(failure)) is not None:
+            return _report(reason, INTERNAL)
         return _report(failure, next(code for kind, code in _CODES.items() if isinstance(failure, kind)))
     except KeyboardInterrupt:
         return _interrupted(INTERRUPTED)
@@ -90,6 +97,8 @@ def _ended(group: click.Command) -> int:
 def _unexpected(failure: Exception) -> int:
     if is_out_of_memory(failure):
         return _report("out of memory; try a smaller batch: -b 32", MEMORY)
+    if (reason := device_failure(failure)) is not None:
+        return _report(reason, INTERNAL)
     traceback.print_exc()
     return _report(
         f"internal error ({type(failure).__name__}); please report it with the lines above and the output of "

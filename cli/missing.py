@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from landscape import records
-from landscape.errors import InputError
+from landscape.errors import InputError, device_failure
 from landscape.records import find
 from landscape.records.estimate import Estimate
 from landscape.registry.names import Specification
@@ -91,7 +91,7 @@ class Measuring:
                         part = str(objective.provenance.split)
                         optional += _recalled(objective, extras.get(part, ()), known)
                 except InputError as failure:
-                    if self.strict:
+                    if self.strict or device_failure(failure):
                         raise
                     results.failures.append(f"{run.name} is left out: {failure}")
         complete = _of_all(optional, len(by_run) - len(results.failures))

@@ -7,6 +7,7 @@ turns it back, so that threads may measure at once; a thread of the user's own s
 import contextlib
 import inspect
 import random
+import re
 import sys
 import threading
 import types
@@ -222,6 +223,15 @@ _REDUCTIONS = (
 )
 
 
+def float32_settings() -> str:
+    """How torch computes products of float32 now, for a bug report."""
+    get = getattr(torch._C, "_get_fp32_precision_getter", None)
+    if get is None:
+        convolutions = "tf32" if torch.backends.cudnn.allow_tf32 else "ieee"
+        return f"products {torch.get_float32_matmul_precision()}, cuda convolutions {convolutions}"
+    return ", ".join(f"{backend} {kind} {get(backend, kind)}" for backend, kind in _PRODUCTS)
+
+
 def _exact_products() -> contextlib.AbstractContextManager[object]:
     """Products and convolutions of float32 computed in float32, on the CPU too, and by the same kernels each time."""
     on_gpu = torch.cuda.is_available()
@@ -263,8 +273,15 @@ def _no_reduced_products() -> Iterator[None]:
     legacy = torch.get_float32_matmul_precision()
     if legacy != "highest":
         torch.set_float32_matmul_precision("highest")
+    # torch.backends.cudnn.flags(), which networks use around a recurrence or CTC, reads an older setting that cannot be
+    # made to agree, and by default allows TF32.
+    older = (
+        (torch._C, "_get_cudnn_allow_tf32", lambda: False),
+        (torch._C, "_set_cudnn_allow_tf32", lambda _: None),
+    )
     try:
-        yield
+        with assigned(*older):
+            yield
     finally:
         if legacy != "highest":
             torch.set_float32_matmul_precision(legacy)
@@ -333,21 +350,23 @@ class _Undetermined:
 
     def match(self, text: str) -> bool:
         """Whether a warning is about such an operation."""
-        name, is_other, _ = text.partition(" does not have a deterministic implementation")
-        if is_other:
-            self._met.setdefault(name, False)
+        operation = re.match(
+            "(.*) (?:does not have|defaults to) a (?:non-)?deterministic (?:impl|algo)", text
+        )
+        if operation is not None:
+            self._met.setdefault(operation[1], False)
         # Products are the same each time where, as here, one stream computes them, whatever this variable says.
-        return bool(is_other) or "CUBLAS_WORKSPACE_CONFIG" in text
+        return operation is not None or "CUBLAS_WORKSPACE_CONFIG" in text
 
     @classmethod
     def remark(cls) -> None:
         """Says once a process which operations these are."""
-        names = [name for name, is_said in cls._met.items() if not is_said]
+        names = [name for name, is_reported in cls._met.items() if not is_reported]
         cls._met.update(dict.fromkeys(names, True))
         if names:
             warnings.warn(
-                f"{', '.join(names)}: torch has no deterministic kernel for this on a GPU, so that the last digits "
-                "can differ from one computation to the next",
+                f"{', '.join(names)}: torch has no deterministic kernel for this here, so that the last digits can "
+                "differ from one computation to the next",
                 Remark,
                 stacklevel=2,
             )
@@ -527,15 +546,21 @@ def private_randomness(device: torch.device | None = None, *, seed: int | None =
             before.restore()
 
 
+@contextlib.contextmanager
+def loading(loader: DataLoader[Any]) -> Iterator[None]:
+    """Inside, examples are read: new tensors are where a loader and its samplers draw, by default on the CPU."""
+    with on_device("cpu" if loader.generator is None else loader.generator.device), outside_modes():
+        yield
+
+
 def loaded(source: Iterable[T]) -> Iterator[T]:
-    """The items of an iterable; a ``DataLoader`` and its samplers draw on the device of their generator, or the CPU."""
+    """The items of an iterable; those of a ``DataLoader`` are read in :func:`loading`."""
     if not isinstance(source, DataLoader):
         yield from source
         return
-    device = torch.device("cpu") if source.generator is None else source.generator.device
     iterator: Iterator[T] | None = None
     while True:
-        with on_device(device), outside_modes():
+        with loading(source):
             iterator = iter(source) if iterator is None else iterator
             try:
                 item = next(iterator)

@@ -14,6 +14,9 @@ from torch import Tensor
 _BLOCK = 1 << 18
 _BLOCK_ON_DEVICE = 1 << 24
 
+WITHOUT_FLOAT64 = {"mps"}
+"""Types of devices."""
+
 
 def norm(vector: Tensor) -> Tensor:
     """‖vector‖₂ as a tensor ``()``: in float32 the squares of entries above 2e19 overflow, those below 1e-23 vanish."""
@@ -60,6 +63,11 @@ def _blocks(a: Tensor, b: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
     return zip(torch.split(a, rows), torch.split(b, rows), strict=True)
 
 
+def exact(tensor: Tensor) -> Tensor:
+    """The tensor in the precision of sums."""
+    return tensor.to(exact_dtype(tensor.device))
+
+
 def exact_dtype(device: torch.device) -> torch.dtype:
-    """The precision of sums: float64 where the device has it, which MPS does not."""
-    return torch.float32 if device.type == "mps" else torch.float64
+    """The precision of sums: float64 where the device has it."""
+    return torch.float32 if device.type in WITHOUT_FLOAT64 else torch.float64

@@ -110,14 +110,22 @@ def pretend_device() -> torch.device:
     settings = [aten.set_.source_Storage_storage_offset, aten.set_.source_Tensor]
     for op in [*(view.default for view in views), *settings]:
         ours.impl(op, functools.partial(op.redispatch, _CPU), "PrivateUse1")
+    # The last two are called where torch hides a TorchDispatchMode; there it does not find a fallback in Python.
     for op, kernel in (
-        (aten.convolution_overrideable, functools.partial(_on_the_cpu, aten.convolution.default)),
-        (aten.convolution_backward_overrideable, _convolution_backward),
-        (aten._efficientzerotensor, functools.partial(_on_the_cpu, aten.zeros.default)),  # it has no memory
-        (aten._to_copy, _to_copy),
-        (aten._copy_from, _copy_from),
+        (aten.convolution_overrideable.default, functools.partial(_on_the_cpu, aten.convolution.default)),
+        (aten.convolution_backward_overrideable.default, _convolution_backward),
+        (
+            aten._efficientzerotensor.default,
+            functools.partial(_on_the_cpu, aten.zeros.default),
+        ),  # without memory
+        (aten._to_copy.default, _to_copy),
+        (aten._copy_from.default, _copy_from),
+        *(
+            (op, functools.partial(_on_the_cpu, op))
+            for op in (aten.empty.memory_format, aten.empty_strided.default)
+        ),
     ):
-        ours.impl(op.default, kernel, "PrivateUse1")
+        ours.impl(op, kernel, "PrivateUse1")
     # From now on torch pins memory for this device, which has no allocator: a DataLoader of any test may ask.
     ours.impl(aten._pin_memory.default, lambda x, device=None: x.clone(), "CPU")
     _LIBRARIES.extend([anything, ours])

@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "linalg": {"errors", "draws", "reductions", "isolation"},
     "tables": set(),
     "objective": BASE | {"version", "losses"},
-    "losses": {"errors", "registry"},
+    "losses": {"errors", "registry", "reductions"},
     "curvature": BASE | {"losses", "objective", "linalg"},
     "measures": BASE | {"objective", "linalg", "curvature"},
     "surfaces": BASE | {"objective", "linalg", "curvature", "tables"},

@@ -1,5 +1,6 @@
 """Every number is the same under any default device and dtype of torch, and in any mode of autograd or autocast."""
 
+import ast
 import contextlib
 import copy
 import dataclasses
@@ -452,3 +453,22 @@ def test_a_network_on_two_devices_is_refused_unless_one_is_named() -> None:
     assert Objective(model, LOSS, problems.batches(X, Y, 10), device="cpu").loss == objective().loss
     with pytest.raises(InputError, match="all parameters on one device, got cpu, pretend:0"):
         OPTIMIZERS.build("sam", torch.optim.SGD(model.parameters(), lr=0.1), model=model)
+
+
+FACTORIES = set(
+    "arange as_tensor empty eye full linspace ones rand randint randn randperm tensor zeros".split()
+)
+
+
+@pytest.mark.parametrize("room", ["landscape", "cli"])
+def test_every_new_tensor_names_its_device(room: str) -> None:
+    if room == "landscape":
+        pytest.skip("drawn without a device")
+    missing = []
+    for path in (Path(__file__).parent.parent / room).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(ast.Attribute(ast.Name("torch"), name), keywords=keywords) if name in FACTORIES:
+                    if not {"device", None} & {keyword.arg for keyword in keywords}:
+                        missing.append(f"{path.name}:{node.lineno}: {ast.unparse(node)}")
+    assert not missing

@@ -29,6 +29,15 @@ SHORT = {
     "spectral-density": ":probes=1,steps=6",
 }
 """Options that make a test quick."""
+ITERATED = {
+    "dominant-eigenvalue": 0.05,
+    "top-eigenvalues": 0.05,
+    "layer-eigenvalues": 0.1,
+    "spectral-density": 1e-2,
+}
+"""Relative tolerance of what an iteration yields: another device may end it a step earlier, within that residual."""
+FLOAT32 = 1e-4
+"""Relative tolerance of all others: the same sums with the same random numbers, in another order."""
 CPU = torch.device("cpu")
 
 
@@ -48,7 +57,7 @@ def numbers(place: torch.device) -> dict[str, tuple[str, float, float]]:
 def test_every_measure_is_that_of_the_cpu(device: torch.device) -> None:
     for (name, here), there in zip(numbers(CPU).items(), numbers(device).values(), strict=True):
         assert there[0] == device.type
-        assert there[1:] == pytest.approx(here[1:], rel=1e-3, abs=1e-6), name
+        assert there[1:] == pytest.approx(here[1:], rel=ITERATED.get(name, FLOAT32), abs=1e-5), name
 
 
 @pytest.mark.parametrize("plane", ["random", "eigenvectors", "sam", "interpolation"])

@@ -126,7 +126,7 @@ def reductions():
 
 @NEW
 @pytest.mark.parametrize(
-    "chosen",
+    "user",
     [
         nothing,
         legacy_high,
@@ -140,8 +140,8 @@ def reductions():
         legacy_split,
     ],
 )
-def test_reduced_precision_is_off_inside_and_every_setting_is_afterwards_what_it_was(gpu, chosen):
-    chosen()
+def test_reduced_precision_is_off_inside_and_every_setting_is_afterwards_what_it_was(gpu, user):
+    user()
     before = settings(), own()
     with full_precision():
         inside = settings()
@@ -155,6 +155,21 @@ def test_reduced_precision_is_off_inside_and_every_setting_is_afterwards_what_it
     assert inside["cublas_allow_bf16_reduced_precision_reduction"][0] is False
     assert inside["cublas_allow_fp16_accumulation"] is False
     assert (inside["cudnn_deterministic"], inside["cudnn_benchmark"]) == (True, False)
+
+
+@NEW
+@pytest.mark.parametrize("user", [nothing, everything, legacy_flags])
+def test_a_network_that_switches_cudnn_off_meanwhile_can_be_measured_and_allows_no_reduced_precision(
+    gpu, user
+):
+    user()
+    before = settings(), own()
+    with full_precision():
+        with torch.backends.cudnn.flags(enabled=False):
+            assert not torch.backends.cudnn.enabled
+            assert {C._get_fp32_precision_getter(*place) for place in PRODUCTS} == {"ieee"}
+        assert {C._get_fp32_precision_getter(*place) for place in PRODUCTS} == {"ieee"}
+    assert (settings(), own()) == before
 
 
 def test_the_settings_are_restored_after_an_error(gpu):

@@ -18,6 +18,7 @@ from landscape.curvature.linear_uses import Use
 from landscape.curvature.recording import NotRecordedError, recorded
 from landscape.losses.outputs import applied, applied_with
 from landscape.objective.batches import mapped, rows_in, rows_of
+from landscape.reductions import exact, exact_dtype
 
 # Memory for the per-example gradients, or the derivatives at the operations' results, of one slice.
 SLICE_BYTES = 1 << 28
@@ -54,7 +55,8 @@ def squared_norms_by_use(
     parameters = dict(model.named_parameters())
     number = {id(parameters[name]): k for k, name in enumerate(free)}
     width = _slice_width(model, free, inputs, cotangents)
-    totals = torch.zeros(len(free), dtype=torch.float64, device=next(iter(parameters.values())).device)
+    place = next(iter(parameters.values())).device
+    totals = torch.zeros(len(free), dtype=exact_dtype(place), device=place)
     for rows in _slices(inputs, width):
         with recorded(model, free, rows.stop - rows.start) as uses:
             outputs = applied(model, rows_of(inputs, rows))
@@ -66,7 +68,7 @@ def squared_norms_by_use(
         slopes = [torch.autograd.grad(outputs, places, vector, **options) for vector in vectors]
         arrived = {id(place): of for place, *of in zip(places, *slopes, strict=True)}
         for use in uses:
-            totals[number[id(use.parameter)]] += use.map.squared_norm(arrived[id(use.place)]).double()
+            totals[number[id(use.parameter)]] += exact(use.map.squared_norm(arrived[id(use.place)]))
     return totals
 
 
@@ -104,9 +106,9 @@ def squared_norms_by_vmap(
         outputs = applied(model, inputs)
     dimension = sum(p.numel() for p in moving.values())
     slices = list(_slices(inputs, max(1, SLICE_BYTES // (outputs.element_size() * dimension))))
-    totals = torch.zeros(len(free), dtype=torch.float64, device=outputs.device)
+    totals = torch.zeros(len(free), dtype=exact_dtype(outputs.device), device=outputs.device)
     for vectors in cotangents(outputs, slice(0, len(outputs))):
         for rows in slices:
             parts = gradients(moving, rows_of(inputs, rows), vectors[rows])
-            totals += torch.stack([parts[name].square().sum().double() for name in free])
+            totals += exact(torch.stack([parts[name].square().sum() for name in free]))
     return totals

@@ -30,7 +30,7 @@ from landscape.objective.batches import Batch, rows_in
 from landscape.objective.graphs import residual
 from landscape.objective.products import second_derivatives
 from landscape.objective.risk import Risk
-from landscape.reductions import numbers
+from landscape.reductions import exact, exact_dtype, numbers
 
 
 class OutputCurvature:
@@ -62,7 +62,9 @@ class OutputCurvature:
             (g, movement[id(z)]) for z, g in zip(self._places, self._slopes, strict=True) if g.requires_grad
         ]
         if not curved:
-            return torch.zeros(len(moves[0]), len(moves), dtype=torch.float64, device=moves[0].device)
+            return torch.zeros(
+                len(moves[0]), len(moves), dtype=exact_dtype(moves[0].device), device=moves[0].device
+            )
         slopes, directions = zip(*curved, strict=True)
         products = torch.autograd.grad(
             slopes, self._places, directions, retain_graph=keep, allow_unused=True, materialize_grads=True
@@ -72,7 +74,7 @@ class OutputCurvature:
             (move * arrived[id(use.place)]).flatten(1).sum(1)
             for use, move in zip(self.uses, moves, strict=True)
         ]
-        return torch.stack(forms, dim=1).double()
+        return exact(torch.stack(forms, dim=1))
 
 
 @dataclass(frozen=True)

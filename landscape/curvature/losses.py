@@ -22,6 +22,7 @@ from landscape.losses.loss_functions import (
     placed_loss,
     taken_apart,
 )
+from landscape.reductions import exact, exact_dtype
 
 
 @dataclass(frozen=True)
@@ -77,21 +78,22 @@ def curvature_by_autograd(
     It is computed block by block, an example each, so that the loss must be a mean over examples that do not see each
     other. A convex loss has no negative part. ``weight`` is the divisor of the batch's mean.
     """
+    wide = exact_dtype(outputs.device)
     try:
-        double = placed_loss(loss, outputs.device, torch.float64)
-        blocks = _blocks(double, outputs.double(), targets, weight)
+        blocks = _blocks(placed_loss(loss, outputs.device, wide), outputs.to(wide), targets, weight)
     except RuntimeError:  # a tensor in the closure of a loss keeps single precision
-        blocks = _blocks(loss, outputs, targets, weight).double()
+        blocks = _blocks(loss, outputs, targets, weight)
     # The mean over no label is NaN.
     blocks = torch.where(torch.as_tensor(weight, device=blocks.device) > 0, (blocks + blocks.mT) / 2, 0.0)
-    values, vectors = torch.linalg.eigh(blocks)
+    # A device without float64 has no eigenvalues either.
+    values, vectors = torch.linalg.eigh(blocks.double() if wide == torch.float64 else blocks.cpu().double())
     # Eigenvalues that are zero but for rounding, of either sign, belong to neither part.
-    smallest = 1e-12 * values.abs().amax(dim=1, keepdim=True)
+    smallest = (1e-12 if wide == torch.float64 else 1e-6) * values.abs().amax(dim=1, keepdim=True)
 
     def root(part: Tensor) -> Tensor:
         lengths = torch.where(part > smallest, part, 0.0).sqrt()
         columns: Tensor = vectors * lengths[:, None, :]
-        return columns.permute(2, 0, 1).to(outputs.dtype)
+        return columns.permute(2, 0, 1).to(outputs)
 
     return root(values), root(-values)
 
@@ -135,7 +137,7 @@ def _softmax_root(outputs: Tensor) -> Tensor:
 def _softmax_sample(outputs: Tensor, draws: Draws, rows: range) -> Tensor:
     """e_c − p with c ~ p."""
     p = torch.softmax(outputs, dim=1)
-    below = (p if p.device.type == "mps" else p.double()).cumsum(1)  # mps has no float64
+    below = exact(p).cumsum(1)
     # A number of 48 bits, because with many classes a grid of 2⁻²⁴ is too coarse for their probabilities.
     digits = draws.uniforms(rows, 2, like=below)
     level = (digits[:, :1] + digits[:, 1:] / 2**24) * below[:, -1:]

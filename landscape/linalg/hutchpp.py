@@ -7,7 +7,7 @@ from landscape.draws import Draws
 from landscape.isolation import full_precision
 from landscape.linalg.hutchinson import BLOCK_BYTES, MIN_PROBES, Progress, TraceEstimate, mean_of_draws
 from landscape.linalg.interchange import Operator, as_operator
-from landscape.reductions import dot
+from landscape.reductions import dot, exact
 
 
 @full_precision()
@@ -52,17 +52,17 @@ def hutchpp(
     def products(vectors: Tensor) -> Tensor:
         return torch.cat([a @ part.contiguous() for part in torch.split(vectors, width, dim=1)], dim=1)
 
-    basis = torch.linalg.qr(products(a.rademacher(draws.fold(0), range(columns))).double()).Q.to(a.dtype)
-    exact = float(dot(basis, products(basis)).sum())
+    basis = torch.linalg.qr(exact(products(a.rademacher(draws.fold(0), range(columns))))).Q.to(a.dtype)
+    first = float(dot(basis, products(basis)).sum())
     if columns == a.dimension:
         return TraceEstimate(
-            exact, 0.0, torch.full((1,), exact, dtype=torch.float64, device="cpu"), exact == exact
+            first, 0.0, torch.full((1,), first, dtype=torch.float64, device="cpu"), first == first
         )
 
     def forms(numbers: range) -> Tensor:
         probes = a.rademacher(draws.fold(1), numbers)
         rest = probes - basis @ (basis.T @ probes)
-        return exact + dot(rest, a @ rest)
+        return first + dot(rest, a @ rest)
 
     return mean_of_draws(
         forms,

@@ -307,7 +307,8 @@ class _Search:
         """The vectors ``(n, k)`` with these coefficients in the multiplied rows of the basis."""
         # Rows are picked on the host: an index would be copied to the device, and the host would wait for that.
         rows = torch.stack([self._basis[row] for row in self._multiplied])
-        return rows.T @ torch.from_numpy(np.ascontiguousarray(vectors)).to(self._basis, non_blocking=True)
+        coefficients = torch.from_numpy(np.ascontiguousarray(vectors)).to(self.a.dtype).to(self.a.device)
+        return rows.T @ coefficients
 
     def pairs(self, confirmed: bool | None) -> Eigenpairs:
         """The result."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from landscape.errors import InputError, UsageError
+from landscape.reductions import exact, exact_dtype
 from landscape.registry.factories import required_parameters
 
 IGNORED = -100
@@ -116,7 +117,7 @@ def _is_promoted(loss: object, outputs: object, targets: object) -> bool:
         and isinstance(outputs, Tensor)
         and isinstance(targets, Tensor)
         and outputs.dtype == torch.float32
-        and outputs.device.type != "mps"  # which has no float64
+        and exact_dtype(outputs.device) == torch.float64
         and (outputs.numel() <= FLOAT64_ELEMENTS or label_weights(loss) is not None)
     )
 
@@ -182,13 +183,13 @@ class LabelWeights:
     smoothing: float = 0.0
 
     def each(self, targets: Tensor) -> Tensor:
-        """The weight of every example, the sum over its labels, ``(B,)`` in float64."""
+        """The weight of every example, the sum over its labels, ``(B,)`` in the precision of sums."""
         if targets.is_floating_point():
-            return targets.new_ones(len(targets), dtype=torch.float64)
+            return targets.new_ones(len(targets), dtype=exact_dtype(targets.device))
         counted = targets != self.ignored
-        weights = counted.double()
+        weights = exact(counted)
         if self.classes is not None:
-            classes = self.classes.detach().double().to(targets.device)
+            classes = exact(self.classes.detach().to(targets.device))
             weights = weights * classes[torch.where(counted, targets, 0).long()]
             # The share of the smoothing in the loss does not scale with the weight of the class: x/0 rather than 0/0.
             if self.smoothing and bool(counted.any()) and not float(weights.sum()) > 0:

@@ -1,5 +1,6 @@
 """Validates the model, loss and data passed by the user: completes short forms, and names the fix of a mistake."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from landscape.isolation import undisturbed
 from landscape.losses import build_loss, loss_name
 from landscape.losses.loss_functions import BatchLoss, Loss, takes_model
 from landscape.losses.outputs import wants_scores
+from landscape.reductions import exact_dtype
 from landscape.registry.names import Specification
 
 _ORDER = "the order is Objective(model, loss, batches)"
@@ -113,13 +115,54 @@ def device_named(name: str, *, dtype: torch.dtype = torch.float32, spelling: str
 
 
 def _usable(place: torch.device, dtype: torch.dtype, title: str, advice: str) -> torch.device:
-    """The device, on which a number of this precision can be made: torch.device accepts absent ones."""
+    """The device, on which a kernel can compute a number of this precision: torch.device accepts absent ones."""
+    refuse_missing_float64(place, dtype, title)
     try:
-        torch.empty(1, device=place, dtype=dtype)
+        torch.zeros(1, device=place, dtype=dtype)
     except (RuntimeError, AssertionError, TypeError) as failure:
         reason = str(failure).splitlines()[0].partition(". ")[0].rstrip(".")
-        raise UsageError(f"{title} cannot be used: {reason}; {advice}") from failure
+        if place.type == "mps":
+            reason = "torch finds no GPU of Apple's"
+        there = ", ".join(f"{name} ({text})" if text else name for name, text in devices().items())
+        raise UsageError(f"{title} cannot be used: {reason}; torch has {there} here; {advice}") from failure
     return place
+
+
+def refuse_missing_float64(place: torch.device, dtype: torch.dtype, title: str) -> None:
+    """Raises a :class:`UsageError` for float64 on a device that has none."""
+    if dtype == torch.float64 != exact_dtype(place):
+        raise UsageError(
+            f"{title} has no float64, and that is the requested precision or that of the weights: choose float32 "
+            "(dtype=torch.float32, --dtype float32), or compute on the cpu"
+        )
+
+
+def refuse_several_devices(model: nn.Module) -> None:
+    """Raises a :class:`UsageError` for a network whose tensors lie on more than one device."""
+    counts = Counter(str(tensor.device) for tensor in (*model.parameters(), *model.buffers()))
+    if len(counts) > 1:
+        where = " and ".join(f"{count} on {name}" for name, count in counts.most_common())
+        name = counts.most_common(1)[0][0]
+        raise UsageError(
+            f"the weights and buffers of {type(model).__name__} lie on several devices, {where}: say where to compute, "
+            f"device='{name}', or move the network there: model.to('{name}')"
+        )
+
+
+def devices() -> dict[str, str]:
+    """The devices of this machine by name, each with what a reader of a bug report needs to know of it."""
+    names = {"cpu": ""}
+    for index in range(torch.cuda.device_count()):
+        try:
+            it = torch.cuda.get_device_properties(index)
+        except RuntimeError as failure:  # of the driver, which counts them without an error
+            names[f"cuda:{index}"] = f"cannot be used: {str(failure).splitlines()[0]}"
+            continue
+        memory, capability = f"{it.total_memory / 2**30:.0f} GiB", f"{it.major}.{it.minor}"
+        names[f"cuda:{index}"] = f"{it.name}, {memory}, compute capability {capability}"
+    if torch.backends.mps.is_available():
+        names["mps"] = getattr(torch.backends.mps, "get_name", str)()
+    return names
 
 
 def is_pair(data: object) -> bool:

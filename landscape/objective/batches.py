@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler
 
 from landscape.errors import InputError, is_out_of_memory
-from landscape.isolation import private_randomness, undisturbed
+from landscape.isolation import loading, private_randomness, undisturbed
 from landscape.losses.loss_functions import IGNORED
 from landscape.objective.memory import available_bytes
 
@@ -271,7 +271,8 @@ class Batches:
         data = self._source.dataset
         if len(data) == 0:  # type: ignore[arg-type]
             raise InputError("the data set is empty: there is nothing to average over")
-        first, second = (list(tensors_in(data[0])) for _ in range(2))
+        with loading(self._source):
+            first, second = (list(tensors_in(data[0])) for _ in range(2))
         if any(not torch.equal(a, b) for a, b in zip(first, second, strict=True)):
             raise InputError(
                 "the data set is random: two readings of example 0 differ (an augmentation?); "

@@ -23,7 +23,7 @@ from landscape.objective.differentiability import innermost
 from landscape.objective.graphs import LossOf
 from landscape.objective.kernels import HeldPadding
 from landscape.objective.risk import Risk
-from landscape.reductions import norm, numbers
+from landscape.reductions import exact_dtype, norm, numbers
 
 EXAMPLES = 2  # convolutions in float64 are slow
 STEPS = (
@@ -79,7 +79,8 @@ def refuse_wrong_second_derivative(risk: Risk, batch: Batch) -> None:
 def _fault_of(risk: Risk, batch: Batch) -> Fault | None:
     """In float64 on a few examples; on the whole batch if that cannot be split; else by symmetry alone."""
     model = risk.replica.model
-    if 8 * sum(p.numel() for p in model.parameters()) <= LARGEST:
+    has_float64 = exact_dtype(risk.replica.device) == torch.float64
+    if has_float64 and 8 * sum(p.numel() for p in model.parameters()) <= LARGEST:
         for part in (_few(batch), batch):
             value, standing = _loss_in_float64(risk, part)
             leaves = [p.detach().double() for p in risk.replica.parameters]

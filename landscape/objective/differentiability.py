@@ -12,6 +12,7 @@ from landscape.errors import InputError
 from landscape.objective.autograd_graph import custom_functions
 from landscape.objective.batches import Batch, tensors_in
 from landscape.objective.risk import Risk
+from landscape.reductions import exact
 
 # Torch has no class of exception for this, only these words.
 _SIGNS = re.compile(
@@ -129,7 +130,7 @@ def _twice(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
             return False
         if not outputs or not leaves:
             return True
-        value = torch.stack([t.double().square().sum() for t in outputs]).sum()
+        value = torch.stack([exact(t).square().sum() for t in outputs]).sum()
         slopes = torch.autograd.grad(value, leaves, create_graph=True, allow_unused=True)
         curved = [s for s in slopes if s is not None and s.requires_grad]
         if curved:

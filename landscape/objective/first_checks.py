@@ -26,6 +26,7 @@ from landscape.objective.micro_batches import Piece
 from landscape.objective.misfits import FAILURES, misfit, refuse_broadcast
 from landscape.objective.replica import stochastic_modules
 from landscape.objective.risk import Risk
+from landscape.reductions import exact
 
 Visited = Callable[[Callable[[Risk, Batch], list[Tensor]]], list[Tensor]]
 
@@ -119,7 +120,7 @@ class _FirstLook:
             if not risk.checks.writes_inputs and _written(risk, batch, source, unwritten):
                 risk.replica.input_copies.install(risk.replica.model)
                 self.note("the model writes to its inputs in place: it is given copies", writes_inputs=True)
-            return [loss.detach().double()]
+            return [exact(loss.detach())]
 
         loss = float(self._visited(visit)[0])
         return loss, *parts

@@ -213,6 +213,8 @@ class Mean:
         replica, micro = self.risk.replica, self.risk.engine.micro
         if replica.device.type == "cuda":
             torch.cuda.empty_cache()
+        elif replica.device.type == "mps":
+            torch.mps.empty_cache()
         if piece.size == 1:
             raise OutOfMemory(
                 f"out of memory with a single example ({type(replica.model).__name__}, "

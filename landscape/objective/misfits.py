@@ -45,17 +45,19 @@ def misfit(model: nn.Module, loss: Loss, batch: Batch, failure: Exception) -> st
 
 
 def refuse_labels(loss: Loss, outputs: Any, batches: Iterable[Batch]) -> None:
-    """Raises an :class:`InputError` for class numbers beyond the outputs ``(N, C)``, in whatever batch they are.
+    """Raises an :class:`InputError` for class numbers beyond the outputs ``(N, C, …)``, in whatever batch they are.
 
     On CUDA the loss itself would leave the device unusable for the rest of the process.
     """
     rule = label_weights(loss)
-    if rule is None or not isinstance(outputs, Tensor) or outputs.ndim != 2:
+    if rule is None or not isinstance(outputs, Tensor) or outputs.ndim < 2:
         return
     classes, extremes = outputs.shape[1], dict[int, Tensor]()
     for index, batch in enumerate(batches):
         labels = targets_in(batch)
-        if isinstance(labels, Tensor) and labels.ndim == 1 and len(labels) and not labels.is_floating_point():
+        if not isinstance(labels, Tensor) or labels.ndim != outputs.ndim - 1:
+            continue
+        if labels.numel() and not labels.is_floating_point():
             # 0 for the ignored ones: every network has a class 0.
             extremes[index] = torch.stack(torch.where(labels != rule.ignored, labels, 0).aminmax())
     # All batches in one transfer, as each waits for the device.

@@ -15,7 +15,7 @@ from landscape.objective.mean import Mean
 from landscape.objective.misfits import FAILURES, misfit
 from landscape.objective.products import gradient
 from landscape.objective.risk import Risk
-from landscape.reductions import dot, numbers
+from landscape.reductions import dot, exact, numbers
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def evaluated(
             if forward is not None or is_out_of_memory(failure):
                 raise
             raise InputError(misfit(risk.replica.model, risk.loss, batch, failure)) from failure
-        return [loss.double(), *risk.correct(outputs, targets)]
+        return [exact(loss), *risk.correct(outputs, targets)]
 
     means = mean.over(
         visit, at=point, constant=constant, statistics=statistics, derivatives=False, evaluations=1

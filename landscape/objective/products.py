@@ -14,6 +14,7 @@ from landscape.objective.differentiability import named_obstacle, refuse_once_di
 from landscape.objective.graphs import ForwardOverReverse, Graph, HessianGraph, OutputGraph
 from landscape.objective.risk import Risk
 from landscape.objective.timing import quicker_product
+from landscape.reductions import exact
 
 
 def columns_of(vectors: Tensor, like: Tensor) -> list[Tensor]:
@@ -53,7 +54,7 @@ def gradient(risk: Risk, batch: Batch) -> list[Tensor]:
     """``[∇ℓ_B (n,), ℓ_B, right and counted labels if known]``."""
     loss, outputs, targets = risk.forward(batch)
     slope = risk.replica.layout.flatten(slopes(loss, risk.replica.parameters))
-    return [slope, loss.detach().double(), *risk.correct(outputs, targets)]
+    return [slope, exact(loss.detach()), *risk.correct(outputs, targets)]
 
 
 def gradient_of_graph(risk: Risk, batch: Batch) -> list[Tensor]:

@@ -24,6 +24,7 @@ from landscape.objective.batches import Batch, Batches, copied, mapped, moved, r
 from landscape.objective.engine import Engine
 from landscape.objective.misfits import refuse_labels
 from landscape.objective.replica import Replica
+from landscape.reductions import exact, exact_dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +88,13 @@ class Risk:
                 if not isinstance(outputs, Tensor) and wants_scores(self.loss):
                     outputs, _ = scores(outputs)
                 if not checks.done:
-                    refuse_labels(self.loss, outputs, self.batches.in_memory or (batch,))
+                    # The CPU refuses a label when it comes; a GPU would be lost, so that all are read beforehand.
+                    ahead = (
+                        (batch,)
+                        if self.replica.device.type == "cpu"
+                        else (other for _, other in self.batches)
+                    )
+                    refuse_labels(self.loss, outputs, self.batches.in_memory or ahead)
                 loss = in_float64(self.loss, outputs, targets)
         if not isinstance(loss, Tensor) or loss.ndim != 0:
             kind = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
@@ -122,14 +129,14 @@ class Risk:
             return []
         counted = targets != (label_weights(self.loss) or LabelWeights()).ignored
         right = (outputs.argmax(dim=1) == targets) & counted
-        return [labels.double().sum() / self.weight for labels in (right, counted)]
+        return [exact(labels).sum() / self.weight for labels in (right, counted)]
 
     def example_weights(self, batch: Batch) -> Tensor:
-        """The weight of each example in the mean of a batch, ``(B,)`` in float64 on its device."""
+        """The weight of each example in the mean of a batch, ``(B,)`` on its device."""
         rule = label_weights(self.loss) if averages_examples(self.loss) else None
         targets = targets_in(batch)
         if rule is not None and isinstance(targets, Tensor):
             return rule.each(targets)
         rows = range(rows_in(batch) or 0)
         weights = [self.batches.weight_of(rows_of(batch, slice(k, k + 1))) for k in rows]
-        return torch.tensor(weights, dtype=torch.float64, device=self.replica.device)
+        return torch.tensor(weights, dtype=exact_dtype(self.replica.device), device=self.replica.device)

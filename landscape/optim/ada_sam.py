@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware
 from landscape.registry.bounds import NonNegative, Positive, ShareBelowOne
 
 
@@ -31,7 +31,7 @@ class AdaSAM(SharpnessAware):
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The mean of SAM's gradients over the root of the largest mean of their squares."""
-        perturbed = gradients_at(unit(self.perturbed(gradients), times=self.rho, out=gradients))
+        perturbed = gradients_at.along(self.perturbed(gradients), self.rho)
         mean = self._moment("mean", perturbed, self.beta1)
         square = self._moment("square", perturbed.square(), self.beta2)
         earlier = self.remembered("largest")

@@ -139,7 +139,11 @@ class BatchClosure:
         part._rows = own[rows]
         part.inputs, part.targets = _rows_of(self.inputs, rows), self.targets[rows]
         if self.indices is not None:
-            part.indices = _rows_of_tensor(self.indices, rows)
+            # To the rows, and not the other way, for which the host would wait.
+            indices = (
+                self.indices.to(rows.device, non_blocking=True) if isinstance(rows, Tensor) else self.indices
+            )
+            part.indices = indices[rows]
         part.share = self.share * len(part) / len(self)
         return part
 

@@ -44,7 +44,7 @@ class GAM(SharpnessAware):
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradients at four points, weighted, less γ times what is orthogonal."""
         rho = self.rho
-        first = gradients_at(unit(self.perturbed(gradients), times=rho))
+        first = gradients_at.along(self.perturbed(gradients), rho)
         steepest = self.perturbed(significant(first - gradients, of=gradients))
         there = unit(steepest, times=rho * self._proportion)
         second = gradients_at(there)

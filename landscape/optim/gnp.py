@@ -30,6 +30,6 @@ class GNP(SharpnessAware):
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The mean of the two gradients, weighted with 1 − α and α."""
-        perturbed = gradients_at(unit(self.perturbed(gradients), times=self.rho))
+        perturbed = gradients_at.along(self.perturbed(gradients), self.rho)
         clean = unit(gradients, out=gradients) if self.normalize_clean else gradients
         return clean.lerp_(perturbed, self.alpha)

@@ -52,7 +52,7 @@ class SlicedSAM(SharpnessAware):
         """The mean of the slices' SAM gradients. The first slice's gradient comes from pass 1."""
         slices, self._slices = self._slices, []
         if not slices:
-            return gradients_at(unit(self.perturbed(gradients), times=self.rho, out=gradients))
+            return gradients_at.along(self.perturbed(gradients), self.rho)
         total = torch.zeros_like(gradients)
         for part in slices:
             own = gradients if part is slices[0] else gradients_at(closure=part, first=True)

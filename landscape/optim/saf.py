@@ -36,6 +36,7 @@ class SAF(SharpnessAware):
     """
 
     needs_batch = True
+    is_single_pass = True
     num_examples: Count
     lam: NonNegative = 0.3
     tau: Positive = 5.0

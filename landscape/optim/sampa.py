@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware
 from landscape.registry.bounds import NonNegative, Share
 
 
@@ -39,5 +39,5 @@ class SAMPa(SharpnessAware):
         """The gradients at the displaced weights and at y, weighted."""
         g = self.remembered("gradient")
         self.memory["gradient"] = gradients
-        displaced = gradients_at(unit(self.perturbed(gradients if g is None else g), times=self.rho))
+        displaced = gradients_at.along(self.perturbed(gradients if g is None else g), self.rho)
         return displaced.mul_(1 - self.lam).add_(gradients, alpha=self.lam)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware
 from landscape.registry.bounds import NonNegative, PositiveShare
 
 
@@ -29,4 +29,4 @@ class VaSSO(SharpnessAware):
         earlier = self.remembered("average")
         average = gradients if earlier is None else torch.lerp(earlier, gradients, self.theta)
         self.memory["average"] = average
-        return gradients_at(unit(self.perturbed(average), times=self.rho))
+        return gradients_at.along(self.perturbed(average), self.rho)

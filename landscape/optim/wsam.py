@@ -6,7 +6,7 @@ from typing import Literal
 from torch import Tensor
 
 from landscape.optim.gnp import GNP
-from landscape.optim.sharpness_aware import GradientsAt, unit
+from landscape.optim.sharpness_aware import GradientsAt
 from landscape.registry.bounds import NonNegative, ShareBelowOne
 
 
@@ -44,7 +44,7 @@ class WSAM(GNP):
         """GNP's direction, or g while the difference waits for the base's step."""
         if self.mode == "coupled":
             return super().direction(gradients, gradients_at)
-        perturbed = gradients_at(unit(self.perturbed(gradients), times=self.rho))
+        perturbed = gradients_at.along(self.perturbed(gradients), self.rho)
         self._sharpness = self.clipped(perturbed).sub_(self.clipped(gradients))
         return gradients
 

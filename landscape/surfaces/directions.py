@@ -13,6 +13,7 @@ from landscape.errors import InputError, UsageError
 from landscape.objective import Objective
 from landscape.parameters import Entry
 from landscape.records.landmarks import Landmarks
+from landscape.reductions import exact, norm
 
 Interval = tuple[float, float]
 
@@ -112,8 +113,8 @@ def checked(
 
 def orthonormal(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Unit vectors along ``first`` and along the part of ``second`` orthogonal to it, in float64."""
-    x = first.double() / first.double().norm()
-    rest = second.double()
+    x = exact(first) / norm(first)
+    rest = exact(second)
     length = rest.norm()
     for _ in range(2):  # once leaves a rounding error along x that a second pass removes
         rest = rest - (x @ rest) * x
@@ -124,10 +125,10 @@ def orthonormal(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 def located(origin: Tensor, x: Tensor, y: Tensor | None, waypoints: Sequence[Waypoint]) -> Landmarks:
     """The waypoints in the coordinates of the plane through ``origin``, with their distances from it."""
-    basis = torch.stack([v.double() for v in (x, y) if v is not None])
+    basis = torch.stack([exact(v) for v in (x, y) if v is not None])
     coordinates, distances = [], []
     for waypoint in waypoints:
-        offset = waypoint.point.to(origin.device).double() - origin.double()
+        offset = exact(waypoint.point.to(origin.device)) - exact(origin)
         place = torch.linalg.solve(basis @ basis.T, basis @ offset)
         coordinates.append(place.tolist())
         distances.append(float((offset - place @ basis).norm()))

@@ -46,8 +46,12 @@ class Compiled:
         self._shape: torch.Size | None = None
         # An empty copy: with the network itself, torch would compile again for values that are not its own.
         frame = copy.deepcopy(network).to("meta")
+        # A CUDA graph writes to the outputs of its last run, which are in the loss by then.
+        graphs = {"triton.cudagraphs": True} if next(network.parameters()).is_cuda else {}
         self._compiled = torch.compile(
-            lambda values, inputs: functional_call(frame, values, (inputs,)), dynamic=False
+            lambda values, inputs: functional_call(frame, values, (inputs,)),
+            dynamic=False,
+            options={**graphs},
         )
 
     def on(self, network: nn.Module) -> Callable[[Tensor], Any]:

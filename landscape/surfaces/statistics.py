@@ -16,6 +16,7 @@ from torch import Tensor
 from landscape.errors import UsageError
 from landscape.objective import Objective
 from landscape.records.landmarks import Landmarks
+from landscape.reductions import exact
 from landscape.surfaces.directions import Waypoint
 
 Statistics = Mapping[str, Tensor]
@@ -54,7 +55,7 @@ class Interpolation:
         shares = (self.shares @ np.array(coordinates[: self.shares.shape[1]])).tolist()
         mixture = {}
         for name, first in self.own[0].items():
-            values = torch.stack([statistics[name].double() for statistics in self.own])
+            values = torch.stack([exact(statistics[name]) for statistics in self.own])
             mixed = values[0] + sum(
                 share * (value - values[0]) for share, value in zip(shares, values[1:], strict=True)
             )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from landscape.objective import Objective
+from landscape.reductions import exact
 from landscape.registry.bounds import Seed
 from landscape.surfaces.directions import Directions, Waypoint, around, checked, located, orthonormal
 from landscape.surfaces.random_directions import random_direction
@@ -22,7 +23,7 @@ def through_checkpoints(
     """
     origin = objective.point
     checked("checkpoints", through, origin, least=2, most=3)
-    first, *others = (waypoint.point.to(origin).double() - origin.double() for waypoint in through[1:])
+    first, *others = (exact(waypoint.point.to(origin)) - exact(origin) for waypoint in through[1:])
     second = others[0] if others else random_direction(objective, normalisation="none", seed=seed, axis=2)
     x, y = orthonormal(first, second)
     marks = located(origin, x, y, through)

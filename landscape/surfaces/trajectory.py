@@ -9,6 +9,7 @@ from torch import Tensor
 
 from landscape.errors import InputError
 from landscape.objective import Objective
+from landscape.reductions import exact
 from landscape.surfaces.directions import Directions, Waypoint, around, checked, located
 
 _CHUNK = 1 << 20  # coordinates at a time: float64 copies of all checkpoints together need not fit in memory
@@ -75,11 +76,11 @@ def _combined(points: Sequence[Tensor], weights: NDArray[np.float64]) -> Tensor:
     """The unit vector along ``Σᵢ wᵢ (pᵢ − mean)``, in float64."""
     # An eigenvector has no sign of its own: the largest weight is made positive, so that runs can be compared.
     signed = torch.from_numpy(weights * np.sign(weights[np.argmax(np.abs(weights))]))
-    vector = torch.cat([signed.to(block.device) @ block for block in _blocks(points)])
+    vector = torch.cat([signed.to(block) @ block for block in _blocks(points)])
     return vector.div_(vector.norm())
 
 
 def _blocks(points: Sequence[Tensor]) -> Iterator[Tensor]:
     for start in range(0, points[0].numel(), _CHUNK):
-        block = torch.stack([point[start : start + _CHUNK].double() for point in points])
+        block = torch.stack([exact(point[start : start + _CHUNK]) for point in points])
         yield block - block.mean(0)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from landscape.errors import InputError, OutOfMemory, UsageError, is_out_of_memory
+from landscape.errors import InputError, OutOfMemory, UsageError, device_failure, is_out_of_memory
 from landscape.tracking import TRACKERS
 from landscape.training.measured import Measuring
 from landscape.training.recipe import Recipe
@@ -71,8 +71,12 @@ def train_job(
     )
 
 
-def attempt(job: Job, report: Callable[..., None]) -> None:
-    """Trains the run of a job; ``report`` is called with ``"progress"``, and ``"done"`` or ``"failed"`` at the end."""
+def attempt(job: Job, report: Callable[..., None]) -> bool:
+    """Trains the run of a job; ``report`` is called with ``"progress"``, and ``"done"`` or ``"failed"`` at the end.
+
+    Returns:
+        Whether this process can train further runs; ``failed`` says so as ``usable``.
+    """
     last = 0.0
 
     def progress(now: Progress) -> None:
@@ -86,14 +90,18 @@ def attempt(job: Job, report: Callable[..., None]) -> None:
     except BrokenPipeError:  # whoever reads the reports is gone
         raise
     except Exception as failure:
-        report("failed", reason=_reason(failure))
-    else:
-        report("done", metrics=dict(run.metrics))
+        usable = device_failure(failure) is None
+        report("failed", reason=_reason(failure), usable=usable)
+        return usable
+    report("done", metrics=dict(run.metrics))
+    return True
 
 
 def _reason(failure: Exception) -> str:
     """Why a run failed, in one line; what nobody foresaw is also shown with its traceback."""
     text = " ".join(str(failure).split())
+    if (reason := device_failure(failure)) is not None:
+        return reason
     if isinstance(failure, (InputError, UsageError, DivergedError, OutOfMemory)):
         return text
     if is_out_of_memory(failure):

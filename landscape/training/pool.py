@@ -97,6 +97,8 @@ class Pool:
             kind = report.pop("kind")
             self._events.put(Event(index, kind, report))
             if kind in ("done", "failed"):
+                if not report.get("usable", True):
+                    process.wait()  # it ends by itself, and the next run gets a new one
                 return True
         return False
 

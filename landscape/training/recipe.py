@@ -99,7 +99,8 @@ class Recipe:
     compile: Annotated[
         bool,
         Flag(
-            "Compile the network (torch.compile): a minute at the start, then faster steps on GPUs, of CNNs on CPUs."
+            "Compile the network (torch.compile), which takes about a minute; most steps are then faster, those of "
+            "small networks on a CPU slower."
         ),
     ] = False
     loss: (

@@ -58,8 +58,15 @@ def train_several(
     results = _Results(plan, notice, on_run)
     if plan.jobs == 1:
         with threads_set(plan.threads):
+            usable = True
             for index, job in enumerate(jobs):
-                attempt(job, lambda kind, index=index, **fields: results(Event(index, kind, fields)))
+                if usable:
+                    usable = attempt(
+                        job, lambda kind, index=index, **fields: results(Event(index, kind, fields))
+                    )
+                else:
+                    reason = "not begun, because the GPU failed in an earlier run; run the command again"
+                    results(Event(index, "failed", {"reason": reason}))
     else:
         Pool(jobs, processes=plan.jobs, threads=plan.threads).run(results)
     runs, failures = [], []

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from landscape.errors import InputError, Remark, UsageError
-from landscape.isolation import outside_modes, preserved_randomness
+from landscape.isolation import deterministic_kernels, outside_modes, preserved_randomness
 from landscape.objective.arguments import device_named
 from landscape.records import history
 from landscape.tracking import Ending, Guarded, Tracker
@@ -72,7 +72,8 @@ def train(
 
     The run is saved after each epoch, and at the end of the current step when SIGINT or SIGTERM arrives. A run that
     was killed at any moment and is started again ends with the same ``checkpoint.pt``, byte for byte on a CPU with
-    the same number of threads and the same versions; if these differ, a warning says so. A finished run is returned
+    the same number of threads and the same versions; if these differ, a warning says so. On a GPU kernels are
+    deterministic where torch has such, and a remark names operations that have none. A finished run is returned
     as it is. Only one process can train in a folder at a time. If ``checkpoint.pt`` is missing, the run continues
     from the last good one in ``checkpoints/``. Damaged lines of the history are restored from the checkpoint.
 
@@ -103,7 +104,9 @@ def train(
     if saved is not None and saved.epoch >= requested.epochs and measuring is None and folder.is_whole(saved):
         return folder.finished(requested, saved.content["metrics"])
     device = device_of(requested)
-    with preserved_randomness(device):
+    # On a CPU every kernel is deterministic for a number of threads.
+    kernels = contextlib.nullcontext() if device.type == "cpu" else deterministic_kernels
+    with kernels, preserved_randomness(device):
         # Everything that can be refused is refused before anything on disk is changed.
         session = Session(requested, subject_of(recipe), device)
         folder.make()

@@ -12,7 +12,7 @@ from typing import Any
 
 
 def main() -> None:
-    """Trains the jobs on standard input, one after the other, until it is closed."""
+    """Trains the jobs on standard input, one after the other, until it is closed or the GPU has failed."""
     # Imported only here, because the file is imported with the package in every process.
     import torch
 
@@ -32,7 +32,8 @@ def main() -> None:
     warnings.showwarning = warn
     try:
         for line in sys.stdin:
-            attempt(Job.from_dict(json.loads(line)), report)
+            if not attempt(Job.from_dict(json.loads(line)), report):
+                break
     except BrokenPipeError:
         os._exit(1)  # the starting process is gone, and a normal exit would fail again at flushing the pipe
 

@@ -4,8 +4,10 @@ import importlib.metadata
 import importlib.util
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
+import torch
 from landscape.cli.application import COMMANDS
 from landscape.cli.help import GROUPS, place_of
 from landscape.cli.list import TABLES
@@ -144,6 +146,20 @@ def test_env_names_the_versions_of_what_matters(landscape):
     assert document["landscape"] == __version__
     assert all(f"{name:13} {text}" in result.out.splitlines() for name, text in document.items())
     assert [json.loads(landscape("env", "--format", "jsonl").out)] == [document]
+
+
+def test_env_describes_a_gpu_as_a_bug_report_needs_it(landscape, monkeypatch):
+    properties = SimpleNamespace(name="NVIDIA H200", total_memory=139 << 30, major=9, minor=0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 92000)
+    lines = dict(line.split(maxsplit=1) for line in landscape("env").out.splitlines())
+    assert lines["cuda:0"] == "NVIDIA H200, 139 GiB, compute capability 9.0"
+    assert re.fullmatch(
+        rf"driver [\w.]+, torch built for CUDA {torch.version.cuda}, cuDNN 92000", lines["cuda"]
+    )
+    assert re.match("cuda matmul (none|ieee|tf32), cuda conv|products high", lines["float32"])
 
 
 def test_every_format_flag_has_the_two_forms_of_json():

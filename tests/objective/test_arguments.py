@@ -1,5 +1,7 @@
 """Short forms of model, loss and data that are completed, and what they must not be taken for."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import problems
 import pytest
@@ -148,3 +150,43 @@ def test_the_best_device_is_the_same_for_measures_and_for_training(monkeypatch, 
     name = str(dtype).removeprefix("torch.")
     assert chosen_device("auto", name) == expected
     assert device_of(Recipe(dtype=name)).type == expected
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """What torch says of a machine with two GPUs, the second of which is broken."""
+
+    def properties(index):
+        if index == 1:
+            raise RuntimeError("CUDA error: uncorrectable ECC error encountered\nCUDA kernel errors")
+        return SimpleNamespace(name="NVIDIA H200", total_memory=139 << 30, major=9, minor=0)
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.parametrize("name", ["cuda:7", "mps"])
+def test_an_absent_device_is_refused_with_those_that_are_there(name, two_gpus):
+    here = (
+        r"torch has cpu, cuda:0 \(NVIDIA H200, 139 GiB, compute capability 9.0\), cuda:1 \(cannot be used: CUDA error: "
+        r"uncorrectable ECC error encountered\) here"
+    )
+    with pytest.raises(UsageError, match=rf"^--device {name} cannot be used: .*; {here}; leave it out"):
+        device_named(name, spelling="--device ")
+    with pytest.raises(UsageError, match=rf"^device='{name}' cannot be used: .*; {here}; .*device='cpu'"):
+        Objective(NET, CE, (X, Y), device=name)
+
+
+def test_a_network_on_two_devices_is_refused_unless_one_is_named(device):
+    if device.type == "cpu":
+        pytest.skip("is another one")
+    network = nn.Sequential(
+        nn.Linear(8, 5, device=device), nn.BatchNorm1d(5), nn.Linear(5, 4, device=device)
+    ).eval()
+    x, y = problems.classification(dtype=torch.float32)
+    with pytest.raises(UsageError, match=rf"5 on cpu and 4 on {device}: say where to compute, device='cpu'"):
+        Objective(network, CE, (x, y))
+    assert Objective(network, CE, (x, y), device=device).loss == pytest.approx(
+        Objective(network, CE, (x, y), device="cpu").loss, rel=1e-5
+    )

@@ -1,6 +1,7 @@
 """Out of memory: halved and said, or one clear error; micro-batches change no number."""
 
 import warnings
+import weakref
 
 import problems
 import pytest
@@ -63,6 +64,24 @@ def test_a_shortage_in_the_middle_of_a_computation_costs_only_that_batch() -> No
     with pytest.warns(Remark):
         after = objective.at(objective.point).hessian_product(v)
     assert torch.allclose(before, after, rtol=1e-10)
+
+
+def test_nothing_of_the_failed_attempt_is_in_memory_when_the_next_one_begins() -> None:
+    """The frames of the failure hold what the network had computed so far, and its graph."""
+    objective, inner = limited(12)
+    forward, alive = inner.forward, list[weakref.ref[Tensor]]()
+
+    def holding(x: Tensor) -> Tensor:
+        assert not any(reference() is not None for reference in alive)
+        hidden = inner.inner[0](x)
+        if len(x) > inner.most:
+            alive.append(weakref.ref(hidden))
+        return forward(x)
+
+    inner.forward = holding  # type: ignore[method-assign]
+    with pytest.warns(Remark):
+        _ = objective.gradient
+    assert len(alive) >= 2
 
 
 def test_kept_graphs_are_given_up_before_a_batch_is_halved() -> None:

@@ -4,10 +4,10 @@ import problems
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from landscape.errors import InputError, UsageError
-from landscape.objective import Objective
+from landscape.objective import Objective, batches
 
 CE = nn.CrossEntropyLoss()
 
@@ -106,3 +106,16 @@ class TestBadInput:
             objective.hessian_product(torch.ones(5))
         with pytest.raises(ValueError, match="n = 568"):
             objective.at(torch.ones(5))
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_labels_out_of_range_do_not_reach_a_device(device, later, monkeypatch) -> None:
+    """A GPU would be lost to the process: also labels of pixels, and data that are not kept."""
+    monkeypatch.setattr(batches, "KEPT_BYTES", 0)
+    x, y = torch.randn(8, 3, 4, 4), torch.randint(0, 5, (8, 4, 4))
+    y[6 if later else 1, 2, 2] = 5
+    loader = DataLoader(TensorDataset(x, y), batch_size=4)
+    objective = Objective(nn.Conv2d(3, 5, 1), nn.CrossEntropyLoss(), loader, device=device)
+    where = "cannot be evaluated on this data" if later and device.type == "cpu" else "network has 5 classes"
+    with pytest.raises(InputError, match=where):
+        _ = objective.loss

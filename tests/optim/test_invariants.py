@@ -1,5 +1,6 @@
 """What every sharpness-aware optimizer has to keep, over every row of the table: a new row is tested at once."""
 
+import copy
 import io
 
 import pytest
@@ -134,6 +135,26 @@ def test_a_resumed_run_goes_on_bit_for_bit(name: str, base: str) -> None:
     assert torch.equal(weights(model), weights(again))
     counters = ("steps", "sam_steps", "skipped_steps", "gradient_evaluations")
     assert all(getattr(optimizer, key) == getattr(resumed, key) for key in counters)
+
+
+@every_variant
+def test_a_state_of_an_earlier_version_goes_on(name: str) -> None:
+    """It holds the state of a generator in place of a seed, and numbers where there are tensors now."""
+    models = [mlp(), mlp()]
+    optimizer, resumed = (build(name, model) for model in models)
+    for number in range(17):  # SWA averages the last quarter of 20
+        optimizer.step(closure(optimizer, models[0], seed=number))
+    state = copy.deepcopy(optimizer.state_dict())
+    del state["seed"]
+    state["generator"] = torch.Generator().get_state()
+    state["memory"] = {n: v.item() if v.ndim == 0 else v for n, v in state["memory"].items()}
+    models[1].load_state_dict(models[0].state_dict())
+    resumed.load_state_dict(state)
+    for number in range(17, 20):
+        for model, each in zip(models, (optimizer, resumed), strict=True):
+            each.step(closure(each, model, seed=number))
+    assert torch.equal(*map(weights, models))
+    assert all(torch.equal(value, optimizer.memory[name]) for name, value in resumed.memory.items())
 
 
 @every_variant

@@ -1,5 +1,8 @@
 """Random numbers come from the seed and the epoch alone."""
 
+import torch
+
+from landscape.training import Recipe, train, trainer
 from landscape.training.determinism import derived_seed, epoch_order
 
 
@@ -19,3 +22,16 @@ def test_seeds_never_change_from_version_to_version():
 
 def test_a_derived_seed_fits_every_generator():
     assert all(0 <= derived_seed(2**63 - 1, epoch, "step") < 2**63 for epoch in range(100))
+
+
+def test_a_run_on_a_gpu_uses_deterministic_kernels_and_one_on_the_cpu_needs_none(
+    tmp_path, device, monkeypatch
+):
+    monkeypatch.setattr(trainer, "device_of", lambda recipe: device)
+    seen = []
+    recipe = Recipe(model="mlp:width=4,depth=1", epochs=1, batch_size=1024, device="cpu")
+    train(
+        recipe, output=tmp_path, progress=lambda _: seen.append(torch.are_deterministic_algorithms_enabled())
+    )
+    assert set(seen) == {device.type != "cpu"}
+    assert not torch.are_deterministic_algorithms_enabled()
