@@ -39,7 +39,9 @@ def objective(request: pytest.FixtureRequest) -> Objective:
     torch.manual_seed(0)
     x, y = torch.randn(8, 4, device=device), torch.randint(0, 3, (8,), device=device)
     net = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).to(device)
-    return Objective(net, nn.CrossEntropyLoss(), [(x[:6], y[:6]), (x[6:], y[6:])], micro_batch=4)
+    objective = Objective(net, nn.CrossEntropyLoss(), [(x[:6], y[:6]), (x[6:], y[6:])], micro_batch=4)
+    objective.hessian_product(objective.point)  # after the checks of the network, its loss and its data, once for all
+    return objective
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -47,7 +49,6 @@ def test_a_measure_reads_once_a_micro_batch_at_most(
     case: str, objective: Objective, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     specification, visits = MEASURES.parse(case), Counter[str]()
-    MEASURES.build(specification, objective)  # the checks of the network, its loss and its data, once for all
     placed = Risk.placed
     monkeypatch.setattr(Risk, "placed", lambda risk, batch: visits.update(["visit"]) or placed(risk, batch))
     there = objective.at(objective.point)
