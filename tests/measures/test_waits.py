@@ -15,17 +15,18 @@ from landscape.objective.risk import Risk
 OPTIONS = {
     "dominant-eigenvalue": ["tolerance=1e-2", "method=lanczos"],
     "top-eigenvalues": ["k=2,tolerance=1e-2"],
-    "hessian-trace": ["tolerance=0.3", "method=hutchinson,max_probes=16", "method=hutch++,max_probes=30"],
-    "layer-traces": ["tolerance=0.3"],
-    "normalized-trace": ["tolerance=0.3"],
+    "hessian-trace": ["max_probes=4", "method=hutchinson,max_probes=8", "method=hutch++,max_probes=12"],
+    "layer-traces": ["max_probes=4"],
+    "normalized-trace": ["max_probes=4"],
     "layer-eigenvalues": ["tolerance=1e-2"],
     "adaptive-sharpness": ["steps=4"],
     "approximation-ratio": ["steps=4"],
-    "average-sharpness": ["max_pairs=8"],
-    "spectral-density": ["probes=1,steps=6", "probes=1,steps=6,operator=empirical-fisher"],
+    "average-sharpness": ["max_pairs=2"],
+    "spectral-density": ["probes=1,steps=4", "probes=1,steps=4,operator=empirical-fisher"],
 }
 CASES = [f"{name}:{options}".rstrip(":") for name in MEASURES for options in OPTIONS.get(name, [""])]
-AT_ONCE = 8  # reads of a measure, however many micro-batches it visits
+# Reads of a measure however many micro-batches it visits; those of traces check at every point which way applies.
+AT_ONCE = {name: 16 for name in ("hessian-trace", "layer-traces", "normalized-trace")}
 
 without = pretend_device.reason_without()
 
@@ -54,4 +55,4 @@ def test_a_measure_reads_once_a_micro_batch_at_most(
     there = objective.at(objective.point)
     with Waits(objective.point.device.type) as waits:
         MEASURES.build(specification, there)
-    assert waits.total <= visits["visit"] + AT_ONCE, waits.operations
+    assert waits.total <= visits["visit"] + AT_ONCE.get(specification.name, 2), waits.operations
