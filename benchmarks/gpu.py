@@ -188,12 +188,13 @@ def steps(part: Part, case: Case, *, compiling: bool) -> None:
     calls |= {variant.__name__: ours(problem, variant) for variant in (SAM, GSAM, CRSAM)}
     calls["SAM, pytorch_optimizer"] = _later(lambda: sam_step.their_sam(problem))
     calls["GSAM, pytorch_optimizer"] = _later(lambda: sam_step.their_gsam(problem))
+    against = {name: f"bare gradients: {3 if name == 'CRSAM' else 2}" for name in calls if "SAM" in name}
+    part.turns(calls, share=0.3 if compiling else 1.0, **against)
     if compiling:
         twin = Shared(case)
         twin.model = torch.compile(twin.model)  # type: ignore[assignment]
-        calls["SAM, compiled"] = ours(twin, SAM)
-    against = {name: f"bare gradients: {3 if name == 'CRSAM' else 2}" for name in calls if "SAM" in name}
-    part.turns(calls, **against)
+        two = sam_step.yardstick(problem, [2])
+        part.turns({"bare gradients: 2, again": two, "SAM, compiled": ours(twin, SAM)})
 
 
 def surface(part: Part, case: Case, *, compiling: bool) -> None:

@@ -152,6 +152,13 @@ class Draws:
         return torch.stack([low, high], dim=2)
 
 
+def one_by_one(draw: Callable[..., Tensor], rows: int, columns: int, *, like: Tensor) -> Iterator[Tensor]:
+    """The rows of a method of :class:`Draws`, one after the other; several short ones are drawn at once."""
+    few = max(1, (1 << 18) // max(1, columns))
+    for start in range(0, rows, few):
+        yield from draw(range(start, min(start + few, rows)), columns, like=like)
+
+
 def threefry(key: tuple[int, int], low: Tensor, high: Tensor) -> None:
     """Replaces counters, as two tensors of int64 of one shape, by the words of Threefry2x64 with 20 rounds."""
     # Additions wrap around, and a right shift repeats the sign bit, which the mask removes: int64 serves as uint64.

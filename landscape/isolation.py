@@ -273,12 +273,12 @@ def _no_reduced_products() -> Iterator[None]:
     legacy = torch.get_float32_matmul_precision()
     if legacy != "highest":
         torch.set_float32_matmul_precision("highest")
-    # torch.backends.cudnn.flags(), which networks use around a recurrence or CTC, reads an older setting that cannot be
-    # made to agree, and by default allows TF32.
-    older = (
-        (torch._C, "_get_cudnn_allow_tf32", lambda: False),
-        (torch._C, "_set_cudnn_allow_tf32", lambda _: None),
-    )
+    # torch.backends.cudnn.flags(), which networks use around a recurrence or CTC, and torch's compiler read an older
+    # setting that cannot be made to agree; flags() also allows TF32 by default.
+    attribute = vars(type(torch.backends.cudnn))["allow_tf32"]
+    readers = (torch._C, "_get_cudnn_allow_tf32"), (attribute, "getter")
+    writers = (torch._C, "_set_cudnn_allow_tf32"), (attribute, "setter")
+    older = [(*name, lambda: False) for name in readers] + [(*name, lambda _: None) for name in writers]
     try:
         with assigned(*older):
             yield
@@ -321,9 +321,8 @@ def _no_reduced_sums() -> Iterator[None]:
 def _deterministic_kernels() -> Iterator[None]:
     cudnn = torch.backends.cudnn
     with assigned((cudnn, "deterministic", True), (cudnn, "benchmark", False)):
-        if (
-            torch.are_deterministic_algorithms_enabled()
-        ):  # whoever forbids the other kernels gets torch's error
+        # Whoever forbids the other kernels gets torch's error.
+        if torch.are_deterministic_algorithms_enabled():
             yield
             return
         # The public function imports torch's compiler, and fills all new memory.
@@ -469,11 +468,36 @@ RANDOMNESS = threading.RLock()  # re-entrant: a network may be built, or a loade
 """Held while a thread reads or replaces the states of the global generators."""
 
 
+class DeviceGenerator:
+    """The global generator of a device, which the CPU has no second one of: its state is then ``None``."""
+
+    def __init__(self, device: torch.device | None) -> None:
+        self._device = None if device is None or device.type in ("cpu", "meta") else device
+        self._module: Any = None if self._device is None else torch.get_device_module(self._device)
+        # MPS has one device, and takes none.
+        self._place = () if device is None or device.type == "mps" else (device,)
+
+    def state(self) -> Tensor | None:
+        """Its state, a tensor of the CPU."""
+        return None if self._module is None else self._module.get_rng_state(*self._place)
+
+    def restore(self, state: Tensor | None) -> None:
+        """Puts it into a state."""
+        if self._module is not None and state is not None:
+            self._module.set_rng_state(state, *self._place)
+
+    def seed(self, seed: int) -> None:
+        """Seeds it."""
+        if self._module is not None:
+            with self._module.device(*self._place) if self._place else contextlib.nullcontext():
+                self._module.manual_seed(seed)
+
+
 class _Generators:
     """The states of the global generators of torch (CPU and one device), numpy and Python."""
 
     def __init__(self, device: torch.device | None = None) -> None:
-        self.device = device if device is not None and device.type == "cuda" else None
+        self.device = DeviceGenerator(device)
         self.torch = self._of_torch()
         self.numpy: Any = np.random.get_state()  # noqa: NPY002
         self.python = random.getstate()
@@ -486,14 +510,12 @@ class _Generators:
         """Puts the generators into these states."""
         if of_torch:
             torch.set_rng_state(self.torch[0])
-            if self.device is not None:
-                torch.cuda.set_rng_state(self.torch[1], self.device)
+            self.device.restore(self.torch[-1] if len(self.torch) > 1 else None)
         np.random.set_state(self.numpy)  # noqa: NPY002
         random.setstate(self.python)
 
     def _of_torch(self) -> list[Tensor]:
-        states = [torch.get_rng_state()]
-        return states if self.device is None else [*states, torch.cuda.get_rng_state(self.device)]
+        return [state for state in (torch.get_rng_state(), self.device.state()) if state is not None]
 
 
 # Of the threads in preserved_randomness(): how deep each is in it, and the states that the first of them met.
@@ -538,9 +560,7 @@ def private_randomness(device: torch.device | None = None, *, seed: int | None =
         try:
             if seed is not None:
                 torch.default_generator.manual_seed(seed)
-                if before.device is not None:
-                    with torch.cuda.device(before.device):
-                        torch.cuda.manual_seed(seed)
+                before.device.seed(seed)
             yield
         finally:
             before.restore()

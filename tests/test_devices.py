@@ -1,20 +1,24 @@
 """The main paths on every device: networks and data of the CPU, numbers of the CPU."""
 
+import copy
 import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import problems
 import pytest
 import torch
+from optim.battery import build, closure, mlp, weights
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from landscape.isolation import preserved_randomness, private_randomness
 from landscape.measures import MEASURES, measure
 from landscape.objective import Objective
 from landscape.surfaces.directions import Waypoint
 from landscape.surfaces.sampling import sample_surface
-from landscape.training import Recipe, train, trainer
+from landscape.training import Recipe, determinism, train, trainer
 
 CE = nn.CrossEntropyLoss()
 SHORT = {
@@ -88,16 +92,58 @@ def test_a_run_is_that_of_the_cpu(
     recipe = Recipe(
         model="mlp:width=8,norm=batch",
         data="digits",
-        epochs=1,
+        epochs=2,
         batch_size=256,
         optimizer="gsam",
         device="cpu",
     )
     here = train(recipe, output=tmp_path / "here")
     monkeypatch.setattr(trainer, "device_of", lambda recipe: device)
-    there = train(recipe, output=tmp_path / "there")
+    losses: list[float] = []
+    there = train(recipe, output=tmp_path / "there", progress=lambda state: losses.append(state.loss))
+    assert len(losses) == 12, "progress is told after the first step of every epoch too"
     assert there.metrics["test_loss"] == pytest.approx(here.metrics["test_loss"], rel=1e-4)
     tensors = pytree.tree_leaves(torch.load(there.checkpoint, weights_only=True))
     assert all(t.device == CPU for t in tensors if isinstance(t, Tensor)), (
         "it is read where there is no such device"
     )
+
+
+def test_random_numbers_of_a_run_come_again_and_disturb_nobody(device: torch.device) -> None:
+    before = torch.rand(3, device=device)
+    with preserved_randomness(device):
+        determinism.seed_generators(7, device)
+        torch.rand(2, device=device)
+        state = determinism.generators_state(device)
+        first = torch.rand(3, device=device)
+        determinism.restore_generators(state, device)
+        assert torch.equal(torch.rand(3, device=device), first)
+        with private_randomness(device, seed=7):
+            torch.rand(2, device=device)
+            assert torch.equal(torch.rand(3, device=device), first)
+        rest = torch.rand(3, device=device)
+    with preserved_randomness(device):
+        after = torch.rand(3, device=device)
+    assert torch.equal(torch.rand(3, device=device), after)
+    assert not torch.equal(after, rest)
+    assert not torch.equal(before, after)
+
+
+MOVED = ["sam", "gsam", "looksam", "bsam", "saf", "mesa", "vasso", "msam"]
+"""Optimizers whose memory is of every kind."""
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_a_state_continues_on_another_device(name: str, device: torch.device) -> None:
+    def after(place: torch.device, *states: dict[str, Any]) -> tuple[Tensor, list[dict[str, Any]]]:
+        model = mlp().to(place)
+        optimizer = build(name, model)
+        for part, state in zip((model, optimizer), states, strict=False):
+            part.load_state_dict(copy.deepcopy(state))  # type: ignore[arg-type]
+        for number in range(3):
+            optimizer.step(closure(optimizer, model, seed=number))
+        return weights(model).cpu(), [model.state_dict(), optimizer.state_dict()]
+
+    for start, end in ((device, CPU), (CPU, device)):
+        states = after(start)[1]
+        torch.testing.assert_close(after(end, *states)[0], after(start, *states)[0], rtol=1e-9, atol=1e-11)

@@ -168,6 +168,8 @@ def test_a_network_that_switches_cudnn_off_meanwhile_can_be_measured_and_allows_
         with torch.backends.cudnn.flags(enabled=False):
             assert not torch.backends.cudnn.enabled
             assert {C._get_fp32_precision_getter(*place) for place in PRODUCTS} == {"ieee"}
+        torch.backends.cudnn.allow_tf32 = True
+        assert not torch.backends.cudnn.allow_tf32
         assert {C._get_fp32_precision_getter(*place) for place in PRODUCTS} == {"ieee"}
     assert (settings(), own()) == before
 

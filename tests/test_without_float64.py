@@ -11,6 +11,7 @@ from landscape import reductions
 from landscape.errors import UsageError
 from landscape.objective import Objective
 from landscape.surfaces.sampling import sample_surface
+from landscape.training import Recipe, train, trainer
 
 
 @pytest.fixture
@@ -39,6 +40,16 @@ def test_a_surface_is_that_of_the_cpu(apple):
     here, there = (sample_surface(case(device=place), points=3, gradient_norm=True) for place in (CPU, apple))
     assert there.loss == pytest.approx(here.loss, rel=1e-4)
     assert there.gradient_norm == pytest.approx(here.gradient_norm, rel=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "sam", "gsam", "cr-sam", "swa"])
+def test_a_run_is_that_of_the_cpu(tmp_path, optimizer, apple, monkeypatch):
+    recipe = Recipe(model="mlp:width=8,depth=1", epochs=1, batch_size=512, optimizer=optimizer, device="cpu")
+    losses = []
+    for place in (CPU, apple):
+        monkeypatch.setattr(trainer, "device_of", lambda recipe, place=place: place)
+        losses.append(train(recipe, output=tmp_path / place.type).metrics["test_loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 @pytest.mark.parametrize("weights", [torch.float32, torch.float64])

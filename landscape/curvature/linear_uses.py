@@ -67,7 +67,7 @@ class Product:
         view = self.views()
         if view.shape[1] == view.shape[3] == 1:  # outer products of vectors: the norm is a product of norms
             energies = [_energies(slope.flatten(1)) for slope in slopes]
-            return torch.dot(sum(energies, torch.zeros((), device=view.device)), _energies(view.flatten(1)))
+            return torch.dot(sum(energies, view.new_zeros(())), _energies(view.flatten(1)))
         rows = [self._rows(slope, view.shape[1]) for slope in slopes]
         return _outer_norm(torch.cat(rows, dim=2).flatten(0, 1), view.flatten(0, 1))
 
@@ -113,7 +113,7 @@ class Scaling:
     def squared_norm(self, slopes: Sequence[Tensor]) -> Tensor:
         """See :class:`Linear`."""
         shared = [k + 1 for k, size in enumerate(self._shape) if size == 1]
-        total = torch.zeros((), device=slopes[0].device)
+        total = slopes[0].new_zeros(())
         for slope in slopes:
             gradients = slope if self._factor is None else slope * self._factor
             total = total + _norm(gradients.sum(shared) if shared else gradients)
@@ -151,7 +151,7 @@ class Lookup:
 
     def squared_norm(self, slopes: Sequence[Tensor]) -> Tensor:
         """See :class:`Linear`."""
-        total = torch.zeros((), device=self._indices.device)
+        total = slopes[0].new_zeros(())
         for slope in slopes:
             rows = slope.new_zeros(len(self._pairs), self._shape[1])
             rows.index_add_(0, self._inverse.flatten(), slope.reshape(-1, self._shape[1]))

@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -40,6 +40,9 @@ class BatchLoss:
         self.fn = fn
         self.size = size
         self.weight_of = weight or size
+
+    def refuse_labels(self, model: nn.Module, batches: Iterable[Any]) -> None:
+        """Raises an :class:`InputError` for labels that the network cannot have; here none are known."""
 
 
 Loss = Callable[[Any, Any], Tensor] | BatchLoss

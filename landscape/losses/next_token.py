@@ -1,6 +1,6 @@
 """Cross-entropy of language models: each token is predicted from those before it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -24,6 +24,21 @@ class NextToken(BatchLoss):
     def __init__(self) -> None:
         super().__init__(self._mean, size=lambda batch: int((_targets(batch) != IGNORED).sum()))
         self.__name__ = "next-token"  # the name in records
+
+    def refuse_labels(self, model: nn.Module, batches: Iterable[Any]) -> None:
+        """Raises an :class:`InputError` for token numbers beyond all embeddings of the network."""
+        sizes = [module.num_embeddings for module in model.modules() if isinstance(module, nn.Embedding)]
+        for index, batch in enumerate(batches if sizes else ()):
+            tokens, targets = _tokens(batch), _targets(batch)
+            limits = [
+                part.aminmax() for part in (tokens, targets.where(targets != IGNORED, 0)) if part.numel()
+            ]
+            low, high = min(int(part.min) for part in limits), max(int(part.max) for part in limits)
+            if low < 0 or high >= max(sizes):
+                raise InputError(
+                    f"next-token: batch {index} of the data has tokens {low} to {high}, and the network has embeddings "
+                    f"of {max(sizes)}: is it another tokenizer?"
+                )
 
     @staticmethod
     def _mean(model: nn.Module, batch: Any) -> Tensor:

@@ -111,7 +111,7 @@ def _check_fit(model: nn.Module, name: str, classes: int | None, input_shape: tu
     training = model.training
     try:
         with torch.no_grad():
-            scores = model.eval()(torch.zeros(1, *input_shape, device="cpu"))
+            scores = model.eval()(torch.zeros(1, *input_shape, dtype=torch.float32, device="cpu"))
     except (RuntimeError, ValueError, TypeError, AssertionError) as failure:
         if is_out_of_memory(failure):
             raise

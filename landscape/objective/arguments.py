@@ -1,6 +1,5 @@
 """Validates the model, loss and data passed by the user: completes short forms, and names the fix of a mistake."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -134,18 +133,6 @@ def refuse_missing_float64(place: torch.device, dtype: torch.dtype, title: str) 
         raise UsageError(
             f"{title} has no float64, and that is the requested precision or that of the weights: choose float32 "
             "(dtype=torch.float32, --dtype float32), or compute on the cpu"
-        )
-
-
-def refuse_several_devices(model: nn.Module) -> None:
-    """Raises a :class:`UsageError` for a network whose tensors lie on more than one device."""
-    counts = Counter(str(tensor.device) for tensor in (*model.parameters(), *model.buffers()))
-    if len(counts) > 1:
-        where = " and ".join(f"{count} on {name}" for name, count in counts.most_common())
-        name = counts.most_common(1)[0][0]
-        raise UsageError(
-            f"the weights and buffers of {type(model).__name__} lie on several devices, {where}: say where to compute, "
-            f"device='{name}', or move the network there: model.to('{name}')"
         )
 
 

@@ -67,7 +67,8 @@ def checked(risk: Risk, first: Piece, point: Tensor, *, visited: Visited, consta
     with look.risk.randomness(), without_gradients():
         underived, notes = judged(risk, reached, point, constant=constant, loss=lambda: look.evaluate()[0])
     notes += settle_weights(look.risk, first.batch, outputs, targets)
-    look.note(*notes, done=True, underived=underived, attention=look.attention)
+    shape = outputs.to("meta") if isinstance(outputs, Tensor) else None
+    look.note(*notes, done=True, outputs=shape, underived=underived, attention=look.attention)
     return look.risk
 
 

@@ -44,7 +44,9 @@ def misfit(model: nn.Module, loss: Loss, batch: Batch, failure: Exception) -> st
     )
 
 
-def refuse_labels(loss: Loss, outputs: Any, batches: Iterable[Batch]) -> None:
+def refuse_labels(
+    loss: Loss, outputs: Any, batches: Iterable[Batch], *, where: str = "batch {} of the data"
+) -> None:
     """Raises an :class:`InputError` for class numbers beyond the outputs ``(N, C, …)``, in whatever batch they are.
 
     On CUDA the loss itself would leave the device unusable for the rest of the process.
@@ -52,22 +54,26 @@ def refuse_labels(loss: Loss, outputs: Any, batches: Iterable[Batch]) -> None:
     rule = label_weights(loss)
     if rule is None or not isinstance(outputs, Tensor) or outputs.ndim < 2:
         return
-    classes, extremes = outputs.shape[1], dict[int, Tensor]()
+    classes, extremes = dict[int, int](), dict[int, Tensor]()
     for index, batch in enumerate(batches):
         labels = targets_in(batch)
-        if not isinstance(labels, Tensor) or labels.ndim != outputs.ndim - 1:
+        if not isinstance(labels, Tensor) or not labels.numel() or labels.is_floating_point():
             continue
-        if labels.numel() and not labels.is_floating_point():
-            # 0 for the ignored ones: every network has a class 0.
-            extremes[index] = torch.stack(torch.where(labels != rule.ignored, labels, 0).aminmax())
+        if outputs.shape[2:] == labels.shape[1:]:
+            classes[index] = outputs.shape[1]
+        elif outputs.shape[1:-1] == labels.shape[1:]:  # (N, …, C), which ours takes too
+            classes[index] = outputs.shape[-1]
+        else:
+            continue
+        # 0 for the ignored ones: every network has a class 0.
+        extremes[index] = torch.stack(torch.where(labels != rule.ignored, labels, 0).aminmax())
     # All batches in one transfer, as each waits for the device.
     limits = torch.stack(list(extremes.values())).tolist() if extremes else []
-    for index, (low, high) in zip(extremes, limits, strict=True):
-        if low < 0 or high >= classes:
+    for (index, count), (low, high) in zip(classes.items(), limits, strict=True):
+        if low < 0 or high >= count:
             raise InputError(
-                f"batch {index} of the data has labels {low} to {high}, and the "
-                f"network has {classes} classes, whose labels are 0 to {classes - 1}: is it another data set, or do "
-                "labels start at 1?"
+                f"{where.format(index)} has labels {low} to {high}, and the network has {count} classes, whose labels "
+                f"are 0 to {count - 1}: is it another data set, or do labels start at 1?"
             )
 
 

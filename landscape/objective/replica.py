@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from landscape.errors import InputError, UsageError
 from landscape.isolation import assigned, outside_modes
-from landscape.objective.arguments import refuse_missing_float64, refuse_several_devices
+from landscape.objective.arguments import refuse_missing_float64
 from landscape.objective.batch_norm import MODES, BatchNorm, set_batch_norm, stored_layers
 from landscape.objective.batches import copied
 from landscape.objective.kernels import use_formula_of_weight_norm, use_plain_recurrence
@@ -61,8 +61,6 @@ class Replica:
             )
         _refuse_several_devices(model, device)
         first = next(iter(model.parameters()), torch.empty(0, device="cpu", dtype=torch.float32))
-        if device is None:
-            refuse_several_devices(model)
         self.device = torch.device(device) if device is not None else first.device
         self.dtype = dtype or (torch.float32 if first.dtype in _HALF else first.dtype)
         refuse_missing_float64(self.device, self.dtype, f"device='{self.device}'")

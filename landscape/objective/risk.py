@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -42,6 +42,8 @@ class FirstChecks:
     attention: bool = True
     # Why derivatives would be wrong; empty if autograd sees all that the loss depends on.
     underived: str = ""
+    # The outputs for the first batch, without their values.
+    outputs: Tensor | None = None
     # What was changed in the network's outputs or for a second derivative, a line each.
     notes: tuple[str, ...] = ()
 
@@ -78,6 +80,8 @@ class Risk:
         outputs = targets = None
         with copying:
             if isinstance(self.loss, BatchLoss):
+                if not checks.done:
+                    self._refuse_labels(None, self.batches.in_memory or (batch,))
                 loss = self.loss.fn(self.replica.model, batch)
                 if isinstance(loss, tuple) and len(loss) == 3:
                     loss, outputs, targets = loss
@@ -88,13 +92,7 @@ class Risk:
                 if not isinstance(outputs, Tensor) and wants_scores(self.loss):
                     outputs, _ = scores(outputs)
                 if not checks.done:
-                    # The CPU refuses a label when it comes; a GPU would be lost, so that all are read beforehand.
-                    ahead = (
-                        (batch,)
-                        if self.replica.device.type == "cpu"
-                        else (other for _, other in self.batches)
-                    )
-                    refuse_labels(self.loss, outputs, self.batches.in_memory or ahead)
+                    self._refuse_labels(outputs, self.batches.in_memory or (batch,))
                 loss = in_float64(self.loss, outputs, targets)
         if not isinstance(loss, Tensor) or loss.ndim != 0:
             kind = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
@@ -106,8 +104,19 @@ class Risk:
             )
         return loss, outputs, targets
 
+    def _refuse_labels(self, outputs: Tensor | None, batches: Iterable[Batch]) -> None:
+        """Raises an :class:`InputError` for labels that a network with such outputs does not have."""
+        if isinstance(self.loss, BatchLoss):
+            self.loss.refuse_labels(self.replica.model, batches)
+        else:
+            refuse_labels(self.loss, outputs, batches)
+
     def placed(self, batch: Batch) -> Batch:
         """A batch on the device of the network, and in its precision."""
+        # The first checks read the labels of all batches that are kept. The CPU refuses others by itself; a GPU cannot
+        # be used any more after a wrong one.
+        if self.checks.done and self.replica.device.type != "cpu" and not self.batches.in_memory:
+            self._refuse_labels(self.checks.outputs, (batch,))
         return moved(batch, self.replica.device, self.replica.dtype)
 
     def randomness(self) -> AbstractContextManager[None]:

@@ -3,7 +3,6 @@
 import math
 from dataclasses import KW_ONLY, dataclass
 
-import torch
 from torch import Tensor
 
 from landscape.draws import Draws
@@ -37,13 +36,14 @@ class LongGradient(Policy):
 
     def looks_around(self, gradients: Tensor, memory: Memory, *, step: int, draws: Draws) -> bool:
         """Whether the gradient is long, after it has entered the statistics."""
-        wide = torch.float32 if gradients.device.type == "mps" else torch.float64
-        square = length(gradients).to(wide).square_()
-        mean = torch.lerp(square, _as_tensor(memory.get("mean", 0.0), square), self.delta)
+        norm, keep = _widest(length(gradients)), self.delta
+        square = norm * norm
+        mean = keep * memory.get("mean", 0.0) + (1 - keep) * square
         deviation = square - mean
-        variance = _as_tensor(memory.get("variance", math.exp(-10)), square)
-        variance = torch.lerp(deviation.square(), variance, self.delta)
-        excess = number(deviation.sub_(variance.sqrt(), alpha=self.threshold(step)))  # the one read of a step
+        variance = keep * memory.get("variance", math.exp(-10)) + (1 - keep) * deviation * deviation
+        excess = deviation - self.threshold(step) * variance**0.5
+        if isinstance(excess, Tensor):
+            excess = number(excess)  # the one read of a step
         if not math.isfinite(excess):
             raise NotFiniteError("a gradient is too long for its squared length to have a variance")
         memory["mean"], memory["variance"] = mean, variance
@@ -55,9 +55,11 @@ class LongGradient(Policy):
         return done * self.lambda1 + (1 - done) * self.lambda2
 
 
-def _as_tensor(value: Tensor | float, like: Tensor) -> Tensor:
-    """A number of the memory as a tensor; states of earlier versions hold numbers of Python."""
-    return value if isinstance(value, Tensor) else torch.full_like(like, value)
+def _widest(value: Tensor) -> Tensor | float:
+    """A number in float64: on the CPU, where reading is free, one of Python; MPS has float32 only."""
+    if value.device.type == "cpu":
+        return number(value)
+    return value if value.device.type == "mps" else value.double()
 
 
 class LongGradientSteps(SharpnessAware):

@@ -140,10 +140,8 @@ class BatchClosure:
         part.inputs, part.targets = _rows_of(self.inputs, rows), self.targets[rows]
         if self.indices is not None:
             # To the rows, and not the other way, for which the host would wait.
-            indices = (
-                self.indices.to(rows.device, non_blocking=True) if isinstance(rows, Tensor) else self.indices
-            )
-            part.indices = indices[rows]
+            place = rows.device if isinstance(rows, Tensor) else self.indices.device
+            part.indices = self.indices.to(place, non_blocking=True)[rows]
         part.share = self.share * len(part) / len(self)
         return part
 

@@ -39,7 +39,7 @@ class EigenSAM(SharpnessAware):
         ascent = unit(self.perturbed(gradients))
         v = self.remembered("eigenvector")
         if v is not None:
-            cosine = ascent @ v
+            cosine = torch.dot(ascent, v)
             ascent = ascent + self.alpha * torch.sign(cosine) * (v - cosine * ascent)
         return gradients_at(ascent * self.rho)
 

@@ -1,11 +1,11 @@
 """Entropy-SGD: descent on the local entropy, which is low where the loss is low all around."""
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from landscape.draws import one_by_one
 from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware
 from landscape.registry.bounds import NonNegative, NonNegativeInt, Positive, ShareBelowOne
 
@@ -52,7 +52,7 @@ class EntropySGD(SharpnessAware):
         pull = self.gamma * (1 + self.gamma_growth) ** self.attempts
         # All relative to w: w̃ = w + inner, μ = w + mean.
         inner, mean, velocity = (torch.zeros_like(gradients) for _ in range(3))
-        normals = self._normals(gradients)
+        normals = one_by_one(self.draws.normals, self.langevin_steps, len(inner), like=inner)
         for number in range(self.langevin_steps):
             own = gradients if number == 0 else gradients_at(inner, closure=gradients_at.another())
             slope = own.add_(inner, alpha=pull)
@@ -63,11 +63,3 @@ class EntropySGD(SharpnessAware):
             inner = self.perturbed(inner)
             mean.mul_(self.average).add_(inner, alpha=1 - self.average)
         return mean.neg_()
-
-    def _normals(self, like: Tensor) -> Iterator[Tensor]:
-        """A vector of normal numbers for each Langevin step."""
-        # Several are drawn at once where they are short, because a draw has a cost of its own.
-        count = max(1, 2**20 // len(like))
-        for start in range(0, self.langevin_steps, count):
-            rows = range(start, min(start + count, self.langevin_steps))
-            yield from self.draws.normals(rows, len(like), like=like)

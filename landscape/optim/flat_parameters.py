@@ -1,8 +1,8 @@
 """The parameters of an optimizer as one vector: displaced, restored bit for bit, and their gradients.
 
 The user's tensors keep their storage: nothing is rebound, so compiled graphs, data-parallel buckets and the
-cached lists of an optimizer stay valid. The saved copy and the displaced weights live in two buffers, kept between
-steps with their views, because making the views of a vector costs more than copying a small network.
+cached lists of an optimizer stay valid. The saved copy lives in one buffer, kept between steps; so do the
+displaced weights, where the tensors are so small that the views of a vector cost more than copying it.
 """
 
 import functools
@@ -16,6 +16,7 @@ from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from landscape.errors import InputError, UsageError
 
+_SMALL = 1 << 14  # numbers of a tensor that are copied in about the time that a view takes
 Groups = Sequence[Mapping[str, Any]]
 # Private, but one call for a whole list of tensors; a loop over views costs more than the copy it prepares.
 _concatenate: Callable[[Sequence[Tensor]], Tensor] = _flatten_dense_tensors
@@ -50,8 +51,11 @@ class FlatParameters:
         self.dimension = ends[-1]
         dtype = functools.reduce(torch.promote_types, (_real(p).dtype for p in self.parameters))
         self._saved = torch.empty(self.dimension, dtype=dtype, device=self.device)
-        self._moved = torch.empty_like(self._saved)
-        self.saved_views, self._moved_views = self.split(self._saved), self.split(self._moved)
+        self._moved = (
+            torch.empty_like(self._saved) if self.dimension <= _SMALL * len(self.parameters) else None
+        )
+        self.saved_views = self.split(self._saved)
+        self._moved_views = [] if self._moved is None else self.split(self._moved)
         self._everyone = frozenset(range(len(self.parameters)))
         self._masks: dict[Callable[[Tensor], bool], Tensor] = {}
         self.begin_step()
@@ -107,8 +111,12 @@ class FlatParameters:
 
     def displace(self, displacement: Tensor, times: float = 1.0) -> None:
         """Make w + times · displacement ``(n,)`` the weights, until ``restore``."""
-        torch.add(self.values, displacement, alpha=times, out=self._moved)
-        torch._foreach_copy_(self.tensors, self._moved_views)
+        values = self.values  # which saves them
+        if self._moved is None:
+            torch._foreach_add_(self.tensors, self.split(displacement), alpha=times)
+        else:
+            torch.add(values, displacement, alpha=times, out=self._moved)
+            torch._foreach_copy_(self.tensors, self._moved_views)
 
     def restore(self) -> None:
         """Make w the weights again, bit for bit."""
@@ -141,9 +149,11 @@ class FlatParameters:
 
     def write_gradients(self, vector: Tensor) -> None:
         """Put a vector ``(n,)`` into ``.grad``; a parameter that no pass reached keeps ``None``."""
-        self._moved.copy_(vector)
+        views = self.split(vector) if self._moved is None else self._moved_views
+        if self._moved is not None:
+            self._moved.copy_(vector)
         targets, sources = [], []
-        for i, (parameter, view) in enumerate(zip(self.parameters, self._moved_views, strict=True)):
+        for i, (parameter, view) in enumerate(zip(self.parameters, views, strict=True)):
             if i in self._without_gradient:
                 continue
             if parameter.grad is None or parameter.grad.layout is not torch.strided:

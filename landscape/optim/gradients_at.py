@@ -87,7 +87,7 @@ class GradientsAt:
         if vector.device.type != "cpu" or isinstance(radius, Tensor) or vector.dtype in HALF:
             return self(unit(vector, times=radius))
         is_last = vector is self._last and vector._version == self._version and self.bad is None
-        length = math.sqrt(self._square if is_last else number(vector @ vector))
+        length = math.sqrt(self._square if is_last else number(torch.dot(vector, vector)))
         return self._pass(vector, radius / (length + SMALL), self._closure, first=False)
 
     def _pass(self, displacement: Tensor | None, times: float, evaluate: Closure, *, first: bool) -> Tensor:
@@ -113,7 +113,11 @@ class GradientsAt:
                 flat.restore()
         if loss is None:
             raise UsageError("the closure returned None; end it with `return loss`")
-        self.losses.append(loss.detach() if isinstance(loss, Tensor) else torch.tensor(float(loss)))
+        self.losses.append(
+            loss.detach()
+            if isinstance(loss, Tensor)
+            else torch.tensor(float(loss), dtype=torch.float32, device="cpu")
+        )
         self.cost += evaluate.share if isinstance(evaluate, BatchClosure) else 1
         gradients = flat.gradients()
         if gradients is None:
@@ -149,7 +153,7 @@ class GradientsAt:
         """The vector ``(n,)`` itself if every coordinate is finite; otherwise see :meth:`__call__`."""
         # One traversal: a sum is finite only if its terms are, short of an overflow that no step survives.
         if self.bad is None:
-            self._square = math.nan if vector.dtype in HALF else number(vector @ vector)
+            self._square = math.nan if vector.dtype in HALF else number(torch.dot(vector, vector))
             if not math.isfinite(self._square) and not math.isfinite(number(_sum(vector))):
                 raise NotFiniteError("a gradient is not finite")
             return vector

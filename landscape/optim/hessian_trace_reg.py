@@ -1,6 +1,6 @@
 """Hessian-trace regularisation: a penalty on the trace of the Hessian."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from landscape.draws import one_by_one
 from landscape.errors import UsageError
-from landscape.isolation import PlainAttention
+from landscape.isolation import PlainAttention, outside_modes
 from landscape.optim.batch_closure import Evaluation
 from landscape.optim.sharpness_aware import Closure, GradientsAt, SharpnessAware, length
 from landscape.registry.bounds import NonNegative, Positive, PositiveInt, PositiveShare
@@ -78,27 +79,25 @@ class HessianTraceRegularised(SharpnessAware):
         size = length(self.weights) / len(self.weights) ** 0.5
         h = self.fd_step * torch.where(size > 0, size, 1.0)
         differences = torch.zeros_like(gradients)
-        for number in range(self.n_probe):
-            displacement = h * self.probe(number)
+        for probe in self.probes():
+            displacement = h * probe
             differences += gradients_at(displacement) + gradients_at(-displacement) - 2 * gradients
         return torch.addcmul(gradients, differences, self.lam / (self.n_probe * h.square()))
 
-    def probe(self, number: int) -> Tensor:
-        """A vector ``(n,)`` of random signs, one for each number in a step, with zeros where nothing is probed."""
-        row = range(number, number + 1), self.flat.dimension
-        signs = self.draws.signs(*row, like=self.weights)[0]
-        if self.keep_prob < 1:
-            signs.mul_(self.draws.uniforms(*row, like=self.weights)[0] < self.keep_prob)
-        return self.perturbed(signs)
+    @torch.no_grad()
+    def probes(self) -> Iterator[Tensor]:
+        """The vectors ``(n,)`` of random signs of this step, with zeros where nothing is probed."""
+        size, like = (self.n_probe, self.flat.dimension), self.weights
+        chances = one_by_one(self.draws.uniforms, *size, like=like)
+        for signs in one_by_one(self.draws.signs, *size, like=like):
+            yield self.perturbed(signs if self.keep_prob == 1 else signs * (next(chances) < self.keep_prob))
 
     def _is_active(self) -> bool:
         return self.lam > 0 and self.attempts % self.interval == 0
 
     def _term(self, evaluation: Evaluation) -> Tensor:
         gradients = self._derivatives(evaluation.loss)
-        traces = [
-            self._curvature(gradients, self.flat.split(self.probe(number))) for number in range(self.n_probe)
-        ]
+        traces = [self._curvature(gradients, self.flat.split(probe)) for probe in self.probes()]
         return self.lam * torch.stack(traces).mean()
 
     def _curvature(self, gradients: tuple[Tensor, ...], probe: list[Tensor]) -> Tensor:
@@ -112,7 +111,8 @@ class HessianTraceRegularised(SharpnessAware):
         return curvature
 
     def _derivatives(self, value: Tensor) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(value, self.flat.parameters, create_graph=True, materialize_grads=True)
+        with outside_modes():
+            return torch.autograd.grad(value, self.flat.parameters, create_graph=True, materialize_grads=True)
 
 
 class _ThriceDifferentiable(TorchFunctionMode):

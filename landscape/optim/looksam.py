@@ -66,4 +66,4 @@ class LookSAM(SharpnessAware):
     def direction_between(self, gradients: Tensor) -> Tensor:
         """The gradient and the part that was kept last; before the first SAM step, the gradient alone."""
         added = self.remembered("added")
-        return gradients if added is None else gradients.add_(added * (self.alpha * length(gradients)))
+        return gradients if added is None else gradients.addcmul_(added, self.alpha * length(gradients))

@@ -34,7 +34,9 @@ class LossScale:
         self._scaler: GradScaler | None = None
         self._inverse: Tensor | None = None
         # A scaler learns of an overflow only from the gradients of an optimizer that it un-scales: this one's.
-        self._messenger = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=0.0)
+        self._messenger = torch.optim.SGD(
+            [nn.Parameter(torch.zeros((), dtype=torch.float32, device="cpu"))], lr=0.0
+        )
 
     def begin_step(self, scaler: GradScaler | None, flat: FlatParameters) -> None:
         """Begin a step with a scaler; raises :class:`UsageError` for weights in half precision."""
@@ -53,7 +55,9 @@ class LossScale:
         if self._inverse is None:
             if self._scaler._scale is None:  # private, but the public `get_scale` waits for the device
                 raise UsageError(_NOT_USED)
-            self._inverse = self._scaler.scale(torch.ones((), device=gradients.device)).reciprocal()
+            self._inverse = self._scaler.scale(
+                torch.ones((), dtype=torch.float32, device=gradients.device)
+            ).reciprocal()
         gradients.mul_(self._inverse)
         return True
 

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import (  # private, but the only common bases o
     _NormBase,
 )
 
-from landscape.isolation import RANDOMNESS
+from landscape.isolation import RANDOMNESS, DeviceGenerator
 
 _States = tuple[bytes, bytes]  # of the CPU and of the device
 
@@ -60,7 +60,7 @@ class RandomState:
     """Torch's global generators that a forward pass may draw from: the CPU's and that of the network's device."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = None if device.type in ("cpu", "meta") else device
+        self._device = DeviceGenerator(device)
         self._recorded: _States | None = None
         self._present: list[_States] = []
 
@@ -85,25 +85,19 @@ class RandomState:
         # As bytes, because `torch.equal` compares them one by one, and takes longer than a small layer.
         with RANDOMNESS:  # not while another thread has replaced the states for a while
             state = torch.default_generator.get_state().numpy().tobytes()
-            if self._device is None:
-                return state, b""
-            module = torch.get_device_module(self._device)
-            return state, module.get_rng_state(*self._device_arguments()).numpy().tobytes()
+            other = self._device.state()
+            return state, b"" if other is None else other.numpy().tobytes()
 
     def _write(self, states: _States, *, over: _States) -> None:
-        tensors = [
-            torch.frombuffer(bytearray(state), dtype=torch.uint8) if state else None for state in states
-        ]
         with RANDOMNESS:
             if states[0] != over[0]:
-                torch.default_generator.set_state(tensors[0])
+                torch.default_generator.set_state(_tensor(states[0]))
             if states[1] != over[1]:
-                module = torch.get_device_module(self._device)
-                module.set_rng_state(tensors[1], *self._device_arguments())
+                self._device.restore(_tensor(states[1]))
 
-    def _device_arguments(self) -> tuple[torch.device, ...]:
-        # MPS has one device, and takes none.
-        return () if self._device is None or self._device.type == "mps" else (self._device,)
+
+def _tensor(state: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(state), dtype=torch.uint8)
 
 
 class WrittenInputs:

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware
 from landscape.registry.bounds import NonNegative
 
 
@@ -44,7 +44,7 @@ class RSAM(SharpnessAware):
         ascent = self.perturbed(gradients)
         if self.mode == "combined":
             ascent = self._noise.add_(ascent, alpha=self.lam)
-        return gradients_at(unit(ascent, times=self.rho))
+        return gradients_at.along(ascent, self.rho)
 
     def noise(self) -> Tensor:
         """δ of this step, shape ``(n,)``: normal numbers, scaled with the filters."""

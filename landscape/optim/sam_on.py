@@ -47,7 +47,7 @@ class SAMON(SharpnessAware):
         """The gradient at w + ε."""
         selected = self.perturbed(gradients).masked_fill(self.flat.where(self._is_left_out), 0.0)
         if self.adaptive == "none":
-            return gradients_at(unit(selected, times=self.rho, out=selected))
+            return gradients_at.along(selected, self.rho)
         size = self.weights.abs()
         return gradients_at(unit(selected.mul_(size), times=self.rho).mul_(size))
 

@@ -7,7 +7,7 @@ flat vectors ``(n,)``, and returns the direction that its base optimizer descend
         rho: NonNegative = 0.05
 
         def direction(self, gradients, gradients_at):
-            return gradients_at(unit(self.perturbed(gradients), times=self.rho))
+            return gradients_at.along(self.perturbed(gradients), self.rho)
 
 The parts that implementations get wrong are here, once: weights restored bit for bit, batch norm, dropout, clipping,
 gradients that are zero or not finite, schedulers, several parameter groups, and checkpoints that resume.
@@ -99,6 +99,7 @@ class SharpnessAware(WrappedOptimizer, ABC):
         steps: Steps taken, without the skipped ones.
         sam_steps: Steps taken that needed more than one gradient.
         skipped_steps: Steps left out because a gradient was not finite.
+        attempts: Both together: the number of this step, from 0, which draws and schedules follow.
         step_is_good: Whether this step is not skipped, a 0-dim tensor, for ``after_step``.
         gradient_evaluations: All evaluated gradients of a whole batch; a pass over a part of it counts as its
             share, a forward pass alone as a third.

@@ -39,12 +39,14 @@ def orthogonal(vector: Tensor, *, to: Tensor, out: Tensor | None = None) -> Tens
 
     ``out`` is where to put the result, such as ``x`` itself when it is not needed again.
     """
-    square = to @ to
+    square = torch.dot(to, to)  # not @, which autocast would compute in half precision
     if square.device.type == "cpu" and vector.dtype not in HALF:
         # Half precision is left out, where the ratio need not be a number of its own.
         divisor = number(square)
-        return torch.sub(vector, to, alpha=number(vector @ to) / divisor if divisor > 0 else 0.0, out=out)
-    ratio = torch.where(square > 0, (vector @ to) / square, 0.0)
+        return torch.sub(
+            vector, to, alpha=number(torch.dot(vector, to)) / divisor if divisor > 0 else 0.0, out=out
+        )
+    ratio = torch.where(square > 0, torch.dot(vector, to) / square, 0.0)
     return torch.addcmul(vector, to, ratio, value=-1.0, out=out)
 
 

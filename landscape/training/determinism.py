@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from landscape.isolation import RANDOMNESS
+from landscape.isolation import RANDOMNESS, DeviceGenerator
 from landscape.version import __version__
 
 Generators = dict[str, Tensor]
@@ -35,26 +35,21 @@ def seed_generators(seed: int, device: torch.device) -> None:
     """Seeds the global generators of the CPU and of ``device``, which dropout draws from."""
     with RANDOMNESS:  # another thread may be drawing the initial weights of a network
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch every device
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
+        DeviceGenerator(device).seed(seed)
 
 
 def generators_state(device: torch.device) -> Generators:
     """The state of the global generators, by device type."""
     with RANDOMNESS:
-        state = {"cpu": torch.get_rng_state()}
-        if device.type == "cuda":
-            state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
+        states = {device.type: DeviceGenerator(device).state(), "cpu": torch.get_rng_state()}
+    return {kind: state for kind, state in states.items() if state is not None}
 
 
 def restore_generators(state: Generators, device: torch.device) -> None:
     """Restores what :func:`generators_state` returned; a state of another device type is ignored."""
     with RANDOMNESS:
         torch.set_rng_state(state["cpu"])
-        if device.type == "cuda" and "cuda" in state:
-            torch.cuda.set_rng_state(state["cuda"], device)
+        DeviceGenerator(device).restore(state.get(device.type))
 
 
 def environment(device: torch.device, *, compiled: bool = False) -> dict[str, str | int]:

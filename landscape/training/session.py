@@ -14,6 +14,7 @@ from landscape.data import with_label_noise
 from landscape.errors import UsageError
 from landscape.losses.loss_functions import BatchLoss
 from landscape.objective.batches import moved
+from landscape.objective.misfits import FAILURES
 from landscape.optim import BatchClosure, build_optimizer
 from landscape.records.history import Entry
 from landscape.training import determinism
@@ -60,6 +61,7 @@ class Session:
         self._train = Examples(self.data.split("train"), self.data.collate, device=place)
         self._test = Examples(self.data.split("test"), self.data.collate, device=device)
         self.examples = len(self._train)
+        self._refuse_labels()
         self.steps_per_epoch = len(self.batches(0))
         self.epoch = 0
         self.optimizer = build_optimizer(
@@ -86,6 +88,17 @@ class Session:
         self._generators: determinism.Generators | None = None
         self._averaged: nn.Module | None = None
         self._network = self._compiled() if recipe.compile else self.model  # which takes the passes of a step
+
+    @torch.no_grad()
+    def _refuse_labels(self) -> None:
+        """Refuses labels beyond the classes of the network, which one example shows."""
+        inputs, _ = next(self._test.batches([[0]]))
+        try:
+            outputs = self.model.eval()(moved(inputs, self.device, self.dtype))
+        except FAILURES:  # the first step will say what does not fit
+            return
+        for split, examples in (("train", self._train), ("test", self._test)):
+            examples.refuse_labels(self.subject.mean, outputs, split=split)
 
     @property
     def step(self) -> int:
@@ -157,7 +170,7 @@ class Session:
         self._averaged = averaged
         self.epoch += 1
         self._step = 0
-        self._sums = Sums()
+        self._sums, self._read_at = Sums(), -math.inf  # so that a loss is known from the first step on
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0 over all epochs."""

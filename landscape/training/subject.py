@@ -20,6 +20,7 @@ from landscape.objective.arguments import loss_in
 from landscape.objective.wrappers import unwrapped
 from landscape.optim import OPTIMIZERS, BatchClosure, MicroBatches
 from landscape.optim.batch_closure import Evaluation, Inputs
+from landscape.reductions import exact
 from landscape.registry.factories import code_hash, task_parts
 from landscape.training.recipe import Recipe
 
@@ -72,9 +73,8 @@ class Subject:
             return Tested(mean.detach(), right(outputs, targets), len(targets))
         outputs = model(inputs)
         if self.loss is None:
-            # In double precision, because a sum over a test set in float32 loses digits; MPS has none.
-            wide = outputs if outputs.device.type == "mps" else outputs.double()
-            total = functional.cross_entropy(wide, targets, reduction="sum")
+            # In double precision where there is one, because a sum over a test set in float32 loses digits.
+            total = functional.cross_entropy(exact(outputs), targets, reduction="sum")
             return Tested(total, right(outputs, targets), 1)
         mean = _scalar(in_float64(self.loss, outputs, targets))
         return Tested(mean, right(outputs, targets), len(targets))

@@ -26,7 +26,7 @@ OPTIONS = {
 }
 CASES = [f"{name}:{options}".rstrip(":") for name in MEASURES for options in OPTIONS.get(name, [""])]
 # Reads of a measure however many micro-batches it visits; those of traces check at every point which way applies.
-AT_ONCE = {name: 16 for name in ("hessian-trace", "layer-traces", "normalized-trace")}
+AT_ONCE = dict.fromkeys(("hessian-trace", "layer-traces", "normalized-trace"), 16)
 
 without = pretend_device.reason_without()
 
@@ -41,7 +41,9 @@ def objective(request: pytest.FixtureRequest) -> Objective:
     x, y = torch.randn(8, 4, device=device), torch.randint(0, 3, (8,), device=device)
     net = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).to(device)
     objective = Objective(net, nn.CrossEntropyLoss(), [(x[:6], y[:6]), (x[6:], y[6:])], micro_batch=4)
-    objective.hessian_product(objective.point)  # after the checks of the network, its loss and its data, once for all
+    objective.hessian_product(
+        objective.point
+    )  # after the checks of the network, its loss and its data, once for all
     return objective
 
 

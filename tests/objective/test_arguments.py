@@ -176,17 +176,3 @@ def test_an_absent_device_is_refused_with_those_that_are_there(name, two_gpus):
         device_named(name, spelling="--device ")
     with pytest.raises(UsageError, match=rf"^device='{name}' cannot be used: .*; {here}; .*device='cpu'"):
         Objective(NET, CE, (X, Y), device=name)
-
-
-def test_a_network_on_two_devices_is_refused_unless_one_is_named(device):
-    if device.type == "cpu":
-        pytest.skip("is another one")
-    network = nn.Sequential(
-        nn.Linear(8, 5, device=device), nn.BatchNorm1d(5), nn.Linear(5, 4, device=device)
-    ).eval()
-    x, y = problems.classification(dtype=torch.float32)
-    with pytest.raises(UsageError, match=rf"5 on cpu and 4 on {device}: say where to compute, device='cpu'"):
-        Objective(network, CE, (x, y))
-    assert Objective(network, CE, (x, y), device=device).loss == pytest.approx(
-        Objective(network, CE, (x, y), device="cpu").loss, rel=1e-5
-    )

@@ -4,9 +4,10 @@ import problems
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from landscape.errors import InputError, UsageError
+from landscape.losses import build_loss
 from landscape.objective import Objective, batches
 
 CE = nn.CrossEntropyLoss()
@@ -119,3 +120,39 @@ def test_labels_out_of_range_do_not_reach_a_device(device, later, monkeypatch) -
     where = "cannot be evaluated on this data" if later and device.type == "cpu" else "network has 5 classes"
     with pytest.raises(InputError, match=where):
         _ = objective.loss
+
+
+class Words(nn.Module):
+    """A language model with ten words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.scores = nn.Embedding(10, 4), nn.Linear(4, 10)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        return self.scores(self.words(input_ids))
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 20])
+@pytest.mark.parametrize("word", [-1, 10])
+def test_tokens_beyond_the_vocabulary_do_not_reach_a_device(device, kept, word, monkeypatch) -> None:
+    monkeypatch.setattr(batches, "KEPT_BYTES", kept)
+    texts = torch.randint(0, 10, (8, 6))
+    texts[7, 3] = word
+    loader = DataLoader(Texts(texts), batch_size=4)
+    where = "embeddings of 10: is it another tokenizer"
+    if device.type == "cpu" and not kept:
+        where = "cannot be evaluated on this data"
+    with pytest.raises(InputError, match=where):
+        _ = Objective(Words(), build_loss("next-token"), loader, device=device).loss
+
+
+class Texts(Dataset):
+    def __init__(self, texts: Tensor) -> None:
+        self.texts = texts
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"input_ids": self.texts[index]}

@@ -4,6 +4,7 @@ import pytest
 import torch
 from optim import fixture_function
 from optim.battery import Watch, batch, build, closure, in_step, mlp, sgd, weights
+from optim.twins import same
 from torch import Tensor, nn
 
 from landscape.errors import UsageError
@@ -32,13 +33,13 @@ def test_direction_at_the_fixture_is_the_published_one() -> None:
     assert fixture_function.close(d, (2.3491728016, -1.7165429298, 2.7659939485))
 
 
-def test_with_everything_kept_and_selected_it_is_sam_bit_for_bit() -> None:
+def test_with_everything_kept_and_selected_it_is_sam() -> None:
     models = [mlp(), mlp()]
     optimizers = [ESAM(sgd(models[0]), rho=0.1, beta=1.0, gamma=1.0), SAM(sgd(models[1]), rho=0.1)]
     for number in range(5):
         for model, optimizer in zip(models, optimizers, strict=True):
             optimizer.step(closure(optimizer, model, seed=number))
-    assert torch.equal(weights(models[0]), weights(models[1]))
+    assert same(weights(models[0]), weights(models[1]))
     assert optimizers[0].gradient_evaluations == 10
 
 

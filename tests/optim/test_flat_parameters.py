@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from optim.battery import build, closure, mlp, weights
 from torch import nn
 
+from landscape.optim import flat_parameters
 from landscape.optim.flat_parameters import FlatParameters
 
 
@@ -16,3 +18,20 @@ def test_the_vector_of_gradients_shares_no_memory_with_them(count: int) -> None:
     assert vector is not None
     vector.zero_()
     assert all(torch.equal(p.grad, torch.ones(3)) for p in parameters if p.grad is not None)
+
+
+@pytest.mark.parametrize("name", ["sam", "gsam", "asam", "msam"])
+def test_a_large_network_is_displaced_without_a_buffer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = []
+    for limit in (flat_parameters._SMALL, 0):
+        monkeypatch.setattr(flat_parameters, "_SMALL", limit)
+        model = mlp()
+        optimizer = build(name, model)
+        assert (optimizer.flat._moved is None) == (limit == 0)
+        for number in range(4):
+            optimizer.step(closure(optimizer, model, seed=number))
+        ends.append(weights(model))
+        optimizer.base.param_groups[0]["lr"] = optimizer.base.param_groups[0]["momentum"] = 0.0
+        optimizer.step(closure(optimizer, model))
+        assert torch.equal(weights(model), ends[-1])
+    torch.testing.assert_close(ends[0], ends[1], rtol=1e-12, atol=1e-14)

@@ -110,7 +110,7 @@ def test_a_subclass_with_a_constructor_of_its_own_still_works() -> None:
 def test_a_variant_without_hyper_parameters_has_the_radius_of_the_base_class() -> None:
     class Ascent(SharpnessAware):
         def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
-            return gradients_at(unit(gradients, times=self.rho))
+            return gradients_at.along(gradients, self.rho)
 
     model, twin = mlp(), mlp()
     optimizer, plain = Ascent(sgd(model), rho=0.2), SAM(sgd(twin), rho=0.2)

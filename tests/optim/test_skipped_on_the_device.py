@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from optim.battery import VARIANTS, build, closure, mlp, weights
+from optim.battery import batch, build, closure, every_variant, mlp, sgd, weights
 from torch import Tensor, nn
 from waits import Waits
 
-from landscape.optim import SharpnessAware
+from landscape.optim import SAM, SharpnessAware
+from landscape.optim.gradients_at import GradientsAt
 
 # A number decides in these what to compute; the host waits for it once a step, for that of the mask once an epoch.
 WAIT_ONCE = {"ae-sam", "ae-looksam", "ssam-d"}
@@ -49,7 +50,7 @@ def test_a_run_with_steps_that_the_device_skips_is_that_of_the_host(name: str, b
     assert all(torch.equal(device.memory[key], host.memory[key]) for key in host.memory)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@every_variant
 def test_a_step_reads_nothing_from_the_device(name: str, device: torch.device) -> None:
     model = mlp(nn.BatchNorm1d(5)).to(device)
     optimizer = build(name, model)
@@ -62,3 +63,82 @@ def test_a_step_reads_nothing_from_the_device(name: str, device: torch.device) -
     reads = waits.operations["_local_scalar_dense"] if device.type == "cpu" else waits.total
     assert reads <= (name in WAIT_ONCE), waits.operations
     assert not waits.uploads
+
+
+def on_the_device(model: nn.Module, base: torch.optim.Optimizer) -> SAM:
+    """An optimizer on the CPU that works as on a device."""
+    optimizer = Counting(base, model=model)
+    optimizer.flat.is_on_host = False
+    return optimizer
+
+
+class Counting(SAM):
+    """SAM that keeps a number of Python, which the device cannot put back."""
+
+    def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
+        self.memory["count"] = int(self.memory.get("count", 0)) + 1
+        return super().direction(gradients, gradients_at)
+
+
+def test_a_number_in_the_memory_is_put_back_by_the_host() -> None:
+    model = mlp()
+    optimizer = on_the_device(model, sgd(model))
+    for scale in (1.0, torch.nan, 1.0, torch.inf):
+        optimizer.step(closure(optimizer, model, scale=scale))
+    assert optimizer.memory == {"count": 2}
+    assert optimizer.state_dict()["counters"] | {"gradient_evaluations": 8} == {
+        "steps": 2,
+        "sam_steps": 2,
+        "skipped_steps": 2,
+        "gradient_evaluations": 8,
+    }
+
+
+def test_a_base_with_hooks_or_from_elsewhere_takes_no_step_that_is_skipped() -> None:
+    class Own(torch.optim.SGD):
+        calls = 0
+
+        def step(self, closure: object = None) -> None:
+            type(self).calls += 1
+            super().step()
+
+    model = mlp()
+    hooked, own, hooks = sgd(model), Own(model.parameters(), lr=0.1), []
+    hooked.register_step_post_hook(lambda *_: hooks.append(1))
+    for base in (hooked, own):
+        optimizer = on_the_device(model, base)
+        for scale in (1.0, torch.nan, 1.0):
+            optimizer.step(closure(optimizer, model, scale=scale))
+        assert (optimizer.steps, optimizer.skipped_steps) == (2, 1)
+    assert len(hooks) == Own.calls == 2
+
+
+@pytest.mark.parametrize("bad", [None, 1, 2])
+def test_the_scaler_learns_of_an_overflow_without_a_read(bad: int | None) -> None:
+    model = mlp().float()
+    optimizer = on_the_device(model, sgd(model))
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    x, y = batch()
+    passes = 0
+
+    def evaluate() -> Tensor:
+        nonlocal passes
+        passes += 1
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x.float()), y)
+        scaler.scale(loss * (1e38 if passes == bad else 1.0)).backward()
+        return loss
+
+    before = weights(model)
+    optimizer.step(evaluate, scaler=scaler)
+    scaler.update()
+    assert passes == 2
+    assert torch.equal(weights(model), before) == (bad is not None)
+    assert scaler.get_scale() == (1024.0 if bad is None else 512.0)
+    assert optimizer.skipped_steps == (bad is not None)
+    passes = 2
+    optimizer.step(evaluate, scaler=scaler)
+    scaler.update()
+    with Waits() as waits:
+        optimizer.step(evaluate, scaler=scaler)
+    assert waits.operations["_local_scalar_dense"] == 1  # because of the number in the memory

@@ -87,6 +87,30 @@ def test_a_compiled_run_is_the_eager_one(tmp_path, graphs, fields):
     assert_alike(compiled, eager)
 
 
+@pytest.mark.parametrize(
+    "place",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))],
+)
+def test_every_step_is_the_eager_one_also_as_cuda_graphs(place, request):
+    """On CUDA by torch's own compiler: dropout masks, inputs and outputs of graphs that are run again and again."""
+    if place == "cpu":
+        request.getfixturevalue("graphs")
+    runs = []
+    for compile in (False, True):
+        recipe = dataclasses.replace(RECIPE, optimizer="gsam", compile=compile)
+        running, states = Session(recipe, subject_of(recipe), torch.device(place)), []
+        for _ in range(2):
+            for _ in running.train_epoch():
+                states.append({name: tensor.clone() for name, tensor in running.model.state_dict().items()})
+            running.finish_epoch(lambda: None)
+        runs.append((states, running.metrics))
+    (eager, metrics), (compiled, others) = runs
+    assert len(eager) == 6
+    for state, other in zip(eager, compiled, strict=True):
+        torch.testing.assert_close(other, state, rtol=1e-7, atol=1e-9)
+    assert others == pytest.approx(metrics, rel=1e-7)
+
+
 def test_compiling_leaves_the_network_as_it_was(graphs):
     sessions = [
         Session(r, subject_of(r), torch.device("cpu"))

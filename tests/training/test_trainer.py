@@ -12,7 +12,7 @@ from torch.nn import functional
 from landscape.data import load_data
 from landscape.errors import InputError, UsageError
 from landscape.models import build_model
-from landscape.training import DivergedError, Progress, Recipe, train
+from landscape.training import DivergedError, Progress, Recipe, train, trainer
 from landscape.training.determinism import epoch_order
 from landscape.training.session import Session
 from landscape.training.subject import subject_of
@@ -312,3 +312,27 @@ def test_an_output_that_is_a_file_is_refused(tmp_path):
         with pytest.raises(InputError, match="file cannot be made a folder"):
             train(SHORT, output=tmp_path / "file", overwrite=overwrite)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+OUT_OF_RANGE = """
+import torch
+from torch.utils.data import TensorDataset
+from landscape.data.examples import InMemory
+
+def task():
+    x, y = torch.ones(40, 8), torch.arange(40) % 3
+    y[30] = 7
+    examples = InMemory(x, y) if {in_memory} else TensorDataset(x, y)
+    return dict(model=torch.nn.Linear(8, 3), data=dict(train=examples, test=examples), loss="cross-entropy")
+"""
+
+
+@pytest.mark.parametrize("kind", ["memory", "loader"])
+def test_labels_beyond_the_classes_of_the_network_are_refused_before_a_loss_meets_them(
+    tmp_path, kind, device, monkeypatch
+):
+    (tmp_path / "own.py").write_text(OUT_OF_RANGE.replace("{in_memory}", str(kind == "memory")))
+    monkeypatch.setattr(trainer, "device_of", lambda recipe: device)
+    recipe = Recipe(task=f"{tmp_path / 'own.py'}:task", batch_size=10, epochs=1)
+    with pytest.raises(InputError, match="the train split has labels 0 to 7, and the network has 3 classes"):
+        train(recipe, output=tmp_path / "run")
