@@ -10,8 +10,9 @@ cut short is still worth something. A batch that does not fit in memory is halve
 
 What is compared takes turns, between two synchronisations of the device (on the CPU: by the clock of the process, on
 one thread). Printed are the median and the quartiles; the ratio to the first line, for SAM and GSAM to two bare
-gradients and for CR-SAM to three (medians of the ratios in a turn); how often the host waits for the device in a call;
-the memory that it takes besides what was taken before, in multiples of the weights. Without quartiles: run once.
+gradients and for CR-SAM to three (medians of the ratios in a turn); how often the host waits for the device in a call
+(on the CPU, where nothing waits, how often it reads a number); the memory that a call takes besides what was taken
+before, in multiples of the weights. A line without quartiles was run once.
 """
 
 import argparse
@@ -348,11 +349,13 @@ def _conditions(device: torch.device, flags: argparse.Namespace) -> dict[str, An
         with suppress(Exception):  # imported before anything is timed
             importlib.import_module(package.replace("-", "_").lower())
             versions[package] = version("curvlinops-for-pytorch" if package == "curvlinops" else package)
-    driver = "nvidia-smi --query-gpu=driver_version --format=csv,noheader".split()
+    driver, query = "", "nvidia-smi --query-gpu=driver_version --format=csv,noheader".split()
+    with suppress(OSError):
+        driver = subprocess.run(query, capture_output=True, text=True).stdout.strip() if cuda else ""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "device": torch.cuda.get_device_name(device) if cuda else f"{device} on {platform.machine()}",
-        "driver": subprocess.run(driver, capture_output=True, text=True).stdout.strip() if cuda else "",
+        "driver": driver,
         "cuda": torch.version.cuda,
         "versions": {**versions, "python": platform.python_version(), "system": platform.platform()},
         "settings": vars(flags),
@@ -380,6 +383,8 @@ def main() -> None:
         parser.error(str(failure))
     if device.type == "cpu":
         torch.set_num_threads(1)
+    elif device.index is not None:
+        torch.get_device_module(device).set_device(device)
     signal.signal(signal.SIGALRM, _stop)
     end, skipped = time.monotonic() + 60 * flags.minutes, flags.skip.split(",")
     content: dict[str, Any] = {**_conditions(device, flags), "parts": {}}

@@ -30,7 +30,7 @@ _MASK = 2**64 - 1
 _SIGNS, _NORMALS, _UNIFORMS = (kind << 60 for kind in range(3))
 _KEYS = -1
 # Counters at a time: on the CPU what stays in its cache, elsewhere what bounds the memory of the intermediate results.
-_CPU_BLOCK, _DEVICE_BLOCK = 1 << 13, 1 << 22
+_CPU_BLOCK, _DEVICE_BLOCK = 1 << 14, 1 << 22
 _LARGE_PAGES = 1 << 22  # bytes from which numpy asks for them
 
 
@@ -146,8 +146,9 @@ class Draws:
 
     def _words(self, kind: int, rows: Tensor, blocks: range) -> Tensor:
         """The words of some blocks of some rows, ``(rows, blocks, 2)`` in int64."""
-        low = torch.arange(kind + blocks.start, kind + blocks.stop, device=rows.device)
-        low, high = low.repeat(len(rows), 1), rows[:, None].repeat(1, len(blocks))
+        shape = len(rows), len(blocks)
+        low = torch.arange(kind + blocks.start, kind + blocks.stop, device=rows.device).expand(shape).clone()
+        high = rows[:, None].expand(shape).clone()
         threefry((self.seed, self.stream), low, high)
         return torch.stack([low, high], dim=2)
 
@@ -161,28 +162,35 @@ def one_by_one(draw: Callable[..., Tensor], rows: int, columns: int, *, like: Te
 
 def threefry(key: tuple[int, int], low: Tensor, high: Tensor) -> None:
     """Replaces counters, as two tensors of int64 of one shape, by the words of Threefry2x64 with 20 rounds."""
+    if low.device.type == "cpu":  # numpy works on the same memory with less overhead a call
+        _rounds(key, low.numpy(), high.numpy(), np.array)
+    else:
+        _rounds(key, low, high, int)
+
+
+def _rounds(key: tuple[int, int], x: Any, y: Any, constant: Callable[[int], Any]) -> None:
+    """The rounds on numpy's arrays or torch's tensors of int64, in place, with constants of the fitting kind."""
     # Additions wrap around, and a right shift repeats the sign bit, which the mask removes: int64 serves as uint64.
-    # On the CPU numpy works on the same memory with less overhead a call; the operations are the same.
-    x, y = (low.numpy(), high.numpy()) if low.device.type == "cpu" else (low, high)
-    _rounds(tuple(_signed(word) for word in _schedule(key)), x, y)
+    words = _schedule(key)
+    for number in range(_ROUNDS + 1):
+        if number % 4 == 0:
+            turn = number // 4
+            x += constant(_signed(words[turn % 3]))
+            y += constant(_signed(words[(turn + 1) % 3] + turn))
+        if number < _ROUNDS:
+            x += y
+            left, right, mask = _shifts(constant)[number % 8]
+            wrapped = y >> right
+            wrapped &= mask
+            y <<= left
+            y |= wrapped
+            y ^= x
 
 
-def _rounds(words: tuple[int, ...], x: Any, y: Any) -> None:
-    """The rounds on numpy's arrays or torch's tensors, in place."""
-    x += words[0]
-    y += words[1]
-    for number in range(_ROUNDS):
-        x += y
-        rotation = _ROTATIONS[number % 8]
-        wrapped = y >> (64 - rotation)
-        wrapped &= (1 << rotation) - 1
-        y <<= rotation
-        y |= wrapped
-        y ^= x
-        if number % 4 == 3:
-            turn = number // 4 + 1
-            x += words[turn % 3]
-            y += _signed(words[(turn + 1) % 3] + turn)
+@cache
+def _shifts(constant: Callable[[int], Any]) -> list[tuple[Any, Any, Any]]:
+    """The constants of the rotations: numpy converts an int in every call, which takes as long as the call."""
+    return [(constant(r), constant(64 - r), constant((1 << r) - 1)) for r in _ROTATIONS]
 
 
 def _block(key: tuple[int, int], counter: tuple[int, int]) -> tuple[int, int]:

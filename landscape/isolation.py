@@ -382,9 +382,9 @@ _exact = Shared(_exact_products)
 def full_precision() -> Iterator[None]:
     """Numbers of the precision that their tensors have, whatever is allowed outside.
 
-    Inside, products of float32 are not computed in TensorFloat-32 or bfloat16, whose mantissas of 10 and 7 bits leave
-    errors of 1e-3 and 1e-2, kernels are deterministic where there are such, and the modes of this thread are off as in
-    :func:`outside_modes`.
+    Inside, products of float32 are not computed in TensorFloat-32 or bfloat16, whose mantissas of 10 and 7 bits round
+    each factor by up to 5e-4 and 4e-3, kernels are deterministic where there are such, and the modes of this thread are
+    off as in :func:`outside_modes`.
     """
     with outside_modes(), _exact:
         yield

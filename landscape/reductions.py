@@ -65,7 +65,7 @@ def _blocks(a: Tensor, b: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
 
 def exact(tensor: Tensor) -> Tensor:
     """The tensor in the precision of sums."""
-    return tensor.to(exact_dtype(tensor.device))
+    return tensor.double() if tensor.is_cpu else tensor.to(exact_dtype(tensor.device))
 
 
 def exact_dtype(device: torch.device) -> torch.dtype:

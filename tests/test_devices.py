@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from landscape.measures import MEASURES, measure
 from landscape.objective import Objective
 from landscape.surfaces.directions import Waypoint
 from landscape.surfaces.sampling import sample_surface
-from landscape.training import Recipe, determinism, train, trainer
+from landscape.training import Progress, Recipe, determinism, train, trainer
 
 CE = nn.CrossEntropyLoss()
 SHORT = {
@@ -64,16 +65,18 @@ def test_every_measure_is_that_of_the_cpu(device: torch.device) -> None:
         assert there[1:] == pytest.approx(here[1:], rel=ITERATED.get(name, FLOAT32), abs=1e-5), name
 
 
-@pytest.mark.parametrize("plane", ["random", "eigenvectors", "sam", "interpolation"])
+PLANES = {"random": 0, "eigenvectors": 0, "sam": 0, "interpolation": 2, "bezier:steps=2": 2, "trajectory": 3}
+"""With the number of checkpoints; all but the first are on the CPU, as they come from files."""
+
+
+@pytest.mark.parametrize("plane", PLANES)
 def test_a_surface_is_that_of_the_cpu(plane: str, device: torch.device) -> None:
     losses = []
     for place in (CPU, device):
         objective = case(device=place)
-        far = objective.at(objective.point + 0.1)
-        through = (
-            [Waypoint("a", objective.point), Waypoint("b", far.point)] if plane == "interpolation" else []
-        )
-        losses.append(sample_surface(objective, plane, points=3, through=through).loss)
+        far = [objective.point.cpu() + 0.1 * torch.linspace(0, k, objective.dimension) ** k for k in (1, 2)]
+        through = [Waypoint(str(k), point) for k, point in enumerate([objective.point, *far])]
+        losses.append(sample_surface(objective, plane, points=3, through=through[: PLANES[plane]]).loss)
     np.testing.assert_allclose(*losses, rtol=1e-4)
 
 
@@ -107,6 +110,27 @@ def test_a_run_is_that_of_the_cpu(
     assert all(t.device == CPU for t in tensors if isinstance(t, Tensor)), (
         "it is read where there is no such device"
     )
+
+
+def test_a_run_with_dropout_that_is_interrupted_ends_with_the_same_bits(
+    tmp_path: Path, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dropping.py").write_text(
+        "from torch import nn\n"
+        "def net(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Dropout(0.3), nn.Linear(8, 10))\n"
+    )
+    monkeypatch.setattr(trainer, "device_of", lambda recipe: device)
+    model = f"{tmp_path / 'dropping.py'}:net"
+    recipe = Recipe(model=model, data="digits", epochs=2, batch_size=256, optimizer="sam", device="cpu")
+    whole = train(recipe, output=tmp_path / "whole").checkpoint.read_bytes()
+
+    def stop(state: Progress) -> None:
+        if state.step == 8:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, output=tmp_path / "parts", progress=stop)
+    assert train(recipe, output=tmp_path / "parts").checkpoint.read_bytes() == whole
 
 
 def test_random_numbers_of_a_run_come_again_and_disturb_nobody(device: torch.device) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 from statistics import NormalDist
 
 import numpy as np
@@ -48,7 +49,7 @@ def test_published_vectors(counter: tuple[int, int], key: tuple[int, int], resul
         value for value in result for _ in range(3)
     ]
     pair = [torch.tensor([draws._signed(value)]) for value in counter]  # as on devices other than the CPU
-    draws._rounds(tuple(draws._signed(w) for w in draws._schedule(key)), *pair)
+    draws._rounds(key, *pair, int)
     assert tuple(int(tensor) & 2**64 - 1 for tensor in pair) == result
 
 
@@ -139,20 +140,32 @@ def test_dtypes(kind: str) -> None:
         assert kind != "uniforms" or (values.min() >= 0 and values.max() < 1)
 
 
-def test_neither_defaults_nor_modes_nor_generators_matter() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_every_device_draws_the_bits_of_the_cpu(
+    kind: str, dtype: torch.dtype, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(draws, "_DEVICE_BLOCK", 40)
+    here = torch.empty(0, dtype=dtype)
+    for rows in (torch.tensor([3, 2**40, 0]), range(2, 5)):
+        there = KINDS[kind](Draws(6, 1), rows, 700, first=5, like=here.to(device))
+        assert (there.device.type, there.dtype) == (device.type, dtype)
+        assert torch.equal(there.cpu(), KINDS[kind](Draws(6, 1), rows, 700, first=5, like=here))
+
+
+def test_neither_defaults_nor_modes_nor_generators_matter(request: pytest.FixtureRequest) -> None:
     before, expected = torch.get_rng_state(), Draws(2).normals(1, 50, like=LIKE)
     generator = torch.Generator().manual_seed(3)
     for cache in (draws._table, draws._normal_scale):
         cache.cache_clear()
+    request.addfinalizer(partial(torch.set_default_dtype, torch.get_default_dtype()))
+    torch.set_default_dtype(torch.float64)
     with torch.device("meta"), torch.inference_mode():
         assert torch.equal(Draws(2).normals(1, 50, like=LIKE), expected)
-        assert (
-            Draws(2).signs(1, 1 << 21, like=LIKE).device == LIKE.device
-        )  # so large that its memory is numpy's
+        large = Draws(2).signs(1, 1 << 21, like=LIKE)  # whose memory is numpy's
         seeds = [Draws.of(generator).seed for _ in range(2)]
-    weights = torch.ones(
-        50, requires_grad=True
-    )  # a table that was made in inference mode serves outside of it
+    assert (large.device, large.dtype) == (LIKE.device, LIKE.dtype)
+    weights = torch.ones_like(expected[0], requires_grad=True)  # tables made in inference mode serve here too
     (weights * Draws(2).normals(1, 50, like=weights)[0]).sum().backward()
     assert torch.equal(weights.grad if weights.grad is not None else LIKE, expected[0])
     assert seeds == [Draws.of(generator.manual_seed(3)).seed, Draws.of(generator).seed]
@@ -216,3 +229,15 @@ def test_the_exact_distribution_of_normals_is_what_the_docstring_claims() -> Non
     for point in points:  # P(X ≤ x) is the mean over one quantile of the distribution function of the other
         below = np.searchsorted(integers, point / scale - integers, side="right").mean() / 2**16
         assert abs(below - NormalDist().cdf(point)) < (3e-6 if point > 1e-5 else 8e-6)
+
+
+def test_chances_are_uniform_and_their_own() -> None:
+    chances = [Draws(3).chance(number) for number in range(4000)]
+    assert stats.kstest(chances, "uniform").pvalue > 0.01
+    assert chances[7] == Draws(3).chance(7) != Draws(4).chance(7)
+
+
+@pytest.mark.parametrize("columns", [3, 1 << 17, 1 << 18])
+def test_rows_one_by_one_are_those_drawn_together(columns: int) -> None:
+    together = Draws(5).signs(4, columns, like=LIKE)
+    assert torch.equal(torch.stack(list(draws.one_by_one(Draws(5).signs, 4, columns, like=LIKE))), together)

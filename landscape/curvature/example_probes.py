@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from landscape.curvature.example_gradients import places_of
+from landscape.curvature.linear_uses import CHUNK_ELEMENTS, Use
 from landscape.curvature.recording import recorded
 from landscape.draws import Draws
 from landscape.objective import Objective
@@ -119,24 +120,49 @@ def pair_of_passes(objective: Objective, *, draws: Draws, less_gauss_newton: boo
     return PairOfPasses(means, halves / (2 * weight), total / (2 * weight), squares / (4 * weight**3))
 
 
+class _Signs:
+    """The signs of the uses of parameters for a micro-batch that begins with the example number ``start``, twice.
+
+    A call of the generator has a cost of its own, on a GPU that of a hundred kernels, so that few signs are drawn
+    together. The number of a row is that of the example, with those of use and probe above it.
+    """
+
+    def __init__(self, draws: Draws, start: int, uses: Sequence[Use]) -> None:
+        self._draws, self._start, self._uses = draws, start, uses
+        self._together: dict[tuple[int, int], Tensor] = {}
+        alike: dict[object, list[int]] = {}
+        for k, use in enumerate(uses):
+            alike.setdefault((use.map.width, use.place.dtype, len(use.place)), []).append(k)
+        for members in alike.values():
+            like, width = uses[members[0]].place, uses[members[0]].map.width
+            keys = [(k, probe) for k in members for probe in range(2)]
+            if len(keys) * len(like) * width <= CHUNK_ELEMENTS:
+                rows = [self._numbers(*key, range(len(like))) for key in keys]
+                each = [torch.arange(part.start, part.stop, device=like.device) for part in rows]
+                drawn = draws.signs(torch.cat(each), width, like=like)
+                self._together.update(zip(keys, drawn.view(len(keys), len(like), width), strict=True))
+
+    def _numbers(self, use: int, probe: int, rows: range) -> range:
+        first = self._start + ((2 * use + probe) << 40)
+        return range(first + rows.start, first + rows.stop)
+
+    def __call__(self, use: int, probe: int, rows: range, columns: int) -> Tensor:
+        if (use, probe) in self._together:
+            return self._together[use, probe][rows.start : rows.stop]
+        return self._draws.signs(self._numbers(use, probe, rows), columns, like=self._uses[use].place)
+
+
 def _two_probes(risk: Risk, batch: Batch, draws: Draws, less_gauss_newton: bool) -> list[Tensor]:
     """``uᵢᵀ (∂²ℓ_B/∂z²) uᵢ`` of every example and free parameter for two probes, each ``(B, parameters)``."""
     curvature = OutputCurvature(risk, batch, less_gauss_newton=less_gauss_newton)
     uses, forms = curvature.uses, []
     number = {id(use.parameter): k for k, use in enumerate(uses)}
     order = [number[id(parameter)] for parameter in risk.replica.parameters]
+    signs = _Signs(draws, risk.place[0], uses)
     for probe in range(2):
-        moves = [
-            use.map.shaken(partial(_signs, draws.fold(2 * k + probe), risk.place[0], use.place))
-            for k, use in enumerate(uses)
-        ]
+        moves = [use.map.shaken(partial(signs, k, probe)) for k, use in enumerate(uses)]
         forms.append(curvature.forms(moves, keep=probe == 0)[:, order])
     return forms
-
-
-def _signs(draws: Draws, start: int, like: Tensor, rows: range, columns: int) -> Tensor:
-    """The signs of rows of a batch whose first row is the example number ``start`` of the data."""
-    return draws.signs(range(start + rows.start, start + rows.stop), columns, like=like)
 
 
 def pooled(pairs: Sequence[PairOfPasses]) -> tuple[Tensor, Tensor, float, float]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 Signs = Callable[[range, int], Tensor]
-"""Independent ±1, ``(rows, columns)``, for rows of the batch; columns are what a parameter has for an example."""
+"""Independent ±1, ``(rows, columns)``, for rows of the batch; there are ``width`` columns."""
 
 # Entries of parameters with a copy for each example that are in memory at once.
 CHUNK_ELEMENTS = 1 << 24
@@ -23,6 +23,11 @@ CHUNK_ELEMENTS = 1 << 24
 
 class Linear(Protocol):
     """The linear map from a parameter to the result ``(B, …)`` of an operation on B examples."""
+
+    @property
+    def width(self) -> int:
+        """The number of random signs that an example needs."""
+        ...
 
     def squared_norm(self, slopes: Sequence[Tensor]) -> Tensor:
         """``Σ_k Σᵢ ‖gradient of example i‖²`` from K derivatives at the result, each ``(B, …)``."""
@@ -55,17 +60,30 @@ class Product:
         place: Shape of the result: ``(B, …, O)`` for linear layers, ``(B, groups · O, …)`` for convolutions.
         views: Computes the other factor, ``(B, groups, I, positions)``: for a convolution larger than its input.
         last: Whether outputs are the last dimension of the result.
+        groups: Of a convolution.
     """
 
     shape: torch.Size
     place: torch.Size
     views: Callable[[], Tensor]
     last: bool
+    groups: int = 1
+
+    @property
+    def width(self) -> int:
+        """See :class:`Linear`."""
+        return self.shape[0] if self._is_outer else self.shape.numel()
+
+    @property
+    def _is_outer(self) -> bool:
+        """Whether the gradient of an example is an outer product of two vectors."""
+        positions = self.place[1:-1] if self.last else self.place[2:]
+        return self.groups == math.prod(positions) == 1
 
     def squared_norm(self, slopes: Sequence[Tensor]) -> Tensor:
         """See :class:`Linear`."""
         view = self.views()
-        if view.shape[1] == view.shape[3] == 1:  # outer products of vectors: the norm is a product of norms
+        if self._is_outer:  # the norm is a product of norms
             energies = [_energies(slope.flatten(1)) for slope in slopes]
             return torch.dot(sum(energies, view.new_zeros(())), _energies(view.flatten(1)))
         rows = [self._rows(slope, view.shape[1]) for slope in slopes]
@@ -77,14 +95,13 @@ class Product:
 
     def shaken(self, signs: Signs) -> Tensor:
         """See :class:`Linear`."""
-        view = self.views()
-        count, groups, _, positions = view.shape
-        if groups == positions == 1:  # random signs times the length of a vector have the same covariance
+        view, rows = self.views(), range(self.place[0])
+        if self._is_outer:  # random signs times the length of a vector have the same covariance
             lengths = torch.linalg.vector_norm(view.flatten(1), dim=1, keepdim=True)
-            return self._result((signs(range(count), self.shape[0]) * lengths)[:, None, :, None])
-        width = max(1, CHUNK_ELEMENTS // self.shape.numel())
-        rows = [range(count)[start : start + width] for start in range(0, count, width)]
-        chunks = [_pushed(signs(some, self.shape.numel()), view[some.start : some.stop]) for some in rows]
+            return self._result((signs(rows, self.width) * lengths)[:, None, :, None])
+        few = max(1, CHUNK_ELEMENTS // self.width)
+        parts = [rows[start : start + few] for start in range(0, len(rows), few)]
+        chunks = [_pushed(signs(part, self.width), view[part.start : part.stop]) for part in parts]
         return self._result(torch.cat(chunks))
 
     def _rows(self, slope: Tensor, groups: int) -> Tensor:
@@ -109,6 +126,7 @@ class Scaling:
     def __init__(self, shape: Sequence[int], place: torch.Size, factor: Tensor | None = None) -> None:
         missing = len(place) - 1 - len(shape)
         self._shape, self._place, self._factor = (*(1,) * missing, *shape), place, factor
+        self.width = math.prod(shape)
 
     def squared_norm(self, slopes: Sequence[Tensor]) -> Tensor:
         """See :class:`Linear`."""
@@ -126,7 +144,7 @@ class Scaling:
 
     def shaken(self, signs: Signs) -> Tensor:
         """See :class:`Linear`."""
-        return self.moved(signs(range(self._place[0]), math.prod(self._shape)))
+        return self.moved(signs(range(self._place[0]), self.width))
 
 
 class Lookup:
@@ -148,6 +166,7 @@ class Lookup:
         rank = torch.cat([flat.new_zeros(1), (ordered[1:] != ordered[:-1]).cumsum(0)])[: len(flat)]
         self._pairs = torch.zeros_like(flat).scatter_(0, rank, ordered)
         self._inverse = torch.empty_like(flat).scatter_(0, order, rank).reshape(indices.shape)
+        self.width = indices[0].numel() * shape[1]
 
     def squared_norm(self, slopes: Sequence[Tensor]) -> Tensor:
         """See :class:`Linear`."""
@@ -169,7 +188,7 @@ class Lookup:
         first = torch.full_like(self._pairs, self._inverse.numel() - 1)
         order = torch.arange(self._inverse.numel(), device=first.device)
         first.scatter_reduce_(0, self._inverse.flatten(), order, "amin")
-        drawn = signs(range(len(self._indices)), self._indices[0].numel() * self._shape[1])
+        drawn = signs(range(len(self._indices)), self.width)
         return self._read(drawn.reshape(-1, self._shape[1])[first])
 
     def _read(self, rows: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ def _convolution(
         def views() -> Tensor:
             return patches(x, kernel, groups=groups, **how)
 
-        yield weight, Product(weight.shape, out.shape, views, last=False)
+        yield weight, Product(weight.shape, out.shape, views, last=False, groups=groups)
     if bias is not None:
         yield bias, Scaling((len(bias), *(1,) * len(kernel)), out.shape)
 

@@ -100,7 +100,7 @@ def device_named(name: str, *, dtype: torch.dtype = torch.float32, spelling: str
     """
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return _usable(torch.device("cuda"), dtype, f"{spelling}auto, cuda here,", "use cpu")
         has_mps = torch.backends.mps.is_available() and dtype != torch.float64
         return torch.device("mps" if has_mps else "cpu")
     title, advice = f"{spelling}{name}", "leave it out for the best device, or use cpu"

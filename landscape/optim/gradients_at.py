@@ -60,6 +60,7 @@ class GradientsAt:
         self._flat, self._closure, self._scale, self._norms = flat, closure, scale, norms
         self._inputs, self._random = WrittenInputs(model), RandomState(flat.device)
         self._repeats = repeats
+        # The gradient of the last pass, how often it had been written to, and its squared length.
         self._last: Tensor | None = None
         self._version, self._square = 0, math.nan
         if isinstance(closure, BatchClosure):

@@ -25,6 +25,7 @@ class MSAM(SharpnessAware):
     """
 
     is_single_pass = True
+    is_single_pass = True
     rho: NonNegative = 0.3
 
     def first_displacement(self) -> Tensor:

@@ -35,7 +35,7 @@ class SAF(SharpnessAware):
         its visits, so that one which a loader left out has a record all the same.
     """
 
-    needs_batch = True
+    needs_batch = is_single_pass = True
     is_single_pass = True
     num_examples: Count
     lam: NonNegative = 0.3

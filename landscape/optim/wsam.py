@@ -3,6 +3,7 @@
 from dataclasses import field
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from landscape.optim.gnp import GNP
@@ -53,5 +54,5 @@ class WSAM(GNP):
         if self.mode == "coupled":
             return
         rates = self.spread([float(group["lr"]) * self.alpha for group in self.param_groups])
-        self.flat.assign(self.weights - self._sharpness.mul_(rates).mul_(self.step_is_good))
+        self.flat.assign(self.weights - torch.where(self.step_is_good, self._sharpness.mul_(rates), 0.0))
         del self._sharpness

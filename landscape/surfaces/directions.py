@@ -104,7 +104,7 @@ def checked(
                 f"{origin.numel()}: they are of different networks, and no plane goes through both"
             )
         for other in through[:k]:
-            if torch.equal(waypoint.point, other.point):
+            if torch.equal(*(point.to(origin.device) for point in (waypoint.point, other.point))):
                 raise InputError(
                     f"{other.label} and {waypoint.label} are the same point: their parameters are identical, so that "
                     f"they span no plane of kind '{kind}'; give two different checkpoints"

@@ -282,6 +282,7 @@ class Session:
         )
         numbers = self.batches(0)
         [batch] = self._train.batches(numbers[:1])
+        self.model.train()
         require_compiled(self.model, self._closure(numbers[0], batch, numbers), device=self.device)
         return self._network
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from landscape.curvature.example_gradients import squared_norms_by_use, squared_norms_by_vmap
-from landscape.curvature.example_probes import OutputCurvature, _signs
+from landscape.curvature.example_probes import OutputCurvature
 from landscape.curvature.gauss_newton_trace import plan
 from landscape.curvature.recording import NotRecordedError, recorded
 from landscape.draws import Draws
@@ -161,7 +161,7 @@ def test_random_moves_have_the_covariance_of_random_parameters(name: str) -> Non
             ]
             truth = torch.einsum("jia,jib->iab", torch.stack(columns), torch.stack(columns))
             samples = torch.stack([
-                use.map.shaken(partial(_signs, Draws(k, n), 5, use.place)).flatten(1)[:, :12]
+                use.map.shaken(partial(Draws(k, n).signs, like=use.place)).flatten(1)[:, :12]
                 for n in range(draws)
             ])  # fmt: skip
             products = torch.einsum("nia,nib->niab", samples, samples)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import landscape
 from landscape.errors import InputError, UsageError
-from landscape.objective import BatchLoss, Objective
+from landscape.objective import BatchLoss, Objective, arguments
 from landscape.objective.arguments import device_named
 from landscape.training import Recipe
 from landscape.training.trainer import device_of
@@ -146,6 +146,7 @@ def test_what_an_objective_is_takes_no_computation() -> None:
 def test_the_best_device_is_the_same_for_measures_and_for_training(monkeypatch, cuda, mps, dtype, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    monkeypatch.setattr(arguments, "_usable", lambda place, *_: place)
     assert device_named("auto", dtype=dtype).type == expected
     name = str(dtype).removeprefix("torch.")
     assert chosen_device("auto", name) == expected
@@ -176,3 +177,12 @@ def test_an_absent_device_is_refused_with_those_that_are_there(name, two_gpus):
         device_named(name, spelling="--device ")
     with pytest.raises(UsageError, match=rf"^device='{name}' cannot be used: .*; {here}; .*device='cpu'"):
         Objective(NET, CE, (X, Y), device=name)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_gpu_that_is_broken_is_not_the_best_device(two_gpus, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(
+        UsageError, match=r"^--device auto, cuda here, cannot be used: .*; torch has cpu, .*; use cpu$"
+    ):
+        device_named("auto", spelling="--device ")

@@ -3,7 +3,9 @@
 import pytest
 import torch
 from optim.battery import VARIANTS, Closure, Watch, build, closure, every_variant, mlp, weights, with_radius
+from optim.test_skipped_on_the_device import WAIT_ONCE
 from torch import Tensor, nn
+from waits import Waits
 
 from landscape.optim import SharpnessAware
 
@@ -163,10 +165,13 @@ def test_a_run_with_a_skipped_step_is_the_same_on_every_device(name: str, device
         model = mlp().to(place)
         optimizer = build(SHORTER.get(name, name), model)
         for number in range(4):
-            failing = 1 if number == 2 else 0
-            optimizer.step(poisoned(optimizer, model, failing, torch.nan, seed=number))
+            evaluate = poisoned(optimizer, model, 1 if number == 2 else 0, torch.nan, seed=number)
+            with Waits(device.type) as waits:
+                optimizer.step(evaluate)
         assert (optimizer.steps, optimizer.skipped_steps) == (3, 1)
         states.append(state_of(optimizer, model))
+    assert waits.total <= (name in WAIT_ONCE)
+    assert waits.uploads == 0
     for (_, a), (_, b) in zip(*states, strict=True):
         torch.testing.assert_close(b.cpu(), a, rtol=1e-7, atol=1e-9)
 

@@ -243,7 +243,9 @@ def test_steps_and_evaluations_wait_for_no_device_and_give_the_numbers_of_the_cp
         pass
     with Waits(device.type) as waits:
         tested = there._evaluate(there.model, lambda: None)
-    assert waits.total <= 2  # the losses of all batches, and their counts of correct predictions
+    assert (
+        device.type == "cpu" or waits.total == 2
+    )  # the losses of all batches, and their correct predictions
     assert tested.accuracy is not None
     for running in (here, there):
         running.finish_epoch(lambda: None)
