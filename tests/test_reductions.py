@@ -8,7 +8,7 @@ from landscape import reductions
 from landscape.reductions import distance, dot, norm, numbers
 
 
-@pytest.fixture(params=[1 << 18, 7], ids=["at once", "by blocks"])
+@pytest.fixture(params=[1 << 16, 7], ids=["at once", "by blocks"])
 def vectors(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     monkeypatch.setattr(reductions, "_BLOCK", request.param)
     generator = torch.Generator().manual_seed(0)
