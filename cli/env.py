@@ -38,7 +38,7 @@ def described() -> dict[str, str]:
     """Versions and devices by name."""
     import torch
 
-    from landscape.isolation import float32_settings
+    from landscape.isolation.precision import float32_settings
     from landscape.objective.arguments import devices
 
     described = {

@@ -14,7 +14,7 @@ from optim.battery import build, closure, mlp, weights
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from landscape.isolation import preserved_randomness, private_randomness
+from landscape.isolation.randomness import preserved_randomness, private_randomness
 from landscape.measures import MEASURES, measure
 from landscape.objective import Objective
 from landscape.surfaces.directions import Waypoint

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from landscape.errors import Remark
-from landscape.isolation import full_precision
+from landscape.isolation.precision import full_precision
 from landscape.linalg import dense, lanczos
 from landscape.objective import Objective
 

@@ -20,7 +20,7 @@ from landscape.checkpoints.recipes import RecipeInFile, WithinMemory
 from landscape.checkpoints.weights import Weights
 from landscape.data import Data, FixedBatches, as_data, data_name, load_data, subset, with_label_noise
 from landscape.errors import InputError, UsageError
-from landscape.isolation import outside_modes
+from landscape.isolation.modes import outside_modes
 from landscape.losses import cross_entropy_name
 from landscape.losses.loss_functions import Loss
 from landscape.models import MODELS, build_model

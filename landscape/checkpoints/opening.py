@@ -18,7 +18,7 @@ from landscape.checkpoints.pickled_tensors import NotPlain
 from landscape.checkpoints.stand_ins import NoNetwork, read_network
 from landscape.checkpoints.trusted import trusted, unpickled
 from landscape.errors import InputError
-from landscape.isolation import Shared, no_warnings
+from landscape.isolation.switches import Shared, no_warnings
 from landscape.records.reading import LONGEST_HEADER
 from landscape.records.storage import sha256
 

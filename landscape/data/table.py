@@ -12,7 +12,7 @@ from landscape.data.tensor_files import tensor_file
 from landscape.data.torchvision_sets import ARCHIVES
 from landscape.data.user_data import user_data
 from landscape.errors import InputError
-from landscape.isolation import plain_defaults
+from landscape.isolation.modes import plain_defaults
 from landscape.registry.factories import FORMS, names_code
 from landscape.registry.names import NameTable, Row, Specification
 

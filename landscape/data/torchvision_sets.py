@@ -14,7 +14,7 @@ from torch import Tensor
 from landscape.data.examples import Data, InMemory, shape_note
 from landscape.data.pixels import moments, moments_note
 from landscape.errors import InputError
-from landscape.isolation import Shared
+from landscape.isolation.switches import Shared
 from landscape.registry.bounds import limit_of
 from landscape.registry.names import Option, Options, Row, options_of
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from landscape.draws import Draws
-from landscape.isolation import full_precision
+from landscape.isolation.precision import full_precision
 from landscape.linalg.hutchinson import BLOCK_BYTES, MIN_PROBES, Progress, TraceEstimate, mean_of_draws
 from landscape.linalg.interchange import Operator, as_operator
 from landscape.reductions import dot, exact

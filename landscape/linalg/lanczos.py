@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from landscape.draws import Draws
-from landscape.isolation import full_precision
+from landscape.isolation.precision import full_precision
 from landscape.linalg.interchange import Operator, as_operator
 from landscape.linalg.operator import SymmetricOperator
 from landscape.reductions import dot, norm, numbers

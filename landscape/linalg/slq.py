@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape.draws import Draws
-from landscape.isolation import full_precision
+from landscape.isolation.precision import full_precision
 from landscape.linalg.interchange import Operator, as_operator
 from landscape.linalg.lanczos import step, tridiagonal
 

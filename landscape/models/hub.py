@@ -6,7 +6,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 
-from landscape.isolation import Shared, assigned
+from landscape.isolation.switches import Shared, assigned
 
 
 @contextlib.contextmanager

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError, is_out_of_memory
-from landscape.isolation import on_device, plain_defaults, private_randomness
+from landscape.isolation.modes import on_device, plain_defaults
+from landscape.isolation.randomness import private_randomness
 from landscape.models.cifar_resnet import resnet18, resnet20
 from landscape.models.cnn import CNN
 from landscape.models.huggingface import huggingface_model

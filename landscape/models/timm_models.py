@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from landscape.errors import InputError, UsageError
-from landscape.isolation import private_randomness
+from landscape.isolation.randomness import private_randomness
 from landscape.models.cnn import channels_of
 from landscape.models.hub import reachable_hub
 from landscape.registry.names import Row

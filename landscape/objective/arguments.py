@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from landscape.errors import InputError, UsageError
-from landscape.isolation import undisturbed
+from landscape.isolation.loaders import undisturbed
 from landscape.losses import build_loss, loss_name
 from landscape.losses.loss_functions import BatchLoss, Loss, takes_model
 from landscape.losses.outputs import wants_scores

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler
 
 from landscape.errors import InputError, is_out_of_memory
-from landscape.isolation import loading, private_randomness, undisturbed
+from landscape.isolation.loaders import loading, undisturbed
+from landscape.isolation.randomness import private_randomness
 from landscape.losses.loss_functions import IGNORED
 from landscape.objective.memory import available_bytes
 

@@ -17,7 +17,10 @@ from torch.overrides import TorchFunctionMode
 
 from landscape.draws import Draws
 from landscape.errors import InputError, UsageError, is_out_of_memory
-from landscape.isolation import is_attention, plain_checkpoints, watched_randomness, without_gradients
+from landscape.isolation.attention import is_attention
+from landscape.isolation.checkpointing import plain_checkpoints
+from landscape.isolation.derivatives import without_gradients
+from landscape.isolation.randomness import watched_randomness
 from landscape.losses.outputs import scores, wants_scores
 from landscape.objective.autograd_graph import forbids_structure_only, leaves, structure_only
 from landscape.objective.batches import Batch, copied, moved, tensors_in, versions

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from landscape.draws import Draws
 from landscape.errors import is_out_of_memory
-from landscape.isolation import twice_differentiable
+from landscape.isolation.derivatives import twice_differentiable
 from landscape.objective.autograd_graph import slopes
 from landscape.objective.batches import Batch, rows_in, rows_of
 from landscape.objective.loss_weights import odd_cut

@@ -10,7 +10,7 @@ from torch.nn.utils.parametrizations import _WeightNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
 
-from landscape.isolation import Shared, assigned
+from landscape.isolation.switches import Shared, assigned
 
 
 def use_plain_recurrence(model: nn.Module) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import InputError, OutOfMemory, Remark, UsageError, is_out_of_memory
-from landscape.isolation import twice_differentiable, without_gradients
+from landscape.isolation.derivatives import twice_differentiable, without_gradients
 from landscape.objective.batch_norm import recalibrate, stored_layers
 from landscape.objective.batches import Batch, Batches, rows_in
 from landscape.objective.engine import Statistics

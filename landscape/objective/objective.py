@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError, UsageError
-from landscape.isolation import outside_modes, twice_differentiable
+from landscape.isolation.derivatives import twice_differentiable
+from landscape.isolation.modes import outside_modes
 from landscape.losses.loss_functions import BatchLoss, Loss, placed_loss, refuse_sum
 from landscape.objective.arguments import batches_in, device_in, loss_in, network_in
 from landscape.objective.batch_norm import BatchNorm, stored_layers

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError, UsageError
-from landscape.isolation import assigned, outside_modes
+from landscape.isolation.modes import outside_modes
+from landscape.isolation.switches import assigned
 from landscape.objective.arguments import refuse_missing_float64
 from landscape.objective.batch_norm import MODES, BatchNorm, set_batch_norm, stored_layers
 from landscape.objective.batches import copied

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import InputError, UsageError
-from landscape.isolation import private_randomness
+from landscape.isolation.randomness import private_randomness
 from landscape.losses.loss_functions import (
     BatchLoss,
     LabelWeights,

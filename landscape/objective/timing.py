@@ -7,7 +7,7 @@ from functools import partial
 import torch
 
 from landscape.errors import InputError, is_out_of_memory
-from landscape.isolation import twice_differentiable
+from landscape.isolation.derivatives import twice_differentiable
 from landscape.objective.batches import Batch, rows_in, rows_of
 from landscape.objective.engine import Products
 from landscape.objective.graphs import ForwardOverReverse, HessianGraph

@@ -10,7 +10,8 @@ from torch.overrides import TorchFunctionMode
 
 from landscape.draws import one_by_one
 from landscape.errors import UsageError
-from landscape.isolation import PlainAttention, outside_modes
+from landscape.isolation.attention import PlainAttention
+from landscape.isolation.modes import outside_modes
 from landscape.optim.batch_closure import Evaluation
 from landscape.optim.sharpness_aware import Closure, GradientsAt, SharpnessAware, length
 from landscape.registry.bounds import NonNegative, Positive, PositiveInt, PositiveShare

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import (  # private, but the only common bases o
     _NormBase,
 )
 
-from landscape.isolation import RANDOMNESS, DeviceGenerator
+from landscape.isolation.randomness import RANDOMNESS, DeviceGenerator
 
 _States = tuple[bytes, bytes]  # of the CPU and of the device
 

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from landscape.errors import UsageError
-from landscape.isolation import outside_modes
+from landscape.isolation.modes import outside_modes
 from landscape.objective import Objective
 from landscape.reductions import dot, norm, numbers
 from landscape.registry.names import NameTable, Row, Specification

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import UsageError
-from landscape.isolation import outside_modes
+from landscape.isolation.modes import outside_modes
 from landscape.objective import Objective
 from landscape.objective.engine import Statistics
 from landscape.records.surface import SCHEMA, VALUES, Surface

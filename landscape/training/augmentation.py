@@ -9,7 +9,7 @@ from landscape.data import Data
 from landscape.data.pixels import Pixels
 from landscape.draws import Draws
 from landscape.errors import UsageError
-from landscape.isolation import private_randomness
+from landscape.isolation.randomness import private_randomness
 from landscape.training.recipe import Augmentation
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import UsageError
-from landscape.isolation import private_randomness
+from landscape.isolation.randomness import private_randomness
 
 
 class CompiledNetwork(nn.Module):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from landscape.isolation import RANDOMNESS, DeviceGenerator
+from landscape.isolation.randomness import RANDOMNESS, DeviceGenerator
 from landscape.version import __version__
 
 Generators = dict[str, Tensor]

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from landscape.data.examples import InMemory
 from landscape.data.pixels import Pixels
-from landscape.isolation import loaded
+from landscape.isolation.loaders import loaded
 from landscape.losses.loss_functions import Loss
 from landscape.objective.misfits import refuse_labels
 

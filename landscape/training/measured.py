@@ -21,7 +21,7 @@ from landscape.checkpoints.pinned import pinned
 from landscape.curvature import dominant_eigenpair
 from landscape.data import subset
 from landscape.errors import InputError, Remark, UsageError
-from landscape.isolation import preserved_randomness
+from landscape.isolation.randomness import preserved_randomness
 from landscape.measures import MEASURES, measured_or_recalled
 from landscape.objective import Objective
 from landscape.records.estimate import Estimate

@@ -16,7 +16,7 @@ import torch
 
 from landscape.data import load_data
 from landscape.errors import InputError, UsageError
-from landscape.isolation import preserved_randomness
+from landscape.isolation.randomness import preserved_randomness
 from landscape.optim import OPTIMIZERS
 from landscape.training.recipe import Budget, Recipe
 from landscape.training.run import RunFiles

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from landscape.data import Data, FixedBatches, as_data, load_data
 from landscape.errors import InputError, UsageError
-from landscape.isolation import private_randomness
+from landscape.isolation.randomness import private_randomness
 from landscape.losses import cross_entropy_name
 from landscape.losses.loss_functions import BatchLoss, Loss, in_float64, refuse_sum
 from landscape.models import build_model

@@ -10,7 +10,9 @@ from pathlib import Path
 import torch
 
 from landscape.errors import InputError, Remark, UsageError
-from landscape.isolation import deterministic_kernels, outside_modes, preserved_randomness
+from landscape.isolation.modes import outside_modes
+from landscape.isolation.precision import deterministic_kernels
+from landscape.isolation.randomness import preserved_randomness
 from landscape.objective.arguments import device_named
 from landscape.records import history
 from landscape.tracking import Ending, Guarded, Tracker

@@ -21,7 +21,10 @@ from landscape.checkpoints.checkpoint import Checkpoint, Split
 from landscape.curvature import hessian
 from landscape.data import FixedBatches
 from landscape.errors import UsageError
-from landscape.isolation import loaded, no_warnings, plain_defaults, private_randomness
+from landscape.isolation.loaders import loaded
+from landscape.isolation.modes import plain_defaults
+from landscape.isolation.randomness import private_randomness
+from landscape.isolation.switches import no_warnings
 from landscape.losses.loss_functions import BatchLoss, Loss
 from landscape.losses.outputs import applied, called_with, labelled, scores, wants_scores
 from landscape.measures import dominant_eigenvalue, gradient_norm, hessian_trace

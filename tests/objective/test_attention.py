@@ -14,8 +14,9 @@ from torch.nn.attention.bias import causal_lower_right
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
-from landscape import isolation
 from landscape.errors import InputError
+from landscape.isolation.attention import PlainAttention
+from landscape.isolation.derivatives import twice_differentiable, without_gradients
 from landscape.objective import Objective
 from landscape.optim import BatchClosure, HessianTraceRegularised
 
@@ -133,9 +134,7 @@ def fused() -> set[str]:
     return {name for name in operations.names if kernels.search(name)}
 
 
-@pytest.mark.parametrize(
-    "context", [isolation.twice_differentiable, isolation.without_gradients, isolation.PlainAttention]
-)
+@pytest.mark.parametrize("context", [twice_differentiable, without_gradients, PlainAttention])
 def test_attention_is_plain_inside_and_fused_in_every_other_thread(context: Any) -> None:
     before = fused()
     assert len(before) == 3
@@ -167,7 +166,7 @@ def test_no_mode_is_entered_where_the_first_batch_uses_no_attention(monkeypatch)
     y = torch.arange(6) % 2
     plain = Objective(Late(), nn.CrossEntropyLoss(), [(x, y)])
     assert plain.loss > 0
-    monkeypatch.setattr("landscape.isolation.PlainAttention", None)  # entering a mode would fail
+    monkeypatch.setattr("landscape.isolation.derivatives.PlainAttention", None)  # entering a mode would fail
     assert plain.hessian_product(torch.ones(plain.dimension)).norm() > 0
     monkeypatch.undo()
     late = Objective(Late(), nn.CrossEntropyLoss(), [(x, y), (x + 10, y)])
@@ -221,7 +220,7 @@ def test_attention_under_autocast_is_that_of_the_public_kernel(mask: Tensor | No
     with torch.autocast("cpu", torch.bfloat16):
         with sdpa_kernel(SDPBackend.MATH):
             expected = functional.scaled_dot_product_attention(x, x, x, mask)
-        with isolation.PlainAttention():
+        with PlainAttention():
             attention = functional.scaled_dot_product_attention(x, x, x, mask)
     assert attention.dtype is torch.bfloat16
     assert torch.equal(attention, expected)

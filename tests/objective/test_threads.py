@@ -17,7 +17,10 @@ from torch.utils import checkpoint as activation_checkpointing
 from torch.utils.checkpoint import checkpoint
 
 import landscape
-from landscape import isolation
+from landscape.isolation.checkpointing import plain_checkpoints
+from landscape.isolation.loaders import undisturbed
+from landscape.isolation.randomness import preserved_randomness, private_randomness
+from landscape.isolation.switches import no_warnings
 from landscape.measures import surrogate_gap
 from landscape.objective import Objective
 from landscape.optim.pass_state import RandomState
@@ -266,7 +269,7 @@ def test_a_thread_that_trains_does_not_seed_what_another_initialises_weights_fro
     drawn: list[Tensor] = []
 
     def build() -> None:
-        with isolation.private_randomness(seed=3):
+        with private_randomness(seed=3):
             seeded.set()
             tried.wait(0.3)  # the other thread cannot come so far
             drawn.append(torch.rand(4))
@@ -331,10 +334,10 @@ def overlapping(
 
 SWITCHES = {
     "checkpointing": (
-        isolation.plain_checkpoints,
+        plain_checkpoints,
         lambda: activation_checkpointing.CheckpointFunction.__name__ == "CheckpointFunction",
     ),
-    "warnings": (lambda: isolation.no_warnings, lambda: warnings.filters[0][:3] != ("ignore", None, Warning)),
+    "warnings": (lambda: no_warnings, lambda: warnings.filters[0][:3] != ("ignore", None, Warning)),
 }
 
 
@@ -353,7 +356,7 @@ def test_preserved_randomness_ends_where_it_began_whoever_leaves_last() -> None:
         torch.rand(())
         return same
 
-    overlapping(isolation.preserved_randomness, draw)
+    overlapping(preserved_randomness, draw)
     # The last draw was made outside, from the state that was restored.
     with torch.random.fork_rng():
         torch.set_rng_state(torch.tensor(before, dtype=torch.uint8))
@@ -363,10 +366,10 @@ def test_preserved_randomness_ends_where_it_began_whoever_leaves_last() -> None:
 
 
 def test_within_a_thread_preserved_randomness_ends_where_each_began() -> None:
-    with isolation.preserved_randomness():
+    with preserved_randomness():
         torch.rand(3)
         middle = torch.get_rng_state()
-        with isolation.preserved_randomness():
+        with preserved_randomness():
             torch.rand(3)
         assert torch.equal(torch.get_rng_state(), middle)
 
@@ -380,7 +383,7 @@ def test_a_loader_draws_from_a_stream_of_its_own_between_whose_items_none_has_dr
     alone = list(items())
     torch.set_rng_state(torch_state)
     found = []
-    for item in isolation.undisturbed(items()):
+    for item in undisturbed(items()):
         assert torch.equal(torch.get_rng_state(), torch_state)
         found.append(item)
     assert found == alone
