@@ -34,7 +34,7 @@ FILES = [
     "landscape/checkpoints", "landscape/training/session.py", "landscape/records/reading.py",
 ]  # fmt: skip
 TESTS = {
-    "curvature": ["tests/curvature/test_trace.py", "tests/measures"],
+    "curvature": ["tests/curvature/test_trace.py", "tests/curvature/test_example_probes.py", "tests/measures"],
     "measures": ["tests/measures", "tests/test_typical_mistakes.py"],
     "linalg": ["tests/linalg", "tests/measures/test_coverage.py", "tests/measures/test_spectrum.py"],
     "comparison": ["tests/comparison", "tests/cli/test_compare.py"],
@@ -44,7 +44,22 @@ TESTS = {
     "training": [
         "tests/training/test_session.py", "tests/training/test_variations.py", "tests/training/test_trainer.py",
         "tests/training/test_resume.py", "tests/training/test_batches.py",
+        "tests/training/test_augmentation.py", "tests/training/test_compiling.py",
     ],
+    "optim": [
+        "tests/optim/test_sam.py", "tests/optim/test_gsam.py", "tests/optim/test_flat_parameters.py",
+        "tests/optim/test_vector.py", "tests/optim/test_skipped_on_the_device.py", "tests/optim/test_state.py",
+        "tests/optim/test_passes.py", "tests/optim/test_random_state.py", "tests/optim/test_written_inputs.py",
+        "tests/optim/test_groups.py", "tests/optim/test_closure.py", "tests/optim/test_build.py",
+        "tests/optim/test_calls_of_other_libraries.py", "tests/optim/test_sharpness_aware.py",
+    ],
+    "isolation": [
+        "tests/test_precision.py", "tests/objective/test_threads.py", "tests/objective/test_hindrances.py",
+        "tests/objective/test_attention.py", "tests/objective/test_objective_leaves_no_trace.py",
+    ],
+    "draws": ["tests/test_draws.py"],
+    "reductions": ["tests/linalg", "tests/test_without_float64.py"],
+    "errors": ["tests/test_devices.py", "tests/objective/test_memory_shortage.py"],
     "records": ["tests/records/test_reading.py", "tests/surfaces/test_damage.py", "tests/checkpoints/test_damage.py"],
 }  # fmt: skip
 """The tests of a package; those of the file that mirrors the module run before the others."""
@@ -334,6 +349,11 @@ def room_tests(room: str) -> list[str]:
     return sorted(files - set(SLOW))
 
 
+def _room(path: Path) -> str:
+    """The package of a module, or the module itself where it is in none."""
+    return path.relative_to(ROOT).parts[1].removesuffix(".py")
+
+
 def ordered_tests(path: Path) -> list[list[str]]:
     """The test files of a module: those that bear its name, then the others of its package."""
     room = path.relative_to(ROOT).parts[1]
@@ -517,10 +537,10 @@ def main() -> int:
     assert all((matplotlib.pyplot, pytest, scipy.stats, torchvision))
     packages: dict[str, Package] = {}
     totals: dict[str, Counter[str]] = defaultdict(Counter)
-    rooms = Counter(path.relative_to(ROOT).parts[1] for path, *_ in selected)
+    rooms = Counter(_room(path) for path, *_ in selected)
     left = Counter(path for path, *_ in selected)
     for path, number, change, text in selected:
-        file, room = str(path.relative_to(ROOT)), path.relative_to(ROOT).parts[1]
+        file, room = str(path.relative_to(ROOT)), _room(path)
         totals[file]["mutants"] += 1
         if room not in packages:
             packages[room] = Package(room_tests(room), recorded=rooms[room] >= MANY)
