@@ -356,7 +356,7 @@ def _room(path: Path) -> str:
 
 def ordered_tests(path: Path) -> list[list[str]]:
     """The test files of a module: those that bear its name, then the others of its package."""
-    room = path.relative_to(ROOT).parts[1]
+    room = _room(path)
     named = (path.stem, MIRRORS.get(path.stem, path.stem))
     files = {*room_tests(room), *(file for file in SLOW if f"tests/{room}/" in file)}
     mirrored = {file for file in files if Path(file).stem.removeprefix("test_") in named}
