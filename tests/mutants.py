@@ -188,6 +188,20 @@ HARMLESS: dict[str, str] = {
     "landscape/checkpoints/archive.py module: 2 ** 18 → 2 ** 19": "the size of a piece",
     "landscape/training/session.py _closure: itertools.count(1) → itertools.count(2)": "labels that only have to differ",
     "landscape/checkpoints/pickled_names.py read: len(texts) > 1 → len(texts) >= 1": "a name of one text is broken, and refused",
+    "landscape/draws.py module: 1 << 22 → 2 << 22": "memory, not the numbers",
+    "landscape/draws.py module: 1 << 22 → 1 << 23": "memory, not the numbers",
+    "landscape/draws.py module: 1 << 14 → 2 << 14": "memory, not the numbers",
+    "landscape/draws.py module: 1 << 14 → 1 << 15": "memory, not the numbers",
+    "landscape/draws.py one_by_one: max(1, columns) → max(2, columns)": "how many short rows are drawn at once",
+    "landscape/draws.py _drawn: max(1, len(blocks)) → max(2, len(blocks))": "how many short rows are drawn at once",
+    "landscape/draws.py _drawn: stop - start → stop + start": "a copy more",
+    "landscape/draws.py _drawn: len(part) * width → len(part) / width": "a copy more",
+    "landscape/draws.py _byte_signs: torch.arange(256, device='cpu') → torch.arange(257, device='cpu')": "a row that no byte asks for",
+    "landscape/draws.py of: torch.randint(0, 2 ** 62, (), generator=generator, device=generator.device, "
+    "dtype=torch.int64) → torch.randint(1, 2 ** 62, (), generator=generator, device=generator.device, "
+    "dtype=torch.int64)": "a seed",
+    "landscape/draws.py _rounds: _ROUNDS + 1 → _ROUNDS + 2": "nothing is due in a round that is no multiple of four",
+    "landscape/draws.py _signed: word + 2 ** 63 → word - 2 ** 63": "the same modulo 2⁶⁴",
 }
 """Mutants that may live, ``file function: change`` → why."""
 
