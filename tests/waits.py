@@ -22,8 +22,9 @@ READING = {
     *("allclose", "isin", "bincount", "multinomial", "histc"),
     *("_linalg_eigh", "_linalg_check_errors", "_linalg_svd"),
 }
-# Methods that copy to the host, which for a tensor of the CPU are no operations of the dispatcher.
-COPYING = {Tensor.cpu: "cpu", Tensor.numpy: "numpy", Tensor.tolist: "tolist", Tensor.__array__: "numpy"}
+# Methods that copy to the host, which for a tensor of the CPU are no operations of the dispatcher. Arrays of NumPy are
+# views of tensors of the CPU, and cannot be made of others.
+COPYING = {Tensor.cpu: "cpu", Tensor.tolist: "tolist"}
 
 
 class Waits:

@@ -31,7 +31,7 @@ from landscape.objective.batches import Batch, rows_in
 from landscape.objective.graphs import residual
 from landscape.objective.products import second_derivatives
 from landscape.objective.risk import Risk
-from landscape.reductions import exact, exact_dtype
+from landscape.reductions import exact, exact_dtype, numbers
 
 
 class OutputCurvature:
@@ -114,11 +114,10 @@ def pair_of_passes(objective: Objective, *, draws: Draws, less_gauss_newton: boo
         return [(first + second).sum(0) / 2, w * halves.sum(0), w * total.sum(), w**3 * total.square().sum()]
 
     sums = objective.average(visit, gradients=1, products=2)
-    means, halves, total, squares = (value.cpu() for value in sums)
+    *layers, total, squares = numbers(*sums)
+    means, halves = torch.tensor(layers, dtype=torch.float64, device="cpu").reshape(2, -1)
     weight = objective.total_weight
-    return PairOfPasses(
-        means, halves / (2 * weight), float(total) / (2 * weight), float(squares) / (4 * weight**3)
-    )
+    return PairOfPasses(means, halves / (2 * weight), total / (2 * weight), squares / (4 * weight**3))
 
 
 class _Signs:

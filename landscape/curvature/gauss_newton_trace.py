@@ -23,11 +23,12 @@ from landscape.curvature.spot_checks import (
 )
 from landscape.draws import Draws
 from landscape.errors import is_out_of_memory
-from landscape.losses.loss_functions import BatchLoss
+from landscape.losses.loss_functions import BatchLoss, averages_examples, label_weights
 from landscape.losses.outputs import applied, labelled
 from landscape.objective import Objective
 from landscape.objective.batches import Batch, rows_in, tensors_in
 from landscape.objective.risk import Risk
+from landscape.reductions import numbers
 
 # With more outputs than this, one sampled class an example and pass is cheaper than all of them.
 MANY_CLASSES = 64
@@ -176,19 +177,20 @@ def rounding_of_trace(objective: Objective, plan: GaussNewtonPlan) -> float | No
     rounding. If the network has kinks, examples change one by one as they pass one, in proportion to the move. So the
     variance of the sum falls with the move, and the relative error with the root of the number of examples.
     """
-    first, sums, shares = next(objective.per_batch()), list[float](), list[float]()
+    first, sums, shares = next(objective.per_batch()), list[Tensor](), list[float]()
 
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
         few = picked(batch, ROUNDED_EXAMPLES)
-        shares.append(risk.batches.weight_of(few) / objective.total_weight)
-        sums.append(float(_summed(risk, few, plan, None).sum()))
+        if not shares:
+            shares.append(risk.batches.weight_of(few) / objective.total_weight)
+        sums.append(_summed(risk, few, plan, None).sum())
         return []
 
     step = LAST_PLACES * torch.finfo(objective.point.dtype).eps
     first.average(visit)
     for signs in Draws(0).signs(2, objective.dimension, like=objective.point):
         first.at(objective.point * (1 + step * signs)).average(visit)
-    value, *moved = sums
+    value, *moved = numbers(*sums)
     if not value > 0:
         return None
     change = math.sqrt(sum((other - value) ** 2 for other in moved) / len(moved)) / value
@@ -198,13 +200,18 @@ def rounding_of_trace(objective: Objective, plan: GaussNewtonPlan) -> float | No
 class _Cotangents:
     """All s_k of some examples of a batch, or one that is drawn, ``(K, B, C)``, each scaled by the example's weight.
 
-    ``indefinite`` becomes true when the loss has negative curvature too, so that a negative part is to be subtracted.
+    Attributes:
+        indefinite: Whether the loss has had negative curvature too, so that a negative part is to be subtracted.
     """
 
     def __init__(self, risk: Risk, targets: Tensor, draws: Draws | None) -> None:
-        self.indefinite = False
         self._risk, self._targets, self._draws = risk, targets, draws
         self._root = curvature_root(risk.loss, targets)
+        self._is_negative: list[Tensor] = []
+
+    @property
+    def indefinite(self) -> bool:  # read once, after the last call
+        return bool(self._is_negative) and bool(torch.stack(self._is_negative).any())
 
     def __call__(self, outputs: Tensor, rows: slice, sign: int = 1) -> Tensor:
         if not isinstance(self._root, str):
@@ -213,7 +220,12 @@ class _Cotangents:
             start = self._risk.place[0] + rows.start
             return self._root.sample(outputs, self._draws, range(start, start + len(outputs))).unsqueeze(0)
         targets = self._targets[rows]
-        weight = self._risk.batches.weight_of((outputs, targets))
+        rule = label_weights(self._risk.loss) if averages_examples(self._risk.loss) else None
+        weight = (
+            self._risk.batches.weight_of((outputs, targets))
+            if rule is None
+            else rule.each(targets).sum()  # not read
+        )
         up, down = curvature_by_autograd(self._risk.loss, outputs, targets, weight=weight)
-        self.indefinite = self.indefinite or bool(down.any())
+        self._is_negative.append(down.any())
         return up if sign > 0 else down

@@ -159,7 +159,13 @@ class Lookup:
     def __init__(self, shape: torch.Size, indices: Tensor, ignored: int | None = None) -> None:
         self._shape, self._indices, self._ignored = shape, indices, ignored
         each = torch.arange(len(indices), device=indices.device).reshape(-1, *(1,) * (indices.ndim - 1))
-        self._pairs, self._inverse = torch.unique(each * shape[0] + indices, return_inverse=True)
+        # Pairs of example and row, by sorting: torch.unique would wait for the device to learn their number. Here there
+        # are as many as positions, and those beyond the last pair are not used.
+        flat = (each * shape[0] + indices).flatten()
+        ordered, order = torch.sort(flat)
+        rank = torch.cat([flat.new_zeros(1), (ordered[1:] != ordered[:-1]).cumsum(0)])[: len(flat)]
+        self._pairs = torch.zeros_like(flat).scatter_(0, rank, ordered)
+        self._inverse = torch.empty_like(flat).scatter_(0, order, rank).reshape(indices.shape)
         self.width = indices[0].numel() * shape[1]
 
     def squared_norm(self, slopes: Sequence[Tensor]) -> Tensor:
@@ -179,7 +185,7 @@ class Lookup:
         """See :class:`Linear`."""
         # One draw for every position of an example, of which each row takes that of its first position: there are
         # fewer positions than rows of the table.
-        first = torch.full_like(self._pairs, self._inverse.numel())
+        first = torch.full_like(self._pairs, self._inverse.numel() - 1)
         order = torch.arange(self._inverse.numel(), device=first.device)
         first.scatter_reduce_(0, self._inverse.flatten(), order, "amin")
         drawn = signs(range(len(self._indices)), self.width)

@@ -71,24 +71,22 @@ def _name(loss: object) -> str:
 
 
 def curvature_by_autograd(
-    loss: Loss, outputs: Tensor, targets: Tensor, *, weight: float
+    loss: Loss, outputs: Tensor, targets: Tensor, *, weight: float | Tensor
 ) -> tuple[Tensor, Tensor]:
     """Vectors s_k with ``Σ_k s_k s_kᵀ`` the positive and the negative part of ``weight · ∂²ℓ_B/∂f²``, ``(C, B, C)``.
 
     It is computed block by block, an example each, so that the loss must be a mean over examples that do not see each
     other. A convex loss has no negative part. ``weight`` is the divisor of the batch's mean.
     """
-    if weight <= 0:
-        nothing = outputs.new_zeros(outputs.shape[1], *outputs.shape)
-        return nothing, nothing
     wide = exact_dtype(outputs.device)
     try:
         blocks = _blocks(placed_loss(loss, outputs.device, wide), outputs.to(wide), targets, weight)
     except RuntimeError:  # a tensor in the closure of a loss keeps single precision
         blocks = _blocks(loss, outputs, targets, weight)
+    # The mean over no label is NaN.
+    blocks = torch.where(torch.as_tensor(weight, device=blocks.device) > 0, (blocks + blocks.mT) / 2, 0.0)
     # A device without float64 has no eigenvalues either.
-    blocks = blocks.double() if wide == torch.float64 else blocks.cpu().double()
-    values, vectors = torch.linalg.eigh((blocks + blocks.mT) / 2)
+    values, vectors = torch.linalg.eigh(blocks.double() if wide == torch.float64 else blocks.cpu().double())
     # Eigenvalues that are zero but for rounding, of either sign, belong to neither part.
     smallest = (1e-12 if wide == torch.float64 else 1e-6) * values.abs().amax(dim=1, keepdim=True)
 
@@ -100,7 +98,7 @@ def curvature_by_autograd(
     return root(values), root(-values)
 
 
-def _blocks(loss: Loss, outputs: Tensor, targets: Tensor, weight: float) -> Tensor:
+def _blocks(loss: Loss, outputs: Tensor, targets: Tensor, weight: float | Tensor) -> Tensor:
     """The second derivative of ``weight`` times the loss in the outputs of each example, ``(B, C, C)``."""
     assert not isinstance(loss, BatchLoss)
     scores = outputs.detach().requires_grad_()

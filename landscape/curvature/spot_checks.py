@@ -18,7 +18,7 @@ from landscape.objective import graphs
 from landscape.objective.batches import Batch, rows_in, rows_of
 from landscape.objective.products import gradient, second_derivatives
 from landscape.objective.risk import Risk
-from landscape.reductions import dot, exact
+from landscape.reductions import dot, norm
 
 TENSORS = 16  # parameter tensors of which one coordinate is checked
 BLOCKS = 4  # parameter tensors of which the diagonal block is checked
@@ -51,11 +51,7 @@ def same_without_gradients(model: nn.Module, inputs: Any) -> bool:
 def gradients_agree(model: nn.Module, free: Sequence[str], inputs: Any, norms: SquaredNorms) -> bool:
     """Whether ``norms`` yields the squared gradient norms that autograd yields for a few examples one by one."""
     parameters, few = dict(model.named_parameters()), picked(inputs, EXAMPLES)
-    tensors, truth, cotangents = (
-        [parameters[name] for name in free],
-        torch.zeros((), dtype=torch.float32, device="cpu"),
-        list[Tensor](),
-    )
+    tensors, squares, cotangents = [parameters[name] for name in free], list[Tensor](), list[Tensor]()
     for k in range(rows_in(few) or 0):
         with torch.enable_grad():
             outputs = applied(model, rows_of(few, slice(k, k + 1)))
@@ -65,8 +61,8 @@ def gradients_agree(model: nn.Module, free: Sequence[str], inputs: Any, norms: S
         slopes = torch.autograd.grad(
             outputs, tensors, cotangents[k], allow_unused=True, materialize_grads=True
         )
-        truth = truth.to(outputs.device) + torch.stack([exact(slope).square().sum() for slope in slopes])
-    weights = torch.cat(cotangents)
+        squares.append(torch.stack([norm(slope).square() for slope in slopes]))
+    weights, truth = torch.cat(cotangents), torch.stack(squares).sum(0)
     try:
         values = norms(model, free, few, lambda _, rows: weights[rows].unsqueeze(0))
     except (RuntimeError, TypeError, ValueError):  # vmap meets a branch on values, or a detached layer

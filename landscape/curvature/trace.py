@@ -36,7 +36,7 @@ from landscape.objective.batches import Batch
 from landscape.objective.graphs import HessianGraph, ResidualGraph
 from landscape.objective.products import matrix_products
 from landscape.objective.risk import Risk
-from landscape.reductions import exact
+from landscape.reductions import dot
 
 # Passes over the data before the first look at the standard error: stopping after 2 was seen to claim an error of
 # 1.8 % where it was 5.4 %.
@@ -252,7 +252,7 @@ def quadratic_forms(objective: Objective, *, draws: Draws, numbers: range, less_
         kind = ResidualGraph if less_gauss_newton else HessianGraph
         products = matrix_products(risk, batch, kind, probes)
         forms = [
-            torch.stack([(exact(x) * exact(y)).sum() for x, y in zip(split(v), split(p), strict=True)])
+            torch.stack([dot(x.flatten(), y.flatten()) for x, y in zip(split(v), split(p), strict=True)])
             for v, p in zip(probes, products, strict=True)
         ]
         return [torch.stack(forms)]

@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import threading
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,18 +31,16 @@ def _checkpoints_by_thread() -> contextlib.AbstractContextManager[None]:
     names = "CheckpointFunction", "_checkpoint_without_reentrant_generator"
     names = names[0], f"{names[1]}_impl" if hasattr(checkpoint, f"{names[1]}_impl") else names[1]
     reentrant, other = (getattr(checkpoint, name) for name in names)
-    parameters = inspect.signature(other)
 
-    class ByThread:
-        @staticmethod
-        def apply(function: Callable[..., object], preserve: bool, *arguments: object) -> object:
-            if not _LOCAL.checkpoints:  # a thread of the user's own
-                return reentrant.apply(function, preserve, *arguments)
-            _LOCAL.checkpoints[-1].append("reentrant")
-            return function(*arguments)
+    def apply(function: Callable[..., object], preserve: bool, *arguments: object) -> object:
+        if not _LOCAL.checkpoints:  # a thread of the user's own
+            return reentrant.apply(function, preserve, *arguments)
+        _LOCAL.checkpoints[-1].append("reentrant")
+        return function(*arguments)
 
     def other_form(*arguments: Any, **named: Any) -> object:
-        call = parameters.bind(*arguments, **named)
+        # Here, because it takes longer than the rest of this context, and few networks come here.
+        call = inspect.signature(other).bind(*arguments, **named)
         call.apply_defaults()
         if _LOCAL.checkpoints:
             # Preserving would set the global generators, which other threads draw from, in every backward pass.
@@ -50,7 +49,10 @@ def _checkpoints_by_thread() -> contextlib.AbstractContextManager[None]:
             call.arguments["fn"] = _inside(_LOCAL.recomputed[-1], call.arguments["fn"])
         return other(*call.args, **call.kwargs)
 
-    return assigned((checkpoint, names[0], ByThread), (checkpoint, names[1], other_form))
+    return assigned(
+        (checkpoint, names[0], types.SimpleNamespace(apply=apply, __name__="ByThread")),
+        (checkpoint, names[1], other_form),
+    )
 
 
 def _inside(context: _Context, function: Callable[..., object]) -> Callable[..., object]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,25 +52,25 @@ def mean_of_draws(
 ) -> TraceEstimate:
     """``offset`` plus the mean of independent draws as a trace estimate.
 
-    ``draw(numbers)`` returns the draws of those numbers, ``(m,)`` in float64.
+    ``draw(numbers)`` returns the draws of those numbers, ``(m,)`` in float64, on any device.
 
     Stops when the standard error is at most ``tolerance`` times the larger of the estimate's magnitude and ``scale``,
     checked after each block from ``minimum`` draws on; never on the change of the mean, which is small by chance.
     """
-    samples = torch.empty(0, dtype=torch.float64, device="cpu")
+    samples: list[float] = []
     value = error = math.nan
     converged = False
     while len(samples) < limit:
         first = len(samples)
-        samples = torch.cat([samples, draw(range(first, min(first + block, limit)))])
-        value = offset + float(samples.mean())
-        error = float(samples.std() / math.sqrt(len(samples))) if len(samples) > 1 else math.inf
+        samples += draw(range(first, min(first + block, limit))).tolist()
+        value = offset + float(np.mean(samples))
+        error = float(np.std(samples, ddof=1)) / math.sqrt(len(samples)) if len(samples) > 1 else math.inf
         if on_step is not None:
             on_step(len(samples), value, error)
         converged = error <= tolerance * max(abs(value), scale)
         if (converged and len(samples) >= minimum) or math.isnan(value):
             break
-    return TraceEstimate(value, error, samples, converged)
+    return TraceEstimate(value, error, torch.tensor(samples, dtype=torch.float64, device="cpu"), converged)
 
 
 @full_precision()
@@ -104,7 +105,7 @@ def hutchinson(
 
     def forms(numbers: range) -> Tensor:
         probes = a.rademacher(draws, numbers)
-        return dot(probes, a @ probes).cpu().double()
+        return dot(probes, a @ probes)
 
     width = max(1, min(block, BLOCK_BYTES // max(1, 4 * a.dimension)))
     return mean_of_draws(

@@ -62,8 +62,7 @@ def hutchpp(
     def forms(numbers: range) -> Tensor:
         probes = a.rademacher(draws.fold(1), numbers)
         rest = probes - basis @ (basis.T @ probes)
-        deflated: Tensor = dot(rest, a @ rest).cpu().double()
-        return first + deflated
+        return first + dot(rest, a @ rest)
 
     return mean_of_draws(
         forms,

@@ -13,14 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from landscape.draws import Draws
 from landscape.isolation.precision import full_precision
 from landscape.linalg.interchange import Operator, as_operator
-from landscape.linalg.operator import SymmetricOperator, length
+from landscape.linalg.operator import SymmetricOperator
+from landscape.reductions import dot, norm, numbers
 
+Array = NDArray[np.float64]
 End = Literal["magnitude", "largest", "smallest"]
 Progress = Callable[[int, float, float], None]
 
@@ -100,28 +104,32 @@ def lanczos(
 
 @dataclass(frozen=True)
 class Step:
-    """One Lanczos step: the image of a basis vector, its coefficients in the basis, and the rest with its norm β."""
+    """One Lanczos step: what is left of the image of a basis vector, and numbers that were read together.
 
-    image: Tensor
-    coefficients: Tensor
+    Attributes:
+        rest: The image without its part in the basis.
+        alpha: The inner product of vector and image, in float64.
+        beta: The norm of the rest.
+        coefficients: Those of the image in the basis, ``(m,)``.
+    """
+
     rest: Tensor
+    alpha: float
     beta: float
+    coefficients: Array
 
 
 def step(a: SymmetricOperator, basis: Tensor, row: int) -> Step:
     """Multiplies a row of an orthonormal basis ``(m, n)`` and orthogonalises the image against all of it, twice."""
     image = a @ basis[row]
     rest, coefficients = _orthogonalised(image, basis)
-    return Step(image, coefficients, rest, length(rest))
+    alpha, beta, *inside = numbers(dot(basis[row], image), norm(rest), coefficients)
+    return Step(rest, alpha, beta, np.array(inside))
 
 
-def tridiagonal(diagonal: list[float], off: list[float]) -> Tensor:
-    """The symmetric matrix of the recurrence, ``(k, k)`` in float64."""
-    band = torch.diag(torch.tensor(diagonal, dtype=torch.float64, device="cpu"))
-    if off:
-        side = torch.tensor(off, dtype=torch.float64, device="cpu")
-        band += torch.diag(side, 1) + torch.diag(side, -1)
-    return band
+def tridiagonal(diagonal: list[float], off: list[float]) -> Array:
+    """The symmetric matrix of the recurrence, ``(k, k)``."""
+    return np.diag(diagonal) + np.diag(off, 1) + np.diag(off, -1) if off else np.diag(diagonal)
 
 
 @dataclass
@@ -145,12 +153,12 @@ class _Search:
         a, capacity = self.a, self.capacity
         self._basis = torch.zeros(capacity, a.dimension, dtype=a.dtype, device=a.device)
         # Entry (i, j) is the inner product of row i with the image of row j, known where j has been multiplied.
-        self._projected = torch.zeros(capacity, capacity, dtype=torch.float64, device="cpu")
+        self._projected = np.zeros((capacity, capacity))
         self._rows = 0
         self._multiplied: list[int] = []
         self._pending: list[int] = []
-        self._ritz = torch.zeros(0, dtype=torch.float64, device="cpu")
-        self._vectors = torch.zeros(0, 0, dtype=torch.float64, device="cpu")
+        self._ritz: Array = np.zeros(0)
+        self._vectors: Array = np.zeros((0, 0))
         self._products, self._drawn, self._broken = 0, 0, False
 
     @property
@@ -162,21 +170,22 @@ class _Search:
         return self._broken or self._complete or self._products >= self.max_products
 
     @property
-    def _requested(self) -> Tensor:
+    def _requested(self) -> NDArray[np.int64]:
         """The numbers of the requested Ritz values, from the end of the spectrum inwards."""
         return _order(self._ritz, self.end)[: self.count]
 
     @property
-    def _residuals(self) -> Tensor:
+    def _residuals(self) -> Array:
         """Those of the requested pairs: the parts of their images in the pending directions."""
-        outside = self._projected[self._pending][:, self._multiplied]
-        norms: Tensor = torch.linalg.vector_norm(outside @ self._vectors[:, self._requested], dim=0)
-        return norms
+        outside = self._projected[np.ix_(self._pending, self._multiplied)]
+        return np.asarray(np.linalg.norm(outside @ self._vectors[:, self._requested], axis=0))
 
     @property
     def _met(self) -> bool:
         enough = len(self._ritz) >= self.count and not self._broken
-        return enough and bool((self._residuals <= self.tolerance * self._ritz[self._requested].abs()).all())
+        return enough and bool(
+            (self._residuals <= self.tolerance * np.abs(self._ritz[self._requested])).all()
+        )
 
     def append(self, vector: Tensor) -> int:
         """A new pending direction, a unit vector orthogonal to the basis."""
@@ -192,8 +201,8 @@ class _Search:
                 self._restart(self.count + 4)
             if not self._pending:  # an invariant subspace: continue in a new direction
                 self._append_random()
-            outside = self._projected[self._pending][:, self._multiplied]
-            share = (outside @ self._vectors[:, self._requested]).abs().sum(dim=1)
+            outside = self._projected[np.ix_(self._pending, self._multiplied)]
+            share = np.abs(outside @ self._vectors[:, self._requested]).sum(axis=1)
             self._multiply(self._pending[int(share.argmax())])
 
     def confirm(self) -> bool:
@@ -234,15 +243,15 @@ class _Search:
                 return True if self._complete else None
             following = self._multiply(head)
             diagonal.append(float(self._projected[head, head]))
-            ritz = torch.linalg.eigvalsh(tridiagonal(diagonal, off))
-            if self._broken or not low < float(ritz[0]) <= float(ritz[-1]) < high:
+            ritz = np.linalg.eigvalsh(tridiagonal(diagonal, off))
+            if self._broken or not low < ritz[0] <= ritz[-1] < high:
                 return None if self._broken else False
             if following is None:
                 return True
             off.append(float(self._projected[following, head]))
             betas = sum(math.log(beta) for beta in off)
             finite = [limit for limit in (low, high) if math.isfinite(limit)]
-            escapes = [betas - float((ritz - limit).abs().log().sum()) for limit in finite]
+            escapes = [betas - float(np.log(np.abs(ritz - limit)).sum()) for limit in finite]
             if max(escapes) <= math.log(bound):
                 return True
             head = following
@@ -250,28 +259,31 @@ class _Search:
     def _append_random(self) -> int:
         self._drawn += 1  # number 0 is in the start
         vector = _orthogonalised(self.a.normal(self.draws, self._drawn), self._basis[: self._rows])[0]
-        return self.append(vector / length(vector))
+        return self.append(vector / norm(vector))
 
     def _multiply(self, row: int) -> int | None:
         """Multiplies a pending row; returns the new pending direction, if there is one."""
         result = step(self.a, self._basis[: self._rows], row)
         self._products += 1
-        if not (math.isfinite(result.beta) and bool(torch.isfinite(result.coefficients).all())):
+        if not (math.isfinite(result.beta) and np.isfinite(result.coefficients).all()):
             self._broken = True
             return None
         self._pending.remove(row)
         self._multiplied.append(row)
         self._projected[: self._rows, row] = result.coefficients
         self._projected[row, self._multiplied] = result.coefficients[self._multiplied]
-        self._ritz, self._vectors = torch.linalg.eigh(self._projected[self._multiplied][:, self._multiplied])
+        self._ritz, self._vectors = np.linalg.eigh(
+            self._projected[np.ix_(self._multiplied, self._multiplied)]
+        )
         following = None
         # A rest at the level of float64's rounding is no direction; what float32 leaves is above it and harmless.
-        if result.beta > 1e-13 * float(self._ritz.abs().max()) and self._rows < self.a.dimension:
+        if result.beta > 1e-13 * np.abs(self._ritz).max() and self._rows < self.a.dimension:
             following = self.append(result.rest / result.beta)
             self._projected[following] = 0
             self._projected[following, row] = result.beta
         if self.on_step is not None:
-            worst = (self._residuals / self._ritz[self._requested].abs()).max()
+            with np.errstate(divide="ignore", invalid="ignore"):
+                worst = (self._residuals / np.abs(self._ritz[self._requested])).max()
             self.on_step(self._products, float(self._ritz[self._requested[0]]), float(worst))
         return following
 
@@ -280,27 +292,41 @@ class _Search:
         best = _order(self._ritz, self.end)[: min(len(self._ritz) - 1, keep)]
         vectors = self._vectors[:, best]
         kept, rows = len(best), len(best) + len(self._pending)
-        outside = self._projected[self._pending][:, self._multiplied] @ vectors
-        directions = self._basis[self._pending].clone()
-        self._basis[:kept] = vectors.T.to(self._basis) @ self._basis[self._multiplied]
-        self._basis[kept:rows] = directions
-        self._projected.zero_()
-        self._projected[:kept, :kept] = torch.diag(self._ritz[best])
+        outside = self._projected[np.ix_(self._pending, self._multiplied)] @ vectors
+        directions = [self._basis[row].clone() for row in self._pending]
+        self._basis[:kept] = self._combined(vectors).T
+        for row, direction in enumerate(directions, kept):
+            self._basis[row] = direction
+        self._projected[:] = 0
+        self._projected[:kept, :kept] = np.diag(self._ritz[best])
         self._projected[kept:rows, :kept] = outside
         self._multiplied, self._pending, self._rows = list(range(kept)), list(range(kept, rows)), rows
-        self._ritz, self._vectors = self._ritz[best], torch.eye(kept, dtype=torch.float64, device="cpu")
+        self._ritz, self._vectors = self._ritz[best], np.eye(kept)
+
+    def _combined(self, vectors: Array) -> Tensor:
+        """The vectors ``(n, k)`` with these coefficients in the multiplied rows of the basis."""
+        # Rows are picked on the host: an index would be copied to the device, and the host would wait for that.
+        rows = torch.stack([self._basis[row] for row in self._multiplied])
+        coefficients = torch.from_numpy(np.ascontiguousarray(vectors)).to(self.a.dtype).to(self.a.device)
+        return rows.T @ coefficients
 
     def pairs(self, confirmed: bool | None) -> Eigenpairs:
         """The result."""
         if not len(self._ritz):  # already the first product was not finite
             self._broken = True
-            self._ritz, self._vectors = self._ritz.new_full((1,), math.nan), self._vectors.new_ones(1, 1)
+            self._ritz, self._vectors = np.full(1, math.nan), np.ones((1, 1))
             self._multiplied, self._pending = [0], []
         order = self._requested
-        vectors = self._basis[self._multiplied].T @ self._vectors[:, order].to(self._basis)
-        values = torch.full_like(self._ritz[order], math.nan) if self._broken else self._ritz[order]
+        values, residuals = self._ritz[order] * (math.nan if self._broken else 1), self._residuals
         met = self._met and confirmed is not False
-        return Eigenpairs(values, vectors, self._residuals, self._products, met, confirmed)
+        return Eigenpairs(
+            values=torch.from_numpy(values),
+            vectors=self._combined(self._vectors[:, order]),
+            residuals=torch.from_numpy(residuals),
+            products=self._products,
+            converged=met,
+            confirmed=confirmed,
+        )
 
 
 def limits(end: End, last: float) -> tuple[float, float]:
@@ -327,9 +353,9 @@ def _orthogonalised(vector: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
         basis @ vector
     )  # the rounding errors of the first pass are large where little of the vector is left
     vector = vector - second @ basis
-    return vector, (first + second).cpu().double()
+    return vector, first + second
 
 
-def _order(ritz: Tensor, end: End) -> Tensor:
-    keys = {"magnitude": -ritz.abs(), "largest": -ritz, "smallest": ritz}[end]
-    return torch.argsort(keys, stable=True)
+def _order(ritz: Array, end: End) -> NDArray[np.int64]:
+    keys = {"magnitude": -np.abs(ritz), "largest": -ritz, "smallest": ritz}[end]
+    return np.argsort(keys, kind="stable")

@@ -52,18 +52,14 @@ class SymmetricOperator:
         The random part keeps every eigenvector within reach, also from a start that is an eigenvector itself.
         """
         noise = self.normal(draws)
-        noise /= length(noise)
-        if suggestion is None or length(suggestion) == 0:
+        noise /= norm(noise)
+        if suggestion is None:
             return noise
-        mixed = suggestion.to(noise) / length(suggestion) + 0.1 * noise
-        return mixed / length(mixed)
+        size = norm(suggestion)
+        mixed = torch.where(size > 0, suggestion / size, 0.0).to(noise) + 0.1 * noise
+        return mixed / norm(mixed)
 
 
 def dense(matrix: Tensor) -> SymmetricOperator:
     """The operator of a symmetric matrix ``(n, n)``."""
     return SymmetricOperator(lambda v: matrix @ v, matrix.shape[0], matrix.device, matrix.dtype)
-
-
-def length(vector: Tensor) -> float:
-    """‖vector‖, summed in float64: in float32 the squares of entries above 2e19 overflow, those below 1e-23 vanish."""
-    return float(norm(vector))

@@ -10,8 +10,7 @@ from torch import Tensor
 from landscape.draws import Draws
 from landscape.isolation.precision import full_precision
 from landscape.linalg.interchange import Operator, as_operator
-from landscape.linalg.operator import length
-from landscape.reductions import dot, exact
+from landscape.reductions import distance, dot, norm, numbers
 
 
 @dataclass(frozen=True)
@@ -66,13 +65,13 @@ def power_iteration(
     value = residual = math.nan
     for iteration in range(1, max_iterations + 1):
         image = a @ vector
-        value = float(dot(vector, image))
-        residual = length(exact(image) - value * exact(vector))
+        quotient = dot(vector, image)
+        value, residual, size = numbers(quotient, distance(image, vector, quotient), norm(image))
         if on_step is not None:
             on_step(iteration, value, residual / abs(value) if value else math.nan)
         if not math.isfinite(value + residual):
             return Eigenpair(math.nan, vector, math.nan, iteration, False)
         if residual <= tolerance * abs(value):
             break
-        vector = image / length(image)
+        vector = image / size
     return Eigenpair(value, vector, residual, iteration, residual <= tolerance * abs(value))

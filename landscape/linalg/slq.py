@@ -1,8 +1,10 @@
 """The spectral density of a symmetric operator by stochastic Lanczos quadrature."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,8 +12,6 @@ from landscape.draws import Draws
 from landscape.isolation.precision import full_precision
 from landscape.linalg.interchange import Operator, as_operator
 from landscape.linalg.lanczos import step, tridiagonal
-from landscape.linalg.operator import length
-from landscape.reductions import dot
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,11 @@ def stochastic_lanczos_quadrature(
     """
     a, draws = as_operator(operator), Draws.of(generator)
     steps = min(steps, a.dimension)
-    nodes = torch.zeros(probes, steps, dtype=torch.float64, device="cpu")
-    weights, products = torch.zeros_like(nodes), 0
+    nodes, weights, products = np.zeros((probes, steps)), np.zeros((probes, steps)), 0
     basis = torch.zeros(steps, a.dimension, dtype=a.dtype, device=a.device)
     for j in range(probes):
         signs = a.rademacher(draws, range(j, j + 1))[:, 0]
-        basis[0] = signs / length(signs)
+        basis[0] = signs / math.sqrt(a.dimension)
         diagonal: list[float] = []
         off: list[float] = []
         for k in range(steps):
@@ -81,13 +80,13 @@ def stochastic_lanczos_quadrature(
             products += 1
             if on_step is not None:
                 on_step(products)
-            diagonal.append(float(dot(basis[k], result.image)))
+            diagonal.append(result.alpha)
             # The space is invariant but for rounding in float32: what is left of the image is noise.
             if k + 1 == steps or result.beta <= 1e-7 * max(1e-30, max(map(abs, diagonal))):
                 break
             off.append(result.beta)
             basis[k + 1] = result.rest / result.beta
-        values, vectors = torch.linalg.eigh(tridiagonal(diagonal, off))
+        values, vectors = np.linalg.eigh(tridiagonal(diagonal, off))
         nodes[j, : len(values)] = values
-        weights[j, : len(values)] = vectors[0].square()
-    return Quadrature(nodes, weights, products)
+        weights[j, : len(values)] = vectors[0] ** 2
+    return Quadrature(torch.from_numpy(nodes), torch.from_numpy(weights), products)

@@ -394,7 +394,10 @@ def rows_in(batch: Batch) -> int | None:
 
 def rows_of(batch: Batch, rows: "Tensor | slice") -> Batch:
     """Some rows of every tensor."""
-    return mapped(batch, lambda tensor: tensor[rows if isinstance(rows, slice) else rows.to(tensor.device)])
+    return mapped(
+        batch,
+        lambda tensor: tensor[rows if isinstance(rows, slice) else rows.to(tensor.device, non_blocking=True)],
+    )
 
 
 def form_of(batch: Batch) -> list[object]:

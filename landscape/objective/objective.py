@@ -515,7 +515,7 @@ class Objective:
         columns = columns_of(vectors, self.point)
         visit = partial(matrix_products, kind=kind, columns=columns, block=block)
         images = self._mean.over(visit, at=self.point, statistics=self._statistics, products=len(columns))
-        return torch.stack(images, dim=1).reshape(vectors.shape)
+        return (images[0] if len(images) == 1 else torch.stack(images, dim=1)).reshape(vectors.shape)
 
     def _derived(
         self, mean: Mean | None = None, point: Tensor | None = None, statistics: Statistics | None = None

@@ -10,7 +10,7 @@ from torch import Tensor
 from landscape.errors import UsageError
 from landscape.isolation.modes import outside_modes
 from landscape.objective import Objective
-from landscape.reductions import exact
+from landscape.reductions import dot, norm, numbers
 from landscape.registry.names import NameTable, Row, Specification
 from landscape.surfaces.bezier_curve import bezier_curve
 from landscape.surfaces.directions import Directions, Waypoint
@@ -141,14 +141,14 @@ def build_plane(
             "choose recalibrate, so that they are recomputed at each"
         )
     directions = PLANES.build(parsed, objective, through=through)
-    vectors = [exact(v) for v in (directions.x, directions.y) if v is not None]
-    norms = tuple(float(v.norm()) for v in vectors)
+    vectors = [v for v in (directions.x, directions.y) if v is not None]
+    product, *norms = numbers(dot(vectors[0], vectors[-1]), *map(norm, vectors))
     return Plane(
         **vars(directions),
         kind=row.name,
         settings={name: parsed.options.get(name, option.default) for name, option in row.options.items()},
-        cosine=float(vectors[0] @ vectors[1]) / (norms[0] * norms[1]) if len(vectors) == 2 else None,
-        norms=norms,
+        cosine=product / (norms[0] * norms[1]) if len(vectors) == 2 else None,
+        norms=tuple(norms),
         through=tuple(through),
         recalibrated=recalibrated,
         statistics=None if own is None else Interpolation.between(own, directions.markers),
