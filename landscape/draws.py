@@ -247,8 +247,7 @@ def _empty(rows: int, columns: int, like: Tensor) -> Tensor:
 
 @cache
 def _table(make: Callable[[], Tensor], dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):
-        return make().to(device, dtype)
+    return make().to(device, dtype)
 
 
 def _byte_signs() -> Tensor:

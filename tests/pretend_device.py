@@ -9,6 +9,7 @@ It has no ``torch.Generator`` of its own, because torch makes these in C++ only,
 
 import contextlib
 import functools
+import importlib
 import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -132,6 +133,10 @@ def pretend_device() -> torch.device:
     storage = torch.UntypedStorage
     for name, method in (("clone", _clone), ("cpu", _to_host), ("to", _to)):
         setattr(storage, name, functools.partialmethod(method, getattr(storage, name)))
+    # nn.DataParallel would move the networks of other tests to any device that it finds.
+    parallel: Any = importlib.import_module("torch.nn.parallel.data_parallel")
+    find = parallel._get_available_device_type
+    parallel._get_available_device_type = lambda: None if find() == NAME else find()
     return torch.device(NAME, 0)
 
 

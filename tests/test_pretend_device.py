@@ -157,3 +157,4 @@ def test_the_rest_of_the_process_is_not_disturbed(foreign: torch.device) -> None
     assert weight.grad is not None
     data = torch.utils.data.TensorDataset(torch.ones(2, 1))
     assert [b[0].tolist() for b in torch.utils.data.DataLoader(data, pin_memory=True)] == [[[1.0]], [[1.0]]]
+    assert nn.DataParallel(nn.Linear(1, 1)).device_ids == []
