@@ -57,7 +57,7 @@ def refuse_joint_command(command: str, *, instead: str | None = None) -> None:
     """
     here = launch()
     if here is not None:
-        own = f"env -u {here.variable} landscape {command} …, if each has files of its own"
+        own = f"run env -u {here.variable} landscape {command} … if each process has files of its own"
         raise UsageError(
             f"{here.program} started {here.world} processes ({here.variable}={here.world}), and landscape {command} "
             "does not divide its work over processes: each would do all of it and write the same files; start it once, "

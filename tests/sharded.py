@@ -1,5 +1,7 @@
 """One of two processes with parts of the data and of the weights: run by test_processes.py."""
 
+import copy
+
 import torch
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
@@ -35,6 +37,14 @@ def sharded_networks():
     return {"fully_shard": model, "flat": flat[0], "original": flat[1]}
 
 
+def synchronised():
+    """The norms of a network on one rank alone, where a collective would wait for ever; and those without any."""
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)).double().eval()
+    both = model, nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(model))
+    modes = ("stored", "batch", "recalibrate")
+    return [[norm(m, data(), batch_norm=b, processes="alone") for b in modes] for m in both]
+
+
 def refusal(function, *arguments, **options):
     try:
         function(*arguments, **options)
@@ -55,6 +65,8 @@ def run(folder, rank, world):
         "part": norm(network(), part, processes="alone"),
         "all": norm(network(), data(), processes="alone"),
     }
+    if rank == 0:
+        found["synchronised"] = synchronised()
     for name, model in sharded_networks().items():
         found[f"objective {name}"] = refusal(norm, model, data(), processes="alone")
         base = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -39,7 +39,7 @@ def environment(monkeypatch, variables):
 
 
 def test_an_objective_in_a_process_group_needs_to_be_told(ranks):
-    """Silent before: the gradient norm of the part of each, 1.013 and 0.690 for one network."""
+    """Silent before: 0.3146 in one process and 0.3794 in the other, where the norm on all data is 0.2912."""
     for rank, each in enumerate(ranks):
         assert each["undivided"].startswith(f"UsageError: this is rank {rank} of 2 processes")
         assert "processes='alone'" in each["undivided"]
@@ -55,8 +55,14 @@ def test_both_ways_on_work(ranks):
         assert abs(each["part"] / expected - 1) > 0.01  # which is why nobody may take it for the whole
 
 
+def test_synchronised_batch_norm_waits_for_nobody(ranks):
+    plain, synchronised = ranks[0]["synchronised"]
+    assert synchronised == pytest.approx(plain, rel=1e-12)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_sharded_weights_are_refused_with_what_works(ranks, kind):
+    """Before, SAM (ρ = 0.5) took the norm of each rank's shard of FSDP1: after 3 steps it was 24 % off, silently."""
     name = "DTensor" if kind == "fully_shard" else "FullyShardedDataParallel"
     for each in ranks:
         assert re.match(f"InputError: .* sharded .*{name}.*full_state_dict=True", each[f"objective {kind}"])

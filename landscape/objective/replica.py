@@ -15,7 +15,7 @@ from landscape.isolation.switches import assigned
 from landscape.objective.arguments import refuse_missing_float64
 from landscape.objective.batch_norm import MODES, BatchNorm, set_batch_norm, stored_layers
 from landscape.objective.batches import copied
-from landscape.objective.kernels import use_formula_of_weight_norm, use_plain_recurrence
+from landscape.objective.kernels import use_formula_of_weight_norm, use_own_statistics, use_plain_recurrence
 from landscape.objective.wrappers import unwrapped, without_inner_wrappers
 from landscape.parameters import Layout, Selection, layout, selection_note, sharded_by
 
@@ -170,6 +170,10 @@ def _mended(model: nn.Module, wrappers: list[str], dtype: torch.dtype) -> list[s
         notes.append(f"weights in {', '.join(half)} are raised to {raised}, for good second derivatives")
     if kinds := ", ".join(use_plain_recurrence(model)):
         notes.append(f"{kinds} by the plain kernels: those of cuDNN and oneDNN have no second derivative")
+    if names := use_own_statistics(model):
+        notes.append(
+            f"SyncBatchNorm of {', '.join(names[:3])}{', …' if len(names) > 3 else ''}: of this process alone"
+        )
     if names := use_formula_of_weight_norm(model):
         notes.append(
             f"weight normalisation of {', '.join(names[:3])}{', …' if len(names) > 3 else ''} by its formula: the "
