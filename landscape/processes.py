@@ -6,13 +6,14 @@ from typing import Literal, NamedTuple
 from landscape.errors import UsageError
 
 Processes = Literal["alone"] | None
+# Programs, the innermost first, with their variables for the number of a process and for how many there are. Slurm sets
+# SLURM_NTASKS in a batch script and in an array task too, which are one process; srun alone sets the tasks of a step.
 _LAUNCHERS = (
-    # Programs with their variables for the number of a process and for how many there are. Slurm sets SLURM_NTASKS in
-    # a batch script and in an array task too, which are one process; only srun sets the number of tasks of a step.
     ("torchrun", "RANK", "WORLD_SIZE"),
-    ("srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
     ("mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
 )
+_OWN_STEPS = 0xFFFFFFF0  # from here on, steps are of Slurm itself, such as the shell of salloc: one process
 
 
 class Launch(NamedTuple):
@@ -27,8 +28,10 @@ class Launch(NamedTuple):
 def launch() -> Launch | None:
     """How this process was started together with others; ``None`` if it is the only one."""
     for program, rank, world in _LAUNCHERS:
-        number, count = os.environ.get(rank, ""), os.environ.get(world, "")
-        if number.isdecimal() and count.isdecimal():  # the innermost launcher: torchrun may run inside a step
+        number, count, step = (os.environ.get(name, "") for name in (rank, world, "SLURM_STEP_ID"))
+        if program == "srun" and step.isdecimal() and int(step) >= _OWN_STEPS:
+            continue
+        if number.isdecimal() and count.isdecimal():
             return Launch(int(number), int(count), program, world) if int(count) > 1 else None
     return None
 
