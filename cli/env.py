@@ -5,10 +5,12 @@ import importlib.metadata
 import os
 import platform
 import re
+import textwrap
 from pathlib import Path
 
 import click
 
+from landscape.tables import WIDTH
 from landscape.version import __version__
 
 from . import options
@@ -31,7 +33,7 @@ def command(form: str) -> None:
         click.echo(options.json_forms(form, versions))
         return
     for name, text in versions.items():
-        click.echo(f"{name:13} {text}")
+        click.echo(textwrap.fill(text, WIDTH, initial_indent=f"{name:13} ", subsequent_indent=" " * 14))
 
 
 def described() -> dict[str, str]:

@@ -144,7 +144,9 @@ def test_env_names_the_versions_of_what_matters(landscape):
     assert re.search(r"^cuda", result.out, re.MULTILINE)
     document = json.loads(landscape("env", "--format", "json").out)
     assert document["landscape"] == __version__
-    assert all(f"{name:13} {text}" in result.out.splitlines() for name, text in document.items())
+    assert max(map(len, result.out.splitlines())) <= 80
+    unfolded = result.out.replace("\n" + " " * 14, " ").splitlines()
+    assert all(f"{name:13} {text}" in unfolded for name, text in document.items())
     assert [json.loads(landscape("env", "--format", "jsonl").out)] == [document]
 
 
