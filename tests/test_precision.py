@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from landscape.errors import Remark
-from landscape.isolation.precision import full_precision
+from landscape.isolation.precision import float32_settings, full_precision
 from landscape.linalg import dense, lanczos
 from landscape.objective import Objective
 
@@ -268,6 +268,12 @@ def test_an_operation_without_a_deterministic_kernel_is_computed_and_said_once(g
     assert [warning.category for warning in seen] == [Remark]
     assert "put_: torch has no deterministic kernel" in str(seen[0].message)
     assert settings() == before
+
+
+@NEW
+def test_a_report_says_how_each_kind_of_product_is_computed():
+    C._set_fp32_precision_setter("cuda", "matmul", "tf32")
+    assert "cuda matmul tf32, cuda conv " in float32_settings()
 
 
 def test_deterministic_algorithms_of_the_users_own_stay_strict(gpu):

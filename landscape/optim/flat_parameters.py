@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import InputError, UsageError
+from landscape.parameters import sharded_by
 
 _SMALL = 1 << 14  # numbers of a tensor that are copied in about the time that a view takes
 Groups = Sequence[Mapping[str, Any]]
@@ -36,6 +37,13 @@ class FlatParameters:
             raise UsageError(
                 "no parameter of the base optimizer requires a gradient; call requires_grad_(True)"
             )
+        for parameter in self.parameters:
+            if (kind := sharded_by(parameter)) is not None:
+                raise InputError(
+                    f"a parameter of shape {tuple(parameter.shape)} is sharded over processes ({kind}), and a "
+                    "sharpness-aware step needs the whole weights in each: wrap the network in DistributedDataParallel "
+                    "instead, under which every optimizer works"
+                )
         self.device = self.parameters[0].device
         devices = sorted({str(p.device) for p in self.parameters})
         if len(devices) > 1:

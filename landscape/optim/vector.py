@@ -27,7 +27,8 @@ def unit(vector: Tensor, *, times: float | Tensor = 1.0, out: Tensor | None = No
     if norm.device.type == "cpu" and not isinstance(times, Tensor):
         scale = times / (number(norm) + SMALL)
     else:
-        scale = norm.add_(SMALL).reciprocal_() * times
+        factor = times.to(wide.dtype) if isinstance(times, Tensor) else times
+        scale = norm.add_(SMALL).reciprocal_() * factor
     if wide is vector:
         return torch.mul(vector, scale, out=out)
     result = (wide * scale).to(vector.dtype)
@@ -39,9 +40,11 @@ def orthogonal(vector: Tensor, *, to: Tensor, out: Tensor | None = None) -> Tens
 
     ``out`` is where to put the result, such as ``x`` itself when it is not needed again.
     """
+    if vector.dtype in HALF:  # in which the products could overflow or vanish
+        result = orthogonal(vector.float(), to=to.float()).to(vector.dtype)
+        return result if out is None else out.copy_(result)
     square = torch.dot(to, to)  # not @, which autocast would compute in half precision
-    if square.device.type == "cpu" and vector.dtype not in HALF:
-        # Half precision is left out, where the ratio need not be a number of its own.
+    if square.device.type == "cpu":
         divisor = number(square)
         return torch.sub(
             vector, to, alpha=number(torch.dot(vector, to)) / divisor if divisor > 0 else 0.0, out=out

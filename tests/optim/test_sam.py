@@ -9,6 +9,7 @@ from optim.numpy_network import Loss, assert_same_run
 from torch import Tensor
 
 from landscape.optim import SAM
+from landscape.optim.gradients_at import GradientsAt
 
 RHO = 0.1
 
@@ -89,6 +90,20 @@ def test_direction_does_not_depend_on_the_units_of_the_loss_but_for_its_scale() 
     torch.testing.assert_close(displaced[0], displaced[1], rtol=1e-9, atol=1e-12)
 
 
+def test_a_gradient_that_a_variant_has_written_to_is_measured_again() -> None:
+    class Scaled(SAM):
+        def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
+            return super().direction(gradients.mul_(3), gradients_at)
+
+    ends = []
+    for variant in (SAM, Scaled):
+        model = mlp()
+        optimizer = variant(sgd(model), rho=0.1)
+        optimizer.step(closure(optimizer, model))
+        ends.append(weights(model))
+    torch.testing.assert_close(*ends, rtol=1e-12, atol=1e-12)
+
+
 def test_groups_have_their_own_radius_and_one_norm() -> None:
     model = mlp()
     base = torch.optim.SGD(
@@ -135,3 +150,16 @@ def test_two_hundred_steps_fit_one_batch() -> None:
     for _ in range(200):
         last = optimizer.step(evaluate).item()
     assert last < 0.2 * first
+
+
+def test_half_precision_is_displaced_where_the_square_of_the_gradient_overflows() -> None:
+    weight = torch.nn.Parameter(torch.tensor([300.0, 400.0], dtype=torch.float16))
+    optimizer = SAM(torch.optim.SGD([weight], lr=1.0), rho=5.0)
+
+    def evaluate() -> Tensor:
+        loss = weight.float().square().sum() / 2
+        loss.backward()
+        return loss
+
+    optimizer.step(evaluate)
+    assert weight.tolist() == [-3, -4]  # w − ∇L(w + ρ∇L/‖∇L‖) with ∇L(w) = w

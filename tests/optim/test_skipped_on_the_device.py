@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from waits import Waits
 
 from landscape.optim import SAM, SharpnessAware
+from landscape.optim.base_step import decides_on_host
 from landscape.optim.gradients_at import GradientsAt
 
 # A number decides in these what to compute; the host waits for it once a step, for that of the mask once an epoch.
@@ -111,6 +112,15 @@ def test_a_base_with_hooks_or_from_elsewhere_takes_no_step_that_is_skipped() -> 
             optimizer.step(closure(optimizer, model, scale=scale))
         assert (optimizer.steps, optimizer.skipped_steps) == (2, 1)
     assert len(hooks) == Own.calls == 2
+
+
+@pytest.mark.parametrize("base", ["momentum", "adamw"])
+def test_the_host_decides_only_where_a_base_counts_there(base: str, device: torch.device) -> None:
+    model = mlp().to(device)
+    optimizer = BASES[base](model)
+    optimizer.step(closure(optimizer, model))
+    # AdamW keeps the number of the step in a tensor of the CPU.
+    assert decides_on_host(optimizer, device) == (base == "adamw" and device.type != "cpu")
 
 
 @pytest.mark.parametrize("bad", [None, 1, 2])

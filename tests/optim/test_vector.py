@@ -40,3 +40,15 @@ def test_a_difference_that_is_only_rounding_is_zero(dtype: torch.dtype) -> None:
 def test_the_length_of_half_precision_does_not_overflow() -> None:
     assert length(torch.full((4,), 60000.0, dtype=torch.float16)).item() == 120000.0
     assert length(torch.tensor([3.0, 4.0], dtype=torch.float64)).item() == 5.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype: torch.dtype, device: torch.device) -> None:
+    """The factor of the first, 1e5, and the squares of the second are beyond the range of float16."""
+    x, y = (torch.tensor(values, dtype=dtype, device=device) for values in ([6e-4, 8e-4], [1e-4, 0]))
+    for times in (100.0, torch.full_like(x, 100.0)):
+        torch.testing.assert_close(unit(x, times=times).cpu(), torch.tensor([60, 80], dtype=dtype))
+    expected = torch.tensor([0, 8e-4], dtype=dtype)
+    torch.testing.assert_close(orthogonal(x, to=y).cpu(), expected, rtol=0, atol=1e-9)
+    assert orthogonal(x, to=y, out=x) is x
+    torch.testing.assert_close(x.cpu(), expected, rtol=0, atol=1e-9)
