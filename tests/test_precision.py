@@ -271,11 +271,10 @@ def test_an_operation_without_a_deterministic_kernel_is_computed_and_said_once(g
 
 
 def test_warnings_of_the_users_own_are_heard_and_new_memory_is_not_filled(gpu):
-    with pytest.warns(UserWarning) as heard, full_precision():
-        warnings.warn(
-            "Deterministic behavior was enabled, but CUBLAS_WORKSPACE_CONFIG is not set", stacklevel=1
-        )
-        warnings.warn("of the user's own", stacklevel=1)
+    texts = "Deterministic behavior was enabled, but CUBLAS_WORKSPACE_CONFIG is not set", "of the user's own"
+    with warnings.catch_warnings(record=True, action="always") as heard, full_precision():
+        for text in texts:
+            warnings.warn(text, stacklevel=1)
         assert not C._get_deterministic_fill_uninitialized_memory()
     assert [str(each.message) for each in heard] == ["of the user's own"]
     assert C._get_deterministic_fill_uninitialized_memory()
