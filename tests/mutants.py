@@ -218,6 +218,9 @@ HARMLESS: dict[str, str] = {
     "landscape/reductions.py module: 1 << 16 → 1 << 17": "memory, and numbers up to rounding",
     "landscape/reductions.py module: 1 << 24 → 2 << 24": "memory, and numbers up to rounding",
     "landscape/reductions.py module: 1 << 24 → 1 << 25": "memory, and numbers up to rounding",
+    "landscape/optim/flat_parameters.py module: 1 << 14 → 2 << 14": "a buffer, not the numbers",
+    "landscape/optim/flat_parameters.py module: 1 << 14 → 1 << 15": "a buffer, not the numbers",
+    "landscape/optim/flat_parameters.py begin_step: self.is_written = False → self.is_written = True": "every pass says it anew",
 }
 """Mutants that may live, ``file function: change`` → why."""
 
