@@ -17,6 +17,7 @@ from landscape.comparison.request import DEFAULT, DERIVED, SHARPNESS, Column, co
 from landscape.comparison.runs import OF_HISTORY, RunSet, find_runs, require_fields, require_rows
 from landscape.comparison.selection import Conditions
 from landscape.errors import InputError, UsageError
+from landscape.processes import refuse_joint_command
 from landscape.records.storage import write_whole
 from landscape.registry.names import SPLITS, split, split_of
 from landscape.registry.venues import VENUES
@@ -234,6 +235,7 @@ def command(
     are the accuracy on test, the generalization gap and six measures on train. What is not in the measures.jsonl
     beside a checkpoint is measured, on the same examples and with the same probes for all, and kept there.
     """
+    refuse_joint_command("compare")
     if question.preset is not None and question.against is not None:
         raise UsageError("--preset is a table and --against a correlation; leave one of them out")
     requested = _requested(question, where)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from landscape.comparison import compare
+from landscape.processes import refuse_joint_command
 from landscape.records.estimate import Estimate
 from landscape.records.storage import write_whole
 
@@ -58,6 +59,7 @@ def command(output: Path, quiet: bool) -> None:
     from landscape.plotting.figure_options import FigureOptions
     from landscape.records.surface import Surface
 
+    refuse_joint_command("demo")
     start = time.monotonic()
     estimates: list[Estimate] = []
     surfaces = []

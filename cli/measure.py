@@ -12,6 +12,7 @@ import click
 
 from landscape import records
 from landscape.comparison import setting_labels
+from landscape.processes import refuse_joint_command
 from landscape.records import Estimate
 from landscape.registry.names import SPLITS, split_of
 from landscape.tables import WIDTH, Grid, Number, rounded
@@ -77,6 +78,7 @@ def command(
     from landscape.measures import DEFAULT
     from landscape.measures.forecast import forecast
 
+    refuse_joint_command("measure")
     requested = _of_splits(names or DEFAULT, SPLITS if subject.split == "both" else (subject.split,))
     options.chosen_device(subject.device, subject.dtype)
     rows: list[Row] = []

@@ -305,6 +305,7 @@ class Subject(Source):
             parameters=None if self.parameters is None else listed(self.parameters),
             device=chosen_device(self.device, self.dtype),
             dtype=getattr(torch, self.dtype) if self.dtype else None,
+            processes="alone",  # the command has refused several that would do the same
         )
 
 

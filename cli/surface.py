@@ -12,6 +12,7 @@ import click
 from landscape.errors import UsageError
 from landscape.plotting.figure_options import FigureOptions
 from landscape.plotting.kinds import check_look
+from landscape.processes import refuse_joint_command
 from landscape.records.run_folder import RunFolder
 from landscape.records.storage import discard_parts
 from landscape.records.surface import Surface
@@ -162,6 +163,10 @@ def command(
 
     from .surface_run import SurfaceRun
 
+    if merge or grid.shard is None:
+        refuse_joint_command(
+            "surface", instead="give each process its points (--shard I/N) and its own output (-o)"
+        )
     row = plane_row(plane)
     _refuse_format(target.output, line=plane if row.line else None)
     page = target.output.suffix.lower() == ".html"

@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from landscape.errors import InputError, UsageError
+from landscape.processes import refuse_joint_command
 from landscape.tables.escaping import visible
 from landscape.training.recipe import FLAGS, SETTINGS, Budget, Recipe, subject_tables
 
@@ -118,6 +119,7 @@ def command(
     from landscape.tracking import TRACKERS
     from landscape.training import PRESETS, Job
 
+    refuse_joint_command("train")
     fields = {setting.name: flags.pop(setting.name) for setting in SETTINGS}
     measuring = _measuring(*(flags.pop(f"measure_{name}") for name in ("every", "names", "limit")))
     fields["device"] = options.chosen_device(fields["device"], fields["dtype"])

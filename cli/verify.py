@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from landscape.processes import refuse_joint_command
 from landscape.records.json_lines import plain
 from landscape.tables import WIDTH, Grid
 
@@ -50,6 +51,7 @@ def command(
     """
     from landscape.verification.other_tools import verify
 
+    refuse_joint_command("verify")
     opened = source.open(checkpoint)
     comparisons = []
     with Bar("verify", quiet=quiet) as bar:

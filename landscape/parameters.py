@@ -5,6 +5,7 @@ unless they are selected by name.
 """
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -101,6 +102,15 @@ def layout(model: nn.Module, parameters: Selection = None) -> Layout:
             f"no free parameter: {type(model).__name__} has {total} parameter tensors and none is chosen; {way_out}"
         )
     return Layout(tuple(entries))
+
+
+def sharded_by(parameter: Tensor) -> str | None:
+    """What has divided a tensor over processes, of which this one holds a part; ``None`` for a plain tensor."""
+    # Only who imported the class can have made one; the import costs a second.
+    tensors = sys.modules.get("torch.distributed.tensor")
+    if tensors is not None and isinstance(parameter, tensors.DTensor):
+        return "DTensor, of fully_shard or tensor parallelism"
+    return "FullyShardedDataParallel" if getattr(parameter, "_fsdp_flattened", False) else None
 
 
 def selection_name(parameters: Selection, names: Sequence[str]) -> str | None:

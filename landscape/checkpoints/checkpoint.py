@@ -31,6 +31,7 @@ from landscape.objective.batches import Source
 from landscape.objective.micro_batches import Size
 from landscape.objective.wrappers import unwrapped
 from landscape.parameters import Selection
+from landscape.processes import Processes
 from landscape.registry.factories import PARTS, TASKS, code_hash, names_code, task_parts, user_module
 from landscape.registry.names import Specification
 
@@ -73,6 +74,7 @@ class Checkpoint:
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         parameters: Selection = None,
+        processes: Processes = None,
     ) -> Objective:
         """The empirical risk at this checkpoint.
 
@@ -85,6 +87,7 @@ class Checkpoint:
             device: See :class:`landscape.Objective`.
             dtype: See :class:`landscape.Objective`.
             parameters: Which parameters are free; see :func:`landscape.parameters.layout`.
+            processes: See :class:`landscape.Objective`.
         """
         batches, digest = self.batches(split, limit=limit, batch_size=batch_size)
         calibration = None
@@ -108,6 +111,7 @@ class Checkpoint:
             device=device,
             dtype=dtype,
             parameters=parameters,
+            processes=processes,
         )
         return objective.described(
             model=self.model_name,

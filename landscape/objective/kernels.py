@@ -32,6 +32,15 @@ _WITHOUT_FUSED_KERNELS = Shared(
 )
 
 
+def use_own_statistics(model: nn.Module) -> list[str]:
+    """Lets the synchronised batch norms of a model, which is changed, see this process's batch; returns their names."""
+    # In training mode they wait for all processes, which need not evaluate the same, and have no second derivative.
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.SyncBatchNorm)}
+    for layer in layers.values():
+        layer.forward = functools.partial(nn.modules.batchnorm._BatchNorm.forward, layer)  # type: ignore[method-assign]
+    return list(layers)
+
+
 def use_formula_of_weight_norm(model: nn.Module) -> list[str]:
     """Lets weight normalisations, in place, compute w = g v/‖v‖ by elementary operations; returns their names."""
     # The backward pass of torch._weight_norm saves ‖v‖ as a constant: its own derivative lacks that ‖v‖ depends on v.

@@ -30,6 +30,7 @@ from landscape.objective.replica import Replica
 from landscape.objective.risk import Risk
 from landscape.objective.wrappers import unwrapped
 from landscape.parameters import Layout, Selection, selection_name
+from landscape.processes import Processes, refuse_undivided
 from landscape.records.estimate import Provenance
 from landscape.version import __version__
 
@@ -65,6 +66,8 @@ class Objective:
             for the size with the most gradients a second.
         products: How Hessian products are computed: ``"double-backward"``, ``"forward-over-reverse"``, or
             ``"auto"`` for double backward on the CPU and the quicker of the two on CUDA.
+        processes: ``"alone"`` where several processes were started together (``torchrun``, ``srun``, a process group of
+            more than one rank): this one measures the data that it passes, by itself. Left out there, it is an error.
 
     Attributes:
         point: θ, ``(n,)``.
@@ -90,7 +93,9 @@ class Objective:
         micro_batch: Size = None,
         products: Products = "auto",
         calibration: Source | None = None,
+        processes: Processes = None,
     ) -> None:
+        refuse_undivided(processes)
         model = network_in(model, loss)
         loss, loss_name = loss_in(loss)
         refuse_sum(loss)

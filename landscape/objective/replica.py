@@ -15,9 +15,9 @@ from landscape.isolation.switches import assigned
 from landscape.objective.arguments import refuse_missing_float64
 from landscape.objective.batch_norm import MODES, BatchNorm, set_batch_norm, stored_layers
 from landscape.objective.batches import copied
-from landscape.objective.kernels import use_formula_of_weight_norm, use_plain_recurrence
+from landscape.objective.kernels import use_formula_of_weight_norm, use_own_statistics, use_plain_recurrence
 from landscape.objective.wrappers import unwrapped, without_inner_wrappers
-from landscape.parameters import Layout, Selection, layout, selection_note
+from landscape.parameters import Layout, Selection, layout, selection_note, sharded_by
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -53,6 +53,7 @@ class Replica:
         if dtype not in (None, torch.float32, torch.float64):
             raise UsageError(f"dtype={dtype!r} is neither torch.float32 nor torch.float64")
         model, wrappers = unwrapped(model)
+        _refuse_divided(model)
         _refuse_valueless(model)
         active = stochastic_modules(model)
         if active:
@@ -169,12 +170,36 @@ def _mended(model: nn.Module, wrappers: list[str], dtype: torch.dtype) -> list[s
         notes.append(f"weights in {', '.join(half)} are raised to {raised}, for good second derivatives")
     if kinds := ", ".join(use_plain_recurrence(model)):
         notes.append(f"{kinds} by the plain kernels: those of cuDNN and oneDNN have no second derivative")
+    if names := use_own_statistics(model):
+        notes.append(
+            f"SyncBatchNorm of {', '.join(names[:3])}{', …' if len(names) > 3 else ''}: of this process alone"
+        )
     if names := use_formula_of_weight_norm(model):
         notes.append(
             f"weight normalisation of {', '.join(names[:3])}{', …' if len(names) > 3 else ''} by its formula: the "
             "second derivative of torch's kernel is wrong"
         )
     return notes
+
+
+def _refuse_divided(model: nn.Module) -> None:
+    """Raises an :class:`InputError` for a network that is sharded over processes, or spread by ``device_map``."""
+    kind = next((kind for p in model.parameters() if (kind := sharded_by(p)) is not None), None)
+    if kind is not None:
+        raise InputError(
+            f"the weights of {type(model).__name__} are sharded over processes ({kind}), and an objective needs all of "
+            "them in one: call state = torch.distributed.checkpoint.state_dict.get_model_state_dict(model, "
+            "options=StateDictOptions(full_state_dict=True)) in every process, load it into a network that is not "
+            "sharded with load_state_dict(state), and pass that"
+        )
+    for module in model.modules():
+        places = {str(place) for place in (vars(module).get("hf_device_map") or {}).values()}
+        if len(places) > 1:
+            raise InputError(
+                f"the layers of {type(module).__name__} are spread over {', '.join(sorted(places))} by device_map, and "
+                "an objective is computed on one: load the network again without device_map, and name a device that "
+                "holds all of it (device=…)"
+            )
 
 
 def _refuse_valueless(model: nn.Module) -> None:

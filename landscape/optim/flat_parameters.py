@@ -15,6 +15,7 @@ from torch import Tensor
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from landscape.errors import InputError, UsageError
+from landscape.parameters import sharded_by
 
 _SMALL = 1 << 14  # numbers of a tensor that are copied in about the time that a view takes
 Groups = Sequence[Mapping[str, Any]]
@@ -37,6 +38,13 @@ class FlatParameters:
             raise UsageError(
                 "no parameter of the base optimizer requires a gradient; call requires_grad_(True)"
             )
+        for parameter in self.parameters:
+            if (kind := sharded_by(parameter)) is not None:
+                raise InputError(
+                    f"a parameter of shape {tuple(parameter.shape)} is sharded over processes ({kind}), and a "
+                    "sharpness-aware step needs the whole weights in each: wrap the network in DistributedDataParallel "
+                    "instead, under which every optimizer works"
+                )
         self.device = self.parameters[0].device
         devices = sorted({str(p.device) for p in self.parameters})
         if len(devices) > 1:
@@ -45,7 +53,7 @@ class FlatParameters:
             )
         self.is_on_host = self.device.type == "cpu"  # where to read a number costs nothing
         self._complex = any(p.is_complex() for p in self.parameters)
-        self._kind = _kind(self.parameters[0])
+        self._kind = (self.device, self.parameters[0].dtype)
         ends = list(accumulate((sum(_real(p).numel() for p in m) for m in by_group), initial=0))
         self.group_slices = [slice(a, b) for a, b in pairwise(ends)]
         self.dimension = ends[-1]
@@ -62,7 +70,8 @@ class FlatParameters:
 
     def fits(self, groups: Groups) -> bool:
         """Whether this is still the vector of these groups: nothing added, frozen, moved or cast since."""
-        return _identities(groups) == self._identities and _kind(self.parameters[0]) == self._kind
+        first = self.parameters[0]
+        return _identities(groups) == self._identities and (first.device, first.dtype) == self._kind
 
     def begin_step(self) -> None:
         """Forget what the last step saved: the weights have changed since."""
@@ -134,17 +143,16 @@ class FlatParameters:
         ``is_written`` says whether ``write_gradients`` of this very vector would change nothing.
         """
         gradients = [p.grad for p in self.parameters]
-        present = [g for g in gradients if g is not None]
-        if not present:
-            return None
-        dense = all(g.layout is torch.strided for g in present)
-        if dense and len(present) == len(gradients) and not self._complex:
+        dense = [g for g in gradients if g is not None and g.layout is torch.strided]
+        if len(dense) == len(gradients) and not self._complex:
             self._without_gradient = frozenset()
             self.is_written = True
-            return _flatten(present)
+            return _flatten(dense)
         missing = {i for i, g in enumerate(gradients) if g is None}
+        if len(missing) == len(gradients):
+            return None
         self._without_gradient &= missing
-        self.is_written = dense and missing == self._without_gradient
+        self.is_written = len(dense) + len(missing) == len(gradients) and missing == self._without_gradient
         return self.flatten(gradients)
 
     def write_gradients(self, vector: Tensor) -> None:
@@ -174,7 +182,3 @@ def _identities(groups: Groups) -> list[int]:
 
 def _real(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor) if tensor.is_complex() else tensor
-
-
-def _kind(parameter: Tensor) -> tuple[torch.device, torch.dtype]:
-    return parameter.device, parameter.dtype

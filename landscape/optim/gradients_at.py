@@ -85,16 +85,18 @@ class GradientsAt:
 
     def along(self, vector: Tensor, radius: float | Tensor) -> Tensor:
         """The gradient ``(n,)`` at ``w + ρ v / ‖v‖``: ``gradients_at(unit(v, times=ρ))`` in fewer calls of torch."""
-        if vector.device.type != "cpu" or isinstance(radius, Tensor) or vector.dtype in HALF:
+        square = self._square if vector is self._last and vector._version == self._version else math.nan
+        if math.isnan(square) and vector.device.type == "cpu" and vector.dtype not in HALF:
+            square = number(torch.dot(vector, vector))
+        if math.isnan(square) or isinstance(radius, Tensor):
             return self(unit(vector, times=radius))
-        is_last = vector is self._last and vector._version == self._version and self.bad is None
-        length = math.sqrt(self._square if is_last else number(torch.dot(vector, vector)))
-        return self._pass(vector, radius / (length + SMALL), self._closure, first=False)
+        return self._pass(vector, radius / (math.sqrt(square) + SMALL), self._closure, first=False)
 
     def _pass(self, displacement: Tensor | None, times: float, evaluate: Closure, *, first: bool) -> Tensor:
         flat = self._flat
         flat.clear_gradients()
-        self._inputs.put_back()
+        if self._inputs.written:
+            self._inputs.put_back()
         trace: AbstractContextManager[None] = self._random
         if first:
             trace = _NOTHING
@@ -105,9 +107,9 @@ class GradientsAt:
         try:
             if displacement is not None:
                 flat.displace(displacement, times)
-            with trace, _NOTHING if first else self._statistics():
+            with trace:
                 torch._C._set_grad_enabled(True)  # which `torch.enable_grad` does in four times the time
-                loss = evaluate()
+                loss = evaluate() if first or not self._norms else self._evaluate_frozen(evaluate)
         finally:
             torch._C._set_grad_enabled(False)  # as in the whole step
             if displacement is not None:
@@ -173,14 +175,15 @@ class GradientsAt:
         try:
             if displacement is not None:
                 self._flat.displace(displacement)
-            with self._random, self._statistics():
+            with self._random, frozen_statistics(self._norms):
                 yield
         finally:
             if displacement is not None:
                 self._flat.restore()
 
-    def _statistics(self) -> AbstractContextManager[None]:
-        return frozen_statistics(self._norms) if self._norms else _NOTHING
+    def _evaluate_frozen(self, evaluate: Closure) -> Tensor:
+        with frozen_statistics(self._norms):
+            return evaluate()
 
 
 def _sum(vector: Tensor) -> Tensor:

@@ -17,8 +17,6 @@ from torch.nn.modules.batchnorm import (  # private, but the only common bases o
 
 from landscape.isolation.randomness import RANDOMNESS, DeviceGenerator
 
-_States = tuple[bytes, bytes]  # of the CPU and of the device
-
 
 def tracking_modules(model: nn.Module | None) -> list[nn.Module]:
     """The modules of a model that keep running statistics: batch norms, and instance norms that track."""
@@ -60,9 +58,9 @@ class RandomState:
     """Torch's global generators that a forward pass may draw from: the CPU's and that of the network's device."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = DeviceGenerator(device)
-        self._recorded: _States | None = None
-        self._present: list[_States] = []
+        self._device = None if device.type == "cpu" else DeviceGenerator(device)
+        self._recorded: list[Tensor] = []
+        self._present: list[list[Tensor]] = []
 
     def record(self) -> None:
         """Save the state from which the coming pass draws."""
@@ -70,34 +68,27 @@ class RandomState:
 
     def __enter__(self) -> None:
         """Inside, the numbers of the recorded pass are drawn again; afterwards the streams go on as before."""
-        present = self._read()
-        self._present.append(present)
-        if self._recorded is not None and self._recorded != present:
-            self._write(self._recorded, over=present)
+        self._present.append(self._read())
+        if self._recorded:
+            self._write(self._recorded, over=self._present[-1])
 
     def __exit__(self, *_: object) -> None:
-        before, present = self._present.pop(), self._read()
-        # Where a network draws nothing, nothing is written: another thread may be drawing.
-        if before != present:
-            self._write(before, over=present)
+        self._write(self._present.pop(), over=self._read())
 
-    def _read(self) -> _States:
-        # As bytes, because `torch.equal` compares them one by one, and takes longer than a small layer.
+    def _read(self) -> list[Tensor]:
         with RANDOMNESS:  # not while another thread has replaced the states for a while
-            state = torch.default_generator.get_state().numpy().tobytes()
-            other = self._device.state()
-            return state, b"" if other is None else other.numpy().tobytes()
+            state = torch.default_generator.get_state()
+            other = None if self._device is None else self._device.state()
+        return [state] if other is None else [state, other]
 
-    def _write(self, states: _States, *, over: _States) -> None:
-        with RANDOMNESS:
-            if states[0] != over[0]:
-                torch.default_generator.set_state(_tensor(states[0]))
-            if states[1] != over[1]:
-                self._device.restore(_tensor(states[1]))
-
-
-def _tensor(state: bytes) -> Tensor:
-    return torch.frombuffer(bytearray(state), dtype=torch.uint8)
+    def _write(self, states: list[Tensor], *, over: list[Tensor]) -> None:
+        # Where a network draws nothing, nothing is written: another thread may be drawing.
+        if not torch.equal(states[0], over[0]):
+            with RANDOMNESS:
+                torch.default_generator.set_state(states[0])
+        if self._device is not None and len(states) > 1 and not torch.equal(states[1], over[1]):
+            with RANDOMNESS:
+                self._device.restore(states[1])
 
 
 class WrittenInputs:
@@ -110,7 +101,7 @@ class WrittenInputs:
     def __init__(self, model: nn.Module | None) -> None:
         self._model = model
         self._seen: dict[int, tuple[Tensor, Tensor, int]] = {}
-        self._written: list[tuple[Tensor, Tensor]] = []
+        self.written: list[tuple[Tensor, Tensor]] = []
 
     def __enter__(self) -> None:
         """Inside, the network's inputs are saved; those that it has written to are restored later."""
@@ -126,13 +117,14 @@ class WrittenInputs:
         if self._model is not None:
             self._model._forward_pre_hooks.pop(self, None)  # type: ignore[call-overload]
             self._model._forward_pre_hooks_with_kwargs.pop(self, None)  # type: ignore[call-overload]
-            seen, self._seen = self._seen.values(), {}
-            self._written = [(x, before) for x, before, version in seen if x._version != version]
+            self.written = [(x, old) for x, old, version in self._seen.values() if x._version != version]
+            self._seen.clear()
 
     def _save(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if torch.compiler.is_compiling():  # the hook must not become a part of the compiled network
             return
-        for tensor in _tensors((*args, *kwargs.values())):
+        is_plain = len(args) == 1 and type(args[0]) is Tensor and not kwargs  # mostly, and quickly
+        for tensor in args if is_plain else _tensors((*args, *kwargs.values())):
             if id(tensor) not in self._seen and not tensor.is_inference():
                 copy = (tensor.detach() if tensor.requires_grad else tensor).clone()
                 # Torch counts writes in `_version`, which nothing public shows.
@@ -140,7 +132,7 @@ class WrittenInputs:
 
     def put_back(self) -> None:
         """Gives the inputs the values of before the pass that was watched."""
-        for tensor, before in self._written:
+        for tensor, before in self.written:
             with torch.no_grad():
                 tensor.copy_(before)
 

@@ -282,6 +282,14 @@ class SharpnessAware(WrappedOptimizer, ABC):
 
     def _step(self, closure: Closure | None, scaler: GradScaler | None) -> Tensor:
         closure = self._checked(closure)
+        records = torch.is_grad_enabled()
+        torch._C._set_grad_enabled(False)  # in a fourth of the time of `torch.no_grad`
+        try:
+            return self._step_of(closure, scaler)
+        finally:
+            torch._C._set_grad_enabled(records)
+
+    def _step_of(self, closure: Closure, scaler: GradScaler | None) -> Tensor:
         if not self.flat.fits(self.param_groups):
             self._lay_out_again()
         self._scale.begin_step(scaler, self.flat)
@@ -291,30 +299,29 @@ class SharpnessAware(WrappedOptimizer, ABC):
             self.flat, closure, self._scale, self._norms, self.model, repeats=not self.is_single_pass
         )
         self.losses = gradients_at.losses
-        with torch.set_grad_enabled(False):  # cheaper than torch.no_grad
-            try:
-                bad = self._prepare(gradients_at)
-            except BaseException as failure:
-                self.memory = memory
-                if not isinstance(failure, NotFiniteError):
-                    raise
-                self._scale.tell(self.flat.device, overflow=True)
-                self.flat.clear_gradients()
-                self._skipped_steps += 1
-                return self.loss()
-            finally:
-                self.gradient_evaluations += gradients_at.cost  # spent, also where the step fails
-            if gradients_at.bad is not None:
-                self.step_is_good = ~gradients_at.bad
-            if bad is None:
-                self.base.step()
-            else:
-                step_unless(bad, self.base, self.flat)
-            self.flat.begin_step()  # the saved copy is that of the weights before
-            self._count_step(passes=len(self.losses), bad=bad)
-            self.after_step()
-            if bad is not None:
-                self._put_back_memory(memory, bad)
+        try:
+            bad = self._prepare(gradients_at)
+        except BaseException as failure:
+            self.memory = memory
+            if not isinstance(failure, NotFiniteError):
+                raise
+            self._scale.tell(self.flat.device, overflow=True)
+            self.flat.clear_gradients()
+            self._skipped_steps += 1
+            return self.loss()
+        finally:
+            self.gradient_evaluations += gradients_at.cost  # spent, also where the step fails
+        if gradients_at.bad is not None:
+            self.step_is_good = ~gradients_at.bad
+        if bad is None:
+            self.base.step()
+        else:
+            step_unless(bad, self.base, self.flat)
+        self.flat.begin_step()  # the saved copy is that of the weights before
+        self._count_step(passes=len(self.losses), bad=bad)
+        self.after_step()
+        if bad is not None:
+            self._put_back_memory(memory, bad)
         return self.loss()
 
     def _checked(self, closure: Closure | None) -> Closure:

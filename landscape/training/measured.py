@@ -126,6 +126,7 @@ class Measuring:
             copy.deepcopy(session.evaluated).eval(),
             subject.mean,
             DataLoader(examples, batch_size=self.batch_size, collate_fn=session.data.collate),
+            processes="alone",  # as a run is
         )
         return objective.described(
             model=recipe.model,

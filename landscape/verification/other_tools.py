@@ -89,7 +89,7 @@ def verify(
     batches, _ = checkpoint.batches(split, limit=None if has_batches else limit, batch_size=limit)
     batch = next(loaded(cast(Iterable[Any], batches)))
     batch = tuple(batch) if isinstance(batch, list) else batch
-    objective = Objective(checkpoint.model, checkpoint.loss, [batch])
+    objective = Objective(checkpoint.model, checkpoint.loss, [batch], processes="alone")
     ours = {
         "gradient-norm": gradient_norm(objective),
         "dominant-eigenvalue": dominant_eigenvalue(objective, method="lanczos", seed=seed),

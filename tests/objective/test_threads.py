@@ -286,7 +286,7 @@ def test_a_thread_that_trains_does_not_seed_what_another_initialises_weights_fro
 
 def replayed_draw() -> None:
     state = RandomState(torch.device("cpu"))
-    state._recorded = torch.Generator().manual_seed(5).get_state().numpy().tobytes(), b""
+    state._recorded = [torch.Generator().manual_seed(5).get_state()]
     with state:
         pass
 
