@@ -206,6 +206,21 @@ HARMLESS: dict[str, str] = {
     "landscape/optim/vector.py module: SMALL = 1e-12 → SMALL = 2e-12": "far below the length of any gradient",
     "landscape/optim/vector.py unit: norm.device.type == 'cpu' → norm.device.type != 'cpu'": "on the CPU the same number, elsewhere a read, which the tests of waits count",
     "landscape/optim/vector.py unit: not isinstance(times, Tensor) → isinstance(times, Tensor)": "the same number by other calls",
+    "landscape/isolation/precision.py _exact_products: on_gpu or torch.get_float32_matmul_precision() != "
+    "'highest' → on_gpu and torch.get_float32_matmul_precision() != 'highest'": "of torch before 2.9",
+    "landscape/isolation/precision.py _exact_products: torch.get_float32_matmul_precision() != 'highest' "
+    "→ torch.get_float32_matmul_precision() == 'highest'": "of torch before 2.9",
+    "landscape/isolation/precision.py _no_reduced_float32: (torch.backends.cudnn, 'allow_tf32', False) → "
+    "(torch.backends.cudnn, 'allow_tf32', True)": "of torch before 2.9",
+    "landscape/isolation/precision.py _no_reduced_products: _SCOPES[0] → _SCOPES[1]": "what does not inherit it is set by itself",
+    "landscape/isolation/precision.py remark: stacklevel=2 → stacklevel=3": "the line that a warning names",
+    "landscape/reductions.py module: 1 << 16 → 2 << 16": "memory, and numbers up to rounding",
+    "landscape/reductions.py module: 1 << 16 → 1 << 17": "memory, and numbers up to rounding",
+    "landscape/reductions.py module: 1 << 24 → 2 << 24": "memory, and numbers up to rounding",
+    "landscape/reductions.py module: 1 << 24 → 1 << 25": "memory, and numbers up to rounding",
+    "landscape/optim/flat_parameters.py module: 1 << 14 → 2 << 14": "a buffer, not the numbers",
+    "landscape/optim/flat_parameters.py module: 1 << 14 → 1 << 15": "a buffer, not the numbers",
+    "landscape/optim/flat_parameters.py begin_step: self.is_written = False → self.is_written = True": "every pass says it anew",
 }
 """Mutants that may live, ``file function: change`` → why."""
 

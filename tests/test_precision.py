@@ -270,6 +270,25 @@ def test_an_operation_without_a_deterministic_kernel_is_computed_and_said_once(g
     assert settings() == before
 
 
+def test_warnings_of_the_users_own_are_heard_and_new_memory_is_not_filled(gpu):
+    texts = "Deterministic behavior was enabled, but CUBLAS_WORKSPACE_CONFIG is not set", "of the user's own"
+    with warnings.catch_warnings(record=True, action="always") as heard, full_precision():
+        for text in texts:
+            warnings.warn(text, stacklevel=1)
+        assert not C._get_deterministic_fill_uninitialized_memory()
+    assert [str(each.message) for each in heard] == ["of the user's own"]
+    assert C._get_deterministic_fill_uninitialized_memory()
+
+
+@NEW
+def test_a_setting_of_one_backend_alone_is_found():
+    place = "mkldnn", "matmul"
+    C._set_fp32_precision_setter(*place, "bf16")
+    with full_precision():
+        assert C._get_fp32_precision_getter(*place) == "ieee"
+    assert C._get_fp32_precision_getter(*place) == "bf16"
+
+
 @NEW
 def test_a_report_says_how_each_kind_of_product_is_computed():
     C._set_fp32_precision_setter("cuda", "matmul", "tf32")

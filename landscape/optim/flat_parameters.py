@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from landscape.errors import InputError, UsageError
 from landscape.parameters import sharded_by
@@ -20,8 +19,8 @@ from landscape.parameters import sharded_by
 _SMALL = 1 << 14  # numbers of a tensor that are copied in about the time that a view takes
 Groups = Sequence[Mapping[str, Any]]
 # Private, but one call for a whole list of tensors; a loop over views costs more than the copy it prepares.
-_concatenate: Callable[[Sequence[Tensor]], Tensor] = _flatten_dense_tensors
-_unflatten: Callable[[Tensor, Sequence[Tensor]], Sequence[Tensor]] = _unflatten_dense_tensors
+_concatenate: Callable[[list[Tensor]], Tensor] = torch._C._nn.flatten_dense_tensors
+_unflatten: Callable[[Tensor, list[Tensor]], Sequence[Tensor]] = torch._C._nn.unflatten_dense_tensors
 
 
 class FlatParameters:
@@ -71,7 +70,7 @@ class FlatParameters:
     def fits(self, groups: Groups) -> bool:
         """Whether this is still the vector of these groups: nothing added, frozen, moved or cast since."""
         first = self.parameters[0]
-        return _identities(groups) == self._identities and (first.device, first.dtype) == self._kind
+        return self._kind == (first.device, first.dtype) and self._identities == _identities(groups)
 
     def begin_step(self) -> None:
         """Forget what the last step saved: the weights have changed since."""
@@ -171,7 +170,7 @@ class FlatParameters:
         torch._foreach_copy_(targets, sources)
 
 
-def _flatten(tensors: Sequence[Tensor]) -> Tensor:
+def _flatten(tensors: list[Tensor]) -> Tensor:
     # Of a single tensor torch makes a view, and writing into the vector would write into ``.grad``.
     return _concatenate(tensors) if len(tensors) > 1 else tensors[0].flatten().clone()
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -95,8 +96,7 @@ class GradientsAt:
     def _pass(self, displacement: Tensor | None, times: float, evaluate: Closure, *, first: bool) -> Tensor:
         flat = self._flat
         flat.clear_gradients()
-        if self._inputs.written:
-            self._inputs.put_back()
+        self._inputs.put_back()
         trace: AbstractContextManager[None] = self._random
         if first:
             trace = _NOTHING
@@ -156,8 +156,9 @@ class GradientsAt:
         """The vector ``(n,)`` itself if every coordinate is finite; otherwise see :meth:`__call__`."""
         # One traversal: a sum is finite only if its terms are, short of an overflow that no step survives.
         if self.bad is None:
-            self._square = math.nan if vector.dtype in HALF else number(torch.dot(vector, vector))
-            if not math.isfinite(self._square) and not math.isfinite(number(_sum(vector))):
+            square: Any = math.nan if vector.dtype in HALF else torch.dot(vector, vector).tolist()
+            self._square = square
+            if not math.isfinite(square) and not math.isfinite(number(_sum(vector))):
                 raise NotFiniteError("a gradient is not finite")
             return vector
         total = _sum(vector)

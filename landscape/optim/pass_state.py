@@ -101,7 +101,7 @@ class WrittenInputs:
     def __init__(self, model: nn.Module | None) -> None:
         self._model = model
         self._seen: dict[int, tuple[Tensor, Tensor, int]] = {}
-        self.written: list[tuple[Tensor, Tensor]] = []
+        self._written: list[tuple[Tensor, Tensor]] = []
 
     def __enter__(self) -> None:
         """Inside, the network's inputs are saved; those that it has written to are restored later."""
@@ -117,8 +117,8 @@ class WrittenInputs:
         if self._model is not None:
             self._model._forward_pre_hooks.pop(self, None)  # type: ignore[call-overload]
             self._model._forward_pre_hooks_with_kwargs.pop(self, None)  # type: ignore[call-overload]
-            self.written = [(x, old) for x, old, version in self._seen.values() if x._version != version]
-            self._seen.clear()
+            seen, self._seen = self._seen.values(), {}
+            self._written = [(x, before) for x, before, version in seen if x._version != version]
 
     def _save(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if torch.compiler.is_compiling():  # the hook must not become a part of the compiled network
@@ -132,7 +132,7 @@ class WrittenInputs:
 
     def put_back(self) -> None:
         """Gives the inputs the values of before the pass that was watched."""
-        for tensor, before in self.written:
+        for tensor, before in self._written:
             with torch.no_grad():
                 tensor.copy_(before)
 

@@ -35,3 +35,15 @@ def test_a_large_network_is_displaced_without_a_buffer(name: str, monkeypatch: p
         optimizer.step(closure(optimizer, model))
         assert torch.equal(weights(model), ends[-1])
     torch.testing.assert_close(ends[0], ends[1], rtol=1e-12, atol=1e-14)
+
+
+def test_assigned_weights_are_those_that_a_displacement_starts_from() -> None:
+    parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1))]
+    flat = FlatParameters([{"params": parameters}])
+    with torch.no_grad():  # as in a step
+        assert not flat.values.any()
+        flat.assign(torch.tensor([1.0, 2.0, 3.0]))
+        flat.displace(torch.ones(3), times=2.0)
+        assert torch.cat(parameters).tolist() == [3, 4, 5]
+        flat.restore()
+        assert torch.cat(parameters).tolist() == [1, 2, 3]

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from landscape.data import load_data
 from landscape.data.pixels import Pixels
-from landscape.training.augmentation import augmented
+from landscape.errors import UsageError
+from landscape.training.augmentation import augmented, require_pictures
 
 PIXELS = Pixels((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 ROWS = torch.arange(100, 116)
@@ -97,3 +99,11 @@ def test_places_mirrors_and_holes_are_uniform_and_independent():
     covered = [sum(c - 4 <= i < c + 4 for c in places) / side for i in places]
     expected = (sum(k * c for k, c in zip(kept, covered, strict=True)) / side) ** 2
     assert float(((cut == 0) & (basic == 1)).double().mean()) == pytest.approx(expected, abs=0.003)
+
+
+def test_only_autoaugment_needs_8_bit_pixels():
+    digits = load_data("digits")
+    for kind in ("none", "basic", "cutout"):
+        require_pictures(kind, digits)
+    with pytest.raises(UsageError, match="needs 8-bit pixels, which digits does not have"):
+        require_pictures("autoaugment", digits)
