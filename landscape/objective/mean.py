@@ -231,7 +231,8 @@ class Mean:
         micro.size = -(-piece.size // 2)
         warnings.warn(
             f"out of memory at {piece.size} examples; going on with at most {micro.size} at once, "
-            "which changes no number by more than rounding",
+            "which changes no number by more than rounding, and estimates with a probe for each batch within their "
+            "standard errors",
             Remark,
             stacklevel=2,
         )

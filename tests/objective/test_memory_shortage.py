@@ -1,5 +1,6 @@
 """Out of memory: halved and said, or one clear error; micro-batches change no number."""
 
+import math
 import warnings
 import weakref
 
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import OutOfMemory, Remark, UsageError
-from landscape.measures import gradient_noise, hessian_trace
+from landscape.measures import MEASURES, gradient_noise, hessian_trace
 from landscape.objective import BatchLoss, Objective, timing
+from landscape.records.estimate import Estimate
 
 CE = nn.CrossEntropyLoss()
 
@@ -64,6 +66,25 @@ def test_a_shortage_in_the_middle_of_a_computation_costs_only_that_batch() -> No
     with pytest.warns(Remark):
         after = objective.at(objective.point).hessian_product(v)
     assert torch.allclose(before, after, rtol=1e-10)
+
+
+def test_a_trace_from_probes_for_each_batch_changes_within_its_error_and_that_is_said() -> None:
+    def trace(most: int) -> Estimate:
+        x, y = problems.classification()
+        shared = nn.Linear(8, 8)
+        layers = (shared, nn.Tanh(), shared, nn.Tanh(), nn.Linear(8, 4))  # used twice: no probes of examples
+        model = nn.Sequential(Limited(most), problems.network(*layers))
+        model[0].inner = nn.Identity()
+        return MEASURES.build("hessian-trace:tolerance=1e-9,max_probes=16", Objective(model, CE, [(x, y)]))
+
+    before = trace(1000)
+    with pytest.warns(
+        Remark, match="out of memory at 100 .*a probe for each batch within their standard errors"
+    ):
+        after = trace(50)
+    assert before.details["method"] == after.details["method"] == "gauss-newton-residual"
+    error = math.hypot(before.standard_error, after.standard_error)
+    assert 0 < abs(after.value - before.value) < 3 * error
 
 
 def test_nothing_of_the_failed_attempt_is_in_memory_when_the_next_one_begins() -> None:
