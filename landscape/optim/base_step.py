@@ -5,6 +5,13 @@ from torch import Tensor
 
 from landscape.optim.flat_parameters import FlatParameters
 
+_BITS = {
+    torch.float64: torch.int64,
+    torch.float32: torch.int32,
+    torch.float16: torch.int16,
+    torch.bfloat16: torch.int16,
+}
+
 
 def decides_on_host(base: torch.optim.Optimizer, device: torch.device) -> bool:
     """Whether the host has to know if the gradients were finite before the base takes its step.
@@ -59,11 +66,12 @@ def _undone_if(bad: Tensor, base: torch.optim.Optimizer, flat: FlatParameters) -
         (p, key) for p, state in base.state.items() for key, value in state.items() if value is not None
     ]
     before = [base.state[p][key] for p, key in places]
-    dtype = flat.values.dtype  # which saves the weights, where no pass has been displaced
+    flat.values  # noqa: B018  # saves the weights, where no pass has been displaced
     before = [*flat.saved_views, *(torch._foreach_mul(before, 1) if before else ())]
     base.step()
     after = [*flat.tensors, *(base.state[p][key] for p, key in places)]
-    # Torch has no `where` for lists. Everything is finite here, so that times zero is zero.
-    torch._foreach_mul_(after, (~bad).to(dtype))
-    torch._foreach_mul_(before, bad.to(dtype))
+    # Torch has no `where` for lists. As integers, also of an infinite weight or moment, times zero is zero.
+    after, before = ([x.view(_BITS.get(x.dtype, x.dtype)) for x in tensors] for tensors in (after, before))
+    torch._foreach_mul_(after, (~bad).to(after[0].dtype))
+    torch._foreach_mul_(before, bad.to(after[0].dtype))
     torch._foreach_add_(after, before)

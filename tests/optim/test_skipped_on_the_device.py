@@ -95,6 +95,30 @@ def test_a_number_in_the_memory_is_put_back_by_the_host() -> None:
     }
 
 
+@pytest.mark.parametrize("bad", [frozenset(), frozenset({1})])
+def test_an_infinite_weight_stays_what_it_is(bad: frozenset[int]) -> None:
+    """As of a class that is switched off: infinity times zero is no number."""
+    ends, (x, y) = [], batch()
+    for on_host in (True, False):
+        model, mask = mlp(), nn.Parameter(torch.tensor([0.0, -torch.inf, -0.0], dtype=torch.float64))
+        optimizer = SAM(torch.optim.SGD([*model.parameters(), mask], lr=0.1, momentum=0.9))
+        optimizer.flat.is_on_host = on_host
+        for number in range(3):
+            scale = torch.nan if number in bad else 1.0
+
+            def evaluate(optimizer=optimizer, model=model, mask=mask, scale=scale) -> Tensor:
+                optimizer.zero_grad()
+                loss = scale * nn.functional.cross_entropy(model(x) + mask, 2 * (y > 0))
+                loss.backward()
+                return loss
+
+            optimizer.step(evaluate)
+        assert optimizer.skipped_steps == len(bad)
+        ends.append(torch.cat([weights(model), mask.detach()]))
+    assert torch.equal(*ends)
+    assert ends[0][-2] == -torch.inf
+
+
 def test_a_base_with_hooks_or_from_elsewhere_takes_no_step_that_is_skipped() -> None:
     class Own(torch.optim.SGD):
         calls = 0
