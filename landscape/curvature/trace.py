@@ -243,12 +243,12 @@ def quadratic_forms(objective: Objective, *, draws: Draws, numbers: range, less_
 
     Every batch has Rademacher probes of its own, by the number of its first row: the trace is linear in the data, so
     that they cost nothing more and cut the variance by 3.3 with 4 batches and by 7 with 8. A plain product with a
-    vector cannot do it. Other batches, as after a halving for want of memory, have other probes.
+    vector cannot do it. Parts of a batch share them, so that the estimate is the same where memory is short.
     """
 
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
         point, split = risk.replica.origin, risk.replica.layout.split
-        probes = list(draws.fold(risk.place[0]).signs(numbers, point.numel(), like=point))
+        probes = list(draws.fold(risk.batch_start).signs(numbers, point.numel(), like=point))
         kind = ResidualGraph if less_gauss_newton else HessianGraph
         products = matrix_products(risk, batch, kind, probes)
         forms = [

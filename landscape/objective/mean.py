@@ -186,7 +186,11 @@ class Mean:
                     totals = _added(totals, self._visited(visit, part, counted), part.weight / piece.weight)
             return totals
         here = dataclasses.replace(
-            risk, place=(piece.start, piece.size), size=piece.examples, weight=piece.weight
+            risk,
+            place=(piece.start, piece.size),
+            batch_start=piece.batch_start,
+            size=piece.examples,
+            weight=piece.weight,
         )
         for attempt in range(2):
             try:
@@ -231,8 +235,7 @@ class Mean:
         micro.size = -(-piece.size // 2)
         warnings.warn(
             f"out of memory at {piece.size} examples; going on with at most {micro.size} at once, "
-            "which changes no number by more than rounding, and estimates with a probe for each batch within their "
-            "standard errors",
+            "which changes no number by more than rounding",
             Remark,
             stacklevel=2,
         )

@@ -22,14 +22,18 @@ class Piece:
 
     batch: Batch
     start: int  # the number of the first row
+    batch_start: int  # the number of the first row of the batch that it is a part of, or that it begins with
     size: int  # the number of rows, or of examples for a batch that is not made of rows
     examples: int
     weight: float  # what the mean of the batch is divided by
 
     @classmethod
-    def of(cls, batch: Batch, start: int, size: int, amounts: Amounts) -> "Piece":
+    def of(
+        cls, batch: Batch, start: int, size: int, amounts: Amounts, *, batch_start: int | None = None
+    ) -> "Piece":
         """The piece of these rows."""
-        return cls(batch, start, size, *amounts((start, size), batch))
+        begin = start if batch_start is None else batch_start
+        return cls(batch, start, begin, size, *amounts((start, size), batch))
 
 
 @dataclass
@@ -72,7 +76,13 @@ class MicroBatches:
         count = -(-piece.size // self.limit)
         edges = [piece.size * k // count for k in range(count + 1)]
         return [
-            Piece.of(rows_of(piece.batch, slice(first, last)), piece.start + first, last - first, amounts)
+            Piece.of(
+                rows_of(piece.batch, slice(first, last)),
+                piece.start + first,
+                last - first,
+                amounts,
+                batch_start=piece.batch_start,
+            )
             for first, last in itertools.pairwise(edges)
         ]
 

@@ -63,7 +63,7 @@ class Objective:
         calibration: The training examples from which statistics are recomputed; ``batches`` by default.
         micro_batch: Examples computed at once, which changes no number by more than rounding: by default whole
             batches, halved (with a :class:`~landscape.errors.Remark`) if memory does not suffice; ``"auto"``
-            for the size with the most gradients a second. A trace from a probe for each batch depends on it.
+            for the size with the most gradients a second.
         products: How Hessian products are computed: ``"double-backward"``, ``"forward-over-reverse"``, or
             ``"auto"`` for double backward on the CPU and the quicker of the two on CUDA.
         processes: ``"alone"`` where several processes were started together (``torchrun``, ``srun``, a process group of

@@ -58,6 +58,7 @@ class Risk:
     engine: Engine
     checks: FirstChecks = FirstChecks()
     place: tuple[int, int] = (0, 0)  # first row and number of rows of the micro-batch
+    batch_start: int = 0  # first row of the batch that it is a part of
     size: int = 0  # its number of examples
     weight: float = 1.0  # what its mean is divided by
 
