@@ -139,9 +139,9 @@ class Draws:
                 if target.is_contiguous() and stop - start == len(part) * width:
                     expand(words, target)
                     continue
-                whole = like.new_empty(len(few), len(part) * width, requires_grad=False)
-                expand(words, whole)
-                target.copy_(whole[:, start - part.start * width : stop - part.start * width])
+                padded = like.new_empty(len(few), len(part) * width, requires_grad=False)
+                expand(words, padded)
+                target.copy_(padded[:, start - part.start * width : stop - part.start * width])
         return drawn
 
     def _words(self, kind: int, rows: Tensor, blocks: range) -> Tensor:
@@ -233,8 +233,8 @@ def _numbers(rows: Rows, device: torch.device) -> Tensor:
     return torch.arange(rows.start, rows.stop, rows.step, device=device)
 
 
-def _pieces(whole: range, size: int) -> Iterator[range]:
-    return (whole[start : start + size] for start in range(0, len(whole), size))
+def _pieces(numbers: range, size: int) -> Iterator[range]:
+    return (numbers[start : start + size] for start in range(0, len(numbers), size))
 
 
 def _empty(rows: int, columns: int, like: Tensor) -> Tensor:

@@ -28,6 +28,17 @@ def started(function, *arguments, **options) -> ForkServerProcess:
     return process
 
 
+def results(function, folder, *, ranks, seconds):
+    """What a function leaves as ``folder/RANK.pt`` in every one of several processes, which all end well."""
+    import torch
+
+    running = [started(function, folder, rank, ranks) for rank in range(ranks)]
+    for process in running:
+        process.join(seconds)
+    assert [process.exitcode for process in running] == [0] * ranks
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(ranks)]
+
+
 def hold(folder, begun):
     """Holds the lock of a run's folder until it is killed; says by a file that it does."""
     from landscape.training.lock import locked

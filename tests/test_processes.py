@@ -3,9 +3,8 @@
 import re
 
 import pytest
-import torch
 from command_line import landscape as landscape
-from processes import started
+from processes import results
 from sharded import data, network, norm, refusal, run
 
 from landscape.processes import launch
@@ -19,12 +18,7 @@ MPIRUN = {"OMPI_COMM_WORLD_RANK": "2", "OMPI_COMM_WORLD_SIZE": "3"}
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    running = [started(run, folder, rank, 2) for rank in range(2)]
-    for process in running:
-        process.join(120)
-    assert [process.exitcode for process in running] == [0, 0]
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    return results(run, tmp_path_factory.mktemp("ranks"), ranks=2, seconds=120)
 
 
 @pytest.fixture(autouse=True)

@@ -72,10 +72,8 @@ class Batches:
         self._size = size or leading_size
         self._weight = weight
         self._amounts: dict[tuple[int, int], tuple[int, float]] = {}
-        self._copies, self._room = (
-            dict[int, Batch](),
-            -1,
-        )  # on another device; bytes that more may take, −1 for unknown
+        self._copies: dict[int, Batch] = {}  # on another device
+        self._room = -1  # bytes that more copies may take; −1 for unknown
 
     @property
     def content(self) -> str | None:

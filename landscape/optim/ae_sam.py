@@ -10,6 +10,7 @@ from landscape.optim.policy import Memory, Policy
 from landscape.optim.sam import SAM
 from landscape.optim.sharpness_aware import NotFiniteError, SharpnessAware, length
 from landscape.optim.vector import number
+from landscape.reductions import exact
 from landscape.registry.bounds import Finite, PositiveInt, ShareBelowOne
 
 
@@ -36,7 +37,10 @@ class LongGradient(Policy):
 
     def looks_around(self, gradients: Tensor, memory: Memory, *, step: int, draws: Draws) -> bool:
         """Whether the gradient is long, after it has entered the statistics."""
-        norm, keep = _widest(length(gradients)), self.delta
+        size, keep = length(gradients), self.delta
+        norm = (
+            number(size) if size.is_cpu else exact(size)
+        )  # numbers of Python are quicker, where reading is free
         square = norm * norm
         mean = keep * memory.get("mean", 0.0) + (1 - keep) * square
         deviation = square - mean
@@ -53,13 +57,6 @@ class LongGradient(Policy):
         """The c of a step, counted from 0."""
         done = min(step / self.total_steps, 1.0)
         return done * self.lambda1 + (1 - done) * self.lambda2
-
-
-def _widest(value: Tensor) -> Tensor | float:
-    """A number in float64: on the CPU, where reading is free, one of Python; MPS has float32 only."""
-    if value.device.type == "cpu":
-        return number(value)
-    return value if value.device.type == "mps" else value.double()
 
 
 class LongGradientSteps(SharpnessAware):

@@ -66,8 +66,7 @@ def _undone_if(bad: Tensor, base: torch.optim.Optimizer, flat: FlatParameters) -
         (p, key) for p, state in base.state.items() for key, value in state.items() if value is not None
     ]
     before = [base.state[p][key] for p, key in places]
-    flat.values  # noqa: B018  # saves the weights, where no pass has been displaced
-    before = [*flat.saved_views, *(torch._foreach_mul(before, 1) if before else ())]
+    before = [*flat.split(flat.values), *(torch._foreach_mul(before, 1) if before else ())]
     base.step()
     after = [*flat.tensors, *(base.state[p][key] for p, key in places)]
     # Torch has no `where` for lists. As integers, also of an infinite weight or moment, times zero is zero.

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
+from landscape.reductions import exact_dtype
 from landscape.registry.bounds import NonNegative
 
 
@@ -51,8 +52,8 @@ class CRSAM(SharpnessAware):
         """α and β of this step: divided by D₂ and D₁ in mode ``"log"``."""
         if self.mode == "linear":
             return self.alpha, self.beta
-        wide = torch.float32 if self.flat.device.type == "mps" else torch.float64  # which MPS does not have
-        here, up, down = torch.stack(losses).to(self.flat.device, wide)
+        device = self.flat.device
+        here, up, down = torch.stack(losses).to(device, exact_dtype(device))
         # Below this a second difference of float32 losses is rounding.
         floor = 1e-6 * here.abs().clamp_(min=1.0)
         return (

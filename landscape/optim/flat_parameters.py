@@ -61,7 +61,7 @@ class FlatParameters:
         self._moved = (
             torch.empty_like(self._saved) if self.dimension <= _SMALL * len(self.parameters) else None
         )
-        self.saved_views = self.split(self._saved)
+        self._saved_views = self.split(self._saved)
         self._moved_views = [] if self._moved is None else self.split(self._moved)
         self._everyone = frozenset(range(len(self.parameters)))
         self._masks: dict[Callable[[Tensor], bool], Tensor] = {}
@@ -108,7 +108,7 @@ class FlatParameters:
     def values(self) -> Tensor:
         """The weights w ``(n,)`` of this step, not displaced. Not to be written to."""
         if not self._is_saved:
-            torch._foreach_copy_(self.saved_views, self.tensors)
+            torch._foreach_copy_(self._saved_views, self.tensors)
             self._is_saved = True
         return self._saved
 
@@ -129,7 +129,7 @@ class FlatParameters:
     def restore(self) -> None:
         """Make w the weights again, bit for bit."""
         if self._is_saved:
-            torch._foreach_copy_(self.tensors, self.saved_views)
+            torch._foreach_copy_(self.tensors, self._saved_views)
 
     def clear_gradients(self) -> None:
         """Drop every ``.grad``, so that a pass starts from none whatever the closure clears."""

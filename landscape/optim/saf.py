@@ -36,7 +36,6 @@ class SAF(SharpnessAware):
     """
 
     needs_batch = is_single_pass = True
-    is_single_pass = True
     num_examples: Count
     lam: NonNegative = 0.3
     tau: Positive = 5.0

@@ -1,9 +1,10 @@
 """The losses and correct predictions of an epoch, which stay on the device until somebody needs a number."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import torch
 from torch import Tensor
+
+from landscape.reductions import numbers
 
 
 class Sums:
@@ -34,13 +35,13 @@ class Sums:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return []
-        losses = _numbers([loss for loss, *_ in waiting])
+        losses = numbers(*(loss for loss, *_ in waiting))
         scored = [correct for _, correct, *_ in waiting if correct is not None]
         # Added up on the host in double precision, step after step, so that no number depends on when it is read.
         for loss, (*_, examples, weight) in zip(losses, waiting, strict=True):
             self._totals["loss"] += loss * weight
             self._totals["examples"] += examples
-        self._totals["correct"] += sum(_numbers(scored))
+        self._totals["correct"] += sum(numbers(*scored))
         self._is_scored = self._is_scored and len(scored) == len(waiting)
         return losses
 
@@ -57,11 +58,3 @@ class Sums:
     def accuracy(self) -> float | None:
         """The share of correct predictions among them; ``None`` if a batch had no class scores."""
         return self._totals["correct"] / self._totals["examples"] if self._is_scored else None
-
-
-def _numbers(tensors: Sequence[Tensor]) -> list[float]:
-    """What 0-dim tensors hold: from a GPU in one copy, because the host waits for each."""
-    if not tensors or tensors[0].device.type == "cpu":
-        return [tensor.item() for tensor in tensors]
-    numbers: list[float] = torch.stack(list(tensors)).tolist()
-    return numbers

@@ -4,7 +4,7 @@ import pytest
 import torch
 from optim.battery import VARIANTS
 from optim.replica import run, trained
-from processes import started
+from processes import results
 
 # Rules of single examples, of which a process has its own only.
 LOOKS_AT_EXAMPLES = {"esam", "m-sam", "ssam-f"}
@@ -12,12 +12,7 @@ LOOKS_AT_EXAMPLES = {"esam", "m-sam", "ssam-f"}
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("replicas")
-    running = [started(run, folder, rank, 2) for rank in range(2)]
-    for process in running:
-        process.join(240)
-    assert [process.exitcode for process in running] == [0, 0]
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    return results(run, tmp_path_factory.mktemp("replicas"), ranks=2, seconds=240)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
