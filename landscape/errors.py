@@ -17,6 +17,10 @@ class OutOfMemory(MemoryError):
     """Not even one example, or a batch that cannot be split, fits in memory (exit code 5)."""
 
 
+class ProcessFailed(RuntimeError):
+    """Another of the processes that compute together failed, or does not answer (exit code 1)."""
+
+
 class Remark(UserWarning):
     """The result is correct but was computed differently from what was requested."""
 

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from processes import Command
+from started import Command
 
 from landscape import records
 from landscape.version import __version__

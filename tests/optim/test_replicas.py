@@ -4,7 +4,7 @@ import pytest
 import torch
 from optim.battery import VARIANTS
 from optim.replica import run, trained
-from processes import results
+from started import results
 
 # Rules of single examples, of which a process has its own only.
 LOOKS_AT_EXAMPLES = {"esam", "m-sam", "ssam-f"}

@@ -5,7 +5,7 @@ import os
 import threading
 
 import pytest
-from processes import hold, started
+from started import hold, started
 
 from landscape.errors import UsageError
 from landscape.training import Job, Recipe, plan_runs, train, train_several

@@ -7,7 +7,7 @@ import time
 
 import pytest
 import torch
-from processes import started
+from started import started
 from torch import nn
 
 from landscape.models import MODELS

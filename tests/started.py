@@ -28,11 +28,11 @@ def started(function, *arguments, **options) -> ForkServerProcess:
     return process
 
 
-def results(function, folder, *, ranks, seconds):
+def results(function, folder, *arguments, ranks, seconds):
     """What a function leaves as ``folder/RANK.pt`` in every one of several processes, which all end well."""
     import torch
 
-    running = [started(function, folder, rank, ranks) for rank in range(ranks)]
+    running = [started(function, folder, rank, ranks, *arguments) for rank in range(ranks)]
     for process in running:
         process.join(seconds)
     assert [process.exitcode for process in running] == [0] * ranks

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from command_line import landscape as landscape
-from processes import results
+from started import results
 from sharded import data, network, norm, refusal, run
 
 from landscape.processes import launch
