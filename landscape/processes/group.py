@@ -48,7 +48,8 @@ class Group:
             with self._complete():
                 there = packed.to(self._place(packed.device))
                 dist.all_reduce(there, group=self.members)
-            for tensor, part in zip(alike, there.split([t.numel() for t in alike]), strict=True):
+            parts = torch.split(there, [tensor.numel() for tensor in alike])
+            for tensor, part in zip(alike, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
 
     def joined(self, rows: Tensor) -> Tensor:
@@ -105,11 +106,9 @@ class Group:
 
     def _place(self, device: torch.device) -> torch.device:
         """Where tensors of a device have to be for an exchange: the backend of a group may know one kind alone."""
-        group = self.members or dist.group.WORLD
-        kinds = {kind.type for kind in getattr(group, "_device_types", ())}
-        if not kinds or device.type in kinds:
-            return device
-        return next(iter(group._device_types))
+        group: Any = self.members or dist.group.WORLD
+        kinds = [kind for kind in group._device_types if kind.type == device.type]
+        return device if kinds else torch.device(next(iter(group._device_types)))
 
     @contextlib.contextmanager
     def _complete(self) -> Iterator[None]:

@@ -4,8 +4,8 @@ import re
 
 import pytest
 from command_line import landscape as landscape
-from started import results
 from sharded import data, network, norm, refusal, run
+from started import results
 
 from landscape.processes import launch
 
