@@ -37,9 +37,7 @@ Uses = dict[_NormBase, int]
 """How often each layer has been used."""
 
 
-def recalibrate(
-    model: nn.Module, passes: Iterable[tuple[int, Callable[[], object]]]
-) -> tuple[int, Uses]:
+def recalibrate(model: nn.Module, passes: Iterable[tuple[int, Callable[[], object]]]) -> tuple[int, Uses]:
     """Stores the average of the batches' means and variances; returns the number of examples and the uses of layers.
 
     The numbers are those of ``torch.optim.swa_utils.update_bn``: every batch counts the same, whatever its size, and a

@@ -123,9 +123,17 @@ class Batches:
         division, group = self.division, self.group
         digests = group.gathered(self.content)
         numbers = [0, next((k for k, rows in enumerate(division.rows) if rows > 1), 0)]
-        leading = [(division.sizes[k], self._sent(partial(self._at, k), division.owner(k))) for k in dict.fromkeys(numbers)]
-        ignoring = [rank for rank, there in enumerate(group.gathered(self._reading.ignoring is not None)) if there]
-        samples = [self._sent(lambda: self.samples()[0], 0), self._sent(lambda: self.samples()[-1], group.world - 1)]
+        leading = [
+            (division.sizes[k], self._sent(partial(self._at, k), division.owner(k)))
+            for k in dict.fromkeys(numbers)
+        ]
+        ignoring = [
+            rank for rank, there in enumerate(group.gathered(self._reading.ignoring is not None)) if there
+        ]
+        samples = [
+            self._sent(lambda: self.samples()[0], 0),
+            self._sent(lambda: self.samples()[-1], group.world - 1),
+        ]
         samples += [self._sent(lambda: self.samples()[-1], rank) for rank in ignoring[:1]]
         content = None if None in digests else hashlib.sha256(repr(digests).encode()).hexdigest()[:12]
         return _Common(leading, samples, content)

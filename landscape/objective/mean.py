@@ -39,7 +39,10 @@ def _title(visit: Visit, counted: Mapping[str, int]) -> str:
     """What a pass over the data computes, for processes to compare."""
     function, options = (visit.func, visit.keywords) if isinstance(visit, partial) else (visit, {})
     name = getattr(function, "__qualname__", type(function).__name__).removesuffix(".<locals>.visit")
-    parts = [getattr(options.get("kind"), "__name__", ""), *(f"{key}={count}" for key, count in counted.items())]
+    parts = [
+        getattr(options.get("kind"), "__name__", ""),
+        *(f"{key}={count}" for key, count in counted.items()),
+    ]
     return " ".join(filter(None, [name.rpartition(".")[2], *parts]))
 
 

@@ -37,7 +37,9 @@ def refuse_differences(risk: Risk, origin: Mapping[str, Any], processes: str | N
         # In this order: a difference of the first ones explains those of the others.
         name = next((name for name in here if there[name] != first[name]), None)
         if name is not None:
-            values = f" ({there[name]} and {first[name]})" if len(str(there[name]) + str(first[name])) < 80 else ""
+            values = (
+                f" ({there[name]} and {first[name]})" if len(str(there[name]) + str(first[name])) < 80 else ""
+            )
             advice = _ADVICE.get(name, "all of them have to pass the same")
             raise UsageError(
                 f"process {rank} of {group.world} has other {name} than process 0{values}: {advice}"
@@ -71,13 +73,21 @@ def _named(loss: object, name: str) -> str:
     function, options = taken_apart(loss)
     parts: list[object] = [name, sorted((key, _plain(value)) for key, value in options.items())]
     if isinstance(function, nn.Module):
-        plain = {key: value for key, value in vars(function).items() if isinstance(value, (bool, int, float, str))}
+        plain = {
+            key: value for key, value in vars(function).items() if isinstance(value, (bool, int, float, str))
+        }
         parts += [sorted(plain.items()), *function.state_dict().values(), *function.buffers()]
     return f"{name}, {_hash(parts)}"
 
 
 def _plain(value: object) -> object:
-    return _hash([value]) if isinstance(value, Tensor) else value if isinstance(value, (bool, int, float, str)) else ""
+    return (
+        _hash([value])
+        if isinstance(value, Tensor)
+        else value
+        if isinstance(value, (bool, int, float, str))
+        else ""
+    )
 
 
 def _hash(parts: Iterable[object]) -> str:

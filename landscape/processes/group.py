@@ -151,7 +151,9 @@ class Group:
             self._refuse_different(self.gathered(call))
         for (name, value), pair in zip(named.items(), pairs, strict=False):
             if self._differ(*pair, exact=False):
-                values = ", ".join(f"{each:.9g} in process {rank}" for rank, each in enumerate(self.gathered(value)))
+                values = ", ".join(
+                    f"{each:.9g} in process {rank}" for rank, each in enumerate(self.gathered(value))
+                )
                 raise _agreed(
                     UsageError(
                         f"{call}: {name} is not the same in all processes ({values}): all of them have to compute with "
