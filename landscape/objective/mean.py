@@ -125,6 +125,10 @@ class Mean:
         twin.calibration = self.calibration if calibration is None else calibration
         return twin
 
+    def apart(self) -> "Mean":
+        """The same for parts of the data that this process computes by itself."""
+        return self if self.calibration is None else self.calibrated(self.calibration.whole)
+
     def calibrated(self, calibration: Batches | None) -> "Mean":
         """The same with batch-norm statistics recomputed from these data at every point, or for ``None`` without."""
         twin = copy.copy(self)
