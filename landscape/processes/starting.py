@@ -18,13 +18,15 @@ from typing import NamedTuple
 
 from landscape.errors import UsageError
 from landscape.processes.launch import launch
-from landscape.processes.monitor import OWN_END, UNWINDING, Failure, Link
+from landscape.processes.monitor import OWN_END, SIGNALLED, UNWINDING, Failure, Link
 from landscape.processes.rendezvous import LISTENER
 
 _PROGRAM = [sys.executable, "-m", "landscape"]
 _PARENT = "LANDSCAPE_PARENT"
 _REST = OWN_END + UNWINDING + 1.0  # seconds for the others to end by themselves after one did badly
 _KILLED = 2.0  # seconds from SIGTERM to SIGKILL
+_SIGNALLED = SIGNALLED + OWN_END + UNWINDING + 2.0  # seconds for all to end after a signal
+_LOOK = 0.05
 _adopted: list[socket.socket] = []
 
 
@@ -79,7 +81,7 @@ def run_processes(count: int, argv: Sequence[str]) -> int:
     with contextlib.ExitStack() as stack:
         received = stack.enter_context(_passed_on(children := []))
         children += _started(count, argv)
-        failure, codes = _ended(children)
+        failure, codes = _ended(children, received)
     if not any(codes):
         return 0
     if received:
@@ -135,32 +137,34 @@ def _passed_on(children: list[_Child]) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _ended(children: Sequence[_Child]) -> tuple[Failure, list[int]]:
+def _ended(children: Sequence[_Child], received: Sequence[int]) -> tuple[Failure, list[int]]:
     """Waits for the end of all processes; returns what to say if one ended badly, and the exit codes."""
     said: list[Failure] = []
     bad: dict[int, int] = {}  # by rank, in the order of their ends, without those that were ended from here
-    since, is_told = 0.0, False
+    begun: float | None = None  # of the end of all
+    means = [signal.SIGTERM, signal.SIGKILL]
     with selectors.DefaultSelector() as selector:
         for child in children:
             selector.register(child.link.socket, selectors.EVENT_READ, child)
         while selector.get_map() or any(child.process.poll() is None for child in children):
-            for key, _ in selector.select(0.05):
+            if not selector.get_map():
+                time.sleep(_LOOK)
+            for key, _ in selector.select(_LOOK):
                 messages = key.data.link.messages()
                 if messages is None:
                     selector.unregister(key.fileobj)
                 said += [Failure(*(m[field] for field in Failure._fields)) for m in messages or ()]
-            if not selector.get_map():
-                time.sleep(0.02)
-            for rank, child in enumerate(children):
-                if child.process.poll() and rank not in bad and not is_told:
-                    since = since or time.monotonic()
-                    bad[rank] = child.process.returncode
-            if bad and time.monotonic() - since > _REST:
-                number = signal.SIGTERM if time.monotonic() - since < _REST + _KILLED else signal.SIGKILL
-                if number == signal.SIGKILL or not is_told:
-                    for child in children:
-                        child.process.send_signal(number)
-                is_told = True
+            if len(means) == 2:
+                bad |= {k: child.process.returncode for k, child in enumerate(children) if child.process.poll()}
+            if begun is None and (bad or received):
+                begun = time.monotonic()
+            # After a signal, which has been passed on, training still completes its step.
+            rest = _SIGNALLED if received else _REST if len(means) == 2 else _REST + _KILLED
+            if begun is not None and means and time.monotonic() - begun > rest:
+                means = means[-1:] if received else means
+                for child in children:
+                    child.process.send_signal(means[0])
+                means = means[1:]
     return _reason(said, bad, len(children)), [child.process.returncode for child in children]
 
 
