@@ -28,9 +28,11 @@ from landscape.objective.passes import BatchGradients, Slope, Value, differentia
 from landscape.objective.products import columns_of, matrix_products
 from landscape.objective.replica import Replica
 from landscape.objective.risk import Risk
+from landscape.objective.sameness import refuse_differences
 from landscape.objective.wrappers import unwrapped
 from landscape.parameters import Layout, Selection, selection_name
-from landscape.processes import Processes, refuse_undivided
+from landscape.processes import Processes
+from landscape.processes.group import Group, group_for
 from landscape.records.estimate import Provenance
 from landscape.version import __version__
 
@@ -95,34 +97,41 @@ class Objective:
         calibration: Source | None = None,
         processes: Processes = None,
     ) -> None:
-        refuse_undivided(processes)
-        model = network_in(model, loss)
-        loss, loss_name = loss_in(loss)
-        refuse_sum(loss)
-        size, weight = getattr(loss, "size", None), known_weights(loss)
-        read = partial(batches_in, loss=loss, batch_size=batch_size)
-        batches, calibration = read(batches), None if calibration is None else read(calibration)
-        replica = Replica(
-            model, parameters=parameters, batch_norm=batch_norm, device=device_in(device), dtype=dtype
-        )
-        fixed = Batches(batches, batch_size=batch_size, size=size, weight=weight)
-        self._calibration = (
-            fixed if calibration is None else Batches(calibration, batch_size=batch_size, size=size)
-        )
-        engine = Engine(allowed_products(products), MicroBatches(allowed_size(micro_batch)))
-        risk = Risk(replica, placed_loss(loss, replica.device, replica.dtype), fixed, engine)
-        self._mean = Mean(risk, calibration=self._calibration if batch_norm == "recalibrate" else None)
-        self._batch_norm = batch_norm
-        self._origin: dict[str, Any] = {
-            "model": type(unwrapped(model)[0]).__name__,
-            "loss": loss_name,
-            "batch_norm": "stored" if batch_norm == "auto" else batch_norm,
-            "parameters": selection_name(parameters, replica.layout.names),
-        }
+        group = group_for(processes)
+        batched = partial(Batches, group=group, own=processes == "own")
+        with group.together("Objective(…)"):
+            model = network_in(model, loss)
+            loss, loss_name = loss_in(loss)
+            refuse_sum(loss)
+            size, weight = getattr(loss, "size", None), known_weights(loss)
+            read = partial(batches_in, loss=loss, batch_size=batch_size)
+            batches, calibration = read(batches), None if calibration is None else read(calibration)
+            replica = Replica(
+                model, parameters=parameters, batch_norm=batch_norm, device=device_in(device), dtype=dtype
+            )
+            fixed = batched(batches, batch_size=batch_size, size=size, weight=weight)
+            self._calibration = (
+                fixed if calibration is None else batched(calibration, batch_size=batch_size, size=size)
+            )
+            engine = Engine(allowed_products(products), MicroBatches(allowed_size(micro_batch)))
+            risk = Risk(replica, placed_loss(loss, replica.device, replica.dtype), fixed, engine)
+            self._mean = Mean(risk, calibration=self._calibration if batch_norm == "recalibrate" else None)
+            self._batch_norm = batch_norm
+            self._origin: dict[str, Any] = {
+                "model": type(unwrapped(model)[0]).__name__,
+                "loss": loss_name,
+                "batch_norm": "stored" if batch_norm == "auto" else batch_norm,
+                "parameters": selection_name(parameters, replica.layout.names),
+            }
         self._selection = parameters
         self._statistics: Statistics | None = None
         self._cache: dict[Hashable, Any] = {}
         self.point = replica.origin
+        if not group.alone:
+            refuse_differences(risk, self._origin, processes)
+            fixed.settle()
+            if batch_norm == "recalibrate" and self._calibration is not fixed:
+                self._calibration.settle()
 
     def __repr__(self) -> str:
         """A summary that reads no data and evaluates nothing."""
@@ -162,6 +171,11 @@ class Objective:
     def total_weight(self) -> float:
         """W in ``L(θ) = (1/W) Σᵢ wᵢ ℓᵢ(θ)``: the number of examples, or of labels, or the sum of class weights."""
         return self._mean.risk.batches.total_weight
+
+    @property
+    def group(self) -> Group:
+        """The processes that compute together; what each of them raises inside ``group.together()``, all raise."""
+        return self._mean.group
 
     @property
     def ledger(self) -> Ledger:
@@ -326,7 +340,7 @@ class Objective:
         """The batches on the device; ``None`` if :meth:`resident` cannot keep them there."""
         pairs, size, replica = [], 0, self._mean.risk.replica
         room = room_on(replica.device)
-        for _, batch in batches.on(replica.device, replica.dtype):
+        for _, batch in batches.on(replica.device, replica.dtype) if batches.group.alone else batches:
             match self._mean.risk.placed(batch):
                 case (Tensor() as inputs, Tensor() as targets) if inputs.ndim == 4 or not channels_last:
                     size += inputs.nbytes
@@ -416,10 +430,15 @@ class Objective:
     def gradient_rounding(self) -> float | None:
         """‖error‖ that rounding may leave in ∇L(θ), from a few examples in float64; ``None`` if unknown."""
         risk = self._mean.checked(self.point)
-        _, batch = next(iter(risk.batches))
-        with risk.randomness(), twice_differentiable():
+        with (
+            self._mean.together("rounding of the gradient", point=self.point),
+            risk.randomness(),
+            twice_differentiable(),
+        ):
             self._mean.stand(self.point, statistics=self._statistics)
-            return gradient_rounding(risk, risk.placed(batch))
+            _, batch = next(risk.batches.leading())
+            rounding = gradient_rounding(risk, risk.placed(batch))
+        return self.group.decided(rounding)
 
     @cached_property
     def _value(self) -> Value:
@@ -503,23 +522,33 @@ class Objective:
             )
         return self._product(EmpiricalFisherGraph, vectors)
 
-    def average(self, visit: Visit, *, gradients: int = 0, products: int = 0) -> list[Tensor]:
+    def average(
+        self, visit: Visit, *, gradients: int = 0, products: int = 0, join: bool = True
+    ) -> list[Tensor]:
         """``Σ_b (w_b/W) visit(risk, b)`` over the batches at this point, with autograd on.
 
         Args:
             visit: Returns tensors that are means over the examples of the batch.
             gradients: The gradients that one visit costs, besides what it books itself.
             products: The products with a matrix that it costs.
+            join: Whether small batches may be visited together.
         """
         return self._mean.over(
-            visit, at=self.point, statistics=self._statistics, gradients=gradients, products=products
+            visit,
+            at=self.point,
+            statistics=self._statistics,
+            join=join,
+            gradients=gradients,
+            products=products,
         )
 
     @outside_modes()
     def _product(self, kind: type[Graph], vectors: Tensor, block: int | None = None) -> Tensor:
         columns = columns_of(vectors, self.point)
         visit = partial(matrix_products, kind=kind, columns=columns, block=block)
-        images = self._mean.over(visit, at=self.point, statistics=self._statistics, products=len(columns))
+        images = self._mean.over(
+            visit, at=self.point, statistics=self._statistics, vectors=vectors, products=len(columns)
+        )
         return (images[0] if len(images) == 1 else torch.stack(images, dim=1)).reshape(vectors.shape)
 
     def _derived(
