@@ -39,6 +39,7 @@ GROUPS = {
     ),
     "Output": ("output", "overwrite", "format", "label", "compare venue", "verbose", "save-every", "track"),
     "Running": (
+        *("write-plan", "plan", "index", "launcher", "slurm", "devices"),
         *("device", "dtype", "compile", "jobs", "dry-run", "resume", "quiet", "config", "version", "help"),
     ),
 }
