@@ -1,6 +1,7 @@
 """Several processes that were started together, and how they divide the data: never silently."""
 
 import os
+import re
 from typing import Literal, NamedTuple, get_args
 
 from landscape.errors import UsageError
@@ -31,11 +32,22 @@ def launch() -> Launch | None:
     """How this process was started together with others; ``None`` if it is the only one."""
     for program, rank, world in _LAUNCHERS:
         number, count, step = (os.environ.get(name, "") for name in (rank, world, "SLURM_STEP_ID"))
-        if program == "srun" and step.isdecimal() and int(step) >= _OWN_STEPS:
+        if program == "srun" and ((step.isdecimal() and int(step) >= _OWN_STEPS) or _submitted_by_a_step()):
             continue
         if number.isdecimal() and count.isdecimal():
             return Launch(int(number), int(count), program, world) if int(count) > 1 else None
     return None
+
+
+def _submitted_by_a_step() -> bool:
+    """Whether the variables of a step are those in which this batch job was submitted: sbatch hands them on.
+
+    A batch script is task 0 and alone on its node, where the step has several tasks. Unnoticed remains a step with one
+    task a node.
+    """
+    tasks, here = (os.environ.get(name, "") for name in ("SLURM_STEP_TASKS_PER_NODE", "SLURM_GTIDS"))
+    first = re.match(r"\d+", tasks)  # "2(x3),1" is two on each of three nodes, and one on the next
+    return here == "0" and first is not None and int(first[0]) > 1
 
 
 def refuse_undivided(processes: object) -> None:
