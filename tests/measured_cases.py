@@ -109,14 +109,18 @@ OWN = ["weighted", "recalibrated"]
 UNEVEN = {1: [5], 2: [1, 4], 3: [2, 1, 2]}  # batches a process
 
 
+def part_of_own(rank, world, x=None, y=None):
+    """The batches of this process, of parts that are uneven."""
+    x, y = examples() if x is None else (x, y)
+    ends = [0, *itertools.accumulate(UNEVEN[world])]
+    return problems.batches(x, y, SIZE)[ends[rank] : ends[rank + 1]]
+
+
 def objective(case, processes, rank, world, **changes):
     network, loss, data, options, _ = CASES[case]
     torch.manual_seed(0)
     x, y = examples(**data)
-    batches = problems.batches(x, y, SIZE)
-    if processes == "own":
-        ends = [0, *itertools.accumulate(UNEVEN[world])]
-        batches = batches[ends[rank] : ends[rank + 1]]
+    batches = part_of_own(rank, world, x, y) if processes == "own" else problems.batches(x, y, SIZE)
     arguments = {"model": network(), "loss": loss(), "batches": batches, **options, **changes}
     return Objective(**arguments, processes=processes)
 
@@ -176,7 +180,8 @@ def numbers(rank, world):
         if case == "weighted":
             found["own solvers"] = solved(point.at(point.point))
     for processes in ("split", "own"):
-        point = objective("of each batch", processes, rank, world, batch_norm="auto").recalibrating()
+        kept = {} if processes == "split" else {"calibration": part_of_own(rank, world)}
+        point = objective("of each batch", processes, rank, world, batch_norm="auto", **kept).recalibrating()
         found[f"{processes} sample"] = [point.loss, point.recalibrated_on, float(point.gradient.norm())]
     return found
 
@@ -266,6 +271,7 @@ def refusals(rank, world):
         ),
         "another point": said(lambda: moved.loss),
         "another vector": said(lambda: split.hessian_product(torch.ones(split.dimension).double() + rank)),
+        "another network": said(lambda: split.of(plain() if second else problems.network(*plain(), seed=1))),
         "a loop over own parts": said(lambda: list(own.per_batch())),
         "a loop over own examples": said(lambda: list(own.per_example())),
     }

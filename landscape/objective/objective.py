@@ -313,6 +313,8 @@ class Objective:
             )
         engine = Engine(risk.engine.products, dataclasses.replace(risk.engine.micro))
         mean = Mean(Risk(replica, risk.loss, risk.batches, engine), calibration=self._mean.calibration)
+        if not self.group.alone:
+            refuse_differences(mean.risk, self._origin, "own" if risk.batches.is_divided else "split")
         twin = self._derived(mean, replica.origin)
         twin._statistics = None
         return twin

@@ -91,6 +91,7 @@ REFUSED = {
 OWN = {"a part": "KeyError"}  # what the process itself raises, where it is something else
 DIFFERENT = {
     "weights": "process 1 of {} has other weights than process 0",
+    "another network": "process 1 of {} has other weights than process 0",
     "data": "process 1 of {} has other data than process 0",
     "batch sizes": "process 1 of {} has other batch sizes than process 0",
     "loss": "process 1 of {} has other losses than process 0",
