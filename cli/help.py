@@ -39,7 +39,19 @@ GROUPS = {
     ),
     "Output": ("output", "overwrite", "format", "label", "compare venue", "verbose", "save-every", "track"),
     "Running": (
-        *("device", "dtype", "compile", "processes", "jobs", "dry-run", "resume", "quiet", "config", "version", "help"),
+        *(
+            "device",
+            "dtype",
+            "compile",
+            "processes",
+            "jobs",
+            "dry-run",
+            "resume",
+            "quiet",
+            "config",
+            "version",
+            "help",
+        ),
     ),
 }
 """The groups of flags in their order: long names, with the command in front where they differ from it."""

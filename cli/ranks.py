@@ -49,10 +49,7 @@ class Several(contextlib.AbstractContextManager["Several"]):
             stream = self._stack.enter_context(_silence())
             say = lambda text: print(text, file=PlainStream(stream), flush=True)  # noqa: E731
         if above is not None or command in _JOINT:
-            self._stack.enter_context(
-                watched(here, say=say, interrupted=self._interrupted, parent=above)
-            )
-
+            self._stack.enter_context(watched(here, say=say, interrupted=self._interrupted, parent=above))
 
     def leave(self, code: int) -> None:
         """Ends the process at once after a failure, when the clean-up of torch would wait for the others."""

@@ -86,6 +86,8 @@ def _share_cores(hellos: Sequence[Hello], rank: int, *, uses_cores: bool) -> Non
     if threads == 0 and uses_cores:
         there = sum(each.machine == hellos[rank].machine for each in hellos)
         warnings.warn(
-            Remark(f"{there} processes share {len(hellos[rank].cores)} cores, so that they wait for each other"),
+            Remark(
+                f"{there} processes share {len(hellos[rank].cores)} cores, so that they wait for each other"
+            ),
             stacklevel=2,
         )

@@ -183,9 +183,7 @@ def meet(common: "dist.Store", here: Launch, watch: Watch, hello: Hello) -> list
     return hellos
 
 
-def _wait_for(
-    common: "dist.Store", key: str, here: Launch, watch: Watch, deadline: float, rank: int
-) -> None:
+def _wait_for(common: "dist.Store", key: str, here: Launch, watch: Watch, deadline: float, rank: int) -> None:
     while not common.check([key]):
         if common.check(["failure"]):
             watch.known(Failure(*json.loads(common.get("failure"))))
@@ -236,6 +234,12 @@ def refuse_differences(hellos: list[Hello]) -> None:
 
 def _different(one: list[str], other: list[str]) -> tuple[list[str], list[str]]:
     """The words of both, without those at their starts and ends that are the same."""
-    start = len(os.path.commonprefix([one, other]))
-    end = len(os.path.commonprefix([one[start:][::-1], other[start:][::-1]]))
+    start = _common(one, other)
+    end = _common(one[start:][::-1], other[start:][::-1])
     return one[start : len(one) - end], other[start : len(other) - end]
+
+
+def _common(one: list[str], other: list[str]) -> int:
+    """The number of words at the start of both."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((k for k, (word, there) in pairs if word != there), min(len(one), len(other)))

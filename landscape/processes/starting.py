@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from landscape.errors import UsageError
 from landscape.processes.launch import launch
-from landscape.processes.monitor import OWN_END, SIGNALLED, UNWINDING, Failure, Link
+from landscape.processes.monitor import OWN_END, SIGNALLED, TERMINATED, UNWINDING, Failure, Link
 from landscape.processes.rendezvous import LISTENER
 
 _PROGRAM = [sys.executable, "-m", "landscape"]
@@ -153,9 +153,13 @@ def _ended(children: Sequence[_Child], received: Sequence[int]) -> tuple[Failure
                 messages = key.data.link.messages()
                 if messages is None:
                     selector.unregister(key.fileobj)
-                said += [Failure(*(m[field] for field in Failure._fields)) for m in messages or ()]
+                failures = [Failure(*(m[field] for field in Failure._fields)) for m in messages or ()]
+                # What is ended from here because another failed only says that it was.
+                said += [each for each in failures if len(means) == 2 or received or each.code != TERMINATED]
             if len(means) == 2:
-                bad |= {k: child.process.returncode for k, child in enumerate(children) if child.process.poll()}
+                bad |= {
+                    k: child.process.returncode for k, child in enumerate(children) if child.process.poll()
+                }
             if begun is None and (bad or received):
                 begun = time.monotonic()
             # After a signal, which has been passed on, training still completes its step.
