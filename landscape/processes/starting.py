@@ -145,21 +145,14 @@ def _ended(children: Sequence[_Child], received: Sequence[int]) -> tuple[Failure
     means = [signal.SIGTERM, signal.SIGKILL]
     with selectors.DefaultSelector() as selector:
         for child in children:
-            selector.register(child.link.socket, selectors.EVENT_READ, child)
-        while selector.get_map() or any(child.process.poll() is None for child in children):
-            if not selector.get_map():
-                time.sleep(_LOOK)
-            for key, _ in selector.select(_LOOK):
-                messages = key.data.link.messages()
-                if messages is None:
-                    selector.unregister(key.fileobj)
-                failures = [Failure(*(m[field] for field in Failure._fields)) for m in messages or ()]
-                # What is ended from here because another failed only says that it was.
-                said += [each for each in failures if len(means) == 2 or received or each.code != TERMINATED]
+            selector.register(child.link.socket, selectors.EVENT_READ, child.link)
+        while any(child.process.poll() is None for child in children):
+            heard = _heard(selector, _LOOK)
+            # What is ended from here because another one failed only says that it was.
+            said += [each for each in heard if len(means) == 2 or received or each.code != TERMINATED]
             if len(means) == 2:
-                bad |= {
-                    k: child.process.returncode for k, child in enumerate(children) if child.process.poll()
-                }
+                ends = {rank: child.process.poll() for rank, child in enumerate(children)}
+                bad |= {rank: code for rank, code in ends.items() if code}
             if begun is None and (bad or received):
                 begun = time.monotonic()
             # After a signal, which has been passed on, training still completes its step.
@@ -169,7 +162,24 @@ def _ended(children: Sequence[_Child], received: Sequence[int]) -> tuple[Failure
                 for child in children:
                     child.process.send_signal(means[0])
                 means = means[1:]
-    return _reason(said, bad, len(children)), [child.process.returncode for child in children]
+        said += _heard(selector, 0)
+        codes = {rank: child.process.returncode for rank, child in enumerate(children)}
+    if len(means) == 2:
+        bad |= {rank: code for rank, code in codes.items() if code}
+    return _reason(said, bad, len(children)), list(codes.values())
+
+
+def _heard(selector: selectors.BaseSelector, seconds: float) -> list[Failure]:
+    """What children say within some seconds."""
+    failures = []
+    while events := selector.select(seconds):
+        for key, _ in events:
+            messages = key.data.messages()
+            if messages is None:
+                selector.unregister(key.fileobj)
+            failures += [Failure(*(each[field] for field in Failure._fields)) for each in messages or ()]
+        seconds = 0
+    return failures
 
 
 def _reason(said: Sequence[Failure], bad: dict[int, int], world: int) -> Failure:
