@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -146,10 +146,9 @@ class Batches:
     def _sent(self, read: Callable[[], Batch], owner: int) -> Batch:
         """A batch of one process in all of them, on the CPU."""
         data = b""
-        with self.group.together("exchange of a batch"):
+        with self.group.together("exchange of a batch"):  # which not everything in a batch may allow
             if self.group.rank == owner:
-                # Copies, because a view would be sent with all the memory that it is a view of.
-                data = pickle.dumps(copied(mapped(read(), Tensor.cpu)))
+                data = pickle.dumps(_sendable(read()))
         return pickle.loads(self.group.decided(data, by=owner))
 
     @property
@@ -159,6 +158,11 @@ class Batches:
             assert not self._is_own, "settle() comes before"
             self._division = Division.split(self._held, self.group)
         return self._division
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether no process holds all batches."""
+        return self._is_own
 
     @property
     def sizes(self) -> list[int]:
@@ -284,31 +288,64 @@ class Batches:
         return twin
 
     @cached_property
+    def whole(self) -> "Batches":
+        """The batches of all processes in each of them, for what a process computes by itself."""
+        if self.group.alone:
+            return self
+        if not self._is_own:
+            twin = copy.copy(self)
+            twin.group, twin._division, twin._copies, twin._room = ALONE, None, {}, -1
+            return twin
+        with self.group.together("exchange of all batches"):
+            held = [_sendable(batch) for _, batch in self.here()]
+        everything = [batch for part in self.group.gathered(held) for batch in part]
+        return Batches(everything, size=self._size, weight=self._weight)
+
+    @cached_property
     def sample(self) -> "Batches":
         """A fixed random part in a random order, in whole batches; see :meth:`Objective.recalibrating`."""
+        self.settle()
         total = sum(self.sizes)
         count = min(max(total // 2, LEAST_SAMPLE), MOST_SAMPLE, total)
         size = min(max(self.sizes), count)
         count = size * min(round(count / size), total // size)
         order = torch.randperm(total, generator=torch.Generator().manual_seed(0), device="cpu")[:count]
-        rows, forms, start = dict[int, Batch](), list[object](), 0
-        for examples, batch in self:
-            forms.append(form_of(batch))
-            if rows_in(batch) != examples or forms[-1] != forms[0]:
-                return self._sampled_whole(count)
+        with self.group.together("sample of the data"):
+            drawn = (self if self._is_own else self.whole)._drawn(order)
+        parts = self.group.gathered(drawn) if self._is_own else [drawn]
+        forms = [part.form for part in parts if part is not None and part.form is not None]
+        if None in parts or any(form != forms[0] for form in forms):
+            return self._sampled_whole(count)
+        rows = {index: row for part in parts if part is not None for index, row in part.rows.items()}
+        batches = [joined([rows[index] for index in few.tolist()]) for few in torch.split(order, size)]
+        return Batches(batches, size=self._size, group=self.group)
+
+    def _drawn(self, order: Tensor) -> "_Rows | None":
+        """The examples of these numbers that this process visits; ``None`` if batches cannot be regrouped."""
+        rows, form = dict[int, Batch](), None
+        start = sum(self.sizes[: self.division.here.start])
+        for examples, batch in self.here():
+            form = form_of(batch) if form is None else form
+            if rows_in(batch) != examples or form_of(batch) != form:
+                return None
             here = order[(order >= start) & (order < start + examples)]
             drawn = rows_of(batch, here - start)  # a copy, so that the rest of the batch need not stay
-            rows |= {index: example(drawn, k) for k, index in enumerate(here.tolist())}
+            each = (example(drawn, k) for k in range(len(here)))
+            rows |= dict(zip(here.tolist(), map(_sendable, each) if self._is_own else each, strict=True))
             start += examples
-        parts = torch.split(order, size)
-        return Batches([joined([rows[index] for index in part.tolist()]) for part in parts], size=self._size)
+        return _Rows(form, rows)
 
     def _sampled_whole(self, count: int) -> "Batches":
         """Whole batches with at least ``count`` examples, for batches that cannot be regrouped."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(0), device="cpu").tolist()
         totals = itertools.accumulate(self.sizes[index] for index in order)
         kept = set(order[: 1 + sum(total < count for total in totals)])
-        return Batches([batch for index, (_, batch) in enumerate(self) if index in kept], size=self._size)
+        with self.group.together("sample of the batches"):
+            source = self if self._is_own else self.whole
+            numbers = zip(source.division.here, source.here(), strict=True)
+            drawn = [_sendable(batch) if self._is_own else batch for k, (_, batch) in numbers if k in kept]
+        parts = self.group.gathered(drawn) if self._is_own else [drawn]
+        return Batches([batch for part in parts for batch in part], size=self._size, group=self.group)
 
     @cached_property
     def _held(self) -> Amounts:
@@ -365,6 +402,18 @@ class Batches:
                 "the data set is random: two readings of example 0 differ (an augmentation?); "
                 "measure on the data without random transforms"
             )
+
+
+def _sendable(batch: Batch) -> Batch:
+    """The batch on the CPU in memory of its own: a view would be sent with all the memory that it is a view of."""
+    return copied(mapped(batch, Tensor.cpu))
+
+
+class _Rows(NamedTuple):
+    """Single examples by their numbers, and the form of the batches that they are from."""
+
+    form: list[object] | None
+    rows: dict[int, Batch]
 
 
 @dataclass(frozen=True)

@@ -82,12 +82,16 @@ class Mean:
             yield
             return
         failure: Exception | None = None
+        norms: dict[str, float] = {}
         try:
             yield
+            # Here, because a GPU on which something failed refuses this too.
+            norms = {
+                f"the norm of the {name}": float(norm(v)) for name, v in vectors.items() if v is not None
+            }
         except Exception as raised:
             failure = raised
         ledger = self.risk.engine.ledger
-        norms = {f"the norm of the {name}": float(norm(v)) for name, v in vectors.items() if v is not None}
         ledger.join(self.group.agree(failure, call=call, numbers=norms, counts=ledger.own()))
 
     @property
@@ -124,6 +128,10 @@ class Mean:
         twin.risk = dataclasses.replace(self.risk, batches=batches)
         twin.calibration = self.calibration if calibration is None else calibration
         return twin
+
+    def apart(self) -> "Mean":
+        """The same for parts of the data that this process computes by itself."""
+        return self if self.calibration is None else self.calibrated(self.calibration.whole)
 
     def calibrated(self, calibration: Batches | None) -> "Mean":
         """The same with batch-norm statistics recomputed from these data at every point, or for ``None`` without."""

@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import importlib.metadata
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from functools import cached_property, partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -16,7 +16,7 @@ from landscape.isolation.modes import outside_modes
 from landscape.losses.loss_functions import BatchLoss, Loss, placed_loss, refuse_sum
 from landscape.objective.arguments import batches_in, device_in, loss_in, network_in
 from landscape.objective.batch_norm import BatchNorm, stored_layers
-from landscape.objective.batches import Batches, Source, example, leading_size, room_on
+from landscape.objective.batches import Batches, Source, room_on
 from landscape.objective.differences import gradient_rounding
 from landscape.objective.engine import Engine, Ledger, Products, Statistics, allowed_products
 from landscape.objective.graphs import EmpiricalFisherGraph, GaussNewtonGraph, Graph, HessianGraph
@@ -24,6 +24,7 @@ from landscape.objective.independence import Independence
 from landscape.objective.loss_weights import known_weights
 from landscape.objective.mean import Mean, Visit
 from landscape.objective.micro_batches import MicroBatches, Size, allowed_size
+from landscape.objective.parts import batches_apart, examples_apart
 from landscape.objective.passes import BatchGradients, Slope, Value, differentiated, evaluated
 from landscape.objective.products import columns_of, matrix_products
 from landscape.objective.replica import Replica
@@ -68,8 +69,12 @@ class Objective:
             for the size with the most gradients a second.
         products: How Hessian products are computed: ``"double-backward"``, ``"forward-over-reverse"``, or
             ``"auto"`` for double backward on the CPU and the quicker of the two on CUDA.
-        processes: ``"alone"`` where several processes were started together (``torchrun``, ``srun``, a process group of
-            more than one rank): this one measures the data that it passes, by itself. Left out there, it is an error.
+        processes: How several processes divide the data that were started together (``torchrun``, ``srun``) and have a
+            ``torch.distributed`` process group. ``"split"``: all pass the same data, and each computes a block of the
+            batches. ``"own"``: each passes its own part, as from a ``DistributedSampler``, and the data are all parts
+            in the order of the processes. Either way all of them make the same calls, and get the number of all data,
+            with its error and cost, which does not depend on how many they are. ``"alone"``: this process measures what
+            it passes by itself. Left out, several processes are an error. One process is always alone.
 
     Attributes:
         point: θ, ``(n,)``.
@@ -79,6 +84,7 @@ class Objective:
             is not one of those above; the message says what to write.
         InputError: Empty or non-finite data, non-finite weights, data that the model cannot be applied to,
             a model or data set that is random.
+        ProcessFailed: Another process raised something else, or does not answer.
     """
 
     def __init__(
@@ -307,6 +313,8 @@ class Objective:
             )
         engine = Engine(risk.engine.products, dataclasses.replace(risk.engine.micro))
         mean = Mean(Risk(replica, risk.loss, risk.batches, engine), calibration=self._mean.calibration)
+        if not self.group.alone:
+            refuse_differences(mean.risk, self._origin, "own" if risk.batches.is_divided else "split")
         twin = self._derived(mean, replica.origin)
         twin._statistics = None
         return twin
@@ -354,27 +362,77 @@ class Objective:
         return batches.stored_as(pairs)
 
     def per_batch(self) -> Iterator["Objective"]:
-        """One objective a batch of some weight, with the loss of that batch alone: the m-sharpness reading."""
+        """One objective a batch of some weight, with the loss of that batch alone: the m-sharpness reading.
+
+        With several processes each computes all of them; :meth:`by_batch` divides them.
+
+        Raises:
+            UsageError: With ``processes="own"``, where no process has all batches.
+        """
         batches = self._mean.checked(self.point).batches
-        for weight, (size, batch) in zip(batches.weights, batches, strict=True):
-            yield self._derived(self._mean.on(batches.single(batch, size, weight)))
+        return map(self._part(), batches_apart(batches))
 
     def per_example(self) -> Iterator["Objective"]:
         """One objective an example of some weight, for ``(inputs, targets)`` batches, with the loss of it alone.
 
         Raises:
+            UsageError: The loss is a :class:`BatchLoss`, whose batches have no known parts; or as :meth:`per_batch`.
+        """
+        self._refuse_hidden_examples()
+        batches = self._mean.checked(self.point).batches
+        return map(self._part(), examples_apart(batches))
+
+    def by_batch(
+        self, function: Callable[["Objective"], T], *, only: Collection[int] | None = None
+    ) -> list[T]:
+        """``function(part)`` for every objective of :meth:`per_batch`, in their order, divided over the processes.
+
+        Args:
+            function: Called with the part in one of the processes, where it must not wait for the others. All of them
+                get all results, which therefore have to be such as can be pickled.
+            only: The numbers of batches to which it is limited.
+        """
+        return self._by_part(batches_apart, function, only)
+
+    def by_example(
+        self, function: Callable[["Objective"], T], *, only: Collection[int] | None = None
+    ) -> list[T]:
+        """The same for every objective of :meth:`per_example`.
+
+        Raises:
             UsageError: The loss is a :class:`BatchLoss`, whose batches have no known parts.
         """
-        risk = self._mean.risk
-        if isinstance(risk.loss, BatchLoss):
+        self._refuse_hidden_examples()
+        return self._by_part(examples_apart, function, only)
+
+    def _by_part(
+        self,
+        apart: Callable[..., Iterator[Batches]],
+        function: Callable[["Objective"], T],
+        only: Collection[int] | None,
+    ) -> list[T]:
+        batches, results, first = self._mean.checked(self.point).batches, list[T](), 0
+        part = self._part()
+        if only is not None and not self.group.alone:
+            with self.group.together("count of parts"):
+                count = sum(1 for _ in apart(batches, here=True))
+            first = sum(self.group.gathered(count)[: self.group.rank])
+        name = getattr(function, "__qualname__", type(function).__name__)
+        with self._mean.together(f"parts of the data by {name}", point=self.point):
+            for number, single in enumerate(apart(batches, here=True), first):
+                if only is None or number in only:
+                    results.append(function(part(single)))
+                elif number > max(only, default=-1):
+                    break
+        return [result for each in self.group.gathered(results) for result in each]
+
+    def _part(self) -> Callable[[Batches], "Objective"]:
+        mean = self._mean.apart()
+        return lambda batches: self._derived(mean.on(batches))
+
+    def _refuse_hidden_examples(self) -> None:
+        if isinstance(self._mean.risk.loss, BatchLoss):
             raise UsageError("single examples need (inputs, targets) batches; a BatchLoss hides its examples")
-        batches = self._mean.checked(self.point).batches
-        for _, batch in batches:
-            for i in range(leading_size(batch)):
-                single = example(batch, i)
-                weight = batches.weight_of(single)
-                if weight > 0:
-                    yield self._derived(self._mean.on(batches.single(single, 1, weight)))
 
     def independence(self) -> Independence:
         """Whether the loss of a batch is the weighted mean over examples that do not see each other; checked once."""
