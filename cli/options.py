@@ -358,7 +358,7 @@ def chosen_device(name: str, dtype: str | None = None) -> str:
 
     precision = getattr(torch, dtype) if dtype else torch.float32
     place = device_named(name, dtype=precision, spelling="--device ")
-    if place.type == "cuda" and place.index is None and launch() is not None:
+    if str(place) == "cuda" and launch() is not None:
         place = torch.device(
             "cuda", torch.cuda.current_device()
         )  # in every thread: it is that of this process
