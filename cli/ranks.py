@@ -10,10 +10,10 @@ import click
 
 from landscape.processes.launch import Launch, launch
 from landscape.processes.monitor import Failure, placed
-from landscape.processes.starting import parent
+from landscape.processes.starting import parent, run_processes
 from landscape.processes.watching import current, watched
 
-from .terminal import PlainStream
+from .terminal import PlainStream, clear_note
 
 _JOINT = {"measure", "train"}
 _REFUSED = {"compare", "verify", "demo"}
@@ -58,6 +58,12 @@ class Several(contextlib.AbstractContextManager["Several"]):
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
+
+
+def in_processes(count: int) -> int:
+    """Runs this command in several processes, whose first one goes on with the terminal; returns the exit code."""
+    clear_note()
+    return run_processes(count, sys.argv[1:])
 
 
 def ended(text: str, code: int, *, follows: bool = False) -> int:

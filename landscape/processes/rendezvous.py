@@ -130,6 +130,8 @@ def store(here: Launch, watch: Watch, *, seconds: float = MEETING) -> Store:
     dist: Any = torch.distributed  # its stores are not typed
     host, port = address(here)
     listener = os.environ.pop(LISTENER, None)
+    if listener is not None:
+        os.set_inheritable(int(listener), False)
     serves = here.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     if not serves:
         _wait_for_port(host, port, here, watch, seconds)

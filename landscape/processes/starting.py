@@ -41,6 +41,7 @@ def parent() -> socket.socket | None:
     number = os.environ.pop(_PARENT, None)
     if number is not None:
         _adopted[:] = [socket.socket(fileno=int(number))]
+        _adopted[0].set_inheritable(False)  # nothing that this process leaves behind may seem to be it
     return _adopted[0] if _adopted else None
 
 
