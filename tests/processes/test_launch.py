@@ -136,7 +136,6 @@ def test_a_division_that_does_not_exist_is_no_value():
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["measure", "net.pt"],
         ["compare", "runs"],
         ["verify", "net.pt"],
         ["train", "--epochs", "1"],
@@ -147,11 +146,12 @@ def test_a_division_that_does_not_exist_is_no_value():
     ids=lambda words: "-".join(words[:1] + words[3:]),
 )
 def test_a_command_in_several_processes_is_one_line(monkeypatch, landscape, tmp_path, arguments):
-    environment(monkeypatch, TORCHRUN)
+    environment(monkeypatch, {**TORCHRUN, "RANK": "0"})  # the others print nothing
     result = landscape(*arguments, "-q")
     assert result.code == 2
     assert result.error.startswith("Error: torchrun started 2 processes (WORLD_SIZE=2), and landscape ")
-    assert ("--shard I/N" if arguments[0] == "surface" else "env -u WORLD_SIZE") in result.error
+    way_on = {"surface": "--shard I/N", "compare": "landscape measure divides"}
+    assert way_on.get(arguments[0], "env -u WORLD_SIZE") in result.error
     assert not list(tmp_path.iterdir())
 
 
