@@ -134,7 +134,7 @@ def test_a_command_in_several_processes_is_one_line(monkeypatch, landscape, tmp_
     result = landscape(*arguments, "-q")
     assert result.code == 2
     assert result.error.startswith("Error: torchrun started 2 processes (WORLD_SIZE=2), and landscape ")
-    assert ("--shard I/N" if arguments[0] == "surface" else "env -u WORLD_SIZE") in result.error
+    assert ("--shard auto" if arguments[0] == "surface" else "env -u WORLD_SIZE") in result.error
     assert not list(tmp_path.iterdir())
 
 
