@@ -150,7 +150,7 @@ def test_a_command_in_several_processes_is_one_line(monkeypatch, landscape, tmp_
     result = landscape(*arguments, "-q")
     assert result.code == 2
     assert result.error.startswith("Error: torchrun started 2 processes (WORLD_SIZE=2), and landscape ")
-    way_on = {"surface": "--shard I/N", "compare": "landscape measure divides"}
+    way_on = {"surface": "--shard auto", "compare": "landscape measure divides"}
     assert way_on.get(arguments[0], "env -u WORLD_SIZE") in result.error
     assert not list(tmp_path.iterdir())
 
