@@ -227,6 +227,8 @@ def _submitted(
 def _train_here(
     sweep: "Sweep", work: "Sequence[Job]", sweeping: Sweeping, *, jobs: int | None, quiet: bool
 ) -> None:
+    import torch
+
     from landscape.training import Outcome
     from landscape.training.local_sweep import LocalSweep
     from landscape.training.plan import cores
@@ -241,7 +243,7 @@ def _train_here(
             click.echo(run.path)
         return
     slots = [devices[place % len(devices)] if devices else None for place in range(min(most, len(work)))]
-    threads = max(1, cores() // len(slots))
+    threads = max(1, torch.get_num_threads() // len(slots))
     local = LocalSweep(sweep, LocalJobs(sweep.path, logs=_logs(sweep), threads=threads).start, slots)
     with Bar(f"{len(sweep)} runs", quiet=quiet, counted=True) as bar:
         shown: set[int] = set()
