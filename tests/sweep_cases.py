@@ -21,7 +21,7 @@ def trained_by(folder):
 
 
 def launched_until(middle, *arguments, cwd, runs):
-    """A launch of a sweep that has brought a run to its middle: at least two epochs in this launch, and not the last."""
+    """A launch of a sweep that has trained two more epochs of a run, which is not finished."""
     before = epochs_done(runs)
     command = Command(*arguments, cwd=cwd)
     end = time.monotonic() + 240
