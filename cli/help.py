@@ -40,7 +40,7 @@ GROUPS = {
     "Output": ("output", "overwrite", "format", "label", "compare venue", "verbose", "save-every", "track"),
     "Running": (
         *("write-plan", "plan", "index", "launcher", "slurm", "devices"),
-        *("device", "dtype", "compile", "jobs", "dry-run", "resume", "quiet", "config", "version", "help"),
+        *("device", "dtype", "compile", "processes", "jobs", "dry-run", "resume", "quiet", "config", "version", "help"),
     ),
 }
 """The groups of flags in their order: long names, with the command in front where they differ from it."""
