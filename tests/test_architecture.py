@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "surfaces": BASE | {"objective", "linalg", "curvature", "tables"},
     "comparison": {"errors", "registry", "records", "tables"},
     "plotting": {"errors", "registry", "records", "tables", "comparison", "surfaces"},
-    "optim": {"errors", "registry", "isolation", "parameters", "draws", "reductions"},
+    "optim": {"errors", "registry", "isolation", "parameters", "processes", "draws", "reductions"},
     "data": BASE | {"losses", "objective"},
     "models": BASE,
     "tracking": {"errors", "registry"},
