@@ -58,7 +58,7 @@ class GradientsAt:
         self.losses: list[Tensor] = []
         self.cost: float = 0
         self.bad = None if flat.is_on_host else torch.zeros((), dtype=torch.bool, device=flat.device)
-        self._flat, self._closure, self._scale, self._norms = flat, closure, scale, norms
+        self.flat, self._closure, self._scale, self._norms = flat, closure, scale, norms
         self._inputs, self._random = WrittenInputs(model), RandomState(flat.device)
         self._repeats = repeats
         # The gradient of the last pass, how often it had been written to, and its squared length.
@@ -94,7 +94,7 @@ class GradientsAt:
         return self._pass(vector, radius / (math.sqrt(square) + SMALL), self._closure, first=False)
 
     def _pass(self, displacement: Tensor | None, times: float, evaluate: Closure, *, first: bool) -> Tensor:
-        flat = self._flat
+        flat = self.flat
         flat.clear_gradients()
         self._inputs.put_back()
         trace: AbstractContextManager[None] = self._random
@@ -167,20 +167,28 @@ class GradientsAt:
 
     def left(self, vector: Tensor) -> bool:
         """Whether this vector is the one that the last pass left in ``.grad``, finite and unchanged since."""
-        is_last = vector is self._last and vector._version == self._version and self._flat.is_written
+        is_last = vector is self._last and vector._version == self._version and self.flat.is_written
         return is_last and self.bad is None
+
+    def is_bad(self) -> bool:
+        """Whether a vector so far was not finite; the host waits for the device."""
+        return self.bad is not None and bool(self.bad.item())
+
+    def random_mark(self) -> int:
+        """A number below 2²⁰ that stands for the random numbers of pass 1; 0 where it drew none."""
+        return self._random.mark()
 
     @contextmanager
     def moved(self, displacement: Tensor | None) -> Iterator[None]:
         """Inside, the network is at w + displacement as in a pass: for forward passes without a gradient."""
         try:
             if displacement is not None:
-                self._flat.displace(displacement)
+                self.flat.displace(displacement)
             with self._random, frozen_statistics(self._norms):
                 yield
         finally:
             if displacement is not None:
-                self._flat.restore()
+                self.flat.restore()
 
     def _evaluate_frozen(self, evaluate: Closure) -> Tensor:
         with frozen_statistics(self._norms):

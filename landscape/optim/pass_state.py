@@ -4,6 +4,7 @@ A sharpness-aware step evaluates the network at weights that are thrown away. Su
 masks of the first one, see the same inputs, and leave no trace in running statistics or in the random streams.
 """
 
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -65,6 +66,16 @@ class RandomState:
     def record(self) -> None:
         """Save the state from which the coming pass draws."""
         self._recorded = self._read()
+
+    def mark(self) -> int:
+        """A number below 2²⁰ of the state from which the recorded pass drew; 0 where it drew nothing."""
+        present = self._read() if self._recorded else []
+        if all(torch.equal(*pair) for pair in zip(self._recorded, present, strict=True)):
+            return 0
+        mark = 0
+        for state in self._recorded:
+            mark = zlib.crc32(state.cpu().numpy().tobytes(), mark)
+        return mark % (1 << 20)  # which float32 holds exactly
 
     def __enter__(self) -> None:
         """Inside, the numbers of the recorded pass are drawn again; afterwards the streams go on as before."""

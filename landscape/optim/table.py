@@ -98,9 +98,7 @@ def variant(
     """A row for an optimizer that is built around a base. Its summary is the first line of its module."""
     title = (sys.modules[build.__module__].__doc__ or "").partition("\n")[0]
     summary = title.partition(": ")[2].removesuffix(".")
-    return OptimizerRow(
-        name, build, summary, reference, frozenset({"base", "model"}), cost=cost, formula=formula
-    )
+    return OptimizerRow(name, build, summary, reference, _OF_A_PROGRAM, cost=cost, formula=formula)
 
 
 def sgd(
@@ -135,6 +133,8 @@ def _fused(parameters: Sequence[Tensor]) -> bool | None:
     return True if all(parameter.is_cuda for parameter in parameters) else None
 
 
+# Set by a program, not by a name: the objects, and branches, for which the processes must not divide the batch.
+_OF_A_PROGRAM = frozenset({"base", "model", "branches", "process_group"})
 _LR = frozenset({"lr"})  # of the recipe, not of the name
 _ROWS = [
     OptimizerRow(
