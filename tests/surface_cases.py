@@ -1,18 +1,12 @@
 """What one of several processes does in the tests of shared surfaces."""
 
-import json
-import signal
-import time
-
 import torch
 from torch import nn
 
 from landscape.objective import Objective
-from landscape.surfaces.claims import Claims
 from landscape.surfaces.directions import Waypoint
 from landscape.surfaces.sampling_together import sample_together
 from landscape.surfaces.shared import Shared
-from landscape.surfaces.sweep import Sweep
 
 
 def network():
