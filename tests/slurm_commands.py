@@ -1,9 +1,11 @@
 """The commands of Slurm in the tests that have a cluster (``slurm_cluster``)."""
 
+import contextlib
 import json
 import re
 import subprocess
 import time
+from pathlib import Path
 
 
 class Slurm:
@@ -13,7 +15,7 @@ class Slurm:
         self.environment = environment
         self.folder = folder
 
-    def run(self, *command, seconds=120, fed=""):
+    def run(self, *command, seconds=900, fed=""):
         """The result of a command whose standard input is ``fed``."""
         words = list(map(str, command))
         options = {"env": self.environment, "cwd": self.folder, "capture_output": True, "text": True}
@@ -30,6 +32,23 @@ class Slurm:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(list(map(str, command)), env=self.environment, cwd=self.folder, **pipes)
 
+    def task(self, number):
+        """The process of a task of a step, once there is one; of one that Python runs."""
+        found = []
+
+        def is_there():
+            for entry in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):
+                    variables = (entry / "environ").read_bytes().split(b"\0")
+                    command = (entry / "cmdline").read_bytes().split(b"\0")
+                    own = f"SLURM_CONF={self.environment['SLURM_CONF']}".encode()
+                    if {own, f"SLURM_PROCID={number}".encode(), b"SLURM_STEP_NUM_TASKS=2"} <= set(variables):
+                        found.extend([int(entry.name)] if b"landscape" in command else [])
+            return found
+
+        self.wait(is_there)
+        return found[0]
+
     def submitted(self, text, *options):
         """The number of a batch job with this script, whose output is appended when it starts again."""
         (self.folder / "job.sh").write_text(f"#!/bin/bash\n{text}\n")
@@ -42,7 +61,7 @@ class Slurm:
         text = self.run("scontrol", "show", "job", "-o", number).stdout
         return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in text.splitlines() if line]
 
-    def wait(self, condition, seconds=120):
+    def wait(self, condition, seconds=900):
         """Waits until a condition holds; returns how long that took."""
         begun = time.monotonic()
         while not condition():
@@ -50,7 +69,7 @@ class Slurm:
             time.sleep(0.2)
         return time.monotonic() - begun
 
-    def finished(self, number, seconds=120):
+    def finished(self, number, seconds=900):
         """The attributes of a job, or of each task of an array, once it is over."""
         over = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"}
         self.wait(lambda: all(job["JobState"] in over for job in self.job(number)), seconds)
