@@ -125,7 +125,7 @@ class _Normalised(torch.autograd.Function):
         exchange: Exchange,
     ) -> Tensor:
         ctx.save_for_backward(input, weight, mean, var, count)
-        ctx.eps, ctx.exchange = eps, exchange
+        ctx.eps, ctx.exchange, ctx.counts = eps, exchange, not exchange.is_idle
         return functional.batch_norm(input, mean, var, weight, bias, False, 0.0, eps)
 
     @staticmethod
@@ -139,6 +139,8 @@ class _Normalised(torch.autograd.Function):
         )
         along, total = of_weight.clone(), of_bias.clone()
         ctx.exchange.group.add([along, total])
+        if not ctx.counts:  # the statistics do not depend on it
+            return constant, of_weight, of_bias, None, None, None, None, None
         scale = (var + ctx.eps).rsqrt()
         shape = [1, -1] + [1] * (input.ndim - 2)
         divisor = count.to(scale.dtype)
