@@ -1,21 +1,18 @@
 """What one of several processes does in the tests of a run that they train together."""
 
 import dataclasses
-import json
-import os
 import signal
 import warnings
-from pathlib import Path
 
 import torch
 from group_cases import joined
 from torch import nn
 
 from landscape.models import MODELS
-from landscape.optim import OPTIMIZERS, BatchClosure, Division, Exchange, build_optimizer
-from landscape.processes.group import ALONE
+from landscape.optim import OPTIMIZERS, Exchange
+from landscape.processes.group import ALONE, Group
 from landscape.registry.names import Row
-from landscape.training import Recipe, train
+from landscape.training import Measuring, Recipe, train
 from landscape.training.session import Session
 from landscape.training.subject import subject_of
 
@@ -55,8 +52,9 @@ CASES |= {
     "bf16": {"optimizer": "sam", "dtype": "float32", "precision": "bf16"},
     "ema": {"optimizer": "sam", "ema": 0.9},
     **{
-        f"normed {name}": {"optimizer": OPTIONS.get(name, name).replace("m=5", "m=8"), "model": "normed", "sync_batch_norm": True}
+        f"normed {name}": {"optimizer": options, "model": "normed", "sync_batch_norm": True}
         for name in ("sgd", "gsam", "esam", "m-sam", "saf", "mesa", "swa")
+        for options in [OPTIONS.get(name, name).replace("m=5", "m=8")]
     },
     "normed small": {"optimizer": "sam", "model": "normed", "sync_batch_norm": True, "batch_size": 2, "epochs": 1},
     "normed float32": {"optimizer": "sam", "model": "normed", "sync_batch_norm": True, "dtype": "float32"},
@@ -114,3 +112,118 @@ def cases_of(world):
 def all_cases(folder, rank, world):
     group = joined(folder, rank, world)
     torch.save({name: trained(CASES[name], group) for name in cases_of(world)}, folder / f"{rank}.pt")
+
+
+RUN = dataclasses.replace(RECIPE, epochs=3, max_grad_norm=None)
+NORMED_RUN = {"model": "normed", "sync_batch_norm": True}
+
+
+def run_recipe(**fields):
+    known()
+    return dataclasses.replace(RUN, **fields)
+
+
+def stopping(step, number):
+    def stop(progress):
+        if progress.step == step:
+            signal.raise_signal(number)
+
+    return stop
+
+
+def ending(work):
+    """How something ends, in words."""
+    try:
+        work()
+    except (Exception, KeyboardInterrupt, SystemExit) as failure:
+        return f"{type(failure).__name__}: {failure}"
+    return "done"
+
+
+def chain(folder, group, pair):
+    """A run of one process that three continue, and then two; a signal reaches one of the three."""
+    recipe, rank, endings = run_recipe(optimizer="gsam", **NORMED_RUN), group.rank, []
+    with warnings.catch_warnings(record=True) as remarks:
+        warnings.simplefilter("always")
+        if rank == 0:
+            stop = stopping(7, signal.SIGINT)
+            endings.append(ending(lambda: train(recipe, output=folder, progress=stop, group=ALONE)))
+        group.gathered(None)
+        stop = stopping(9, signal.SIGTERM) if rank == 2 else None
+        endings.append(ending(lambda: train(recipe, output=folder, progress=stop, group=group)))
+        steps = []
+        if rank < 2:
+            train(recipe, output=folder, progress=lambda now: steps.append(now.step), group=pair)
+        group.gathered(None)
+    again = train(recipe, output=folder, progress=lambda now: steps.append(-1), group=group)
+    return {
+        "endings": endings,
+        "steps": steps,
+        "remarks": [str(each.message) for each in remarks],
+        "metrics": dict(again.metrics),
+        "history": [dict(entry) for entry in again.history],
+    }
+
+
+def failures(folder, group):
+    """What all processes raise where one of them fails, or where they cannot train together."""
+    rank = group.rank
+    folder.mkdir(exist_ok=True)
+
+    def torn():
+        recipe = run_recipe(seed=7)
+        running = Session(recipe, subject_of(recipe), torch.device("cpu"), exchange=Exchange(group))
+        if rank == 1:
+            batches = running._train.batches
+
+            def failing(numbers):
+                for number, batch in enumerate(batches(numbers)):
+                    if number == 2:
+                        raise OSError("the disk is gone")
+                    yield batch
+
+            running._train.batches = failing
+        for _ in running.train_epoch():
+            pass
+
+    return {
+        "torn": ending(torn),
+        "diverged": ending(
+            lambda: train(run_recipe(lr=1e200, max_grad_norm=None), output=folder / "diverged", group=group)
+        ),
+        "seeds": ending(lambda: train(run_recipe(seed=rank), output=folder / "seeds", group=group)),
+        "few": ending(
+            lambda: train(run_recipe(model="normed", batch_size=4), output=folder / "few", group=group)
+        ),
+        "selected": ending(
+            lambda: train(run_recipe(model="normed", optimizer="esam"), output=folder / "few", group=group)
+        ),
+        "full": ending(lambda: train(run_recipe(), output=_unwritable(folder, rank), group=group)),
+        "folders": sorted(path.name for path in folder.iterdir()),
+    }
+
+
+def _unwritable(folder, rank):
+    place = folder / "file"
+    if rank == 0:
+        place.write_text("a file")
+    return place / "run"
+
+
+def all_runs(folder, rank, world):
+    group = joined(folder, rank, world)
+    pair = Group(rank, 2, torch.distributed.new_group([0, 1]))
+    known()
+    found = {"chain": chain(folder / "chain", group, pair), "failures": failures(folder / "failures", group)}
+    noisy_run = train(run_recipe(model="noisy"), output=folder / "noisy", save_every=1, group=group)
+    found["noisy"] = dict(noisy_run.metrics)
+    measured = train(
+        run_recipe(),
+        output=folder / "measured",
+        measuring=Measuring(
+            2, names=("loss", "gradient-norm", "dominant-eigenvalue:method=lanczos"), batch_size=16
+        ),
+        group=group,
+    )
+    found["measured"] = dict(measured.metrics)
+    torch.save(found, folder / f"{rank}.pt")

@@ -34,6 +34,14 @@ def synchronise(model: nn.Module, exchange: Exchange) -> None:
             exchange.couples = True
 
 
+def unsynchronised(model: nn.Module) -> nn.Module:
+    """The model, with the batch norms of before :func:`synchronise`, in place."""
+    for module in model.modules():
+        if isinstance(module, _Synchronised):
+            module.__class__ = type(module).__mro__[2]  # type: ignore[assignment]
+    return model
+
+
 class _Synchronised:
     """A batch norm that looks for the function ``batch_norm`` in the processes; the exchange is not copied with it."""
 
@@ -113,7 +121,7 @@ class _Normalised(torch.autograd.Function):
     """``w (x − mean) / √(var + eps) + b``, where mean and variance depend on the inputs of all processes."""
 
     @staticmethod
-    def forward(  # noqa: D102
+    def forward(
         ctx: Any,
         input: Tensor,
         weight: Tensor,
@@ -130,7 +138,7 @@ class _Normalised(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override] # noqa: D102
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         input, weight, mean, var, count = ctx.saved_tensors
         # With constant statistics, by torch's kernel. Those of weight and bias stay the own part: whoever sums the
         # gradients of all parameters sums them too.
