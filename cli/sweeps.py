@@ -139,24 +139,24 @@ def planned(
     if sweeping.launcher is not None:
         launched(dataclasses.replace(sweeping, plan=sweeping.write_plan), jobs=jobs, quiet=quiet)
         return
-    click.echo(_written(sweeping.write_plan, len(sweep), work))
+    lines = _written(sweeping.write_plan, len(sweep), work)
+    click.echo(lines[0] if quiet else "\n".join(lines))
 
 
-def _written(path: Path, count: int, work: "Sequence[Job]") -> str:
+def _written(path: Path, count: int, work: "Sequence[Job]") -> list[str]:
+    """What was written, in the first line, and how to go on."""
     plan = f"landscape train --plan {shlex.quote(str(path))}"
     folders = list(dict.fromkeys(str(job.folder.parent if count > 1 else job.folder) for job in work))
     slurm = "--slurm partition=NAME,time=4:00:00"
-    return "\n".join(
-        [
-            f"{path}: {count} runs into {', '.join(folders)}; nothing is trained yet",
-            "One run, on any node that sees this folder (again after an interruption):",
-            f"  {plan} --index 0",
-            "All of them here, or as an array of Slurm with submitit or without:",
-            f"  {plan} --launcher local",
-            f"  {plan} --launcher slurm {slurm}",
-            f"  {plan} --launcher sbatch {slurm} | sbatch",
-        ]
-    )
+    return [
+        f"{path}: {count} runs into {', '.join(folders)}; nothing is trained yet",
+        "One run, on any node that sees this folder (again after an interruption):",
+        f"  {plan} --index 0",
+        "All of them here, or as an array of Slurm with submitit or without:",
+        f"  {plan} --launcher local",
+        f"  {plan} --launcher slurm {slurm}",
+        f"  {plan} --launcher sbatch {slurm} | sbatch",
+    ]
 
 
 @contextlib.contextmanager
@@ -227,6 +227,8 @@ def _submitted(
 def _train_here(
     sweep: "Sweep", work: "Sequence[Job]", sweeping: Sweeping, *, jobs: int | None, quiet: bool
 ) -> None:
+    import torch
+
     from landscape.training import Outcome
     from landscape.training.local_sweep import LocalSweep
     from landscape.training.plan import cores
@@ -241,7 +243,7 @@ def _train_here(
             click.echo(run.path)
         return
     slots = [devices[place % len(devices)] if devices else None for place in range(min(most, len(work)))]
-    threads = max(1, cores() // len(slots))
+    threads = max(1, torch.get_num_threads() // len(slots))
     local = LocalSweep(sweep, LocalJobs(sweep.path, logs=_logs(sweep), threads=threads).start, slots)
     with Bar(f"{len(sweep)} runs", quiet=quiet, counted=True) as bar:
         shown: set[int] = set()

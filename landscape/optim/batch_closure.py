@@ -12,7 +12,6 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -323,6 +322,7 @@ def _cloned(inputs: Inputs, targets: Tensor) -> tuple[Inputs, Tensor]:
 
 
 def rows_of(inputs: Inputs, rows: Rows) -> Inputs:
+    """Some of the examples of the inputs of a batch."""
     return _mapped(inputs, lambda x: _rows_of_tensor(x, rows))
 
 

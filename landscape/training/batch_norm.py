@@ -34,6 +34,14 @@ def synchronise(model: nn.Module, exchange: Exchange) -> None:
             exchange.couples = True
 
 
+def unsynchronised(model: nn.Module) -> nn.Module:
+    """The model, with the batch norms of before :func:`synchronise`, in place."""
+    for module in model.modules():
+        if isinstance(module, _Synchronised):
+            module.__class__ = type(module).__mro__[2]  # type: ignore[assignment]
+    return model
+
+
 class _Synchronised:
     """A batch norm that looks for the function ``batch_norm`` in the processes; the exchange is not copied with it."""
 
@@ -113,7 +121,7 @@ class _Normalised(torch.autograd.Function):
     """``w (x − mean) / √(var + eps) + b``, where mean and variance depend on the inputs of all processes."""
 
     @staticmethod
-    def forward(  # noqa: D102
+    def forward(
         ctx: Any,
         input: Tensor,
         weight: Tensor,
@@ -125,12 +133,12 @@ class _Normalised(torch.autograd.Function):
         exchange: Exchange,
     ) -> Tensor:
         ctx.save_for_backward(input, weight, mean, var, count)
-        ctx.eps, ctx.exchange = eps, exchange
+        ctx.eps, ctx.exchange, ctx.counts = eps, exchange, not exchange.is_idle
         return functional.batch_norm(input, mean, var, weight, bias, False, 0.0, eps)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override] # noqa: D102
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         input, weight, mean, var, count = ctx.saved_tensors
         # With constant statistics, by torch's kernel. Those of weight and bias stay the own part: whoever sums the
         # gradients of all parameters sums them too.
@@ -139,6 +147,8 @@ class _Normalised(torch.autograd.Function):
         )
         along, total = of_weight.clone(), of_bias.clone()
         ctx.exchange.group.add([along, total])
+        if not ctx.counts:  # the statistics do not depend on it
+            return constant, of_weight, of_bias, None, None, None, None, None
         scale = (var + ctx.eps).rsqrt()
         shape = [1, -1] + [1] * (input.ndim - 2)
         divisor = count.to(scale.dtype)

@@ -120,7 +120,7 @@ class RunFiles(RunFolder):
         """Whether the files agree with the checkpoint, and killed processes have left no others."""
         content, lost = history.restored(self.history, saved.history)
         same = self.history.is_file() and self.history.read_bytes() == content
-        left = [self.path / lock.NAME, *self._parts()]
+        left = [self.path / lock.LOCK, *self._parts()]
         return saved.file == self.checkpoint and same and not lost and not any(file.exists() for file in left)
 
     def make(self) -> None:
