@@ -18,7 +18,13 @@ STEPS = 20
 def network(dtype=torch.float64, norm=nn.BatchNorm1d):
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Linear(4, 8), norm(8), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, 8), nn.LayerNorm(8), nn.Linear(8, 3)
+        nn.Linear(4, 8),
+        norm(8),
+        nn.Tanh(),
+        nn.Dropout(0.2),
+        nn.Linear(8, 8),
+        nn.LayerNorm(8),
+        nn.Linear(8, 3),
     ).to(dtype)
 
 
@@ -150,6 +156,8 @@ def run(folder, rank, world):
         found["seed"] = different(pair, rank, seed=1)
         found["refusals"] = refusals(pair)
     else:
-        found["refusals"] = {"outside": refusal(lambda: made(network(), branches="parallel", process_group=pair))}
+        found["refusals"] = {
+            "outside": refusal(lambda: made(network(), branches="parallel", process_group=pair))
+        }
     torch.save(found, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
