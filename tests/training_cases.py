@@ -189,7 +189,7 @@ def failures(folder, group):
     return {
         "torn": ending(torn),
         "diverged": ending(
-            lambda: train(run_recipe(lr=1e200, max_grad_norm=None), output=folder / "diverged", group=group)
+            lambda: train(run_recipe(lr=1e29, dtype="float32"), output=folder / "diverged", group=group)
         ),
         "seeds": ending(lambda: train(run_recipe(seed=rank), output=folder / "seeds", group=group)),
         "few": ending(

@@ -128,5 +128,5 @@ def test_what_is_measured_during_training_is_that_of_one_process(runs, tmp_path)
     )
     assert len(together) == len(alone) == 12
     for each, expected in zip(together, alone, strict=True):
-        assert (each.measure, each.split) == (expected.measure, expected.split)
+        assert (each.measure, each.provenance.split) == (expected.measure, expected.provenance.split)
         assert each.value == pytest.approx(expected.value, rel=1e-6)
