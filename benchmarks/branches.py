@@ -13,8 +13,9 @@ thread each take turns at these steps, all on the same batch of examples:
 - SAM data-parallel, likewise.
 
 A round is one turn of each in an order that rotates, and a ratio is computed within a round, because other work on the
-machine slows all of them. Times are those of a clock on the wall, of the slower of the two processes. Printed are the
-median and the quartiles of the rounds. ``--write`` puts the rounds into ``figures/data/cr_sam_branches.json``, from
+machine slows all of them. Two clocks: the processor time of the busier of the two processes, which does not run while
+other programs do or while it waits, and is what a step takes on two idle cores but for the waiting for an exchange; and
+the clock on the wall, of the slower one. Printed are the median and the quartiles of the rounds. ``--write`` puts the rounds into ``figures/data/cr_sam_branches.json``, from
 which ``figures/reproductions/results.py`` makes the rows of RESULTS.md.
 """
 
@@ -43,14 +44,21 @@ RECORD = Path(__file__).parents[1] / "figures" / "data" / "cr_sam_branches.json"
 LR, MOMENTUM, BATCH = 0.01, 0.9, 128
 Network = tuple[Callable[[], nn.Module], tuple[int, ...], int]
 NETWORKS: Mapping[str, Network] = {  # how it is made, the shape of an example, the steps of a turn
-    "MLP 64-64-10, batch 128": (lambda: MLP(depth=1, input_shape=(64,)), (64,), 100),
+    "MLP 64-64-10, batch 128": (lambda: MLP(depth=1, input_shape=(64,)), (64,), 30),
     "ResNet-20, batch 128": (resnet20, (3, 32, 32), 1),
 }
 ONE_SAM, ONE_CR = "SAM, one process", "CR-SAM, one process"
 BRANCHES, DIVIDED = "CR-SAM, branches in parallel", "CR-SAM, data-parallel"
 DIVIDED_SAM = "SAM, data-parallel"
 ARMS = (ONE_SAM, ONE_CR, BRANCHES, DIVIDED, DIVIDED_SAM)
-COMPARISONS = ((BRANCHES, ONE_SAM), (BRANCHES, DIVIDED), (BRANCHES, ONE_CR), (DIVIDED, ONE_SAM), (DIVIDED, ONE_CR))
+CLOCKS = ("processor", "wall")
+COMPARISONS = (
+    (BRANCHES, ONE_SAM),
+    (BRANCHES, DIVIDED),
+    (BRANCHES, ONE_CR),
+    (DIVIDED, ONE_SAM),
+    (DIVIDED, ONE_CR),
+)
 
 
 def turn(name: str, network: Network, rank: int) -> Callable[[], None] | None:
@@ -94,18 +102,20 @@ def process(rank: int, folder: str, rounds: int) -> None:
     seconds: dict[str, dict[str, list[float]]] = {}
     for label, network in NETWORKS.items():
         turns = {name: turn(name, network, rank) for name in ARMS}
-        times = seconds[label] = {name: [] for name in ARMS}
+        times = seconds[label] = {f"{name}, {clock}": [] for name in ARMS for clock in CLOCKS}
         for number in range(rounds + 1):
             shift = number % len(ARMS)
             for name in ARMS[shift:] + ARMS[:shift]:
                 dist.barrier()
-                begun = time.perf_counter()
+                begun = time.process_time(), time.perf_counter()
                 if (take := turns[name]) is not None:
                     take()
-                spent = torch.tensor(time.perf_counter() - begun, dtype=torch.float64)
+                ended = time.process_time(), time.perf_counter()
+                spent = torch.tensor([b - a for a, b in zip(begun, ended, strict=True)], dtype=torch.float64)
                 dist.all_reduce(spent, dist.ReduceOp.MAX)
                 if number > 0:  # the first turn allocates
-                    times[name].append(spent.item() / network[2])
+                    for clock, value in zip(CLOCKS, spent.tolist(), strict=True):
+                        times[f"{name}, {clock}"].append(value / network[2])
     if rank == 0:
         (Path(folder) / "seconds.json").write_text(json.dumps(seconds))
     dist.barrier()
@@ -129,13 +139,17 @@ def measured(rounds: int) -> dict[str, dict[str, list[float]]]:
 
 def report(label: str, times: Mapping[str, list[float]]) -> None:
     """Prints the times and the ratios of one network."""
-    print(f"\n{label}; {len(times[ONE_SAM])} rounds")
-    for name, values in times.items():
-        print(f"  {name:<30}{1e3 * statistics.median(values):>10.2f} ms")
+    print(f"\n{label}; {len(next(iter(times.values())))} rounds; processor time, wall time")
+    for name in ARMS:
+        cells = [f"{1e3 * statistics.median(times[f'{name}, {clock}']):>10.2f} ms" for clock in CLOCKS]
+        print(f"  {name:<58}" + "".join(cells))
     for above, below in COMPARISONS:
-        ratios = [a / b for a, b in zip(times[above], times[below], strict=True)]
-        low, middle, high = statistics.quantiles(ratios)
-        print(f"  {above} / {below}: {middle:.2f} ({low:.2f}–{high:.2f})")
+        cells = []
+        for clock in CLOCKS:
+            pairs = zip(times[f"{above}, {clock}"], times[f"{below}, {clock}"], strict=True)
+            low, middle, high = statistics.quantiles([a / b for a, b in pairs])
+            cells.append(f"  {middle:.2f} ({low:.2f}–{high:.2f})")
+        print(f"  {f'{above} / {below}':<54}" + "".join(cells))
 
 
 def main() -> None:

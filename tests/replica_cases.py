@@ -95,6 +95,7 @@ def trained(rule, *, rank=0, world=1, dtype=torch.float64, count=STEPS):
 
 def uneven():
     """A network whose tensors do not divide evenly: rows of 5 and 3, a single one, and a frozen layer."""
+    torch.manual_seed(1)  # for the layers in between
     model = mlp(nn.LayerNorm(5), nn.Linear(5, 5).double(), nn.Linear(5, 1).double(), nn.Linear(1, 5).double())
     model[2].requires_grad_(False)
     return model
@@ -105,7 +106,11 @@ def groups_of(model):
     return [
         {"params": list(model[0].parameters())},
         {"params": list(model[3].parameters()), "perturb": False},
-        {"params": [p for m in (model[1], model[4], model[6]) for p in m.parameters()], "rho": 0.2, "lr": 0.05},
+        {
+            "params": [p for m in (model[1], model[4], model[6]) for p in m.parameters()],
+            "rho": 0.2,
+            "lr": 0.05,
+        },
     ]
 
 
@@ -234,10 +239,10 @@ def run(folder, rank, world):
     warnings.simplefilter("ignore")
     joined(folder, rank, world)
     found = {
-        "float64": {
-            rule: trained(rule, rank=rank, world=world, count=count(rule, world)) for rule in RULES
+        "float64": {rule: trained(rule, rank=rank, world=world, count=count(rule, world)) for rule in RULES},
+        "float32": {
+            rule: trained(rule, rank=rank, world=world, dtype=torch.float32, count=4) for rule in RULES
         },
-        "float32": {rule: trained(rule, rank=rank, world=world, dtype=torch.float32, count=4) for rule in RULES},
         "overflowed": overflowed(DistributedDataParallel(mlp()), rank),
         "common": common_decisions(rank, world),
         "own": own_all_reduce(rank, world),

@@ -78,7 +78,9 @@ def test_batches_of_unequal_size_are_refused_where_they_would_take_unequal_numbe
 
 def test_rules_that_need_to_know_the_replicas_ask(ranks):
     for each in ranks:
-        assert re.search("(?s)SlicedSAM with these options.*DistributedDataParallel", each["common"]["unknown"])
+        assert re.search(
+            "(?s)SlicedSAM with these options.*DistributedDataParallel", each["common"]["unknown"]
+        )
         assert each["common"]["known"] is None
 
 
