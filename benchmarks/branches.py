@@ -13,10 +13,11 @@ thread each take turns at these steps, all on the same batch of examples:
 - SAM data-parallel, likewise.
 
 A round is one turn of each in an order that rotates, and a ratio is computed within a round, because other work on the
-machine slows all of them. Two clocks: the processor time of the busier of the two processes, which does not run while
-other programs do or while it waits, and is what a step takes on two idle cores but for the waiting for an exchange; and
-the clock on the wall, of the slower one. Printed are the median and the quartiles of the rounds. ``--write`` puts the rounds into ``figures/data/cr_sam_branches.json``, from
-which ``figures/reproductions/results.py`` makes the rows of RESULTS.md.
+machine slows all of them. There are two clocks. The processor time of the busier of the two processes does not run
+while other programs do, nor while it waits: it is what a step takes on two idle cores but for the waiting for an
+exchange. The clock on the wall is that of the slower process. Printed are the median and the quartiles of the rounds.
+``--write`` puts the rounds into ``figures/data/cr_sam_branches.json``, from which ``figures/reproductions/results.py``
+makes the rows of RESULTS.md.
 """
 
 import argparse

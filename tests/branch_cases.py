@@ -1,4 +1,4 @@
-"""What one of three processes does in the tests of branches in parallel: the first two are a pair, the third is alone."""
+"""What one of three processes does in the tests of branches in parallel: two are a pair, the third is alone."""
 
 import torch
 from group_cases import joined

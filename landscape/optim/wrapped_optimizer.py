@@ -229,7 +229,8 @@ class WrappedOptimizer(torch.optim.Optimizer):
         if state_dict.get("part") != self._part().get("part"):
             raise InputError(
                 f"this state is that of part {shown(state_dict.get('part'))} of the parameters, by rank and number of "
-                f"processes, and this is {shown(self._part().get('part'))}; load it in as many processes as it was saved in"
+                f"processes, and this is {shown(self._part().get('part'))}; load it in as many processes as it was "
+                "saved in"
             )
         self.base.load_state_dict(state_dict["base"])
         device = self.flat.device

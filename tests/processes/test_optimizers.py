@@ -7,8 +7,18 @@ import re
 
 import pytest
 import torch
-from replica_cases import BY_SHARDS, LOOKS_AT_EXAMPLES, NOT_BY_SHARDS, RULES
-from replica_cases import count, own_all_reduce, run, run_sharded, sharded, trained
+from replica_cases import (
+    BY_SHARDS,
+    LOOKS_AT_EXAMPLES,
+    NOT_BY_SHARDS,
+    RULES,
+    count,
+    own_all_reduce,
+    run,
+    run_sharded,
+    sharded,
+    trained,
+)
 from started import results
 
 WORLDS = [2, 3]
