@@ -10,6 +10,7 @@ from landscape.version import __version__
 
 from .failures import run_guarded
 from .help import GroupWithExamples
+from .ranks import Several
 from .terminal import note
 
 # The summaries stand here, so that --help imports no command and takes no second for torch.
@@ -55,6 +56,8 @@ class LazyGroup(GroupWithExamples):
             raise click.UsageError(
                 f"unknown command '{name}'{did_you_mean(name, COMMANDS)}; known: {known}", ctx
             )
+        if isinstance(ctx.obj, Several):
+            ctx.obj.begin(name)
         if not _SILENT & set(args):
             # Before the command is imported, and torch with it, which takes seconds.
             note(f"landscape {name}: starting…")

@@ -12,9 +12,18 @@ from typing import Any, NoReturn
 
 import click
 
-from landscape.errors import InputError, OutOfMemory, Remark, UsageError, device_failure, is_out_of_memory
+from landscape.errors import (
+    InputError,
+    OutOfMemory,
+    ProcessFailed,
+    Remark,
+    UsageError,
+    device_failure,
+    is_out_of_memory,
+)
 from landscape.tables.escaping import visible
 
+from .ranks import Several, ended
 from .terminal import plain_output
 
 # The last two are 128 plus the number of the signal, as in shells.
@@ -29,7 +38,13 @@ class Unconverged(Exception):
     """A number did not converge, is not finite or differs, and the user wants the command to fail on that."""
 
 
-_CODES = {UsageError: USAGE, InputError: INPUT, OutOfMemory: MEMORY, Unconverged: UNCONVERGED}
+_CODES = {
+    UsageError: USAGE,
+    InputError: INPUT,
+    OutOfMemory: MEMORY,
+    Unconverged: UNCONVERGED,
+    ProcessFailed: INTERNAL,
+}
 
 
 def run_guarded(group: click.Command) -> int:
@@ -38,7 +53,14 @@ def run_guarded(group: click.Command) -> int:
     with plain_output(), warnings.catch_warnings():
         warnings.simplefilter("always", Remark)
         warnings.showwarning = functools.partial(_show_warning, set())
-        return _ended(group)
+        with Several(interruption) as several:
+            code = TERMINATED
+            try:
+                code = _ended(group, several)
+            except (Terminated, KeyboardInterrupt):  # a second signal, while the first failure was put into words
+                code = _interrupted(code)
+            several.leave(code)
+            return code
 
 
 def _show_warning(
@@ -53,10 +75,10 @@ def _show_warning(
         click.echo(warnings.formatwarning(message, category, *place[:2]), err=True, nl=False)
 
 
-def _ended(group: click.Command) -> int:
+def _ended(group: click.Command, several: Several) -> int:
     try:
         # In its standalone mode click prints the errors in words and codes of its own.
-        result = group.main(prog_name="landscape", standalone_mode=False)
+        result = group.main(prog_name="landscape", standalone_mode=False, obj=several)
         return result if isinstance(result, int) else DONE
     except click.exceptions.Abort as failure:
         # click makes one thing of Ctrl-C and of an end of file that nobody expected.
@@ -76,7 +98,8 @@ def _ended(group: click.Command) -> int:
     except tuple(_CODES) as failure:
         if (reason := device_failure(failure)) is not None:
             return _report(reason, INTERNAL)
-        return _report(failure, next(code for kind, code in _CODES.items() if isinstance(failure, kind)))
+        code = next(code for kind, code in _CODES.items() if isinstance(failure, kind))
+        return _report(failure, code, follows=isinstance(failure, ProcessFailed))
     except KeyboardInterrupt:
         return _interrupted(INTERRUPTED)
     except Terminated:
@@ -99,27 +122,27 @@ def _unexpected(failure: Exception) -> int:
         return _report("out of memory; try a smaller batch: -b 32", MEMORY)
     if (reason := device_failure(failure)) is not None:
         return _report(reason, INTERNAL)
-    traceback.print_exc()
-    return _report(
+    words = (
         f"internal error ({type(failure).__name__}); please report it with the lines above and the output of "
-        "`landscape env`",
-        INTERNAL,
+        "`landscape env`"
     )
+    return ended(f"{traceback.format_exc()}Error: {visible(words)}", INTERNAL)
 
 
-def _report(failure: object, code: int) -> int:
-    click.echo(f"Error: {visible(' '.join(str(failure).split()))}", err=True)
-    return code
+def _report(failure: object, code: int, *, follows: bool = False) -> int:
+    return ended(f"Error: {visible(' '.join(str(failure).split()))}", code, follows=follows)
 
 
 def _interrupted(code: int) -> int:
+    return ended(interruption(code), code)
+
+
+def interruption(code: int) -> str:
+    """What is said after a signal."""
     # Run again with these, the command would throw away the results from which it is to continue.
     words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--no-resume")]
     command = shlex.join(["landscape", *words])
-    click.echo(
-        f"\nInterrupted; the results so far are on disk. To continue, run it again:\n  {command}", err=True
-    )
-    return code
+    return f"\nInterrupted; the results so far are on disk. To continue, run it again:\n  {command}"
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import click
 
 from landscape import records
 from landscape.comparison import setting_labels
-from landscape.processes import refuse_joint_command
+from landscape.processes.starting import run_processes, starts
 from landscape.records import Estimate
 from landscape.registry.names import SPLITS, split_of
 from landscape.tables import WIDTH, Grid, Number, rounded
@@ -21,13 +22,27 @@ from landscape.tables.escaping import visible
 from . import options
 from .failures import Unconverged
 from .help import ExamplesFirst
-from .preflight import preflight
+from .preflight import opened, preflight
 from .progress import Bar, brief, duration
 
 if TYPE_CHECKING:
     from landscape.measures.forecast import Forecast
     from landscape.objective import Objective
+    from landscape.processes.group import Group
     from landscape.registry.names import Specification
+
+
+@dataclass(frozen=True)
+class Request:
+    """The flags that say what is measured, where it is kept and how it is printed."""
+
+    names: tuple[str, ...]
+    output: Path | None
+    form: str
+    fail_on: str
+    dry_run: bool
+    resume: bool
+    quiet: bool
 
 
 @click.command(name="measure", cls=ExamplesFirst)
@@ -52,20 +67,14 @@ if TYPE_CHECKING:
     help="With warn: exit 4 if anything is unconverged or not finite.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the expected cost, from one product; measure nothing.")
+@options.processes
 @options.resume
 @options.quiet
 @options.config
+@options.gathered(request=Request)
 def command(
-    checkpoints: tuple[str, ...],
-    names: tuple[str, ...],
-    subject: options.Subject,
-    output: Path | None,
-    form: str,
-    fail_on: str,
-    dry_run: bool,
-    resume: bool,
-    quiet: bool,
-) -> None:
+    checkpoints: tuple[str, ...], subject: options.Subject, request: Request, processes: int | None
+) -> int | None:
     """Measures checkpoints; prints a table and appends JSON lines.
 
     \b
@@ -73,40 +82,66 @@ def command(
       landscape measure net.pt -m resnet18 -d cifar10:root=DIR -M hessian-trace
 
     Results in the output file are reused if weights, examples, code, settings and loss are unchanged. They are marked
-    as read; --no-resume measures them again.
+    as read; --no-resume measures them again. Several processes (--processes, torchrun, srun) divide the data and
+    compute the same numbers.
     """
+    if starts(processes):
+        return run_processes(processes or 1, sys.argv[1:])
     from landscape.measures import DEFAULT
+    from landscape.processes.joint import joint
+
+    with joint("measure", device=subject.device) as group:
+        splits = SPLITS if subject.split == "both" else (subject.split,)
+        requested = _of_splits(request.names or DEFAULT, splits)
+        options.chosen_device(subject.device, subject.dtype)
+        rows: list[Row] = []
+        for path in checkpoints:
+            rows += _of_checkpoint(path, subject, requested, request, group)
+        if request.dry_run:
+            return None
+        click.echo(_FORMATS[request.form](rows))
+        doubtful = [row.estimate.measure for row in rows if row.is_doubtful]
+        if doubtful and request.fail_on == "warn":
+            raise Unconverged(f"not converged or not finite: {', '.join(dict.fromkeys(doubtful))}")
+    return None
+
+
+def _of_checkpoint(
+    path: str,
+    subject: options.Subject,
+    requested: "Mapping[str, Sequence[Specification]]",
+    request: Request,
+    group: "Group",
+) -> "list[Row]":
+    """The measures of one checkpoint; prints the plan instead with ``--dry-run``."""
     from landscape.measures.forecast import forecast
 
-    refuse_joint_command("measure")
-    requested = _of_splits(names or DEFAULT, SPLITS if subject.split == "both" else (subject.split,))
-    options.chosen_device(subject.device, subject.dtype)
+    checkpoint = opened(path, subject, group)
+    source = checkpoint.contents.path
+    file = request.output or source.parent / records.MEASURES
+    known = records.Records((), 0)
+    with group.together():
+        if group.rank == 0:
+            options.writable(file)
+            known = records.read(file) if request.resume and file.is_file() else known
+    known = group.decided(known)
+    if known.unreadable:
+        click.echo(f"{file}: {known.unreadable} lines could not be read and were skipped", err=True)
     rows: list[Row] = []
-    for path in checkpoints:
-        checkpoint = subject.open(path)
-        source = checkpoint.contents.path
-        file = options.writable(output or source.parent / records.MEASURES)
-        known = records.read(file) if resume and file.is_file() else records.Records((), 0)
-        if known.unreadable:
-            click.echo(f"{file}: {known.unreadable} lines could not be read and were skipped", err=True)
-        for split, specifications in requested.items():
-            objective = subject.objective(checkpoint, split)
-            summary = preflight(
-                click.format_filename(source), checkpoint, objective, expected=subject.expect_accuracy
-            )
-            if not quiet:
-                click.echo(summary, err=True)
-            if dry_run:
-                click.echo(_plan(forecast(objective, specifications)))
-                continue
-            title = f"{click.format_filename(path)} ({split})"
-            rows += _measured(objective, specifications, title, known.estimates, file, quiet=quiet)
-    if dry_run:
-        return
-    click.echo(_FORMATS[form](rows))
-    doubtful = [row.estimate.measure for row in rows if row.is_doubtful]
-    if doubtful and fail_on == "warn":
-        raise Unconverged(f"not converged or not finite: {', '.join(dict.fromkeys(doubtful))}")
+    for split, specifications in requested.items():
+        objective = subject.objective(checkpoint, split, group=group)
+        summary = preflight(
+            click.format_filename(source), checkpoint, objective, expected=subject.expect_accuracy
+        )
+        if not request.quiet:
+            click.echo(summary, err=True)
+        if request.dry_run:
+            click.echo(_plan(forecast(objective, specifications), group.world))
+            continue
+        keeps = partial(records.append, file) if group.rank == 0 else None
+        title = f"{click.format_filename(path)} ({split})"
+        rows += _measured(objective, specifications, title, known.estimates, file, keeps, request.quiet)
+    return rows
 
 
 def _of_splits(texts: Sequence[str], default: Sequence[str]) -> "dict[str, list[Specification]]":
@@ -168,7 +203,7 @@ def _measured(
     title: str,
     known: Sequence[Estimate],
     file: Path,
-    *,
+    keep: Callable[[Estimate], None] | None,
     quiet: bool,
 ) -> list[Row]:
     """The measures of one split: from the file where it is still valid, and otherwise computed and appended."""
@@ -181,9 +216,7 @@ def _measured(
 
     rows, outdated = [], dict[str, list[str]]()
     for specification in specifications:
-        answer = measured_or_recalled(
-            objective, specification, known, compute=compute, keep=partial(records.append, file)
-        )
+        answer = measured_or_recalled(objective, specification, known, compute=compute, keep=keep)
         if answer.outdated is not None:
             outdated.setdefault(answer.outdated, []).append(specification.name)
         rows.append(Row(title, answer.estimate, file if answer.recalled else None))
@@ -263,8 +296,12 @@ _FORMATS = {
 }
 
 
-def _plan(forecast: "Forecast") -> str:
-    """The plan of ``--dry-run``: cost, time and memory before anything is measured."""
+def _plan(forecast: "Forecast", world: int) -> str:
+    """The plan of ``--dry-run``: cost, time and memory before anything is measured, in so many processes."""
+    # The slowest process visits one batch more than others.
+    forecast = replace(
+        forecast, seconds=forecast.seconds * math.ceil(forecast.batches / world) / forecast.batches
+    )
     seconds = forecast.seconds
     rows = [
         (
@@ -282,6 +319,8 @@ def _plan(forecast: "Forecast") -> str:
         "proved to be exact takes only a few gradients",
         f"one gradient over all data: {seconds:.3g} s, from one product on the first batch",
     ]
+    if world > 1:
+        notes.append(f"in {world} processes at once, without the time of their exchanges")
     if forecast.recalibration is not None:
         notes.append(
             f"in addition, {brief(forecast.recalibration)} at every point but the checkpoint, where batch-norm "

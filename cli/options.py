@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 from landscape.errors import InputError, UsageError
+from landscape.processes import launch
 from landscape.records.reading import read_toml
 from landscape.records.storage import refuse_special
 from landscape.registry.bounds import LARGEST_SEED
@@ -25,6 +26,7 @@ from .terminal import note
 if TYPE_CHECKING:
     from landscape.checkpoints import Checkpoint, Contents
     from landscape.objective import Objective
+    from landscape.processes.group import Group
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -105,6 +107,11 @@ config = click.option(
     expose_value=False,
     callback=_configure,
     help="TOML file with these flags.",
+)
+processes = flag(
+    "--processes",
+    type=click.IntRange(min=1),
+    help="Compute in so many processes on this machine, one a GPU, or sharing the cores.",
 )
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 overwrite = flag("--overwrite/--no-overwrite", default=False, help="Replace existing results.")
@@ -291,8 +298,10 @@ class Subject(Source):
     device: str
     dtype: str | None
 
-    def objective(self, checkpoint: "Checkpoint", split: str) -> "Objective":
-        """The objective of an opened checkpoint on a split."""
+    def objective(
+        self, checkpoint: "Checkpoint", split: str, *, group: "Group | None" = None
+    ) -> "Objective":
+        """The objective of an opened checkpoint on a split, divided over the processes of a group."""
         import torch
 
         note(f"reading the data of {click.format_filename(checkpoint.contents.path)}…")
@@ -305,7 +314,8 @@ class Subject(Source):
             parameters=None if self.parameters is None else listed(self.parameters),
             device=chosen_device(self.device, self.dtype),
             dtype=getattr(torch, self.dtype) if self.dtype else None,
-            processes="alone",  # the command has refused several that would do the same
+            # Without a group, the command has refused several processes that would do the same.
+            processes="alone" if group is None or group.alone else "split",
         )
 
 
@@ -349,7 +359,10 @@ def chosen_device(name: str, dtype: str | None = None) -> str:
     from landscape.objective.arguments import device_named
 
     precision = getattr(torch, dtype) if dtype else torch.float32
-    return str(device_named(name, dtype=precision, spelling="--device "))
+    place = device_named(name, dtype=precision, spelling="--device ")
+    if place.type == "cuda" and place.index is None and launch() is not None:
+        place = torch.device("cuda", torch.cuda.current_device())  # in every thread: it is that of this process
+    return str(place)
 
 
 def writable(path: Path) -> Path:

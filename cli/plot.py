@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from landscape.errors import InputError
+
 from . import options
 from .drawing import look_flags, write_drawing
 from .help import ExamplesFirst
@@ -79,6 +81,8 @@ def command(
     from landscape.plotting.sources import read_source
 
     pairs = [(source, file.stem) for file in files for source in read_source(file)]
+    if not pairs:
+        raise InputError("nothing can be drawn yet: no run has a complete epoch or a record of a measure")
     sources, names = [source for source, _ in pairs], [name for _, name in pairs]
     if output is None:
         drawn = kind or suitable(sources, look)

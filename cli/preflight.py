@@ -1,7 +1,8 @@
-"""Loss and accuracy before any measure, which reveal a wrong normalisation or class order."""
+"""A checkpoint opened, and loss and accuracy before any measure, which reveal a wrong normalisation or class order."""
 
 import math
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from landscape.errors import InputError, UsageError
@@ -12,8 +13,23 @@ from .terminal import note
 if TYPE_CHECKING:
     from landscape.checkpoints import Checkpoint
     from landscape.objective import Objective
+    from landscape.processes.group import Group
+
+    from .options import Subject
 
 _ACCURACY = re.compile(r"(\d+(?:\.(\d+))?)\s*%?\s*(?:(?:±|\+/?-)\s*(\d+(?:\.\d+)?)\s*%?)?")
+
+
+def opened(path: str, subject: "Subject", group: "Group") -> "Checkpoint":
+    """The checkpoint at a path, opened by all processes; what has to be fetched is fetched by the first one alone."""
+    is_fetched = not Path(path).exists() or "download" in (subject.data or "")
+    checkpoint = None
+    for turn in (True, False) if is_fetched and not group.alone else (None,):
+        with group.together():
+            if turn is None or turn == (group.rank == 0):
+                checkpoint = subject.open(path)
+    assert checkpoint is not None
+    return checkpoint
 
 
 def preflight(

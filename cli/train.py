@@ -18,6 +18,7 @@ from landscape.training.recipe import FLAGS, SETTINGS, Budget, Recipe, subject_t
 from . import options
 from .help import ExamplesFirst
 from .progress import Bar, run_progress
+from .sweeps import Sweeping, launched, one_run, planned, require_plan_alone
 from .train_several import notes_text, say_finished, summary, train_plan
 
 if TYPE_CHECKING:
@@ -92,6 +93,38 @@ def recipe_flags(function: F) -> F:
     help="Runs at a time, with the threads divided; by default one per core, if the work is worth it.",
 )
 @click.option(
+    "--devices",
+    metavar="I,I,…",
+    help="One run a GPU on these: 0,1,…; as many at a time as there are.",
+)
+@click.option(
+    "--write-plan",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.jsonl",
+    help="Train nothing; write all runs into a plan, a line each, from which any node can train one.",
+)
+@click.option(
+    "--plan",
+    type=click.Path(path_type=Path),
+    metavar="FILE.jsonl",
+    help="A plan of --write-plan, in place of all flags of training.",
+)
+@click.option(
+    "--index",
+    metavar="I|auto",
+    help="Train this run of the plan, from 0; auto: the array task of Slurm or the index of Kubernetes.",
+)
+@click.option(
+    "--launcher",
+    type=click.Choice(["local", "slurm", "sbatch"]),
+    help="Train the whole plan: here, as an array of Slurm (extra slurm), or print the text for sbatch.",
+)
+@click.option(
+    "--slurm",
+    metavar="KEY=VALUE,…",
+    help="Options of sbatch for the launcher: partition=gpu,time=4:00:00,gpus-per-node=1,….",
+)
+@click.option(
     "--dry-run", is_flag=True, help="Print the plan of several runs with a time estimate; train nothing."
 )
 @options.resume
@@ -99,9 +132,11 @@ def recipe_flags(function: F) -> F:
 @options.quiet
 @options.config
 @click.pass_context
+@options.gathered(sweeping=Sweeping)
 def command(
     ctx: click.Context,
     /,
+    sweeping: Sweeping,
     preset: str | None,
     output: Path | None,
     budget: Budget,
@@ -120,9 +155,25 @@ def command(
     from landscape.training import PRESETS, Job
 
     refuse_joint_command("train")
+    if sweeping.plan is not None:
+        require_plan_alone(ctx, sweeping)
+        if sweeping.launcher is not None:
+            launched(sweeping, jobs=jobs, quiet=quiet)
+            return
+        with one_run(sweeping, device=typed_device(ctx, flags["device"])) as job:
+            click.echo(summary([_trained(job, quiet=quiet)]))
+        return
     fields = {setting.name: flags.pop(setting.name) for setting in SETTINGS}
     measuring = _measuring(*(flags.pop(f"measure_{name}") for name in ("every", "names", "limit")))
-    fields["device"] = options.chosen_device(fields["device"], fields["dtype"])
+    devices = sweeping.chosen_devices(fields["dtype"]) if sweeping.write_plan is None else []
+    if devices:
+        if ctx.get_parameter_source("device") is not ParameterSource.DEFAULT:
+            raise UsageError(
+                "--devices names the device of every run, and so does --device; leave one of them out"
+            )
+        fields["device"], jobs = devices[0], jobs or len(devices)
+    elif sweeping.write_plan is None:  # a plan says auto, because another machine may have other devices
+        fields["device"] = options.chosen_device(fields["device"], fields["dtype"])
     if preset is not None:
         if fields["task"] is not None:
             raise UsageError("--preset names a model and data, and so does --task; choose one of them")
@@ -142,8 +193,12 @@ def command(
         Job(recipe, folder, measuring=measuring, trackers=trackers, **flags)
         for recipe, folder in zip(recipes, run_folders(recipes, output), strict=True)
     ]
+    if sweeping.write_plan is not None:
+        planned(sweeping, work, budget=budget, jobs=jobs, dry_run=dry_run, quiet=quiet)
+        return
+    sweeping.require_plan()
     if len(work) > 1 or dry_run:
-        runs = train_plan(work, budget=budget, jobs=jobs, dry_run=dry_run, quiet=quiet)
+        runs = train_plan(work, budget=budget, jobs=jobs, dry_run=dry_run, quiet=quiet, devices=devices)
     else:
         runs = [_trained(work[0], quiet=quiet)]
     if dry_run:
@@ -178,6 +233,11 @@ def naming_flags(recipe: Recipe) -> list[str]:
         if recipe.task is not None or table.admitted(text) is None:
             flags += [FLAGS[name], shlex.quote(text)]
     return flags
+
+
+def typed_device(ctx: click.Context, name: str) -> str | None:
+    """The device that the user has named; ``None`` if it is the default."""
+    return None if ctx.get_parameter_source("device") is ParameterSource.DEFAULT else name
 
 
 def _trained(job: "Job", *, quiet: bool) -> "Run":

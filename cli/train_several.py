@@ -24,9 +24,17 @@ _MOST_NAMED = 6
 
 
 def train_plan(
-    work: "Sequence[Job]", *, budget: Budget, jobs: int | None, dry_run: bool, quiet: bool
+    work: "Sequence[Job]",
+    *,
+    budget: Budget,
+    jobs: int | None,
+    dry_run: bool,
+    quiet: bool,
+    devices: Sequence[str] = (),
 ) -> "list[Run]":
     """The finished runs; after a dry run, none.
+
+    With ``devices``, each of the runs at a time has one of its own.
 
     Raises:
         InputError: A run cannot be started, or it failed; then the others are finished and printed.
@@ -64,13 +72,14 @@ def train_plan(
         outcome = train_several(
             plan,
             todo,
+            devices=devices,
             notice=lambda ended, share, _: bar.tell(f"{ended} of {len(todo)} done", share),
             on_run=on_run,
         )
     if not quiet:
         say_finished([run.path for run in outcome.runs if run.path not in trained])
     if outcome.failures:
-        _report(outcome)
+        report(outcome)
     return list(outcome.runs)
 
 
@@ -82,7 +91,8 @@ def say_finished(folders: Sequence[Path]) -> None:
         click.echo(f"Finished before and not trained again: {names} (--overwrite trains anew)", err=True)
 
 
-def _report(outcome: "Outcome") -> None:
+def report(outcome: "Outcome") -> None:
+    """Prints the runs that are finished, and which are not; raises :class:`InputError` with their number."""
     if outcome.runs:
         click.echo(summary(outcome.runs))
     for failure in outcome.failures:

@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "isolation": {"errors"},
     "parameters": {"errors", "registry"},
     "reductions": set(),
-    "processes": {"errors"},
+    "processes": {"errors", "version"},
     "records": {"errors"},
     "registry": {"errors"},
     "linalg": {"errors", "draws", "reductions", "isolation"},

@@ -32,8 +32,9 @@ from landscape.objective.micro_batches import Size
 from landscape.objective.wrappers import unwrapped
 from landscape.parameters import Selection
 from landscape.processes import Processes
-from landscape.registry.factories import PARTS, TASKS, code_hash, names_code, task_parts, user_module
+from landscape.registry.factories import PARTS, TASKS, task_parts
 from landscape.registry.names import Specification
+from landscape.registry.user_code import code_hash, names_code, user_module
 
 Split = Literal["train", "test"]
 

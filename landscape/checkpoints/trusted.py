@@ -11,7 +11,7 @@ from typing import IO, Any
 import torch
 
 from landscape.errors import InputError
-from landscape.registry.factories import described, importable
+from landscape.registry.user_code import described, importable
 
 
 def unpickled(file: Path, script: ModuleType | None) -> object:

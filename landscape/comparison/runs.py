@@ -20,7 +20,7 @@ from landscape.comparison.alike import (
     settings_key,
 )
 from landscape.errors import InputError
-from landscape.records import RunFolder, checkpoint_digest, run_folders
+from landscape.records import RunFolder, checkpoint_digest, run_folders, sweep_folder
 from landscape.records.estimate import Cost, Estimate, Provenance
 from landscape.records.json_lines import Records, read
 from landscape.records.run_folder import CHECKPOINT, MEASURES, WEIGHT_SUFFIXES
@@ -72,6 +72,7 @@ class RunSet:
     unreadable: int
 
 
+_MOST_NAMED = 20
 _UNREADABLE = "unreadable"
 _CHANGED = "of other checkpoints than the runs' last"
 _AVERAGE = "of other weights in the same file (raw or averaged)"
@@ -86,13 +87,13 @@ def find_runs(paths: Sequence[Path]) -> RunSet:
     """
     places = dict.fromkeys(place for path in paths for place in _places(path))
     runs: dict[str, MeasuredRun] = {}
-    remarks: dict[str, None] = {}
+    unfinished = {str(path / name): "not begun" for path in paths for name in _waiting(path)}
     files: set[Path] = set()
     left_out: Counter[str] = Counter()
     for place in places:
-        unfinished = place.folder.unfinished() if place.folder else None
-        if unfinished is not None:
-            remarks[f"{place.path} is left out: {unfinished}"] = None
+        reason = place.folder.unfinished() if place.folder else None
+        if reason is not None:
+            unfinished[str(place.path)] = reason
             continue
         file = place.file.resolve()
         # A folder and a checkpoint in it share a file, whose records are counted once.
@@ -100,9 +101,12 @@ def find_runs(paths: Sequence[Path]) -> RunSet:
             key = run.digest or f"{file} {belongs_to(run.estimates[0])}"
             runs[key] = _joined(runs[key], run) if key in runs else run
         files.add(file)
+    remarks = _left_out(
+        unfinished, len(places) + sum(reason == "not begun" for reason in unfinished.values())
+    )
     if not runs and remarks:
         raise InputError(
-            f"no run is finished: {next(iter(remarks))}; continue it with the command that started it: landscape train"
+            f"no run is finished: {remarks[0]}; continue it with the command that started it: landscape train"
         )
     if not any(run.estimates or run.checkpoint for run in runs.values()):
         raise InputError(
@@ -113,6 +117,22 @@ def find_runs(paths: Sequence[Path]) -> RunSet:
     reasons = [reason for reason in (_CHANGED, _AVERAGE, _REPEATED) if left_out[reason]]
     counts = [f"{left_out[reason]} records {reason} are left out" for reason in reasons]
     return RunSet(latest, (*remarks, *counts), left_out[_UNREADABLE])
+
+
+def _left_out(unfinished: Mapping[str, str], total: int) -> list[str]:
+    """What a table says of the runs that are not in it: one line, however many they are."""
+    if not unfinished:
+        return []
+    if len(unfinished) == 1:
+        [(name, reason)] = unfinished.items()
+        return [f"{name} is left out: {reason} (1 of {total} runs is unfinished)"]
+    brief = [
+        f"{name} ({reason.removeprefix('its training is at ').partition(',')[0]})"
+        for name, reason in unfinished.items()
+    ]
+    rest = f" and {len(brief) - _MOST_NAMED} more" if len(brief) > _MOST_NAMED else ""
+    names = ", ".join(brief[:_MOST_NAMED])
+    return [f"{len(brief)} of {total} runs are unfinished and left out: {names}{rest}"]
 
 
 def require_fields(runs: Sequence[MeasuredRun], fields: Sequence[str]) -> None:
@@ -221,9 +241,15 @@ def _places(path: Path) -> list[_Place]:
     if not path.is_dir():
         raise InputError(f"{path} does not exist; train it first: landscape train -o {path}")
     folders = run_folders(path)
-    if not folders:
+    if not folders and not sweep_folder.planned_runs(path):
         raise InputError(f"{path} holds no run; train one there first: landscape train -o {path}")
     return [_Place(f.path, f.measures, f.checkpoint if f.checkpoint.is_file() else None, f) for f in folders]
+
+
+def _waiting(path: Path) -> list[str]:
+    """The runs that a plan sends into a folder and that nobody has begun."""
+    begun = {folder.path.name for folder in run_folders(path)}
+    return [name for name in sweep_folder.planned_runs(path) if name not in begun]
 
 
 def _read(place: _Place, left_out: Counter[str]) -> Iterator[MeasuredRun]:

@@ -4,9 +4,12 @@
 gradients for every k, and nothing random.
 """
 
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -62,21 +65,37 @@ def plan(objective: Objective) -> GaussNewtonPlan:
     apart = objective.independence()
     if not apart.holds:
         return _refused(apart.reason)
-    plans: list[GaussNewtonPlan] = []
-    shapes: set[str] = set()
+    plans: list[_ShapePlan] = []
 
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
         shape = str([tuple(tensor.shape) for tensor in tensors_in(batch)])
-        is_new = not plans or (shape not in shapes and not plans[-1].obstacle)
-        if is_new or _too_many(risk, batch, plans[-1]):
-            shapes.add(shape)
-            plans.append(_planned(risk, batch))
+        again = bool(plans) and _too_many(risk, batch, plans[-1].plan)
+        if again or _is_new(shape, plans):
+            plans.append(_ShapePlan(shape, _planned(risk, batch), again))
         return []
 
     objective.average(visit)
-    refused = next((p for p in plans if p.obstacle), None)
-    unproved = next((p for p in plans if not p.affine.proved), None)
-    return refused or unproved or plans[0]
+    known: list[_ShapePlan] = []
+    for each in itertools.chain(*objective.group.gathered(plans)):
+        # Every process begins anew with the shapes: what an earlier batch has settled is left out.
+        if each.again or _is_new(each.shape, known):
+            known.append(each)
+    refused = next((each.plan for each in known if each.plan.obstacle), None)
+    unproved = next((each.plan for each in known if not each.plan.affine.proved), None)
+    return refused or unproved or known[0].plan
+
+
+class _ShapePlan(NamedTuple):
+    """The ways for batches of some shape; ``again`` if the targets of this batch called for another look."""
+
+    shape: str
+    plan: GaussNewtonPlan
+    again: bool
+
+
+def _is_new(shape: str, plans: Sequence[_ShapePlan]) -> bool:
+    """Whether batches of a shape have to be examined after those of the plans."""
+    return not plans or (not plans[-1].plan.obstacle and all(shape != each.shape for each in plans))
 
 
 def _refused(reason: str) -> GaussNewtonPlan:
@@ -177,24 +196,28 @@ def rounding_of_trace(objective: Objective, plan: GaussNewtonPlan) -> float | No
     rounding. If the network has kinks, examples change one by one as they pass one, in proportion to the move. So the
     variance of the sum falls with the move, and the relative error with the root of the number of examples.
     """
-    first, sums, shares = next(objective.per_batch()), list[Tensor](), list[float]()
-
-    def visit(risk: Risk, batch: Batch) -> list[Tensor]:
-        few = picked(batch, ROUNDED_EXAMPLES)
-        if not shares:
-            shares.append(risk.batches.weight_of(few) / objective.total_weight)
-        sums.append(_summed(risk, few, plan, None).sum())
-        return []
-
     step = LAST_PLACES * torch.finfo(objective.point.dtype).eps
-    first.average(visit)
-    for signs in Draws(0).signs(2, objective.dimension, like=objective.point):
-        first.at(objective.point * (1 + step * signs)).average(visit)
-    value, *moved = numbers(*sums)
-    if not value > 0:
-        return None
-    change = math.sqrt(sum((other - value) ** 2 for other in moved) / len(moved)) / value
-    return change * math.sqrt(shares[0] / LAST_PLACES)
+
+    def changes(first: Objective) -> float | None:
+        sums, shares = list[Tensor](), list[float]()
+
+        def visit(risk: Risk, batch: Batch) -> list[Tensor]:
+            few = picked(batch, ROUNDED_EXAMPLES)
+            if not shares:
+                shares.append(risk.batches.weight_of(few) / objective.total_weight)
+            sums.append(_summed(risk, few, plan, None).sum())
+            return []
+
+        first.average(visit)
+        for signs in Draws(0).signs(2, objective.dimension, like=objective.point):
+            first.at(objective.point * (1 + step * signs)).average(visit)
+        value, *moved = numbers(*sums)
+        if not value > 0:
+            return None
+        change = math.sqrt(sum((other - value) ** 2 for other in moved) / len(moved)) / value
+        return change * math.sqrt(shares[0] / LAST_PLACES)
+
+    return objective.by_batch(changes, only={0})[0]
 
 
 class _Cotangents:

@@ -105,6 +105,7 @@ def hessian_trace(
         if isinstance(failure, (UsageError, InputError, OutOfMemory)) or is_out_of_memory(failure):
             raise
         trace, reason = None, f"examples of some batch cannot be taken apart ({described(failure)})"
+        reason = objective.group.decided(reason)  # a process in which nothing failed knows less of it
     else:
         reason = estimator.plan.obstacle
     return trace or estimator.sampled(partial(estimator.probes, residual=False), None, "probes", reason)
@@ -257,5 +258,6 @@ def quadratic_forms(objective: Objective, *, draws: Draws, numbers: range, less_
         ]
         return [torch.stack(forms)]
 
-    (forms,) = objective.average(visit, products=len(numbers))
+    # Batches are not joined: the number of the first would be that of all, and depend on where processes divide them.
+    (forms,) = objective.average(visit, products=len(numbers), join=False)
     return forms.cpu()

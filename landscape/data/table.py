@@ -13,8 +13,9 @@ from landscape.data.torchvision_sets import ARCHIVES
 from landscape.data.user_data import user_data
 from landscape.errors import InputError
 from landscape.isolation.modes import plain_defaults
-from landscape.registry.factories import FORMS, names_code
+from landscape.registry.factories import FORMS
 from landscape.registry.names import NameTable, Row, Specification
+from landscape.registry.user_code import names_code
 
 
 def _path(name: str) -> Row[Data] | None:

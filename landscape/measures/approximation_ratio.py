@@ -1,7 +1,6 @@
 """The one-step approximation ratio: the share of the largest rise that SAM's single step finds."""
 
 import math
-from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -45,24 +44,31 @@ def approximation_ratio(
     Reference:
         Wu, Luo and Wunsch 2024, arXiv 2312.13555, eq. 2. The paper does not print the step length.
     """
-    parts = list(_selected(objective, reading, examples, seed))
-    ratios, shares, flat, stationary = [], [], 0, 0
-    for index, part in enumerate(parts):
+    selected, done = _selected(objective, reading, examples, seed), 0
+
+    def ratio_of(part: Objective) -> tuple[float | None, float]:
+        nonlocal done
         one_step, best = rises(part, rho=rho, steps=steps)
+        done += 1
+        share = min(1.0, done * objective.group.world / len(selected))
+        objective.ledger.tell(f"ascent {done} of {len(selected)}", share)
         # Eight units in the last place: the difference of two losses, each a sum over a batch.
         precision = 8 * torch.finfo(part.point.dtype).eps * max(1.0, abs(part.loss))
         if best is None:
-            stationary += 1
-        elif not best > precision:
-            flat += 1
-        else:
-            ratios.append(one_step / best)
-            shares.append(part.total_weight)
-        objective.ledger.tell(f"ascent {index + 1} of {len(parts)}", (index + 1) / len(parts))
+            return None, part.total_weight
+        return one_step / best if best > precision else math.inf, part.total_weight
+
+    by_part = objective.by_batch if reading == "batch" else objective.by_example
+    results = by_part(ratio_of, only=selected)
+    ratios, shares = [], []
+    for ratio, share in results:
+        if ratio is not None and ratio != math.inf:
+            ratios.append(ratio)
+            shares.append(share)
     details: dict[str, object] = {
         "averaged": len(ratios),
-        "skipped_flat": flat,
-        "skipped_stationary": stationary,
+        "skipped_flat": sum(ratio == math.inf for ratio, _ in results),
+        "skipped_stationary": sum(ratio is None for ratio, _ in results),
     }
     if not ratios:
         details["undefined"] = "no rise of the loss is above its rounding error"
@@ -76,11 +82,9 @@ def approximation_ratio(
     return Reading(mean, error, details=details)
 
 
-def _selected(objective: Objective, reading: str, examples: int, seed: int) -> Iterator[Objective]:
-    """Batches (or single examples) at random until they contain ``examples``; all of them if there are fewer."""
+def _selected(objective: Objective, reading: str, examples: int, seed: int) -> set[int]:
+    """The numbers of batches (or single examples) at random that contain ``examples``; of all if there are fewer."""
     sizes = np.array(objective.batch_sizes if reading == "batch" else [1] * objective.num_examples)
     order = np.random.default_rng(seed).permutation(len(sizes))
     needed = np.searchsorted(np.cumsum(sizes[order]), examples) + 1
-    selected = set(order[:needed].tolist())
-    parts = objective.per_batch() if reading == "batch" else objective.per_example()
-    return (part for index, part in enumerate(parts) if index in selected)
+    return set(order[:needed].tolist())

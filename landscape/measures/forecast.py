@@ -106,8 +106,23 @@ def forecast(objective: Objective, specifications: Sequence[Specification]) -> F
         # At a copy of the point, where nothing is cached, so that the pass is timed.
         fixed = objective.at(objective.point).at_fixed_statistics()
         recalibration = time.perf_counter() - start
-    first = next(fixed.per_batch())
-    vector = torch.ones_like(first.point)
+    ((seconds, examples, graph_bytes, available),) = fixed.by_batch(_timed, only={0})
+    return Forecast(
+        lines=tuple(_line(objective, specification) for specification in specifications),
+        seconds=seconds
+        / Cost(gradients=1, products=1).gradient_equivalents
+        * objective.num_examples
+        / examples,
+        graph_bytes=graph_bytes,
+        batches=len(objective.batch_sizes),
+        available=available,
+        recalibration=recalibration,
+    )
+
+
+def _timed(first: Objective) -> tuple[float, int, int | None, int]:
+    """The seconds of a product on a batch, its examples, the bytes of the largest graph, and those of free memory."""
+    vector, seconds = torch.ones_like(first.point), 0.0
     for _ in range(2):
         first = first.at(first.point)  # at another copy, so that the graph is built again
         start = time.perf_counter()
@@ -115,15 +130,7 @@ def forecast(objective: Objective, specifications: Sequence[Specification]) -> F
         if first.point.device.type == "cuda":
             torch.cuda.synchronize(first.point.device)
         seconds = time.perf_counter() - start
-    share = first.num_examples / objective.num_examples
-    return Forecast(
-        lines=tuple(_line(objective, specification) for specification in specifications),
-        seconds=seconds / Cost(gradients=1, products=1).gradient_equivalents / share,
-        graph_bytes=objective.engine.graphs.largest,
-        batches=len(objective.batch_sizes),
-        available=available_bytes(first.point.device),
-        recalibration=recalibration,
-    )
+    return seconds, first.num_examples, first.engine.graphs.largest, available_bytes(first.point.device)
 
 
 def _line(objective: Objective, specification: Specification) -> Line:

@@ -94,12 +94,22 @@ def measure(
     specifications = _specifications(DEFAULT if names is None else names)
     if records is None:
         return [MEASURES.build(specification, objective) for specification in specifications]
-    file = Path(records)
-    known = read(file).estimates if file.is_file() else ()
+    file, group = Path(records), objective.group
+    known: Sequence[Estimate] = ()
+    with group.together("reading of records"):
+        if group.rank == 0 and file.is_file():
+            known = read(file).estimates
+    known = group.decided(known)
     if objective.provenance.checkpoint is None:
         objective = objective.described(checkpoint=_weights_digest(objective))
     _ = objective.loss  # computed before any measure, so that records know it and are compared by it
-    answer = partial(measured_or_recalled, objective, known=known, keep=partial(append, file))
+
+    def keep(estimate: Estimate) -> None:
+        with group.together("writing of records"):
+            if group.rank == 0:
+                append(file, estimate)
+
+    answer = partial(measured_or_recalled, objective, known=known, keep=keep)
     return [answer(specification).estimate for specification in specifications]
 
 

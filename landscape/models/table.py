@@ -17,8 +17,9 @@ from landscape.models.huggingface import huggingface_model
 from landscape.models.mlp import MLP
 from landscape.models.timm_models import timm_model
 from landscape.models.torchvision_models import torchvision_model
-from landscape.registry.factories import FORMS, Kind, names_code, needs_only, user_function, user_row
+from landscape.registry.factories import FORMS, Kind, needs_only, user_function, user_row
 from landscape.registry.names import NameTable, Options, Row, Specification
+from landscape.registry.user_code import names_code
 
 _DATA = frozenset({"classes", "input_shape"})  # set by the data, not by the user
 _SET = ("classes", "num_classes", "input_shape")  # in the user's own code too

@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterable
 from typing import Literal, get_args
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase  # what all batch and instance norms derive from
 
 from landscape.errors import InputError
+from landscape.processes.group import Group
+from landscape.reductions import exact
 
 BatchNorm = Literal["auto", "stored", "batch", "recalibrate"]
 MODES: tuple[BatchNorm, ...] = get_args(BatchNorm)
@@ -30,8 +33,12 @@ def stored_layers(model: nn.Module) -> dict[str, _NormBase]:
     }
 
 
-def recalibrate(model: nn.Module, passes: Iterable[tuple[int, Callable[[], object]]]) -> int:
-    """Stores the average of the batches' means and variances, and returns the number of examples.
+Uses = dict[_NormBase, int]
+"""How often each layer has been used."""
+
+
+def recalibrate(model: nn.Module, passes: Iterable[tuple[int, Callable[[], object]]]) -> tuple[int, Uses]:
+    """Stores the average of the batches' means and variances; returns the number of examples and the uses of layers.
 
     The numbers are those of ``torch.optim.swa_utils.update_bn``: every batch counts the same, whatever its size, and a
     layer that one forward pass uses several times averages over all its uses. Dropout stays off.
@@ -44,10 +51,10 @@ def recalibrate(model: nn.Module, passes: Iterable[tuple[int, Callable[[], objec
         InputError: A batch has a single value a channel, which has no variance.
     """
     layers = list(stored_layers(model).values())
-    if not layers:
-        return 0
-    momenta = [layer.momentum for layer in layers]
     uses = dict.fromkeys(layers, 0)
+    if not layers:
+        return 0, uses
+    momenta = [layer.momentum for layer in layers]
     seen = size = 0
 
     def weight(layer: nn.Module, inputs: object) -> None:
@@ -76,4 +83,23 @@ def recalibrate(model: nn.Module, passes: Iterable[tuple[int, Callable[[], objec
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
             layer.eval()
-    return seen
+    return seen, uses
+
+
+def pool(uses: Uses, group: Group) -> None:
+    """Replaces the averages of :func:`recalibrate` in every process by those over all uses in all processes."""
+    if group.alone:
+        return
+    counts = torch.tensor(list(uses.values()), dtype=torch.float64, device="cpu")
+    buffers = [
+        (buffer, uses[layer], k)
+        for k, layer in enumerate(uses)
+        for buffer in (layer.running_mean, layer.running_var)
+        if buffer is not None
+    ]
+    sums = [exact(buffer) * count for buffer, count, _ in buffers]
+    group.add([counts, *sums])
+    everywhere = counts.tolist()
+    for (buffer, _, k), total in zip(buffers, sums, strict=True):
+        if everywhere[k]:  # the average of a layer that is never used stays as it is
+            buffer.copy_(total / everywhere[k])

@@ -3,10 +3,11 @@
 import copy
 import hashlib
 import itertools
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +18,9 @@ from landscape.errors import InputError, is_out_of_memory
 from landscape.isolation.loaders import loading, undisturbed
 from landscape.isolation.randomness import private_randomness
 from landscape.losses.loss_functions import IGNORED
+from landscape.objective.division import Amounts, Division
 from landscape.objective.memory import available_bytes
+from landscape.processes.group import ALONE, Group
 
 Batch = Any
 Source = DataLoader[Any] | Dataset[Any] | Iterable[Any]
@@ -41,6 +44,9 @@ class Batches:
         size: The number of examples in a batch; by default the leading dimension of its first tensor.
         weight: The number by which the mean of a batch is divided, and batches are therefore weighted; by default its
             size. A batch of weight 0 contributes nothing and is left out.
+        group: The processes that divide the batches among them: sizes, weights and counts are those of all batches, and
+            each process visits a block of them. :meth:`settle` comes first.
+        own: Whether the source holds only the batches of this process, rather than those of all.
 
     Raises:
         InputError: The source is empty, has values that are not finite, yields others when it is read again, or has no
@@ -54,6 +60,8 @@ class Batches:
         batch_size: int | None = None,
         size: Callable[[Batch], int] | None = None,
         weight: Callable[[Batch], float] | None = None,
+        group: Group = ALONE,
+        own: bool = False,
     ) -> None:
         if isinstance(source, Batches):
             raise TypeError("batches are already fixed: pass the loader, list or data set itself")
@@ -71,30 +79,105 @@ class Batches:
         self._source: DataLoader[Any] | Sequence[Any] = source
         self._size = size or leading_size
         self._weight = weight
+        self.group, self._is_own = group, own and not group.alone
+        self._division: Division | None = None
+        self._common: _Common | None = None
         self._amounts: dict[tuple[int, int], tuple[int, float]] = {}
         self._copies: dict[int, Batch] = {}  # on another device
         self._room = -1  # bytes that more copies may take; −1 for unknown
 
     @property
     def content(self) -> str | None:
-        """The first 12 digits of the SHA-256 of all examples; ``None`` if a batch contains objects without bytes."""
+        """The first 12 digits of the SHA-256 of all examples; ``None`` if a batch contains objects without bytes.
+
+        Of parts that several processes hold, that of their hashes in order.
+        """
+        if self._common is not None:
+            return self._common.content
         content = self._reading.content or _Content(self._reading.kept or ())
         return content.digest()
+
+    def settle(self) -> None:
+        """Exchanges what every process has to know of the batches of the others; called by all of them together.
+
+        Raises:
+            InputError: The data of any of them cannot be used.
+        """
+        if self.group.alone:
+            return
+        with self.group.together("reading of the data"):
+            held = self._held
+            if not self._is_own:
+                _ = self.division
+        if self._is_own:
+            self._division = Division.joined(self.group.gathered(held), self.group)
+            if self._common is None:
+                self._common = self._exchanged()
+
+    def leading(self) -> Iterator[tuple[int, Batch]]:
+        """The first batches of some weight of all, the same in every process: up to one of several rows, or more."""
+        return iter(self) if self._common is None else iter(self._common.leading)
+
+    def _exchanged(self) -> "_Common":
+        """What decisions that have to be the same in all processes are made from, where each holds its own batches."""
+        division, group = self.division, self.group
+        digests = group.gathered(self.content)
+        numbers = [0, next((k for k, rows in enumerate(division.rows) if rows > 1), 0)]
+        leading = [
+            (division.sizes[k], self._sent(partial(self._at, k), division.owner(k)))
+            for k in dict.fromkeys(numbers)
+        ]
+        ignoring = [
+            rank for rank, there in enumerate(group.gathered(self._reading.ignoring is not None)) if there
+        ]
+        samples = [
+            self._sent(lambda: self.samples()[0], 0),
+            self._sent(lambda: self.samples()[-1], group.world - 1),
+        ]
+        samples += [self._sent(lambda: self.samples()[-1], rank) for rank in ignoring[:1]]
+        content = None if None in digests else hashlib.sha256(repr(digests).encode()).hexdigest()[:12]
+        return _Common(leading, samples, content)
+
+    def _at(self, number: int) -> Batch:
+        """One of the batches that this process visits."""
+        index = number - self.division.here.start
+        return next(itertools.islice(self.here(), index, None))[1]
+
+    def _sent(self, read: Callable[[], Batch], owner: int) -> Batch:
+        """A batch of one process in all of them, on the CPU."""
+        data = b""
+        with self.group.together("exchange of a batch"):  # which not everything in a batch may allow
+            if self.group.rank == owner:
+                data = pickle.dumps(_sendable(read()))
+        return pickle.loads(self.group.decided(data, by=owner))
+
+    @property
+    def division(self) -> Division:
+        """The batches of some weight, and which of them this process visits."""
+        if self._division is None:
+            assert not self._is_own, "settle() comes before"
+            self._division = Division.split(self._held, self.group)
+        return self._division
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether no process holds all batches."""
+        return self._is_own
 
     @property
     def sizes(self) -> list[int]:
         """Examples in each batch of some weight."""
-        return [s for s, weight in zip(self._reading.sizes, self._all_weights, strict=True) if weight > 0]
+        return self.division.sizes
 
     @property
     def weights(self) -> list[float]:
         """The weight of each batch of some weight."""
-        return [weight for weight in self._all_weights if weight > 0]
+        return self.division.weights
 
     @property
     def total_weight(self) -> float:
         """The weight of all batches, W."""
-        return sum(self._all_weights)
+        return sum(self.division.weights)
 
     @property
     def examples_read(self) -> int | None:
@@ -104,26 +187,34 @@ class Batches:
     @property
     def num_examples(self) -> int:
         """Examples in all batches, N."""
-        return sum(self._reading.sizes)
+        return self.division.num_examples if self._is_own else sum(self._reading.sizes)
 
     def __len__(self) -> int:
         return len(self.weights)
 
     def __iter__(self) -> Iterator[tuple[int, Batch]]:
-        """Yields ``(examples, batch)`` for each batch of some weight, in the same order every time."""
-        sizes, weights = self._reading.sizes, self._all_weights
-        for size, weight, batch in zip(sizes, weights, self._everything(), strict=True):
+        """Yields ``(examples, batch)`` for each batch of some weight held here, in the same order every time."""
+        _ = self.division  # raises if no batch has any weight
+        for size, weight, batch in zip(self._held.sizes, self._held.weights, self._everything(), strict=True):
             if weight > 0:
                 yield size, batch
+
+    def here(self) -> Iterator[tuple[int, Batch]]:
+        """The same for each batch that this process visits."""
+        block = self.division.here
+        first = 0 if self._is_own else block.start
+        return itertools.islice(self, first, first + len(block))
 
     def on(self, device: torch.device, dtype: torch.dtype) -> Iterator[tuple[int, Batch]]:
         """The same on a device, with copies that stay there as long as memory allows; on the CPU without copies."""
         if device.type == "cpu":
-            yield from self
-        elif len(self._copies) == len(self):
-            yield from zip(self.sizes, list(self._copies.values()), strict=True)  # without reading the source
+            yield from self.here()
+        elif len(self._copies) == len(self.division.here):
+            block = self.division.here
+            # Without reading the source.
+            yield from zip(self.sizes[block.start : block.stop], list(self._copies.values()), strict=True)
         else:
-            for number, (size, batch) in enumerate(self):
+            for number, (size, batch) in enumerate(self.here()):
                 yield size, self._copy_of(number, batch, device, dtype)
 
     def release(self) -> bool:
@@ -169,19 +260,22 @@ class Batches:
 
     def weigh(self, weight: Callable[[Batch], float]) -> None:
         """Sets the weights of batches, for losses whose weights are known only after a trial."""
-        self._weight, self._amounts = weight, {}
-        self.__dict__.pop("_all_weights", None)
+        self._weight, self._amounts, self._division = weight, {}, None
+        self.__dict__.pop("_held", None)
 
     def samples(self) -> list[Batch]:
         """Batches that may differ: the first and the last, and one with labels of −100."""
+        if self._common is not None:
+            return self._common.samples
         kept, ignoring = self._reading.kept or [], self._reading.ignoring
         return [*kept[:1], *kept[1:][-1:], *([] if ignoring is None else [ignoring])]
 
     def single(self, batch: Batch, size: int, weight: float) -> "Batches":
         """One of these batches, of known size and weight, as a sequence of its own."""
         alone = Batches([batch], size=self._size, weight=self._weight)
-        alone._reading, alone._all_weights = _Reading([size], [batch]), [weight]
-        alone._amounts[0, rows_in(batch) or size] = size, weight
+        rows = rows_in(batch) or size
+        alone._reading, alone._held = _Reading([size], [rows], [batch]), Amounts([size], [rows], [weight])
+        alone._amounts[0, rows] = size, weight
         return alone
 
     def stored_as(self, batches: Sequence[Batch]) -> "Batches":
@@ -189,9 +283,23 @@ class Batches:
         twin = copy.copy(self)
         twin._copies, twin._room = {}, -1
         twin._source = []
-        twin._reading = replace(self._reading, sizes=self.sizes, kept=batches)
-        twin._all_weights = self.weights
+        twin._held = self._held.counting()
+        twin._reading = replace(self._reading, sizes=twin._held.sizes, rows=twin._held.rows, kept=batches)
         return twin
+
+    @cached_property
+    def whole(self) -> "Batches":
+        """The batches of all processes in each of them, for what a process computes by itself."""
+        if self.group.alone:
+            return self
+        if not self._is_own:
+            twin = copy.copy(self)
+            twin.group, twin._division, twin._copies, twin._room = ALONE, None, {}, -1
+            return twin
+        with self.group.together("exchange of all batches"):
+            held = [_sendable(batch) for _, batch in self.here()]
+        everything = [batch for part in self.group.gathered(held) for batch in part]
+        return Batches(everything, size=self._size, weight=self._weight)
 
     @cached_property
     def sample(self) -> "Batches":
@@ -201,37 +309,52 @@ class Batches:
         size = min(max(self.sizes), count)
         count = size * min(round(count / size), total // size)
         order = torch.randperm(total, generator=torch.Generator().manual_seed(0), device="cpu")[:count]
-        rows, forms, start = dict[int, Batch](), list[object](), 0
-        for examples, batch in self:
-            forms.append(form_of(batch))
-            if rows_in(batch) != examples or forms[-1] != forms[0]:
-                return self._sampled_whole(count)
+        with self.group.together("sample of the data"):
+            drawn = (self if self._is_own else self.whole)._drawn(order)
+        parts = self.group.gathered(drawn) if self._is_own else [drawn]
+        forms = [part.form for part in parts if part is not None and part.form is not None]
+        if None in parts or any(form != forms[0] for form in forms):
+            return self._sampled_whole(count)
+        rows = {index: row for part in parts if part is not None for index, row in part.rows.items()}
+        batches = [joined([rows[index] for index in few.tolist()]) for few in torch.split(order, size)]
+        return Batches(batches, size=self._size, group=self.group)
+
+    def _drawn(self, order: Tensor) -> "_Rows | None":
+        """The examples of these numbers that this process visits; ``None`` if batches cannot be regrouped."""
+        rows, form = dict[int, Batch](), None
+        start = sum(self.sizes[: self.division.here.start])
+        for examples, batch in self.here():
+            form = form_of(batch) if form is None else form
+            if rows_in(batch) != examples or form_of(batch) != form:
+                return None
             here = order[(order >= start) & (order < start + examples)]
             drawn = rows_of(batch, here - start)  # a copy, so that the rest of the batch need not stay
-            rows |= {index: example(drawn, k) for k, index in enumerate(here.tolist())}
+            each = (example(drawn, k) for k in range(len(here)))
+            rows |= dict(zip(here.tolist(), map(_sendable, each) if self._is_own else each, strict=True))
             start += examples
-        parts = torch.split(order, size)
-        return Batches([joined([rows[index] for index in part.tolist()]) for part in parts], size=self._size)
+        return _Rows(form, rows)
 
     def _sampled_whole(self, count: int) -> "Batches":
         """Whole batches with at least ``count`` examples, for batches that cannot be regrouped."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(0), device="cpu").tolist()
         totals = itertools.accumulate(self.sizes[index] for index in order)
         kept = set(order[: 1 + sum(total < count for total in totals)])
-        return Batches([batch for index, (_, batch) in enumerate(self) if index in kept], size=self._size)
+        with self.group.together("sample of the batches"):
+            source = self if self._is_own else self.whole
+            numbers = zip(source.division.here, source.here(), strict=True)
+            drawn = [_sendable(batch) if self._is_own else batch for k, (_, batch) in numbers if k in kept]
+        parts = self.group.gathered(drawn) if self._is_own else [drawn]
+        return Batches([batch for part in parts for batch in part], size=self._size, group=self.group)
 
     @cached_property
-    def _all_weights(self) -> list[float]:
+    def _held(self) -> Amounts:
+        """Those of all batches that this process holds."""
+        sizes = self._reading.sizes
         if self._weight is None:
-            weights = [float(size) for size in self._reading.sizes]
-        else:
-            weights = [float(self._weight(batch)) for batch in self._everything()]
-        if not sum(weights) > 0:
-            raise InputError(
-                "no example of the data counts: the weights of all batches are 0 (are all labels the ignored one, "
-                "or of classes of weight 0?)"
-            )
-        return weights
+            return Amounts(sizes, self._reading.rows, [float(size) for size in sizes])
+        return Amounts(
+            sizes, self._reading.rows, [float(self._weight(batch)) for batch in self._everything()]
+        )
 
     def _everything(self) -> Iterable[Batch]:
         kept = self._reading.kept
@@ -241,7 +364,7 @@ class Batches:
     def _reading(self) -> "_Reading":
         with private_randomness():
             self._refuse_random_examples()
-        sizes, total, content = [], 0, _Content()
+        sizes, rows, total, content = list[int](), list[int](), 0, _Content()
         kept: list[Batch] | None = []
         ignoring: Batch | None = None
         for index, batch in enumerate(undisturbed(self._source)):
@@ -252,6 +375,7 @@ class Batches:
             if ignoring is None and any(bool((tensor == IGNORED).any()) for tensor in labels):
                 ignoring = batch
             sizes.append(self._size(batch))
+            rows.append(rows_in(batch) or sizes[-1])
             content.add(batch)  # here, because data that are not kept would have to be read once more
             total += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
             if kept is not None:
@@ -261,7 +385,7 @@ class Batches:
                     kept = None
         if sum(sizes) == 0:
             raise InputError("the data set is empty: there is nothing to average over")
-        return _Reading(sizes, kept, content, ignoring)
+        return _Reading(sizes, rows, kept, content, ignoring)
 
     def _refuse_random_examples(self) -> None:
         """Two readings of the first example must agree: with a random augmentation the loss is no function of θ."""
@@ -279,11 +403,33 @@ class Batches:
             )
 
 
+def _sendable(batch: Batch) -> Batch:
+    """The batch on the CPU in memory of its own: a view would be sent with all the memory that it is a view of."""
+    return copied(mapped(batch, Tensor.cpu))
+
+
+class _Rows(NamedTuple):
+    """Single examples by their numbers, and the form of the batches that they are from."""
+
+    form: list[object] | None
+    rows: dict[int, Batch]
+
+
+@dataclass(frozen=True)
+class _Common:
+    """What all processes know of batches that each holds a part of: some of them, and the hash of all."""
+
+    leading: list[tuple[int, Batch]]
+    samples: list[Batch]
+    content: str | None
+
+
 @dataclass(frozen=True)
 class _Reading:
     """The result of reading the data once; ``ignoring`` is a batch with labels of −100."""
 
     sizes: list[int]
+    rows: list[int]
     kept: Sequence[Batch] | None
     content: "_Content | None" = None
     ignoring: Batch | None = None

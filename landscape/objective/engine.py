@@ -6,7 +6,7 @@ more than rounding.
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar, get_args
 
@@ -38,7 +38,7 @@ class Ledger:
     """Work done so far on one data set, counted in examples so that fractions of a pass add up exactly.
 
     Attributes:
-        counts: Example visits by kind: ``gradients``, ``products``, ``evaluations``.
+        counts: Example visits by kind: ``gradients``, ``products``, ``evaluations``; those of all processes.
         total: Examples in one pass over all the data.
         listener: Called with the progress of a long computation: a short text, and the fraction done, which is
             ``None`` if it is not known.
@@ -46,6 +46,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self._common: Counter[str] = Counter()
         self.total = 0
         self.listener: Callable[[str, float | None], None] | None = None
 
@@ -53,6 +54,15 @@ class Ledger:
         """Reports progress to the listener, if there is one."""
         if self.listener is not None:
             self.listener(words, fraction)
+
+    def own(self) -> list[float]:
+        """The work that this process alone has counted since :meth:`join`, by kind."""
+        return [float(self.counts[kind] - self._common[kind]) for kind in KINDS]
+
+    def join(self, work: Sequence[float]) -> None:
+        """Takes over the work that all processes together have counted since the last time."""
+        self._common.update({kind: round(amount) for kind, amount in zip(KINDS, work, strict=True)})
+        self.counts = Counter(self._common)
 
     def passes(self) -> dict[str, float]:
         """The work done, in passes over all the data."""

@@ -82,7 +82,7 @@ def examined(risk: Risk) -> Independence:
 def _first_of_several_rows(risk: Risk) -> Batch | None:
     """The first batch of more than one row; the first of all if there is none, ``None`` if one has no rows."""
     first = None
-    for _, batch in risk.batches:
+    for _, batch in risk.batches.leading():
         rows = rows_in(batch)
         if rows is None:
             return None

@@ -1,9 +1,10 @@
 """The weighted mean over the data: the one place that sums, moves the network to a point and counts work."""
 
+import contextlib
 import copy
 import dataclasses
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from landscape.errors import InputError, OutOfMemory, Remark, UsageError, is_out_of_memory
 from landscape.isolation.derivatives import twice_differentiable, without_gradients
-from landscape.objective.batch_norm import recalibrate, stored_layers
+from landscape.objective.batch_norm import pool, recalibrate, stored_layers
 from landscape.objective.batches import Batch, Batches, rows_in
 from landscape.objective.engine import Statistics
 from landscape.objective.first_checks import checked
@@ -19,6 +20,8 @@ from landscape.objective.independence import Independence, examined
 from landscape.objective.micro_batches import Piece
 from landscape.objective.risk import Risk
 from landscape.objective.timing import quickest_size
+from landscape.processes.group import Group
+from landscape.reductions import norm
 
 Visit = Callable[[Risk, Batch], list[Tensor]]
 
@@ -32,11 +35,22 @@ def _added(totals: list[Tensor], parts: list[Tensor], weight: float) -> list[Ten
     return totals
 
 
+def _title(visit: Visit, counted: Mapping[str, int]) -> str:
+    """What a pass over the data computes, for processes to compare."""
+    function, options = (visit.func, visit.keywords) if isinstance(visit, partial) else (visit, {})
+    name = getattr(function, "__qualname__", type(function).__name__).removesuffix(".<locals>.visit")
+    parts = [
+        getattr(options.get("kind"), "__name__", ""),
+        *(f"{key}={count}" for key, count in counted.items()),
+    ]
+    return " ".join(filter(None, [name.rpartition(".")[2], *parts]))
+
+
 class Mean:
     """The mean over all batches of what is computed for each, at one point after the other.
 
-    It alone sees the first checks, which come before the first number, and shortage of memory, in which it goes on with
-    smaller pieces.
+    It alone sees the first checks, which come before the first number, shortage of memory, in which it goes on with
+    smaller pieces, and other processes, each of which visits a block of the batches.
 
     Args:
         risk: Network, loss and data.
@@ -47,6 +61,34 @@ class Mean:
         self.risk = risk
         self.calibration = calibration
         self._independence: Independence | None = None
+
+    @property
+    def group(self) -> Group:
+        """The processes that the mean is computed by."""
+        return self.risk.batches.group
+
+    @contextlib.contextmanager
+    def together(self, call: str, **vectors: Tensor | None) -> Iterator[None]:
+        """A context that ends in all processes or fails in all, after which their counts of work are those of all.
+
+        Args:
+            call: What is computed inside; the same in all processes.
+            vectors: At most two vectors that are the same in all processes, of which the norms are compared.
+
+        Raises:
+            UsageError: The processes compute different things.
+        """
+        if self.group.alone:
+            yield
+            return
+        failure: Exception | None = None
+        try:
+            yield
+        except Exception as raised:
+            failure = raised
+        ledger = self.risk.engine.ledger
+        norms = {f"the norm of the {name}": float(norm(v)) for name, v in vectors.items() if v is not None}
+        ledger.join(self.group.agree(failure, call=call, numbers=norms, counts=ledger.own()))
 
     @property
     def notes(self) -> list[str]:
@@ -83,6 +125,10 @@ class Mean:
         twin.calibration = self.calibration if calibration is None else calibration
         return twin
 
+    def apart(self) -> "Mean":
+        """The same for parts of the data that this process computes by itself."""
+        return self if self.calibration is None else self.calibrated(self.calibration.whole)
+
     def calibrated(self, calibration: Batches | None) -> "Mean":
         """The same with batch-norm statistics recomputed from these data at every point, or for ``None`` without."""
         twin = copy.copy(self)
@@ -98,6 +144,8 @@ class Mean:
         statistics: Statistics | None = None,
         derivatives: bool = True,
         each: Callable[[list[Tensor]], None] | None = None,
+        join: bool = True,
+        vectors: Tensor | None = None,
         **counted: int,
     ) -> list[Tensor]:
         """``Σ_b (w_b/W) visit(risk, b)``, entry by entry, with w_b what the mean of a batch is divided by.
@@ -109,7 +157,10 @@ class Mean:
             statistics: Batch-norm statistics that the network has meanwhile; ``None`` for its own, or for those that
                 are recomputed there.
             derivatives: Whether visits differentiate, so that autograd is on.
-            each: Called with the means of every batch as it came from the loader; batches are not joined then.
+            each: Called with the means of every batch that this process visits, as it came from the loader; batches are
+                not joined then.
+            join: Whether batches may be joined to larger micro-batches.
+            vectors: What is multiplied, the same in all processes.
             counted: The cost of one visit, for the ledger: ``gradients=1, products=K``.
 
         Raises:
@@ -127,14 +178,28 @@ class Mean:
             if derivatives
             else without_gradients(attention=attention)
         ):
-            self.stand(at, constant=constant, statistics=statistics)
-            engine.graphs.enter(risk.replica.moves, batches)
-            there = batches.on(risk.replica.device, risk.replica.dtype)
-            for piece in engine.micro.pieces(there, batches.amounts, join=each is None):
-                means = self._visited(visit, piece, counted)
-                if each is not None:
-                    each(means)
-                totals = _added(totals, means, piece.weight / batches.total_weight)
+            with self.together(_title(visit, counted), point=at, vectors=vectors):
+                self.stand(at, constant=constant, statistics=statistics)
+                engine.graphs.enter(risk.replica.moves, batches)
+                there = batches.on(risk.replica.device, risk.replica.dtype)
+                first_row, join = batches.division.first_row, join and each is None
+                for piece in engine.micro.pieces(there, batches.amounts, first_row=first_row, join=join):
+                    means = self._visited(visit, piece, counted)
+                    if each is not None:
+                        each(means)
+                    totals = _added(totals, means, piece.weight / batches.total_weight)
+            return self._summed(totals)
+
+    def _summed(self, totals: list[Tensor]) -> list[Tensor]:
+        """The sums over all processes, the same bits in each."""
+        division = self.risk.batches.division
+        if self.group.alone:
+            return totals
+        if division.idle:  # processes that had nothing to visit do not know what there is to add
+            forms = [(tuple(total.shape), total.dtype) for total in totals]
+            for shape, dtype in self.group.decided(forms, by=division.owner(0))[len(totals) :]:
+                totals.append(torch.zeros(shape, dtype=dtype, device=self.risk.replica.device))
+        self.group.add(totals)
         return totals
 
     def stand(self, at: Tensor, *, constant: bool = True, statistics: Statistics | None = None) -> None:
@@ -144,25 +209,44 @@ class Mean:
         if calibration is None:
             risk.engine.statistics.use(replica, statistics)
         replica.move(at, constant=constant)
-        if calibration is None or replica.calibrated == replica.moves:
+        if calibration is None or not self._is_stale(at, constant):
             return
         risk.engine.statistics.give_way(replica)
         with risk.randomness(), without_gradients(attention=risk.checks.attention):
             there = calibration.on(replica.device, replica.dtype)
             passes = ((size, partial(risk.forward, risk.placed(batch))) for size, batch in there)
-            examples = recalibrate(replica.model, passes)
-        risk.engine.ledger.counts.update({"evaluations": examples})
+            with self.together("batch-norm statistics", point=at):
+                examples, uses = recalibrate(replica.model, passes)
+                risk.engine.ledger.counts.update({"evaluations": examples})
+            pool(uses, self.group)
         replica.calibrated = replica.moves
+
+    def _is_stale(self, at: Tensor, constant: bool) -> bool:
+        """Whether the batch-norm statistics have to be recomputed, for the last time another process moved or here."""
+        replica = self.risk.replica
+        is_stale = replica.calibrated != replica.moves
+        if self.group.any(is_stale) and not is_stale:
+            replica.leave()  # so that graphs of the statistics of before are dropped
+            replica.move(at, constant=constant)
+            return True
+        return is_stale
 
     def checked(self, point: Tensor, *, constant: bool = True) -> Risk:
         """The risk after the first checks, which are made once."""
         if not self.risk.checks.done:
             risk = self.risk
-            size, batch = next(iter(risk.batches))
-            first = Piece.of(batch, 0, rows_in(batch) or size, risk.batches.amounts)
-            self.risk = checked(
-                risk, first, point, visited=lambda visit: self._visited(visit, first, {}), constant=constant
-            )
+            with self.together("the first checks", point=point):
+                size, batch = next(risk.batches.leading())
+                first = Piece.of(batch, 0, rows_in(batch) or size, risk.batches.amounts)
+                risk = checked(
+                    risk,
+                    first,
+                    point,
+                    visited=lambda visit: self._visited(visit, first, {}),
+                    constant=constant,
+                )
+            self.risk = risk
+            risk.batches.settle()  # again, as the weights may be known only now
             self._settle_micro_batches()
         return self.risk
 
@@ -171,8 +255,11 @@ class Mean:
         if self._independence is None:
             if at is not None:
                 self.checked(at)
-                self.stand(at)
-            self._independence = examined(self.risk)
+            with self.together("independence of examples"):
+                if at is not None:
+                    self.stand(at)
+                result = examined(self.risk)
+            self._independence = self.group.decided(result)
         return self._independence
 
     def _visited(self, visit: Visit, piece: Piece, counted: Mapping[str, int]) -> list[Tensor]:
@@ -226,7 +313,8 @@ class Mean:
                 "(parameters=[…]), on another device, or by a measure that needs no product"
             )
         if micro.obstacle is None:
-            micro.obstacle = self.independence().reason
+            # By itself: the other processes may have enough memory.
+            micro.obstacle = (self._independence or examined(self.risk)).reason
         if micro.obstacle:
             raise OutOfMemory(
                 f"out of memory at a batch of {piece.size} examples, which cannot be split because {micro.obstacle}; "
@@ -247,6 +335,8 @@ class Mean:
             return
         micro.obstacle = self.independence().reason
         if micro.size == "auto":
-            micro.size = None if micro.obstacle else quickest_size(self.risk)
+            with self.together("size of micro-batches"):
+                size = None if micro.obstacle else quickest_size(self.risk)
+            micro.size = self.group.decided(size)
         elif micro.obstacle:
             raise UsageError(f"micro_batch={micro.size}: a batch cannot be split because {micro.obstacle}")

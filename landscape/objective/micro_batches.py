@@ -54,11 +54,16 @@ class MicroBatches:
         return self.size if isinstance(self.size, int) and self.obstacle == "" else None
 
     def pieces(
-        self, batches: Iterable[tuple[int, Batch]], amounts: Amounts, *, join: bool = True
+        self,
+        batches: Iterable[tuple[int, Batch]],
+        amounts: Amounts,
+        *,
+        first_row: int = 0,
+        join: bool = True,
     ) -> Iterator[Piece]:
         """The batches (of given sizes), joined up to the limit if that is allowed; a larger batch is not split."""
         room = self.limit if join else None
-        start, count, waiting = 0, 0, list[Batch]()
+        start, count, waiting = first_row, 0, list[Batch]()
         for size, batch in batches:
             rows = rows_in(batch) or size
             if waiting and (room is None or count + rows > room or form_of(waiting[-1]) != form_of(batch)):

@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import importlib.metadata
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from functools import cached_property, partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -16,7 +16,7 @@ from landscape.isolation.modes import outside_modes
 from landscape.losses.loss_functions import BatchLoss, Loss, placed_loss, refuse_sum
 from landscape.objective.arguments import batches_in, device_in, loss_in, network_in
 from landscape.objective.batch_norm import BatchNorm, stored_layers
-from landscape.objective.batches import Batches, Source, example, leading_size, room_on
+from landscape.objective.batches import Batches, Source, room_on
 from landscape.objective.differences import gradient_rounding
 from landscape.objective.engine import Engine, Ledger, Products, Statistics, allowed_products
 from landscape.objective.graphs import EmpiricalFisherGraph, GaussNewtonGraph, Graph, HessianGraph
@@ -24,13 +24,16 @@ from landscape.objective.independence import Independence
 from landscape.objective.loss_weights import known_weights
 from landscape.objective.mean import Mean, Visit
 from landscape.objective.micro_batches import MicroBatches, Size, allowed_size
+from landscape.objective.parts import batches_apart, examples_apart
 from landscape.objective.passes import BatchGradients, Slope, Value, differentiated, evaluated
 from landscape.objective.products import columns_of, matrix_products
 from landscape.objective.replica import Replica
 from landscape.objective.risk import Risk
+from landscape.objective.sameness import refuse_differences
 from landscape.objective.wrappers import unwrapped
 from landscape.parameters import Layout, Selection, selection_name
-from landscape.processes import Processes, refuse_undivided
+from landscape.processes import Processes
+from landscape.processes.group import Group, group_for
 from landscape.records.estimate import Provenance
 from landscape.version import __version__
 
@@ -95,34 +98,41 @@ class Objective:
         calibration: Source | None = None,
         processes: Processes = None,
     ) -> None:
-        refuse_undivided(processes)
-        model = network_in(model, loss)
-        loss, loss_name = loss_in(loss)
-        refuse_sum(loss)
-        size, weight = getattr(loss, "size", None), known_weights(loss)
-        read = partial(batches_in, loss=loss, batch_size=batch_size)
-        batches, calibration = read(batches), None if calibration is None else read(calibration)
-        replica = Replica(
-            model, parameters=parameters, batch_norm=batch_norm, device=device_in(device), dtype=dtype
-        )
-        fixed = Batches(batches, batch_size=batch_size, size=size, weight=weight)
-        self._calibration = (
-            fixed if calibration is None else Batches(calibration, batch_size=batch_size, size=size)
-        )
-        engine = Engine(allowed_products(products), MicroBatches(allowed_size(micro_batch)))
-        risk = Risk(replica, placed_loss(loss, replica.device, replica.dtype), fixed, engine)
-        self._mean = Mean(risk, calibration=self._calibration if batch_norm == "recalibrate" else None)
-        self._batch_norm = batch_norm
-        self._origin: dict[str, Any] = {
-            "model": type(unwrapped(model)[0]).__name__,
-            "loss": loss_name,
-            "batch_norm": "stored" if batch_norm == "auto" else batch_norm,
-            "parameters": selection_name(parameters, replica.layout.names),
-        }
+        group = group_for(processes)
+        batched = partial(Batches, group=group, own=processes == "own")
+        with group.together("Objective(…)"):
+            model = network_in(model, loss)
+            loss, loss_name = loss_in(loss)
+            refuse_sum(loss)
+            size, weight = getattr(loss, "size", None), known_weights(loss)
+            read = partial(batches_in, loss=loss, batch_size=batch_size)
+            batches, calibration = read(batches), None if calibration is None else read(calibration)
+            replica = Replica(
+                model, parameters=parameters, batch_norm=batch_norm, device=device_in(device), dtype=dtype
+            )
+            fixed = batched(batches, batch_size=batch_size, size=size, weight=weight)
+            self._calibration = (
+                fixed if calibration is None else batched(calibration, batch_size=batch_size, size=size)
+            )
+            engine = Engine(allowed_products(products), MicroBatches(allowed_size(micro_batch)))
+            risk = Risk(replica, placed_loss(loss, replica.device, replica.dtype), fixed, engine)
+            self._mean = Mean(risk, calibration=self._calibration if batch_norm == "recalibrate" else None)
+            self._batch_norm = batch_norm
+            self._origin: dict[str, Any] = {
+                "model": type(unwrapped(model)[0]).__name__,
+                "loss": loss_name,
+                "batch_norm": "stored" if batch_norm == "auto" else batch_norm,
+                "parameters": selection_name(parameters, replica.layout.names),
+            }
         self._selection = parameters
         self._statistics: Statistics | None = None
         self._cache: dict[Hashable, Any] = {}
         self.point = replica.origin
+        if not group.alone:
+            refuse_differences(risk, self._origin, processes)
+            fixed.settle()
+            if batch_norm == "recalibrate" and self._calibration is not fixed:
+                self._calibration.settle()
 
     def __repr__(self) -> str:
         """A summary that reads no data and evaluates nothing."""
@@ -162,6 +172,11 @@ class Objective:
     def total_weight(self) -> float:
         """W in ``L(θ) = (1/W) Σᵢ wᵢ ℓᵢ(θ)``: the number of examples, or of labels, or the sum of class weights."""
         return self._mean.risk.batches.total_weight
+
+    @property
+    def group(self) -> Group:
+        """The processes that compute together; what each of them raises inside ``group.together()``, all raise."""
+        return self._mean.group
 
     @property
     def ledger(self) -> Ledger:
@@ -326,7 +341,7 @@ class Objective:
         """The batches on the device; ``None`` if :meth:`resident` cannot keep them there."""
         pairs, size, replica = [], 0, self._mean.risk.replica
         room = room_on(replica.device)
-        for _, batch in batches.on(replica.device, replica.dtype):
+        for _, batch in batches.on(replica.device, replica.dtype) if batches.group.alone else batches:
             match self._mean.risk.placed(batch):
                 case (Tensor() as inputs, Tensor() as targets) if inputs.ndim == 4 or not channels_last:
                     size += inputs.nbytes
@@ -340,27 +355,77 @@ class Objective:
         return batches.stored_as(pairs)
 
     def per_batch(self) -> Iterator["Objective"]:
-        """One objective a batch of some weight, with the loss of that batch alone: the m-sharpness reading."""
+        """One objective a batch of some weight, with the loss of that batch alone: the m-sharpness reading.
+
+        With several processes each computes all of them; :meth:`by_batch` divides them.
+
+        Raises:
+            UsageError: With ``processes="own"``, where no process has all batches.
+        """
         batches = self._mean.checked(self.point).batches
-        for weight, (size, batch) in zip(batches.weights, batches, strict=True):
-            yield self._derived(self._mean.on(batches.single(batch, size, weight)))
+        return map(self._part(), batches_apart(batches))
 
     def per_example(self) -> Iterator["Objective"]:
         """One objective an example of some weight, for ``(inputs, targets)`` batches, with the loss of it alone.
 
         Raises:
+            UsageError: The loss is a :class:`BatchLoss`, whose batches have no known parts; or as :meth:`per_batch`.
+        """
+        self._refuse_hidden_examples()
+        batches = self._mean.checked(self.point).batches
+        return map(self._part(), examples_apart(batches))
+
+    def by_batch(
+        self, function: Callable[["Objective"], T], *, only: Collection[int] | None = None
+    ) -> list[T]:
+        """``function(part)`` for every objective of :meth:`per_batch`, in their order, divided over the processes.
+
+        Args:
+            function: Called with the part in one of the processes, where it must not wait for the others. All of them
+                get all results, which therefore have to be such as can be pickled.
+            only: The numbers of batches to which it is limited.
+        """
+        return self._by_part(batches_apart, function, only)
+
+    def by_example(
+        self, function: Callable[["Objective"], T], *, only: Collection[int] | None = None
+    ) -> list[T]:
+        """The same for every objective of :meth:`per_example`.
+
+        Raises:
             UsageError: The loss is a :class:`BatchLoss`, whose batches have no known parts.
         """
-        risk = self._mean.risk
-        if isinstance(risk.loss, BatchLoss):
+        self._refuse_hidden_examples()
+        return self._by_part(examples_apart, function, only)
+
+    def _by_part(
+        self,
+        apart: Callable[..., Iterator[Batches]],
+        function: Callable[["Objective"], T],
+        only: Collection[int] | None,
+    ) -> list[T]:
+        batches, results, first = self._mean.checked(self.point).batches, list[T](), 0
+        part = self._part()
+        if only is not None and not self.group.alone:
+            with self.group.together("count of parts"):
+                count = sum(1 for _ in apart(batches, here=True))
+            first = sum(self.group.gathered(count)[: self.group.rank])
+        name = getattr(function, "__qualname__", type(function).__name__)
+        with self._mean.together(f"parts of the data by {name}", point=self.point):
+            for number, single in enumerate(apart(batches, here=True), first):
+                if only is None or number in only:
+                    results.append(function(part(single)))
+                elif number > max(only, default=-1):
+                    break
+        return [result for each in self.group.gathered(results) for result in each]
+
+    def _part(self) -> Callable[[Batches], "Objective"]:
+        mean = self._mean.apart()
+        return lambda batches: self._derived(mean.on(batches))
+
+    def _refuse_hidden_examples(self) -> None:
+        if isinstance(self._mean.risk.loss, BatchLoss):
             raise UsageError("single examples need (inputs, targets) batches; a BatchLoss hides its examples")
-        batches = self._mean.checked(self.point).batches
-        for _, batch in batches:
-            for i in range(leading_size(batch)):
-                single = example(batch, i)
-                weight = batches.weight_of(single)
-                if weight > 0:
-                    yield self._derived(self._mean.on(batches.single(single, 1, weight)))
 
     def independence(self) -> Independence:
         """Whether the loss of a batch is the weighted mean over examples that do not see each other; checked once."""
@@ -416,10 +481,15 @@ class Objective:
     def gradient_rounding(self) -> float | None:
         """‖error‖ that rounding may leave in ∇L(θ), from a few examples in float64; ``None`` if unknown."""
         risk = self._mean.checked(self.point)
-        _, batch = next(iter(risk.batches))
-        with risk.randomness(), twice_differentiable():
+        with (
+            self._mean.together("rounding of the gradient", point=self.point),
+            risk.randomness(),
+            twice_differentiable(),
+        ):
             self._mean.stand(self.point, statistics=self._statistics)
-            return gradient_rounding(risk, risk.placed(batch))
+            _, batch = next(risk.batches.leading())
+            rounding = gradient_rounding(risk, risk.placed(batch))
+        return self.group.decided(rounding)
 
     @cached_property
     def _value(self) -> Value:
@@ -503,23 +573,33 @@ class Objective:
             )
         return self._product(EmpiricalFisherGraph, vectors)
 
-    def average(self, visit: Visit, *, gradients: int = 0, products: int = 0) -> list[Tensor]:
+    def average(
+        self, visit: Visit, *, gradients: int = 0, products: int = 0, join: bool = True
+    ) -> list[Tensor]:
         """``Σ_b (w_b/W) visit(risk, b)`` over the batches at this point, with autograd on.
 
         Args:
             visit: Returns tensors that are means over the examples of the batch.
             gradients: The gradients that one visit costs, besides what it books itself.
             products: The products with a matrix that it costs.
+            join: Whether small batches may be visited together.
         """
         return self._mean.over(
-            visit, at=self.point, statistics=self._statistics, gradients=gradients, products=products
+            visit,
+            at=self.point,
+            statistics=self._statistics,
+            join=join,
+            gradients=gradients,
+            products=products,
         )
 
     @outside_modes()
     def _product(self, kind: type[Graph], vectors: Tensor, block: int | None = None) -> Tensor:
         columns = columns_of(vectors, self.point)
         visit = partial(matrix_products, kind=kind, columns=columns, block=block)
-        images = self._mean.over(visit, at=self.point, statistics=self._statistics, products=len(columns))
+        images = self._mean.over(
+            visit, at=self.point, statistics=self._statistics, vectors=vectors, products=len(columns)
+        )
         return (images[0] if len(images) == 1 else torch.stack(images, dim=1)).reshape(vectors.shape)
 
     def _derived(

@@ -95,7 +95,10 @@ def differentiated(mean: Mean, point: Tensor, *, statistics: Statistics | None) 
     )
     slope, *parts = means
     values = numbers(*parts, *norms)
-    squares = torch.tensor(values[len(parts) :], dtype=torch.float64, device="cpu")
+    squares = torch.zeros(len(batches), dtype=torch.float64, device="cpu")
+    here = batches.division.here
+    squares[here.start : here.stop] = torch.tensor(values[len(parts) :], dtype=torch.float64, device="cpu")
+    mean.group.add([squares])  # to zeros in the other processes, which changes no bit
     return Slope(slope, _value(batches, values[: len(parts)]), BatchGradients(squares, weights, sizes))
 
 

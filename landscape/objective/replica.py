@@ -103,6 +103,10 @@ class Replica:
             self.moves += 1
             self._at = point if constant else None
 
+    def leave(self) -> None:
+        """Makes the next move one, also to the same point."""
+        self._at = None
+
     @property
     @outside_modes()
     def statistics(self) -> dict[str, Tensor]:

@@ -36,7 +36,7 @@ def quickest_size(risk: Risk) -> int:
 def _first_examples(risk: Risk, size: int) -> tuple[Batch, int]:
     """The first examples of the data and their number, fewer than requested if there are not so many."""
     batches, count = [], 0
-    for examples, batch in risk.batches:
+    for examples, batch in risk.batches.leading():
         batches.append((examples, batch))
         count += rows_in(batch) or examples
         if count >= size:

@@ -1,10 +1,11 @@
 """Reads what is drawn, recognised by its content: surfaces, records of measures, and histories of runs."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from landscape.errors import InputError
+from landscape.errors import InputError, Remark
 from landscape.records import RunFolder, read_lines, run_folders
 from landscape.records.estimate import Estimate
 from landscape.records.run_folder import HISTORY, MEASURES, MEASURES_HISTORY, Lines
@@ -37,9 +38,16 @@ def read_source(path: Path) -> list[Surface | Run]:
     """
     if path.is_dir():
         folders = run_folders(path, files=_FILES)
-        if not folders:
+        if not folders and not run_folders(path):
             raise InputError(f"{path} is a folder without a run in it; {_DRAWN}")
-        return [_run(folder) for folder in folders]
+        runs = [_run(folder) for folder in folders or run_folders(path)]
+        drawn = [run for run in runs if run.epochs or run.measured or run.records]
+        for run in runs:
+            if run not in drawn:  # in a sweep that is half done
+                warnings.warn(
+                    f"{run.path} is left out: it has no history and no record yet", Remark, stacklevel=2
+                )
+        return list(drawn)
     if not path.is_file():
         raise InputError(f"{path}: no such file; {_DRAWN}")
     # By its first bytes, because files are renamed and tools share suffixes.
@@ -66,7 +74,7 @@ def read_source(path: Path) -> list[Surface | Run]:
 
 
 def _run(folder: RunFolder) -> Run:
-    parts = [_lines(folder.path / name) for name in _FILES if (folder.path / name).is_file()]
+    parts = [read_lines(folder.path / name) for name in _FILES if (folder.path / name).is_file()]
     return Run(
         path=folder.path,
         label=folder.label(),

@@ -6,7 +6,9 @@ instead of its numbers, because the others would wait for it for ever.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import math
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,9 +17,18 @@ import torch.distributed as dist
 from torch import Tensor
 
 from landscape.errors import InputError, OutOfMemory, ProcessFailed, UsageError, is_out_of_memory
+from landscape.processes.launch import Processes, refuse_undivided
 
 T = TypeVar("T")
 _KINDS: dict[str, type[Exception]] = {kind.__name__: kind for kind in (UsageError, InputError, OutOfMemory)}
+
+# What the processes say to each other whenever they meet. It has one length, so that a process that failed can meet
+# another one anywhere: whether it failed, the hash of what it computes, its counts, and its numbers.
+_COUNTS, _NUMBERS = 4, 2
+_HASHES = 1 << 20  # few enough that sums of their squares are exact in float64
+# Of the variance of a number over the processes, relative to its square: their processors may round differently.
+_SAME = 1e-12
+_AGREED = "_is_raised_in_all_processes"
 
 
 @dataclass(frozen=True)
@@ -68,18 +79,27 @@ class Group:
             dist.all_gather_object(values, value, group=self.members)
         return values
 
-    def decided(self, value: T) -> T:
-        """The value of the first process, for a decision that has to be the same in all."""
+    def decided(self, value: T, *, by: int = 0) -> T:
+        """The value of one process, by default the first, for a decision that has to be the same in all."""
         if self.alone:
             return value
         values = [value]
         with self._complete():
-            dist.broadcast_object_list(values, group_src=0, group=self.members)
+            dist.broadcast_object_list(values, group_src=by, group=self.members)
         return values[0]
 
+    def any(self, value: bool) -> bool:
+        """Whether a value is true in any of the processes."""
+        return value if self.alone else self.agree(None, counts=[float(value)])[0] > 0
+
     @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
-        """A context without exchanges: what is raised in one process is raised in all of them at its end.
+    def together(self, call: str = "") -> Iterator[None]:
+        """A context: what is raised in one process is raised in all of them at its end.
+
+        Inside, processes may exchange something in contexts like this one, and otherwise only where none can fail.
+
+        Args:
+            call: What is computed inside, if the processes may be at different places; see :meth:`agree`.
 
         Raises:
             UsageError, InputError, OutOfMemory: Another process raised it, and this one nothing.
@@ -93,16 +113,90 @@ class Group:
             yield
         except Exception as raised:
             failure = raised
-        self.agree(failure)
+        self.agree(failure, call=call)
 
-    def agree(self, failure: Exception | None) -> None:
-        """Raises the failure of this process, or else that of another one, if there is any; see :meth:`together`."""
+    def agree(
+        self,
+        failure: Exception | None,
+        *,
+        call: str = "",
+        numbers: Mapping[str, float] | None = None,
+        counts: Sequence[float] = (),
+    ) -> list[float]:
+        """Raises the failure of this process, or else that of another one, if there is any; see :meth:`together`.
+
+        Args:
+            failure: What this process has raised.
+            call: What it computes: the same in all processes.
+            numbers: At most two numbers that are the same in all processes, with their names.
+            counts: At most four numbers.
+
+        Returns:
+            The sums of the counts over all processes.
+
+        Raises:
+            UsageError: The processes compute different things, or differ in a number.
+        """
+        if self.alone:
+            if failure is not None:
+                raise failure
+            return list(counts)
+        if failure is not None and _is_agreed(failure):
+            raise failure  # the others have raised it too, and do not wait for this process
+        named = numbers or {}
+        failed, calls, sums, pairs = self._met(failure is not None, call, list(named.values()), counts)
+        if failed:
+            self._raise(failure)
+        if self._differ(*calls, exact=True):
+            self._refuse_different(self.gathered(call))
+        for (name, value), pair in zip(named.items(), pairs, strict=False):
+            if self._differ(*pair, exact=False):
+                values = ", ".join(
+                    f"{each:.9g} in process {rank}" for rank, each in enumerate(self.gathered(value))
+                )
+                raise _agreed(
+                    UsageError(
+                        f"{call}: {name} is not the same in all processes ({values}): all of them have to compute with "
+                        "equal numbers, and differ in their data alone"
+                    )
+                )
+        return sums[: len(counts)]
+
+    def _met(
+        self, failed: bool, call: str, numbers: Sequence[float], counts: Sequence[float]
+    ) -> tuple[bool, tuple[float, float], list[float], list[tuple[float, float]]]:
+        """What all processes say, summed: whether any failed, a hash and its square, counts, numbers and squares."""
+        code = float(zlib.crc32(call.encode()) % _HASHES)
+        finite = [number if math.isfinite(number) else -1.0 for number in numbers]
+        finite += [0.0] * (_NUMBERS - len(finite))
+        words = [float(failed), code, code**2, *counts, *[0.0] * (_COUNTS - len(counts))]
+        words += [word for number in finite for word in (number, number**2)]
+        packed = torch.tensor(words, dtype=torch.float64, device="cpu")
+        self.add([packed])
+        total, first = packed.tolist(), 3 + _COUNTS
+        pairs = [(total[k], total[k + 1]) for k in range(first, first + 2 * _NUMBERS, 2)]
+        return total[0] > 0, (total[1], total[2]), total[3:first], pairs
+
+    def _differ(self, total: float, squares: float, *, exact: bool) -> bool:
+        """Whether numbers with this sum and sum of squares are not all the same."""
+        spread = self.world * squares - total**2
+        return spread != 0 if exact else spread > _SAME * self.world * squares
+
+    def _raise(self, failure: Exception | None) -> None:
         failures = self.gathered(None if failure is None else _described(failure))
         if failure is not None:
-            raise failure
-        for rank, description in enumerate(failures):
-            if description is not None:
-                raise _revived(rank, self.world, *description)
+            raise _agreed(failure)
+        rank, description = next((k, each) for k, each in enumerate(failures) if each is not None)
+        raise _agreed(_revived(rank, self.world, *description))
+
+    def _refuse_different(self, calls: Sequence[str]) -> None:
+        here = "; ".join(f"process {rank}: {call or 'something else'}" for rank, call in enumerate(calls))
+        raise _agreed(
+            UsageError(
+                f"the processes compute different things at the same time ({here}): every process has to make the same "
+                "calls in the same order, also where only one prints"
+            )
+        )
 
     def _place(self, device: torch.device) -> torch.device:
         """Where tensors of a device have to be for an exchange: the backend of a group may know one kind alone."""
@@ -134,11 +228,36 @@ def current_group() -> Group:
     return ALONE
 
 
+def group_for(processes: Processes) -> Group:
+    """The group of an objective with this argument.
+
+    Raises:
+        UsageError: There are several processes, and it is not said how they divide the data; or they have no group.
+    """
+    refuse_undivided(processes)
+    return ALONE if processes in (None, "alone") else current_group()
+
+
 def _by_type(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
     kinds: dict[object, list[Tensor]] = {}
     for tensor in tensors:
         kinds.setdefault((tensor.dtype, tensor.device), []).append(tensor)
     return list(kinds.values())
+
+
+def _agreed(failure: Exception) -> Exception:
+    """The failure, marked as one that all processes raise."""
+    setattr(failure, _AGREED, True)
+    return failure
+
+
+def _is_agreed(failure: BaseException | None) -> bool:
+    """Whether a failure, or what it was made of, is one that all processes raise."""
+    while failure is not None:
+        if getattr(failure, _AGREED, False):
+            return True
+        failure = failure.__cause__
+    return False
 
 
 def _described(failure: Exception) -> tuple[str, str]:

@@ -19,6 +19,8 @@ from landscape.records.reading import check_regular, read_text, read_toml
 from landscape.records.storage import sha256, sha256_of_sums
 
 CHECKPOINT, RECIPE, HISTORY = "checkpoint.pt", "recipe.toml", "history.jsonl"
+LOCK = ".lock"
+"""The file that a process locks while it trains in the folder; a killed one leaves it."""
 MEASURES, MEASURES_HISTORY = "measures.jsonl", "measures-history.jsonl"
 WEIGHT_SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
 """Endings of files with weights; what they hold is decided by their content."""
@@ -115,8 +117,12 @@ class RunFolder:
         """Why the run is not finished; ``None`` if it is, or if its recipe does not say."""
         epochs = (self.read_recipe() or {}).get("epochs")
         done = max((entry["epoch"] for entry in self.read_history()), default=0)
-        finished = not isinstance(epochs, (int, float)) or done >= epochs
-        return None if finished else f"its training is at epoch {done} of {epochs}"
+        if isinstance(epochs, (int, float)) and done < epochs:
+            return f"its training is at epoch {done} of {epochs}"
+        # The history is ahead of the checkpoint where a process was killed between the two.
+        if isinstance(epochs, (int, float)) and (self.path / LOCK).exists():
+            return f"its training is at epoch {done} of {epochs}, and a process is at it or was killed"
+        return None
 
 
 def run_folders(path: Path, *, files: Collection[str] = (CHECKPOINT, RECIPE, MEASURES)) -> list[RunFolder]:

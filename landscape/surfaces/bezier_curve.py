@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -61,18 +62,21 @@ def on_curve(start: Tensor, control: Tensor, end: Tensor, t: float) -> Tensor:
     return (1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * end
 
 
+def _gradient(batch: Objective, *, at: Tensor) -> Tensor:
+    return batch.at(at).gradient
+
+
 def _trained(objective: Objective, end: Tensor, *, steps: int, lr: float, seed: int) -> Tensor:
     """The control point."""
-    start = objective.point
-    batches = list(objective.per_batch())
+    start, count = objective.point, len(objective.batch_sizes)
     draws = np.random.Generator(np.random.Philox(key=seed))
     control = (start + end) / 2
     velocity = torch.zeros_like(control)
     for step in range(steps):
         t = float(draws.random())
-        batch = batches[int(draws.integers(len(batches)))]
-        slope = batch.at(on_curve(start, control, end, t)).gradient
-        velocity = _MOMENTUM * velocity + 2 * t * (1 - t) * slope  # dφ/dw = 2t(1 − t)
+        there = on_curve(start, control, end, t)
+        (slope,) = objective.by_batch(partial(_gradient, at=there), only={int(draws.integers(count))})
+        velocity = _MOMENTUM * velocity + 2 * t * (1 - t) * slope.to(start)  # dφ/dw = 2t(1 − t)
         control = control - lr * velocity
         objective.ledger.tell(f"curve: step {step + 1} of {steps}", (step + 1) / steps)
     if not math.isfinite(float(control.norm())):

@@ -10,6 +10,7 @@ The journal is locked while it is open, so that only one process computes a surf
 
 import json
 import math
+import os
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -44,7 +45,7 @@ class Journal:
     """
 
     def __init__(self, path: Path | None, header: Mapping[str, object]) -> None:
-        self.header: Mapping[str, Any] = json.loads(_line({"schema": SCHEMA, **header}))
+        self.header: Mapping[str, Any] = as_read({"schema": SCHEMA, **header})
         self.values: dict[int, Value] = {}
         self._file = None
         if path is None:
@@ -61,7 +62,7 @@ class Journal:
             # A torn first line is the beginning of the one that this run would write; the file then starts anew.
             if not first.startswith(content):
                 stored, self.values, intact = _parse(path, content)
-                _refuse_another_run(path, stored, self.header)
+                refuse_another_run(path, stored, self.header)
                 self.header = stored
             self._file.truncate(intact)
             if intact == 0:
@@ -69,6 +70,11 @@ class Journal:
         except BaseException:
             self._file.close()
             raise
+
+    def to_disk(self) -> None:
+        """Returns when the points are on disk, for other machines too, and not only in the memory of the system."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
 
     def append(self, index: int, value: Value) -> None:
         """Adds the point of that flat index; it is on disk when the call returns."""
@@ -78,7 +84,7 @@ class Journal:
 
     def surface(self) -> Surface:
         """The surface as far as it is computed."""
-        return _assemble(self.header, self.values)
+        return assembled(self.header, self.values)
 
     def __enter__(self) -> Self:
         return self
@@ -98,9 +104,44 @@ def read_journal(path: str | Path) -> Surface:
         problem = misfit(header.get("meta"))
         if problem is not None:
             raise ValueError(problem)
-        return _assemble(header, values)
+        return assembled(header, values)
     except (ValueError, TypeError, KeyError) as failure:
         raise InputError(f"{path} is damaged in line 1 ({failure}); delete it to start over") from failure
+
+
+def read_points(path: Path, header: Mapping[str, Any]) -> dict[int, Value]:
+    """The points in a journal of the run with this header, which may be open in another process.
+
+    Raises:
+        InputError: It is the journal of another run, or damaged.
+    """
+    content = _read(path)
+    if b"\n" not in content:
+        return {}
+    stored, values, _ = _parse(path, content)
+    refuse_another_run(path, stored, header)
+    return values
+
+
+def header_line(content: Mapping[str, Any]) -> bytes:
+    """One line with its sum, as the first of a journal."""
+    return _summed(content)
+
+
+def as_read(content: object) -> Any:
+    """The content as it comes back from a file: tuples become lists."""
+    return json.loads(_line(content))
+
+
+def parsed_header(path: Path, line: bytes, *, what: str) -> dict[str, Any]:
+    """The content of such a line; raises :class:`InputError` if it is not whole, and names what it should be."""
+    try:
+        content = _checked(line)
+        if not isinstance(content, dict):
+            raise ValueError("a list")
+    except (ValueError, RecursionError):
+        raise InputError(f"{path} is damaged or not {what}; delete its folder to start over") from None
+    return content
 
 
 def stored_header(path: Path) -> Mapping[str, Any] | None:
@@ -164,7 +205,10 @@ def _parse(path: Path, content: bytes) -> tuple[dict[str, Any], dict[int, Value]
     return header, values, intact
 
 
-def _refuse_another_run(path: Path, stored: Mapping[str, Any], requested: Mapping[str, Any]) -> None:
+def refuse_another_run(
+    path: Path, stored: Mapping[str, Any], requested: Mapping[str, Any], *, what: str = "the journal"
+) -> None:
+    """Raises :class:`InputError` if two descriptions of runs differ, and names the first field in which they do."""
     old, new = dict(_flat(stored)), dict(_flat(requested))
     for key in (*new, *old):
         a, b = old.get(key), new.get(key)
@@ -173,7 +217,7 @@ def _refuse_another_run(path: Path, stored: Mapping[str, Any], requested: Mappin
             same = math.isclose(a, b, rel_tol=_SAME_LOSS) or (math.isnan(a) and math.isnan(b))
         if not same:
             raise InputError(
-                f"{path} is the journal of another run: its {key.removeprefix('meta.')} is {str(a)[:40]}, "
+                f"{path} is {what} of another run: its {key.removeprefix('meta.')} is {str(a)[:40]}, "
                 f"here it is {str(b)[:40]}; delete it to start over, or choose another output"
             )
 
@@ -186,7 +230,8 @@ def _flat(content: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, content
 
 
-def _assemble(header: Mapping[str, Any], values: Mapping[int, Value]) -> Surface:
+def assembled(header: Mapping[str, Any], values: Mapping[int, Value]) -> Surface:
+    """The surface of a journal's header and of some of its points."""
     x, y = np.asarray(header["x"], np.float64), np.asarray(header["y"], np.float64)
     names, shape = header["values"], (y.size, x.size)
     computed = np.zeros(x.size * y.size, bool)

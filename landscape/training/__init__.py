@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from landscape.training.several import Failure as Failure
     from landscape.training.several import Outcome as Outcome
     from landscape.training.several import train_several as train_several
+    from landscape.training.sweep import Sweep as Sweep
+    from landscape.training.sweep import read_sweep as read_sweep
+    from landscape.training.sweep import write_sweep as write_sweep
     from landscape.training.trainer import DivergedError as DivergedError
     from landscape.training.trainer import Progress as Progress
     from landscape.training.trainer import train as train
@@ -28,6 +31,7 @@ _HOMES = {
     "recipe": ("Recipe",),
     "run": ("Run",),
     "several": ("Failure", "Outcome", "train_several"),
+    "sweep": ("Sweep", "read_sweep", "write_sweep"),
     "trainer": ("DivergedError", "Progress", "train"),
 }
 __all__ = [name for names in _HOMES.values() for name in names]

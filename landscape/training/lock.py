@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from landscape.errors import UsageError
+from landscape.records.run_folder import LOCK as NAME
 from landscape.records.storage import lock, open_to_append, write_all
-
-NAME = ".lock"
-"""The file that is locked; it exists while a process trains, or after one was killed."""
 
 
 @contextlib.contextmanager

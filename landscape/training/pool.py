@@ -1,6 +1,7 @@
 """A pool of processes that train: a run that fails, or takes its process with it, does not stop the others."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import queue
@@ -28,15 +29,21 @@ class Event:
 
 
 class Pool:
-    """Processes, with ``threads`` threads each, that take jobs until there are none."""
+    """Processes, with ``threads`` threads each, that take jobs until there are none.
 
-    def __init__(self, jobs: Sequence[Job], *, processes: int, threads: int) -> None:
+    With ``devices``, a process trains all of its jobs on one of these, and the next one on the next.
+    """
+
+    def __init__(
+        self, jobs: Sequence[Job], *, processes: int, threads: int, devices: Sequence[str] = ()
+    ) -> None:
         self._threads = threads
         self._waiting = iter(list(enumerate(jobs)))
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._stopping = False
         self._processes: set[subprocess.Popen[str]] = set()
-        self._serving = [threading.Thread(target=self._serve, daemon=True) for _ in range(processes)]
+        places = [devices[place % len(devices)] if devices else None for place in range(processes)]
+        self._serving = [threading.Thread(target=self._serve, args=(p,), daemon=True) for p in places]
 
     def run(self, notice: Callable[[Event], None]) -> None:
         """Trains all jobs and calls ``notice`` in this thread; on SIGINT and SIGTERM every process saves its run."""
@@ -66,7 +73,7 @@ class Pool:
                 else:
                     notice(event)
 
-    def _serve(self) -> None:
+    def _serve(self, device: str | None) -> None:
         """Passes jobs to one process, and to another one if that has died."""
         process: subprocess.Popen[str] | None = None
         try:
@@ -74,6 +81,8 @@ class Pool:
             for index, job in self._waiting:
                 if self._stopping:
                     return
+                if device is not None:
+                    job = dataclasses.replace(job, recipe=dataclasses.replace(job.recipe, device=device))
                 if process is None or process.poll() is not None:
                     process = self._started()
                 if not self._served(process, index, job) and not self._stopping:

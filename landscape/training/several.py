@@ -38,13 +38,19 @@ OnRun = Callable[[Path, Progress | None], None]
 
 
 def train_several(
-    plan: Plan, jobs: Sequence[Job], *, notice: Notice | None = None, on_run: OnRun | None = None
+    plan: Plan,
+    jobs: Sequence[Job],
+    *,
+    devices: Sequence[str] = (),
+    notice: Notice | None = None,
+    on_run: OnRun | None = None,
 ) -> Outcome:
     """Trains the runs of a plan, or continues them.
 
     Args:
         plan: The plan.
         jobs: Its runs, in the same order.
+        devices: One for each run at a time, in place of that of the recipes, if there are several at a time.
         notice: Called with the progress of all runs together.
         on_run: Called with the progress of each run by itself.
 
@@ -68,7 +74,7 @@ def train_several(
                     reason = "not begun, because the GPU failed in an earlier run; run the command again"
                     results(Event(index, "failed", {"reason": reason}))
     else:
-        Pool(jobs, processes=plan.jobs, threads=plan.threads).run(results)
+        Pool(jobs, processes=plan.jobs, threads=plan.threads, devices=devices).run(results)
     runs, failures = [], []
     for index, job in enumerate(jobs):
         if index in results.reasons:

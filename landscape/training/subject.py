@@ -21,7 +21,8 @@ from landscape.objective.wrappers import unwrapped
 from landscape.optim import OPTIMIZERS, BatchClosure, MicroBatches
 from landscape.optim.batch_closure import Evaluation, Inputs
 from landscape.reductions import exact
-from landscape.registry.factories import code_hash, task_parts
+from landscape.registry.factories import task_parts
+from landscape.registry.user_code import code_hash
 from landscape.training.recipe import Recipe
 
 

@@ -11,6 +11,7 @@ from landscape.processes import launch
 
 STEP = {"SLURM_PROCID": "1", "SLURM_NTASKS": "8", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4"}
 BATCH = {"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_JOB_ID": "7"}
+OUTER = {"SLURM_STEP_TASKS_PER_NODE": "2(x2)"}  # of the step in which a batch job was submitted
 TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2"}
 KINDS = ["fully_shard", "flat", "original"]
 MPIRUN = {"OMPI_COMM_WORLD_RANK": "2", "OMPI_COMM_WORLD_SIZE": "3"}
@@ -23,7 +24,7 @@ def ranks(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def started_alone(monkeypatch):
-    for name in (*STEP, *TORCHRUN, *MPIRUN):
+    for name in (*STEP, *OUTER, "SLURM_GTIDS", *TORCHRUN, *MPIRUN):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -91,6 +92,9 @@ def test_a_device_map_over_several_devices_is_refused(tmp_path):
         ({**BATCH, "SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "9"}, None),
         ({**STEP, "SLURM_STEP_NUM_TASKS": "1"}, None),
         ({**STEP, "SLURM_STEP_ID": "4294967290"}, None),
+        ({**STEP, "SLURM_PROCID": "0", **OUTER, "SLURM_GTIDS": "0"}, None),
+        ({**STEP, "SLURM_PROCID": "0", **OUTER, "SLURM_GTIDS": "0,1"}, (0, 4, "srun")),
+        ({**STEP, "SLURM_STEP_TASKS_PER_NODE": "1(x4)", "SLURM_GTIDS": "0"}, (1, 4, "srun")),
         ({**STEP, "RANK": "0", "WORLD_SIZE": "1"}, None),
         ({**STEP, "SLURM_STEP_NUM_TASKS": "1", **MPIRUN}, (2, 3, "mpirun")),
         ({"RANK": "", "WORLD_SIZE": "two"}, None),

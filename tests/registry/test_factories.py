@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from landscape.errors import InputError, UsageError
-from landscape.registry.factories import Kind, code_hash, names_code, needs_only, user_row
+from landscape.registry.factories import Kind, needs_only, user_row
+from landscape.registry.user_code import code_hash, names_code
 
 FILES = {
     "nets.py": "import torch\nfrom acts import act\nimport pack.deep.inner\n\ndef build():\n    return act(-2.0)\n",

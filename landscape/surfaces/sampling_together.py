@@ -1,0 +1,117 @@
+"""One surface, computed by several processes that share a folder."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from landscape.isolation.modes import outside_modes
+from landscape.objective import Objective
+from landscape.records.surface import Surface
+from landscape.surfaces.barrier import with_barrier
+from landscape.surfaces.directions import Waypoint
+from landscape.surfaces.forward_passes import Eager, ForwardPass
+from landscape.surfaces.journal import as_read, refuse_another_run, stored_header
+from landscape.surfaces.plane import PLANES, Plane, fingerprint
+from landscape.surfaces.shared import Shared
+from landscape.surfaces.stored_plane import plane_from_bytes, plane_to_bytes
+from landscape.surfaces.sweep import Sweep, checked_plane, origin, refuse_both
+
+
+@outside_modes()
+def sample_together(
+    shared: Shared,
+    objective: Objective,
+    plane: str = "random",
+    *,
+    points: int | tuple[int, int] = 51,
+    span: float | tuple[float, float] | None = None,
+    through: Sequence[Waypoint] = (),
+    test: Objective | None = None,
+    gradient_norm: bool = False,
+    centre: bool = False,
+    forward: Eager | None = None,
+    compile: bool | None = None,
+) -> Surface:
+    """The surface of :func:`landscape.sample_surface`, by all processes that call this with the same folder.
+
+    Each computes points that no other computes, until all are computed; then each has the whole surface, with the bytes
+    that one process gives. Processes may come later and go at any time. The plane and the choice of forward passes are
+    those of the first; a journal that a single process has left is continued.
+
+    Args:
+        shared: The folder.
+        objective: The network, its data and θ; the same in all processes.
+        plane: A name in ``PLANES`` with its options.
+        points: As for ``sample_surface``, like all that follow.
+        span: Likewise.
+        through: Likewise.
+        test: Likewise.
+        gradient_norm: Likewise.
+        centre: Likewise.
+        forward: Likewise.
+        compile: Likewise; every process compiles for itself, so that the estimate is of its share.
+
+    Raises:
+        UsageError: An argument is not allowed.
+        InputError: The folder is that of another run, or damaged.
+        FolderGone: The folder was removed, because another process has finished with it.
+    """
+    refuse_both(forward, compile)
+    parsed = PLANES.parse(plane)
+    shared.agree(
+        {
+            "plane": {"kind": parsed.name, "options": dict(parsed.options)},
+            "points": points,
+            "span": span,
+            "through": [[waypoint.label, fingerprint(waypoint.point)] for waypoint in through],
+            "gradient_norm": gradient_norm,
+            "forward": forward,
+            "compile": compile,
+            "meta": origin(objective, test),
+        }
+    )
+
+    def sweep_on(plane: Plane) -> Sweep:
+        return Sweep.on(
+            plane, objective, test, points=points, span=span, centre=centre, gradient_norm=gradient_norm
+        )
+
+    ways: list[ForwardPass] = []
+
+    def begun() -> dict[str, Any]:
+        sweep = sweep_on(checked_plane(plane, objective, test, through))
+        earlier = shared.earlier_journal
+        way = sweep.way(
+            forward=forward,
+            compile=compile,
+            begun=None if earlier is None else stored_header(earlier),
+            place=earlier,
+            points=len(sweep.order) // shared.workers + 1,
+        )
+        ways.append(way)
+        header = sweep.header(way.way)
+        shared.adopt_earlier_journal(header)
+        shared.keep(_file_of(header), plane_to_bytes(sweep.plane))
+        return header
+
+    header = shared.settled("header", begun)
+    source = shared.folder / _file_of(header)
+    stored = plane_from_bytes(shared.kept(source.name), like=objective.point, through=through, source=source)
+    sweep = sweep_on(stored)
+    way = (
+        ways or [sweep.way(forward=forward, compile=compile, begun=header, place=shared.folder, points=0)]
+    )[0]
+    refuse_another_run(shared.folder, header, as_read(sweep.header(way.way)), what="the work")
+    values_at = sweep.values(way)
+    with shared.journal(header) as done:
+        if through:
+            shared.begun("checks", lambda: sweep.checks(values_at))
+        for index in shared.points(sweep.order, done):
+            done.append(index, values_at(*sweep.place(index)))
+        surface = done.surface()
+    checks = shared.settled("checks", lambda: sweep.checks(values_at)) if through else []
+    return with_barrier(surface.described(checkpoints=checks)) if checks else surface
+
+
+def _file_of(header: Mapping[str, Any]) -> str:
+    """The name of the file that holds the plane of a run: two processes may have begun with different ones."""
+    return f"{header['meta']['plane']['sha256'][:16]}.plane"
