@@ -77,13 +77,12 @@ def turn(name: str, network: Network, rank: int) -> Callable[[], None] | None:
     base = torch.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
     optimizer: SharpnessAware = SAM(base, model=trained, rho=0.05)
     if name.startswith("CR-SAM"):
-        branches = "parallel" if name == BRANCHES else "serial"
-        optimizer = CRSAM(base, model=trained, rho=0.1, branches=branches)
+        optimizer = CRSAM(base, model=trained, rho=0.1, branches="parallel" if name == BRANCHES else "serial")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(trained(inputs), targets)
-        loss.backward()
+        loss: Tensor = nn.functional.cross_entropy(trained(inputs), targets)
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     def take() -> None:

@@ -289,7 +289,7 @@ class WrappedOptimizer(torch.optim.Optimizer):
 
 def _by_shards(kind: type) -> set[str]:
     """The names of this library's optimizers that can be computed by shards."""
-    names = {name for c in kind.__subclasses__() for name in _by_shards(c)}
+    names: set[str] = set().union(*(_by_shards(each) for each in kind.__subclasses__()))
     is_ours = kind.__module__.startswith("landscape.") and vars(kind).get("is_by_shards", False)
     return names | ({kind.__name__} if is_ours else set())
 
