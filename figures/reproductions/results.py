@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import branches
+import cr_sam_branches
 from claims import Claim, Record
 from study import Study, command, records_of, table
 
@@ -67,7 +67,7 @@ def text() -> str:
         for record in records_of(study)
         for claim in study.claims(record)
     ]
-    timed = {label: branches.claims(times) for label, times in branches.record()["seconds"].items()}
+    timed = {label: cr_sam_branches.claims(times) for label, times in cr_sam_branches.record()["seconds"].items()}
     judged = [claim for _, _, claim in rows] + [claim for few in timed.values() for claim in few]
     counts = Counter(claim.judgement for claim in judged)
     total = (
@@ -89,14 +89,14 @@ def write() -> None:
 
 def _branches(timed: Mapping[str, Sequence[Claim]]) -> list[str]:
     """The section of the timed steps, which is of no training."""
-    record = branches.record()
-    note = " ".join(" ".join((branches.__doc__ or "").strip().split("\n\n")[1:]).split()).replace("``", "`")
-    parts = [f"## {branches.TITLE}\n\n{branches.SOURCE}. {note}\n"]
+    record = cr_sam_branches.record()
+    note = " ".join(" ".join((cr_sam_branches.__doc__ or "").strip().split("\n\n")[1:]).split()).replace("``", "`")
+    parts = [f"## {cr_sam_branches.TITLE}\n\n{cr_sam_branches.SOURCE}. {note}\n"]
     for label, found in timed.items():
         times = record["seconds"][label]
         rounds = len(next(iter(times.values())))
-        how = f"{rounds} rounds, {record['where']}: `{branches.COMMAND.format(rounds)}`"
-        parts += [f"### {label}\n\n{how}\n", _claims(found), branches.table(times)]
+        how = f"{rounds} rounds, {record['where']}: `{cr_sam_branches.COMMAND.format(rounds)}`"
+        parts += [f"### {label}\n\n{how}\n", _claims(found), cr_sam_branches.table(times)]
     return parts
 
 

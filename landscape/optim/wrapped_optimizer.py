@@ -287,11 +287,11 @@ class WrappedOptimizer(torch.optim.Optimizer):
         self.flat = flat_parameters(self.param_groups, self.model)
 
 
-def _by_shards(kind: type) -> set[str]:
+def _by_shards(kind: type[Any]) -> set[str]:
     """The names of this library's optimizers that can be computed by shards."""
-    names: set[str] = set().union(*(_by_shards(each) for each in kind.__subclasses__()))
     is_ours = kind.__module__.startswith("landscape.") and vars(kind).get("is_by_shards", False)
-    return names | ({kind.__name__} if is_ours else set())
+    names = {kind.__name__} if is_ours else set()
+    return names.union(*map(_by_shards, kind.__subclasses__()))
 
 
 def _alike(value: object, earlier: object, bad: Tensor) -> bool:
