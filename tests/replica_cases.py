@@ -216,7 +216,7 @@ def own_all_reduce(rank, world):
 
     model = mlp()
     optimizer = build("cr-sam:mode=log,alpha=0.01,beta=0.001", model, sgd(model.parameters()))
-    unsaid = refusal(lambda: optimizer.step(lambda: _reduced(model, rank, world)))
+    unsaid = refusal(lambda: optimizer.step(lambda: _reduced(model, rank, world))) if world > 1 else None
     optimizer.replicas = current_group()
     for _ in range(3):
         optimizer.step(lambda: _reduced(model, rank, world))
@@ -225,6 +225,7 @@ def own_all_reduce(rank, world):
 
 def _reduced(model, rank, world):
     x, y = (part[rank::world] for part in batch(0))
+    model.zero_grad()
     loss = nn.functional.cross_entropy(model(x), y)
     loss.backward()
     if world > 1:

@@ -55,9 +55,8 @@ def table(times: Times) -> str:
     lines = ["| | processor time (ms) | wall time (ms) |", "|---|---:|---:|"]
     names = [name.removesuffix(", wall") for name in times if name.endswith(", wall")]
     for name in names:
-        cells = [
-            f"{1e3 * statistics.median(times[f'{name}, {clock}']):.3g}" for clock in ("processor", "wall")
-        ]
+        values = [1e3 * statistics.median(times[f"{name}, {clock}"]) for clock in ("processor", "wall")]
+        cells = [f"{value:.2f}" if value < 100 else f"{value:,.0f}" for value in values]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

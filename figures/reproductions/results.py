@@ -67,7 +67,9 @@ def text() -> str:
         for record in records_of(study)
         for claim in study.claims(record)
     ]
-    timed = {label: cr_sam_branches.claims(times) for label, times in cr_sam_branches.record()["seconds"].items()}
+    timed = {
+        label: cr_sam_branches.claims(times) for label, times in cr_sam_branches.record()["seconds"].items()
+    }
     judged = [claim for _, _, claim in rows] + [claim for few in timed.values() for claim in few]
     counts = Counter(claim.judgement for claim in judged)
     total = (
@@ -90,7 +92,9 @@ def write() -> None:
 def _branches(timed: Mapping[str, Sequence[Claim]]) -> list[str]:
     """The section of the timed steps, which is of no training."""
     record = cr_sam_branches.record()
-    note = " ".join(" ".join((cr_sam_branches.__doc__ or "").strip().split("\n\n")[1:]).split()).replace("``", "`")
+    note = " ".join(" ".join((cr_sam_branches.__doc__ or "").strip().split("\n\n")[1:]).split()).replace(
+        "``", "`"
+    )
     parts = [f"## {cr_sam_branches.TITLE}\n\n{cr_sam_branches.SOURCE}. {note}\n"]
     for label, found in timed.items():
         times = record["seconds"][label]
