@@ -1,11 +1,10 @@
 """``landscape surface``: the loss on a plane through checkpoints, as numbers and as a figure."""
 
 import importlib.util
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import click
 
@@ -23,10 +22,9 @@ from landscape.surfaces.merging import merged
 from . import options
 from .drawing import PICTURES, look_flags, numbered, write_drawing
 from .help import ExamplesFirst
-from .surface_files import finished, journal_of, require_same_bytes, require_unchanged
-
-if TYPE_CHECKING:
-    from .surface_run import SurfaceRun
+from .surface_computing import Grid, SharedWork, Target
+from .surface_files import journal_of, require_same_bytes
+from .surface_team import Team
 
 _NEEDED = {".html": ("plotly", "html"), ".nc": ("xarray", "netcdf")}  # package and extra that write it
 
@@ -54,36 +52,16 @@ def _pair(kind: type[int] | type[float], flag: str, text: str) -> tuple[Any, Any
     return numbers[0], numbers[-1]
 
 
-def _shard(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
+def _shard(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[int, int] | Literal["auto"] | None:
+    if text is None or text == "auto":
+        return text  # type: ignore[return-value]
     number, slash, parts = text.partition("/")
     if not (slash and number.isdigit() and parts.isdigit()):
-        raise UsageError(f"--shard {text} is not of the form I/N, such as 1/4")
+        raise UsageError(f"--shard {text} is neither auto nor of the form I/N, such as 1/4")
     share([], (int(number), int(parts)))  # refuses what does not exist
     return int(number), int(parts)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The flags that are arguments of ``sample_surface``."""
-
-    points: tuple[int, int]
-    span: tuple[float, float] | None
-    centre: bool
-    gradient_norm: bool
-    forward: str | None
-    compile: bool | None
-    shard: tuple[int, int] | None
-
-
-@dataclass(frozen=True)
-class Target:
-    """The flags for where the numbers and the figure go."""
-
-    output: Path
-    resume: bool
-    overwrite: bool
 
 
 @click.command(name="surface", cls=ExamplesFirst)
@@ -118,8 +96,13 @@ class Target:
     help="Compile the forward pass (torch.compile), which takes a minute or more; default: only for a grid that takes "
     "long enough to save twice that.",
 )
+@options.processes
 @click.option(
-    "--shard", metavar="I/N", callback=_shard, help="Compute only every N-th point, starting with the I-th."
+    "--shard",
+    metavar="auto|I/N",
+    callback=_shard,
+    help="auto: share the points with all tasks of a scheduler that run this command (Slurm, Kubernetes, torchrun). "
+    "I/N: compute only every N-th point, starting with the I-th.",
 )
 @click.option("--merge", is_flag=True, help="Combine shards: the arguments are their .npz files.")
 @click.option("--dry-run", is_flag=True, help="Only estimate the time.")
@@ -142,6 +125,7 @@ def command(
     checkpoints: tuple[str, ...],
     plane: str,
     grid: Grid,
+    processes: int | None,
     merge: bool,
     dry_run: bool,
     subject: options.Subject,
@@ -165,8 +149,16 @@ def command(
 
     if merge or grid.shard is None:
         refuse_joint_command(
-            "surface", instead="give each process its points (--shard I/N) and its own output (-o)"
+            "surface",
+            instead="let its processes share the points (--shard auto), or give each its points (--shard I/N) and its "
+            "own output (-o); on one machine, --processes N needs no launcher",
         )
+    if processes is not None and (merge or grid.part is not None):
+        raise UsageError(
+            f"--processes {processes} is for a whole surface; leave out {'--merge' if merge else '--shard'}"
+        )
+    team = Team.of(auto=grid.shard == "auto" and not merge, processes=processes)
+    team.require_common(resume=target.resume, overwrite=target.overwrite)
     row = plane_row(plane)
     _refuse_format(target.output, line=plane if row.line else None)
     page = target.output.suffix.lower() == ".html"
@@ -176,20 +168,23 @@ def command(
     options.chosen_device(subject.device, subject.dtype)
     for file in () if dry_run else (target.output, *files):
         options.writable(file)
+    subject = replace(subject, device=team.device(subject.device))
     if merge:
         surfaces = [merged([Surface.load(name) for name in checkpoints])]
         require_same_bytes(files[0], surfaces[0], overwrite=target.overwrite)
         surfaces[0].save(files[0])
+        written = _drawn(surfaces, files, target, look)
     else:
         paths = _expanded(checkpoints) if row.origin == "last" else list(checkpoints)
         anchors = paths if not together else paths[-1:] if row.origin == "last" else paths[:1]
         opened = partial(SurfaceRun.opened, paths=paths if together else [], subject=subject, quiet=quiet)
         if dry_run:
             for path in anchors:
-                click.echo(opened(path).estimate(plane, vars(grid)))
+                click.echo(opened(path).estimate(plane, vars(grid) | {"shard": grid.part}, team.workers or 1))
             return
-        surfaces = _computed(plane, grid, anchors, files, opened, target)
-    for file in _drawn(surfaces, files, target, look):
+        work = SharedWork(plane, grid, anchors, files, opened, target, team)
+        written = work.results(lambda surfaces: _drawn(surfaces, files, target, look))
+    for file in written:
         click.echo(file)
 
 
@@ -210,41 +205,6 @@ def _refuse_format(output: Path, *, line: str | None) -> None:
         raise UsageError(
             f"{output}: .html is for planes, and '{line}' is a line; end it in .pdf, .svg or .png"
         )
-
-
-def _computed(
-    plane: str,
-    grid: Grid,
-    anchors: list[str],
-    files: list[Path],
-    opened: "Callable[[str], SurfaceRun]",
-    target: Target,
-) -> list[Surface]:
-    """The surfaces, saved; those that an earlier run of this command has saved are not computed again."""
-    from .surface_run import recorded_command
-
-    # Neither is part of the surface: shards are combined, and compiled forward passes give the same losses.
-    settings = {name: value for name, value in vars(grid).items() if name not in ("shard", "compile")}
-    request = {"command": recorded_command(), "asked": {"plane": plane, **settings}}
-    saved = [
-        finished(file, request, shard=grid.shard, resume=target.resume, overwrite=target.overwrite)
-        for file in files
-    ]
-    surfaces = []
-    for path, file, done in zip(anchors, files, saved, strict=True):
-        run = opened(path)
-        if done is not None:
-            require_unchanged(file, done, run)
-            surfaces.append(done)
-            continue
-        if not target.resume:
-            journal_of(file).unlink(missing_ok=True)
-        surfaces.append(run.surface(plane, vars(grid), journal_of(file), request))
-    # Saved only now, so that a command interrupted between two surfaces resumes from the journals of both.
-    for surface, file, done in zip(surfaces, files, saved, strict=True):
-        if done is None:
-            surface.save(file)
-    return surfaces
 
 
 def _drawn(

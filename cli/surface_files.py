@@ -1,8 +1,13 @@
 """Surfaces saved by an earlier run of the same ``landscape surface``: when they are reused, refused or replaced."""
 
+import contextlib
 import dataclasses
+import glob
 import json
 import math
+import os
+import secrets
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +16,7 @@ from landscape.errors import InputError, UsageError
 from landscape.records.surface import Surface
 from landscape.surfaces.grid import coarse_to_fine, share
 from landscape.surfaces.journal import read_journal
+from landscape.surfaces.shared import is_begun, read_shared, refuse_foreign
 
 if TYPE_CHECKING:
     from .surface_run import SurfaceRun
@@ -21,12 +27,32 @@ def journal_of(file: Path) -> Path:
     return file.with_suffix(".journal")
 
 
+def work_of(file: Path) -> Path:
+    """The folder in which several processes compute the surface that is saved as ``file``."""
+    return file.with_suffix(".work")
+
+
+def remove_work(file: Path) -> None:
+    """Removes that folder, at once for all other processes."""
+    folder = work_of(file)
+    refuse_foreign(folder)
+    gone = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.gone")
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(folder, gone)
+    # Of a process that was killed in the middle of this, too.
+    for place in folder.parent.glob(f".{glob.escape(folder.name)}.????????.gone"):
+        shutil.rmtree(
+            place, ignore_errors=True
+        )  # a network file system may keep a file that is open somewhere
+
+
 def finished(
     file: Path, request: Mapping[str, Any], *, shard: tuple[int, int] | None, resume: bool, overwrite: bool
 ) -> Surface | None:
     """The surface that an earlier run of this command has saved; ``None`` if it has to be computed.
 
-    A run that is killed after saving has only figures left to draw. Its journal may still exist. A file of another
+    A run that is killed after saving has only figures left to draw. Its journal, or the folder of its processes, may
+    still exist. A file of another
     command, or that is no surface, is refused unless it may be overwritten. ``request`` are the entries of the meta
     data that describe the command.
     """
@@ -34,8 +60,8 @@ def finished(
         return None
     surface = _loaded(file)
     same = resume and surface is not None and _same(surface, request, shard)
-    if journal_of(file).exists():
-        saved = surface is not None and _is_saved(journal_of(file), surface)
+    if journal_of(file).exists() or is_begun(work_of(file)):
+        saved = surface is not None and _is_saved(file, surface)
         if saved or overwrite:
             return surface if saved and same else None
     elif overwrite or same:
@@ -92,14 +118,19 @@ def _same(surface: Surface, request: Mapping[str, Any], shard: tuple[int, int] |
     return points == done and all(surface.meta.get(key) == _as_saved(request[key]) for key in request)
 
 
-def _is_saved(journal: Path, surface: Surface) -> bool:
-    """Whether a surface holds everything that its journal holds."""
+def _is_saved(file: Path, surface: Surface) -> bool:
+    """Whether a surface holds everything that its journal and the folder of its processes hold."""
     try:
-        unsaved = read_journal(journal)
+        unsaved = [read_journal(journal_of(file))] if journal_of(file).exists() else []
+        unsaved += [read_shared(work_of(file))] if is_begun(work_of(file)) else []
     except InputError:
         return False
-    bare = [dataclasses.replace(each, meta={}).to_bytes() for each in (unsaved, surface)]
-    return bare[0] == bare[1] and unsaved.meta.get("provenance") == surface.meta.get("provenance")
+    return all(_bare(each) == _bare(surface) for each in unsaved)
+
+
+def _bare(surface: Surface) -> tuple[bytes, object]:
+    """The numbers of a surface, and where they come from."""
+    return dataclasses.replace(surface, meta={}).to_bytes(), surface.meta.get("provenance")
 
 
 def _loaded(file: Path) -> Surface | None:

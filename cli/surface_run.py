@@ -3,8 +3,9 @@
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,14 @@ from landscape.records.surface import Surface
 from landscape.surfaces.directions import Waypoint
 from landscape.surfaces.plane import build_plane
 from landscape.surfaces.sampling import sample_surface
+from landscape.surfaces.sampling_together import sample_together
+from landscape.surfaces.shared import Shared
 
 from . import options
 from .preflight import preflight
 from .progress import Bar, duration
+
+_OF_THE_PROCESS = ("--shard", "--processes")
 
 
 @dataclass(frozen=True)
@@ -69,13 +74,7 @@ class SurfaceRun:
             self.objective.ledger.listener = bar.tell
             built = build_plane(plane, self.objective, through=self.through)
             self.objective.ledger.listener = None
-        if built.details.get("converged") is False:
-            self._say(f"the plane is not converged: residuals {built.details['residuals']}")
-        if built.statistics is not None:
-            self._say(
-                "batch-norm statistics are interpolated between those of the checkpoints, and right only there; "
-                "leave out --batch-norm stored to recompute them at every point"
-            )
+        self._say_of_plane(built.describe(), interpolated=built.statistics is not None)
         with Bar(f"surface of {self.path}", quiet=self.quiet, counted=True) as bar:
             surface = sample_surface(
                 self.objective,
@@ -85,16 +84,62 @@ class SurfaceRun:
                 progress=lambda done, total: bar.tell(f"{done} of {total} points", done / total),
                 **sampling,
             )
-        if "batch_norm" in surface.meta and built.statistics is None:
-            self._say(f"batch-norm statistics: {surface.meta['batch_norm']}")
+        return self._described(surface, request)
+
+    def shared_surface(
+        self,
+        plane: str,
+        sampling: dict[str, Any],
+        shared: Shared,
+        request: Mapping[str, Any],
+        look: Callable[[], None],
+    ) -> Surface:
+        """Computes the surface together with other processes; ``look`` is called now and then meanwhile."""
+        with Bar(f"surface of {self.path}", quiet=self.quiet, counted=True) as bar:
+
+            def tick(done: int, total: int) -> None:
+                look()
+                if total:
+                    self.objective.ledger.listener = None
+                    bar.end("plane")
+                    bar.tell(f"{done} of {total} points", done / total)
+                else:
+                    bar.tell("another process begins", None)
+
+            shared.tick = tick
+            self.objective.ledger.listener = partial(bar.tell, part="plane")
+            try:
+                surface = sample_together(
+                    shared, self.objective, plane, through=self.through, test=self.test, **sampling
+                )
+            finally:
+                self.objective.ledger.listener = None
+        interpolated = str(surface.meta.get("batch_norm")).startswith("interpolated")
+        self._say_of_plane(surface.meta["plane"], interpolated=interpolated)  # type: ignore[arg-type]
+        return self._described(surface, request)
+
+    def _say_of_plane(self, plane: Mapping[str, Any], *, interpolated: bool) -> None:
+        if plane.get("converged") is False:
+            self._say(f"the plane is not converged: residuals {plane['residuals']}")
+        if interpolated:
+            self._say(
+                "batch-norm statistics are interpolated between those of the checkpoints, and right only there; "
+                "leave out --batch-norm stored to recompute them at every point"
+            )
+
+    def _described(self, surface: Surface, request: Mapping[str, Any]) -> Surface:
+        """The surface with the request in its meta data; says what is to be known of it."""
+        origin = str(surface.meta.get("batch_norm", ""))
+        if origin.startswith("recomputed"):
+            self._say(f"batch-norm statistics: {origin}")
         self._say(f"centre check, surface − loss = {surface.centre_error}")
         for line in findings(surface.meta):
             self._say(line)
         recipe = self.checkpoint.contents.recipe or {}
         return surface.described(label=str(recipe.get("optimizer", Path(self.path).stem)), **request)
 
-    def estimate(self, plane: str, sampling: dict[str, Any]) -> str:
-        """The line that ``--dry-run`` prints: points, time, memory."""
+    def estimate(self, plane: str, sampling: dict[str, Any], workers: int) -> str:
+        """The line that ``--dry-run`` prints: points, time by so many processes, memory."""
         import resource  # here, as Windows has no such module
 
         built = build_plane(plane, self.objective, through=self.through)
@@ -110,7 +155,8 @@ class SurfaceRun:
         each = (moments[-1] - moments[1]) / (len(moments) - 2)
         unit = 2**30 if sys.platform == "darwin" else 2**20  # macOS counts bytes, Linux KiB
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-        seconds = f"{total} points of {each:.3g} s, about {duration(total * each)}"
+        seconds = f"{total} points of {each:.3g} s, about {duration(total * each / workers)}"
+        seconds += f" with {workers} processes" if workers > 1 else ""
         if "batch_norm" in sampled.meta:
             seconds += f", batch-norm statistics {sampled.meta['batch_norm']}"
         return f"{self.path}: {seconds}; {memory:.2g} GiB of memory so far"
@@ -133,9 +179,13 @@ def findings(meta: Mapping[str, Any]) -> list[str]:
 
 
 def recorded_command() -> str:
-    """The command as typed, but without the shard, since merged shards are the surface of the command without it."""
+    """The command as typed, but without what divides its work: the surface is that of the command without it."""
     words = zip(sys.argv, sys.argv[1:], strict=False)
-    kept = (word for before, word in words if not word.startswith("--shard") and before != "--shard")
+    kept = (
+        word
+        for before, word in words
+        if not word.startswith(_OF_THE_PROCESS) and before not in _OF_THE_PROCESS
+    )
     return shlex.join(["landscape", *kept])
 
 

@@ -48,7 +48,8 @@ class SAF(SharpnessAware):
     def first_closure(self, gradients_at: GradientsAt) -> Closure | None:
         """The loss and the term, where there is one."""
         batch = gradients_at.batch
-        indices = self._indices = self._numbers_in_range(batch.indices)
+        numbers = None if batch.indices is None else batch.whole(batch.indices)
+        indices = self._indices = self._numbers_in_range(numbers)
         logits, all_visits = self.remembered("logits"), self.remembered("visits")
         if logits is None or all_visits is None or self.lam == 0:
             return None
@@ -58,17 +59,18 @@ class SAF(SharpnessAware):
         if active.device.type == "cpu" and not number(active.any()):
             return None
         # The slot of an example at this visit still holds its logits of `lag` visits ago.
-        reference = logits[visits % self.lag, indices]
+        reference = batch.own(logits[visits % self.lag, indices])
+        counted = batch.own(active)
 
         def term(evaluation: Evaluation) -> Tensor:
             divergence = trajectory_loss(evaluation.outputs, reference, tau=self.tau)
-            return self.lam * torch.where(active, divergence, 0.0).mean()
+            return self.lam * torch.where(counted, divergence, 0.0).mean()
 
         return batch.plus(term)
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradient itself."""
-        self._outputs = gradients_at.batch.first_outputs
+        self._outputs = gradients_at.batch.whole(gradients_at.batch.first_outputs)
         return gradients
 
     def after_step(self) -> None:

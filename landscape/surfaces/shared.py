@@ -11,13 +11,14 @@ the piece of one that lives but does not get on. So the surface needs no single 
 
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from landscape.errors import InputError, UsageError
-from landscape.records.storage import lock, open_to_append
+from landscape.records.storage import lock, open_to_append, refuse_special
 from landscape.records.surface import Surface
 from landscape.surfaces.claims import Claims, FolderGone, Pause
 from landscape.surfaces.journal import (
@@ -38,6 +39,10 @@ _MOST_PIECES = 1024  # so that the folder stays small and quick to list
 _LOOK = 1.0  # seconds between looks at the other processes
 _EARLIER = "earlier.journal"
 _SETTLED = ".json"
+_OURS = re.compile(
+    r"run|earlier\.journal|\w+\.json|\d+\.done|.+\.\d+\.claim|[0-9a-f]{16}\.plane|[0-9a-f]{8}\.(worker|journal)"
+    r"|\.[0-9a-f]{8}\.[12]|\..+\.[0-9a-f]{8}\.part|\.nfs[0-9a-f]+"
+)
 
 
 class Shared:
@@ -60,6 +65,7 @@ class Shared:
         journal: Path | None = None,
         tick: Callable[[int, int], None] | None = None,
     ) -> None:
+        refuse_foreign(folder)
         self.folder = folder
         self.workers = workers or _UNKNOWN
         self.computed = 0
@@ -182,7 +188,9 @@ class Shared:
             self._claims.publish(f"{number}.done")
         # Points can be lost with a disk that was full, or a journal that somebody has deleted.
         others = self._values(own)
-        yield from [index for index in order if index not in own.values and index not in others]
+        for index in [index for index in order if index not in own.values and index not in others]:
+            yield index
+            self.computed += 1
         own.values |= self._values(own)
 
     def first(self, name: str) -> bool:
@@ -285,6 +293,19 @@ def read_shared(folder: Path) -> Surface:
     for journal in sorted(folder.glob("*.journal")):
         values = {**read_points(journal, header), **values}
     return assembled(header, values)
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raises :class:`InputError` for a folder that holds anything else, since it is removed at the end."""
+    if folder.is_symlink() or not folder.is_dir():
+        refuse_special(folder)
+        return
+    for name in sorted(os.listdir(folder)):
+        if not _OURS.fullmatch(name):
+            raise InputError(
+                f"{folder} is needed to share the surface between processes, and holds {name}, not a file of one; "
+                "choose another output (-o)"
+            )
 
 
 def is_begun(folder: Path) -> bool:
