@@ -233,4 +233,11 @@ def all_runs(folder, rank, world):
         group=group,
     )
     found["measured"] = dict(measured.metrics)
+    running = session({"model": "normed", "ema": 0.9}, group)
+    for _ in running.train_epoch():
+        pass
+    found["own statistics"] = running.model[1].running_mean.clone()
+    running.finish_epoch(lambda: None)
+    found["statistics"] = running.model[1].running_mean.clone()
+    found["averaged"] = running.state()["state_dict"]["1.running_var"]
     torch.save(found, folder / f"{rank}.pt")

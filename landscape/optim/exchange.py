@@ -90,7 +90,9 @@ class Exchange:
 
 def _like(parameters: Sequence[nn.Parameter]) -> Tensor:
     """A tensor of the device of a network, and of the precision in which losses are told: no less than float32."""
-    tensor = next((p for p in parameters if p.is_floating_point()), torch.empty(0, device="cpu"))
+    tensor = next(
+        (p for p in parameters if p.is_floating_point()), torch.empty(0, dtype=torch.float32, device="cpu")
+    )
     return tensor.new_empty(0, dtype=torch.promote_types(tensor.dtype, torch.float32), requires_grad=False)
 
 

@@ -300,7 +300,8 @@ class Session:
 
         indices = torch.tensor(own, device="cpu")
         seed = self._derived_seed(f"augment/{self._step}")
-        failure, inputs, targets = None, torch.zeros(len(own)), torch.zeros(len(own))
+        failure: Exception | None = None
+        inputs = targets = torch.zeros_like(indices)  # where they cannot be read
         try:
             inputs, targets = fetch()
             inputs = augmented(inputs, indices, kind=recipe.augment, pixels=self._train.pixels, seed=seed)

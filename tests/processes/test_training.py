@@ -126,6 +126,15 @@ def test_the_first_process_writes_and_all_return_the_same(runs):
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
 
 
+def test_running_statistics_of_the_processes_are_averaged(runs):
+    _, ranks = runs
+    own = [each["own statistics"] for each in ranks]
+    assert not torch.allclose(own[0], own[1], rtol=1e-3)
+    for each in ranks:
+        torch.testing.assert_close(each["statistics"], torch.stack(own).mean(0), rtol=1e-12, atol=1e-14)
+        assert torch.equal(each["averaged"], ranks[0]["averaged"])
+
+
 def test_what_is_measured_during_training_is_that_of_one_process(runs, tmp_path):
     folder, _ = runs
     names = ("loss", "gradient-norm", "dominant-eigenvalue:method=lanczos")

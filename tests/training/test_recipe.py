@@ -36,6 +36,7 @@ def recipes(draw):
         label_noise=draw(st.just(0.0) | st.floats(1e-9, 0.8)),
         augment=draw(st.sampled_from(["none", "basic", "cutout", "autoaugment"])),
         compile=draw(st.booleans()),
+        sync_batch_norm=draw(st.booleans()),
         ema=draw(st.none() | st.floats(0.1, 0.9999)),
     )
 
@@ -143,7 +144,7 @@ def test_text_that_is_not_toml_is_an_input_error():
 )
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Recipe)])
 def test_a_value_of_any_type_is_taken_or_refused_in_one_line(field, value):
-    if (field, value) == ("compile", True) or (
+    if (field in ("compile", "sync_batch_norm") and value is True) or (
         value is None and field in ("max_grad_norm", "ema", "loss", "task")
     ):
         return
