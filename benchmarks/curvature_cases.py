@@ -93,7 +93,7 @@ def cases(*, quick: bool, data: str | None) -> Iterator[Case]:
         _train(model, inputs, targets, epochs=10, lr=0.05)
         yield Case(f"MLP 64-256-256-10, {activation}, digits", model, inputs, targets)
     kind, (inputs, targets) = (
-        ("enlarged digits", _enlarged(digits)) if data is None else ("images", _read(data))
+        ("enlarged digits", enlarged_digits(digits)) if data is None else ("images", _read(data))
     )
     few = 32 if quick else 256
     torch.manual_seed(0)
@@ -120,8 +120,9 @@ def _train(model: nn.Module, inputs: Tensor, targets: Tensor, *, epochs: int, lr
     model.eval()
 
 
-def _enlarged(digits: Any) -> tuple[Tensor, Tensor]:
+def enlarged_digits(digits: Any | None = None) -> tuple[Tensor, Tensor]:
     """The digits as 3×32×32 images, shuffled."""
+    digits = load_digits() if digits is None else digits
     small = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16
     images = nn.functional.interpolate(small, size=32, mode="bilinear").expand(-1, 3, -1, -1)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))

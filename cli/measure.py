@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +12,7 @@ import click
 
 from landscape import records
 from landscape.comparison import setting_labels
-from landscape.processes.starting import run_processes, starts
+from landscape.processes.starting import starts
 from landscape.records import Estimate
 from landscape.registry.names import SPLITS, split_of
 from landscape.tables import WIDTH, Grid, Number, rounded
@@ -24,6 +23,7 @@ from .failures import Unconverged
 from .help import ExamplesFirst
 from .preflight import opened, preflight
 from .progress import Bar, brief, duration
+from .ranks import in_processes
 
 if TYPE_CHECKING:
     from landscape.measures.forecast import Forecast
@@ -85,8 +85,8 @@ def command(
     as read; --no-resume measures them again. Several processes (--processes, torchrun, srun) divide the data and
     compute the same numbers.
     """
-    if starts(processes):
-        return run_processes(processes or 1, sys.argv[1:])
+    if processes is not None and starts(processes):
+        return in_processes(processes)
     from landscape.measures import DEFAULT
     from landscape.processes.joint import joint
 

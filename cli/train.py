@@ -2,8 +2,9 @@
 
 import re
 import shlex
+import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,7 +12,8 @@ import click
 from click.core import ParameterSource
 
 from landscape.errors import InputError, UsageError
-from landscape.processes import refuse_joint_command
+from landscape.processes import launch
+from landscape.processes.starting import run_processes, starts
 from landscape.tables.escaping import visible
 from landscape.training.recipe import FLAGS, SETTINGS, Budget, Recipe, subject_tables
 
@@ -127,6 +129,7 @@ def recipe_flags(function: F) -> F:
 @click.option(
     "--dry-run", is_flag=True, help="Print the plan of several runs with a time estimate; train nothing."
 )
+@options.processes
 @options.resume
 @options.overwrite
 @options.quiet
@@ -142,19 +145,69 @@ def command(
     budget: Budget,
     jobs: int | None,
     dry_run: bool,
+    processes: int | None,
     quiet: bool,
     **flags: Any,
-) -> None:
+) -> int | None:
     """Trains networks; resumes where an interrupted run stopped.
 
     \b
       landscape train --data digits --optimizer gsam --epochs 20 -o runs/gsam
       landscape train --optimizers sgd,sam,gsam:rho=0.1 --seeds 0-2 -o runs/demo
+
+    Several processes (--processes, torchrun, srun) divide every batch of one run and end with the same weights.
     """
+    if starts(processes):
+        _refuse_several_runs(flags, sweeping, jobs=jobs, dry_run=dry_run)
+        return run_processes(processes or 1, sys.argv[1:])
+    if launch() is not None:
+        _refuse_several_runs(flags, sweeping, jobs=jobs, dry_run=dry_run)
+    from landscape.processes.joint import joint
+
+    with joint("train", device=flags["device"]):
+        _run(
+            ctx,
+            sweeping,
+            preset=preset,
+            output=output,
+            budget=budget,
+            jobs=jobs,
+            dry_run=dry_run,
+            quiet=quiet,
+            flags=flags,
+        )
+    return None
+
+
+def _refuse_several_runs(
+    flags: Mapping[str, Any], sweeping: Sweeping, *, jobs: int | None, dry_run: bool
+) -> None:
+    """Raises a :class:`UsageError` for what is more than one run: processes that start together take its steps."""
+    named = len(options.listed(flags["optimizer"])) * len(options.numbers(flags["seed"]))
+    several = sweeping.plan is None and named > 1
+    if several or dry_run or jobs is not None or sweeping.launcher or sweeping.write_plan or sweeping.devices:
+        raise UsageError(
+            "several processes (--processes, torchrun, srun) take the steps of one run together, and these flags are "
+            "for several runs: leave --processes out and use --jobs N for runs at a time, or write a plan "
+            "(--write-plan) and train one run of it in several processes with --plan and --index"
+        )
+
+
+def _run(
+    ctx: click.Context,
+    sweeping: Sweeping,
+    *,
+    preset: str | None,
+    output: Path | None,
+    budget: Budget,
+    jobs: int | None,
+    dry_run: bool,
+    quiet: bool,
+    flags: dict[str, Any],
+) -> None:
     from landscape.tracking import TRACKERS
     from landscape.training import PRESETS, Job
 
-    refuse_joint_command("train")
     if sweeping.plan is not None:
         require_plan_alone(ctx, sweeping)
         if sweeping.launcher is not None:

@@ -1,4 +1,4 @@
-"""What one of three processes does in the tests of branches in parallel: the first two are a pair, the third is alone."""
+"""What one of three processes does in the tests of branches in parallel: two are a pair, the third is alone."""
 
 import torch
 from group_cases import joined
@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from landscape.optim import CRSAM, Bernoulli
+from landscape.processes.group import ALONE
 
 RULES = {
     "linear": {"alpha": 0.5, "beta": 0.1},
@@ -18,7 +19,13 @@ STEPS = 20
 def network(dtype=torch.float64, norm=nn.BatchNorm1d):
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Linear(4, 8), norm(8), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, 8), nn.LayerNorm(8), nn.Linear(8, 3)
+        nn.Linear(4, 8),
+        norm(8),
+        nn.Tanh(),
+        nn.Dropout(0.2),
+        nn.Linear(8, 8),
+        nn.LayerNorm(8),
+        nn.Linear(8, 3),
     ).to(dtype)
 
 
@@ -52,6 +59,8 @@ def trained(dtype, **options):
     """Weights, statistics, losses and random numbers after some steps, and the passes of the last one."""
     model = network(dtype)
     optimizer = made(model, **options)
+    if "branches" not in options:
+        optimizer.replicas = ALONE  # of all processes that have joined
     torch.manual_seed(5)
     losses = []
     for number in range(STEPS):
@@ -150,6 +159,8 @@ def run(folder, rank, world):
         found["seed"] = different(pair, rank, seed=1)
         found["refusals"] = refusals(pair)
     else:
-        found["refusals"] = {"outside": refusal(lambda: made(network(), branches="parallel", process_group=pair))}
+        found["refusals"] = {
+            "outside": refusal(lambda: made(network(), branches="parallel", process_group=pair))
+        }
     torch.save(found, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()

@@ -10,8 +10,8 @@ import sys
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
 _IMPORTED = [
-    "landscape.training.several", "landscape.surfaces.sampling", "landscape.cli.application", "sklearn.datasets",
-    "sklearn.model_selection", "torch._dynamo", "torchvision",
+    "landscape.training.several", "landscape.surfaces.sampling", "landscape.cli.measure", "sklearn.datasets",
+    "sklearn.model_selection", "torch._dynamo", "torchvision", "landscape.processes.joint", "landscape.measures",
 ]  # fmt: skip
 
 
@@ -61,16 +61,16 @@ class Command:
     def send(self, number):
         os.kill(self._process.pid, number)
 
-    def ended(self):
+    def ended(self, seconds=60):
         """Waits for the end; returns exit code, stdout and stderr."""
-        self._process.join(60)
+        self._process.join(seconds)
         return self._process.exitcode, *[file.read_text() for file in self._files]
 
 
 def _command(arguments, folder, files):
     os.chdir(folder)
     for descriptor, file in zip((1, 2), files, strict=True):
-        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), descriptor)
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["landscape", *arguments]
     from landscape.cli import main

@@ -87,7 +87,7 @@ def find_runs(paths: Sequence[Path]) -> RunSet:
     """
     places = dict.fromkeys(place for path in paths for place in _places(path))
     runs: dict[str, MeasuredRun] = {}
-    unfinished = {str(path / name): "not begun" for path in paths for name in _waiting(path)}
+    unfinished: dict[str, str] = {}
     files: set[Path] = set()
     left_out: Counter[str] = Counter()
     for place in places:
@@ -101,9 +101,8 @@ def find_runs(paths: Sequence[Path]) -> RunSet:
             key = run.digest or f"{file} {belongs_to(run.estimates[0])}"
             runs[key] = _joined(runs[key], run) if key in runs else run
         files.add(file)
-    remarks = _left_out(
-        unfinished, len(places) + sum(reason == "not begun" for reason in unfinished.values())
-    )
+    waiting = {str(path / name): "not begun" for path in paths for name in _waiting(path)}
+    remarks = _left_out({**unfinished, **waiting}, len(places) + len(waiting))
     if not runs and remarks:
         raise InputError(
             f"no run is finished: {remarks[0]}; continue it with the command that started it: landscape train"

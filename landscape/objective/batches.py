@@ -304,6 +304,7 @@ class Batches:
     @cached_property
     def sample(self) -> "Batches":
         """A fixed random part in a random order, in whole batches; see :meth:`Objective.recalibrating`."""
+        self.settle()
         total = sum(self.sizes)
         count = min(max(total // 2, LEAST_SAMPLE), MOST_SAMPLE, total)
         size = min(max(self.sizes), count)

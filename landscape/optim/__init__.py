@@ -7,13 +7,14 @@ from landscape.optim.ae_sam import AESAM as AESAM
 from landscape.optim.ae_sam import LongGradient as LongGradient
 from landscape.optim.asam import ASAM as ASAM
 from landscape.optim.batch_closure import BatchClosure as BatchClosure
-from landscape.optim.batch_closure import MicroBatches as MicroBatches
 from landscape.optim.bsam import BSAM as BSAM
 from landscape.optim.cr_sam import CRSAM as CRSAM
+from landscape.optim.division import Division as Division
 from landscape.optim.eigen_sam import EigenSAM as EigenSAM
 from landscape.optim.entropy_sgd import EntropySGD as EntropySGD
 from landscape.optim.erm import ERM as ERM
 from landscape.optim.esam import ESAM as ESAM
+from landscape.optim.exchange import Exchange as Exchange
 from landscape.optim.f_sam import FriendlySAM as FriendlySAM
 from landscape.optim.fisher_sam import FisherSAM as FisherSAM
 from landscape.optim.gam import GAM as GAM
@@ -24,6 +25,7 @@ from landscape.optim.looksam import Every as Every
 from landscape.optim.looksam import LookSAM as LookSAM
 from landscape.optim.m_sam import SlicedSAM as SlicedSAM
 from landscape.optim.mesa import MESA as MESA
+from landscape.optim.micro_batches import MicroBatches as MicroBatches
 from landscape.optim.msam import MSAM as MSAM
 from landscape.optim.n_step_sam import NStepSAM as NStepSAM
 from landscape.optim.policy import Policy as Policy

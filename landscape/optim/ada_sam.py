@@ -24,6 +24,8 @@ class AdaSAM(SharpnessAware):
         the authors have published none; unverified: all four defaults).
     """
 
+    is_by_shards = True
+
     rho: NonNegative = 0.05
     beta1: ShareBelowOne = 0.9
     beta2: ShareBelowOne = 0.999

@@ -28,6 +28,8 @@ class AdaptiveGSAM(GSAM):
         inverse of T.
     """
 
+    is_by_shards = True
+
     rho: NonNegative = 0.5
     alpha: NonNegative = 0.04
     gamma: NonNegative = 0.1

@@ -24,6 +24,8 @@ class AELookSAM(LongGradientSteps, LookSAM):
         ‖g‖² give the share of SAM steps that the authors report; α, which is LookSAM's.
     """
 
+    is_by_shards = True
+
     k: int = field(init=False, default=1)  # the policy of long gradients takes the place of the period
     lambda1: Finite = 0.0
     lambda2: Finite = 2.0

@@ -94,3 +94,5 @@ class AESAM(LongGradientSteps, SAM):
         steps that the authors report. They print SAM without normalising g; here it is as in SAM. g is that
         of the loss, without weight decay, in the groups that are perturbed.
     """
+
+    is_by_shards = True

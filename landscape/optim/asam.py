@@ -27,6 +27,8 @@ class ASAM(SharpnessAware):
         "weight" in their names; here the role of the tensor decides, so that a renamed one is treated alike.
     """
 
+    is_by_shards = True
+
     rho: NonNegative = 0.5
     eta: NonNegative = 0.01
     asam_on: Literal["weight", "matrices", "all"] = "weight"

@@ -12,12 +12,12 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from landscape.errors import UsageError
+from landscape.optim.division import Division, taking_part
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
@@ -61,6 +61,10 @@ class BatchClosure:
             for this batch again.
         autocast: The lower precision of forward passes where it is safe, such as ``torch.bfloat16``; ``None``
             for none. Losses are computed from outputs in the precision of the weights.
+        division: Which examples of the batch these are, where several processes hold the others; ``None`` for all.
+            Gradients, losses and the numbers of ``part`` are then those of the whole batch in every process; inputs,
+            targets, indices and outputs are its own. A loss that is one number for a batch counts as a mean over the
+            examples, and so does a term. A process without an example passes any one, which does not count.
 
     Attributes:
         last: The last forward pass of this batch in this step, without graph; ``None`` before the first.
@@ -78,6 +82,7 @@ class BatchClosure:
         backward: Callable[[Tensor], object] = Tensor.backward,
         another: Callable[[], "BatchClosure"] | None = None,
         autocast: torch.dtype | None = None,
+        division: Division | None = None,
     ) -> None:
         counts = [len(tensor) if tensor.ndim else 0 for tensor in _tensors_of(inputs)]
         wrong = next((count for count in counts if count != len(targets)), None)
@@ -85,11 +90,17 @@ class BatchClosure:
             numbers = "" if indices is None else f" and {len(indices)} indices"
             seen = counts[0] if wrong is None else wrong
             raise UsageError(f"a batch needs one target an input, got {seen} and {len(targets)}{numbers}")
+        if division is not None and len(division.rows) != len(targets) and not division.is_idle:
+            raise UsageError(
+                f"the division of a batch has {len(division.rows)} examples in this process, and it was given "
+                f"{len(targets)}"
+            )
         self.model = model
         self.inputs = inputs
         self.targets = targets
         self.indices = indices
         self.backward = backward
+        self.division = division
         self.last: Evaluation | None = None
         self.share: float = 1
         self._loss = loss
@@ -99,9 +110,15 @@ class BatchClosure:
         # The outputs of pass 1 with their rows in the whole batch; parts share the list with it.
         self._first: list[tuple[Tensor | None, Tensor]] = []
         self._rows: Tensor | None = None
+        self._first_size = len(targets)
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return len(self.targets) if self.division is None else self.division.size
+
+    @property
+    def counted(self) -> int:
+        """How many examples this process has: all, without a division."""
+        return len(self.targets) if self.division is None else len(self.division.rows)
 
     def begin_step(self) -> None:
         """Forget the passes of the last step."""
@@ -111,6 +128,8 @@ class BatchClosure:
     def __call__(self) -> Tensor:
         """Clear the gradients, evaluate, run backward; the mean loss, without the added term."""
         self.model.zero_grad()
+        if self.division is not None:
+            return self._pass_of_all(self.division)
         is_first = self.last is None
         evaluation = self.evaluate()
         if is_first:
@@ -121,13 +140,18 @@ class BatchClosure:
 
     def evaluate(self) -> Evaluation:
         """A forward pass, with a graph where gradients are recorded."""
-        evaluation = self._evaluated(self.inputs, self.targets)
+        if self.division is None:
+            evaluation = self._own_evaluation()
+        else:
+            evaluation = self._completed(self.division, self._own_evaluation, gradients=False)
         self.last = evaluation.detached()
         return evaluation
 
     @property
     def first_outputs(self) -> Tensor:
-        """The outputs of pass 1 for the whole batch, in its order."""
+        """The outputs of pass 1 for the whole batch, in its order; under a division, those of this process."""
+        if self.counted == 0:
+            return self.targets.new_empty(0)
         outputs = torch.cat([seen for _, seen in self._first])
         rows = [row for row, _ in self._first if row is not None]
         return outputs[torch.cat(rows).argsort()] if rows else outputs
@@ -135,14 +159,21 @@ class BatchClosure:
     def part(self, rows: Rows) -> "BatchClosure":
         """The closure of some of the examples: a slice, or their numbers in this batch, shape ``(b,)``."""
         part = self._copied()
-        own = torch.arange(len(self), device=self.targets.device) if self._rows is None else self._rows
+        size = len(self)
+        if self.division is not None:
+            part.division, rows = self.division.part(rows)
+            if part.division.is_idle:  # the first one, which does not count
+                rows = torch.zeros(1, dtype=torch.int64, device="cpu")
+        own = (
+            torch.arange(len(self.targets), device=self.targets.device) if self._rows is None else self._rows
+        )
         part._rows = own[rows]
-        part.inputs, part.targets = _rows_of(self.inputs, rows), self.targets[rows]
+        part.inputs, part.targets = rows_of(self.inputs, rows), self.targets[rows]
         if self.indices is not None:
             # To the rows, and not the other way, for which the host would wait.
             place = rows.device if isinstance(rows, Tensor) else self.indices.device
             part.indices = self.indices.to(place, non_blocking=True)[rows]
-        part.share = self.share * len(part) / len(self)
+        part.share = self.share * len(part) / size
         return part
 
     def plus(self, term: Term) -> "BatchClosure":
@@ -150,6 +181,14 @@ class BatchClosure:
         regularised = self._copied()
         regularised._term = term
         return regularised
+
+    def own(self, values: Tensor) -> Tensor:
+        """The rows of this process from those of the whole batch ``(B, …)``: all, without a division."""
+        return values if self.division is None else self.division.own(values)
+
+    def whole(self, values: Tensor) -> Tensor:
+        """The rows of the whole batch, in its order, from those of this process ``(b, …)``; see :meth:`own`."""
+        return values if self.division is None else self.division.whole(values)
 
     def another(self) -> "BatchClosure":
         """The closure of a fresh batch, where this was made with such; otherwise this one."""
@@ -165,6 +204,48 @@ class BatchClosure:
         finally:
             for module in training:
                 module.training = True
+
+    def _pass_of_all(self, division: Division) -> Tensor:
+        """A pass of the whole batch, of which each process runs its part; the mean loss."""
+        is_first = self.last is None
+        self.last = self._completed(division, self._part_of_pass, gradients=True)
+        if is_first and not division.is_idle:
+            self._note(self.last.outputs)
+        return self.last.loss
+
+    def _completed(self, division: Division, run: Callable[[], Evaluation], *, gradients: bool) -> Evaluation:
+        """What ``run`` returns in this process, with the losses of all."""
+        evaluations: list[Evaluation] = []
+
+        def work() -> Tensor | None:
+            with taking_part(division) as takes_part:
+                evaluations.extend([run()] if takes_part else [])
+            return None if division.is_idle else evaluations[0].losses
+
+        losses = division.exchange.completed(
+            work, list(self.model.parameters()), rows=division.rows, size=len(self), gradients=gradients
+        )
+        if not evaluations:
+            return Evaluation(losses.new_empty(0), losses)
+        own = evaluations[0]
+        if own.losses.requires_grad and not division.is_idle:
+            rows = division.rows.to(losses.device, non_blocking=True)
+            losses = losses.index_copy(0, rows, own.losses.to(losses.dtype))
+        return Evaluation(own.outputs, losses)
+
+    def _part_of_pass(self) -> Evaluation:
+        """The examples of this process forward and backward, weighted as in the mean over the whole batch."""
+        evaluation = self._own_evaluation()
+        loss = evaluation.losses.sum() / len(self)
+        if self.counted == 0:
+            loss = loss * 0
+        if self._term is not None:
+            loss = loss + self._term(evaluation) * (self.counted / len(self))
+        self.backward(loss)
+        return evaluation.detached()
+
+    def _own_evaluation(self) -> Evaluation:
+        return self._evaluated(self.inputs, self.targets)
 
     def _evaluated(self, inputs: Inputs, targets: Tensor) -> Evaluation:
         inputs, targets = _cloned(inputs, targets)
@@ -186,66 +267,13 @@ class BatchClosure:
 
     def _note(self, outputs: Tensor) -> None:
         """Record the outputs of pass 1, until it has seen the whole batch."""
-        whole_batch = round(len(self) / self.share)  # the share is a quotient of floats
-        if sum(len(seen) for _, seen in self._first) < whole_batch:
+        if sum(len(seen) for _, seen in self._first) < self._first_size:
             self._first.append((self._rows, outputs.detach()))
 
     def _copied(self) -> "BatchClosure":
         other = copy.copy(self)
         other.last = None
         return other
-
-
-class MicroBatches(BatchClosure):
-    """The closure of a batch that is too large for memory: each pass adds up the gradients of its pieces.
-
-    Every pass is one of the whole batch, so that a displacement is too: the full-batch reading of gradient
-    accumulation. The other one, a displacement for each piece, is :class:`~landscape.optim.SlicedSAM`. Batch norm
-    sees pieces.
-
-    Args:
-        model, loss, options: The arguments of :class:`BatchClosure`.
-        size: Examples a piece; the last may be smaller.
-    """
-
-    def __init__(self, model: nn.Module, loss: Losses, *, size: int, **options: Any) -> None:
-        super().__init__(model, loss, **options)
-        self.size = size
-
-    def __call__(self) -> Tensor:
-        """Clear the gradients, and run each piece forward and backward; the mean loss."""
-        self.model.zero_grad()
-        is_first = self.last is None
-        pieces = []
-        for evaluation in self._pieces():
-            self.backward(evaluation.losses.sum() / len(self))
-            pieces.append(evaluation.detached())  # frees the graph of the piece
-        self.last = _joined(pieces)
-        if is_first:
-            self._note(self.last.outputs)
-        return self.last.loss
-
-    def evaluate(self) -> Evaluation:
-        """A forward pass, piece by piece."""
-        evaluation = _joined(list(self._pieces()))
-        self.last = evaluation.detached()
-        return evaluation
-
-    def plus(self, term: Term) -> BatchClosure:
-        """Not possible, because the term is one of all outputs at once; raises :class:`UsageError`."""
-        raise UsageError(
-            "this optimizer adds a term of the whole batch to the loss, which cannot be accumulated over "
-            "micro-batches; use accumulate=1 and a smaller batch_size"
-        )
-
-    def _pieces(self) -> Iterator[Evaluation]:
-        for start in range(0, len(self), self.size):
-            rows = slice(start, start + self.size)
-            yield self._evaluated(_rows_of(self.inputs, rows), self.targets[rows])
-
-
-def _joined(pieces: list[Evaluation]) -> Evaluation:
-    return Evaluation(torch.cat([p.outputs for p in pieces]), torch.cat([p.losses for p in pieces]))
 
 
 def _tensors_of(inputs: Inputs) -> list[Tensor]:
@@ -293,7 +321,8 @@ def _cloned(inputs: Inputs, targets: Tensor) -> tuple[Inputs, Tensor]:
     return _mapped(inputs, lambda x: clones[id(x)]), clones[id(targets)]
 
 
-def _rows_of(inputs: Inputs, rows: Rows) -> Inputs:
+def rows_of(inputs: Inputs, rows: Rows) -> Inputs:
+    """Some of the examples of the inputs of a batch."""
     return _mapped(inputs, lambda x: _rows_of_tensor(x, rows))
 
 

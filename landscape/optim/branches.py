@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from landscape.errors import UsageError
+from landscape.optim.flat_parameters import FlatParameters
 from landscape.optim.gradients_at import GradientsAt, NotFiniteError
 from landscape.optim.vector import HALF
-from landscape.processes.group import Group
+from landscape.processes.group import ALONE, Group
 from landscape.reductions import exact_dtype
 
 _FINE, _NOT_FINITE, _FAILED = range(3)
@@ -30,13 +31,14 @@ class Branches:
 
     Args:
         process_group: torch's handle of the two; ``None`` for its default group.
+        flat: The parameters.
         model: The network, which must not exchange anything between the two; ``None`` where it is not known.
 
     Raises:
         UsageError: These are not two processes, or the network mixes what they compute.
     """
 
-    def __init__(self, process_group: Any, model: nn.Module | None) -> None:
+    def __init__(self, process_group: Any, model: nn.Module | None, flat: FlatParameters) -> None:
         is_joined = dist.is_available() and dist.is_initialized()
         world = dist.get_world_size(process_group) if is_joined else 1
         if world != 2:  # -1 for a process that is not in the group
@@ -46,6 +48,11 @@ class Branches:
                 "--nproc-per-node 2, or pass process_group=torch.distributed.new_group([0, 1]) to these two"
             )
         self.group = Group(dist.get_rank(process_group), world, process_group)
+        if flat.group is not ALONE:
+            raise UsageError(
+                "branches='parallel' needs the whole network in each of the two processes, and its parameters are "
+                "sharded; use branches='serial'"
+            )
         _refuse_exchanges(model, set(dist.get_process_group_ranks(process_group)))
         self._shapes: list[bool] = []
 
@@ -92,8 +99,9 @@ class Branches:
         here, other = rows[0][0], rows[1][0]
         if abs(here - other) > _SAME * max(1.0, abs(here)):
             raise UsageError(
-                f"branches='parallel' needs the same batch and the same weights in both processes, and their losses are "
-                f"{here:.6g} and {other:.6g}; give both the same data in the same order, from the same initial weights"
+                "branches='parallel' needs the same batch and the same weights in both processes, and their losses "
+                f"are {here:.6g} and {other:.6g}; give both the same data in the same order, and the same "
+                "initial weights"
             )
         losses[:] = [losses[0].new_tensor(value) for value in (here, rows[0][1], rows[1][1])]
 

@@ -33,6 +33,8 @@ class BSAM(SharpnessAware):
         slices of a batch.
     """
 
+    is_by_shards = True
+
     num_examples: Annotated[int, Integer(1, 2**63 - 1, "above 0", truncates=True)]
     rho: NonNegative = 0.01
     beta1: ShareBelowOne = 0.9
@@ -48,7 +50,7 @@ class BSAM(SharpnessAware):
     def first_displacement(self) -> Tensor:
         """A sample of the posterior, relative to its mean w."""
         s = self._precision()
-        normal = self.draws.normals(1, len(s), like=s)[0]
+        normal = self.flat.drawn(self.draws.normals, 1, like=s)[0]
         return self.perturbed(normal.div_(s.sqrt().mul_(math.sqrt(self.num_examples))))
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:

@@ -5,10 +5,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from landscape.errors import UsageError
 from landscape.optim.branches import Branches
 from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, unit
+from landscape.processes.group import ALONE
 from landscape.reductions import exact_dtype
 from landscape.registry.bounds import NonNegative
 
@@ -39,6 +41,8 @@ class CRSAM(SharpnessAware):
         not along a Gaussian vector, as in the theorem.
     """
 
+    is_by_shards = True
+
     rho: NonNegative = 0.1
     alpha: NonNegative = 0.1
     beta: NonNegative = 0.01
@@ -49,7 +53,11 @@ class CRSAM(SharpnessAware):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._pair = Branches(self.process_group, self.model) if self.branches == "parallel" else None
+        self._pair: Branches | None = None
+        if self.branches == "parallel":
+            self._pair = Branches(self.process_group, self.model, self.flat)
+            if not isinstance(self.model, DistributedDataParallel):
+                self.replicas = ALONE  # the pair has one batch
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """SAM's gradient and the two terms of the regulariser, sorted by gradient."""
@@ -83,8 +91,8 @@ class CRSAM(SharpnessAware):
             return super()._prepare(gradients_at)
         if self.policy is not None:
             raise UsageError(
-                "branches='parallel' shares the gradients of every step, and a policy leaves some out; set policy=None, "
-                "or branches='serial'"
+                "branches='parallel' shares the gradients of every step, and a policy leaves some out; set "
+                "policy=None, or branches='serial'"
             )
         meetings = [False, True] if self.mode == "log" else [True]
         with self._pair.step(gradients_at, self.weights, meetings=meetings):
@@ -95,7 +103,10 @@ class CRSAM(SharpnessAware):
         if self.mode == "linear":
             return self.alpha, self.beta
         device = self.flat.device
-        here, up, down = torch.stack(losses).to(device, exact_dtype(device))
+        means = torch.stack(losses).to(device, exact_dtype(device))
+        replicas = self.replicas  # each has the losses of its part of the batch, and all need one direction
+        replicas.add([means])
+        here, up, down = means.div_(replicas.world)
         # Below this a second difference of float32 losses is rounding.
         floor = 1e-6 * here.abs().clamp_(min=1.0)
         return (

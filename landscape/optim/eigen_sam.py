@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, length, unit
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, dot, length, unit
 from landscape.registry.bounds import NonNegative, PositiveInt
 
 
@@ -27,6 +27,8 @@ class EigenSAM(SharpnessAware):
         for the products and needs one gradient more for each estimate.
     """
 
+    is_by_shards = True
+
     rho: NonNegative = 0.1
     alpha: NonNegative = 0.2
     every: PositiveInt = 100
@@ -39,15 +41,15 @@ class EigenSAM(SharpnessAware):
         ascent = unit(self.perturbed(gradients))
         v = self.remembered("eigenvector")
         if v is not None:
-            cosine = torch.dot(ascent, v)
+            cosine = dot(ascent, v)
             ascent = ascent + self.alpha * torch.sign(cosine) * (v - cosine * ascent)
         return gradients_at(ascent * self.rho)
 
     def _eigenvector(self, gradients_at: GradientsAt) -> Tensor:
-        v = unit(self.perturbed(self.draws.normals(1, self.flat.dimension, like=self.weights)[0]))
+        v = unit(self.perturbed(self.flat.drawn(self.draws.normals, 1, like=self.weights)[0]))
         earlier = self.remembered("eigenvector")
         if earlier is not None:
-            v = torch.where(earlier.any(), earlier, v)
+            v = torch.where(length(earlier) > 0, earlier, v)
         # The cube root balances the error of the third derivative with that of rounding.
         h = torch.finfo(v.dtype).eps ** (1 / 3) * length(self.weights).clamp_(min=1.0)
         for _ in range(self.power_iterations):

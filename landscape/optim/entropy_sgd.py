@@ -5,7 +5,6 @@ import math
 import torch
 from torch import Tensor
 
-from landscape.draws import one_by_one
 from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware
 from landscape.registry.bounds import NonNegative, NonNegativeInt, Positive, ShareBelowOne
 
@@ -37,6 +36,8 @@ class EntropySGD(SharpnessAware):
         never counts its steps, so that γ does not grow (unverified: that its inner momentum starts anew).
     """
 
+    is_by_shards = True
+
     langevin_steps: NonNegativeInt = 20
     inner_lr: Positive = 0.1
     noise: NonNegative = 1e-4
@@ -52,7 +53,7 @@ class EntropySGD(SharpnessAware):
         pull = self.gamma * (1 + self.gamma_growth) ** self.attempts
         # All relative to w: w̃ = w + inner, μ = w + mean.
         inner, mean, velocity = (torch.zeros_like(gradients) for _ in range(3))
-        normals = one_by_one(self.draws.normals, self.langevin_steps, len(inner), like=inner)
+        normals = self.flat.drawn_one_by_one(self.draws.normals, self.langevin_steps, like=inner)
         for number in range(self.langevin_steps):
             own = gradients if number == 0 else gradients_at(inner, closure=gradients_at.another())
             slope = own.add_(inner, alpha=pull)

@@ -27,6 +27,8 @@ class ESAM(SharpnessAware):
         are drawn for another number of examples.
     """
 
+    is_by_shards = True
+
     rho: NonNegative = 0.05
     beta: PositiveShare = 0.6
     gamma: PositiveShare = 0.5

@@ -26,6 +26,8 @@ class FriendlySAM(SharpnessAware):
         batch, a is noise: there ε shrinks to zero, because ‖a‖ counts for no less than ``1e-6 ‖g‖``.
     """
 
+    is_by_shards = True
+
     rho: NonNegative = 0.2
     sigma: NonNegative = 1.0
     lam: Share = 0.6

@@ -21,6 +21,8 @@ class FisherSAM(SharpnessAware):
         the ellipsoid, and the one here.
     """
 
+    is_by_shards = True
+
     rho: NonNegative = 0.1
     eta: NonNegative = 1.0
 

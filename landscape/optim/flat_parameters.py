@@ -6,15 +6,16 @@ displaced weights, where the tensors are so small that the views of a vector cos
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from landscape.draws import Rows, one_by_one
 from landscape.errors import InputError, UsageError
-from landscape.parameters import sharded_by
+from landscape.processes.group import ALONE, Group
 
 _SMALL = 1 << 14  # numbers of a tensor that are copied in about the time that a view takes
 Groups = Sequence[Mapping[str, Any]]
@@ -27,7 +28,14 @@ class FlatParameters:
     """The free parameters of all groups, in group order, as a vector ``(n,)``.
 
     Frozen parameters are left out, tied ones come once, and a complex one counts as pairs of reals.
+
+    Attributes:
+        group: The processes that have a part of the vector each; this process alone, unless the parameters are sharded.
+        dimension: n, of the part of this process.
+        total_dimension: That of all parts together.
     """
+
+    group: Group = ALONE
 
     def __init__(self, groups: Groups) -> None:
         self._identities = _identities(groups)
@@ -37,13 +45,6 @@ class FlatParameters:
             raise UsageError(
                 "no parameter of the base optimizer requires a gradient; call requires_grad_(True)"
             )
-        for parameter in self.parameters:
-            if (kind := sharded_by(parameter)) is not None:
-                raise InputError(
-                    f"a parameter of shape {tuple(parameter.shape)} is sharded over processes ({kind}), and a "
-                    "sharpness-aware step needs the whole weights in each: wrap the network in DistributedDataParallel "
-                    "instead, under which every optimizer works"
-                )
         self.device = self.parameters[0].device
         devices = sorted({str(p.device) for p in self.parameters})
         if len(devices) > 1:
@@ -53,10 +54,10 @@ class FlatParameters:
         self.is_on_host = self.device.type == "cpu"  # where to read a number costs nothing
         self._complex = any(p.is_complex() for p in self.parameters)
         self._kind = (self.device, self.parameters[0].dtype)
-        ends = list(accumulate((sum(_real(p).numel() for p in m) for m in by_group), initial=0))
+        ends = list(accumulate((sum(self._own(p).numel() for p in m) for m in by_group), initial=0))
         self.group_slices = [slice(a, b) for a, b in pairwise(ends)]
-        self.dimension = ends[-1]
-        dtype = functools.reduce(torch.promote_types, (_real(p).dtype for p in self.parameters))
+        self.dimension = self.total_dimension = ends[-1]
+        dtype = functools.reduce(torch.promote_types, (self._own(p).dtype for p in self.parameters))
         self._saved = torch.empty(self.dimension, dtype=dtype, device=self.device)
         self._moved = (
             torch.empty_like(self._saved) if self.dimension <= _SMALL * len(self.parameters) else None
@@ -85,24 +86,39 @@ class FlatParameters:
     def flatten(self, tensors: Sequence[Tensor | None]) -> Tensor:
         """The vector of tensors shaped like the parameters; ``None`` is zero, sparse is filled in."""
         dense = [
-            torch.zeros_like(_real(p))
-            if t is None
-            else _real(t if t.layout is torch.strided else t.to_dense())
-            for p, t in zip(self.parameters, tensors, strict=True)
+            torch.zeros_like(p) if t is None else self._own(t if t.layout is torch.strided else t.to_dense())
+            for p, t in zip(self.tensors, tensors, strict=True)
         ]
         return _flatten(dense)
 
     def where(self, predicate: Callable[[Tensor], bool]) -> Tensor:
         """The boolean vector ``(n,)`` that is true on parameters with a property that does not change."""
         if predicate not in self._masks:
-            values = [torch.full_like(_real(p), predicate(p), dtype=torch.bool) for p in self.parameters]
+            values = [
+                torch.full_like(tensor, predicate(p), dtype=torch.bool)
+                for p, tensor in zip(self.parameters, self.tensors, strict=True)
+            ]
             self._masks[predicate] = _flatten(values)
         return self._masks[predicate]
 
+    def drawn(self, draw: Callable[..., Tensor], rows: Rows, *, like: Tensor) -> Tensor:
+        """Random vectors ``(rows, n)`` from a method of :class:`~landscape.draws.Draws`."""
+        return draw(rows, self.dimension, like=like)
+
+    def drawn_one_by_one(self, draw: Callable[..., Tensor], rows: int, *, like: Tensor) -> Iterator[Tensor]:
+        """The same vectors ``(n,)`` one after the other."""
+        return one_by_one(
+            lambda numbers, _, like: self.drawn(draw, numbers, like=like), rows, self.dimension, like=like
+        )
+
     @property
     def tensors(self) -> list[Tensor]:
-        """The parameters, complex ones as pairs of reals."""
+        """The parameters, complex ones as pairs of reals; of sharded ones the part of this process."""
         return [_real(p) for p in self.parameters] if self._complex else self.parameters
+
+    def _own(self, tensor: Tensor) -> Tensor:
+        """A parameter, or a tensor that lies as one does, as :attr:`tensors` has it."""
+        return _real(tensor)
 
     @property
     def values(self) -> Tensor:
@@ -141,7 +157,7 @@ class FlatParameters:
 
         ``is_written`` says whether ``write_gradients`` of this very vector would change nothing.
         """
-        gradients = [p.grad for p in self.parameters]
+        gradients = self._gradients()
         dense = [g for g in gradients if g is not None and g.layout is torch.strided]
         if len(dense) == len(gradients) and not self._complex:
             self._without_gradient = frozenset()
@@ -154,6 +170,9 @@ class FlatParameters:
         self.is_written = len(dense) + len(missing) == len(gradients) and missing == self._without_gradient
         return self.flatten(gradients)
 
+    def _gradients(self) -> list[Tensor | None]:
+        return [p.grad for p in self.parameters]
+
     def write_gradients(self, vector: Tensor) -> None:
         """Put a vector ``(n,)`` into ``.grad``; a parameter that no pass reached keeps ``None``."""
         views = self.split(vector) if self._moved is None else self._moved_views
@@ -165,7 +184,7 @@ class FlatParameters:
                 continue
             if parameter.grad is None or parameter.grad.layout is not torch.strided:
                 parameter.grad = torch.zeros_like(parameter)
-            targets.append(_real(parameter.grad))
+            targets.append(self._own(parameter.grad))
             sources.append(view)
         torch._foreach_copy_(targets, sources)
 

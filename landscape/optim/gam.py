@@ -29,6 +29,8 @@ class GAM(SharpnessAware):
         Their code has ``g₀`` for ``β g₀``; this is the paper. h counts as zero where it is only rounding.
     """
 
+    is_by_shards = True
+
     rho: NonNegative = 0.02
     norm_rho: NonNegative = 0.2
     alpha: Share = 0.6

@@ -24,6 +24,8 @@ class GNP(SharpnessAware):
         Zhao, Zhang, Hu, 2022, arXiv 2202.03599, algorithm 1; the defaults are their recipe for CIFAR.
     """
 
+    is_by_shards = True
+
     rho: NonNegative = 0.1
     alpha: NonNegative = 0.8
     normalize_clean: Annotated[bool, OneOf((False, True))] = False

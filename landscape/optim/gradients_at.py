@@ -13,7 +13,7 @@ from landscape.optim.batch_closure import BatchClosure, Evaluation
 from landscape.optim.flat_parameters import FlatParameters
 from landscape.optim.loss_scale import LossScale
 from landscape.optim.pass_state import RandomState, WrittenInputs, frozen_statistics
-from landscape.optim.vector import HALF, SMALL, number, unit
+from landscape.optim.vector import HALF, SMALL, dot, number, total, unit
 
 Closure = Callable[[], Tensor]
 _NOTHING = nullcontext()
@@ -88,7 +88,7 @@ class GradientsAt:
         """The gradient ``(n,)`` at ``w + ρ v / ‖v‖``: ``gradients_at(unit(v, times=ρ))`` in fewer calls of torch."""
         square = self._square if vector is self._last and vector._version == self._version else math.nan
         if math.isnan(square) and vector.device.type == "cpu" and vector.dtype not in HALF:
-            square = number(torch.dot(vector, vector))
+            square = number(dot(vector, vector))
         if math.isnan(square) or isinstance(radius, Tensor):
             return self(unit(vector, times=radius))
         return self._pass(vector, radius / (math.sqrt(square) + SMALL), self._closure, first=False)
@@ -156,13 +156,13 @@ class GradientsAt:
         """The vector ``(n,)`` itself if every coordinate is finite; otherwise see :meth:`__call__`."""
         # One traversal: a sum is finite only if its terms are, short of an overflow that no step survives.
         if self.bad is None:
-            square: Any = math.nan if vector.dtype in HALF else torch.dot(vector, vector).tolist()
+            square: Any = math.nan if vector.dtype in HALF else dot(vector, vector).tolist()
             self._square = square
             if not math.isfinite(square) and not math.isfinite(number(_sum(vector))):
                 raise NotFiniteError("a gradient is not finite")
             return vector
-        total = _sum(vector)
-        self.bad.logical_or_(total - total != 0)
+        summed = _sum(vector)
+        self.bad.logical_or_(summed - summed != 0)
         return vector.masked_fill_(self.bad, 0.0)
 
     def left(self, vector: Tensor) -> bool:
@@ -196,4 +196,4 @@ class GradientsAt:
 
 
 def _sum(vector: Tensor) -> Tensor:
-    return vector.sum(dtype=torch.float32 if vector.dtype in HALF else None)
+    return total(vector.sum(dtype=torch.float32 if vector.dtype in HALF else None))

@@ -34,6 +34,8 @@ class GSAM(SharpnessAware):
         starts below ``lr_min``; here it is at least 0.
     """
 
+    is_by_shards = True
+
     rho: NonNegative = 0.05
     alpha: NonNegative = 0.1
     rho_max: NonNegative | None = None

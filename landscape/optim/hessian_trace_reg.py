@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from landscape.draws import one_by_one
-from landscape.errors import UsageError
+from landscape.errors import InputError, UsageError
 from landscape.isolation.attention import PlainAttention
 from landscape.isolation.modes import outside_modes
 from landscape.optim.batch_closure import Evaluation
 from landscape.optim.sharpness_aware import Closure, GradientsAt, SharpnessAware, length
+from landscape.processes.group import ALONE
 from landscape.registry.bounds import NonNegative, Positive, PositiveInt, PositiveShare
 
 
@@ -41,6 +41,8 @@ class HessianTraceRegularised(SharpnessAware):
         logits, this all perturbed parameters. Mode ``"fd"`` is not theirs (unverified: its default step).
     """
 
+    is_by_shards = True
+
     lam: NonNegative = 1e-3
     n_probe: PositiveInt = 5
     interval: PositiveInt = 10
@@ -51,6 +53,11 @@ class HessianTraceRegularised(SharpnessAware):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.needs_batch = self.mode == "exact"
+        if self.needs_batch and self.flat.group is not ALONE:
+            raise InputError(
+                "mode='exact' differentiates twice, and the parameters are sharded over processes by fully_shard, "
+                "through which that is not possible; use mode='fd' (mode=fd)"
+            )
 
     def first_closure(self, gradients_at: GradientsAt) -> Closure | None:
         """The loss and the term, in mode ``"exact"``."""
@@ -77,7 +84,7 @@ class HessianTraceRegularised(SharpnessAware):
         """The gradient; in mode ``"fd"`` with the differences of gradients around it."""
         if self.mode != "fd" or not self._is_active():
             return gradients
-        size = length(self.weights) / len(self.weights) ** 0.5
+        size = length(self.weights) / self.flat.total_dimension**0.5
         h = self.fd_step * torch.where(size > 0, size, 1.0)
         differences = torch.zeros_like(gradients)
         for probe in self.probes():
@@ -88,9 +95,9 @@ class HessianTraceRegularised(SharpnessAware):
     @torch.no_grad()
     def probes(self) -> Iterator[Tensor]:
         """The vectors ``(n,)`` of random signs of this step, with zeros where nothing is probed."""
-        size, like = (self.n_probe, self.flat.dimension), self.weights
-        chances = one_by_one(self.draws.uniforms, *size, like=like)
-        for signs in one_by_one(self.draws.signs, *size, like=like):
+        flat, like = self.flat, self.weights
+        chances = flat.drawn_one_by_one(self.draws.uniforms, self.n_probe, like=like)
+        for signs in flat.drawn_one_by_one(self.draws.signs, self.n_probe, like=like):
             yield self.perturbed(signs if self.keep_prob == 1 else signs * (next(chances) < self.keep_prob))
 
     def _is_active(self) -> bool:

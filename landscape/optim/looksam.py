@@ -48,6 +48,8 @@ class LookSAM(SharpnessAware):
         paper's; re-implementations have it. ``g_v`` counts as zero where it is only rounding.
     """
 
+    is_by_shards = True
+
     rho: NonNegative = 0.05
     k: PositiveInt = 5
     alpha: NonNegative = 0.7

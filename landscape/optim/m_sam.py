@@ -25,6 +25,8 @@ class SlicedSAM(SharpnessAware):
         2022, arXiv 2206.06232.
     """
 
+    is_by_shards = True
+
     rho: NonNegative = 0.05
     m: PositiveInt | None = None
 
@@ -35,6 +37,8 @@ class SlicedSAM(SharpnessAware):
 
     def first_closure(self, gradients_at: GradientsAt) -> Closure | None:
         """The first slice."""
+        if self.m is not None:
+            self.same_in_all(-(-len(gradients_at.batch) // self.m), "slices")
         if self.m is None or self.m >= len(gradients_at.batch):
             self._slices: list[BatchClosure] = []
             self._shares = [1]

@@ -32,6 +32,7 @@ class MESA(ERM):
         averages those once more.
     """
 
+    is_by_shards = True
     needs_batch = True
     steps_per_epoch: Count
     lam: NonNegative = 0.8

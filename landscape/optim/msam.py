@@ -24,6 +24,7 @@ class MSAM(SharpnessAware):
         is over, and weight decay is the base's.
     """
 
+    is_by_shards = True
     is_single_pass = True
     is_single_pass = True
     rho: NonNegative = 0.3

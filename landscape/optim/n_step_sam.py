@@ -23,6 +23,8 @@ class NStepSAM(SharpnessAware):
         SAM with several steps. Optax's ``sync_period`` takes the same steps without the projection.
     """
 
+    is_by_shards = True
+
     rho: NonNegative = 0.05
     ascent_steps: PositiveInt = 2
     stride: Positive = 1.0

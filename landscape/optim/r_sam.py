@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware
+from landscape.optim.sharpness_aware import GradientsAt, SharpnessAware, length
 from landscape.registry.bounds import NonNegative
 
 
@@ -29,6 +29,8 @@ class RSAM(SharpnessAware):
         random smoothing followed by one ascent step from the gradient at the noisy point, as both modes here.
     """
 
+    is_by_shards = True
+
     rho: NonNegative = 0.05
     sigma: NonNegative = 0.05
     lam: NonNegative = 1.0
@@ -49,10 +51,12 @@ class RSAM(SharpnessAware):
     def noise(self) -> Tensor:
         """δ of this step, shape ``(n,)``: normal numbers, scaled with the filters."""
         weights = self.weights.detach()
-        noise = self.draws.normals(1, len(weights), like=weights)[0]
+        noise = self.flat.drawn(self.draws.normals, 1, like=weights)[0]
         for part, weight in zip(self.flat.split(noise), self.flat.split(weights), strict=True):
-            filters = range(1, weight.ndim) if weight.ndim > 1 else range(weight.ndim)
-            part.mul_(torch.linalg.vector_norm(weight, dim=tuple(filters), keepdim=True))
+            if weight.ndim > 1:  # a process that has a part of a tensor has whole filters of it
+                part.mul_(torch.linalg.vector_norm(weight, dim=tuple(range(1, weight.ndim)), keepdim=True))
+            else:
+                part.mul_(length(weight.flatten()))
         # A group of radius zero is not displaced.
         sizes = self.spread([self.sigma * (self.radius(group) > 0) for group in self.param_groups])
         return self.perturbed(noise.mul_(sizes))

@@ -19,6 +19,8 @@ class SAF(SharpnessAware):
     before, the step is that of the base. One gradient a step.
 
     The step needs a :class:`~landscape.optim.BatchClosure` with ``indices``: which examples these are.
+    Each of several processes remembers the examples that it has seen itself: where a sampler deals them out
+    anew in every epoch, an example counts its visits in each process.
     Targets that are mixed from two examples (mixup) give the logits of one example no meaning.
 
     Args:
@@ -35,6 +37,7 @@ class SAF(SharpnessAware):
         its visits, so that one which a loader left out has a record all the same.
     """
 
+    is_by_shards = True
     needs_batch = is_single_pass = True
     num_examples: Count
     lam: NonNegative = 0.3
@@ -45,7 +48,8 @@ class SAF(SharpnessAware):
     def first_closure(self, gradients_at: GradientsAt) -> Closure | None:
         """The loss and the term, where there is one."""
         batch = gradients_at.batch
-        indices = self._indices = self._numbers_in_range(batch.indices)
+        numbers = None if batch.indices is None else batch.whole(batch.indices)
+        indices = self._indices = self._numbers_in_range(numbers)
         logits, all_visits = self.remembered("logits"), self.remembered("visits")
         if logits is None or all_visits is None or self.lam == 0:
             return None
@@ -55,17 +59,18 @@ class SAF(SharpnessAware):
         if active.device.type == "cpu" and not number(active.any()):
             return None
         # The slot of an example at this visit still holds its logits of `lag` visits ago.
-        reference = logits[visits % self.lag, indices]
+        reference = batch.own(logits[visits % self.lag, indices])
+        counted = batch.own(active)
 
         def term(evaluation: Evaluation) -> Tensor:
             divergence = trajectory_loss(evaluation.outputs, reference, tau=self.tau)
-            return self.lam * torch.where(active, divergence, 0.0).mean()
+            return self.lam * torch.where(counted, divergence, 0.0).mean()
 
         return batch.plus(term)
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradient itself."""
-        self._outputs = gradients_at.batch.first_outputs
+        self._outputs = gradients_at.batch.whole(gradients_at.batch.first_outputs)
         return gradients
 
     def after_step(self) -> None:

@@ -18,6 +18,8 @@ class SAM(SharpnessAware):
         A zero gradient gives ε = 0 where the paper divides by zero.
     """
 
+    is_by_shards = True
+
     rho: NonNegative = 0.05
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:

@@ -28,6 +28,8 @@ class SAMON(SharpnessAware):
         unverified: the default ρ is SAM's; the authors' command has ρ = 10 with elementwise ASAM.
     """
 
+    is_by_shards = True
+
     rho: NonNegative = 0.05
     layers: Literal["normalisation", "others"] = "normalisation"
     adaptive: Literal["none", "asam"] = "none"

@@ -25,6 +25,8 @@ class SAMPa(SharpnessAware):
         to y; here both gradients are of the step's own batch, and y is the paper's.
     """
 
+    is_by_shards = True
+
     rho: NonNegative = 0.1
     lam: Share = 0.2
 

@@ -19,8 +19,10 @@ from dataclasses import field
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.amp import GradScaler
+from torch.nn.parallel import DistributedDataParallel
 
 from landscape.errors import UsageError
 from landscape.optim.base_step import decides_on_host, step_unless
@@ -29,8 +31,9 @@ from landscape.optim.gradients_at import Closure, GradientsAt, NotFiniteError
 from landscape.optim.loss_scale import STEPS_THE_OPTIMIZER, LossScale
 from landscape.optim.pass_state import tracking_modules
 from landscape.optim.policy import Policy
-from landscape.optim.vector import length, orthogonal, significant, unit
+from landscape.optim.vector import dot, length, orthogonal, significant, summed_over, unit
 from landscape.optim.wrapped_optimizer import POLICIES, RADIUS, WrappedOptimizer
+from landscape.processes.group import ALONE, Group, current_group
 from landscape.registry.bounds import Positive
 
 # What a variant needs, so that it imports from one place.
@@ -39,6 +42,7 @@ __all__ = [
     "GradientsAt",
     "NotFiniteError",
     "SharpnessAware",
+    "dot",
     "length",
     "orthogonal",
     "significant",
@@ -59,6 +63,14 @@ _NEEDS_BATCH = """{name} with these options looks at the examples of the batch, 
     from landscape.optim import BatchClosure
     closure = BatchClosure(model, nn.CrossEntropyLoss(reduction="none"), inputs=inputs, targets=targets)
     optimizer.step(closure)"""
+
+
+_NEEDS_REPLICAS = """{name} with these options needs to know which processes average their gradients; pass the network
+that does it, or say it:
+
+    optimizer = {name}(base, model=DistributedDataParallel(model))
+    optimizer.replicas = landscape.processes.group.current_group()   # a program that averages them itself
+    optimizer.replicas = landscape.processes.group.ALONE             # processes that train independently"""
 
 
 class SharpnessAware(WrappedOptimizer, ABC):
@@ -85,7 +97,12 @@ class SharpnessAware(WrappedOptimizer, ABC):
 
     Under ``DistributedDataParallel`` every pass is averaged over the replicas, so that displacement, branches and
     direction are those of the global batch and the replicas stay alike bit for bit. Rules of single examples
-    (ESAM, m-SAM, SSAM-F) look at each replica's own. All need the same ``seed``.
+    (ESAM, m-SAM, SSAM-F) look at each replica's own; SAF remembers the examples that its process has seen. All need
+    the same ``seed``; the losses that a step returns are those of the replica's own part.
+
+    With parameters of ``fully_shard`` each process has its part of every vector ``(n,)`` and sums go over all of them:
+    the steps are those of whole vectors, for the optimizers with ``is_by_shards``. ``model`` is needed then, and a
+    ``state_dict`` is that of one process's part.
 
     Args:
         base: Any optimizer whose ``step`` needs no closure. Each base serves one wrapper.
@@ -150,6 +167,8 @@ class SharpnessAware(WrappedOptimizer, ABC):
             )
         self.losses: list[Tensor] = []
         self.policy: Policy | None = None
+        self._replicas: Group | None = None
+        self._has_division = False
         self._norms = tracking_modules(self.model)
         self._scale = LossScale()
         self.step_is_good = torch.ones((), dtype=torch.bool, device="cpu")
@@ -201,6 +220,50 @@ class SharpnessAware(WrappedOptimizer, ABC):
         Batch-norm statistics are those of w: see ``torch.optim.swa_utils.update_bn``.
         """
         return None
+
+    @property
+    def replicas(self) -> Group:
+        """The processes whose gradients are averaged: those of ``DistributedDataParallel`` or ``fully_shard``.
+
+        A program that averages them itself assigns its group; one whose processes train independently, ``ALONE``.
+
+        Raises:
+            UsageError: There are several processes, and nothing says whether they average their gradients.
+        """
+        if self._replicas is not None:
+            return self._replicas
+        if self._has_division:
+            return ALONE
+        if self.flat.group is not ALONE:
+            return self.flat.group
+        if isinstance(self.model, DistributedDataParallel):
+            members = self.model.process_group
+            return Group(dist.get_rank(members), dist.get_world_size(members), members)
+        if not current_group().alone:
+            raise UsageError(_NEEDS_REPLICAS.format(name=type(self).__name__))
+        return ALONE
+
+    @replicas.setter
+    def replicas(self, group: Group) -> None:
+        self._replicas = group
+
+    def same_in_all(self, count: int, what: str) -> None:
+        """Compares a number of passes between the replicas, which would wait for ever for one that takes fewer.
+
+        Raises:
+            UsageError: They differ; in all of them.
+        """
+        group = self.replicas
+        if group.alone:
+            return
+        counts = torch.zeros(group.world, dtype=torch.int64, device=self.flat.device)
+        counts[group.rank] = count
+        group.add([counts])
+        if len(set(numbers := counts.tolist())) > 1:
+            raise UsageError(
+                f"{type(self).__name__} takes as many passes as the batch has {what}, and the processes have "
+                f"{', '.join(map(str, numbers))}; give all of them batches of equal size, as with drop_last=True"
+            )
 
     @property
     def weights(self) -> Tensor:
@@ -257,7 +320,7 @@ class SharpnessAware(WrappedOptimizer, ABC):
         if self.max_grad_norm is None:
             return direction
         # The same 1e-6 as in torch.nn.utils.clip_grad_norm_, so that both clip alike.
-        excess = (torch.linalg.vector_norm(direction) + 1e-6) / self.max_grad_norm
+        excess = (length(direction) + 1e-6) / self.max_grad_norm
         return torch.div(direction, excess.clamp(min=1.0))
 
     def step(self, closure: Closure | None = None, *, scaler: GradScaler | None = None) -> Tensor:  # type: ignore[override]
@@ -292,6 +355,14 @@ class SharpnessAware(WrappedOptimizer, ABC):
     def _step_of(self, closure: Closure, scaler: GradScaler | None) -> Tensor:
         if not self.flat.fits(self.param_groups):
             self._lay_out_again()
+        if self.flat.group is ALONE:
+            return self._step_on(closure, scaler)
+        with summed_over(self.flat.group):
+            return self._step_on(closure, scaler)
+
+    def _step_on(self, closure: Closure, scaler: GradScaler | None) -> Tensor:
+        # A batch that knows its division has the losses and the size of the whole in every process.
+        self._has_division = getattr(closure, "division", None) is not None
         self._scale.begin_step(scaler, self.flat)
         self.flat.begin_step()
         memory = dict(self.memory)
@@ -352,7 +423,7 @@ class SharpnessAware(WrappedOptimizer, ABC):
         if not is_written:
             direction = gradients_at.finite(direction)
         bad = gradients_at.bad
-        if bad is not None and decides_on_host(self.base, self.flat.device):
+        if bad is not None and (self.flat.group is not ALONE or decides_on_host(self.base, self.flat.device)):
             if bad.item():
                 raise NotFiniteError("a gradient is not finite")
             bad = None

@@ -37,6 +37,8 @@ class SSSAM(SAM):
         alike in all processes, so that replicas take the same branch.
     """
 
+    is_by_shards = True
+
     p: Share = 0.5
 
     def __post_init__(self) -> None:

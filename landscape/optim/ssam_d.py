@@ -31,7 +31,7 @@ class SSAMD(SparseSAM):
 
     def next_mask(self, gradients: Tensor, mask: Tensor | None, gradients_at: GradientsAt) -> Tensor:
         """The mask with its flattest coordinates exchanged."""
-        chance = self.draws.uniforms(1, len(gradients), like=gradients.float())[0]
+        chance = self.flat.drawn(self.draws.uniforms, 1, like=gradients.float())[0]
         if mask is None:
             return self.largest(chance, self.live)
         # Fewer than the mask should have where a group was added since.

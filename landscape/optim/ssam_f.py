@@ -32,7 +32,9 @@ class SSAMF(SparseSAM):
         """The coordinates with the largest f."""
         batch = gradients_at.batch
         fisher = torch.zeros_like(gradients)
+        count = min(self.n_fisher, len(batch))
+        self.same_in_all(count, "examples for its mask")
         with batch.evaluation_mode():
-            for row in range(min(self.n_fisher, len(batch))):
+            for row in range(count):
                 fisher += gradients_at(closure=batch.part(slice(row, row + 1))).square_()
         return self.largest(fisher, self.live)

@@ -18,6 +18,8 @@ class StableSAM(SAM):
         authors' text or code. Where ``g_p`` is zero, so is d.
     """
 
+    is_by_shards = True
+
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """The gradient at w + ε, at the length of g."""
         clean = length(gradients)

@@ -62,3 +62,5 @@ class SWA(WeightAverage, ERM):
     Reference:
         Izmailov, Podoprikhin, Garipov, Vetrov, Wilson, 2018, arXiv 1803.05407, algorithm 1.
     """
+
+    is_by_shards = True

@@ -21,6 +21,8 @@ class VaSSO(SharpnessAware):
         paper also reports θ = 0.4.
     """
 
+    is_by_shards = True
+
     rho: NonNegative = 0.2
     theta: PositiveShare = 0.9
 

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from landscape.draws import Draws
 from landscape.errors import InputError, UsageError
-from landscape.optim.flat_parameters import FlatParameters
 from landscape.optim.policy import Memory
+from landscape.optim.sharded_parameters import flat_parameters
+from landscape.processes.group import ALONE
 from landscape.registry.bounds import Real, limit_of, shown
 
 RADIUS = Real(0)
@@ -30,6 +31,9 @@ class WrappedOptimizer(torch.optim.Optimizer):
     """
 
     base: torch.optim.Optimizer
+    model: nn.Module | None
+    is_by_shards: ClassVar[bool] = False
+    """Whether the rule can be computed by shards: its sums over vectors are those of ``landscape.optim.vector``."""
     _constructor: ClassVar[Callable[..., None]]  # the one that its dataclass fields describe
 
     def __init_subclass__(cls) -> None:
@@ -98,7 +102,8 @@ class WrappedOptimizer(torch.optim.Optimizer):
         self.seed = 0  # alike in all processes: replicas draw alike
         self._link(base)
         base.register_load_state_dict_post_hook(self._link)  # loading gives the base new groups
-        self.flat = FlatParameters(self.param_groups)
+        self.flat = flat_parameters(self.param_groups, self.model)
+        self._refuse_sharded()
 
     @property
     def attempts(self) -> int:
@@ -176,7 +181,7 @@ class WrappedOptimizer(torch.optim.Optimizer):
 
     def _lay_out_again(self) -> None:
         """Follow a change of the groups: vectors in the memory go with their parameters."""
-        old, self.flat = self.flat, FlatParameters(self.param_groups)
+        old, self.flat = self.flat, flat_parameters(self.param_groups, self.model)
         for name, value in self.memory.items():
             if isinstance(value, Tensor) and value.shape == (old.dimension,):
                 parts = dict(zip(old.parameters, old.split(value), strict=True))
@@ -199,6 +204,7 @@ class WrappedOptimizer(torch.optim.Optimizer):
             "memory": dict(self.memory),
             "counters": {name: getattr(self, name) for name in _COUNTERS},
             "seed": self.seed,
+            **self._part(),
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -220,6 +226,12 @@ class WrappedOptimizer(torch.optim.Optimizer):
                 f"this state is of parameter groups with shapes {shown(state_dict['shapes'])}, and the optimizer has "
                 f"{shown(self._shapes())}; build the network and the groups that were saved, in the same order"
             )
+        if state_dict.get("part") != self._part().get("part"):
+            raise InputError(
+                f"this state is that of part {shown(state_dict.get('part'))} of the parameters, by rank and number of "
+                f"processes, and this is {shown(self._part().get('part'))}; load it in as many processes as it was "
+                "saved in"
+            )
         self.base.load_state_dict(state_dict["base"])
         device = self.flat.device
         self.memory = {
@@ -232,8 +244,23 @@ class WrappedOptimizer(torch.optim.Optimizer):
         self.gradient_evaluations = counters["gradient_evaluations"]
         self.seed = state_dict.get("seed", self.seed)  # earlier versions saved the state of a generator
 
+    def _part(self) -> dict[str, list[int]]:
+        """Which part of every vector in the memory this is, for a state of sharded parameters."""
+        group = self.flat.group
+        return {} if group is ALONE else {"part": [group.rank, group.world]}
+
     def _shapes(self) -> list[list[list[int]]]:
         return [[list(parameter.shape) for parameter in group["params"]] for group in self.param_groups]
+
+    def _refuse_sharded(self) -> None:
+        """Raises an :class:`InputError` where the parameters are sharded and the rule needs whole vectors."""
+        # Of the class itself: a subclass has a rule of its own, which may sum over a vector in its own way.
+        if self.flat.group is not ALONE and not vars(type(self)).get("is_by_shards", False):
+            raise InputError(
+                f"{type(self).__name__} needs whole vectors, and the parameters are sharded over processes (DTensor of "
+                f"fully_shard): use one of {', '.join(sorted(_by_shards(WrappedOptimizer)))}; or wrap the network in "
+                "DistributedDataParallel, under which every optimizer works"
+            )
 
     def _set_default(self, key: str, value: float) -> None:
         """Give a group option its default; the default that an earlier wrapper of this base set is replaced."""
@@ -257,7 +284,14 @@ class WrappedOptimizer(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.base.register_load_state_dict_post_hook(self._link)
-        self.flat = FlatParameters(self.param_groups)
+        self.flat = flat_parameters(self.param_groups, self.model)
+
+
+def _by_shards(kind: type[Any]) -> set[str]:
+    """The names of this library's optimizers that can be computed by shards."""
+    is_ours = kind.__module__.startswith("landscape.") and vars(kind).get("is_by_shards", False)
+    names = {kind.__name__} if is_ours else set()
+    return names.union(*map(_by_shards, kind.__subclasses__()))
 
 
 def _alike(value: object, earlier: object, bad: Tensor) -> bool:

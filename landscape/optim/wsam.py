@@ -30,6 +30,8 @@ class WSAM(GNP):
         pytorch_optimizer.
     """
 
+    is_by_shards = True
+
     rho: NonNegative = 0.05
     gamma: ShareBelowOne = 0.9
     mode: Literal["decoupled", "coupled"] = "decoupled"

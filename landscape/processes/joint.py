@@ -60,8 +60,9 @@ def joint(command: str, *, device: str = "auto") -> Iterator[Group]:
         if gpu is not None:
             torch.cuda.set_device(gpu)
             backend = {"backend": "cpu:gloo,cuda:nccl", "device_id": torch.device("cuda", gpu)}
+        stores: Any = dist  # they are not typed
         dist.init_process_group(
-            store=dist.PrefixStore("group", common),
+            store=stores.PrefixStore("group", common),
             rank=here.rank,
             world_size=here.world,
             timeout=_PATIENCE,
@@ -86,6 +87,8 @@ def _share_cores(hellos: Sequence[Hello], rank: int, *, uses_cores: bool) -> Non
     if threads == 0 and uses_cores:
         there = sum(each.machine == hellos[rank].machine for each in hellos)
         warnings.warn(
-            Remark(f"{there} processes share {len(hellos[rank].cores)} cores, so that they wait for each other"),
+            Remark(
+                f"{there} processes share {len(hellos[rank].cores)} cores, so that they wait for each other"
+            ),
             stacklevel=2,
         )

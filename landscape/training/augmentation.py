@@ -50,7 +50,7 @@ def augmented(
     outputs = _cropped(inputs, top, left, flip < 0.5, black=None if pixels is None else pixels.black(inputs))
     if kind == "autoaugment":
         assert pixels is not None
-        return pixels.normalised(_by_policy(pixels.restored(outputs), seed))
+        return pixels.normalised(_by_policy(pixels.restored(outputs), rows, seed))
     return _cut_out(outputs, centre) if kind == "cutout" else outputs
 
 
@@ -83,12 +83,17 @@ def _cut_out(inputs: Tensor, centre: Sequence[Tensor]) -> Tensor:
     return inputs.masked_fill(hole, 0.0)
 
 
-def _by_policy(images: Tensor, seed: int) -> Tensor:
+def _by_policy(images: Tensor, rows: Tensor, seed: int) -> Tensor:
     """8-bit images, each changed by the learned policy; the global generators are restored."""
     from torchvision.transforms import v2
 
     policy = v2.AutoAugmentPolicy.CIFAR10 if images.shape[-1] < 64 else v2.AutoAugmentPolicy.IMAGENET
-    change = v2.AutoAugment(policy)
+    change, changed = v2.AutoAugment(policy), []
     # torchvision's transforms draw from the global generator and take none of their own.
-    with private_randomness(seed=seed):
-        return torch.stack([change(image) for image in images])  # v2 applies a single draw to a whole batch
+    with private_randomness():
+        for image, row in zip(
+            images, rows.tolist(), strict=True
+        ):  # v2 applies a single draw to a whole batch
+            torch.default_generator.manual_seed(Draws(seed).fold(row).seed)
+            changed.append(change(image))
+    return torch.stack(changed)

@@ -147,11 +147,12 @@ _SCRIPT = """\
 # One run of the plan. Shortly before the time limit Slurm sends USR1: the run saves
 # itself, and this task goes back into the queue. On scancel and preemption Slurm sends
 # TERM: the run saves itself too, and Slurm decides whether it comes back.
+due= ending= run=
+trap 'due=yes; [ -z "$run" ] || kill -TERM "$run" 2>/dev/null' USR1
+trap 'ending=yes; [ -z "$run" ] || kill -TERM "$run" 2>/dev/null' TERM
 {command} &
 run=$!
-due=
-trap 'due=yes; kill -TERM "$run" 2>/dev/null' USR1
-trap 'kill -TERM "$run" 2>/dev/null' TERM
+[ -z "$due$ending" ] || kill -TERM "$run"
 wait "$run"; code=$?
 # A signal ends `wait` before the run has ended.
 while kill -0 "$run" 2>/dev/null; do wait "$run"; code=$?; done

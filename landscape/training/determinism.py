@@ -13,7 +13,7 @@ from landscape.version import __version__
 Generators = dict[str, Tensor]
 Environment = Mapping[str, str | int]
 
-_ABSENT = {"compiled": "no"}  # what it means that a name is not there
+_ABSENT: Environment = {"compiled": "no", "processes": 1}  # what it means that a name is not there
 # They compute the steps, the images and the bundled data.
 _PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")
 
@@ -52,8 +52,8 @@ def restore_generators(state: Generators, device: torch.device) -> None:
         DeviceGenerator(device).restore(state.get(device.type))
 
 
-def environment(device: torch.device, *, compiled: bool = False) -> dict[str, str | int]:
-    """The threads, versions and processor of this process, for a run on ``device``."""
+def environment(device: torch.device, *, compiled: bool = False, processes: int = 1) -> dict[str, str | int]:
+    """The threads, versions and processor of this process, one of several or alone, for a run on ``device``."""
     if device.type == "cuda":
         processor = torch.cuda.get_device_name(device)
     else:
@@ -64,6 +64,7 @@ def environment(device: torch.device, *, compiled: bool = False) -> dict[str, st
         "landscape": __version__,
         **{name: importlib.metadata.version(name) for name in _PACKAGES},
         **({"compiled": "yes"} if compiled else {}),
+        **({"processes": processes} if processes > 1 else {}),
     }
 
 

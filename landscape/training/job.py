@@ -47,6 +47,7 @@ class Job:
             "recipe": Recipe.from_dict(fields["recipe"]),
             "folder": Path(fields["folder"]),
             "measuring": measuring and Measuring(**measuring),
+            "trackers": tuple(fields["trackers"]),
         }
         return cls(**{**fields, **converted})
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from landscape.errors import UsageError
-from landscape.records.run_folder import LOCK as NAME
+from landscape.records.run_folder import LOCK
 from landscape.records.storage import lock, open_to_append, write_all
 
 
@@ -21,7 +21,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         UsageError: Another process, or another thread of this one, trains there.
     """
-    place = folder / NAME
+    place = folder / LOCK
     file = _locked(place)
     try:
         yield
@@ -34,7 +34,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def refuse_locked(folder: Path) -> None:
     """Raises :class:`UsageError` if another process trains in a folder; no file is created."""
-    place = folder / NAME
+    place = folder / LOCK
     if place.exists():
         with open_to_append(place) as file:
             _require_lock(file, place)

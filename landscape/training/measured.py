@@ -27,6 +27,7 @@ from landscape.objective import Objective
 from landscape.records.estimate import Estimate
 from landscape.records.storage import append_line, sha256, write_whole
 from landscape.registry.names import split_of
+from landscape.training.batch_norm import unsynchronised
 from landscape.training.run import RunFiles
 from landscape.training.session import Session
 
@@ -74,6 +75,8 @@ class Measuring:
     def take(self, session: Session, files: RunFiles, *, pause: Callable[[], None]) -> dict[str, float]:
         """Appends to the run's ``measures-history.jsonl`` what it lacks of the network in ``checkpoint.pt``.
 
+        The processes of a run divide the examples; the first one alone reads and writes files.
+
         Args:
             session: The run, between two epochs.
             files: Its folder, which holds the checkpoint of the session.
@@ -83,10 +86,15 @@ class Measuring:
             The new values by split and measure: ``train/gradient-norm``.
         """
         values: dict[str, float] = {}
-        digest = sha256(files.checkpoint)
+        group, is_first = session.group, session.group.rank == 0
         file = files.measures_history
-        known = records.read(file).estimates if file.is_file() else ()
-        vectors = read_starts(files.starts)
+        digest, known, vectors = "", tuple[Estimate, ...](), Vectors()
+        with group.together():
+            if is_first:
+                digest = sha256(files.checkpoint)
+                known = records.read(file).estimates if file.is_file() else ()
+                vectors = read_starts(files.starts)
+        digest, known, vectors = group.decided((digest, known, vectors))
         with preserved_randomness(session.device):
             for split in ("train", "test"):
                 objective = self._objective(session, split, digest)
@@ -97,14 +105,15 @@ class Measuring:
                 estimates = self._measured(objective, known, start, pause)
                 values |= {f"{split}/{name}": estimate.value for name, estimate in estimates.items()}
                 vector = _dominant_eigenvector(objective, estimates, start)
-                if vector is not None:
-                    vectors = _write_start(files.starts, vectors, split, session.epoch, vector)
                 # All lines at once, after the vector: measures share gradients, so the cost of one depends on the
                 # others, and a process that was killed here has to repeat all of them from the same start.
                 step = {"epoch": session.epoch, "step": session.step}
                 lines = [{**step, **json.loads(records.to_json(estimate))} for estimate in estimates.values()]
-                if lines:
-                    append_line(file, "\n".join(json.dumps(line, allow_nan=False) for line in lines))
+                with group.together():
+                    if is_first and vector is not None:
+                        vectors = _write_start(files.starts, vectors, split, session.epoch, vector)
+                    if is_first and lines:
+                        append_line(file, "\n".join(json.dumps(line, allow_nan=False) for line in lines))
         return values
 
     def _measured(
@@ -123,10 +132,10 @@ class Measuring:
         recipe, subject = session.recipe, session.subject
         examples, indices = subset(session.data.split(split), self.limit)
         objective = Objective(
-            copy.deepcopy(session.evaluated).eval(),
+            unsynchronised(copy.deepcopy(session.evaluated)).eval(),
             subject.mean,
             DataLoader(examples, batch_size=self.batch_size, collate_fn=session.data.collate),
-            processes="alone",  # as a run is
+            processes="alone" if session.group.alone else "split",
         )
         return objective.described(
             model=recipe.model,

@@ -103,6 +103,10 @@ class Recipe:
             "small networks on a CPU slower."
         ),
     ] = False
+    sync_batch_norm: Annotated[
+        bool,
+        Flag("Batch norm over the batch of all processes; by default each process normalises its own part."),
+    ] = False
     loss: (
         Annotated[
             str, Flag("The loss; see `landscape list losses`. Cross-entropy, or the task's, by default.")
@@ -271,6 +275,7 @@ HOW_COMPUTED = ("device", "compile")
 """The fields that say where and how a run is computed, which does not change what it is."""
 _LATER = (
     "compile",
+    "sync_batch_norm",
     "loss",
     "task",
 )  # the files of runs without them have the same bytes as before there were any

@@ -15,11 +15,14 @@ from landscape.errors import UsageError
 from landscape.losses.loss_functions import BatchLoss
 from landscape.objective.batches import moved
 from landscape.objective.misfits import FAILURES
-from landscape.optim import BatchClosure, build_optimizer
+from landscape.optim import BatchClosure, Division, Exchange, build_optimizer
+from landscape.optim.division import block_of
+from landscape.processes.group import ALONE, Group
 from landscape.records.history import Entry
 from landscape.training import determinism
 from landscape.training.augmentation import augmented, require_pictures
 from landscape.training.averages import MovingAverage, averaged_network
+from landscape.training.batch_norm import synchronise
 from landscape.training.compiling import CompiledNetwork, require_compiled
 from landscape.training.loading import Examples
 from landscape.training.recipe import Recipe
@@ -41,14 +44,27 @@ class Session:
     The state between two steps is plain data: passing :meth:`state` of one session to :meth:`restore` of another
     continues with the same bits on the CPU.
 
+    Several processes take every step together: each reads and runs its examples of a batch, and all have the weights,
+    the losses and the metrics of one.
+
+    Args:
+        recipe: What is trained.
+        subject: The objects that it names.
+        device: Where this process computes.
+        exchange: How the processes exchange; ``None`` for this one alone.
+
     Attributes:
         epoch: Complete epochs.
         metrics: The results of the last complete epoch.
         history: An entry for each complete epoch without its seconds, from which a damaged file is restored.
         environments: Where the run was computed: more than one if it was interrupted and continued elsewhere.
+        is_read: Whether the loss of the last step was read, so that its other numbers can be too.
     """
 
-    def __init__(self, recipe: Recipe, subject: Subject, device: torch.device) -> None:
+    def __init__(
+        self, recipe: Recipe, subject: Subject, device: torch.device, *, exchange: Exchange | None = None
+    ) -> None:
+        self.exchange = exchange or Exchange(ALONE)
         self.recipe = recipe
         self.subject = subject
         require_pictures(recipe.augment, subject.data)
@@ -56,6 +72,8 @@ class Session:
         self.device = device
         self.dtype = torch.float64 if recipe.dtype == "float64" else torch.float32
         self.model = subject.network().to(device, self.dtype)
+        if recipe.sync_batch_norm and not self.group.alone:
+            synchronise(self.model, self.exchange)
         # AutoAugment changes images on the CPU, one by one; everything else happens on the device.
         place = torch.device("cpu") if recipe.augment == "autoaugment" else device
         self._train = Examples(self.data.split("train"), self.data.collate, device=place)
@@ -79,12 +97,14 @@ class Session:
         self.metrics: dict[str, int | float] = {}
         self.history: list[Entry] = []
         self.environments: list[dict[str, str | int]] = [
-            determinism.environment(device, compiled=recipe.compile)
+            determinism.environment(device, compiled=recipe.compile, processes=self.group.world)
         ]
         self.average = None if recipe.ema is None else MovingAverage(self.model, decay=recipe.ema)
         self._step = 0  # within the epoch
         self._sums = Sums()
         self._read_at = 0.0
+        self._steps_between = self._unread_steps = 0
+        self.is_read = False
         self._generators: determinism.Generators | None = None
         self._averaged: nn.Module | None = None
         self._network = self._compiled() if recipe.compile else self.model  # which takes the passes of a step
@@ -99,6 +119,11 @@ class Session:
             return
         for split, examples in (("train", self._train), ("test", self._test)):
             examples.refuse_labels(self.subject.mean, outputs, split=split)
+
+    @property
+    def group(self) -> Group:
+        """The processes that take the steps."""
+        return self.exchange.group
 
     @property
     def step(self) -> int:
@@ -135,13 +160,14 @@ class Session:
         if self._generators is not None:
             determinism.restore_generators(self._generators, self.device)
             self._generators = None
-        elif self._step == 0:
+        elif self._step == 0 and self.group.alone:
             determinism.seed_generators(self._derived_seed("step"), self.device)
         self.model.train()
         batches = self.batches(self.epoch)
         remaining = batches[self._step :]
-        for indices, batch in zip(remaining, self._train.batches(remaining), strict=True):
-            self._take_step(self._closure(indices, batch, batches))
+        fetched = self._train.batches([self._own(numbers)[0] for numbers in remaining])
+        for numbers in remaining:
+            self._take_step(self._closure(numbers, lambda: next(fetched), batches))
             yield
 
     def finish_epoch(self, pause: Callable[[], None]) -> None:
@@ -151,6 +177,8 @@ class Session:
             NonFiniteLossError: The test loss is not finite, or the loss of a step.
         """
         self._read()
+        self._sums.gather(self.group)
+        self._share_buffers()
         averaged = self._average(pause)
         test = self._evaluate(averaged or self.model, pause)
         if not math.isfinite(test.mean_loss):
@@ -194,6 +222,9 @@ class Session:
             NonFiniteLossError: The loss of a step since the last reading is not finite.
         """
         self._read()
+        if self.within_epoch:
+            self._sums.gather(self.group)
+            self._share_buffers()
         return {
             "state_dict": self.evaluated.state_dict(),
             "recipe": self.recipe.to_dict(),
@@ -241,31 +272,57 @@ class Session:
     def _derived_seed(self, purpose: str) -> int:
         return determinism.derived_seed(self.recipe.seed, self.epoch, purpose)
 
+    def _own(self, numbers: list[int]) -> tuple[list[int], Division | None]:
+        """The examples of a batch that this process reads, and the division; without one of its own, the first."""
+        if self.group.alone:
+            return numbers, None
+        recipe = self.recipe
+        piece = recipe.micro_batch if recipe.accumulate > 1 else getattr(self.optimizer, "m", None)
+        division = Division.split(len(numbers), self.exchange, piece=piece)
+        return [numbers[row] for row in division.rows.tolist()] or numbers[:1], division
+
     def _closure(
-        self, indices: list[int], batch: tuple[Tensor, Tensor], batches: list[list[int]]
+        self,
+        numbers: list[int],
+        fetch: Callable[[], tuple[Tensor, Tensor]],
+        batches: list[list[int]],
+        *,
+        undivided: bool = False,
     ) -> BatchClosure:
-        recipe, (inputs, targets) = self.recipe, batch
+        recipe, (own, division) = self.recipe, self._own(numbers)
         following = itertools.islice(itertools.cycle(batches), self._step + 1, None)
 
         def another() -> BatchClosure:
             """The next batch of the epoch; after the last comes the first."""
             further = next(following)
-            [fetched] = self._train.batches([further])
-            return self._closure(further, fetched, batches)
+            return self._closure(further, lambda: next(self._train.batches([self._own(further)[0]])), batches)
 
-        numbers = torch.tensor(indices, device="cpu")
+        indices = torch.tensor(own, device="cpu")
         seed = self._derived_seed(f"augment/{self._step}")
-        inputs = augmented(inputs, numbers, kind=recipe.augment, pixels=self._train.pixels, seed=seed)
-        inputs, targets = moved((inputs, targets), self.device, self.dtype)
-        undivided = recipe.accumulate == 1 or recipe.accumulation == "m-sam"
+        failure, inputs, targets = None, torch.zeros(len(own)), torch.zeros(len(own))
+        try:
+            inputs, targets = fetch()
+            inputs = augmented(inputs, indices, kind=recipe.augment, pixels=self._train.pixels, seed=seed)
+            inputs, targets = moved((inputs, targets), self.device, self.dtype)
+        except Exception as raised:
+            failure = raised
+        if (
+            self.exchange.couples
+        ):  # a network that exchanges something itself has to be entered by all or none
+            self.group.agree(failure)
+        elif failure is not None and self.group.alone:
+            raise failure
+        self.exchange.failure = failure
+        in_one_piece = recipe.accumulate == 1 or recipe.accumulation == "m-sam"
         return self.subject.closure(
             self._network,
-            size=None if undivided else recipe.micro_batch,
+            size=None if in_one_piece else recipe.micro_batch,
             inputs=inputs,
             targets=targets,
-            indices=torch.tensor(indices, device="cpu"),
+            indices=indices,
             another=another,
             autocast=torch.bfloat16 if recipe.precision == "bf16" else None,
+            division=None if undivided else division,
         )
 
     def _compiled(self) -> nn.Module:
@@ -276,28 +333,66 @@ class Session:
                 "(--compile)"
             )
         undivided = recipe.accumulate == 1 or recipe.accumulation == "m-sam"
-        size = min(recipe.micro_batch, self.examples)
+        numbers = self.batches(0)
+        size = len(self._own(numbers[0][: recipe.micro_batch])[0])
         self._network = CompiledNetwork(
             self.model, size=size, graphs=undivided and self.device.type == "cuda"
         )
-        numbers = self.batches(0)
-        [batch] = self._train.batches(numbers[:1])
+        [batch] = self._train.batches([self._own(numbers[0])[0]])
         self.model.train()
-        require_compiled(self.model, self._closure(numbers[0], batch, numbers), device=self.device)
+        trial = self._closure(numbers[0], lambda: batch, numbers, undivided=True)
+        require_compiled(self.model, trial, device=self.device)
         return self._network
 
     def _take_step(self, closure: BatchClosure) -> None:
         self._averaged = None
+        if not self.group.alone:  # each process draws its own, also after a pause
+            purpose = f"step/{self._step}/{self.group.rank}"
+            determinism.seed_generators(self._derived_seed(purpose), self.device)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
         loss = self.optimizer.step(closure).detach()
         self._step += 1
-        self._sums.add(loss, right(closure.first_outputs, closure.targets), examples=len(closure))
-        if self.device.type == "cpu" or time.monotonic() >= self._read_at:
+        correct: Tensor | None = torch.zeros((), dtype=torch.int64, device=self.device)
+        if closure.counted:
+            correct = right(closure.first_outputs, closure.targets)
+        self._sums.add(loss, correct, examples=len(closure))
+        self.is_read = self._is_due()
+        if self.is_read:
             self._read()
-            self._read_at = time.monotonic() + _SECONDS_BETWEEN_READS
         if self.average is not None:
             self.average.update(self.model, step=self.step)
+
+    def _is_due(self) -> bool:
+        """Whether the losses are read after this step, in all processes or in none."""
+        if self.device.type == "cpu":
+            return True
+        now = time.monotonic()
+        if self.group.alone:
+            if now < self._read_at:
+                return False
+            self._read_at = now + _SECONDS_BETWEEN_READS
+            return True
+        # Clocks differ, so that the first process decides after how many steps all read again.
+        self._unread_steps -= 1
+        if self._unread_steps > 0:
+            return False
+        pace = (now - self._read_at) / max(self._steps_between, 1)
+        steps = int(_SECONDS_BETWEEN_READS / pace) if 0 < pace < math.inf else 1
+        self._steps_between = self._unread_steps = self.group.decided(max(1, steps))
+        self._read_at = now
+        return True
+
+    def _share_buffers(self) -> None:
+        """Averages what the passes of each process have left in the network, such as batch-norm statistics."""
+        if self.group.alone or self.exchange.couples:
+            return
+        buffers = {name: b for name, b in self.model.named_buffers() if b.is_floating_point()}
+        averages = {} if self.average is None else self.average.values
+        shared = [*buffers.values(), *(averages[name] for name in buffers if name in averages)]
+        self.group.add(shared)
+        for tensor in shared:
+            tensor /= self.group.world
 
     def _read(self) -> None:
         """Reads the losses of the steps since the last reading, and refuses one that is not finite."""
@@ -316,25 +411,41 @@ class Session:
         """The network with averaged weights, if the recipe or the optimizer averages any."""
 
         def inputs() -> Iterator[Tensor]:
-            for batch in self._train.batches(self.batches(self.epoch)):
+            batches = self.batches(self.epoch)
+            fetched = self._train.batches([self._own(numbers)[0] for numbers in batches])
+            for _ in batches:
                 pause()
-                yield moved(batch, self.device, self.dtype)[0]
+                with self.group.together():
+                    inputs, _ = moved(next(fetched), self.device, self.dtype)
+                yield inputs
 
         if self.average is not None:
             return self.average.network(self.model)
-        return averaged_network(self.model, self.optimizer, inputs())
+        averaged = averaged_network(self.model, self.optimizer, inputs())
+        if averaged is not None and not self.group.alone and not self.exchange.couples:
+            buffers = [b for b in averaged.buffers() if b.is_floating_point()]
+            self.group.add(buffers)
+            for buffer in buffers:
+                buffer /= self.group.world
+        return averaged
 
     @torch.no_grad()
     def _evaluate(self, model: nn.Module, pause: Callable[[], None]) -> Sums:
         model.eval()
-        sums = Sums()
-        numbers = _chunks(range(len(self._test)), self.recipe.batch_size)
-        for batch in self._test.batches(numbers):
+        sums, size, examples = Sums(), self.recipe.batch_size, len(self._test)
+        fetched = self._test.batches(_chunks(block_of(examples, self.group), size))
+        # As often in every process, because all pause together.
+        for _ in range(0, -(-examples // self.group.world), size):
             pause()
-            inputs, targets = moved(batch, self.device, self.dtype)
-            part = self.subject.tested(model, inputs, targets)
-            sums.add(part.loss, part.correct, examples=len(targets), weight=part.weight)
+            with self.group.together():
+                for batch in itertools.islice(fetched, 1):
+                    inputs, targets = moved(batch, self.device, self.dtype)
+                    part = self.subject.tested(model, inputs, targets)
+                    sums.add(
+                        part.loss, part.correct, examples=len(targets), weight=part.weight, is_whole=False
+                    )
         sums.read()
+        sums.gather(self.group)
         return sums
 
 

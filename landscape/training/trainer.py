@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,9 +15,13 @@ from landscape.isolation.modes import outside_modes
 from landscape.isolation.precision import deterministic_kernels
 from landscape.isolation.randomness import preserved_randomness
 from landscape.objective.arguments import device_named
+from landscape.optim import Exchange
+from landscape.processes.group import Group, current_group
 from landscape.records import history
+from landscape.records.history import Entry
 from landscape.tracking import Ending, Guarded, Tracker
 from landscape.training import checkpoint
+from landscape.training.alike import in_turn, require_alike, require_divisible
 from landscape.training.determinism import difference
 from landscape.training.interruption import Interruption
 from landscape.training.lock import locked
@@ -69,6 +74,7 @@ def train(
     measuring: Measuring | None = None,
     trackers: Sequence[Tracker] = (),
     assumed: Callable[[Sequence[str]], None] | None = None,
+    group: Group | None = None,
 ) -> Run:
     """Trains a network, or continues a run that was interrupted.
 
@@ -78,6 +84,12 @@ def train(
     deterministic where torch has such, and a remark names operations that have none. A finished run is returned
     as it is. Only one process can train in a folder at a time. If ``checkpoint.pt`` is missing, the run continues
     from the last good one in ``checkpoints/``. Damaged lines of the history are restored from the checkpoint.
+
+    In a process group of torch all processes train the one run: each computes its examples of every batch, and the
+    batch is that of the recipe, so that the weights are those of one process to rounding. Dropout masks are another
+    draw; batch norm is that of each process's examples, with running statistics averaged when they are used or saved,
+    unless the recipe has ``sync_batch_norm``. The first process alone reads and writes the folder. A run may be
+    continued by any number of processes.
 
     Args:
         recipe: What to train.
@@ -89,6 +101,7 @@ def train(
         measuring: What to measure during training, into ``measures-history.jsonl``; it does not affect the weights.
         assumed: Called with what was assumed about the data, a line each, before the first step.
         trackers: Loggers of every epoch. One that fails is left out with a warning, and the run goes on.
+        group: The processes that train it; ``None`` for those of torch's process group, ``Group()`` for this one alone.
 
     Raises:
         UsageError: A number is not allowed, the device is not available, or the folder holds a different run, a run
@@ -100,30 +113,65 @@ def train(
     """
     if save_every is not None and save_every < 1:
         raise UsageError(f"save_every={save_every} must be at least 1 epoch")
+    group = current_group() if group is None else group
     requested = recipe.shortened()
     folder = RunFiles(Path(output))
-    saved = folder.resumable(requested, resume=resume, overwrite=overwrite)
-    if saved is not None and saved.epoch >= requested.epochs and measuring is None and folder.is_whole(saved):
-        return folder.finished(requested, saved.content["metrics"])
+    saved, is_whole = _read_by_first(group, folder, requested, resume=resume, overwrite=overwrite)
+    if saved is not None and saved.epoch >= requested.epochs and measuring is None and is_whole:
+        return _finished(group, folder, requested, saved.content["metrics"])
     device = device_of(requested)
     # On a CPU every kernel is deterministic for a number of threads.
     kernels = contextlib.nullcontext() if device.type == "cpu" else deterministic_kernels
+    interruption = Interruption(group)
     with kernels, preserved_randomness(device):
         # Everything that can be refused is refused before anything on disk is changed.
-        session = Session(requested, subject_of(recipe), device)
-        folder.make()
-        with locked(folder.path):
+        subject = in_turn(group, lambda: subject_of(recipe))
+        exchange = Exchange(group, riders=interruption.noted)
+        with group.together():
+            session = Session(requested, subject, device, exchange=exchange)
+            require_divisible(session)
+        require_alike(session)
+        with contextlib.ExitStack() as stack:
+            with group.together():
+                if group.rank == 0:
+                    folder.make()
+                    stack.enter_context(locked(folder.path))
             # Read again: before the folder was locked, another process could write to it.
-            saved = folder.resumable(requested, resume=resume, overwrite=overwrite)
-            if saved is None:
-                folder.start(requested)
-            else:
-                _restore(session, saved, folder)
-            if assumed is not None:
-                assumed(session.data.notes)
-            with Interruption() as interruption, _tracked(trackers, session, folder) as tracker:
-                _Training(session, folder, interruption, tracker, measuring).run(progress, save_every)
-    return folder.finished(requested, session.metrics)
+            saved, _ = _read_by_first(group, folder, requested, resume=resume, overwrite=overwrite)
+            with group.together():
+                if saved is not None:
+                    _restore(session, saved, folder)
+                elif group.rank == 0:
+                    folder.start(requested)
+                if assumed is not None:
+                    assumed(session.data.notes)
+            stack.enter_context(interruption)
+            tracker = stack.enter_context(_tracked(trackers if group.rank == 0 else (), session, folder))
+            _Training(session, folder, interruption, tracker, measuring).run(progress, save_every)
+    return _finished(group, folder, requested, session.metrics)
+
+
+def _read_by_first(
+    group: Group, folder: RunFiles, recipe: Recipe, *, resume: bool, overwrite: bool
+) -> tuple[Saved | None, bool]:
+    """What a run continues from and whether its files are whole, as the first process reads them."""
+    result: tuple[Saved | None, bool] = None, False
+    with group.together():
+        if group.rank == 0:
+            saved = folder.resumable(recipe, resume=resume, overwrite=overwrite)
+            result = saved, saved is not None and folder.is_whole(saved)
+    return group.decided(result)
+
+
+def _finished(group: Group, folder: RunFiles, recipe: Recipe, metrics: Entry) -> Run:
+    """The run in the folder, as the first process reads it."""
+    run: Run | None = None
+    with group.together():
+        if group.rank == 0:
+            run = folder.finished(recipe, metrics)
+    run = group.decided(run)
+    assert run is not None
+    return run
 
 
 @contextlib.contextmanager
@@ -164,7 +212,7 @@ class _Training:
                     if progress is not None:
                         pace = (time.monotonic() - begun) / (session.step - first)
                         progress(self._progress(pace * (session.steps - session.step)))
-                    self._pause()
+                    self._pause_after_step()
                 session.finish_epoch(self._pause)
             except NonFiniteLossError as failure:
                 last = "no checkpoint was written yet"
@@ -182,14 +230,22 @@ class _Training:
                 "seconds": round(time.monotonic() - start, 3),
             }
             session.history.append(history.without_seconds(entry))
-            # The checkpoint comes last: what a kill leaves beyond it is done again.
-            history.append(folder.history, entry)
-            if save_every is not None and session.epoch % save_every == 0:
-                checkpoint.write(folder.epoch_checkpoint(session.epoch), session.state())
-            checkpoint.write(folder.checkpoint, session.state())
-            self.tracker.log({name: entry[name] for name in entry if name != "epoch"}, session.epoch)
+            state = session.state()
+            with session.group.together():
+                if session.group.rank == 0:
+                    self._write(entry, state, save_every)
             self._measure()
-        self.interruption.act()
+        self.interruption.ask()
+
+    def _write(self, entry: Entry, state: dict[str, Any], save_every: int | None) -> None:
+        """An epoch on disk, and then in the trackers."""
+        folder, epoch = self.folder, self.session.epoch
+        # The checkpoint comes last: what a kill leaves beyond it is done again.
+        history.append(folder.history, entry)
+        if save_every is not None and epoch % save_every == 0:
+            checkpoint.write(folder.epoch_checkpoint(epoch), state)
+        checkpoint.write(folder.checkpoint, state)
+        self.tracker.log({name: entry[name] for name in entry if name != "epoch"}, epoch)
 
     def _progress(self, seconds_left: float) -> Progress:
         session = self.session
@@ -197,9 +253,28 @@ class _Training:
         now = (session.epoch + 1, epochs, session.step, session.steps)
         return Progress(*now, session.loss, accuracy, seconds_left)
 
+    def _pause_after_step(self) -> None:
+        """As :meth:`_pause`, with the signals that the processes have told each other in the passes of the step."""
+        session = self.session
+        if not session.group.alone:
+            if not session.is_read or session.exchange.sums is None:
+                return
+            self.interruption.agree(session.exchange.sums.tolist())
+        self._save_and_act()
+
     def _pause(self) -> None:
+        """Saves the run and ends it, if a signal asks for that."""
+        try:
+            self.interruption.ask()
+        except (KeyboardInterrupt, SystemExit):
+            self._save_and_act()
+
+    def _save_and_act(self) -> None:
         if self.interruption.received:
-            checkpoint.write(self.folder.checkpoint, self.session.state())
+            state = self.session.state()
+            with self.session.group.together():
+                if self.session.group.rank == 0:
+                    checkpoint.write(self.folder.checkpoint, state)
             self.interruption.act()
 
     def _measure(self) -> None:
@@ -208,7 +283,7 @@ class _Training:
         if measuring is None or session.within_epoch:
             return
         if measuring.is_due(session.epoch, session.recipe.epochs):
-            values = measuring.take(session, self.folder, pause=self.interruption.act)
+            values = measuring.take(session, self.folder, pause=self.interruption.ask)
             self.tracker.log(values, session.epoch)
 
 
@@ -221,13 +296,19 @@ def _restore(session: Session, saved: Saved, folder: RunFiles) -> None:
         raise InputError(
             f"{saved.file} does not fit its own recipe ({reason}); overwrite=True (--overwrite) starts again"
         ) from failure
+    if session.group.rank > 0:
+        return
     remarks = folder.go_on(session.recipe, saved)
     before = saved.content["training"].get("environments")
     changes = difference(before[-1], session.environments[-1]) if before else None
     if changes is not None and saved.epoch < session.recipe.epochs:
+        others = ""
+        if before[-1].get("processes", 1) != session.group.world:
+            others = ", and dropout draws other masks"
+            others += "" if session.recipe.sync_batch_norm else "; batch norm sees other parts of a batch"
         remarks.append(
             f"{folder.path} was computed with {changes}: the last digits can differ from those of a run without "
-            "interruption"
+            f"interruption{others}"
         )
     for remark in remarks:
         warnings.warn(remark, Remark, stacklevel=3)

@@ -118,7 +118,7 @@ def test_another_batch_is_the_following_one_of_the_epoch_and_after_the_last_come
     running = session()
     batches = running.batches(0)
     running._step = 3
-    closure = running._closure(batches[3], next(running._train.batches([batches[3]])), batches)
+    closure = running._closure(batches[3], lambda: next(running._train.batches([batches[3]])), batches)
     following = [closure.another() for _ in range(3)]
     assert [part.indices.tolist() for part in following] == [batches[4], batches[0], batches[1]]
 
@@ -135,7 +135,7 @@ def test_a_batch_goes_through_the_network_whole_or_in_as_many_pieces_as_asked_fo
     batch = next(running._train.batches([list(range(16))]))
     seen = []
     running.model.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
-    running._closure(list(range(16)), batch, running.batches(0))()
+    running._closure(list(range(16)), lambda: batch, running.batches(0))()
     assert seen == pieces
 
 
