@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 import zlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -171,6 +172,18 @@ def _wait_for_port(host: str, port: int, here: Launch, watch: Watch, seconds: fl
                 "process did not start, or another host or port is meant (MASTER_ADDR, MASTER_PORT)"
             )
         time.sleep(_PAUSE)
+
+
+@contextlib.contextmanager
+def reached(what: str) -> Iterator[None]:
+    """A context in which a failed exchange is one of the processes: another one went away, or cannot be reached."""
+    try:
+        yield
+    except (RuntimeError, OSError) as failure:
+        if isinstance(failure, ProcessFailed):
+            raise
+        reason = str(failure).strip().splitlines() or [type(failure).__name__]
+        raise ProcessFailed(f"{what}: {reason[0][:200]}") from failure
 
 
 def meet(common: Store, here: Launch, watch: Watch, hello: Hello) -> list[Hello]:

@@ -138,7 +138,6 @@ def test_a_division_that_does_not_exist_is_no_value():
     [
         ["compare", "runs"],
         ["verify", "net.pt"],
-        ["train", "--epochs", "1"],
         ["demo"],
         ["surface", "net.pt"],
         ["surface", "a.npz", "b.npz", "--merge"],
