@@ -235,7 +235,9 @@ def command(
     are the accuracy on test, the generalization gap and six measures on train. What is not in the measures.jsonl
     beside a checkpoint is measured, on the same examples and with the same probes for all, and kept there.
     """
-    refuse_joint_command("compare")
+    refuse_joint_command(
+        "compare", instead="measure first what is missing: landscape measure divides its work over processes"
+    )
     if question.preset is not None and question.against is not None:
         raise UsageError("--preset is a table and --against a correlation; leave one of them out")
     requested = _requested(question, where)

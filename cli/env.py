@@ -56,8 +56,19 @@ def described() -> dict[str, str]:
         described["cuda"] = f"driver {_driver()}, torch built for CUDA {torch.version.cuda}, cuDNN {cudnn}"
     described.setdefault("cuda", "none")
     described.setdefault("mps", "none")
+    described["processes"] = _backends()
     described["float32"] = f"{float32_settings()}; measured in full precision in any case"
     return described
+
+
+def _backends() -> str:
+    """What several processes exchange their numbers by."""
+    import torch.distributed as dist
+
+    if not dist.is_available():
+        return "one: this torch has no torch.distributed"
+    names = [name for name in ("gloo", "nccl", "mpi") if dist.is_backend_available(name)]
+    return f"torch.distributed with {', '.join(names)}"
 
 
 def _driver() -> str:

@@ -57,7 +57,10 @@ def run_guarded(group: click.Command) -> int:
             code = TERMINATED
             try:
                 code = _ended(group, several)
-            except (Terminated, KeyboardInterrupt):  # a second signal, while the first failure was put into words
+            except (
+                Terminated,
+                KeyboardInterrupt,
+            ):  # a second signal, while the first failure was put into words
                 code = _interrupted(code)
             several.leave(code)
             return code

@@ -298,9 +298,7 @@ class Subject(Source):
     device: str
     dtype: str | None
 
-    def objective(
-        self, checkpoint: "Checkpoint", split: str, *, group: "Group | None" = None
-    ) -> "Objective":
+    def objective(self, checkpoint: "Checkpoint", split: str, *, group: "Group | None" = None) -> "Objective":
         """The objective of an opened checkpoint on a split, divided over the processes of a group."""
         import torch
 
@@ -360,8 +358,10 @@ def chosen_device(name: str, dtype: str | None = None) -> str:
 
     precision = getattr(torch, dtype) if dtype else torch.float32
     place = device_named(name, dtype=precision, spelling="--device ")
-    if place.type == "cuda" and place.index is None and launch() is not None:
-        place = torch.device("cuda", torch.cuda.current_device())  # in every thread: it is that of this process
+    if str(place) == "cuda" and launch() is not None:
+        place = torch.device(
+            "cuda", torch.cuda.current_device()
+        )  # in every thread: it is that of this process
     return str(place)
 
 

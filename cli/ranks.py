@@ -10,10 +10,10 @@ import click
 
 from landscape.processes.launch import Launch, launch
 from landscape.processes.monitor import Failure, placed
-from landscape.processes.starting import parent
+from landscape.processes.starting import parent, run_processes
 from landscape.processes.watching import current, watched
 
-from .terminal import PlainStream
+from .terminal import PlainStream, clear_note
 
 _JOINT = {"measure", "train"}
 _REFUSED = {"compare", "verify", "demo"}
@@ -49,10 +49,7 @@ class Several(contextlib.AbstractContextManager["Several"]):
             stream = self._stack.enter_context(_silence())
             say = lambda text: print(text, file=PlainStream(stream), flush=True)  # noqa: E731
         if above is not None or command in _JOINT:
-            self._stack.enter_context(
-                watched(here, say=say, interrupted=self._interrupted, parent=above)
-            )
-
+            self._stack.enter_context(watched(here, say=say, interrupted=self._interrupted, parent=above))
 
     def leave(self, code: int) -> None:
         """Ends the process at once after a failure, when the clean-up of torch would wait for the others."""
@@ -61,6 +58,12 @@ class Several(contextlib.AbstractContextManager["Several"]):
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
+
+
+def in_processes(count: int) -> int:
+    """Runs this command in several processes, whose first one goes on with the terminal; returns the exit code."""
+    clear_note()
+    return run_processes(count, sys.argv[1:])
 
 
 def ended(text: str, code: int, *, follows: bool = False) -> int:

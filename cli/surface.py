@@ -96,12 +96,7 @@ def _shard(
     help="Compile the forward pass (torch.compile), which takes a minute or more; default: only for a grid that takes "
     "long enough to save twice that.",
 )
-@click.option(
-    "--processes",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Compute with N processes of this machine, each with its share of the cores, or a GPU each.",
-)
+@options.processes
 @click.option(
     "--shard",
     metavar="auto|I/N",

@@ -104,7 +104,7 @@ class SurfaceRun:
                     bar.end("plane")
                     bar.tell(f"{done} of {total} points", done / total)
                 else:
-                    bar.tell("another process begins")
+                    bar.tell("another process begins", None)
 
             shared.tick = tick
             self.objective.ledger.listener = partial(bar.tell, part="plane")

@@ -46,6 +46,15 @@ class Sweeping:
                     f"--{name} belongs to a plan: write one with --write-plan plan.jsonl, then give --plan plan.jsonl"
                 )
 
+    def require_launcher(self) -> None:
+        """Refuses flags of a launcher that is not the one of the command."""
+        if self.slurm is not None and self.launcher not in ("slurm", "sbatch"):
+            raise UsageError(
+                "--slurm holds options of sbatch, for --launcher slurm and --launcher sbatch; leave it out"
+            )
+        if self.devices is not None and self.launcher != "local":
+            raise UsageError("--devices shares the GPUs of this machine, with --launcher local; leave it out")
+
     def chosen_devices(self, dtype: str | None) -> list[str]:
         """The devices of ``--devices``, each of which is there; none if it is not set."""
         if self.devices is None:
@@ -90,12 +99,7 @@ def require_plan_alone(ctx: click.Context, sweeping: Sweeping) -> None:
         raise UsageError(
             "--plan needs either --index I, the run that is trained, or --launcher local|slurm|sbatch, which trains all"
         )
-    if sweeping.slurm is not None and sweeping.launcher not in ("slurm", "sbatch"):
-        raise UsageError(
-            "--slurm holds options of sbatch, for --launcher slurm and --launcher sbatch; leave it out"
-        )
-    if sweeping.devices is not None and sweeping.launcher != "local":
-        raise UsageError("--devices shares the GPUs of this machine, with --launcher local; leave it out")
+    sweeping.require_launcher()
     if sweeping.launcher is not None and ctx.get_parameter_source("device") is not ParameterSource.DEFAULT:
         raise UsageError(
             "--device is for the run of --index; with --launcher local name GPUs with --devices 0,1,…"
@@ -131,6 +135,8 @@ def planned(
                 raise UsageError(
                     f"{name} is not part of a plan; give it to what trains the plan, with --launcher"
                 )
+    else:
+        sweeping.require_launcher()
     if budget == "gradients":
         plan = plan_runs([job.recipe for job in work], [job.folder for job in work], budget=budget)
         work = [dataclasses.replace(job, recipe=run.recipe) for job, run in zip(work, plan.runs, strict=True)]
@@ -239,15 +245,16 @@ def _train_here(
     on_cpu = not devices and options.chosen_device(work[0].recipe.device, work[0].recipe.dtype) == "cpu"
     most = jobs or len(devices) or (cores() if on_cpu else 1)
     if not has_submitit():
-        for run in train_plan(work, budget="epochs", jobs=most, dry_run=False, quiet=quiet, devices=devices):
-            click.echo(run.path)
+        runs = train_plan(work, budget="epochs", jobs=most, dry_run=False, quiet=quiet, devices=devices)
+        click.echo(summary(runs))
         return
     slots = [devices[place % len(devices)] if devices else None for place in range(min(most, len(work)))]
     threads = max(1, torch.get_num_threads() // len(slots))
     local = LocalSweep(sweep, LocalJobs(sweep.path, logs=_logs(sweep), threads=threads).start, slots)
     with Bar(f"{len(sweep)} runs", quiet=quiet, counted=True) as bar:
+        epochs = {index: sweep.epochs(index) for index in range(len(sweep))}
         shown: set[int] = set()
-        local.run(lambda: _tell(bar, local, shown))
+        local.run(lambda: _tell(bar, local, epochs, shown))
     failures = tuple(Failure(work[index].folder, reason) for index, reason in sorted(local.failures.items()))
     outcome = Outcome(
         tuple(_finished(job) for k, job in enumerate(work) if k not in local.failures), failures
@@ -259,18 +266,20 @@ def _train_here(
         click.echo(f"Next: landscape compare {shlex.quote(str(_around(sweep, 0)))}", err=True)
 
 
-def _tell(bar: Bar, local: "LocalSweep", shown: set[int]) -> None:
+def _tell(bar: Bar, local: "LocalSweep", epochs: dict[int, tuple[int, int]], shown: set[int]) -> None:
+    """Shows the runs at work; ``epochs`` and ``shown`` are what was known the last time."""
     sweep, now = local.sweep, set(local.at_work)
-    epochs = [sweep.epochs(index) for index in range(len(sweep))]
-    for index in shown - now:
-        bar.end(sweep.folder(index).path.name)
-    for index in sorted(now):
-        done, total = epochs[index]
-        bar.tell(f"epoch {done}/{total}", done / total, part=sweep.folder(index).path.name)
+    for index in sorted(shown | now):  # the others have not changed, and there may be thousands of them
+        epochs[index] = done, total = sweep.epochs(index)
+        name = sweep.folder(index).path.name
+        if index in now:
+            bar.tell(f"epoch {done}/{total}", done / total, part=name)
+        else:
+            bar.end(name)
     shown.clear()
     shown.update(now)
-    ended = sum(done >= total for done, total in epochs) + len(local.failures)
-    share = sum(done for done, _ in epochs) / sum(total for _, total in epochs)
+    ended = sum(done >= total for done, total in epochs.values()) + len(local.failures)
+    share = sum(done for done, _ in epochs.values()) / sum(total for _, total in epochs.values())
     bar.tell(f"{ended} of {len(sweep)} done", share)
 
 

@@ -183,8 +183,8 @@ def _refuse_several_runs(
     flags: Mapping[str, Any], sweeping: Sweeping, *, jobs: int | None, dry_run: bool
 ) -> None:
     """Raises a :class:`UsageError` for what is more than one run: processes that start together take its steps."""
-    names = [options.listed(flags["optimizer"]), options.numbers(flags["seed"])]
-    several = sweeping.plan is None and any(len(list(each)) > 1 for each in names)
+    named = len(options.listed(flags["optimizer"])) * len(options.numbers(flags["seed"]))
+    several = sweeping.plan is None and named > 1
     if several or dry_run or jobs is not None or sweeping.launcher or sweeping.write_plan or sweeping.devices:
         raise UsageError(
             "several processes (--processes, torchrun, srun) take the steps of one run together, and these flags are "

@@ -1,4 +1,4 @@
-"""What one of three processes does in the tests of branches in parallel: the first two are a pair, the third is alone."""
+"""What one of three processes does in the tests of branches in parallel: two are a pair, the third is alone."""
 
 import torch
 from group_cases import joined
@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from landscape.optim import CRSAM, Bernoulli
+from landscape.processes.group import ALONE
 
 RULES = {
     "linear": {"alpha": 0.5, "beta": 0.1},
@@ -58,6 +59,8 @@ def trained(dtype, **options):
     """Weights, statistics, losses and random numbers after some steps, and the passes of the last one."""
     model = network(dtype)
     optimizer = made(model, **options)
+    if "branches" not in options:
+        optimizer.replicas = ALONE  # of all processes that have joined
     torch.manual_seed(5)
     losses = []
     for number in range(STEPS):

@@ -1,4 +1,4 @@
-"""What one process of a command does in the tests of its failures: real processes, with work that fails as told."""
+"""What one process of a command does in the tests of its failures: real processes, whose work fails as told."""
 
 import contextlib
 import os
@@ -6,52 +6,54 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
 from landscape.errors import InputError
+from landscape.records.storage import append_line, whole
 
-QUICK = {"BEAT": 0.1, "SILENT_BEATS": 10, "OWN_END": 0.3, "UNWINDING": 0.5, "SIGNALLED": 1.0}
+QUICK = {"BEAT": 0.1, "SILENT_BEATS": 40, "OWN_END": 0.5, "UNWINDING": 1.0, "SIGNALLED": 2.0}
 """The waiting times of the watch, shortened."""
 
 
-def process(folder, rank, world, port, arguments, fault="", at=None, variables=None):
-    """One process of ``landscape`` with these arguments; the fault is that of the process ``at``."""
+def process(folder, rank, world, port, arguments, fault=None, variables=None):
+    """One process of ``landscape`` with these arguments, without a launcher."""
     os.chdir(folder)
     for descriptor, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{rank}.{name}", os.O_WRONLY | os.O_CREAT), descriptor)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    torch.set_num_threads(1)
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ.update({"RANK": str(rank), "WORLD_SIZE": str(world), **address, **(variables or {})})
     sys.argv = ["landscape", *arguments]
-    run(folder, rank, fault if rank == at else "")
+    from landscape.cli import main
 
-
-def run(folder, rank, fault):
-    """The command, with quick watches and the fault of this process."""
-    from landscape.cli import main, measure
-    from landscape.processes import joint, monitor
-
-    for name, seconds in QUICK.items():
-        setattr(monitor, name, seconds)
-    measure._of_checkpoint = lambda path, *arguments: work(folder, rank, fault, arguments[-1])
-    if fault == "version":
-        own = joint.Hello.own
-        joint.Hello.own = lambda gpus: replace(own(gpus), version="landscape 0.0 with torch 9")
-    if fault == "options":
-        sys.argv += ["-M", "accuracy"]
-    if fault == "refused":
-        sys.argv += ["--no-such-flag"]
-    if fault == "late":
-        time.sleep(2)
+    if fault is not None:
+        _work_fails(folder, rank, fault)
     main()
 
 
-def work(folder, rank, fault, group):
-    """Exchanges without end, until the fault of this process at the third."""
-    for step in range(10_000):
+def _work_fails(folder, rank, fault):
+    from landscape.cli import measure
+
+    from landscape.processes import joint, monitor
+
+    torch.set_num_threads(1)
+    for name, seconds in QUICK.items():
+        setattr(monitor, name, seconds)
+    measure._of_checkpoint = lambda path, *arguments: _work(folder, rank, fault, arguments[-1])
+    if fault == "version":
+        own = joint.Hello.own
+        joint.Hello.own = lambda gpus: replace(own(gpus), version="landscape 0.0 with torch 9")
+    sys.argv += {"options": ["-M", "accuracy"], "refused": ["--no-such-flag"]}.get(fault, [])
+
+
+def _work(folder, rank, fault, group):
+    """Exchanges without end, and a line on disk for each; the fault comes after the third."""
+    for step in range(100_000):
         group.gathered(step)
+        if rank == 0:
+            append_line(folder / "lines", str(step))
         if step == 2:
             (folder / f"{rank}.ready").touch()
             FAULTS.get(fault, lambda: None)()
@@ -64,18 +66,25 @@ def _raise(failure):
 
 
 def _busy():
-    """Computes where no signal is handled: the others wait in an exchange, and so does the main thread for itself."""
-    with contextlib.suppress(BaseException):
-        time.sleep(3)
-    time.sleep(60)
+    """Computes what no signal stops, while the others wait in an exchange."""
+    for _ in range(2):
+        with contextlib.suppress(BaseException):
+            time.sleep(60)
+
+
+def _write():
+    """Is in the middle of a file when another process fails."""
+    with whole(Path("whole")) as place:
+        place.write_text("half")
+        time.sleep(60)
 
 
 FAULTS = {
     "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "stopped": lambda: os.kill(os.getpid(), signal.SIGSTOP),
     "memory": lambda: _raise(MemoryError("out of memory")),
-    "input": lambda: _raise(InputError("batch 3 holds NaN")),
+    "input": lambda: _raise(InputError("the loss is nan")),
     "internal": lambda: _raise(KeyError("weights")),
     "busy": _busy,
-    "exit": lambda: os._exit(7),
+    "write": _write,
 }

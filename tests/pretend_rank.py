@@ -30,7 +30,10 @@ def main():
                 return watch.end(3, "Error: no such file", follows=False)
         if fault == "deaf":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        time.sleep(60)
+        try:
+            time.sleep(60)
+        except SystemExit:
+            return watch.end(143, "Interrupted", follows=False)
     return 0
 
 

@@ -64,6 +64,10 @@ def run(folder, rank, world):
         "undivided": refusal(norm, network(), part),
         "part": norm(network(), part, processes="alone"),
         "all": norm(network(), data(), processes="alone"),
+        "split": norm(
+            network(), [tuple(t[:9] for t in data()), tuple(t[9:] for t in data())], processes="split"
+        ),
+        "own": norm(network(), part, processes="own"),
     }
     if rank == 0:
         found["synchronised"] = synchronised()

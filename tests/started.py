@@ -10,8 +10,8 @@ import sys
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
 _IMPORTED = [
-    "landscape.training.several", "landscape.surfaces.sampling", "landscape.cli.application", "sklearn.datasets",
-    "sklearn.model_selection", "torch._dynamo", "torchvision",
+    "landscape.training.several", "landscape.surfaces.sampling", "landscape.cli.measure", "sklearn.datasets",
+    "sklearn.model_selection", "torch._dynamo", "torchvision", "landscape.processes.joint", "landscape.measures",
 ]  # fmt: skip
 
 

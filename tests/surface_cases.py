@@ -1,12 +1,18 @@
 """What one of several processes does in the tests of shared surfaces."""
 
+import signal
+import threading
+
 import torch
 from torch import nn
 
 from landscape.objective import Objective
 from landscape.surfaces.directions import Waypoint
+from landscape.surfaces.journal import Journal
 from landscape.surfaces.sampling_together import sample_together
 from landscape.surfaces.shared import Shared
+
+HELD = 1  # points of a hanging process
 
 
 def network():
@@ -54,8 +60,32 @@ def computes(folder, rank, world):
     objective, requests = kinds()
     left = {}
     for name, request in requests.items():
-        with Shared(folder / name, workers=world) as shared:
+        with Shared(folder / name, workers=world, journal=folder / f"{name}.journal") as shared:
             surface = sample_together(shared, objective, **request)
             content = torch.frombuffer(bytearray(surface.to_bytes()), dtype=torch.uint8)
-            left |= {name: content, f"{name} points": shared.computed}
+            left |= {name: content, f"{name} points": torch.tensor(shared.computed)}
     torch.save(left, folder / f"{rank}.pt")
+
+
+def hangs(folder):
+    """Hangs for ever in a point of each of two surfaces, with others of their piece computed."""
+    objective, requests = kinds()
+    append = Journal.append
+
+    def hanging(self, index, value):
+        if len(self.values) == HELD:
+            (folder / f"{threading.current_thread().name}.hangs").touch()
+            signal.sigwait([signal.SIGUSR1])
+        append(self, index, value)
+
+    Journal.append = hanging
+
+    def begins(name):
+        with Shared(folder / name, workers=1) as shared:
+            sample_together(shared, objective, **requests["random"])
+
+    threads = [threading.Thread(target=begins, args=(name,), name=name) for name in ("alive", "dead")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

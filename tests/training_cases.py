@@ -189,7 +189,7 @@ def failures(folder, group):
     return {
         "torn": ending(torn),
         "diverged": ending(
-            lambda: train(run_recipe(lr=1e200, max_grad_norm=None), output=folder / "diverged", group=group)
+            lambda: train(run_recipe(lr=1e29, dtype="float32"), output=folder / "diverged", group=group)
         ),
         "seeds": ending(lambda: train(run_recipe(seed=rank), output=folder / "seeds", group=group)),
         "few": ending(
@@ -197,6 +197,13 @@ def failures(folder, group):
         ),
         "selected": ending(
             lambda: train(run_recipe(model="normed", optimizer="esam"), output=folder / "few", group=group)
+        ),
+        "branches": ending(
+            lambda: train(
+                run_recipe(optimizer="cr-sam:branches=parallel", model="mlp:width=4"),
+                output=folder / "branches",
+                group=group,
+            )
         ),
         "full": ending(lambda: train(run_recipe(), output=_unwritable(folder, rank), group=group)),
         "folders": sorted(path.name for path in folder.iterdir()),

@@ -5,9 +5,10 @@ Run ``python figures/reproductions/results.py``.
 
 import importlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import cr_sam_branches
 from claims import Claim, Record
 from study import Study, command, records_of, table
 
@@ -49,7 +50,6 @@ TAIL = """## Not testable here
 |---|---|---|
 | CR-SAM on ImageNet, ResNet-50 and ResNet-101 | Table 2 | ImageNet, weeks of GPU time |
 | CR-SAM's accuracies on CIFAR, ResNets, WRN-28-10, PyramidNet-110 | Table 1 | magnitudes need the full training |
-| CR-SAM's three gradients cost as much time as SAM's two when they are computed in parallel | text | two GPUs |
 | AE-SAM on ImageNet, ResNet-50 | Table 1: 77.43, 77.29 % | ImageNet |
 | GSAM on ImageNet and its variants, ResNets, ViTs, Mixers | Table 1 | ImageNet, hundreds of TPU days |
 | that a weighted sum λf_p + (1 − λ)h is worse than GSAM | notes on the paper | no such optimizer here |
@@ -67,22 +67,41 @@ def text() -> str:
         for record in records_of(study)
         for claim in study.claims(record)
     ]
-    counts = Counter(claim.judgement for _, _, claim in rows)
+    timed = {
+        label: cr_sam_branches.claims(times) for label, times in cr_sam_branches.record()["seconds"].items()
+    }
+    judged = [claim for _, _, claim in rows] + [claim for few in timed.values() for claim in few]
+    counts = Counter(claim.judgement for claim in judged)
     total = (
         f"{counts['holds']} hold, {counts['does not hold']} do not hold, {counts['not shown']} are not shown"
     )
-    parts = [HEAD, f"**In total** {len(rows)} claims: {total}.\n"]
+    parts = [HEAD, f"**In total** {len(judged)} claims: {total}.\n"]
     for study in studies:
         parts.append(f"## {study.title}\n\n{study.source}. {_documented(study)}\n")
         parts += [_section(study, record) for record in records_of(study)]
         if study.paper is not None and not any(r["setup"] == "paper" for r in records_of(study)):
             parts.append(f"Not run here: {study.paper.words}: `{command(study, study.paper, 3)}`\n")
-    return "\n".join([*parts, TAIL])
+    return "\n".join([*parts, *_branches(timed), TAIL])
 
 
 def write() -> None:
     """Writes RESULTS.md."""
     write_whole(RESULTS, text().encode())
+
+
+def _branches(timed: Mapping[str, Sequence[Claim]]) -> list[str]:
+    """The section of the timed steps, which is of no training."""
+    record = cr_sam_branches.record()
+    note = " ".join(" ".join((cr_sam_branches.__doc__ or "").strip().split("\n\n")[1:]).split()).replace(
+        "``", "`"
+    )
+    parts = [f"## {cr_sam_branches.TITLE}\n\n{cr_sam_branches.SOURCE}. {note}\n"]
+    for label, found in timed.items():
+        times = record["seconds"][label]
+        rounds = len(next(iter(times.values())))
+        how = f"{rounds} rounds, {record['where']}: `{cr_sam_branches.COMMAND.format(rounds)}`"
+        parts += [f"### {label}\n\n{how}\n", _claims(found), cr_sam_branches.table(times)]
+    return parts
 
 
 def _documented(study: Study) -> str:

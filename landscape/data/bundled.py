@@ -1,8 +1,11 @@
 """The data sets that need no download: the digits that scikit-learn carries, and the moons that it draws."""
 
+import functools
 import math
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
 from landscape.data.examples import Data, InMemory, shape_note
 from landscape.errors import UsageError
@@ -21,11 +24,17 @@ def digits() -> Data:
     Reference:
         Alpaydin and Kaynak 1998, UCI Optical Recognition of Handwritten Digits (its test set).
     """
+    pictures, labels = _pictures_and_labels()
+    return _standardised("digits", pictures, labels, test_size=360, seed=0, axes=(0, 1, 2, 3))
+
+
+# scikit-learn parses a text file, which takes longer than training an epoch. The split copies what it is given.
+@functools.cache
+def _pictures_and_labels() -> tuple[NDArray[Any], NDArray[Any]]:
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
-    pictures = images.reshape(-1, 1, 8, 8)
-    return _standardised("digits", pictures, labels, test_size=360, seed=0, axes=(0, 1, 2, 3))
+    return images.reshape(-1, 1, 8, 8), labels
 
 
 def moons(*, samples: int = 2000, noise: float = 0.3, seed: Seed = 0) -> Data:

@@ -82,12 +82,16 @@ class Mean:
             yield
             return
         failure: Exception | None = None
+        norms: dict[str, float] = {}
         try:
             yield
+            # Here, because a GPU on which something failed refuses this too.
+            norms = {
+                f"the norm of the {name}": float(norm(v)) for name, v in vectors.items() if v is not None
+            }
         except Exception as raised:
             failure = raised
         ledger = self.risk.engine.ledger
-        norms = {f"the norm of the {name}": float(norm(v)) for name, v in vectors.items() if v is not None}
         ledger.join(self.group.agree(failure, call=call, numbers=norms, counts=ledger.own()))
 
     @property

@@ -69,8 +69,12 @@ class Objective:
             for the size with the most gradients a second.
         products: How Hessian products are computed: ``"double-backward"``, ``"forward-over-reverse"``, or
             ``"auto"`` for double backward on the CPU and the quicker of the two on CUDA.
-        processes: ``"alone"`` where several processes were started together (``torchrun``, ``srun``, a process group of
-            more than one rank): this one measures the data that it passes, by itself. Left out there, it is an error.
+        processes: How several processes divide the data that were started together (``torchrun``, ``srun``) and have a
+            ``torch.distributed`` process group. ``"split"``: all pass the same data, and each computes a block of the
+            batches. ``"own"``: each passes its own part, as from a ``DistributedSampler``, and the data are all parts
+            in the order of the processes. Either way all of them make the same calls, and get the number of all data,
+            with its error and cost, which does not depend on how many they are. ``"alone"``: this process measures what
+            it passes by itself. Left out, several processes are an error. One process is always alone.
 
     Attributes:
         point: θ, ``(n,)``.
@@ -80,6 +84,7 @@ class Objective:
             is not one of those above; the message says what to write.
         InputError: Empty or non-finite data, non-finite weights, data that the model cannot be applied to,
             a model or data set that is random.
+        ProcessFailed: Another process raised something else, or does not answer.
     """
 
     def __init__(
@@ -308,6 +313,8 @@ class Objective:
             )
         engine = Engine(risk.engine.products, dataclasses.replace(risk.engine.micro))
         mean = Mean(Risk(replica, risk.loss, risk.batches, engine), calibration=self._mean.calibration)
+        if not self.group.alone:
+            refuse_differences(mean.risk, self._origin, "own" if risk.batches.is_divided else "split")
         twin = self._derived(mean, replica.origin)
         twin._statistics = None
         return twin

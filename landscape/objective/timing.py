@@ -41,8 +41,8 @@ def _first_examples(risk: Risk, size: int) -> tuple[Batch, int]:
         count += rows_in(batch) or examples
         if count >= size:
             break
-    # Joined without a limit, as far as the batches are of the same form.
-    first = next(MicroBatches(1 << 62, obstacle="").pieces(batches, risk.batches.amounts))
+    # Joined without a limit, as far as the batches are of the same form; their weight does not matter here.
+    first = next(MicroBatches(1 << 62, obstacle="").pieces(batches, lambda place, _: (place[1], 1.0)))
     return rows_of(first.batch, slice(0, size)), min(size, first.size)
 
 

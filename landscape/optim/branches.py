@@ -50,8 +50,8 @@ class Branches:
         self.group = Group(dist.get_rank(process_group), world, process_group)
         if flat.group is not ALONE:
             raise UsageError(
-                "branches='parallel' has the whole network in each of the two processes, and its parameters are sharded; "
-                "use branches='serial'"
+                "branches='parallel' needs the whole network in each of the two processes, and its parameters are "
+                "sharded; use branches='serial'"
             )
         _refuse_exchanges(model, set(dist.get_process_group_ranks(process_group)))
         self._shapes: list[bool] = []
@@ -99,8 +99,9 @@ class Branches:
         here, other = rows[0][0], rows[1][0]
         if abs(here - other) > _SAME * max(1.0, abs(here)):
             raise UsageError(
-                f"branches='parallel' needs the same batch and the same weights in both processes, and their losses are "
-                f"{here:.6g} and {other:.6g}; give both the same data in the same order, from the same initial weights"
+                "branches='parallel' needs the same batch and the same weights in both processes, and their losses "
+                f"are {here:.6g} and {other:.6g}; give both the same data in the same order, and the same "
+                "initial weights"
             )
         losses[:] = [losses[0].new_tensor(value) for value in (here, rows[0][1], rows[1][1])]
 

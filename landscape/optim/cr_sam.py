@@ -91,8 +91,8 @@ class CRSAM(SharpnessAware):
             return super()._prepare(gradients_at)
         if self.policy is not None:
             raise UsageError(
-                "branches='parallel' shares the gradients of every step, and a policy leaves some out; set policy=None, "
-                "or branches='serial'"
+                "branches='parallel' shares the gradients of every step, and a policy leaves some out; set "
+                "policy=None, or branches='serial'"
             )
         meetings = [False, True] if self.mode == "log" else [True]
         with self._pair.step(gradients_at, self.weights, meetings=meetings):

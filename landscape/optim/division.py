@@ -87,9 +87,9 @@ class Division:
     def whole(self, values: Tensor) -> Tensor:
         """The rows ``(size, …)`` of the whole batch, in its order, from those ``(b, …)`` of every process."""
         told = None if self.is_idle else values.detach().cpu()
-        parts = [p for p in self.exchange.group.gathered((self.rows, told)) if p[1] is not None]
-        order = torch.cat([rows for rows, _ in parts]).argsort()
-        return torch.cat([part for _, part in parts])[order].to(values.device)
+        everywhere = self.exchange.group.gathered((self.rows, told))
+        order = torch.cat([rows for rows, _ in everywhere]).argsort()
+        return torch.cat([part for _, part in everywhere if part is not None])[order].to(values.device)
 
 
 @contextmanager

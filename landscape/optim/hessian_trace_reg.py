@@ -55,8 +55,8 @@ class HessianTraceRegularised(SharpnessAware):
         self.needs_batch = self.mode == "exact"
         if self.needs_batch and self.flat.group is not ALONE:
             raise InputError(
-                "mode='exact' differentiates twice, and the parameters are sharded over processes by fully_shard, through "
-                "which that is not possible; use mode='fd' (mode=fd)"
+                "mode='exact' differentiates twice, and the parameters are sharded over processes by fully_shard, "
+                "through which that is not possible; use mode='fd' (mode=fd)"
             )
 
     def first_closure(self, gradients_at: GradientsAt) -> Closure | None:

@@ -19,8 +19,8 @@ class SAF(SharpnessAware):
     before, the step is that of the base. One gradient a step.
 
     The step needs a :class:`~landscape.optim.BatchClosure` with ``indices``: which examples these are.
-    Each of several processes remembers the examples that it has seen itself: where a sampler deals them out anew in every
-    epoch, an example counts its visits in each process.
+    Each of several processes remembers the examples that it has seen itself: where a sampler deals them out
+    anew in every epoch, an example counts its visits in each process.
     Targets that are mixed from two examples (mixup) give the logits of one example no meaning.
 
     Args:

@@ -158,7 +158,7 @@ def _sharded_modules(model: nn.Module | None) -> list[Any]:
     modules = [] if model is None else [m for m in model.modules() if isinstance(m, FSDPModule)]
     if not modules:
         raise InputError(
-            "the parameters are sharded (DTensor), and a step has to release the weights that the network gathers: pass "
-            "the network of fully_shard, as in SAM(base, model=model)"
+            "the parameters are sharded (DTensor), and a step has to release the weights that the network gathers: "
+            f"pass the network of fully_shard, as in SAM(base, model=model); otherwise {_WAY_OUT}"
         )
     return modules

@@ -168,6 +168,7 @@ class SharpnessAware(WrappedOptimizer, ABC):
         self.losses: list[Tensor] = []
         self.policy: Policy | None = None
         self._replicas: Group | None = None
+        self._has_division = False
         self._norms = tracking_modules(self.model)
         self._scale = LossScale()
         self.step_is_good = torch.ones((), dtype=torch.bool, device="cpu")
@@ -231,6 +232,8 @@ class SharpnessAware(WrappedOptimizer, ABC):
         """
         if self._replicas is not None:
             return self._replicas
+        if self._has_division:
+            return ALONE
         if self.flat.group is not ALONE:
             return self.flat.group
         if isinstance(self.model, DistributedDataParallel):
@@ -358,6 +361,8 @@ class SharpnessAware(WrappedOptimizer, ABC):
             return self._step_on(closure, scaler)
 
     def _step_on(self, closure: Closure, scaler: GradScaler | None) -> Tensor:
+        # A batch that knows its division has the losses and the size of the whole in every process.
+        self._has_division = getattr(closure, "division", None) is not None
         self._scale.begin_step(scaler, self.flat)
         self.flat.begin_step()
         memory = dict(self.memory)

@@ -229,7 +229,8 @@ class WrappedOptimizer(torch.optim.Optimizer):
         if state_dict.get("part") != self._part().get("part"):
             raise InputError(
                 f"this state is that of part {shown(state_dict.get('part'))} of the parameters, by rank and number of "
-                f"processes, and this is {shown(self._part().get('part'))}; load it in as many processes as it was saved in"
+                f"processes, and this is {shown(self._part().get('part'))}; load it in as many processes as it was "
+                "saved in"
             )
         self.base.load_state_dict(state_dict["base"])
         device = self.flat.device
@@ -286,11 +287,11 @@ class WrappedOptimizer(torch.optim.Optimizer):
         self.flat = flat_parameters(self.param_groups, self.model)
 
 
-def _by_shards(kind: type) -> set[str]:
+def _by_shards(kind: type[Any]) -> set[str]:
     """The names of this library's optimizers that can be computed by shards."""
-    names = {name for c in kind.__subclasses__() for name in _by_shards(c)}
     is_ours = kind.__module__.startswith("landscape.") and vars(kind).get("is_by_shards", False)
-    return names | ({kind.__name__} if is_ours else set())
+    names = {kind.__name__} if is_ours else set()
+    return names.union(*map(_by_shards, kind.__subclasses__()))
 
 
 def _alike(value: object, earlier: object, bad: Tensor) -> bool:

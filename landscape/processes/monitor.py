@@ -222,7 +222,9 @@ class Watch(threading.Thread):
             link.send("beat")
             link.silent += 1
             if link.silent > SILENT_BEATS and not link.left:
-                words = f"has not answered for {SILENT_BEATS * BEAT:.0f} s: it is stopped, or its machine is gone"
+                words = (
+                    f"has not answered for {SILENT_BEATS * BEAT:.0f} s: it is stopped, or its machine is gone"
+                )
                 self._lost(rank, words)
 
     def _act(self) -> None:

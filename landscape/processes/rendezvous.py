@@ -13,18 +13,16 @@ import socket
 import sys
 import time
 import zlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from landscape.errors import InputError, ProcessFailed, UsageError
 from landscape.processes.launch import Launch
 from landscape.processes.monitor import Failure, Watch
 from landscape.version import __version__
-
-if TYPE_CHECKING:
-    import torch.distributed as dist
 
 # Seconds. Imports from a file system that all nodes share take minutes.
 MEETING = 300.0
@@ -73,6 +71,22 @@ class Hello:
         )
 
 
+class Store(Protocol):
+    """What is used of a store of torch: texts by their names, the same for all processes."""
+
+    def set(self, key: str, value: str, /) -> None:
+        """Sets a text."""
+
+    def get(self, key: str, /) -> bytes:
+        """A text that is there."""
+
+    def check(self, keys: list[str], /) -> bool:
+        """Whether texts are there."""
+
+    def compare_set(self, key: str, expected: str, value: str, /) -> bytes:
+        """Sets a text if it is not there."""
+
+
 def address(here: Launch) -> tuple[str, int]:
     """Host and port of the store: ``MASTER_ADDR`` and ``MASTER_PORT``, or what the launcher implies.
 
@@ -105,17 +119,20 @@ def _first_host(nodes: str) -> str:
     return name.partition(",")[0]
 
 
-def store(here: Launch, watch: Watch, *, seconds: float = MEETING) -> "dist.Store":
+def store(here: Launch, watch: Watch, *, seconds: float = MEETING) -> Store:
     """The store that all processes share; the first one serves it, unless ``torchrun`` does.
 
     Raises:
         UsageError: Its port is in use.
         ProcessFailed: The first process did not come in time, or it failed.
     """
-    import torch.distributed as dist
+    import torch
 
+    dist: Any = torch.distributed  # its stores are not typed
     host, port = address(here)
     listener = os.environ.pop(LISTENER, None)
+    if listener is not None:
+        os.set_inheritable(int(listener), False)
     serves = here.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     if not serves:
         _wait_for_port(host, port, here, watch, seconds)
@@ -137,7 +154,8 @@ def store(here: Launch, watch: Watch, *, seconds: float = MEETING) -> "dist.Stor
         ) from failure
     # torchrun keeps its store when it starts the processes again.
     run = f"{os.environ.get('TORCHELASTIC_RUN_ID', '')}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '')}"
-    return dist.PrefixStore(f"landscape/{run}", common)
+    prefixed: Store = dist.PrefixStore(f"landscape/{run}", common)
+    return prefixed
 
 
 def _wait_for_port(host: str, port: int, here: Launch, watch: Watch, seconds: float) -> None:
@@ -156,7 +174,19 @@ def _wait_for_port(host: str, port: int, here: Launch, watch: Watch, seconds: fl
         time.sleep(_PAUSE)
 
 
-def meet(common: "dist.Store", here: Launch, watch: Watch, hello: Hello) -> list[Hello]:
+@contextlib.contextmanager
+def reached(what: str) -> Iterator[None]:
+    """A context in which a failed exchange is one of the processes: another one went away, or cannot be reached."""
+    try:
+        yield
+    except (RuntimeError, OSError) as failure:
+        if isinstance(failure, ProcessFailed):
+            raise
+        reason = str(failure).strip().splitlines() or [type(failure).__name__]
+        raise ProcessFailed(f"{what}: {reason[0][:200]}") from failure
+
+
+def meet(common: Store, here: Launch, watch: Watch, hello: Hello) -> list[Hello]:
     """Connects the watches of all processes and exchanges who they are.
 
     Raises:
@@ -183,9 +213,7 @@ def meet(common: "dist.Store", here: Launch, watch: Watch, hello: Hello) -> list
     return hellos
 
 
-def _wait_for(
-    common: "dist.Store", key: str, here: Launch, watch: Watch, deadline: float, rank: int
-) -> None:
+def _wait_for(common: Store, key: str, here: Launch, watch: Watch, deadline: float, rank: int) -> None:
     while not common.check([key]):
         if common.check(["failure"]):
             watch.known(Failure(*json.loads(common.get("failure"))))
@@ -236,6 +264,12 @@ def refuse_differences(hellos: list[Hello]) -> None:
 
 def _different(one: list[str], other: list[str]) -> tuple[list[str], list[str]]:
     """The words of both, without those at their starts and ends that are the same."""
-    start = len(os.path.commonprefix([one, other]))
-    end = len(os.path.commonprefix([one[start:][::-1], other[start:][::-1]]))
+    start = _common(one, other)
+    end = _common(one[start:][::-1], other[start:][::-1])
     return one[start : len(one) - end], other[start : len(other) - end]
+
+
+def _common(one: list[str], other: list[str]) -> int:
+    """The number of words at the start of both."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((k for k, (word, there) in pairs if word != there), min(len(one), len(other)))

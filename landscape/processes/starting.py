@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from landscape.errors import UsageError
 from landscape.processes.launch import launch
-from landscape.processes.monitor import OWN_END, SIGNALLED, UNWINDING, Failure, Link
+from landscape.processes.monitor import OWN_END, SIGNALLED, TERMINATED, UNWINDING, Failure, Link
 from landscape.processes.rendezvous import LISTENER
 
 _PROGRAM = [sys.executable, "-m", "landscape"]
@@ -41,6 +41,7 @@ def parent() -> socket.socket | None:
     number = os.environ.pop(_PARENT, None)
     if number is not None:
         _adopted[:] = [socket.socket(fileno=int(number))]
+        _adopted[0].set_inheritable(False)  # nothing that this process leaves behind may seem to be it
     return _adopted[0] if _adopted else None
 
 
@@ -145,17 +146,14 @@ def _ended(children: Sequence[_Child], received: Sequence[int]) -> tuple[Failure
     means = [signal.SIGTERM, signal.SIGKILL]
     with selectors.DefaultSelector() as selector:
         for child in children:
-            selector.register(child.link.socket, selectors.EVENT_READ, child)
-        while selector.get_map() or any(child.process.poll() is None for child in children):
-            if not selector.get_map():
-                time.sleep(_LOOK)
-            for key, _ in selector.select(_LOOK):
-                messages = key.data.link.messages()
-                if messages is None:
-                    selector.unregister(key.fileobj)
-                said += [Failure(*(m[field] for field in Failure._fields)) for m in messages or ()]
+            selector.register(child.link.socket, selectors.EVENT_READ, child.link)
+        while any(child.process.poll() is None for child in children):
+            heard = _heard(selector, _LOOK)
+            # What is ended from here because another one failed only says that it was.
+            said += [each for each in heard if len(means) == 2 or received or each.code != TERMINATED]
             if len(means) == 2:
-                bad |= {k: child.process.returncode for k, child in enumerate(children) if child.process.poll()}
+                ends = {rank: child.process.poll() for rank, child in enumerate(children)}
+                bad |= {rank: code for rank, code in ends.items() if code}
             if begun is None and (bad or received):
                 begun = time.monotonic()
             # After a signal, which has been passed on, training still completes its step.
@@ -165,7 +163,24 @@ def _ended(children: Sequence[_Child], received: Sequence[int]) -> tuple[Failure
                 for child in children:
                     child.process.send_signal(means[0])
                 means = means[1:]
-    return _reason(said, bad, len(children)), [child.process.returncode for child in children]
+        said += _heard(selector, 0)
+        codes = {rank: child.process.returncode for rank, child in enumerate(children)}
+    if len(means) == 2:
+        bad |= {rank: code for rank, code in codes.items() if code}
+    return _reason(said, bad, len(children)), list(codes.values())
+
+
+def _heard(selector: selectors.BaseSelector, seconds: float) -> list[Failure]:
+    """What children say within some seconds."""
+    failures = []
+    while events := selector.select(seconds):
+        for key, _ in events:
+            messages = key.data.messages()
+            if messages is None:
+                selector.unregister(key.fileobj)
+            failures += [Failure(*(each[field] for field in Failure._fields)) for each in messages or ()]
+        seconds = 0
+    return failures
 
 
 def _reason(said: Sequence[Failure], bad: dict[int, int], world: int) -> Failure:

@@ -5,7 +5,7 @@ several processes itself, where ``srun`` or ``torchrun`` starts them inside a ta
 """
 
 import os
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from landscape.errors import UsageError
 from landscape.processes.launch import launch
@@ -15,8 +15,9 @@ _COMPLETIONS = "JOB_COMPLETIONS"  # not set by Kubernetes, but often by hand
 _LOCAL = ("LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID")
 
 
-class Task(NamedTuple):
-    """One task of several: its number from 0, and how many there are, ``None`` if nobody says."""
+@dataclass(frozen=True)
+class Task:
+    """One task of several: its number from 0, how many there are, ``None`` if nobody says, and who started it."""
 
     index: int
     count: int | None

@@ -119,7 +119,7 @@ def read_points(path: Path, header: Mapping[str, Any]) -> dict[int, Value]:
     if b"\n" not in content:
         return {}
     stored, values, _ = _parse(path, content)
-    refuse_another_run(path, stored, header)
+    refuse_another_run(path, stored, as_read({"schema": SCHEMA, **header}))
     return values
 
 

@@ -1,6 +1,7 @@
 """One surface, computed by several processes that share a folder."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from landscape.isolation.modes import outside_modes
@@ -13,7 +14,7 @@ from landscape.surfaces.journal import as_read, refuse_another_run, stored_heade
 from landscape.surfaces.plane import PLANES, Plane, fingerprint
 from landscape.surfaces.shared import Shared
 from landscape.surfaces.stored_plane import plane_from_bytes, plane_to_bytes
-from landscape.surfaces.sweep import Sweep, checked_plane, origin, refuse_both
+from landscape.surfaces.sweep import Sweep, checked_plane, refuse_both
 
 
 @outside_modes()
@@ -66,7 +67,9 @@ def sample_together(
             "gradient_norm": gradient_norm,
             "forward": forward,
             "compile": compile,
-            "meta": origin(objective, test),
+            "weights": fingerprint(objective.point),
+            "provenance": asdict(objective.provenance),
+            "test": None if test is None else asdict(test.provenance),
         }
     )
 

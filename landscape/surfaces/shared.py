@@ -188,7 +188,9 @@ class Shared:
             self._claims.publish(f"{number}.done")
         # Points can be lost with a disk that was full, or a journal that somebody has deleted.
         others = self._values(own)
-        yield from [index for index in order if index not in own.values and index not in others]
+        for index in [index for index in order if index not in own.values and index not in others]:
+            yield index
+            self.computed += 1
         own.values |= self._values(own)
 
     def first(self, name: str) -> bool:

@@ -124,9 +124,13 @@ class Sweep:
         meta: dict[str, Any] = {
             "schema": SCHEMA,
             "plane": plane.describe(),
+            "centre": {"sha256": fingerprint(objective.point), "loss": objective.loss},
+            "loss": objective.provenance.loss or "loss",
             "forward": way,
-            **origin(objective, test),
+            "provenance": dataclasses.asdict(objective.provenance),
         }
+        if test is not None:
+            meta["test"] = dataclasses.asdict(test.provenance)
         if plane.statistics is not None:
             meta["batch_norm"] = "interpolated between the checkpoints"
         elif objective.recalibrated_on is not None:
@@ -180,16 +184,6 @@ class Sweep:
         # A new tensor each time: an objective tells by identity whether its network has moved.
         point = torch.add(self.objective.point, self.plane.x, alpha=a)
         return point if self.plane.y is None else point.add_(self.plane.y, alpha=b)
-
-
-def origin(objective: Objective, test: Objective | None) -> dict[str, Any]:
-    """What is measured at the points of a surface, for its meta data."""
-    meta: dict[str, Any] = {
-        "centre": {"sha256": fingerprint(objective.point), "loss": objective.loss},
-        "loss": objective.provenance.loss or "loss",
-        "provenance": dataclasses.asdict(objective.provenance),
-    }
-    return meta if test is None else {**meta, "test": dataclasses.asdict(test.provenance)}
 
 
 def refuse_both(forward: Eager | None, compile: bool | None) -> None:

@@ -1,7 +1,7 @@
 """What the processes of one run have in common: checked before the first step, because all else relies on it."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -57,14 +57,21 @@ def require_alike(session: Session) -> None:
 def require_divisible(session: Session) -> None:
     """Raises a :class:`UsageError` if the network or the optimizer cannot have its batches divided."""
     recipe, world = session.recipe, session.group.world
-    if session.group.alone or not any(isinstance(m, _BatchNorm) for m in session.model.modules()):
+    if session.group.alone:
         return
-    if recipe.sync_batch_norm:
-        _refuse_with_synchronised(recipe)
-        return
-    way_out = "add sync_batch_norm=True (--sync-batch-norm), which normalises the batch of all processes"
     optimizer = OPTIMIZERS.parse(recipe.built_optimizer)
     settings: dict[str, Any] = OPTIMIZERS.settings(optimizer)
+    if settings.get("branches") == "parallel":
+        raise UsageError(
+            f"optimizer={recipe.optimizer} has two processes compute different gradients of one batch, and here "
+            f"{world} divide the batch; leave branches=parallel out, or use it in a loop of your own"
+        )
+    if not any(isinstance(m, _BatchNorm) for m in session.model.modules()):
+        return
+    if recipe.sync_batch_norm:
+        _refuse_with_synchronised(recipe, optimizer.name, settings)
+        return
+    way_out = "add sync_batch_norm=True (--sync-batch-norm), which normalises the batch of all processes"
     if optimizer.name == "esam" and settings["gamma"] < 1:
         raise UsageError(
             f"optimizer=esam selects examples, of which one of {world} processes may have none, and batch norm would "
@@ -79,16 +86,14 @@ def require_divisible(session: Session) -> None:
         )
 
 
-def _refuse_with_synchronised(recipe: Recipe) -> None:
-    optimizer = OPTIMIZERS.parse(recipe.optimizer)
-    settings: dict[str, Any] = OPTIMIZERS.settings(optimizer)
+def _refuse_with_synchronised(recipe: Recipe, optimizer: str, settings: Mapping[str, Any]) -> None:
     if recipe.compile:
         raise UsageError(
             "compile=True and sync_batch_norm=True: a compiled pass cannot exchange statistics; leave out one of them"
         )
     if settings.get("mode") == "exact":
         raise UsageError(
-            f"sync_batch_norm=True has no second derivatives, which mode=exact of {optimizer.name} needs; use mode=fd, "
+            f"sync_batch_norm=True has no second derivatives, which mode=exact of {optimizer} needs; use mode=fd, "
             "or one process"
         )
 

@@ -38,7 +38,7 @@ def unsynchronised(model: nn.Module) -> nn.Module:
     """The model, with the batch norms of before :func:`synchronise`, in place."""
     for module in model.modules():
         if isinstance(module, _Synchronised):
-            module.__class__ = type(module).__mro__[2]  # type: ignore[assignment]
+            module.__class__ = type(module).__mro__[2]
     return model
 
 
@@ -95,22 +95,26 @@ def _batch_norm(
         running_var.lerp_(unbiased.to(running_var.dtype), momentum)
     if weight is None:
         weight, bias = torch.ones_like(mean), torch.zeros_like(mean)
-    output: Tensor = _Normalised.apply(input, weight, bias, mean, var, count, eps, exchange)  # type: ignore[no-untyped-call]
+    output: Tensor = _Normalised.apply(input, weight, bias, mean, var, count, eps, exchange)
     return output
 
 
 def _statistics(input: Tensor, exchange: Exchange) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and biased variance ``(C,)`` of all processes, and the numbers a channel ``()`` behind them."""
     channels, group = input.shape[1], exchange.group
-    axes = [axis for axis in range(input.ndim) if axis != 1]
     precision = torch.promote_types(input.dtype, torch.float32)
-    var, mean = torch.var_mean(input.to(precision), axes, correction=0)
+    if input.is_cpu:
+        # Not in torch's documentation, but the pass of its own batch norm, in a third of the time of `var_mean`.
+        mean, var = torch.batch_norm_update_stats(input.to(precision), None, None, 0.0)
+    else:
+        axes = [axis for axis in range(input.ndim) if axis != 1]
+        var, mean = torch.var_mean(input.to(precision), axes, correction=0)
     told = mean.new_zeros(group.world, 2 * channels + 1)
     if not exchange.is_idle:
         told[group.rank, 0] = input.numel() // channels
         told[group.rank, 1 : channels + 1], told[group.rank, channels + 1 :] = mean, var
     group.add([told])
-    counts, means, variances = exact(told).split([1, channels, channels], dim=1)
+    counts, means, variances = torch.split(exact(told), [1, channels, channels], dim=1)
     total = counts.sum()
     joint = (counts * means).sum(0) / total
     spread = (counts * (variances + (means - joint).square())).sum(0) / total
@@ -138,7 +142,7 @@ class _Normalised(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         input, weight, mean, var, count = ctx.saved_tensors
         # With constant statistics, by torch's kernel. Those of weight and bias stay the own part: whoever sums the
         # gradients of all parameters sums them too.
@@ -150,9 +154,8 @@ class _Normalised(torch.autograd.Function):
         if not ctx.counts:  # the statistics do not depend on it
             return constant, of_weight, of_bias, None, None, None, None, None
         scale = (var + ctx.eps).rsqrt()
-        shape = [1, -1] + [1] * (input.ndim - 2)
         divisor = count.to(scale.dtype)
-        shift = (weight * scale * total / divisor).view(shape)
-        slope = (weight * scale.square() * along / divisor).view(shape)
-        through = (input - mean.view(shape)).mul_(slope).add_(shift)
-        return constant - through.to(constant.dtype), of_weight, of_bias, None, None, None, None, None
+        shift, slope = weight * scale * total / divisor, weight * scale.square() * along / divisor
+        # slope · (x − mean) + shift, in one pass over the memory.
+        through = functional.batch_norm(input, mean, torch.ones_like(var), slope, shift, False, 0.0, 0.0)
+        return constant.sub_(through), of_weight, of_bias, None, None, None, None, None

@@ -11,8 +11,9 @@ from landscape.errors import InputError, UsageError
 from landscape.records import RunFolder, history
 from landscape.records.history import Entry
 from landscape.records.reading import read_toml
+from landscape.records.run_folder import LOCK
 from landscape.records.storage import parts, refuse_special, write_whole
-from landscape.training import checkpoint, lock
+from landscape.training import checkpoint
 from landscape.training.recipe import HOW_COMPUTED, Recipe
 
 _ANEW = "overwrite=True (--overwrite) starts again, another output (-o) keeps both"
@@ -120,7 +121,7 @@ class RunFiles(RunFolder):
         """Whether the files agree with the checkpoint, and killed processes have left no others."""
         content, lost = history.restored(self.history, saved.history)
         same = self.history.is_file() and self.history.read_bytes() == content
-        left = [self.path / lock.LOCK, *self._parts()]
+        left = [self.path / LOCK, *self._parts()]
         return saved.file == self.checkpoint and same and not lost and not any(file.exists() for file in left)
 
     def make(self) -> None:

@@ -198,7 +198,8 @@ class Session:
         self._averaged = averaged
         self.epoch += 1
         self._step = 0
-        self._sums, self._read_at = Sums(), -math.inf  # so that a loss is known from the first step on
+        # So that a loss is known from the first step on.
+        self._sums, self._read_at, self._unread_steps = Sums(), -math.inf, 0
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0 over all epochs."""

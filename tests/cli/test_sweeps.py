@@ -93,6 +93,11 @@ WRONG = {
     "no time": (("--plan", "plan.jsonl", "--launcher", "slurm"), 2, "--slurm names no time"),
     "slurm for local": (("--plan", "plan.jsonl", "--launcher", "local", "--slurm", "time=9"), 2, "--slurm holds"),
     "devices of slurm": (("--plan", "plan.jsonl", "--launcher", "slurm", "--devices", "0"), 2, "--devices shares"),
+    "launched at once": (
+        (*SWEEP, "--write-plan", "p.jsonl", "--launcher", "sbatch", "--devices", "0"),
+        2,
+        "--devices shares",
+    ),
     "no number": ((*FLAGS, "--devices", "zero"), 2, "--devices zero is not the number of a GPU"),
     "twice": ((*FLAGS, "--devices", "0,cuda:0"), 2, "names cuda:0 twice"),
     "device too": ((*FLAGS, "--devices", "99", "--device", "cpu"), 2, "--devices cuda:99 cannot be used"),

@@ -150,28 +150,29 @@ def test_norms_of_per_example_gradients(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_random_moves_have_the_covariance_of_random_parameters(name: str) -> None:
-    objective, draws = build(name, 2), 1000
+    """A batch holds the same two examples many times, and each of them is moved for itself."""
+    copies, draws = 50, 20
 
     def visit(risk, batch):  # type: ignore[no-untyped-def]
-        uses = OutputCurvature(risk, batch, less_gauss_newton=False).uses
-        for k, use in enumerate(uses):
+        many = tuple(part.repeat(copies, *[1] * (part.ndim - 1)) for part in batch)
+        for k, use in enumerate(OutputCurvature(risk, many, less_gauss_newton=False).uses):
             units = torch.eye(use.parameter.numel(), dtype=torch.float64).reshape(-1, *use.parameter.shape)
-            columns = [
-                use.map.moved(unit.expand(2, *use.parameter.shape)).flatten(1)[:, :12] for unit in units
-            ]
-            truth = torch.einsum("jia,jib->iab", torch.stack(columns), torch.stack(columns))
-            samples = torch.stack([
-                use.map.shaken(partial(Draws(k, n).signs, like=use.place)).flatten(1)[:, :12]
+            columns = torch.stack([
+                use.map.moved(unit.expand(2 * copies, *unit.shape))[:2].flatten(1)[:, :12] for unit in units
+            ])  # fmt: skip
+            truth = torch.einsum("jia,jib->iab", columns, columns)
+            samples = torch.cat([
+                use.map.shaken(partial(Draws(k, n).signs, like=use.place)).flatten(1)[:, :12].unflatten(0, (copies, 2))
                 for n in range(draws)
             ])  # fmt: skip
             products = torch.einsum("nia,nib->niab", samples, samples)
-            error = products.std(0) / math.sqrt(draws)
+            error = products.std(0) / math.sqrt(len(samples))
             assert bool(((products.mean(0) - truth).abs() <= 5 * error + 1e-9).all())
             across = torch.einsum("na,nb->nab", samples[:, 0], samples[:, 1])
-            assert bool((across.mean(0).abs() <= 5 * across.std(0) / math.sqrt(draws) + 1e-9).all())
+            assert bool((across.mean(0).abs() <= 5 * across.std(0) / math.sqrt(len(samples)) + 1e-9).all())
         return []
 
-    objective.average(visit)
+    build(name, 2).average(visit)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -66,6 +66,17 @@ def test_training_inputs_are_standardised():
     assert torch.allclose(moons.std(0, correction=0), torch.ones(2).double(), atol=1e-6)
 
 
+@pytest.mark.parametrize("specification", ["digits", "moons"])
+def test_a_caller_that_writes_to_its_data_leaves_those_of_others_alone(specification):
+    first = load_data(specification).train
+    before = first.inputs.clone(), first.targets.clone()
+    for tensor in (first.inputs, first.targets):
+        tensor.zero_()
+    second = load_data(specification).train
+    assert torch.equal(second.inputs, before[0])
+    assert torch.equal(second.targets, before[1])
+
+
 def test_the_digits_split_is_the_one_that_published_numbers_used():
     data = load_data("digits")
     assert digest(tensors(data.train)[1]) == "c1281028e525"

@@ -86,11 +86,11 @@ def trace(_: Objective, matrix: Tensor) -> float:
 PROBES = [
     Probes("average-sharpness:tolerance=1e-9,max_pairs=24", bowl, average_rise),
     Probes("hessian-trace:method=hutchinson,tolerance=1e-9,max_probes=16", bowl, trace),
-    Probes("hessian-trace:method=hutch++,tolerance=1e-9,max_probes=20", problems.tiny_case, trace),
+    Probes("hessian-trace:method=hutch++,tolerance=1e-9,max_probes=12", problems.tiny_case, trace),
     Probes(
         "hessian-trace:tolerance=1e-9,max_probes=4", problems.tiny_case, trace
     ),  # probes for every example
-    Probes("spectral-density:probes=5,steps=8", bowl, lambda o, matrix: float(matrix.trace()) / o.dimension),
+    Probes("spectral-density:probes=4,steps=3", bowl, lambda o, matrix: float(matrix.trace()) / o.dimension),
 ]
 
 

@@ -3,10 +3,12 @@
 import re
 
 import pytest
+import torch
 from command_line import landscape as landscape
 from sharded import data, network, norm, refusal, run
 from started import results
 
+from landscape.objective import Objective
 from landscape.processes import launch
 
 STEP = {"SLURM_PROCID": "1", "SLURM_NTASKS": "8", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4"}
@@ -37,13 +39,15 @@ def test_an_objective_in_a_process_group_needs_to_be_told(ranks):
     """Silent before: 0.3146 in one process and 0.3794 in the other, where the norm on all data is 0.2912."""
     for rank, each in enumerate(ranks):
         assert each["undivided"].startswith(f"UsageError: this is rank {rank} of 2 processes")
-        assert "processes='alone'" in each["undivided"]
+        for way in ("processes='split' if", "processes='own' if", "processes='alone' is"):
+            assert way in each["undivided"]
         assert "if rank == 0" in each["undivided"]
 
 
-def test_both_ways_on_work(ranks):
+def test_the_ways_on_work(ranks):
     expected = norm(network(), data())
-    assert [each["all"] for each in ranks] == pytest.approx([expected] * 2, rel=1e-12)
+    for way in ("all", "split", "own"):
+        assert [each[way] for each in ranks] == pytest.approx([expected] * 2, rel=1e-12)
     for rank, each in enumerate(ranks):
         part = tuple(tensor[rank::2] for tensor in data())
         assert each["part"] == pytest.approx(norm(network(), part), rel=1e-12)
@@ -111,22 +115,29 @@ def test_who_was_started_together(monkeypatch, variables, place):
 def test_an_objective_before_the_process_group_is_refused_too(monkeypatch, variables):
     environment(monkeypatch, variables)
     assert refusal(norm, network(), data()).startswith("UsageError: this is rank ")
+    for way in ("split", "own"):
+        refused = refusal(norm, network(), data(), processes=way)
+        assert re.match(f"UsageError: processes='{way}': this is rank .*init_process_group", refused)
     assert norm(network(), data(), processes="alone") > 0
 
 
+@pytest.mark.parametrize("way", ["split", "own", "alone", None])
+def test_one_process_is_alone_however_data_are_divided(way):
+    objective = Objective(network(), torch.nn.functional.cross_entropy, [data()], processes=way)
+    assert objective.group.alone
+    assert float(objective.gradient.norm()) == pytest.approx(norm(network(), data()), rel=1e-15)
+
+
 def test_a_division_that_does_not_exist_is_no_value():
-    assert refusal(norm, network(), data(), processes="split").startswith(
-        "UsageError: processes='split' is not"
-    )
+    refused = refusal(norm, network(), data(), processes="half")
+    assert refused == "UsageError: processes='half' is not one of 'split', 'own', 'alone'"
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["measure", "net.pt"],
         ["compare", "runs"],
         ["verify", "net.pt"],
-        ["train", "--epochs", "1"],
         ["demo"],
         ["surface", "net.pt"],
         ["surface", "a.npz", "b.npz", "--merge"],
@@ -134,11 +145,12 @@ def test_a_division_that_does_not_exist_is_no_value():
     ids=lambda words: "-".join(words[:1] + words[3:]),
 )
 def test_a_command_in_several_processes_is_one_line(monkeypatch, landscape, tmp_path, arguments):
-    environment(monkeypatch, TORCHRUN)
+    environment(monkeypatch, {**TORCHRUN, "RANK": "0"})  # the others print nothing
     result = landscape(*arguments, "-q")
     assert result.code == 2
     assert result.error.startswith("Error: torchrun started 2 processes (WORLD_SIZE=2), and landscape ")
-    assert ("--shard I/N" if arguments[0] == "surface" else "env -u WORLD_SIZE") in result.error
+    way_on = {"surface": "--shard auto", "compare": "landscape measure divides"}
+    assert way_on.get(arguments[0], "env -u WORLD_SIZE") in result.error
     assert not list(tmp_path.iterdir())
 
 

@@ -1,14 +1,20 @@
 """One run in several processes is the run of one: every optimizer, interruptions, failures, and what is on disk."""
 
 import json
+import os
+import signal
+import socket
+import time
 
 import pytest
 import torch
-from started import results
+from command_cases import process
+from command_line import landscape as landscape
+from started import results, started
 from training_cases import CASES, NORMED_RUN, all_cases, all_runs, cases_of, run_recipe, trained
 
 from landscape import records
-from landscape.training import Measuring, train
+from landscape.training import Measuring, Recipe, train
 
 # In bfloat16 the gradients of the parts are rounded before they are added.
 TOLERANCES = {"float64": 1e-12, "float32": 1e-6, "bf16": 1e-2}
@@ -96,6 +102,7 @@ def test_another_number_of_processes_is_said_once(runs):
         ("seeds", None, "process 1 of 3 has another recipe than process 0"),
         ("few", None, "batch norm needs 2 examples in each of 3 processes"),
         ("selected", None, "optimizer=esam selects examples"),
+        ("branches", None, "branches='parallel' needs two processes"),
         ("full", None, "cannot be made a folder"),
     ],
 )
@@ -128,5 +135,61 @@ def test_what_is_measured_during_training_is_that_of_one_process(runs, tmp_path)
     )
     assert len(together) == len(alone) == 12
     for each, expected in zip(together, alone, strict=True):
-        assert (each.measure, each.split) == (expected.measure, expected.split)
+        assert (each.measure, each.provenance.split) == (expected.measure, expected.provenance.split)
         assert each.value == pytest.approx(expected.value, rel=1e-6)
+
+
+def joint_command(folder, *arguments, world=2):
+    """The processes of a command as a launcher starts them."""
+    folder.mkdir(exist_ok=True)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    return [started(process, folder, rank, world, port, list(arguments)) for rank in range(world)]
+
+
+def ended(folder, running):
+    for each in running:
+        each.join(120)
+    texts = [
+        "".join(path.read_text() for path in sorted(folder.glob(f"*.{kind}"))) for kind in ("out", "err")
+    ]
+    return [each.exitcode for each in running], *texts
+
+
+def test_the_command_is_stopped_by_a_signal_to_one_process_and_goes_on(tmp_path):
+    words = ["train", "-m", "mlp:width=8", "-d", "moons:samples=100", "-b", "16", "--optimizer", "sam"]
+    words += ["--dtype", "float64", "--epochs", "400", "--device", "cpu", "-q", "-o", "run"]
+    folder, history = tmp_path / "here", tmp_path / "here" / "run" / "history.jsonl"
+    running = joint_command(folder, *words)
+    while not history.exists() and all(each.is_alive() for each in running):
+        time.sleep(0.01)
+    os.kill(running[1].pid, signal.SIGTERM)
+    codes, out, err = ended(folder, running)
+    assert codes == [143, 143]
+    assert out == ""
+    assert err.count("Interrupted; the results so far are on disk") == 1
+    kept = torch.load(folder / "run" / "checkpoint.pt", weights_only=True)
+    assert 0 < kept["epoch"] < 400
+    assert len(history.read_text().splitlines()) == kept["epoch"]
+    codes, out, err = ended(folder, joint_command(folder, *words))
+    assert codes == [0, 0]
+    assert out.count("test accuracy") == 1
+    expected = train(
+        Recipe.from_toml((folder / "run" / "recipe.toml").read_text()), output=tmp_path / "alone"
+    )
+    kept = torch.load(folder / "run" / "checkpoint.pt", weights_only=True)
+    right = torch.load(expected.checkpoint, weights_only=True)
+    for name, tensor in right["state_dict"].items():
+        torch.testing.assert_close(kept["state_dict"][name], tensor, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "flags", [["--optimizers", "sgd,sam"], ["--seeds", "0-2"], ["--jobs", "2"], ["--dry-run"]]
+)
+@pytest.mark.parametrize("way", ["launcher", "flag"])
+def test_several_runs_in_several_processes_are_refused(monkeypatch, landscape, flags, way):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2"}.items() if way == "launcher" else ():
+        monkeypatch.setenv(name, value)
+    result = landscape("train", *flags, *(["--processes", "2"] if way == "flag" else []))
+    assert result.code == 2
+    assert "take the steps of one run together" in result.error

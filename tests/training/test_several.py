@@ -74,23 +74,33 @@ def test_a_failed_run_is_reported_and_the_others_are_finished(tmp_path):
     assert train(TINY, output=tmp_path / "alone").checkpoint.read_bytes() == before
 
 
-def test_in_a_pool_a_failed_run_and_a_killed_process_lose_no_other_run(tmp_path):
-    """One process after the other, because each costs seconds of imports."""
+def test_in_a_pool_no_run_is_lost_by_another_that_fails_or_is_killed_nor_by_a_signal(tmp_path):
+    """One process after the other, and all of it in one pool, because each costs seconds of imports."""
     chosen = {
         "fails": dataclasses.replace(TINY, lr=1e30, seed=1),
         "killed": dataclasses.replace(TINY, epochs=100_000),
         "done": TINY,
+        "stopped": dataclasses.replace(TINY, epochs=60),
     }
     pool = Pool([Job(recipe, tmp_path / name) for name, recipe in chosen.items()], processes=1, threads=1)
-    seen = []
+    seen, begun = [], threading.Event()
+    main = threading.main_thread().ident
+
+    def interrupt():
+        if begun.wait(60):
+            signal.pthread_kill(main, signal.SIGINT)
 
     def notice(event):
         seen.append(event)
         if event.kind == "progress" and event.index == 1:
             for process in list(pool._processes):
                 process.kill()
+        if event.index == 3 and event.fields.get("epoch", 0) > 1:
+            begun.set()
 
-    pool.run(notice)
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        pool.run(notice)
     ends = {event.index: event for event in seen if event.kind in ("done", "failed")}
     assert "Try a lower learning rate than lr=1e+30" in ends[0].fields["reason"]
     assert "ended by SIGKILL (out of memory?" in ends[1].fields["reason"]
@@ -98,27 +108,12 @@ def test_in_a_pool_a_failed_run_and_a_killed_process_lose_no_other_run(tmp_path)
     alone = train(TINY, output=tmp_path / "alone")
     assert (tmp_path / "done/checkpoint.pt").read_bytes() == alone.checkpoint.read_bytes()
 
-
-def test_a_signal_saves_every_run_and_it_goes_on_to_the_same_bytes(tmp_path):
-    recipe = dataclasses.replace(TINY, epochs=60)
-    jobs = [Job(recipe, tmp_path / "a")]
-    begun = threading.Event()
-    main = threading.main_thread().ident
-
-    def interrupt():
-        begun.wait(60)
-        signal.pthread_kill(main, signal.SIGINT)
-
-    threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        Pool(jobs, processes=1, threads=1).run(
-            lambda event: begun.set() if event.fields.get("epoch", 0) > 1 else None
-        )
-    held = (tmp_path / "a/history.jsonl").read_text().count("\n")
-    assert held < 60
-    assert (tmp_path / "a/checkpoint.pt").is_file()
-    gone_on = train(recipe, output=tmp_path / "a")
-    assert gone_on.checkpoint.read_bytes() == train(recipe, output=tmp_path / "b").checkpoint.read_bytes()
+    stopped = tmp_path / "stopped"
+    assert (stopped / "history.jsonl").read_text().count("\n") < 60
+    assert (stopped / "checkpoint.pt").is_file()
+    resumed = train(chosen["stopped"], output=stopped)
+    whole = train(chosen["stopped"], output=tmp_path / "whole")
+    assert resumed.checkpoint.read_bytes() == whole.checkpoint.read_bytes()
 
 
 def test_a_job_survives_its_way_to_another_process(tmp_path):
