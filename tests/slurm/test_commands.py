@@ -34,7 +34,9 @@ def trained(environment, tmp_path_factory, landscape):
         slurm.run(*landscape, "measure", "net", *MEASURES, "--format", "json", "-o", "alone.jsonl")
     )
     assert slurm.run(*landscape, *SURFACE, "-o", "surface.npz").returncode == 0
-    (slurm.folder / "surface.npz").rename(slurm.folder / "alone.npz")  # the file says by which command it was made
+    (slurm.folder / "surface.npz").rename(
+        slurm.folder / "alone.npz"
+    )  # the file says by which command it was made
     return slurm
 
 
