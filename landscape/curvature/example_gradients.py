@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from landscape.curvature.linear_uses import Use
 from landscape.curvature.recording import NotRecordedError, recorded
 from landscape.losses.outputs import applied, applied_with
-from landscape.objective.batches import mapped, rows_in, rows_of
+from landscape.objective.batch import mapped, rows_in, rows_of
 from landscape.reductions import exact, exact_dtype
 
 # Memory for the per-example gradients, or the derivatives at the operations' results, of one slice.

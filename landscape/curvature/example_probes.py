@@ -27,7 +27,7 @@ from landscape.curvature.linear_uses import CHUNK_ELEMENTS, Use
 from landscape.curvature.recording import recorded
 from landscape.draws import Draws
 from landscape.objective import Objective
-from landscape.objective.batches import Batch, rows_in
+from landscape.objective.batch import Batch, rows_in
 from landscape.objective.graphs import residual
 from landscape.objective.products import second_derivatives
 from landscape.objective.risk import Risk

@@ -29,7 +29,7 @@ from landscape.errors import is_out_of_memory
 from landscape.losses.loss_functions import BatchLoss, averages_examples, label_weights
 from landscape.losses.outputs import applied, labelled
 from landscape.objective import Objective
-from landscape.objective.batches import Batch, rows_in, tensors_in
+from landscape.objective.batch import Batch, rows_in, tensors_in
 from landscape.objective.risk import Risk
 from landscape.reductions import numbers
 

@@ -15,7 +15,7 @@ from landscape.curvature.example_probes import OutputCurvature
 from landscape.draws import Draws
 from landscape.losses.outputs import applied
 from landscape.objective import graphs
-from landscape.objective.batches import Batch, rows_in, rows_of
+from landscape.objective.batch import Batch, rows_in, rows_of
 from landscape.objective.products import gradient, second_derivatives
 from landscape.objective.risk import Risk
 from landscape.reductions import dot, norm

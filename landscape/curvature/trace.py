@@ -32,7 +32,7 @@ from landscape.draws import Draws
 from landscape.errors import InputError, OutOfMemory, UsageError, is_out_of_memory
 from landscape.linalg.hutchinson import mean_of_draws
 from landscape.objective import Objective
-from landscape.objective.batches import Batch
+from landscape.objective.batch import Batch
 from landscape.objective.graphs import HessianGraph, ResidualGraph
 from landscape.objective.products import matrix_products
 from landscape.objective.risk import Risk

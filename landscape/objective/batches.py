@@ -4,12 +4,11 @@ import copy
 import hashlib
 import itertools
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
@@ -18,11 +17,24 @@ from landscape.errors import InputError, is_out_of_memory
 from landscape.isolation.loaders import loading, undisturbed
 from landscape.isolation.randomness import private_randomness
 from landscape.losses.loss_functions import IGNORED
+from landscape.objective.batch import (
+    Batch,
+    copied,
+    example,
+    form_of,
+    joined,
+    leading_size,
+    mapped,
+    moved,
+    rows_in,
+    rows_of,
+    tensors_in,
+)
+from landscape.objective.content import Content
 from landscape.objective.division import Amounts, Division
 from landscape.objective.memory import available_bytes
 from landscape.processes.group import ALONE, Group
 
-Batch = Any
 Source = DataLoader[Any] | Dataset[Any] | Iterable[Any]
 
 KEPT_BYTES = 2 << 30
@@ -94,7 +106,7 @@ class Batches:
         """
         if self._common is not None:
             return self._common.content
-        content = self._reading.content or _Content(self._reading.kept or ())
+        content = self._reading.content or Content(self._reading.kept or ())
         return content.digest()
 
     def settle(self) -> None:
@@ -393,7 +405,7 @@ class Batches:
     def _reading(self) -> "_Reading":
         with private_randomness():
             self._refuse_random_examples()
-        sizes, rows, total, content = list[int](), list[int](), 0, _Content()
+        sizes, rows, total, content = list[int](), list[int](), 0, Content()
         kept: list[Batch] | None = []
         ignoring: Batch | None = None
         for index, batch in enumerate(undisturbed(self._source)):
@@ -460,7 +472,7 @@ class _Reading:
     sizes: list[int]
     rows: list[int]
     kept: Sequence[Batch] | None
-    content: "_Content | None" = None
+    content: "Content | None" = None
     ignoring: Batch | None = None
 
 
@@ -486,165 +498,6 @@ def _refuse_shuffling(loader: DataLoader[Any], size: int) -> None:
         )
 
 
-class _Content:
-    """A hash of batches that is the same however the examples are divided into batches of tensors.
-
-    Each place in a batch (the inputs, the targets, an entry of a dictionary) has a hash of its own, so that the bytes
-    are read once, as they come, and none is copied.
-    """
-
-    def __init__(self, batches: Iterable[Batch] = ()) -> None:
-        self._hashes: dict[str, Any] = {}
-        self._kinds: dict[str, str] = {}
-        self._is_opaque = False
-        for batch in batches:
-            self.add(batch)
-
-    def add(self, batch: Batch, place: str = "") -> None:
-        """Adds one more batch."""
-        if isinstance(batch, (Mapping, tuple, list)):
-            for key, value in batch.items() if isinstance(batch, Mapping) else enumerate(batch):
-                self.add(value, f"{place}.{key!r}")
-        elif isinstance(batch, Tensor) and batch.layout == torch.strided and not batch.is_nested:
-            plain = batch.detach().as_subclass(Tensor).resolve_conj().resolve_neg().cpu().contiguous()
-            # The bytes themselves, without a copy of tensors that are on the CPU and contiguous.
-            data = plain.reshape(-1).view(torch.uint8).numpy()
-            self._update(place, f"{batch.dtype}{list(batch.shape[1:])}", data)
-        elif isinstance(batch, np.ndarray) and batch.dtype != object:
-            self._update(place, f"{batch.dtype}{list(batch.shape[1:])}", batch.tobytes())
-        elif batch is None or isinstance(batch, (bool, int, float, str, bytes)):
-            self._update(place, type(batch).__name__, repr(batch).encode())
-        else:
-            self._is_opaque = True
-
-    def digest(self) -> str | None:
-        """The first 12 digits of the SHA-256; ``None`` if a batch contains objects whose bytes are not known."""
-        pairs = sorted((place, part.hexdigest()) for place, part in self._hashes.items())
-        return None if self._is_opaque else hashlib.sha256(repr(pairs).encode()).hexdigest()[:12]
-
-    def _update(self, place: str, kind: str, data: Any) -> None:
-        part = self._hashes.setdefault(place, hashlib.sha256())
-        if self._kinds.get(place) != kind:  # at first, and where batches are padded to lengths of their own
-            self._kinds[place] = kind
-            part.update(kind.encode())
-        part.update(data)
-
-
-def tensors_in(batch: Batch) -> Iterator[Tensor]:
-    """Every tensor in a nested batch of tuples, lists and mappings."""
-    if isinstance(batch, Tensor):
-        yield batch
-    elif isinstance(batch, (Mapping, tuple, list)):
-        for value in batch.values() if isinstance(batch, Mapping) else batch:
-            yield from tensors_in(value)
-
-
-def mapped(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
-    """The same batch with ``function`` applied to every tensor; sequences become tuples."""
-    if isinstance(batch, Tensor):
-        return function(batch)
-    if isinstance(batch, Mapping):
-        return {key: mapped(value, function) for key, value in batch.items()}
-    if isinstance(batch, (tuple, list)):
-        return tuple(mapped(value, function) for value in batch)
-    return batch
-
-
-def rows_in(batch: Batch) -> int | None:
-    """The leading dimension that all tensors of a nested batch have in common; ``None`` if there is none.
-
-    A batch with rows can be divided by :func:`rows_of`: it contains only tensors, and numbers that hold for all rows.
-    """
-    if isinstance(batch, Mapping):
-        constants = (bool, int, float, type(None))
-        counts = {rows_in(value) for value in batch.values() if not isinstance(value, constants)}
-    elif isinstance(batch, (tuple, list)):
-        counts = {rows_in(value) for value in batch}
-    else:
-        return int(batch.shape[0]) if isinstance(batch, Tensor) and batch.ndim else None
-    return counts.pop() if len(counts) == 1 else None
-
-
-def rows_of(batch: Batch, rows: "Tensor | slice") -> Batch:
-    """Some rows of every tensor."""
-    return mapped(
-        batch,
-        lambda tensor: tensor[rows if isinstance(rows, slice) else rows.to(tensor.device, non_blocking=True)],
-    )
-
-
-def form_of(batch: Batch) -> list[object]:
-    """Keys, shapes of rows, and types of a nested batch; batches of equal form can be joined."""
-    if isinstance(batch, Mapping):
-        return [part for key, value in batch.items() for part in (key, *form_of(value))]
-    if isinstance(batch, (tuple, list)):
-        return [len(batch), *(part for value in batch for part in form_of(value))]
-    return [(batch.shape[1:], batch.dtype) if isinstance(batch, Tensor) else batch]
-
-
-def joined(batches: Sequence[Batch]) -> Batch:
-    """Batches of equal form, row after row."""
-    first = batches[0]
-    if len(batches) == 1 or not isinstance(first, (Tensor, Mapping, tuple, list)):
-        return first
-    if isinstance(first, Tensor):
-        return torch.cat(list(batches))
-    if isinstance(first, Mapping):
-        return {key: joined([batch[key] for batch in batches]) for key in first}
-    return tuple(joined([batch[k] for batch in batches]) for k in range(len(first)))
-
-
-def example(batch: Batch, index: int) -> Batch:
-    """One example of a batch, as a batch of its own."""
-    return mapped(batch, lambda tensor: tensor[index : index + 1] if tensor.ndim else tensor)
-
-
-def leading_size(batch: Batch) -> int:
-    """The leading dimension of the first tensor that has one."""
-    for tensor in tensors_in(batch):
-        if tensor.ndim:
-            return int(tensor.shape[0])
-    raise InputError(
-        f"cannot tell how many examples a batch holds ({type(batch).__name__} without tensors): pass tensors or NumPy "
-        "arrays, (inputs, targets), or for batches of another kind BatchLoss(fn, size=lambda batch: …)"
-    )
-
-
 def room_on(device: torch.device) -> int:
     """Bytes that batches may take on a device."""
     return KEPT_BYTES if device.type == "cpu" else available_bytes(device) // DEVICE_SHARE
-
-
-def moved(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
-    """The batch on a device, its floating-point tensors in ``dtype``; tensors that are there already are not copied."""
-
-    def put(tensor: Tensor) -> Tensor:
-        if tensor.is_inference() and not torch.is_inference_mode_enabled():
-            tensor = tensor.clone()  # autograd does not save inference tensors
-        # From pinned memory the host does not wait for the copy, and reads the next batch while the device computes.
-        if device.type == "cuda" and tensor.device.type == "cpu" and tensor.layout is torch.strided:
-            tensor = tensor.pin_memory()
-        return tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype, non_blocking=True)
-
-    return mapped(batch, put)
-
-
-def copied(batch: Batch) -> Batch:
-    """The batch in memory of its own; a tensor that occurs twice, as the target of an autoencoder, is copied once."""
-    copies: dict[object, Tensor] = {}
-
-    def copy_of(tensor: Tensor) -> Tensor:
-        try:
-            place: object = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
-        except RuntimeError:  # sparse, or the stand-in of a tensor while it is traced or mapped over
-            place = id(tensor)
-        if place not in copies:
-            copies[place] = tensor.clone()
-        return copies[place]
-
-    return mapped(batch, copy_of)
-
-
-def versions(batch: Batch) -> list[int]:
-    """The number of writes that autograd has seen to each tensor; inference tensors, which have none, are left out."""
-    return [tensor._version for tensor in tensors_in(batch) if not tensor.is_inference()]

@@ -18,7 +18,7 @@ from landscape.draws import Draws
 from landscape.errors import InputError, is_out_of_memory
 from landscape.losses.outputs import acting_with
 from landscape.objective.autograd_graph import slopes
-from landscape.objective.batches import Batch, leading_size, mapped, moved, tensors_in
+from landscape.objective.batch import Batch, leading_size, mapped, moved, tensors_in
 from landscape.objective.differentiability import innermost
 from landscape.objective.graphs import LossOf
 from landscape.objective.kernels import HeldPadding

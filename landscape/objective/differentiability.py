@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from landscape.errors import InputError
 from landscape.objective.autograd_graph import custom_functions
-from landscape.objective.batches import Batch, tensors_in
+from landscape.objective.batch import Batch, tensors_in
 from landscape.objective.risk import Risk
 from landscape.reductions import exact
 

@@ -23,7 +23,7 @@ from landscape.isolation.derivatives import without_gradients
 from landscape.isolation.randomness import watched_randomness
 from landscape.losses.outputs import scores, wants_scores
 from landscape.objective.autograd_graph import forbids_structure_only, leaves, structure_only
-from landscape.objective.batches import Batch, copied, moved, tensors_in, versions
+from landscape.objective.batch import Batch, copied, moved, tensors_in, versions
 from landscape.objective.loss_weights import settle_weights
 from landscape.objective.micro_batches import Piece
 from landscape.objective.misfits import FAILURES, misfit, refuse_broadcast

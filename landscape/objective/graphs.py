@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from landscape.errors import InputError, UsageError
 from landscape.losses.loss_functions import BatchLoss, in_float64
 from landscape.losses.outputs import called_with
-from landscape.objective.batches import Batch
+from landscape.objective.batch import Batch
 from landscape.objective.kernels import HeldPadding
 from landscape.objective.replica import Replica
 from landscape.objective.risk import Risk

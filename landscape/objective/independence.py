@@ -18,7 +18,7 @@ from landscape.draws import Draws
 from landscape.errors import is_out_of_memory
 from landscape.isolation.derivatives import twice_differentiable
 from landscape.objective.autograd_graph import slopes
-from landscape.objective.batches import Batch, rows_in, rows_of
+from landscape.objective.batch import Batch, rows_in, rows_of
 from landscape.objective.loss_weights import odd_cut
 from landscape.objective.risk import Risk
 from landscape.reductions import norm, numbers

@@ -14,7 +14,7 @@ from torch import Tensor
 from landscape.errors import UsageError, is_out_of_memory
 from landscape.losses.loss_functions import BatchLoss, LabelWeights, averages_examples, label_weights
 from landscape.losses.outputs import targets_in
-from landscape.objective.batches import Batch, leading_size, mapped, moved, rows_in, rows_of
+from landscape.objective.batch import Batch, leading_size, mapped, moved, rows_in, rows_of
 from landscape.objective.risk import Risk
 from landscape.reductions import numbers
 

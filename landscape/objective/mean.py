@@ -12,8 +12,9 @@ from torch import Tensor
 
 from landscape.errors import InputError, OutOfMemory, Remark, UsageError, is_out_of_memory
 from landscape.isolation.derivatives import twice_differentiable, without_gradients
+from landscape.objective.batch import Batch, rows_in
 from landscape.objective.batch_norm import pool, recalibrate, stored_layers
-from landscape.objective.batches import Batch, Batches, rows_in
+from landscape.objective.batches import Batches
 from landscape.objective.engine import Statistics
 from landscape.objective.first_checks import checked
 from landscape.objective.independence import Independence, examined

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from landscape.errors import UsageError
-from landscape.objective.batches import Batch, form_of, joined, rows_in, rows_of
+from landscape.objective.batch import Batch, form_of, joined, rows_in, rows_of
 
 Size = int | Literal["auto"] | None
 Amounts = Callable[[tuple[int, int], Batch], tuple[int, float]]

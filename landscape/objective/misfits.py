@@ -10,7 +10,7 @@ from torch.nn import functional
 from landscape.errors import InputError
 from landscape.losses.loss_functions import BatchLoss, Loss, label_weights, taken_apart
 from landscape.losses.outputs import applied, labelled, targets_in
-from landscape.objective.batches import Batch, copied
+from landscape.objective.batch import Batch, copied
 
 _BY_ELEMENT = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 _BY_ELEMENT_FUNCTIONS = (

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 
 from landscape.errors import UsageError
-from landscape.objective.batches import Batch, Batches, example, leading_size
+from landscape.objective.batch import Batch, example, leading_size
+from landscape.objective.batches import Batches
 
 
 def batches_apart(batches: Batches, *, here: bool = False) -> Iterator[Batches]:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from landscape.errors import InputError, UsageError, is_out_of_memory
-from landscape.objective.batches import Batch, Batches
+from landscape.objective.batch import Batch
+from landscape.objective.batches import Batches
 from landscape.objective.engine import Statistics
 from landscape.objective.mean import Mean
 from landscape.objective.misfits import FAILURES, misfit

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from landscape.objective.autograd_graph import slopes
-from landscape.objective.batches import Batch
+from landscape.objective.batch import Batch
 from landscape.objective.differences import refuse_wrong_second_derivative
 from landscape.objective.differentiability import named_obstacle, refuse_once_differentiable
 from landscape.objective.graphs import ForwardOverReverse, Graph, HessianGraph, OutputGraph

@@ -13,8 +13,8 @@ from landscape.errors import InputError, UsageError
 from landscape.isolation.modes import outside_modes
 from landscape.isolation.switches import assigned
 from landscape.objective.arguments import refuse_missing_float64
+from landscape.objective.batch import copied
 from landscape.objective.batch_norm import MODES, BatchNorm, set_batch_norm, stored_layers
-from landscape.objective.batches import copied
 from landscape.objective.kernels import use_formula_of_weight_norm, use_own_statistics, use_plain_recurrence
 from landscape.objective.wrappers import unwrapped, without_inner_wrappers
 from landscape.parameters import Layout, Selection, layout, selection_note, sharded_by

@@ -20,7 +20,8 @@ from landscape.losses.loss_functions import (
     label_weights,
 )
 from landscape.losses.outputs import labelled, scores, targets_in, wants_scores
-from landscape.objective.batches import Batch, Batches, copied, mapped, moved, rows_in, rows_of, versions
+from landscape.objective.batch import Batch, copied, mapped, moved, rows_in, rows_of, versions
+from landscape.objective.batches import Batches
 from landscape.objective.engine import Engine
 from landscape.objective.misfits import refuse_labels
 from landscape.objective.replica import Replica

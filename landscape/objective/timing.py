@@ -8,7 +8,7 @@ import torch
 
 from landscape.errors import InputError, is_out_of_memory
 from landscape.isolation.derivatives import twice_differentiable
-from landscape.objective.batches import Batch, rows_in, rows_of
+from landscape.objective.batch import Batch, rows_in, rows_of
 from landscape.objective.engine import Products
 from landscape.objective.graphs import ForwardOverReverse, HessianGraph
 from landscape.objective.micro_batches import MicroBatches

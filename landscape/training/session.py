@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from landscape.data import with_label_noise
 from landscape.errors import UsageError
 from landscape.losses.loss_functions import BatchLoss
-from landscape.objective.batches import moved
+from landscape.objective.batch import moved
 from landscape.objective.misfits import FAILURES
 from landscape.optim import BatchClosure, Division, Exchange, build_optimizer
 from landscape.optim.division import block_of

@@ -29,7 +29,7 @@ from landscape.losses.loss_functions import BatchLoss, Loss
 from landscape.losses.outputs import applied, called_with, labelled, scores, wants_scores
 from landscape.measures import dominant_eigenvalue, gradient_norm, hessian_trace
 from landscape.objective import Objective
-from landscape.objective.batches import Batch, copied, moved
+from landscape.objective.batch import Batch, copied, moved
 from landscape.objective.replica import InputCopies
 from landscape.records.estimate import Estimate
 
