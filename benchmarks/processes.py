@@ -2,9 +2,9 @@
 
     python benchmarks/processes.py [--examples 512] [--rounds 5] [--only trace] [-o processes.json] [--quick]
 
-The network is ResNet-20 after one epoch on the digits of scikit-learn, enlarged to 3 × 32 × 32; the pictures are the first
-of them, in batches of 128. In every round each task is run three ways, between two meetings of the processes, by the wall
-clock:
+The network is ResNet-20 after one epoch on the digits of scikit-learn, enlarged to 3 × 32 × 32; the pictures are the
+first of them, in batches of 128. In every round each task is run three ways, between two meetings of the processes, by
+the wall clock:
 
 - alone: one process; the other one waits and computes nothing;
 - together: two processes that divide the batches (``processes="split"``), the batch of a step, or the points;

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,18 +15,18 @@ from landscape.comparison import setting_labels
 from landscape.processes.starting import starts
 from landscape.records import Estimate
 from landscape.registry.names import SPLITS, split_of
-from landscape.tables import WIDTH, Grid, Number, rounded
+from landscape.tables import Grid, Number, rounded
 from landscape.tables.escaping import visible
 
 from . import options
 from .failures import Unconverged
 from .help import ExamplesFirst
+from .measure_plan import plan
 from .preflight import opened, preflight
-from .progress import Bar, brief, duration
+from .progress import Bar, duration
 from .ranks import in_processes
 
 if TYPE_CHECKING:
-    from landscape.measures.forecast import Forecast
     from landscape.objective import Objective
     from landscape.processes.group import Group
     from landscape.registry.names import Specification
@@ -136,7 +136,7 @@ def _of_checkpoint(
         if not request.quiet:
             click.echo(summary, err=True)
         if request.dry_run:
-            click.echo(_plan(forecast(objective, specifications), group.world))
+            click.echo(plan(forecast(objective, specifications), group.world))
             continue
         keeps = partial(records.append, file) if group.rank == 0 else None
         title = f"{click.format_filename(path)} ({split})"
@@ -294,56 +294,3 @@ _FORMATS = {
     "csv": _csv,
     "md": _markdown,
 }
-
-
-def _plan(forecast: "Forecast", world: int) -> str:
-    """The plan of ``--dry-run``: cost, time and memory before anything is measured, in so many processes."""
-    # The slowest process visits one batch more than others.
-    forecast = replace(
-        forecast, seconds=forecast.seconds * math.ceil(forecast.batches / world) / forecast.batches
-    )
-    seconds = forecast.seconds
-    rows = [
-        (
-            line.name,
-            f"{line.typical:.3g}",
-            f"{line.most:.3g}",
-            brief(line.typical * seconds),
-            brief(line.most * seconds),
-        )
-        for line in forecast.lines
-    ]
-    typical, most = brief(forecast.typical_seconds), brief(forecast.most_seconds)
-    notes = [
-        f"in total about {typical}, at most {most}, less what measures share; a trace that is "
-        "proved to be exact takes only a few gradients",
-        f"one gradient over all data: {seconds:.3g} s, from one product on the first batch",
-    ]
-    if world > 1:
-        notes.append(f"in {world} processes at once, without the time of their exchanges")
-    if forecast.recalibration is not None:
-        notes.append(
-            f"in addition, {brief(forecast.recalibration)} at every point but the checkpoint, where batch-norm "
-            "statistics are recomputed: once a draw or step, and once a batch where a measure reads batches"
-        )
-    head = ("measure", "gradients", "at most", "time", "at most")
-    return Grid(head, rows, [*notes, _memory(forecast)]).text(width=WIDTH)
-
-
-def _memory(forecast: "Forecast") -> str:
-    free = f"{_size(forecast.available)} free"
-    if forecast.graph_bytes is None:
-        return f"memory: {free}; what a batch takes cannot be counted here, so no graph is kept"
-    everything = forecast.graph_bytes * forecast.batches
-    return (
-        f"memory: {_size(forecast.graph_bytes)} for the graph of a batch, {_size(everything)} to keep those of all "
-        f"{forecast.batches}; {free}"
-    )
-
-
-def _size(count: float) -> str:
-    """``"1.5 GiB"``, ``"12 MiB"``, ``"640 KiB"``."""
-    for unit, power in (("GiB", 30), ("MiB", 20)):
-        if count >= 2**power:
-            return f"{count / 2**power:.3g} {unit}"
-    return f"{count / 2**10:.3g} KiB"

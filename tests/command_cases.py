@@ -36,12 +36,15 @@ def process(folder, rank, world, port, arguments, fault=None, variables=None):
 def _work_fails(folder, rank, fault):
     from landscape.cli import measure
 
-    from landscape.processes import joint, monitor
+    from landscape.processes import joint, monitor, rendezvous
 
     torch.set_num_threads(1)
     for name, seconds in QUICK.items():
         setattr(monitor, name, seconds)
     measure._of_checkpoint = lambda path, *arguments: _work(folder, rank, fault, arguments[-1])
+    if fault == "alone":
+        rendezvous.MEETING, rendezvous.REMARKED, rendezvous.ANNOUNCING = 1.0, 0.3, 0.1
+        rendezvous.store.__kwdefaults__["seconds"] = 1.0
     if fault == "version":
         own = joint.Hello.own
         joint.Hello.own = lambda gpus: replace(own(gpus), version="landscape 0.0 with torch 9")

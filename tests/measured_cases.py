@@ -7,11 +7,12 @@ import problems
 import torch
 from group_cases import joined
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from landscape.curvature import OPERATORS, dominant_eigenpair, eigenpairs
 from landscape.losses.loss_functions import IGNORED
 from landscape.measures import MEASURES
-from landscape.objective import BatchLoss, Objective, sameness
+from landscape.objective import BatchLoss, Objective, batches, sameness
 from landscape.surfaces.directions import Waypoint
 from landscape.surfaces.plane import build_plane
 
@@ -120,8 +121,8 @@ def objective(case, processes, rank, world, **changes):
     network, loss, data, options, _ = CASES[case]
     torch.manual_seed(0)
     x, y = examples(**data)
-    batches = part_of_own(rank, world, x, y) if processes == "own" else problems.batches(x, y, SIZE)
-    arguments = {"model": network(), "loss": loss(), "batches": batches, **options, **changes}
+    given = part_of_own(rank, world, x, y) if processes == "own" else problems.batches(x, y, SIZE)
+    arguments = {"model": network(), "loss": loss(), "batches": given, **options, **changes}
     return Objective(**arguments, processes=processes)
 
 
@@ -231,9 +232,9 @@ def refusals(rank, world):
             return super().forward(x)
 
     def stubborn():
-        batches = [(x[:3], y[:3]), (x[3:6], y[3:6])] if rank == 0 else [(x[:2], y[:2])]
+        given = [(x[:3], y[:3]), (x[3:6], y[3:6])] if rank == 0 else [(x[:2], y[:2])]
         torch.manual_seed(0)
-        return Objective(Stubborn(FEATURES, CLASSES).double(), "cross-entropy", batches, processes="own").loss
+        return Objective(Stubborn(FEATURES, CLASSES).double(), "cross-entropy", given, processes="own").loss
 
     moved = split.at(split.point * (1.01 if second else 1))
     found = {
@@ -280,6 +281,32 @@ def refusals(rank, world):
     return found
 
 
+class Counted(TensorDataset):
+    """Examples that are counted as they are read."""
+
+    read = 0
+
+    def __getitem__(self, index):
+        self.read += 1
+        return super().__getitem__(index)
+
+
+def streamed(rank, world):
+    """The loss of data that are too many to keep, and the examples that this process reads for one more pass."""
+    kept, batches.KEPT_BYTES = batches.KEPT_BYTES, 0
+    try:
+        data = Counted(*examples())
+        point = Objective(plain(), "cross-entropy", DataLoader(data, batch_size=SIZE), processes="split")
+        loss, data.read = point.loss, 0
+        return {"loss": loss, "gradient": float(point.gradient.norm()), "read": data.read}
+    finally:
+        batches.KEPT_BYTES = kept
+
+
 def run(folder, rank, world):
     joined(folder, rank, world)
-    torch.save({"numbers": numbers(rank, world), "refusals": refusals(rank, world)}, folder / f"{rank}.pt")
+    found = {
+        name: work(rank, world)
+        for name, work in (("numbers", numbers), ("refusals", refusals), ("streamed", streamed))
+    }
+    torch.save(found, folder / f"{rank}.pt")

@@ -37,8 +37,12 @@ def build(rule, model, base):
     return OPTIMIZERS.build(spec, base, model=model, **CONTEXT | {"num_examples": SIZE})
 
 
-def count(rule, world=3):
+def count(rule, world):
     return STEPS if world == 2 or rule in NAMED else 6
+
+
+def count_by_shards(rule, world):
+    return STEPS if rule in NAMED else 6 if world == 2 else 2
 
 
 def batch(number):
@@ -259,7 +263,10 @@ def run_sharded(folder, rank, world):
     model = mlp()
     fully_shard(model, mesh=init_device_mesh("cpu", (world,)))
     found = {
-        "steps": {rule: sharded(rule, rank=rank, world=world, count=count(rule)) for rule in BY_SHARDS},
+        "steps": {
+            rule: sharded(rule, rank=rank, world=world, count=count_by_shards(rule, world))
+            for rule in BY_SHARDS
+        },
         "overflowed": overflowed(model, rank),
         "state": shard_state(rank, world),
         "refusals": shard_refusals(world),

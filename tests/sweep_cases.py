@@ -20,22 +20,22 @@ def trained_by(folder):
             yield int(lock.read_text())
 
 
-def launched_until(middle, *arguments, cwd, runs):
+def launched_until(run, middle, *arguments, cwd, runs):
     """A launch of a sweep that has trained two more epochs of a run, which is not finished."""
-    before = epochs_done(runs)
+    before = epochs_done(runs).get(run, 0)
     command = Command(*arguments, cwd=cwd)
     end = time.monotonic() + 240
-    while not any(1 < done < middle and done > before.get(n, 0) + 1 for n, done in epochs_done(runs).items()):
+    while not before + 1 < epochs_done(runs).get(run, 0) < middle:
         assert command.alive(), command.ended()
         assert time.monotonic() < end
         time.sleep(0.005)
     return command
 
 
-def kill_all(command, runs):
-    """SIGKILL for the launching command, then for every run."""
+def kill(command, *, runs=None):
+    """SIGKILL for the launching command, and then for the runs in a folder."""
     command.send(signal.SIGKILL)
     command.ended()
-    for process in list(trained_by(runs)):
+    for process in [] if runs is None else list(trained_by(runs)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)

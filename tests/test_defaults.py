@@ -15,6 +15,7 @@ import problems
 import pytest
 import torch
 from optim import battery
+from short_measures import OPTIONS
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -90,18 +91,7 @@ def row(name: str, *arguments: object) -> Callable[[Callable[..., object]], Call
 
 X, Y = problems.classification(16, features=4, classes=3, dtype=torch.float32)
 LOSS = nn.CrossEntropyLoss()
-SHORT = {
-    "top-eigenvalues": "k=2",
-    "layer-eigenvalues": "tolerance=0.1",
-    "approximation-ratio": "steps=3",
-    "adaptive-sharpness": "steps=3",
-    "average-sharpness": "max_pairs=4",
-    "spectral-density": "probes=2,steps=4",
-    "hessian-trace": "max_probes=8",
-    "layer-traces": "max_probes=8",
-    "normalized-trace": "max_probes=8",
-    "bezier": "steps=3",
-}
+SHORT = {"bezier": "steps=3", **OPTIONS}
 
 
 def network(*layers: nn.Module, seed: int = 0) -> nn.Module:

@@ -11,6 +11,7 @@ import problems
 import pytest
 import torch
 from optim.battery import build, closure, mlp, weights
+from short_measures import short
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -22,18 +23,6 @@ from landscape.surfaces.sampling import sample_surface
 from landscape.training import Progress, Recipe, determinism, train, trainer
 
 CE = nn.CrossEntropyLoss()
-SHORT = {
-    "dominant-eigenvalue": ":tolerance=0.05",
-    "top-eigenvalues": ":k=2,tolerance=0.05",
-    "layer-eigenvalues": ":tolerance=0.1",
-    "hessian-trace": ":method=hutchinson,max_probes=4",
-    "normalized-trace": ":max_probes=4",
-    "layer-traces": ":max_probes=4",
-    "adaptive-sharpness": ":steps=2",
-    "average-sharpness": ":max_pairs=4",
-    "spectral-density": ":probes=1,steps=6",
-}
-"""Options that make a test quick."""
 ITERATED = {
     "dominant-eigenvalue": 0.05,
     "top-eigenvalues": 0.05,
@@ -55,7 +44,7 @@ def case(**options: object) -> Objective:
 
 @functools.cache
 def numbers(place: torch.device) -> dict[str, tuple[str, float, float]]:
-    estimates = measure(case(device=place), [name + SHORT.get(name, "") for name in MEASURES])
+    estimates = measure(case(device=place), [short(name) for name in MEASURES])
     return {e.measure: (e.provenance.device, e.value, e.standard_error or 0.0) for e in estimates}
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
 
 from landscape.errors import InputError, is_out_of_memory
 from landscape.isolation.loaders import loading, undisturbed
@@ -202,8 +202,34 @@ class Batches:
     def here(self) -> Iterator[tuple[int, Batch]]:
         """The same for each batch that this process visits."""
         block = self.division.here
+        if self._loader_here is not None:
+            return zip(self.sizes[block.start : block.stop], undisturbed(self._loader_here), strict=True)
         first = 0 if self._is_own else block.start
         return itertools.islice(self, first, first + len(block))
+
+    @cached_property
+    def _loader_here(self) -> DataLoader[Any] | None:
+        """A loader of the batches that this process visits, where it would have to read all to get at them."""
+        source = self._source
+        if self.group.alone or self._is_own or self._reading.kept is not None:
+            return None
+        assert isinstance(source, DataLoader)  # all others are kept
+        if type(source.batch_sampler) is not BatchSampler or not isinstance(
+            source.sampler, SequentialSampler
+        ):
+            return None
+        some = [number for number, weight in enumerate(self._held.weights) if weight > 0]
+        block = self.division.here
+        mine = set(some[block.start : block.stop])
+        return DataLoader(
+            source.dataset,
+            batch_sampler=[rows for number, rows in enumerate(source.batch_sampler) if number in mine],
+            collate_fn=source.collate_fn,
+            num_workers=source.num_workers,
+            pin_memory=source.pin_memory,
+            worker_init_fn=source.worker_init_fn,
+            prefetch_factor=source.prefetch_factor,
+        )
 
     def on(self, device: torch.device, dtype: torch.dtype) -> Iterator[tuple[int, Batch]]:
         """The same on a device, with copies that stay there as long as memory allows; on the CPU without copies."""
@@ -261,7 +287,8 @@ class Batches:
     def weigh(self, weight: Callable[[Batch], float]) -> None:
         """Sets the weights of batches, for losses whose weights are known only after a trial."""
         self._weight, self._amounts, self._division = weight, {}, None
-        self.__dict__.pop("_held", None)
+        for name in ("_held", "_loader_here"):
+            self.__dict__.pop(name, None)
 
     def samples(self) -> list[Batch]:
         """Batches that may differ: the first and the last, and one with labels of −100."""
@@ -282,7 +309,7 @@ class Batches:
         """The same data with its batches of some weight stored in another way, such as on another device."""
         twin = copy.copy(self)
         twin._copies, twin._room = {}, -1
-        twin._source = []
+        twin._source, twin._loader_here = [], None
         twin._held = self._held.counting()
         twin._reading = replace(self._reading, sizes=twin._held.sizes, rows=twin._held.rows, kept=batches)
         return twin
@@ -295,6 +322,7 @@ class Batches:
         if not self._is_own:
             twin = copy.copy(self)
             twin.group, twin._division, twin._copies, twin._room = ALONE, None, {}, -1
+            twin._loader_here = None
             return twin
         with self.group.together("exchange of all batches"):
             held = [_sendable(batch) for _, batch in self.here()]

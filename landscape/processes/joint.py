@@ -14,7 +14,7 @@ import torch.distributed as dist
 from landscape.errors import Remark, UsageError
 from landscape.processes.group import ALONE, Group, current_group
 from landscape.processes.launch import launch
-from landscape.processes.rendezvous import Hello, meet, refuse_differences, store
+from landscape.processes.rendezvous import Hello, meet, reached, refuse_differences, store
 from landscape.processes.sharing import own_gpu, own_threads
 from landscape.processes.watching import watched
 
@@ -42,14 +42,16 @@ def joint(command: str, *, device: str = "auto") -> Iterator[Group]:
     if here is None:
         yield ALONE
         return
-    if device not in ("auto", "cpu", "cuda", "mps"):
+    if ":" in device:
         raise UsageError(
             f"--device {device} is one device, and landscape {command} runs in {here.world} processes: choose cuda, "
             "which gives each its own, or cpu"
         )
     with watched(here) as watch:
         common = store(here, watch)
-        hellos = meet(common, here, watch, Hello.own(_gpus() if device in ("auto", "cuda") else []))
+        own = Hello.own(_gpus() if device in ("auto", "cuda") else [])
+        with reached("the processes lost each other before they began"):
+            hellos = meet(common, here, watch, own)
         refuse_differences(hellos)
         gpu = own_gpu(hellos, here.rank)
         _share_cores(hellos, here.rank, uses_cores=gpu is None)
@@ -61,13 +63,14 @@ def joint(command: str, *, device: str = "auto") -> Iterator[Group]:
             torch.cuda.set_device(gpu)
             backend = {"backend": "cpu:gloo,cuda:nccl", "device_id": torch.device("cuda", gpu)}
         stores: Any = dist  # they are not typed
-        dist.init_process_group(
-            store=stores.PrefixStore("group", common),
-            rank=here.rank,
-            world_size=here.world,
-            timeout=_PATIENCE,
-            **backend,
-        )
+        with reached("the processes cannot exchange numbers"):
+            dist.init_process_group(
+                store=stores.PrefixStore("group", common),
+                rank=here.rank,
+                world_size=here.world,
+                timeout=_PATIENCE,
+                **backend,
+            )
         yield current_group()
         watch.leave()
         dist.destroy_process_group()

@@ -12,19 +12,22 @@ import secrets
 import socket
 import sys
 import time
+import warnings
 import zlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from landscape.errors import InputError, ProcessFailed, UsageError
+from landscape.errors import InputError, ProcessFailed, Remark, UsageError
 from landscape.processes.launch import Launch
 from landscape.processes.monitor import Failure, Watch
 from landscape.version import __version__
 
 # Seconds. Imports from a file system that all nodes share take minutes.
 MEETING = 300.0
+REMARKED = 20.0
 ANNOUNCING = 10.0
 _PAUSE = 0.05
 _FIRST_PORT, _PORTS = 15_000, 15_000  # below those that systems give to connections
@@ -166,11 +169,25 @@ def _wait_for_port(host: str, port: int, here: Launch, watch: Watch, seconds: fl
             return
         watch.check()
         if time.monotonic() > deadline:
-            raise ProcessFailed(
-                f"process {here.rank} of {here.world} found nobody at {host}:{port} for {seconds:.0f} s: the first "
-                "process did not start, or another host or port is meant (MASTER_ADDR, MASTER_PORT)"
+            words = (
+                f"Error: process {here.rank} of {here.world} found nobody at {host}:{port} for {seconds:.0f} s: the "
+                "first process did not start, or another host or port is meant (MASTER_ADDR, MASTER_PORT)"
             )
+            watch.known(Failure(0, 1, words, lost=True))
+            watch.check()
         time.sleep(_PAUSE)
+
+
+@contextlib.contextmanager
+def reached(what: str) -> Iterator[None]:
+    """A context in which a failed exchange is one of the processes: another one went away, or cannot be reached."""
+    try:
+        yield
+    except (RuntimeError, OSError) as failure:
+        if isinstance(failure, ProcessFailed):
+            raise
+        reason = str(failure).strip().splitlines() or [type(failure).__name__]
+        raise ProcessFailed(f"{what}: {reason[0][:200]}") from failure
 
 
 def meet(common: Store, here: Launch, watch: Watch, hello: Hello) -> list[Hello]:
@@ -201,7 +218,12 @@ def meet(common: Store, here: Launch, watch: Watch, hello: Hello) -> list[Hello]
 
 
 def _wait_for(common: Store, key: str, here: Launch, watch: Watch, deadline: float, rank: int) -> None:
+    patience = time.monotonic() + REMARKED
     while not common.check([key]):
+        if here.rank == 0 and time.monotonic() > patience:
+            patience = deadline
+            words = f"process {rank} of {here.world} has not come yet; waiting for at most {MEETING:.0f} s"
+            warnings.warn(Remark(words), stacklevel=2)
         if common.check(["failure"]):
             watch.known(Failure(*json.loads(common.get("failure"))))
             common.set(f"heard/{here.rank}", "")

@@ -10,7 +10,15 @@ from landscape.surfaces.journal import Journal
 
 SMALL = ("--points", "3", "--limit", "20", "--device", "cpu", "-q")
 TWO = ("surface", "runs/sgd-0", "runs/sam-0", *SMALL, "-o", "s.csv")
-ONE = ("surface", "runs/sgd-0", *SMALL, "-o", "s.svg")
+ONE = (
+    "surface",
+    "runs/sgd-0",
+    "--plane",
+    "line",
+    *SMALL,
+    "-o",
+    "s.svg",
+)  # a line is drawn faster than contours
 LINE = ("surface", "runs/sgd-0", "runs/sam-0", "--plane", "interpolation", *SMALL, "-o", "s.csv")
 STEPS = ((tempfile, "mkstemp"), (os, "replace"), (os, "unlink"))
 

@@ -1,5 +1,7 @@
 """No network built to fool the proof gets a wrong trace: each against the diagonal of its Hessian in float64."""
 
+import functools
+
 import pytest
 import torch
 from fooling_networks import FOOLING, NO_HESSIAN, ODD
@@ -8,12 +10,19 @@ from proof_cases import objective_of
 from landscape.curvature.gauss_newton_trace import gauss_newton_traces, plan
 from landscape.errors import InputError
 from landscape.measures import hessian_trace
+from landscape.objective import Objective
+
+
+@functools.cache
+def case(name: str) -> tuple[Objective, torch.Tensor]:
+    """The objective, whose proof is then looked for once, and the diagonal of its Hessian."""
+    return objective_of((FOOLING | ODD)[name])
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", [*FOOLING, *ODD])
 def test_no_network_is_proved_with_a_wrong_trace(name: str) -> None:
-    objective, diagonal = objective_of((FOOLING | ODD)[name])
+    objective, diagonal = case(name)
     chosen = plan(objective)
     if chosen.obstacle:
         return
@@ -34,7 +43,7 @@ def test_no_network_is_proved_with_a_wrong_trace(name: str) -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", [*FOOLING, *ODD])
 def test_the_trace_is_right_whatever_way_it_takes(name: str) -> None:
-    objective, diagonal = objective_of((FOOLING | ODD)[name])
+    objective, diagonal = case(name)
     if name in NO_HESSIAN:
         with pytest.raises(InputError, match="the second derivative of Case is wrong"):
             hessian_trace(objective, tolerance=0.1, max_probes=300)

@@ -5,24 +5,14 @@ import dataclasses
 import problems
 import pytest
 import torch
+from short_measures import short
 from torch import nn
 
 from landscape import records
 from landscape.measures import MEASURES, measure
 from landscape.objective import Objective
 
-SHORT = {
-    "hessian-trace": ":max_probes=12",
-    "normalized-trace": ":max_probes=12",
-    "layer-traces": ":max_probes=12",
-    "top-eigenvalues": ":k=2",
-    "layer-eigenvalues": ":tolerance=0.01",
-    "approximation-ratio": ":steps=3",
-    "adaptive-sharpness": ":steps=4",
-    "average-sharpness": ":max_pairs=8",
-    "spectral-density": ":probes=2,steps=6",
-}
-NAMES = [name + SHORT.get(name, "") for name in MEASURES]
+NAMES = [short(name) for name in MEASURES]
 OF_THE_PARTITION = {"gradient-noise", "approximation-ratio"}
 """What is about batches by its nature."""
 

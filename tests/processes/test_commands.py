@@ -160,6 +160,13 @@ def test_unconverged_numbers_fail_all_processes(run, tmp_path):
     assert err == "Error: not converged or not finite: dominant-eigenvalue\n"
 
 
+def test_a_checkpoint_that_is_absent_is_one_line(run, tmp_path):
+    codes, out, err = together(run, tmp_path / "a", "measure", "absent.pt", "--device", "cpu", world=3)
+    assert (codes, out) == ([3, 3, 3], "")
+    assert [line[:6] for line in err.splitlines() if not line.startswith("Note: 3 processes")] == ["Error:"]
+    assert "absent.pt" in err
+
+
 def hello(cores, gpus=(), machine="one"):
     return Hello("1", [], machine, machine, list(cores), list(gpus))
 

@@ -176,6 +176,23 @@ def test_what_is_on_disk_is_whole(outcomes):
     assert left == []
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_never_comes_is_named(tmp_path, rank):
+    port = free_port()
+    here = started(process, tmp_path, rank, 2, port, ["measure", "net.pt", "-q"], "alone")
+    here.join(60)
+    assert here.exitcode == 1
+    lines = (tmp_path / f"{rank}.err").read_text().splitlines()
+    if rank == 0:
+        assert lines[0] == "Note: process 1 of 2 has not come yet; waiting for at most 1 s"
+        assert lines[1].startswith("Error: process 1 of 2 did not come within 1 s: it did not start")
+    else:  # which prints because the first one does not
+        assert lines[0].startswith(
+            f"Error: process 1 of 2 found nobody at 127.0.0.1:{port} for 1 s: the first"
+        )
+    assert len(lines) == 2 - rank
+
+
 @pytest.fixture
 def pretended(monkeypatch, tmp_path):
     """Processes of ``--processes`` that only pretend to compute, with short waits."""

@@ -142,3 +142,13 @@ def test_after_a_refusal_the_processes_go_on(ranks, alone):
         assert each["refusals"]["afterwards"] == pytest.approx(
             alone["split weighted"]["loss"]["value"], rel=1e-12
         )
+
+
+def test_data_too_many_to_keep_are_read_by_the_process_that_visits_them(ranks):
+    whole = measured_cases.streamed(0, 1)
+    count = len(measured_cases.examples()[1])
+    assert whole["read"] == count
+    assert sum(each["streamed"]["read"] for each in ranks) == count
+    for each in ranks:
+        assert each["streamed"]["loss"] == pytest.approx(whole["loss"], rel=1e-12)
+        assert each["streamed"]["gradient"] == pytest.approx(whole["gradient"], rel=1e-12)

@@ -33,7 +33,10 @@ def trained(environment, tmp_path_factory, landscape):
     slurm.alone = measured(
         slurm.run(*landscape, "measure", "net", *MEASURES, "--format", "json", "-o", "alone.jsonl")
     )
-    assert slurm.run(*landscape, *SURFACE, "-o", "alone.npz").returncode == 0
+    assert slurm.run(*landscape, *SURFACE, "-o", "surface.npz").returncode == 0
+    (slurm.folder / "surface.npz").rename(
+        slurm.folder / "alone.npz"
+    )  # the file says by which command it was made
     return slurm
 
 
@@ -82,10 +85,12 @@ def test_a_cancelled_job_ends_by_itself(trained, landscape):
 
 
 def test_an_array_computes_one_surface(trained, landscape):
-    command = shlex.join([*landscape, *SURFACE, "--shard", "auto", "-o", "array.npz"])
+    command = shlex.join([*landscape, *SURFACE, "--shard", "auto", "-o", "surface.npz"])
     number = trained.submitted(command, "--array", "0-1", "-o", "surface-%a.txt")
-    assert [job["JobState"] for job in trained.finished(number)] == ["COMPLETED"] * 2
-    assert (trained.folder / "array.npz").read_bytes() == (trained.folder / "alone.npz").read_bytes()
+    states = [job["JobState"] for job in trained.finished(number)]
+    said = [(trained.folder / f"surface-{index}.txt").read_text() for index in range(2)]
+    assert states == ["COMPLETED"] * 2, said
+    assert (trained.folder / "surface.npz").read_bytes() == (trained.folder / "alone.npz").read_bytes()
 
 
 def begun(stream):

@@ -115,15 +115,27 @@ CHEAP = Measuring(2, limit=50)
 FEW = Measuring(1, names=("gradient-norm", "surrogate-gap", "dominant-eigenvalue:method=lanczos"), limit=20)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run with the few measures that nothing disturbed; not to be written to."""
+    return train(RECIPE, output=tmp_path_factory.mktemp("whole"), measuring=dataclasses.replace(FEW))
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    """The same of two epochs."""
+    recipe = dataclasses.replace(RECIPE, epochs=2)
+    return train(recipe, output=tmp_path_factory.mktemp("short"), measuring=dataclasses.replace(FEW))
+
+
 @pytest.mark.parametrize(
     ("place", "done"), [("write_whole", False), ("append_line", False), ("append_line", True)]
 )
 def test_a_run_that_was_killed_while_it_measured_has_the_same_lines_to_the_last_bit(
-    tmp_path, monkeypatch, place, done
+    tmp_path, monkeypatch, short, place, done
 ):
     """Also those of eigenvalue searches, and what each has cost; only seconds are those of the process."""
-    recipe = dataclasses.replace(RECIPE, epochs=2)
-    whole = train(recipe, output=tmp_path / "whole", measuring=FEW)
+    recipe, whole = dataclasses.replace(RECIPE, epochs=2), short
     assert '"start": "suggested"' in without_seconds(whole.path)
     good = getattr(measured, place)
     for count in (2, 3):  # of four: on test after one epoch, and on train after two
@@ -149,8 +161,7 @@ def test_a_run_that_was_killed_while_it_measured_has_the_same_lines_to_the_last_
         ).read_bytes()
 
 
-def test_a_run_that_was_interrupted_within_an_epoch_has_the_same_lines_to_the_last_bit(tmp_path):
-    whole = train(RECIPE, output=tmp_path / "whole", measuring=FEW)
+def test_a_run_that_was_interrupted_within_an_epoch_has_the_same_lines_to_the_last_bit(tmp_path, whole):
     for step in (7, 12):
         with pytest.raises(KeyboardInterrupt):
             train(
@@ -163,12 +174,11 @@ def test_a_run_that_was_interrupted_within_an_epoch_has_the_same_lines_to_the_la
     assert without_seconds(parts.path) == without_seconds(whole.path)
 
 
-def test_what_one_run_has_found_does_not_reach_another_that_is_measured_by_the_same_object(tmp_path):
-    alone = train(RECIPE, output=tmp_path / "alone", measuring=dataclasses.replace(FEW))
+def test_what_one_run_has_found_does_not_reach_another_that_is_measured_by_the_same_object(tmp_path, whole):
     together = dataclasses.replace(FEW)
     train(dataclasses.replace(RECIPE, seed=1), output=tmp_path / "before", measuring=together)
     after = train(RECIPE, output=tmp_path / "after", measuring=together)
-    assert without_seconds(after.path) == without_seconds(alone.path)
+    assert without_seconds(after.path) == without_seconds(whole.path)
 
 
 def test_a_damaged_file_of_starts_is_said_and_costs_no_measure(tmp_path):

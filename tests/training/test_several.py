@@ -87,8 +87,8 @@ def test_in_a_pool_no_run_is_lost_by_another_that_fails_or_is_killed_nor_by_a_si
     main = threading.main_thread().ident
 
     def interrupt():
-        begun.wait(60)
-        signal.pthread_kill(main, signal.SIGINT)
+        if begun.wait(60):
+            signal.pthread_kill(main, signal.SIGINT)
 
     def notice(event):
         seen.append(event)

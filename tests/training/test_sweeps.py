@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 
 import pytest
@@ -243,6 +244,20 @@ def test_the_batch_script_ends_as_its_run(tmp_path, code):
     assert process.returncode == code
 
 
+SAVING = """
+import os, pathlib, signal, sys, time
+received, folder = [], pathlib.Path(sys.argv[1])
+signal.signal(signal.SIGTERM, lambda *_: received.append("x"))
+(folder / "begun.part").write_text(str(os.getpid()))
+(folder / "begun.part").rename(folder / "begun")
+while not received:
+    time.sleep(0.01)
+time.sleep(0.3)
+(folder / "saved").write_text("".join(received))
+sys.exit(143)
+"""
+
+
 @pytest.fixture
 def handlers():
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
@@ -264,16 +279,14 @@ def test_a_job_saves_its_run_and_is_requeued_where_the_scheduler_asks(
     tmp_path, monkeypatch, handlers, numbers, executor, requeued
 ):
     """A real command, which Slurm signals too, and a stand-in for the handler of submitit."""
-    run = RUN.replace("echo begun", f"echo $$ > {tmp_path}/begun").replace(
-        "echo saved", f"echo x >> {tmp_path}/saved"
-    )
-    monkeypatch.setattr(submission, "run_command", lambda plan, index: ["bash", "-c", run])
+    command = [sys.executable, "-S", "-c", SAVING, str(tmp_path)]
+    monkeypatch.setattr(submission, "run_command", lambda plan, index: command)
     monkeypatch.setenv("SUBMITIT_EXECUTOR", executor)
     calls = []
     signal.signal(signal.SIGUSR2, lambda number, frame: calls.append(number))
 
     def send():
-        while not (tmp_path / "begun").is_file() or not (tmp_path / "begun").read_text().strip():
+        while not (tmp_path / "begun").is_file():
             pass
         for number in numbers:
             if executor == "slurm":
@@ -283,7 +296,7 @@ def test_a_job_saves_its_run_and_is_requeued_where_the_scheduler_asks(
     threading.Thread(target=send, daemon=True).start()
     with pytest.raises(RuntimeError, match=r"run 3 of .* ended with code 143"):
         Submission(tmp_path / "plan.jsonl")(3)
-    assert (tmp_path / "saved").read_text() == "x\n"
+    assert (tmp_path / "saved").read_text() == "x"
     assert calls == [signal.SIGUSR2] * requeued
 
 

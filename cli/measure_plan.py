@@ -1,0 +1,65 @@
+"""The plan of ``landscape measure --dry-run``: cost, time and memory before anything is measured."""
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from landscape.tables import WIDTH, Grid
+
+from .progress import brief
+
+if TYPE_CHECKING:
+    from landscape.measures.forecast import Forecast
+
+
+def plan(forecast: "Forecast", world: int) -> str:
+    """The table of a forecast, for measures in so many processes."""
+    # The slowest process visits one batch more than others.
+    forecast = replace(
+        forecast, seconds=forecast.seconds * math.ceil(forecast.batches / world) / forecast.batches
+    )
+    seconds = forecast.seconds
+    rows = [
+        (
+            line.name,
+            f"{line.typical:.3g}",
+            f"{line.most:.3g}",
+            brief(line.typical * seconds),
+            brief(line.most * seconds),
+        )
+        for line in forecast.lines
+    ]
+    typical, most = brief(forecast.typical_seconds), brief(forecast.most_seconds)
+    notes = [
+        f"in total about {typical}, at most {most}, less what measures share; a trace that is "
+        "proved to be exact takes only a few gradients",
+        f"one gradient over all data: {seconds:.3g} s, from one product on the first batch",
+    ]
+    if world > 1:
+        notes.append(f"in {world} processes at once, without the time of their exchanges")
+    if forecast.recalibration is not None:
+        notes.append(
+            f"in addition, {brief(forecast.recalibration)} at every point but the checkpoint, where batch-norm "
+            "statistics are recomputed: once a draw or step, and once a batch where a measure reads batches"
+        )
+    head = ("measure", "gradients", "at most", "time", "at most")
+    return Grid(head, rows, [*notes, _memory(forecast)]).text(width=WIDTH)
+
+
+def _memory(forecast: "Forecast") -> str:
+    free = f"{_size(forecast.available)} free"
+    if forecast.graph_bytes is None:
+        return f"memory: {free}; what a batch takes cannot be counted here, so no graph is kept"
+    everything = forecast.graph_bytes * forecast.batches
+    return (
+        f"memory: {_size(forecast.graph_bytes)} for the graph of a batch, {_size(everything)} to keep those of all "
+        f"{forecast.batches}; {free}"
+    )
+
+
+def _size(count: float) -> str:
+    """``"1.5 GiB"``, ``"12 MiB"``, ``"640 KiB"``."""
+    for unit, power in (("GiB", 30), ("MiB", 20)):
+        if count >= 2**power:
+            return f"{count / 2**power:.3g} {unit}"
+    return f"{count / 2**10:.3g} KiB"
