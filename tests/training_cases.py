@@ -198,13 +198,6 @@ def failures(folder, group):
         "selected": ending(
             lambda: train(run_recipe(model="normed", optimizer="esam"), output=folder / "few", group=group)
         ),
-        "branches": ending(
-            lambda: train(
-                run_recipe(optimizer="cr-sam:branches=parallel", model="mlp:width=4"),
-                output=folder / "branches",
-                group=group,
-            )
-        ),
         "full": ending(lambda: train(run_recipe(), output=_unwritable(folder, rank), group=group)),
         "folders": sorted(path.name for path in folder.iterdir()),
     }

@@ -57,17 +57,10 @@ def require_alike(session: Session) -> None:
 def require_divisible(session: Session) -> None:
     """Raises a :class:`UsageError` if the network or the optimizer cannot have its batches divided."""
     recipe, world = session.recipe, session.group.world
-    if session.group.alone:
+    if session.group.alone or not any(isinstance(m, _BatchNorm) for m in session.model.modules()):
         return
     optimizer = OPTIMIZERS.parse(recipe.built_optimizer)
     settings: dict[str, Any] = OPTIMIZERS.settings(optimizer)
-    if settings.get("branches") == "parallel":
-        raise UsageError(
-            f"optimizer={recipe.optimizer} has two processes compute different gradients of one batch, and here "
-            f"{world} divide the batch; leave branches=parallel out, or use it in a loop of your own"
-        )
-    if not any(isinstance(m, _BatchNorm) for m in session.model.modules()):
-        return
     if recipe.sync_batch_norm:
         _refuse_with_synchronised(recipe, optimizer.name, settings)
         return
