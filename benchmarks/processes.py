@@ -3,7 +3,7 @@
     python benchmarks/processes.py [--examples 512] [--rounds 5] [--only trace] [-o processes.json] [--quick]
 
 The network is ResNet-20 after one epoch on the digits of scikit-learn, enlarged to 3 × 32 × 32; the pictures are the
-first of them, in batches of 128. In every round each task is run three ways, between two meetings of the processes, by
+first of them, in four batches. In every round each task is run three ways, between two meetings of the processes, by
 the wall clock:
 
 - alone: one process; the other one waits and computes nothing;
@@ -52,7 +52,7 @@ from landscape.training.subject import subject_of
 
 GOALS = {"top eigenvalue": 1.7, "trace": 1.7, "SAM epoch": 1.7, "surface": 1.85}
 PROCESSES = 2
-BATCH = 128
+BATCHES = 4
 POINTS = 8
 EXAMPLES = "LANDSCAPE_BENCHMARK_EXAMPLES"  # the task of a recipe has no arguments
 EXCHANGES = ("all_reduce", "all_gather_object", "broadcast_object_list", "barrier")
@@ -113,7 +113,8 @@ class Work:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.model = network()
-        self.batches = list(zip(*(part.split(BATCH) for part in pictures()), strict=True))
+        self.batch_size = int(os.environ[EXAMPLES]) // BATCHES
+        self.batches = list(zip(*(part.split(self.batch_size) for part in pictures()), strict=True))
         self.seconds_of_exchanges = 0.0
 
     def run(self, name: str, *, together: bool, number: int) -> tuple[list[float], float]:
@@ -154,7 +155,7 @@ class Work:
     def epoch(self, together: bool) -> Callable[[], list[float]]:
         """An epoch of SAM, from the same weights each time; the session is made before the clock starts."""
         recipe = Recipe(
-            task=f"{__file__}:task", optimizer="sam:rho=0.05", epochs=1, batch_size=BATCH, lr=0.01
+            task=f"{__file__}:task", optimizer="sam:rho=0.05", epochs=1, batch_size=self.batch_size, lr=0.01
         )
         exchange = Exchange(current_group() if together else ALONE)
         session = Session(recipe, subject_of(recipe), torch.device("cpu"), exchange=exchange)
@@ -272,7 +273,7 @@ def main() -> None:
         "--quick", action="store_true", help="128 examples, 1 round: only to see that it runs"
     )
     flags = parser.parse_args()
-    examples, rounds = (128, 1) if flags.quick else (flags.examples, flags.rounds)
+    examples, rounds = (64, 1) if flags.quick else (flags.examples, flags.rounds)
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ[f"{library}_NUM_THREADS"] = "1"
     os.environ[EXAMPLES] = str(examples)
