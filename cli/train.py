@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,13 +12,14 @@ from click.core import ParameterSource
 
 from landscape.errors import InputError, UsageError
 from landscape.processes import launch
-from landscape.processes.starting import run_processes, starts
+from landscape.processes.starting import starts
 from landscape.tables.escaping import visible
 from landscape.training.recipe import FLAGS, SETTINGS, Budget, Recipe, subject_tables
 
 from . import options
 from .help import ExamplesFirst
 from .progress import Bar, run_progress
+from .ranks import in_processes
 from .sweeps import Sweeping, launched, one_run, planned, require_plan_alone
 from .train_several import notes_text, say_finished, summary, train_plan
 
@@ -159,7 +159,7 @@ def command(
     """
     if starts(processes):
         _refuse_several_runs(flags, sweeping, jobs=jobs, dry_run=dry_run)
-        return run_processes(processes or 1, sys.argv[1:])
+        return in_processes(processes or 1)
     if launch() is not None:
         _refuse_several_runs(flags, sweeping, jobs=jobs, dry_run=dry_run)
     from landscape.processes.joint import joint
@@ -205,9 +205,6 @@ def _run(
     quiet: bool,
     flags: dict[str, Any],
 ) -> None:
-    from landscape.tracking import TRACKERS
-    from landscape.training import PRESETS, Job
-
     if sweeping.plan is not None:
         require_plan_alone(ctx, sweeping)
         if sweeping.launcher is not None:
@@ -216,15 +213,45 @@ def _run(
         with one_run(sweeping, device=typed_device(ctx, flags["device"])) as job:
             click.echo(summary([_trained(job, quiet=quiet)]))
         return
+    devices = sweeping.chosen_devices(flags["dtype"]) if sweeping.write_plan is None else []
+    work = _jobs(ctx, sweeping, devices, preset=preset, output=output, flags=flags)
+    jobs = jobs or len(devices) or None
+    if sweeping.write_plan is not None:
+        planned(sweeping, work, budget=budget, jobs=jobs, dry_run=dry_run, quiet=quiet)
+        return
+    sweeping.require_plan()
+    if len(work) > 1 or dry_run:
+        runs = train_plan(work, budget=budget, jobs=jobs, dry_run=dry_run, quiet=quiet, devices=devices)
+    else:
+        runs = [_trained(work[0], quiet=quiet)]
+    if dry_run:
+        return
+    click.echo(summary(runs))
+    if not quiet:
+        click.echo("Next: " + "\n      ".join(next_commands(runs)), err=True)
+
+
+def _jobs(
+    ctx: click.Context,
+    sweeping: Sweeping,
+    devices: Sequence[str],
+    *,
+    preset: str | None,
+    output: Path | None,
+    flags: dict[str, Any],
+) -> "list[Job]":
+    """A run for every optimizer and seed that the flags name."""
+    from landscape.tracking import TRACKERS
+    from landscape.training import PRESETS, Job
+
     fields = {setting.name: flags.pop(setting.name) for setting in SETTINGS}
     measuring = _measuring(*(flags.pop(f"measure_{name}") for name in ("every", "names", "limit")))
-    devices = sweeping.chosen_devices(fields["dtype"]) if sweeping.write_plan is None else []
     if devices:
         if ctx.get_parameter_source("device") is not ParameterSource.DEFAULT:
             raise UsageError(
                 "--devices names the device of every run, and so does --device; leave one of them out"
             )
-        fields["device"], jobs = devices[0], jobs or len(devices)
+        fields["device"] = devices[0]
     elif sweeping.write_plan is None:  # a plan says auto, because another machine may have other devices
         fields["device"] = options.chosen_device(fields["device"], fields["dtype"])
     if preset is not None:
@@ -242,23 +269,10 @@ def _run(
     trackers = [] if track is None else options.listed(track)
     for name in trackers:
         TRACKERS.build(name)
-    work = [
+    return [
         Job(recipe, folder, measuring=measuring, trackers=trackers, **flags)
         for recipe, folder in zip(recipes, run_folders(recipes, output), strict=True)
     ]
-    if sweeping.write_plan is not None:
-        planned(sweeping, work, budget=budget, jobs=jobs, dry_run=dry_run, quiet=quiet)
-        return
-    sweeping.require_plan()
-    if len(work) > 1 or dry_run:
-        runs = train_plan(work, budget=budget, jobs=jobs, dry_run=dry_run, quiet=quiet, devices=devices)
-    else:
-        runs = [_trained(work[0], quiet=quiet)]
-    if dry_run:
-        return
-    click.echo(summary(runs))
-    if not quiet:
-        click.echo("Next: " + "\n      ".join(next_commands(runs)), err=True)
 
 
 def next_commands(runs: "Sequence[Run]") -> list[str]:

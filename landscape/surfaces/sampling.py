@@ -12,7 +12,7 @@ from landscape.surfaces.forward_passes import Eager
 from landscape.surfaces.grid import share
 from landscape.surfaces.journal import Journal, stored_header
 from landscape.surfaces.plane import Plane
-from landscape.surfaces.sweep import Sweep, checked_plane, refuse_both
+from landscape.surfaces.sweep import Settings, Sweep, checked_plane
 
 
 @outside_modes()
@@ -70,20 +70,13 @@ def sample_surface(
         UsageError: An argument is not allowed.
         InputError: The journal is that of another run.
     """
-    refuse_both(forward, compile)
+    settings = Settings(points, span, gradient_norm, centre, forward, compile)
     plane = checked_plane(plane, objective, test, through)
-    sweep = Sweep.on(
-        plane, objective, test, points=points, span=span, centre=centre, gradient_norm=gradient_norm
-    )
+    sweep = Sweep.on(plane, objective, test, settings)
     order = share(sweep.order, shard)
     path = None if journal is None else Path(journal)
-    way = sweep.way(
-        forward=forward,
-        compile=compile,
-        begun=None if path is None else stored_header(path),
-        place=path,
-        points=len(order),
-    )
+    begun = None if path is None else stored_header(path)
+    way = sweep.way(begun=begun, place=path, points=len(order))
     with Journal(path, sweep.header(way.way, shard)) as done:
         if progress is not None:
             progress(len(done.values), len(order))

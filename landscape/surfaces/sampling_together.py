@@ -9,12 +9,12 @@ from landscape.objective import Objective
 from landscape.records.surface import Surface
 from landscape.surfaces.barrier import with_barrier
 from landscape.surfaces.directions import Waypoint
-from landscape.surfaces.forward_passes import Eager, ForwardPass
+from landscape.surfaces.forward_passes import ForwardPass
 from landscape.surfaces.journal import as_read, refuse_another_run, stored_header
-from landscape.surfaces.plane import PLANES, Plane, fingerprint
+from landscape.surfaces.plane import PLANES, fingerprint
 from landscape.surfaces.shared import Shared
 from landscape.surfaces.stored_plane import plane_from_bytes, plane_to_bytes
-from landscape.surfaces.sweep import Sweep, checked_plane, refuse_both
+from landscape.surfaces.sweep import Settings, Sweep, checked_plane
 
 
 @outside_modes()
@@ -23,14 +23,9 @@ def sample_together(
     objective: Objective,
     plane: str = "random",
     *,
-    points: int | tuple[int, int] = 51,
-    span: float | tuple[float, float] | None = None,
     through: Sequence[Waypoint] = (),
     test: Objective | None = None,
-    gradient_norm: bool = False,
-    centre: bool = False,
-    forward: Eager | None = None,
-    compile: bool | None = None,
+    **settings: Any,
 ) -> Surface:
     """The surface of :func:`landscape.sample_surface`, by all processes that call this with the same folder.
 
@@ -42,50 +37,34 @@ def sample_together(
         shared: The folder.
         objective: The network, its data and θ; the same in all processes.
         plane: A name in ``PLANES`` with its options.
-        points: As for ``sample_surface``, like all that follow.
-        span: Likewise.
-        through: Likewise.
+        through: As for ``sample_surface``.
         test: Likewise.
-        gradient_norm: Likewise.
-        centre: Likewise.
-        forward: Likewise.
-        compile: Likewise; every process compiles for itself, so that the estimate is of its share.
+        settings: The fields of :class:`~landscape.surfaces.sweep.Settings`. With ``compile``, every process compiles
+            for itself, so that the estimate is of its share.
 
     Raises:
         UsageError: An argument is not allowed.
         InputError: The folder is that of another run, or damaged.
         FolderGone: The folder was removed, because another process has finished with it.
     """
-    refuse_both(forward, compile)
+    chosen = Settings(**settings)
     parsed = PLANES.parse(plane)
     shared.agree(
         {
             "plane": {"kind": parsed.name, "options": dict(parsed.options)},
-            "points": points,
-            "span": span,
+            **{name: value for name, value in asdict(chosen).items() if name != "centre"},
             "through": [[waypoint.label, fingerprint(waypoint.point)] for waypoint in through],
-            "gradient_norm": gradient_norm,
-            "forward": forward,
-            "compile": compile,
             "weights": fingerprint(objective.point),
             "provenance": asdict(objective.provenance),
             "test": None if test is None else asdict(test.provenance),
         }
     )
-
-    def sweep_on(plane: Plane) -> Sweep:
-        return Sweep.on(
-            plane, objective, test, points=points, span=span, centre=centre, gradient_norm=gradient_norm
-        )
-
     ways: list[ForwardPass] = []
 
     def begun() -> dict[str, Any]:
-        sweep = sweep_on(checked_plane(plane, objective, test, through))
+        sweep = Sweep.on(checked_plane(plane, objective, test, through), objective, test, chosen)
         earlier = shared.earlier_journal
         way = sweep.way(
-            forward=forward,
-            compile=compile,
             begun=None if earlier is None else stored_header(earlier),
             place=earlier,
             points=len(sweep.order) // shared.workers + 1,
@@ -99,10 +78,8 @@ def sample_together(
     header = shared.settled("header", begun)
     source = shared.folder / _file_of(header)
     stored = plane_from_bytes(shared.kept(source.name), like=objective.point, through=through, source=source)
-    sweep = sweep_on(stored)
-    way = (
-        ways or [sweep.way(forward=forward, compile=compile, begun=header, place=shared.folder, points=0)]
-    )[0]
+    sweep = Sweep.on(stored, objective, test, chosen)
+    way = (ways or [sweep.way(begun=header, place=shared.folder, points=0)])[0]
     refuse_another_run(shared.folder, header, as_read(sweep.header(way.way)), what="the work")
     values_at = sweep.values(way)
     with shared.journal(header) as done:

@@ -24,6 +24,26 @@ from landscape.surfaces.plane import Plane, build_plane, fingerprint
 ValuesAt = Callable[..., Value]
 
 
+@dataclass(frozen=True)
+class Settings:
+    """The arguments of :func:`landscape.sample_surface` that do not depend on the network.
+
+    Raises:
+        UsageError: Two different forward passes are requested.
+    """
+
+    points: int | tuple[int, int] = 51
+    span: float | tuple[float, float] | None = None
+    gradient_norm: bool = False
+    centre: bool = False
+    forward: Eager | None = None
+    compile: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.forward is not None and self.compile:
+            raise UsageError(f"forward={self.forward} is not compiled; give either forward or compile")
+
+
 @dataclass(frozen=True, eq=False)
 class Sweep:
     """The values that are computed at each point of a grid on a plane.
@@ -34,7 +54,7 @@ class Sweep:
         test: The same on other data.
         x: Coordinates along the first direction, ``(nx,)``.
         y: Coordinates along the second one, ``(ny,)``.
-        gradient_norm: Whether the norm of the gradient is one of the values.
+        settings: What is computed at each point, and how.
     """
 
     plane: Plane
@@ -42,25 +62,16 @@ class Sweep:
     test: Objective | None
     x: Coordinates
     y: Coordinates
-    gradient_norm: bool
+    settings: Settings
 
     @classmethod
-    def on(
-        cls,
-        plane: Plane,
-        objective: Objective,
-        test: Objective | None,
-        *,
-        points: int | tuple[int, int],
-        span: float | tuple[float, float] | None,
-        centre: bool,
-        gradient_norm: bool,
-    ) -> Self:
-        """The sweep over a grid; the arguments are those of :func:`landscape.sample_surface`."""
+    def on(cls, plane: Plane, objective: Objective, test: Objective | None, settings: Settings) -> Self:
+        """The sweep over the grid of these settings."""
         if plane.recalibrated:
             objective = objective.recalibrating()
             test = test and test.described(batch_norm=objective.batch_norm)
-        return cls(plane, objective, test, *grid(plane, points, span, centre=centre), gradient_norm)
+        x, y = grid(plane, settings.points, settings.span, centre=settings.centre)
+        return cls(plane, objective, test, x, y, settings)
 
     @property
     def order(self) -> list[int]:
@@ -70,33 +81,24 @@ class Sweep:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the values, in the order of ``VALUES``."""
-        return VALUES[: 2 if self.test is None else 4] + (VALUES[4:] if self.gradient_norm else ())
+        return VALUES[: 2 if self.test is None else 4] + (VALUES[4:] if self.settings.gradient_norm else ())
 
     def place(self, index: int) -> tuple[float, float]:
         """The coordinates of a point."""
         row, column = divmod(index, self.x.size)
         return float(self.x[column]), float(self.y[row])
 
-    def way(
-        self,
-        *,
-        forward: Eager | None,
-        compile: bool | None,
-        begun: Mapping[str, Any] | None,
-        place: Path | None,
-        points: int,
-    ) -> ForwardPass:
+    def way(self, *, begun: Mapping[str, Any] | None, place: Path | None, points: int) -> ForwardPass:
         """The requested forward passes, those of a run that was ``begun``, or the fastest.
 
         Args:
-            forward: The requested one.
-            compile: Whether to compile; ``None`` for if it pays back.
             begun: The header of a run that is continued.
             place: Its file.
             points: The number of points that one process computes.
         """
-        if forward is not None:
-            return ForwardPass(forward)
+        settings = self.settings
+        if settings.forward is not None:
+            return ForwardPass(settings.forward)
         way = None if begun is None else begun["meta"].get("forward")
         objectives = [self.objective] if self.test is None else [self.objective, self.test]
         corner = self._point(float(self.x[-1]), float(self.y[-1]))
@@ -115,7 +117,7 @@ class Sweep:
                 "to start over, or choose another output (-o)"
             )
         # Gradients come from eager passes, so that compiling would speed up nothing but the loss on the test data.
-        compiling = False if self.gradient_norm and compile is None else compile
+        compiling = False if settings.gradient_norm and settings.compile is None else settings.compile
         return fastest(objectives, corner, points=points, compiling=compiling)
 
     def header(self, way: Way, shard: tuple[int, int] | None = None) -> dict[str, Any]:
@@ -170,7 +172,7 @@ class Sweep:
                 statistics = recalibration(point)
             elif plane.statistics is not None:
                 statistics = plane.statistics.at(*place)
-            if self.gradient_norm:
+            if self.settings.gradient_norm:
                 here = objective.at(point, statistics=statistics)
                 length: Value = (float(norm(here.gradient)),)
                 first: Value = (here.loss, here.accuracy)
@@ -184,12 +186,6 @@ class Sweep:
         # A new tensor each time: an objective tells by identity whether its network has moved.
         point = torch.add(self.objective.point, self.plane.x, alpha=a)
         return point if self.plane.y is None else point.add_(self.plane.y, alpha=b)
-
-
-def refuse_both(forward: Eager | None, compile: bool | None) -> None:
-    """Raises :class:`UsageError` if two different forward passes are requested."""
-    if forward is not None and compile:
-        raise UsageError(f"forward={forward} is not compiled; give either forward or compile")
 
 
 def checked_plane(
