@@ -25,7 +25,7 @@ GROUPS = {
             "schedule",
         ),
         *("label-smoothing", "max-grad-norm", "train seed", "label-noise", "augment", "accumulate"),
-        *("accumulation", "ema", "precision", "budget"),
+        *("accumulation", "ema", "precision", "budget", "sync-batch-norm"),
     ),
     "Measuring": (
         *("measure", "measure-every", "measure-names", "measure-limit", "measure-missing", "fail-on"),

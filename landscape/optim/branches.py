@@ -119,7 +119,7 @@ class Branches:
         rows = torch.zeros(2, 4, dtype=dtype, device=flat.device)
         for column, loss in enumerate(losses[:2]):
             rows[self.group.rank, column] = loss
-        rows[self.group.rank, 2:] = torch.tensor([state, self._gradients_at.random_mark()], dtype=dtype)
+        rows[self.group.rank, 2], rows[self.group.rank, 3] = state, self._gradients_at.random_mark()
         self.group.add([rows] if vector is None else [vector, rows])
         numbers: list[list[float]] = rows.tolist()
         states = [row[2] for row in numbers]

@@ -137,7 +137,7 @@ MISTAKES = {
     "output that is a folder": (2, ["measure", DIR, "-o", "runs"], "is a directory"),
     "grid without a centre": (2, ["surface", "-q", DIR, "--points", "4", "--center"], "--points 5x5"),
     "shard that is none": (2, ["surface", "-q", DIR, "--shard", "3/2"], "shard 3/2 is not allowed"),
-    "shard text": (2, ["surface", DIR, "--shard", "half"], "is not of the form I/N"),
+    "shard text": (2, ["surface", DIR, "--shard", "half"], "neither auto nor of the form I/N"),
     "line through one checkpoint": (
         2,
         ["surface", "-q", DIR, "--plane", "interpolation"],
