@@ -14,6 +14,7 @@ from replica_cases import (
     RULES,
     count,
     count_by_shards,
+    count_in_float32,
     own_all_reduce,
     run,
     run_sharded,
@@ -72,7 +73,7 @@ def test_the_steps_of_replicas_are_those_of_one_process_with_the_whole_batch(ran
     torch.testing.assert_close(found, expected, **FLOAT64)
     assert counted == passes
     if rule != "hessian-trace-reg:mode=fd":  # a second difference, which divides rounding by h²
-        single, _ = alone(trained, rule, dtype=torch.float32, count=4)
+        single, _ = alone(trained, rule, dtype=torch.float32, count=count_in_float32(rule))
         torch.testing.assert_close(ranks[0]["float32"][rule][0], single, **FLOAT32)
 
 

@@ -31,7 +31,7 @@ def ranks(tmp_path_factory):
 @pytest.mark.parametrize(
     ("world", "case"), [(world, case) for world in (2, 3) for case in CASES if case in cases_of(world)]
 )
-def test_twenty_steps_are_those_of_one_process(ranks, world, case):
+def test_the_steps_are_those_of_one_process(ranks, world, case):
     ranks = ranks[world]
     expected = _alone(case)
     tolerance = TOLERANCES["bf16" if case == "bf16" else CASES[case].get("dtype", "float64")]
