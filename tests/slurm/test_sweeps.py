@@ -1,6 +1,7 @@
 """A sweep as an array of a real Slurm: each task trains one run, and a run that is put back into the queue resumes."""
 
 import shlex
+import time
 
 import pytest
 from slurm_commands import Slurm
@@ -92,8 +93,7 @@ def test_a_run_is_saved_before_its_time_limit_and_goes_back_into_the_queue(slurm
     slurm.wait(lambda: (slurm.folder / "runs" / "history.jsonl").exists())
     # What Slurm does 90 seconds before the limit, by --signal=B:USR1@90.
     assert slurm.run("scancel", "--batch", "--signal", "USR1", f"{number}_0").returncode == 0
-    slurm.wait(lambda: slurm.job(number)[0]["JobState"] == "PENDING")
-    slurm.run("scontrol", "update", f"JobId={number}", "StartTime=now")
+    started_again(slurm, number)
     assert [job["JobState"] for job in slurm.finished(number)] == ["COMPLETED"]
     assert weights(slurm, "runs") == weights(references, "long")
 
@@ -125,8 +125,15 @@ def test_a_cancelled_run_is_saved_and_does_not_come_back(slurm, landscape):
 
 
 def requeue(slurm, number, history):
-    """Puts a job back into the queue once its run has an epoch; without the two minutes for which Slurm waits."""
+    """Puts a job back into the queue once its run has an epoch."""
     slurm.wait(history.exists)
     assert slurm.run("scontrol", "requeue", number).returncode == 0
+    started_again(slurm, number)
+
+
+def started_again(slurm, number):
+    """Starts a job that is back in the queue, without the two minutes for which Slurm waits."""
     slurm.wait(lambda: slurm.job(number)[0]["JobState"] == "PENDING")
+    # The node may not have said yet how the first start ended, which Slurm would take for the end of the second.
+    time.sleep(4)
     slurm.run("scontrol", "update", f"JobId={number}", "StartTime=now")
