@@ -256,6 +256,22 @@ def test_a_signal_here_ends_all(pretended, capfd, fault):
     assert capfd.readouterr().err == ""  # the command line says it once
 
 
+def test_a_signal_while_processes_are_started_ends_those_that_come_after(pretended, monkeypatch, tmp_path):
+    start, begun = subprocess.Popen, []
+
+    def popen(*words, **options):
+        begun.append(start(*words, **options))
+        if len(begun) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return begun[-1]
+
+    monkeypatch.setattr(starting.subprocess, "Popen", popen)
+    with pytest.raises(KeyboardInterrupt):
+        pretended("wait", 0, world=3)
+    assert len(begun) == 3
+    assert {each.returncode for each in begun} <= {-signal.SIGTERM, 128 + signal.SIGTERM}
+
+
 def test_processes_whose_parent_is_killed_end(tmp_path):
     code = (
         "import sys; from landscape.processes import starting; "
