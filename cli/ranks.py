@@ -45,8 +45,8 @@ class Several(contextlib.AbstractContextManager["Several"]):
             return
         if here.rank >= here.world:  # nobody waits for it, and only the first one would print why it ends
             raise UsageError(
-                f"this is process {here.rank} of {here.world} ({here.variable}={here.world}), which are numbered from 0 "
-                f"to {here.world - 1}: start each with a number of its own among these"
+                f"this is process {here.rank} of {here.world} ({here.variable}={here.world}), which are numbered from "
+                f"0 to {here.world - 1}: start each with a number of its own among these"
             )
         # Before torch is loaded: every lost connection would be a page of stack frames beside the one message.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")

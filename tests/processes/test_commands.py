@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from command_cases import process
 from command_line import TINY, call
+from landscape.cli.ranks import Several
 from started import started
 
 from landscape import records
-from landscape.cli.ranks import Several
 from landscape.errors import UsageError
 from landscape.processes import rendezvous, sharing, starting
 from landscape.processes.launch import Launch
