@@ -44,6 +44,7 @@ def _work_fails(folder, rank, fault):
     measure._of_checkpoint = lambda path, *arguments: _work(folder, rank, fault, arguments[-1])
     if fault == "alone":
         rendezvous.MEETING, rendezvous.REMARKED, rendezvous.ANNOUNCING = 1.0, 0.3, 0.1
+        rendezvous.ANSWERING = 0.5
         rendezvous.store.__kwdefaults__["seconds"] = 1.0
     if fault == "version":
         own = joint.Hello.own

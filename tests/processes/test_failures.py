@@ -193,6 +193,19 @@ def test_a_process_that_never_comes_is_named(tmp_path, rank):
     assert len(lines) == 2 - rank
 
 
+def test_another_program_at_the_port_is_noticed(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:  # which never answers
+        port = other.getsockname()[1]
+        here = started(process, tmp_path, 1, 2, port, ["measure", "net.pt", "-q"], "alone")
+        here.join(60)
+        here.kill()
+    assert here.exitcode == 1
+    lines = (tmp_path / "1.err").read_text().splitlines()
+    assert [line.partition(": another program has that port")[0] for line in lines] == [
+        f"Error: process 1 of 2 has no answer from 127.0.0.1:{port}"
+    ]
+
+
 @pytest.fixture
 def pretended(monkeypatch, tmp_path):
     """Processes of ``--processes`` that only pretend to compute, with short waits."""
