@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import sys
 import time
 from dataclasses import replace
@@ -49,7 +50,16 @@ def _work_fails(folder, rank, fault):
     if fault == "version":
         own = joint.Hello.own
         joint.Hello.own = lambda gpus: replace(own(gpus), version="landscape 0.0 with torch 9")
-    sys.argv += {"options": ["-M", "accuracy"], "refused": ["--no-such-flag"]}.get(fault, [])
+    if fault == "late options":
+        connect = socket.create_connection
+
+        def late(place, **options):
+            time.sleep(2.0 if str(place[1]) != os.environ["MASTER_PORT"] else 0.0)
+            return connect(place, **options)
+
+        socket.create_connection = late
+    options = ["-M", "accuracy"]
+    sys.argv += {"options": options, "late options": options, "refused": ["--no-such-flag"]}.get(fault, [])
 
 
 def _work(folder, rank, fault, group):

@@ -225,17 +225,21 @@ def meet(common: Store, here: Launch, watch: Watch, hello: Hello) -> list[Hello]
         token = secrets.token_hex(16)
         watch.lead(listener, token)
         common.set("watch", json.dumps([listener.getsockname()[1], token]))
-    common.set(f"hello/{here.rank}", json.dumps(asdict(hello)))
     deadline = time.monotonic() + MEETING
     if here.rank:
         _wait_for(common, "watch", here, watch, deadline, 0)
         port, token = json.loads(common.get("watch"))
         connection = socket.create_connection((address(here)[0], port), timeout=60)
         watch.follow(connection, token)
+    # Only now: who is not connected would not hear why the first process refuses it.
+    common.set(f"hello/{here.rank}", json.dumps(asdict(hello)))
     hellos = []
     for rank in range(here.world):
         _wait_for(common, f"hello/{rank}", here, watch, deadline, rank)
         hellos.append(Hello(**json.loads(common.get(f"hello/{rank}"))))
+    while here.rank == 0 and watch.connections < here.world - 1:  # they are there, but not accepted yet
+        watch.check()
+        time.sleep(_PAUSE)
     return hellos
 
 

@@ -59,6 +59,9 @@ CASES = {
         2,
         "Error: process 1 of 2 has other options than process 0 (-M accuracy instead of nothing)",
     ),
+    "late options": Case(
+        {1: "late options"}, 2, "Error: process 1 of 2 has other options than process 0 (-M"
+    ),
     "version": Case({1: "version"}, 3, "Error: process 1 of 2 on "),
     "refused": Case({1: "refused"}, 2, f"Error: process 1 of 2: {UNKNOWN}"),
     "first refused": Case({0: "refused"}, 2, f"Error: {UNKNOWN}"),
