@@ -1,14 +1,14 @@
 """What the processes of one run have in common: checked before the first step, because all else relies on it."""
 
-import hashlib
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm  # private, but the only common base of the norms
 
 from landscape.errors import InputError, UsageError
+from landscape.objective.sameness import hashed
 from landscape.optim import OPTIMIZERS
 from landscape.processes.group import Group
 from landscape.training.recipe import HOW_COMPUTED, Recipe
@@ -41,7 +41,7 @@ def require_alike(session: Session) -> None:
         "recipe": str(fields),
         "code": str(session.subject.code),
         "data": f"{session.data.name} with {session.examples} training examples",
-        "first weights": _digest(session.model),
+        "first weights": hashed(itertools.chain.from_iterable(sorted(session.model.state_dict().items()))),
     }
     everywhere = group.gathered(mine)
     for rank, theirs in enumerate(everywhere):
@@ -96,13 +96,3 @@ def _smallest_share(session: Session, numbers: list[int]) -> int:
     recipe, size = session.recipe, len(numbers)
     piece = recipe.micro_batch if recipe.accumulate > 1 else getattr(session.optimizer, "m", None) or size
     return min(size, size % piece or piece) // session.group.world
-
-
-def _digest(model: nn.Module) -> str:
-    """The first digits of a hash of all weights and buffers."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(
-            name.encode() + tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
-        )
-    return digest.hexdigest()[:16]

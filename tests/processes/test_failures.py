@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from command_cases import process
+from command_cases import free_port, process
 from started import started
 
 from landscape.processes import starting
@@ -75,11 +74,6 @@ class Outcome(NamedTuple):
     out: str
     err: str
     folder: Path
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def begun(case, folder):

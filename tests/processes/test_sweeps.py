@@ -32,19 +32,19 @@ def test_a_sweep_that_is_killed_and_stopped_ends_complete_with_the_bytes_of_an_u
 ):
     runs = tmp_path / "runs"
     assert landscape("train", *SWEEP, "-o", "runs", "--write-plan", "plan.jsonl").code == 0
+    assert landscape("train", "--plan", "plan.jsonl", "--index", "1", "-q").code == 0
     kill(launched_until("sgd-0", EPOCHS, *LAUNCH, cwd=tmp_path, runs=runs), runs=runs)
     assert epochs_done(runs)["sgd-0"] < EPOCHS
-    # The run outlives its launching command, and the next one waits for it.
-    kill(launched_until("sgd-0", EPOCHS, *LAUNCH, cwd=tmp_path, runs=runs))
-    command = launched_until("sam-0", EPOCHS, *LAUNCH, cwd=tmp_path, runs=runs)
-    assert epochs_done(runs)["sgd-0"] == EPOCHS
     # Ctrl-C: the command ends when its run is saved.
+    command = launched_until("sgd-0", EPOCHS, *LAUNCH, cwd=tmp_path, runs=runs)
     command.send(signal.SIGINT)
     code, out, err = command.ended()
     assert (code, out) == (130, "")
     assert "landscape train --plan plan.jsonl --launcher local" in err
     assert not list(runs.glob("*/.lock"))
-    assert epochs_done(runs)["sam-0"] < EPOCHS
+    assert epochs_done(runs)["sgd-0"] < EPOCHS
+    # The run outlives its launching command, and the next one waits for it.
+    kill(launched_until("sgd-0", EPOCHS, *LAUNCH, cwd=tmp_path, runs=runs))
     code, out, err = Command(*LAUNCH, cwd=tmp_path).ended(240)
     assert (code, err) == (0, "")
     assert [line.split()[0] for line in out.splitlines()[1:]] == ["runs/sgd-0", "runs/sam-0"]
