@@ -108,9 +108,24 @@ config = click.option(
     callback=_configure,
     help="TOML file with these flags.",
 )
+
+_MOST_A_CORE = 16  # more is a slip of the hand, and would take the memory of the whole machine
+
+
+def _few(ctx: click.Context, parameter: click.Parameter, value: int | None) -> int | None:
+    cores = os.cpu_count() or 1
+    if value is not None and value > _MOST_A_CORE * cores:
+        raise click.BadParameter(
+            f"{value} processes on {cores} core{'s' * (cores != 1)}, each with the network and the data in its memory; "
+            f"at most {_MOST_A_CORE * cores} are started here"
+        )
+    return value
+
+
 processes = flag(
     "--processes",
     type=click.IntRange(min=1),
+    callback=_few,
     help="Compute in so many processes on this machine, one a GPU, or sharing the cores.",
 )
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")

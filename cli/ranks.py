@@ -8,6 +8,7 @@ from typing import TextIO
 
 import click
 
+from landscape.errors import UsageError
 from landscape.processes.launch import Launch, launch
 from landscape.processes.monitor import Failure, placed
 from landscape.processes.starting import parent, run_processes
@@ -42,6 +43,11 @@ class Several(contextlib.AbstractContextManager["Several"]):
         here, above = launch(), parent()
         if here is None or (above is None and command not in _JOINT | _REFUSED):
             return
+        if here.rank >= here.world:  # nobody waits for it, and only the first one would print why it ends
+            raise UsageError(
+                f"this is process {here.rank} of {here.world} ({here.variable}={here.world}), which are numbered from "
+                f"0 to {here.world - 1}: start each with a number of its own among these"
+            )
         # Before torch is loaded: every lost connection would be a page of stack frames beside the one message.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
         say = _printed

@@ -60,11 +60,21 @@ def _work_fails(folder, rank, fault):
     measure._of_checkpoint = lambda path, *arguments: _work(folder, rank, fault, arguments[-1])
     if fault == "alone":
         rendezvous.MEETING, rendezvous.REMARKED, rendezvous.ANNOUNCING = 1.0, 0.3, 0.1
+        rendezvous.ANSWERING = 0.5
         rendezvous.store.__kwdefaults__["seconds"] = 1.0
     if fault == "version":
         own = joint.Hello.own
         joint.Hello.own = lambda gpus: replace(own(gpus), version="landscape 0.0 with torch 9")
-    sys.argv += {"options": ["-M", "accuracy"], "refused": ["--no-such-flag"]}.get(fault, [])
+    if fault == "late options":
+        connect = socket.create_connection
+
+        def late(place, **options):
+            time.sleep(2.0 if str(place[1]) != os.environ["MASTER_PORT"] else 0.0)
+            return connect(place, **options)
+
+        socket.create_connection = late
+    options = ["-M", "accuracy"]
+    sys.argv += {"options": options, "late options": options, "refused": ["--no-such-flag"]}.get(fault, [])
 
 
 def _work(folder, rank, fault, group):

@@ -7,6 +7,7 @@ import warnings
 import torch
 from group_cases import joined
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from landscape.models import MODELS
 from landscape.optim import OPTIMIZERS, Exchange
@@ -73,6 +74,17 @@ def normed(*, classes: int = 10, input_shape: tuple[int, ...] = (2,)) -> nn.Modu
 def noisy(*, classes: int = 10, input_shape: tuple[int, ...] = (2,)) -> nn.Module:
     del input_shape
     return nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, classes))
+
+
+DEALT, NAMED = f"{__file__}:dealt", ("task", "model", "data")
+
+
+def dealt():
+    """A task whose data differ in one number of one process."""
+    inputs = torch.arange(40.0).reshape(20, 2)
+    inputs[0, 0] += torch.distributed.get_rank() == 1
+    examples = TensorDataset(inputs, torch.arange(20) % 2)
+    return {"model": nn.Linear(2, 2), "data": {"train": examples, "test": examples}, "loss": "cross-entropy"}
 
 
 def known():
@@ -195,6 +207,9 @@ def failures(folder, group):
             lambda: train(run_recipe(lr=1e29, dtype="float32"), output=folder / "diverged", group=group)
         ),
         "seeds": ending(lambda: train(run_recipe(seed=rank), output=folder / "seeds", group=group)),
+        "data": ending(
+            lambda: train(run_recipe(**dict.fromkeys(NAMED, DEALT)), output=folder / "data", group=group)
+        ),
         "few": ending(
             lambda: train(run_recipe(model="normed", batch_size=4), output=folder / "few", group=group)
         ),

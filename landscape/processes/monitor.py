@@ -129,6 +129,11 @@ class Watch(threading.Thread):
         """Whether there is a connection to another process."""
         return bool(self._links)
 
+    @property
+    def connections(self) -> int:
+        """How many other processes are connected to this one."""
+        return len(self._links)
+
     def lead(self, listener: socket.socket, token: str) -> None:
         """Accepts the connections of the other processes, which know the token."""
         self._selector.register(listener, selectors.EVENT_READ, lambda: self._accept(listener, token))

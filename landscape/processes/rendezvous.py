@@ -11,6 +11,7 @@ import re
 import secrets
 import socket
 import sys
+import threading
 import time
 import warnings
 import zlib
@@ -29,6 +30,7 @@ from landscape.version import __version__
 MEETING = 300.0
 REMARKED = 20.0
 ANNOUNCING = 10.0
+ANSWERING = 20.0
 _PAUSE = 0.05
 _FIRST_PORT, _PORTS = 15_000, 15_000  # below those that systems give to connections
 LISTENER = "LANDSCAPE_LISTENER"
@@ -139,14 +141,15 @@ def store(here: Launch, watch: Watch, *, seconds: float = MEETING) -> Store:
     if not serves:
         _wait_for_port(host, port, here, watch, seconds)
     try:
-        common = dist.TCPStore(
-            host,
-            port,
-            is_master=serves,
-            wait_for_workers=False,
-            timeout=timedelta(seconds=seconds),
-            master_listen_fd=None if listener is None or not serves else int(listener),
-        )
+        with contextlib.nullcontext() if serves or watch.has_parent else _answering(host, port, here, watch):
+            common = dist.TCPStore(
+                host,
+                port,
+                is_master=serves,
+                wait_for_workers=False,
+                timeout=timedelta(seconds=seconds),
+                master_listen_fd=None if listener is None or not serves else int(listener),
+            )
     except RuntimeError as failure:
         if not serves:
             raise ProcessFailed(f"the first process, at {host}:{port}, went away") from failure
@@ -179,6 +182,25 @@ def _wait_for_port(host: str, port: int, here: Launch, watch: Watch, seconds: fl
 
 
 @contextlib.contextmanager
+def _answering(host: str, port: int, here: Launch, watch: Watch) -> Iterator[None]:
+    """A context in which the watch ends this process if torch waits for another program that has the port.
+
+    torch waits without end. With ``--processes`` the port is open long before the first process serves there.
+    """
+    words = (
+        f"Error: process {here.rank} of {here.world} has no answer from {host}:{port}: another program has that port, "
+        "or the first process hangs; set MASTER_PORT to a free port, the same for all"
+    )
+    timer = threading.Timer(ANSWERING, watch.known, [Failure(0, 1, words, lost=True)])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextlib.contextmanager
 def reached(what: str) -> Iterator[None]:
     """A context in which a failed exchange is one of the processes: another one went away, or cannot be reached."""
     try:
@@ -203,17 +225,21 @@ def meet(common: Store, here: Launch, watch: Watch, hello: Hello) -> list[Hello]
         token = secrets.token_hex(16)
         watch.lead(listener, token)
         common.set("watch", json.dumps([listener.getsockname()[1], token]))
-    common.set(f"hello/{here.rank}", json.dumps(asdict(hello)))
     deadline = time.monotonic() + MEETING
     if here.rank:
         _wait_for(common, "watch", here, watch, deadline, 0)
         port, token = json.loads(common.get("watch"))
         connection = socket.create_connection((address(here)[0], port), timeout=60)
         watch.follow(connection, token)
+    # Only now: who is not connected would not hear why the first process refuses it.
+    common.set(f"hello/{here.rank}", json.dumps(asdict(hello)))
     hellos = []
     for rank in range(here.world):
         _wait_for(common, f"hello/{rank}", here, watch, deadline, rank)
         hellos.append(Hello(**json.loads(common.get(f"hello/{rank}"))))
+    while here.rank == 0 and watch.connections < here.world - 1:  # they are there, but not accepted yet
+        watch.check()
+        time.sleep(_PAUSE)
     return hellos
 
 

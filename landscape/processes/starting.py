@@ -81,7 +81,10 @@ def run_processes(count: int, argv: Sequence[str]) -> int:
     sys.stderr.flush()
     with contextlib.ExitStack() as stack:
         received = stack.enter_context(_passed_on(children := []))
-        children += _started(count, argv)
+        for child in _started(count, argv):
+            children.append(child)
+            if received:  # before this one was there
+                child.process.send_signal(signal.SIGTERM)
         failure, codes = _ended(children, received)
     if not any(codes):
         return 0
@@ -91,8 +94,7 @@ def run_processes(count: int, argv: Sequence[str]) -> int:
     return failure.code
 
 
-def _started(count: int, argv: Sequence[str]) -> list[_Child]:
-    children = []
+def _started(count: int, argv: Sequence[str]) -> Iterator[_Child]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(listener.getsockname()[1])}
         world = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
@@ -112,8 +114,7 @@ def _started(count: int, argv: Sequence[str]) -> list[_Child]:
                     pass_fds=[there.fileno(), *([listener.fileno()] if rank == 0 else [])],
                     start_new_session=True,  # signals of the terminal reach this process alone, and once
                 )
-            children.append(_Child(process, Link(here)))
-    return children
+            yield _Child(process, Link(here))
 
 
 @contextlib.contextmanager

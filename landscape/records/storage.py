@@ -41,9 +41,10 @@ def whole(path: Path) -> Iterator[Path]:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK
     os.close(os.open(place, flags, 0o666 if old is None else 0o600))
     try:
-        yield place
-        with place.open("rb+") as file:
-            os.fsync(file.fileno())
+        with _named(path):
+            yield place
+            with place.open("rb+") as file:
+                os.fsync(file.fileno())
         if old is not None:
             new = place.stat()
             if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
@@ -54,6 +55,17 @@ def whole(path: Path) -> Iterator[Path]:
         os.replace(place, path)
     except BaseException:
         place.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _named(path: object) -> Iterator[None]:
+    """Adds the file to the failure of a write, which knows only its number: the disk is full."""
+    try:
+        yield
+    except OSError as failure:
+        if failure.filename is None:
+            failure.filename = str(path)
         raise
 
 
@@ -99,7 +111,7 @@ def open_to_append(path: Path) -> io.FileIO:
         if failure.errno == errno.ELOOP:
             refuse_special(path)
         raise
-    file = io.FileIO(descriptor, "ab+")
+    file = io.FileIO(path, "ab+", opener=lambda *_: descriptor)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         file.close()
         refuse_special(path)
@@ -108,8 +120,9 @@ def open_to_append(path: Path) -> io.FileIO:
 
 def write_all(file: io.FileIO, content: bytes) -> None:
     """Writes all of the content; the system may take a part of it when the disk is nearly full."""
-    while content:
-        content = content[file.write(content) :]
+    with _named(file.name):
+        while content:
+            content = content[file.write(content) :]
 
 
 def refuse_special(path: Path) -> None:

@@ -5,9 +5,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm  # private, but the only common base of the norms
+from torch.utils.data import TensorDataset
 
+from landscape.data.examples import InMemory
 from landscape.errors import InputError, UsageError
+from landscape.objective.content import Content
 from landscape.objective.sameness import hashed
 from landscape.optim import OPTIMIZERS
 from landscape.processes.group import Group
@@ -40,7 +44,7 @@ def require_alike(session: Session) -> None:
         "kind of device": session.device.type,
         "recipe": str(fields),
         "code": str(session.subject.code),
-        "data": f"{session.data.name} with {session.examples} training examples",
+        "data set": f"{session.data.name} with {session.examples} training examples{_content(session)}",
         "first weights": hashed(itertools.chain.from_iterable(sorted(session.model.state_dict().items()))),
     }
     everywhere = group.gathered(mine)
@@ -96,3 +100,14 @@ def _smallest_share(session: Session, numbers: list[int]) -> int:
     recipe, size = session.recipe, len(numbers)
     piece = recipe.micro_batch if recipe.accumulate > 1 else getattr(session.optimizer, "m", None) or size
     return min(size, size % piece or piece) // session.group.world
+
+
+def _content(session: Session) -> str:
+    """A hash of training examples that are in memory; others may differ each time they are read."""
+    examples = session.subject.data.split("train")
+    tensors: tuple[Tensor, ...] = ()
+    if isinstance(examples, InMemory):
+        tensors = examples.inputs, examples.targets
+    elif isinstance(examples, TensorDataset):
+        tensors = examples.tensors
+    return f" ({Content([tensors]).digest()})" if tensors else ""

@@ -9,6 +9,7 @@ import sys
 import pytest
 from command_cases import by_torchrun, free_port, process
 from command_line import TINY, call
+from landscape.cli.ranks import Several
 from started import server, started
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -228,7 +229,16 @@ def test_processes_and_a_launcher_exclude_each_other(monkeypatch):
     assert [starting.starts(count) for count in (None, 1, 2)] == [False, False, True]
 
 
-def test_the_flag_is_a_number_of_processes(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("count", ["0", "1000000"])
+def test_the_flag_is_a_number_of_processes(tmp_path, monkeypatch, capsys, count):
     monkeypatch.chdir(tmp_path)
-    assert call(["measure", "net.pt", "--processes", "0"]) == 2
-    assert re.fullmatch(r"Error: .*--processes.*0.*\n", capsys.readouterr().err)
+    monkeypatch.setattr("landscape.cli.ranks.run_processes", None)
+    assert call(["measure", "net.pt", "--processes", count]) == 2
+    assert re.fullmatch(rf"Error: .*--processes.*{count}.*\n", capsys.readouterr().err)
+
+
+def test_a_number_that_no_process_can_have_is_refused_at_once(monkeypatch):
+    for name, value in {"RANK": "2", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with Several(str) as several, pytest.raises(UsageError, match=r"process 2 of 2 .* from 0 to 1"):
+        several.begin("measure")

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -57,6 +58,9 @@ CASES = {
         {1: "options"},
         2,
         "Error: process 1 of 2 has other options than process 0 (-M accuracy instead of nothing)",
+    ),
+    "late options": Case(
+        {1: "late options"}, 2, "Error: process 1 of 2 has other options than process 0 (-M"
     ),
     "version": Case({1: "version"}, 3, "Error: process 1 of 2 on "),
     "refused": Case({1: "refused"}, 2, f"Error: process 1 of 2: {UNKNOWN}"),
@@ -192,6 +196,19 @@ def test_a_process_that_never_comes_is_named(tmp_path, rank):
     assert len(lines) == 2 - rank
 
 
+def test_another_program_at_the_port_is_noticed(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:  # which never answers
+        port = other.getsockname()[1]
+        here = started(process, tmp_path, 1, 2, port, ["measure", "net.pt", "-q"], "alone")
+        here.join(60)
+        here.kill()
+    assert here.exitcode == 1
+    lines = (tmp_path / "1.err").read_text().splitlines()
+    assert [line.partition(": another program has that port")[0] for line in lines] == [
+        f"Error: process 1 of 2 has no answer from 127.0.0.1:{port}"
+    ]
+
+
 @pytest.fixture
 def pretended(monkeypatch, tmp_path):
     """Processes of ``--processes`` that only pretend to compute, with short waits."""
@@ -253,6 +270,22 @@ def test_a_signal_here_ends_all(pretended, capfd, fault):
     with pytest.raises(KeyboardInterrupt):
         pretended(fault, 0, number=signal.SIGINT)
     assert capfd.readouterr().err == ""  # the command line says it once
+
+
+def test_a_signal_while_processes_are_started_ends_those_that_come_after(pretended, monkeypatch, tmp_path):
+    start, begun = subprocess.Popen, []
+
+    def popen(*words, **options):
+        begun.append(start(*words, **options))
+        if len(begun) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return begun[-1]
+
+    monkeypatch.setattr(starting.subprocess, "Popen", popen)
+    with pytest.raises(KeyboardInterrupt):
+        pretended("wait", 0, world=3)
+    assert len(begun) == 3
+    assert {each.returncode for each in begun} <= {-signal.SIGTERM, 128 + signal.SIGTERM}
 
 
 def test_processes_whose_parent_is_killed_end(tmp_path):

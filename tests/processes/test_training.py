@@ -99,6 +99,7 @@ def test_another_number_of_processes_is_said_once(runs):
         ("torn", "OSError: the disk is gone", "process 1 of 3 failed (OSError: the disk is gone)"),
         ("diverged", None, "the loss is"),
         ("seeds", None, "process 1 of 3 has another recipe than process 0"),
+        ("data", None, "process 1 of 3 has another data set than process 0"),
         ("few", None, "batch norm needs 2 examples in each of 3 processes"),
         ("selected", None, "optimizer=esam selects examples"),
         ("full", None, "cannot be made a folder"),
@@ -111,7 +112,9 @@ def test_all_processes_end_with_the_same_words(runs, case, own, words):
         assert expected in each["failures"][case]
     kinds = {each["failures"][case].partition(":")[0] for rank, each in enumerate(ranks) if rank != 1}
     assert len(kinds) == 1
-    assert {"seeds", "few"}.isdisjoint(ranks[0]["failures"]["folders"])  # refused before anything is written
+    assert {"seeds", "data", "few"}.isdisjoint(
+        ranks[0]["failures"]["folders"]
+    )  # refused before anything is written
 
 
 def test_the_first_process_writes_and_all_return_the_same(runs):

@@ -1,6 +1,8 @@
 """Files are whole or absent, lines are whole or skipped."""
 
+import errno
 import hashlib
+import io
 import json
 import os
 import socket
@@ -17,6 +19,7 @@ from landscape.records.storage import (
     open_to_append,
     sha256,
     whole,
+    write_all,
     write_whole,
 )
 
@@ -70,6 +73,23 @@ def test_a_torn_last_line_is_ended_before_the_next_is_appended(tmp_path):
     (tmp_path / "lines").write_bytes(b'whole\n{"tor')
     append_line(tmp_path / "lines", "next")
     assert (tmp_path / "lines").read_bytes() == b'whole\n{"tor\nnext\n'
+
+
+def test_a_full_disk_is_said_with_the_name_of_the_file(tmp_path):
+    class Full(io.FileIO):
+        def write(self, content):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "file"
+    with (
+        open_to_append(path) as file,
+        Full(file.name, "wb") as full,
+        pytest.raises(OSError, match="No space") as lines,
+    ):
+        write_all(full, b"a line")
+    with pytest.raises(OSError, match="No space") as replaced, whole(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert (lines.value.filename, replaced.value.filename) == (str(path), str(path))
 
 
 def test_the_hash_is_that_of_the_content(tmp_path):
