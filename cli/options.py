@@ -374,9 +374,8 @@ def chosen_device(name: str, dtype: str | None = None) -> str:
     precision = getattr(torch, dtype) if dtype else torch.float32
     place = device_named(name, dtype=precision, spelling="--device ")
     if str(place) == "cuda" and launch() is not None:
-        place = torch.device(
-            "cuda", torch.cuda.current_device()
-        )  # in every thread: it is that of this process
+        # With its number, as other threads of this process begin at the first GPU.
+        place = torch.device("cuda", torch.cuda.current_device())
     return str(place)
 
 

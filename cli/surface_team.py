@@ -18,7 +18,7 @@ from typing import IO
 import click
 
 from landscape.errors import UsageError
-from landscape.processes.task import local_number, required_task
+from landscape.processes.task import local_number, task_count
 from landscape.surfaces.shared import Shared
 from landscape.tables.escaping import visible
 
@@ -50,13 +50,13 @@ class Team:
         """The team that the flags ``--shard auto`` and ``--processes`` describe."""
         parent = os.environ.get(_PARENT, "") if auto else ""
         if parent.isdecimal():
-            return cls(workers=required_task().count, parent=int(parent))
+            return cls(workers=task_count(), parent=int(parent))
         if auto and processes is not None:
             raise UsageError(
                 "--shard auto is for tasks that a scheduler starts, and --processes starts them here; give one"
             )
         if auto:
-            return cls(workers=required_task().count, task=True)
+            return cls(workers=task_count(), task=True)
         return cls(workers=processes or 1, started=processes or 1)
 
     @property

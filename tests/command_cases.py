@@ -18,14 +18,29 @@ QUICK = {"BEAT": 0.1, "SILENT_BEATS": 40, "OWN_END": 0.5, "UNWINDING": 1.0, "SIG
 """The waiting times of the watch, shortened."""
 
 
+def free_port():
+    """A port on which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def by_torchrun(folder, arguments):
+    """One process of ``landscape`` with these arguments, started by the agent of torchrun; returns the exit code."""
+    try:
+        process(folder, int(os.environ["RANK"]), None, None, arguments)
+    except SystemExit as end:
+        return end.code or 0
+
+
 def process(folder, rank, world, port, arguments, fault=None, variables=None):
-    """One process of ``landscape`` with these arguments, without a launcher."""
+    """One process of ``landscape`` with these arguments; without ``world`` as a launcher has started it."""
     os.chdir(folder)
     for descriptor, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{rank}.{name}", os.O_WRONLY | os.O_CREAT), descriptor)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    os.environ.update({"RANK": str(rank), "WORLD_SIZE": str(world), **address, **(variables or {})})
+    if world is not None:
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        os.environ.update({"RANK": str(rank), "WORLD_SIZE": str(world), **address, **(variables or {})})
     sys.argv = ["landscape", *arguments]
     from landscape.cli import main
 

@@ -236,6 +236,21 @@ def refusals(rank, world):
         torch.manual_seed(0)
         return Objective(Stubborn(FEATURES, CLASSES).double(), "cross-entropy", given, processes="own").loss
 
+    class Large(nn.Linear):
+        """Fits into the memory of the second process only in parts."""
+
+        def forward(self, x):
+            if second and len(x) > 2:
+                raise torch.OutOfMemoryError("out of memory")
+            return super().forward(x)
+
+    def short_of_memory(size):
+        torch.manual_seed(0)
+        model = Large(FEATURES, CLASSES).double()
+        return Objective(
+            model, "cross-entropy", (x, y), batch_size=7, micro_batch=size, processes="split"
+        ).loss
+
     moved = split.at(split.point * (1.01 if second else 1))
     found = {
         "not finite": said(lambda: Objective(plain(), weighted(), (broken, y[mine]), processes="own")),
@@ -277,6 +292,9 @@ def refusals(rank, world):
         "a loop over own examples": said(lambda: list(own.per_example())),
     }
     found["afterwards"] = split.at(split.point).loss
+    losses = []
+    found["short of memory"] = said(lambda: losses.extend(map(short_of_memory, (None, 4, "auto"))))
+    found["losses in pieces"] = losses
     found["parts of the split"] = [part.loss for part in split.per_batch()]
     return found
 
@@ -298,7 +316,10 @@ def streamed(rank, world):
         data = Counted(*examples())
         point = Objective(plain(), "cross-entropy", DataLoader(data, batch_size=SIZE), processes="split")
         loss, data.read = point.loss, 0
-        return {"loss": loss, "gradient": float(point.gradient.norm()), "read": data.read}
+        found = {"loss": loss, "gradient": float(point.gradient.norm()), "read": data.read}
+        part = slice(len(data) * rank // world, len(data) * (rank + 1) // world)
+        loader = DataLoader(TensorDataset(*data[part]), batch_size=SIZE)
+        return found | {"own": Objective(plain(), "cross-entropy", loader, processes="own").loss}
     finally:
         batches.KEPT_BYTES = kept
 

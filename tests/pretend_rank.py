@@ -16,8 +16,11 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with watched(here, parent=parent()) as watch:
         print(f"rank {here.rank}", flush=True)
-        with open(f"{folder}/{here.rank}.pid", "w") as file:
+        with open(f"{folder}/{here.rank}", "w") as file:
             file.write(str(os.getpid()))
+        os.rename(
+            f"{folder}/{here.rank}", f"{folder}/{here.rank}.pid"
+        )  # which whoever waits for it reads at once
         if fault == "well":
             return 0
         if here.rank == at:

@@ -15,7 +15,8 @@ _IMPORTED = [
 ]  # fmt: skip
 
 
-def _server() -> ForkServerContext:
+def server() -> ForkServerContext:
+    """How processes are started from the server, also by others than :func:`started`."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTED)
     return context
@@ -23,7 +24,7 @@ def _server() -> ForkServerContext:
 
 def started(function, *arguments, **options) -> ForkServerProcess:
     """A process that calls a function; of a module it can import, such as this one, which a file of tests is not."""
-    process = _server().Process(target=function, args=arguments, kwargs=options)
+    process = server().Process(target=function, args=arguments, kwargs=options)
     process.start()
     return process
 

@@ -69,7 +69,6 @@ def computes(folder, rank, world):
 
 def hangs(folder):
     """Hangs for ever in a point of each of two surfaces, with others of their piece computed."""
-    objective, requests = kinds()
     append = Journal.append
 
     def hanging(self, index, value):
@@ -80,11 +79,14 @@ def hangs(folder):
 
     Journal.append = hanging
 
-    def begins(name):
+    def begins(name, objective, requests):
         with Shared(folder / name, workers=1) as shared:
             sample_together(shared, objective, **requests["random"])
 
-    threads = [threading.Thread(target=begins, args=(name,), name=name) for name in ("alive", "dead")]
+    # Each has an objective of its own, whose private network it alone moves.
+    threads = [
+        threading.Thread(target=begins, args=(name, *kinds()), name=name) for name in ("alive", "dead")
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

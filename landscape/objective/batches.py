@@ -118,11 +118,11 @@ class Batches:
         if self.group.alone:
             return
         with self.group.together("reading of the data"):
-            held = self._held
+            amounts = self._held
             if not self._is_own:
                 _ = self.division
         if self._is_own:
-            self._division = Division.joined(self.group.gathered(held), self.group)
+            self._division = Division.joined(self.group.gathered(amounts), self.group)
             if self._common is None:
                 self._common = self._exchanged()
 
@@ -142,11 +142,13 @@ class Batches:
         ignoring = [
             rank for rank, there in enumerate(group.gathered(self._reading.ignoring is not None)) if there
         ]
+        # Slices, as there is none where the batches are not kept.
         samples = [
-            self._sent(lambda: self.samples()[0], 0),
-            self._sent(lambda: self.samples()[-1], group.world - 1),
+            *self._sent(lambda: self.samples()[:1], 0),
+            *self._sent(lambda: self.samples()[-1:], group.world - 1),
         ]
-        samples += [self._sent(lambda: self.samples()[-1], rank) for rank in ignoring[:1]]
+        for rank in ignoring[:1]:
+            samples += self._sent(lambda: self.samples()[-1:], rank)
         content = None if None in digests else hashlib.sha256(repr(digests).encode()).hexdigest()[:12]
         return _Common(leading, samples, content)
 
@@ -337,8 +339,8 @@ class Batches:
             twin._loader_here = None
             return twin
         with self.group.together("exchange of all batches"):
-            held = [_sendable(batch) for _, batch in self.here()]
-        everything = [batch for part in self.group.gathered(held) for batch in part]
+            own = [_sendable(batch) for _, batch in self.here()]
+        everything = [batch for part in self.group.gathered(own) for batch in part]
         return Batches(everything, size=self._size, weight=self._weight)
 
     @cached_property

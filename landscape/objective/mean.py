@@ -18,7 +18,7 @@ from landscape.objective.batches import Batches
 from landscape.objective.engine import Statistics
 from landscape.objective.first_checks import checked
 from landscape.objective.independence import Independence, examined
-from landscape.objective.micro_batches import Piece
+from landscape.objective.micro_batches import Piece, Size
 from landscape.objective.risk import Risk
 from landscape.objective.timing import quickest_size
 from landscape.processes.group import Group
@@ -186,13 +186,13 @@ class Mean:
             with self.together(_title(visit, counted), point=at, vectors=vectors):
                 self.stand(at, constant=constant, statistics=statistics)
                 engine.graphs.enter(risk.replica.moves, batches)
-                there = batches.on(risk.replica.device, risk.replica.dtype)
+                there, weight = batches.on(risk.replica.device, risk.replica.dtype), batches.total_weight
                 first_row, join = batches.division.first_row, join and each is None
                 for piece in engine.micro.pieces(there, batches.amounts, first_row=first_row, join=join):
                     means = self._visited(visit, piece, counted)
                     if each is not None:
                         each(means)
-                    totals = _added(totals, means, piece.weight / batches.total_weight)
+                    totals = _added(totals, means, piece.weight / weight)
             return self._summed(totals)
 
     def _summed(self, totals: list[Tensor]) -> list[Tensor]:
@@ -239,7 +239,9 @@ class Mean:
     def checked(self, point: Tensor, *, constant: bool = True) -> Risk:
         """The risk after the first checks, which are made once."""
         if not self.risk.checks.done:
-            risk = self.risk
+            risk, micro = self.risk, self.risk.engine.micro
+            # From before a visit, in which one process may run out of memory and settle it for itself alone.
+            requested = None if micro.obstacle is not None else micro.size
             with self.together("the first checks", point=point):
                 size, batch = next(risk.batches.leading())
                 first = Piece.of(batch, 0, rows_in(batch) or size, risk.batches.amounts)
@@ -252,7 +254,7 @@ class Mean:
                 )
             self.risk = risk
             risk.batches.settle()  # again, as the weights may be known only now
-            self._settle_micro_batches()
+            self._settle_micro_batches(requested)
         return self.risk
 
     def independence(self, at: Tensor | None = None) -> Independence:
@@ -333,15 +335,17 @@ class Mean:
             stacklevel=2,
         )
 
-    def _settle_micro_batches(self) -> None:
+    def _settle_micro_batches(self, requested: Size) -> None:
         """Decides whether batches can be split and joined, and on the quickest size, if a size was requested."""
-        micro = self.risk.engine.micro
-        if micro.size is None or micro.obstacle is not None:
+        if requested is None:
             return
+        micro = self.risk.engine.micro
         micro.obstacle = self.independence().reason
-        if micro.size == "auto":
+        if requested == "auto":
             with self.together("size of micro-batches"):
                 size = None if micro.obstacle else quickest_size(self.risk)
-            micro.size = self.group.decided(size)
+            size = self.group.decided(size)
+            if micro.size == "auto":  # and not less, where memory is short
+                micro.size = size
         elif micro.obstacle:
             raise UsageError(f"micro_batch={micro.size}: a batch cannot be split because {micro.obstacle}")

@@ -55,16 +55,16 @@ def _described(risk: Risk, origin: Mapping[str, Any], processes: str | None) -> 
         "versions of landscape": __version__,
         "values of processes=": repr(processes),
         "networks": str(origin["model"]),
-        "free parameters": _hash(shapes),
+        "free parameters": hashed(shapes),
         "precision": str(replica.dtype),
         "values of batch_norm=": str(origin["batch_norm"]),
         "kinds of products": risk.engine.products,
         "losses": _named(risk.loss, str(origin["loss"])),
-        "weights": _hash(tensor for tensor in [replica.origin, *frozen]),
-        "buffers": _hash(replica.model.buffers()),
+        "weights": hashed(tensor for tensor in [replica.origin, *frozen]),
+        "buffers": hashed(replica.model.buffers()),
     }
     if processes == "split":
-        same |= {"data": str(batches.content), "batch sizes": _hash(batches.sizes)}
+        same |= {"data": str(batches.content), "batch sizes": hashed(batches.sizes)}
     return same
 
 
@@ -77,12 +77,12 @@ def _named(loss: object, name: str) -> str:
             key: value for key, value in vars(function).items() if isinstance(value, (bool, int, float, str))
         }
         parts += [sorted(plain.items()), *function.state_dict().values(), *function.buffers()]
-    return f"{name}, {_hash(parts)}"
+    return f"{name}, {hashed(parts)}"
 
 
 def _plain(value: object) -> object:
     return (
-        _hash([value])
+        hashed([value])
         if isinstance(value, Tensor)
         else value
         if isinstance(value, (bool, int, float, str))
@@ -90,7 +90,7 @@ def _plain(value: object) -> object:
     )
 
 
-def _hash(parts: Iterable[object]) -> str:
+def hashed(parts: Iterable[object]) -> str:
     """The first 12 digits of the SHA-256 of tensors, by their bytes, and of what has a text."""
     digest = hashlib.sha256()
     for part in parts:

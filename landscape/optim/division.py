@@ -86,8 +86,8 @@ class Division:
 
     def whole(self, values: Tensor) -> Tensor:
         """The rows ``(size, …)`` of the whole batch, in its order, from those ``(b, …)`` of every process."""
-        told = None if self.is_idle else values.detach().cpu()
-        everywhere = self.exchange.group.gathered((self.rows, told))
+        own = None if self.is_idle else values.detach().cpu()
+        everywhere = self.exchange.group.gathered((self.rows, own))
         order = torch.cat([rows for rows, _ in everywhere]).argsort()
         return torch.cat([part for _, part in everywhere if part is not None])[order].to(values.device)
 

@@ -1,4 +1,4 @@
-"""What processes with parts of one batch tell each other in a pass: one exchange, in which everything rides along."""
+"""What processes with parts of one batch exchange in a pass: one sum, in which everything else rides along."""
 
 from collections.abc import Callable, Sequence
 
@@ -72,24 +72,24 @@ class Exchange:
             raise failure
         missing = [p.grad is None for p in trained]
         status = [float(failure is not None), *self._riders(), *(float(not m) for m in missing)]
-        told = torch.tensor(status, dtype=like.dtype, device="cpu").to(like.device, non_blocking=True)
+        counts = torch.tensor(status, dtype=like.dtype, device="cpu").to(like.device, non_blocking=True)
         losses = like.new_zeros(size)
         if own is not None and failure is None:
             losses[rows.to(like.device, non_blocking=True)] = own.detach().to(like.dtype)
-        self.group.add([*map(_gradient, trained), losses, told])
+        self.group.add([*map(_gradient, trained), losses, counts])
         riders = len(status) - 1 - len(missing)
-        self.sums = told[1 : 1 + riders]
-        if like.is_cpu and told[0] > 0:
+        self.sums = counts[1 : 1 + riders]
+        if like.is_cpu and counts[0] > 0:
             self.group.agree(failure)
         if any(missing):  # read by nobody else, because it makes the host wait for the device
-            for parameter, count in zip(trained, told[1 + riders :].tolist(), strict=True):
+            for parameter, count in zip(trained, counts[1 + riders :].tolist(), strict=True):
                 if count == 0:
                     parameter.grad = None
         return losses
 
 
 def _like(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """A tensor of the device of a network, and of the precision in which losses are told: no less than float32."""
+    """A tensor of the device of a network, and of the precision in which losses are exchanged: no less than float32."""
     tensor = next(
         (p for p in parameters if p.is_floating_point()), torch.empty(0, dtype=torch.float32, device="cpu")
     )

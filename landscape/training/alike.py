@@ -1,17 +1,18 @@
 """What the processes of one run have in common: checked before the first step, because all else relies on it."""
 
-import hashlib
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm  # private, but the only common base of the norms
 from torch.utils.data import TensorDataset
 
 from landscape.data.examples import InMemory
 from landscape.errors import InputError, UsageError
 from landscape.objective.content import Content
+from landscape.objective.sameness import hashed
 from landscape.optim import OPTIMIZERS
 from landscape.processes.group import Group
 from landscape.training.recipe import HOW_COMPUTED, Recipe
@@ -44,7 +45,7 @@ def require_alike(session: Session) -> None:
         "recipe": str(fields),
         "code": str(session.subject.code),
         "data set": f"{session.data.name} with {session.examples} training examples{_content(session)}",
-        "first weights": _digest(session.model),
+        "first weights": hashed(itertools.chain.from_iterable(sorted(session.model.state_dict().items()))),
     }
     everywhere = group.gathered(mine)
     for rank, theirs in enumerate(everywhere):
@@ -110,13 +111,3 @@ def _content(session: Session) -> str:
     elif isinstance(examples, TensorDataset):
         tensors = examples.tensors
     return f" ({Content([tensors]).digest()})" if tensors else ""
-
-
-def _digest(model: nn.Module) -> str:
-    """The first digits of a hash of all weights and buffers."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(
-            name.encode() + tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
-        )
-    return digest.hexdigest()[:16]

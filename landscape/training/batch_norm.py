@@ -109,12 +109,12 @@ def _statistics(input: Tensor, exchange: Exchange) -> tuple[Tensor, Tensor, Tens
     else:
         axes = [axis for axis in range(input.ndim) if axis != 1]
         var, mean = torch.var_mean(input.to(precision), axes, correction=0)
-    told = mean.new_zeros(group.world, 2 * channels + 1)
+    parts = mean.new_zeros(group.world, 2 * channels + 1)
     if not exchange.is_idle:
-        told[group.rank, 0] = input.numel() // channels
-        told[group.rank, 1 : channels + 1], told[group.rank, channels + 1 :] = mean, var
-    group.add([told])
-    counts, means, variances = torch.split(exact(told), [1, channels, channels], dim=1)
+        parts[group.rank, 0] = input.numel() // channels
+        parts[group.rank, 1 : channels + 1], parts[group.rank, channels + 1 :] = mean, var
+    group.add([parts])
+    counts, means, variances = torch.split(exact(parts), [1, channels, channels], dim=1)
     total = counts.sum()
     joint = (counts * means).sum(0) / total
     spread = (counts * (variances + (means - joint).square())).sum(0) / total

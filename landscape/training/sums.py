@@ -62,8 +62,8 @@ class Sums:
     def gather(self, group: Group = ALONE) -> None:
         """Adds what every process has read of its own examples, so that all have the same sums."""
         names = list(self._own)
-        told = [*self._own.values(), float(not self._is_scored)]
-        own = torch.tensor(told, dtype=torch.float64, device="cpu")
+        packed = [*self._own.values(), float(not self._is_scored)]
+        own = torch.tensor(packed, dtype=torch.float64, device="cpu")
         group.add([own])
         *sums, unscored = own.tolist()
         for name, value in zip(names, sums, strict=True):

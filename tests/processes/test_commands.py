@@ -3,16 +3,15 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from command_cases import process
+from command_cases import by_torchrun, free_port, process
 from command_line import TINY, call
 from landscape.cli.ranks import Several
-from started import started
+from started import server, started
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from landscape import records
 from landscape.errors import UsageError
@@ -67,44 +66,36 @@ def command(*words, cwd, **environment):
     )
 
 
-def test_torchrun_prints_once_and_equals_one_process(run, alone):
-    torchrun = Path(sys.executable).with_name("torchrun")
-    ended = command(
-        *(
-            torchrun,
-            "--standalone",
-            "--nproc-per-node",
-            "2",
-            "-m",
-            "landscape",
-            *ASKED,
-            "-q",
-            "-o",
-            "torchrun.jsonl",
-        ),
-        cwd=run,
-        OMP_NUM_THREADS="1",  # torchrun writes a page about it otherwise
+def test_torchrun_prints_once_and_equals_one_process(run, alone, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # torchrun writes a page about it otherwise
+    launched = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        run_id="run",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=0.05,
+        start_method="forkserver",  # as torchrun, but without new interpreters
     )
-    assert ended.returncode == 0, ended.stderr
-    assert_same(ended.stdout, alone)
-    kept = records.read(run / "torchrun.jsonl")
-    assert ([each.measure for each in kept.estimates], kept.unreadable) == (
-        [each.measure for each in alone],
-        0,
-    )
+    server()
+    words = [str(run / "run") if word == "run" else word for word in ASKED]
+    codes = elastic_launch(launched, by_torchrun)(tmp_path, [*words, "-q", "-o", "torchrun.jsonl"])
+    assert codes == {0: 0, 1: 0}
+    assert [(tmp_path / f"1.{kind}").read_text() for kind in ("out", "err")] == ["", ""]
+    assert_same((tmp_path / "0.out").read_text(), alone)
+    kept = records.read(tmp_path / "torchrun.jsonl")
+    assert [each.measure for each in kept.estimates] == [each.measure for each in alone]
+    assert kept.unreadable == 0
 
 
 def test_processes_of_its_own_print_once_and_equal_one_process(run, alone):
-    ended = command(sys.executable, "-m", "landscape", *ASKED, "--processes", "3", "-o", "own.jsonl", cwd=run)
+    ended = command(sys.executable, "-m", "landscape", *ASKED, "--processes", "2", "-o", "own.jsonl", cwd=run)
     assert ended.returncode == 0, ended.stderr
     assert_same(ended.stdout, alone)
     assert ended.stderr.count("examples: loss") == 1
     assert len(records.read(run / "own.jsonl").estimates) == len(alone)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def together(folder, into, *arguments, world=2):

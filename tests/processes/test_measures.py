@@ -144,6 +144,13 @@ def test_after_a_refusal_the_processes_go_on(ranks, alone):
         )
 
 
+def test_one_process_that_is_short_of_memory_goes_on_in_pieces_with_the_others(ranks):
+    for each in ranks:
+        assert each["refusals"]["short of memory"] == "nothing"
+        first, *others = each["refusals"]["losses in pieces"]
+        assert others == pytest.approx([first] * 2, rel=1e-12)
+
+
 def test_data_too_many_to_keep_are_read_by_the_process_that_visits_them(ranks):
     whole = measured_cases.streamed(0, 1)
     count = len(measured_cases.examples()[1])
@@ -152,3 +159,4 @@ def test_data_too_many_to_keep_are_read_by_the_process_that_visits_them(ranks):
     for each in ranks:
         assert each["streamed"]["loss"] == pytest.approx(whole["loss"], rel=1e-12)
         assert each["streamed"]["gradient"] == pytest.approx(whole["gradient"], rel=1e-12)
+        assert each["streamed"]["own"] == pytest.approx(whole["own"], rel=1e-12)

@@ -1,11 +1,11 @@
-"""A sweep through submitit's local executor: killed, stopped, and complete in the end."""
+"""A sweep through submitit's local executor: stopped, without its launcher, and complete in the end."""
 
 import signal
 
 import pytest
 from command_line import landscape as landscape
 from started import Command
-from sweep_cases import epochs_done, kill, launched_until
+from sweep_cases import epochs_done, launched_until
 
 pytest.importorskip("submitit")
 
@@ -27,24 +27,24 @@ SWEEP = [*FLAGS, "--optimizers", "sgd,sam", "--seeds", "0"]
 LAUNCH = ["train", "--plan", "plan.jsonl", "--launcher", "local", "--jobs", "1", "-q"]
 
 
-def test_a_sweep_that_is_killed_and_stopped_ends_complete_with_the_bytes_of_an_uninterrupted_one(
+def test_a_sweep_that_is_stopped_and_loses_its_launcher_ends_complete_with_the_bytes_of_an_uninterrupted_one(
     tmp_path, landscape
 ):
     runs = tmp_path / "runs"
     assert landscape("train", *SWEEP, "-o", "runs", "--write-plan", "plan.jsonl").code == 0
-    kill(launched_until("sgd-0", EPOCHS, *LAUNCH, cwd=tmp_path, runs=runs), runs=runs)
-    assert epochs_done(runs)["sgd-0"] < EPOCHS
-    # The run outlives its launching command, and the next one waits for it.
-    kill(launched_until("sgd-0", EPOCHS, *LAUNCH, cwd=tmp_path, runs=runs))
-    command = launched_until("sam-0", EPOCHS, *LAUNCH, cwd=tmp_path, runs=runs)
-    assert epochs_done(runs)["sgd-0"] == EPOCHS
+    assert landscape("train", "--plan", "plan.jsonl", "--index", "1", "-q").code == 0
     # Ctrl-C: the command ends when its run is saved.
+    command = launched_until("sgd-0", EPOCHS, *LAUNCH, cwd=tmp_path, runs=runs)
     command.send(signal.SIGINT)
     code, out, err = command.ended()
     assert (code, out) == (130, "")
     assert "landscape train --plan plan.jsonl --launcher local" in err
     assert not list(runs.glob("*/.lock"))
-    assert epochs_done(runs)["sam-0"] < EPOCHS
+    assert epochs_done(runs)["sgd-0"] < EPOCHS
+    # The run outlives its launching command, and the next one waits for it.
+    command = launched_until("sgd-0", EPOCHS, *LAUNCH, cwd=tmp_path, runs=runs)
+    command.send(signal.SIGKILL)
+    command.ended()
     code, out, err = Command(*LAUNCH, cwd=tmp_path).ended(240)
     assert (code, err) == (0, "")
     assert [line.split()[0] for line in out.splitlines()[1:]] == ["runs/sgd-0", "runs/sam-0"]

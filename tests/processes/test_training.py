@@ -3,12 +3,11 @@
 import json
 import os
 import signal
-import socket
 import time
 
 import pytest
 import torch
-from command_cases import process
+from command_cases import free_port, process
 from command_line import landscape as landscape
 from started import results, started
 from training_cases import CASES, NORMED_RUN, all_cases, all_runs, cases_of, run_recipe, trained
@@ -153,8 +152,7 @@ def test_what_is_measured_during_training_is_that_of_one_process(runs, tmp_path)
 def joint_command(folder, *arguments, world=2):
     """The processes of a command as a launcher starts them."""
     folder.mkdir(exist_ok=True)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     return [started(process, folder, rank, world, port, list(arguments)) for rank in range(world)]
 
 
