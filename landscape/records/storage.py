@@ -59,13 +59,13 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _named(path: object) -> Iterator[None]:
+def _named(file: Path | io.FileIO) -> Iterator[None]:
     """Adds the file to the failure of a write, which knows only its number: the disk is full."""
     try:
         yield
     except OSError as failure:
-        if failure.filename is None:
-            failure.filename = str(path)
+        if failure.errno is not None and failure.filename is None:
+            failure.filename = str(file.name if isinstance(file, io.FileIO) else file)
         raise
 
 
@@ -120,7 +120,7 @@ def open_to_append(path: Path) -> io.FileIO:
 
 def write_all(file: io.FileIO, content: bytes) -> None:
     """Writes all of the content; the system may take a part of it when the disk is nearly full."""
-    with _named(file.name):
+    with _named(file):
         while content:
             content = content[file.write(content) :]
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -81,7 +82,12 @@ def test_torchrun_prints_once_and_equals_one_process(run, alone, tmp_path, monke
     )
     server()
     words = [str(run / "run") if word == "run" else word for word in ASKED]
-    codes = elastic_launch(launched, by_torchrun)(tmp_path, [*words, "-q", "-o", "torchrun.jsonl"])
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        codes = elastic_launch(launched, by_torchrun)(tmp_path, [*words, "-q", "-o", "torchrun.jsonl"])
+    finally:
+        for number, handler in before.items():  # torch's agent keeps them
+            signal.signal(number, handler)
     assert codes == {0: 0, 1: 0}
     assert [(tmp_path / f"1.{kind}").read_text() for kind in ("out", "err")] == ["", ""]
     assert_same((tmp_path / "0.out").read_text(), alone)
