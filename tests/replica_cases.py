@@ -28,6 +28,8 @@ RULES = [*VARIANTS, *FORMS]
 NAMED = ["sam", "gsam", "cr-sam", "asam", "ae-sam", "looksam"]
 NOT_BY_SHARDS = {"hessian-trace-reg", "ssam-f", "ssam-d"}
 BY_SHARDS = [rule for rule in RULES if rule not in NOT_BY_SHARDS]
+# In three processes the named ones, and those that draw a vector, whose part depends on where shards are cut.
+BY_UNEVEN_SHARDS = [*NAMED, "r-sam", "vasso", "entropy-sgd", "bsam", "sam-on"]
 
 
 def build(rule, model, base):
@@ -273,7 +275,7 @@ def run_sharded(folder, rank, world):
     found = {
         "steps": {
             rule: sharded(rule, rank=rank, world=world, count=count_by_shards(rule, world))
-            for rule in BY_SHARDS
+            for rule in (BY_SHARDS if world == 2 else BY_UNEVEN_SHARDS)
         },
         "overflowed": overflowed(model, rank),
         "state": shard_state(rank, world),

@@ -3,12 +3,14 @@
 Under DistributedDataParallel each has a part of the batch, under fully_shard a part of the weights too.
 """
 
+import functools
 import re
 
 import pytest
 import torch
 from replica_cases import (
     BY_SHARDS,
+    BY_UNEVEN_SHARDS,
     LOOKS_AT_EXAMPLES,
     NOT_BY_SHARDS,
     RULES,
@@ -38,9 +40,16 @@ def ranks(request, tmp_path_factory):
     return results(run, tmp_path_factory.mktemp("replicas"), ranks=request.param, seconds=240)
 
 
-@pytest.fixture(scope="module", params=WORLDS)
-def shards(request, tmp_path_factory):
-    return results(run_sharded, tmp_path_factory.mktemp("shards"), ranks=request.param, seconds=240)
+@pytest.fixture(scope="module")
+def shards_of(tmp_path_factory):
+    return functools.cache(
+        lambda world: results(run_sharded, tmp_path_factory.mktemp("shards"), ranks=world, seconds=240)
+    )
+
+
+@pytest.fixture(params=WORLDS)
+def shards(request, shards_of):
+    return shards_of(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +114,11 @@ def test_a_loop_that_averages_gradients_itself_has_common_losses_too(ranks):
         torch.testing.assert_close(found, expected, **FLOAT64)
 
 
-@pytest.mark.parametrize("rule", BY_SHARDS)
-def test_the_steps_of_shards_are_those_of_whole_weights(shards, alone, rule):
+@pytest.mark.parametrize(
+    ("world", "rule"), [*((2, rule) for rule in BY_SHARDS), *((3, rule) for rule in BY_UNEVEN_SHARDS)]
+)
+def test_the_steps_of_shards_are_those_of_whole_weights(shards_of, alone, world, rule):
+    shards = shards_of(world)
     found, passes = shards[0]["steps"][rule]
     assert all(torch.equal(each["steps"][rule][0], found) for each in shards)
     assert all(each["steps"][rule][1] == passes for each in shards)
