@@ -48,14 +48,11 @@ class Submission:
 
     def __call__(self, index: int) -> None:
         """Trains the run; raises ``RuntimeError`` if it does not end well."""
-        process: subprocess.Popen[bytes] | None = None
         received: list[int] = []
         # Slurm signals every process of a step, and a second signal would end the run before it is saved.
         is_slurm = os.environ.get("SUBMITIT_EXECUTOR") == "slurm"
 
         def save(number: int, frame: FrameType | None) -> None:
-            if process is not None and not received and (number == signal.SIGUSR2 or not is_slurm):
-                process.terminate()
             received.append(number)
 
         requeue = signal.getsignal(signal.SIGUSR2)
@@ -69,11 +66,15 @@ class Submission:
             # It would end the command at once; ignored signals stay so in a new program.
             preexec_fn=lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN) and None,
         )
-        if received:
+        has_heard = bool(received)  # before the command could hear it
+        if has_heard:
             process.terminate()
-        # Not wait(), which holds a lock that the handler would need.
         while (code := process.poll()) is None:
+            # Signals that are sent together are not heard in their order, but within the same tick.
             time.sleep(_TICK)
+            if received and not has_heard and not (is_slurm and signal.SIGTERM in received):
+                process.terminate()
+                has_heard = True
         if code == 0:
             return
         if signal.SIGTERM in received and is_slurm:
