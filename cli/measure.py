@@ -119,12 +119,7 @@ def _of_checkpoint(
     checkpoint = opened(path, subject, group)
     source = checkpoint.contents.path
     file = request.output or source.parent / records.MEASURES
-    known = records.Records((), 0)
-    with group.together():
-        if group.rank == 0:
-            options.writable(file)
-            known = records.read(file) if request.resume and file.is_file() else known
-    known = group.decided(known)
+    known = group.once(lambda: _known(file, resume=request.resume))
     if known.unreadable:
         click.echo(f"{file}: {known.unreadable} lines could not be read and were skipped", err=True)
     rows: list[Row] = []
@@ -142,6 +137,12 @@ def _of_checkpoint(
         title = f"{click.format_filename(path)} ({split})"
         rows += _measured(objective, specifications, title, known.estimates, file, keeps, request.quiet)
     return rows
+
+
+def _known(file: Path, *, resume: bool) -> records.Records:
+    """The records of a file that can be written to; none without ``resume``."""
+    options.writable(file)
+    return records.read(file) if resume and file.is_file() else records.Records((), 0)
 
 
 def _of_splits(texts: Sequence[str], default: Sequence[str]) -> "dict[str, list[Specification]]":

@@ -39,11 +39,9 @@ def remove_work(file: Path) -> None:
     gone = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.gone")
     with contextlib.suppress(FileNotFoundError):
         os.replace(folder, gone)
-    # Of a process that was killed in the middle of this, too.
+    # Of a process that was killed in the middle of this, too. A network file system may keep a file that is open.
     for place in folder.parent.glob(f".{glob.escape(folder.name)}.????????.gone"):
-        shutil.rmtree(
-            place, ignore_errors=True
-        )  # a network file system may keep a file that is open somewhere
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def finished(
@@ -52,9 +50,8 @@ def finished(
     """The surface that an earlier run of this command has saved; ``None`` if it has to be computed.
 
     A run that is killed after saving has only figures left to draw. Its journal, or the folder of its processes, may
-    still exist. A file of another
-    command, or that is no surface, is refused unless it may be overwritten. ``request`` are the entries of the meta
-    data that describe the command.
+    still exist. A file of another command, or that is no surface, is refused unless it may be overwritten. ``request``
+    are the entries of the meta data that describe the command.
     """
     if not file.exists():
         return None

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,9 +182,10 @@ class Assistants:
         for process, _ in self._processes:
             if process.poll() is None:
                 process.terminate()
+        deadline = time.monotonic() + _GRACE
         for process, errors in self._processes:
             try:
-                process.wait(_GRACE)
+                process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -56,7 +56,7 @@ class Sweeping:
             raise UsageError("--devices shares the GPUs of this machine, with --launcher local; leave it out")
 
     def chosen_devices(self, dtype: str | None) -> list[str]:
-        """The devices of ``--devices``, each of which is there; none if it is not set."""
+        """The devices of ``--devices``, checked for existence; empty if the flag is not set."""
         if self.devices is None:
             return []
         names = [part.strip() for part in self.devices.split(",") if part.strip()]
@@ -210,14 +210,11 @@ def _submitted(
     from landscape.training.submission import has_submitit, submit_array
 
     flags, logs = slurm_options(sweeping.slurm), _logs(sweep)
-    text = batch_script(sweep.path, todo, flags, logs=logs, at_a_time=jobs)
-    if sweeping.launcher == "sbatch":
+    if sweeping.launcher == "sbatch" or not has_submitit():
         logs.mkdir(parents=True, exist_ok=True)  # where it is missing, Slurm ends the job without a word
-        click.echo(text, nl=False)
-        return
-    if not has_submitit():
-        logs.mkdir(parents=True, exist_ok=True)
-        click.echo(text, nl=False)
+        click.echo(batch_script(sweep.path, todo, flags, logs=logs, at_a_time=jobs), nl=False)
+        if sweeping.launcher == "sbatch":
+            return
         raise UsageError(
             "--launcher slurm needs submitit: pip install 'landscape-geometry[slurm]'; without it, the text above does "
             "the same: --launcher sbatch … | sbatch"
@@ -269,7 +266,7 @@ def _train_here(
 def _tell(bar: Bar, local: "LocalSweep", epochs: dict[int, tuple[int, int]], shown: set[int]) -> None:
     """Shows the runs at work; ``epochs`` and ``shown`` are what was known the last time."""
     sweep, now = local.sweep, set(local.at_work)
-    for index in sorted(shown | now):  # the others have not changed, and there may be thousands of them
+    for index in sorted(shown | now):  # the only ones that can have changed, of perhaps thousands
         epochs[index] = done, total = sweep.epochs(index)
         name = sweep.folder(index).path.name
         if index in now:

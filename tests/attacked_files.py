@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+from command_line import TINY
 from hypothesis import strategies as st
 
 from landscape import records
@@ -23,20 +24,7 @@ PLACES = {
 }
 """Where each kind of file lies."""
 GIVEN = ("-m", "mlp:width=8,depth=1", "-d", "digits", "--limit", "20", "-M", "loss", "-q")
-TRAIN = (
-    "train",
-    "-m",
-    "mlp:width=8,depth=1",
-    "-d",
-    "digits",
-    "--epochs",
-    "2",
-    "-b",
-    "256",
-    "--device",
-    "cpu",
-    "-q",
-)
+TRAIN = ("train", *TINY, "-q")
 COMMANDS = {
     "checkpoint": [
         ("inspect", "runs/sgd-0/checkpoint.pt"),

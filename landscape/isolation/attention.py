@@ -8,17 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from landscape.isolation.checkpointing import RecomputedIn
+from landscape.isolation.replacing import Replacing
 
 
-class PlainAttention(TorchFunctionMode):
+class PlainAttention(Replacing):
     """Attention by matrix products and a softmax in this thread, as the fused kernels have no second derivative.
 
     Fused encoder layers are off too: torch does not use them while a mode is active. Activation checkpoints compute
     again by the same attention.
     """
+
+    def __init__(self) -> None:
+        super().__init__(_PLAIN)
 
     def __enter__(self) -> "PlainAttention":
         _RECOMPUTED.__enter__()
@@ -28,10 +31,6 @@ class PlainAttention(TorchFunctionMode):
     def __exit__(self, *failure: object) -> None:
         super().__exit__(*failure)  # type: ignore[no-untyped-call]
         _RECOMPUTED.__exit__()
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Runs an operation of torch, or what replaces it."""
-        return _PLAIN.get(func, func)(*args, **(kwargs or {}))
 
 
 _RECOMPUTED = RecomputedIn(PlainAttention)

@@ -95,11 +95,7 @@ def measure(
     if records is None:
         return [MEASURES.build(specification, objective) for specification in specifications]
     file, group = Path(records), objective.group
-    known: Sequence[Estimate] = ()
-    with group.together("reading of records"):
-        if group.rank == 0 and file.is_file():
-            known = read(file).estimates
-    known = group.decided(known)
+    known = group.once(lambda: read(file).estimates if file.is_file() else (), call="reading of records")
     if objective.provenance.checkpoint is None:
         objective = objective.described(checkpoint=_weights_digest(objective))
     _ = objective.loss  # computed before any measure, so that records know it and are compared by it

@@ -159,11 +159,9 @@ class Batches:
 
     def _sent(self, read: Callable[[], Batch], owner: int) -> Batch:
         """A batch of one process in all of them, on the CPU."""
-        data = b""
-        with self.group.together("exchange of a batch"):  # which not everything in a batch may allow
-            if self.group.rank == owner:
-                data = pickle.dumps(_sendable(read()))
-        return pickle.loads(self.group.decided(data, by=owner))
+        # Pickled where its failure is raised in all processes: not everything in a batch may allow it.
+        call = "exchange of a batch"
+        return pickle.loads(self.group.once(lambda: pickle.dumps(_sendable(read())), by=owner, call=call))
 
     @property
     def division(self) -> Division:

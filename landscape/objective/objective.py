@@ -24,7 +24,7 @@ from landscape.objective.independence import Independence
 from landscape.objective.loss_weights import known_weights
 from landscape.objective.mean import Mean, Visit
 from landscape.objective.micro_batches import MicroBatches, Size, allowed_size
-from landscape.objective.parts import batches_apart, examples_apart
+from landscape.objective.parts import batches_apart, batches_before, examples_apart, examples_before
 from landscape.objective.passes import BatchGradients, Slope, Value, differentiated, evaluated
 from landscape.objective.products import columns_of, matrix_products
 from landscape.objective.replica import Replica
@@ -392,7 +392,7 @@ class Objective:
                 get all results, which therefore have to be such as can be pickled.
             only: The numbers of batches to which it is limited.
         """
-        return self._by_part(batches_apart, function, only)
+        return self._by_part(batches_apart, batches_before, function, only)
 
     def by_example(
         self, function: Callable[["Objective"], T], *, only: Collection[int] | None = None
@@ -403,20 +403,17 @@ class Objective:
             UsageError: The loss is a :class:`BatchLoss`, whose batches have no known parts.
         """
         self._refuse_hidden_examples()
-        return self._by_part(examples_apart, function, only)
+        return self._by_part(examples_apart, examples_before, function, only)
 
     def _by_part(
         self,
         apart: Callable[..., Iterator[Batches]],
+        before: Callable[[Batches], int],
         function: Callable[["Objective"], T],
         only: Collection[int] | None,
     ) -> list[T]:
-        batches, results, first = self._mean.checked(self.point).batches, list[T](), 0
-        part = self._part()
-        if only is not None and not self.group.alone:
-            with self.group.together("count of parts"):
-                count = sum(1 for _ in apart(batches, here=True))
-            first = sum(self.group.gathered(count)[: self.group.rank])
+        batches, results = self._mean.checked(self.point).batches, list[T]()
+        part, first = self._part(), 0 if only is None else before(batches)
         name = getattr(function, "__qualname__", type(function).__name__)
         with self._mean.together(f"parts of the data by {name}", point=self.point):
             for number, single in enumerate(apart(batches, here=True), first):

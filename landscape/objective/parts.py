@@ -31,6 +31,21 @@ def examples_apart(batches: Batches, *, here: bool = False) -> Iterator[Batches]
                 yield batches.single(single, 1, weight)
 
 
+def batches_before(batches: Batches) -> int:
+    """How many batches of some weight the processes before this one visit."""
+    return batches.division.here.start
+
+
+def examples_before(batches: Batches) -> int:
+    """How many examples of some weight they visit; all processes count theirs."""
+    group = batches.group
+    if group.alone:
+        return 0
+    with group.together("count of examples"):
+        count = sum(1 for _ in examples_apart(batches, here=True))
+    return sum(group.gathered(count)[: group.rank])
+
+
 def _visited(batches: Batches, here: bool) -> Iterable[tuple[int, int, Batch]]:
     """The numbers, sizes and batches."""
     if not here and batches.is_divided:

@@ -81,13 +81,9 @@ def _named(loss: object, name: str) -> str:
 
 
 def _plain(value: object) -> object:
-    return (
-        hashed([value])
-        if isinstance(value, Tensor)
-        else value
-        if isinstance(value, (bool, int, float, str))
-        else ""
-    )
+    if isinstance(value, Tensor):
+        return hashed([value])
+    return value if isinstance(value, (bool, int, float, str)) else ""
 
 
 def hashed(parts: Iterable[object]) -> str:

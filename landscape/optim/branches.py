@@ -58,7 +58,7 @@ class Branches:
 
     @contextmanager
     def step(self, gradients_at: GradientsAt, weights: Tensor, *, meetings: Sequence[bool]) -> Iterator[None]:
-        """A context for the passes of a step, in which a failure of one process is told to the other.
+        """A context for the passes of a step; an exception in one process is raised in the other as well.
 
         Args:
             gradients_at: The passes.

@@ -1,16 +1,16 @@
 """Hessian-trace regularisation: a penalty on the trace of the Hessian."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from landscape.errors import InputError, UsageError
 from landscape.isolation.attention import PlainAttention
 from landscape.isolation.modes import outside_modes
+from landscape.isolation.replacing import Replacing
 from landscape.optim.batch_closure import Evaluation
 from landscape.optim.sharpness_aware import Closure, GradientsAt, SharpnessAware, length
 from landscape.processes.group import ALONE
@@ -68,7 +68,7 @@ class HessianTraceRegularised(SharpnessAware):
 
         def closure() -> Tensor:
             # Only the plain kernel of attention can be differentiated again, and none of batch norm.
-            with PlainAttention(), _ThriceDifferentiable():
+            with PlainAttention(), Replacing({functional.batch_norm: _batch_norm}):
                 try:
                     return regularised()
                 except RuntimeError as failure:
@@ -121,21 +121,6 @@ class HessianTraceRegularised(SharpnessAware):
     def _derivatives(self, value: Tensor) -> tuple[Tensor, ...]:
         with outside_modes():
             return torch.autograd.grad(value, self.flat.parameters, create_graph=True, materialize_grads=True)
-
-
-class _ThriceDifferentiable(TorchFunctionMode):
-    """Inside, batch norm is made of elementary operations; its running statistics are torch's, bit for bit."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Called for each operation of torch."""
-        function = _batch_norm if func is functional.batch_norm else func
-        return function(*args, **(kwargs or {}))
 
 
 def _batch_norm(

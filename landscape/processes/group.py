@@ -8,7 +8,7 @@ instead of its numbers, because the others would wait for it for ever.
 import contextlib
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -87,6 +87,21 @@ class Group:
         with self._complete():
             dist.broadcast_object_list(values, group_src=by, group=self.members)
         return values[0]
+
+    def once(self, work: Callable[[], T], *, by: int = 0, call: str = "") -> T:
+        """What ``work`` returns in one process, by default the first, which alone does it; the others get the result.
+
+        Args:
+            work: Such as the reading of a file; what it raises is raised in all processes.
+            by: Which process does it.
+            call: As for :meth:`together`.
+        """
+        results: list[Any] = [None]
+        with self.together(call):
+            if self.rank == by:
+                results = [work()]
+        result: T = self.decided(results[0], by=by)
+        return result
 
     def any(self, value: bool) -> bool:
         """Whether a value is true in any of the processes."""

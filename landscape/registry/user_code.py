@@ -58,7 +58,7 @@ def user_module(name: str) -> ModuleType | None:
 
 
 def module_of(where: str) -> ModuleType:
-    """The module of a file or of a dotted name, run if it has not been run yet or has changed since.
+    """The module of a file or a dotted name; its code runs on first use, and again after the file has changed.
 
     Raises:
         InputError: There is none, or it fails when it is run.

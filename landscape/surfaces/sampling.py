@@ -12,7 +12,7 @@ from landscape.surfaces.forward_passes import Eager
 from landscape.surfaces.grid import share
 from landscape.surfaces.journal import Journal, stored_header
 from landscape.surfaces.plane import Plane
-from landscape.surfaces.sweep import Settings, Sweep, checked_plane
+from landscape.surfaces.sampled_grid import SampledGrid, Settings, checked_plane
 
 
 @outside_modes()
@@ -72,21 +72,21 @@ def sample_surface(
     """
     settings = Settings(points, span, gradient_norm, centre, forward, compile)
     plane = checked_plane(plane, objective, test, through)
-    sweep = Sweep.on(plane, objective, test, settings)
-    order = share(sweep.order, shard)
+    sampled = SampledGrid.on(plane, objective, test, settings)
+    order = share(sampled.order, shard)
     path = None if journal is None else Path(journal)
     begun = None if path is None else stored_header(path)
-    way = sweep.way(begun=begun, place=path, points=len(order))
-    with Journal(path, sweep.header(way.way, shard)) as done:
+    way = sampled.way(begun=begun, place=path, points=len(order))
+    with Journal(path, sampled.header(way.way, shard)) as done:
         if progress is not None:
             progress(len(done.values), len(order))
         left = [index for index in order if index not in done.values]
         if not (left or plane.through):
             return done.surface()
-        values_at = sweep.values(way)
-        checks = sweep.checks(values_at)
+        values_at = sampled.values(way)
+        checks = sampled.checks(values_at)
         for index in left:
-            done.append(index, values_at(*sweep.place(index)))
+            done.append(index, values_at(*sampled.place(index)))
             if progress is not None:
                 progress(len(done.values), len(order))
         surface = done.surface()

@@ -12,9 +12,9 @@ from landscape.surfaces.directions import Waypoint
 from landscape.surfaces.forward_passes import ForwardPass
 from landscape.surfaces.journal import as_read, refuse_another_run, stored_header
 from landscape.surfaces.plane import PLANES, fingerprint
+from landscape.surfaces.sampled_grid import SampledGrid, Settings, checked_plane
 from landscape.surfaces.shared import Shared
 from landscape.surfaces.stored_plane import plane_from_bytes, plane_to_bytes
-from landscape.surfaces.sweep import Settings, Sweep, checked_plane
 
 
 @outside_modes()
@@ -39,8 +39,8 @@ def sample_together(
         plane: A name in ``PLANES`` with its options.
         through: As for ``sample_surface``.
         test: Likewise.
-        settings: The fields of :class:`~landscape.surfaces.sweep.Settings`. With ``compile``, every process compiles
-            for itself, so that the estimate is of its share.
+        settings: The fields of :class:`~landscape.surfaces.sampled_grid.Settings`. With ``compile``, every process
+            compiles for itself, so that the estimate is of its share.
 
     Raises:
         UsageError: An argument is not allowed.
@@ -62,33 +62,33 @@ def sample_together(
     ways: list[ForwardPass] = []
 
     def begun() -> dict[str, Any]:
-        sweep = Sweep.on(checked_plane(plane, objective, test, through), objective, test, chosen)
+        sampled = SampledGrid.on(checked_plane(plane, objective, test, through), objective, test, chosen)
         earlier = shared.earlier_journal
-        way = sweep.way(
+        way = sampled.way(
             begun=None if earlier is None else stored_header(earlier),
             place=earlier,
-            points=len(sweep.order) // shared.workers + 1,
+            points=len(sampled.order) // shared.workers + 1,
         )
         ways.append(way)
-        header = sweep.header(way.way)
+        header = sampled.header(way.way)
         shared.adopt_earlier_journal(header)
-        shared.keep(_file_of(header), plane_to_bytes(sweep.plane))
+        shared.keep(_file_of(header), plane_to_bytes(sampled.plane))
         return header
 
     header = shared.settled("header", begun)
     source = shared.folder / _file_of(header)
     stored = plane_from_bytes(shared.kept(source.name), like=objective.point, through=through, source=source)
-    sweep = Sweep.on(stored, objective, test, chosen)
-    way = (ways or [sweep.way(begun=header, place=shared.folder, points=0)])[0]
-    refuse_another_run(shared.folder, header, as_read(sweep.header(way.way)), what="the work")
-    values_at = sweep.values(way)
+    sampled = SampledGrid.on(stored, objective, test, chosen)
+    way = (ways or [sampled.way(begun=header, place=shared.folder, points=0)])[0]
+    refuse_another_run(shared.folder, header, as_read(sampled.header(way.way)), what="the work")
+    values_at = sampled.values(way)
     with shared.journal(header) as done:
         if through:
-            shared.begun("checks", lambda: sweep.checks(values_at))
-        for index in shared.points(sweep.order, done):
-            done.append(index, values_at(*sweep.place(index)))
+            shared.begun("checks", lambda: sampled.checks(values_at))
+        for index in shared.points(sampled.order, done):
+            done.append(index, values_at(*sampled.place(index)))
         surface = done.surface()
-    checks = shared.settled("checks", lambda: sweep.checks(values_at)) if through else []
+    checks = shared.settled("checks", lambda: sampled.checks(values_at)) if through else []
     return with_barrier(surface.described(checkpoints=checks)) if checks else surface
 
 

@@ -37,16 +37,8 @@ def require_alike(session: Session) -> None:
     group = session.group
     if group.alone:
         return
-    fields = {n: v for n, v in session.recipe.to_dict().items() if n not in HOW_COMPUTED}
-    mine = {
-        "version of landscape": __version__,
-        "version of torch": torch.__version__,
-        "kind of device": session.device.type,
-        "recipe": str(fields),
-        "code": str(session.subject.code),
-        "data set": f"{session.data.name} with {session.examples} training examples{_content(session)}",
-        "first weights": hashed(itertools.chain.from_iterable(sorted(session.model.state_dict().items()))),
-    }
+    with group.together():
+        mine = _described(session)
     everywhere = group.gathered(mine)
     for rank, theirs in enumerate(everywhere):
         for name, value in theirs.items():
@@ -56,6 +48,20 @@ def require_alike(session: Session) -> None:
                     f"{everywhere[0][name]}), and all take the steps of one run; start all with the same command, "
                     "files and installation"
                 )
+
+
+def _described(session: Session) -> dict[str, str]:
+    """What is compared, by the name that a message has for it."""
+    fields = {n: v for n, v in session.recipe.to_dict().items() if n not in HOW_COMPUTED}
+    return {
+        "version of landscape": __version__,
+        "version of torch": torch.__version__,
+        "kind of device": session.device.type,
+        "recipe": str(fields),
+        "code": str(session.subject.code),
+        "data set": f"{session.data.name} with {session.examples} training examples{_content(session)}",
+        "first weights": hashed(itertools.chain.from_iterable(sorted(session.model.state_dict().items()))),
+    }
 
 
 def require_divisible(session: Session) -> None:

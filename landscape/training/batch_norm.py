@@ -4,7 +4,7 @@
 does more than batch norm, as those of timm do, still does.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm  # private, but the only common base of the norms
-from torch.overrides import TorchFunctionMode
 
+from landscape.isolation.replacing import Replacing
 from landscape.optim import Exchange
 from landscape.reductions import exact
 
@@ -49,29 +49,9 @@ class _Synchronised:
 
     def forward(self, input: Tensor) -> Tensor:
         """The output of the module."""
-        with _AcrossProcesses(self.exchange):
+        with Replacing({functional.batch_norm: partial(_batch_norm, self.exchange)}):
             output: Tensor = super().forward(input)  # type: ignore[misc]
         return output
-
-
-class _AcrossProcesses(TorchFunctionMode):
-    """Inside, ``functional.batch_norm`` is that of all processes."""
-
-    def __init__(self, exchange: Exchange) -> None:
-        super().__init__()
-        self._exchange = exchange
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Called for each operation of torch."""
-        if func is functional.batch_norm:
-            return _batch_norm(self._exchange, *args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
 
 
 def _batch_norm(

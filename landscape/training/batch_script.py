@@ -10,7 +10,7 @@ from landscape.errors import UsageError
 from landscape.registry.nearest import did_you_mean
 
 SECONDS_TO_SAVE = 90
-"""Seconds before the time limit at which a run is told to save itself; Slurm may be a minute late or early."""
+"""Seconds before the time limit at which Slurm signals a run to save itself; it may be up to a minute off."""
 
 # What an array of resumable runs of one process each decides by itself.
 _OURS = {

@@ -88,13 +88,13 @@ class Measuring:
         values: dict[str, float] = {}
         group, is_first = session.group, session.group.rank == 0
         file = files.measures_history
-        digest, known, vectors = "", tuple[Estimate, ...](), Vectors()
-        with group.together():
-            if is_first:
-                digest = sha256(files.checkpoint)
-                known = records.read(file).estimates if file.is_file() else ()
-                vectors = read_starts(files.starts)
-        digest, known, vectors = group.decided((digest, known, vectors))
+        digest, known, vectors = group.once(
+            lambda: (
+                sha256(files.checkpoint),
+                records.read(file).estimates if file.is_file() else (),
+                read_starts(files.starts),
+            )
+        )
         with preserved_randomness(session.device):
             for split in ("train", "test"):
                 objective = self._objective(session, split, digest)

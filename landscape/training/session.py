@@ -308,9 +308,8 @@ class Session:
             inputs, targets = moved((inputs, targets), self.device, self.dtype)
         except Exception as raised:
             failure = raised
-        if (
-            self.exchange.couples
-        ):  # a network that exchanges something itself has to be entered by all or none
+        # A network that exchanges something itself has to be entered by all or none.
+        if self.exchange.couples:
             self.group.agree(failure)
         elif failure is not None and self.group.alone:
             raise failure
@@ -391,9 +390,12 @@ class Session:
             return
         buffers = {name: b for name, b in self.model.named_buffers() if b.is_floating_point()}
         averages = {} if self.average is None else self.average.values
-        shared = [*buffers.values(), *(averages[name] for name in buffers if name in averages)]
-        self.group.add(shared)
-        for tensor in shared:
+        self._average_in_place([*buffers.values(), *(averages[name] for name in buffers if name in averages)])
+
+    def _average_in_place(self, tensors: Sequence[Tensor]) -> None:
+        """Replaces tensors by their means over the processes."""
+        self.group.add(tensors)
+        for tensor in tensors:
             tensor /= self.group.world
 
     def _read(self) -> None:
@@ -425,10 +427,7 @@ class Session:
             return self.average.network(self.model)
         averaged = averaged_network(self.model, self.optimizer, inputs())
         if averaged is not None and not self.group.alone and not self.exchange.couples:
-            buffers = [b for b in averaged.buffers() if b.is_floating_point()]
-            self.group.add(buffers)
-            for buffer in buffers:
-                buffer /= self.group.world
+            self._average_in_place([b for b in averaged.buffers() if b.is_floating_point()])
         return averaged
 
     @torch.no_grad()

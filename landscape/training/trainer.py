@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +117,11 @@ def train(
     group = current_group() if group is None else group
     requested = recipe.shortened()
     folder = RunFiles(Path(output))
-    saved, is_whole = _read_by_first(group, folder, requested, resume=resume, overwrite=overwrite)
-    if saved is not None and saved.epoch >= requested.epochs and measuring is None and is_whole:
-        return _finished(group, folder, requested, saved.content["metrics"])
+    read = partial(folder.resumable, requested, resume=resume, overwrite=overwrite)
+    if measuring is None:
+        run = group.once(lambda: _finished(folder, requested, read()))
+        if run is not None:
+            return run
     device = device_of(requested)
     # On a CPU every kernel is deterministic for a number of threads.
     kernels = contextlib.nullcontext() if device.type == "cpu" else deterministic_kernels
@@ -137,7 +140,7 @@ def train(
                     folder.make()
                     stack.enter_context(locked(folder.path))
             # Read again: before the folder was locked, another process could write to it.
-            saved, _ = _read_by_first(group, folder, requested, resume=resume, overwrite=overwrite)
+            saved = group.once(read)
             with group.together():
                 if saved is not None:
                     _restore(session, saved, folder)
@@ -148,30 +151,14 @@ def train(
             stack.enter_context(interruption)
             tracker = stack.enter_context(_tracked(trackers if group.rank == 0 else (), session, folder))
             _Training(session, folder, interruption, tracker, measuring).run(progress, save_every)
-    return _finished(group, folder, requested, session.metrics)
+    return group.once(lambda: folder.finished(requested, session.metrics))
 
 
-def _read_by_first(
-    group: Group, folder: RunFiles, recipe: Recipe, *, resume: bool, overwrite: bool
-) -> tuple[Saved | None, bool]:
-    """What a run continues from and whether its files are whole, as the first process reads them."""
-    result: tuple[Saved | None, bool] = None, False
-    with group.together():
-        if group.rank == 0:
-            saved = folder.resumable(recipe, resume=resume, overwrite=overwrite)
-            result = saved, saved is not None and folder.is_whole(saved)
-    return group.decided(result)
-
-
-def _finished(group: Group, folder: RunFiles, recipe: Recipe, metrics: Entry) -> Run:
-    """The run in the folder, as the first process reads it."""
-    run: Run | None = None
-    with group.together():
-        if group.rank == 0:
-            run = folder.finished(recipe, metrics)
-    run = group.decided(run)
-    assert run is not None
-    return run
+def _finished(folder: RunFiles, recipe: Recipe, saved: Saved | None) -> Run | None:
+    """The run in the folder, if it is finished and all its files are there."""
+    if saved is None or saved.epoch < recipe.epochs or not folder.is_whole(saved):
+        return None
+    return folder.finished(recipe, saved.content["metrics"])
 
 
 @contextlib.contextmanager

@@ -4,24 +4,12 @@ import shlex
 import time
 
 import pytest
+from command_line import TINY
 from slurm_commands import Slurm
 
 from landscape.records import RunFolder
 
-SHORT = [
-    "train",
-    "-m",
-    "mlp:width=8,depth=1",
-    "-d",
-    "digits",
-    "--epochs",
-    "2",
-    "-b",
-    "256",
-    "--device",
-    "cpu",
-    "-q",
-]
+SHORT = ["train", *TINY, "-q"]
 # Long enough to be interrupted in the middle.
 LONG = [*SHORT[:6], "40", "-b", "16", *SHORT[9:]]
 RUNS = ["sgd-0", "sgd-1", "sam-0", "sam-1"]

@@ -202,7 +202,7 @@ class TestCompiled:
             "test": Objective(models[0], CLASSES, [(x.flip(3), y) for x, y in _data(9)]),
         }
         plain = sample_surface(train, "interpolation", **settings)
-        monkeypatch.setattr("landscape.surfaces.sweep.fastest", lambda *_, **__: compiled)
+        monkeypatch.setattr("landscape.surfaces.sampled_grid.fastest", lambda *_, **__: compiled)
         with torch._dynamo.config.patch(error_on_recompile=True):
             surface = sample_surface(train, "interpolation", **settings)
         assert surface.meta["forward"] == "compiled"
@@ -264,10 +264,10 @@ def test_a_run_with_forward_passes_of_another_version_is_refused_before_anything
     resnet, tmp_path, monkeypatch
 ):
     journal, never = tmp_path / "journal", lambda *_, **__: pytest.fail("a forward pass was timed")
-    monkeypatch.setattr("landscape.surfaces.sweep.WAYS", ())
+    monkeypatch.setattr("landscape.surfaces.sampled_grid.WAYS", ())
     sample_surface(resnet, points=3, forward="plain", journal=journal)
     before = journal.read_bytes()
-    monkeypatch.setattr("landscape.surfaces.sweep.fastest", never)
+    monkeypatch.setattr("landscape.surfaces.sampled_grid.fastest", never)
     with pytest.raises(UsageError, match=r"journal was begun with plain forward passes, which this version"):
         sample_surface(resnet, points=3, journal=journal)
     assert journal.read_bytes() == before

@@ -45,7 +45,7 @@ class Settings:
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class SampledGrid:
     """The values that are computed at each point of a grid on a plane.
 
     Attributes:
@@ -66,7 +66,7 @@ class Sweep:
 
     @classmethod
     def on(cls, plane: Plane, objective: Objective, test: Objective | None, settings: Settings) -> Self:
-        """The sweep over the grid of these settings."""
+        """The grid of these settings."""
         if plane.recalibrated:
             objective = objective.recalibrating()
             test = test and test.described(batch_norm=objective.batch_norm)
