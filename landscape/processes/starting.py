@@ -127,7 +127,9 @@ def _passed_on(children: list[_Child]) -> Iterator[list[int]]:
         for child in children:
             child.process.send_signal(signal.SIGTERM if len(received) == 1 else signal.SIGKILL)
 
-    before = {number: signal.signal(number, act) for number in (signal.SIGINT, signal.SIGTERM)}
+    # A shell makes its background processes ignore signals; that stays so.
+    heard = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, act) for number in heard}
     try:
         yield received
     finally:

@@ -265,6 +265,17 @@ def test_processes_started_here_end_together(pretended, capfd, fault, at, code, 
     assert (found.out, found.err) == ("rank 0\n", message)
 
 
+def test_a_signal_that_a_background_process_ignores_is_not_passed_on():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with starting._passed_on([]) as received:
+            signal.raise_signal(signal.SIGINT)
+            assert received == []
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("fault", ["wait", "deaf"])
 def test_a_signal_here_ends_all(pretended, capfd, fault):
     with pytest.raises(KeyboardInterrupt):
