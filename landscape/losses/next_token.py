@@ -65,7 +65,8 @@ class NextToken(CrossEntropy):
     def inputs_and_targets(self, batch: Any) -> tuple[Any, Tensor]:
         """The network's inputs, and the token that each position predicts, ``(B, T)``; −100 where none counts."""
         tokens = _tokens(batch)
-        inputs, targets, mask = tokens, tokens, None
+        inputs: Any = tokens
+        targets, mask = tokens, None
         if isinstance(batch, Mapping):
             inputs = {key: value for key, value in batch.items() if key != "labels"}
             labels, mask = batch.get("labels"), batch.get("attention_mask")

@@ -1,4 +1,4 @@
-"""Language models: what padding, ragged batches and their partition do to numbers, which is nothing, and to which mean."""
+"""Language models: padding, ragged batches and their partition change no number, whichever mean is asked for."""
 
 import functools
 
