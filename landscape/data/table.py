@@ -39,7 +39,11 @@ DATA: NameTable[Data] = NameTable(
     [
         Row("digits", digits, "8×8 hand-written digits, 10 classes, 1437 + 360; bundled"),
         Row("moons", moons, "two noisy half circles in the plane, 2 classes; bundled"),
-        Row("text", text, "English text or source code that comes with Python, as bytes; for next-token; bundled"),
+        Row(
+            "text",
+            text,
+            "English text or source code that comes with Python, as bytes; for next-token; bundled",
+        ),
         *(archive.row() for archive in ARCHIVES),
         Row(
             "imagefolder",
@@ -59,7 +63,8 @@ def load_data(specification: str | Specification) -> Data:
 
     Args:
         specification: A name of :data:`DATA`, ``imagefolder:DIR``, ``text:FILE``, ``npz:FILE``,
-            ``safetensors:FILE``, ``hf-datasets:FOLDER``, ``package.module:factory`` or ``./file.py:factory``, and its options.
+            ``safetensors:FILE``, ``hf-datasets:FOLDER``, ``package.module:factory`` or ``./file.py:factory``, and
+            its options.
 
     Raises:
         UsageError: An unknown name or option, or a value that is not allowed.

@@ -103,11 +103,15 @@ def _modules() -> bytes:
 def _of_file(*, file: str, length: int = 128, test: float = 0.1, limit: int | None = None) -> Data:
     path = Path(file).expanduser()
     if not path.is_file():
-        raise InputError(f"text:{file}: there is no file {path}; text:source=topics is the text of this Python")
+        raise InputError(
+            f"text:{file}: there is no file {path}; text:source=topics is the text of this Python"
+        )
     size = check_regular(path)
     most = min(size, size if limit is None else limit)
     if most > LARGEST:
-        raise UsageError(f"text:{file} has {size:,} bytes, more than {LARGEST:,}; read its beginning: limit={LARGEST}")
+        raise UsageError(
+            f"text:{file} has {size:,} bytes, more than {LARGEST:,}; read its beginning: limit={LARGEST}"
+        )
     try:
         with path.open("rb") as opened:
             content = opened.read(most)
@@ -126,13 +130,13 @@ def _sequences(name: str, content: bytes, origin: str, *, length: int, test: flo
         )
     rows = torch.frombuffer(bytearray(content[: count * length]), dtype=torch.uint8).view(count, length)
     held_out = min(count - 1, max(1, round(test * count)))
-    parts = [_examples(part.to(torch.int64), name) for part in (rows[:-held_out], rows[-held_out:])]
+    train, last = (_examples(part.to(torch.int64), name) for part in (rows[:-held_out], rows[-held_out:]))
     digest = hashlib.sha256(content).hexdigest()[:12]
     notes = (
         f"{len(content):,} bytes of {origin}, SHA-256 {digest}…; {length} tokens a sequence, one token a byte",
-        f"train: the first {len(parts[0]):,} sequences, test: the last {held_out:,}; the loss is --loss next-token",
+        f"train: the first {len(train):,} sequences, test: the last {held_out:,}; the loss is --loss next-token",
     )
-    return Data(name, *parts, classes=None, input_shape=(length,), loss="next-token", notes=notes)
+    return Data(name, train, last, classes=None, input_shape=(length,), loss="next-token", notes=notes)
 
 
 def _examples(tokens: Tensor, name: str) -> InMemory:

@@ -75,7 +75,7 @@ class Decoder(nn.Module):
         """The scores ``(B, T, vocabulary)`` of the token after each of ``tokens``, ``(B, T)``."""
         if tokens.ndim != 2 or tokens.is_floating_point():
             raise InputError(
-                f"decoder takes token numbers (B, T), but a batch has the shape {tuple(tokens.shape)} of {tokens.dtype}; "
+                f"decoder takes token numbers (B, T), not {tokens.dtype} of the shape {tuple(tokens.shape)}; "
                 "use -d text"
             )
         self._check_length(tokens.shape[1])
