@@ -128,6 +128,7 @@ class Objective:
                 "loss": loss_name,
                 "batch_norm": "stored" if batch_norm == "auto" else batch_norm,
                 "parameters": selection_name(parameters, replica.layout.names),
+                "frozen": replica.frozen,
             }
         self._selection = parameters
         self._statistics: Statistics | None = None
