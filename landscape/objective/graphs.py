@@ -250,6 +250,6 @@ def _curved(gradients: Tensors, block: int | None) -> list[int]:
 
 def _padded(replica: Replica, part: Tensor, block: int) -> Tensor:
     """The vector ``(n,)`` that is one parameter tensor, with zeros outside it."""
-    vector = torch.zeros_like(replica.origin)
+    vector = torch.zeros_like(replica.point)
     replica.layout.split(vector)[block].copy_(part)
     return vector

@@ -75,6 +75,8 @@ class Objective:
             in the order of the processes. Either way all of them make the same calls, and get the number of all data,
             with its error and cost, which does not depend on how many they are. ``"alone"``: this process measures what
             it passes by itself. Left out, several processes are an error. One process is always alone.
+        copy: Whether the model is copied. With ``copy=False`` it is given away: no weight is there twice, and neither
+            the model nor its parameters may be used or changed by anyone else afterwards.
 
     Attributes:
         point: θ, ``(n,)``.
@@ -102,6 +104,7 @@ class Objective:
         products: Products = "auto",
         calibration: Source | None = None,
         processes: Processes = None,
+        copy: bool = True,
     ) -> None:
         group = group_for(processes)
         batched = partial(Batches, group=group, own=processes == "own")
@@ -113,7 +116,12 @@ class Objective:
             read = partial(batches_in, loss=loss, batch_size=batch_size)
             batches, calibration = read(batches), None if calibration is None else read(calibration)
             replica = Replica(
-                model, parameters=parameters, batch_norm=batch_norm, device=device_in(device), dtype=dtype
+                model,
+                parameters=parameters,
+                batch_norm=batch_norm,
+                device=device_in(device),
+                dtype=dtype,
+                copy=copy,
             )
             fixed = batched(batches, batch_size=batch_size, size=size, weight=weight)
             self._calibration = (
@@ -132,7 +140,7 @@ class Objective:
         self._selection = parameters
         self._statistics: Statistics | None = None
         self._cache: dict[Hashable, Any] = {}
-        self.point = replica.origin
+        self.point = replica.point
         if not group.alone:
             refuse_differences(risk, self._origin, processes)
             fixed.settle()
@@ -315,7 +323,7 @@ class Objective:
         mean = Mean(Risk(replica, risk.loss, risk.batches, engine), calibration=self._mean.calibration)
         if not self.group.alone:
             refuse_differences(mean.risk, self._origin, "own" if risk.batches.is_divided else "split")
-        twin = self._derived(mean, replica.origin)
+        twin = self._derived(mean, replica.point)
         twin._statistics = None
         return twin
 

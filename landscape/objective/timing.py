@@ -80,7 +80,7 @@ def quicker_product(risk: Risk, batch: Batch) -> Products:
 
 def timed_product(risk: Risk, batch: Batch) -> Products:
     """The quicker kind of product for the second and all later vectors on one micro-batch."""
-    column = torch.ones_like(risk.replica.origin)
+    column = torch.ones_like(risk.replica.point)
     graph = HessianGraph(risk, batch)
     backward = _seconds(risk, lambda: graph.products([column], keep=True))
     try:
