@@ -19,7 +19,7 @@ from landscape.objective.batch_norm import MODES, BatchNorm, set_batch_norm, sto
 from landscape.objective.kernels import use_formula_of_weight_norm, use_own_statistics, use_plain_recurrence
 from landscape.objective.weights import Weights, copied_network, given_network
 from landscape.objective.wrappers import unwrapped, without_inner_wrappers
-from landscape.parameters import Layout, Selection, layout, selection_note, sharded_by
+from landscape.parameters import Layout, Selection, frozen, layout, selection_note, sharded_by
 from landscape.reductions import norm
 
 _HALF = (torch.float16, torch.bfloat16)
@@ -33,6 +33,7 @@ class Replica:
 
     Attributes:
         notes: The changes that second derivatives required, a line each.
+        frozen: What is held fixed because it requires no gradient, as records say it.
         input_copies: Switched on for a network that writes to its inputs.
         moves: The number of moves; graphs that were made at a smaller number are of another point.
         calibrated: That number when batch-norm statistics were last recomputed.
@@ -74,11 +75,12 @@ class Replica:
         self._originals = [(name, weakref.ref(p)) for name, p in model.named_parameters() if copy]
         free = layout(model, parameters)
         half, selected = _half_precision(model), selection_note(model, parameters, free.names)
+        self.frozen = frozen(model, parameters, free.names)
         with torch.inference_mode(False):  # a tensor made in inference mode can never require a gradient
             own = copied_network if copy else given_network
             self.model, vector = own(model, free, device=self.device, dtype=self.dtype)
             self.layout, inner = without_inner_wrappers(self.model, free)
-            self.notes = [*_mended(self.model, [*wrappers, *inner])]
+            self.notes = _mended(self.model, [*wrappers, *inner])
             if half:
                 raised = str(self.dtype).removeprefix("torch.")
                 self.notes.append(f"weights in {half} are raised to {raised}, for good second derivatives")
