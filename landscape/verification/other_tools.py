@@ -26,7 +26,7 @@ from landscape.isolation.modes import plain_defaults
 from landscape.isolation.randomness import private_randomness
 from landscape.isolation.switches import no_warnings
 from landscape.losses.loss_functions import BatchLoss, Loss
-from landscape.losses.outputs import applied, called_with, labelled, scores, wants_scores
+from landscape.losses.outputs import applied, called_with, labelled, prepared_by, scores, wants_scores
 from landscape.measures import dominant_eigenvalue, gradient_norm, hessian_trace
 from landscape.objective import Objective
 from landscape.objective.batch import Batch, copied, moved
@@ -107,7 +107,8 @@ def verify(
     if objective.dimension <= DENSE_LIMIT:
         yield from _dense(checkpoint, objective, batch, ours)
     yield _eigsh(objective, ours["dominant-eigenvalue"], seed)
-    if isinstance(batch, tuple) and len(batch) == 2 and wants_scores(checkpoint.loss):
+    plain = wants_scores(checkpoint.loss) and prepared_by(checkpoint.loss) is None
+    if isinstance(batch, tuple) and len(batch) == 2 and plain:
         yield from _pyhessian(checkpoint, objective.layout.names, batch, ours, seed)
 
 
@@ -161,7 +162,7 @@ class _WithLoss(nn.Module):
             result = self.loss.fn(self.model, batch)
             mean: Tensor = result[0] if isinstance(result, tuple) else result
             return mean
-        inputs, targets = labelled(batch)
+        inputs, targets = (prepared_by(self.loss) or labelled)(batch)
         outputs = applied(self.model, inputs)
         return self.loss(scores(outputs)[0] if wants_scores(self.loss) else outputs, targets)
 
