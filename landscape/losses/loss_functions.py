@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -40,9 +40,6 @@ class BatchLoss:
         self.fn = fn
         self.size = size
         self.weight_of = weight or size
-
-    def refuse_labels(self, model: nn.Module, batches: Iterable[Any]) -> None:
-        """Raises an :class:`InputError` for labels that the network cannot have; here none are known."""
 
 
 Loss = Callable[[Any, Any], Tensor] | BatchLoss
@@ -184,11 +181,17 @@ class LabelWeights:
     classes: Tensor | None = None
     ignored: int = IGNORED
     smoothing: float = 0.0
+    by_row: bool = False  # every row counts the same, whatever the number of labels in it
 
     def each(self, targets: Tensor) -> Tensor:
         """The weight of every example, the sum over its labels, ``(B,)`` in the precision of sums."""
         if targets.is_floating_point():
             return targets.new_ones(len(targets), dtype=exact_dtype(targets.device))
+        weights = self.every(targets)
+        return weights.flatten(1).sum(1) if targets.ndim > 1 else weights
+
+    def every(self, targets: Tensor) -> Tensor:
+        """The weight of every class number, shaped like them, in the precision of sums."""
         counted = targets != self.ignored
         weights = exact(counted)
         if self.classes is not None:
@@ -200,14 +203,18 @@ class LabelWeights:
                     "all labels of a batch are of classes of weight 0, and label smoothing divides by the sum of the "
                     "weights: make batches larger, or give those classes a small weight"
                 )
-        return weights.flatten(1).sum(1) if targets.ndim > 1 else weights
+        if self.by_row and targets.ndim > 1:
+            counts = weights.flatten(1).sum(1).reshape(-1, *[1] * (targets.ndim - 1))
+            weights = weights / torch.where(counts > 0, counts, 1.0)
+        return weights
 
 
 def label_weights(loss: object) -> LabelWeights | None:
     """The rule by which a loss weights its labels; ``None`` if it is not made of torch's cross-entropy."""
     function, options = taken_apart(loss)
     if isinstance(loss, _BY_LABELS):
-        return LabelWeights(loss.weight, loss.ignore_index, getattr(loss, "label_smoothing", 0.0))
+        smoothing, by_row = getattr(loss, "label_smoothing", 0.0), getattr(loss, "by_sequence", False)
+        return LabelWeights(loss.weight, loss.ignore_index, smoothing, by_row)
     if function is functional.cross_entropy or function is functional.nll_loss:
         get = options.get
         return LabelWeights(get("weight"), get("ignore_index", IGNORED), get("label_smoothing", 0.0))

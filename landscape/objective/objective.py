@@ -14,6 +14,7 @@ from landscape.errors import InputError, UsageError
 from landscape.isolation.derivatives import twice_differentiable
 from landscape.isolation.modes import outside_modes
 from landscape.losses.loss_functions import BatchLoss, Loss, placed_loss, refuse_sum
+from landscape.losses.outputs import prepared_by
 from landscape.objective.arguments import batches_in, device_in, loss_in, network_in
 from landscape.objective.batch_norm import BatchNorm, stored_layers
 from landscape.objective.batches import Batches, Source, room_on
@@ -116,15 +117,14 @@ class Objective:
             loss, loss_name = loss_in(loss)
             refuse_sum(loss)
             size, weight = getattr(loss, "size", None), known_weights(loss)
+            batched = partial(batched, size=size, prepare=prepared_by(loss))
             read = partial(batches_in, loss=loss, batch_size=batch_size)
             batches, calibration = read(batches), None if calibration is None else read(calibration)
             replica = Replica(
                 model, parameters=parameters, batch_norm=batch_norm, device=device_in(device), dtype=dtype
             )
-            fixed = batched(batches, batch_size=batch_size, size=size, weight=weight)
-            self._calibration = (
-                fixed if calibration is None else batched(calibration, batch_size=batch_size, size=size)
-            )
+            fixed = batched(batches, batch_size=batch_size, weight=weight)
+            self._calibration = fixed if calibration is None else batched(calibration, batch_size=batch_size)
             engine = Engine(allowed_products(products), MicroBatches(allowed_size(micro_batch)))
             engine.recomputation = recomputation(replica.model, engine.products) if recompute else None
             risk = Risk(replica, placed_loss(loss, replica.device, replica.dtype), fixed, engine)
@@ -135,6 +135,7 @@ class Objective:
                 "loss": loss_name,
                 "batch_norm": "stored" if batch_norm == "auto" else batch_norm,
                 "parameters": selection_name(parameters, replica.layout.names),
+                "frozen": replica.frozen,
             }
         self._selection = parameters
         self._statistics: Statistics | None = None

@@ -17,7 +17,7 @@ from landscape.objective.batch import copied
 from landscape.objective.batch_norm import MODES, BatchNorm, set_batch_norm, stored_layers
 from landscape.objective.kernels import use_formula_of_weight_norm, use_own_statistics, use_plain_recurrence
 from landscape.objective.wrappers import unwrapped, without_inner_wrappers
-from landscape.parameters import Layout, Selection, layout, selection_note, sharded_by
+from landscape.parameters import Layout, Selection, frozen, layout, selection_note, sharded_by
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -30,6 +30,7 @@ class Replica:
 
     Attributes:
         notes: The changes that second derivatives required, a line each.
+        frozen: What is held fixed because it requires no gradient, as records say it.
         input_copies: Switched on for a network that writes to its inputs.
         moves: The number of moves; graphs that were made at a smaller number are of another point.
         calibrated: That number when batch-norm statistics were last recomputed.
@@ -74,6 +75,7 @@ class Replica:
             self.layout, inner = without_inner_wrappers(self.model, free)
             self.notes = _mended(self.model, [*wrappers, *inner], self.dtype)
             self.notes += selection_note(model, parameters, free.names)
+            self.frozen = frozen(model, parameters, free.names)
             self.model = self.model.to(device=self.device, dtype=self.dtype)
             set_batch_norm(self.model, batch_norm)
             everything = dict(self.model.named_parameters())
