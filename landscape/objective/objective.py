@@ -28,6 +28,7 @@ from landscape.objective.micro_batches import MicroBatches, Size, allowed_size
 from landscape.objective.parts import batches_apart, batches_before, examples_apart, examples_before
 from landscape.objective.passes import BatchGradients, Slope, Value, differentiated, evaluated
 from landscape.objective.products import columns_of, matrix_products
+from landscape.objective.recomputed_blocks import recomputation
 from landscape.objective.replica import Replica
 from landscape.objective.risk import Risk
 from landscape.objective.sameness import refuse_differences
@@ -70,6 +71,10 @@ class Objective:
             for the size with the most gradients a second.
         products: How Hessian products are computed: ``"double-backward"``, ``"forward-over-reverse"``, or
             ``"auto"`` for double backward on the CPU and the quicker of the two on CUDA.
+        recompute: Activation checkpointing for gradients and products: what is inside a block of the network (a
+            transformer block, a residual block) is computed again in backward passes instead of being kept. A product
+            then takes about half as long again, and as much memory as a gradient does; no number changes. Whether it
+            is of use with a network is found out on two examples, and said in :attr:`notes`.
         processes: How several processes divide the data that were started together (``torchrun``, ``srun``) and have a
             ``torch.distributed`` process group. ``"split"``: all pass the same data, and each computes a block of the
             batches. ``"own"``: each passes its own part, as from a ``DistributedSampler``, and the data are all parts
@@ -103,6 +108,7 @@ class Objective:
         batch_size: int | None = None,
         micro_batch: Size = None,
         products: Products = "auto",
+        recompute: bool = False,
         calibration: Source | None = None,
         processes: Processes = None,
         copy: bool = True,
@@ -128,6 +134,7 @@ class Objective:
             fixed = batched(batches, batch_size=batch_size, weight=weight)
             self._calibration = fixed if calibration is None else batched(calibration, batch_size=batch_size)
             engine = Engine(allowed_products(products), MicroBatches(allowed_size(micro_batch)))
+            engine.recomputation = recomputation(replica.model, engine.products) if recompute else None
             risk = Risk(replica, placed_loss(loss, replica.device, replica.dtype), fixed, engine)
             self._mean = Mean(risk, calibration=self._calibration if batch_norm == "recalibrate" else None)
             self._batch_norm = batch_norm
@@ -205,7 +212,9 @@ class Objective:
     @property
     def notes(self) -> list[str]:
         """What was changed in the copy of the model for derivatives to exist, a line each; complete after first use."""
-        return [*self._mean.risk.replica.notes, *self._mean.notes]
+        recomputed = self.engine.recomputation
+        notes = [] if recomputed is None else recomputed.notes
+        return [*self._mean.risk.replica.notes, *self._mean.notes, *notes]
 
     @property
     def network(self) -> nn.Module:
@@ -321,6 +330,8 @@ class Objective:
                 f"{here.layout.dimension} of this objective, or not in that order: they are of different networks"
             )
         engine = Engine(risk.engine.products, dataclasses.replace(risk.engine.micro))
+        if risk.engine.recomputation is not None:
+            engine.recomputation = recomputation(replica.model, engine.products)
         mean = Mean(Risk(replica, risk.loss, risk.batches, engine), calibration=self._mean.calibration)
         if not self.group.alone:
             refuse_differences(mean.risk, self._origin, "own" if risk.batches.is_divided else "split")
