@@ -141,7 +141,8 @@ width = flag("--width", type=click.Choice(["column", "text"]), help="Width of th
 parameters = flag(
     "--parameters",
     metavar="GLOB[,GLOB…]",
-    help="Hold all other parameters fixed, by name: 'layer4.*,fc.*'; with ! in front: all but those.",
+    help="Hold all other parameters fixed: 'layer4.*,fc.*'; with ! in front: all but those. * also stands for dots; "
+    "what matches no whole name matches after a dot: 'lora_*', 'attn.*'. A tied tensor has any of its names.",
 )
 trust = flag(
     "--trust-checkpoint/--no-trust-checkpoint",

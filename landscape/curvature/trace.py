@@ -248,7 +248,7 @@ def quadratic_forms(objective: Objective, *, draws: Draws, numbers: range, less_
     """
 
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
-        point, split = risk.replica.origin, risk.replica.layout.split
+        point, split = risk.replica.point, risk.replica.layout.split
         probes = list(draws.fold(risk.batch_start).signs(numbers, point.numel(), like=point))
         kind = ResidualGraph if less_gauss_newton else HessianGraph
         products = matrix_products(risk, batch, kind, probes)

@@ -13,6 +13,7 @@ from landscape.isolation.modes import on_device, plain_defaults
 from landscape.isolation.randomness import private_randomness
 from landscape.models.cifar_resnet import resnet18, resnet20
 from landscape.models.cnn import CNN
+from landscape.models.decoder import Decoder
 from landscape.models.huggingface import huggingface_model
 from landscape.models.mlp import MLP
 from landscape.models.timm_models import timm_model
@@ -58,6 +59,7 @@ MODELS: NameTable[nn.Module] = NameTable(
         Row("cnn", CNN, "three small convolutions, no batch normalisation", hidden=_DATA),
         Row("resnet18", resnet18, "ResNet-18 with the CIFAR stem, 11.2 M", "arXiv 1512.03385", hidden=_DATA),
         Row("resnet20", resnet20, "ResNet-20 for CIFAR, 0.27 M", "arXiv 1512.03385", hidden=_DATA),
+        Row("decoder", Decoder, "a causal transformer over token numbers, 0.87 M", "GPT-2", hidden=_DATA),
     ],
     libraries=lambda name: timm_model(name) or torchvision_model(name),
     fallback=lambda name: huggingface_model(name) or _own(name),
@@ -110,10 +112,11 @@ def build_model(
 
 
 def _check_fit(model: nn.Module, name: str, classes: int | None, input_shape: tuple[int, ...]) -> None:
-    training = model.training
+    training, of_tokens = model.training, getattr(model, "takes_tokens", False)
+    kind = torch.int64 if of_tokens else torch.float32
     try:
         with torch.no_grad():
-            scores = model.eval()(torch.zeros(1, *input_shape, dtype=torch.float32, device="cpu"))
+            scores = model.eval()(torch.zeros(1, *input_shape, dtype=kind, device="cpu"))
     except (RuntimeError, ValueError, TypeError, AssertionError) as failure:
         if is_out_of_memory(failure):
             raise
@@ -121,6 +124,8 @@ def _check_fit(model: nn.Module, name: str, classes: int | None, input_shape: tu
         raise InputError(f"model '{name}' does not take inputs of shape {input_shape}: {reason}") from failure
     finally:
         model.train(training)
+    if of_tokens:
+        return
     if not isinstance(scores, Tensor) or scores.ndim != 2:
         raise InputError(f"model '{name}' does not return one row of class scores for each input")
     if classes is not None and scores.shape[1] < classes:

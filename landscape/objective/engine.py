@@ -15,6 +15,7 @@ from torch import Tensor
 from landscape.errors import UsageError
 from landscape.objective.memory import available_bytes, saved_for_backward
 from landscape.objective.micro_batches import MicroBatches
+from landscape.objective.recomputed_blocks import Recomputation
 from landscape.objective.replica import Replica
 
 G = TypeVar("G")
@@ -179,6 +180,7 @@ class Engine:
     ledger: Ledger = field(default_factory=Ledger)
     graphs: KeptGraphs[Any] = field(default_factory=KeptGraphs)
     statistics: StoredStatistics = field(default_factory=StoredStatistics)
+    recomputation: Recomputation | None = None  # of blocks in backward passes, if it was requested
     quicker: Products | None = None  # what "auto" stands for, once it has been timed
     twice: bool = False  # whether no function of the network is known to forbid a second derivative
     confirmed: bool = False  # whether its second derivative is known to be that of its gradient

@@ -51,11 +51,10 @@ def examined(risk: Risk) -> Independence:
         return Independence("it is not made of tensors with a row an example")
     if (rows_in(batch) or 0) < 2:
         return Independence()
-    point = risk.replica.layout.flatten([p.detach() for p in risk.replica.parameters])
     size = min(rows_in(batch) or 0, MOST)
     order = torch.randperm(rows_in(batch) or 0, generator=torch.Generator().manual_seed(0), device="cpu")
     try:
-        with risk.randomness(), twice_differentiable():
+        with risk.replica.elsewhere() as point, risk.randomness(), twice_differentiable():
             while True:
                 try:
                     reason = _difference_of_parts(risk, rows_of(batch, order[:size]))
@@ -75,8 +74,6 @@ def examined(risk: Risk) -> Independence:
         return Independence(
             f"a part of a batch cannot be evaluated by itself ({type(failure).__name__}: {words})", mixed=True
         )
-    finally:
-        risk.replica.move(point, constant=False)
 
 
 def _first_of_several_rows(risk: Risk) -> Batch | None:
@@ -149,10 +146,10 @@ class _Slopes(NamedTuple):
 def _difference_of_slopes(risk: Risk, batch: Batch, point: Tensor) -> str:
     """What differs between rows and single examples at a displaced point, where no weight is zero."""
     count = rows_in(batch) or 0
-    risk.replica.move(_displaced(risk, point), constant=False)
+    risk.replica.move(_displaced(risk, point), constant=True)
     together = _slopes(risk, batch, 0, count)
     if not bool(torch.isfinite(together.gradient).all()):
-        risk.replica.move(point, constant=False)
+        risk.replica.move(point, constant=True)
         together = _slopes(risk, batch, 0, count)
     apart, gradient, lengths = [], torch.zeros_like(together.gradient), []
     for k in range(count):
@@ -191,7 +188,7 @@ def _slopes(risk: Risk, few: Batch, first: int, last: int) -> _Slopes:
             loss, outputs, retain_graph=True, allow_unused=True, materialize_grads=True
         )
         bend = weight * slope
-    columns, like = math.prod(outputs.shape[1:]), risk.replica.origin
+    columns, like = math.prod(outputs.shape[1:]), risk.replica.point
     drawn = Draws(1).normals(range(first, last), columns, like=like).reshape(outputs.shape)
     along = (outputs * drawn.to(outputs)).sum()
     return _Slopes(outputs.detach(), flatten(slopes(along, risk.replica.parameters)), bend)
@@ -199,12 +196,15 @@ def _slopes(risk: Risk, few: Batch, first: int, last: int) -> _Slopes:
 
 def _displaced(risk: Risk, point: Tensor) -> Tensor:
     """A point nearby, at which no parameter tensor is zero."""
-    parts = []
-    for k, part in enumerate(risk.replica.layout.split(point)):
-        size = part.square().mean().sqrt()
+    displaced = point.clone()
+    for k, entry in enumerate(risk.replica.layout.entries):
+        part = displaced[entry.offset : entry.offset + entry.size]
+        size = norm(part).to(part.dtype) / max(1, entry.size) ** 0.5
         size = torch.where(size > 0, size, 1.0)
         # At most 65 536 random numbers a tensor, repeated: drawing one for every weight would take a second.
-        (drawn,) = Draws(0).normals(range(k, k + 1), min(part.numel(), 1 << 16), like=part)
-        step = drawn.repeat(-(-part.numel() // len(drawn)))[: part.numel()].reshape(part.shape)
-        parts.append(part + SHIFT * size * step)
-    return risk.replica.layout.flatten(parts)
+        (drawn,) = Draws(0).normals(range(k, k + 1), min(entry.size, 1 << 16), like=part)
+        step = SHIFT * size * drawn
+        repeated = entry.size - entry.size % max(1, len(step))
+        part[:repeated].view(-1, max(1, len(step))).add_(step)
+        part[repeated:].add_(step[: entry.size - repeated])
+    return displaced

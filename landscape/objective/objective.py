@@ -14,6 +14,7 @@ from landscape.errors import InputError, UsageError
 from landscape.isolation.derivatives import twice_differentiable
 from landscape.isolation.modes import outside_modes
 from landscape.losses.loss_functions import BatchLoss, Loss, placed_loss, refuse_sum
+from landscape.losses.outputs import prepared_by
 from landscape.objective.arguments import batches_in, device_in, loss_in, network_in
 from landscape.objective.batch_norm import BatchNorm, stored_layers
 from landscape.objective.batches import Batches, Source, room_on
@@ -27,6 +28,7 @@ from landscape.objective.micro_batches import MicroBatches, Size, allowed_size
 from landscape.objective.parts import batches_apart, batches_before, examples_apart, examples_before
 from landscape.objective.passes import BatchGradients, Slope, Value, differentiated, evaluated
 from landscape.objective.products import columns_of, matrix_products
+from landscape.objective.recomputed_blocks import recomputation
 from landscape.objective.replica import Replica
 from landscape.objective.risk import Risk
 from landscape.objective.sameness import refuse_differences
@@ -69,12 +71,18 @@ class Objective:
             for the size with the most gradients a second.
         products: How Hessian products are computed: ``"double-backward"``, ``"forward-over-reverse"``, or
             ``"auto"`` for double backward on the CPU and the quicker of the two on CUDA.
+        recompute: Activation checkpointing for gradients and products: what is inside a block of the network (a
+            transformer block, a residual block) is computed again in backward passes instead of being kept. A product
+            then takes about half as long again, and as much memory as a gradient does; no number changes. Whether it
+            is of use with a network is found out on two examples, and said in :attr:`notes`.
         processes: How several processes divide the data that were started together (``torchrun``, ``srun``) and have a
             ``torch.distributed`` process group. ``"split"``: all pass the same data, and each computes a block of the
             batches. ``"own"``: each passes its own part, as from a ``DistributedSampler``, and the data are all parts
             in the order of the processes. Either way all of them make the same calls, and get the number of all data,
             with its error and cost, which does not depend on how many they are. ``"alone"``: this process measures what
             it passes by itself. Left out, several processes are an error. One process is always alone.
+        copy: Whether the model is copied. With ``copy=False`` it is given away: no weight is there twice, and neither
+            the model nor its parameters may be used or changed by anyone else afterwards.
 
     Attributes:
         point: θ, ``(n,)``.
@@ -100,8 +108,10 @@ class Objective:
         batch_size: int | None = None,
         micro_batch: Size = None,
         products: Products = "auto",
+        recompute: bool = False,
         calibration: Source | None = None,
         processes: Processes = None,
+        copy: bool = True,
     ) -> None:
         group = group_for(processes)
         batched = partial(Batches, group=group, own=processes == "own")
@@ -110,16 +120,21 @@ class Objective:
             loss, loss_name = loss_in(loss)
             refuse_sum(loss)
             size, weight = getattr(loss, "size", None), known_weights(loss)
+            batched = partial(batched, size=size, prepare=prepared_by(loss))
             read = partial(batches_in, loss=loss, batch_size=batch_size)
             batches, calibration = read(batches), None if calibration is None else read(calibration)
             replica = Replica(
-                model, parameters=parameters, batch_norm=batch_norm, device=device_in(device), dtype=dtype
+                model,
+                parameters=parameters,
+                batch_norm=batch_norm,
+                device=device_in(device),
+                dtype=dtype,
+                copy=copy,
             )
-            fixed = batched(batches, batch_size=batch_size, size=size, weight=weight)
-            self._calibration = (
-                fixed if calibration is None else batched(calibration, batch_size=batch_size, size=size)
-            )
+            fixed = batched(batches, batch_size=batch_size, weight=weight)
+            self._calibration = fixed if calibration is None else batched(calibration, batch_size=batch_size)
             engine = Engine(allowed_products(products), MicroBatches(allowed_size(micro_batch)))
+            engine.recomputation = recomputation(replica.model, engine.products) if recompute else None
             risk = Risk(replica, placed_loss(loss, replica.device, replica.dtype), fixed, engine)
             self._mean = Mean(risk, calibration=self._calibration if batch_norm == "recalibrate" else None)
             self._batch_norm = batch_norm
@@ -128,11 +143,12 @@ class Objective:
                 "loss": loss_name,
                 "batch_norm": "stored" if batch_norm == "auto" else batch_norm,
                 "parameters": selection_name(parameters, replica.layout.names),
+                "frozen": replica.frozen,
             }
         self._selection = parameters
         self._statistics: Statistics | None = None
         self._cache: dict[Hashable, Any] = {}
-        self.point = replica.origin
+        self.point = replica.point
         if not group.alone:
             refuse_differences(risk, self._origin, processes)
             fixed.settle()
@@ -196,7 +212,9 @@ class Objective:
     @property
     def notes(self) -> list[str]:
         """What was changed in the copy of the model for derivatives to exist, a line each; complete after first use."""
-        return [*self._mean.risk.replica.notes, *self._mean.notes]
+        recomputed = self.engine.recomputation
+        notes = [] if recomputed is None else recomputed.notes
+        return [*self._mean.risk.replica.notes, *self._mean.notes, *notes]
 
     @property
     def network(self) -> nn.Module:
@@ -312,10 +330,12 @@ class Objective:
                 f"{here.layout.dimension} of this objective, or not in that order: they are of different networks"
             )
         engine = Engine(risk.engine.products, dataclasses.replace(risk.engine.micro))
+        if risk.engine.recomputation is not None:
+            engine.recomputation = recomputation(replica.model, engine.products)
         mean = Mean(Risk(replica, risk.loss, risk.batches, engine), calibration=self._mean.calibration)
         if not self.group.alone:
             refuse_differences(mean.risk, self._origin, "own" if risk.batches.is_divided else "split")
-        twin = self._derived(mean, replica.origin)
+        twin = self._derived(mean, replica.point)
         twin._statistics = None
         return twin
 

@@ -1,6 +1,7 @@
 """A private copy of the user's network whose free parameters are views of one flat vector θ."""
 
-import copy
+import contextlib
+import math
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -16,8 +17,10 @@ from landscape.objective.arguments import refuse_missing_float64
 from landscape.objective.batch import copied
 from landscape.objective.batch_norm import MODES, BatchNorm, set_batch_norm, stored_layers
 from landscape.objective.kernels import use_formula_of_weight_norm, use_own_statistics, use_plain_recurrence
+from landscape.objective.weights import Weights, copied_network, given_network
 from landscape.objective.wrappers import unwrapped, without_inner_wrappers
-from landscape.parameters import Layout, Selection, layout, selection_note, sharded_by
+from landscape.parameters import Layout, Selection, frozen, layout, selection_note, sharded_by
+from landscape.reductions import norm
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -30,6 +33,7 @@ class Replica:
 
     Attributes:
         notes: The changes that second derivatives required, a line each.
+        frozen: What is held fixed because it requires no gradient, as records say it.
         input_copies: Switched on for a network that writes to its inputs.
         moves: The number of moves; graphs that were made at a smaller number are of another point.
         calibrated: That number when batch-norm statistics were last recomputed.
@@ -47,6 +51,7 @@ class Replica:
         batch_norm: BatchNorm,
         device: torch.device | str | None,
         dtype: torch.dtype | None,
+        copy: bool = True,
     ) -> None:
         if batch_norm not in MODES:
             raise UsageError(f"batch_norm={batch_norm!r} is not one of {', '.join(map(repr, MODES))}")
@@ -67,13 +72,19 @@ class Replica:
         self.dtype = dtype or (torch.float32 if first.dtype in _HALF else first.dtype)
         refuse_missing_float64(self.device, self.dtype, f"device='{self.device}'")
         # Weak references, so that an objective keeps no network alive but its own.
-        self._originals = [(name, weakref.ref(parameter)) for name, parameter in model.named_parameters()]
+        self._originals = [(name, weakref.ref(p)) for name, p in model.named_parameters() if copy]
         free = layout(model, parameters)
+        half, selected = _half_precision(model), selection_note(model, parameters, free.names)
+        self.frozen = frozen(model, parameters, free.names)
         with torch.inference_mode(False):  # a tensor made in inference mode can never require a gradient
-            self.model = _copied(model)
+            own = copied_network if copy else given_network
+            self.model, vector = own(model, free, device=self.device, dtype=self.dtype)
             self.layout, inner = without_inner_wrappers(self.model, free)
-            self.notes = _mended(self.model, [*wrappers, *inner], self.dtype)
-            self.notes += selection_note(model, parameters, free.names)
+            self.notes = _mended(self.model, [*wrappers, *inner])
+            if half:
+                raised = str(self.dtype).removeprefix("torch.")
+                self.notes.append(f"weights in {half} are raised to {raised}, for good second derivatives")
+            self.notes += selected
             self.model = self.model.to(device=self.device, dtype=self.dtype)
             set_batch_norm(self.model, batch_norm)
             everything = dict(self.model.named_parameters())
@@ -81,27 +92,52 @@ class Replica:
                 parameter.grad = None
                 parameter.requires_grad_(False)
             self.parameters = [everything[name] for name in self.layout.names]
-            self._flat = self.layout.flatten([p.detach() for p in self.parameters]).clone()
-            for parameter, view in zip(self.parameters, self.layout.split(self._flat), strict=True):
-                parameter.data = view  # one copy into the vector then moves all of them
+            self._weights = Weights(self.layout, self.parameters, vector)
+            for parameter in self.parameters:
                 parameter.requires_grad_(True)
-            self.origin = self._flat.clone()
-        self._at: Tensor | None = self.origin
+        self._at: Tensor | None = vector
         self.moves, self.calibrated = 0, -1
         self.input_copies = InputCopies()
-        _refuse_non_finite(self.layout, self.origin)
+        _refuse_non_finite(self.layout, vector)
 
     def originals(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names and tensors of the user's own network, as far as these still exist."""
         pairs = ((name, reference()) for name, reference in self._originals)
         return ((name, parameter) for name, parameter in pairs if parameter is not None)
 
+    @property
+    def point(self) -> Tensor:
+        """θ where the network stands, ``(n,)``, which the free parameters are views of; not to be written to."""
+        return self._weights.vector
+
     def move(self, point: Tensor, *, constant: bool) -> None:
-        """Puts the network at ``point`` ``(n,)``; a second move costs nothing if the caller never writes to it."""
-        if point is not self._at:
-            self._flat.copy_(point)
-            self.moves += 1
-            self._at = point if constant else None
+        """Puts the network at ``point`` ``(n,)``; a second move costs nothing if the caller never writes to it.
+
+        Args:
+            point: On the device and in the precision of the network.
+            constant: Whether nobody ever writes to the point, which is not copied then.
+        """
+        if point is self._at:
+            return
+        with torch.inference_mode(False):
+            if (
+                constant and not point.is_inference()
+            ):  # weights made in inference mode cannot be differentiated
+                self._weights.stand_on(point)
+            else:
+                self._weights.copy(point)
+        self.moves += 1
+        self._at = point if constant else None
+
+    @contextlib.contextmanager
+    def elsewhere(self) -> Iterator[Tensor]:
+        """Inside, the network moves to other points; afterwards it stands where it stood, which this yields."""
+        with self._weights.elsewhere() as here:
+            try:
+                yield here
+            finally:
+                self.moves += 1
+                self._at = None
 
     def leave(self) -> None:
         """Makes the next move one, also to the same point."""
@@ -155,23 +191,16 @@ def stochastic_modules(model: nn.Module) -> list[str]:
     ]
 
 
-def _copied(model: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(model)
-    except (RuntimeError, TypeError) as failure:
-        raise InputError(
-            f"{type(model).__name__} cannot be copied ({str(failure).splitlines()[0]}); a weight that a hook "
-            "computes (torch.nn.utils.weight_norm) must be made by torch.nn.utils.parametrizations instead"
-        ) from failure
+def _half_precision(model: nn.Module) -> str:
+    """The types of half precision that the weights have; empty if they have none."""
+    return ", ".join(
+        sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.dtype in _HALF})
+    )
 
 
-def _mended(model: nn.Module, wrappers: list[str], dtype: torch.dtype) -> list[str]:
-    """Makes the copy twice differentiable, in place; returns the notes on that and on wrappers and precision."""
+def _mended(model: nn.Module, wrappers: list[str]) -> list[str]:
+    """Makes the network twice differentiable, in place; returns the notes on that and on wrappers."""
     notes = [f"taken out of its wrapper: {', '.join(dict.fromkeys(wrappers))}"] if wrappers else []
-    half = sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.dtype in _HALF})
-    if half:
-        raised = str(dtype).removeprefix("torch.")
-        notes.append(f"weights in {', '.join(half)} are raised to {raised}, for good second derivatives")
     if kinds := ", ".join(use_plain_recurrence(model)):
         notes.append(f"{kinds} by the plain kernels: those of cuDNN and oneDNN have no second derivative")
     if names := use_own_statistics(model):
@@ -238,10 +267,12 @@ def _refuse_several_devices(model: nn.Module, chosen: torch.device | str | None)
 
 
 def _refuse_non_finite(shapes: Layout, point: Tensor) -> None:
-    if bool(torch.isfinite(point).all()):
+    if math.isfinite(norm(point)):  # copies nothing; of large numbers in float64 it may overflow
         return
     counts = {name: int((~torch.isfinite(part)).sum()) for name, part in shapes.named(point).items()}
     bad = [f"{name} ({count})" for name, count in counts.items() if count]
+    if not bad:
+        return
     raise InputError(
         f"{sum(counts.values())} of {shapes.dimension} weights are NaN or infinite: {', '.join(bad[:3])}"
         f"{', …' if len(bad) > 3 else ''}; the training that made them diverged, take an earlier checkpoint"

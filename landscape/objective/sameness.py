@@ -60,7 +60,7 @@ def _described(risk: Risk, origin: Mapping[str, Any], processes: str | None) -> 
         "values of batch_norm=": str(origin["batch_norm"]),
         "kinds of products": risk.engine.products,
         "losses": _named(risk.loss, str(origin["loss"])),
-        "weights": hashed(tensor for tensor in [replica.origin, *frozen]),
+        "weights": hashed(tensor for tensor in [replica.point, *frozen]),
         "buffers": hashed(replica.model.buffers()),
     }
     if processes == "split":

@@ -71,7 +71,8 @@ def quicker_product(risk: Risk, batch: Batch) -> Products:
     if engine.products != "auto":
         return engine.products
     # On the CPU double backward with the graph kept won on every network that was tried.
-    if risk.replica.device.type != "cuda":
+    # Forward derivatives keep nothing between the two passes that could be computed again.
+    if risk.replica.device.type != "cuda" or engine.recomputation is not None:
         return "double-backward"
     if engine.quicker is None:
         engine.quicker = timed_product(risk, batch)
@@ -80,7 +81,7 @@ def quicker_product(risk: Risk, batch: Batch) -> Products:
 
 def timed_product(risk: Risk, batch: Batch) -> Products:
     """The quicker kind of product for the second and all later vectors on one micro-batch."""
-    column = torch.ones_like(risk.replica.origin)
+    column = torch.ones_like(risk.replica.point)
     graph = HessianGraph(risk, batch)
     backward = _seconds(risk, lambda: graph.products([column], keep=True))
     try:

@@ -70,6 +70,41 @@ class Group:
         parts = self.gathered(rows.detach().cpu())
         return torch.cat(parts).to(rows.device)
 
+    def share(self, size: int) -> range:
+        """Which coordinates of a divided tensor ``(size,)`` this process holds: the next ⌈size/W⌉, or what is left."""
+        block = -(-size // self.world)
+        return range(min(self.rank * block, size), min((self.rank + 1) * block, size))
+
+    def whole(self, part: Tensor, size: int) -> Tensor:
+        """The tensor ``(size,)`` of which every process holds its :meth:`share`, in memory of its own."""
+        if self.alone:
+            return part.clone()
+        block = -(-size // self.world)
+        place = self._place(part.device)
+        padded = part.to(place)
+        if len(part) < block:  # the backend exchanges parts of one length
+            padded = torch.zeros(block, dtype=part.dtype, device=place)
+            padded[: len(part)] = part
+        everything = torch.empty(block * self.world, dtype=part.dtype, device=place)
+        with self._complete():
+            dist.all_gather_into_tensor(everything, padded, group=self.members)
+        return everything[:size].to(part.device)
+
+    def mean_share(self, tensor: Tensor) -> Tensor:
+        """This process's :meth:`share` of the mean over the processes of tensors ``(size,)``."""
+        if self.alone:
+            return tensor
+        size, block = len(tensor), -(-len(tensor) // self.world)
+        place = self._place(tensor.device)
+        padded = tensor.to(place)
+        if size < block * self.world:
+            padded = torch.zeros(block * self.world, dtype=tensor.dtype, device=place)
+            padded[:size] = tensor
+        part = torch.empty(block, dtype=tensor.dtype, device=place)
+        with self._complete():
+            dist.reduce_scatter_tensor(part, padded, group=self.members)
+        return part[: len(self.share(size))].div_(self.world).to(tensor.device)
+
     def gathered(self, value: T) -> list[T]:
         """The values of all processes, in their order; anything that can be pickled."""
         if self.alone:
