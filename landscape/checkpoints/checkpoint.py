@@ -75,6 +75,7 @@ class Checkpoint:
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         parameters: Selection = None,
+        recompute: bool = False,
         processes: Processes = None,
     ) -> Objective:
         """The empirical risk at this checkpoint.
@@ -88,6 +89,7 @@ class Checkpoint:
             device: See :class:`landscape.Objective`.
             dtype: See :class:`landscape.Objective`.
             parameters: Which parameters are free; see :func:`landscape.parameters.layout`.
+            recompute: See :class:`landscape.Objective`.
             processes: See :class:`landscape.Objective`.
         """
         batches, digest = self.batches(split, limit=limit, batch_size=batch_size)
@@ -112,6 +114,7 @@ class Checkpoint:
             device=device,
             dtype=dtype,
             parameters=parameters,
+            recompute=recompute,
             processes=processes,
         )
         return objective.described(
