@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from landscape.checkpoints.adapters import adapted, base_name, load_adapter, loaded_base, require_same_form
 from landscape.checkpoints.architectures import UNNAMED, factory_of, guess
 from landscape.checkpoints.fitting import fit
 from landscape.checkpoints.reading import Contents, read_checkpoint
@@ -75,6 +76,7 @@ class Checkpoint:
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         parameters: Selection = None,
+        recompute: bool = False,
         processes: Processes = None,
     ) -> Objective:
         """The empirical risk at this checkpoint.
@@ -88,6 +90,7 @@ class Checkpoint:
             device: See :class:`landscape.Objective`.
             dtype: See :class:`landscape.Objective`.
             parameters: Which parameters are free; see :func:`landscape.parameters.layout`.
+            recompute: See :class:`landscape.Objective`.
             processes: See :class:`landscape.Objective`.
         """
         batches, digest = self.batches(split, limit=limit, batch_size=batch_size)
@@ -112,6 +115,7 @@ class Checkpoint:
             device=device,
             dtype=dtype,
             parameters=parameters,
+            recompute=recompute,
             processes=processes,
         )
         return objective.described(
@@ -166,6 +170,10 @@ class Checkpoint:
             path, trust=trust, weights=weights, drop=drop, rename=rename, script=script
         )
         twin = copy.deepcopy(self.model)
+        if self.contents.adapter is not None or contents.adapter is not None:
+            require_same_form(self.contents, contents)
+            load_adapter(twin, contents)
+            return twin
         fit(twin, contents.state, source=str(contents.path), name=self.model_name)
         return twin
 
@@ -218,7 +226,7 @@ def load_checkpoint(
         parts = {**task_parts(task), **parts}
     if task is not None:
         recipe = recipe.without_task()
-    if contents.model is not None:
+    if contents.model is not None and contents.adapter is None:
         parts.setdefault("model", contents.model)
     examples, network, criterion = (
         parts[key] if key in parts else recipe.named(key) for key in ("data", "model", "loss")
@@ -236,7 +244,7 @@ def load_checkpoint(
         if _names_again(contents, task if data is None else examples):
             dataset = with_label_noise(dataset, rate=recipe.number("label_noise"))
     built, name = _built(network, dataset, contents, None if "model" in parts else recipe)
-    fitted = fit(built, contents.state, source=str(contents.path), name=name)
+    built, name, fitted = _with_weights(built, name, network, contents)
     if criterion is None:
         criterion = cross_entropy_name(recipe.number("label_smoothing"))
     function, function_name = loss_in(criterion)
@@ -270,6 +278,16 @@ def _built(
         return build_model(network, classes=data.classes, input_shape=data.input_shape, seed=0), name
 
 
+def _with_weights(
+    built: nn.Module, name: str, network: object, contents: Contents
+) -> tuple[nn.Module, str, tuple[str, ...]]:
+    """The network with the weights of a checkpoint, or as the base of an adapter; its name, and what was done."""
+    if contents.adapter is None:
+        return built, name, fit(built, contents.state, source=str(contents.path), name=name)
+    notes = loaded_base(built, network, contents)
+    return *adapted(built, contents, name), notes
+
+
 def _names_again(contents: Contents, name: Any) -> bool:
     """Whether the user names the code behind the data of a run, which its file names but cannot make run."""
     recorded = (contents.recipe or {}).get("data")
@@ -283,6 +301,13 @@ def _script_of(model: nn.Module | str | None) -> ModuleType | None:
 
 def _unknown(contents: Contents, *, model: bool, data: bool) -> str:
     """The message for a checkpoint whose model or data are not known."""
+    if contents.adapter is not None:
+        base = base_name(contents)
+        own = {f"-m hf:{base or 'FOLDER'}": model, "-d DATA": data}
+        return (
+            f"{contents.path} is an adapter{f' for {base}' if base else ''}, and holds neither the weights of that "
+            f"network nor data; add {' '.join(flag for flag, absent in own.items() if absent)}"
+        )
     similar = guess(contents.state)
     looks = f"; it looks like {similar.looks}" if similar and model else ""
     example = similar.model if similar else "resnet18"
