@@ -144,6 +144,11 @@ parameters = flag(
     help="Hold all other parameters fixed: 'layer4.*,fc.*'; with ! in front: all but those. * also stands for dots; "
     "what matches no whole name matches after a dot: 'lora_*', 'attn.*'. A tied tensor has any of its names.",
 )
+recompute = click.option(
+    "--recompute",
+    is_flag=True,
+    help="Keep less in memory for gradients and products: blocks of the network are computed again.",
+)
 trust = flag(
     "--trust-checkpoint/--no-trust-checkpoint",
     "trust",
@@ -251,6 +256,7 @@ _subject: list[Callable[[Any], Any]] = [
     ),
     batch_norm(),
     parameters,
+    recompute,
     flag(
         "--expect-accuracy",
         metavar="PERCENT[±TOLERANCE]",
@@ -310,6 +316,7 @@ class Subject(Source):
     batch_size: BatchSize
     batch_norm: str
     parameters: str | None
+    recompute: bool
     expect_accuracy: str | None
     device: str
     dtype: str | None
@@ -326,6 +333,7 @@ class Subject(Source):
             micro_batch=self.batch_size[1],
             batch_norm=self.batch_norm,  # type: ignore[arg-type]
             parameters=None if self.parameters is None else listed(self.parameters),
+            recompute=self.recompute,
             device=chosen_device(self.device, self.dtype),
             dtype=getattr(torch, self.dtype) if self.dtype else None,
             # Without a group, the command has refused several processes that would do the same.

@@ -76,6 +76,7 @@ class Checkpoint:
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         parameters: Selection = None,
+        recompute: bool = False,
         processes: Processes = None,
     ) -> Objective:
         """The empirical risk at this checkpoint.
@@ -89,6 +90,7 @@ class Checkpoint:
             device: See :class:`landscape.Objective`.
             dtype: See :class:`landscape.Objective`.
             parameters: Which parameters are free; see :func:`landscape.parameters.layout`.
+            recompute: See :class:`landscape.Objective`.
             processes: See :class:`landscape.Objective`.
         """
         batches, digest = self.batches(split, limit=limit, batch_size=batch_size)
@@ -113,6 +115,7 @@ class Checkpoint:
             device=device,
             dtype=dtype,
             parameters=parameters,
+            recompute=recompute,
             processes=processes,
         )
         return objective.described(

@@ -62,6 +62,8 @@ class GaussNewtonPlan:
 
 def plan(objective: Objective) -> GaussNewtonPlan:
     """The ways for this loss and every shape of batch; costs about a forward pass a shape."""
+    if objective.shards.gathering is not None:
+        return _refused("the weights are sharded")
     apart = objective.independence()
     if not apart.holds:
         return _refused(apart.reason)

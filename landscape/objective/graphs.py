@@ -116,6 +116,7 @@ class OutputGraph(Graph):
                 "pass loss(outputs, targets) and (inputs, targets) batches"
             )
         self._loss = risk.loss
+        self._share = 1.0 if risk.share is None else risk.share
         _, self._outputs, targets = risk.forward(batch)
         # Zeros without memory of their own: the outputs of a language model take more of it than its weights.
         zeros = self._outputs.detach().new_zeros(()).expand_as(self._outputs)
@@ -149,7 +150,7 @@ class OutputGraph(Graph):
             retain_graph=True,
             materialize_grads=True,
         )
-        return [self._outputs], [self._bent(tangent)]
+        return [self._outputs], [self._share * self._bent(tangent)]
 
 
 class GaussNewtonGraph(OutputGraph):

@@ -14,6 +14,7 @@ from landscape.objective.differentiability import named_obstacle, refuse_once_di
 from landscape.objective.graphs import ForwardOverReverse, Graph, HessianGraph, OutputGraph
 from landscape.objective.recomputing import recomputing
 from landscape.objective.risk import Risk
+from landscape.objective.shards import Shards
 from landscape.objective.timing import quicker_product
 from landscape.reductions import exact
 
@@ -71,10 +72,11 @@ def gradient_of_graph(risk: Risk, batch: Batch) -> list[Tensor]:
 
 def _request(
     risk: Risk, batch: Batch, kind: type[Graph]
-) -> tuple[tuple[str, int, int], Callable[[], Any], Callable[[], None], Tensor]:
-    """The key of a graph, how it is built and booked, and a parameter that is not part of it."""
-    book = partial(risk.book, gradients=1)
-    return (kind.__name__, *risk.place), partial(kind, risk, batch), book, risk.replica.parameters[0]
+) -> tuple[tuple[tuple[str, float | None], int, int], Callable[[], Any], Callable[[], None], Tensor, Shards]:
+    """The key of a graph, how it is built and booked, a parameter that is not part of it, and how it is divided."""
+    book, replica = partial(risk.book, gradients=1), risk.replica
+    key = (kind.__name__, risk.share), *risk.place
+    return key, partial(kind, risk, batch), book, replica.parameters[0], replica.shards
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from torch import Tensor
 from landscape.errors import UsageError
 from landscape.isolation.modes import outside_modes
 from landscape.objective import Objective
-from landscape.reductions import dot, norm, numbers
+from landscape.reductions import numbers
 from landscape.registry.names import NameTable, Row, Specification
 from landscape.surfaces.bezier_curve import bezier_curve
 from landscape.surfaces.directions import Directions, Waypoint
@@ -141,8 +141,8 @@ def build_plane(
             "choose recalibrate, so that they are recomputed at each"
         )
     directions = PLANES.build(parsed, objective, through=through)
-    vectors = [v for v in (directions.x, directions.y) if v is not None]
-    product, *norms = numbers(dot(vectors[0], vectors[-1]), *map(norm, vectors))
+    vectors, shards = [v for v in (directions.x, directions.y) if v is not None], objective.shards
+    product, *norms = numbers(shards.dot(vectors[0], vectors[-1]), *map(shards.norm, vectors))
     return Plane(
         **vars(directions),
         kind=row.name,

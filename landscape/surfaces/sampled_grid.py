@@ -13,7 +13,6 @@ from landscape.errors import UsageError
 from landscape.objective import Objective
 from landscape.objective.engine import Statistics
 from landscape.records.surface import SCHEMA, VALUES
-from landscape.reductions import norm
 from landscape.surfaces.agreement import agreement
 from landscape.surfaces.directions import Waypoint
 from landscape.surfaces.forward_passes import WAYS, Eager, ForwardPass, Way, compiled_pass, fastest
@@ -174,7 +173,7 @@ class SampledGrid:
                 statistics = plane.statistics.at(*place)
             if self.settings.gradient_norm:
                 here = objective.at(point, statistics=statistics)
-                length: Value = (float(norm(here.gradient)),)
+                length: Value = (float(here.shards.norm(here.gradient)),)
                 first: Value = (here.loss, here.accuracy)
             else:
                 first, length = evaluate(point, statistics=statistics), ()
