@@ -54,6 +54,7 @@ class Checkpoint:
         code: A hash of the user's own files that were named, as numbers are only as old as these; ``None`` if
             none was.
         notes: What was done to read the file and to fit it to the network, for the reader.
+        mapped: Whether the weights are in the file and not in memory.
     """
 
     contents: Contents
@@ -64,6 +65,7 @@ class Checkpoint:
     loss_name: str
     code: str | None = None
     notes: tuple[str, ...] = ()
+    mapped: bool = False
 
     def objective(
         self,
@@ -77,6 +79,7 @@ class Checkpoint:
         dtype: torch.dtype | None = None,
         parameters: Selection = None,
         recompute: bool = False,
+        shard_weights: bool = False,
         processes: Processes = None,
     ) -> Objective:
         """The empirical risk at this checkpoint.
@@ -91,6 +94,7 @@ class Checkpoint:
             dtype: See :class:`landscape.Objective`.
             parameters: Which parameters are free; see :func:`landscape.parameters.layout`.
             recompute: See :class:`landscape.Objective`.
+            shard_weights: See :class:`landscape.Objective`; open the checkpoint with ``mapped=True``.
             processes: See :class:`landscape.Objective`.
         """
         batches, digest = self.batches(split, limit=limit, batch_size=batch_size)
@@ -116,6 +120,7 @@ class Checkpoint:
             dtype=dtype,
             parameters=parameters,
             recompute=recompute,
+            shard_weights=shard_weights,
             processes=processes,
         )
         return objective.described(
@@ -169,12 +174,14 @@ class Checkpoint:
         contents = read_checkpoint(
             path, trust=trust, weights=weights, drop=drop, rename=rename, script=script
         )
-        twin = copy.deepcopy(self.model)
+        # Mapped weights are replaced, and never written to.
+        memo: dict[int, Any] = {id(p): p for p in self.model.parameters()} if self.mapped else {}
+        twin = copy.deepcopy(self.model, memo)
         if self.contents.adapter is not None or contents.adapter is not None:
             require_same_form(self.contents, contents)
             load_adapter(twin, contents)
             return twin
-        fit(twin, contents.state, source=str(contents.path), name=self.model_name)
+        fit(twin, contents.state, source=str(contents.path), name=self.model_name, copy=not self.mapped)
         return twin
 
 
@@ -269,6 +276,7 @@ def load_checkpoint(
         loss_name=function_name,
         code=code_hash(*names),
         notes=(*contents.notes, *fitted, *dataset.notes),
+        mapped=mapped,
     )
 
 
