@@ -30,7 +30,7 @@ Visit = Callable[[Risk, Batch], list[Tensor]]
 def _added(totals: list[Tensor], parts: list[Tensor], weight: float) -> list[Tensor]:
     """The totals with ``weight`` times the parts added in place, entry by entry; none yet is empty."""
     if not totals:
-        return [part * weight for part in parts]
+        return parts if weight == 1 else [part * weight for part in parts]
     for total, part in zip(totals, parts, strict=True):
         total.add_(part, alpha=weight)
     return totals
@@ -156,7 +156,7 @@ class Mean:
         """``Σ_b (w_b/W) visit(risk, b)``, entry by entry, with w_b what the mean of a batch is divided by.
 
         Args:
-            visit: Called with each micro-batch; returns tensors that are means over its examples.
+            visit: Called with each micro-batch; returns new tensors that are means over its examples.
             at: The point ``(n,)`` at which the network stands meanwhile.
             constant: Whether ``at`` is never written to by its owner.
             statistics: Batch-norm statistics that the network has meanwhile; ``None`` for its own, or for those that
@@ -193,6 +193,7 @@ class Mean:
                     if each is not None:
                         each(means)
                     totals = _added(totals, means, piece.weight / weight)
+                    del means  # before the next visit, which needs the memory
             return self._summed(totals)
 
     def _summed(self, totals: list[Tensor]) -> list[Tensor]:

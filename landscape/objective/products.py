@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from landscape.objective.autograd_graph import slopes
+from landscape.objective.autograd_graph import flat_slopes
 from landscape.objective.batch import Batch
 from landscape.objective.differences import refuse_wrong_second_derivative
 from landscape.objective.differentiability import named_obstacle, refuse_once_differentiable
@@ -53,8 +54,15 @@ def matrix_products(
 def gradient(risk: Risk, batch: Batch) -> list[Tensor]:
     """``[∇ℓ_B (n,), ℓ_B, right and counted labels if known]``."""
     loss, outputs, targets = risk.forward(batch)
-    slope = risk.replica.layout.flatten(slopes(loss, risk.replica.parameters))
-    return [slope, exact(loss.detach()), *risk.correct(outputs, targets)]
+    return [gradient_of(risk, loss), exact(loss.detach()), *risk.correct(outputs, targets)]
+
+
+def gradient_of(risk: Risk, value: Tensor) -> Tensor:
+    """The gradient ``(n,)`` of a scalar in the free parameters, zero where it does not depend on them."""
+    replica = risk.replica
+    if not value.requires_grad:
+        return torch.zeros_like(replica.point)
+    return flat_slopes([value], None, dict(enumerate(replica.parameters)), replica.layout, like=replica.point)
 
 
 def gradient_of_graph(risk: Risk, batch: Batch) -> list[Tensor]:
@@ -63,7 +71,9 @@ def gradient_of_graph(risk: Risk, batch: Batch) -> list[Tensor]:
         risk.book(gradients=1)
         return gradient(risk, batch)[:1]
     with second_derivatives(risk, batch):
-        return [risk.engine.graphs.graph(*_request(risk, batch, HessianGraph))[0].slope]
+        key, _, book, parameter = _request(risk, batch, HessianGraph)
+        build = partial(HessianGraph, risk, batch, with_slope=True)
+        return [risk.engine.graphs.graph(key, build, book, parameter)[0].slope()]
 
 
 def _request(
