@@ -75,6 +75,11 @@ class HessianGraph(Graph):
         """What is differentiated twice."""
         return loss
 
+    @property
+    def value(self) -> float:
+        """The value that is differentiated."""
+        return float(self._output.detach())
+
     def slope(self) -> Tensor:
         """The gradient ``(n,)``, of which it is the graph; the first time at no cost after ``with_slope``."""
         if self._slope is not None:
