@@ -6,6 +6,7 @@ merely another number. Two properties tell: a Hessian is symmetric, and its prod
 gradient along v.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.draws import Draws
-from landscape.errors import InputError, is_out_of_memory
+from landscape.errors import InputError, ProcessFailed, is_out_of_memory
 from landscape.losses.outputs import acting_with
 from landscape.objective.autograd_graph import slopes
 from landscape.objective.batch import Batch, leading_size, mapped, moved, tensors_in
@@ -70,7 +71,9 @@ def refuse_wrong_second_derivative(risk: Risk, batch: Batch) -> None:
     wrong = _fault_of(risk, batch)
     if wrong is None:
         return
-    culprit = innermost(risk, risk.placed(_few(batch)), _wrong_alone)
+    culprit = type(risk.replica.model).__name__
+    if risk.replica.shards.group.alone:
+        culprit = innermost(risk, risk.placed(_few(batch)), _wrong_alone)
     raise InputError(
         f"the second derivative of {culprit} is wrong: {wrong} on a few examples; either torch computes it wrongly, or "
         "the gradient is not that of the loss (straight-through estimators, hooks that change gradients); write that "
@@ -80,6 +83,8 @@ def refuse_wrong_second_derivative(risk: Risk, batch: Batch) -> None:
 
 def _fault_of(risk: Risk, batch: Batch) -> Fault | None:
     """In float64 on a few examples; on the whole batch if that cannot be split; else by symmetry alone."""
+    if not risk.replica.shards.group.alone:  # no process has all coordinates of a difference
+        return _asymmetry_as_it_is(dataclasses.replace(risk, share=None), batch)
     if _fits(risk):
         for part in (_few(batch), batch):
             value, standing = _loss_in_float64(risk, part)
@@ -96,26 +101,31 @@ def gradient_rounding(risk: Risk, batch: Batch) -> float | None:
 
     For the memory that it takes, large networks have none.
     """
-    few = _few(batch)
+    few, shards = _few(batch), risk.replica.shards
     if not _fits(risk):
         return None
+
+    def length(norms: Sequence[Tensor]) -> float:
+        return float(shards.total(torch.stack([size.square() for size in norms]).sum()).sqrt())
+
     try:
         here = slopes(risk.forward(few)[0], risk.replica.parameters)
         if risk.replica.dtype == torch.float64:
-            return ROUNDING * math.hypot(*numbers(*map(norm, here)))
+            return ROUNDING * length(list(map(norm, here)))
         value, standing = _loss_in_float64(risk, few)
         leaves = [p.detach().double().requires_grad_() for p in risk.replica.parameters]
         errors = standing(leaves, lambda: _distances(value(leaves), leaves, here))
     except Exception as failure:  # whatever a network raises on a few examples or in float64
-        if is_out_of_memory(failure):
+        if is_out_of_memory(failure) or isinstance(failure, ProcessFailed):
             raise
         return None
-    return math.hypot(*numbers(*errors))
+    return length(errors)
 
 
 def _fits(risk: Risk) -> bool:
     """Whether the network is so small that it is computed in float64 too, and the device has that."""
-    size = 8 * sum(p.numel() for p in risk.replica.model.parameters())
+    size = 8 * risk.replica.shards.whole.dimension
+    size += 8 * sum(p.numel() for p in risk.replica.model.parameters() if not p.requires_grad)
     return size <= LARGEST and exact_dtype(risk.replica.device) == torch.float64
 
 
@@ -261,20 +271,22 @@ def _multiplied(gradient: Tensors, leaves: Tensors, vectors: Tensors) -> Tensors
     )
 
 
-def _form(vectors: Iterable[Tensor], products: Tensors) -> tuple[float, float]:
-    """The sum of the products of entries, and the norm of these, tensor by tensor."""
-    sums: list[Tensor] = []
-    for a, b in zip(vectors, products, strict=True):
-        terms = a * b
-        sums += [exact(terms.sum()), norm(terms)]
-    values = numbers(*sums)
-    return math.fsum(values[::2]), math.hypot(*values[1::2])
+def _form(vectors: Iterable[Tensor], products: Tensors) -> Tensor:
+    """``(2,)``: the sum of the products of entries, and that of their squares; tensor by tensor."""
+    sums = [
+        torch.stack([exact((a * b).sum()), norm(a * b).square()])
+        for a, b in zip(vectors, products, strict=True)
+    ]
+    return torch.stack(sums).sum(0)
 
 
-def _asymmetry(ours: tuple[float, float], theirs: tuple[float, float]) -> float:
-    """``|u·Hv − v·Hu|`` over the size that such sums of random signs have."""
-    size = ours[1] + theirs[1]
-    return abs(ours[0] - theirs[0]) / size if size > 0 else 0.0
+def _asymmetry(ours: Tensor, theirs: Tensor, total: Callable[[Tensor], Tensor] = lambda sums: sums) -> float:
+    """``|u·Hv − v·Hu|`` over the size that such sums of random signs have, with sums ``total`` over processes."""
+    difference, ours_squared, theirs_squared = numbers(
+        total(torch.stack([ours[0] - theirs[0], ours[1], theirs[1]]))
+    )
+    size = math.sqrt(ours_squared) + math.sqrt(theirs_squared)
+    return abs(difference) / size if size > 0 else 0.0
 
 
 def _excess(
@@ -309,7 +321,7 @@ def _asymmetry_as_it_is(risk: Risk, batch: Batch) -> Fault | None:
     layout, point = risk.replica.layout, [p.detach() for p in risk.replica.parameters]
     sizes = _sizes(point)
     graph = HessianGraph(risk, batch)
-    if not abs(graph.value) > SATURATED:
+    if not risk.replica.shards.all(abs(graph.value) > SATURATED):
         return None
     forms = []
     # Directions are drawn again instead of kept, so that this takes no more memory than a product.
@@ -321,7 +333,7 @@ def _asymmetry_as_it_is(risk: Risk, batch: Batch) -> Fault | None:
         del vector
         forms.append(_form(_drawn(sizes, point, 1 - number), layout.split(product)))
         del product
-    asymmetry = _asymmetry(*forms)
+    asymmetry = _asymmetry(forms[0], forms[1], risk.replica.shards.total)
     # Ten times the tolerance, because single precision rounds.
     return Fault(True, asymmetry) if asymmetry > 10 * ASYMMETRY else None
 
