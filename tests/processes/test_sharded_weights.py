@@ -2,8 +2,8 @@
 
 import pytest
 import sharded_weights_cases as cases
+from compared_numbers import differences
 from started import results
-from test_measures import differences
 
 
 @pytest.fixture(scope="module")
