@@ -28,7 +28,8 @@ def columns_of(vectors: Tensor, like: Tensor) -> list[Tensor]:
     n = len(like)
     if vectors.ndim not in (1, 2) or vectors.shape[0] != n:
         raise ValueError(f"vectors have shape {tuple(vectors.shape)}; expected ({n},) or ({n}, K)")
-    return list(vectors.detach().to(like).reshape(n, -1).T.contiguous())
+    matrix = vectors.detach().to(like)
+    return list((matrix[:, None] if matrix.ndim == 1 else matrix).T.contiguous())
 
 
 def matrix_products(
