@@ -6,6 +6,7 @@ merely another number. Two properties tell: a Hessian is symmetric, and its prod
 gradient along v.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.draws import Draws
-from landscape.errors import InputError, is_out_of_memory
+from landscape.errors import InputError, ProcessFailed, is_out_of_memory
 from landscape.losses.outputs import acting_with
 from landscape.objective.autograd_graph import slopes
 from landscape.objective.batch import Batch, leading_size, mapped, moved, tensors_in
@@ -68,7 +69,9 @@ def refuse_wrong_second_derivative(risk: Risk, batch: Batch) -> None:
     wrong = _fault_of(risk, batch)
     if wrong is None:
         return
-    culprit = innermost(risk, risk.placed(_few(batch)), _wrong_alone)
+    culprit = type(risk.replica.model).__name__
+    if risk.replica.shards.group.alone:
+        culprit = innermost(risk, risk.placed(_few(batch)), _wrong_alone)
     raise InputError(
         f"the second derivative of {culprit} is wrong: {wrong} on a few examples; either torch computes it wrongly, or "
         "the gradient is not that of the loss (straight-through estimators, hooks that change gradients); write that "
@@ -79,6 +82,8 @@ def refuse_wrong_second_derivative(risk: Risk, batch: Batch) -> None:
 def _fault_of(risk: Risk, batch: Batch) -> Fault | None:
     """In float64 on a few examples; on the whole batch if that cannot be split; else by symmetry alone."""
     model = risk.replica.model
+    if not risk.replica.shards.group.alone:  # no process has all coordinates of a difference
+        return _asymmetry_as_it_is(dataclasses.replace(risk, share=None), batch)
     has_float64 = exact_dtype(risk.replica.device) == torch.float64
     if has_float64 and 8 * sum(p.numel() for p in model.parameters()) <= LARGEST:
         for part in (_few(batch), batch):
@@ -94,19 +99,23 @@ def _fault_of(risk: Risk, batch: Batch) -> Fault | None:
 
 def gradient_rounding(risk: Risk, batch: Batch) -> float | None:
     """The norm of the rounding errors in the gradient of a few examples; ``None`` without a float64 value."""
-    few = _few(batch)
+    few, shards = _few(batch), risk.replica.shards
+
+    def length(tensors: Tensors) -> float:
+        return float(shards.total(torch.stack([norm(t).square() for t in tensors]).sum()).sqrt())
+
     try:
         here = slopes(risk.forward(few)[0], risk.replica.parameters)
         if risk.replica.dtype == torch.float64:
-            return ROUNDING * math.hypot(*numbers(*map(norm, here)))
+            return ROUNDING * length(here)
         value, standing = _loss_in_float64(risk, few)
         leaves = [p.detach().double().requires_grad_() for p in risk.replica.parameters]
         exact = standing(leaves, lambda: slopes(value(leaves), leaves))
     except Exception as failure:  # whatever a network raises on a few examples or in float64
-        if is_out_of_memory(failure):
+        if is_out_of_memory(failure) or isinstance(failure, ProcessFailed):
             raise
         return None
-    return math.hypot(*numbers(*(norm(a.double() - b) for a, b in zip(here, exact, strict=True))))
+    return length([a.double() - b for a, b in zip(here, exact, strict=True)])
 
 
 def _few(batch: Batch) -> Batch:
@@ -218,11 +227,19 @@ def _multiplied(gradient: Tensors, leaves: Tensors, vectors: Tensors) -> Tensors
     )
 
 
-def _asymmetry(u: Tensors, v: Tensors, across: Tensors, along: Tensors) -> float:
-    """``|u·Hv − v·Hu|`` over the size that such sums of random signs have."""
+def _asymmetry(
+    u: Tensors,
+    v: Tensors,
+    across: Tensors,
+    along: Tensors,
+    total: Callable[[Tensor], Tensor] = lambda sums: sums,
+) -> float:
+    """``|u·Hv − v·Hu|`` over the size that such sums of random signs have, with sums ``total`` over processes."""
     ours = torch.cat([(a * b).flatten() for a, b in zip(u, along, strict=True)])
     theirs = torch.cat([(a * b).flatten() for a, b in zip(v, across, strict=True)])
-    size, difference = numbers(norm(ours) + norm(theirs), ours.sum() - theirs.sum())
+    parts = torch.stack([norm(ours).square(), norm(theirs).square(), ours.sum() - theirs.sum()])
+    ours_squared, theirs_squared, difference = numbers(total(parts))
+    size = math.sqrt(ours_squared) + math.sqrt(theirs_squared)
     return abs(difference) / size if size > 0 else 0.0
 
 
@@ -259,11 +276,11 @@ def _asymmetry_as_it_is(risk: Risk, batch: Batch) -> Fault | None:
     point = [p.detach() for p in leaves]
     u, v = (_direction(_sizes(point), point, number) for number in range(2))
     loss, _, _ = risk.forward(batch)
-    if not abs(float(loss.detach())) > SATURATED:
+    if not risk.replica.shards.all(abs(float(loss.detach())) > SATURATED):
         return None
     gradient = slopes(loss, leaves, graph=True)
     across, along = (_multiplied(gradient, leaves, w) for w in (u, v))
-    asymmetry = _asymmetry(u, v, across, along)
+    asymmetry = _asymmetry(u, v, across, along, risk.replica.shards.total)
     # Ten times the tolerance, because single precision rounds.
     return Fault(True, asymmetry) if asymmetry > 10 * ASYMMETRY else None
 

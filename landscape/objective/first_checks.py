@@ -50,7 +50,9 @@ def checked(risk: Risk, first: Piece, point: Tensor, *, visited: Visited, consta
     look = _FirstLook(risk, visited)
     replica = risk.replica
     with watched_randomness(replica.device) as randomness, without_gradients():
-        replica.move(point, constant=constant)
+        # To a copy, so that writes of a forward pass to its own weights show.
+        replica.leave()
+        replica.move(point, constant=False)
         a, outputs, targets = look.evaluate()
         refuse_broadcast(risk.loss, outputs, targets)
         reached: dict[int, Tensor] = {}
@@ -193,16 +195,18 @@ def _written(risk: Risk, batch: Batch, source: Batch, unwritten: list[int]) -> b
 
 
 def _refuse_moved_weights(risk: Risk, point: Tensor) -> None:
-    layout = risk.replica.layout
-    here = layout.flatten([p.detach() for p in risk.replica.parameters])
-    if torch.equal(here.nan_to_num(), point.nan_to_num()):
+    pairs = zip(risk.replica.parameters, risk.replica.layout.named(point).items(), strict=True)
+    names = [name for now, (name, before) in pairs if not _same(now.detach(), before)]
+    if not names:
         return
-    now = layout.named(here)
-    names = [name for name, before in layout.named(point).items() if not torch.equal(now[name], before)]
     raise InputError(
         f"the forward pass of {type(risk.replica.model).__name__} writes to its own weights ({', '.join(names[:3])}): "
         "its loss is not a function of them; take that out of forward()"
     )
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return torch.equal(a, b) or torch.equal(a.nan_to_num(), b.nan_to_num())
 
 
 def judged(
@@ -259,7 +263,7 @@ def _changes(
             scale = view.abs() + view.square().mean().sqrt() + torch.where(view.any(), 0.0, 1.0)
             view.add_(STEP * scale * noise)
     try:
-        replica.move(displaced, constant=False)
+        replica.move(displaced, constant=True)
         after = loss()
     finally:
         replica.move(point, constant=constant)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError, UsageError
+from landscape.losses.closed_forms import curvature_product
 from landscape.losses.loss_functions import BatchLoss, in_float64
 from landscape.losses.outputs import called_with
 from landscape.objective.batch import Batch
@@ -115,8 +116,11 @@ class OutputGraph(Graph):
                 "pass loss(outputs, targets) and (inputs, targets) batches"
             )
         self._loss = risk.loss
+        self._share = 1.0 if risk.share is None else risk.share
         _, self._outputs, targets = risk.forward(batch)
-        self._cotangent = torch.zeros_like(self._outputs, requires_grad=True)
+        # Zeros without memory of their own: the outputs of a language model take more of it than its weights.
+        zeros = self._outputs.detach().new_zeros(()).expand_as(self._outputs)
+        self._cotangent = zeros.requires_grad_()
         self._slopes = torch.autograd.grad(
             self._outputs,
             risk.replica.parameters,
@@ -146,21 +150,26 @@ class OutputGraph(Graph):
             retain_graph=True,
             materialize_grads=True,
         )
-        return [self._outputs], [self._bent(tangent)]
+        return [self._outputs], [self._share * self._bent(tangent)]
 
 
 class GaussNewtonGraph(OutputGraph):
-    """S = ∂²ℓ_B/∂f²: the generalised Gauss–Newton matrix."""
+    """S = ∂²ℓ_B/∂f²: the generalised Gauss–Newton matrix. S is in closed form for known losses, else by autograd."""
 
     name = "Gauss–Newton"
 
     def _prepare(self, scores: Tensor, targets: Tensor) -> None:
+        self._product = curvature_product(self._loss, scores, targets)
+        if self._product is not None:
+            return
         self._scores = scores
         (self._score_slope,) = torch.autograd.grad(
             in_float64(self._loss, scores, targets), scores, create_graph=True
         )
 
     def _bent(self, tangent: Tensor) -> Tensor:
+        if self._product is not None:
+            return self._product(tangent)
         if not self._score_slope.requires_grad:
             return torch.zeros_like(tangent)
         (bent,) = torch.autograd.grad(
@@ -250,6 +259,6 @@ def _curved(gradients: Tensors, block: int | None) -> list[int]:
 
 def _padded(replica: Replica, part: Tensor, block: int) -> Tensor:
     """The vector ``(n,)`` that is one parameter tensor, with zeros outside it."""
-    vector = torch.zeros_like(replica.origin)
+    vector = torch.zeros_like(replica.point)
     replica.layout.split(vector)[block].copy_(part)
     return vector

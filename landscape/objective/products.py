@@ -12,7 +12,9 @@ from landscape.objective.batch import Batch
 from landscape.objective.differences import refuse_wrong_second_derivative
 from landscape.objective.differentiability import named_obstacle, refuse_once_differentiable
 from landscape.objective.graphs import ForwardOverReverse, Graph, HessianGraph, OutputGraph
+from landscape.objective.recomputing import recomputing
 from landscape.objective.risk import Risk
+from landscape.objective.shards import Shards
 from landscape.objective.timing import quicker_product
 from landscape.reductions import exact
 
@@ -45,14 +47,16 @@ def matrix_products(
         if kind is HessianGraph and quicker_product(risk, batch) == "forward-over-reverse":
             risk.book(gradients=len(columns))
             return ForwardOverReverse(risk, batch).products(columns, keep=False, block=block)
-        graph, keep = risk.engine.graphs.graph(*_request(risk, batch, kind))
+        with recomputing(risk, batch):
+            graph, keep = risk.engine.graphs.graph(*_request(risk, batch, kind))
         images: list[Tensor] = graph.products(columns, keep=keep, block=block)
         return images
 
 
 def gradient(risk: Risk, batch: Batch) -> list[Tensor]:
     """``[∇ℓ_B (n,), ℓ_B, right and counted labels if known]``."""
-    loss, outputs, targets = risk.forward(batch)
+    with recomputing(risk, batch):
+        loss, outputs, targets = risk.forward(batch)
     slope = risk.replica.layout.flatten(slopes(loss, risk.replica.parameters))
     return [slope, exact(loss.detach()), *risk.correct(outputs, targets)]
 
@@ -62,16 +66,17 @@ def gradient_of_graph(risk: Risk, batch: Batch) -> list[Tensor]:
     if quicker_product(risk, batch) == "forward-over-reverse":
         risk.book(gradients=1)
         return gradient(risk, batch)[:1]
-    with second_derivatives(risk, batch):
+    with second_derivatives(risk, batch), recomputing(risk, batch):
         return [risk.engine.graphs.graph(*_request(risk, batch, HessianGraph))[0].slope]
 
 
 def _request(
     risk: Risk, batch: Batch, kind: type[Graph]
-) -> tuple[tuple[str, int, int], Callable[[], Any], Callable[[], None], Tensor]:
-    """The key of a graph, how it is built and booked, and a parameter that is not part of it."""
-    book = partial(risk.book, gradients=1)
-    return (kind.__name__, *risk.place), partial(kind, risk, batch), book, risk.replica.parameters[0]
+) -> tuple[tuple[tuple[str, float | None], int, int], Callable[[], Any], Callable[[], None], Tensor, Shards]:
+    """The key of a graph, how it is built and booked, a parameter that is not part of it, and how it is divided."""
+    book, replica = partial(risk.book, gradients=1), risk.replica
+    key = (kind.__name__, risk.share), *risk.place
+    return key, partial(kind, risk, batch), book, replica.parameters[0], replica.shards
 
 
 @contextlib.contextmanager
