@@ -7,7 +7,7 @@ Where they are, every process has its part of every vector ``(n,)``: of each par
 import contextlib
 import copy
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -71,6 +71,14 @@ class Shards:
     def gathered(self, number: int, part: Tensor) -> Tensor:
         """All coordinates ``(size,)`` of the part of a vector that belongs to a parameter tensor."""
         return part if self.ranges is None else self.group.whole(part, self.whole.entries[number].size)
+
+    def in_turn(self, vector: Tensor) -> Iterator[Tensor]:
+        """A vector ``(n,)`` from its parts, one parameter tensor at a time where it is divided."""
+        if self.ranges is None:
+            yield vector
+            return
+        for number, entry in enumerate(self.layout.entries):
+            yield self.gathered(number, vector[entry.offset : entry.offset + entry.size])
 
     def named(self, names: Sequence[str]) -> "Shards":
         """The same with other names of the parameters."""
