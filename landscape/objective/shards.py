@@ -7,7 +7,7 @@ Where they are, every process has its part of every vector ``(n,)``: of each par
 import contextlib
 import copy
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -126,6 +126,11 @@ class Shards:
     def saving(self) -> AbstractContextManager[object]:
         """The context of passes that are differentiated, in which autograd saves no gathered weight."""
         return contextlib.nullcontext() if self.gathering is None else self.gathering.dropping()
+
+    def tensors(self, vector: Tensor) -> Iterator[Tensor]:
+        """The part of a vector ``(n,)`` that belongs to every parameter, whole in every process, one at a time."""
+        for number, part in enumerate(self.layout.split(vector)):
+            yield self.gathered(number, part)
 
     def release(self) -> None:
         """Drops gathered weights, after the parts have got other values."""

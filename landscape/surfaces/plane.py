@@ -140,6 +140,11 @@ def build_plane(
             "statistics are right at every point between; leave out --batch-norm stored (batch_norm='stored'), or "
             "choose recalibrate, so that they are recomputed at each"
         )
+    if through and not objective.shards.group.alone:
+        raise UsageError(
+            f"plane '{row.name}' needs the distances of checkpoints, which are not computed with shard_weights: take a "
+            "plane around one checkpoint, or measure in one process"
+        )
     directions = PLANES.build(parsed, objective, through=through)
     vectors, shards = [v for v in (directions.x, directions.y) if v is not None], objective.shards
     product, *norms = numbers(shards.dot(vectors[0], vectors[-1]), *map(shards.norm, vectors))
@@ -156,7 +161,7 @@ def build_plane(
 
 
 def fingerprint(*vectors: Tensor) -> str:
-    """SHA-256 over the bytes of vectors."""
+    """SHA-256 over the bytes of vectors, the same as that of one vector made of them."""
     digest = hashlib.sha256()
     for vector in vectors:
         digest.update(vector.detach().cpu().numpy().tobytes())

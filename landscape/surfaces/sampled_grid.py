@@ -125,7 +125,10 @@ class SampledGrid:
         meta: dict[str, Any] = {
             "schema": SCHEMA,
             "plane": plane.describe(),
-            "centre": {"sha256": fingerprint(objective.point), "loss": objective.loss},
+            "centre": {
+                "sha256": fingerprint(*objective.shards.tensors(objective.point)),
+                "loss": objective.loss,
+            },
             "loss": objective.provenance.loss or "loss",
             "forward": way,
             "provenance": dataclasses.asdict(objective.provenance),
