@@ -130,7 +130,7 @@ def _weights_digest(objective: Objective) -> str:
     # The free parameters of the network are those of the point that was evaluated last.
     frozen = {name: p for name, p in objective.network.named_parameters() if not p.requires_grad}
     shards, digest = objective.shards, hashlib.sha256()
-    for tensor in shards.tensors(objective.point):
+    for tensor in shards.in_turn(objective.point):
         digest.update(tensor.cpu().numpy().tobytes())
     for name, tensor in {**frozen, **objective.statistics}.items():
         digest.update(name.encode())

@@ -120,5 +120,5 @@ def recomputation(model: nn.Module, products: str, shards: Shards) -> Recomputat
         if getattr(getattr(module, "config", None), "use_cache", False) is True:
             module.config.use_cache = False  # type: ignore[union-attr]
     for name, block in natural_blocks(model).items():
-        switch.blocks[name] = block.forward = Block(block, switch)  # type: ignore[assignment]
+        switch.blocks[name] = block.forward = Block(block, switch)
     return switch

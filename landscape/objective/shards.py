@@ -72,6 +72,14 @@ class Shards:
         """All coordinates ``(size,)`` of the part of a vector that belongs to a parameter tensor."""
         return part if self.ranges is None else self.group.whole(part, self.whole.entries[number].size)
 
+    def in_turn(self, vector: Tensor) -> Iterator[Tensor]:
+        """A vector ``(n,)`` from its parts, one parameter tensor at a time where it is divided."""
+        if self.ranges is None:
+            yield vector
+            return
+        for number, entry in enumerate(self.layout.entries):
+            yield self.gathered(number, vector[entry.offset : entry.offset + entry.size])
+
     def named(self, names: Sequence[str]) -> "Shards":
         """The same with other names of the parameters."""
         pairs = zip(self.whole.entries, names, strict=True)
@@ -126,11 +134,6 @@ class Shards:
     def saving(self) -> AbstractContextManager[object]:
         """The context of passes that are differentiated, in which autograd saves no gathered weight."""
         return contextlib.nullcontext() if self.gathering is None else self.gathering.dropping()
-
-    def tensors(self, vector: Tensor) -> Iterator[Tensor]:
-        """The part of a vector ``(n,)`` that belongs to every parameter, whole in every process, one at a time."""
-        for number, part in enumerate(self.layout.split(vector)):
-            yield self.gathered(number, part)
 
     def release(self) -> None:
         """Drops gathered weights, after the parts have got other values."""

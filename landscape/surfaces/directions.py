@@ -11,9 +11,10 @@ from torch import Tensor
 
 from landscape.errors import InputError, UsageError
 from landscape.objective import Objective
+from landscape.objective.shards import Shards
 from landscape.parameters import Entry
 from landscape.records.landmarks import Landmarks
-from landscape.reductions import exact, norm
+from landscape.reductions import exact
 
 Interval = tuple[float, float]
 
@@ -90,10 +91,10 @@ def standard_normal(entry: Entry, *, seed: int, axis: int) -> NDArray[np.float64
 
 
 def checked(
-    kind: str, through: Sequence[Waypoint], origin: Tensor, *, least: int, most: int | None = None
+    kind: str, through: Sequence[Waypoint], objective: Objective, *, least: int, most: int | None = None
 ) -> None:
     """Refuses too few, too many, identical or incompatible checkpoints."""
-    count = len(through)
+    origin, count = objective.point, len(through)
     if count < least or (most is not None and count > most):
         allowed = f"{least} or more" if most is None else "two or three" if most > least else str(least)
         raise UsageError(f"plane '{kind}' goes through {allowed} checkpoints, not {count}; name them all")
@@ -104,34 +105,38 @@ def checked(
                 f"{origin.numel()}: they are of different networks, and no plane goes through both"
             )
         for other in through[:k]:
-            if torch.equal(*(point.to(origin.device) for point in (waypoint.point, other.point))):
+            pair = (point.to(origin.device) for point in (waypoint.point, other.point))
+            if objective.shards.all(torch.equal(*pair)):
                 raise InputError(
                     f"{other.label} and {waypoint.label} are the same point: their parameters are identical, so that "
                     f"they span no plane of kind '{kind}'; give two different checkpoints"
                 )
 
 
-def orthonormal(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+def orthonormal(first: Tensor, second: Tensor, shards: Shards) -> tuple[Tensor, Tensor]:
     """Unit vectors along ``first`` and along the part of ``second`` orthogonal to it, in float64."""
-    x = exact(first) / norm(first)
+    x = exact(first) / shards.norm(first)
     rest = exact(second)
-    length = rest.norm()
+    length = shards.norm(rest)
     for _ in range(2):  # once leaves a rounding error along x that a second pass removes
-        rest = rest - (x @ rest) * x
-    if float(rest.norm()) <= 1e-6 * float(length):
+        rest = rest - shards.total(x @ rest) * x
+    left = shards.norm(rest)
+    if float(left) <= 1e-6 * float(length):
         raise InputError("the points lie on one line, which is in many planes; give a point off that line")
-    return x, rest / rest.norm()
+    return x, rest / left
 
 
-def located(origin: Tensor, x: Tensor, y: Tensor | None, waypoints: Sequence[Waypoint]) -> Landmarks:
-    """The waypoints in the coordinates of the plane through ``origin``, with their distances from it."""
+def located(objective: Objective, x: Tensor, y: Tensor | None, waypoints: Sequence[Waypoint]) -> Landmarks:
+    """The waypoints in the coordinates of the plane through the objective's point, with their distances from it."""
+    origin, shards = objective.point, objective.shards
     basis = torch.stack([exact(v) for v in (x, y) if v is not None])
+    products = shards.total(basis @ basis.T)
     coordinates, distances = [], []
     for waypoint in waypoints:
         offset = exact(waypoint.point.to(origin.device)) - exact(origin)
-        place = torch.linalg.solve(basis @ basis.T, basis @ offset)
+        place = torch.linalg.solve(products, shards.total(basis @ offset))
         coordinates.append(place.tolist())
-        distances.append(float((offset - place @ basis).norm()))
+        distances.append(float(shards.norm(offset - place @ basis)))
     return Landmarks(np.array(coordinates), np.array(distances), tuple(w.label for w in waypoints))
 
 

@@ -126,7 +126,7 @@ class SampledGrid:
             "schema": SCHEMA,
             "plane": plane.describe(),
             "centre": {
-                "sha256": fingerprint(*objective.shards.tensors(objective.point)),
+                "sha256": fingerprint(objective.point, shards=objective.shards),
                 "loss": objective.loss,
             },
             "loss": objective.provenance.loss or "loss",
