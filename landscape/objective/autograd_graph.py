@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from landscape.objective.replica import Replica
 from landscape.parameters import Layout
 
 Output = Tensor | GradientEdge
@@ -55,6 +56,13 @@ def flat_slopes(
         for parameter in inputs.values():
             parameter.grad = None
     return slope
+
+
+def gradient_of(replica: Replica, value: Tensor) -> Tensor:
+    """The gradient ``(n,)`` of a scalar in the free parameters, zero where it does not depend on them."""
+    if not value.requires_grad:
+        return torch.zeros_like(replica.point)
+    return flat_slopes([value], None, dict(enumerate(replica.parameters)), replica.layout, like=replica.point)
 
 
 def place_of(tensor: Tensor) -> Output:

@@ -102,16 +102,16 @@ def gradient_rounding(risk: Risk, batch: Batch) -> float | None:
     For the memory that it takes, large networks have none.
     """
     few, shards = _few(batch), risk.replica.shards
-    if not _fits(risk):
+    if not shards.all(_fits(risk)):
         return None
 
     def length(norms: Sequence[Tensor]) -> float:
-        return float(shards.total(torch.stack([size.square() for size in norms]).sum()).sqrt())
+        return float(shards.total(torch.stack(list(norms)).square().sum()).sqrt())
 
     try:
         here = slopes(risk.forward(few)[0], risk.replica.parameters)
         if risk.replica.dtype == torch.float64:
-            return ROUNDING * length(list(map(norm, here)))
+            return ROUNDING * length([norm(part) for part in here])
         value, standing = _loss_in_float64(risk, few)
         leaves = [p.detach().double().requires_grad_() for p in risk.replica.parameters]
         errors = standing(leaves, lambda: _distances(value(leaves), leaves, here))
@@ -271,21 +271,25 @@ def _multiplied(gradient: Tensors, leaves: Tensors, vectors: Tensors) -> Tensors
     )
 
 
-def _form(vectors: Iterable[Tensor], products: Tensors) -> Tensor:
-    """``(2,)``: the sum of the products of entries, and that of their squares; tensor by tensor."""
-    sums = [
-        torch.stack([exact((a * b).sum()), norm(a * b).square()])
-        for a, b in zip(vectors, products, strict=True)
-    ]
-    return torch.stack(sums).sum(0)
+def _form(vectors: Iterable[Tensor], products: Tensors) -> tuple[float, float]:
+    """The sum of the products of entries, and the norm of these, tensor by tensor."""
+    sums: list[Tensor] = []
+    for a, b in zip(vectors, products, strict=True):
+        terms = a * b
+        sums += [exact(terms.sum()), norm(terms)]
+    values = numbers(*sums)
+    return math.fsum(values[::2]), math.hypot(*values[1::2])
 
 
-def _asymmetry(ours: Tensor, theirs: Tensor, total: Callable[[Tensor], Tensor] = lambda sums: sums) -> float:
+def _asymmetry(
+    ours: tuple[float, float],
+    theirs: tuple[float, float],
+    total: Callable[[Tensor], Tensor] = lambda sums: sums,
+) -> float:
     """``|u·Hv − v·Hu|`` over the size that such sums of random signs have, with sums ``total`` over processes."""
-    difference, ours_squared, theirs_squared = numbers(
-        total(torch.stack([ours[0] - theirs[0], ours[1], theirs[1]]))
-    )
-    size = math.sqrt(ours_squared) + math.sqrt(theirs_squared)
+    parts = [ours[0] - theirs[0], ours[1] ** 2, theirs[1] ** 2]
+    difference, *squares = numbers(total(torch.tensor(parts, dtype=torch.float64, device="cpu")))
+    size = sum(map(math.sqrt, squares))
     return abs(difference) / size if size > 0 else 0.0
 
 
@@ -318,10 +322,11 @@ def _excess(
 
 def _asymmetry_as_it_is(risk: Risk, batch: Batch) -> Fault | None:
     """The symmetry alone, where the network stands and in its own precision."""
-    layout, point = risk.replica.layout, [p.detach() for p in risk.replica.parameters]
+    layout, shards = risk.replica.layout, risk.replica.shards
+    point = [p.detach() for p in risk.replica.parameters]
     sizes = _sizes(point)
     graph = HessianGraph(risk, batch)
-    if not risk.replica.shards.all(abs(graph.value) > SATURATED):
+    if not shards.all(abs(graph.value) > SATURATED):
         return None
     forms = []
     # Directions are drawn again instead of kept, so that this takes no more memory than a product.
@@ -333,7 +338,7 @@ def _asymmetry_as_it_is(risk: Risk, batch: Batch) -> Fault | None:
         del vector
         forms.append(_form(_drawn(sizes, point, 1 - number), layout.split(product)))
         del product
-    asymmetry = _asymmetry(forms[0], forms[1], risk.replica.shards.total)
+    asymmetry = _asymmetry(*forms, shards.total)
     # Ten times the tolerance, because single precision rounds.
     return Fault(True, asymmetry) if asymmetry > 10 * ASYMMETRY else None
 

@@ -256,14 +256,6 @@ class LossOf(nn.Module):
         return self._loss()
 
 
-def gradient_of(risk: Risk, value: Tensor) -> Tensor:
-    """The gradient ``(n,)`` of a scalar in the free parameters, zero where it does not depend on them."""
-    replica = risk.replica
-    if not value.requires_grad:
-        return torch.zeros_like(replica.point)
-    return flat_slopes([value], None, dict(enumerate(replica.parameters)), replica.layout, like=replica.point)
-
-
 def _slopes(output: Tensor, parameters: Tensors, cotangent: Tensor | None = None) -> Sequence[Tensor | None]:
     """The gradient with its graph, by parameter."""
     if not output.requires_grad:
