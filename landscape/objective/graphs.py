@@ -5,7 +5,7 @@ all further vectors.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,8 @@ from landscape.objective.replica import Replica
 from landscape.objective.risk import Risk
 
 Tensors = Sequence[Tensor]
+Block = Collection[int] | None
+"""The numbers of some parameter tensors, in order; ``None`` for all of them."""
 
 
 class Graph(ABC):
@@ -30,17 +32,17 @@ class Graph(ABC):
         # The replica and never the risk, which holds the graphs that are kept: a cycle would keep memory allocated.
         self._replica = risk.replica
 
-    def products(self, columns: Tensors, *, keep: bool, block: int | None = None) -> list[Tensor]:
+    def products(self, columns: Tensors, *, keep: bool, block: Block = None) -> list[Tensor]:
         """The product with every column ``(n,)``.
 
         Args:
             columns: Vectors.
             keep: Whether the graph will be used again; otherwise its memory is given back on the way.
-            block: The number of a parameter tensor: the columns are taken to be zero outside it, and only that
-                part of the products is computed.
+            block: Some parameter tensors: the columns are taken to be zero outside them, and only that part of the
+                products is computed, which costs less.
         """
         replica, images = self._replica, list[Tensor]()
-        inputs = replica.parameters if block is None else [replica.parameters[block]]
+        inputs = replica.parameters if block is None else [replica.parameters[k] for k in block]
         for k, column in enumerate(columns):
             outputs, vectors = self._transposed(replica.layout.split(column), block)
             if not any(output.requires_grad for output in outputs):
@@ -50,13 +52,11 @@ class Graph(ABC):
             parts = torch.autograd.grad(
                 outputs, inputs, vectors, retain_graph=retain, allow_unused=True, materialize_grads=True
             )
-            images.append(
-                replica.layout.flatten(parts) if block is None else _padded(replica, parts[0], block)
-            )
+            images.append(replica.layout.flatten(parts) if block is None else _padded(replica, parts, block))
         return images
 
     @abstractmethod
-    def _transposed(self, parts: Tensors, block: int | None) -> tuple[Tensors, Tensors]:
+    def _transposed(self, parts: Tensors, block: Block) -> tuple[Tensors, Tensors]:
         """``(outputs, vectors)``: the gradient of ``Σ outputs · vectors`` is the product with these parts."""
 
 
@@ -82,7 +82,7 @@ class HessianGraph(Graph):
         """The gradient ``(n,)``, of which it is the graph."""
         return self._replica.layout.flatten([part.detach() for part in self._slopes])
 
-    def _transposed(self, parts: Tensors, block: int | None) -> tuple[Tensors, Tensors]:
+    def _transposed(self, parts: Tensors, block: Block) -> tuple[Tensors, Tensors]:
         curved = _curved(self._slopes, block)
         return [self._slopes[k] for k in curved], [parts[k] for k in curved]
 
@@ -138,7 +138,7 @@ class OutputGraph(Graph):
     def _bent(self, tangent: Tensor) -> Tensor:
         """S t for a tangent t shaped like the outputs."""
 
-    def _transposed(self, parts: Tensors, block: int | None) -> tuple[Tensors, Tensors]:
+    def _transposed(self, parts: Tensors, block: Block) -> tuple[Tensors, Tensors]:
         curved = _curved(self._slopes, block)
         if not curved:
             return [], []
@@ -210,7 +210,7 @@ class ForwardOverReverse:
 
         self._slope = torch.func.grad(loss)
 
-    def products(self, columns: Tensors, *, keep: bool, block: int | None = None) -> list[Tensor]:
+    def products(self, columns: Tensors, *, keep: bool, block: Block = None) -> list[Tensor]:
         """See :class:`Graph`; every product costs a gradient besides."""
         replica = self._replica
         point = tuple(p.detach() for p in replica.parameters)
@@ -231,7 +231,8 @@ class ForwardOverReverse:
                 ) from failure
             image = replica.layout.flatten(parts).detach()
             if block is not None:
-                image = _padded(replica, replica.layout.split(image)[block], block)
+                parts = replica.layout.split(image)
+                image = _padded(replica, [parts[k] for k in block], block)
             images.append(image)
         return images
 
@@ -250,14 +251,16 @@ class LossOf(nn.Module):
         return self._loss()
 
 
-def _curved(gradients: Tensors, block: int | None) -> list[int]:
+def _curved(gradients: Tensors, block: Block) -> list[int]:
     """The numbers of the tensors, of those in the block, that depend on θ."""
-    numbers = range(len(gradients)) if block is None else [block]
+    numbers = range(len(gradients)) if block is None else block
     return [k for k in numbers if gradients[k].requires_grad]
 
 
-def _padded(replica: Replica, part: Tensor, block: int) -> Tensor:
-    """The vector ``(n,)`` that is one parameter tensor, with zeros outside it."""
+def _padded(replica: Replica, parts: Tensors, block: Collection[int]) -> Tensor:
+    """The vector ``(n,)`` of some parameter tensors, with zeros outside them."""
     vector = torch.zeros_like(replica.point)
-    replica.layout.split(vector)[block].copy_(part)
+    places = replica.layout.split(vector)
+    for k, part in zip(block, parts, strict=True):
+        places[k].copy_(part)
     return vector

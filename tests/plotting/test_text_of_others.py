@@ -67,10 +67,11 @@ def sources(bowl, tmp_path):
         "dots": [Run(tmp_path, NAME, records=compared)],
         "spectrum": [Run(tmp_path, NAME, records=(record("spectral-density", DENSITY),))] * 2,
         "quantiles": [Run(tmp_path, NAME, records=(record("gradient-noise", NOISE),))],
+        "blocks": [Run(tmp_path, NAME, records=(record("block-spectra", BLOCKS),))],
     }
 
 
-MEASURES = {"spectrum": ("spectral-density",), "quantiles": ("gradient-noise",)}
+MEASURES = {"spectrum": ("spectral-density",), "quantiles": ("gradient-noise",), "blocks": ("block-spectra",)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
