@@ -11,11 +11,10 @@ from matplotlib.ticker import MaxNLocator
 from landscape.plotting.page import page, settle
 from landscape.plotting.spectrum import spectrum
 from landscape.plotting.style import Width, paper
-from landscape.tables.escaping import for_mathtext
 
 MOST_DENSITIES = 11
 """Of more blocks, some are drawn, evenly spaced; the matrix has all."""
-_LONGEST = 22  # characters of a title
+_LONGEST = 32  # characters of a title
 
 
 def block_panels(details: Mapping[str, Any], *, venue: str, width: Width, unit: str = "loss/θ²") -> Figure:
@@ -68,14 +67,17 @@ def _share(axes: Sequence[Axes]) -> None:
 def _matrix(ax: Axes, distances: Sequence[Sequence[float]]) -> None:
     values = np.asarray(distances, dtype=np.float64)
     half = len(values) + 0.5
-    image = ax.imshow(values, vmin=0, vmax=1, cmap="viridis", extent=(0.5, half, half, 0.5))
+    top = max(float(values.max()), 0.05)  # below that, distances are hardly more than the noise of the densities
+    image = ax.imshow(values, vmin=0, vmax=top, cmap="viridis", extent=(0.5, half, half, 0.5))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(4, integer=True))
     ax.set(xlabel="block", ylabel="block")
-    bar = ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.03)
-    bar.set_ticks([0, 0.5, 1])
+    # Inside the room that a square leaves beside it, so that the columns of panels stay evenly spaced.
+    bar = ax.figure.colorbar(image, cax=ax.inset_axes((1.06, 0, 0.07, 1)))
+    bar.locator = MaxNLocator(3)
+    bar.update_ticks()
 
 
 def _short(name: str) -> str:
     """The end of a long name, which tells blocks apart."""
-    return for_mathtext(name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}")
+    return name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}"

@@ -40,7 +40,7 @@ def blocks(count, seed=0):
         "density_errors": [[0.01] * 30] * count,
         "distances": (0.5 * (1 - np.eye(count))).tolist(),
     }
-    return run(0.25, seed=seed, measure="block-spectra", details=details, standard_error=0.02)
+    return run(0.25, seed=seed, measure="block-spectra", details=details, error=0.02)
 
 
 def noise(seed=0):
