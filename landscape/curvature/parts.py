@@ -34,7 +34,7 @@ class Part:
         return tuple(dict.fromkeys(number for number, _ in self.pieces))
 
     def size(self, objective: Objective) -> int:
-        """The number of coordinates, m."""
+        """The number of coordinates, m, that this process holds."""
         return sum(view.numel() for view in self._views(objective, objective.point))
 
     def of(self, objective: Objective, vectors: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ class Part:
 
     def padded(self, objective: Objective, part: Tensor) -> Tensor:
         """The vectors ``(n,)`` or ``(n, K)`` with these coordinates, and zeros elsewhere."""
-        vectors = part.new_zeros(objective.dimension, *part.shape[1:])
+        vectors = part.new_zeros(len(objective.point), *part.shape[1:])
         first = 0
         for view in self._views(objective, vectors):
             size = view.numel() // (part.shape[1] if part.ndim > 1 else 1)
@@ -97,4 +97,22 @@ def block_of_hessian(objective: Objective, part: Part) -> SymmetricOperator:
             objective, objective.hessian_product(part.padded(objective, vectors), block=part.tensors)
         )
 
-    return SymmetricOperator(product, part.size(objective), objective.point.device, objective.point.dtype)
+    shards, point = objective.shards, objective.point
+    size, ranges = part.size(objective), None
+    if shards.ranges is not None:
+        size, ranges = _divided(objective, part)
+    return SymmetricOperator(product, size, point.device, point.dtype, ranges=ranges, total=shards.total)
+
+
+def _divided(objective: Objective, part: Part) -> tuple[int, tuple[range, ...]]:
+    """The size of a part of weights that processes divide, and which of its coordinates are held here."""
+    if any(rows is not None for _, rows in part.pieces):
+        raise UsageError(
+            "by=head: processes that divide the weights hold no whole rows of a tensor; use by=block or by=tensor"
+        )
+    size, ranges = 0, list[range]()
+    for number in part.tensors:
+        whole, places = objective.shards.block(number)
+        ranges += [range(size + place.start, size + place.stop) for place in places or ()]
+        size += whole
+    return size, tuple(ranges)

@@ -41,15 +41,16 @@ def block_spectra(
         Zhang et al. 2024, arXiv 2402.16788, who smooth with a fixed standard deviation of 0.003 and average the
         distance over all pairs. The distance here is the root of the divergence in bits.
     """
-    parts, quadratures = parts_by(objective, by), dict[str, Quadrature]()
-    for k, part in enumerate(parts):
-        quadratures[part.name] = stochastic_lanczos_quadrature(
-            block_of_hessian(objective, part),
+    blocks = {part.name: block_of_hessian(objective, part) for part in parts_by(objective, by)}
+    quadratures = dict[str, Quadrature]()
+    for k, (name, block) in enumerate(blocks.items()):
+        quadratures[name] = stochastic_lanczos_quadrature(
+            block,
             probes=probes,
             steps=steps,
             generator=torch.Generator().manual_seed(seed),
         )
-        objective.ledger.tell(f"{k + 1} of {len(parts)} blocks", (k + 1) / len(parts))
+        objective.ledger.tell(f"{k + 1} of {len(blocks)} blocks", (k + 1) / len(blocks))
     grid, width = grid_over([quadrature.nodes for quadrature in quadratures.values()], smoothing)
     curves = torch.stack([quadrature.curves(grid, width) for quadrature in quadratures.values()])
     distances, several = distances_over_probes(curves), probes > 1
@@ -59,7 +60,7 @@ def block_spectra(
         distances.mean_error if several else None,
         details={
             "blocks": list(quadratures),
-            "sizes": {part.name: part.size(objective) for part in parts},
+            "sizes": {name: block.dimension for name, block in blocks.items()},
             "means": {
                 name: float((each.nodes * each.weights).sum(dim=1).mean())
                 for name, each in quadratures.items()

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from landscape.errors import InputError, is_out_of_memory
 from landscape.isolation.modes import on_device, plain_defaults
 from landscape.isolation.randomness import private_randomness
+from landscape.isolation.weightless import without_values
 from landscape.models.cifar_resnet import resnet18, resnet20
 from landscape.models.cnn import CNN
 from landscape.models.decoder import Decoder
@@ -73,6 +75,7 @@ def build_model(
     classes: int | None = None,
     input_shape: tuple[int, ...] | None = None,
     seed: int | None = None,
+    values: bool = True,
 ) -> nn.Module:
     """A freshly initialised network on the CPU, such as ``build_model("mlp:width=32", classes=10)``.
 
@@ -85,6 +88,7 @@ def build_model(
             zeros is passed through a network of ours, torchvision's or timm's to see that they fit.
         seed: Seeds the initialisation; ``None`` starts from the global random state as it stands. That state
             is the same afterwards either way.
+        values: Whether parameters have values; otherwise they are on the meta device, and no input is passed through.
 
     Raises:
         UsageError: An unknown name or option, or a value that is not allowed.
@@ -99,14 +103,14 @@ def build_model(
     specification = MODELS.parse(specification)  # which runs the user's file, with the user's defaults
     # The type of the numbers in it is the user's business, too.
     defaults = on_device("cpu") if names_code(specification) else plain_defaults()
-    with private_randomness(seed=seed), defaults:
+    with private_randomness(seed=seed), defaults, nullcontext() if values else without_values():
         model = MODELS.build(specification, **context)
         if not isinstance(model, nn.Module):
             raise InputError(
                 f"{name} returns a {type(model).__name__}, not a torch.nn.Module; return the network"
             )
         # Networks in the user's files may take and return anything.
-        if input_shape is not None and not (name.startswith("hf:") or names_code(specification)):
+        if values and input_shape is not None and not (name.startswith("hf:") or names_code(specification)):
             _check_fit(model, name, classes, input_shape)
     return model
 

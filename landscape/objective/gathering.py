@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
+from torch.multiprocessing import reductions
 
 from landscape.errors import UsageError
 from landscape.objective.memory import SavedTensors
@@ -21,6 +21,7 @@ from landscape.processes.group import Group
 Shape = tuple[int, ...]
 
 _STATE = "_landscape_divided_weights"
+_WeakStorage: Any = reductions.StorageWeakRef
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,7 @@ class Gathering(SavedTensors):
         self._moves = 0
         # By the address of the storage. A weak reference keeps the address from being used again, which the allocator
         # would do as soon as a large tensor is freed.
-        self._sources: dict[int, tuple[StorageWeakRef, _Source]] = {}
+        self._sources: dict[int, tuple[Any, _Source]] = {}
         self._held: list[_Held] = []
         self._owner = 0
 
@@ -83,7 +84,7 @@ class Gathering(SavedTensors):
         for held in self._held:
             if held.requested is part and held.modes == modes:
                 return held.whole
-        whole: Tensor = _Whole.apply(part, self, shape, id(owner))  # type: ignore[no-untyped-call]
+        whole: Tensor = _Whole.apply(part, self, shape, id(owner))
         source = self._source_of(whole)
         assert source is not None
         self._held.append(_Held(source, whole, part, modes))
@@ -131,7 +132,7 @@ class Gathering(SavedTensors):
 
     def _fetched(self, source: _Source) -> Tensor:
         whole = self.group.whole(source.part, torch.Size(source.shape).numel()).view(source.shape)
-        storage = StorageWeakRef(whole.untyped_storage())
+        storage = _WeakStorage(whole.untyped_storage())
         self._sources = {key: each for key, each in self._sources.items() if not each[0].expired()}
         self._sources[storage.cdata] = storage, source
         self.count += 1
@@ -169,7 +170,7 @@ class _Whole(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, slope: Tensor) -> tuple[Tensor, None, None, None]:
-        return _MeanShare.apply(slope, context.gathering), None, None, None  # type: ignore[no-untyped-call]
+        return _MeanShare.apply(slope, context.gathering), None, None, None
 
 
 class _MeanShare(torch.autograd.Function):
@@ -189,7 +190,7 @@ class _MeanShare(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, slope: Tensor) -> tuple[Tensor, None]:
-        return _Whole.apply(slope, context.gathering, context.shape, 0), None  # type: ignore[no-untyped-call]
+        return _Whole.apply(slope, context.gathering, context.shape, 0), None
 
 
 def use_parts(model: nn.Module, parts: dict[int, nn.Parameter], gathering: Gathering) -> None:
@@ -217,10 +218,22 @@ def use_parts(model: nn.Module, parts: dict[int, nn.Parameter], gathering: Gathe
         members: dict[str, Any] = {key: property(_reading(key)) for key in own}
         members |= {"__module__": type(module).__module__, "__qualname__": type(module).__qualname__}
         if isinstance(module, nn.RNNBase):
-            members |= {"_flat_weights": property(_flat_weights), "_update_flat_weights": lambda layer: None}
-        module.__class__ = type(type(module))(type(module).__name__, (type(module),), members)
+            members |= {"_flat_weights": property(_flat_weights)}
+            members |= dict.fromkeys(("_update_flat_weights", "_init_flat_weights"), lambda layer: None)
+        kind: Any = type(type(module))
+        module.__class__ = kind(type(module).__name__, (type(module),), members)
         for key, parameter in own.items():
             module._parameters[key] = parts[id(parameter)]
+
+
+def largest_module(model: nn.Module) -> int:
+    """The bytes of the weights of a module that are gathered together, the most of all modules."""
+    sizes = [0]
+    for module in model.modules():
+        _, shapes = vars(module).get(_STATE, (None, {}))
+        parts: Any = module._parameters
+        sizes.append(sum(torch.Size(shape).numel() * parts[key].itemsize for key, shape in shapes.items()))
+    return max(sizes)
 
 
 def _reading(key: str) -> Any:

@@ -29,18 +29,41 @@ from landscape.objective.parts import batches_apart, batches_before, examples_ap
 from landscape.objective.passes import BatchGradients, Slope, Value, differentiated, evaluated
 from landscape.objective.products import columns_of, matrix_products
 from landscape.objective.recomputed_blocks import recomputation
-from landscape.objective.replica import Replica
+from landscape.objective.replica import Replica, Sharded
 from landscape.objective.risk import Risk
 from landscape.objective.sameness import refuse_differences
+from landscape.objective.shards import Read, Shards
 from landscape.objective.wrappers import unwrapped
 from landscape.parameters import Layout, Selection, selection_name
 from landscape.processes import Processes
-from landscape.processes.group import Group, group_for
+from landscape.processes.group import ALONE, Group, group_for
 from landscape.records.estimate import Provenance
 from landscape.version import __version__
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+
+def sharding(
+    shard_weights: bool | Read, group: Group, processes: Processes, products: Products
+) -> Sharded | None:
+    """How the weights are divided; ``None`` if this process has all of them.
+
+    Raises:
+        UsageError: They cannot be divided with these arguments.
+    """
+    if shard_weights is False or (shard_weights is True and group.alone):
+        return None
+    if processes == "own":
+        raise UsageError(
+            "shard_weights needs processes='split': all processes pass their parts of the weights through the same data"
+        )
+    if products == "forward-over-reverse":
+        raise UsageError(
+            "products='forward-over-reverse' is not possible with shard_weights, whose weights are gathered again for "
+            "a backward pass; use products='double-backward'"
+        )
+    return Sharded(group, None if shard_weights is True else shard_weights)
 
 
 class Objective:
@@ -112,9 +135,12 @@ class Objective:
         calibration: Source | None = None,
         processes: Processes = None,
         copy: bool = True,
+        shard_weights: bool | Read = False,
     ) -> None:
         group = group_for(processes)
-        batched = partial(Batches, group=group, own=processes == "own")
+        sharded = sharding(shard_weights, group, processes, products)
+        # Weights that are divided are passed by all processes together, each of which reads all data.
+        batched = partial(Batches, group=group if sharded is None else ALONE, own=processes == "own")
         with group.together("Objective(…)"):
             model = network_in(model, loss)
             loss, loss_name = loss_in(loss)
@@ -130,6 +156,7 @@ class Objective:
                 device=device_in(device),
                 dtype=dtype,
                 copy=copy,
+                sharded=sharded,
             )
             fixed = batched(batches, batch_size=batch_size, weight=weight)
             self._calibration = fixed if calibration is None else batched(calibration, batch_size=batch_size)
@@ -145,12 +172,12 @@ class Objective:
                 "parameters": selection_name(parameters, replica.layout.names),
                 "frozen": replica.frozen,
             }
-        self._selection = parameters
+        self._selection, self._sharded = parameters, sharded
         self._statistics: Statistics | None = None
         self._cache: dict[Hashable, Any] = {}
         self.point = replica.point
         if not group.alone:
-            refuse_differences(risk, self._origin, processes)
+            refuse_differences(risk, self._origin, processes, group)
             fixed.settle()
             if batch_norm == "recalibrate" and self._calibration is not fixed:
                 self._calibration.settle()
@@ -171,13 +198,18 @@ class Objective:
 
     @property
     def layout(self) -> Layout:
-        """Names, shapes and offsets of the free parameters in θ."""
+        """Names, shapes and offsets of the free parameters in θ, or in the part of it that is held here."""
         return self._mean.risk.replica.layout
+
+    @property
+    def shards(self) -> Shards:
+        """What this process holds of every vector: all of it, or with ``shard_weights`` a part."""
+        return self._mean.risk.replica.shards
 
     @property
     def dimension(self) -> int:
         """The number of free parameters, n."""
-        return self.layout.dimension
+        return self.shards.whole.dimension
 
     @property
     def num_examples(self) -> int:
@@ -271,8 +303,8 @@ class Objective:
             statistics: Batch-norm statistics to use there, by the names of their buffers (see
                 :attr:`statistics`); by default those of this objective.
         """
-        if tuple(point.shape) != (self.dimension,):
-            raise ValueError(f"point has shape {tuple(point.shape)}; the objective has n = {self.dimension}")
+        if tuple(point.shape) != (self.layout.dimension,):
+            raise ValueError(f"point has shape {tuple(point.shape)}; here it has n = {self.layout.dimension}")
         moved = self._derived(point=point.detach().to(self.point, copy=True), statistics=statistics)
         # No file holds the weights of this point.
         return moved.described(checkpoint=None, checkpoint_file=None)
@@ -323,6 +355,7 @@ class Objective:
             batch_norm=self._origin["batch_norm"],
             device=here.device,
             dtype=here.dtype,
+            sharded=self._sharded,
         )
         if replica.layout != here.layout:
             raise InputError(
@@ -333,8 +366,10 @@ class Objective:
         if risk.engine.recomputation is not None:
             engine.recomputation = recomputation(replica.model, engine.products)
         mean = Mean(Risk(replica, risk.loss, risk.batches, engine), calibration=self._mean.calibration)
-        if not self.group.alone:
-            refuse_differences(mean.risk, self._origin, "own" if risk.batches.is_divided else "split")
+        group = self.group if self._sharded is None else self._sharded.group
+        if not group.alone:
+            processes = "own" if risk.batches.is_divided else "split"
+            refuse_differences(mean.risk, self._origin, processes, group)
         twin = self._derived(mean, replica.point)
         twin._statistics = None
         return twin
@@ -352,7 +387,7 @@ class Objective:
             if the network writes to its inputs.
         """
         risk = self._mean.checked(self.point)
-        if isinstance(risk.loss, BatchLoss) or risk.checks.writes_inputs:
+        if isinstance(risk.loss, BatchLoss) or risk.checks.writes_inputs or self.shards.gathering:
             return None
         stored = self._placed(risk.batches, channels_last=channels_last)
         if stored is None:
@@ -498,8 +533,8 @@ class Objective:
 
     @property
     def batch_gradients(self) -> BatchGradients:
-        """‖∇L_B(θ)‖² of every batch B, from the pass that computed the gradient."""
-        return self._slope.batches
+        """‖∇L_B(θ)‖² of every batch B, from the pass of the gradient; of sharded weights from one of its own."""
+        return self._slope.batches or self._slope_by_batch
 
     @cached_property
     def gradient_rounding(self) -> float | None:
@@ -509,6 +544,7 @@ class Objective:
             self._mean.together("rounding of the gradient", point=self.point),
             risk.randomness(),
             twice_differentiable(),
+            self.shards.saving(),
         ):
             self._mean.stand(self.point, statistics=self._statistics)
             _, batch = next(risk.batches.leading())
@@ -521,7 +557,15 @@ class Objective:
 
     @cached_property
     def _slope(self) -> Slope:
-        return differentiated(self._mean, self.point, statistics=self._statistics)
+        # Processes that divide the weights compute the gradient of several batches at a time.
+        by_batch = self.shards.group.alone
+        return differentiated(self._mean, self.point, statistics=self._statistics, by_batch=by_batch)
+
+    @cached_property
+    def _slope_by_batch(self) -> BatchGradients:
+        batches = differentiated(self._mean, self.point, statistics=self._statistics).batches
+        assert batches is not None
+        return batches
 
     def evaluate(
         self,
@@ -631,7 +675,8 @@ class Objective:
     ) -> "Objective":
         """An objective of which nothing has been computed."""
         twin = object.__new__(type(self))
-        twin._origin, twin._selection, twin._cache = self._origin, self._selection, {}
+        twin._origin, twin._cache = self._origin, {}
+        twin._selection, twin._sharded = self._selection, self._sharded
         twin._batch_norm, twin._calibration = self._batch_norm, self._calibration
         twin._mean = self._mean if mean is None else mean
         twin.point = self.point if point is None else point

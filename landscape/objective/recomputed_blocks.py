@@ -113,5 +113,5 @@ def recomputation(model: nn.Module, products: str) -> Recomputation:
         if getattr(getattr(module, "config", None), "use_cache", False) is True:
             module.config.use_cache = False  # type: ignore[union-attr]
     for name, block in natural_blocks(model).items():
-        switch.blocks[name] = block.forward = Block(block, switch)  # type: ignore[assignment]
+        switch.blocks[name] = block.forward = Block(block, switch)
     return switch

@@ -5,7 +5,7 @@ import math
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +17,21 @@ from landscape.objective.arguments import refuse_missing_float64
 from landscape.objective.batch import copied
 from landscape.objective.batch_norm import MODES, BatchNorm, set_batch_norm, stored_layers
 from landscape.objective.kernels import use_formula_of_weight_norm, use_own_statistics, use_plain_recurrence
+from landscape.objective.shards import Read, Shards, sharded_network
 from landscape.objective.weights import Weights, copied_network, given_network
 from landscape.objective.wrappers import unwrapped, without_inner_wrappers
 from landscape.parameters import Layout, Selection, frozen, layout, selection_note, sharded_by
+from landscape.processes.group import Group
 from landscape.reductions import norm
 
 _HALF = (torch.float16, torch.bfloat16)
+
+
+class Sharded(NamedTuple):
+    """That the weights are divided over processes, and how they are read if the network comes without values."""
+
+    group: Group
+    read: Read | None = None
 
 
 class Replica:
@@ -32,6 +41,7 @@ class Replica:
     the data stores new statistics after each move. Half precision, too coarse for second derivatives, becomes float32.
 
     Attributes:
+        shards: What is held here of its vectors.
         notes: The changes that second derivatives required, a line each.
         frozen: What is held fixed because it requires no gradient, as records say it.
         input_copies: Switched on for a network that writes to its inputs.
@@ -52,6 +62,7 @@ class Replica:
         device: torch.device | str | None,
         dtype: torch.dtype | None,
         copy: bool = True,
+        sharded: Sharded | None = None,
     ) -> None:
         if batch_norm not in MODES:
             raise UsageError(f"batch_norm={batch_norm!r} is not one of {', '.join(map(repr, MODES))}")
@@ -59,7 +70,7 @@ class Replica:
             raise UsageError(f"dtype={dtype!r} is neither torch.float32 nor torch.float64")
         model, wrappers = unwrapped(model)
         _refuse_divided(model)
-        _refuse_valueless(model)
+        _refuse_valueless(model, may_be_read=sharded is not None and sharded.read is not None)
         active = stochastic_modules(model)
         if active:
             raise UsageError(
@@ -67,8 +78,11 @@ class Replica:
                 "evaluation; call model.eval() first"
             )
         _refuse_several_devices(model, device)
-        first = next(iter(model.parameters()), torch.empty(0, device="cpu", dtype=torch.float32))
-        self.device = torch.device(device) if device is not None else first.device
+        weights = (
+            p for p in model.parameters() if p.is_floating_point()
+        )  # a quantised network may have none
+        first = next(weights, torch.empty(0, device=_device_of(model), dtype=torch.float32))
+        self.device = torch.device(device or ("cpu" if first.is_meta else first.device))
         self.dtype = dtype or (torch.float32 if first.dtype in _HALF else first.dtype)
         refuse_missing_float64(self.device, self.dtype, f"device='{self.device}'")
         # Weak references, so that an objective keeps no network alive but its own.
@@ -78,8 +92,13 @@ class Replica:
         self.frozen = frozen(model, parameters, free.names)
         with torch.inference_mode(False):  # a tensor made in inference mode can never require a gradient
             own = copied_network if copy else given_network
-            self.model, vector = own(model, free, device=self.device, dtype=self.dtype)
-            self.layout, inner = without_inner_wrappers(self.model, free)
+            there: Any = {"device": self.device, "dtype": self.dtype}
+            if sharded is None:
+                (self.model, vector), shards = own(model, free, **there), Shards(free)
+            else:
+                self.model, vector, shards = sharded_network(model, free, *sharded, **there)
+            self.layout, inner = without_inner_wrappers(self.model, shards.layout)
+            self.shards = shards.named(self.layout.names)
             self.notes = _mended(self.model, [*wrappers, *inner])
             if half:
                 raised = str(self.dtype).removeprefix("torch.")
@@ -126,7 +145,7 @@ class Replica:
                 self._weights.stand_on(point)
             else:
                 self._weights.copy(point)
-        self.moves += 1
+        self._moved()
         self._at = point if constant else None
 
     @contextlib.contextmanager
@@ -136,8 +155,12 @@ class Replica:
             try:
                 yield here
             finally:
-                self.moves += 1
+                self._moved()
                 self._at = None
+
+    def _moved(self) -> None:
+        self.moves += 1
+        self.shards.release()
 
     def leave(self) -> None:
         """Makes the next move one, also to the same point."""
@@ -235,24 +258,20 @@ def _refuse_divided(model: nn.Module) -> None:
             )
 
 
-def _refuse_valueless(model: nn.Module) -> None:
-    modules = ((name, type(module)) for name, module in model.named_modules())
-    quantised = [(name, kind.__name__) for name, kind in modules if ".quantized." in kind.__module__]
+def _refuse_valueless(model: nn.Module, *, may_be_read: bool) -> None:
     for name, parameter in model.named_parameters():
-        if parameter.is_meta:
+        if parameter.is_meta and not may_be_read:
             raise InputError(
                 f"the weights of {type(model).__name__} are on the meta device ({name} and others): they have shapes "
                 "but no values; load the checkpoint into it first (model.to_empty(device='cpu'), load_state_dict)"
             )
-        if parameter.requires_grad and not parameter.is_floating_point():
-            raise InputError(f"{name} is {parameter.dtype}: only floating-point weights have a derivative")
-        if not parameter.is_floating_point() or parameter.is_quantized:
-            quantised.insert(0, (name, str(parameter.dtype)))
-    for name, kind in quantised:
-        raise InputError(
-            f"'{name}' is quantised ({kind}): integers have no derivative; load the float weights, or dequantise them "
-            "(tensor.dequantize()) into the float network"
-        )
+        if parameter.is_complex():
+            raise InputError(f"{name} is {parameter.dtype}: only weights in floating point have a derivative")
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    tensors = (*model.parameters(), *model.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 def _refuse_several_devices(model: nn.Module, chosen: torch.device | str | None) -> None:

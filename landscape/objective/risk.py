@@ -63,6 +63,8 @@ class Risk:
     batch_start: int = 0  # first row of the batch that it is a part of
     size: int = 0  # its number of examples
     weight: float = 1.0  # what its mean is divided by
+    # Of its loss in the mean over the processes, where each visits another micro-batch; None where all visit this one.
+    share: float | None = None
 
     def forward(self, batch: Batch, *, network: Callable[..., Any] | None = None) -> tuple[Tensor, Any, Any]:
         """``(loss, outputs, targets)`` of one batch; the last two are ``None`` for a :class:`BatchLoss`.
@@ -97,6 +99,8 @@ class Risk:
                 if not checks.done:
                     refuse_labels(self.loss, outputs, self.batches.in_memory or (batch,))
                 loss = in_float64(self.loss, outputs, targets)
+        if self.share is not None and isinstance(loss, Tensor):
+            loss = self.share * loss
         if not isinstance(loss, Tensor) or loss.ndim != 0:
             kind = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise UsageError(f"the loss is not a scalar ({kind}); it must return the mean over the batch")
@@ -144,7 +148,8 @@ class Risk:
             return []
         counted = targets != (label_weights(self.loss) or LabelWeights()).ignored
         right = (outputs.argmax(dim=-1) == targets) & counted
-        return [exact(labels).sum() / self.weight for labels in (right, counted)]
+        share = 1.0 if self.share is None else self.share
+        return [share * exact(labels).sum() / self.weight for labels in (right, counted)]
 
     def example_weights(self, batch: Batch) -> Tensor:
         """The weight of each example in the mean of a batch, ``(B,)`` on its device."""

@@ -67,7 +67,9 @@ def _share(axes: Sequence[Axes]) -> None:
 def _matrix(ax: Axes, distances: Sequence[Sequence[float]]) -> None:
     values = np.asarray(distances, dtype=np.float64)
     half = len(values) + 0.5
-    top = max(float(values.max()), 0.05)  # below that, distances are hardly more than the noise of the densities
+    top = max(
+        float(values.max()), 0.05
+    )  # below that, distances are hardly more than the noise of the densities
     image = ax.imshow(values, vmin=0, vmax=top, cmap="viridis", extent=(0.5, half, half, 0.5))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(4, integer=True))

@@ -30,6 +30,12 @@ _HASHES = 1 << 20  # few enough that sums of their squares are exact in float64
 _SAME = 1e-12
 _AGREED = "_is_raised_in_all_processes"
 
+_STORES: Any = dist  # newer versions of torch warn of the names that older ones have
+_GATHER: Any = getattr(_STORES, "all_gather_single", None) or getattr(_STORES, "all_gather_into_tensor", None)
+_SCATTER: Any = getattr(_STORES, "reduce_scatter_single", None) or getattr(
+    _STORES, "reduce_scatter_tensor", None
+)
+
 
 @dataclass(frozen=True)
 class Group:
@@ -87,7 +93,7 @@ class Group:
             padded[: len(part)] = part
         everything = torch.empty(block * self.world, dtype=part.dtype, device=place)
         with self._complete():
-            dist.all_gather_into_tensor(everything, padded, group=self.members)
+            _GATHER(everything, padded, group=self.members)
         return everything[:size].to(part.device)
 
     def mean_share(self, tensor: Tensor) -> Tensor:
@@ -102,7 +108,7 @@ class Group:
             padded[:size] = tensor
         part = torch.empty(block, dtype=tensor.dtype, device=place)
         with self._complete():
-            dist.reduce_scatter_tensor(part, padded, group=self.members)
+            _SCATTER(part, padded, group=self.members)
         return part[: len(self.share(size))].div_(self.world).to(tensor.device)
 
     def gathered(self, value: T) -> list[T]:
