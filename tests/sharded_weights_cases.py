@@ -123,7 +123,7 @@ def part(point, vector):
     return vector if ranges is None else torch.cat([vector[r.start : r.stop] for r in ranges])
 
 
-def numbers(world):
+def numbers(world, folder):
     found = {}
     for case, (network, _, measures) in CASES.items():
         point = objective(case, world)
@@ -145,12 +145,12 @@ def numbers(world):
             results["pairs"] = whole(point, eigenpairs(point, k=2, end="smallest", max_products=10).vectors)
         if case in ("perceptron", "convolutions"):
             for plane in ("random", "random:normalisation=layer", "sam", "eigenvectors:max_products=10"):
-                surface = sample_surface(point, plane, points=3, gradient_norm=True)
-                results[plane] = [
-                    {name: values.tolist() for name, values in surface.values.items()},
-                    surface.meta["plane"]["norms"],
-                    surface.meta["plane"]["cosine"],
-                ]
+                for _ in range(2):  # the second time from the journal
+                    journal = folder / f"{case} {plane.partition(':max')[0]}"
+                    surface = sample_surface(point, plane, points=3, gradient_norm=True, journal=journal)
+                values = {name: values.tolist() for name, values in surface.values.items()}
+                meta = surface.meta["plane"]
+                results[plane] = [values, meta["norms"], meta["cosine"], surface.meta["centre"]["sha256"]]
         found[case] = results
     return found
 
@@ -188,6 +188,10 @@ def refusals(rank, world):
 def run(folder, rank, world):
     joined(folder, rank, world)
     point = objective("decoder", world)
-    found = {"numbers": numbers(world), "held": len(point.point), "tensors": len(point.layout.entries)}
+    found = {
+        "numbers": numbers(world, folder),
+        "held": len(point.point),
+        "tensors": len(point.layout.entries),
+    }
     found["refusals"] = refusals(rank, world)
     torch.save(found, folder / f"{rank}.pt")

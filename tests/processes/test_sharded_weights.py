@@ -2,13 +2,13 @@
 
 import pytest
 import sharded_weights_cases as cases
+from measured_cases import differences
 from started import results
-from test_measures import differences
 
 
 @pytest.fixture(scope="module")
-def alone():
-    return cases.numbers(1)
+def alone(tmp_path_factory):
+    return cases.numbers(1, tmp_path_factory.mktemp("alone"))
 
 
 @pytest.fixture(scope="module", params=[2, 3])
