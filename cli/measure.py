@@ -14,6 +14,7 @@ from landscape import records
 from landscape.comparison import setting_labels
 from landscape.processes.starting import starts
 from landscape.records import Estimate
+from landscape.records.estimate import free_parameters
 from landscape.registry.names import SPLITS, split_of
 from landscape.tables import Grid, Number, rounded
 from landscape.tables.escaping import visible
@@ -245,6 +246,11 @@ def _sources(rows: Sequence[Row]) -> list[str]:
     return [f"read: from {file}, not computed now (--no-resume measures again)" for file in files]
 
 
+def _free(rows: Sequence[Row]) -> list[str]:
+    """Which parameters the numbers are about, if not all."""
+    return [line for line in dict.fromkeys(free_parameters(r.estimate.provenance) for r in rows) if line]
+
+
 def _table(rows: Sequence[Row]) -> str:
     tables = []
     for title in dict.fromkeys(row.title for row in rows):
@@ -258,6 +264,7 @@ def _table(rows: Sequence[Row]) -> str:
         if any(row.estimate.converged is False for row in part):
             notes.append("† not converged: give it more probes or iterations, or a larger tolerance")
         notes += [
+            *_free(part),
             "± standard error; exact: on these examples",
             f"g: gradients over all data (product 2, forward pass 1/3); {total:.3g} g, {duration(seconds)}",
             *_sources(part),
@@ -268,7 +275,7 @@ def _table(rows: Sequence[Row]) -> str:
 
 def _markdown(rows: Sequence[Row]) -> str:
     unconverged = any(row.estimate.converged is False for row in rows)
-    notes = [*(["† not converged"] if unconverged else []), *_sources(rows)]
+    notes = [*(["† not converged"] if unconverged else []), *_free(rows), *_sources(rows)]
     cells = [(row.title, *line) for row, line in zip(rows, _cells(rows), strict=True)]
     return Grid(("checkpoint", *_HEAD), cells, notes).markdown()
 
@@ -279,10 +286,19 @@ def _objects(rows: Sequence[Row]) -> list[dict[str, object]]:
 
 
 def _csv(rows: Sequence[Row]) -> str:
-    head = ("checkpoint", "measure", "value", "standard_error", "unit", "converged", "read_from")
+    head = ("checkpoint", "measure", "value", "standard_error", "unit", "converged", "free", "read_from")
     labels = setting_labels([row.estimate for row in rows])
     cells = [
-        (row.title, label, e.value, e.standard_error, e.unit, e.converged, row.read_from)
+        (
+            row.title,
+            label,
+            e.value,
+            e.standard_error,
+            e.unit,
+            e.converged,
+            free_parameters(e.provenance),
+            row.read_from,
+        )
         for row, e, label in zip(rows, [row.estimate for row in rows], labels, strict=True)
     ]
     return Grid(head, cells).csv().rstrip("\n")

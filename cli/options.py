@@ -141,7 +141,18 @@ width = flag("--width", type=click.Choice(["column", "text"]), help="Width of th
 parameters = flag(
     "--parameters",
     metavar="GLOB[,GLOB…]",
-    help="Hold all other parameters fixed, by name: 'layer4.*,fc.*'; with ! in front: all but those.",
+    help="Hold all other parameters fixed: 'layer4.*,fc.*'; with ! in front: all but those. * also stands for dots; "
+    "what matches no whole name matches after a dot: 'lora_*', 'attn.*'. A tied tensor has any of its names.",
+)
+recompute = click.option(
+    "--recompute",
+    is_flag=True,
+    help="Keep less in memory for gradients and products: blocks of the network are computed again.",
+)
+shard_weights = click.option(
+    "--shard-weights",
+    is_flag=True,
+    help="Divide the weights, and all vectors of their size, over the processes (--processes, torchrun, srun).",
 )
 trust = flag(
     "--trust-checkpoint/--no-trust-checkpoint",
@@ -250,6 +261,8 @@ _subject: list[Callable[[Any], Any]] = [
     ),
     batch_norm(),
     parameters,
+    recompute,
+    shard_weights,
     flag(
         "--expect-accuracy",
         metavar="PERCENT[±TOLERANCE]",
@@ -274,13 +287,13 @@ class Source:
     rename: tuple[str, ...]
     trust: bool
 
-    def open(self, path: str) -> "Checkpoint":
-        """The checkpoint at a path."""
+    def open(self, path: str, *, mapped: bool = False) -> "Checkpoint":
+        """The checkpoint at a path, with its weights in memory, or ``mapped`` from its file."""
         note(f"opening {click.format_filename(path)}…")
         from landscape.checkpoints import load_checkpoint
 
         flags = {field.name: getattr(self, field.name) for field in dataclasses.fields(Source)}
-        return load_checkpoint(path, **flags)
+        return load_checkpoint(path, mapped=mapped, **flags)
 
     def contents(self, path: Path) -> "Contents":
         """The contents of the checkpoint at a path, without network and data."""
@@ -309,14 +322,25 @@ class Subject(Source):
     batch_size: BatchSize
     batch_norm: str
     parameters: str | None
+    recompute: bool
+    shard_weights: bool
     expect_accuracy: str | None
     device: str
     dtype: str | None
+
+    def open(self, path: str, *, mapped: bool = False) -> "Checkpoint":
+        """The checkpoint at a path; sharded weights are read from its file as far as they are held here."""
+        return super().open(path, mapped=mapped or self.shard_weights)
 
     def objective(self, checkpoint: "Checkpoint", split: str, *, group: "Group | None" = None) -> "Objective":
         """The objective of an opened checkpoint on a split, divided over the processes of a group."""
         import torch
 
+        if self.shard_weights and (group is None or group.alone):
+            raise UsageError(
+                "--shard-weights divides the weights over processes, and this is one: add --processes N, or start the "
+                "command with torchrun or srun"
+            )
         note(f"reading the data of {click.format_filename(checkpoint.contents.path)}…")
         return checkpoint.objective(
             split,  # type: ignore[arg-type]
@@ -325,6 +349,8 @@ class Subject(Source):
             micro_batch=self.batch_size[1],
             batch_norm=self.batch_norm,  # type: ignore[arg-type]
             parameters=None if self.parameters is None else listed(self.parameters),
+            recompute=self.recompute,
+            shard_weights=self.shard_weights,
             device=chosen_device(self.device, self.dtype),
             dtype=getattr(torch, self.dtype) if self.dtype else None,
             # Without a group, the command has refused several processes that would do the same.

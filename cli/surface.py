@@ -1,10 +1,10 @@
 """``landscape surface``: the loss on a plane through checkpoints, as numbers and as a figure."""
 
 import importlib.util
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -12,6 +12,7 @@ from landscape.errors import UsageError
 from landscape.plotting.figure_options import FigureOptions
 from landscape.plotting.kinds import check_look
 from landscape.processes import refuse_joint_command
+from landscape.processes.starting import starts
 from landscape.records.run_folder import RunFolder
 from landscape.records.storage import discard_parts
 from landscape.records.surface import Surface
@@ -22,9 +23,14 @@ from landscape.surfaces.merging import merged
 from . import options
 from .drawing import PICTURES, look_flags, numbered, write_drawing
 from .help import ExamplesFirst
+from .ranks import in_processes
 from .surface_computing import Grid, SharedWork, Target
 from .surface_files import journal_of, require_same_bytes
+from .surface_joint import refuse_shared_points, same_files
 from .surface_team import Team
+
+if TYPE_CHECKING:
+    from landscape.processes.group import Group
 
 _NEEDED = {".html": ("plotly", "html"), ".nc": ("xarray", "netcdf")}  # package and extra that write it
 
@@ -132,7 +138,7 @@ def command(
     target: Target,
     look: FigureOptions,
     quiet: bool,
-) -> None:
+) -> int | None:
     """Computes and draws loss surfaces; several checkpoints share directions and colour scale.
 
     \b
@@ -145,9 +151,12 @@ def command(
     # Here, as these import torch, which --help does not need.
     from landscape.surfaces.plane import plane_row
 
-    from .surface_run import SurfaceRun
-
-    if merge or grid.shard is None:
+    if subject.shard_weights:
+        if processes is not None and starts(processes):
+            return in_processes(processes)
+        refuse_shared_points(grid, merge=merge)
+        processes = None
+    elif merge or grid.shard is None:
         refuse_joint_command(
             "surface",
             instead="let its processes share the points (--shard auto), or give each its points (--shard I/N) and its "
@@ -163,29 +172,67 @@ def command(
     _refuse_format(target.output, line=plane if row.line else None)
     page = target.output.suffix.lower() == ".html"
     check_look("page" if page else "line" if row.line else "relief" if look.view else "filled", look)
-    together = merge or row.origin is not None
-    files = numbered(target.output.with_suffix(".npz"), 1 if together else len(checkpoints))
+    count = 1 if merge or row.origin is not None else len(checkpoints)
+    files = numbered(target.output.with_suffix(".npz"), count)
     options.chosen_device(subject.device, subject.dtype)
     for file in () if dry_run else (target.output, *files):
         options.writable(file)
-    subject = replace(subject, device=team.device(subject.device))
     if merge:
         surfaces = [merged([Surface.load(name) for name in checkpoints])]
         require_same_bytes(files[0], surfaces[0], overwrite=target.overwrite)
         surfaces[0].save(files[0])
         written = _drawn(surfaces, files, target, look)
     else:
-        paths = _expanded(checkpoints) if row.origin == "last" else list(checkpoints)
-        anchors = paths if not together else paths[-1:] if row.origin == "last" else paths[:1]
-        opened = partial(SurfaceRun.opened, paths=paths if together else [], subject=subject, quiet=quiet)
-        if dry_run:
-            for path in anchors:
-                click.echo(opened(path).estimate(plane, vars(grid) | {"shard": grid.part}, team.workers or 1))
-            return
-        work = SharedWork(plane, grid, anchors, files, opened, target, team)
-        written = work.results(lambda surfaces: _drawn(surfaces, files, target, look))
+        subject = replace(subject, device=team.device(subject.device))
+        request = Request(checkpoints, plane, grid, subject, look, quiet, dry_run)
+        if subject.shard_weights:
+            with same_files(target, files, subject.device) as (group, there):
+                written = _computed(request, there, team, group)
+        else:
+            written = _computed(request, target, team, None)
     for file in written:
         click.echo(file)
+    return None
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments that say which surfaces are computed, and how they are drawn."""
+
+    checkpoints: tuple[str, ...]
+    plane: str
+    grid: Grid
+    subject: options.Subject
+    look: FigureOptions
+    quiet: bool
+    dry_run: bool
+
+
+def _computed(request: Request, target: Target, team: Team, group: "Group | None") -> tuple[Path, ...]:
+    """Computes, saves and draws the surfaces; returns the files for the user."""
+    from landscape.surfaces.plane import plane_row
+
+    from .surface_run import SurfaceRun
+
+    row = plane_row(request.plane)
+    checkpoints, together = request.checkpoints, row.origin is not None
+    paths = _expanded(checkpoints) if row.origin == "last" else list(checkpoints)
+    anchors = paths if not together else paths[-1:] if row.origin == "last" else paths[:1]
+    opened = partial(
+        SurfaceRun.opened,
+        paths=paths if together else [],
+        subject=request.subject,
+        quiet=request.quiet,
+        group=group,
+    )
+    if request.dry_run:
+        sampling = vars(request.grid) | {"shard": request.grid.part}
+        for path in anchors:
+            click.echo(opened(path).estimate(request.plane, sampling, team.workers or 1))
+        return ()
+    files = numbered(target.output.with_suffix(".npz"), len(anchors))
+    work = SharedWork(request.plane, request.grid, anchors, files, opened, target, team)
+    return work.results(lambda surfaces: _drawn(surfaces, files, target, request.look))
 
 
 def _refuse_format(output: Path, *, line: str | None) -> None:

@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,10 +82,11 @@ def require_unchanged(file: Path, surface: Surface, run: "SurfaceRun") -> None:
     if objective.batch_norm == "auto" and any("stored" in check for check in checks):
         objective = objective.recalibrating()
         test = test and test.described(batch_norm=objective.batch_norm)
+    hashed = partial(fingerprint, shards=run.objective.shards)
     then_and_now = {
         "weights": (
             [surface.meta["centre"]["sha256"], *((check["label"], check["sha256"]) for check in checks)],  # type: ignore[index]
-            [fingerprint(run.objective.point), *((w.label, fingerprint(w.point)) for w in run.through)],
+            [hashed(run.objective.point), *((w.label, hashed(w.point)) for w in run.through)],
         ),
         "losses of its checkpoints": (all(_alike(then, now) for then, now in own), True),
         "data or settings": (surface.meta["provenance"], dataclasses.asdict(objective.provenance)),

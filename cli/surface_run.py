@@ -14,6 +14,7 @@ import click
 from landscape.checkpoints import Checkpoint
 from landscape.objective import Objective
 from landscape.plotting.caption import checked_at
+from landscape.processes.group import ALONE, Group
 from landscape.records.run_folder import CHECKPOINT
 from landscape.records.surface import Surface
 from landscape.surfaces.directions import Waypoint
@@ -23,10 +24,10 @@ from landscape.surfaces.sampling_together import sample_together
 from landscape.surfaces.shared import Shared
 
 from . import options
-from .preflight import preflight
+from .preflight import opened, preflight
 from .progress import Bar, duration
 
-_OF_THE_PROCESS = ("--shard", "--processes")
+_OF_THE_PROCESS = ("--shard", "--processes")  # and --shard-weights
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,23 @@ class SurfaceRun:
     quiet: bool
 
     @classmethod
-    def opened(cls, path: str, paths: list[str], subject: options.Subject, *, quiet: bool) -> "SurfaceRun":
-        """Opens the checkpoint at ``path``, and the ``paths`` of all that its plane goes through."""
-        checkpoint = subject.open(path)
+    def opened(
+        cls,
+        path: str,
+        paths: list[str],
+        subject: options.Subject,
+        *,
+        quiet: bool,
+        group: Group | None = None,
+    ) -> "SurfaceRun":
+        """Opens the checkpoint at ``path``, and the ``paths`` of all that its plane goes through.
+
+        The weights are divided over the processes of a ``group``, if there is one.
+        """
+        checkpoint = opened(path, subject, group or ALONE)
         both = subject.split == "both"
-        objective = subject.objective(checkpoint, "train" if both else subject.split)
-        test = subject.objective(checkpoint, "test") if both else None
+        objective = subject.objective(checkpoint, "train" if both else subject.split, group=group)
+        test = subject.objective(checkpoint, "test", group=group) if both else None
         name = click.format_filename(path)
         summary = preflight(name, checkpoint, objective, expected=subject.expect_accuracy)
         if not quiet:
@@ -63,7 +75,7 @@ class SurfaceRun:
                     rename=subject.rename,
                 )
                 there, test_there = objective.of(network), test and test.of(network)
-            through.append(Waypoint.of(label, there, test=test_there))
+            through.append(Waypoint.of(label, there, test=test_there, origin=objective))
         return cls(path, checkpoint, objective, test, through, quiet)
 
     def surface(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from landscape.processes import refuse_joint_command
+from landscape.records.estimate import free_parameters
 from landscape.records.json_lines import plain
 from landscape.tables import WIDTH, Grid
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 @click.command(name="verify", cls=ExamplesFirst)
 @click.argument("checkpoint")
 @options.source_flags
+@options.parameters
 @options.split("train", "test")
 @options.flag(
     "--limit",
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 def command(
     checkpoint: str,
     source: options.Source,
+    parameters: str | None,
     split: str,
     limit: int,
     seed: int,
@@ -54,8 +57,9 @@ def command(
     refuse_joint_command("verify")
     opened = source.open(checkpoint)
     comparisons = []
+    selection = None if parameters is None else options.listed(parameters)
     with Bar("verify", quiet=quiet) as bar:
-        for comparison in verify(opened, split=split, limit=limit, seed=seed):  # type: ignore[arg-type]
+        for comparison in verify(opened, split=split, limit=limit, seed=seed, parameters=selection):  # type: ignore[arg-type]
             comparisons.append(comparison)
             bar.tell(f"{len(comparisons)} compared, {comparison.measure} by {comparison.other}", None)
     click.echo(_table(comparisons) if form == "table" else options.json_forms(form, _objects(comparisons)))
@@ -78,7 +82,8 @@ def _table(comparisons: "Sequence[Comparison]") -> str:
         )
         for c in comparisons
     ]
-    return Grid(head, rows).text(width=WIDTH)
+    free = free_parameters(comparisons[0].ours.provenance)
+    return Grid(head, rows, [free] if free else []).text(width=WIDTH)
 
 
 def _objects(comparisons: "Sequence[Comparison]") -> list[object]:
@@ -93,6 +98,9 @@ def _objects(comparisons: "Sequence[Comparison]") -> list[object]:
             "difference": c.difference,
             "allowed": c.allowed,
             "agrees": c.agrees,
+            "parameters": c.ours.provenance.parameters,
+            "frozen": c.ours.provenance.frozen,
+            "dimension": c.ours.provenance.dimension,
         }
         for c in comparisons
     ]

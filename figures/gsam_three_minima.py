@@ -47,7 +47,7 @@ def recompute() -> Data:
     minima = []
     for k in lowest:
         objective = Objective(Point(float(fine[k])), BatchLoss(loss), [torch.zeros(1)])
-        [eigenvalue] = measure(objective, ["dominant-eigenvalue"])
+        [eigenvalue] = measure(objective, ["dominant-eigenvalue:method=power"])
         minima.append(
             {
                 "w": float(fine[k]),

@@ -63,7 +63,7 @@ class Layout:
 
     def flatten(self, tensors: Sequence[Tensor]) -> Tensor:
         """The vector ``(n,)`` of tensors that are shaped like the parameters, in order."""
-        return torch.cat([tensor.reshape(-1) for tensor in tensors])
+        return torch.cat([tensor.reshape(-1) for tensor in tensors]) if tensors else torch.empty(0)
 
     def split(self, vector: Tensor) -> list[Tensor]:
         """The views of a vector ``(n,)``, shaped like the parameters, in order."""
@@ -81,8 +81,10 @@ def layout(model: nn.Module, parameters: Selection = None) -> Layout:
         model: Any module.
         parameters: Which parameters are free: ``None`` for all that require a gradient; a list of name
             patterns (``["layer4.*", "fc.weight"]``), of which those with ``!`` in front exclude (``["!*.bias"]``
-            alone: all that require a gradient but the biases); or a predicate on ``(name, parameter)``. A tied
-            tensor matches by any of its names, and is listed under its first.
+            alone: all that require a gradient but the biases); or a predicate on ``(name, parameter)``. A pattern
+            matches whole names, in which ``*`` also stands for dots; one that matches none is matched with what
+            follows a dot, so that ``"lora_*"`` are the adapters. A tied tensor matches by any of its names, and is
+            listed under its first.
 
     Raises:
         UsageError: No parameter is free, or a pattern matches none.
@@ -93,7 +95,7 @@ def layout(model: nn.Module, parameters: Selection = None) -> Layout:
         shape, role = tuple(parameter.shape), roles.get(id(parameter), "other")
         entries.append(Entry(name, shape, offset, parameter.numel(), role))
         offset += parameter.numel()
-    if offset == 0:
+    if offset == 0 and not (parameters is None and _only_integers(model)):
         total = sum(1 for _ in model.parameters())
         way_out = "call requires_grad_(True) on those that should vary, or pass parameters=[…]"
         if parameters is not None:
@@ -124,22 +126,101 @@ def selection_name(parameters: Selection, names: Sequence[str]) -> str | None:
 
 
 def selection_note(model: nn.Module, parameters: Selection, names: Sequence[str]) -> list[str]:
-    """One line on which parameters of a model are free, by their ``names``; no line if all are."""
+    """Which parameters of a model are free, by their ``names``, and which are not; no line if all are free."""
     everything = dict(model.named_parameters())
-    fixed = [name for name in everything if name not in names]
-    if not fixed:
+    integers = integer_weights(model)
+    if len(names) == len(everything) and not integers:
         return []
-    few = "{}, …".format(", ".join(fixed[:3])) if len(fixed) > 3 else ", ".join(fixed)
-    free, total = (sum(everything[name].numel() for name in each) for each in (names, everything))
-    if parameters is None:
-        return [
-            f"{len(fixed)} of {len(everything)} parameter tensors ({total - free:,} of {total:,} weights) do not "
-            f"require a gradient and are held fixed: {few}"
-        ]
-    return [
-        f"{len(names)} of {len(everything)} parameter tensors ({free:,} of {total:,} weights) are free: "
-        f"{selection_name(parameters, names)}"
-    ]
+    notes = []
+    if integers:
+        few = _few([f"{name} ({kind})" for name, kind in integers.items()])
+        notes.append(f"integer weights, which have no derivative, are held fixed: {few}")
+    if parameters is not None:
+        counts = _counted(everything, names)
+        notes.append(f"{counts} are free: {selection_name(parameters, names)}")
+        notes += [] if callable(parameters) else _split_ties(model, parameters, names)
+    fixed = _not_required(everything, parameters, names)
+    if fixed:
+        counts = _counted(everything, fixed)
+        notes.append(f"{counts} do not require a gradient and are held fixed: {_few(fixed)}")
+    return notes
+
+
+def frozen(model: nn.Module, parameters: Selection, names: Sequence[str]) -> str | None:
+    """In records, what is held fixed for requiring no gradient, not by the selection; ``None`` for nothing.
+
+    Equal texts are of the same tensors: beyond three names there is a hash of all.
+    """
+    everything = dict(model.named_parameters())
+    fixed = _not_required(everything, parameters, names)
+    if not fixed:
+        return None
+    digest = hashlib.sha256("\n".join(fixed).encode()).hexdigest()[:12]
+    return f"{_counted(everything, fixed)}, {_few(fixed)}{f' {digest}' if len(fixed) > 3 else ''}"
+
+
+def _not_required(
+    everything: Mapping[str, nn.Parameter], parameters: Selection, names: Sequence[str]
+) -> list[str]:
+    """The parameters that are not free because they do not require a gradient."""
+    if callable(parameters) or any(not pattern.startswith("!") for pattern in _patterns(parameters or ())):
+        return []
+    fixed = ((n, p) for n, p in everything.items() if n not in names and p.is_floating_point())
+    return [name for name, parameter in fixed if not parameter.requires_grad]
+
+
+def integer_weights(model: nn.Module) -> dict[str, str]:
+    """The integers that a quantised network computes with: names of parameters, buffers and layers, and their kinds."""
+    integers = {
+        n: _dtype(p) for n, p in model.named_parameters() if not p.is_floating_point() or p.is_quantized
+    }
+    for name, buffer in model.named_buffers():
+        if (
+            buffer.dtype in (torch.int8, torch.uint8) and buffer.ndim > 1
+        ):  # others are counts, masks and positions
+            integers[name] = _dtype(buffer)
+    for name, module in model.named_modules():
+        # Layers of torch.ao keep theirs in objects that are no tensors; what is inside such a layer is a part of it.
+        if ".quantized." in type(module).__module__ and not any(name.startswith(f"{n}.") for n in integers):
+            integers[name] = type(module).__name__
+    return integers
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _only_integers(model: nn.Module) -> bool:
+    """Whether a network has weights, and none in floating point."""
+    return not any(p.is_floating_point() for p in model.parameters()) and bool(integer_weights(model))
+
+
+def _counted(everything: Mapping[str, nn.Parameter], names: Sequence[str]) -> str:
+    """``"2 of 4 parameter tensors (8 of 20 weights)"``."""
+    part, total = (sum(everything[name].numel() for name in group) for group in (names, everything))
+    return f"{len(names)} of {len(everything)} parameter tensors ({part:,} of {total:,} weights)"
+
+
+def _few(names: Sequence[str]) -> str:
+    return "{}, …".format(", ".join(names[:3])) if len(names) > 3 else ", ".join(names)
+
+
+def _split_ties(model: nn.Module, parameters: Sequence[str], free: Sequence[str]) -> list[str]:
+    """A line on each tensor of which the pattern that decides matches some names and not others."""
+    notes = []
+    patterns, aliases = _patterns(parameters), list(_aliases(model).values())
+    every = [name for names in aliases for name in names]
+    matched = {pattern: _matched(pattern, every) for pattern in patterns}
+    for names in aliases:
+        is_free = names[0] in free
+        for pattern, matches in matched.items():
+            if pattern.startswith("!") != is_free and 0 < len(matches.intersection(names)) < len(names):
+                effect = (
+                    f"'{pattern}' {'frees' if is_free else 'holds'} all of it{'' if is_free else ' fixed'}"
+                )
+                notes.append(f"{' and '.join(names)} are one tensor: {effect}")
+                break
+    return notes
 
 
 def _patterns(parameters: Sequence[str]) -> list[str]:
@@ -153,41 +234,61 @@ def _patterns(parameters: Sequence[str]) -> list[str]:
     return patterns
 
 
+def _aliases(model: nn.Module) -> dict[int, list[str]]:
+    """The names of every parameter tensor by its ``id``; tied tensors have several."""
+    aliases: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        aliases.setdefault(id(parameter), []).append(name)
+    return aliases
+
+
 def _selected(model: nn.Module, parameters: Selection) -> Iterator[tuple[str, nn.Parameter]]:
     """The free parameters of a model, each tensor once, in the order of ``named_parameters``."""
-    aliases: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):  # tied tensors have several names
-        aliases.setdefault(id(parameter), []).append(name)
+    aliases = _aliases(model)
     patterns: list[str] = []
     if parameters is not None and not callable(parameters):
         patterns = _patterns(parameters)
-        _refuse_unmatched(patterns, [name for names in aliases.values() for name in names])
-    included = [pattern for pattern in patterns if not pattern.startswith("!")]
-    excluded = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
+    every = [name for names in aliases.values() for name in names]
+    matched = {pattern: _matched(pattern, every) for pattern in patterns}
+    _refuse_unmatched(matched, every)
+    included = [names for pattern, names in matched.items() if not pattern.startswith("!")]
+    excluded = [names for pattern, names in matched.items() if pattern.startswith("!")]
 
-    def matches(parameter: nn.Parameter, globs: Sequence[str]) -> bool:
-        return any(fnmatchcase(name, glob) for name in aliases[id(parameter)] for glob in globs)
+    def is_in(parameter: nn.Parameter, groups: Sequence[frozenset[str]]) -> bool:
+        return any(not names.isdisjoint(aliases[id(parameter)]) for names in groups)
 
     for name, parameter in model.named_parameters():
+        if not parameter.is_floating_point():
+            continue
         if callable(parameters):
             is_free = any(parameters(alias, parameter) for alias in aliases[id(parameter)])
         else:
-            is_free = matches(parameter, included) if included else parameter.requires_grad
-            is_free = is_free and not matches(parameter, excluded)
+            is_free = is_in(parameter, included) if included else parameter.requires_grad
+            is_free = is_free and not is_in(parameter, excluded)
         if is_free:
             yield name, parameter
 
 
-def _refuse_unmatched(patterns: Sequence[str], names: Sequence[str]) -> None:
+def _matched(pattern: str, names: Sequence[str]) -> frozenset[str]:
+    """The names that a pattern means: those that it matches as a whole or, if there is none, after a dot."""
+    glob = pattern.removeprefix("!")
+    whole = frozenset(name for name in names if fnmatchcase(name, glob))
+    return whole or frozenset(name for name in names if any(fnmatchcase(end, glob) for end in _ends(name)))
+
+
+def _ends(name: str) -> list[str]:
+    """What follows each dot of a name."""
+    return [name[dot + 1 :] for dot, sign in enumerate(name) if sign == "."]
+
+
+def _refuse_unmatched(matched: Mapping[str, frozenset[str]], names: Sequence[str]) -> None:
     """Raises a :class:`UsageError` for a pattern that matches none of the names, with the nearest one."""
-    prefixes = [name[:dot] for name in names for dot in range(len(name)) if name[dot] == "."]
-    globs = [f"{prefix}.*" for prefix in dict.fromkeys(prefixes)]
-    for pattern in patterns:
-        glob = pattern.removeprefix("!")
-        if not any(fnmatchcase(name, glob) for name in names):
-            known = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-            hint = did_you_mean(glob, [*names, *globs])
-            raise UsageError(f"parameters: '{pattern}' matches none of {known}{hint}")
+    for pattern in (pattern for pattern, matches in matched.items() if not matches):
+        known = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+        prefixes = dict.fromkeys(name[:dot] for name in names for dot, sign in enumerate(name) if sign == ".")
+        wholes = [*names, *(f"{prefix}.*" for prefix in prefixes)]
+        hint = did_you_mean(pattern.removeprefix("!"), [*wholes, *(end for n in wholes for end in _ends(n))])
+        raise UsageError(f"parameters: '{pattern}' matches none of {known}{hint}")
 
 
 def parameter_roles(model: nn.Module) -> Mapping[int, Role]:

@@ -44,6 +44,16 @@ def distance(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.stack(parts).square().sum().sqrt()
 
 
+def gram(columns: Tensor) -> Tensor:
+    """All inner products of the columns of ``(n, K)``, ``(K, K)``."""
+    wide, count = exact_dtype(columns.device), columns.shape[1]
+    total = torch.zeros(count, count, dtype=wide, device=columns.device)
+    for part, _ in _blocks(columns, columns):
+        rows = part.to(wide)
+        total.addmm_(rows.T, rows)
+    return total
+
+
 def numbers(*tensors: Tensor) -> list[float]:
     """All values of some tensors on one device, in one transfer."""
     if not tensors:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from landscape.checkpoints.adapters import adapted, base_name, load_adapter, loaded_base, require_same_form
 from landscape.checkpoints.architectures import UNNAMED, factory_of, guess
 from landscape.checkpoints.fitting import fit
 from landscape.checkpoints.reading import Contents, read_checkpoint
@@ -53,6 +54,7 @@ class Checkpoint:
         code: A hash of the user's own files that were named, as numbers are only as old as these; ``None`` if
             none was.
         notes: What was done to read the file and to fit it to the network, for the reader.
+        mapped: Whether the weights are in the file and not in memory.
     """
 
     contents: Contents
@@ -63,6 +65,7 @@ class Checkpoint:
     loss_name: str
     code: str | None = None
     notes: tuple[str, ...] = ()
+    mapped: bool = False
 
     def objective(
         self,
@@ -75,6 +78,8 @@ class Checkpoint:
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         parameters: Selection = None,
+        recompute: bool = False,
+        shard_weights: bool = False,
         processes: Processes = None,
     ) -> Objective:
         """The empirical risk at this checkpoint.
@@ -88,6 +93,8 @@ class Checkpoint:
             device: See :class:`landscape.Objective`.
             dtype: See :class:`landscape.Objective`.
             parameters: Which parameters are free; see :func:`landscape.parameters.layout`.
+            recompute: See :class:`landscape.Objective`.
+            shard_weights: See :class:`landscape.Objective`; open the checkpoint with ``mapped=True``.
             processes: See :class:`landscape.Objective`.
         """
         batches, digest = self.batches(split, limit=limit, batch_size=batch_size)
@@ -112,6 +119,8 @@ class Checkpoint:
             device=device,
             dtype=dtype,
             parameters=parameters,
+            recompute=recompute,
+            shard_weights=shard_weights,
             processes=processes,
         )
         return objective.described(
@@ -165,8 +174,14 @@ class Checkpoint:
         contents = read_checkpoint(
             path, trust=trust, weights=weights, drop=drop, rename=rename, script=script
         )
-        twin = copy.deepcopy(self.model)
-        fit(twin, contents.state, source=str(contents.path), name=self.model_name)
+        # Mapped weights are replaced, and never written to.
+        memo: dict[int, Any] = {id(p): p for p in self.model.parameters()} if self.mapped else {}
+        twin = copy.deepcopy(self.model, memo)
+        if self.contents.adapter is not None or contents.adapter is not None:
+            require_same_form(self.contents, contents)
+            load_adapter(twin, contents)
+            return twin
+        fit(twin, contents.state, source=str(contents.path), name=self.model_name, copy=not self.mapped)
         return twin
 
 
@@ -182,6 +197,7 @@ def load_checkpoint(
     weights: Weights | None = None,
     drop: Sequence[str] = (),
     rename: Sequence[str] = (),
+    mapped: bool = False,
 ) -> Checkpoint:
     """Opens a checkpoint together with its network, data and loss.
 
@@ -202,6 +218,9 @@ def load_checkpoint(
             :func:`landscape.checkpoints.read_checkpoint`.
         drop: Names of tensors in the file to leave out, or patterns such as ``"head.*"``.
         rename: ``"OLD=NEW"`` for names, and for what names begin with: ``"backbone=encoder"``, ``"model.="``.
+        mapped: Whether the weights stay in the file, and are read where they are needed, instead of being copied into
+            the network: for networks that do not fit whole, with ``Objective(…, shard_weights=True)``. The file must
+            not be written to meanwhile.
 
     Raises:
         InputError: The file cannot be used, or does not fit the network; a network or data set is needed.
@@ -218,7 +237,7 @@ def load_checkpoint(
         parts = {**task_parts(task), **parts}
     if task is not None:
         recipe = recipe.without_task()
-    if contents.model is not None:
+    if contents.model is not None and contents.adapter is None:
         parts.setdefault("model", contents.model)
     examples, network, criterion = (
         parts[key] if key in parts else recipe.named(key) for key in ("data", "model", "loss")
@@ -235,8 +254,13 @@ def load_checkpoint(
         )
         if _names_again(contents, task if data is None else examples):
             dataset = with_label_noise(dataset, rate=recipe.number("label_noise"))
-    built, name = _built(network, dataset, contents, None if "model" in parts else recipe)
-    fitted = fit(built, contents.state, source=str(contents.path), name=name)
+    if mapped and contents.adapter is not None:
+        raise UsageError(
+            f"{contents.path} is an adapter, whose base is loaded whole: leave out --shard-weights (mapped=True), or "
+            "merge the adapter into its base first (merge_and_unload())"
+        )
+    built, name = _built(network, dataset, contents, None if "model" in parts else recipe, values=not mapped)
+    built, name, fitted = _with_weights(built, name, network, contents, copy=not mapped)
     if criterion is None:
         criterion = cross_entropy_name(recipe.number("label_smoothing"))
     function, function_name = loss_in(criterion)
@@ -252,13 +276,22 @@ def load_checkpoint(
         loss_name=function_name,
         code=code_hash(*names),
         notes=(*contents.notes, *fitted, *dataset.notes),
+        mapped=mapped,
     )
 
 
 def _built(
-    network: nn.Module | str | Specification, data: Data, contents: Contents, recipe: RecipeInFile | None
+    network: nn.Module | str | Specification,
+    data: Data,
+    contents: Contents,
+    recipe: RecipeInFile | None,
+    *,
+    values: bool = True,
 ) -> tuple[nn.Module, str]:
-    """A new network or a copy of the user's, and its name; ``recipe`` is the one that names it, if one does."""
+    """A new network or a copy of the user's, and its name; ``recipe`` is the one that names it, if one does.
+
+    A new one may have parameters without ``values``.
+    """
     if not isinstance(network, (str, Specification)):
         original = unwrapped(network)[0]  # the user's network keeps its weights
         return copy.deepcopy(original), type(original).__name__
@@ -267,7 +300,20 @@ def _built(
         if recipe is not None:  # users may name networks of any size, a file may not
             limits.enter_context(recipe.blamed())
             limits.enter_context(WithinMemory(contents.path, name, stored=contents.stored))
-        return build_model(network, classes=data.classes, input_shape=data.input_shape, seed=0), name
+        model = build_model(
+            network, classes=data.classes, input_shape=data.input_shape, seed=0, values=values
+        )
+        return model, name
+
+
+def _with_weights(
+    built: nn.Module, name: str, network: object, contents: Contents, *, copy: bool = True
+) -> tuple[nn.Module, str, tuple[str, ...]]:
+    """The network with the weights of a checkpoint, or as the base of an adapter; its name, and what was done."""
+    if contents.adapter is None:
+        return built, name, fit(built, contents.state, source=str(contents.path), name=name, copy=copy)
+    notes = loaded_base(built, network, contents)
+    return *adapted(built, contents, name), notes
 
 
 def _names_again(contents: Contents, name: Any) -> bool:
@@ -283,6 +329,13 @@ def _script_of(model: nn.Module | str | None) -> ModuleType | None:
 
 def _unknown(contents: Contents, *, model: bool, data: bool) -> str:
     """The message for a checkpoint whose model or data are not known."""
+    if contents.adapter is not None:
+        base = base_name(contents)
+        needed = {f"-m hf:{base or 'FOLDER'}": model, "-d DATA": data}
+        return (
+            f"{contents.path} is an adapter{f' for {base}' if base else ''}, and holds neither the weights of that "
+            f"network nor data; add {' '.join(flag for flag, absent in needed.items() if absent)}"
+        )
     similar = guess(contents.state)
     looks = f"; it looks like {similar.looks}" if similar and model else ""
     example = similar.model if similar else "resnet18"

@@ -12,8 +12,18 @@ from landscape.checkpoints.names import matched
 from landscape.errors import InputError
 
 
-def fit(model: nn.Module, state: Mapping[str, Tensor], *, source: str, name: str = "") -> tuple[str, ...]:
+def fit(
+    model: nn.Module, state: Mapping[str, Tensor], *, source: str, name: str = "", copy: bool = True
+) -> tuple[str, ...]:
     """Loads ``state`` into ``model``, in place; raises :class:`InputError` with what to try if they do not fit.
+
+    Args:
+        model: The network.
+        state: Its weights and buffers.
+        source: The file, for messages.
+        name: The name of the network, for messages.
+        copy: Whether weights are copied; otherwise those of the network become the tensors of ``state`` themselves,
+            such as parts of a file that is mapped into memory.
 
     Returns:
         What was done to make them fit: names without the parts that wrappers put into them, half precision up-cast.
@@ -43,8 +53,26 @@ def fit(model: nn.Module, state: Mapping[str, Tensor], *, source: str, name: str
         )
     fitting = {key: tensor for key, tensor in named.items() if key in network}
     notes += _match_precision(model, network, fitting, source)
+    if not copy:
+        fitting = _replaced(model, network, fitting)
     model.load_state_dict(fitting, strict=False)
     return tuple(printable(note) for note in notes)
+
+
+def _replaced(
+    model: nn.Module, network: Mapping[str, Tensor], fitting: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Makes parameters of tensors, under all names of each; returns the tensors of buffers, which are few."""
+    parameters = {
+        id(before): nn.Parameter(fitting[key].detach(), requires_grad=before.requires_grad)
+        for key, before in network.items()
+        if key in fitting and isinstance(before, nn.Parameter)
+    }
+    for module in model.modules():
+        for leaf, before in module._parameters.items():
+            if before is not None and id(before) in parameters:
+                module._parameters[leaf] = parameters[id(before)]
+    return {key: tensor for key, tensor in fitting.items() if id(network[key]) not in parameters}
 
 
 def _match_precision(

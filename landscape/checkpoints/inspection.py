@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from landscape.checkpoints.adapters import base_name
 from landscape.checkpoints.architectures import UNNAMED, Guess, factory_of, guess
 from landscape.checkpoints.names import common_prefixes
 from landscape.checkpoints.reading import Contents, read_checkpoint
@@ -109,6 +110,9 @@ def _is_finite(tensor: Tensor) -> bool:
 def _measuring(contents: Contents, path: str, similar: Guess | None) -> str:
     """The command that measures a checkpoint, with capital letters for what must be filled in."""
     command = f"landscape measure {shlex.quote(path)}"
+    if contents.adapter is not None:
+        base = base_name(contents) or "FOLDER"
+        return f"{command} -m {shlex.quote(f'hf:{base}')} -d DATA"
     if contents.model is not None:
         return f"{command} -d DATA"
     if contents.recipe is not None:

@@ -11,18 +11,26 @@ from landscape.errors import InputError
 from landscape.records.reading import check_regular, read_text
 from landscape.records.run_folder import CHECKPOINT, WEIGHT_SUFFIXES
 
-_IN_FOLDER = (CHECKPOINT, "model.safetensors", "pytorch_model.bin", "diffusion_pytorch_model.safetensors")
+_ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
+_IN_FOLDER = (
+    *(CHECKPOINT, "model.safetensors", "pytorch_model.bin", "diffusion_pytorch_model.safetensors"),
+    *_ADAPTERS,
+)
 """Files that stand for the folder they are in; the first that exists is used."""
 
 
 @dataclass(frozen=True)
 class Located:
-    """The file or index that was named, the files with tensors, and which of them holds each name of an index."""
+    """The file or index that was named, the files with tensors, and which of them holds each name of an index.
+
+    ``config`` is that of a network, and ``adapter`` the settings of an adapter, which lie beside the weights.
+    """
 
     path: Path
     files: tuple[Path, ...]
     names: Mapping[str, Path] = field(default_factory=dict)
     config: Mapping[str, Any] | None = None
+    adapter: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -38,7 +46,8 @@ def locate(path: Path) -> Located:
         return Located(path, tuple(dict.fromkeys(names.values())), names, config)
     shard = re.search(r"-\d{5}-of-\d{5}\.", path.name)
     note = "this is one of several shards; name their folder, or their index, to read all of them"
-    return Located(path, (path,), config=config, notes=(note,) if shard else ())
+    adapter = _read_json(path.parent / "adapter_config.json") if path.name in _ADAPTERS else None
+    return Located(path, (path,), config=config, adapter=adapter, notes=(note,) if shard else ())
 
 
 def _in_folder(folder: Path) -> Path:

@@ -55,6 +55,7 @@ class Contents:
         identity: The hash, followed by the kind of weights where the same file holds others that are usual, and by
             that of what is dropped and renamed.
         config: The contents of ``config.json`` in a Hugging Face folder.
+        adapter: The contents of ``adapter_config.json`` beside an adapter of PEFT.
         model: The network, where the weights were named by one: ``timm:resnet18.a1_in1k``.
         module: The class of the network, where it was pickled as a whole and read without its code.
         stored: Bytes on disk.
@@ -72,6 +73,7 @@ class Contents:
     average: str | None = None
     identity: str = ""
     config: Mapping[str, Any] | None = None
+    adapter: Mapping[str, Any] | None = None
     model: str | None = None
     module: str | None = None
     stored: int = 0
@@ -90,8 +92,9 @@ def read_checkpoint(
     """Opens a checkpoint of any of the forms in which they are found.
 
     A bare or nested state dict of ``torch.save``, a whole network of ``torch.save(model)``, safetensors, shards with an
-    index, a Hugging Face folder, what timm, torchvision, Lightning and ``landscape train`` write. The hash and the
-    tensors are of the same bytes, also where the file is replaced meanwhile (:mod:`landscape.checkpoints.pinned`).
+    index, a Hugging Face folder, an adapter of PEFT, what timm, torchvision, Lightning and ``landscape train`` write.
+    The hash and the tensors are of the same bytes, also where the file is replaced meanwhile
+    (:mod:`landscape.checkpoints.pinned`).
 
     Args:
         path: The file, an index of shards, or a folder that holds a checkpoint; where there is no such file,
@@ -173,6 +176,7 @@ def _read(path: Path, trust: bool, weights: Weights | None, script: ModuleType |
         average=selected.average,
         identity=digest if selected.usual else f"{digest}:{selected.kind}",
         config=located.config,
+        adapter=located.adapter,
         module=parts[0].classes.get(selected.key.removesuffix("(AveragedModel)").strip()),
         stored=stored,
         notes=(*located.notes, *parts[0].notes, *selected.notes),
@@ -270,6 +274,7 @@ def _form(form: str, loaded: Mapping[Any, Any], located: Located) -> str:
     """The format, with the program that wrote it where that is recognisable."""
     makers = {
         "landscape train": _is_ours(loaded),
+        "PEFT": located.adapter is not None,
         "Lightning": "pytorch-lightning_version" in loaded,
         "Hugging Face": located.config is not None,
         "timm": isinstance(loaded.get("arch"), str) and "state_dict" in loaded and "args" in loaded,

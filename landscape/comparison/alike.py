@@ -14,12 +14,15 @@ COMPARABLE: Mapping[str, str] = {
     "batch_size": "choose one with --batch-size",
     "batch_norm": "choose one with --batch-norm",
     "dtype": "choose one with --dtype",
+    "parameters": "give records of one selection of parameters, with --parameters",
+    "frozen": "give records of networks in which the same parameters require a gradient",
     "dimension": "give runs of one network, or make rows of it with --by model",
-    "parameters": "give records of one selection of parameters",
     "loss": "give runs measured with one loss",
     "code": "measure all of them again with the current files",
 }
 """Fields of the provenance that must agree before numbers are compared, and what to do if they do not."""
+OF_NETWORK = ("frozen", "dimension")
+"""Those of :data:`COMPARABLE` in which networks of several sizes differ."""
 OF_SPLIT = ("subset", "num_examples", "batch_size")
 """Those of :data:`COMPARABLE` that need not agree across splits; without a split, none of the three is known."""
 ROW = "row"

@@ -12,7 +12,7 @@ from landscape.comparison.cell import Cell
 from landscape.comparison.intervals import Method
 from landscape.comparison.table import Table
 from landscape.errors import InputError
-from landscape.records.estimate import Estimate
+from landscape.records.estimate import Estimate, free_parameters
 
 
 def compare(
@@ -42,7 +42,7 @@ def compare(
     if not latest:
         raise InputError("there is nothing to compare: no record was found; run `landscape measure` first")
     # Networks of several sizes are the point of a table whose rows are the models.
-    alike.refuse_unlike_in_a_split(latest, but=("dimension",) if "model" in fields else ())
+    alike.refuse_unlike_in_a_split(latest, but=alike.OF_NETWORK if "model" in fields else ())
     row_of = [_row(record, fields) for record in latest]
     known = list(dict.fromkeys(row_of))
     alike.require_baseline(baseline, known)
@@ -86,16 +86,23 @@ def _measured_on(records: Sequence[Estimate]) -> str:
 
 def _selected(records: Sequence[Estimate]) -> list[str]:
     """Which parameters are free, if not all are."""
-    names = dict.fromkeys(r.provenance.parameters for r in records if r.provenance.parameters is not None)
-    return [f"free parameters: {name}; all others are held fixed" for name in names]
+    return [
+        line for line in dict.fromkeys(free_parameters(r.provenance) for r in records) if line is not None
+    ]
 
 
 def _latest(records: Iterable[Estimate]) -> list[Estimate]:
     last: dict[tuple[object, ...], Estimate] = {}
     for record in records:
-        last[
-            record.measure, alike.settings_key(record), record.provenance.split, alike.belongs_to(record)
-        ] = record
+        origin = record.provenance
+        quantity = (
+            record.measure,
+            alike.settings_key(record),
+            origin.split,
+            origin.parameters,
+            origin.frozen,
+        )
+        last[*quantity, alike.belongs_to(record)] = record
     return list(last.values())
 
 

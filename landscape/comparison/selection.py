@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from landscape.comparison.alike import COMPARABLE, refuse_scattered, refuse_unlike, settings_key
+from landscape.comparison.alike import COMPARABLE, OF_NETWORK, refuse_scattered, refuse_unlike, settings_key
 from landscape.comparison.runs import OF_HISTORY, MeasuredRun
 from landscape.records.estimate import Estimate, Provenance
 from landscape.registry.names import Specification, split
@@ -106,7 +106,7 @@ def select(
     if requested is not None:
         measured = {s.name for s in measures}
         by_run = [[e for e in estimates if e.measure in measured] for estimates in by_run]
-    by_run, remarks = _under_one_condition(by_run, ("dimension",) if "model" in rows else ())
+    by_run, remarks = _under_one_condition(by_run, OF_NETWORK if "model" in rows else ())
     known = [e for estimates in by_run for e in estimates]
     if requested is None:
         recorded = dict.fromkeys(e.measure for e in known)

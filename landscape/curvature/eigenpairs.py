@@ -12,6 +12,9 @@ from landscape.linalg.lanczos import End
 from landscape.objective import Objective
 from landscape.objective.products import gradient_of_graph
 
+Method = Literal["auto", "lanczos", "power"]
+"""How the dominant eigenvalue is computed."""
+
 
 def eigenpairs(
     objective: Objective,
@@ -47,7 +50,7 @@ def eigenpairs(
 def dominant_eigenpair(
     objective: Objective,
     *,
-    method: Literal["power", "lanczos"] = "power",
+    method: Method = "auto",
     operator: OperatorName = "hessian",
     tolerance: float = 1e-3,
     max_iterations: int = 200,
@@ -58,14 +61,14 @@ def dominant_eigenpair(
 
     Args:
         objective: The point.
-        method: Power iteration from a random start, or Lanczos from the gradient.
+        method: Lanczos from the gradient, also for ``"auto"``, or power iteration from a random start.
         operator: The matrix.
         tolerance: Of the relative residual.
         max_iterations: The most products to spend.
         seed: Of the random (part of the) start.
         start: The first vector ``(n,)`` instead, such as the eigenvector of a point nearby.
     """
-    if method == "lanczos":
+    if method != "power":
         options: dict[str, Any] = {"operator": operator, "tolerance": tolerance, "seed": seed, "start": start}
         pairs = eigenpairs(objective, k=1, max_products=max_iterations, **options)
         value, residual = float(pairs.values[0]), float(pairs.residuals[0])

@@ -64,6 +64,8 @@ class GaussNewtonPlan:
 
 def plan(objective: Objective) -> GaussNewtonPlan:
     """The ways for this loss and every shape of batch; costs about a forward pass a shape."""
+    if objective.shards.gathering is not None:
+        return _refused("the weights are sharded")
     apart = objective.independence()
     if not apart.holds:
         return _refused(apart.reason)
@@ -233,7 +235,6 @@ class _Cotangents:
 
     def __init__(self, risk: Risk, targets: Tensor, draws: Draws | None) -> None:
         self._risk, self._targets, self._draws = risk, targets, draws
-        self._root = curvature_root(risk.loss, targets)
         self._is_negative: list[Tensor] = []
 
     @property
@@ -241,12 +242,13 @@ class _Cotangents:
         return bool(self._is_negative) and bool(torch.stack(self._is_negative).any())
 
     def __call__(self, outputs: Tensor, rows: slice, sign: int = 1) -> Tensor:
-        if not isinstance(self._root, str):
-            if self._draws is None:
-                return self._root.vectors(outputs)
-            start = self._risk.place[0] + rows.start
-            return self._root.sample(outputs, self._draws, range(start, start + len(outputs))).unsqueeze(0)
         targets = self._targets[rows]
+        root = curvature_root(self._risk.loss, targets)
+        if not isinstance(root, str):
+            if self._draws is None:
+                return root.vectors(outputs)
+            start = self._risk.place[0] + rows.start
+            return root.sample(outputs, self._draws, range(start, start + len(outputs))).unsqueeze(0)
         rule = label_weights(self._risk.loss) if averages_examples(self._risk.loss) else None
         weight = (
             self._risk.batches.weight_of((outputs, targets))

@@ -27,10 +27,13 @@ from landscape.reductions import exact, exact_dtype
 
 @dataclass(frozen=True)
 class CurvatureRoot:
-    """A square root of the curvature of a loss in its outputs ``(B, C)``.
+    """A square root of the curvature of a loss in its outputs ``(B, C)``, or ``(B, T, C)`` with scores of each token.
 
-    ``vectors(outputs)`` are all s_k of every example, ``(K, B, C)``; ``sample(outputs, draws, rows)`` is one random
-    s of every example with ``E[s sᵀ] = ∂²ℓ/∂f²``, ``(B, C)``, drawn for the numbers of the examples.
+    ``vectors(outputs)`` are all s_k of every example, ``(K, B, C)`` or ``(T·K, B, T, C)``; ``sample(outputs, draws,
+    rows)`` is one random s of every example with ``E[s sᵀ] = ∂²ℓ/∂f²``, shaped like the outputs, drawn for the numbers
+    of the examples. Of a loss that weights its labels it is that of the weight times the loss, ``wᵢ ∂²ℓᵢ/∂f²``: it is
+    the weight of the batch by which the sum over its examples is divided. The outputs are those of the examples whose
+    targets the root was made for.
     """
 
     vectors: Callable[[Tensor], Tensor]
@@ -44,20 +47,46 @@ def curvature_root(loss: object, targets: Tensor) -> CurvatureRoot | str:
         return f"{_name(function)} may do more than the loss that it derives from"
     weight = options.get("weight", getattr(function, "weight", None))
     if _is(function, nn.CrossEntropyLoss) or function is functional.cross_entropy:
-        if weight is not None:
-            return "cross-entropy with class weights"
-        if not targets.is_floating_point():
-            ignored = (label_weights(loss) or LabelWeights()).ignored
-            return "cross-entropy that ignores some targets" if bool((targets == ignored).any()) else _SOFTMAX
-        if not torch.allclose(targets.sum(1), torch.ones_like(targets[:, 0]), atol=1e-5):
-            return "cross-entropy with targets that do not sum to 1"
-        return _SOFTMAX
+        rule = label_weights(loss)
+        assert rule is not None
+        return _weighted_softmax(rule, targets)
     if _is(function, nn.MSELoss) or function is functional.mse_loss:
         return _SQUARE if weight is None else "squared error with weights"
     if _is(function, nn.BCEWithLogitsLoss) or function is functional.binary_cross_entropy_with_logits:
         positive = options.get("pos_weight", getattr(function, "pos_weight", None))
         return _BINARY if weight is None and positive is None else "binary cross-entropy with weights"
     return f"the curvature of {_name(function)} in the outputs is not known"
+
+
+def _weighted_softmax(rule: LabelWeights, targets: Tensor) -> CurvatureRoot | str:
+    """The root of cross-entropy whose labels, or tokens, have weights."""
+    if targets.is_floating_point() and targets.ndim != 2:
+        return "cross-entropy with probabilities of more than one label an example"
+    if rule.classes is not None and bool((rule.classes < 0).any()):
+        return "cross-entropy with negative class weights"
+    if targets.is_floating_point() and bool((targets < 0).any()):
+        return "cross-entropy with negative targets"
+
+    def scales(outputs: Tensor) -> Tensor:
+        return rule.curvature(targets, outputs.shape[-1]).sqrt().to(outputs).unsqueeze(-1)
+
+    def vectors(outputs: Tensor) -> Tensor:
+        if outputs.ndim == 2:
+            return _softmax_root(outputs) * scales(outputs)
+        rows, tokens, classes = outputs.shape
+        root = _softmax_root(outputs.flatten(0, 1)).view(-1, rows, tokens, classes) * scales(outputs)
+        # A token at a time: each s is 0 at all others.
+        places = torch.eye(tokens, dtype=outputs.dtype, device=outputs.device)
+        return (places[:, None, None, :, None] * root).flatten(0, 1)
+
+    def sample(outputs: Tensor, draws: Draws, rows: range) -> Tensor:
+        # All tokens at once: their samples are independent of each other and have the mean 0.
+        flat = outputs.reshape(-1, outputs.shape[-1])
+        wide = flat.new_empty(0, dtype=exact_dtype(flat.device))
+        digits = draws.uniforms(rows, 2 * (len(flat) // len(rows)), like=wide)
+        return _softmax_sample(flat, digits.view(-1, 2)).view(outputs.shape) * scales(outputs)
+
+    return CurvatureRoot(vectors, sample)
 
 
 def _is(loss: object, kind: type[nn.Module]) -> bool:
@@ -134,12 +163,11 @@ def _softmax_root(outputs: Tensor) -> Tensor:
     return root.movedim(1, 0)
 
 
-def _softmax_sample(outputs: Tensor, draws: Draws, rows: range) -> Tensor:
-    """e_c − p with c ~ p."""
+def _softmax_sample(outputs: Tensor, digits: Tensor) -> Tensor:
+    """e_c − p with c ~ p, by two uniform numbers a row."""
     p = torch.softmax(outputs, dim=1)
     below = exact(p).cumsum(1)
     # A number of 48 bits, because with many classes a grid of 2⁻²⁴ is too coarse for their probabilities.
-    digits = draws.uniforms(rows, 2, like=below)
     level = (digits[:, :1] + digits[:, 1:] / 2**24) * below[:, -1:]
     classes = torch.searchsorted(below, level, right=True).clamp_(max=p.shape[1] - 1)
     return torch.zeros_like(p).scatter_(1, classes, 1.0) - p
@@ -170,6 +198,5 @@ def _binary_scale(outputs: Tensor) -> Tensor:
     return (p * (1 - p) / outputs.shape[1]).sqrt()
 
 
-_SOFTMAX = CurvatureRoot(_softmax_root, _softmax_sample)
 _SQUARE = CurvatureRoot(_square_root, _square_sample)
 _BINARY = CurvatureRoot(_binary_root, _binary_sample)

@@ -27,7 +27,10 @@ def empirical_fisher(objective: Objective) -> SymmetricOperator:
 
 
 def _operator(objective: Objective, product: Callable[[Tensor], Tensor]) -> SymmetricOperator:
-    return SymmetricOperator(product, objective.dimension, objective.point.device, objective.point.dtype)
+    shards, point = objective.shards, objective.point
+    return SymmetricOperator(
+        product, objective.dimension, point.device, point.dtype, ranges=shards.ranges, total=shards.total
+    )
 
 
 OPERATORS: Mapping[OperatorName, Callable[[Objective], SymmetricOperator]] = {

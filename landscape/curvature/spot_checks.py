@@ -78,7 +78,7 @@ def diagonals_agree(risk: Risk, batch: Batch) -> bool:
     tensors = range(0, len(entries), max(1, len(entries) // TENSORS))
     steepest = torch.stack([slopes[k].abs().argmax() for k in tensors]).tolist()
     places = [entries[k].offset + index for k, index in zip(tensors, steepest, strict=True)]
-    columns = [torch.zeros_like(risk.replica.origin) for _ in places]
+    columns = [torch.zeros_like(risk.replica.point) for _ in places]
     for column, place in zip(columns, places, strict=True):
         column[place] = 1.0
     # Graphs of their own: those that the engine keeps belong to whole micro-batches.

@@ -281,15 +281,16 @@ def quadratic_forms(objective: Objective, *, draws: Draws, numbers: range, less_
     """
 
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
-        point, split = risk.replica.origin, risk.replica.layout.split
-        probes = list(draws.fold(risk.batch_start).signs(numbers, point.numel(), like=point))
+        shards, split = risk.replica.shards, risk.replica.layout.split
+        signs = draws.fold(risk.batch_start).signs
+        probes = list(shards.drawn(signs, numbers, like=risk.replica.point))
         kind = ResidualGraph if less_gauss_newton else HessianGraph
         products = matrix_products(risk, batch, kind, probes)
         forms = [
             torch.stack([dot(x.flatten(), y.flatten()) for x, y in zip(split(v), split(p), strict=True)])
             for v, p in zip(probes, products, strict=True)
         ]
-        return [torch.stack(forms)]
+        return [shards.total(torch.stack(forms))]
 
     # Batches are not joined: the number of the first would be that of all, and depend on where processes divide them.
     (forms,) = objective.average(visit, products=len(numbers), join=False)

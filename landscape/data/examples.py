@@ -118,6 +118,7 @@ class Data:
         input_shape: The shape of one input; ``None`` if an input is not one tensor.
         collate: Makes a batch of a list of examples; ``None`` for torch's own way.
         notes: What was assumed about the data, a line each: normalisation, sizes, classes, splits.
+        loss: The loss that the targets are for, where they are not class numbers, such as ``"next-token"``.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Data:
     input_shape: tuple[int, ...] | None
     collate: Callable[[list[Any]], Any] | None = None
     notes: tuple[str, ...] = ()
+    loss: str = "mse"
 
     def split(self, name: str) -> Dataset[Any]:
         """The examples of ``train`` or ``test``.
@@ -149,5 +151,5 @@ class Data:
             kind = "class number" if classes else "target"
             raise UsageError(
                 f"{self.name} can be measured, but the trainer needs pairs (input, {kind}), in a training and a test "
-                f"split{'; for other targets name the loss: --loss mse' if classes else ''}"
+                f"split{f'; for other targets name the loss: --loss {self.loss}' if classes else ''}"
             )

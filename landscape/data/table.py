@@ -9,6 +9,7 @@ from landscape.data.examples import Data
 from landscape.data.hf_datasets import hf_datasets_at
 from landscape.data.imagefolder import NORMALISATION, imagefolder, imagefolder_at
 from landscape.data.tensor_files import tensor_file
+from landscape.data.text import text, text_at
 from landscape.data.torchvision_sets import ARCHIVES
 from landscape.data.user_data import user_data
 from landscape.errors import InputError
@@ -24,6 +25,8 @@ def _path(name: str) -> Row[Data] | None:
     kind = {".npz": "npz", ".safetensors": "safetensors"}.get(path.suffix)
     if kind is not None:
         return tensor_file(f"{kind}:{name}")
+    if path.suffix == ".txt":
+        return text_at(f"text:{name}")
     if path.is_dir():
         saved = any((path / file).is_file() for file in ("dataset_dict.json", "dataset_info.json"))
         folder = name.rstrip("/") or name
@@ -38,6 +41,11 @@ DATA: NameTable[Data] = NameTable(
     [
         Row("digits", digits, "8×8 hand-written digits, 10 classes, 1437 + 360; bundled"),
         Row("moons", moons, "two noisy half circles in the plane, 2 classes; bundled"),
+        Row(
+            "text",
+            text,
+            "English text or source code that comes with Python, as bytes; for next-token; bundled",
+        ),
         *(archive.row() for archive in ARCHIVES),
         Row(
             "imagefolder",
@@ -45,10 +53,10 @@ DATA: NameTable[Data] = NameTable(
             "your pictures: imagefolder:DIR with DIR/train/CLASS/*, DIR/test/CLASS/*",
         ),
     ],
-    libraries=lambda name: imagefolder_at(name) or tensor_file(name),
+    libraries=lambda name: imagefolder_at(name) or text_at(name) or tensor_file(name),
     # datasets runs code of its own while it reads a folder, so that only the user may name one.
     fallback=lambda name: hf_datasets_at(name) or user_data(name) or _path(name),
-    forms=("imagefolder:DIR", "npz:FILE", "safetensors:FILE", "hf-datasets:FOLDER", *FORMS),
+    forms=("imagefolder:DIR", "text:FILE", "npz:FILE", "safetensors:FILE", "hf-datasets:FOLDER", *FORMS),
 )
 
 
@@ -56,8 +64,9 @@ def load_data(specification: str | Specification) -> Data:
     """The data set of that name, such as ``load_data("moons:noise=0.2")``.
 
     Args:
-        specification: A name of :data:`DATA`, ``imagefolder:DIR``, ``npz:FILE``, ``safetensors:FILE``,
-            ``hf-datasets:FOLDER``, ``package.module:factory`` or ``./file.py:factory``, and its options.
+        specification: A name of :data:`DATA`, ``imagefolder:DIR``, ``text:FILE``, ``npz:FILE``,
+            ``safetensors:FILE``, ``hf-datasets:FOLDER``, ``package.module:factory`` or ``./file.py:factory``, and
+            its options.
 
     Raises:
         UsageError: An unknown name or option, or a value that is not allowed.

@@ -1,7 +1,7 @@
 """The modes and defaults of torch that a caller may have set."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -46,3 +46,22 @@ def on_device(device: torch.device | str) -> contextlib.AbstractContextManager[o
     except (RuntimeError, AssertionError):  # the default is a device that is not there
         pass
     return torch.device(device)
+
+
+def on_autocast() -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """A context that has autocast as it is now, for what is computed again later; caches nothing."""
+    kinds = (
+        [kind for kind in _AUTOCAST if torch.is_autocast_enabled(kind)]
+        if torch._C._is_any_autocast_enabled()
+        else []
+    )
+    types = {kind: torch.get_autocast_dtype(kind) for kind in kinds}
+
+    @contextlib.contextmanager
+    def again() -> Iterator[None]:
+        with contextlib.ExitStack() as modes:
+            for kind, dtype in types.items():
+                modes.enter_context(torch.autocast(kind, dtype=dtype, cache_enabled=False))
+            yield
+
+    return again

@@ -11,7 +11,6 @@ from torch import Tensor
 from landscape.draws import Draws
 from landscape.isolation.precision import full_precision
 from landscape.linalg.interchange import Operator, as_operator
-from landscape.reductions import dot
 
 # Probes before the first look at the standard error: one estimated from fewer stops far too early.
 MIN_PROBES = 16
@@ -105,7 +104,7 @@ def hutchinson(
 
     def forms(numbers: range) -> Tensor:
         probes = a.rademacher(draws, numbers)
-        return dot(probes, a @ probes)
+        return a.dot(probes, a @ probes)
 
     width = max(1, min(block, BLOCK_BYTES // max(1, 4 * a.dimension)))
     return mean_of_draws(

@@ -7,7 +7,7 @@ from landscape.draws import Draws
 from landscape.isolation.precision import full_precision
 from landscape.linalg.hutchinson import BLOCK_BYTES, MIN_PROBES, Progress, TraceEstimate, mean_of_draws
 from landscape.linalg.interchange import Operator, as_operator
-from landscape.reductions import dot, exact
+from landscape.linalg.operator import SymmetricOperator
 
 
 @full_precision()
@@ -52,17 +52,20 @@ def hutchpp(
     def products(vectors: Tensor) -> Tensor:
         return torch.cat([a @ part.contiguous() for part in torch.split(vectors, width, dim=1)], dim=1)
 
-    basis = torch.linalg.qr(exact(products(a.rademacher(draws.fold(0), range(columns))))).Q.to(a.dtype)
-    first = float(dot(basis, products(basis)).sum())
     if columns == a.dimension:
+        identity = torch.eye(columns, dtype=a.dtype, device=a.device)
+        units = torch.cat([identity[part.start : part.stop] for part in a.ranges or (range(a.dimension),)])
+        first = float(a.dot(units, products(units)).sum())
         return TraceEstimate(
             first, 0.0, torch.full((1,), first, dtype=torch.float64, device="cpu"), first == first
         )
+    basis = _orthonormal(a, products(a.rademacher(draws.fold(0), range(columns))))
+    first = float(a.dot(basis, products(basis)).sum())
 
     def forms(numbers: range) -> Tensor:
         probes = a.rademacher(draws.fold(1), numbers)
-        rest = probes - basis @ (basis.T @ probes)
-        return first + dot(rest, a @ rest)
+        rest = torch.addmm(probes, basis, a.total(basis.T @ probes), alpha=-1)
+        return first + a.dot(rest, a @ rest)
 
     return mean_of_draws(
         forms,
@@ -72,3 +75,25 @@ def hutchpp(
         tolerance=tolerance,
         on_step=on_step and (lambda probes, *estimate: on_step(2 * columns + probes, *estimate)),
     )
+
+
+def _orthonormal(a: SymmetricOperator, columns: Tensor) -> Tensor:
+    """An orthonormal basis of the span of columns ``(length, K)``, without directions of no weight beside the largest.
+
+    From the eigenvectors of the columns' inner products, of which processes that divide the coordinates need the sum
+    alone. Those are squares, so that half of the digits are lost, which a second time restores.
+
+    Reference:
+        Stathopoulos and Wu, "A block orthogonalization procedure with constant synchronization requirements", SIAM J.
+        Sci. Comput. 23(6), 2002.
+    """
+    # Of the singular values beside the largest, what the inner products resolve in float64, or the columns have.
+    least = max(1e-7, 8 * torch.finfo(a.dtype).eps)
+    for _ in range(2):
+        squares, directions = torch.linalg.eigh(a.gram(columns).cpu())
+        if not squares.isfinite().all():
+            return columns
+        kept = squares > least**2 * squares[-1]
+        factors = directions[:, kept] / squares[kept].sqrt()
+        columns = columns @ factors.to(columns)
+    return columns

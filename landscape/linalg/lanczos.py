@@ -1,7 +1,7 @@
 """Eigenpairs at either end of a symmetric operator's spectrum, by Lanczos with full reorthogonalisation.
 
-Full reorthogonalisation (two passes against the whole basis) keeps ghost copies of eigenvalues away; a thick restart
-keeps the basis within a memory cap.
+Orthogonalisation of every image against the whole basis keeps ghost copies of eigenvalues away; a thick restart keeps
+the basis within a memory cap.
 
 The Krylov space of one vector contains a single vector of every eigenspace: an eigenvalue that occurs four times is
 found once, and no residual shows it. For several eigenvalues the search therefore continues from a random vector
@@ -9,7 +9,7 @@ orthogonal to the whole basis, until that vector confirms the result.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,11 +20,10 @@ from torch import Tensor
 
 from landscape.draws import Draws
 from landscape.isolation.precision import full_precision
+from landscape.linalg.basis import Array, Basis
 from landscape.linalg.interchange import Operator, as_operator
 from landscape.linalg.operator import SymmetricOperator
-from landscape.reductions import dot, norm, numbers
 
-Array = NDArray[np.float64]
 End = Literal["magnitude", "largest", "smallest"]
 Progress = Callable[[int, float, float], None]
 
@@ -95,7 +94,7 @@ def lanczos(
     # A restart keeps count + 4 Ritz vectors; a basis that is hardly longer would spend all products on restarts.
     room = max_basis or max(2 * count + 8, BASIS_BYTES // (8 * n))
     capacity = max(min(n, room, max_products + 1), min(n, count + 2)) + 1
-    search = _Search(a, count, end, tolerance, max_products, capacity, draws, on_step)
+    search = _Search(a, count, end, tolerance, max_products, Basis(a, capacity), draws, on_step)
     search.append(a.start(start, draws))
     search.run()
     confirmed = None if count == 1 else search.confirm()
@@ -104,27 +103,40 @@ def lanczos(
 
 @dataclass(frozen=True)
 class Step:
-    """One Lanczos step: what is left of the image of a basis vector, and numbers that were read together.
+    """One Lanczos step, of which the head of the basis holds what is left of the image.
 
     Attributes:
-        rest: The image without its part in the basis.
         alpha: The inner product of vector and image, in float64.
         beta: The norm of the rest.
         coefficients: Those of the image in the basis, ``(m,)``.
     """
 
-    rest: Tensor
     alpha: float
     beta: float
     coefficients: Array
 
 
-def step(a: SymmetricOperator, basis: Tensor, row: int) -> Step:
-    """Multiplies a row of an orthonormal basis ``(m, n)`` and orthogonalises the image against all of it, twice."""
-    image = a @ basis[row]
-    rest, coefficients = _orthogonalised(image, basis)
-    alpha, beta, *inside = numbers(dot(basis[row], image), norm(rest), coefficients)
-    return Step(rest, alpha, beta, np.array(inside))
+def step(a: SymmetricOperator, basis: Basis, row: int, known: Mapping[int, float]) -> Step:
+    """Multiplies a row of the basis and orthogonalises the image against all of it, in its head.
+
+    Args:
+        a: The matrix.
+        basis: Its rows.
+        row: The number of the row.
+        known: The coefficients of the image in other rows that follow from earlier images, as A is symmetric. With them
+            removed first, one pass against the basis removes rounding errors only, and rarely loses digits itself.
+    """
+    vector, head = basis[row], basis[basis.rows]
+    image = (a @ vector).detach().to(head)
+    alpha = a.dot(vector, image)
+    torch.addcmul(image, vector, alpha.to(head), value=-1, out=head)
+    del image  # which is as long as a row of the basis
+    basis.subtract(known)
+    (value,), beta, coefficients = basis.orthogonalise(alpha)
+    coefficients[row] += value
+    for number, factor in known.items():
+        coefficients[number] += factor
+    return Step(value, beta, coefficients)
 
 
 def tridiagonal(diagonal: list[float], off: list[float]) -> Array:
@@ -145,16 +157,13 @@ class _Search:
     end: End
     tolerance: float
     max_products: int
-    capacity: int
+    basis: Basis
     draws: Draws
     on_step: Progress | None
 
     def __post_init__(self) -> None:
-        a, capacity = self.a, self.capacity
-        self._basis = torch.zeros(capacity, a.dimension, dtype=a.dtype, device=a.device)
         # Entry (i, j) is the inner product of row i with the image of row j, known where j has been multiplied.
-        self._projected = np.zeros((capacity, capacity))
-        self._rows = 0
+        self._projected = np.zeros((self.basis.capacity, self.basis.capacity))
         self._multiplied: list[int] = []
         self._pending: list[int] = []
         self._ritz: Array = np.zeros(0)
@@ -187,17 +196,24 @@ class _Search:
             (self._residuals <= self.tolerance * np.abs(self._ritz[self._requested])).all()
         )
 
+    @property
+    def _is_full(self) -> bool:
+        return self.basis.rows == self.basis.capacity
+
     def append(self, vector: Tensor) -> int:
         """A new pending direction, a unit vector orthogonal to the basis."""
-        self._basis[self._rows] = vector
-        self._pending.append(self._rows)
-        self._rows += 1
-        return self._rows - 1
+        self.basis[self.basis.rows].copy_(vector)
+        return self._await(1.0)
+
+    def _await(self, scale: float) -> int:
+        """Makes a pending direction of the head of the basis, whose norm is given."""
+        self._pending.append(self.basis.append(scale))
+        return self._pending[-1]
 
     def run(self) -> None:
         """Continues until the requested pairs have small residuals, or the budget is spent."""
         while not self._over and not self._met:
-            if self._rows == len(self._basis):
+            if self._is_full:
                 self._restart(self.count + 4)
             if not self._pending:  # an invariant subspace: continue in a new direction
                 self._append_random()
@@ -208,13 +224,13 @@ class _Search:
     def confirm(self) -> bool:
         """Whether nothing was missed; eigenpairs that were missed at first are then among the pairs."""
         while self._met and not self._complete:
-            if self._rows == self.a.dimension:  # no other direction is left: these complete the spectrum
+            if self.basis.rows == self.a.dimension:  # no other direction is left: these complete the spectrum
                 while self._pending and not self._over:
                     self._multiply(self._pending[0])
                 if self._pending:  # the budget is spent before the spectrum is complete
                     return False
                 continue
-            if len(self._basis) <= min(self.a.dimension, self._rows + CHAIN):
+            if self.basis.capacity <= min(self.a.dimension, self.basis.rows + CHAIN):
                 self._restart(self.count + 1)
             verdict = self._followed(float(self._ritz[self._requested][-1]))
             if verdict is None:
@@ -234,12 +250,12 @@ class _Search:
         as soon as it is small beside 1/√n.
         """
         low, high = limits(self.end, last)
-        bound = overlap(self.a.dimension - self._rows)
+        bound = overlap(self.a.dimension - self.basis.rows)
         head = self._append_random()
         diagonal: list[float] = []
         off: list[float] = []
         while True:
-            if self._over or self._rows == len(self._basis):
+            if self._over or self._is_full:
                 return True if self._complete else None
             following = self._multiply(head)
             diagonal.append(float(self._projected[head, head]))
@@ -258,27 +274,28 @@ class _Search:
 
     def _append_random(self) -> int:
         self._drawn += 1  # number 0 is in the start
-        vector = _orthogonalised(self.a.normal(self.draws, self._drawn), self._basis[: self._rows])[0]
-        return self.append(vector / norm(vector))
+        self.basis[self.basis.rows].copy_(self.a.normal(self.draws, self._drawn))
+        return self._await(self.basis.orthogonalise()[1])
 
     def _multiply(self, row: int) -> int | None:
         """Multiplies a pending row; returns the new pending direction, if there is one."""
-        result = step(self.a, self._basis[: self._rows], row)
+        known = {other: float(self._projected[row, other]) for other in self._multiplied}
+        result = step(self.a, self.basis, row, {other: factor for other, factor in known.items() if factor})
         self._products += 1
         if not (math.isfinite(result.beta) and np.isfinite(result.coefficients).all()):
             self._broken = True
             return None
         self._pending.remove(row)
         self._multiplied.append(row)
-        self._projected[: self._rows, row] = result.coefficients
+        self._projected[: self.basis.rows, row] = result.coefficients
         self._projected[row, self._multiplied] = result.coefficients[self._multiplied]
         self._ritz, self._vectors = np.linalg.eigh(
             self._projected[np.ix_(self._multiplied, self._multiplied)]
         )
         following = None
         # A rest at the level of float64's rounding is no direction; what float32 leaves is above it and harmless.
-        if result.beta > 1e-13 * np.abs(self._ritz).max() and self._rows < self.a.dimension:
-            following = self.append(result.rest / result.beta)
+        if result.beta > 1e-13 * np.abs(self._ritz).max() and self.basis.rows < self.a.dimension:
+            following = self._await(result.beta)
             self._projected[following] = 0
             self._projected[following, row] = result.beta
         if self.on_step is not None:
@@ -293,22 +310,15 @@ class _Search:
         vectors = self._vectors[:, best]
         kept, rows = len(best), len(best) + len(self._pending)
         outside = self._projected[np.ix_(self._pending, self._multiplied)] @ vectors
-        directions = [self._basis[row].clone() for row in self._pending]
-        self._basis[:kept] = self._combined(vectors).T
-        for row, direction in enumerate(directions, kept):
-            self._basis[row] = direction
+        factors = np.zeros((rows, self.basis.rows))
+        factors[:kept, self._multiplied] = vectors.T
+        factors[range(kept, rows), self._pending] = 1
+        self.basis.recombine(factors)
         self._projected[:] = 0
         self._projected[:kept, :kept] = np.diag(self._ritz[best])
         self._projected[kept:rows, :kept] = outside
-        self._multiplied, self._pending, self._rows = list(range(kept)), list(range(kept, rows)), rows
+        self._multiplied, self._pending = list(range(kept)), list(range(kept, rows))
         self._ritz, self._vectors = self._ritz[best], np.eye(kept)
-
-    def _combined(self, vectors: Array) -> Tensor:
-        """The vectors ``(n, k)`` with these coefficients in the multiplied rows of the basis."""
-        # Rows are picked on the host: an index would be copied to the device, and the host would wait for that.
-        rows = torch.stack([self._basis[row] for row in self._multiplied])
-        coefficients = torch.from_numpy(np.ascontiguousarray(vectors)).to(self.a.dtype).to(self.a.device)
-        return rows.T @ coefficients
 
     def pairs(self, confirmed: bool | None) -> Eigenpairs:
         """The result."""
@@ -319,9 +329,11 @@ class _Search:
         order = self._requested
         values, residuals = self._ritz[order] * (math.nan if self._broken else 1), self._residuals
         met = self._met and confirmed is not False
+        factors = np.zeros((self.basis.rows, len(order)))
+        factors[self._multiplied] = self._vectors[:, order]
         return Eigenpairs(
             values=torch.from_numpy(values),
-            vectors=self._combined(self._vectors[:, order]),
+            vectors=self.basis.combined(factors),
             residuals=torch.from_numpy(residuals),
             products=self._products,
             converged=met,
@@ -343,17 +355,6 @@ def overlap(dimension: int) -> float:
     It is nearly normal with variance 1/``dimension``, whose density at zero is √(dimension/2π).
     """
     return ESCAPE * math.sqrt(math.pi / (2 * max(1, dimension)))
-
-
-def _orthogonalised(vector: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
-    """``vector`` without its part in the rows of ``basis``, removed twice; and that part's coefficients."""
-    first = basis @ vector
-    vector = vector - first @ basis
-    second = (
-        basis @ vector
-    )  # the rounding errors of the first pass are large where little of the vector is left
-    vector = vector - second @ basis
-    return vector, first + second
 
 
 def _order(ritz: Array, end: End) -> NDArray[np.int64]:

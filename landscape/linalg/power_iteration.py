@@ -10,7 +10,7 @@ from torch import Tensor
 from landscape.draws import Draws
 from landscape.isolation.precision import full_precision
 from landscape.linalg.interchange import Operator, as_operator
-from landscape.reductions import distance, dot, norm, numbers
+from landscape.reductions import numbers
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def power_iteration(
     value = residual = math.nan
     for iteration in range(1, max_iterations + 1):
         image = a @ vector
-        quotient = dot(vector, image)
-        value, residual, size = numbers(quotient, distance(image, vector, quotient), norm(image))
+        quotient = a.dot(vector, image)
+        value, residual, size = numbers(quotient, a.distance(image, vector, quotient), a.norm(image))
         if on_step is not None:
             on_step(iteration, value, residual / abs(value) if value else math.nan)
         if not math.isfinite(value + residual):

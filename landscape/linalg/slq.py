@@ -10,6 +10,7 @@ from torch import Tensor
 
 from landscape.draws import Draws
 from landscape.isolation.precision import full_precision
+from landscape.linalg.basis import Basis
 from landscape.linalg.interchange import Operator, as_operator
 from landscape.linalg.lanczos import step, tridiagonal
 
@@ -69,14 +70,15 @@ def stochastic_lanczos_quadrature(
     a, draws = as_operator(operator), Draws.of(generator)
     steps = min(steps, a.dimension)
     nodes, weights, products = np.zeros((probes, steps)), np.zeros((probes, steps)), 0
-    basis = torch.zeros(steps, a.dimension, dtype=a.dtype, device=a.device)
+    basis = Basis(a, steps)
     for j in range(probes):
-        signs = a.rademacher(draws, range(j, j + 1))[:, 0]
-        basis[0] = signs / math.sqrt(a.dimension)
+        basis.rows = 0
+        basis[0].copy_(a.rademacher(draws, range(j, j + 1))[:, 0])
+        basis.append(math.sqrt(a.dimension))
         diagonal: list[float] = []
         off: list[float] = []
         for k in range(steps):
-            result = step(a, basis[: k + 1], k)
+            result = step(a, basis, k, {k - 1: off[-1]} if off else {})
             products += 1
             if on_step is not None:
                 on_step(products)
@@ -85,7 +87,7 @@ def stochastic_lanczos_quadrature(
             if k + 1 == steps or result.beta <= 1e-7 * max(1e-30, max(map(abs, diagonal))):
                 break
             off.append(result.beta)
-            basis[k + 1] = result.rest / result.beta
+            basis.append(result.beta)
         values, vectors = np.linalg.eigh(tridiagonal(diagonal, off))
         nodes[j, : len(values)] = values
         weights[j, : len(values)] = vectors[0] ** 2

@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from landscape.errors import InputError, UsageError
+from landscape.losses.softmax_rows import SoftmaxRows
 from landscape.reductions import exact, exact_dtype
 from landscape.registry.factories import required_parameters
 
@@ -40,9 +41,6 @@ class BatchLoss:
         self.fn = fn
         self.size = size
         self.weight_of = weight or size
-
-    def refuse_labels(self, model: nn.Module, batches: Iterable[Any]) -> None:
-        """Raises an :class:`InputError` for labels that the network cannot have; here none are known."""
 
 
 Loss = Callable[[Any, Any], Tensor] | BatchLoss
@@ -77,9 +75,10 @@ def in_float64(loss: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) -
     """``loss(outputs, targets)``, computed in float64 from outputs in float32 if the loss is one of torch's or ours.
 
     Beside a perfect fit 1 − p is a rounding error of float32, and so are the loss and its derivatives, while the
-    outputs themselves are accurate. With more than :data:`FLOAT64_ELEMENTS` outputs only the value of cross-entropy is
-    computed in float64. Losses of the user's own keep the precision of the outputs: they may combine them with tensors
-    that are out of reach here. A :class:`BatchLoss` computes the outputs itself, in its own precision.
+    outputs themselves are accurate. With more than :data:`FLOAT64_ELEMENTS` outputs cross-entropy and its derivatives
+    are computed a few rows at a time; where only its value can be, the derivatives are in float32. Losses of the
+    user's own keep the precision of the outputs: they may combine them with tensors that are out of reach here. A
+    :class:`BatchLoss` computes the outputs itself, in its own precision.
 
     Raises:
         InputError: The loss combines the outputs with a tensor of another precision or on another device.
@@ -94,6 +93,10 @@ def in_float64(loss: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) -
         return value
     rule = label_weights(loss)
     assert rule is not None
+    last = class_axis(loss, outputs, targets) in (-1, outputs.ndim - 1)
+    if last and not targets.is_floating_point() and not torch._C._are_functorch_transforms_active():
+        classes = outputs.shape[-1]
+        return rule.rows(targets, classes).differentiable(outputs.reshape(-1, classes))
     single, exact = (
         loss(outputs, targets).double(),
         torch.zeros((), dtype=torch.float64, device=outputs.device),
@@ -108,15 +111,26 @@ def in_float64(loss: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) -
     return single + (exact - single).detach()  # the derivatives are those of float32
 
 
+def class_axis(loss: object, outputs: Tensor, targets: Tensor) -> int:
+    """The axis of the classes in the scores of cross-entropy: the second as torch has it, or the last for tokens."""
+    if outputs.ndim == 3 and is_ours(loss) and targets.shape == outputs.shape[:2]:
+        return -1
+    return min(1, outputs.ndim - 1)
+
+
+def is_ours(loss: object) -> bool:
+    """Whether the class of a loss is of this room: one that a user derives may do anything."""
+    return type(loss).__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
 def _is_promoted(loss: object, outputs: object, targets: object) -> bool:
     """Whether a loss is computed in float64 from outputs in float32."""
     function, _ = taken_apart(loss)
     # A class derived from one of torch's may compute with tensors in float32; ours do not.
-    ours = type(loss).__module__.partition(".")[0] == __name__.partition(".")[0]
-    known = type(loss) in _SMOOTH or (ours and isinstance(loss, _SMOOTH))
+    known = type(loss) in _SMOOTH or (is_ours(loss) and isinstance(loss, _SMOOTH))
     return (
         (known or any(function is other for other in _FUNCTIONS))
-        and not (isinstance(loss, nn.Module) and _is_hooked(loss))
+        and not (isinstance(loss, nn.Module) and is_hooked(loss))
         and isinstance(outputs, Tensor)
         and isinstance(targets, Tensor)
         and outputs.dtype == torch.float32
@@ -161,7 +175,7 @@ def averages_examples(loss: object) -> bool:
     A class of its own declares it by an attribute of that name, which is not inherited: a subclass may do anything.
     """
     function, options = taken_apart(loss)
-    if isinstance(loss, nn.Module) and _is_hooked(loss):
+    if isinstance(loss, nn.Module) and is_hooked(loss):
         return False
     # A tensor of weights of binary cross-entropy may hold one weight for each example of one batch.
     weight = options.get("weight", getattr(function, "weight", None))
@@ -171,7 +185,7 @@ def averages_examples(loss: object) -> bool:
     return known or bool(vars(type(loss)).get("averages_examples", False))
 
 
-def _is_hooked(module: nn.Module) -> bool:
+def is_hooked(module: nn.Module) -> bool:
     """Whether hooks, or a ``forward`` of the instance, may change what a module returns or its derivative."""
     names = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
     return "forward" in vars(module) or any(getattr(module, name) for name in names)
@@ -184,11 +198,17 @@ class LabelWeights:
     classes: Tensor | None = None
     ignored: int = IGNORED
     smoothing: float = 0.0
+    by_row: bool = False  # every row counts the same, whatever the number of labels in it
 
     def each(self, targets: Tensor) -> Tensor:
         """The weight of every example, the sum over its labels, ``(B,)`` in the precision of sums."""
         if targets.is_floating_point():
             return targets.new_ones(len(targets), dtype=exact_dtype(targets.device))
+        weights = self.every(targets)
+        return weights.flatten(1).sum(1) if targets.ndim > 1 else weights
+
+    def every(self, targets: Tensor) -> Tensor:
+        """The weight of every class number, shaped like them, in the precision of sums."""
         counted = targets != self.ignored
         weights = exact(counted)
         if self.classes is not None:
@@ -200,14 +220,45 @@ class LabelWeights:
                     "all labels of a batch are of classes of weight 0, and label smoothing divides by the sum of the "
                     "weights: make batches larger, or give those classes a small weight"
                 )
-        return weights.flatten(1).sum(1) if targets.ndim > 1 else weights
+        if self.by_row and targets.ndim > 1:
+            counts = weights.flatten(1).sum(1).reshape(-1, *[1] * (targets.ndim - 1))
+            weights = weights / torch.where(counts > 0, counts, 1.0)
+        return weights
+
+    def rows(self, targets: Tensor, classes: int) -> SoftmaxRows:
+        """The mean over class numbers as a sum over rows of so many scores; 0 if none counts."""
+        counted, picked = targets != self.ignored, self.every(targets).flatten()
+        total = picked.sum()
+        scale = torch.where(total > 0, 1.0 / torch.where(total > 0, total, 1.0), 0.0)
+        shares = weights = None
+        if self.smoothing:
+            even = LabelWeights(ignored=self.ignored, by_row=self.by_row).every(targets).flatten()
+            shares = even * scale * self.smoothing
+            weights = (
+                None if self.classes is None else exact(self.classes.detach().to(targets.device)) / classes
+            )
+        labels = torch.where(counted, targets, 0).long().flatten()
+        return SoftmaxRows(labels, picked * scale * (1 - self.smoothing), shares, weights)
+
+    def curvature(self, targets: Tensor, classes: int) -> Tensor:
+        """The factor of ``diag(p) − p pᵀ`` in the second derivative of each label's part, not divided by the sum.
+
+        Of class numbers, shaped like them; of probabilities ``(R, C)``, ``(R,)``.
+        """
+        if not targets.is_floating_point():
+            total = self.every(targets).sum()
+            return (self.rows(targets, classes).weights * total).view(targets.shape)
+        shares = exact(targets) * (1 - self.smoothing) + self.smoothing / classes
+        weights = torch.ones((), dtype=shares.dtype, device=shares.device)
+        return (shares * (weights if self.classes is None else exact(self.classes.detach()))).sum(1)
 
 
 def label_weights(loss: object) -> LabelWeights | None:
     """The rule by which a loss weights its labels; ``None`` if it is not made of torch's cross-entropy."""
     function, options = taken_apart(loss)
     if isinstance(loss, _BY_LABELS):
-        return LabelWeights(loss.weight, loss.ignore_index, getattr(loss, "label_smoothing", 0.0))
+        smoothing, by_row = getattr(loss, "label_smoothing", 0.0), getattr(loss, "by_sequence", False)
+        return LabelWeights(loss.weight, loss.ignore_index, smoothing, by_row)
     if function is functional.cross_entropy or function is functional.nll_loss:
         get = options.get
         return LabelWeights(get("weight"), get("ignore_index", IGNORED), get("label_smoothing", 0.0))

@@ -1,35 +1,93 @@
 """Cross-entropy of language models: each token is predicted from those before it."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError
-from landscape.losses.loss_functions import IGNORED, BatchLoss, in_float64
-from landscape.losses.outputs import scores
+from landscape.losses.cross_entropy import CrossEntropy
+from landscape.losses.loss_functions import IGNORED, label_weights
+from landscape.losses.outputs import labelled, scores
 
 
-class NextToken(BatchLoss):
-    """``−log p(token t+1 | tokens ≤ t)``, averaged over all predicted tokens of all texts.
+class NextToken(CrossEntropy):
+    """``−log p(token t+1 | tokens ≤ t)``, averaged over the predicted tokens of all sequences.
 
     A batch is ``(B, T)`` token numbers, a pair or triple that begins with them, or a dictionary with ``input_ids``.
-    The targets are its ``labels`` if it has some (−100 leaves a token out), else the tokens themselves where
-    ``attention_mask`` is not 0. An example, in every number, is one predicted token.
+    The targets are its ``labels`` if it has some (−100 leaves a token out), else the tokens themselves. With an
+    ``attention_mask``, padding is neither predicted nor predicted from, so that it changes no number.
+
+    An example is a sequence. It counts with the number of its predicted tokens, so that every token counts the same;
+    or with 1, for the mean over sequences of each one's own mean.
+
+    Args:
+        mean: Over all tokens, or over sequences.
     """
 
     averages_examples = True
 
-    def __init__(self) -> None:
-        super().__init__(self._mean, size=lambda batch: int((_targets(batch) != IGNORED).sum()))
-        self.__name__ = "next-token"  # the name in records
+    def __init__(self, *, mean: Literal["token", "sequence"] = "token") -> None:
+        super().__init__()
+        self.by_sequence = mean == "sequence"
+        self.__name__ = (
+            "next-token:mean=sequence" if self.by_sequence else "next-token"
+        )  # the name in records
 
-    def refuse_labels(self, model: nn.Module, batches: Iterable[Any]) -> None:
+    def forward(self, outputs: Any, targets: Tensor) -> Tensor:
+        """The mean over a batch of scores ``(B, T, V)`` and the tokens that they predict, ``(B, T)``."""
+        logits, _ = scores(outputs)
+        if logits.ndim != 3 or logits.shape[:2] != targets.shape:
+            raise InputError(
+                f"next-token: the model returns scores {tuple(logits.shape)} for tokens {tuple(targets.shape)}; "
+                "it must return (texts, tokens, vocabulary)"
+            )
+        if self.by_sequence:
+            return self.each(logits, targets).mean()
+        mean = super().forward(logits, targets)
+        return torch.where((targets != IGNORED).any(), mean, 0.0)  # the mean of no token is NaN
+
+    def each(self, outputs: Any, targets: Tensor) -> Tensor:
+        """The share of every sequence in that mean, times their number: ``(B,)``, of which it is the mean."""
+        logits, rule = scores(outputs)[0], label_weights(self)
+        assert rule is not None
+        losses = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+        weights = rule.every(targets)
+        mean = weights.sum() / len(targets)
+        shares = weights / torch.where(mean > 0, mean, 1.0)
+        return (losses.view_as(targets) * shares.to(losses.dtype)).sum(1)
+
+    def size(self, batch: Any) -> int:
+        """The number of sequences in a batch of inputs and targets."""
+        return len(labelled(batch)[1])
+
+    def inputs_and_targets(self, batch: Any) -> tuple[Any, Tensor]:
+        """The network's inputs, and the token that each position predicts, ``(B, T)``; −100 where none counts."""
+        tokens = _tokens(batch)
+        inputs: Any = tokens
+        targets, mask = tokens, None
+        if isinstance(batch, Mapping):
+            inputs = {key: value for key, value in batch.items() if key != "labels"}
+            labels, mask = batch.get("labels"), batch.get("attention_mask")
+            targets = labels if isinstance(labels, Tensor) else tokens
+        if targets.shape != tokens.shape:
+            raise InputError(
+                f"next-token: labels are {tuple(targets.shape)} for tokens {tuple(tokens.shape)}; pass one for each "
+                "token, −100 where none counts: they are shifted here"
+            )
+        following = torch.full_like(targets, IGNORED)
+        following[:, :-1] = targets[:, 1:]
+        if isinstance(mask, Tensor) and mask.shape == tokens.shape:
+            real = mask != 0
+            following[:, :-1].masked_fill_(~(real[:, :-1] & real[:, 1:]), IGNORED)
+        return inputs, following
+
+    def refuse_inputs(self, model: nn.Module, batches: Iterable[tuple[Any, Tensor]]) -> None:
         """Raises an :class:`InputError` for token numbers beyond all embeddings of the network."""
         sizes = [module.num_embeddings for module in model.modules() if isinstance(module, nn.Embedding)]
-        for index, batch in enumerate(batches if sizes else ()):
-            tokens, targets = _tokens(batch), _targets(batch)
+        for index, (inputs, targets) in enumerate(batches if sizes else ()):
+            tokens = _tokens(inputs)
             limits = [
                 part.aminmax() for part in (tokens, targets.where(targets != IGNORED, 0)) if part.numel()
             ]
@@ -39,22 +97,6 @@ class NextToken(BatchLoss):
                     f"next-token: batch {index} of the data has tokens {low} to {high}, and the network has embeddings "
                     f"of {max(sizes)}: is it another tokenizer?"
                 )
-
-    @staticmethod
-    def _mean(model: nn.Module, batch: Any) -> Tensor:
-        if isinstance(batch, Mapping):
-            returned = model(**{key: value for key, value in batch.items() if key != "labels"})
-        else:
-            returned = model(_tokens(batch))
-        logits, targets = scores(returned)[0], _targets(batch)
-        if logits.ndim != 3 or logits.shape[:2] != (targets.shape[0], targets.shape[1] + 1):
-            raise InputError(
-                f"next-token: the model returns scores {tuple(logits.shape)} for tokens {tuple(_tokens(batch).shape)}; "
-                "it must return (texts, tokens, vocabulary)"
-            )
-        # The scores at a token are for the next one, so that those at the last have no target.
-        mean = in_float64(nn.functional.cross_entropy, logits[:, :-1].flatten(0, 1), targets.flatten())
-        return torch.where((targets != IGNORED).any(), mean, 0.0)  # the mean of no token is NaN
 
 
 def _tokens(batch: Any) -> Tensor:
@@ -67,15 +109,3 @@ def _tokens(batch: Any) -> Tensor:
             "next-token: a batch must be token numbers (texts, tokens), or a dictionary with them under input_ids"
         )
     return tokens
-
-
-def _targets(batch: Any) -> Tensor:
-    """The token that follows each token but the last, ``(B, T − 1)``; −100 where no prediction counts."""
-    tokens = _tokens(batch)
-    if isinstance(batch, Mapping):
-        labels, mask = batch.get("labels"), batch.get("attention_mask")
-        if isinstance(labels, Tensor):
-            return labels[:, 1:]
-        if isinstance(mask, Tensor):
-            tokens = tokens.masked_fill(mask == 0, IGNORED)
-    return tokens[:, 1:]

@@ -36,6 +36,11 @@ def labelled(batch: Any) -> tuple[Any, Any]:
     )
 
 
+def prepared_by(loss: object) -> Callable[[Any], tuple[Any, Any]] | None:
+    """What makes ``(inputs, targets)`` of batches of another form, for a loss that knows how; else ``None``."""
+    return getattr(loss, "inputs_and_targets", None)
+
+
 def targets_in(batch: Any) -> Any:
     """The targets of a batch, the second of a pair or the labels of a dictionary; ``None`` if it has none."""
     if isinstance(batch, Mapping):

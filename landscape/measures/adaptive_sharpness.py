@@ -5,7 +5,6 @@ import math
 from landscape.measures.ascent import rises
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
-from landscape.reductions import norm
 from landscape.registry.bounds import Positive, PositiveInt
 
 
@@ -35,7 +34,7 @@ def adaptive_sharpness(
     if best is None:
         return Reading(math.nan, details={"undefined": "the gradient is zero: the ascent has no direction"})
     if best == 0 and one_step == 0:
-        slope = float(norm(objective.gradient * scale))
+        slope = float(objective.shards.norm(objective.gradient * scale))
         reason = (
             f"a rise of about {rho * slope:.2g} is lost in the rounding of the loss, {objective.loss:.2g}"
         )

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from landscape.objective import Objective
-from landscape.reductions import norm
 
 # Length of the whole path in radii: the sphere is reached after 1, and the rest is left to turn on it.
 STRIDE = 2.5
@@ -22,13 +21,15 @@ def rises(
     """
     t: Tensor | float = 1.0 if scale is None else scale
     centre, slope = objective.point, objective.gradient * t
+    norm = objective.shards.norm
     if float(norm(slope)) == 0:
         return 0.0, None
-    one_step = objective.evaluate(centre + _step(slope, rho) * t)[0] - objective.loss
+    one_step = objective.evaluate(centre + _step(slope, rho, norm(slope)) * t)[0] - objective.loss
     best = one_step
     u = torch.zeros_like(centre)
     for step in range(1, steps + 1):
-        u = _projected(u + _step(slope, STRIDE * rho / steps), rho)
+        u += _step(slope, STRIDE * rho / steps, norm(slope))
+        u *= (rho / norm(u)).clamp_(max=1.0)
         if step == steps:  # no gradient is needed at the last point
             best = max(best, objective.evaluate(centre + u * t)[0] - objective.loss)
         else:
@@ -38,10 +39,5 @@ def rises(
     return one_step, best
 
 
-def _step(gradient: Tensor, length: float) -> Tensor:
-    slope = norm(gradient)
-    return gradient * torch.where(slope > 0, length / slope, 0.0)
-
-
-def _projected(displacement: Tensor, radius: float) -> Tensor:
-    return displacement * (radius / norm(displacement)).clamp_(max=1.0)
+def _step(gradient: Tensor, length: float, norm: Tensor) -> Tensor:
+    return gradient * torch.where(norm > 0, length / norm, 0.0)

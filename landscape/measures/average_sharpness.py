@@ -50,7 +50,7 @@ def average_sharpness(
 
     def rises(numbers: range) -> Tensor:
         nonlocal moved
-        (drawn,) = draws.normals(numbers, objective.dimension, like=point)
+        (drawn,) = objective.shards.drawn(draws.normals, numbers, like=point)
         noise = drawn.mul_(scale)
         both = [objective.evaluate(point + sign * noise)[0] for sign in (1, -1)]
         moved = moved or any(value != objective.loss for value in both)
@@ -71,7 +71,7 @@ def average_sharpness(
     )
     pairs = len(estimate.samples)
     details: dict[str, object] = {"pairs": pairs, "loss": objective.loss}
-    if not moved and bool(objective.gradient.any()):
+    if not moved and float(objective.shards.norm(objective.gradient)) > 0:
         reason = f"the rises are lost in the rounding of the loss, {objective.loss:.2g}"
         return Reading(math.nan, details={"undefined": reason, **details})
     return Reading(estimate.value, estimate.standard_error, estimate.converged, pairs, details)

@@ -1,10 +1,9 @@
 """The Hessian eigenvalue of largest magnitude."""
 
-from typing import Literal
-
 from torch import Tensor
 
 from landscape.curvature import OperatorName, dominant_eigenpair
+from landscape.curvature.eigenpairs import Method
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
 from landscape.registry.bounds import Positive, PositiveInt, Seed
@@ -14,7 +13,7 @@ from landscape.registry.bounds import Positive, PositiveInt, Seed
 def dominant_eigenvalue(
     objective: Objective,
     *,
-    method: Literal["power", "lanczos"] = "power",
+    method: Method = "auto",
     operator: OperatorName = "hessian",
     tolerance: Positive = 1e-3,
     max_iterations: PositiveInt = 200,
@@ -29,14 +28,14 @@ def dominant_eigenvalue(
 
     Args:
         objective: The point.
-        method: ``"power"`` iteration, which the papers name, or ``"lanczos"`` from the gradient, which needs fewer
-            products.
+        method: ``"auto"`` is what needs the fewest products: ``"lanczos"``, started at the gradient; or ``"power"``
+            iteration from a random start, which the papers name, and which does not converge where λ and −λ are close.
         operator: The matrix: the Hessian, the generalised Gauss–Newton or the empirical Fisher matrix.
         tolerance: Of the relative residual.
         max_iterations: The most Hessian products to spend.
         seed: Of the random start.
         start: The first vector ``(n,)``, such as the eigenvector of a point nearby: the same value within its
-            residual, for fewer products. By default random, or the gradient for Lanczos.
+            residual, for fewer products.
 
     Reference:
         Yao et al. 2020, arXiv 1912.07145, algorithm 2, with a stopping rule on the residual instead of on

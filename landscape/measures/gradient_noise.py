@@ -4,7 +4,6 @@ import numpy as np
 
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
-from landscape.reductions import norm
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 QQ_POINTS = 101  # so that a record stays short, however many batches there are
@@ -27,7 +26,7 @@ def gradient_noise(objective: Objective) -> Reading:
     norms, sizes = batches.squared_norms.numpy(), batches.sizes.numpy()
     weights = batches.weights.numpy() / float(batches.weights.sum())
     mean = float(weights @ norms)
-    variance = max(0.0, mean - float(norm(objective.gradient)) ** 2)
+    variance = max(0.0, mean - float(objective.shards.norm(objective.gradient)) ** 2)
     spread = float(np.sqrt(weights @ (norms - mean) ** 2))
     details: dict[str, object] = {
         "gradient_variance": variance,

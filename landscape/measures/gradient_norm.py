@@ -2,7 +2,6 @@
 
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
-from landscape.reductions import norm
 
 
 @measure_named("gradient-norm", unit="loss/θ")
@@ -16,7 +15,7 @@ def gradient_norm(objective: Objective) -> Reading:
         Wu, Luo and Wunsch 2024, arXiv 2312.13555, table 3.
     """
     return Reading(
-        float(norm(objective.gradient)),
+        float(objective.shards.norm(objective.gradient)),
         details={
             "loss": objective.loss,
             "accuracy": objective.accuracy,

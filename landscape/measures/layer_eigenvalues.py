@@ -59,8 +59,10 @@ def _block(objective: Objective, number: int, entry: Entry) -> SymmetricOperator
     rows = slice(entry.offset, entry.offset + entry.size)
 
     def product(vectors: Tensor) -> Tensor:
-        padded = objective.point.new_zeros(objective.dimension, *vectors.shape[1:])
+        padded = objective.point.new_zeros(len(objective.point), *vectors.shape[1:])
         padded[rows] = vectors
         return objective.hessian_product(padded, block=number)[rows]
 
-    return SymmetricOperator(product, entry.size, objective.point.device, objective.point.dtype)
+    shards, point = objective.shards, objective.point
+    size, ranges = shards.block(number)
+    return SymmetricOperator(product, size, point.device, point.dtype, ranges=ranges, total=shards.total)

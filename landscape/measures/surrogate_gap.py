@@ -6,7 +6,6 @@ import torch
 
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
-from landscape.reductions import norm
 from landscape.registry.bounds import Positive
 
 
@@ -30,7 +29,7 @@ def surrogate_gap(objective: Objective, *, rho: Positive = 0.05) -> Reading:
         Zhuang et al. 2022, arXiv 2203.08065, eq. 4 and lemma 3.3.
     """
     gradient = objective.gradient
-    slope = float(norm(gradient))
+    slope = float(objective.shards.norm(gradient))
     details = {"loss": objective.loss, "gradient_norm": slope}
     if slope == 0:
         return Reading(0.0, details={"perturbed_loss": objective.loss, **details})

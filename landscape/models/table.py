@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 from landscape.errors import InputError, is_out_of_memory
 from landscape.isolation.modes import on_device, plain_defaults
 from landscape.isolation.randomness import private_randomness
+from landscape.isolation.weightless import without_values
 from landscape.models.cifar_resnet import resnet18, resnet20
 from landscape.models.cnn import CNN
+from landscape.models.decoder import Decoder
 from landscape.models.huggingface import huggingface_model
 from landscape.models.mlp import MLP
 from landscape.models.timm_models import timm_model
@@ -58,6 +61,7 @@ MODELS: NameTable[nn.Module] = NameTable(
         Row("cnn", CNN, "three small convolutions, no batch normalisation", hidden=_DATA),
         Row("resnet18", resnet18, "ResNet-18 with the CIFAR stem, 11.2 M", "arXiv 1512.03385", hidden=_DATA),
         Row("resnet20", resnet20, "ResNet-20 for CIFAR, 0.27 M", "arXiv 1512.03385", hidden=_DATA),
+        Row("decoder", Decoder, "a causal transformer over token numbers, 0.87 M", "GPT-2", hidden=_DATA),
     ],
     libraries=lambda name: timm_model(name) or torchvision_model(name),
     fallback=lambda name: huggingface_model(name) or _own(name),
@@ -71,6 +75,7 @@ def build_model(
     classes: int | None = None,
     input_shape: tuple[int, ...] | None = None,
     seed: int | None = None,
+    values: bool = True,
 ) -> nn.Module:
     """A freshly initialised network on the CPU, such as ``build_model("mlp:width=32", classes=10)``.
 
@@ -83,6 +88,7 @@ def build_model(
             zeros is passed through a network of ours, torchvision's or timm's to see that they fit.
         seed: Seeds the initialisation; ``None`` starts from the global random state as it stands. That state
             is the same afterwards either way.
+        values: Whether parameters have values; otherwise they are on the meta device, and no input is passed through.
 
     Raises:
         UsageError: An unknown name or option, or a value that is not allowed.
@@ -97,23 +103,24 @@ def build_model(
     specification = MODELS.parse(specification)  # which runs the user's file, with the user's defaults
     # The type of the numbers in it is the user's business, too.
     defaults = on_device("cpu") if names_code(specification) else plain_defaults()
-    with private_randomness(seed=seed), defaults:
+    with private_randomness(seed=seed), defaults, nullcontext() if values else without_values():
         model = MODELS.build(specification, **context)
         if not isinstance(model, nn.Module):
             raise InputError(
                 f"{name} returns a {type(model).__name__}, not a torch.nn.Module; return the network"
             )
         # Networks in the user's files may take and return anything.
-        if input_shape is not None and not (name.startswith("hf:") or names_code(specification)):
+        if values and input_shape is not None and not (name.startswith("hf:") or names_code(specification)):
             _check_fit(model, name, classes, input_shape)
     return model
 
 
 def _check_fit(model: nn.Module, name: str, classes: int | None, input_shape: tuple[int, ...]) -> None:
-    training = model.training
+    training, of_tokens = model.training, getattr(model, "takes_tokens", False)
+    kind = torch.int64 if of_tokens else torch.float32
     try:
         with torch.no_grad():
-            scores = model.eval()(torch.zeros(1, *input_shape, dtype=torch.float32, device="cpu"))
+            scores = model.eval()(torch.zeros(1, *input_shape, dtype=kind, device="cpu"))
     except (RuntimeError, ValueError, TypeError, AssertionError) as failure:
         if is_out_of_memory(failure):
             raise
@@ -121,6 +128,8 @@ def _check_fit(model: nn.Module, name: str, classes: int | None, input_shape: tu
         raise InputError(f"model '{name}' does not take inputs of shape {input_shape}: {reason}") from failure
     finally:
         model.train(training)
+    if of_tokens:
+        return
     if not isinstance(scores, Tensor) or scores.ndim != 2:
         raise InputError(f"model '{name}' does not return one row of class scores for each input")
     if classes is not None and scores.shape[1] < classes:

@@ -13,7 +13,7 @@ from landscape.errors import InputError, UsageError
 from landscape.isolation.loaders import undisturbed
 from landscape.losses import build_loss, loss_name
 from landscape.losses.loss_functions import BatchLoss, Loss, takes_model
-from landscape.losses.outputs import wants_scores
+from landscape.losses.outputs import prepared_by, wants_scores
 from landscape.reductions import exact_dtype
 from landscape.registry.names import Specification
 
@@ -174,7 +174,7 @@ def batches_in(source: Any, loss: object, batch_size: int | None) -> Any:
     _refuse_no_batches(source)
     if isinstance(source, Mapping):
         return [tensors_of(source)]
-    plain = not isinstance(loss, BatchLoss)
+    plain = not isinstance(loss, BatchLoss) and prepared_by(loss) is None
     if is_pair(source):
         if plain:
             pair = tensors_of(tuple(source))
@@ -182,7 +182,7 @@ def batches_in(source: Any, loss: object, batch_size: int | None) -> Any:
             return [pair] if batch_size is None or isinstance(pair[0], Mapping) else TensorDataset(*pair)
         if isinstance(source, tuple):
             raise UsageError(
-                "the data are two tensors, and it is not clear of how many batches for a loss of (model, batch): write "
+                "the data are two tensors, and it is not clear of how many batches for this loss: write "
                 "[(x, y)] for one batch, [x, y] for two"
             )
     if plain and isinstance(source, (list, tuple)) and source:

@@ -54,6 +54,7 @@ class Batches:
         source: A ``DataLoader``, a list of batches, or a map-style ``Dataset`` together with ``batch_size``.
         batch_size: Examples a batch, for a ``Dataset``.
         size: The number of examples in a batch; by default the leading dimension of its first tensor.
+        prepare: What is made of a batch when it is read; sizes and weights are those of its result.
         weight: The number by which the mean of a batch is divided, and batches are therefore weighted; by default its
             size. A batch of weight 0 contributes nothing and is left out.
         group: The processes that divide the batches among them: sizes, weights and counts are those of all batches, and
@@ -72,6 +73,7 @@ class Batches:
         batch_size: int | None = None,
         size: Callable[[Batch], int] | None = None,
         weight: Callable[[Batch], float] | None = None,
+        prepare: Callable[[Batch], Batch] | None = None,
         group: Group = ALONE,
         own: bool = False,
     ) -> None:
@@ -91,6 +93,7 @@ class Batches:
         self._source: DataLoader[Any] | Sequence[Any] = source
         self._size = size or leading_size
         self._weight = weight
+        self._prepare = prepare
         self.group, self._is_own = group, own and not group.alone
         self._division: Division | None = None
         self._common: _Common | None = None
@@ -215,7 +218,8 @@ class Batches:
         """The same for each batch that this process visits."""
         block = self.division.here
         if self._loader_here is not None:
-            return zip(self.sizes[block.start : block.stop], undisturbed(self._loader_here), strict=True)
+            there = self._prepared(undisturbed(self._loader_here))
+            return zip(self.sizes[block.start : block.stop], there, strict=True)
         first = 0 if self._is_own else block.start
         return itertools.islice(self, first, first + len(block))
 
@@ -399,7 +403,10 @@ class Batches:
 
     def _everything(self) -> Iterable[Batch]:
         kept = self._reading.kept
-        return undisturbed(self._source) if kept is None else kept
+        return self._prepared(undisturbed(self._source)) if kept is None else kept
+
+    def _prepared(self, batches: Iterable[Batch]) -> Iterable[Batch]:
+        return batches if self._prepare is None else map(self._prepare, batches)
 
     @cached_property
     def _reading(self) -> "_Reading":
@@ -408,7 +415,8 @@ class Batches:
         sizes, rows, total, content = list[int](), list[int](), 0, Content()
         kept: list[Batch] | None = []
         ignoring: Batch | None = None
-        for index, batch in enumerate(undisturbed(self._source)):
+        for index, source in enumerate(undisturbed(self._source)):
+            batch = source if self._prepare is None else self._prepare(source)
             tensors = list(tensors_in(batch))
             for tensor in tensors:
                 _refuse_unusable(tensor, index)
@@ -417,7 +425,7 @@ class Batches:
                 ignoring = batch
             sizes.append(self._size(batch))
             rows.append(rows_in(batch) or sizes[-1])
-            content.add(batch)  # here, because data that are not kept would have to be read once more
+            content.add(source)  # here, because data that are not kept would have to be read once more
             total += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
             if kept is not None:
                 kept.append(batch)

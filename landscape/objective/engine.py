@@ -15,7 +15,9 @@ from torch import Tensor
 from landscape.errors import UsageError
 from landscape.objective.memory import available_bytes, saved_for_backward
 from landscape.objective.micro_batches import MicroBatches
+from landscape.objective.recomputed_blocks import Recomputation
 from landscape.objective.replica import Replica
+from landscape.objective.shards import Shards
 
 G = TypeVar("G")
 Products = Literal["auto", "double-backward", "forward-over-reverse"]
@@ -109,6 +111,7 @@ class KeptGraphs(Generic[G]):
         build: Callable[[], G],
         book: Callable[[], None],
         parameter: Tensor,
+        shards: Shards | None = None,
     ) -> tuple[G, bool]:
         """The graph of a micro-batch, built (and booked) if it is not kept, and whether it is kept now.
 
@@ -117,6 +120,7 @@ class KeptGraphs(Generic[G]):
             build: Builds the graph.
             book: Counts the work of building it.
             parameter: A tensor whose storage is not part of the graph: that of the parameters.
+            shards: How the weights are divided over processes, which all keep the graph or none.
         """
         if key in self._kept:
             return self._kept[key], True
@@ -125,7 +129,12 @@ class KeptGraphs(Generic[G]):
         # Counting every saved tensor takes time, so that only the first graph of each size is measured.
         known = alike in self._sizes
         try:
-            with contextlib.nullcontext() if known else saved_for_backward(besides=parameter) as saved:
+            kept = None if shards is None else shards.gathering
+            with (
+                contextlib.nullcontext()
+                if known
+                else saved_for_backward(besides=parameter, kept=kept) as saved
+            ):
                 graph = build()
             if saved is not None:
                 self._sizes[alike] = saved.bytes
@@ -137,6 +146,7 @@ class KeptGraphs(Generic[G]):
             graph = build()
         size = self._sizes[alike]
         keep = size is not None and size <= self.share * available_bytes(parameter.device)
+        keep = keep if shards is None else shards.all(keep)
         if keep:
             self._kept[key] = graph
         return graph, keep
@@ -179,6 +189,7 @@ class Engine:
     ledger: Ledger = field(default_factory=Ledger)
     graphs: KeptGraphs[Any] = field(default_factory=KeptGraphs)
     statistics: StoredStatistics = field(default_factory=StoredStatistics)
+    recomputation: Recomputation | None = None  # of blocks in backward passes, if it was requested
     quicker: Products | None = None  # what "auto" stands for, once it has been timed
     twice: bool = False  # whether no function of the network is known to forbid a second derivative
     confirmed: bool = False  # whether its second derivative is known to be that of its gradient

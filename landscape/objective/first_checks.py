@@ -26,9 +26,11 @@ from landscape.objective.autograd_graph import forbids_structure_only, leaves, s
 from landscape.objective.batch import Batch, copied, moved, tensors_in, versions
 from landscape.objective.loss_weights import settle_weights
 from landscape.objective.micro_batches import Piece
-from landscape.objective.misfits import FAILURES, misfit, refuse_broadcast
+from landscape.objective.misfits import FAILURES, misfit, refuse_absent_rows, refuse_broadcast
+from landscape.objective.quantised import gradient_past_integers, nothing_free, stopped
 from landscape.objective.replica import stochastic_modules
 from landscape.objective.risk import Risk
+from landscape.parameters import integer_weights
 from landscape.reductions import exact
 
 Visited = Callable[[Callable[[Risk, Batch], list[Tensor]]], list[Tensor]]
@@ -47,10 +49,13 @@ def checked(risk: Risk, first: Piece, point: Tensor, *, visited: Visited, consta
         InputError: The network cannot be applied to the data, is random, or writes to its own weights; or the loss
             reaches the weights of the user's own network.
     """
-    look = _FirstLook(risk, visited)
     replica = risk.replica
+    _switch_caches_off(replica.model)
+    look = _FirstLook(risk, visited)
     with watched_randomness(replica.device) as randomness, without_gradients():
-        replica.move(point, constant=constant)
+        # To a copy, so that writes of a forward pass to its own weights show.
+        replica.leave()
+        replica.move(point, constant=False)
         a, outputs, targets = look.evaluate()
         refuse_broadcast(risk.loss, outputs, targets)
         reached: dict[int, Tensor] = {}
@@ -67,12 +72,25 @@ def checked(risk: Risk, first: Piece, point: Tensor, *, visited: Visited, consta
             "(model.eval(), and F.dropout(…, training=self.training)) before measuring"
         )
     _refuse_moved_weights(risk, point)
+    if integer_weights(replica.model):
+        slope = gradient_past_integers(look.risk, visited)
+        free = zip(replica.parameters, replica.layout.split(slope), strict=True)
+        for stopped_at in [parameter for parameter, part in free if bool(part.isnan().any())]:
+            reached.pop(id(stopped_at), None)
     with look.risk.randomness(), without_gradients():
         underived, notes = judged(risk, reached, point, constant=constant, loss=lambda: look.evaluate()[0])
     notes += settle_weights(look.risk, first.batch, outputs, targets)
     shape = outputs.to("meta") if isinstance(outputs, Tensor) else None
     look.note(*notes, done=True, outputs=shape, underived=underived, attention=look.attention)
     return look.risk
+
+
+def _switch_caches_off(model: nn.Module) -> None:
+    """Keeps networks of Transformers from storing keys and values for the next token, which nothing here reads."""
+    for module in model.modules():
+        config = getattr(module, "config", None)
+        if type(module).__module__.startswith("transformers.") and getattr(config, "use_cache", False):
+            config.use_cache = False
 
 
 class _FirstLook:
@@ -137,6 +155,8 @@ class _FirstLook:
         class Watch(TorchFunctionMode):
             def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 look.attention |= is_attention(func)
+                if func is torch.nn.functional.embedding and len(args) >= 2:
+                    refuse_absent_rows(look.risk.replica.model, args[0], args[1])
                 if func is torch.nn.functional.scaled_dot_product_attention:
                     notes.append("attention by matrix products: the fused kernels have no second derivative")
                 return func(*args, **(kwargs or {}))
@@ -193,16 +213,18 @@ def _written(risk: Risk, batch: Batch, source: Batch, unwritten: list[int]) -> b
 
 
 def _refuse_moved_weights(risk: Risk, point: Tensor) -> None:
-    layout = risk.replica.layout
-    here = layout.flatten([p.detach() for p in risk.replica.parameters])
-    if torch.equal(here.nan_to_num(), point.nan_to_num()):
+    pairs = zip(risk.replica.parameters, risk.replica.layout.named(point).items(), strict=True)
+    names = [name for now, (name, before) in pairs if not _same(now.detach(), before)]
+    if not names:
         return
-    now = layout.named(here)
-    names = [name for name, before in layout.named(point).items() if not torch.equal(now[name], before)]
     raise InputError(
         f"the forward pass of {type(risk.replica.model).__name__} writes to its own weights ({', '.join(names[:3])}): "
         "its loss is not a function of them; take that out of forward()"
     )
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return torch.equal(a, b) or torch.equal(a.nan_to_num(), b.nan_to_num())
 
 
 def judged(
@@ -210,6 +232,8 @@ def judged(
 ) -> tuple[str, list[str]]:
     """Why derivatives would be wrong (empty if they are not), and notes on what the loss depends on."""
     replica = risk.replica
+    if not replica.parameters:
+        return nothing_free(risk), []
     past = [name for name, weight in replica.originals() if id(weight) in reached]
     if past:
         raise InputError(
@@ -226,12 +250,9 @@ def judged(
     underived, notes = "", list[str]()
     if unreached and _changes(risk, unreached, point, constant, loss):
         what = f"all {len(unreached)} free parameter tensors" if none_reached else _listed(unreached)
-        way_out = ", or leave them out with parameters=[…] or requires_grad_(False)"
-        underived = (
-            f"the loss changes with {what}, but autograd records no derivative: something between them and the loss is "
-            f"detached (.detach(), torch.no_grad(), .item(), numpy) or has none (argmax); take that out of the "
-            f"forward pass{'' if none_reached else way_out}"
-        )
+        underived = _detached(what, all=none_reached)
+        if integer_weights(replica.model):
+            underived = stopped(risk, what)
     elif none_reached:
         if others:
             raise InputError(
@@ -244,6 +265,15 @@ def judged(
             f"the loss has {len(others)} tensors of its own that require a gradient: they are held fixed"
         )
     return underived, notes
+
+
+def _detached(what: str, *, all: bool) -> str:
+    way_out = ", or leave them out with parameters=[…] or requires_grad_(False)"
+    return (
+        f"the loss changes with {what}, but autograd records no derivative: something between them and the loss is "
+        f"detached (.detach(), torch.no_grad(), .item(), numpy) or has none (argmax); take that out of the "
+        f"forward pass{'' if all else way_out}"
+    )
 
 
 def _changes(
@@ -259,7 +289,7 @@ def _changes(
             scale = view.abs() + view.square().mean().sqrt() + torch.where(view.any(), 0.0, 1.0)
             view.add_(STEP * scale * noise)
     try:
-        replica.move(displaced, constant=False)
+        replica.move(displaced, constant=True)
         after = loss()
     finally:
         replica.move(point, constant=constant)

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from landscape.draws import Draws
-from landscape.errors import is_out_of_memory
+from landscape.errors import ProcessFailed, is_out_of_memory
 from landscape.isolation.derivatives import twice_differentiable
-from landscape.objective.autograd_graph import slopes
+from landscape.objective.autograd_graph import gradient_of
 from landscape.objective.batch import Batch, rows_in, rows_of
 from landscape.objective.loss_weights import odd_cut
 from landscape.objective.risk import Risk
@@ -51,11 +51,15 @@ def examined(risk: Risk) -> Independence:
         return Independence("it is not made of tensors with a row an example")
     if (rows_in(batch) or 0) < 2:
         return Independence()
-    point = risk.replica.layout.flatten([p.detach() for p in risk.replica.parameters])
     size = min(rows_in(batch) or 0, MOST)
     order = torch.randperm(rows_in(batch) or 0, generator=torch.Generator().manual_seed(0), device="cpu")
     try:
-        with risk.randomness(), twice_differentiable():
+        with (
+            risk.replica.elsewhere() as point,
+            risk.randomness(),
+            twice_differentiable(),
+            risk.replica.shards.saving(),
+        ):
             while True:
                 try:
                     reason = _difference_of_parts(risk, rows_of(batch, order[:size]))
@@ -64,19 +68,19 @@ def examined(risk: Risk) -> Independence:
                     )
                     return Independence(reason, mixed=bool(reason))
                 except (RuntimeError, MemoryError) as failure:
-                    if not is_out_of_memory(failure):
+                    if not is_out_of_memory(failure) or not risk.replica.shards.group.alone:
                         raise
                 # Outside of `except`: the failure, and every tensor that its frames held, is gone here.
                 if size <= 2:
                     return Independence()
                 size //= 2
     except Exception as failure:  # a network may raise anything on a part of a batch
+        if is_out_of_memory(failure) or isinstance(failure, ProcessFailed):
+            raise
         words = (str(failure).strip().splitlines() or [""])[0][:100]
         return Independence(
             f"a part of a batch cannot be evaluated by itself ({type(failure).__name__}: {words})", mixed=True
         )
-    finally:
-        risk.replica.move(point, constant=False)
 
 
 def _first_of_several_rows(risk: Risk) -> Batch | None:
@@ -149,23 +153,24 @@ class _Slopes(NamedTuple):
 def _difference_of_slopes(risk: Risk, batch: Batch, point: Tensor) -> str:
     """What differs between rows and single examples at a displaced point, where no weight is zero."""
     count = rows_in(batch) or 0
-    risk.replica.move(_displaced(risk, point), constant=False)
+    risk.replica.move(_displaced(risk, point), constant=True)
     together = _slopes(risk, batch, 0, count)
-    if not bool(torch.isfinite(together.gradient).all()):
-        risk.replica.move(point, constant=False)
+    shards = risk.replica.shards
+    if not shards.all(bool(torch.isfinite(together.gradient).all())):
+        risk.replica.move(point, constant=True)
         together = _slopes(risk, batch, 0, count)
     apart, gradient, lengths = [], torch.zeros_like(together.gradient), []
     for k in range(count):
         single = _slopes(risk, batch, k, k + 1)
         apart.append((single.outputs, single.bend))
         gradient += single.gradient
-        lengths.append(norm(single.gradient))
+        lengths.append(shards.norm(single.gradient))
     if together.outputs is not None:
         difference = _differ(together.outputs, [outputs for outputs, _ in apart])
         if difference:
             return difference
     limit = 10 * tolerance(risk.replica.dtype)
-    error, *sizes = numbers(norm(gradient.sub_(together.gradient)), *lengths)
+    error, *sizes = numbers(shards.norm(gradient.sub_(together.gradient)), *lengths)
     if error > limit * sum(sizes):
         return "the gradient of a batch is not made of the gradients of its examples"
     bends = [bend for _, bend in apart if bend is not None]
@@ -180,31 +185,36 @@ def _difference_of_slopes(risk: Risk, batch: Batch, point: Tensor) -> str:
 def _slopes(risk: Risk, few: Batch, first: int, last: int) -> _Slopes:
     batch = rows_of(few, slice(first, last))
     loss, outputs, _ = risk.forward(risk.placed(batch))
-    weight, flatten = risk.batches.weight_of(batch), risk.replica.layout.flatten
+    weight = risk.batches.weight_of(batch)
     if weight <= 0:  # torch's mean over no label is NaN
         loss = loss.detach().new_zeros(())
     if not isinstance(outputs, Tensor) or not outputs.ndim or len(outputs) != last - first:
-        return _Slopes(None, flatten(slopes(weight * loss, risk.replica.parameters)), None)
+        return _Slopes(None, gradient_of(risk.replica, weight * loss), None)
     bend = torch.zeros_like(outputs)
     if loss.requires_grad and outputs.requires_grad:
         (slope,) = torch.autograd.grad(
             loss, outputs, retain_graph=True, allow_unused=True, materialize_grads=True
         )
         bend = weight * slope
-    columns, like = math.prod(outputs.shape[1:]), risk.replica.origin
+    columns, like = math.prod(outputs.shape[1:]), risk.replica.point
     drawn = Draws(1).normals(range(first, last), columns, like=like).reshape(outputs.shape)
     along = (outputs * drawn.to(outputs)).sum()
-    return _Slopes(outputs.detach(), flatten(slopes(along, risk.replica.parameters)), bend)
+    return _Slopes(outputs.detach(), gradient_of(risk.replica, along), bend)
 
 
 def _displaced(risk: Risk, point: Tensor) -> Tensor:
     """A point nearby, at which no parameter tensor is zero."""
-    parts = []
-    for k, part in enumerate(risk.replica.layout.split(point)):
-        size = part.square().mean().sqrt()
+    displaced = point.clone()
+    for k, entry in enumerate(risk.replica.layout.entries):
+        if entry.size == 0:  # of a divided tensor, nothing may be held here
+            continue
+        part = displaced[entry.offset : entry.offset + entry.size]
+        size = norm(part).to(part.dtype) / max(1, entry.size) ** 0.5
         size = torch.where(size > 0, size, 1.0)
         # At most 65 536 random numbers a tensor, repeated: drawing one for every weight would take a second.
-        (drawn,) = Draws(0).normals(range(k, k + 1), min(part.numel(), 1 << 16), like=part)
-        step = drawn.repeat(-(-part.numel() // len(drawn)))[: part.numel()].reshape(part.shape)
-        parts.append(part + SHIFT * size * step)
-    return risk.replica.layout.flatten(parts)
+        (drawn,) = Draws(0).normals(range(k, k + 1), min(entry.size, 1 << 16), like=part)
+        step = SHIFT * size * drawn
+        repeated = entry.size - entry.size % max(1, len(step))
+        part[:repeated].view(-1, max(1, len(step))).add_(step)
+        part[repeated:].add_(step[: entry.size - repeated])
+    return displaced

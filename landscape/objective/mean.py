@@ -3,8 +3,9 @@
 import contextlib
 import copy
 import dataclasses
+import itertools
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 import torch
@@ -20,6 +21,7 @@ from landscape.objective.first_checks import checked
 from landscape.objective.independence import Independence, examined
 from landscape.objective.micro_batches import Piece, Size
 from landscape.objective.risk import Risk
+from landscape.objective.shards import shortage
 from landscape.objective.timing import quickest_size
 from landscape.processes.group import Group
 from landscape.reductions import norm
@@ -30,7 +32,7 @@ Visit = Callable[[Risk, Batch], list[Tensor]]
 def _added(totals: list[Tensor], parts: list[Tensor], weight: float) -> list[Tensor]:
     """The totals with ``weight`` times the parts added in place, entry by entry; none yet is empty."""
     if not totals:
-        return [part * weight for part in parts]
+        return parts if weight == 1 else [part * weight for part in parts]
     for total, part in zip(totals, parts, strict=True):
         total.add_(part, alpha=weight)
     return totals
@@ -156,7 +158,8 @@ class Mean:
         """``Σ_b (w_b/W) visit(risk, b)``, entry by entry, with w_b what the mean of a batch is divided by.
 
         Args:
-            visit: Called with each micro-batch; returns tensors that are means over its examples.
+            visit: Called with each micro-batch; returns new tensors that are means over its examples. Those of one
+                dimension are vectors ``(n,)``, of which a process has its part if the weights are divided.
             at: The point ``(n,)`` at which the network stands meanwhile.
             constant: Whether ``at`` is never written to by its owner.
             statistics: Batch-norm statistics that the network has meanwhile; ``None`` for its own, or for those that
@@ -164,7 +167,8 @@ class Mean:
             derivatives: Whether visits differentiate, so that autograd is on.
             each: Called with the means of every batch that this process visits, as it came from the loader; batches are
                 not joined then.
-            join: Whether batches may be joined to larger micro-batches.
+            join: Whether batches may be joined to larger micro-batches, and processes that divide the weights may
+                visit a micro-batch each at a time, rather than all the same.
             vectors: What is multiplied, the same in all processes.
             counted: The cost of one visit, for the ledger: ``gradients=1, products=K``.
 
@@ -177,35 +181,67 @@ class Mean:
             raise InputError(risk.checks.underived)
         batches, engine, totals = risk.batches, risk.engine, list[Tensor]()
         engine.ledger.total = max(engine.ledger.total, batches.num_examples)
-        attention = risk.checks.attention
+        attention, shards = risk.checks.attention, risk.replica.shards
+        saving = shards.saving() if derivatives else contextlib.nullcontext()
         with (
-            twice_differentiable(attention=attention)
-            if derivatives
-            else without_gradients(attention=attention)
+            (
+                twice_differentiable(attention=attention)
+                if derivatives
+                else without_gradients(attention=attention)
+            ),
+            saving,
         ):
             with self.together(_title(visit, counted), point=at, vectors=vectors):
                 self.stand(at, constant=constant, statistics=statistics)
                 engine.graphs.enter(risk.replica.moves, batches)
                 there, weight = batches.on(risk.replica.device, risk.replica.dtype), batches.total_weight
                 first_row, join = batches.division.first_row, join and each is None
-                for piece in engine.micro.pieces(there, batches.amounts, first_row=first_row, join=join):
+                pieces = engine.micro.pieces(there, batches.amounts, first_row=first_row, join=join)
+                if join and not shards.group.alone:
+                    pieces, totals = iter(()), self._in_rounds(visit, pieces, counted)
+                for piece in pieces:
                     means = self._visited(visit, piece, counted)
                     if each is not None:
                         each(means)
                     totals = _added(totals, means, piece.weight / weight)
+                    del means  # before the next visit, which needs the memory
             return self._summed(totals)
+
+    def _in_rounds(self, visit: Visit, pieces: Iterable[Piece], counted: Mapping[str, int]) -> list[Tensor]:
+        """The totals where weights are divided: the processes visit a micro-batch each at a time, with their shares.
+
+        A gradient that they compute together is the mean of theirs.
+        """
+        batches, group, totals = self.risk.batches, self.risk.replica.shards.group, list[Tensor]()
+        split = (self.risk.engine.micro.split(piece, batches.amounts) for piece in pieces)
+        parts = (part for each in split for part in each if part.weight > 0)
+        while some := list(itertools.islice(parts, group.world)):
+            weight, has_own = sum(part.weight for part in some), group.rank < len(some)
+            own = some[
+                group.rank if has_own else 0
+            ]  # a process without one of its own passes the first again
+            share = group.world * own.weight / weight if has_own else 0.0
+            means = self._visited(visit, own, counted, share=share, size=sum(part.examples for part in some))
+            totals = _added(totals, means, weight / batches.total_weight)
+        return totals
 
     def _summed(self, totals: list[Tensor]) -> list[Tensor]:
         """The sums over all processes, the same bits in each."""
         division = self.risk.batches.division
         if self.group.alone:
-            return totals
+            return self._averaged(totals)
         if division.idle:  # processes that had nothing to visit do not know what there is to add
             forms = [(tuple(total.shape), total.dtype) for total in totals]
             for shape, dtype in self.group.decided(forms, by=division.owner(0))[len(totals) :]:
                 totals.append(torch.zeros(shape, dtype=dtype, device=self.risk.replica.device))
         self.group.add(totals)
         return totals
+
+    def _averaged(self, totals: list[Tensor]) -> list[Tensor]:
+        """The totals with numbers replaced by their means over the processes that divide the weights."""
+        shards = self.risk.replica.shards
+        means = iter(shards.mean([total for total in totals if total.ndim != 1]))
+        return [total if total.ndim == 1 else next(means) for total in totals]
 
     def stand(self, at: Tensor, *, constant: bool = True, statistics: Statistics | None = None) -> None:
         """Puts the network at a point, with the batch-norm statistics that it has there; see :meth:`over`."""
@@ -269,7 +305,15 @@ class Mean:
             self._independence = self.group.decided(result)
         return self._independence
 
-    def _visited(self, visit: Visit, piece: Piece, counted: Mapping[str, int]) -> list[Tensor]:
+    def _visited(
+        self,
+        visit: Visit,
+        piece: Piece,
+        counted: Mapping[str, int],
+        *,
+        share: float | None = None,
+        size: int | None = None,
+    ) -> list[Tensor]:
         """``visit(risk, piece)``, in parts where it is larger than what is computed at once."""
         risk = self.risk
         parts = risk.engine.micro.split(piece, risk.batches.amounts)
@@ -281,9 +325,10 @@ class Mean:
             return totals
         here = dataclasses.replace(
             risk,
+            share=share,
+            size=piece.examples if size is None else size,
             place=(piece.start, piece.size),
             batch_start=piece.batch_start,
-            size=piece.examples,
             weight=piece.weight,
         )
         for attempt in range(2):
@@ -295,6 +340,9 @@ class Mean:
             except (RuntimeError, MemoryError) as failure:
                 if not is_out_of_memory(failure):
                     raise
+                reason = str(failure)
+            if not risk.replica.shards.group.alone:
+                raise OutOfMemory(shortage(risk.replica.model, risk.replica.shards, piece.size, reason))
             # Outside of `except`: the failure, and with it every tensor that its frames held, is gone here.
             released, shrunk = risk.batches.release(), risk.engine.graphs.shrink()
             if attempt or not (released or shrunk):

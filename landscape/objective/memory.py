@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,10 +52,35 @@ class SavedBytes:
     bytes: int = 0
 
 
+class SavedTensors:
+    """What autograd keeps of the tensors that it saves: all of them, as it does without hooks."""
+
+    def drops(self, tensor: Tensor) -> bool:
+        """Whether a tensor is not kept, but made again."""
+        return False
+
+    def pack(self, tensor: Tensor) -> object:
+        """What is kept of a tensor."""
+        # Not the tensor itself: it holds the graph that holds it, a circle through C++ that no collector sees. What
+        # autograd hands out later has its place in the graph again, which autograd remembers.
+        return tensor.detach(), tensor._version
+
+    def unpack(self, packed: Any) -> Tensor:
+        """The tensor."""
+        tensor, version = packed
+        if tensor._version != version:  # autograd's own check, which it leaves out where there are hooks
+            raise RuntimeError("a tensor that a derivative needs was modified by an in-place operation")
+        saved: Tensor = tensor
+        return saved
+
+
 @contextlib.contextmanager
-def saved_for_backward(*, besides: Tensor) -> Iterator[SavedBytes]:
-    """Counts the bytes that autograd saves inside, each storage once, besides that of one tensor (the parameters)."""
-    saved, device = SavedBytes(), besides.device
+def saved_for_backward(*, besides: Tensor, kept: SavedTensors | None = None) -> Iterator[SavedBytes]:
+    """Counts the bytes that autograd saves inside, each storage once, besides that of one tensor (the parameters).
+
+    ``kept`` is what is kept of each, because of several hooks autograd applies the innermost alone.
+    """
+    saved, device, kept = SavedBytes(), besides.device, kept or SavedTensors()
     # The allocator of CUDA is exact and costs nothing; elsewhere saved tensors are counted as they go by.
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
@@ -63,20 +89,12 @@ def saved_for_backward(*, besides: Tensor) -> Iterator[SavedBytes]:
         return
     seen = {besides.untyped_storage().data_ptr()}
 
-    def pack(tensor: Tensor) -> tuple[Tensor, int]:
+    def pack(tensor: Tensor) -> object:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in seen:
+        if storage.data_ptr() not in seen and not kept.drops(tensor):
             seen.add(storage.data_ptr())
             saved.bytes += storage.nbytes()
-        # Not the tensor itself: it holds the graph that holds it, a circle through C++ that no collector sees. What
-        # autograd hands out later has its place in the graph again, which autograd remembers.
-        return tensor.detach(), tensor._version
+        return kept.pack(tensor)
 
-    def unpack(packed: tuple[Tensor, int]) -> Tensor:
-        tensor, version = packed
-        if tensor._version != version:  # autograd's own check, which it leaves out where there are hooks
-            raise RuntimeError("a tensor that a derivative needs was modified by an in-place operation")
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+    with torch.autograd.graph.saved_tensors_hooks(pack, kept.unpack):
         yield saved

@@ -14,6 +14,7 @@ from landscape.errors import InputError, UsageError
 from landscape.isolation.derivatives import twice_differentiable
 from landscape.isolation.modes import outside_modes
 from landscape.losses.loss_functions import BatchLoss, Loss, placed_loss, refuse_sum
+from landscape.losses.outputs import prepared_by
 from landscape.objective.arguments import batches_in, device_in, loss_in, network_in
 from landscape.objective.batch_norm import BatchNorm, stored_layers
 from landscape.objective.batches import Batches, Source, room_on
@@ -27,18 +28,42 @@ from landscape.objective.micro_batches import MicroBatches, Size, allowed_size
 from landscape.objective.parts import batches_apart, batches_before, examples_apart, examples_before
 from landscape.objective.passes import BatchGradients, Slope, Value, differentiated, evaluated
 from landscape.objective.products import columns_of, matrix_products
-from landscape.objective.replica import Replica
+from landscape.objective.recomputed_blocks import recomputation
+from landscape.objective.replica import Replica, Sharded
 from landscape.objective.risk import Risk
 from landscape.objective.sameness import refuse_differences
+from landscape.objective.shards import Read, Shards
 from landscape.objective.wrappers import unwrapped
 from landscape.parameters import Layout, Selection, selection_name
 from landscape.processes import Processes
-from landscape.processes.group import Group, group_for
+from landscape.processes.group import ALONE, Group, group_for
 from landscape.records.estimate import Provenance
 from landscape.version import __version__
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+
+def sharding(
+    shard_weights: bool | Read, group: Group, processes: Processes, products: Products
+) -> Sharded | None:
+    """How the weights are divided; ``None`` if this process has all of them.
+
+    Raises:
+        UsageError: They cannot be divided with these arguments.
+    """
+    if shard_weights is False or (shard_weights is True and group.alone):
+        return None
+    if processes == "own":
+        raise UsageError(
+            "shard_weights needs processes='split': all processes pass their parts of the weights through the same data"
+        )
+    if products == "forward-over-reverse":
+        raise UsageError(
+            "products='forward-over-reverse' is not possible with shard_weights, whose weights are gathered again for "
+            "a backward pass; use products='double-backward'"
+        )
+    return Sharded(group, None if shard_weights is True else shard_weights)
 
 
 class Objective:
@@ -69,12 +94,22 @@ class Objective:
             for the size with the most gradients a second.
         products: How Hessian products are computed: ``"double-backward"``, ``"forward-over-reverse"``, or
             ``"auto"`` for double backward on the CPU and the quicker of the two on CUDA.
+        recompute: Activation checkpointing for gradients and products: what is inside a block of the network (a
+            transformer block, a residual block) is computed again in backward passes instead of being kept. A product
+            then takes about half as long again, and as much memory as a gradient does; no number changes. Whether it
+            is of use with a network is found out on two examples, and said in :attr:`notes`.
         processes: How several processes divide the data that were started together (``torchrun``, ``srun``) and have a
             ``torch.distributed`` process group. ``"split"``: all pass the same data, and each computes a block of the
             batches. ``"own"``: each passes its own part, as from a ``DistributedSampler``, and the data are all parts
             in the order of the processes. Either way all of them make the same calls, and get the number of all data,
             with its error and cost, which does not depend on how many they are. ``"alone"``: this process measures what
             it passes by itself. Left out, several processes are an error. One process is always alone.
+        copy: Whether the model is copied. With ``copy=False`` it is given away: no weight is there twice, and neither
+            the model nor its parameters may be used or changed by anyone else afterwards.
+        shard_weights: Whether the processes of ``processes="split"`` hold a part of the weights each, for a network
+            that is too large for one of them: every vector is then the part ``(nᵣ,)`` that :attr:`shards` describes.
+            The weights of a module are gathered while it is passed. For a network on the meta device, a function that
+            reads them: ``(name, start, stop)`` → those coordinates of the flattened parameter.
 
     Attributes:
         point: θ, ``(n,)``.
@@ -100,26 +135,39 @@ class Objective:
         batch_size: int | None = None,
         micro_batch: Size = None,
         products: Products = "auto",
+        recompute: bool = False,
         calibration: Source | None = None,
         processes: Processes = None,
+        copy: bool = True,
+        shard_weights: bool | Read = False,
     ) -> None:
         group = group_for(processes)
-        batched = partial(Batches, group=group, own=processes == "own")
+        sharded = sharding(shard_weights, group, processes, products)
+        # Weights that are divided are passed by all processes together, each of which reads all data.
+        batched = partial(Batches, group=group if sharded is None else ALONE, own=processes == "own")
         with group.together("Objective(…)"):
             model = network_in(model, loss)
             loss, loss_name = loss_in(loss)
             refuse_sum(loss)
             size, weight = getattr(loss, "size", None), known_weights(loss)
+            batched = partial(batched, size=size, prepare=prepared_by(loss))
             read = partial(batches_in, loss=loss, batch_size=batch_size)
             batches, calibration = read(batches), None if calibration is None else read(calibration)
             replica = Replica(
-                model, parameters=parameters, batch_norm=batch_norm, device=device_in(device), dtype=dtype
+                model,
+                parameters=parameters,
+                batch_norm=batch_norm,
+                device=device_in(device),
+                dtype=dtype,
+                copy=copy,
+                sharded=sharded,
             )
-            fixed = batched(batches, batch_size=batch_size, size=size, weight=weight)
-            self._calibration = (
-                fixed if calibration is None else batched(calibration, batch_size=batch_size, size=size)
-            )
+            fixed = batched(batches, batch_size=batch_size, weight=weight)
+            self._calibration = fixed if calibration is None else batched(calibration, batch_size=batch_size)
             engine = Engine(allowed_products(products), MicroBatches(allowed_size(micro_batch)))
+            engine.recomputation = (
+                recomputation(replica.model, engine.products, replica.shards) if recompute else None
+            )
             risk = Risk(replica, placed_loss(loss, replica.device, replica.dtype), fixed, engine)
             self._mean = Mean(risk, calibration=self._calibration if batch_norm == "recalibrate" else None)
             self._batch_norm = batch_norm
@@ -128,13 +176,14 @@ class Objective:
                 "loss": loss_name,
                 "batch_norm": "stored" if batch_norm == "auto" else batch_norm,
                 "parameters": selection_name(parameters, replica.layout.names),
+                "frozen": replica.frozen,
             }
-        self._selection = parameters
+        self._selection, self._sharded = parameters, sharded
         self._statistics: Statistics | None = None
         self._cache: dict[Hashable, Any] = {}
-        self.point = replica.origin
+        self.point = replica.point
         if not group.alone:
-            refuse_differences(risk, self._origin, processes)
+            refuse_differences(risk, self._origin, processes, group)
             fixed.settle()
             if batch_norm == "recalibrate" and self._calibration is not fixed:
                 self._calibration.settle()
@@ -155,13 +204,18 @@ class Objective:
 
     @property
     def layout(self) -> Layout:
-        """Names, shapes and offsets of the free parameters in θ."""
+        """Names, shapes and offsets of the free parameters in θ, or in the part of it that is held here."""
         return self._mean.risk.replica.layout
+
+    @property
+    def shards(self) -> Shards:
+        """What this process holds of every vector: all of it, or with ``shard_weights`` a part."""
+        return self._mean.risk.replica.shards
 
     @property
     def dimension(self) -> int:
         """The number of free parameters, n."""
-        return self.layout.dimension
+        return self.shards.whole.dimension
 
     @property
     def num_examples(self) -> int:
@@ -184,6 +238,11 @@ class Objective:
         return self._mean.group
 
     @property
+    def processes(self) -> Group:
+        """The processes that make the same calls: those of :attr:`group`, or those that divide the weights."""
+        return self.shards.group if self.group.alone else self.group
+
+    @property
     def ledger(self) -> Ledger:
         """The work done so far on this data, at all points."""
         return self.engine.ledger
@@ -196,7 +255,9 @@ class Objective:
     @property
     def notes(self) -> list[str]:
         """What was changed in the copy of the model for derivatives to exist, a line each; complete after first use."""
-        return [*self._mean.risk.replica.notes, *self._mean.notes]
+        recomputed = self.engine.recomputation
+        notes = [] if recomputed is None else recomputed.notes
+        return [*self._mean.risk.replica.notes, *self._mean.notes, *notes]
 
     @property
     def network(self) -> nn.Module:
@@ -253,8 +314,8 @@ class Objective:
             statistics: Batch-norm statistics to use there, by the names of their buffers (see
                 :attr:`statistics`); by default those of this objective.
         """
-        if tuple(point.shape) != (self.dimension,):
-            raise ValueError(f"point has shape {tuple(point.shape)}; the objective has n = {self.dimension}")
+        if tuple(point.shape) != (self.layout.dimension,):
+            raise ValueError(f"point has shape {tuple(point.shape)}; here it has n = {self.layout.dimension}")
         moved = self._derived(point=point.detach().to(self.point, copy=True), statistics=statistics)
         # No file holds the weights of this point.
         return moved.described(checkpoint=None, checkpoint_file=None)
@@ -305,6 +366,7 @@ class Objective:
             batch_norm=self._origin["batch_norm"],
             device=here.device,
             dtype=here.dtype,
+            sharded=self._sharded,
         )
         if replica.layout != here.layout:
             raise InputError(
@@ -312,10 +374,14 @@ class Objective:
                 f"{here.layout.dimension} of this objective, or not in that order: they are of different networks"
             )
         engine = Engine(risk.engine.products, dataclasses.replace(risk.engine.micro))
+        if risk.engine.recomputation is not None:
+            engine.recomputation = recomputation(replica.model, engine.products, replica.shards)
         mean = Mean(Risk(replica, risk.loss, risk.batches, engine), calibration=self._mean.calibration)
-        if not self.group.alone:
-            refuse_differences(mean.risk, self._origin, "own" if risk.batches.is_divided else "split")
-        twin = self._derived(mean, replica.origin)
+        group = self.group if self._sharded is None else self._sharded.group
+        if not group.alone:
+            processes = "own" if risk.batches.is_divided else "split"
+            refuse_differences(mean.risk, self._origin, processes, group)
+        twin = self._derived(mean, replica.point)
         twin._statistics = None
         return twin
 
@@ -332,7 +398,7 @@ class Objective:
             if the network writes to its inputs.
         """
         risk = self._mean.checked(self.point)
-        if isinstance(risk.loss, BatchLoss) or risk.checks.writes_inputs:
+        if isinstance(risk.loss, BatchLoss) or risk.checks.writes_inputs or self.shards.gathering:
             return None
         stored = self._placed(risk.batches, channels_last=channels_last)
         if stored is None:
@@ -478,8 +544,8 @@ class Objective:
 
     @property
     def batch_gradients(self) -> BatchGradients:
-        """‖∇L_B(θ)‖² of every batch B, from the pass that computed the gradient."""
-        return self._slope.batches
+        """‖∇L_B(θ)‖² of every batch B, from the pass of the gradient; of sharded weights from one of its own."""
+        return self._slope.batches or self._slope_by_batch
 
     @cached_property
     def gradient_rounding(self) -> float | None:
@@ -489,6 +555,7 @@ class Objective:
             self._mean.together("rounding of the gradient", point=self.point),
             risk.randomness(),
             twice_differentiable(),
+            self.shards.saving(),
         ):
             self._mean.stand(self.point, statistics=self._statistics)
             _, batch = next(risk.batches.leading())
@@ -501,7 +568,15 @@ class Objective:
 
     @cached_property
     def _slope(self) -> Slope:
-        return differentiated(self._mean, self.point, statistics=self._statistics)
+        # Processes that divide the weights compute the gradient of several batches at a time.
+        by_batch = self.shards.group.alone
+        return differentiated(self._mean, self.point, statistics=self._statistics, by_batch=by_batch)
+
+    @cached_property
+    def _slope_by_batch(self) -> BatchGradients:
+        batches = differentiated(self._mean, self.point, statistics=self._statistics).batches
+        assert batches is not None
+        return batches
 
     def evaluate(
         self,
@@ -611,7 +686,8 @@ class Objective:
     ) -> "Objective":
         """An objective of which nothing has been computed."""
         twin = object.__new__(type(self))
-        twin._origin, twin._selection, twin._cache = self._origin, self._selection, {}
+        twin._origin, twin._cache = self._origin, {}
+        twin._selection, twin._sharded = self._selection, self._sharded
         twin._batch_norm, twin._calibration = self._batch_norm, self._calibration
         twin._mean = self._mean if mean is None else mean
         twin.point = self.point if point is None else point

@@ -16,7 +16,7 @@ from landscape.objective.mean import Mean
 from landscape.objective.misfits import FAILURES, misfit
 from landscape.objective.products import gradient
 from landscape.objective.risk import Risk
-from landscape.reductions import dot, exact, numbers
+from landscape.reductions import exact, numbers
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Value(NamedTuple):
 
 
 class Slope(NamedTuple):
-    """∇L(θ) ``(n,)``, and what the same pass yields besides."""
+    """∇L(θ) ``(n,)``, and what the same pass yields besides: the batches' gradients unless they were not requested."""
 
     gradient: Tensor
     value: Value
-    batches: BatchGradients
+    batches: BatchGradients | None
 
 
 def evaluated(
@@ -72,15 +72,17 @@ def evaluated(
     return _value(mean.risk.batches, numbers(*means))
 
 
-def differentiated(mean: Mean, point: Tensor, *, statistics: Statistics | None) -> Slope:
-    """The gradient, with loss, accuracy and the norm of every batch's gradient."""
-    norms: list[Tensor] = []
+def differentiated(
+    mean: Mean, point: Tensor, *, statistics: Statistics | None, by_batch: bool = True
+) -> Slope:
+    """The gradient, with loss, accuracy and, ``by_batch``, the norm of every batch's gradient."""
+    norms, shards = list[Tensor](), mean.risk.replica.shards
     try:
         means = mean.over(
             gradient,
             at=point,
             statistics=statistics,
-            each=lambda parts: norms.append(dot(parts[0], parts[0])),
+            each=(lambda parts: norms.append(shards.dot(parts[0], parts[0]))) if by_batch else None,
             gradients=1,
         )
     except RuntimeError as failure:
@@ -95,6 +97,8 @@ def differentiated(mean: Mean, point: Tensor, *, statistics: Statistics | None) 
         torch.tensor(n, dtype=torch.float64, device="cpu") for n in (batches.weights, batches.sizes)
     )
     slope, *parts = means
+    if not by_batch:
+        return Slope(slope, _value(batches, numbers(*parts)), None)
     values = numbers(*parts, *norms)
     squares = torch.zeros(len(batches), dtype=torch.float64, device="cpu")
     here = batches.division.here

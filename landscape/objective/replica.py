@@ -1,10 +1,11 @@
 """A private copy of the user's network whose free parameters are views of one flat vector θ."""
 
-import copy
+import contextlib
+import math
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +17,21 @@ from landscape.objective.arguments import refuse_missing_float64
 from landscape.objective.batch import copied
 from landscape.objective.batch_norm import MODES, BatchNorm, set_batch_norm, stored_layers
 from landscape.objective.kernels import use_formula_of_weight_norm, use_own_statistics, use_plain_recurrence
+from landscape.objective.shards import Read, Shards, sharded_network
+from landscape.objective.weights import Weights, copied_network, given_network
 from landscape.objective.wrappers import unwrapped, without_inner_wrappers
-from landscape.parameters import Layout, Selection, layout, selection_note, sharded_by
+from landscape.parameters import Layout, Selection, frozen, layout, selection_note, sharded_by
+from landscape.processes.group import Group
+from landscape.reductions import norm
 
 _HALF = (torch.float16, torch.bfloat16)
+
+
+class Sharded(NamedTuple):
+    """That the weights are divided over processes, and how they are read if the network comes without values."""
+
+    group: Group
+    read: Read | None = None
 
 
 class Replica:
@@ -29,7 +41,9 @@ class Replica:
     the data stores new statistics after each move. Half precision, too coarse for second derivatives, becomes float32.
 
     Attributes:
+        shards: What is held here of its vectors.
         notes: The changes that second derivatives required, a line each.
+        frozen: What is held fixed because it requires no gradient, as records say it.
         input_copies: Switched on for a network that writes to its inputs.
         moves: The number of moves; graphs that were made at a smaller number are of another point.
         calibrated: That number when batch-norm statistics were last recomputed.
@@ -47,6 +61,8 @@ class Replica:
         batch_norm: BatchNorm,
         device: torch.device | str | None,
         dtype: torch.dtype | None,
+        copy: bool = True,
+        sharded: Sharded | None = None,
     ) -> None:
         if batch_norm not in MODES:
             raise UsageError(f"batch_norm={batch_norm!r} is not one of {', '.join(map(repr, MODES))}")
@@ -54,7 +70,7 @@ class Replica:
             raise UsageError(f"dtype={dtype!r} is neither torch.float32 nor torch.float64")
         model, wrappers = unwrapped(model)
         _refuse_divided(model)
-        _refuse_valueless(model)
+        _refuse_valueless(model, may_be_read=sharded is not None and sharded.read is not None)
         active = stochastic_modules(model)
         if active:
             raise UsageError(
@@ -62,18 +78,32 @@ class Replica:
                 "evaluation; call model.eval() first"
             )
         _refuse_several_devices(model, device)
-        first = next(iter(model.parameters()), torch.empty(0, device="cpu", dtype=torch.float32))
-        self.device = torch.device(device) if device is not None else first.device
+        weights = (
+            p for p in model.parameters() if p.is_floating_point()
+        )  # a quantised network may have none
+        first = next(weights, torch.empty(0, device=_device_of(model), dtype=torch.float32))
+        self.device = torch.device(device or ("cpu" if first.is_meta else first.device))
         self.dtype = dtype or (torch.float32 if first.dtype in _HALF else first.dtype)
         refuse_missing_float64(self.device, self.dtype, f"device='{self.device}'")
         # Weak references, so that an objective keeps no network alive but its own.
-        self._originals = [(name, weakref.ref(parameter)) for name, parameter in model.named_parameters()]
+        self._originals = [(name, weakref.ref(p)) for name, p in model.named_parameters() if copy]
         free = layout(model, parameters)
+        half, selected = _half_precision(model), selection_note(model, parameters, free.names)
+        self.frozen = frozen(model, parameters, free.names)
         with torch.inference_mode(False):  # a tensor made in inference mode can never require a gradient
-            self.model = _copied(model)
-            self.layout, inner = without_inner_wrappers(self.model, free)
-            self.notes = _mended(self.model, [*wrappers, *inner], self.dtype)
-            self.notes += selection_note(model, parameters, free.names)
+            own = copied_network if copy else given_network
+            there: Any = {"device": self.device, "dtype": self.dtype}
+            if sharded is None:
+                (self.model, vector), shards = own(model, free, **there), Shards(free)
+            else:
+                self.model, vector, shards = sharded_network(model, free, *sharded, **there)
+            self.layout, inner = without_inner_wrappers(self.model, shards.layout)
+            self.shards = shards.named(self.layout.names)
+            self.notes = _mended(self.model, [*wrappers, *inner])
+            if half:
+                raised = str(self.dtype).removeprefix("torch.")
+                self.notes.append(f"weights in {half} are raised to {raised}, for good second derivatives")
+            self.notes += selected
             self.model = self.model.to(device=self.device, dtype=self.dtype)
             set_batch_norm(self.model, batch_norm)
             everything = dict(self.model.named_parameters())
@@ -81,27 +111,56 @@ class Replica:
                 parameter.grad = None
                 parameter.requires_grad_(False)
             self.parameters = [everything[name] for name in self.layout.names]
-            self._flat = self.layout.flatten([p.detach() for p in self.parameters]).clone()
-            for parameter, view in zip(self.parameters, self.layout.split(self._flat), strict=True):
-                parameter.data = view  # one copy into the vector then moves all of them
+            self._weights = Weights(self.layout, self.parameters, vector)
+            for parameter in self.parameters:
                 parameter.requires_grad_(True)
-            self.origin = self._flat.clone()
-        self._at: Tensor | None = self.origin
+        self._at: Tensor | None = vector
         self.moves, self.calibrated = 0, -1
         self.input_copies = InputCopies()
-        _refuse_non_finite(self.layout, self.origin)
+        _refuse_non_finite(self.layout, vector)
 
     def originals(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names and tensors of the user's own network, as far as these still exist."""
         pairs = ((name, reference()) for name, reference in self._originals)
         return ((name, parameter) for name, parameter in pairs if parameter is not None)
 
+    @property
+    def point(self) -> Tensor:
+        """θ where the network stands, ``(n,)``, which the free parameters are views of; not to be written to."""
+        return self._weights.vector
+
     def move(self, point: Tensor, *, constant: bool) -> None:
-        """Puts the network at ``point`` ``(n,)``; a second move costs nothing if the caller never writes to it."""
-        if point is not self._at:
-            self._flat.copy_(point)
-            self.moves += 1
-            self._at = point if constant else None
+        """Puts the network at ``point`` ``(n,)``; a second move costs nothing if the caller never writes to it.
+
+        Args:
+            point: On the device and in the precision of the network.
+            constant: Whether nobody ever writes to the point, which is not copied then.
+        """
+        if point is self._at:
+            return
+        with torch.inference_mode(False):
+            if (
+                constant and not point.is_inference()
+            ):  # weights made in inference mode cannot be differentiated
+                self._weights.stand_on(point)
+            else:
+                self._weights.copy(point)
+        self._moved()
+        self._at = point if constant else None
+
+    @contextlib.contextmanager
+    def elsewhere(self) -> Iterator[Tensor]:
+        """Inside, the network moves to other points; afterwards it stands where it stood, which this yields."""
+        with self._weights.elsewhere() as here:
+            try:
+                yield here
+            finally:
+                self._moved()
+                self._at = None
+
+    def _moved(self) -> None:
+        self.moves += 1
+        self.shards.release()
 
     def leave(self) -> None:
         """Makes the next move one, also to the same point."""
@@ -155,23 +214,16 @@ def stochastic_modules(model: nn.Module) -> list[str]:
     ]
 
 
-def _copied(model: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(model)
-    except (RuntimeError, TypeError) as failure:
-        raise InputError(
-            f"{type(model).__name__} cannot be copied ({str(failure).splitlines()[0]}); a weight that a hook "
-            "computes (torch.nn.utils.weight_norm) must be made by torch.nn.utils.parametrizations instead"
-        ) from failure
+def _half_precision(model: nn.Module) -> str:
+    """The types of half precision that the weights have; empty if they have none."""
+    return ", ".join(
+        sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.dtype in _HALF})
+    )
 
 
-def _mended(model: nn.Module, wrappers: list[str], dtype: torch.dtype) -> list[str]:
-    """Makes the copy twice differentiable, in place; returns the notes on that and on wrappers and precision."""
+def _mended(model: nn.Module, wrappers: list[str]) -> list[str]:
+    """Makes the network twice differentiable, in place; returns the notes on that and on wrappers."""
     notes = [f"taken out of its wrapper: {', '.join(dict.fromkeys(wrappers))}"] if wrappers else []
-    half = sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.dtype in _HALF})
-    if half:
-        raised = str(dtype).removeprefix("torch.")
-        notes.append(f"weights in {', '.join(half)} are raised to {raised}, for good second derivatives")
     if kinds := ", ".join(use_plain_recurrence(model)):
         notes.append(f"{kinds} by the plain kernels: those of cuDNN and oneDNN have no second derivative")
     if names := use_own_statistics(model):
@@ -206,24 +258,20 @@ def _refuse_divided(model: nn.Module) -> None:
             )
 
 
-def _refuse_valueless(model: nn.Module) -> None:
-    modules = ((name, type(module)) for name, module in model.named_modules())
-    quantised = [(name, kind.__name__) for name, kind in modules if ".quantized." in kind.__module__]
+def _refuse_valueless(model: nn.Module, *, may_be_read: bool) -> None:
     for name, parameter in model.named_parameters():
-        if parameter.is_meta:
+        if parameter.is_meta and not may_be_read:
             raise InputError(
                 f"the weights of {type(model).__name__} are on the meta device ({name} and others): they have shapes "
                 "but no values; load the checkpoint into it first (model.to_empty(device='cpu'), load_state_dict)"
             )
-        if parameter.requires_grad and not parameter.is_floating_point():
-            raise InputError(f"{name} is {parameter.dtype}: only floating-point weights have a derivative")
-        if not parameter.is_floating_point() or parameter.is_quantized:
-            quantised.insert(0, (name, str(parameter.dtype)))
-    for name, kind in quantised:
-        raise InputError(
-            f"'{name}' is quantised ({kind}): integers have no derivative; load the float weights, or dequantise them "
-            "(tensor.dequantize()) into the float network"
-        )
+        if parameter.is_complex():
+            raise InputError(f"{name} is {parameter.dtype}: only weights in floating point have a derivative")
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    tensors = (*model.parameters(), *model.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 def _refuse_several_devices(model: nn.Module, chosen: torch.device | str | None) -> None:
@@ -238,10 +286,12 @@ def _refuse_several_devices(model: nn.Module, chosen: torch.device | str | None)
 
 
 def _refuse_non_finite(shapes: Layout, point: Tensor) -> None:
-    if bool(torch.isfinite(point).all()):
+    if math.isfinite(norm(point)):  # copies nothing; of large numbers in float64 it may overflow
         return
     counts = {name: int((~torch.isfinite(part)).sum()) for name, part in shapes.named(point).items()}
     bad = [f"{name} ({count})" for name, count in counts.items() if count]
+    if not bad:
+        return
     raise InputError(
         f"{sum(counts.values())} of {shapes.dimension} weights are NaN or infinite: {', '.join(bad[:3])}"
         f"{', …' if len(bad) > 3 else ''}; the training that made them diverged, take an earlier checkpoint"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from landscape.errors import InputError, UsageError
 from landscape.isolation.randomness import private_randomness
+from landscape.losses.cross_entropy import CrossEntropy
 from landscape.losses.loss_functions import (
     BatchLoss,
     LabelWeights,
@@ -62,6 +63,8 @@ class Risk:
     batch_start: int = 0  # first row of the batch that it is a part of
     size: int = 0  # its number of examples
     weight: float = 1.0  # what its mean is divided by
+    # Of its loss in the mean over the processes, where each visits another micro-batch; None where all visit this one.
+    share: float | None = None
 
     def forward(self, batch: Batch, *, network: Callable[..., Any] | None = None) -> tuple[Tensor, Any, Any]:
         """``(loss, outputs, targets)`` of one batch; the last two are ``None`` for a :class:`BatchLoss`.
@@ -81,9 +84,9 @@ class Risk:
             batch, copying = copied(batch), self.replica.input_copies.paused()
         outputs = targets = None
         with copying:
+            if not checks.done:
+                self._refuse_inputs(self.batches.in_memory or (batch,))
             if isinstance(self.loss, BatchLoss):
-                if not checks.done:
-                    self._refuse_labels(None, self.batches.in_memory or (batch,))
                 loss = self.loss.fn(self.replica.model, batch)
                 if isinstance(loss, tuple) and len(loss) == 3:
                     loss, outputs, targets = loss
@@ -94,8 +97,10 @@ class Risk:
                 if not isinstance(outputs, Tensor) and wants_scores(self.loss):
                     outputs, _ = scores(outputs)
                 if not checks.done:
-                    self._refuse_labels(outputs, self.batches.in_memory or (batch,))
+                    refuse_labels(self.loss, outputs, self.batches.in_memory or (batch,))
                 loss = in_float64(self.loss, outputs, targets)
+        if self.share is not None and isinstance(loss, Tensor):
+            loss = self.share * loss
         if not isinstance(loss, Tensor) or loss.ndim != 0:
             kind = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise UsageError(f"the loss is not a scalar ({kind}); it must return the mean over the batch")
@@ -106,19 +111,19 @@ class Risk:
             )
         return loss, outputs, targets
 
-    def _refuse_labels(self, outputs: Tensor | None, batches: Iterable[Batch]) -> None:
-        """Raises an :class:`InputError` for labels that a network with such outputs does not have."""
-        if isinstance(self.loss, BatchLoss):
-            self.loss.refuse_labels(self.replica.model, batches)
-        else:
-            refuse_labels(self.loss, outputs, batches)
+    def _refuse_inputs(self, batches: Iterable[Batch]) -> None:
+        """Raises an :class:`InputError` for inputs that the network cannot have, for a loss that knows them."""
+        refuse = getattr(self.loss, "refuse_inputs", None)
+        if refuse is not None:
+            refuse(self.replica.model, batches)
 
     def placed(self, batch: Batch) -> Batch:
         """A batch on the device of the network, and in its precision."""
         # The first checks read the labels of all batches that are kept. The CPU refuses others by itself; a GPU cannot
         # be used any more after a wrong one.
         if self.checks.done and self.replica.device.type != "cpu" and not self.batches.in_memory:
-            self._refuse_labels(self.checks.outputs, (batch,))
+            self._refuse_inputs((batch,))
+            refuse_labels(self.loss, self.checks.outputs, (batch,))
         return moved(batch, self.replica.device, self.replica.dtype)
 
     def randomness(self) -> AbstractContextManager[None]:
@@ -132,15 +137,19 @@ class Risk:
     def correct(self, outputs: Any, targets: Any) -> list[Tensor]:
         """The numbers of right and of counted labels, each over the weight of this micro-batch, so that means add up.
 
-        Empty unless outputs are class scores ``(B, C)`` and targets class numbers.
+        Empty unless outputs are class scores ``(B, C)`` and targets class numbers, or both of each token.
         """
         if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
             return []
-        if outputs.ndim != 2 or outputs.shape[1] < 2 or targets.ndim != 1 or targets.is_floating_point():
+        is_by_token = outputs.ndim == 3 and isinstance(self.loss, CrossEntropy)
+        if not (outputs.ndim == 2 or is_by_token) or outputs.shape[-1] < 2 or targets.is_floating_point():
+            return []
+        if targets.shape != outputs.shape[:-1]:
             return []
         counted = targets != (label_weights(self.loss) or LabelWeights()).ignored
-        right = (outputs.argmax(dim=1) == targets) & counted
-        return [exact(labels).sum() / self.weight for labels in (right, counted)]
+        right = (outputs.argmax(dim=-1) == targets) & counted
+        share = 1.0 if self.share is None else self.share
+        return [share * exact(labels).sum() / self.weight for labels in (right, counted)]
 
     def example_weights(self, batch: Batch) -> Tensor:
         """The weight of each example in the mean of a batch, ``(B,)`` on its device."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from landscape.errors import UsageError
 from landscape.losses.loss_functions import taken_apart
 from landscape.objective.risk import Risk
+from landscape.processes.group import Group
 from landscape.version import __version__
 
 _ADVICE = {
@@ -22,13 +23,12 @@ _ADVICE = {
 }
 
 
-def refuse_differences(risk: Risk, origin: Mapping[str, Any], processes: str | None) -> None:
+def refuse_differences(risk: Risk, origin: Mapping[str, Any], processes: str | None, group: Group) -> None:
     """Compares network, loss, data and options over all processes, which call this together.
 
     Raises:
         UsageError: Any of them differs; the text names the process and the thing.
     """
-    group = risk.batches.group
     with group.together("reading of the data"):
         here = _described(risk, origin, processes)
     everywhere = group.gathered(here)
@@ -49,8 +49,12 @@ def refuse_differences(risk: Risk, origin: Mapping[str, Any], processes: str | N
 def _described(risk: Risk, origin: Mapping[str, Any], processes: str | None) -> dict[str, str]:
     """What is compared, by the name that a message has for it; hashes of what is long."""
     replica, batches = risk.replica, risk.batches
-    shapes = [(entry.name, entry.shape) for entry in replica.layout.entries]
-    frozen = [p for p in replica.model.parameters() if not p.requires_grad]
+    shapes = [(entry.name, entry.shape) for entry in replica.shards.whole.entries]
+    weights = [replica.point, *(p for p in replica.model.parameters() if not p.requires_grad)]
+    if (
+        replica.shards.gathering is not None
+    ):  # these are parts, which differ: compared is what they were taken from
+        weights = [parameter for _, parameter in replica.originals() if not parameter.is_meta]
     same = {
         "versions of landscape": __version__,
         "values of processes=": repr(processes),
@@ -60,7 +64,7 @@ def _described(risk: Risk, origin: Mapping[str, Any], processes: str | None) -> 
         "values of batch_norm=": str(origin["batch_norm"]),
         "kinds of products": risk.engine.products,
         "losses": _named(risk.loss, str(origin["loss"])),
-        "weights": hashed(tensor for tensor in [replica.origin, *frozen]),
+        "weights": hashed(weights),
         "buffers": hashed(replica.model.buffers()),
     }
     if processes == "split":

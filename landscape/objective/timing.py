@@ -23,7 +23,8 @@ def quickest_size(risk: Risk) -> int:
     best, best_rate = 1, 0.0
     for size in (16 << k for k in range(9)):
         batch, count = _first_examples(risk, size)
-        rate = _rate(risk, batch, count)
+        # Of the first process: all have to take the same decision.
+        rate = risk.replica.shards.group.decided(_rate(risk, batch, count))
         if rate > SIZE_GAIN * best_rate:
             best, best_rate = size, rate
         elif rate < best_rate / SIZE_GAIN:
@@ -60,7 +61,7 @@ def _rate(risk: Risk, batch: Batch, size: int) -> float:
             gradient()  # the first warms up
             return size / _seconds(risk, gradient)
     except (RuntimeError, MemoryError) as failure:
-        if not is_out_of_memory(failure):
+        if not is_out_of_memory(failure) or not risk.replica.shards.group.alone:
             raise
         return 0.0
 
@@ -71,7 +72,8 @@ def quicker_product(risk: Risk, batch: Batch) -> Products:
     if engine.products != "auto":
         return engine.products
     # On the CPU double backward with the graph kept won on every network that was tried.
-    if risk.replica.device.type != "cuda":
+    # Forward derivatives keep nothing between the two passes that could be computed again.
+    if risk.replica.device.type != "cuda" or engine.recomputation or risk.replica.shards.gathering:
         return "double-backward"
     if engine.quicker is None:
         engine.quicker = timed_product(risk, batch)
@@ -80,7 +82,7 @@ def quicker_product(risk: Risk, batch: Batch) -> Products:
 
 def timed_product(risk: Risk, batch: Batch) -> Products:
     """The quicker kind of product for the second and all later vectors on one micro-batch."""
-    column = torch.ones_like(risk.replica.origin)
+    column = torch.ones_like(risk.replica.point)
     graph = HessianGraph(risk, batch)
     backward = _seconds(risk, lambda: graph.products([column], keep=True))
     try:

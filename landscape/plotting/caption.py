@@ -87,11 +87,14 @@ def _facts(surface: Surface, marked: bool) -> Iterator[str]:
     yield f"{loss[:1].upper()}{loss[1:]} of {data}."
     if meta.get("source"):
         yield f"From {meta['source']}."
-    selection = origin.get("parameters")
+    selection, frozen = origin.get("parameters"), origin.get("frozen")
     if selection:
-        yield f"Free parameters: {selection}."
+        yield f"Free parameters: {selection}{'' if frozen else '; all others are held fixed'}."
+    if frozen:
+        yield f"Held fixed, as they require no gradient: {frozen}."
     if plane:
-        yield from _plane_facts(plane, surface.trajectory, everything="these" if selection else "parameters")
+        everything = "parameters" if not (selection or frozen) else "these" if selection else "others"
+        yield from _plane_facts(plane, surface.trajectory, everything=everything)
     yield from _checkpoint_facts(meta)
     across, along = _interval(surface.x), _interval(surface.y)
     if surface.is_line:

@@ -21,7 +21,7 @@ from landscape.plotting.series import Series
 from landscape.plotting.sources import Run
 from landscape.plotting.spectrum import spectrum
 from landscape.plotting.style import paper
-from landscape.records.estimate import Estimate
+from landscape.records.estimate import Estimate, free_parameters
 from landscape.registry.titles import title
 
 _MOST_PANELS = 4
@@ -155,8 +155,11 @@ def _of_measure(runs: Sequence[Run], options: FigureOptions, measure: str) -> di
     return named
 
 
-def _names(runs: Iterable[Run]) -> dict[int, str]:
-    """The run of each record; if a file holds several runs, the optimizer or the checkpoint."""
+def _names(runs: Sequence[Run]) -> dict[int, str]:
+    """The run of each record; if a file holds several runs, the optimizer or the checkpoint.
+
+    Where records are about different parameters of a network, these are added.
+    """
     # By identity, because estimates hold dictionaries and have no hash.
     names = {}
     for run in runs:
@@ -166,6 +169,9 @@ def _names(runs: Iterable[Run]) -> dict[int, str]:
             which = origin.checkpoint_file or (origin.checkpoint or "")[:12]
             own = (origin.recipe or {}).get("optimizer", f"{run.label} {which}".strip())
             names[id(record)] = str(own) if several else run.label
+    free = {id(record): record.provenance.parameters for run in runs for record in run.records}
+    if len(set(free.values())) > 1:  # such as the spectra of the blocks of one network
+        names = {key: f"{name}, {free[key] or 'all parameters'}" for key, name in names.items()}
     return names
 
 
@@ -215,6 +221,7 @@ def _facts(estimates: Collection[Estimate]) -> list[str]:
         f"{_listed(o.model for o in origins) or 'The network'} on {_listed(o.data for o in origins) or 'the data'}"
         f"{f', {splits} split' if splits else ''}, n = {_listed(o.num_examples for o in origins)}"
         f"{f', batches of {batch}' if batch else ''}, {_listed(o.loss for o in origins) or 'loss'}.",
+        *(f"{_sentence([line])}." for line in dict.fromkeys(map(free_parameters, origins)) if line),
         *settings,
         f"Batch norm: {_listed(o.batch_norm for o in origins)} statistics.",
         f"Seeds of {'; '.join(f'{name}: {_listed(each)}' for name, each in seeds.items())}." if seeds else "",

@@ -30,6 +30,12 @@ _HASHES = 1 << 20  # few enough that sums of their squares are exact in float64
 _SAME = 1e-12
 _AGREED = "_is_raised_in_all_processes"
 
+_STORES: Any = dist  # newer versions of torch warn of the names that older ones have
+_GATHER: Any = getattr(_STORES, "all_gather_single", None) or getattr(_STORES, "all_gather_into_tensor", None)
+_SCATTER: Any = getattr(_STORES, "reduce_scatter_single", None) or getattr(
+    _STORES, "reduce_scatter_tensor", None
+)
+
 
 @dataclass(frozen=True)
 class Group:
@@ -69,6 +75,41 @@ class Group:
             return rows
         parts = self.gathered(rows.detach().cpu())
         return torch.cat(parts).to(rows.device)
+
+    def share(self, size: int) -> range:
+        """Which coordinates of a divided tensor ``(size,)`` this process holds: the next ⌈size/W⌉, or what is left."""
+        block = -(-size // self.world)
+        return range(min(self.rank * block, size), min((self.rank + 1) * block, size))
+
+    def whole(self, part: Tensor, size: int) -> Tensor:
+        """The tensor ``(size,)`` of which every process holds its :meth:`share`, in memory of its own."""
+        if self.alone:
+            return part.clone()
+        block = -(-size // self.world)
+        place = self._place(part.device)
+        padded = part.to(place)
+        if len(part) < block:  # the backend exchanges parts of one length
+            padded = torch.zeros(block, dtype=part.dtype, device=place)
+            padded[: len(part)] = part
+        everything = torch.empty(block * self.world, dtype=part.dtype, device=place)
+        with self._complete():
+            _GATHER(everything, padded, group=self.members)
+        return everything[:size].to(part.device)
+
+    def mean_share(self, tensor: Tensor) -> Tensor:
+        """This process's :meth:`share` of the mean over the processes of tensors ``(size,)``."""
+        if self.alone:
+            return tensor
+        size, block = len(tensor), -(-len(tensor) // self.world)
+        place = self._place(tensor.device)
+        padded = tensor.to(place)
+        if size < block * self.world:
+            padded = torch.zeros(block * self.world, dtype=tensor.dtype, device=place)
+            padded[:size] = tensor
+        part = torch.empty(block, dtype=tensor.dtype, device=place)
+        with self._complete():
+            _SCATTER(part, padded, group=self.members)
+        return part[: len(self.share(size))].div_(self.world).to(tensor.device)
 
     def gathered(self, value: T) -> list[T]:
         """The values of all processes, in their order; anything that can be pickled."""

@@ -12,6 +12,7 @@ class Provenance:
     """Where a number comes from: enough to say whether two of them may be averaged.
 
     ``dimension`` counts the parameters that were free, and ``parameters`` says which, if they were selected by name.
+    ``frozen`` says which were held fixed because they require no gradient.
     ``num_examples`` counts the data. ``batch_size`` is that of the largest batch: the per-batch measures depend on it.
     ``subset`` hashes the indices of the selected examples, ``examples`` the bytes of their inputs and targets.
     ``checkpoint`` is the SHA-256 of the bytes from which the weights were read, ``checkpoint_file`` the name of that
@@ -28,6 +29,7 @@ class Provenance:
     batch_norm: str
     batch_size: int | None = None
     parameters: str | None = None
+    frozen: str | None = None
     loss: str | None = None
     model: str | None = None
     data: str | None = None
@@ -39,6 +41,16 @@ class Provenance:
     recipe: Mapping[str, object] | None = None
     code: str | None = None
     loss_value: float | None = None
+
+
+def free_parameters(origin: Provenance) -> str | None:
+    """One line on which parameters a number is about; ``None`` if it is all of them."""
+    parts = [] if origin.parameters is None else [f"free parameters: {origin.parameters}"]
+    if origin.frozen is not None:
+        parts.append(f"held fixed, as they require no gradient: {origin.frozen}")
+    elif parts:
+        parts.append("all others are held fixed")
+    return "; ".join(parts) or None
 
 
 @dataclass(frozen=True, kw_only=True)

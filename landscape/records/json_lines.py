@@ -37,7 +37,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 # Fields of the provenance that say what the question was; the others say on what grounds it was answered.
 _QUESTION = (
     *("model", "data", "split", "subset", "num_examples", "loss"),
-    *("batch_norm", "batch_size", "parameters", "dtype", "device"),
+    *("batch_norm", "batch_size", "parameters", "frozen", "dtype", "device"),
 )
 
 

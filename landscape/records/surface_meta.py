@@ -13,8 +13,8 @@ _NUMBER = (int, float)
 _NONE = type(None)
 _BARRIER = {"height!": _NUMBER, "at!": _NUMBER}
 _LOSSES = {"loss!": _NUMBER, "*": _NUMBER}
-_CHECK = {"label!": str, "sha256!": str, "distance!": _NUMBER, "agree!": (bool, _NONE)}
-_PROVENANCE = {"batch_norm": str, "num_examples": int, "parameters": (str, _NONE)}
+_CHECK = {"label!": str, "sha256!": str, "distance!": _NUMBER, "agree!": (bool, _NONE), "held": str}
+_PROVENANCE = {"batch_norm": str, "num_examples": int, "parameters": (str, _NONE), "frozen": (str, _NONE)}
 _TEXTS = ("batch_norm", "command", "disagreement", "forward", "label", "loss", "source")
 META: Mapping[str, Any] = {
     "plane": {

@@ -22,7 +22,9 @@ from landscape.errors import InputError, Remark
 from landscape.registry.names import Specification, split
 
 # The words before a colon that do not name a module of the user.
-PREFIXES = frozenset({"torchvision", "timm", "hf", "hf-datasets", "imagefolder", "npz", "safetensors"})
+PREFIXES = frozenset(
+    {"torchvision", "timm", "hf", "hf-datasets", "imagefolder", "npz", "safetensors", "text"}
+)
 
 _GUARD = "what only a script should do belongs under if __name__ == '__main__':"
 _INSTALLED = frozenset({"site-packages", "dist-packages"})

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Mapping
 
 from landscape.objective import Objective
-from landscape.reductions import norm
 from landscape.surfaces.directions import located
 from landscape.surfaces.plane import Plane, fingerprint
 
@@ -33,7 +32,7 @@ def agreement(
     entries: list[dict[str, object]] = []
     if not plane.through:
         return entries
-    marks = located(objective.point, plane.x, plane.y, plane.through)
+    marks = located(objective, plane.x, plane.y, plane.through)
     for waypoint, place, distance in zip(plane.through, marks.coordinates, marks.distances, strict=True):
         recomputed = waypoint.recalibrated if objective.recalibrated_on else {}
         own = (
@@ -46,16 +45,19 @@ def agreement(
             }
         )
         pairs = {name: (loss, own[name]) for name, loss in losses_at(*place.tolist()).items() if name in own}
-        offset = float(norm(waypoint.point.to(objective.point) - objective.point))
+        offset = float(objective.shards.norm(waypoint.point.to(objective.point) - objective.point))
         on_plane = float(distance) <= _ON_PLANE * offset
         entries.append(
             {
                 "label": waypoint.label,
-                "sha256": fingerprint(waypoint.point),
+                "sha256": fingerprint(waypoint.point, shards=objective.shards),
                 "distance": float(distance),
                 "surface": {name: a for name, (a, _) in pairs.items()},
                 "own": {name: b for name, (_, b) in pairs.items()},
-                "agree": all(_same(*pair) for pair in pairs.values()) if on_plane else None,
+                "agree": not waypoint.held and all(_same(*pair) for pair in pairs.values())
+                if on_plane
+                else None,
+                **({"held": waypoint.held} if waypoint.held else {}),
                 **({"stored": {name: waypoint.own[name] for name in pairs}} if recomputed else {}),
             }
         )

@@ -38,20 +38,20 @@ def bezier_curve(
         section 3.
     """
     origin = objective.point
-    checked("bezier", through, origin, least=2, most=2)
+    checked("bezier", through, objective, least=2, most=2)
     end = through[1].point.to(origin)
     control = _trained(objective, end, steps=steps, lr=lr, seed=seed)
-    x, y = orthonormal(end - origin, control - origin)
+    x, y = orthonormal(end - origin, control - origin, objective.shards)
     times = np.linspace(0, 1, _SAMPLES)
     curve = [Waypoint(f"t = {t:.2f}", on_curve(origin, control, end, t)) for t in times.tolist()]
     losses = np.array([objective.evaluate(waypoint.point)[0] for waypoint in curve])
-    marks = located(origin, x, y, curve)
+    marks = located(objective, x, y, curve)
     return Directions(
         x=x.to(origin),
         y=y.to(origin),
         labels=(f"distance from {through[0].label} towards {through[1].label}", "distance across"),
         extent=around(marks, margin),
-        markers=located(origin, x, y, [*through, Waypoint("control point", control)]),
+        markers=located(objective, x, y, [*through, Waypoint("control point", control)]),
         trajectory=marks,
         details={"curve": {"t": times.tolist(), "loss": losses.tolist(), "barrier": barrier(times, losses)}},
     )
@@ -79,7 +79,7 @@ def _trained(objective: Objective, end: Tensor, *, steps: int, lr: float, seed: 
         velocity = _MOMENTUM * velocity + 2 * t * (1 - t) * slope.to(start)  # dφ/dw = 2t(1 − t)
         control = control - lr * velocity
         objective.ledger.tell(f"curve: step {step + 1} of {steps}", (step + 1) / steps)
-    if not math.isfinite(float(control.norm())):
+    if not math.isfinite(float(objective.shards.norm(control))):
         raise InputError(
             f"the descent to a curve of low loss diverged with lr={lr}; try bezier:lr={lr / 10:g}"
         )

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from landscape.errors import InputError, UsageError
 from landscape.objective import Objective
+from landscape.objective.shards import Shards
 from landscape.parameters import Entry
 from landscape.records.landmarks import Landmarks
-from landscape.reductions import exact, norm
+from landscape.reductions import exact
 
 Interval = tuple[float, float]
 
@@ -29,6 +30,8 @@ class Waypoint:
         own: The losses of the checkpoint itself, under the names that the surface uses, for comparison. If empty, they
             are computed from the parameters alone.
         recalibrated: The same with batch-norm statistics that are recomputed from the training examples.
+        held: In which parameters that are held fixed it differs from the checkpoint of the surface, in words; empty for
+            none, or if unknown. The surface does not pass through it then.
     """
 
     label: str
@@ -36,10 +39,26 @@ class Waypoint:
     statistics: Mapping[str, Tensor] | None = None
     own: Mapping[str, float] = field(default_factory=dict)
     recalibrated: Mapping[str, float] = field(default_factory=dict)
+    held: str = ""
 
     @classmethod
-    def of(cls, label: str, objective: Objective, *, test: Objective | None = None) -> "Waypoint":
-        """The checkpoint of an objective, with its statistics and losses; ``test`` is it on the test data."""
+    def of(
+        cls,
+        label: str,
+        objective: Objective,
+        *,
+        test: Objective | None = None,
+        origin: Objective | None = None,
+    ) -> "Waypoint":
+        """The checkpoint of an objective, with its statistics and losses.
+
+        Args:
+            label: Its name.
+            objective: The checkpoint.
+            test: The same on the test data.
+            origin: That of the surface, with which parameters that are held fixed are compared.
+        """
+        held = "" if origin is None else _other_fixed(origin, objective)
         objectives = {"loss": objective} | ({} if test is None else {"test_loss": test})
 
         def losses(statistics: Mapping[str, Tensor] | None) -> dict[str, float]:
@@ -48,9 +67,20 @@ class Waypoint:
 
         stored = objective.statistics
         if not stored or objective.batch_norm == "stored":
-            return cls(label, objective.point, stored, {name: each.loss for name, each in objectives.items()})
+            own = {name: each.loss for name, each in objectives.items()}
+            return cls(label, objective.point, stored, own, held=held)
         anew = objective.recalibrating()
-        return cls(label, objective.point, stored, losses(stored), losses(anew.statistics_at(anew.point)))
+        recalibrated = losses(anew.statistics_at(anew.point))
+        return cls(label, objective.point, stored, losses(stored), recalibrated, held)
+
+
+def _other_fixed(origin: Objective, other: Objective) -> str:
+    """The parameters that are held fixed and differ between two objectives, in words."""
+    free, here = set(origin.layout.names), dict(origin.network.named_parameters())
+    there = other.network.named_parameters()
+    names = [n for n, p in there if n not in free and n in here and not torch.equal(p, here[n])]
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{more}" if names else ""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -90,10 +120,10 @@ def standard_normal(entry: Entry, *, seed: int, axis: int) -> NDArray[np.float64
 
 
 def checked(
-    kind: str, through: Sequence[Waypoint], origin: Tensor, *, least: int, most: int | None = None
+    kind: str, through: Sequence[Waypoint], objective: Objective, *, least: int, most: int | None = None
 ) -> None:
     """Refuses too few, too many, identical or incompatible checkpoints."""
-    count = len(through)
+    origin, count = objective.point, len(through)
     if count < least or (most is not None and count > most):
         allowed = f"{least} or more" if most is None else "two or three" if most > least else str(least)
         raise UsageError(f"plane '{kind}' goes through {allowed} checkpoints, not {count}; name them all")
@@ -104,34 +134,38 @@ def checked(
                 f"{origin.numel()}: they are of different networks, and no plane goes through both"
             )
         for other in through[:k]:
-            if torch.equal(*(point.to(origin.device) for point in (waypoint.point, other.point))):
+            pair = (point.to(origin.device) for point in (waypoint.point, other.point))
+            if objective.shards.all(torch.equal(*pair)):
                 raise InputError(
                     f"{other.label} and {waypoint.label} are the same point: their parameters are identical, so that "
                     f"they span no plane of kind '{kind}'; give two different checkpoints"
                 )
 
 
-def orthonormal(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+def orthonormal(first: Tensor, second: Tensor, shards: Shards) -> tuple[Tensor, Tensor]:
     """Unit vectors along ``first`` and along the part of ``second`` orthogonal to it, in float64."""
-    x = exact(first) / norm(first)
+    x = exact(first) / shards.norm(first)
     rest = exact(second)
-    length = rest.norm()
+    length = shards.norm(rest)
     for _ in range(2):  # once leaves a rounding error along x that a second pass removes
-        rest = rest - (x @ rest) * x
-    if float(rest.norm()) <= 1e-6 * float(length):
+        rest = rest - shards.total(x @ rest) * x
+    left = shards.norm(rest)
+    if float(left) <= 1e-6 * float(length):
         raise InputError("the points lie on one line, which is in many planes; give a point off that line")
-    return x, rest / rest.norm()
+    return x, rest / left
 
 
-def located(origin: Tensor, x: Tensor, y: Tensor | None, waypoints: Sequence[Waypoint]) -> Landmarks:
-    """The waypoints in the coordinates of the plane through ``origin``, with their distances from it."""
+def located(objective: Objective, x: Tensor, y: Tensor | None, waypoints: Sequence[Waypoint]) -> Landmarks:
+    """The waypoints in the coordinates of the plane through the objective's point, with their distances from it."""
+    origin, shards = objective.point, objective.shards
     basis = torch.stack([exact(v) for v in (x, y) if v is not None])
+    products = shards.total(basis @ basis.T)
     coordinates, distances = [], []
     for waypoint in waypoints:
         offset = exact(waypoint.point.to(origin.device)) - exact(origin)
-        place = torch.linalg.solve(basis @ basis.T, basis @ offset)
+        place = torch.linalg.solve(products, shards.total(basis @ offset))
         coordinates.append(place.tolist())
-        distances.append(float((offset - place @ basis).norm()))
+        distances.append(float(shards.norm(offset - place @ basis)))
     return Landmarks(np.array(coordinates), np.array(distances), tuple(w.label for w in waypoints))
 
 

@@ -30,9 +30,9 @@ def hessian_eigenvectors(
     pairs = eigenpairs(objective, k=2, end=end, tolerance=tolerance, max_products=max_products, seed=seed)
     vectors = []
     for vector in pairs.vectors.T:
-        unit = vector / vector.norm()
+        unit = vector / objective.shards.norm(vector).to(vector)
         # An eigenvector has no sign of its own: this one keeps figures of different runs from being mirrored.
-        vectors.append(unit * unit[unit.abs().argmax()].sign())
+        vectors.append(unit * objective.shards.largest(unit).sign())
     return Directions(
         x=vectors[0].contiguous(),
         y=vectors[1].contiguous(),

@@ -14,13 +14,13 @@ def interpolation(objective: Objective, *, through: Sequence[Waypoint]) -> Direc
         section 2.
     """
     origin = objective.point
-    checked("interpolation", through, origin, least=2, most=2)
+    checked("interpolation", through, objective, least=2, most=2)
     x = through[1].point.to(origin) - origin
     return Directions(
         x=x,
         y=None,
         labels=(f"t, from {through[0].label} (0) to {through[1].label} (1)",),
         extent=((0.0, 1.0), (0.0, 0.0)),
-        markers=located(origin, x, None, through),
+        markers=located(objective, x, None, through),
         details={"between": [waypoint.label for waypoint in through]},
     )

@@ -7,10 +7,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from landscape.errors import UsageError
+from landscape.errors import InputError, UsageError
 from landscape.isolation.modes import outside_modes
 from landscape.objective import Objective
-from landscape.reductions import dot, norm, numbers
+from landscape.objective.shards import Shards
+from landscape.reductions import numbers
 from landscape.registry.names import NameTable, Row, Specification
 from landscape.surfaces.bezier_curve import bezier_curve
 from landscape.surfaces.directions import Directions, Waypoint
@@ -36,6 +37,7 @@ class Plane(Directions):
         recalibrated: Whether batch-norm statistics are recomputed at each of its points, because those of the
             checkpoints differ.
         statistics: The interpolated ones, if the objective insists on stored statistics.
+        shards: What is held here of the directions; ``None`` for all.
     """
 
     kind: str
@@ -45,10 +47,12 @@ class Plane(Directions):
     through: tuple[Waypoint, ...] = ()
     recalibrated: bool = False
     statistics: Interpolation | None = None
+    shards: Shards | None = None
 
     def describe(self) -> dict[str, object]:
         """How the plane was made, for the file of a surface; the hash is that of the directions."""
-        hashes = {"sha256": fingerprint(*(v for v in (self.x, self.y) if v is not None))}
+        vectors = (v for v in (self.x, self.y) if v is not None)
+        hashes = {"sha256": fingerprint(*vectors, shards=self.shards)}
         if self.statistics is not None:
             tensors = (own[name] for own in self.statistics.own for name in sorted(own))
             hashes["statistics_sha256"] = fingerprint(*tensors)
@@ -129,6 +133,8 @@ def build_plane(
         InputError: No such plane goes through these checkpoints.
     """
     parsed, row = PLANES.parse(specification), plane_row(specification)
+    if not objective.dimension:
+        raise InputError("no plane: the network has no weights in floating point that could be moved")
     own = different_statistics(objective, through)
     recalibrated = own is not None and objective.batch_norm == "auto"
     if recalibrated:
@@ -141,8 +147,8 @@ def build_plane(
             "choose recalibrate, so that they are recomputed at each"
         )
     directions = PLANES.build(parsed, objective, through=through)
-    vectors = [v for v in (directions.x, directions.y) if v is not None]
-    product, *norms = numbers(dot(vectors[0], vectors[-1]), *map(norm, vectors))
+    vectors, shards = [v for v in (directions.x, directions.y) if v is not None], objective.shards
+    product, *norms = numbers(shards.dot(vectors[0], vectors[-1]), *map(shards.norm, vectors))
     return Plane(
         **vars(directions),
         kind=row.name,
@@ -152,12 +158,14 @@ def build_plane(
         through=tuple(through),
         recalibrated=recalibrated,
         statistics=None if own is None else Interpolation.between(own, directions.markers),
+        shards=shards,
     )
 
 
-def fingerprint(*vectors: Tensor) -> str:
-    """SHA-256 over the bytes of vectors."""
+def fingerprint(*vectors: Tensor, shards: Shards | None = None) -> str:
+    """SHA-256 over the bytes of vectors; of whole ones where processes hold ``shards`` of them."""
     digest = hashlib.sha256()
     for vector in vectors:
-        digest.update(vector.detach().cpu().numpy().tobytes())
+        for part in [vector] if shards is None else shards.in_turn(vector.detach()):
+            digest.update(part.detach().cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -46,14 +46,17 @@ def random_line(
 
 def random_direction(objective: Objective, *, normalisation: Normalisation, seed: int, axis: int) -> Tensor:
     """One Gaussian direction ``(n,)``, rescaled to the weights at the objective's point."""
-    entries = objective.layout.entries
-    point = objective.point.detach().cpu().numpy()
-    flat: NDArray[Any] = np.empty_like(point)
-    for entry in entries:
-        block = slice(entry.offset, entry.offset + entry.size)
-        noise = standard_normal(entry, seed=seed, axis=axis)
-        flat[block] = normalise(noise, point[block].astype(np.float64), entry, normalisation)
-    if not flat.any():
+    shards, entries = objective.shards, objective.shards.whole.entries
+    point = objective.point.detach().cpu()
+    flat: NDArray[Any] = np.empty_like(point.numpy())
+    for k, (entry, here) in enumerate(zip(entries, objective.layout.entries, strict=True)):
+        block = slice(here.offset, here.offset + here.size)
+        weights = (
+            shards.gathered(k, point[block]).numpy().astype(np.float64)
+        )  # for the length of every filter
+        direction = normalise(standard_normal(entry, seed=seed, axis=axis), weights, entry, normalisation)
+        flat[block] = direction[shards.held(k)]
+    if not shards.group.any(bool(flat.any())):
         raise InputError(
             f"the {normalisation}-normalised direction is zero: {len(_fixed(objective, normalisation))} of "
             f"{len(entries)} parameters are biases or gains, and the weights of all others are 0; use "

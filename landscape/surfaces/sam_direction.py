@@ -2,7 +2,6 @@
 
 from landscape.errors import InputError
 from landscape.objective import Objective
-from landscape.reductions import norm
 from landscape.registry.bounds import Seed
 from landscape.surfaces.directions import Directions
 from landscape.surfaces.random_directions import Normalisation, label, random_direction
@@ -19,7 +18,7 @@ def sam_direction(
         Foret, Kleiner, Mobahi and Neyshabur, "Sharpness-aware minimization", 2021, arXiv:2010.01412, eq. 2.
     """
     gradient = objective.gradient
-    length = float(norm(gradient))
+    length = float(objective.shards.norm(gradient))
     if not 0 < length < float("inf"):
         raise InputError(
             f"the gradient at the checkpoint has length {length} and therefore no direction; use --plane random"

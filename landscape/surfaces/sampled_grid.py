@@ -13,7 +13,6 @@ from landscape.errors import UsageError
 from landscape.objective import Objective
 from landscape.objective.engine import Statistics
 from landscape.records.surface import SCHEMA, VALUES
-from landscape.reductions import norm
 from landscape.surfaces.agreement import agreement
 from landscape.surfaces.directions import Waypoint
 from landscape.surfaces.forward_passes import WAYS, Eager, ForwardPass, Way, compiled_pass, fastest
@@ -126,7 +125,10 @@ class SampledGrid:
         meta: dict[str, Any] = {
             "schema": SCHEMA,
             "plane": plane.describe(),
-            "centre": {"sha256": fingerprint(objective.point), "loss": objective.loss},
+            "centre": {
+                "sha256": fingerprint(objective.point, shards=objective.shards),
+                "loss": objective.loss,
+            },
             "loss": objective.provenance.loss or "loss",
             "forward": way,
             "provenance": dataclasses.asdict(objective.provenance),
@@ -174,7 +176,7 @@ class SampledGrid:
                 statistics = plane.statistics.at(*place)
             if self.settings.gradient_norm:
                 here = objective.at(point, statistics=statistics)
-                length: Value = (float(norm(here.gradient)),)
+                length: Value = (float(here.shards.norm(here.gradient)),)
                 first: Value = (here.loss, here.accuracy)
             else:
                 first, length = evaluate(point, statistics=statistics), ()

@@ -22,11 +22,11 @@ def through_checkpoints(
         appendix A.1.
     """
     origin = objective.point
-    checked("checkpoints", through, origin, least=2, most=3)
+    checked("checkpoints", through, objective, least=2, most=3)
     first, *others = (exact(waypoint.point.to(origin)) - exact(origin) for waypoint in through[1:])
     second = others[0] if others else random_direction(objective, normalisation="none", seed=seed, axis=2)
-    x, y = orthonormal(first, second)
-    marks = located(origin, x, y, through)
+    x, y = orthonormal(first, second, objective.shards)
+    marks = located(objective, x, y, through)
     names = [waypoint.label for waypoint in through]
     return Directions(
         x=x.to(origin),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from landscape.errors import InputError
 from landscape.objective import Objective
+from landscape.objective.shards import Shards
 from landscape.reductions import exact
 from landscape.surfaces.directions import Directions, Waypoint, around, checked, located
 
@@ -28,17 +29,17 @@ def trajectory(objective: Objective, *, through: Sequence[Waypoint], margin: flo
         arXiv:1806.08805.
     """
     origin = objective.point
-    checked("trajectory", through, origin, least=3)
+    checked("trajectory", through, objective, least=3)
     points = [waypoint.point.to(origin.device) for waypoint in through]
-    variances, shares = np.linalg.eigh(_gram(points))
+    variances, shares = np.linalg.eigh(objective.shards.total(_gram(points)).numpy())
     variances = np.maximum(variances[::-1], 0.0)  # rounding can make the smallest negative
     if variances[1] <= 1e-12 * variances[0]:
         raise InputError(
             f"the {len(points)} checkpoints lie on one line, so that there is no second principal component; use "
             "--plane interpolation between the first and the last"
         )
-    x, y = (_combined(points, shares[:, -1 - k]) for k in range(2))
-    marks = located(origin, x, y, through)
+    x, y = (_combined(points, shares[:, -1 - k], objective.shards) for k in range(2))
+    marks = located(objective, x, y, through)
     explained = variances[:2] / variances.sum()
     return Directions(
         x=x.to(origin),
@@ -64,20 +65,20 @@ def random_walk_shares(count: int) -> NDArray[np.float64]:
     return np.asarray(shares / shares.sum())
 
 
-def _gram(points: Sequence[Tensor]) -> NDArray[np.float64]:
-    """Scalar products of the points about their mean, in float64."""
+def _gram(points: Sequence[Tensor]) -> Tensor:
+    """Scalar products of the points about their mean, in float64, as far as coordinates are held here."""
     total = torch.zeros(len(points), len(points), dtype=torch.float64, device="cpu")
     for block in _blocks(points):
         total += (block @ block.T).cpu()
-    return total.numpy()
+    return total
 
 
-def _combined(points: Sequence[Tensor], weights: NDArray[np.float64]) -> Tensor:
+def _combined(points: Sequence[Tensor], weights: NDArray[np.float64], shards: Shards) -> Tensor:
     """The unit vector along ``Σᵢ wᵢ (pᵢ − mean)``, in float64."""
     # An eigenvector has no sign of its own: the largest weight is made positive, so that runs can be compared.
     signed = torch.from_numpy(weights * np.sign(weights[np.argmax(np.abs(weights))]))
     vector = torch.cat([signed.to(block) @ block for block in _blocks(points)])
-    return vector.div_(vector.norm())
+    return vector.div_(shards.norm(vector))
 
 
 def _blocks(points: Sequence[Tensor]) -> Iterator[Tensor]:

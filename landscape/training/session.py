@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from landscape.data import with_label_noise
 from landscape.errors import UsageError
 from landscape.losses.loss_functions import BatchLoss
+from landscape.losses.next_token import NextToken
 from landscape.objective.batch import moved
 from landscape.objective.misfits import FAILURES
 from landscape.optim import BatchClosure, Division, Exchange, build_optimizer
@@ -328,7 +329,7 @@ class Session:
 
     def _compiled(self) -> nn.Module:
         recipe = self.recipe
-        if isinstance(self.subject.loss, BatchLoss):
+        if isinstance(self.subject.loss, (BatchLoss, NextToken)):
             raise UsageError(
                 "compile=True needs a loss of (outputs, targets), and this one calls the network itself; leave it out "
                 "(--compile)"

@@ -15,6 +15,8 @@ from landscape.errors import InputError, UsageError
 from landscape.isolation.randomness import private_randomness
 from landscape.losses import cross_entropy_name
 from landscape.losses.loss_functions import BatchLoss, Loss, in_float64, refuse_sum
+from landscape.losses.next_token import NextToken
+from landscape.losses.outputs import applied
 from landscape.models import build_model
 from landscape.objective.arguments import loss_in
 from landscape.objective.wrappers import unwrapped
@@ -54,24 +56,24 @@ class Subject:
     def closure(self, model: nn.Module, *, size: int | None, **batch: Any) -> BatchClosure:
         """The closure of a batch; in pieces of ``size`` examples, if that is set."""
         kinds: tuple[type[BatchClosure], Callable[..., BatchClosure]] = BatchClosure, MicroBatches
-        if isinstance(self.loss, BatchLoss):
+        if isinstance(self.loss, _WHOLE):
             kinds = _Whole, _WholePieces
         if size is None:
             return kinds[0](model, self._losses(), **batch)
         return kinds[1](model, self._losses(), size=size, **batch)
 
-    def _losses(self) -> Callable[[Any, Any], Any]:
+    def _losses(self) -> Any:
         """The loss as a closure takes it."""
         if self.loss is None:
             return partial(functional.cross_entropy, label_smoothing=self.smoothing, reduction="none")
-        return self.loss.fn if isinstance(self.loss, BatchLoss) else partial(_repeated, self.loss)
+        return self.loss if isinstance(self.loss, _WHOLE) else partial(_repeated, self.loss)
 
     def tested(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> "Tested":
         """The network on a batch of held-out examples, without label smoothing."""
-        if isinstance(self.loss, BatchLoss):
+        if isinstance(self.loss, _WHOLE):
             with torch.enable_grad():  # the loss may take derivatives itself
-                mean, outputs = _of_batch(self.loss.fn, model, inputs, targets)
-            return Tested(mean.detach(), right(outputs, targets), len(targets))
+                losses, outputs = _of_batch(self.loss, model, inputs, targets)
+            return Tested(losses.detach().mean(), right(outputs, targets), len(targets))
         outputs = model(inputs)
         if self.loss is None:
             # In double precision where there is one, because a sum over a test set in float32 loses digits.
@@ -162,12 +164,12 @@ def _require_trainable(data: Data, recipe: Recipe, loss: Loss | None) -> None:
         refuse_sum(loss)
     optimizer = OPTIMIZERS.parse(recipe.optimizer)
     settings, of_scores = OPTIMIZERS.settings(optimizer), optimizer.name in ("saf", "mesa")
-    if optimizer.name == "esam" and settings["gamma"] != 1:
+    if optimizer.name == "esam" and settings["gamma"] != 1 and not isinstance(loss, NextToken):
         raise UsageError(
             "optimizer=esam selects examples by their losses, and a loss of your own is one number for a batch; use "
             "esam:gamma=1, another optimizer, or the default loss"
         )
-    if of_scores and (isinstance(loss, BatchLoss) or data.classes is None):
+    if of_scores and (isinstance(loss, _WHOLE) or data.classes is None):
         raise UsageError(
             f"optimizer={optimizer.name} compares class scores, which this loss or these data do not have; use another "
             "optimizer, or a loss of (outputs, targets) on data with classes"
@@ -187,25 +189,33 @@ def _repeated(loss: Callable[[Any, Any], Tensor], outputs: Tensor, targets: Tens
 
 
 def _of_batch(
-    loss: Callable[[nn.Module, Any], Any], model: nn.Module, inputs: Inputs, targets: Tensor
+    loss: BatchLoss | NextToken, model: nn.Module, inputs: Inputs, targets: Tensor
 ) -> tuple[Tensor, Any]:
-    """The mean loss of a batch and the scores, if ``loss(model, batch)`` returns any."""
-    result = loss(model, (inputs, targets))
-    if isinstance(result, tuple) and len(result) == 3:
-        return _scalar(result[0]), result[1]
-    return _scalar(result), None
+    """The losses of the examples ``(B,)``, and the scores if ``loss(model, batch)`` returns any.
+
+    A loss that is one number for a batch is that of each example: the mean and the gradient are the same.
+    """
+    if isinstance(loss, NextToken):
+        tokens, following = loss.inputs_and_targets((inputs, targets))
+        return loss.each(applied(model, tokens), following), None
+    result = loss.fn(model, (inputs, targets))
+    mean, scores = result[:2] if isinstance(result, tuple) and len(result) == 3 else (result, None)
+    return _scalar(mean).expand(len(targets)), scores
+
+
+_WHOLE = BatchLoss, NextToken
 
 
 class _Whole(BatchClosure):
-    """A closure whose loss is ``loss(model, batch)``."""
+    """A closure of a loss that is a function of the network and the batch, or of whole sequences."""
 
-    _loss: Callable[[nn.Module, Any], Any]  # type: ignore[assignment]
+    _loss: BatchLoss | NextToken  # type: ignore[assignment]
 
     def _evaluated(self, inputs: Inputs, targets: Tensor) -> Evaluation:
         with torch.autocast(targets.device.type, self._autocast, enabled=self._autocast is not None):
-            mean, outputs = _of_batch(self._loss, self.model, inputs, targets)
+            losses, outputs = _of_batch(self._loss, self.model, inputs, targets)
         scores = outputs if isinstance(outputs, Tensor) else targets.new_empty(len(targets), 0)
-        return Evaluation(scores, mean.expand(len(targets)))
+        return Evaluation(scores, losses)
 
 
 class _WholePieces(_Whole, MicroBatches):

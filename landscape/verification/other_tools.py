@@ -7,7 +7,7 @@ ARPACK on our products; PyHessian, which is optional, is used as installed, on a
 import copy
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -26,11 +26,12 @@ from landscape.isolation.modes import plain_defaults
 from landscape.isolation.randomness import private_randomness
 from landscape.isolation.switches import no_warnings
 from landscape.losses.loss_functions import BatchLoss, Loss
-from landscape.losses.outputs import applied, called_with, labelled, scores, wants_scores
+from landscape.losses.outputs import applied, called_with, labelled, prepared_by, scores, wants_scores
 from landscape.measures import dominant_eigenvalue, gradient_norm, hessian_trace
 from landscape.objective import Objective
 from landscape.objective.batch import Batch, copied, moved
 from landscape.objective.replica import InputCopies
+from landscape.parameters import Selection
 from landscape.records.estimate import Estimate
 
 # Parameters up to which the dense Hessian is formed: 200 MB in float64.
@@ -71,7 +72,12 @@ class Comparison:
 
 
 def verify(
-    checkpoint: Checkpoint, *, split: Split = "train", limit: int = 512, seed: int = 0
+    checkpoint: Checkpoint,
+    *,
+    split: Split = "train",
+    limit: int = 512,
+    seed: int = 0,
+    parameters: Selection = None,
 ) -> Iterator[Comparison]:
     """Compares gradient norm, dominant eigenvalue and trace with every applicable implementation.
 
@@ -81,6 +87,7 @@ def verify(
         limit: The number of examples, in one batch: PyHessian averages batches without weights. It is left out if a
             batch is not a pair or the loss is not one of torch's.
         seed: Of every random start and probe.
+        parameters: Which parameters are free, for every implementation; see :func:`landscape.parameters.layout`.
 
     Raises:
         UsageError: PyHessian is not installed.
@@ -89,7 +96,9 @@ def verify(
     batches, _ = checkpoint.batches(split, limit=None if has_batches else limit, batch_size=limit)
     batch = next(loaded(cast(Iterable[Any], batches)))
     batch = tuple(batch) if isinstance(batch, list) else batch
-    objective = Objective(checkpoint.model, checkpoint.loss, [batch], processes="alone")
+    objective = Objective(
+        checkpoint.model, checkpoint.loss, [batch], parameters=parameters, processes="alone"
+    ).described(model=checkpoint.model_name)
     ours = {
         "gradient-norm": gradient_norm(objective),
         "dominant-eigenvalue": dominant_eigenvalue(objective, method="lanczos", seed=seed),
@@ -98,8 +107,9 @@ def verify(
     if objective.dimension <= DENSE_LIMIT:
         yield from _dense(checkpoint, objective, batch, ours)
     yield _eigsh(objective, ours["dominant-eigenvalue"], seed)
-    if isinstance(batch, tuple) and len(batch) == 2 and wants_scores(checkpoint.loss):
-        yield from _pyhessian(checkpoint, batch, ours, seed)
+    plain = wants_scores(checkpoint.loss) and prepared_by(checkpoint.loss) is None
+    if isinstance(batch, tuple) and len(batch) == 2 and plain:
+        yield from _pyhessian(checkpoint, objective.layout.names, batch, ours, seed)
 
 
 def _compared(
@@ -117,7 +127,7 @@ def _dense(
     checkpoint: Checkpoint, objective: Objective, batch: Batch, ours: dict[str, Estimate]
 ) -> Iterator[Comparison]:
     start = time.perf_counter()
-    network = _WithLoss(copy.deepcopy(checkpoint.model).double(), checkpoint.loss)
+    network = _WithLoss(copy.deepcopy(checkpoint.model).double(), checkpoint.loss).requires_grad_(False)
     fixed = dict(network.named_buffers())
     placed = moved(batch, torch.device("cpu"), torch.float64)
 
@@ -152,7 +162,7 @@ class _WithLoss(nn.Module):
             result = self.loss.fn(self.model, batch)
             mean: Tensor = result[0] if isinstance(result, tuple) else result
             return mean
-        inputs, targets = labelled(batch)
+        inputs, targets = (prepared_by(self.loss) or labelled)(batch)
         outputs = applied(self.model, inputs)
         return self.loss(scores(outputs)[0] if wants_scores(self.loss) else outputs, targets)
 
@@ -172,8 +182,13 @@ def _eigsh(objective: Objective, ours: Estimate, seed: int) -> Comparison:
 
 
 def _pyhessian(
-    checkpoint: Checkpoint, batch: tuple[Any, ...], ours: dict[str, Estimate], seed: int
+    checkpoint: Checkpoint,
+    free: Collection[str],
+    batch: tuple[Any, ...],
+    ours: dict[str, Estimate],
+    seed: int,
 ) -> Iterator[Comparison]:
+    """PyHessian on a copy in which only the ``free`` parameters require a gradient: it takes all that do."""
     try:
         import pyhessian
     except ImportError:
@@ -184,9 +199,12 @@ def _pyhessian(
     defaults = plain_defaults(next(checkpoint.model.parameters()).dtype)
     with defaults, torch.enable_grad(), private_randomness(seed=seed), no_warnings:
         model = copy.deepcopy(checkpoint.model)
-        for parameter in model.parameters():
+        for name, parameter in model.named_parameters():
             parameter.grad = None
+            parameter.requires_grad_(name in free)
         InputCopies().install(model)
+        # It passes what the network returns to the loss, which takes a tensor.
+        model.register_forward_hook(lambda module, inputs, outputs: scores(outputs)[0])
         peer = pyhessian.hessian(model, checkpoint.loss, data=batch, cuda=False)
         start = time.perf_counter()
         (value,), _ = peer.eigenvalues(maxIter=500, tol=1e-5)

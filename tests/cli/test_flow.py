@@ -200,7 +200,7 @@ def test_printed_lines_are_records_again(landscape, runs):
 
 def test_csv_and_markdown_hold_the_same_measures(landscape, runs):
     lines = landscape("measure", "runs/sgd-0", *CHEAP, "--format", "csv", "-q").out.splitlines()
-    assert lines[0] == "checkpoint,measure,value,standard_error,unit,converged,read_from"
+    assert lines[0] == "checkpoint,measure,value,standard_error,unit,converged,free,read_from"
     value = json.loads((runs / "sgd-0/measures.jsonl").read_text().splitlines()[1])["value"]
     assert lines[2].startswith(f"runs/sgd-0 (train),hessian-trace,{value!r},")
     lines = landscape("measure", "runs/sgd-0", *CHEAP, "--format", "md", "-q").out.splitlines()
@@ -313,6 +313,7 @@ def test_the_parameters_that_are_free_are_chosen_by_name(landscape, runs):
     selection = landscape(*flags, "--parameters", "layers.3.*,!*.bias")
     assert "1 of 4 parameter tensors (80 of 610 weights) are free: layers.3.*,!*.bias" in selection.err
     assert "read" not in selection.out
+    assert "free parameters: layers.3.*,!*.bias; all others are held fixed" in selection.out
     assert selection.out != everything.out
     assert "read" in landscape(*flags, "--parameters", "layers.3.*,!*.bias").out
     assert "read" in landscape(*flags).out
@@ -324,4 +325,4 @@ def test_the_parameters_that_are_free_are_chosen_by_name(landscape, runs):
         "surface", "runs/sgd-0", "--points", "3", "--limit", "50", "-o", "s.png", "--parameters", "layers.3.*"
     )
     assert drawn.code == 0, drawn.err
-    assert "Free parameters: layers.3.*." in Path("s.txt").read_text()
+    assert "Free parameters: layers.3.*; all others are held fixed. " in Path("s.txt").read_text()

@@ -62,7 +62,7 @@ def test_a_slow_search_on_a_network_is_never_said_to_be_over_before_it_is(clock,
             clock.at(bar, 31.0 * len(steps), words, fraction)
 
         objective.ledger.listener = listen
-        found = MEASURES.build("dominant-eigenvalue:max_iterations=500", objective)
+        found = MEASURES.build("dominant-eigenvalue:method=power,max_iterations=500", objective)
     assert found.converged
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(steps) > 30

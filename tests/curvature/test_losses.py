@@ -1,5 +1,7 @@
 """Square roots of the curvature of a loss in its outputs, also where one class has all the probability."""
 
+import math
+
 import problems
 import pytest
 import torch
@@ -7,6 +9,9 @@ from torch import Tensor, nn
 
 from landscape.curvature.losses import CurvatureRoot, curvature_root
 from landscape.draws import Draws
+from landscape.losses import build_loss
+from landscape.losses.closed_forms import curvature_product
+from landscape.losses.loss_functions import label_weights
 from landscape.measures import hessian_trace
 from landscape.objective import Objective
 
@@ -55,6 +60,50 @@ def test_classes_are_sampled_with_their_probabilities() -> None:
     assert bool(((shares - p[0]).abs() <= 4 * (p[0] * (1 - p[0]) / count).sqrt()).all())
     again = root.sample(logits.expand(5, 5), Draws(0), range(10, 15)) + p
     assert torch.equal(again, drawn[3:8])
+
+
+WEIGHTS = torch.tensor([0.5, 2.0, 1.0]).double()
+LABELLED = {
+    "ignored": (nn.CrossEntropyLoss(), torch.tensor([1, -100, 0, 2])),
+    "class weights": (
+        nn.CrossEntropyLoss(weight=WEIGHTS, label_smoothing=0.2),
+        torch.tensor([1, -100, 0, 2]),
+    ),
+    "probabilities": (
+        nn.CrossEntropyLoss(weight=WEIGHTS),
+        WEIGHTS.repeat(4, 1) * torch.arange(1, 5)[:, None],
+    ),
+    "tokens": (build_loss("next-token"), torch.tensor([[1, -100], [-100, -100], [0, 2], [2, 2]])),
+    "sequences": (
+        build_loss("next-token:mean=sequence"),
+        torch.tensor([[1, -100], [-100, -100], [0, 2], [2, 2]]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_weights_of_labels_are_in_the_root_and_in_the_samples(name: str) -> None:
+    loss, targets = LABELLED[name]
+    shape = (4, 3) if name == "probabilities" else (*targets.shape, 3)
+    outputs = torch.linspace(-1, 2, math.prod(shape)).double().sin().view(shape)
+    product, rule = curvature_product(loss, outputs, targets), label_weights(loss)
+    assert product is not None
+    assert rule is not None
+    size = outputs.numel()
+    truth = torch.stack([product(e.view(shape)).flatten() for e in torch.eye(size).double()])
+    truth = truth * (len(targets) if targets.is_floating_point() else rule.each(targets).sum())
+    root = root_of(loss, targets)
+    # An s of one example is none of another.
+    places = torch.eye(4).double().view(4, 1, 4, *[1] * (len(shape) - 1))
+    vectors = (places * root.vectors(outputs)).reshape(-1, size)
+    assert torch.allclose(vectors.T @ vectors, truth, rtol=1e-12, atol=1e-14)
+    count = 4000
+    many = root_of(loss, targets.repeat(count, *[1] * (targets.ndim - 1)))
+    repeated = outputs.repeat(count, *[1] * (outputs.ndim - 1))
+    samples = many.sample(repeated, Draws(1), range(len(repeated))).view(count, size)
+    products = samples[:, :, None] * samples[:, None, :]
+    error = products.std(0) / math.sqrt(count)
+    assert bool(((products.mean(0) - truth).abs() <= 4.5 * error + 1e-12).all())
 
 
 class Doubled(nn.CrossEntropyLoss):

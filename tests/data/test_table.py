@@ -67,6 +67,7 @@ def files(tmp_path, monkeypatch):
     return {
         "digits": "digits",
         "moons": "moons:samples=100",
+        "text": "text:length=16,limit=1000",
         "imagefolder": f"imagefolder:{tmp_path / 'pictures'}:size=16",
         **{name: f"{name}:root={tmp_path}" for name in ("mnist", "fashion-mnist", "cifar10", "cifar100")},
     }
@@ -78,9 +79,12 @@ def test_every_row_gives_two_splits_of_the_shape_it_declares(name, files):
     assert isinstance(data, Data)
     for split in (data.train, data.test):
         inputs, targets = next(iter(DataLoader(split, batch_size=8)))
-        assert inputs.shape == (8, *data.input_shape)
-        assert inputs.dtype == torch.float32
+        assert inputs.shape == (len(targets), *data.input_shape)
         assert targets.dtype == torch.int64
+        if data.classes is None:
+            assert name == "text"
+            continue
+        assert inputs.dtype == torch.float32
         assert 0 <= int(targets.min()) <= int(targets.max()) < data.classes
 
 

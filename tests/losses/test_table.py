@@ -76,10 +76,10 @@ def test_every_predicted_token_counts_the_same_whatever_the_batches(size):
     ]
     objective = Objective(model, build_loss("next-token"), batches)
     logits, wanted = model(ids)["logits"][:, :-1], ids[:, 1:]
-    chosen = mask[:, 1:].bool()
+    chosen = (mask[:, 1:] * mask[:, :-1]).bool()
     expected = functional.cross_entropy(logits[chosen], wanted[chosen])
     assert objective.loss == pytest.approx(float(expected), rel=1e-12)
-    assert objective.num_examples == int(chosen.sum())
+    assert (objective.num_examples, objective.total_weight) == (6, int(chosen.sum()))
 
 
 @pytest.mark.parametrize("size", [1, 4, 6])
@@ -168,10 +168,12 @@ def test_names_leave_out_defaults_and_every_row_is_built():
         build_loss("cross-entropy:label_smoothing=2")
 
 
-def test_a_batch_without_a_predicted_token_has_no_loss():
+@pytest.mark.parametrize("mean", ["token", "sequence"])
+def test_a_batch_without_a_predicted_token_has_no_loss(mean):
     logits = torch.zeros(2, 3, 5, requires_grad=True)
     batch = {"input_ids": torch.ones(2, 3, dtype=torch.int64), "labels": torch.full((2, 3), -100)}
-    loss = LOSSES.build("next-token").fn(lambda **_: logits, batch)
+    criterion = LOSSES.build(f"next-token:mean={mean}")
+    loss = criterion(logits, criterion.inputs_and_targets(batch)[1])
     loss.backward()
     assert float(loss.detach()) == 0
     assert not logits.grad.any()

@@ -116,7 +116,9 @@ def test_average_sharpness_is_the_mean_over_the_noise_of_its_seed(adaptive: bool
     assert found.standard_error == pytest.approx(float(rises.std()) / 3, rel=1e-10)
 
 
-@pytest.mark.parametrize(("method", "start"), [("power", "random"), ("lanczos", "gradient")])
+@pytest.mark.parametrize(
+    ("method", "start"), [("power", "random"), ("lanczos", "gradient"), ("auto", "gradient")]
+)
 def test_where_an_eigenvalue_started_is_said(method: str, start: str) -> None:
     objective, _ = problems.quadratic([3.0, 1.0])
     assert dominant_eigenvalue(objective, method=method).details["start"] == start

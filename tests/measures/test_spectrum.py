@@ -1,6 +1,7 @@
 """Measures of the spectrum against the dense Hessian."""
 
 import math
+from pathlib import Path
 
 import problems
 import pytest
@@ -14,6 +15,7 @@ from landscape.measures import (
     hessian_trace,
     layer_eigenvalues,
     layer_traces,
+    measure,
     spectral_density,
     top_eigenvalues,
 )
@@ -47,6 +49,54 @@ def test_lanczos_and_power_iteration_agree_and_lanczos_spends_less(
     assert lanczos.converged
     assert lanczos.value == pytest.approx(power.value, rel=1e-4)
     assert lanczos.details["iterations"] < power.details["iterations"]
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.Linear(8, 24), nn.ReLU(), nn.Linear(24, 12), nn.ReLU(), nn.Linear(12, 4)],
+        [nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 4)],
+        [nn.Linear(8, 16), nn.LayerNorm(16), nn.GELU(), nn.Linear(16, 4)],
+        [nn.Unflatten(1, (1, 8)), nn.Conv1d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(24, 4)],
+    ],
+)
+def test_the_default_and_power_iteration_hold_the_same_number_where_power_iteration_is_slow(
+    layers: list[nn.Module],
+) -> None:
+    """Weights without training have many eigenvalues near the first, so that power iteration takes long."""
+    model = problems.network(*layers, seed=2)
+    objective = Objective(model, nn.CrossEntropyLoss(), [problems.classification(60)])
+    auto = dominant_eigenvalue(objective)
+    power = dominant_eigenvalue(objective, method="power", max_iterations=1000)
+    assert auto.settings["method"] == "auto"
+    assert auto.converged
+    assert power.converged
+    # Each is within its residual of an eigenvalue, and much nearer where that is apart from the others.
+    assert auto.value == pytest.approx(power.value, rel=1e-4)
+    assert 2 * auto.details["iterations"] < power.details["iterations"]
+
+
+def test_the_default_converges_where_two_eigenvalues_differ_in_sign_alone() -> None:
+    """Powers keep the share of both vectors for ever; a Krylov space tells them apart."""
+    rest = torch.linspace(-1, 1, 40).tolist()
+    objective, _ = problems.quadratic([5.0, -4.995, *rest])
+    auto, power = (dominant_eigenvalue(objective, method=method) for method in ("auto", "power"))
+    assert auto.converged
+    assert auto.value == pytest.approx(5.0, rel=1e-4)
+    assert not power.converged
+
+
+def test_a_record_of_power_iteration_answers_for_power_iteration_alone(tmp_path: Path) -> None:
+    objective, _ = problems.quadratic([4.0, 1.0, 0.5])
+    records = tmp_path / "records.jsonl"
+    (power,) = measure(objective, "dominant-eigenvalue:method=power", records=records)
+    fresh, _ = problems.quadratic([4.0, 1.0, 0.5])
+    again, default = measure(
+        fresh, ["dominant-eigenvalue:method=power", "dominant-eigenvalue"], records=records
+    )
+    assert again == power
+    assert default.settings["method"] == "auto"
+    assert fresh.ledger.passes()["products"] == default.details["iterations"]
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
@@ -136,7 +186,7 @@ def test_the_vectors_of_a_measure_cost_nothing_more() -> None:
     assert torch.allclose(hessian @ pairs.vectors, pairs.vectors * pairs.values, atol=1e-5 * found.value)
 
 
-@pytest.mark.parametrize("method", ["power", "lanczos"])
+@pytest.mark.parametrize("method", ["power", "auto"])
 def test_a_suggested_start_is_cheaper_and_agrees(method: str) -> None:
     objective, _ = problems.tiny_case()
     value = dominant_eigenvalue(objective, method=method)

@@ -9,7 +9,13 @@ from landscape.errors import InputError, UsageError
 from landscape.models import MODELS, build_model
 from landscape.models.torchvision_models import torchvision_model
 
-NAMES = [*MODELS, "torchvision:resnet18", "torchvision:mobilenet_v3_small", "torchvision:googlenet"]
+TOKENS = ("decoder",)  # tested in test_decoder.py
+NAMES = [
+    *(name for name in MODELS if name not in TOKENS),
+    "torchvision:resnet18",
+    "torchvision:mobilenet_v3_small",
+    "torchvision:googlenet",
+]
 IMAGE = (3, 32, 32)
 
 

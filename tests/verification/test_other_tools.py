@@ -31,6 +31,18 @@ def test_every_implementation_agrees_on_a_trained_network(tmp_path: Path) -> Non
     assert not wrong.agrees
 
 
+def test_every_implementation_is_restricted_to_the_same_parameters(tmp_path: Path) -> None:
+    recipe = Recipe(model="mlp:width=6,depth=1", optimizer="sgd", epochs=2, device="cpu")
+    checkpoint = load_checkpoint(train(recipe, output=tmp_path / "run").checkpoint)
+    before = [p.requires_grad for p in checkpoint.model.parameters()]
+    comparisons = list(verify(checkpoint, limit=64, parameters=["layers.3.*"]))
+    assert len(comparisons) == 6
+    assert all(c.agrees for c in comparisons), comparisons
+    origin = comparisons[0].ours.provenance
+    assert (origin.parameters, origin.dimension) == ("layers.3.*", 6 * 10 + 10)
+    assert [p.requires_grad for p in checkpoint.model.parameters()] == before
+
+
 class Standardised(nn.Module):
     """Writes to its inputs."""
 

@@ -1,0 +1,44 @@
+"""With the weights divided over processes, every number is that of one process that has all of them."""
+
+import pytest
+import sharded_weights_cases as cases
+from measured_cases import differences
+from started import results
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    return cases.numbers(1, tmp_path_factory.mktemp("alone"))
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def ranks(request, tmp_path_factory):
+    return results(cases.run, tmp_path_factory.mktemp("ranks"), ranks=request.param, seconds=240)
+
+
+@pytest.mark.parametrize("case", cases.CASES)
+def test_every_number_is_that_of_one_process(ranks, alone, case):
+    assert not differences(ranks[0]["numbers"][case], alone[case], 1e-12)
+
+
+@pytest.mark.parametrize("case", cases.CASES)
+def test_all_processes_have_the_same_bits(ranks, case):
+    first, *others = (repr(each["numbers"][case]) for each in ranks)
+    assert set(others) == {first}
+
+
+def test_every_process_holds_its_part_of_the_weights(ranks):
+    held = [each["held"] for each in ranks]
+    total = ranks[0]["numbers"]["decoder"]["n"]
+    assert sum(held) == total
+    assert max(held) <= total / len(ranks) + ranks[0]["tensors"]
+
+
+def test_what_cannot_go_on_says_why_in_all_processes(ranks):
+    for each in ranks:
+        assert "process 1 of" in each["refusals"]["weights"]
+        assert "other weights than process 0" in each["refusals"]["weights"]
+    assert (
+        "of one module are gathered; try fewer examples at once (micro_batch=1)"
+        in ranks[1]["refusals"]["memory"]
+    )

@@ -1,0 +1,197 @@
+"""What one of several processes computes in the tests of weights that are divided over them."""
+
+from functools import partial
+
+import problems
+import torch
+from group_cases import joined
+from measured_cases import said as raised
+from torch import nn
+
+from landscape.curvature import OPERATORS, dominant_eigenpair, eigenpairs
+from landscape.measures import MEASURES
+from landscape.objective import Objective
+from landscape.surfaces.sampling import sample_surface
+
+WORDS, WIDTH, CLASSES = 11, 4, 3
+MEASURED = [
+    "loss", "accuracy", "gradient-norm", "gradient-noise", "surrogate-gap", "adaptive-sharpness:steps=2",
+    "average-sharpness:max_pairs=2", "approximation-ratio:steps=2", "dominant-eigenvalue:method=power,max_iterations=6",
+    "dominant-eigenvalue:method=lanczos,max_iterations=5", "top-eigenvalues:k=2,max_products=8",
+    "layer-eigenvalues:max_products=3", "spectral-density:probes=2,steps=4", "hessian-trace:max_probes=4",
+    "hessian-trace:method=hutchinson,max_probes=4", "hessian-trace:method=hutch++,max_probes=9",
+    "layer-traces:max_probes=4", "normalized-trace:max_probes=4",
+]  # fmt: skip
+FEW = ["gradient-norm", "gradient-noise", "dominant-eigenvalue:method=lanczos,max_iterations=5"]
+
+
+class Decoder(nn.Module):
+    """Attention, whose projection another module reads, and one matrix at both ends."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, WIDTH)
+        self.attention = nn.MultiheadAttention(WIDTH, 2, batch_first=True)
+        self.norm, self.inner = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.head = nn.Linear(WIDTH, WORDS, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, words):
+        x = self.embedding(words)
+        x = x + self.attention(x, x, x, need_weights=False)[0]
+        return self.head(x + torch.tanh(self.inner(self.norm(x)))).mean(1)
+
+
+def perceptron():
+    return problems.network(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, CLASSES))
+
+
+def convolutions():
+    layers = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Tanh(), nn.Flatten(), nn.Linear(12, CLASSES)
+    return problems.network(*layers)
+
+
+def decoder():
+    torch.manual_seed(0)
+    return Decoder().double().eval()
+
+
+def frozen():
+    """A network whose first layer is held fixed, with a recurrent layer."""
+
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.rnn, self.last = (
+                nn.Linear(4, 4),
+                nn.LSTM(2, 3, batch_first=True),
+                nn.Linear(3, CLASSES),
+            )
+            self.first.requires_grad_(False)
+
+        def forward(self, x):
+            return self.last(self.rnn(self.first(x).unflatten(1, (2, 2)))[0][:, -1])
+
+    torch.manual_seed(0)
+    return Recurrent().double().eval()
+
+
+def examples(case):
+    x, y = problems.classification(8, 4, CLASSES)
+    if case == "decoder":
+        generator = torch.Generator().manual_seed(0)
+        return torch.randint(WORDS, (8, 3), generator=generator), torch.randint(
+            WORDS, (8,), generator=generator
+        )
+    return (x.repeat(1, 4).unflatten(1, (1, 4, 4)), y) if case.startswith("convolutions") else (x, y)
+
+
+# Network, options, measures.
+CASES = {
+    "perceptron": (perceptron, {}, MEASURED),
+    "convolutions": (convolutions, {}, FEW),
+    "convolutions, recalibrated": (convolutions, {"batch_norm": "recalibrate"}, FEW),
+    "decoder": (decoder, {}, [*FEW, "hessian-trace:max_probes=4"]),
+    "frozen": (frozen, {"micro_batch": 2}, FEW),
+}
+
+
+def objective(case, world, **changes):
+    network, options, _ = CASES[case]
+    batches = problems.batches(*examples(case), 3)
+    arguments = {"shard_weights": world > 1, **options, **changes}
+    return Objective(network(), "cross-entropy", batches, processes="split", **arguments)
+
+
+def read(weights, name, start, stop):
+    return weights[name].detach().flatten()[start:stop]
+
+
+def whole(point, vector):
+    """The vector ``(n, …)`` of the parts of all processes."""
+    shards = point.shards
+    ranges = shards.ranges or (range(len(vector)),)
+    result = vector.new_zeros(shards.whole.dimension, *vector.shape[1:])
+    for each, part in shards.group.gathered((ranges, vector)):
+        result[torch.cat([torch.arange(r.start, r.stop) for r in each])] = part
+    return result.tolist()
+
+
+def part(point, vector):
+    """The part of a vector ``(n, …)`` that is held here."""
+    ranges = point.shards.ranges
+    return vector if ranges is None else torch.cat([vector[r.start : r.stop] for r in ranges])
+
+
+def numbers(world, folder):
+    found = {}
+    for case, (network, _, measures) in CASES.items():
+        point = objective(case, world)
+        weights = dict(network().named_parameters())
+        # Other ways to a trace need whole weights. One process that reads its parts has all, and takes this way too.
+        probing = point if world > 1 else objective(case, world, shard_weights=partial(read, weights))
+        results = {"loss": point.loss, "gradient": whole(point, point.gradient), "n": point.dimension}
+        vectors = part(point, torch.linspace(-1, 1, 2 * point.dimension, dtype=torch.float64).reshape(-1, 2))
+        for name, operator in OPERATORS.items():
+            results[name] = whole(point, operator(point) @ vectors)
+        for name in measures:
+            estimate = MEASURES.build(name, probing if "trace" in name else point)
+            details = {key: value for key, value in estimate.details.items() if key != "proof"}
+            # The gradients of single batches take a pass of their own, in which all processes visit the same.
+            cost = estimate.cost.products if "trace" not in name else None
+            results[name] = [estimate.value, estimate.standard_error, details, cost]
+        if case == "perceptron":
+            results["power"] = whole(point, dominant_eigenpair(point, max_iterations=6).vector)
+            results["pairs"] = whole(point, eigenpairs(point, k=2, end="smallest", max_products=10).vectors)
+        if case in ("perceptron", "convolutions"):
+            for plane in ("random", "random:normalisation=layer", "sam", "eigenvectors:max_products=10"):
+                for _ in range(2):  # the second time from the journal
+                    journal = folder / f"{case} {plane.partition(':max')[0]}"
+                    surface = sample_surface(point, plane, points=3, gradient_norm=True, journal=journal)
+                values = {name: values.tolist() for name, values in surface.values.items()}
+                meta = surface.meta["plane"]
+                results[plane] = [values, meta["norms"], meta["cosine"], surface.meta["centre"]["sha256"]]
+        found[case] = results
+    return found
+
+
+def refusals(rank, world):
+    """What is raised where one process, the second, has other weights; and last, where it has too little memory."""
+
+    def other():
+        torch.manual_seed(rank)
+        return Objective(
+            nn.Linear(4, CLASSES),
+            "cross-entropy",
+            examples("perceptron"),
+            processes="split",
+            shard_weights=True,
+        )
+
+    class Large(nn.Linear):
+        def forward(self, x):
+            if rank == 1:
+                raise torch.OutOfMemoryError("out of memory")
+            return super().forward(x)
+
+    def large():
+        torch.manual_seed(0)
+        x, y = examples("perceptron")
+        batches = [(x[:3], y[:3]), (x[3:], y[3:])]
+        return Objective(
+            Large(4, CLASSES).double(), "cross-entropy", batches, processes="split", shard_weights=True
+        ).loss
+
+    return {"weights": raised(other), "memory": raised(large)}
+
+
+def run(folder, rank, world):
+    joined(folder, rank, world)
+    point = objective("decoder", world)
+    found = {
+        "numbers": numbers(world, folder),
+        "held": len(point.point),
+        "tensors": len(point.layout.entries),
+    }
+    found["refusals"] = refusals(rank, world)
+    torch.save(found, folder / f"{rank}.pt")
