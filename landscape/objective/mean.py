@@ -19,6 +19,7 @@ from landscape.objective.batches import Batches
 from landscape.objective.engine import Statistics
 from landscape.objective.first_checks import checked
 from landscape.objective.independence import Independence, examined
+from landscape.objective.memory import available_bytes
 from landscape.objective.micro_batches import Piece, Size
 from landscape.objective.risk import Risk
 from landscape.objective.shards import shortage
@@ -32,7 +33,7 @@ Visit = Callable[[Risk, Batch], list[Tensor]]
 def _added(totals: list[Tensor], parts: list[Tensor], weight: float) -> list[Tensor]:
     """The totals with ``weight`` times the parts added in place, entry by entry; none yet is empty."""
     if not totals:
-        return [part * weight for part in parts]
+        return parts if weight == 1 else [part * weight for part in parts]
     for total, part in zip(totals, parts, strict=True):
         total.add_(part, alpha=weight)
     return totals
@@ -158,7 +159,7 @@ class Mean:
         """``Σ_b (w_b/W) visit(risk, b)``, entry by entry, with w_b what the mean of a batch is divided by.
 
         Args:
-            visit: Called with each micro-batch; returns tensors that are means over its examples. Those of one
+            visit: Called with each micro-batch; returns new tensors that are means over its examples. Those of one
                 dimension are vectors ``(n,)``, of which a process has its part if the weights are divided.
             at: The point ``(n,)`` at which the network stands meanwhile.
             constant: Whether ``at`` is never written to by its owner.
@@ -204,6 +205,7 @@ class Mean:
                     if each is not None:
                         each(means)
                     totals = _added(totals, means, piece.weight / weight)
+                    del means  # before the next visit, which needs the memory
             return self._summed(totals)
 
     def _in_rounds(self, visit: Visit, pieces: Iterable[Piece], counted: Mapping[str, int]) -> list[Tensor]:
@@ -361,18 +363,14 @@ class Mean:
         elif replica.device.type == "mps":
             torch.mps.empty_cache()
         if piece.size == 1:
-            raise OutOfMemory(
-                f"out of memory with a single example ({type(replica.model).__name__}, "
-                f"{replica.layout.dimension:,} free parameters, {replica.device}); measure fewer parameters "
-                "(parameters=[…]), on another device, or by a measure that needs no product"
-            )
+            raise OutOfMemory(f"out of memory with a single example; {self._ways_out()}")
         if micro.obstacle is None:
             # By itself: the other processes may have enough memory.
             micro.obstacle = (self._independence or examined(self.risk)).reason
         if micro.obstacle:
             raise OutOfMemory(
                 f"out of memory at a batch of {piece.size} examples, which cannot be split because {micro.obstacle}; "
-                f"try a smaller batch: -b {max(1, piece.size // 4)}"
+                f"try a smaller batch: -b {max(1, piece.size // 4)}; {self._ways_out()}"
             )
         micro.size = -(-piece.size // 2)
         warnings.warn(
@@ -380,6 +378,21 @@ class Mean:
             "which changes no number by more than rounding",
             Remark,
             stacklevel=2,
+        )
+
+    def _ways_out(self) -> str:
+        """What is needed and what needs less."""
+        replica = self.risk.replica
+        vector, free = replica.point.nbytes / 2**20, available_bytes(replica.device) / 2**20
+        ways = [] if self.risk.engine.recomputation is not None else ["recompute=True (--recompute)"]
+        ways += [
+            "fewer parameters (--parameters)",
+            "shard_weights=True in several processes (--shard-weights)",
+        ]
+        return (
+            f"{type(replica.model).__name__} has {replica.layout.dimension:,} free parameters, {vector:,.0f} MiB a "
+            f"vector, of which a gradient needs 2 and a product 4 besides its graph, and {free:,.0f} MiB are free on "
+            f"{replica.device}: try {', '.join(ways)}, another device, or a measure that needs no product"
         )
 
     def _settle_micro_batches(self, requested: Size) -> None:
