@@ -254,6 +254,11 @@ def judged(
         if integer_weights(replica.model):
             underived = stopped(risk, what)
     elif none_reached:
+        if any(getattr(module, "merged_adapters", None) for module in replica.model.modules()):
+            raise InputError(
+                f"the adapters of {type(replica.model).__name__} are merged into its weights, so that the loss does "
+                "not depend on them: call unmerge_adapter(), or measure the network that merge_and_unload() returns"
+            )
         if others:
             raise InputError(
                 f"the loss depends on no free parameter of the model, but on {len(others)} other tensors that require "
