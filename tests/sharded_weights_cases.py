@@ -133,7 +133,7 @@ def numbers(world, folder):
         weights = dict(network().named_parameters())
         # Other ways to a trace need whole weights. One process that reads its parts has all, and takes this way too.
         probing = point if world > 1 else objective(case, world, shard_weights=partial(read, weights))
-        results = {"loss": point.loss, "gradient": whole(point, point.gradient), "n": point.dimension}
+        results = {"value": point.loss, "gradient": whole(point, point.gradient), "n": point.dimension}
         vectors = part(point, torch.linspace(-1, 1, 2 * point.dimension, dtype=torch.float64).reshape(-1, 2))
         for name, operator in OPERATORS.items():
             results[name] = whole(point, operator(point) @ vectors)

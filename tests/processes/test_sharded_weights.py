@@ -19,7 +19,7 @@ def ranks(request, tmp_path_factory):
 @pytest.mark.parametrize("case", cases.CASES)
 def test_every_number_is_that_of_one_process(ranks, alone, case):
     computed = ranks[0]["numbers"][case]
-    assert computed.keys() >= {"loss", "gradient", "hessian", "gauss-newton", "empirical-fisher", *cases.FEW}
+    assert computed.keys() >= {"value", "gradient", "hessian", "gauss-newton", "empirical-fisher", *cases.FEW}
     assert len(ranks) > 2 or computed.keys() == alone[case].keys()
     assert not differences(computed, {name: alone[case][name] for name in computed}, 1e-12)
 
