@@ -43,18 +43,27 @@ def plan(forecast: "Forecast", world: int) -> str:
             "statistics are recomputed: once a draw or step, and once a batch where a measure reads batches"
         )
     head = ("measure", "gradients", "at most", "time", "at most")
-    return Grid(head, rows, [*notes, _memory(forecast)]).text(width=WIDTH)
+    return Grid(head, rows, [*notes, *_memory(forecast, world)]).text(width=WIDTH)
 
 
-def _memory(forecast: "Forecast") -> str:
+def _memory(forecast: "Forecast", world: int) -> list[str]:
     free = f"{_size(forecast.available)} free"
+    each = " of each process" if world > 1 else ""
+    sizes = ", ".join(f"{line.name} {_size(line.peak)}" for line in forecast.lines if line.peak is not None)
+    peak = "not known" if forecast.peak is None else f"{_size(forecast.peak)} in all"
+    lines = [f"memory{each}, at its peak and besides network and data: {peak} ({sizes}); {free}"]
     if forecast.graph_bytes is None:
-        return f"memory: {free}; what a batch takes cannot be counted here, so no graph is kept"
-    everything = forecast.graph_bytes * forecast.batches
-    return (
-        f"memory: {_size(forecast.graph_bytes)} for the graph of a batch, {_size(everything)} to keep those of all "
-        f"{forecast.batches}; {free}"
-    )
+        lines.append("what the graph of a batch takes cannot be counted here, so that none is kept")
+    else:
+        lines.append(
+            f"the graph of a batch takes {_size(forecast.graph_bytes)}; graphs are kept while memory lasts"
+        )
+    if forecast.peak is not None and forecast.peak * world > forecast.available > 0:
+        lines.append(
+            "that does not fit: take a smaller -b, --recompute, fewer --parameters, or --shard-weights over several "
+            "processes"
+        )
+    return lines
 
 
 def _size(count: float) -> str:

@@ -1,14 +1,17 @@
 """The expected cost of measures, from their options and one measured Hessian product."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from landscape.curvature.parts import parts_by
+from landscape.measures.peak_memory import peaks
 from landscape.measures.table import MEASURES
 from landscape.objective import Objective
 from landscape.objective.memory import available_bytes
@@ -64,11 +67,15 @@ def expected_cost(objective: Objective, specification: Specification) -> tuple[C
 
 @dataclass(frozen=True)
 class Line:
-    """The likely cost of one measure by itself, and that of its whole budget, in gradient-equivalents."""
+    """The likely cost of one measure by itself, and that of its whole budget, in gradient-equivalents.
+
+    ``peak`` is the memory that it takes at most besides network, data and objective, in bytes; ``None`` if unknown.
+    """
 
     name: str
     typical: float
     most: float
+    peak: int | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,7 @@ class Forecast:
         seconds: The time of one gradient over all the data.
         graph_bytes: The size of the graph of one batch's gradient; ``None`` if it cannot be measured.
         available: Bytes of free memory.
+        vector: Bytes of a vector of the dimension of θ.
         recalibration: Seconds of the pass that recomputes batch-norm statistics at every point, which the lines do
             not include; ``None`` if the statistics are stored.
     """
@@ -88,7 +96,17 @@ class Forecast:
     graph_bytes: int | None
     batches: int
     available: int
+    vector: int
     recalibration: float | None = None
+
+    @property
+    def peak(self) -> int | None:
+        """The memory of all measures in bytes, which share the gradient; ``None`` if that of one is unknown."""
+        sizes = [line.peak for line in self.lines]
+        known = [size for size in sizes if size is not None]
+        if not known or len(known) < len(sizes):
+            return None
+        return max(known) + (self.vector if len(known) > 1 else 0)
 
     @property
     def typical_seconds(self) -> float:
@@ -102,16 +120,28 @@ class Forecast:
 
 
 def forecast(objective: Objective, specifications: Sequence[Specification]) -> Forecast:
-    """Measures one Hessian product on the first batch, after one that warms up; computes nothing else."""
+    """Takes each measure of the first batch with a small budget, and times a Hessian product there."""
     fixed, recalibration = objective.at_fixed_statistics(), None
     if fixed is not objective:
         start = time.perf_counter()
         # At a copy of the point, where nothing is cached, so that the pass is timed.
         fixed = objective.at(objective.point).at_fixed_statistics()
         recalibration = time.perf_counter() - start
-    ((seconds, examples, graph_bytes, available),) = fixed.by_batch(_timed, only={0})
+    costs = [expected_cost(objective, specification) for specification in specifications]
+    each = partial(
+        peaks,
+        specifications=specifications,
+        batches=math.ceil(len(objective.batch_sizes) / objective.group.world),
+        products=[min(typical.products, most.products) for typical, most in costs],
+    )
+    ((sizes, seconds, examples, graph_bytes, available),) = fixed.by_batch(
+        lambda first: (each(first), *_timed(first)), only={0}
+    )
     return Forecast(
-        lines=tuple(_line(objective, specification) for specification in specifications),
+        lines=tuple(
+            _line(specification, cost, size)
+            for specification, cost, size in zip(specifications, costs, sizes, strict=True)
+        ),
         seconds=seconds
         / Cost(gradients=1, products=1).gradient_equivalents
         * objective.num_examples
@@ -119,6 +149,7 @@ def forecast(objective: Objective, specifications: Sequence[Specification]) -> F
         graph_bytes=graph_bytes,
         batches=len(objective.batch_sizes),
         available=available,
+        vector=objective.point.nbytes,
         recalibration=recalibration,
     )
 
@@ -136,6 +167,6 @@ def _timed(first: Objective) -> tuple[float, int, int | None, int]:
     return seconds, first.num_examples, first.engine.graphs.largest, available_bytes(first.point.device)
 
 
-def _line(objective: Objective, specification: Specification) -> Line:
-    typical, most = (cost.gradient_equivalents for cost in expected_cost(objective, specification))
-    return Line(str(specification), min(typical, most), most)
+def _line(specification: Specification, costs: tuple[Cost, Cost], peak: int | None) -> Line:
+    typical, most = (cost.gradient_equivalents for cost in costs)
+    return Line(str(specification), min(typical, most), most, peak)

@@ -106,6 +106,10 @@ class Objective:
             it passes by itself. Left out, several processes are an error. One process is always alone.
         copy: Whether the model is copied. With ``copy=False`` it is given away: no weight is there twice, and neither
             the model nor its parameters may be used or changed by anyone else afterwards.
+        shard_weights: Whether the processes of ``processes="split"`` hold a part of the weights each, for a network
+            that is too large for one of them: every vector is then the part ``(nᵣ,)`` that :attr:`shards` describes.
+            The weights of a module are gathered while it is passed. For a network on the meta device, a function that
+            reads them: ``(name, start, stop)`` → those coordinates of the flattened parameter.
 
     Attributes:
         point: θ, ``(n,)``.
@@ -161,7 +165,9 @@ class Objective:
             fixed = batched(batches, batch_size=batch_size, weight=weight)
             self._calibration = fixed if calibration is None else batched(calibration, batch_size=batch_size)
             engine = Engine(allowed_products(products), MicroBatches(allowed_size(micro_batch)))
-            engine.recomputation = recomputation(replica.model, engine.products) if recompute else None
+            engine.recomputation = (
+                recomputation(replica.model, engine.products, replica.shards) if recompute else None
+            )
             risk = Risk(replica, placed_loss(loss, replica.device, replica.dtype), fixed, engine)
             self._mean = Mean(risk, calibration=self._calibration if batch_norm == "recalibrate" else None)
             self._batch_norm = batch_norm
@@ -230,6 +236,11 @@ class Objective:
     def group(self) -> Group:
         """The processes that compute together; what each of them raises inside ``group.together()``, all raise."""
         return self._mean.group
+
+    @property
+    def processes(self) -> Group:
+        """The processes that make the same calls: those of :attr:`group`, or those that divide the weights."""
+        return self.shards.group if self.group.alone else self.group
 
     @property
     def ledger(self) -> Ledger:
@@ -364,7 +375,7 @@ class Objective:
             )
         engine = Engine(risk.engine.products, dataclasses.replace(risk.engine.micro))
         if risk.engine.recomputation is not None:
-            engine.recomputation = recomputation(replica.model, engine.products)
+            engine.recomputation = recomputation(replica.model, engine.products, replica.shards)
         mean = Mean(Risk(replica, risk.loss, risk.batches, engine), calibration=self._mean.calibration)
         group = self.group if self._sharded is None else self._sharded.group
         if not group.alone:

@@ -74,10 +74,12 @@ def gradient_of_graph(risk: Risk, batch: Batch) -> list[Tensor]:
 
 def _request(
     risk: Risk, batch: Batch, kind: type[Graph]
-) -> tuple[tuple[tuple[str, float | None], int, int], Callable[[], Any], Callable[[], None], Tensor, Shards]:
+) -> tuple[tuple[str, int, int], Callable[[], Any], Callable[[], None], Tensor, Shards]:
     """The key of a graph, how it is built and booked, a parameter that is not part of it, and how it is divided."""
     book, replica = partial(risk.book, gradients=1), risk.replica
-    key = (kind.__name__, risk.share), *risk.place
+    # Graphs of a loss that is the only one differ from those of one of several that are visited together.
+    name = kind.__name__ if risk.share is None else f"{kind.__name__}, share {risk.share!r}"
+    key = name, *risk.place
     return key, partial(kind, risk, batch), book, replica.parameters[0], replica.shards
 
 

@@ -5,7 +5,7 @@ import re
 
 import measured_cases
 import pytest
-from compared_numbers import differences
+from measured_cases import differences
 from started import results
 
 from landscape.measures import MEASURES
