@@ -75,7 +75,7 @@ class SurfaceRun:
                     rename=subject.rename,
                 )
                 there, test_there = objective.of(network), test and test.of(network)
-            through.append(Waypoint.of(label, there, test=test_there))
+            through.append(Waypoint.of(label, there, test=test_there, origin=objective))
         return cls(path, checkpoint, objective, test, through, quiet)
 
     def surface(

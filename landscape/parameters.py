@@ -63,7 +63,7 @@ class Layout:
 
     def flatten(self, tensors: Sequence[Tensor]) -> Tensor:
         """The vector ``(n,)`` of tensors that are shaped like the parameters, in order."""
-        return torch.cat([tensor.reshape(-1) for tensor in tensors])
+        return torch.cat([tensor.reshape(-1) for tensor in tensors]) if tensors else torch.empty(0)
 
     def split(self, vector: Tensor) -> list[Tensor]:
         """The views of a vector ``(n,)``, shaped like the parameters, in order."""
@@ -95,7 +95,7 @@ def layout(model: nn.Module, parameters: Selection = None) -> Layout:
         shape, role = tuple(parameter.shape), roles.get(id(parameter), "other")
         entries.append(Entry(name, shape, offset, parameter.numel(), role))
         offset += parameter.numel()
-    if offset == 0:
+    if offset == 0 and not (parameters is None and _only_integers(model)):
         total = sum(1 for _ in model.parameters())
         way_out = "call requires_grad_(True) on those that should vary, or pass parameters=[…]"
         if parameters is not None:
@@ -128,9 +128,13 @@ def selection_name(parameters: Selection, names: Sequence[str]) -> str | None:
 def selection_note(model: nn.Module, parameters: Selection, names: Sequence[str]) -> list[str]:
     """Which parameters of a model are free, by their ``names``, and which are not; no line if all are free."""
     everything = dict(model.named_parameters())
-    if len(names) == len(everything):
+    integers = integer_weights(model)
+    if len(names) == len(everything) and not integers:
         return []
     notes = []
+    if integers:
+        few = _few([f"{name} ({kind})" for name, kind in integers.items()])
+        notes.append(f"integer weights, which have no derivative, are held fixed: {few}")
     if parameters is not None:
         counts = _counted(everything, names)
         notes.append(f"{counts} are free: {selection_name(parameters, names)}")
@@ -161,7 +165,34 @@ def _not_required(
     """The parameters that are not free because they do not require a gradient."""
     if callable(parameters) or any(not pattern.startswith("!") for pattern in _patterns(parameters or ())):
         return []
-    return [n for n, parameter in everything.items() if n not in names and not parameter.requires_grad]
+    fixed = ((n, p) for n, p in everything.items() if n not in names and p.is_floating_point())
+    return [name for name, parameter in fixed if not parameter.requires_grad]
+
+
+def integer_weights(model: nn.Module) -> dict[str, str]:
+    """The integers that a quantised network computes with: names of parameters, buffers and layers, and their kinds."""
+    integers = {
+        n: _dtype(p) for n, p in model.named_parameters() if not p.is_floating_point() or p.is_quantized
+    }
+    for name, buffer in model.named_buffers():
+        if (
+            buffer.dtype in (torch.int8, torch.uint8) and buffer.ndim > 1
+        ):  # others are counts, masks and positions
+            integers[name] = _dtype(buffer)
+    for name, module in model.named_modules():
+        # Layers of torch.ao keep theirs in objects that are no tensors; what is inside such a layer is a part of it.
+        if ".quantized." in type(module).__module__ and not any(name.startswith(f"{n}.") for n in integers):
+            integers[name] = type(module).__name__
+    return integers
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _only_integers(model: nn.Module) -> bool:
+    """Whether a network has weights, and none in floating point."""
+    return not any(p.is_floating_point() for p in model.parameters()) and bool(integer_weights(model))
 
 
 def _counted(everything: Mapping[str, nn.Parameter], names: Sequence[str]) -> str:
@@ -227,6 +258,8 @@ def _selected(model: nn.Module, parameters: Selection) -> Iterator[tuple[str, nn
         return any(not names.isdisjoint(aliases[id(parameter)]) for names in groups)
 
     for name, parameter in model.named_parameters():
+        if not parameter.is_floating_point():
+            continue
         if callable(parameters):
             is_free = any(parameters(alias, parameter) for alias in aliases[id(parameter)])
         else:

@@ -22,6 +22,7 @@ OPTIONS = {
     "top-eigenvalues": "k=2,max_products=12",
     "layer-eigenvalues": "max_products=4",
     "spectral-density": "probes=2,steps=4",
+    "block-spectra": "probes=2,steps=2",
     "approximation-ratio": "steps=2,rho=0.5,examples=10",
     "adaptive-sharpness": "steps=2",
     "average-sharpness": "max_pairs=3",
@@ -165,6 +166,32 @@ def solved(point):
     found["examples"] = point.by_example(lambda part: part.loss, only={1, 2, 8})
     found["ratio"] = MEASURES.build("approximation-ratio:reading=example,examples=3,steps=1", point).value
     return found
+
+
+def differences(found, expected, tolerance, place=""):
+    """Where two results differ: in a number by more than the tolerance, relative to it where it is above 0.1.
+
+    Details that are differences of measured numbers have ten times their rounding.
+    """
+    import pytest  # here, because the processes that are measured do without it
+
+    if isinstance(expected, dict) and isinstance(found, dict) and found.keys() == expected.keys():
+        return [
+            d for key in expected for d in differences(found[key], expected[key], tolerance, f"{place}/{key}")
+        ]
+    if (
+        isinstance(expected, (list, tuple))
+        and isinstance(found, (list, tuple))
+        and len(found) == len(expected)
+    ):
+        pairs = enumerate(zip(found, expected, strict=True))
+        return [d for k, pair in pairs for d in differences(*pair, tolerance, f"{place}[{k}]")]
+    if isinstance(expected, float) and isinstance(found, float):
+        allowed = 10 * tolerance if "/details/" in place else tolerance
+        same = found == pytest.approx(expected, rel=allowed, abs=allowed / 10, nan_ok=True)
+    else:
+        same = found == expected
+    return [] if same else [f"{place}: {found} instead of {expected}"]
 
 
 def numbers(rank, world):

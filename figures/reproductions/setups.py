@@ -76,6 +76,20 @@ CIFAR10 = Setup(
     test=1000,
     normalize="cifar10",
 )
+TEXT = Setup(
+    "text",
+    "180 + 20 kB of Python's language reference (A) and 54 + 6 kB of its library's source code (B), a byte a token; "
+    "decoder:width=64,depth=2,length=64, 0.14 M parameters; 5 epochs of A, then 1 more of A, then 1 of B",
+    "text:length=64,limit=200000",
+    {
+        "model": "decoder:width=64,depth=2,length=64",
+        "loss": "next-token",
+        "epochs": 5,
+        "batch_size": 32,
+    },
+    limit=8,
+    more={"fine-tuning": "text:source=stdlib,length=64,limit=60000"},
+)
 PAPER = Setup(
     "paper",
     "CIFAR-100, resnet18, 200 epochs, batch 128, lr 0.05, weight decay 5e-3, crops and mirroring, for a GPU",
@@ -92,6 +106,7 @@ PAPER = Setup(
 )
 _KINDS = {
     "digits": "digits",
+    "text": "text",
     "moons": "moons",
     "mnist": "mnist",
     "imagefolder": "cifar10",

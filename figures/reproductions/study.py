@@ -243,7 +243,7 @@ def command(study: Study, setup: Setup, seeds: int) -> str:
 
 
 def _work(study: Study, given: argparse.Namespace) -> Work:
-    data = given.data or next(iter(study.setups))
+    data = given.data or next(iter(study.setups.values())).data
     if given.size == "paper":
         if study.paper is None:
             raise SystemExit(f"{study.name}: there is no other size than the default")

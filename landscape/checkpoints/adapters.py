@@ -25,18 +25,23 @@ from landscape.registry.user_code import names_code
 
 _OWN = "put the adapter around its base yourself, and name the function that returns it: -m ./file.py:factory"
 # Of the settings, those that say what the adapted network computes, and those that do not once it is trained.
-_USED = ("r", "lora_alpha", "alpha_pattern", "use_rslora", "use_dora", "fan_in_fan_out", "lora_bias")
-_USED += ("modules_to_save", "bias")
-_WITHOUT_EFFECT = ("task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path")
-_WITHOUT_EFFECT += ("revision", "inference_mode", "lora_dropout", "megatron_core", "runtime_config")
-_WITHOUT_EFFECT += ("eva_config", "ensure_weight_tying", "qalora_group_size", "init_lora_weights")
-# The names of the tensors say these.
-_WITHOUT_EFFECT += (
-    "target_modules",
-    "exclude_modules",
-    "layers_to_transform",
-    "layers_pattern",
-    "rank_pattern",
+_USED = (
+    *("r", "lora_alpha", "alpha_pattern", "use_rslora", "use_dora", "fan_in_fan_out", "lora_bias"),
+    *("modules_to_save", "bias"),
+)
+_WITHOUT_EFFECT = (
+    *("task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision"),
+    *(
+        "inference_mode",
+        "lora_dropout",
+        "megatron_core",
+        "runtime_config",
+        "eva_config",
+        "ensure_weight_tying",
+    ),
+    *("qalora_group_size", "init_lora_weights"),
+    # The names of the tensors say these.
+    *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "rank_pattern"),
 )
 # Ways to begin that leave the base as it is; others split its weights, so that the saved ones are of another base.
 _BEGINNINGS = (None, True, False, "gaussian", "orthogonal", "eva")

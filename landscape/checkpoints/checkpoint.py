@@ -331,10 +331,10 @@ def _unknown(contents: Contents, *, model: bool, data: bool) -> str:
     """The message for a checkpoint whose model or data are not known."""
     if contents.adapter is not None:
         base = base_name(contents)
-        own = {f"-m hf:{base or 'FOLDER'}": model, "-d DATA": data}
+        needed = {f"-m hf:{base or 'FOLDER'}": model, "-d DATA": data}
         return (
             f"{contents.path} is an adapter{f' for {base}' if base else ''}, and holds neither the weights of that "
-            f"network nor data; add {' '.join(flag for flag, absent in own.items() if absent)}"
+            f"network nor data; add {' '.join(flag for flag, absent in needed.items() if absent)}"
         )
     similar = guess(contents.state)
     looks = f"; it looks like {similar.looks}" if similar and model else ""

@@ -25,6 +25,8 @@ def _path(name: str) -> Row[Data] | None:
     kind = {".npz": "npz", ".safetensors": "safetensors"}.get(path.suffix)
     if kind is not None:
         return tensor_file(f"{kind}:{name}")
+    if path.suffix == ".txt":
+        return text_at(f"text:{name}")
     if path.is_dir():
         saved = any((path / file).is_file() for file in ("dataset_dict.json", "dataset_info.json"))
         folder = name.rstrip("/") or name

@@ -22,8 +22,13 @@ KEYS = (
     ("x_train", "y_train", "x_test", "y_test"),
     ("inputs", "targets", "", ""),
     ("x", "y", "", ""),
+    ("train_input_ids", "train_input_ids", "test_input_ids", "test_input_ids"),
+    ("input_ids", "input_ids", "", ""),
 )
-"""Names of the arrays, in order of preference: training inputs and targets, held-out inputs and targets."""
+"""Names of the arrays, in order of preference: training inputs and targets, held-out inputs and targets.
+
+Token numbers are both: the loss next-token predicts each from those before it.
+"""
 
 Normalisation = Literal["none", "half", "imagenet", "cifar10", "cifar10-per-image", "cifar100", "mnist"] | str
 
@@ -42,6 +47,7 @@ def tensors_at(name: str, *, classes: int | None = None, normalize: Normalisatio
     Also ``x_train``, ``y_train``, ``x_test``, ``y_test``, or, for training examples alone, ``inputs`` and ``targets``
     (or ``x`` and ``y``). Inputs of 8 bits are images, with the channels first or last or without any, and become
     ``(pixel/255 − mean)/std``; floats and token numbers stay as they are. Whole targets ``(N,)`` are class numbers.
+    For the loss ``next-token``, ``input_ids`` ``(N, T)`` alone, or ``train_input_ids`` and ``test_input_ids``.
 
     Args:
         name: ``npz:FILE`` or ``safetensors:FILE``.

@@ -69,10 +69,10 @@ class _Call:
     def again(self) -> Iterator[None]:
         """Inside, the call is computed with a graph that is not counted as one that stays."""
         with (
-            self.context(),
+            torch.autograd.graph.saved_tensors_hooks(_same, _same),
+            self.context(),  # whose hooks, if it has any, are the innermost
             self.autocast(),
             torch.enable_grad(),
-            torch.autograd.graph.saved_tensors_hooks(_same, _same),
         ):
             yield
 

@@ -105,7 +105,7 @@ class SoftmaxRows:
 
     def differentiable(self, scores: Tensor) -> Tensor:
         """The loss with two derivatives, which keep no array of the size of the scores beside them and the slope."""
-        value: Tensor = _Loss.apply(scores, self)  # type: ignore[no-untyped-call]
+        value: Tensor = _Loss.apply(scores, self)
         return value
 
 
@@ -121,7 +121,7 @@ class _Loss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, factor: Tensor) -> Any:
         (scores,) = ctx.saved_tensors
-        return _Slope.apply(scores, factor, ctx.rows), None  # type: ignore[no-untyped-call]
+        return _Slope.apply(scores, factor, ctx.rows), None
 
 
 class _Slope(torch.autograd.Function):

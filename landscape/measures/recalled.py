@@ -94,7 +94,7 @@ def measure(
     specifications = _specifications(DEFAULT if names is None else names)
     if records is None:
         return [MEASURES.build(specification, objective) for specification in specifications]
-    file, group = Path(records), objective.group
+    file, group = Path(records), objective.processes
     known = group.once(lambda: read(file).estimates if file.is_file() else (), call="reading of records")
     if objective.provenance.checkpoint is None:
         objective = objective.described(checkpoint=_weights_digest(objective))
@@ -129,8 +129,11 @@ def _weights_digest(objective: Objective) -> str:
     """
     # The free parameters of the network are those of the point that was evaluated last.
     frozen = {name: p for name, p in objective.network.named_parameters() if not p.requires_grad}
-    digest = hashlib.sha256(objective.point.cpu().numpy().tobytes())
+    shards, digest = objective.shards, hashlib.sha256()
+    for tensor in shards.in_turn(objective.point):
+        digest.update(tensor.cpu().numpy().tobytes())
     for name, tensor in {**frozen, **objective.statistics}.items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()
+    parts = set(shards.group.gathered(digest.hexdigest()))  # which differ where a frozen tensor is divided
+    return parts.pop() if len(parts) == 1 else hashlib.sha256("".join(sorted(parts)).encode()).hexdigest()

@@ -66,6 +66,9 @@ def _built(folder: str, **options: Any) -> nn.Module:
         if not hasattr(config, key):
             raise UsageError(f"hf:{folder}: the configuration has no entry '{key}'")
         setattr(config, key, value)
+    # Keys and values of earlier tokens are for generating text, and would be kept by every forward pass.
+    if "use_cache" not in options and hasattr(config, "use_cache"):
+        config.use_cache = False
     kind: Any = getattr(transformers, str(names[0]), None) if names else None
     create: Any = getattr(kind, "_from_config", None)
     if not names:

@@ -1,11 +1,18 @@
 """What autograd has recorded behind a tensor: its gradient, and the graph itself."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from landscape.objective.replica import Replica
+from landscape.parameters import Layout
+
+Output = Tensor | GradientEdge
+"""What a backward pass may start from: a tensor, or its place in the graph alone."""
 
 
 def slopes(value: Tensor, inputs: Sequence[Tensor], *, graph: bool = False) -> Sequence[Tensor]:
@@ -14,6 +21,53 @@ def slopes(value: Tensor, inputs: Sequence[Tensor], *, graph: bool = False) -> S
         return [torch.zeros_like(tensor) for tensor in inputs]
     # Never by .backward(create_graph=True), which leaves a reference cycle in .grad.
     return torch.autograd.grad(value, inputs, create_graph=graph, allow_unused=True, materialize_grads=True)
+
+
+def flat_slopes(
+    outputs: Sequence[Output],
+    vectors: Sequence[Tensor] | None,
+    inputs: Mapping[int, Tensor],
+    layout: Layout,
+    *,
+    like: Tensor,
+    retain: bool = False,
+) -> Tensor:
+    """The gradient of ``Σ outputs · vectors`` as one vector ``(n,)``, zero outside the inputs.
+
+    The backward pass adds the part of every parameter to its place in the vector as soon as it is there, so that no
+    more than one of them is there twice.
+
+    Args:
+        outputs: What to differentiate.
+        vectors: Tensors that are shaped like the outputs; ``None`` for scalars, times 1.
+        inputs: Parameters by their number in the layout; leaves of the graph.
+        layout: The places of the parameters.
+        like: A vector of the same form.
+        retain: Whether the graph will be used again.
+    """
+    slope = torch.zeros_like(like)
+    places, starts = layout.split(slope), cast(Any, outputs)
+    for number, parameter in inputs.items():
+        parameter.grad = places[number]
+    try:
+        # Outside of create_graph, autograd adds in place to what .grad holds.
+        torch.autograd.backward(starts, vectors, inputs=list(inputs.values()), retain_graph=retain)
+    finally:
+        for parameter in inputs.values():
+            parameter.grad = None
+    return slope
+
+
+def gradient_of(replica: Replica, value: Tensor) -> Tensor:
+    """The gradient ``(n,)`` of a scalar in the free parameters, zero where it does not depend on them."""
+    if not value.requires_grad:
+        return torch.zeros_like(replica.point)
+    return flat_slopes([value], None, dict(enumerate(replica.parameters)), replica.layout, like=replica.point)
+
+
+def place_of(tensor: Tensor) -> Output:
+    """The place of a tensor in the graph, which does not keep its values; a leaf itself."""
+    return tensor if tensor.is_leaf else get_gradient_edge(tensor)
 
 
 def custom_functions(outputs: Sequence[Tensor]) -> Iterator[Any]:

@@ -8,7 +8,7 @@ gradient along v.
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +21,10 @@ from landscape.losses.outputs import acting_with
 from landscape.objective.autograd_graph import slopes
 from landscape.objective.batch import Batch, leading_size, mapped, moved, tensors_in
 from landscape.objective.differentiability import innermost
-from landscape.objective.graphs import LossOf
+from landscape.objective.graphs import HessianGraph, LossOf
 from landscape.objective.kernels import HeldPadding
 from landscape.objective.risk import Risk
-from landscape.reductions import exact_dtype, norm, numbers
+from landscape.reductions import exact, exact_dtype, norm, numbers
 
 EXAMPLES = 2  # convolutions in float64 are slow
 STEPS = (
@@ -39,7 +39,9 @@ ROUNDING = 1e-14  # of a gradient in float64, relative to it: its terms may be l
 SATURATED = 1e-3  # a loss that is smaller may be that of a perfect fit
 HALVINGS = 8  # how often the weights of a perfect fit are halved at the most
 DIRECTIONS = 3  # tried until one meets no kink
-LARGEST = 1 << 30  # bytes of weights in float64: of a larger network only the symmetry is checked, as it is
+# Bytes of weights in float64. Of a larger network only the symmetry is checked, as it is: the rest would take several
+# times the memory of a product.
+LARGEST = 1 << 26
 
 Tensors = Sequence[Tensor]
 Value = Callable[[Tensors], Tensor]
@@ -81,16 +83,13 @@ def refuse_wrong_second_derivative(risk: Risk, batch: Batch) -> None:
 
 def _fault_of(risk: Risk, batch: Batch) -> Fault | None:
     """In float64 on a few examples; on the whole batch if that cannot be split; else by symmetry alone."""
-    model = risk.replica.model
     if not risk.replica.shards.group.alone:  # no process has all coordinates of a difference
         return _asymmetry_as_it_is(dataclasses.replace(risk, share=None), batch)
-    has_float64 = exact_dtype(risk.replica.device) == torch.float64
-    if has_float64 and 8 * sum(p.numel() for p in model.parameters()) <= LARGEST:
+    if _fits(risk):
         for part in (_few(batch), batch):
             value, standing = _loss_in_float64(risk, part)
-            leaves = [p.detach().double() for p in risk.replica.parameters]
             try:
-                return fault(value, leaves, standing)
+                return fault(value, [p.detach().double() for p in risk.replica.parameters], standing)
             except Exception as failure:  # whatever a network raises on a few examples or in float64
                 if is_out_of_memory(failure):
                     break
@@ -98,24 +97,57 @@ def _fault_of(risk: Risk, batch: Batch) -> Fault | None:
 
 
 def gradient_rounding(risk: Risk, batch: Batch) -> float | None:
-    """The norm of the rounding errors in the gradient of a few examples; ``None`` without a float64 value."""
-    few, shards = _few(batch), risk.replica.shards
+    """The norm of the rounding errors in the gradient of a few examples; ``None`` without a float64 value.
 
-    def length(tensors: Tensors) -> float:
-        return float(shards.total(torch.stack([norm(t).square() for t in tensors]).sum()).sqrt())
+    For the memory that it takes, large networks have none.
+    """
+    few, shards = _few(batch), risk.replica.shards
+    if not shards.all(_fits(risk)):
+        return None
+
+    def length(norms: Sequence[Tensor]) -> float:
+        return float(shards.total(torch.stack(list(norms)).square().sum()).sqrt())
 
     try:
         here = slopes(risk.forward(few)[0], risk.replica.parameters)
         if risk.replica.dtype == torch.float64:
-            return ROUNDING * length(here)
+            return ROUNDING * length([norm(part) for part in here])
         value, standing = _loss_in_float64(risk, few)
         leaves = [p.detach().double().requires_grad_() for p in risk.replica.parameters]
-        exact = standing(leaves, lambda: slopes(value(leaves), leaves))
+        errors = standing(leaves, lambda: _distances(value(leaves), leaves, here))
     except Exception as failure:  # whatever a network raises on a few examples or in float64
         if is_out_of_memory(failure) or isinstance(failure, ProcessFailed):
             raise
         return None
-    return length([a.double() - b for a, b in zip(here, exact, strict=True)])
+    return length(errors)
+
+
+def _fits(risk: Risk) -> bool:
+    """Whether the network is so small that it is computed in float64 too, and the device has that."""
+    size = 8 * risk.replica.shards.whole.dimension
+    size += 8 * sum(p.numel() for p in risk.replica.model.parameters() if not p.requires_grad)
+    return size <= LARGEST and exact_dtype(risk.replica.device) == torch.float64
+
+
+def _distances(value: Tensor, leaves: Tensors, others: Tensors) -> list[Tensor]:
+    """How far the gradient is from another one, tensor by tensor, of which no two are there at once."""
+    if not value.requires_grad:
+        return [norm(other) for other in others]
+    places = {id(leaf): other for leaf, other in zip(leaves, others, strict=True)}
+    distances: list[Tensor] = []
+
+    def compare(leaf: Tensor) -> None:
+        assert leaf.grad is not None
+        distances.append(norm(leaf.grad - places.pop(id(leaf))))
+        leaf.grad = None
+
+    hooks = [leaf.register_post_accumulate_grad_hook(compare) for leaf in leaves]  # type: ignore[no-untyped-call]
+    try:
+        torch.autograd.backward(value, inputs=list(leaves))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [*distances, *map(norm, places.values())]
 
 
 def _few(batch: Batch) -> Batch:
@@ -139,7 +171,9 @@ def _function_of(module: nn.Module, names: Sequence[str], call: Value) -> tuple[
             return call(leaves)
 
     def standing(leaves: Tensors, act: Callable[[], Any]) -> Any:
-        tensors = {name: t.detach().double() for name, t in module.named_parameters()}
+        replaced = set(names)  # of which no copy is needed
+        others = ((name, t) for name, t in module.named_parameters() if name not in replaced)
+        tensors = {name: t.detach().double() for name, t in others}
         # Copies of the buffers, for the forward pass may write to them.
         for name, buffer in module.named_buffers():
             tensors[name] = buffer.to(
@@ -168,6 +202,7 @@ def fault(value: Value, point: Tensors, standing: Standing = lambda leaves, act:
     # Beside the point, which may lie on a kink: a ReLU of zero, a branch whose weight is zero.
     aside = _direction(sizes, point, 0)
     start = [(p + 0.01 * d).requires_grad_() for p, d in zip(point, aside, strict=True)]
+    del point, here, aside  # each is as large as the network
     result: Fault | None = standing(start, lambda: _fault_at(value, start, sizes, standing))
     return result
 
@@ -178,21 +213,25 @@ def _fault_at(value: Value, start: Tensors, sizes: Sequence[float], standing: St
     if not all(map(math.isfinite, lengths)):
         raise ValueError("the gradient is not finite")
 
-    def difference(v: Tensors, step: float) -> list[Tensor]:
-        there = [(p.detach() + step * part).requires_grad_() for p, part in zip(start, v, strict=True)]
-        moved = standing(there, lambda: slopes(value(there), there))
-        return [(a - b.detach()) / step for a, b in zip(moved, gradient, strict=True)]
+    def difference(number: int, step: float) -> list[Tensor]:
+        along = _drawn(sizes, start, number)
+        there = [(p.detach() + step * part).requires_grad_() for p, part in zip(start, along, strict=True)]
+        moved = list(standing(there, lambda: slopes(value(there), there)))
+        for k, slope in enumerate(gradient):
+            moved[k] = (moved[k] - slope.detach()) / step
+        return moved
 
     rounding = [ROUNDING * length / abs(STEPS[1]) for length in lengths]
-    u = _direction(sizes, start, 1)
-    across = _multiplied(gradient, start, u)
-    for number in range(DIRECTIONS):
-        v = _direction(sizes, start, 2 + number)
-        along = _multiplied(gradient, start, v)
-        asymmetry = _asymmetry(u, v, across, along)
+    for number in range(2, 2 + DIRECTIONS):
+        # One product after the other, and directions are drawn again instead of kept: each is as large as the network.
+        across = _multiplied(gradient, start, _direction(sizes, start, 1))
+        form = _form(_drawn(sizes, start, number), across)
+        del across
+        along = _multiplied(gradient, start, _direction(sizes, start, number))
+        asymmetry = _asymmetry(_form(_drawn(sizes, start, 1), along), form)
         if asymmetry > ASYMMETRY:
             return Fault(True, asymmetry)
-        wide, narrow = (difference(v, step) for step in STEPS)
+        wide, narrow = (difference(number, step) for step in STEPS)
         excess, kinked = _excess(along, wide, narrow, sizes, rounding)
         if excess > DIFFERENCE:
             return Fault(False, excess)
@@ -211,9 +250,14 @@ def _sizes(point: Tensors) -> list[float]:
 
 def _direction(sizes: Sequence[float], like: Tensors, number: int) -> list[Tensor]:
     """The random direction of that number, in proportion to the sizes of the tensors."""
+    return list(_drawn(sizes, like, number))
+
+
+def _drawn(sizes: Sequence[float], like: Tensors, number: int) -> Iterator[Tensor]:
+    """The tensors of that direction, one after the other."""
     draws = Draws(0).fold(number)
-    drawn = [draws.normals(range(k, k + 1), p.numel(), like=p) for k, p in enumerate(like)]
-    return [size * d.reshape(p.shape) for size, d, p in zip(sizes, drawn, like, strict=True)]
+    for k, (size, p) in enumerate(zip(sizes, like, strict=True)):
+        yield draws.normals(range(k, k + 1), p.numel(), like=p).mul_(size).reshape(p.shape)
 
 
 def _multiplied(gradient: Tensors, leaves: Tensors, vectors: Tensors) -> Tensors:
@@ -227,19 +271,25 @@ def _multiplied(gradient: Tensors, leaves: Tensors, vectors: Tensors) -> Tensors
     )
 
 
+def _form(vectors: Iterable[Tensor], products: Tensors) -> tuple[float, float]:
+    """The sum of the products of entries, and the norm of these, tensor by tensor."""
+    sums: list[Tensor] = []
+    for a, b in zip(vectors, products, strict=True):
+        terms = a * b
+        sums += [exact(terms.sum()), norm(terms)]
+    values = numbers(*sums)
+    return math.fsum(values[::2]), math.hypot(*values[1::2])
+
+
 def _asymmetry(
-    u: Tensors,
-    v: Tensors,
-    across: Tensors,
-    along: Tensors,
+    ours: tuple[float, float],
+    theirs: tuple[float, float],
     total: Callable[[Tensor], Tensor] = lambda sums: sums,
 ) -> float:
     """``|u·Hv − v·Hu|`` over the size that such sums of random signs have, with sums ``total`` over processes."""
-    ours = torch.cat([(a * b).flatten() for a, b in zip(u, along, strict=True)])
-    theirs = torch.cat([(a * b).flatten() for a, b in zip(v, across, strict=True)])
-    parts = torch.stack([norm(ours).square(), norm(theirs).square(), ours.sum() - theirs.sum()])
-    ours_squared, theirs_squared, difference = numbers(total(parts))
-    size = math.sqrt(ours_squared) + math.sqrt(theirs_squared)
+    parts = [ours[0] - theirs[0], ours[1] ** 2, theirs[1] ** 2]
+    difference, *squares = numbers(total(torch.tensor(parts, dtype=torch.float64, device="cpu")))
+    size = sum(map(math.sqrt, squares))
     return abs(difference) / size if size > 0 else 0.0
 
 
@@ -272,15 +322,23 @@ def _excess(
 
 def _asymmetry_as_it_is(risk: Risk, batch: Batch) -> Fault | None:
     """The symmetry alone, where the network stands and in its own precision."""
-    leaves = risk.replica.parameters
-    point = [p.detach() for p in leaves]
-    u, v = (_direction(_sizes(point), point, number) for number in range(2))
-    loss, _, _ = risk.forward(batch)
-    if not risk.replica.shards.all(abs(float(loss.detach())) > SATURATED):
+    layout, shards = risk.replica.layout, risk.replica.shards
+    point = [p.detach() for p in risk.replica.parameters]
+    sizes = _sizes(point)
+    graph = HessianGraph(risk, batch)
+    if not shards.all(abs(graph.value) > SATURATED):
         return None
-    gradient = slopes(loss, leaves, graph=True)
-    across, along = (_multiplied(gradient, leaves, w) for w in (u, v))
-    asymmetry = _asymmetry(u, v, across, along, risk.replica.shards.total)
+    forms = []
+    # Directions are drawn again instead of kept, so that this takes no more memory than a product.
+    for number in range(2):
+        vector = torch.empty_like(risk.replica.point)
+        for place, part in zip(layout.split(vector), _drawn(sizes, point, number), strict=True):
+            place.copy_(part)
+        (product,) = graph.products([vector], keep=number == 0)
+        del vector
+        forms.append(_form(_drawn(sizes, point, 1 - number), layout.split(product)))
+        del product
+    asymmetry = _asymmetry(*forms, shards.total)
     # Ten times the tolerance, because single precision rounds.
     return Fault(True, asymmetry) if asymmetry > 10 * ASYMMETRY else None
 

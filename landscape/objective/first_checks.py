@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from landscape.draws import Draws
-from landscape.errors import InputError, UsageError, is_out_of_memory
+from landscape.errors import InputError, ProcessFailed, UsageError, is_out_of_memory
 from landscape.isolation.attention import is_attention
 from landscape.isolation.checkpointing import plain_checkpoints
 from landscape.isolation.derivatives import without_gradients
@@ -26,9 +26,11 @@ from landscape.objective.autograd_graph import forbids_structure_only, leaves, s
 from landscape.objective.batch import Batch, copied, moved, tensors_in, versions
 from landscape.objective.loss_weights import settle_weights
 from landscape.objective.micro_batches import Piece
-from landscape.objective.misfits import FAILURES, misfit, refuse_broadcast
+from landscape.objective.misfits import FAILURES, misfit, refuse_absent_rows, refuse_broadcast
+from landscape.objective.quantised import gradient_past_integers, nothing_free, stopped
 from landscape.objective.replica import stochastic_modules
 from landscape.objective.risk import Risk
+from landscape.parameters import integer_weights
 from landscape.reductions import exact
 
 Visited = Callable[[Callable[[Risk, Batch], list[Tensor]]], list[Tensor]]
@@ -47,8 +49,9 @@ def checked(risk: Risk, first: Piece, point: Tensor, *, visited: Visited, consta
         InputError: The network cannot be applied to the data, is random, or writes to its own weights; or the loss
             reaches the weights of the user's own network.
     """
-    look = _FirstLook(risk, visited)
     replica = risk.replica
+    _switch_caches_off(replica.model)
+    look = _FirstLook(risk, visited)
     with watched_randomness(replica.device) as randomness, without_gradients():
         # To a copy, so that writes of a forward pass to its own weights show.
         replica.leave()
@@ -69,12 +72,25 @@ def checked(risk: Risk, first: Piece, point: Tensor, *, visited: Visited, consta
             "(model.eval(), and F.dropout(…, training=self.training)) before measuring"
         )
     _refuse_moved_weights(risk, point)
+    if integer_weights(replica.model):
+        slope = gradient_past_integers(look.risk, visited)
+        free = zip(replica.parameters, replica.layout.split(slope), strict=True)
+        for stopped_at in [parameter for parameter, part in free if bool(part.isnan().any())]:
+            reached.pop(id(stopped_at), None)
     with look.risk.randomness(), without_gradients():
         underived, notes = judged(risk, reached, point, constant=constant, loss=lambda: look.evaluate()[0])
     notes += settle_weights(look.risk, first.batch, outputs, targets)
     shape = outputs.to("meta") if isinstance(outputs, Tensor) else None
     look.note(*notes, done=True, outputs=shape, underived=underived, attention=look.attention)
     return look.risk
+
+
+def _switch_caches_off(model: nn.Module) -> None:
+    """Keeps networks of Transformers from storing keys and values for the next token, which nothing here reads."""
+    for module in model.modules():
+        config = getattr(module, "config", None)
+        if type(module).__module__.startswith("transformers.") and getattr(config, "use_cache", False):
+            config.use_cache = False
 
 
 class _FirstLook:
@@ -111,7 +127,7 @@ class _FirstLook:
                         loss, *parts[:] = risk.forward(batch)
                     else:
                         loss = _with_graph(risk, batch)
-            except (UsageError, InputError):
+            except (UsageError, InputError, ProcessFailed):
                 raise
             except FAILURES as failure:
                 if is_out_of_memory(failure):
@@ -139,6 +155,8 @@ class _FirstLook:
         class Watch(TorchFunctionMode):
             def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 look.attention |= is_attention(func)
+                if func is torch.nn.functional.embedding and len(args) >= 2:
+                    refuse_absent_rows(look.risk.replica.model, args[0], args[1])
                 if func is torch.nn.functional.scaled_dot_product_attention:
                     notes.append("attention by matrix products: the fused kernels have no second derivative")
                 return func(*args, **(kwargs or {}))
@@ -214,6 +232,8 @@ def judged(
 ) -> tuple[str, list[str]]:
     """Why derivatives would be wrong (empty if they are not), and notes on what the loss depends on."""
     replica = risk.replica
+    if not replica.parameters:
+        return nothing_free(risk), []
     past = [name for name, weight in replica.originals() if id(weight) in reached]
     if past:
         raise InputError(
@@ -230,13 +250,15 @@ def judged(
     underived, notes = "", list[str]()
     if unreached and _changes(risk, unreached, point, constant, loss):
         what = f"all {len(unreached)} free parameter tensors" if none_reached else _listed(unreached)
-        way_out = ", or leave them out with parameters=[…] or requires_grad_(False)"
-        underived = (
-            f"the loss changes with {what}, but autograd records no derivative: something between them and the loss is "
-            f"detached (.detach(), torch.no_grad(), .item(), numpy) or has none (argmax); take that out of the "
-            f"forward pass{'' if none_reached else way_out}"
-        )
+        underived = _detached(what, all=none_reached)
+        if integer_weights(replica.model):
+            underived = stopped(risk, what)
     elif none_reached:
+        if any(getattr(module, "merged_adapters", None) for module in replica.model.modules()):
+            raise InputError(
+                f"the adapters of {type(replica.model).__name__} are merged into its weights, so that the loss does "
+                "not depend on them: call unmerge_adapter(), or measure the network that merge_and_unload() returns"
+            )
         if others:
             raise InputError(
                 f"the loss depends on no free parameter of the model, but on {len(others)} other tensors that require "
@@ -248,6 +270,15 @@ def judged(
             f"the loss has {len(others)} tensors of its own that require a gradient: they are held fixed"
         )
     return underived, notes
+
+
+def _detached(what: str, *, all: bool) -> str:
+    way_out = ", or leave them out with parameters=[…] or requires_grad_(False)"
+    return (
+        f"the loss changes with {what}, but autograd records no derivative: something between them and the loss is "
+        f"detached (.detach(), torch.no_grad(), .item(), numpy) or has none (argmax); take that out of the "
+        f"forward pass{'' if all else way_out}"
+    )
 
 
 def _changes(

@@ -5,7 +5,7 @@ all further vectors.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,12 +15,14 @@ from landscape.errors import InputError, UsageError
 from landscape.losses.closed_forms import curvature_product
 from landscape.losses.loss_functions import BatchLoss, in_float64
 from landscape.losses.outputs import called_with
+from landscape.objective.autograd_graph import Output, flat_slopes, place_of
 from landscape.objective.batch import Batch
 from landscape.objective.kernels import HeldPadding
-from landscape.objective.replica import Replica
 from landscape.objective.risk import Risk
 
 Tensors = Sequence[Tensor]
+Block = Collection[int] | None
+"""The numbers of some parameter tensors; ``None`` for all of them."""
 
 
 class Graph(ABC):
@@ -30,61 +32,71 @@ class Graph(ABC):
         # The replica and never the risk, which holds the graphs that are kept: a cycle would keep memory allocated.
         self._replica = risk.replica
 
-    def products(self, columns: Tensors, *, keep: bool, block: int | None = None) -> list[Tensor]:
+    def products(self, columns: Tensors, *, keep: bool, block: Block = None) -> list[Tensor]:
         """The product with every column ``(n,)``.
 
         Args:
             columns: Vectors.
             keep: Whether the graph will be used again; otherwise its memory is given back on the way.
-            block: The number of a parameter tensor: the columns are taken to be zero outside it, and only that
-                part of the products is computed.
+            block: Some parameter tensors: the columns are taken to be zero outside them, and only that part of the
+                products is computed, which costs less.
         """
-        replica, images = self._replica, list[Tensor]()
-        inputs = replica.parameters if block is None else [replica.parameters[block]]
+        layout, images = self._replica.layout, list[Tensor]()
+        parameters = dict(enumerate(self._replica.parameters))
+        inputs = parameters if block is None else {k: parameters[k] for k in block}
         for k, column in enumerate(columns):
-            outputs, vectors = self._transposed(replica.layout.split(column), block)
-            if not any(output.requires_grad for output in outputs):
+            outputs, vectors = self._transposed(layout.split(column), block)
+            if not outputs:
                 images.append(torch.zeros_like(column))
                 continue
             retain = keep or k + 1 < len(columns)
-            parts = torch.autograd.grad(
-                outputs, inputs, vectors, retain_graph=retain, allow_unused=True, materialize_grads=True
-            )
-            images.append(
-                replica.layout.flatten(parts) if block is None else _padded(replica, parts[0], block)
-            )
+            images.append(flat_slopes(outputs, vectors, inputs, layout, like=column, retain=retain))
         return images
 
     @abstractmethod
-    def _transposed(self, parts: Tensors, block: int | None) -> tuple[Tensors, Tensors]:
+    def _transposed(self, parts: Tensors, block: Block) -> tuple[Sequence[Output], Tensors]:
         """``(outputs, vectors)``: the gradient of ``Σ outputs · vectors`` is the product with these parts."""
 
 
 class HessianGraph(Graph):
     """∇²ℓ_B by a second backward pass through the graph of the gradient."""
 
-    def __init__(self, risk: Risk, batch: Batch) -> None:
+    def __init__(self, risk: Risk, batch: Batch, *, with_slope: bool = False) -> None:
         super().__init__(risk, batch)
         loss, outputs, _ = risk.forward(batch)
-        value = self._value(loss, outputs) if loss.requires_grad else loss
-        self._slopes: Tensors = [torch.zeros_like(p) for p in risk.replica.parameters]
-        if value.requires_grad:
-            self._slopes = torch.autograd.grad(
-                value, risk.replica.parameters, create_graph=True, allow_unused=True, materialize_grads=True
-            )
+        self._output = self._value(loss, outputs) if loss.requires_grad else loss
+        slopes = _slopes(self._output, risk.replica.parameters)
+        self._places = _places(slopes)
+        self._slope: Tensor | None = None
+        if with_slope:
+            self._slope = torch.zeros_like(risk.replica.point)
+            for slope, place in zip(slopes, risk.replica.layout.split(self._slope), strict=True):
+                if slope is not None:
+                    place.copy_(slope.detach())
 
     def _value(self, loss: Tensor, outputs: Any) -> Tensor:
         """What is differentiated twice."""
         return loss
 
     @property
-    def slope(self) -> Tensor:
-        """The gradient ``(n,)``, of which it is the graph."""
-        return self._replica.layout.flatten([part.detach() for part in self._slopes])
+    def value(self) -> float:
+        """The value that is differentiated."""
+        return float(self._output.detach())
 
-    def _transposed(self, parts: Tensors, block: int | None) -> tuple[Tensors, Tensors]:
-        curved = _curved(self._slopes, block)
-        return [self._slopes[k] for k in curved], [parts[k] for k in curved]
+    def slope(self) -> Tensor:
+        """The gradient ``(n,)``, of which it is the graph; the first time at no cost after ``with_slope``."""
+        if self._slope is not None:
+            slope, self._slope = self._slope, None
+            return slope
+        replica = self._replica
+        if not self._output.requires_grad:
+            return torch.zeros_like(replica.point)
+        inputs = dict(enumerate(replica.parameters))
+        return flat_slopes([self._output], None, inputs, replica.layout, like=replica.point, retain=True)
+
+    def _transposed(self, parts: Tensors, block: Block) -> tuple[Sequence[Output], Tensors]:
+        curved = _within(self._places, block)
+        return list(curved.values()), [parts[k] for k in curved]
 
 
 class ResidualGraph(HessianGraph):
@@ -121,14 +133,7 @@ class OutputGraph(Graph):
         # Zeros without memory of their own: the outputs of a language model take more of it than its weights.
         zeros = self._outputs.detach().new_zeros(()).expand_as(self._outputs)
         self._cotangent = zeros.requires_grad_()
-        self._slopes = torch.autograd.grad(
-            self._outputs,
-            risk.replica.parameters,
-            self._cotangent,
-            create_graph=True,
-            allow_unused=True,
-            materialize_grads=True,
-        )
+        self._places = _places(_slopes(self._outputs, risk.replica.parameters, self._cotangent))
         self._prepare(self._outputs.detach().requires_grad_(True), targets)
 
     @abstractmethod
@@ -139,12 +144,13 @@ class OutputGraph(Graph):
     def _bent(self, tangent: Tensor) -> Tensor:
         """S t for a tangent t shaped like the outputs."""
 
-    def _transposed(self, parts: Tensors, block: int | None) -> tuple[Tensors, Tensors]:
-        curved = _curved(self._slopes, block)
+    def _transposed(self, parts: Tensors, block: Block) -> tuple[Sequence[Output], Tensors]:
+        curved = _within(self._places, block)
         if not curved:
             return [], []
+        starts: Any = list(curved.values())
         (tangent,) = torch.autograd.grad(
-            [self._slopes[k] for k in curved],
+            starts,
             self._cotangent,
             [parts[k] for k in curved],
             retain_graph=True,
@@ -211,7 +217,7 @@ class ForwardOverReverse:
 
         self._slope = torch.func.grad(loss)
 
-    def products(self, columns: Tensors, *, keep: bool, block: int | None = None) -> list[Tensor]:
+    def products(self, columns: Tensors, *, keep: bool, block: Block = None) -> list[Tensor]:
         """See :class:`Graph`; every product costs a gradient besides."""
         replica = self._replica
         point = tuple(p.detach() for p in replica.parameters)
@@ -230,9 +236,10 @@ class ForwardOverReverse:
                     f"torch has no forward derivative of their gradient ({str(failure).splitlines()[0]}); use "
                     'products="double-backward"'
                 ) from failure
-            image = replica.layout.flatten(parts).detach()
-            if block is not None:
-                image = _padded(replica, replica.layout.split(image)[block], block)
+            image = torch.zeros_like(column)
+            for k, place in enumerate(replica.layout.split(image)):
+                if block is None or k in block:
+                    place.copy_(parts[k].detach())
             images.append(image)
         return images
 
@@ -251,14 +258,24 @@ class LossOf(nn.Module):
         return self._loss()
 
 
-def _curved(gradients: Tensors, block: int | None) -> list[int]:
-    """The numbers of the tensors, of those in the block, that depend on θ."""
-    numbers = range(len(gradients)) if block is None else [block]
-    return [k for k in numbers if gradients[k].requires_grad]
+def _slopes(output: Tensor, parameters: Tensors, cotangent: Tensor | None = None) -> Sequence[Tensor | None]:
+    """The gradient with its graph, by parameter."""
+    if not output.requires_grad:
+        return [None] * len(parameters)
+    slopes: Sequence[Tensor | None] = torch.autograd.grad(
+        output, parameters, cotangent, create_graph=True, allow_unused=True
+    )
+    return slopes
 
 
-def _padded(replica: Replica, part: Tensor, block: int) -> Tensor:
-    """The vector ``(n,)`` that is one parameter tensor, with zeros outside it."""
-    vector = torch.zeros_like(replica.point)
-    replica.layout.split(vector)[block].copy_(part)
-    return vector
+def _places(slopes: Sequence[Tensor | None]) -> dict[int, Output]:
+    """The places of a gradient in its graph, by parameter, as far as it depends on anything.
+
+    Its values are not kept: products do not need them.
+    """
+    return {k: place_of(s) for k, s in enumerate(slopes) if s is not None and s.requires_grad}
+
+
+def _within(places: Mapping[int, Output], block: Block) -> Mapping[int, Output]:
+    """Those of the block alone."""
+    return places if block is None else {k: place for k, place in places.items() if k in block}

@@ -17,7 +17,7 @@ from torch import Tensor
 from landscape.draws import Draws
 from landscape.errors import ProcessFailed, is_out_of_memory
 from landscape.isolation.derivatives import twice_differentiable
-from landscape.objective.autograd_graph import slopes
+from landscape.objective.autograd_graph import gradient_of
 from landscape.objective.batch import Batch, rows_in, rows_of
 from landscape.objective.loss_weights import odd_cut
 from landscape.objective.risk import Risk
@@ -185,11 +185,11 @@ def _difference_of_slopes(risk: Risk, batch: Batch, point: Tensor) -> str:
 def _slopes(risk: Risk, few: Batch, first: int, last: int) -> _Slopes:
     batch = rows_of(few, slice(first, last))
     loss, outputs, _ = risk.forward(risk.placed(batch))
-    weight, flatten = risk.batches.weight_of(batch), risk.replica.layout.flatten
+    weight = risk.batches.weight_of(batch)
     if weight <= 0:  # torch's mean over no label is NaN
         loss = loss.detach().new_zeros(())
     if not isinstance(outputs, Tensor) or not outputs.ndim or len(outputs) != last - first:
-        return _Slopes(None, flatten(slopes(weight * loss, risk.replica.parameters)), None)
+        return _Slopes(None, gradient_of(risk.replica, weight * loss), None)
     bend = torch.zeros_like(outputs)
     if loss.requires_grad and outputs.requires_grad:
         (slope,) = torch.autograd.grad(
@@ -199,7 +199,7 @@ def _slopes(risk: Risk, few: Batch, first: int, last: int) -> _Slopes:
     columns, like = math.prod(outputs.shape[1:]), risk.replica.point
     drawn = Draws(1).normals(range(first, last), columns, like=like).reshape(outputs.shape)
     along = (outputs * drawn.to(outputs)).sum()
-    return _Slopes(outputs.detach(), flatten(slopes(along, risk.replica.parameters)), bend)
+    return _Slopes(outputs.detach(), gradient_of(risk.replica, along), bend)
 
 
 def _displaced(risk: Risk, point: Tensor) -> Tensor:

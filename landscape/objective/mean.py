@@ -33,7 +33,7 @@ Visit = Callable[[Risk, Batch], list[Tensor]]
 def _added(totals: list[Tensor], parts: list[Tensor], weight: float) -> list[Tensor]:
     """The totals with ``weight`` times the parts added in place, entry by entry; none yet is empty."""
     if not totals:
-        return [part * weight for part in parts]
+        return parts if weight == 1 else [part * weight for part in parts]
     for total, part in zip(totals, parts, strict=True):
         total.add_(part, alpha=weight)
     return totals
@@ -159,7 +159,7 @@ class Mean:
         """``Σ_b (w_b/W) visit(risk, b)``, entry by entry, with w_b what the mean of a batch is divided by.
 
         Args:
-            visit: Called with each micro-batch; returns tensors that are means over its examples. Those of one
+            visit: Called with each micro-batch; returns new tensors that are means over its examples. Those of one
                 dimension are vectors ``(n,)``, of which a process has its part if the weights are divided.
             at: The point ``(n,)`` at which the network stands meanwhile.
             constant: Whether ``at`` is never written to by its owner.
@@ -205,6 +205,7 @@ class Mean:
                     if each is not None:
                         each(means)
                     totals = _added(totals, means, piece.weight / weight)
+                    del means  # before the next visit, which needs the memory
             return self._summed(totals)
 
     def _in_rounds(self, visit: Visit, pieces: Iterable[Piece], counted: Mapping[str, int]) -> list[Tensor]:

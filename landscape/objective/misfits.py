@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from landscape.errors import InputError
 from landscape.losses.loss_functions import BatchLoss, Loss, label_weights, taken_apart
@@ -95,6 +96,43 @@ def refuse_broadcast(loss: Loss, outputs: Any, targets: Any) -> None:
         )
 
 
+class RowsWatched(TorchFunctionMode):
+    """Inside, an embedding that is asked for a row that it does not have raises an :class:`InputError` with its name.
+
+    Torch's own error names neither, and comes from a GPU after it can no longer be used.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._model = model
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is functional.embedding and len(args) >= 2:
+            refuse_absent_rows(self._model, args[0], args[1])
+        return func(*args, **(kwargs or {}))
+
+
+def refuse_absent_rows(model: nn.Module, rows: Tensor, table: Tensor) -> None:
+    """Raises an :class:`InputError` for tokens or positions beyond the rows of an embedding of the model."""
+    if not rows.numel() or rows.is_floating_point() or rows.is_meta:
+        return
+    low, high = torch.stack(rows.detach().aminmax()).tolist()
+    if low >= 0 and high < len(table):
+        return
+    name = next((n for n, p in model.named_parameters() if p is table), "an embedding")
+    length = rows.shape[-1] if rows.ndim else 1
+    if length > 1 and torch.equal(rows.reshape(-1, length)[0].cpu(), torch.arange(low, low + length)):
+        most = len(table) - low
+        raise InputError(
+            f"the sequences have {length} tokens, and {type(model).__name__} has {most} positions ({name}): cut them "
+            f"to {most} or fewer"
+        )
+    raise InputError(
+        f"the data have tokens {low} to {high}, and {name} of {type(model).__name__} has rows 0 to {len(table) - 1}: "
+        "were they made by the tokenizer of another network?"
+    )
+
+
 def _kind(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
@@ -105,8 +143,10 @@ def _advice(model: nn.Module, loss: Loss, batch: Batch, reason: str) -> str:
         return ""
     inputs, targets = labelled(batch)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), RowsWatched(model):
             outputs = applied(model, copied(inputs))
+    except InputError as failure:
+        return str(failure)
     except FAILURES:
         return _about_inputs(inputs, reason)
     if "object is not callable" in reason:
@@ -124,6 +164,9 @@ def _about_inputs(inputs: Any, reason: str) -> str:
         return ""
     if not inputs.is_floating_point() and ("dtype" in reason or "type" in reason or "Byte" in reason):
         return "convert the inputs: x.float() / 255 for pictures of bytes, x.long() for tokens"
+    length = inputs.shape[-1] if inputs.ndim == 2 else 0
+    if not inputs.is_floating_point() and "must match" in reason and f"({length})" in reason:
+        return f"if the network has fewer positions than the {length} tokens of a sequence, cut the sequences"
     if inputs.is_floating_point() and "indices" in reason:
         return "convert the tokens to whole numbers: x.long()"
     if "channels" in reason and inputs.ndim == 4 and inputs.shape[-1] in (1, 3, 4):

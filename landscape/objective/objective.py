@@ -20,7 +20,7 @@ from landscape.objective.batch_norm import BatchNorm, stored_layers
 from landscape.objective.batches import Batches, Source, room_on
 from landscape.objective.differences import gradient_rounding
 from landscape.objective.engine import Engine, Ledger, Products, Statistics, allowed_products
-from landscape.objective.graphs import EmpiricalFisherGraph, GaussNewtonGraph, Graph, HessianGraph
+from landscape.objective.graphs import Block, EmpiricalFisherGraph, GaussNewtonGraph, Graph, HessianGraph
 from landscape.objective.independence import Independence
 from landscape.objective.loss_weights import known_weights
 from landscape.objective.mean import Mean, Visit
@@ -106,6 +106,10 @@ class Objective:
             it passes by itself. Left out, several processes are an error. One process is always alone.
         copy: Whether the model is copied. With ``copy=False`` it is given away: no weight is there twice, and neither
             the model nor its parameters may be used or changed by anyone else afterwards.
+        shard_weights: Whether the processes of ``processes="split"`` hold a part of the weights each, for a network
+            that is too large for one of them: every vector is then the part ``(nᵣ,)`` that :attr:`shards` describes.
+            The weights of a module are gathered while it is passed. For a network on the meta device, a function that
+            reads them: ``(name, start, stop)`` → those coordinates of the flattened parameter.
 
     Attributes:
         point: θ, ``(n,)``.
@@ -161,7 +165,9 @@ class Objective:
             fixed = batched(batches, batch_size=batch_size, weight=weight)
             self._calibration = fixed if calibration is None else batched(calibration, batch_size=batch_size)
             engine = Engine(allowed_products(products), MicroBatches(allowed_size(micro_batch)))
-            engine.recomputation = recomputation(replica.model, engine.products) if recompute else None
+            engine.recomputation = (
+                recomputation(replica.model, engine.products, replica.shards) if recompute else None
+            )
             risk = Risk(replica, placed_loss(loss, replica.device, replica.dtype), fixed, engine)
             self._mean = Mean(risk, calibration=self._calibration if batch_norm == "recalibrate" else None)
             self._batch_norm = batch_norm
@@ -230,6 +236,11 @@ class Objective:
     def group(self) -> Group:
         """The processes that compute together; what each of them raises inside ``group.together()``, all raise."""
         return self._mean.group
+
+    @property
+    def processes(self) -> Group:
+        """The processes that make the same calls: those of :attr:`group`, or those that divide the weights."""
+        return self.shards.group if self.group.alone else self.group
 
     @property
     def ledger(self) -> Ledger:
@@ -364,7 +375,7 @@ class Objective:
             )
         engine = Engine(risk.engine.products, dataclasses.replace(risk.engine.micro))
         if risk.engine.recomputation is not None:
-            engine.recomputation = recomputation(replica.model, engine.products)
+            engine.recomputation = recomputation(replica.model, engine.products, replica.shards)
         mean = Mean(Risk(replica, risk.loss, risk.batches, engine), calibration=self._mean.calibration)
         group = self.group if self._sharded is None else self._sharded.group
         if not group.alone:
@@ -591,13 +602,13 @@ class Objective:
         statistics = self._statistics if statistics is None else statistics
         return evaluated(self._mean, point, constant=False, statistics=statistics, forward=forward)
 
-    def hessian_product(self, vectors: Tensor, *, block: int | None = None) -> Tensor:
+    def hessian_product(self, vectors: Tensor, *, block: Block = None) -> Tensor:
         """∇²L(θ) V; the graph of a gradient serves all columns, and later vectors as far as memory allows.
 
         Args:
             vectors: ``(n,)`` or ``(n, K)``; so is the result.
-            block: The number of a parameter tensor in the layout: only its diagonal block is multiplied, with
-                zeros elsewhere.
+            block: The numbers of some parameter tensors in the layout: only their diagonal block is multiplied, with
+                zeros elsewhere, which costs less.
 
         Raises:
             InputError: An operation of the network has no second derivative.
@@ -662,7 +673,7 @@ class Objective:
         )
 
     @outside_modes()
-    def _product(self, kind: type[Graph], vectors: Tensor, block: int | None = None) -> Tensor:
+    def _product(self, kind: type[Graph], vectors: Tensor, block: Block = None) -> Tensor:
         columns = columns_of(vectors, self.point)
         visit = partial(matrix_products, kind=kind, columns=columns, block=block)
         images = self._mean.over(

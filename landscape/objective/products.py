@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from landscape.objective.autograd_graph import slopes
+from landscape.objective.autograd_graph import gradient_of
 from landscape.objective.batch import Batch
 from landscape.objective.differences import refuse_wrong_second_derivative
 from landscape.objective.differentiability import named_obstacle, refuse_once_differentiable
-from landscape.objective.graphs import ForwardOverReverse, Graph, HessianGraph, OutputGraph
+from landscape.objective.graphs import Block, ForwardOverReverse, Graph, HessianGraph, OutputGraph
 from landscape.objective.recomputing import recomputing
 from landscape.objective.risk import Risk
 from landscape.objective.shards import Shards
@@ -28,11 +28,12 @@ def columns_of(vectors: Tensor, like: Tensor) -> list[Tensor]:
     n = len(like)
     if vectors.ndim not in (1, 2) or vectors.shape[0] != n:
         raise ValueError(f"vectors have shape {tuple(vectors.shape)}; expected ({n},) or ({n}, K)")
-    return list(vectors.detach().to(like).reshape(n, -1).T.contiguous())
+    matrix = vectors.detach().to(like)
+    return list((matrix[:, None] if matrix.ndim == 1 else matrix).T.contiguous())
 
 
 def matrix_products(
-    risk: Risk, batch: Batch, kind: type[Graph], columns: Sequence[Tensor], *, block: int | None = None
+    risk: Risk, batch: Batch, kind: type[Graph], columns: Sequence[Tensor], *, block: Block = None
 ) -> list[Tensor]:
     """``[A v for every column v (n,)]`` with the matrix A of one micro-batch.
 
@@ -41,7 +42,7 @@ def matrix_products(
         batch: The micro-batch.
         kind: The graph of the matrix; for the Hessian, forward-over-reverse products if these are quicker or requested.
         columns: The vectors.
-        block: The number of a parameter tensor: only its diagonal block is multiplied.
+        block: The numbers of some parameter tensors: only their diagonal block is multiplied.
     """
     with second_derivatives(risk, batch, of_the_loss=not issubclass(kind, OutputGraph)):
         if kind is HessianGraph and quicker_product(risk, batch) == "forward-over-reverse":
@@ -57,8 +58,7 @@ def gradient(risk: Risk, batch: Batch) -> list[Tensor]:
     """``[∇ℓ_B (n,), ℓ_B, right and counted labels if known]``."""
     with recomputing(risk, batch):
         loss, outputs, targets = risk.forward(batch)
-    slope = risk.replica.layout.flatten(slopes(loss, risk.replica.parameters))
-    return [slope, exact(loss.detach()), *risk.correct(outputs, targets)]
+    return [gradient_of(risk.replica, loss), exact(loss.detach()), *risk.correct(outputs, targets)]
 
 
 def gradient_of_graph(risk: Risk, batch: Batch) -> list[Tensor]:
@@ -67,15 +67,19 @@ def gradient_of_graph(risk: Risk, batch: Batch) -> list[Tensor]:
         risk.book(gradients=1)
         return gradient(risk, batch)[:1]
     with second_derivatives(risk, batch), recomputing(risk, batch):
-        return [risk.engine.graphs.graph(*_request(risk, batch, HessianGraph))[0].slope]
+        key, _, book, parameter, shards = _request(risk, batch, HessianGraph)
+        build = partial(HessianGraph, risk, batch, with_slope=True)
+        return [risk.engine.graphs.graph(key, build, book, parameter, shards)[0].slope()]
 
 
 def _request(
     risk: Risk, batch: Batch, kind: type[Graph]
-) -> tuple[tuple[tuple[str, float | None], int, int], Callable[[], Any], Callable[[], None], Tensor, Shards]:
+) -> tuple[tuple[str, int, int], Callable[[], Any], Callable[[], None], Tensor, Shards]:
     """The key of a graph, how it is built and booked, a parameter that is not part of it, and how it is divided."""
     book, replica = partial(risk.book, gradients=1), risk.replica
-    key = (kind.__name__, risk.share), *risk.place
+    # Graphs of a loss that is the only one differ from those of one of several that are visited together.
+    name = kind.__name__ if risk.share is None else f"{kind.__name__}, share {risk.share!r}"
+    key = name, *risk.place
     return key, partial(kind, risk, batch), book, replica.parameters[0], replica.shards
 
 

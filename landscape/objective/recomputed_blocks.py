@@ -1,9 +1,9 @@
 """Activation checkpointing of the natural blocks of a private copy, switched on for single passes."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from landscape.isolation.recomputing import recomputed
 from landscape.isolation.switches import assigned
 from landscape.objective.batch import tensors_in
 from landscape.objective.blocks import natural_blocks
+from landscape.objective.shards import Shards
 
 
 @dataclass
@@ -26,12 +27,14 @@ class Recomputation:
         obstacle: Why none is; empty if they are, ``None`` if it is not known yet.
         share: The memory of the graph of a gradient with it, relative to that without.
         attention: Whether the network may use attention.
+        saving: The context of passes that are differentiated.
     """
 
     blocks: "dict[str, Block]" = field(default_factory=dict)
     obstacle: str | None = None
     share: float = 1.0
     attention: bool = True
+    saving: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext
     is_on: bool = False
     is_watching: bool = False
 
@@ -78,8 +81,12 @@ class Block:
             return self._watched(args, kwargs)
         if not (self.switch.is_on and self.is_suited and self._has_its_own_weights):
             return self.forward(*args, **kwargs)
-        again = partial(twice_differentiable, attention=self.switch.attention)
-        return recomputed(self.forward, self.weights, args, kwargs, context=again)
+        return recomputed(self.forward, self.weights, args, kwargs, context=self._again)
+
+    @contextlib.contextmanager
+    def _again(self) -> Iterator[None]:
+        with twice_differentiable(attention=self.switch.attention), self.switch.saving():
+            yield
 
     @property
     def _has_its_own_weights(self) -> bool:
@@ -96,7 +103,7 @@ class Block:
         return results
 
 
-def recomputation(model: nn.Module, products: str) -> Recomputation:
+def recomputation(model: nn.Module, products: str, shards: Shards) -> Recomputation:
     """Prepares the natural blocks of a private copy, which is changed, for being computed again.
 
     Raises:
@@ -107,7 +114,7 @@ def recomputation(model: nn.Module, products: str) -> Recomputation:
             'recompute=True is for products="double-backward": products="forward-over-reverse" keep no graph; leave '
             "one of the two out"
         )
-    switch = Recomputation()
+    switch = Recomputation(saving=shards.saving)
     for module in model.modules():
         # A block that appends to a cache would do so once more each time.
         if getattr(getattr(module, "config", None), "use_cache", False) is True:

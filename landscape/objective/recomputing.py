@@ -30,7 +30,8 @@ def recomputing(risk: Risk, batch: Batch) -> Iterator[None]:
     switch.attention = risk.checks.attention
     if switch.obstacle is None:
         switch.obstacle = ""
-        switch.obstacle = _obstacle(risk, batch, switch)
+        reasons = risk.replica.shards.group.gathered(_obstacle(risk, batch, switch))
+        switch.obstacle = next(filter(None, reasons), "")
     with switch.on() if not switch.obstacle else contextlib.nullcontext():
         yield
 
@@ -69,7 +70,7 @@ def _obstacle(risk: Risk, batch: Batch, switch: Recomputation) -> str:
 def _fingerprint(risk: Risk, batch: Batch) -> tuple[list[tuple[float, float]], int]:
     """Norm and sum of every tensor of a gradient and a product, and the bytes that the graph of the gradient keeps."""
     parameters, marks = risk.replica.parameters, list[Tensor]()
-    with saved_for_backward(besides=parameters[0]) as saved:
+    with saved_for_backward(besides=parameters[0], kept=risk.replica.shards.gathering) as saved:
         loss = risk.forward(batch)[0]
         if not loss.requires_grad:
             return [], 1

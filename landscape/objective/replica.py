@@ -78,7 +78,10 @@ class Replica:
                 "evaluation; call model.eval() first"
             )
         _refuse_several_devices(model, device)
-        first = next(iter(model.parameters()), torch.empty(0, device="cpu", dtype=torch.float32))
+        weights = (
+            p for p in model.parameters() if p.is_floating_point()
+        )  # a quantised network may have none
+        first = next(weights, torch.empty(0, device=_device_of(model), dtype=torch.float32))
         self.device = torch.device(device or ("cpu" if first.is_meta else first.device))
         self.dtype = dtype or (torch.float32 if first.dtype in _HALF else first.dtype)
         refuse_missing_float64(self.device, self.dtype, f"device='{self.device}'")
@@ -256,23 +259,19 @@ def _refuse_divided(model: nn.Module) -> None:
 
 
 def _refuse_valueless(model: nn.Module, *, may_be_read: bool) -> None:
-    modules = ((name, type(module)) for name, module in model.named_modules())
-    quantised = [(name, kind.__name__) for name, kind in modules if ".quantized." in kind.__module__]
     for name, parameter in model.named_parameters():
         if parameter.is_meta and not may_be_read:
             raise InputError(
                 f"the weights of {type(model).__name__} are on the meta device ({name} and others): they have shapes "
                 "but no values; load the checkpoint into it first (model.to_empty(device='cpu'), load_state_dict)"
             )
-        if parameter.requires_grad and not parameter.is_floating_point():
-            raise InputError(f"{name} is {parameter.dtype}: only floating-point weights have a derivative")
-        if not parameter.is_floating_point() or parameter.is_quantized:
-            quantised.insert(0, (name, str(parameter.dtype)))
-    for name, kind in quantised:
-        raise InputError(
-            f"'{name}' is quantised ({kind}): integers have no derivative; load the float weights, or dequantise them "
-            "(tensor.dequantize()) into the float network"
-        )
+        if parameter.is_complex():
+            raise InputError(f"{name} is {parameter.dtype}: only weights in floating point have a derivative")
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    tensors = (*model.parameters(), *model.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 def _refuse_several_devices(model: nn.Module, chosen: torch.device | str | None) -> None:

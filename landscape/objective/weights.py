@@ -86,7 +86,8 @@ def copied_network(
         if name in views:
             copied_to = views[name].copy_(parameter.detach())
         else:
-            copied_to = parameter.detach().to(device=device, dtype=dtype, copy=True)
+            kind = dtype if parameter.is_floating_point() else parameter.dtype  # integers stay integers
+            copied_to = parameter.detach().to(device=device, dtype=kind, copy=True)
         memo[id(parameter)] = nn.Parameter(copied_to, requires_grad=False)
     try:
         return copy.deepcopy(model, memo), vector

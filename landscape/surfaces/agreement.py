@@ -54,7 +54,10 @@ def agreement(
                 "distance": float(distance),
                 "surface": {name: a for name, (a, _) in pairs.items()},
                 "own": {name: b for name, (_, b) in pairs.items()},
-                "agree": all(_same(*pair) for pair in pairs.values()) if on_plane else None,
+                "agree": not waypoint.held and all(_same(*pair) for pair in pairs.values())
+                if on_plane
+                else None,
+                **({"held": waypoint.held} if waypoint.held else {}),
                 **({"stored": {name: waypoint.own[name] for name in pairs}} if recomputed else {}),
             }
         )

@@ -52,6 +52,11 @@ def disagreement(surface: Surface) -> str | None:
         if check["agree"] is not False:
             continue
         here, own = check["surface"], check["own"]
+        if check.get("held"):
+            return (
+                f"{check['label']} differs in parameters that are held fixed ({check['held']}), so that the surface "
+                f"does not pass through it: at its place it is {here['loss']:.4g}, and its own loss {own['loss']:.4g}"
+            )
         name = max(own, key=lambda name: _apart(here[name], own[name]))
         return (
             f"the {name.replace('_', ' ')} of the surface at {check['label']} is {here[name]:.4g}, and that of the "

@@ -30,6 +30,8 @@ class Waypoint:
         own: The losses of the checkpoint itself, under the names that the surface uses, for comparison. If empty, they
             are computed from the parameters alone.
         recalibrated: The same with batch-norm statistics that are recomputed from the training examples.
+        held: In which parameters that are held fixed it differs from the checkpoint of the surface, in words; empty for
+            none, or if unknown. The surface does not pass through it then.
     """
 
     label: str
@@ -37,10 +39,26 @@ class Waypoint:
     statistics: Mapping[str, Tensor] | None = None
     own: Mapping[str, float] = field(default_factory=dict)
     recalibrated: Mapping[str, float] = field(default_factory=dict)
+    held: str = ""
 
     @classmethod
-    def of(cls, label: str, objective: Objective, *, test: Objective | None = None) -> "Waypoint":
-        """The checkpoint of an objective, with its statistics and losses; ``test`` is it on the test data."""
+    def of(
+        cls,
+        label: str,
+        objective: Objective,
+        *,
+        test: Objective | None = None,
+        origin: Objective | None = None,
+    ) -> "Waypoint":
+        """The checkpoint of an objective, with its statistics and losses.
+
+        Args:
+            label: Its name.
+            objective: The checkpoint.
+            test: The same on the test data.
+            origin: That of the surface, with which parameters that are held fixed are compared.
+        """
+        held = "" if origin is None else _other_fixed(origin, objective)
         objectives = {"loss": objective} | ({} if test is None else {"test_loss": test})
 
         def losses(statistics: Mapping[str, Tensor] | None) -> dict[str, float]:
@@ -49,9 +67,20 @@ class Waypoint:
 
         stored = objective.statistics
         if not stored or objective.batch_norm == "stored":
-            return cls(label, objective.point, stored, {name: each.loss for name, each in objectives.items()})
+            own = {name: each.loss for name, each in objectives.items()}
+            return cls(label, objective.point, stored, own, held=held)
         anew = objective.recalibrating()
-        return cls(label, objective.point, stored, losses(stored), losses(anew.statistics_at(anew.point)))
+        recalibrated = losses(anew.statistics_at(anew.point))
+        return cls(label, objective.point, stored, losses(stored), recalibrated, held)
+
+
+def _other_fixed(origin: Objective, other: Objective) -> str:
+    """The parameters that are held fixed and differ between two objectives, in words."""
+    free, here = set(origin.layout.names), dict(origin.network.named_parameters())
+    there = other.network.named_parameters()
+    names = [n for n, p in there if n not in free and n in here and not torch.equal(p, here[n])]
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{more}" if names else ""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -105,7 +105,7 @@ def fastest(
     """
     objective = objectives[0]
     small = objective.num_examples * objective.dimension < WORTHWHILE
-    if small and not compiling:
+    if not compiling and (small or objective.shards.gathering is not None):
         return ForwardPass("plain")
     # With fixed statistics, since the pass that recalibrates batch norm costs every way the same.
     first = next(objective.at_fixed_statistics().per_batch())

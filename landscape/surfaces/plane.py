@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from landscape.errors import UsageError
+from landscape.errors import InputError, UsageError
 from landscape.isolation.modes import outside_modes
 from landscape.objective import Objective
 from landscape.objective.shards import Shards
@@ -133,6 +133,8 @@ def build_plane(
         InputError: No such plane goes through these checkpoints.
     """
     parsed, row = PLANES.parse(specification), plane_row(specification)
+    if not objective.dimension:
+        raise InputError("no plane: the network has no weights in floating point that could be moved")
     own = different_statistics(objective, through)
     recalibrated = own is not None and objective.batch_norm == "auto"
     if recalibrated:

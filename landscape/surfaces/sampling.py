@@ -74,10 +74,17 @@ def sample_surface(
     plane = checked_plane(plane, objective, test, through)
     sampled = SampledGrid.on(plane, objective, test, settings)
     order = share(sampled.order, shard)
-    path = None if journal is None else Path(journal)
-    begun = None if path is None else stored_header(path)
+    group = (
+        objective.shards.group
+    )  # of processes that compute every point together; the first keeps the journal
+    path = None if journal is None or group.rank > 0 else Path(journal)
+    begun = group.once(lambda: None if path is None else stored_header(path), call="journal of the surface")
     way = sampled.way(begun=begun, place=path, points=len(order))
-    with Journal(path, sampled.header(way.way, shard)) as done:
+    header = sampled.header(way.way, shard)
+    with group.together("journal of the surface"):
+        journal_here = Journal(path, header)
+    with journal_here as done:
+        done.values.update(group.decided(done.values))
         if progress is not None:
             progress(len(done.values), len(order))
         left = [index for index in order if index not in done.values]

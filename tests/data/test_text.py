@@ -50,7 +50,7 @@ def test_a_file_of_ones_own_is_split_at_its_end(tmp_path):
     assert (len(data.train), len(data.test)) == (24, 8)
     assert read(data) == bytes(range(256))
     assert read(load_data(f"text:{path}:length=8,limit=64")) == bytes(range(64))
-    assert load_data(data.name).notes == data.notes
+    assert load_data(data.name).notes == load_data(f"{path}:length=8,test=0.25").notes == data.notes
 
 
 def test_a_remainder_is_left_out_and_each_part_has_a_sequence(tmp_path):

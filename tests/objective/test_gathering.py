@@ -1,6 +1,7 @@
 """Weights that are gathered when a module reads them: the derivatives of the network as it was, and little memory."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -149,3 +150,25 @@ def test_what_cannot_be_sharded_is_refused():
         Objective(Empty(), "cross-entropy", batch, shard_weights=taken)
     with pytest.raises(UsageError, match="jit has compiled"):
         Objective(torch.jit.script(nn.Linear(4, 3)), "cross-entropy", batch, shard_weights=taken)
+
+
+def test_blocks_that_are_computed_again_gather_their_weights_again():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.outer = nn.Linear(8, 16), nn.Linear(16, 8)
+
+        def forward(self, x):
+            return x + self.outer(torch.tanh(self.inner(x)))
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), *[Block() for _ in range(5)], nn.Linear(8, 3)).double()
+    batch, reading = classification(12, 4, 3), partial(read, dict(model.named_parameters()))
+    whole = Objective(model, "cross-entropy", batch)
+    point = Objective(model, "cross-entropy", batch, shard_weights=reading, recompute=True)
+    vector = torch.linspace(-1, 1, whole.dimension).double()
+    torch.testing.assert_close(
+        point.hessian_product(vector), whole.hessian_product(vector), rtol=1e-12, atol=1e-14
+    )
+    assert any("are computed again in backward passes" in note for note in point.notes)
+    assert point.shards.gathering.most <= 4  # weight and bias of two modules

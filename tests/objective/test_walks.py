@@ -49,7 +49,7 @@ def test_a_hessian_product_takes_at_most_nine_stops() -> None:
     matrix = OPERATORS["hessian"](plain.at(plain.point))
     plain.evaluate(2 * plain.point)  # the network has moved: the graphs are built again
     for _ in range(2):
-        paths = walks(lambda: matrix @ plain.point, {"grad", "Linear.forward"})
+        paths = walks(lambda: matrix @ plain.point, {"grad", "backward", "Linear.forward"})
         assert paths
         assert max(map(len, paths)) <= 9, max(paths, key=len)
 

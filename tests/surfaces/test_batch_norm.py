@@ -1,6 +1,7 @@
 """Surfaces of networks with batch norm, beside scripts that know nothing of ours."""
 
 import copy
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -109,7 +110,7 @@ def through(models, batches, **settings) -> SimpleNamespace:
     """The objective of the first network, and the waypoints of all."""
     objectives = [Objective(model, CE, batches, **settings) for model in models]
     waypoints = [Waypoint.of(f"c{k}", objective) for k, objective in enumerate(objectives)]
-    return SimpleNamespace(objective=objectives[0], waypoints=waypoints)
+    return SimpleNamespace(objective=objectives[0], objectives=objectives, waypoints=waypoints)
 
 
 class TestRecalibration:
@@ -373,6 +374,19 @@ class TestCheck:
         assert "barrier" not in surface.meta
         assert "at c1 is" in surface.meta["disagreement"]
         assert "a frozen weight or a buffer" in surface.meta["disagreement"]
+
+    def test_parameters_that_are_held_fixed_and_differ_are_named(self, frozen):
+        first = frozen.objective
+        places = [Waypoint.of(f"c{k}", each, origin=first) for k, each in enumerate(frozen.objectives)]
+        surface = sample_surface(first, "interpolation", points=3, through=places)
+        assert [check.get("held") for check in surface.meta["checkpoints"]] == [None, "0.weight and 1 more"]
+        assert surface.meta["disagreement"].startswith(
+            "c1 differs in parameters that are held fixed (0.weight and 1 more), so that the surface does not pass"
+        )
+        # Also where the losses agree by chance.
+        alike = [places[0], dataclasses.replace(places[1], own={"loss": float(surface.loss[0, -1])})]
+        again = sample_surface(first, "interpolation", points=3, through=alike)
+        assert [check["agree"] for check in again.meta["checkpoints"]] == [True, False]
 
     def test_the_loss_that_disagrees_is_named(self, frozen):
         surface = sample_surface(frozen.objective, "interpolation", points=3, through=frozen.waypoints)
