@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.curvature import hessian
-from landscape.curvature.example_probes import pair_of_passes
+from landscape.curvature.example_probes import pairs_of_passes
 from landscape.curvature.gauss_newton_trace import gauss_newton_traces, plan
 from landscape.curvature.trace import quadratic_forms
 from landscape.data import load_data
+from landscape.draws import Draws
 from landscape.models.cifar_resnet import resnet20
 from landscape.models.mlp import MLP
 from landscape.objective import Objective
@@ -148,14 +149,16 @@ def true_trace(case: Case, accuracy: float) -> tuple[float, float]:
     inner = float(gauss_newton_traces(objective, chosen).sum())
     if chosen.affine.proved:
         return inner, 0.0
-    generator, forms = torch.Generator().manual_seed(1000), torch.empty(0, dtype=torch.float64)
-    fine, seed = case.objective(max(1, len(case.inputs) // 40), torch.float64), 10**6
+    forms, seed = torch.empty(0, dtype=torch.float64), 10**6
+    fine = case.objective(max(1, len(case.inputs) // 40), torch.float64)
     while True:
-        if case.images:
-            drawn = pair_of_passes(objective, seed=seed, less_gauss_newton=True).means.sum().reshape(1)
-            seed += 10**6
+        seed += 1
+        if chosen.by_example:
+            draws = [Draws(seed).fold(number) for number in range(4)]
+            pairs = pairs_of_passes(objective, draws=draws, less_gauss_newton=True, apart=True)
+            drawn = torch.stack([pair.means.sum() for pair in pairs])
         else:
-            drawn = quadratic_forms(fine, columns=4, generator=generator, less_gauss_newton=True).sum(dim=1)
+            drawn = quadratic_forms(fine, draws=Draws(seed), numbers=range(4), less_gauss_newton=True).sum(1)
         forms = torch.cat([forms, drawn])
         value, error = inner + float(forms.mean()), float(forms.std() / len(forms) ** 0.5)
         if len(forms) >= 16 and error <= accuracy * abs(value):

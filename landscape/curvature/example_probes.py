@@ -31,7 +31,7 @@ from landscape.objective.batch import Batch, rows_in
 from landscape.objective.graphs import residual
 from landscape.objective.products import second_derivatives
 from landscape.objective.risk import Risk
-from landscape.reductions import exact, exact_dtype, numbers
+from landscape.reductions import exact, numbers
 
 
 class OutputCurvature:
@@ -50,29 +50,34 @@ class OutputCurvature:
             value, self._places, create_graph=True, allow_unused=True, materialize_grads=True
         )
 
-    def forms(self, moves: Sequence[Tensor], *, keep: bool) -> Tensor:
+    def forms(self, moves: Sequence[Tensor], *, keep: bool, apart: bool = False) -> Tensor:
         """``u_P · (∂²L/∂z² u)`` of every example and use, ``(B, uses)`` in float64.
 
-        u is the sum of the movements of the results by all uses; the graph is kept for another call if ``keep``.
+        u is the sum of the movements of the results by all uses; the graph is kept for another call if ``keep``. With
+        ``apart``, u are the movements of the same result alone. The mean is the same, because movements of different
+        results are independent; the variance lacks their products, which are most of that of H − G where a network
+        multiplies its results with each other.
         """
         movement: dict[int, Tensor] = {}
         for use, move in zip(self.uses, moves, strict=True):
             before = movement.get(id(use.place))
             movement[id(use.place)] = move if before is None else before + move
-        curved = [
-            (g, movement[id(z)]) for z, g in zip(self._places, self._slopes, strict=True) if g.requires_grad
-        ]
-        if not curved:
-            return torch.zeros(
-                len(moves[0]), len(moves), dtype=exact_dtype(moves[0].device), device=moves[0].device
-            )
-        slopes, directions = zip(*curved, strict=True)
-        products = torch.autograd.grad(
-            slopes, self._places, directions, retain_graph=keep, allow_unused=True, materialize_grads=True
-        )
-        arrived = {id(place): product for place, product in zip(self._places, products, strict=True)}
+        curved = [(g, z) for z, g in zip(self._places, self._slopes, strict=True) if g.requires_grad]
+        options = {"allow_unused": True, "materialize_grads": True}
+        arrived: dict[int, Tensor] = {}
+        if apart:
+            for k, (slope, place) in enumerate(curved):
+                retain = keep or k + 1 < len(curved)
+                (arrived[id(place)],) = torch.autograd.grad(
+                    slope, place, movement[id(place)], retain_graph=retain, **options
+                )
+        elif curved:
+            slopes, directions = zip(*((g, movement[id(z)]) for g, z in curved), strict=True)
+            products = torch.autograd.grad(slopes, self._places, directions, retain_graph=keep, **options)
+            arrived = {id(place): product for place, product in zip(self._places, products, strict=True)}
+        none = torch.zeros(len(moves[0]), dtype=moves[0].dtype, device=moves[0].device)
         forms = [
-            (move * arrived[id(use.place)]).flatten(1).sum(1)
+            (move * arrived[id(use.place)]).flatten(1).sum(1) if id(use.place) in arrived else none
             for use, move in zip(self.uses, moves, strict=True)
         ]
         return exact(torch.stack(forms, dim=1))
@@ -95,29 +100,51 @@ class PairOfPasses:
     squares: float
 
 
-def pair_of_passes(objective: Objective, *, draws: Draws, less_gauss_newton: bool) -> PairOfPasses:
-    """An estimate of Tr H, or of Tr (H − G), with two probes an example, and its variance.
+def pairs_of_passes(
+    objective: Objective, *, draws: Sequence[Draws], less_gauss_newton: bool, apart: bool = False
+) -> list[PairOfPasses]:
+    """Estimates of Tr H, or of Tr (H − G), each with two probes an example, and their variances.
 
     For a network for which :func:`~landscape.curvature.example_gradients.uses_cover` holds, and a loss that is a mean
     over examples that do not see each other. The probes of an example depend on its number in the data, so that they
-    are the same for every division into batches.
+    are the same for every division into batches. One graph of a micro-batch serves all pairs.
+
+    Args:
+        objective: The point.
+        draws: Those of each pair.
+        less_gauss_newton: Whether the trace is that of H − G.
+        apart: Whether operations are probed one by one; see :meth:`OutputCurvature.forms`.
     """
 
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
         with second_derivatives(risk, batch):
-            first, second = _two_probes(risk, batch, draws, less_gauss_newton)
-        halves = (first - second).square() / 2
-        total = (first.sum(1) - second.sum(1)).square() / 2
-        # The forms are shares of the batch's mean, and the batch's share of the data is its weight over that of all:
-        # variances need one more factor w, squares of variances three.
-        w = risk.weight
-        return [(first + second).sum(0) / 2, w * halves.sum(0), w * total.sum(), w**3 * total.square().sum()]
+            curvature = OutputCurvature(risk, batch, less_gauss_newton=less_gauss_newton)
+            parts: list[Tensor] = []
+            for k, each in enumerate(draws):
+                last = k + 1 == len(draws)
+                first, second = _two_probes(risk, curvature, each, apart=apart, last=last)
+                parts += _moments(first, second, risk.weight)
+        return parts
 
-    sums = objective.average(visit, gradients=1, products=2)
-    *layers, total, squares = numbers(*sums)
-    means, halves = torch.tensor(layers, dtype=torch.float64, device="cpu").reshape(2, -1)
-    weight = objective.total_weight
-    return PairOfPasses(means, halves / (2 * weight), total / (2 * weight), squares / (4 * weight**3))
+    sums = objective.average(visit, gradients=1, products=2 * len(draws))
+    values, count, weight = numbers(*sums), len(draws), objective.total_weight
+    size, pairs = len(values) // count, []
+    for k in range(count):
+        *layers, total, squares = values[k * size : (k + 1) * size]
+        means, halves = torch.tensor(layers, dtype=torch.float64, device="cpu").reshape(2, -1)
+        pairs.append(
+            PairOfPasses(means, halves / (2 * weight), total / (2 * weight), squares / (4 * weight**3))
+        )
+    return pairs
+
+
+def _moments(first: Tensor, second: Tensor, w: float) -> list[Tensor]:
+    """What is averaged over the data for one pair of passes, from the forms of two probes ``(B, parameters)``."""
+    halves = (first - second).square() / 2
+    total = (first.sum(1) - second.sum(1)).square() / 2
+    # The forms are shares of the batch's mean, and the batch's share of the data is its weight over that of all:
+    # variances need one more factor w, squares of variances three.
+    return [(first + second).sum(0) / 2, w * halves.sum(0), w * total.sum(), w**3 * total.square().sum()]
 
 
 class _Signs:
@@ -152,16 +179,18 @@ class _Signs:
         return self._draws.signs(self._numbers(use, probe, rows), columns, like=self._uses[use].place)
 
 
-def _two_probes(risk: Risk, batch: Batch, draws: Draws, less_gauss_newton: bool) -> list[Tensor]:
+def _two_probes(
+    risk: Risk, curvature: OutputCurvature, draws: Draws, *, apart: bool, last: bool
+) -> list[Tensor]:
     """``uᵢᵀ (∂²ℓ_B/∂z²) uᵢ`` of every example and free parameter for two probes, each ``(B, parameters)``."""
-    curvature = OutputCurvature(risk, batch, less_gauss_newton=less_gauss_newton)
     uses, forms = curvature.uses, []
     number = {id(use.parameter): k for k, use in enumerate(uses)}
     order = [number[id(parameter)] for parameter in risk.replica.parameters]
     signs = _Signs(draws, risk.place[0], uses)
     for probe in range(2):
         moves = [use.map.shaken(partial(signs, k, probe)) for k, use in enumerate(uses)]
-        forms.append(curvature.forms(moves, keep=probe == 0)[:, order])
+        keep = probe == 0 or not last
+        forms.append(curvature.forms(moves, keep=keep, apart=apart)[:, order])
     return forms
 
 

@@ -6,6 +6,7 @@ result does not have the examples in its first dimension, leaves its parameters 
 """
 
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -98,6 +99,13 @@ def _sum(out: Tensor, input: Tensor, other: object, *, alpha: float = 1) -> Uses
             yield term, Scaling(shape, out.shape, None if factor == 1 else out.new_tensor(float(factor)))
 
 
+def _added_rows(out: Tensor, rows: Tensor, call: Any) -> Uses:
+    """Those of an embedding that is read once for all examples, at the sum in which every example gets its own copy."""
+    if rows.shape == out.shape[-rows.ndim :] or rows.shape == (1, *out.shape[1:]):
+        indices = call.input.expand(out.shape[:-1])
+        yield from _embedding(out, SimpleNamespace(**{**vars(call), "input": indices}))
+
+
 def _product(out: Tensor, input: Tensor, other: object) -> Uses:
     for parameter, factor in ((input, other), (other, input)):
         shape = _aligned(parameter, out)
@@ -159,6 +167,8 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self.uses: list[Use] = []
         self._parameters, self._examples = {id(parameter) for parameter in parameters}, examples
+        # Rows of embeddings that all examples share, such as those of positions, with the call that read them.
+        self._shared: dict[int, tuple[Tensor, SimpleNamespace]] = {}
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -169,12 +179,19 @@ class Recorder(TorchFunctionMode):
             with self:  # torch leaves the mode while it calls this method
                 return self_attention(_arguments(func, *args, **options))
         out = func(*args, **options)
-        if not any(id(value) in self._parameters for value in (*args, *options.values())):
+        known = self._parameters | self._shared.keys()
+        if not any(id(value) in known for value in (*args, *options.values())):
             return out
-        if not isinstance(out, Tensor) or not out.ndim or out.shape[0] != self._examples:
+        if not isinstance(out, Tensor) or not out.ndim:
+            return out
+        if out.shape[0] != self._examples:
+            if func is functional.embedding:
+                self._shared[id(out)] = out, _arguments(func, *args, **options)
             return out
         uses: Uses = iter(())
-        if func in BUILT_IN:
+        if func in (torch.add, Tensor.add) and not options and id(args[1]) in self._shared:
+            uses = itertools.chain(_sum(out, *args), _added_rows(out, *self._shared[id(args[1])]))
+        elif func in BUILT_IN:
             uses = BUILT_IN[func](out, *args, **options)
         elif func in IN_PYTHON:
             uses = IN_PYTHON[func](out, _arguments(func, *args, **options))

@@ -11,7 +11,7 @@ The number of draws follows from the standard error.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from landscape.curvature.example_probes import PairOfPasses, pair_of_passes, pooled
+from landscape.curvature.example_probes import PairOfPasses, pairs_of_passes, pooled
 from landscape.curvature.gauss_newton_trace import (
     MANY_CLASSES,
     GaussNewtonPlan,
@@ -29,7 +29,7 @@ from landscape.curvature.gauss_newton_trace import (
 )
 from landscape.curvature.piecewise_affine import described
 from landscape.draws import Draws
-from landscape.errors import InputError, OutOfMemory, UsageError, is_out_of_memory
+from landscape.errors import InputError, OutOfMemory, ProcessFailed, UsageError, is_out_of_memory
 from landscape.linalg.hutchinson import mean_of_draws
 from landscape.objective import Objective
 from landscape.objective.batch import Batch
@@ -43,8 +43,10 @@ from landscape.reductions import dot
 MIN_PASSES = 8
 # The same for probes of every example, as degrees of freedom: two passes have hundreds of draws.
 MIN_FREEDOM = 20
-# Passes between two looks: one graph serves them all.
+# Passes, or pairs of passes, between two looks: one graph serves them all.
 BLOCK = 4
+# Passes with probes of every example that are still needed for another kind of them to be tried.
+MANY_PASSES = 6
 # The numbers of the substreams of the draws.
 _EXAMPLES, _CLASSES, _PROBES = range(3)
 
@@ -102,7 +104,9 @@ def hessian_trace(
     try:
         trace = estimator.by_parts()
     except Exception as failure:  # a network that was examined on one batch may raise anything on another
-        if isinstance(failure, (UsageError, InputError, OutOfMemory)) or is_out_of_memory(failure):
+        if isinstance(failure, (UsageError, InputError, OutOfMemory, ProcessFailed)) or is_out_of_memory(
+            failure
+        ):
             raise
         trace, reason = None, f"examples of some batch cannot be taken apart ({described(failure)})"
         reason = objective.group.decided(reason)  # a process in which nothing failed knows less of it
@@ -166,17 +170,27 @@ class _Estimator:
         has_inner = not self.plan.obstacle and self.plan.outputs <= MANY_CLASSES
         inner = self.gauss_newton() if has_inner else None
         scale = 0.0 if inner is None else float(inner.sum())
-        pairs: list[PairOfPasses] = []
+        # Pairs of passes with all operations probed together, and with each probed by itself.
+        pairs: dict[bool, list[PairOfPasses]] = {False: [], True: []}
+        apart, count, passes = False, 1, 0
         while True:
-            draws = self.draws.fold(_EXAMPLES).fold(len(pairs))
-            pairs.append(pair_of_passes(self.objective, draws=draws, less_gauss_newton=has_inner))
-            means, errors, error, freedom = pooled(pairs)
+            numbers = range(passes // 2, passes // 2 + count)
+            draws = [self.draws.fold(_EXAMPLES).fold(number) for number in numbers]
+            pairs[apart] += pairs_of_passes(
+                self.objective, draws=draws, less_gauss_newton=has_inner, apart=apart
+            )
+            passes += 2 * count
+            means, errors, error, freedom = pooled(pairs[apart])
             layers = means if inner is None else inner + means
-            passes, value = 2 * len(pairs), float(layers.sum())
+            value = float(layers.sum())
+            goal = self.goal(value, scale)
             self.report(passes, value, error, scale)
-            converged = error <= self.goal(value, scale)
+            converged = error <= goal
             if (converged and freedom >= MIN_FREEDOM) or passes + 2 > self.max_passes or math.isnan(value):
                 break
+            apart = self._apart(pairs, error, goal)
+            count = _pairs_to_go(pooled(pairs[apart]) if pairs[apart] else None, goal, len(pairs[apart]))
+            count = min(count, (self.max_passes - passes) // 2)
         return HessianTrace(
             layers=layers,
             layer_errors=errors,
@@ -188,6 +202,16 @@ class _Estimator:
             passes=passes,
             draws=1 + int(min(freedom, 1e9)),
         )
+
+    def _apart(self, pairs: Mapping[bool, Sequence[PairOfPasses]], error: float, goal: float) -> bool:
+        """Whether operations are probed one by one from now on: tried where many passes are left, kept if it pays."""
+        if not pairs[True]:
+            needed = 2 * len(pairs[False]) * (error / goal) ** 2 if goal > 0 else math.inf
+            return needed >= MANY_PASSES
+        together, one_by_one = (
+            math.fsum(pair.variance for pair in pairs[kind]) / len(pairs[kind]) for kind in (False, True)
+        )
+        return one_by_one * self.plan.cost_apart < together
 
     def by_class(self) -> HessianTrace:
         """One sampled class an example and pass, with a probe for H − G in the same pass unless that is zero."""
@@ -237,6 +261,17 @@ class _Estimator:
             passes=count,
             draws=count,
         )
+
+
+def _pairs_to_go(state: tuple[Tensor, Tensor, float, float] | None, goal: float, count: int) -> int:
+    """The number of pairs of passes before the next look, from the standard error and freedom of those so far."""
+    if state is None:
+        return 1
+    _, _, error, freedom = state
+    # A little less than the estimate, which is rough at first; at most as many again as there are, and few at once.
+    needed = 0.9 * (error / goal) ** 2 if goal > 0 else math.inf
+    needed = max(needed, MIN_FREEDOM / max(freedom, 1.0))
+    return max(1, min(BLOCK, count, math.ceil(count * (min(needed, 1e6) - 1))))
 
 
 def quadratic_forms(objective: Objective, *, draws: Draws, numbers: range, less_gauss_newton: bool) -> Tensor:

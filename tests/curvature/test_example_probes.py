@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from landscape.curvature.example_probes import pair_of_passes, pooled
+from landscape.curvature.example_probes import pairs_of_passes, pooled
 from landscape.curvature.trace import MIN_FREEDOM, hessian_trace
 from landscape.draws import Draws
 from landscape.objective import Objective
@@ -15,13 +15,15 @@ from landscape.objective import Objective
 CE = nn.CrossEntropyLoss()
 
 
+@pytest.mark.parametrize("apart", [False, True], ids=["together", "one by one"])
 @pytest.mark.parametrize("less", [False, True], ids=["H", "H - G"])
-def test_means_and_standard_errors_are_those_of_many_repetitions(less: bool) -> None:
+def test_means_and_standard_errors_are_those_of_many_repetitions(less: bool, apart: bool) -> None:
     objective, dense = problems.tiny_case()
     if less:
         dense = dense - objective.gauss_newton_product(torch.eye(objective.dimension, dtype=torch.float64))
     truth = torch.stack([part.sum() for part in objective.layout.split(dense.diag())])
-    pairs = [pair_of_passes(objective, draws=Draws(seed), less_gauss_newton=less) for seed in range(150)]
+    draws = [Draws(seed) for seed in range(150)]
+    pairs = pairs_of_passes(objective, draws=draws, less_gauss_newton=less, apart=apart)
     drawn = torch.stack([pair.means for pair in pairs])
     spread = drawn.std(0) / math.sqrt(len(pairs))
     assert bool(((drawn.mean(0) - truth).abs() <= 4 * spread + 1e-12).all())
@@ -40,7 +42,7 @@ def test_means_and_standard_errors_are_those_of_many_repetitions(less: bool) -> 
 def test_batches_do_not_matter(size: int) -> None:
     x, y = problems.classification()
     whole, split = (Objective(problems.small_net(), CE, problems.batches(x, y, n)) for n in (60, size))
-    a, b = (pair_of_passes(one, draws=Draws(7), less_gauss_newton=True) for one in (whole, split))
+    (a,), (b,) = (pairs_of_passes(one, draws=[Draws(7)], less_gauss_newton=True) for one in (whole, split))
     assert torch.allclose(a.means, b.means, rtol=1e-9)
     assert torch.allclose(a.variances, b.variances, rtol=1e-9)
     assert (a.variance, a.squares) == pytest.approx((b.variance, b.squares), rel=1e-9)
@@ -50,18 +52,18 @@ def test_a_batch_that_is_visited_again_in_parts_has_the_same_probes(monkeypatch:
     from landscape.curvature import example_probes
 
     objective = problems.small_objective(batch=60)
-    plain = pair_of_passes(objective, draws=Draws(7), less_gauss_newton=False)
+    (plain,) = pairs_of_passes(objective, draws=[Draws(7)], less_gauss_newton=False)
     curvature, failures = example_probes.OutputCurvature, []
 
     class Short(curvature):  # type: ignore[misc, valid-type]
-        def forms(self, moves, *, keep):  # type: ignore[no-untyped-def]
+        def forms(self, moves, *, keep, apart):  # type: ignore[no-untyped-def]
             if len(moves[0]) > 20:
                 failures.append(len(moves[0]))
                 raise MemoryError("no memory left")
-            return super().forms(moves, keep=keep)
+            return super().forms(moves, keep=keep, apart=apart)
 
     monkeypatch.setattr(example_probes, "OutputCurvature", Short)
-    again = pair_of_passes(problems.small_objective(batch=60), draws=Draws(7), less_gauss_newton=False)
+    (again,) = pairs_of_passes(problems.small_objective(batch=60), draws=[Draws(7)], less_gauss_newton=False)
     assert failures
     assert torch.allclose(plain.means, again.means, rtol=1e-9)
 

@@ -41,6 +41,17 @@ class Attention(nn.Module):
         return self.inner(x, x, x, **{"need_weights": False, **self.how})[0]
 
 
+class Positions(nn.Module):
+    """Adds rows of an embedding that are read once for all examples."""
+
+    def __init__(self, leading: int) -> None:
+        super().__init__()
+        self.rows, self.indices = nn.Embedding(5, 4), torch.tensor([2, 0, 2]).reshape(*(1,) * leading, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.rows(self.indices)
+
+
 def ended(*layers: nn.Module) -> nn.Module:
     """Something smooth after the layers, and a head that takes any width."""
     return nn.Sequential(*layers, nn.Tanh(), nn.Flatten(), nn.LazyLinear(3))
@@ -68,6 +79,8 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[[], nn.Module]]] = {
         lambda: Function((1, 1, 4), lambda x, w: torch.cat([w.expand(len(x), -1, -1), x], 1)),
     ),
     "self-attention": (TOKENS, Attention),
+    "looked-up positions": (TOKENS, lambda: Positions(0)),
+    "looked-up positions of one row": (TOKENS, lambda: Positions(1)),
 }
 
 
