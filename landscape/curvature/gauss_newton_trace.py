@@ -27,6 +27,7 @@ from landscape.curvature.spot_checks import (
 from landscape.draws import Draws
 from landscape.errors import is_out_of_memory
 from landscape.losses.loss_functions import BatchLoss, averages_examples, label_weights
+from landscape.losses.next_token import NextToken
 from landscape.losses.outputs import applied, labelled
 from landscape.objective import Objective
 from landscape.objective.batch import Batch, rows_in, tensors_in
@@ -49,7 +50,7 @@ class GaussNewtonPlan:
         affine: Whether the outputs are proved piecewise affine in each parameter, so that Tr H = Tr G.
         obstacle: Why Tr G cannot be computed; empty if it can.
         by_use: Whether every free parameter is used once, by a known operation that is linear in it.
-        outputs: C, the number of outputs.
+        outputs: The number of outputs of an example: C, or of a sequence the tokens times C.
         by_example: Whether single examples have second derivatives at the results of these operations.
         cost_apart: The cost of a pass that probes these operations one by one, in passes that probe them together.
     """
@@ -149,17 +150,18 @@ def _examined(risk: Risk, batch: Batch) -> GaussNewtonPlan:
     by_example = by_use and not exact and blocks_agree(risk, batch)
     # Measured: a network of two layers 1, of four 1.4, of 16 with attention 3 passes; a tensor is half an operation.
     cost_apart = 1 + len(free) / 16
-    return GaussNewtonPlan(verdict, obstacle, by_use, outputs.shape[1], by_example, cost_apart)
+    return GaussNewtonPlan(verdict, obstacle, by_use, outputs[0].numel(), by_example, cost_apart)
 
 
 def _no_root(risk: Risk, outputs: Tensor, targets: Tensor) -> str:
     """Why there is no square root of the curvature of the loss in the outputs; empty if there is one."""
-    if outputs.ndim != 2:
-        return "the outputs are not one row an example"
     root = curvature_root(risk.loss, targets)
+    by_token = isinstance(risk.loss, NextToken) and outputs.ndim == 3 and targets.shape == outputs.shape[:2]
+    if outputs.ndim != 2 and not by_token:
+        return "the outputs are not one row an example"
     if not isinstance(root, str):
         return ""
-    if outputs.shape[1] > MANY_CLASSES:
+    if by_token or outputs.shape[1] > MANY_CLASSES:
         return root
     try:
         _Cotangents(risk, targets, None)(outputs.detach(), slice(0, len(outputs)))

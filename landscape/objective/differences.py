@@ -338,7 +338,7 @@ def _asymmetry_as_it_is(risk: Risk, batch: Batch) -> Fault | None:
         del vector
         forms.append(_form(_drawn(sizes, point, 1 - number), layout.split(product)))
         del product
-    asymmetry = _asymmetry(*forms, shards.total)
+    asymmetry = _asymmetry(forms[0], forms[1], shards.total)
     # Ten times the tolerance, because single precision rounds.
     return Fault(True, asymmetry) if asymmetry > 10 * ASYMMETRY else None
 

@@ -88,7 +88,7 @@ def checked(risk: Risk, first: Piece, point: Tensor, *, visited: Visited, consta
 def _switch_caches_off(model: nn.Module) -> None:
     """Keeps networks of Transformers from storing keys and values for the next token, which nothing here reads."""
     for module in model.modules():
-        config = getattr(module, "config", None)
+        config: Any = getattr(module, "config", None)
         if type(module).__module__.startswith("transformers.") and getattr(config, "use_cache", False):
             config.use_cache = False
 
