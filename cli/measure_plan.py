@@ -26,7 +26,6 @@ def plan(forecast: "Forecast", world: int) -> str:
             f"{line.most:.3g}",
             brief(line.typical * seconds),
             brief(line.most * seconds),
-            "–" if line.peak is None else _size(line.peak),
         )
         for line in forecast.lines
     ]
@@ -43,17 +42,16 @@ def plan(forecast: "Forecast", world: int) -> str:
             f"in addition, {brief(forecast.recalibration)} at every point but the checkpoint, where batch-norm "
             "statistics are recomputed: once a draw or step, and once a batch where a measure reads batches"
         )
-    head = ("measure", "gradients", "at most", "time", "at most", "memory")
+    head = ("measure", "gradients", "at most", "time", "at most")
     return Grid(head, rows, [*notes, *_memory(forecast, world)]).text(width=WIDTH)
 
 
 def _memory(forecast: "Forecast", world: int) -> list[str]:
     free = f"{_size(forecast.available)} free"
     each = " of each process" if world > 1 else ""
+    sizes = ", ".join(f"{line.name} {_size(line.peak)}" for line in forecast.lines if line.peak is not None)
     peak = "not known" if forecast.peak is None else f"{_size(forecast.peak)} in all"
-    lines = [
-        f"memory{each}, at its peak and besides network and data: {peak}; {free}",
-    ]
+    lines = [f"memory{each}, at its peak and besides network and data: {peak} ({sizes}); {free}"]
     if forecast.graph_bytes is None:
         lines.append("what the graph of a batch takes cannot be counted here, so that none is kept")
     else:

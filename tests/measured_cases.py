@@ -22,6 +22,7 @@ OPTIONS = {
     "top-eigenvalues": "k=2,max_products=12",
     "layer-eigenvalues": "max_products=4",
     "spectral-density": "probes=2,steps=4",
+    "block-spectra": "probes=2,steps=2",
     "approximation-ratio": "steps=2,rho=0.5,examples=10",
     "adaptive-sharpness": "steps=2",
     "average-sharpness": "max_pairs=3",

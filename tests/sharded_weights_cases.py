@@ -11,6 +11,7 @@ from torch import nn
 from landscape.curvature import OPERATORS, dominant_eigenpair, eigenpairs
 from landscape.measures import MEASURES
 from landscape.objective import Objective
+from landscape.processes import group
 from landscape.surfaces.sampling import sample_surface
 
 WORDS, WIDTH, CLASSES = 11, 4, 3
@@ -126,28 +127,30 @@ def part(point, vector):
 def numbers(world, folder):
     found = {}
     for case, (network, _, measures) in CASES.items():
+        # Large tensors are exchanged in another way.
+        group._LARGE = 0 if case == "convolutions" else 1 << 20
         point = objective(case, world)
         weights = dict(network().named_parameters())
         # Other ways to a trace need whole weights. One process that reads its parts has all, and takes this way too.
         probing = point if world > 1 else objective(case, world, shard_weights=partial(read, weights))
-        results = {"loss": point.loss, "gradient": whole(point, point.gradient), "n": point.dimension}
+        results = {"value": point.loss, "gradient": whole(point, point.gradient), "n": point.dimension}
         vectors = part(point, torch.linspace(-1, 1, 2 * point.dimension, dtype=torch.float64).reshape(-1, 2))
         for name, operator in OPERATORS.items():
             results[name] = whole(point, operator(point) @ vectors)
-        for name in measures:
+        for name in FEW if world == 3 else measures:  # three processes are slow on two cores
             estimate = MEASURES.build(name, probing if "trace" in name else point)
             details = {key: value for key, value in estimate.details.items() if key != "proof"}
             # The gradients of single batches take a pass of their own, in which all processes visit the same.
             cost = estimate.cost.products if "trace" not in name else None
             results[name] = [estimate.value, estimate.standard_error, details, cost]
-        if case == "perceptron":
+        if case == "perceptron" and world < 3:
             results["power"] = whole(point, dominant_eigenpair(point, max_iterations=6).vector)
             results["pairs"] = whole(point, eigenpairs(point, k=2, end="smallest", max_products=10).vectors)
-        if case in ("perceptron", "convolutions"):
-            for plane in ("random", "random:normalisation=layer", "sam", "eigenvectors:max_products=10"):
-                for _ in range(2):  # the second time from the journal
-                    journal = folder / f"{case} {plane.partition(':max')[0]}"
-                    surface = sample_surface(point, plane, points=3, gradient_norm=True, journal=journal)
+        if case == "convolutions" and world < 3:
+            for plane in ("random", "random:normalisation=layer", "sam", "eigenvectors:max_products=6"):
+                for _ in range(2 if plane == "random" else 1):  # the second time from the journal
+                    journal = folder / plane.partition(":max")[0]
+                    surface = sample_surface(point, plane, points=2, gradient_norm=True, journal=journal)
                 values = {name: values.tolist() for name, values in surface.values.items()}
                 meta = surface.meta["plane"]
                 results[plane] = [values, meta["norms"], meta["cosine"], surface.meta["centre"]["sha256"]]

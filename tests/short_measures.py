@@ -10,6 +10,7 @@ OPTIONS = {
     "adaptive-sharpness": "steps=3",
     "average-sharpness": "max_pairs=4",
     "spectral-density": "probes=2,steps=4",
+    "block-spectra": "probes=2,steps=3",
 }
 
 

@@ -28,6 +28,7 @@ ITERATED = {
     "top-eigenvalues": 0.05,
     "layer-eigenvalues": 0.1,
     "spectral-density": 1e-2,
+    "block-spectra": 1e-2,
 }
 """Relative tolerance of what an iteration yields: another device may end it a step earlier, within that residual."""
 FLOAT32 = 1e-4

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from landscape.curvature.operators import OPERATORS, OperatorName
 from landscape.linalg import Decay, Eigenpair, Eigenpairs, lanczos, power_iteration
-from landscape.linalg.lanczos import End
+from landscape.linalg.lanczos import BASIS_BYTES, End
 from landscape.objective import Objective
+from landscape.objective.memory import available_bytes
 from landscape.objective.products import gradient_of_graph
 
 Method = Literal["auto", "lanczos", "power"]
@@ -103,9 +104,26 @@ def _solution(
 
     if start is None and solver is lanczos:
         start = _gradient(objective, operator)
-    generator = torch.Generator().manual_seed(seed)
     matrix = OPERATORS[operator](objective)
+    if solver is lanczos:
+        options["max_basis"] = longest_basis(objective, matrix.length, options["count"])
+    generator = torch.Generator().manual_seed(seed)
     return solver(matrix, generator=generator, start=start, on_step=report, **options)
+
+
+def longest_basis(objective: Objective, length: int, count: int = 1) -> int:
+    """The rows of a Lanczos basis that fit into half of the available memory, the same number in all processes.
+
+    Args:
+        objective: The point.
+        length: Of a row, in this process.
+        count: The eigenpairs that are searched for, from which follows the shortest basis that is of use.
+    """
+    available, row = available_bytes(objective.point.device), length * objective.point.element_size()
+    if available == 0:  # unknown
+        available = 2 * BASIS_BYTES
+    rows = min(objective.group.gathered(available // (2 * max(1, row))))
+    return max(2 * count + 8, rows)
 
 
 def _gradient(objective: Objective, operator: OperatorName) -> Tensor:

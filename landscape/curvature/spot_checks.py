@@ -112,7 +112,7 @@ def _blocks_agree(risk: Risk, example: Batch) -> bool:
         column = layout.flatten(
             [step if n == block else torch.zeros_like(p) for n, p in enumerate(parameters)]
         )
-        (product,) = hessian.products([column], keep=True, block=block)
+        (product,) = hessian.products([column], keep=True, block=(block,))
         truth.append(dot(column, product))
     forms = torch.stack(truth)
     return _close(torch.stack(values), forms, relative=1e-2, absolute=1e-4 * forms.abs().max())

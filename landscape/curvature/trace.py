@@ -29,7 +29,7 @@ from landscape.curvature.gauss_newton_trace import (
 )
 from landscape.curvature.piecewise_affine import described
 from landscape.draws import Draws
-from landscape.errors import InputError, OutOfMemory, UsageError, is_out_of_memory
+from landscape.errors import InputError, OutOfMemory, ProcessFailed, UsageError, is_out_of_memory
 from landscape.linalg.hutchinson import mean_of_draws
 from landscape.objective import Objective
 from landscape.objective.batch import Batch
@@ -104,7 +104,9 @@ def hessian_trace(
     try:
         trace = estimator.by_parts()
     except Exception as failure:  # a network that was examined on one batch may raise anything on another
-        if isinstance(failure, (UsageError, InputError, OutOfMemory)) or is_out_of_memory(failure):
+        if isinstance(failure, (UsageError, InputError, OutOfMemory, ProcessFailed)) or is_out_of_memory(
+            failure
+        ):
             raise
         trace, reason = None, f"examples of some batch cannot be taken apart ({described(failure)})"
         reason = objective.group.decided(reason)  # a process in which nothing failed knows less of it

@@ -36,13 +36,18 @@ class Quadrature:
             grid: Eigenvalues at which to evaluate, ``(points,)``.
             width: Standard deviation of the Gaussian that replaces each node.
         """
-        distance = (grid[None, None, :] - self.nodes[:, :, None]) / width
-        bumps = torch.exp(-0.5 * distance**2) / (width * (2 * torch.pi) ** 0.5)
-        curves = (self.weights[:, :, None] * bumps).sum(dim=1)
+        curves = self.curves(grid, width)
         error = (
             curves.std(dim=0) / len(curves) ** 0.5 if len(curves) > 1 else torch.full_like(grid, torch.inf)
         )
         return curves.mean(dim=0), error
+
+    def curves(self, grid: Tensor, width: float) -> Tensor:
+        """The density of each probe on a grid, ``(probes, points)``; see :meth:`density`."""
+        distance = (grid[None, None, :] - self.nodes[:, :, None]) / width
+        bumps = torch.exp(-0.5 * distance**2) / (width * (2 * torch.pi) ** 0.5)
+        curves: Tensor = (self.weights[:, :, None] * bumps).sum(dim=1)
+        return curves
 
 
 @full_precision()

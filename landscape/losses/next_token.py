@@ -35,6 +35,12 @@ class NextToken(CrossEntropy):
             "next-token:mean=sequence" if self.by_sequence else "next-token"
         )  # the name in records
 
+    @property
+    def weighting(self) -> str:
+        """What the mean is over, for the reader of a number."""
+        over = "sequences, of each one's own mean" if self.by_sequence else "all predicted tokens"
+        return f"next-token is the mean over {over}"
+
     def forward(self, outputs: Any, targets: Tensor) -> Tensor:
         """The mean over a batch of scores ``(B, T, V)`` and the tokens that they predict, ``(B, T)``."""
         logits, _ = scores(outputs)

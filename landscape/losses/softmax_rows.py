@@ -134,7 +134,7 @@ class _Slope(torch.autograd.Function):
         return rows.slope(scores, factor)
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]
+    @once_differentiable
     def backward(ctx: Any, tangent: Tensor) -> Any:
         scores, factor = ctx.saved_tensors
         along = image = None

@@ -87,7 +87,11 @@ LOSSES: NameTable[Loss] = NameTable(
         Row("cross-entropy", CrossEntropy, "−log softmax(f)_y; also of each token or pixel"),
         Row("mse", SquaredError, "squared error; class numbers stand for one-hot vectors"),
         Row("bce-with-logits", BinaryCrossEntropy, "binary cross-entropy, of one label or of several"),
-        Row("next-token", NextToken, "cross-entropy of a language model, over all predicted tokens"),
+        Row(
+            "next-token",
+            NextToken,
+            "cross-entropy of a language model, over all predicted tokens, or mean=sequence",
+        ),
         Row("model", OwnLoss, "the loss that the model computes itself from labels"),
     ],
     fallback=user_loss,

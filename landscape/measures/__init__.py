@@ -4,6 +4,7 @@ from landscape.measures.accuracy import accuracy as accuracy
 from landscape.measures.adaptive_sharpness import adaptive_sharpness as adaptive_sharpness
 from landscape.measures.approximation_ratio import approximation_ratio as approximation_ratio
 from landscape.measures.average_sharpness import average_sharpness as average_sharpness
+from landscape.measures.block_spectra import block_spectra as block_spectra
 from landscape.measures.dominant_eigenvalue import dominant_eigenvalue as dominant_eigenvalue
 from landscape.measures.gradient_noise import gradient_noise as gradient_noise
 from landscape.measures.gradient_norm import gradient_norm as gradient_norm

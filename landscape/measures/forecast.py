@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from landscape.curvature.parts import parts_by
 from landscape.measures.peak_memory import peaks
 from landscape.measures.table import MEASURES
 from landscape.objective import Objective
@@ -24,7 +25,7 @@ def expected_cost(objective: Objective, specification: Specification) -> tuple[C
     The numbers of products and draws are typical of trained networks at the default tolerances.
     """
     options: dict[str, Any] = MEASURES.settings(specification)
-    layers, most = len(objective.layout.entries), {}
+    layers, most = len(parts_by(objective, options["by"])) if "by" in options else 0, {}
     match specification.name:
         case "loss" | "accuracy":
             cost = Cost(evaluations=1)
@@ -44,6 +45,8 @@ def expected_cost(objective: Objective, specification: Specification) -> tuple[C
         case "spectral-density":
             products = options["probes"] * min(options["steps"], objective.dimension)
             cost = Cost(gradients=1, products=products)
+        case "block-spectra":
+            cost = Cost(gradients=1, products=layers * options["probes"] * options["steps"])
         case "hessian-trace" | "layer-traces" | "normalized-trace":
             # An exact trace costs a gradient a class, of which 10 are usual; two pairs of probes cost 4 products.
             is_auto = options.get("method", "auto") == "auto"

@@ -1,7 +1,7 @@
 """The memory that measures take at most, from a short run of each on the first batch."""
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from landscape.errors import InputError, UsageError
@@ -40,41 +40,35 @@ def peaks(
         ``None`` for a measure that cannot be taken of the first batch.
     """
     with LiveBytes() as live:
-        # The first product of all checks second derivatives.
-        checks, _ = _peak_of(live, lambda: first.hessian_product(first.point))
         return [
-            _expected(live, first, specification, batches, count, checks)
+            _expected(live, first, specification, batches, count)
             for specification, count in zip(specifications, products, strict=True)
         ]
 
 
 def _expected(
-    live: LiveBytes,
-    first: Objective,
-    specification: Specification,
-    batches: int,
-    products: float,
-    checks: int,
+    live: LiveBytes, first: Objective, specification: Specification, batches: int, products: float
 ) -> int | None:
-    objective, counts, vector = first.at(first.point), first.ledger.counts, first.point.nbytes
+    counts, vector, engine = first.ledger.counts, first.point.nbytes, first.engine
     before = counts["products"], counts["gradients"]
     short, rows = _short(specification, products)
     try:
-        peak, _ = _peak_of(live, lambda: MEASURES.build(short, objective))
+        # The first product of all checks second derivatives, on the first batch and before any graph is kept.
+        engine.twice = engine.confirmed = False
+        peak = _peak_of(live, first, short) + rows * vector
+        if batches == 1:
+            return peak
+        further = _peak_of(live, first, short) + rows * vector
     except (UsageError, InputError):
         return None
-    peak += rows * vector
-    multiplies = counts["products"] > before[0]
-    if batches > 1 and (multiplies or counts["gradients"] > before[1]):
-        peak += vector  # the sum over the batches before
-    if multiplies:
-        peak = max(checks, peak + _kept(live, first, batches - 1))
-    return peak
+    if counts["products"] > before[0] or counts["gradients"] > before[1]:
+        further += vector  # the sum over the batches before
+    return max(peak, further + _kept(live, first, batches - 1))
 
 
 def _short(specification: Specification, products: float) -> tuple[Specification, int]:
     """The same measure with a small budget, and the number of basis vectors that it has fewer."""
-    settings = MEASURES.settings(specification)
+    settings: dict[str, Any] = MEASURES.settings(specification)
     name, options = specification.name, dict(specification.options)
     if name == "layer-eigenvalues":  # a search for every tensor, none larger than one for all
         name, options = "dominant-eigenvalue", {"method": "lanczos"}
@@ -91,12 +85,15 @@ def _short(specification: Specification, products: float) -> tuple[Specification
     return Specification(name, options), rows
 
 
-def _peak_of(live: LiveBytes, run: Callable[[], object]) -> tuple[int, object]:
-    """The most bytes beyond those before, and the result."""
-    gc.collect()  # what is left in cycles would count as new, or not, by chance
+def _peak_of(live: LiveBytes, first: Objective, measure: Specification) -> int:
+    """The most bytes beyond those before."""
+    objective = first.at(first.point)
+    # Graphs and cycles of before would be given back within, and their bytes hidden.
+    first.engine.graphs.enter(-1, None)
+    gc.collect()
     live.peak = before = live.now
-    result = run()
-    return live.peak - before, result
+    MEASURES.build(measure, objective)
+    return live.peak - before
 
 
 def _kept(live: LiveBytes, first: Objective, others: int) -> int:

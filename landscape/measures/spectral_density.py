@@ -1,6 +1,9 @@
 """The density of the Hessian's eigenvalues."""
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 from landscape.curvature import OPERATORS, OperatorName
 from landscape.linalg import stochastic_lanczos_quadrature
@@ -45,9 +48,7 @@ def spectral_density(
         generator=torch.Generator().manual_seed(seed),
         on_step=lambda products: objective.ledger.tell(f"{products} of {total} products", products / total),
     )
-    low, high = float(quadrature.nodes.min()), float(quadrature.nodes.max())
-    width = smoothing * max(high - low, 1e-30)  # above 0 for a multiple of the identity, too
-    grid = torch.linspace(low - 5 * width, high + 5 * width, GRID_POINTS, dtype=torch.float64, device="cpu")
+    grid, width = grid_over([quadrature.nodes], smoothing)
     density, error = quadrature.density(grid, width)
     means = (quadrature.nodes * quadrature.weights).sum(dim=1)
     return Reading(
@@ -62,3 +63,11 @@ def spectral_density(
             "width": width,
         },
     )
+
+
+def grid_over(nodes: Sequence[Tensor], smoothing: float) -> tuple[Tensor, float]:
+    """Eigenvalues ``(points,)`` that reach over all nodes, and the standard deviation of the Gaussians."""
+    low, high = min(float(each.min()) for each in nodes), max(float(each.max()) for each in nodes)
+    width = smoothing * max(high - low, 1e-30)  # above 0 for a multiple of the identity, too
+    points = torch.linspace(low - 5 * width, high + 5 * width, GRID_POINTS, dtype=torch.float64, device="cpu")
+    return points, width

@@ -6,6 +6,7 @@ from landscape.measures.accuracy import accuracy
 from landscape.measures.adaptive_sharpness import adaptive_sharpness
 from landscape.measures.approximation_ratio import approximation_ratio
 from landscape.measures.average_sharpness import average_sharpness
+from landscape.measures.block_spectra import block_spectra
 from landscape.measures.dominant_eigenvalue import dominant_eigenvalue
 from landscape.measures.gradient_noise import gradient_noise
 from landscape.measures.gradient_norm import gradient_norm
@@ -38,7 +39,7 @@ _ROWS = [
     _row(top_eigenvalues, "the k Hessian eigenvalues at one end, with residuals", "Wu and Simon 2000"),
     _row(hessian_trace, "Tr ∇²L", "Hutchinson 1989"),
     _row(layer_traces, "Tr ∇²L by parameter tensor", "Yao et al. 2020"),
-    _row(layer_eigenvalues, "dominant eigenvalue of ∇²L by parameter tensor", "Yao et al. 2020"),
+    _row(layer_eigenvalues, "dominant eigenvalue of ∇²L by tensor, block or head", "Yao et al. 2020"),
     _row(normalized_trace, "Tr ∇²L / ‖∇L‖", "Wu et al. 2024"),
     _row(approximation_ratio, "one-step rise / best rise of a 20-step ascent", "Wu et al. 2024"),
     _row(adaptive_sharpness, "largest rise over ‖T⁻¹ε‖ ≤ ρ with T = |θ| + η, by ascent", "Kwon et al. 2021"),
@@ -46,6 +47,7 @@ _ROWS = [
         average_sharpness, "mean rise under noise in proportion to each weight", "Andriushchenko et al. 2023"
     ),
     _row(spectral_density, "density of the Hessian eigenvalues, with a band", "Ghorbani et al. 2019"),
+    _row(block_spectra, "Jensen–Shannon distance between blocks' densities", "Zhang et al. 2024"),
 ]
 
 MEASURES: NameTable[Estimate] = NameTable("measure", _ROWS)

@@ -99,9 +99,9 @@ class Decoder(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
-        for block in self.blocks:
-            for layer in (block.attn.out, block.mlp[-1]):
-                nn.init.normal_(layer.weight, std=0.02 / (2 * len(self.blocks)) ** 0.5)
+        for name, parameter in self.named_parameters():
+            if name.endswith(("attn.out.weight", "mlp.2.weight")):
+                nn.init.normal_(parameter, std=0.02 / (2 * len(self.blocks)) ** 0.5)
 
 
 class Block(nn.Module):

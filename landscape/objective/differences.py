@@ -124,7 +124,8 @@ def gradient_rounding(risk: Risk, batch: Batch) -> float | None:
 
 def _fits(risk: Risk) -> bool:
     """Whether the network is so small that it is computed in float64 too, and the device has that."""
-    size = 8 * sum(p.numel() for p in risk.replica.model.parameters())
+    size = 8 * risk.replica.shards.whole.dimension
+    size += 8 * sum(p.numel() for p in risk.replica.model.parameters() if not p.requires_grad)
     return size <= LARGEST and exact_dtype(risk.replica.device) == torch.float64
 
 
@@ -212,8 +213,9 @@ def _fault_at(value: Value, start: Tensors, sizes: Sequence[float], standing: St
     if not all(map(math.isfinite, lengths)):
         raise ValueError("the gradient is not finite")
 
-    def difference(v: Tensors, step: float) -> list[Tensor]:
-        there = [(p.detach() + step * part).requires_grad_() for p, part in zip(start, v, strict=True)]
+    def difference(number: int, step: float) -> list[Tensor]:
+        along = _drawn(sizes, start, number)
+        there = [(p.detach() + step * part).requires_grad_() for p, part in zip(start, along, strict=True)]
         moved = list(standing(there, lambda: slopes(value(there), there)))
         for k, slope in enumerate(gradient):
             moved[k] = (moved[k] - slope.detach()) / step
@@ -225,12 +227,11 @@ def _fault_at(value: Value, start: Tensors, sizes: Sequence[float], standing: St
         across = _multiplied(gradient, start, _direction(sizes, start, 1))
         form = _form(_drawn(sizes, start, number), across)
         del across
-        v = _direction(sizes, start, number)
-        along = _multiplied(gradient, start, v)
+        along = _multiplied(gradient, start, _direction(sizes, start, number))
         asymmetry = _asymmetry(_form(_drawn(sizes, start, 1), along), form)
         if asymmetry > ASYMMETRY:
             return Fault(True, asymmetry)
-        wide, narrow = (difference(v, step) for step in STEPS)
+        wide, narrow = (difference(number, step) for step in STEPS)
         excess, kinked = _excess(along, wide, narrow, sizes, rounding)
         if excess > DIFFERENCE:
             return Fault(False, excess)
@@ -336,7 +337,8 @@ def _asymmetry_as_it_is(risk: Risk, batch: Batch) -> Fault | None:
         (product,) = graph.products([vector], keep=number == 0)
         del vector
         forms.append(_form(_drawn(sizes, point, 1 - number), layout.split(product)))
-    asymmetry = _asymmetry(*forms, shards.total)
+        del product
+    asymmetry = _asymmetry(forms[0], forms[1], shards.total)
     # Ten times the tolerance, because single precision rounds.
     return Fault(True, asymmetry) if asymmetry > 10 * ASYMMETRY else None
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from landscape.draws import Draws
-from landscape.errors import InputError, UsageError, is_out_of_memory
+from landscape.errors import InputError, ProcessFailed, UsageError, is_out_of_memory
 from landscape.isolation.attention import is_attention
 from landscape.isolation.checkpointing import plain_checkpoints
 from landscape.isolation.derivatives import without_gradients
@@ -88,7 +88,7 @@ def checked(risk: Risk, first: Piece, point: Tensor, *, visited: Visited, consta
 def _switch_caches_off(model: nn.Module) -> None:
     """Keeps networks of Transformers from storing keys and values for the next token, which nothing here reads."""
     for module in model.modules():
-        config = getattr(module, "config", None)
+        config: Any = getattr(module, "config", None)
         if type(module).__module__.startswith("transformers.") and getattr(config, "use_cache", False):
             config.use_cache = False
 
@@ -127,7 +127,7 @@ class _FirstLook:
                         loss, *parts[:] = risk.forward(batch)
                     else:
                         loss = _with_graph(risk, batch)
-            except (UsageError, InputError):
+            except (UsageError, InputError, ProcessFailed):
                 raise
             except FAILURES as failure:
                 if is_out_of_memory(failure):
@@ -254,6 +254,11 @@ def judged(
         if integer_weights(replica.model):
             underived = stopped(risk, what)
     elif none_reached:
+        if any(getattr(module, "merged_adapters", None) for module in replica.model.modules()):
+            raise InputError(
+                f"the adapters of {type(replica.model).__name__} are merged into its weights, so that the loss does "
+                "not depend on them: call unmerge_adapter(), or measure the network that merge_and_unload() returns"
+            )
         if others:
             raise InputError(
                 f"the loss depends on no free parameter of the model, but on {len(others)} other tensors that require "

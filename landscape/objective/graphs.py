@@ -5,7 +5,7 @@ all further vectors.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,8 @@ from landscape.objective.kernels import HeldPadding
 from landscape.objective.risk import Risk
 
 Tensors = Sequence[Tensor]
+Block = Collection[int] | None
+"""The numbers of some parameter tensors; ``None`` for all of them."""
 
 
 class Graph(ABC):
@@ -30,18 +32,18 @@ class Graph(ABC):
         # The replica and never the risk, which holds the graphs that are kept: a cycle would keep memory allocated.
         self._replica = risk.replica
 
-    def products(self, columns: Tensors, *, keep: bool, block: int | None = None) -> list[Tensor]:
+    def products(self, columns: Tensors, *, keep: bool, block: Block = None) -> list[Tensor]:
         """The product with every column ``(n,)``.
 
         Args:
             columns: Vectors.
             keep: Whether the graph will be used again; otherwise its memory is given back on the way.
-            block: The number of a parameter tensor: the columns are taken to be zero outside it, and only that
-                part of the products is computed.
+            block: Some parameter tensors: the columns are taken to be zero outside them, and only that part of the
+                products is computed, which costs less.
         """
         layout, images = self._replica.layout, list[Tensor]()
         parameters = dict(enumerate(self._replica.parameters))
-        inputs = parameters if block is None else {block: parameters[block]}
+        inputs = parameters if block is None else {k: parameters[k] for k in block}
         for k, column in enumerate(columns):
             outputs, vectors = self._transposed(layout.split(column), block)
             if not outputs:
@@ -52,7 +54,7 @@ class Graph(ABC):
         return images
 
     @abstractmethod
-    def _transposed(self, parts: Tensors, block: int | None) -> tuple[Sequence[Output], Tensors]:
+    def _transposed(self, parts: Tensors, block: Block) -> tuple[Sequence[Output], Tensors]:
         """``(outputs, vectors)``: the gradient of ``Σ outputs · vectors`` is the product with these parts."""
 
 
@@ -92,7 +94,7 @@ class HessianGraph(Graph):
         inputs = dict(enumerate(replica.parameters))
         return flat_slopes([self._output], None, inputs, replica.layout, like=replica.point, retain=True)
 
-    def _transposed(self, parts: Tensors, block: int | None) -> tuple[Sequence[Output], Tensors]:
+    def _transposed(self, parts: Tensors, block: Block) -> tuple[Sequence[Output], Tensors]:
         curved = _within(self._places, block)
         return list(curved.values()), [parts[k] for k in curved]
 
@@ -142,7 +144,7 @@ class OutputGraph(Graph):
     def _bent(self, tangent: Tensor) -> Tensor:
         """S t for a tangent t shaped like the outputs."""
 
-    def _transposed(self, parts: Tensors, block: int | None) -> tuple[Sequence[Output], Tensors]:
+    def _transposed(self, parts: Tensors, block: Block) -> tuple[Sequence[Output], Tensors]:
         curved = _within(self._places, block)
         if not curved:
             return [], []
@@ -215,7 +217,7 @@ class ForwardOverReverse:
 
         self._slope = torch.func.grad(loss)
 
-    def products(self, columns: Tensors, *, keep: bool, block: int | None = None) -> list[Tensor]:
+    def products(self, columns: Tensors, *, keep: bool, block: Block = None) -> list[Tensor]:
         """See :class:`Graph`; every product costs a gradient besides."""
         replica = self._replica
         point = tuple(p.detach() for p in replica.parameters)
@@ -236,7 +238,7 @@ class ForwardOverReverse:
                 ) from failure
             image = torch.zeros_like(column)
             for k, place in enumerate(replica.layout.split(image)):
-                if block in (None, k):
+                if block is None or k in block:
                     place.copy_(parts[k].detach())
             images.append(image)
         return images
@@ -274,6 +276,6 @@ def _places(slopes: Sequence[Tensor | None]) -> dict[int, Output]:
     return {k: place_of(s) for k, s in enumerate(slopes) if s is not None and s.requires_grad}
 
 
-def _within(places: Mapping[int, Output], block: int | None) -> Mapping[int, Output]:
+def _within(places: Mapping[int, Output], block: Block) -> Mapping[int, Output]:
     """Those of the block alone."""
-    return places if block is None else {k: place for k, place in places.items() if k == block}
+    return places if block is None else {k: place for k, place in places.items() if k in block}

@@ -27,6 +27,8 @@ MOST = 128  # rows of a batch that are examined together
 FEW = 5  # rows whose gradients are computed one by one
 SHIFT = 0.05  # displacement of the second point, relative to the size of a parameter tensor; absolute if that is 0
 
+ELEMENTS = 1 << 24  # outputs of these rows, at the most: those of a language model are large
+
 MIXED = "the outputs of an example depend on the other examples (as with batch norm in batch mode)"
 NO_MEAN = "its loss is not the mean over its examples"
 
@@ -51,7 +53,7 @@ def examined(risk: Risk) -> Independence:
         return Independence("it is not made of tensors with a row an example")
     if (rows_in(batch) or 0) < 2:
         return Independence()
-    size = min(rows_in(batch) or 0, MOST)
+    size = min(rows_in(batch) or 0, _most(risk))
     order = torch.randperm(rows_in(batch) or 0, generator=torch.Generator().manual_seed(0), device="cpu")
     try:
         with (
@@ -81,6 +83,14 @@ def examined(risk: Risk) -> Independence:
         return Independence(
             f"a part of a batch cannot be evaluated by itself ({type(failure).__name__}: {words})", mixed=True
         )
+
+
+def _most(risk: Risk) -> int:
+    """The rows that are examined together."""
+    outputs = risk.checks.outputs
+    if outputs is None or not outputs.ndim:
+        return MOST
+    return max(2, min(MOST, ELEMENTS // max(1, math.prod(outputs.shape[1:]))))
 
 
 def _first_of_several_rows(risk: Risk) -> Batch | None:

@@ -57,7 +57,8 @@ def settle_weights(risk: Risk, first: Batch, outputs: Any, targets: Any) -> list
         UsageError: The loss is a sum; or no mean over examples, so that several batches have no common mean.
     """
     if averages_examples(risk.loss):
-        return []
+        note = getattr(risk.loss, "weighting", "")
+        return [note] if note else []
     with risk.randomness(), torch.inference_mode(False), torch.enable_grad():
         if isinstance(risk.loss, BatchLoss):
             outcome = _weights_of_batch_loss(risk, risk.loss, first)

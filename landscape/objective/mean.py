@@ -19,6 +19,7 @@ from landscape.objective.batches import Batches
 from landscape.objective.engine import Statistics
 from landscape.objective.first_checks import checked
 from landscape.objective.independence import Independence, examined
+from landscape.objective.memory import available_bytes
 from landscape.objective.micro_batches import Piece, Size
 from landscape.objective.risk import Risk
 from landscape.objective.shards import shortage
@@ -362,18 +363,14 @@ class Mean:
         elif replica.device.type == "mps":
             torch.mps.empty_cache()
         if piece.size == 1:
-            raise OutOfMemory(
-                f"out of memory with a single example ({type(replica.model).__name__}, "
-                f"{replica.layout.dimension:,} free parameters, {replica.device}); measure fewer parameters "
-                "(parameters=[…]), on another device, or by a measure that needs no product"
-            )
+            raise OutOfMemory(f"out of memory with a single example; {self._ways_out()}")
         if micro.obstacle is None:
             # By itself: the other processes may have enough memory.
             micro.obstacle = (self._independence or examined(self.risk)).reason
         if micro.obstacle:
             raise OutOfMemory(
                 f"out of memory at a batch of {piece.size} examples, which cannot be split because {micro.obstacle}; "
-                f"try a smaller batch: -b {max(1, piece.size // 4)}"
+                f"try a smaller batch: -b {max(1, piece.size // 4)}; {self._ways_out()}"
             )
         micro.size = -(-piece.size // 2)
         warnings.warn(
@@ -381,6 +378,21 @@ class Mean:
             "which changes no number by more than rounding",
             Remark,
             stacklevel=2,
+        )
+
+    def _ways_out(self) -> str:
+        """What is needed and what needs less."""
+        replica = self.risk.replica
+        vector, free = replica.point.nbytes / 2**20, available_bytes(replica.device) / 2**20
+        ways = [] if self.risk.engine.recomputation is not None else ["recompute=True (--recompute)"]
+        ways += [
+            "fewer parameters (--parameters)",
+            "shard_weights=True in several processes (--shard-weights)",
+        ]
+        return (
+            f"{type(replica.model).__name__} has {replica.layout.dimension:,} free parameters, {vector:,.0f} MiB a "
+            f"vector, of which a gradient needs 2 and a product 4 besides its graph, and {free:,.0f} MiB are free on "
+            f"{replica.device}: try {', '.join(ways)}, another device, or a measure that needs no product"
         )
 
     def _settle_micro_batches(self, requested: Size) -> None:

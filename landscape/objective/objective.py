@@ -20,7 +20,7 @@ from landscape.objective.batch_norm import BatchNorm, stored_layers
 from landscape.objective.batches import Batches, Source, room_on
 from landscape.objective.differences import gradient_rounding
 from landscape.objective.engine import Engine, Ledger, Products, Statistics, allowed_products
-from landscape.objective.graphs import EmpiricalFisherGraph, GaussNewtonGraph, Graph, HessianGraph
+from landscape.objective.graphs import Block, EmpiricalFisherGraph, GaussNewtonGraph, Graph, HessianGraph
 from landscape.objective.independence import Independence
 from landscape.objective.loss_weights import known_weights
 from landscape.objective.mean import Mean, Visit
@@ -602,13 +602,13 @@ class Objective:
         statistics = self._statistics if statistics is None else statistics
         return evaluated(self._mean, point, constant=False, statistics=statistics, forward=forward)
 
-    def hessian_product(self, vectors: Tensor, *, block: int | None = None) -> Tensor:
+    def hessian_product(self, vectors: Tensor, *, block: Block = None) -> Tensor:
         """∇²L(θ) V; the graph of a gradient serves all columns, and later vectors as far as memory allows.
 
         Args:
             vectors: ``(n,)`` or ``(n, K)``; so is the result.
-            block: The number of a parameter tensor in the layout: only its diagonal block is multiplied, with
-                zeros elsewhere.
+            block: The numbers of some parameter tensors in the layout: only their diagonal block is multiplied, with
+                zeros elsewhere, which costs less.
 
         Raises:
             InputError: An operation of the network has no second derivative.
@@ -673,7 +673,7 @@ class Objective:
         )
 
     @outside_modes()
-    def _product(self, kind: type[Graph], vectors: Tensor, block: int | None = None) -> Tensor:
+    def _product(self, kind: type[Graph], vectors: Tensor, block: Block = None) -> Tensor:
         columns = columns_of(vectors, self.point)
         visit = partial(matrix_products, kind=kind, columns=columns, block=block)
         images = self._mean.over(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from landscape.errors import InputError, UsageError, is_out_of_memory
+from landscape.errors import InputError, ProcessFailed, UsageError, is_out_of_memory
 from landscape.objective.batch import Batch
 from landscape.objective.batches import Batches
 from landscape.objective.engine import Statistics
@@ -58,7 +58,7 @@ def evaluated(
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
         try:
             loss, outputs, targets = risk.forward(batch, network=network())
-        except (UsageError, InputError):
+        except (UsageError, InputError, ProcessFailed):
             raise
         except FAILURES as failure:  # the first batch fits; this one may not
             if forward is not None or is_out_of_memory(failure):

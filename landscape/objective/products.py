@@ -11,7 +11,7 @@ from landscape.objective.autograd_graph import gradient_of
 from landscape.objective.batch import Batch
 from landscape.objective.differences import refuse_wrong_second_derivative
 from landscape.objective.differentiability import named_obstacle, refuse_once_differentiable
-from landscape.objective.graphs import ForwardOverReverse, Graph, HessianGraph, OutputGraph
+from landscape.objective.graphs import Block, ForwardOverReverse, Graph, HessianGraph, OutputGraph
 from landscape.objective.recomputing import recomputing
 from landscape.objective.risk import Risk
 from landscape.objective.shards import Shards
@@ -33,7 +33,7 @@ def columns_of(vectors: Tensor, like: Tensor) -> list[Tensor]:
 
 
 def matrix_products(
-    risk: Risk, batch: Batch, kind: type[Graph], columns: Sequence[Tensor], *, block: int | None = None
+    risk: Risk, batch: Batch, kind: type[Graph], columns: Sequence[Tensor], *, block: Block = None
 ) -> list[Tensor]:
     """``[A v for every column v (n,)]`` with the matrix A of one micro-batch.
 
@@ -42,7 +42,7 @@ def matrix_products(
         batch: The micro-batch.
         kind: The graph of the matrix; for the Hessian, forward-over-reverse products if these are quicker or requested.
         columns: The vectors.
-        block: The number of a parameter tensor: only its diagonal block is multiplied.
+        block: The numbers of some parameter tensors: only their diagonal block is multiplied.
     """
     with second_derivatives(risk, batch, of_the_loss=not issubclass(kind, OutputGraph)):
         if kind is HessianGraph and quicker_product(risk, batch) == "forward-over-reverse":

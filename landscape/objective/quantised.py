@@ -5,7 +5,8 @@ multiplies is differentiable. Torch's own layers round their inputs too, and ret
 autograd takes for zero.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -25,10 +26,10 @@ def gradient_past_integers(risk: Risk, visited: Visited) -> Tensor:
         parameters = here.replica.parameters
         with no_warnings, torch.inference_mode(False), torch.enable_grad():
             loss = risk.forward(copied(moved(source, here.replica.device, here.replica.dtype)))[0]
-            try:
+            slopes: Sequence[Tensor | None] = [None] * len(parameters)
+            # There may be no graph, or a layer that says it has no derivative.
+            with contextlib.suppress(RuntimeError, NotImplementedError):
                 slopes = torch.autograd.grad(loss, parameters, allow_unused=True)
-            except (RuntimeError, NotImplementedError):  # no graph, or a layer that says it has no derivative
-                slopes = (None,) * len(parameters)
         pairs = zip(slopes, parameters, strict=True)
         return [
             here.replica.layout.flatten(

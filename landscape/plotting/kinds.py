@@ -10,7 +10,13 @@ from landscape.plotting.caption import caption, plain
 from landscape.plotting.contour import OWN_SCALES, difference, panels
 from landscape.plotting.figure_options import Drawing, FigureOptions
 from landscape.plotting.line import line_panels
-from landscape.plotting.record_figures import draw_dots, draw_history, draw_quantiles, draw_spectrum
+from landscape.plotting.record_figures import (
+    draw_blocks,
+    draw_dots,
+    draw_history,
+    draw_quantiles,
+    draw_spectrum,
+)
 from landscape.plotting.relief import best_view, reliefs
 from landscape.plotting.scale import DIVERGING, Scale, check_colour_map, diverging_scale
 from landscape.plotting.sources import Run
@@ -84,7 +90,8 @@ def suitable(sources: Sequence[Surface | Run], options: FigureOptions | None = N
         return "history"
     measures = {record.measure for run in runs for record in run.records}
     only = measures.pop() if len(measures) == 1 else ""
-    return {"spectral-density": "spectrum", "gradient-noise": "quantiles"}.get(only, "dots")
+    suited = {"spectral-density": "spectrum", "gradient-noise": "quantiles", "block-spectra": "blocks"}
+    return suited.get(only, "dots")
 
 
 def _filled(surfaces: Sequence[Surface], options: FigureOptions, *, filled: bool = True) -> Drawing:
@@ -168,6 +175,7 @@ KINDS = {
     "dots": Kind(Run, draw_dots),
     "spectrum": Kind(Run, draw_spectrum),
     "quantiles": Kind(Run, draw_quantiles),
+    "blocks": Kind(Run, draw_blocks),
 }
 """The kinds by name. A new kind is a row here."""
 

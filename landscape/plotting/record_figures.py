@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from landscape.comparison import Cell, Table, belongs_to, compare, refuse_unlike, setting_labels
 from landscape.errors import InputError, UsageError
+from landscape.plotting.blocks import block_panels, drawn_blocks
 from landscape.plotting.caption import joined
 from landscape.plotting.dots import dot_panels
 from landscape.plotting.figure_options import Drawing, FigureOptions
@@ -83,6 +84,31 @@ def draw_spectrum(runs: Sequence[Run], options: FigureOptions) -> Drawing:
         "Density of the Hessian eigenvalues by stochastic Lanczos quadrature, bands of two standard errors."
     )
     return Drawing(figure, joined([drawn, *_facts(records.values())], options.command))
+
+
+def draw_blocks(runs: Sequence[Run], options: FigureOptions) -> Drawing:
+    """The spectra of the blocks of one network, and their distances.
+
+    Raises:
+        UsageError: There are several records.
+    """
+    records = _of_measure(runs, options, "block-spectra")
+    if len(records) > 1:
+        raise UsageError(f"--kind blocks draws one record, and there are {len(records)}: {joined(records)}")
+    ((_, estimate),) = records.items()
+    details = cast(Mapping[str, Any], estimate.details)
+    count = len(details["blocks"])
+    shown = drawn_blocks(count)
+    figure = block_panels(details, **options.page_for(len(shown) + 1))
+    few = "" if len(shown) == count else f"{len(shown)} of {count} blocks have a panel."
+    error = "" if estimate.standard_error is None else f" ± {estimate.standard_error:.2g}"
+    parts = [
+        "Density of the eigenvalues of the Hessian's diagonal blocks by stochastic Lanczos quadrature, bands of two "
+        f"standard errors, and the Jensen–Shannon distances between them: {estimate.value:.3g}{error} on average.",
+        few,
+        f"Blocks: {', '.join(f'{k + 1} {name}' for k, name in enumerate(details['blocks']))}.",
+    ]
+    return Drawing(figure, joined([*parts, *_facts([estimate])], options.command))
 
 
 def draw_quantiles(runs: Sequence[Run], options: FigureOptions) -> Drawing:

@@ -9,7 +9,7 @@ import contextlib
 import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
@@ -35,6 +35,10 @@ _GATHER: Any = getattr(_STORES, "all_gather_single", None) or getattr(_STORES, "
 _SCATTER: Any = getattr(_STORES, "reduce_scatter_single", None) or getattr(
     _STORES, "reduce_scatter_tensor", None
 )
+
+# Bytes from which gloo gathers by broadcasts in a fifth of the time, and adds all in half or a quarter of the time that
+# it takes to add and scatter: measured with two and three processes on one machine.
+_LARGE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -85,31 +89,49 @@ class Group:
         """The tensor ``(size,)`` of which every process holds its :meth:`share`, in memory of its own."""
         if self.alone:
             return part.clone()
-        block = -(-size // self.world)
         place = self._place(part.device)
-        padded = part.to(place)
-        if len(part) < block:  # the backend exchanges parts of one length
-            padded = torch.zeros(block, dtype=part.dtype, device=place)
-            padded[: len(part)] = part
-        everything = torch.empty(block * self.world, dtype=part.dtype, device=place)
         with self._complete():
-            _GATHER(everything, padded, group=self.members)
+            if self._by_blocks(size * part.itemsize, place):
+                everything = torch.empty(size, dtype=part.dtype, device=place)
+                everything[self._block(self.rank, size)] = part
+                sent = [everything[self._block(rank, size)] for rank in range(self.world)]
+                pending: list[Any] = [
+                    dist.broadcast(block, group_src=rank, group=self.members, async_op=True)
+                    for rank, block in enumerate(sent)
+                    if len(block)
+                ]
+                for each in pending:
+                    each.wait()
+            else:
+                padded = _padded(part.to(place), -(-size // self.world))
+                everything = torch.empty(len(padded) * self.world, dtype=part.dtype, device=place)
+                _GATHER(everything, padded, group=self.members)
         return everything[:size].to(part.device)
 
     def mean_share(self, tensor: Tensor) -> Tensor:
         """This process's :meth:`share` of the mean over the processes of tensors ``(size,)``."""
         if self.alone:
             return tensor
-        size, block = len(tensor), -(-len(tensor) // self.world)
-        place = self._place(tensor.device)
-        padded = tensor.to(place)
-        if size < block * self.world:
-            padded = torch.zeros(block * self.world, dtype=tensor.dtype, device=place)
-            padded[:size] = tensor
-        part = torch.empty(block, dtype=tensor.dtype, device=place)
+        size, place = len(tensor), self._place(tensor.device)
         with self._complete():
-            _SCATTER(part, padded, group=self.members)
-        return part[: len(self.share(size))].div_(self.world).to(tensor.device)
+            if self._by_blocks(tensor.nbytes, place):
+                sums = tensor.to(place, copy=True)
+                dist.all_reduce(sums, group=self.members)
+                part = sums[self._block(self.rank, size)].clone()
+            else:
+                length = -(-size // self.world)
+                part = torch.empty(length, dtype=tensor.dtype, device=place)
+                _SCATTER(part, _padded(tensor.to(place), length * self.world), group=self.members)
+                part = part[: len(self.share(size))]
+        return part.div_(self.world).to(tensor.device)
+
+    def _block(self, rank: int, size: int) -> slice:
+        share = replace(self, rank=rank).share(size)
+        return slice(share.start, share.stop)
+
+    def _by_blocks(self, size: int, place: torch.device) -> bool:
+        """Whether a large tensor is exchanged in the ways in which gloo is several times as fast."""
+        return place.type == "cpu" and size >= _LARGE
 
     def gathered(self, value: T) -> list[T]:
         """The values of all processes, in their order; anything that can be pickled."""
@@ -292,6 +314,15 @@ def group_for(processes: Processes) -> Group:
     """
     refuse_undivided(processes)
     return ALONE if processes in (None, "alone") else current_group()
+
+
+def _padded(tensor: Tensor, length: int) -> Tensor:
+    """The tensor ``(k,)`` with zeros up to a length, because backends exchange parts of one length."""
+    if len(tensor) == length:
+        return tensor
+    padded = tensor.new_zeros(length)
+    padded[: len(tensor)] = tensor
+    return padded
 
 
 def _by_type(tensors: Sequence[Tensor]) -> list[list[Tensor]]:

@@ -97,6 +97,9 @@ def test_a_network_with_an_adapter_is_measured_in_python(folder: Path) -> None:
     assert objective.dimension == 2 * 2 * 8
     whole = Objective(network, "cross-entropy", DATA)
     assert whole.dimension == sum(p.numel() for n, p in network.named_parameters() if "lora_" in n)
+    network.merge_adapter()
+    with pytest.raises(InputError, match=r"are merged into its weights, .* call unmerge_adapter"):
+        _ = Objective(network, "cross-entropy", DATA).loss
     merged = network.merge_and_unload()
     assert Objective(merged, "cross-entropy", DATA, parameters=["attn.*"]).loss == pytest.approx(
         whole.loss, rel=1e-5

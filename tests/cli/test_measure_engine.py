@@ -28,7 +28,8 @@ def test_a_dry_run_says_cost_time_and_memory_and_measures_nothing(landscape, run
     assert max(map(len, lines)) <= 80
     notes = " ".join(result.out.split())
     assert re.search(r"one gradient over all data: \S+ s, from one product on the first batch", notes)
-    assert re.search(r"memory: \S+ (KiB|MiB) for the graph of a batch, .* free$", notes)
+    assert re.search(r"memory, at its peak .*: \S+ (KiB|MiB) in all \(loss .*\); \S+ GiB free", notes)
+    assert re.search(r"the graph of a batch takes \S+ KiB", notes)
 
 
 def test_the_plan_of_every_measure_is_not_below_what_it_then_costs(landscape, runs):
@@ -86,7 +87,9 @@ def test_out_of_memory_at_one_example_is_code_5_and_one_line(landscape, runs, mo
     monkeypatch.setattr(MLP, "forward", limited(0))
     result = landscape("measure", DIR, *FLAGS)
     assert result.code == 5
-    assert "Error: out of memory with a single example (MLP, 610 free parameters, cpu)" in result.err
+    assert "Error: out of memory with a single example; MLP has 610 free parameters" in result.err
+    assert "--recompute" in result.err
+    assert "--shard-weights" in result.err
     assert "Traceback" not in result.err
     assert snapshot() == before
 

@@ -93,6 +93,23 @@ def test_models_of_several_sizes_can_be_rows_and_nothing_else_can():
         compare(sizes, rows="optimizer")
 
 
+@pytest.mark.parametrize("field", ["parameters", "frozen"])
+def test_numbers_of_some_parameters_are_not_mixed_with_those_of_all(field):
+    whole, part = run(1.0), run(2.0, seed=1)
+    part = replace(part, provenance=replace(part.provenance, dimension=80, **{field: "head.*"}))
+    with pytest.raises(InputError, match=rf"differ in {field} \(None and head\.\*\)"):
+        compare([whole, part])
+    with pytest.raises(InputError, match=f"differ in {field}"):  # of one run as well
+        compare(
+            [
+                whole,
+                replace(part, provenance=replace(part.provenance, checkpoint=whole.provenance.checkpoint)),
+            ]
+        )
+    says = "free parameters: head.*" if field == "parameters" else "as they require no gradient: head.*"
+    assert says in " ".join(compare([part]).text().split())
+
+
 @pytest.mark.parametrize(
     ("field", "other"), [("data", "moons"), ("split", "test"), ("num_examples", 100), ("dimension", 7)]
 )

@@ -106,6 +106,7 @@ def test_padding_and_partition_change_no_number(form: str, mean: str) -> None:
     objective = Objective(model, build_loss(f"next-token:mean={mean}"), FORMS[form]())
     assert objective.loss == pytest.approx(float(loss), rel=1e-12)
     assert objective.num_examples == len(LENGTHS)
+    assert ("mean over sequences" in " ".join(objective.notes)) == (mean == "sequence")
     assert objective.provenance.loss == loss_name(f"next-token:mean={mean}")
     assert torch.allclose(objective.gradient, gradient, rtol=1e-10, atol=1e-14)
     vectors = torch.eye(objective.dimension, dtype=torch.float64)[:, ::9].contiguous()

@@ -98,6 +98,8 @@ def test_each_measure_alone_costs_what_its_formula_needs() -> None:
             products_top = found.details["iterations"]
         if name == "layer-eigenvalues":
             products_layers = found.details["iterations"]
+        if name == "block-spectra":
+            products_blocks = found.details["iterations"]
         if name == "hessian-trace":
             gradients, products = residual_trace_cost(found.details["probes"])
     assert spent == {
@@ -114,6 +116,7 @@ def test_each_measure_alone_costs_what_its_formula_needs() -> None:
         "adaptive-sharpness": (3, 0, 2),
         "average-sharpness": (0, 0, 1 + 2 * 4),
         "spectral-density": (1, 2 * 4, 0),
+        "block-spectra": (1, products_blocks, 0),
         "normalized-trace": (gradients + 1, products, 0),
         "approximation-ratio": (3, 0, 2),
     }

@@ -22,6 +22,7 @@ OPTIONS = {
     "adaptive-sharpness": ["steps=4"],
     "approximation-ratio": ["steps=4"],
     "average-sharpness": ["max_pairs=2"],
+    "block-spectra": ["probes=1,steps=3"],
     "spectral-density": ["probes=1,steps=4", "probes=1,steps=4,operator=empirical-fisher"],
 }
 CASES = [f"{name}:{options}".rstrip(":") for name in MEASURES for options in OPTIONS.get(name, [""])]

@@ -53,7 +53,7 @@ def test_a_block_is_the_diagonal_block_of_the_hessian(products: str, block: int)
     entry = one.layout.entries[block]
     rows = slice(entry.offset, entry.offset + entry.size)
     columns = torch.eye(one.dimension, dtype=torch.float64)[:, rows]
-    found = one.hessian_product(columns, block=block)
+    found = one.hessian_product(columns, block=(block,))
     assert torch.allclose(found[rows], whole[rows, rows], atol=1e-15)
     assert float(found.norm()) == pytest.approx(float(whole[rows, rows].norm()))
 

@@ -22,13 +22,25 @@ from landscape.registry.venues import VENUES
 
 COLOUR_MAPS = {"filled": {"viridis"}, "contour": {"viridis"}, "difference": {"RdBu_r"}}
 """Of the kinds that draw contours; the others have none."""
-MEASURES = {"spectrum": "spectral-density", "quantiles": "gradient-noise"}
+MEASURES = {"spectrum": "spectral-density", "quantiles": "gradient-noise", "blocks": "block-spectra"}
 
 
 def spectral(seed=0):
     grid = np.linspace(-1, 9, 30)
     details = {"grid": grid.tolist(), "density": np.exp(-(grid**2)).tolist(), "density_error": [0.01] * 30}
     return run(0.5, seed=seed, measure="spectral-density", details=details)
+
+
+def blocks(count, seed=0):
+    grid = np.linspace(-1, 9, 30)
+    details = {
+        "blocks": [f"blocks.{k}" for k in range(count)],
+        "grid": grid.tolist(),
+        "densities": [np.exp(-((grid - k) ** 2)).tolist() for k in range(count)],
+        "density_errors": [[0.01] * 30] * count,
+        "distances": (0.5 * (1 - np.eye(count))).tolist(),
+    }
+    return run(0.25, seed=seed, measure="block-spectra", details=details, error=0.02)
 
 
 def noise(seed=0):
@@ -80,6 +92,7 @@ def sources(bowl, tmp_path):
             Run(tmp_path, "sam", records=(spectral(1),)),
         ],
         "quantiles": [Run(tmp_path, "sgd", records=(noise(),))],
+        "blocks": [Run(tmp_path, "sgd", records=(blocks(3),))],
     }
 
 
@@ -369,3 +382,21 @@ def test_a_measure_of_an_epoch_without_end_is_drawn_nowhere(tmp_path):
     (tmp_path / "measures-history.jsonl").write_text("\n".join(map(json.dumps, lines)))
     [measured] = read_source(tmp_path / "measures-history.jsonl")
     assert ([epoch for epoch, _ in measured.measured], measured.records) == ([1.0], ())
+
+
+def test_the_matrix_of_blocks_has_all_of_them_and_the_panels_some(tmp_path):
+    source = Run(tmp_path, "gpt", records=(blocks(15),))
+    drawing = draw_figure([source], wish_for("blocks", venue="icml"), "blocks")
+    titles = [ax.get_title(loc) for ax in drawing.figure.axes for loc in ("left", "center")]
+    assert sum("blocks." in title for title in titles) == 11
+    ((image,),) = (ax.images for ax in drawing.figure.axes if ax.images and ax.get_xlabel() == "block")
+    assert image.get_array().shape == (15, 15)
+    assert "11 of 15 blocks have a panel." in drawing.caption
+    assert "0.25 ± 0.02 on average" in drawing.caption
+    assert "15 blocks.14." in drawing.caption
+
+
+def test_blocks_of_several_networks_are_refused(tmp_path):
+    sources = [Run(tmp_path, name, records=(blocks(2, seed),)) for seed, name in enumerate("ab")]
+    with pytest.raises(UsageError, match="--kind blocks draws one record, and there are 2"):
+        draw_figure(sources, wish_for("blocks"), "blocks")

@@ -23,6 +23,13 @@ SHOWN = r"$\frac{$ \u001b[31m\u0000 <b>%\input{x}$$"
 GRID = np.linspace(-1, 9, 30)
 DENSITY = {"grid": GRID.tolist(), "density": np.exp(-(GRID**2)).tolist(), "density_error": [0.01] * 30}
 NORMAL = np.linspace(-2, 2, 21)
+BLOCKS = {
+    "blocks": [NAME],
+    "grid": GRID.tolist(),
+    "densities": [DENSITY["density"]],
+    "density_errors": None,
+    "distances": [[0.0]],
+}
 NOISE = {"qq": {"theoretical": NORMAL.tolist(), "ordered": (3 + NORMAL).tolist()}, "normality_p": 0.25}
 
 
@@ -67,10 +74,11 @@ def sources(bowl, tmp_path):
         "dots": [Run(tmp_path, NAME, records=compared)],
         "spectrum": [Run(tmp_path, NAME, records=(record("spectral-density", DENSITY),))] * 2,
         "quantiles": [Run(tmp_path, NAME, records=(record("gradient-noise", NOISE),))],
+        "blocks": [Run(tmp_path, NAME, records=(record("block-spectra", BLOCKS),))],
     }
 
 
-MEASURES = {"spectrum": ("spectral-density",), "quantiles": ("gradient-noise",)}
+MEASURES = {"spectrum": ("spectral-density",), "quantiles": ("gradient-noise",), "blocks": ("block-spectra",)}
 
 
 @pytest.mark.parametrize("kind", KINDS)

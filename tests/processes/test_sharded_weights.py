@@ -18,7 +18,10 @@ def ranks(request, tmp_path_factory):
 
 @pytest.mark.parametrize("case", cases.CASES)
 def test_every_number_is_that_of_one_process(ranks, alone, case):
-    assert not differences(ranks[0]["numbers"][case], alone[case], 1e-12)
+    computed = ranks[0]["numbers"][case]
+    assert computed.keys() >= {"value", "gradient", "hessian", "gauss-newton", "empirical-fisher", *cases.FEW}
+    assert len(ranks) > 2 or computed.keys() == alone[case].keys()
+    assert not differences(computed, {name: alone[case][name] for name in computed}, 1e-12)
 
 
 @pytest.mark.parametrize("case", cases.CASES)
@@ -36,9 +39,8 @@ def test_every_process_holds_its_part_of_the_weights(ranks):
 
 def test_what_cannot_go_on_says_why_in_all_processes(ranks):
     for each in ranks:
-        assert "process 1 of" in each["refusals"]["weights"]
+        assert each["refusals"]["weights"].startswith("UsageError: process 1 of")
         assert "other weights than process 0" in each["refusals"]["weights"]
-    assert (
-        "of one module are gathered; try fewer examples at once (micro_batch=1)"
-        in ranks[1]["refusals"]["memory"]
-    )
+    first, second, *_ = (each["refusals"]["memory"] for each in ranks)
+    assert first.startswith("ProcessFailed: process 0 of")
+    assert "of one module are gathered; try fewer examples at once (micro_batch=1)" in second

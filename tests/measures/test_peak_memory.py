@@ -1,0 +1,64 @@
+"""The expected peak memory of a plan, against the bytes of live tensors while the measure is taken."""
+
+import gc
+
+import pytest
+import torch
+from torch import nn
+
+from landscape.isolation.live_bytes import LiveBytes
+from landscape.measures import MEASURES
+from landscape.measures.forecast import forecast
+from landscape.models.cifar_resnet import CifarResNet
+from landscape.objective import Objective
+
+WITHIN = 0.2
+
+
+def _mlp() -> tuple[nn.Module, torch.Tensor, int]:
+    # Wide batches, as those of most networks: what is kept of a batch is more than the weights.
+    return nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 4)), torch.randn(768, 16), 256
+
+
+def _resnet() -> tuple[nn.Module, torch.Tensor, int]:
+    return CifarResNet(1, 4, widths=(4, 8), blocks=1).eval(), torch.randn(24, 1, 12, 12), 8
+
+
+@pytest.mark.parametrize("network", [_mlp, _resnet])
+@pytest.mark.parametrize("name", ["gradient-norm", "dominant-eigenvalue:max_iterations=4"])
+def test_the_expected_peak_is_within_a_fifth_of_what_is_then_seen(network, name: str) -> None:
+    torch.manual_seed(0)
+    model, inputs, size = network()
+    targets = torch.arange(len(inputs)) % 4
+    batches = list(zip(inputs.split(size), targets.split(size), strict=True))
+    objective = Objective(model, "cross-entropy", batches)
+    _ = objective.loss  # as the commands print it first, after the first checks
+    specification = MEASURES.parse(name)
+    (line,) = forecast(objective, [specification]).lines
+    assert line.peak is not None
+    fresh = Objective(model, "cross-entropy", batches)
+    _ = fresh.loss
+    gc.collect()
+    with LiveBytes() as live:
+        MEASURES.build(specification, fresh)
+    assert line.peak == pytest.approx(live.peak, rel=WITHIN)
+
+
+def test_live_bytes_are_those_of_tensors_that_exist() -> None:
+    with LiveBytes() as live:
+        first = torch.zeros(1000)
+        view, again = first[10:], first.add_(1)
+        assert live.now == 4000  # a view and a result in place take nothing
+        second = first * 2
+        del first, second
+        assert (live.now, live.peak) == (4000, 8000)
+        del view, again
+        assert live.now == 0
+
+
+def test_what_existed_before_is_not_counted() -> None:
+    before = torch.zeros(1000)
+    with LiveBytes() as live:
+        before.mul_(2)
+        _ = before[:5], before.view(10, 100)
+    assert (live.now, live.peak) == (0, 0)
