@@ -14,7 +14,8 @@ Two peaks are printed for each process, above what it took when everything was i
 - private: resident memory less that of files, read from /proc/self/statm every 2 ms by a thread. The ratio is of this
   one. Buffers of gloo count in both.
 
-glibc gives back what is freed, as in memory.py. --write puts the table into benchmarks/README.md.
+glibc gives back what is freed, as in memory.py. --write puts the table into benchmarks/README.md, where the rows of
+other runs stay.
 """
 
 import argparse
@@ -158,6 +159,22 @@ def line(size: str, world: int, rows: list[dict[str, Any]], alone: dict[str, Any
     return f"| {' | '.join(cells)} |"
 
 
+def write(lines: list[str]) -> None:
+    """Puts a table into the README, where the rows of other runs stay."""
+    before, _, rest = README.read_text().partition(BEGIN)
+    old, _, after = rest.partition(END)
+    known = {_run(each): each for each in [*old.splitlines(), *lines[2:]] if each.startswith("|")}
+    rows = [row for key, row in known.items() if key[1].isdigit()]
+    table = "\n".join([*lines[:2], *rows])
+    README.write_text(f"{before}{BEGIN}\n{conditions()}.\n\n{table}\n{END}{after}")
+
+
+def _run(row: str) -> tuple[str, str]:
+    """Parameters and processes of a row."""
+    _, size, world, *_ = (cell.strip() for cell in row.split("|"))
+    return size, world
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
@@ -191,9 +208,7 @@ def main() -> None:
             lines.append(line(size, int(world), rows, alone[size]))
             print(lines[-1], [row["after"] for row in rows], flush=True)
     if options.write:
-        before, _, rest = README.read_text().partition(BEGIN)
-        table = "\n".join(lines)
-        README.write_text(f"{before}{BEGIN}\n{conditions()}.\n\n{table}\n{END}{rest.partition(END)[2]}")
+        write(lines)
 
 
 if __name__ == "__main__":

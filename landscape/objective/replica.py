@@ -260,7 +260,7 @@ def _refuse_divided(model: nn.Module) -> None:
             raise InputError(
                 f"the layers of {type(module).__name__} are spread over {', '.join(sorted(places))} by device_map, and "
                 "an objective is computed on one: load the network again without device_map, and name a device that "
-                "holds all of it (device=…)"
+                "holds all of it (device=…); or divide its weights over processes (shard_weights=True)"
             )
 
 
