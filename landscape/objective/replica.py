@@ -17,7 +17,8 @@ from landscape.objective.arguments import refuse_missing_float64
 from landscape.objective.batch import copied
 from landscape.objective.batch_norm import MODES, BatchNorm, set_batch_norm, stored_layers
 from landscape.objective.fully_sharded import is_fully_sharded, taken_apart
-from landscape.objective.kernels import use_formula_of_weight_norm, use_own_statistics, use_plain_recurrence
+from landscape.objective.kernels import use_formula_of_weight_norm, use_own_statistics
+from landscape.objective.recurrence import use_plain_recurrence
 from landscape.objective.shards import Read, Shards, sharded_network
 from landscape.objective.weights import Weights, copied_network, given_network
 from landscape.objective.wrappers import unwrapped, without_inner_wrappers
@@ -230,7 +231,7 @@ def _mended(model: nn.Module, wrappers: list[str]) -> list[str]:
     """Makes the network twice differentiable, in place; returns the notes on that and on wrappers."""
     notes = [f"taken out of its wrapper: {', '.join(dict.fromkeys(wrappers))}"] if wrappers else []
     if kinds := ", ".join(use_plain_recurrence(model)):
-        notes.append(f"{kinds} by the plain kernels: those of cuDNN and oneDNN have no second derivative")
+        notes.append(f"{kinds} as loops over time: the kernels of cuDNN and oneDNN have no second derivative")
     if names := use_own_statistics(model):
         notes.append(
             f"SyncBatchNorm of {', '.join(names[:3])}{', …' if len(names) > 3 else ''}: of this process alone"
