@@ -33,7 +33,7 @@ class Basis:
 
     def __init__(self, a: SymmetricOperator, capacity: int) -> None:
         self._a, self.capacity, self.rows = a, capacity, 0
-        row = max(1, a.length * torch.empty(0, dtype=a.dtype).element_size())
+        row = max(1, a.length * a.dtype.itemsize)
         self._height = min(capacity + 1, max(FEWEST_ROWS, BLOCK_BYTES // row))
         self._blocks: list[Tensor] = []
 

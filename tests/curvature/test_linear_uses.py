@@ -46,7 +46,10 @@ class Positions(nn.Module):
 
     def __init__(self, leading: int) -> None:
         super().__init__()
-        self.rows, self.indices = nn.Embedding(5, 4), torch.tensor([2, 0, 2]).reshape(*(1,) * leading, 3)
+        self.rows, self.indices = (
+            nn.Embedding(5, 4),
+            torch.tensor([2, 0, 2, 1, 4]).reshape(*(1,) * leading, 5),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.rows(self.indices)
@@ -79,8 +82,8 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[[], nn.Module]]] = {
         lambda: Function((1, 1, 4), lambda x, w: torch.cat([w.expand(len(x), -1, -1), x], 1)),
     ),
     "self-attention": (TOKENS, Attention),
-    "looked-up positions": (TOKENS, lambda: Positions(0)),
-    "looked-up positions of one row": (TOKENS, lambda: Positions(1)),
+    "looked-up positions": ((5, 4), lambda: Positions(0)),
+    "looked-up positions of one row": ((5, 4), lambda: Positions(1)),
 }
 
 
