@@ -18,7 +18,6 @@ from landscape.losses.outputs import prepared_by
 from landscape.objective.arguments import batches_in, device_in, loss_in, network_in
 from landscape.objective.batch_norm import BatchNorm, stored_layers
 from landscape.objective.batches import Batches, Source, room_on
-from landscape.objective.differences import gradient_rounding
 from landscape.objective.engine import Engine, Ledger, Products, Statistics, allowed_products
 from landscape.objective.graphs import Block, EmpiricalFisherGraph, GaussNewtonGraph, Graph, HessianGraph
 from landscape.objective.independence import Independence
@@ -31,6 +30,7 @@ from landscape.objective.products import columns_of, matrix_products
 from landscape.objective.recomputed_blocks import recomputation
 from landscape.objective.replica import Replica, Sharded
 from landscape.objective.risk import Risk
+from landscape.objective.rounding import gradient_rounding
 from landscape.objective.sameness import refuse_differences
 from landscape.objective.shards import Read, Shards
 from landscape.parameters import Layout, Selection, selection_name
