@@ -5,6 +5,7 @@ unless they are selected by name.
 """
 
 import hashlib
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -291,6 +292,8 @@ def _refuse_unmatched(matched: Mapping[str, frozenset[str]], names: Sequence[str
         known = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
         prefixes = dict.fromkeys(name[:dot] for name in names for dot, sign in enumerate(name) if sign == ".")
         wholes = [*names, *(f"{prefix}.*" for prefix in prefixes)]
+        if "*" in pattern:
+            wholes = list(dict.fromkeys([*(re.sub(r"\.\d+\.", ".*.", whole) for whole in wholes), *wholes]))
         hint = did_you_mean(pattern.removeprefix("!"), [*wholes, *(end for n in wholes for end in _ends(n))])
         raise UsageError(f"parameters: '{pattern}' matches none of {known}{hint}")
 

@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from landscape.errors import InputError
 from landscape.losses.loss_functions import BatchLoss, Loss, label_weights, taken_apart
-from landscape.losses.outputs import applied, labelled, targets_in
+from landscape.losses.outputs import applied, labelled, prepared_by, targets_in
 from landscape.objective.batch import Batch, copied
 
 _BY_ELEMENT = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
@@ -76,6 +76,18 @@ def refuse_labels(
                 f"{where.format(index)} has labels {low} to {high}, and the network has {count} classes, whose labels "
                 f"are 0 to {count - 1}: is it another data set, or do labels start at 1?"
             )
+
+
+def same_tokens(loss: Loss, batch: Batch) -> tuple[str, ...]:
+    """A note if the network sees the token numbers that it is to predict: next-token would shift them."""
+    if label_weights(loss) is None or prepared_by(loss) is not None:
+        return ()
+    inputs, targets = batch if isinstance(batch, tuple) and len(batch) == 2 else (None, None)
+    if not (isinstance(inputs, Tensor) and isinstance(targets, Tensor)) or inputs.ndim != 2:
+        return ()
+    if inputs.is_floating_point() or inputs.shape != targets.shape or not torch.equal(inputs, targets):
+        return ()
+    return ("targets are the inputs themselves, unshifted; the loss of a language model is next-token",)
 
 
 def refuse_broadcast(loss: Loss, outputs: Any, targets: Any) -> None:
