@@ -63,7 +63,11 @@ class Layout:
 
     def flatten(self, tensors: Sequence[Tensor]) -> Tensor:
         """The vector ``(n,)`` of tensors that are shaped like the parameters, in order."""
-        return torch.cat([tensor.reshape(-1) for tensor in tensors]) if tensors else torch.empty(0)
+        return (
+            torch.cat([tensor.reshape(-1) for tensor in tensors])
+            if tensors
+            else torch.empty(0, device="cpu", dtype=torch.float32)
+        )
 
     def split(self, vector: Tensor) -> list[Tensor]:
         """The views of a vector ``(n,)``, shaped like the parameters, in order."""

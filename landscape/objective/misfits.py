@@ -121,7 +121,9 @@ def refuse_absent_rows(model: nn.Module, rows: Tensor, table: Tensor) -> None:
         return
     name = next((n for n, p in model.named_parameters() if p is table), "an embedding")
     length = rows.shape[-1] if rows.ndim else 1
-    if length > 1 and torch.equal(rows.reshape(-1, length)[0].cpu(), torch.arange(low, low + length)):
+    if length > 1 and torch.equal(
+        rows.reshape(-1, length)[0].cpu(), torch.arange(low, low + length, device="cpu")
+    ):
         most = len(table) - low
         raise InputError(
             f"the sequences have {length} tokens, and {type(model).__name__} has {most} positions ({name}): cut them "

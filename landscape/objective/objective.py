@@ -33,7 +33,6 @@ from landscape.objective.risk import Risk
 from landscape.objective.rounding import gradient_rounding
 from landscape.objective.sameness import refuse_differences
 from landscape.objective.shards import Read, Shards
-from landscape.objective.wrappers import unwrapped
 from landscape.parameters import Layout, Selection, selection_name
 from landscape.processes import Processes
 from landscape.processes.group import ALONE, Group, group_for
@@ -108,8 +107,9 @@ class Objective:
             the model nor its parameters may be used or changed by anyone else afterwards.
         shard_weights: Whether the processes of ``processes="split"`` hold a part of the weights each, for a network
             that is too large for one of them: every vector is then the part ``(nᵣ,)`` that :attr:`shards` describes.
-            The weights of a module are gathered while it is passed. For a network on the meta device, a function that
-            reads them: ``(name, start, stop)`` → those coordinates of the flattened parameter.
+            The weights of a module are gathered while it is passed. A network of ``fully_shard`` is taken apart, a
+            tensor at a time, and stays as it is. For a network on the meta device, a function that reads the weights:
+            ``(name, start, stop)`` → those coordinates of the flattened parameter.
 
     Attributes:
         point: θ, ``(n,)``.
@@ -172,7 +172,7 @@ class Objective:
             self._mean = Mean(risk, calibration=self._calibration if batch_norm == "recalibrate" else None)
             self._batch_norm = batch_norm
             self._origin: dict[str, Any] = {
-                "model": type(unwrapped(model)[0]).__name__,
+                "model": type(replica.model).__name__,
                 "loss": loss_name,
                 "batch_norm": "stored" if batch_norm == "auto" else batch_norm,
                 "parameters": selection_name(parameters, replica.layout.names),
