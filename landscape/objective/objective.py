@@ -549,7 +549,8 @@ class Objective:
 
     @cached_property
     def gradient_rounding(self) -> float | None:
-        """‖error‖ that rounding may leave in ∇L(θ), from a few examples in float64; ``None`` if unknown."""
+        """‖error‖ that rounding may leave in ∇L(θ), from a few examples; ``None`` if unknown."""
+        length = float(self.shards.norm(self.gradient))
         risk = self._mean.checked(self.point)
         with (
             self._mean.together("rounding of the gradient", point=self.point),
@@ -559,7 +560,7 @@ class Objective:
         ):
             self._mean.stand(self.point, statistics=self._statistics)
             _, batch = next(risk.batches.leading())
-            rounding = gradient_rounding(risk, risk.placed(batch))
+            rounding = gradient_rounding(risk, risk.placed(batch), length)
         return self.group.decided(rounding)
 
     @cached_property
