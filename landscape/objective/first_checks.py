@@ -27,7 +27,7 @@ from landscape.objective.batch import Batch, copied, moved, tensors_in, versions
 from landscape.objective.differentiability import with_graph
 from landscape.objective.loss_weights import settle_weights
 from landscape.objective.micro_batches import Piece
-from landscape.objective.misfits import FAILURES, misfit, refuse_absent_rows, refuse_broadcast
+from landscape.objective.misfits import FAILURES, misfit, refuse_absent_rows, refuse_broadcast, same_tokens
 from landscape.objective.quantised import gradient_past_integers, nothing_free, stopped
 from landscape.objective.replica import stochastic_modules
 from landscape.objective.risk import Risk
@@ -81,6 +81,7 @@ def checked(risk: Risk, first: Piece, point: Tensor, *, visited: Visited, consta
     with look.risk.randomness(), without_gradients():
         underived, notes = judged(risk, reached, point, constant=constant, loss=lambda: look.evaluate()[0])
     notes += settle_weights(look.risk, first.batch, outputs, targets)
+    notes += same_tokens(risk.loss, first.batch)
     shape = outputs.to("meta") if isinstance(outputs, Tensor) else None
     look.note(*notes, done=True, outputs=shape, underived=underived, attention=look.attention)
     return look.risk
