@@ -84,7 +84,7 @@ def _expected(
 
 def _short(first: Objective, specification: Specification, products: float) -> _Short:
     settings: dict[str, Any] = MEASURES.settings(specification)
-    name, options = specification.name, dict(specification.options)
+    name, options = specification.name, dict[str, Any](specification.options)
     if name == "layer-eigenvalues":
         return _largest_layer(first, settings, products)
     for option, most in _SHORT.items():
