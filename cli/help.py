@@ -40,7 +40,18 @@ GROUPS = {
     "Output": ("output", "overwrite", "format", "label", "compare venue", "verbose", "save-every", "track"),
     "Running": (
         *("write-plan", "plan", "index", "launcher", "slurm", "devices", "device", "dtype", "compile"),
-        *("processes", "jobs", "dry-run", "resume", "quiet", "config", "version", "help"),
+        *(
+            "processes",
+            "shard-weights",
+            "recompute",
+            "jobs",
+            "dry-run",
+            "resume",
+            "quiet",
+            "config",
+            "version",
+            "help",
+        ),
     ),
 }
 """The groups of flags in their order: long names, with the command in front where they differ from it."""

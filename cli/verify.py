@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 @options.flag(
     "--limit",
     type=click.IntRange(min=1),
-    default=512,
-    help="Use a fixed random subset of this size, in one batch.",
+    help="Use a fixed random subset of this size, in one batch; 512 by default, of sequences as many as have 4096 "
+    "tokens.",
 )
 @options.seed
 @options.form("table", "json", "jsonl")
@@ -39,7 +39,7 @@ def command(
     source: options.Source,
     parameters: str | None,
     split: str,
-    limit: int,
+    limit: int | None,
     seed: int,
     form: str,
     quiet: bool,
@@ -59,9 +59,15 @@ def command(
     comparisons = []
     selection = None if parameters is None else options.listed(parameters)
     with Bar("verify", quiet=quiet) as bar:
-        for comparison in verify(opened, split=split, limit=limit, seed=seed, parameters=selection):  # type: ignore[arg-type]
+        for comparison in verify(
+            opened,
+            split=split,  # type: ignore[arg-type]
+            limit=limit,
+            seed=seed,
+            parameters=selection,
+            tell=bar.tell,
+        ):
             comparisons.append(comparison)
-            bar.tell(f"{len(comparisons)} compared, {comparison.measure} by {comparison.other}", None)
     click.echo(_table(comparisons) if form == "table" else options.json_forms(form, _objects(comparisons)))
     wrong = [f"{c.measure} by {c.other}" for c in comparisons if not c.agrees]
     if wrong:
@@ -82,8 +88,34 @@ def _table(comparisons: "Sequence[Comparison]") -> str:
         )
         for c in comparisons
     ]
-    free = free_parameters(comparisons[0].ours.provenance)
-    return Grid(head, rows, [free] if free else []).text(width=WIDTH)
+    origin = comparisons[0].ours.provenance
+    notes = [
+        note for note in (free_parameters(origin), *_drawn(comparisons), *_left_out(comparisons)) if note
+    ]
+    return Grid(head, rows, [f"{origin.num_examples:,} examples", *notes]).text(width=WIDTH)
+
+
+def _left_out(comparisons: "Sequence[Comparison]") -> list[str]:
+    """The implementations that do not apply, and why."""
+    from landscape.verification.other_tools import DENSE_LIMIT
+
+    others = {c.other for c in comparisons}
+    reasons = {
+        "dense float64": f"left out: the dense Hessian, for at most {DENSE_LIMIT:,} parameters (--parameters)",
+        "PyHessian": "left out: PyHessian, which takes pairs of inputs and targets and a loss of torch's own",
+    }
+    return [reason for other, reason in reasons.items() if other not in others]
+
+
+def _drawn(comparisons: "Sequence[Comparison]") -> list[str]:
+    """What was estimated from probes, which decides how strict the comparison is."""
+    estimates = {c.measure: c.ours for c in comparisons}
+    return [
+        f"{name}: ours ± {estimate.standard_error:.2g} from {estimate.details['probes']} probes; four standard errors "
+        "of both are allowed"
+        for name, estimate in estimates.items()
+        if estimate.standard_error is not None and "probes" in estimate.details
+    ]
 
 
 def _objects(comparisons: "Sequence[Comparison]") -> list[object]:

@@ -5,6 +5,7 @@ unless they are selected by name.
 """
 
 import hashlib
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,11 @@ class Layout:
 
     def flatten(self, tensors: Sequence[Tensor]) -> Tensor:
         """The vector ``(n,)`` of tensors that are shaped like the parameters, in order."""
-        return torch.cat([tensor.reshape(-1) for tensor in tensors]) if tensors else torch.empty(0)
+        return (
+            torch.cat([tensor.reshape(-1) for tensor in tensors])
+            if tensors
+            else torch.empty(0, device="cpu", dtype=torch.float32)
+        )
 
     def split(self, vector: Tensor) -> list[Tensor]:
         """The views of a vector ``(n,)``, shaped like the parameters, in order."""
@@ -287,6 +292,8 @@ def _refuse_unmatched(matched: Mapping[str, frozenset[str]], names: Sequence[str
         known = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
         prefixes = dict.fromkeys(name[:dot] for name in names for dot, sign in enumerate(name) if sign == ".")
         wholes = [*names, *(f"{prefix}.*" for prefix in prefixes)]
+        if "*" in pattern:
+            wholes = list(dict.fromkeys([*(re.sub(r"\.\d+\.", ".*.", whole) for whole in wholes), *wholes]))
         hint = did_you_mean(pattern.removeprefix("!"), [*wholes, *(end for n in wholes for end in _ends(n))])
         raise UsageError(f"parameters: '{pattern}' matches none of {known}{hint}")
 

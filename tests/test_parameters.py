@@ -166,7 +166,11 @@ def test_a_selection_without_parameters_says_that_it_excludes_all() -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "nearest"),
-    [("base_model.model.h.*.atn.*", f"{_H}.attn.*"), ("lora_B.*", "lora_A.*"), ("lm_haed.*", "lm_head.*")],
+    [
+        ("base_model.model.h.*.atn.*", "base_model.model.h.*.attn.*"),
+        ("lora_B.*", "lora_A.*"),
+        ("lm_haed.*", "lm_head.*"),
+    ],
 )
 def test_the_nearest_name_is_found_in_the_depth(pattern: str, nearest: str) -> None:
     with pytest.raises(UsageError, match=r"did you mean ") as failure:

@@ -37,6 +37,10 @@ NUMBERS = frozenset(
     ).split()
     if (dtype := getattr(torch, name, None)) is not None
 )
+_PACKED = (
+    "these are packed weights of a network that torch.ao has quantised, which no file of tensors can hold: load it "
+    "yourself and pass it to landscape.Objective; otherwise "
+)
 _AVERAGED_PREFIX = re.compile(
     r"(?:model_ema|ema_model|ema|swa_model|averaged_model|[a-z_]+_ema|ema_[a-z_]+)\."
 )
@@ -130,6 +134,7 @@ def _only_other(file: Path, loaded: Mapping[Any, Any], *, averaged: bool) -> tup
     raise InputError(
         f"{file} holds no parameters (found: {keys}): "
         + ("it is the state of an optimizer, " if {"state", "param_groups"} <= set(loaded) else "")
+        + (_PACKED if any("_packed_params" in str(key) for key in loaded) else "")
         + "name the file of model.state_dict(), or one that has it at the top or under "
         + ", ".join(NESTED)
     )

@@ -39,7 +39,9 @@ def jensen_shannon(densities: Tensor) -> Tensor:
     ):  # row by row: all pairs at once take too much memory
         between = torch.special.entr((shares + share) / 2).sum(dim=1)
         rows.append(between - (entropies + entropy) / 2)
-    divergences = torch.stack(rows) / torch.log(torch.tensor(2.0, dtype=densities.dtype))
+    divergences = torch.stack(rows) / torch.log(
+        torch.tensor(2.0, dtype=densities.dtype, device=densities.device)
+    )
     distances = divergences.clamp(0, 1).sqrt()
     return distances.fill_diagonal_(0)
 

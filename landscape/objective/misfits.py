@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from landscape.errors import InputError
 from landscape.losses.loss_functions import BatchLoss, Loss, label_weights, taken_apart
-from landscape.losses.outputs import applied, labelled, targets_in
+from landscape.losses.outputs import applied, labelled, prepared_by, targets_in
 from landscape.objective.batch import Batch, copied
 
 _BY_ELEMENT = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
@@ -78,6 +78,18 @@ def refuse_labels(
             )
 
 
+def same_tokens(loss: Loss, batch: Batch) -> tuple[str, ...]:
+    """A note if the network sees the token numbers that it is to predict: next-token would shift them."""
+    if label_weights(loss) is None or prepared_by(loss) is not None:
+        return ()
+    inputs, targets = batch if isinstance(batch, tuple) and len(batch) == 2 else (None, None)
+    if not (isinstance(inputs, Tensor) and isinstance(targets, Tensor)) or inputs.ndim != 2:
+        return ()
+    if inputs.is_floating_point() or inputs.shape != targets.shape or not torch.equal(inputs, targets):
+        return ()
+    return ("targets are the inputs themselves, unshifted; the loss of a language model is next-token",)
+
+
 def refuse_broadcast(loss: Loss, outputs: Any, targets: Any) -> None:
     """Raises an :class:`InputError` if a loss by element would compare every output with every target.
 
@@ -121,7 +133,9 @@ def refuse_absent_rows(model: nn.Module, rows: Tensor, table: Tensor) -> None:
         return
     name = next((n for n, p in model.named_parameters() if p is table), "an embedding")
     length = rows.shape[-1] if rows.ndim else 1
-    if length > 1 and torch.equal(rows.reshape(-1, length)[0].cpu(), torch.arange(low, low + length)):
+    if length > 1 and torch.equal(
+        rows.reshape(-1, length)[0].cpu(), torch.arange(low, low + length, device="cpu")
+    ):
         most = len(table) - low
         raise InputError(
             f"the sequences have {length} tokens, and {type(model).__name__} has {most} positions ({name}): cut them "

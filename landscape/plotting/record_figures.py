@@ -94,7 +94,10 @@ def draw_blocks(runs: Sequence[Run], options: FigureOptions) -> Drawing:
     """
     records = _of_measure(runs, options, "block-spectra")
     if len(records) > 1:
-        raise UsageError(f"--kind blocks draws one record, and there are {len(records)}: {joined(records)}")
+        raise UsageError(
+            f"--kind blocks draws one record, and there are {len(records)}: {'; '.join(records)}; name one file of one "
+            "record, as landscape measure -M block-spectra -o FILE writes it"
+        )
     ((_, estimate),) = records.items()
     details = cast(Mapping[str, Any], estimate.details)
     count = len(details["blocks"])

@@ -7,7 +7,7 @@ ARPACK on our products; PyHessian, which is optional, is used as installed, on a
 import copy
 import math
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ from landscape.checkpoints.checkpoint import Checkpoint, Split
 from landscape.curvature import hessian
 from landscape.data import FixedBatches
 from landscape.errors import UsageError
+from landscape.isolation.derivatives import twice_differentiable
 from landscape.isolation.loaders import loaded
 from landscape.isolation.modes import plain_defaults
 from landscape.isolation.randomness import private_randomness
@@ -36,7 +37,13 @@ from landscape.records.estimate import Estimate
 
 # Parameters up to which the dense Hessian is formed: 200 MB in float64.
 DENSE_LIMIT = 5000
-# Probes of PyHessian's trace: enough for its standard error to mean something.
+# Examples by default, and the tokens that they may have together: a Hessian product with 512 sequences takes minutes.
+EXAMPLES, TOKENS = 512, 4096
+# Power iteration of PyHessian, which says nothing of its error; where gaps are small, it needs this many products.
+ITERATIONS = 500
+# Probes of either trace: enough for a standard error to mean something. Traces are compared within these errors, so
+# that more probes than that would make the comparison stricter but not more valid, at the price of hours on some
+# networks: a relative standard error of 1 % takes thousands where the trace is a small difference of large parts.
 PROBES = 50
 
 
@@ -75,9 +82,10 @@ def verify(
     checkpoint: Checkpoint,
     *,
     split: Split = "train",
-    limit: int = 512,
+    limit: int | None = None,
     seed: int = 0,
     parameters: Selection = None,
+    tell: Callable[[str, float | None], None] | None = None,
 ) -> Iterator[Comparison]:
     """Compares gradient norm, dominant eigenvalue and trace with every applicable implementation.
 
@@ -85,31 +93,56 @@ def verify(
         checkpoint: The checkpoint to measure.
         split: The examples.
         limit: The number of examples, in one batch: PyHessian averages batches without weights. It is left out if a
-            batch is not a pair or the loss is not one of torch's.
+            batch is not a pair or the loss is not one of torch's. By default 512, of sequences as many as have 4096
+            tokens together.
         seed: Of every random start and probe.
         parameters: Which parameters are free, for every implementation; see :func:`landscape.parameters.layout`.
+
+        tell: Called with a few words about the present computation, and the fraction of it that is done.
 
     Raises:
         UsageError: PyHessian is not installed.
     """
-    has_batches = isinstance(checkpoint.data.split(split), FixedBatches)
-    batches, _ = checkpoint.batches(split, limit=None if has_batches else limit, batch_size=limit)
-    batch = next(loaded(cast(Iterable[Any], batches)))
-    batch = tuple(batch) if isinstance(batch, list) else batch
+    batch = _batch(checkpoint, split, limit or EXAMPLES)
+    length = 1 if limit else _tokens(batch)
+    if length * EXAMPLES > TOKENS and length > 1:
+        batch = _batch(checkpoint, split, max(1, TOKENS // length))
     objective = Objective(
         checkpoint.model, checkpoint.loss, [batch], parameters=parameters, processes="alone"
     ).described(model=checkpoint.model_name)
+    tell = tell or (lambda words, fraction: None)
+    objective.ledger.listener = tell
+    tell("our gradient norm", None)
     ours = {
         "gradient-norm": gradient_norm(objective),
         "dominant-eigenvalue": dominant_eigenvalue(objective, method="lanczos", seed=seed),
-        "hessian-trace": hessian_trace(objective, tolerance=0.01, seed=seed),
+        "hessian-trace": hessian_trace(objective, tolerance=0.01, max_probes=PROBES, seed=seed),
     }
     if objective.dimension <= DENSE_LIMIT:
+        tell("the dense Hessian", None)
         yield from _dense(checkpoint, objective, batch, ours)
+    tell("scipy's eigsh", None)
     yield _eigsh(objective, ours["dominant-eigenvalue"], seed)
     plain = wants_scores(checkpoint.loss) and prepared_by(checkpoint.loss) is None
     if isinstance(batch, tuple) and len(batch) == 2 and plain:
+        tell(f"PyHessian: at most {ITERATIONS} products, then {PROBES}", None)
         yield from _pyhessian(checkpoint, objective.layout.names, batch, ours, seed)
+
+
+def _batch(checkpoint: Checkpoint, split: Split, limit: int) -> Batch:
+    """So many examples in one batch."""
+    has_batches = isinstance(checkpoint.data.split(split), FixedBatches)
+    batches, _ = checkpoint.batches(split, limit=None if has_batches else limit, batch_size=limit)
+    batch = next(loaded(cast(Iterable[Any], batches)))
+    return tuple(batch) if isinstance(batch, list) else batch
+
+
+def _tokens(batch: Batch) -> int:
+    """The length of the sequences of token numbers in a batch; 1 if there are none."""
+    inputs = batch[0] if isinstance(batch, tuple) else batch
+    inputs = next(iter(inputs.values())) if isinstance(inputs, Mapping) else inputs
+    is_sequences = isinstance(inputs, Tensor) and inputs.ndim == 2 and not inputs.is_floating_point()
+    return inputs.shape[1] if is_sequences else 1
 
 
 def _compared(
@@ -137,8 +170,9 @@ def _dense(
         return value
 
     point = objective.point.double().cpu()
-    gradient = torch.func.grad(loss)(point)
-    matrix = torch.func.hessian(loss)(point)
+    with twice_differentiable():  # fused attention has no second derivative
+        gradient = torch.func.grad(loss)(point)
+        matrix = torch.func.hessian(loss)(point)
     spectrum = torch.linalg.eigvalsh(matrix)
     seconds = time.perf_counter() - start
     truth = {
@@ -197,7 +231,7 @@ def _pyhessian(
         ) from None
     # PyHessian draws from the global generators, and torch warns of its backward(create_graph=True).
     defaults = plain_defaults(next(checkpoint.model.parameters()).dtype)
-    with defaults, torch.enable_grad(), private_randomness(seed=seed), no_warnings:
+    with defaults, torch.enable_grad(), twice_differentiable(), private_randomness(seed=seed), no_warnings:
         model = copy.deepcopy(checkpoint.model)
         for name, parameter in model.named_parameters():
             parameter.grad = None
@@ -207,7 +241,7 @@ def _pyhessian(
         model.register_forward_hook(lambda module, inputs, outputs: scores(outputs)[0])
         peer = pyhessian.hessian(model, checkpoint.loss, data=batch, cuda=False)
         start = time.perf_counter()
-        (value,), _ = peer.eigenvalues(maxIter=500, tol=1e-5)
+        (value,), _ = peer.eigenvalues(maxIter=ITERATIONS, tol=1e-5)
         middle = time.perf_counter()
         # With a tolerance of 0 it draws all probes: its own rule stops on the change of the mean, far too early.
         samples = np.array(peer.trace(maxIter=PROBES, tol=0.0))

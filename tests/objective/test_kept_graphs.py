@@ -60,7 +60,7 @@ def test_only_what_fits_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     v = vectors(objective, 1)[0]
     objective.hessian_product(v)
     sizes = dict(objective.engine.graphs._sizes)
-    kind = ("HessianGraph", None)
+    kind = "HessianGraph"
     assert set(sizes) == {(kind, 30), (kind, 10)}
     large, small = sizes[kind, 30], sizes[kind, 10]
     assert large > small > 0

@@ -126,7 +126,10 @@ def test_kept_graphs_are_given_up_before_a_batch_is_halved() -> None:
 
 def test_one_example_that_does_not_fit_is_one_clear_error() -> None:
     objective, _ = limited(0)
-    with pytest.warns(Remark), pytest.raises(OutOfMemory, match=r"with a single example \(Limited, 568 free"):
+    with (
+        pytest.warns(Remark),
+        pytest.raises(OutOfMemory, match=r"with a single example; Limited has 568 free"),
+    ):
         _ = objective.loss
 
 

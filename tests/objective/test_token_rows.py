@@ -35,6 +35,20 @@ def test_a_sequence_that_is_longer_than_the_positions(first: int) -> None:
         _ = Objective(Decoder(first), "cross-entropy", [(short, LABELS), (long, LABELS)]).loss
 
 
+def test_a_language_model_without_its_loss_is_said_to_see_what_it_predicts() -> None:
+    tokens = torch.randint(0, 10, (4, 6))
+    network = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 10)).eval()
+    for targets, loss, expected in (
+        (tokens, "cross-entropy", True),
+        (tokens.roll(1, dims=1), "cross-entropy", False),
+        (tokens, "next-token", False),
+    ):
+        batch = tokens if loss == "next-token" else (tokens, targets)
+        objective = Objective(network, loss, [batch])
+        assert objective.loss > 0
+        assert any("is next-token" in note for note in objective.notes) is expected
+
+
 def test_a_token_that_the_network_does_not_know() -> None:
     with pytest.raises(
         InputError, match=r"^the data have tokens 1 to 10, and wte\.weight of Decoder has rows 0 to 9"

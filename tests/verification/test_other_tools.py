@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from landscape.checkpoints import load_checkpoint
 from landscape.training import Recipe, train
+from landscape.verification import other_tools
 from landscape.verification.other_tools import verify
 
 
@@ -55,3 +56,24 @@ def test_every_implementation_gets_fresh_inputs_where_the_network_writes_to_them
     checkpoint = load_checkpoint(train(recipe, output=tmp_path / "run").checkpoint)
     checkpoint = dataclasses.replace(checkpoint, model=nn.Sequential(Standardised(), checkpoint.model))
     assert all(comparison.agrees for comparison in verify(checkpoint, limit=64))
+
+
+def test_sequences_are_fewer_and_probes_are_limited_with_their_standard_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(other_tools, "PROBES", 4)
+    monkeypatch.setattr(other_tools, "TOKENS", 24)
+    network = {"model": "decoder:width=8,depth=1,heads=2,length=8", "data": "text:length=8,limit=200"}
+    recipe = Recipe(**network, loss="next-token", optimizer="sgd", epochs=1, device="cpu")
+    checkpoint = load_checkpoint(train(recipe, output=tmp_path / "run").checkpoint)
+    words: list[str] = []
+    comparisons = list(
+        verify(checkpoint, parameters=["blocks.*.attn.*"], tell=lambda text, fraction: words.append(text))
+    )
+    assert comparisons
+    assert all(comparison.agrees for comparison in comparisons), comparisons
+    assert {comparison.ours.provenance.num_examples for comparison in comparisons} == {3}
+    trace = next(c.ours for c in comparisons if c.measure == "hessian-trace")
+    assert (trace.details["probes"], trace.converged) == (4, False)
+    assert {"our gradient norm", "the dense Hessian", "scipy's eigsh"} <= set(words)
+    assert any(text.startswith("trace ") and "±" in text for text in words)
