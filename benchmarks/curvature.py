@@ -125,12 +125,13 @@ def until_certain(method: str, draw: Callable[[], Sequence[float]], truth: float
 
 def trace_job(case: Case, *, quick: bool) -> list[Line]:
     """The trace to a standard error of 2 %; ours first."""
-    truth, doubt = true_trace(case, (0.01 if case.images else 0.005) if quick else 0.002)
+    truth, doubt = true_trace(case, (0.01 if case.slow else 0.005) if quick else 0.002)
     print(f"  true trace {truth:.6g}" + (f" ± {doubt:.2g}" if doubt else " (exact sum in float64)"))
-    seeds, budget = (1 if case.images else 2, 5.0) if quick else (4, 240.0)
-    pyhessian = peers.pyhessian_of(case)
-    operator = peers.eigenthings_of(case)
-    linear = peers.curvlinops_of(case)
+    seeds, budget = (1 if case.slow else 2, 5.0) if quick else (4, 240.0)
+    theirs = case.for_peers()
+    pyhessian = peers.pyhessian_of(theirs)
+    operator = peers.eigenthings_of(theirs)
+    linear = peers.curvlinops_of(theirs)
     runs = [clocked(lambda seed=seed: hessian_trace(case.objective(), seed=seed)) for seed in range(3)]  # type: ignore[misc]
     estimates = [found.value for found, _ in runs]  # type: ignore[attr-defined]
     details = runs[0][0].details  # type: ignore[attr-defined]
@@ -172,8 +173,8 @@ def eigenvalue_job(case: Case, count: int, *, quick: bool) -> list[Line]:
     """The largest eigenvalues to 1e-3; ours first."""
     truth = true_eigenvalues(case, count)
     print("  true eigenvalues " + ", ".join(f"{value:.6g}" for value in truth))
-    few = 1 if case.images else 2
-    seeds, budget = (few, 30.0 if case.images else 6.0) if quick else (4, 400.0)
+    few = 1 if case.slow else 2
+    seeds, budget = (few, 30.0 if case.slow else 6.0) if quick else (4, 400.0)
 
     def ours(tolerance: float, seed: int) -> list[float]:
         if count == 1:
@@ -183,8 +184,9 @@ def eigenvalue_job(case: Case, count: int, *, quick: bool) -> list[Line]:
         found = top_eigenvalues(case.objective(), k=count, tolerance=tolerance, seed=seed)
         return found.details["eigenvalues"]  # type: ignore[return-value]
 
-    pyhessian = peers.pyhessian_of(case)
-    operator, linear = peers.eigenthings_of(case), peers.curvlinops_of(case)
+    theirs = case.for_peers()
+    pyhessian = peers.pyhessian_of(theirs)
+    operator, linear = peers.eigenthings_of(theirs), peers.curvlinops_of(theirs)
     given: list[tuple[str, Callable[[float, int], object], Sequence[float]]] = [
         ("ours, Lanczos, tolerance ", ours, [0.1, 0.05, 0.02, 0.01, 5e-3, 1e-3]),
         (
@@ -223,6 +225,7 @@ def report(job: str, lines: Sequence[Line], unit: float) -> None:
 
 def gradient_seconds(case: Case) -> float:
     """One gradient on all the examples, the unit."""
+    case = case.for_peers()
     weights = list(case.model.parameters())
     turns = [
         seconds(lambda: torch.autograd.grad(LOSS(case.model(case.inputs), case.targets), weights))
@@ -255,15 +258,15 @@ def main() -> None:
     names = ("torch", "scipy", "PyHessian", "hessian-eigenthings", "curvlinops-for-pytorch")
     print(f"{platform.machine()}, 1 thread; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; Python "
           f"{platform.python_version()}; " + ", ".join(f"{name} {version(name)}" for name in names))  # fmt: skip
-    for case in cases(quick=chosen.quick, data=chosen.data):
+    for case in cases(quick=chosen.quick, data=chosen.data, only=chosen.only):
         if chosen.only not in case.name:
             continue
         peers.warm_up(case)
         unit = gradient_seconds(case)
         print(f"\n{case.name}; {sum(p.numel() for p in case.model.parameters())} parameters, "
               f"{len(case.inputs)} examples, one gradient {1e3 * unit:.1f} ms")  # fmt: skip
-        smooth = "tanh" in case.name or "ViT" in case.name
-        jobs = chosen.jobs or ("trace,largest" if chosen.quick and case.images else "trace,largest,five")
+        smooth = "tanh" in case.name
+        jobs = chosen.jobs or ("trace,largest" if chosen.quick and case.slow else "trace,largest,five")
         if "trace" in jobs:
             report("trace to a standard error of 2 %", trace_job(case, quick=chosen.quick), unit)
         if "largest" in jobs and not smooth:

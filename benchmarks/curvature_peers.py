@@ -122,6 +122,7 @@ def warm_up(case: Case) -> None:
     """Everything once on four examples, so that imports and first calls are in nobody's time."""
     few = Case(case.name, case.model, case.inputs[:4], case.targets[:4])
     hessian_trace(few.objective(2), max_probes=8)
+    few = few.for_peers()
     build = pyhessian_of(few)
     build().trace(maxIter=2)
     hutch_plus_plus(eigenthings_of(few), 3, 0)

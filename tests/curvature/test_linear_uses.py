@@ -260,7 +260,7 @@ def test_padded_sequences_of_a_dictionary_have_probes_of_their_own() -> None:
     assert plan(objective).by_example
     truth = float(objective.hessian_product(torch.eye(objective.dimension, dtype=torch.float64)).trace())
     result = hessian_trace(objective, tolerance=0.03)
-    assert result.details["method"] == "example-probes"
+    assert result.details["method"] in ("example-probes", "deflated-probes")
     assert result.standard_error is not None
     assert abs(result.value - truth) <= 4 * result.standard_error
 

@@ -49,7 +49,7 @@ def test_the_trace_of_a_recurrent_network(kind: Any, classes: int) -> None:
     blocks: Any = torch.autograd.functional.hessian(value, tuple(p.detach() for p in tensors))
     truth = sum(float(blocks[k][k].reshape(p.numel(), -1).trace()) for k, p in enumerate(tensors))
     result = hessian_trace(objective, tolerance=0.05)
-    assert result.details["method"] == "gauss-newton-residual"
+    assert result.details["method"] in ("gauss-newton-residual", "deflated-probes")
     assert result.standard_error is not None
     assert abs(result.value - truth) <= 4 * result.standard_error
     identity = torch.eye(objective.dimension, dtype=torch.float64)
