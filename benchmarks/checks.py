@@ -20,14 +20,22 @@ from torch import nn
 from landscape.curvature import gauss_newton_trace
 from landscape.measures import measure
 from landscape.models.cifar_resnet import resnet20
-from landscape.objective import Objective, batches, differences, first_checks, independence, loss_weights
+from landscape.objective import (
+    Objective,
+    batches,
+    differences,
+    first_checks,
+    independence,
+    loss_weights,
+    rounding,
+)
 
 CHECKS: dict[str, Callable[..., Any]] = {
     "what autograd sees of the loss": first_checks.judged,
     "weights of the loss": loss_weights.settle_weights,
     "examples do not see each other": independence.examined,
     "second derivatives against differences": differences.refuse_wrong_second_derivative,
-    "rounding of the gradient": differences.gradient_rounding,
+    "rounding of the gradient": rounding.gradient_rounding,
     "rounding of an exact trace": gauss_newton_trace.rounding_of_trace,
 }
 

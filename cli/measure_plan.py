@@ -33,7 +33,8 @@ def plan(forecast: "Forecast", world: int) -> str:
     notes = [
         f"in total about {typical}, at most {most}, less what measures share; a trace that is "
         "proved to be exact takes only a few gradients",
-        f"one gradient over all data: {seconds:.3g} s, from one product on the first batch",
+        f"one gradient over all data: {seconds:.3g} s, from one {'product' if forecast.by_product else 'gradient'} on "
+        "the first batch",
     ]
     if world > 1:
         notes.append(f"in {world} processes at once, without the time of their exchanges")
@@ -52,7 +53,9 @@ def _memory(forecast: "Forecast", world: int) -> list[str]:
     sizes = ", ".join(f"{line.name} {_size(line.peak)}" for line in forecast.lines if line.peak is not None)
     peak = "not known" if forecast.peak is None else f"{_size(forecast.peak)} in all"
     lines = [f"memory{each}, at its peak and besides network and data: {peak} ({sizes}); {free}"]
-    if forecast.graph_bytes is None:
+    if not forecast.by_product:
+        pass  # no graph is kept
+    elif forecast.graph_bytes is None:
         lines.append("what the graph of a batch takes cannot be counted here, so that none is kept")
     else:
         lines.append(

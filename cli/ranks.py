@@ -38,10 +38,16 @@ class Several(contextlib.AbstractContextManager["Several"]):
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def begin(self, command: str) -> None:
-        """Silences all processes but the first, and begins the watch if they compute together."""
+    def begin(self, command: str, *, joint: bool = False) -> None:
+        """Silences all processes but the first, and begins the watch if they compute together.
+
+        Args:
+            command: The name of the command.
+            joint: Whether they compute together, where the name does not say so but flags do.
+        """
         here, above = launch(), parent()
-        if here is None or (above is None and command not in _JOINT | _REFUSED):
+        joint |= command in _JOINT
+        if here is None or current() is not None or (above is None and not joint and command not in _REFUSED):
             return
         if here.rank >= here.world:  # nobody waits for it, and only the first one would print why it ends
             raise UsageError(
@@ -54,7 +60,7 @@ class Several(contextlib.AbstractContextManager["Several"]):
         if here.rank:
             stream = self._stack.enter_context(_silence())
             say = lambda text: print(text, file=PlainStream(stream), flush=True)  # noqa: E731
-        if above is not None or command in _JOINT:
+        if above is not None or joint:
             self._stack.enter_context(watched(here, say=say, interrupted=self._interrupted, parent=above))
 
     def leave(self, code: int) -> None:

@@ -23,7 +23,7 @@ from landscape.surfaces.merging import merged
 from . import options
 from .drawing import PICTURES, look_flags, numbered, write_drawing
 from .help import ExamplesFirst
-from .ranks import in_processes
+from .ranks import Several, in_processes
 from .surface_computing import Grid, SharedWork, Target
 from .surface_files import journal_of, require_same_bytes
 from .surface_joint import refuse_shared_points, same_files
@@ -155,6 +155,9 @@ def command(
         if processes is not None and starts(processes):
             return in_processes(processes)
         refuse_shared_points(grid, merge=merge)
+        several = click.get_current_context().find_object(Several)
+        if several is not None:
+            several.begin("surface", joint=True)
         processes = None
     elif merge or grid.shard is None:
         refuse_joint_command(

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from started import started
 
 from landscape.errors import InputError
 from landscape.records.storage import append_line, whole
@@ -32,8 +33,11 @@ def by_torchrun(folder, arguments):
         return end.code or 0
 
 
-def process(folder, rank, world, port, arguments, fault=None, variables=None):
-    """One process of ``landscape`` with these arguments; without ``world`` as a launcher has started it."""
+def process(folder, rank, world, port, arguments, fault=None, variables=None, appends=None):
+    """One process of ``landscape`` with these arguments; without ``world`` as a launcher has started it.
+
+    With ``appends`` the first one is killed when a journal is to get more points.
+    """
     os.chdir(folder)
     for descriptor, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{rank}.{name}", os.O_WRONLY | os.O_CREAT), descriptor)
@@ -46,7 +50,37 @@ def process(folder, rank, world, port, arguments, fault=None, variables=None):
 
     if fault is not None:
         _work_fails(folder, rank, fault)
+    if appends is not None and rank == 0:
+        _ends_after(appends)
     main()
+
+
+def _ends_after(appends):
+    from landscape.surfaces.journal import Journal
+
+    append, left = Journal.append, [appends]
+
+    def ending(self, *point):
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left[0] -= 1
+        append(self, *point)
+
+    Journal.append = ending
+
+
+def together(folder, into, *arguments, world=2, **options):
+    """Exit codes, output and messages of processes that a launcher would start."""
+    into.mkdir()
+    port = free_port()
+    words = [str(folder / "run") if word == "run" else word for word in arguments]
+    running = [started(process, into, rank, world, port, words, **options) for rank in range(world)]
+    for each in running:
+        each.join(120)
+    texts = [
+        "".join((into / f"{rank}.{kind}").read_text() for rank in range(world)) for kind in ("out", "err")
+    ]
+    return [each.exitcode for each in running], *texts
 
 
 def _work_fails(folder, rank, fault):

@@ -7,6 +7,10 @@ import torch
 from group_cases import joined
 from measured_cases import said as raised
 from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel, fully_shard
+from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
 
 from landscape.curvature import OPERATORS, dominant_eigenpair, eigenpairs
 from landscape.measures import MEASURES
@@ -188,6 +192,76 @@ def refusals(rank, world):
     return {"weights": raised(other), "memory": raised(large)}
 
 
+def fully_sharded(case, mesh):
+    """A network of a case under ``fully_shard``, module by module, with a hook of the user's own."""
+    model = CASES[case][0]()
+    first = next(model.children())
+    first.register_forward_hook(lambda module, inputs, outputs: 1.5 * outputs)
+    # A weight that two modules have belongs to what is above both.
+    parts = [part for name, part in model.named_children() if name not in ("embedding", "head")]
+    for part in (*parts, model):
+        if any(True for _ in part.parameters()):
+            fully_shard(part, mesh=mesh)
+    return model
+
+
+def trained(model, batch):
+    """The parts of the weights that are here after a step of training."""
+    x, y = batch
+    nn.functional.cross_entropy(model(x), y).backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.sub_(parameter.grad, alpha=0.1)
+            parameter.grad = None
+    return [parameter.to_local().clone() for parameter in model.parameters()]
+
+
+def of_fully_shard(case, world):
+    """Numbers of a network of ``fully_shard`` and of one with the same weights, and whether it trains as before."""
+    mesh = init_device_mesh("cpu", (world,))
+    (x, y), options = examples(case), {"processes": "split"}
+    batches = [(x[:3], y[:3]), (x[3:], y[3:])]
+    model, other = fully_sharded(case, mesh), fully_sharded(case, mesh)
+    before = trained(model, (x, y)), trained(other, (x, y))
+    state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))
+    whole = CASES[case][0]()
+    next(whole.children()).register_forward_hook(lambda module, inputs, outputs: 1.5 * outputs)
+    whole.load_state_dict(state)
+    with torch.no_grad():
+        model(x)  # which leaves weights whole
+    points = [
+        Objective(model, "cross-entropy", batches, shard_weights=True, **options),
+        Objective(whole, "cross-entropy", batches, **options),
+    ]
+    values = [[point.loss, *(MEASURES.build(name, point).value for name in FEW)] for point in points]
+    kinds = [
+        type(module).__name__ for module in points[0].network.modules() if isinstance(module, FSDPModule)
+    ]
+    after = trained(model, (x, y)), trained(other, (x, y))
+    same = [all(map(torch.equal, *pair)) for pair in (before, after)]
+    refused = raised(lambda: Objective(model, "cross-entropy", batches, **options))
+    held = [len(points[0].point), len(points[1].point)]
+    provenance = points[0].provenance.model, points[1].provenance.model
+    return {
+        "values": values,
+        "kinds": kinds,
+        "same": same,
+        "refused": refused,
+        "held": held,
+        "models": provenance,
+    }
+
+
+def of_others(world):
+    """What is raised for networks that something else has divided."""
+    mesh = init_device_mesh("cpu", (world,))
+    parallel = parallelize_module(nn.Sequential(nn.Linear(4, 4)).double(), mesh, {"0": ColwiseParallel()})
+    old = FullyShardedDataParallel(perceptron(), use_orig_params=True, device_id=torch.device("cpu"))
+    options = {"processes": "split", "shard_weights": True}
+    data = examples("perceptron")
+    return [raised(lambda m=m: Objective(m, "cross-entropy", data, **options)) for m in (parallel, old)]
+
+
 def run(folder, rank, world):
     joined(folder, rank, world)
     point = objective("decoder", world)
@@ -196,5 +270,8 @@ def run(folder, rank, world):
         "held": len(point.point),
         "tensors": len(point.layout.entries),
     }
+    if world == 2:
+        found["fully_shard"] = {case: of_fully_shard(case, world) for case in ("perceptron", "decoder")}
+        found["others"] = of_others(world)
     found["refusals"] = refusals(rank, world)
     torch.save(found, folder / f"{rank}.pt")

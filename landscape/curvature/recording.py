@@ -7,6 +7,7 @@ result does not have the examples in its first dimension, leaves its parameters 
 
 import inspect
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -167,8 +168,8 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self.uses: list[Use] = []
         self._parameters, self._examples = {id(parameter) for parameter in parameters}, examples
-        # Rows of embeddings that all examples share, such as those of positions, with the call that read them.
-        self._shared: dict[int, tuple[Tensor, SimpleNamespace]] = {}
+        # Results of embeddings, with the call that read them and what was recorded of it.
+        self._rows: dict[int, tuple[Tensor, SimpleNamespace, list[Use]]] = {}
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -179,58 +180,93 @@ class Recorder(TorchFunctionMode):
             with self:  # torch leaves the mode while it calls this method
                 return self_attention(_arguments(func, *args, **options))
         out = func(*args, **options)
-        known = self._parameters | self._shared.keys()
+        known = self._parameters | self._rows.keys()
         if not any(id(value) in known for value in (*args, *options.values())):
             return out
         if not isinstance(out, Tensor) or not out.ndim:
             return out
-        if out.shape[0] != self._examples:
-            if func is functional.embedding:
-                self._shared[id(out)] = out, _arguments(func, *args, **options)
-            return out
+        recorded = self._recorded(func, out, args, options) if out.shape[0] == self._examples else []
+        self.uses += recorded
+        result = out.clone() if recorded else out  # a copy, because the network may write into the result
+        if func is functional.embedding:
+            self._rows[id(result)] = result, _arguments(func, *args, **options), recorded
+        return result
+
+    def _recorded(
+        self, func: Any, out: Tensor, args: tuple[Any, ...], options: Mapping[str, Any]
+    ) -> list[Use]:
         uses: Uses = iter(())
-        if func in (torch.add, Tensor.add) and not options and id(args[1]) in self._shared:
-            uses = itertools.chain(_sum(out, *args), _added_rows(out, *self._shared[id(args[1])]))
-        elif func in BUILT_IN:
+        if func in BUILT_IN:
             uses = BUILT_IN[func](out, *args, **options)
         elif func in IN_PYTHON:
             uses = IN_PYTHON[func](out, _arguments(func, *args, **options))
+        if func in (torch.add, Tensor.add) and not options:
+            uses = itertools.chain(uses, *(self._shared(out, term) for term in args[:2]))
         with torch.no_grad():
-            recorded = [
+            return [
                 Use(value, out, linear)
                 for value, linear in uses
                 if isinstance(value, Tensor) and id(value) in self._parameters
             ]
-        self.uses += recorded
-        return out.clone() if recorded else out  # a copy, because the network may write into the result
+
+    def _shared(self, out: Tensor, term: object) -> Uses:
+        """Rows of an embedding that all examples share, such as those of positions, where they are added."""
+        rows, call, before = self._rows.get(id(term), (None, None, []))
+        if rows is None or (rows.ndim == out.ndim and rows.shape[0] == self._examples):
+            return iter(())
+        # There were as many rows as examples, for which they were mistaken.
+        self.uses[:] = [use for use in self.uses if all(use is not other for other in before)]
+        return _added_rows(out, rows, call)
 
 
-def self_attention(call: Any) -> tuple[Tensor, None]:
+def self_attention(call: Any) -> tuple[Tensor, Tensor | None]:
     """``torch.nn.MultiheadAttention`` of a sequence with itself, in operations that can be recorded.
 
     An interception sees torch's own forward pass as one operation. Its sequences are ``(T, B, width)``; the
     projections are computed on ``(B, T, width)``, with the examples in front.
 
     Raises:
-        NotRecordedError: Attention to another sequence, masks, dropout, or attention weights requested.
+        NotRecordedError: Attention to another sequence, or dropout.
     """
     query = call.query
-    extras = (call.bias_k, call.bias_v, call.key_padding_mask, call.attn_mask, call.static_k, call.static_v)
+    extras = (call.bias_k, call.bias_v, call.static_k, call.static_v)
     if (
         not (query is call.key is call.value and query.ndim == 3 and call.in_proj_weight is not None)
         or any(extra is not None for extra in extras)
         or call.add_zero_attn
         or call.use_separate_proj_weight
-        or call.need_weights
         or (call.training and call.dropout_p)
     ):
         raise NotRecordedError("attention other than of one sequence with itself")
     count, width = query.shape[1], query.shape[2]
     projected = functional.linear(query.transpose(0, 1), call.in_proj_weight, call.in_proj_bias)
     heads = projected.reshape(count, -1, 3, call.num_heads, width // call.num_heads).permute(2, 0, 3, 1, 4)
-    mixed = functional.scaled_dot_product_attention(heads[0], heads[1], heads[2])
-    joined = mixed.transpose(1, 2).reshape(count, -1, width)
-    return functional.linear(joined, call.out_proj_weight, call.out_proj_bias).transpose(0, 1), None
+    scores, mask = heads[0] @ heads[1].mT / math.sqrt(heads.shape[-1]), _mask(call, heads)
+    weights = torch.softmax(scores if mask is None else scores + mask, dim=-1)
+    joined = (weights @ heads[2]).transpose(1, 2).reshape(count, -1, width)
+    out = functional.linear(joined, call.out_proj_weight, call.out_proj_bias).transpose(0, 1)
+    if not call.need_weights:
+        return out, None
+    return out, weights.mean(1) if call.average_attn_weights else weights
+
+
+def _mask(call: Any, heads: Tensor) -> Tensor | None:
+    """The sum of the masks of an attention as it is added to the scores ``(B, heads, T, T)``."""
+    count, tokens = heads.shape[1], heads.shape[3]
+    mask: Tensor | None = None
+    shapes = (
+        (call.key_padding_mask, (count, 1, 1, tokens)),
+        (call.attn_mask, (-1, call.num_heads, tokens, tokens)),
+    )
+    for term, shape in shapes:
+        if term is None:
+            continue
+        if term.dtype == torch.bool:
+            term = torch.zeros_like(term, dtype=heads.dtype).masked_fill(term, -math.inf)
+        # One matrix for all examples and heads, or one for each of them.
+        term = term if term.ndim == 2 and shape[0] < 0 else term.reshape(shape)
+        mask = term if mask is None else mask + term
+    return mask
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Tr H by the cheapest of four ways that applies: an exact sum, probes for every example, a small remainder, or probes.
+"""Tr H by the cheapest way that applies: an exact sum, or the kind of draws that is predicted to need the least work.
 
 1. If the outputs are proved piecewise affine in each parameter, Tr H = Tr G, which is a sum of squared
    per-example gradients: exact, one backward pass a class (with very many classes, sampled classes).
@@ -6,6 +6,8 @@
    every example.
 3. Otherwise, if Tr G can be computed: Tr G exactly, and Tr (H − G) from probes drawn afresh for every batch.
 4. Otherwise Tr H from such probes.
+5. Where the first draws of 2 to 4 show that many more are needed, Tr H by deflated probes: exactly on a Krylov space
+   that grows as long as that pays, and from probes on the rest, if that is predicted to be less work.
 
 The number of draws follows from the standard error.
 """
@@ -27,13 +29,17 @@ from landscape.curvature.gauss_newton_trace import (
     plan,
     rounding_of_trace,
 )
+from landscape.curvature.operators import hessian
 from landscape.curvature.piecewise_affine import described
 from landscape.draws import Draws
 from landscape.errors import InputError, OutOfMemory, ProcessFailed, UsageError, is_out_of_memory
+from landscape.linalg.deflated_trace import BLOCK as COLUMNS
+from landscape.linalg.deflated_trace import FIRST, DeflatedTrace
 from landscape.linalg.hutchinson import mean_of_draws
 from landscape.objective import Objective
 from landscape.objective.batch import Batch
 from landscape.objective.graphs import HessianGraph, ResidualGraph
+from landscape.objective.memory import available_bytes
 from landscape.objective.products import matrix_products
 from landscape.objective.risk import Risk
 from landscape.reductions import dot
@@ -47,10 +53,20 @@ MIN_FREEDOM = 20
 BLOCK = 4
 # Passes with probes of every example that are still needed for another kind of them to be tried.
 MANY_PASSES = 6
+# Plain products that a pair of passes with probes for every example takes, measured.
+PAIR_COST = 3.0
+# Products that are still needed for deflated probes to be tried.
+MANY_PRODUCTS = 32.0
+# The share of the work that is still needed without them which is spent to see whether they need less.
+TRIAL = 0.3
+# The share of the memory that is left which their space and its images may take.
+MEMORY_SHARE = 0.25
 # The numbers of the substreams of the draws.
-_EXAMPLES, _CLASSES, _PROBES = range(3)
+_EXAMPLES, _CLASSES, _PROBES, _DEFLATED = range(4)
 
-Way = Literal["exact", "sampled-classes", "example-probes", "gauss-newton-residual", "probes"]
+Way = Literal[
+    "exact", "sampled-classes", "example-probes", "gauss-newton-residual", "deflated-probes", "probes"
+]
 
 
 @dataclass(frozen=True)
@@ -65,7 +81,7 @@ class HessianTrace:
         way: How it was computed; ``"exact"`` if nothing was drawn.
         proof: ``"proved"``, or why Tr H = Tr G is not proved.
         gauss_newton: Tr G, if it was computed.
-        passes: Passes over the data with probes or sampled classes.
+        passes: Passes over the data with probes or sampled classes, and products for a deflated space.
         draws: The number of independent draws that give as good a standard error: the passes, or more.
         rounding: The estimated rounding error of an exact trace; ``None`` in double precision.
     """
@@ -112,7 +128,7 @@ def hessian_trace(
         reason = objective.group.decided(reason)  # a process in which nothing failed knows less of it
     else:
         reason = estimator.plan.obstacle
-    return trace or estimator.sampled(partial(estimator.probes, residual=False), None, "probes", reason)
+    return trace or estimator.drawn(partial(estimator.probes, residual=False), None, "probes", reason)
 
 
 @dataclass(frozen=True)
@@ -137,7 +153,7 @@ class _Estimator:
         inner = self.gauss_newton()
         if not self.plan.affine.proved:
             draw = partial(self.probes, residual=True)
-            return self.sampled(draw, inner, "gauss-newton-residual", self.plan.affine.reason)
+            return self.drawn(draw, inner, "gauss-newton-residual", self.plan.affine.reason)
         total, rounding = float(inner.sum()), None
         if self.objective.point.dtype == torch.float32:
             relative = rounding_of_trace(self.objective, self.plan)
@@ -189,6 +205,10 @@ class _Estimator:
             if (converged and freedom >= MIN_FREEDOM) or passes + 2 > self.max_passes or math.isnan(value):
                 break
             apart = self._apart(pairs, error, goal)
+            if pairs[apart] and (
+                deflated := self._deflated(self._work(pairs[apart], goal, apart), passes, scale)
+            ):
+                return self._by_deflation(deflated, passes, scale if has_inner else None)
             count = _pairs_to_go(pooled(pairs[apart]) if pairs[apart] else None, goal, len(pairs[apart]))
             count = min(count, (self.max_passes - passes) // 2)
         return HessianTrace(
@@ -202,6 +222,53 @@ class _Estimator:
             passes=passes,
             draws=1 + int(min(freedom, 1e9)),
         )
+
+    def _work(self, pairs: Sequence[PairOfPasses], goal: float, apart: bool) -> float:
+        """The work that pairs of passes of a kind still are, in products."""
+        _, _, error, _ = pooled(pairs)
+        needed = len(pairs) * ((error / goal) ** 2 - 1) if goal > 0 else 1e9
+        return min(needed, 1e9) * PAIR_COST * (self.plan.cost_apart if apart else 1)
+
+    def _deflated(self, rest: float, passes: int, scale: float) -> DeflatedTrace | None:
+        """Draws of a deflated trace, if with them less work is left than ``rest`` products.
+
+        All that is spent to see it is a share of that rest, so that the attempt never costs much.
+        """
+        objective = self.objective
+        most = self._columns(passes)
+        if rest < MANY_PRODUCTS or most < 2 * FIRST:
+            return None
+        entries = objective.layout.entries
+
+        def parts(x: Tensor, y: Tensor) -> Tensor:
+            rows = [slice(e.offset, e.offset + e.size) for e in entries]
+            return torch.stack([dot(x[place], y[place]) for place in rows], dim=1)
+
+        deflated = DeflatedTrace(hessian(objective), self.draws.fold(_DEFLATED), parts)
+        while True:
+            forms = deflated.forms()
+            value, variance = float(forms.mean()), float(forms.var())
+            goal = self.goal(value, scale)
+            self.report(passes + FIRST + deflated.columns, value, math.sqrt(variance / FIRST), scale)
+            left = variance / goal**2 - FIRST if goal > 0 else 1e9
+            pays = left > 0 and deflated.spared() > goal**2 and deflated.columns + COLUMNS <= most
+            affordable = left < rest or FIRST + deflated.columns < TRIAL * rest
+            if not (pays and affordable and deflated.grow()):
+                return deflated if left < rest else None
+
+    def _columns(self, passes: int) -> int:
+        """The most columns that a space may have: half of the passes that are left, and what fits in memory."""
+        a = hessian(self.objective)
+        free = available_bytes(a.device)
+        bytes_a_column = 2 * max(1, a.length) * self.objective.point.element_size()
+        fitting = int(MEMORY_SHARE * free / bytes_a_column) if free else FIRST
+        most = min((self.max_passes - passes) // 2, a.dimension, fitting)
+        return self.objective.group.decided(most)
+
+    def _by_deflation(self, deflated: DeflatedTrace, passes: int, inner: float | None) -> HessianTrace:
+        """The trace by deflated probes after so many other passes; ``inner`` is Tr G, if it is known."""
+        reason, spent = self.plan.affine.reason or self.plan.obstacle, passes + deflated.columns
+        return self.sampled(deflated.draw, None, "deflated-probes", reason, spent=spent, known=inner)
 
     def _apart(self, pairs: Mapping[bool, Sequence[PairOfPasses]], error: float, goal: float) -> bool:
         """Whether operations are probed one by one from now on: tried where many passes are left, kept if it pays."""
@@ -225,13 +292,44 @@ class _Estimator:
 
         if proved:
             return self.sampled(draw, None, "sampled-classes", "proved")
-        return self.sampled(draw, None, "gauss-newton-residual", self.plan.affine.reason)
+        return self.drawn(draw, None, "gauss-newton-residual", self.plan.affine.reason)
 
-    def sampled(
+    def drawn(
         self, draw: Callable[[range], Tensor], inner: Tensor | None, way: Way, proof: str
     ) -> HessianTrace:
-        """Tr G, if it is given, plus the mean of draws ``(numbers, parameters)`` until its standard error is small."""
-        scale = 0.0 if inner is None else float(inner.sum())
+        """As :meth:`sampled`, or by deflated probes where the first draws show that these need less work."""
+        first = draw(range(min(MIN_PASSES, self.max_passes)))
+        scale, count = 0.0 if inner is None else float(inner.sum()), len(first)
+        sums = first.sum(dim=1)
+        if count == MIN_PASSES and bool(sums.isfinite().all()):
+            goal = self.goal(scale + float(sums.mean()), scale)
+            rest = min(float(sums.var()) / goal**2 - count if goal > 0 else 1e9, 1e9)
+            deflated = self._deflated(rest, count, scale)
+            if deflated is not None:
+                return self._by_deflation(deflated, count, None if inner is None else scale)
+
+        def after_the_first(numbers: range) -> Tensor:
+            known = first[numbers.start : numbers.stop]
+            return known if len(known) == len(numbers) else draw(numbers)
+
+        return self.sampled(after_the_first, inner, way, proof)
+
+    def sampled(
+        self,
+        draw: Callable[[range], Tensor],
+        inner: Tensor | None,
+        way: Way,
+        proof: str,
+        *,
+        spent: int = 0,
+        known: float | None = None,
+    ) -> HessianTrace:
+        """Tr G, if it is given, plus the mean of draws ``(numbers, parameters)`` until its standard error is small.
+
+        ``spent`` passes were made before; ``known`` is Tr G where draws are of Tr H all the same.
+        """
+        offset = 0.0 if inner is None else float(inner.sum())
+        scale = offset if known is None else known
         drawn: list[Tensor] = []
 
         def sums(numbers: range) -> Tensor:
@@ -241,12 +339,12 @@ class _Estimator:
         estimate = mean_of_draws(
             sums,
             block=BLOCK,
-            limit=self.max_passes,
+            limit=self.max_passes - spent,
             minimum=MIN_PASSES,
             tolerance=self.tolerance,
-            offset=scale,
+            offset=offset,
             scale=scale,
-            on_step=partial(self.report, scale=scale),
+            on_step=lambda count, *estimate: self.report(spent + count, *estimate, scale=scale),
         )
         samples = torch.cat(drawn)
         count, means = len(samples), samples.mean(dim=0)
@@ -257,8 +355,8 @@ class _Estimator:
             converged=estimate.converged,
             way=way,
             proof=proof,
-            gauss_newton=None if inner is None else scale,
-            passes=count,
+            gauss_newton=known if inner is None else offset,
+            passes=spent + count,
             draws=count,
         )
 

@@ -48,8 +48,9 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _place(tensor: Tensor) -> int:
-    """Which storage it is; 0 for a tensor without one."""
+    """Which storage it is; 0 for a tensor without one, and for stand-ins, whose storage takes no memory."""
     try:
-        return int(tensor.untyped_storage()._cdata)
+        storage = tensor.untyped_storage()
+        return 0 if storage.device.type == "meta" else int(storage._cdata)
     except (NotImplementedError, RuntimeError):  # sparse tensors, and stand-ins while they are mapped over
         return 0

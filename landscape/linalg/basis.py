@@ -14,13 +14,24 @@ from landscape.reductions import numbers
 Array = NDArray[np.float64]
 
 # Memory that is reserved at once: on a GPU, what is reserved and not used is missing elsewhere.
-BLOCK_BYTES = 1 << 26
+BLOCK_BYTES = 1 << 22
 # Rows in a block at least: a vector is read once for a block.
 FEWEST_ROWS = 4
 # Columns that a restart combines at once: on the CPU as many as stay in its cache.
 _COLUMNS, _COLUMNS_ON_DEVICE = 1 << 14, 1 << 20
 # An orthogonalisation is repeated at most as often: two are enough, unless nothing but rounding errors is left.
 _MOST_PASSES = 3
+
+
+def height(row: int, capacity: int) -> int:
+    """The number of rows of so many bytes in a block of a basis, for which memory is reserved at once."""
+    return min(capacity + 1, max(FEWEST_ROWS, BLOCK_BYTES // max(1, row)))
+
+
+def reserved_rows(row: int, capacity: int, filled: int) -> int:
+    """The rows for which a basis has reserved memory after so many were filled, with the head."""
+    block = height(row, capacity)
+    return min(capacity + 1, -(-(filled + 1) // block) * block)
 
 
 class Basis:
@@ -33,8 +44,7 @@ class Basis:
 
     def __init__(self, a: SymmetricOperator, capacity: int) -> None:
         self._a, self.capacity, self.rows = a, capacity, 0
-        row = max(1, a.length * a.dtype.itemsize)
-        self._height = min(capacity + 1, max(FEWEST_ROWS, BLOCK_BYTES // row))
+        self._height = height(a.length * a.dtype.itemsize, capacity)
         self._blocks: list[Tensor] = []
 
     def __getitem__(self, number: int) -> Tensor:

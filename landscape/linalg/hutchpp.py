@@ -59,7 +59,7 @@ def hutchpp(
         return TraceEstimate(
             first, 0.0, torch.full((1,), first, dtype=torch.float64, device="cpu"), first == first
         )
-    basis = _orthonormal(a, products(a.rademacher(draws.fold(0), range(columns))))
+    basis = orthonormal(a, products(a.rademacher(draws.fold(0), range(columns))))
     first = float(a.dot(basis, products(basis)).sum())
 
     def forms(numbers: range) -> Tensor:
@@ -77,7 +77,7 @@ def hutchpp(
     )
 
 
-def _orthonormal(a: SymmetricOperator, columns: Tensor) -> Tensor:
+def orthonormal(a: SymmetricOperator, columns: Tensor) -> Tensor:
     """An orthonormal basis of the span of columns ``(length, K)``, without directions of no weight beside the largest.
 
     From the eigenvectors of the columns' inner products, of which processes that divide the coordinates need the sum
@@ -89,11 +89,13 @@ def _orthonormal(a: SymmetricOperator, columns: Tensor) -> Tensor:
     """
     # Of the singular values beside the largest, what the inner products resolve in float64, or the columns have.
     least = max(1e-7, 8 * torch.finfo(a.dtype).eps)
-    for _ in range(2):
+    for _ in range(2 if columns.shape[1] else 0):
         squares, directions = torch.linalg.eigh(a.gram(columns).cpu())
         if not squares.isfinite().all():
             return columns
         kept = squares > least**2 * squares[-1]
+        if not kept.any():
+            return columns[:, :0]
         factors = directions[:, kept] / squares[kept].sqrt()
         columns = columns @ factors.to(columns)
     return columns

@@ -93,12 +93,17 @@ def lanczos(
     count = min(count, n)
     # A restart keeps count + 4 Ritz vectors; a basis that is hardly longer would spend all products on restarts.
     room = max_basis or max(2 * count + 8, BASIS_BYTES // (8 * n))
-    capacity = max(min(n, room, max_products + 1), min(n, count + 2)) + 1
-    search = _Search(a, count, end, tolerance, max_products, Basis(a, capacity), draws, on_step)
+    basis = Basis(a, longest(n, count, max_products, room))
+    search = _Search(a, count, end, tolerance, max_products, basis, draws, on_step)
     search.append(a.start(start, draws))
     search.run()
     confirmed = None if count == 1 else search.confirm()
     return search.pairs(confirmed)
+
+
+def longest(dimension: int, count: int, max_products: int, room: int) -> int:
+    """The most rows of the basis of a search for ``count`` pairs, where memory has room for so many."""
+    return max(min(dimension, room, max_products + 1), min(dimension, count + 2)) + 1
 
 
 @dataclass(frozen=True)

@@ -44,10 +44,12 @@ class Quadrature:
 
     def curves(self, grid: Tensor, width: float) -> Tensor:
         """The density of each probe on a grid, ``(probes, points)``; see :meth:`density`."""
-        distance = (grid[None, None, :] - self.nodes[:, :, None]) / width
-        bumps = torch.exp(-0.5 * distance**2) / (width * (2 * torch.pi) ** 0.5)
-        curves: Tensor = (self.weights[:, :, None] * bumps).sum(dim=1)
-        return curves
+        scale = width * (2 * torch.pi) ** 0.5
+        curves = [  # one after the other: of all probes at once, they may take more memory than the basis
+            weights @ torch.exp(-0.5 * ((grid - nodes[:, None]) / width) ** 2) / scale
+            for nodes, weights in zip(self.nodes, self.weights, strict=True)
+        ]
+        return torch.stack(curves)
 
 
 @full_precision()

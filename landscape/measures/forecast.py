@@ -84,7 +84,8 @@ class Forecast:
 
     Attributes:
         seconds: The time of one gradient over all the data.
-        graph_bytes: The size of the graph of one batch's gradient; ``None`` if it cannot be measured.
+        by_product: Whether that follows from the time of a product, which some measure takes.
+        graph_bytes: The size of the graph of one batch's gradient; ``None`` if it cannot be measured, or is not needed.
         available: Bytes of free memory.
         vector: Bytes of a vector of the dimension of θ.
         recalibration: Seconds of the pass that recomputes batch-norm statistics at every point, which the lines do
@@ -93,6 +94,7 @@ class Forecast:
 
     lines: tuple[Line, ...]
     seconds: float
+    by_product: bool
     graph_bytes: int | None
     batches: int
     available: int
@@ -120,7 +122,7 @@ class Forecast:
 
 
 def forecast(objective: Objective, specifications: Sequence[Specification]) -> Forecast:
-    """Takes each measure of the first batch with a small budget, and times a Hessian product there."""
+    """Takes each measure of the first batch with a small budget, and times a gradient or Hessian product there."""
     fixed, recalibration = objective.at_fixed_statistics(), None
     if fixed is not objective:
         start = time.perf_counter()
@@ -134,18 +136,19 @@ def forecast(objective: Objective, specifications: Sequence[Specification]) -> F
         batches=math.ceil(len(objective.batch_sizes) / objective.group.world),
         products=[min(typical.products, most.products) for typical, most in costs],
     )
+    # Where no measure takes products, one would need more memory than all of them.
+    by_product = any(typical.products for typical, _ in costs)
     ((sizes, seconds, examples, graph_bytes, available),) = fixed.by_batch(
-        lambda first: (each(first), *_timed(first)), only={0}
+        lambda first: (each(first), *_timed(first, by_product)), only={0}
     )
+    unit = Cost(gradients=1, products=1 if by_product else 0)
     return Forecast(
         lines=tuple(
             _line(specification, cost, size)
             for specification, cost, size in zip(specifications, costs, sizes, strict=True)
         ),
-        seconds=seconds
-        / Cost(gradients=1, products=1).gradient_equivalents
-        * objective.num_examples
-        / examples,
+        seconds=seconds / unit.gradient_equivalents * objective.num_examples / examples,
+        by_product=by_product,
         graph_bytes=graph_bytes,
         batches=len(objective.batch_sizes),
         available=available,
@@ -154,13 +157,13 @@ def forecast(objective: Objective, specifications: Sequence[Specification]) -> F
     )
 
 
-def _timed(first: Objective) -> tuple[float, int, int | None, int]:
-    """The seconds of a product on a batch, its examples, the bytes of the largest graph, and those of free memory."""
+def _timed(first: Objective, by_product: bool) -> tuple[float, int, int | None, int]:
+    """The seconds of a gradient or product on a batch, its examples, the bytes of the largest graph and free memory."""
     vector, seconds = torch.ones_like(first.point), 0.0
     for _ in range(2):
         first = first.at(first.point)  # at another copy, so that the graph is built again
         start = time.perf_counter()
-        first.hessian_product(vector)
+        _ = first.hessian_product(vector) if by_product else first.gradient
         if first.point.device.type == "cuda":
             torch.cuda.synchronize(first.point.device)
         seconds = time.perf_counter() - start

@@ -9,7 +9,8 @@ def gradient_norm(objective: Objective) -> Reading:
     """‖∇L(θ)‖₂, the Euclidean norm of the gradient of the mean loss over all the data.
 
     Exact on this data: no standard error. It costs one gradient, which other measures share. The possible rounding
-    error, estimated from a few examples in float64, is ``rounding`` in the details.
+    error, estimated from a few examples, is ``rounding`` in the details; see
+    :attr:`landscape.objective.Objective.gradient_rounding`.
 
     Reference:
         Wu, Luo and Wunsch 2024, arXiv 2312.13555, table 3.

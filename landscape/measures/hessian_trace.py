@@ -39,6 +39,8 @@ def hessian_trace(
       own at the price of one Hessian product for all. They estimate Tr (H − G) if Tr G is exact.
     - ``gauss-newton-residual``: Tr G, and Tr (H − G) from Rademacher probes drawn afresh for every batch.
     - ``probes``: Tr H from such probes.
+    - ``deflated-probes``: where the first draws show that the last three would take long: Tr H exactly on a Krylov
+      space that grows as long as that spares more probes than it costs, and from probes on the rest.
 
     ``method="hutchinson"`` is the plain estimator of the papers, with the same probes over all the data;
     ``method="hutch++"`` computes the trace on a sketched subspace and estimates the rest. Whatever

@@ -1,11 +1,20 @@
 """The memory that measures take at most, from a short run of each on the first batch."""
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import torch
+
+from landscape.curvature.eigenpairs import longest_basis
+from landscape.curvature.parts import block_of_hessian, parts_by
+from landscape.draws import Draws
 from landscape.errors import InputError, UsageError
 from landscape.isolation.live_bytes import LiveBytes
+from landscape.linalg.basis import reserved_rows
+from landscape.linalg.lanczos import lanczos, longest
 from landscape.measures.table import MEASURES
 from landscape.objective import Objective
 from landscape.objective.memory import available_bytes
@@ -20,9 +29,6 @@ _SHORT = {
     "steps": 2,
 }
 """Options that only make a measure longer, and what they are at most in a short run."""
-
-_BASES = "dominant-eigenvalue", "top-eigenvalues", "spectral-density"
-"""Measures that keep a vector for every product."""
 
 
 def peaks(
@@ -39,6 +45,8 @@ def peaks(
     Returns:
         ``None`` for a measure that cannot be taken of the first batch.
     """
+    for draw in (Draws(0).signs, Draws(0).normals):
+        draw(1, 1, like=first.point)  # the first makes a table, which stays
     with LiveBytes() as live:
         return [
             _expected(live, first, specification, batches, count)
@@ -46,19 +54,27 @@ def peaks(
         ]
 
 
+@dataclass(frozen=True)
+class _Short:
+    """A measure with a small budget, and the bytes that its basis of vectors is larger with the usual one."""
+
+    run: Callable[[Objective], object]
+    further: int = 0
+
+
 def _expected(
     live: LiveBytes, first: Objective, specification: Specification, batches: int, products: float
 ) -> int | None:
     counts, vector, engine = first.ledger.counts, first.point.nbytes, first.engine
     before = counts["products"], counts["gradients"]
-    short, rows = _short(specification, products)
     try:
+        short = _short(first, specification, products)
         # The first product of all checks second derivatives, on the first batch and before any graph is kept.
         engine.twice = engine.confirmed = False
-        peak = _peak_of(live, first, short) + rows * vector
+        peak = _peak_of(live, first, short.run) + short.further
         if batches == 1:
             return peak
-        further = _peak_of(live, first, short) + rows * vector
+        further = _peak_of(live, first, short.run) + short.further
     except (UsageError, InputError):
         return None
     if counts["products"] > before[0] or counts["gradients"] > before[1]:
@@ -66,33 +82,60 @@ def _expected(
     return max(peak, further + _kept(live, first, batches - 1))
 
 
-def _short(specification: Specification, products: float) -> tuple[Specification, int]:
-    """The same measure with a small budget, and the number of basis vectors that it has fewer."""
+def _short(first: Objective, specification: Specification, products: float) -> _Short:
     settings: dict[str, Any] = MEASURES.settings(specification)
     name, options = specification.name, dict(specification.options)
-    if name == "layer-eigenvalues":  # a search for every tensor, none larger than one for all
-        name, options = "dominant-eigenvalue", {"method": "lanczos"}
-        settings = MEASURES.settings(Specification(name, options))
+    if name == "layer-eigenvalues":
+        return _largest_layer(first, settings, products)
     for option, most in _SHORT.items():
         setting: Any = settings.get(option)
         if isinstance(setting, int):
             options[option] = min(setting, most + (settings.get("k") or 0))
-    rows = 0
-    if name in _BASES and settings.get("method") != "power":
-        spent = options.get("steps") or options.get("max_products") or options.get("max_iterations")
-        full = settings["steps"] if name == "spectral-density" else products
-        rows = max(0, round(full) - int(spent or 0))
-    return Specification(name, options), rows
+    run = partial(MEASURES.build, Specification(name, options))
+    budgets = [each.get("max_products") or each.get("max_iterations") for each in (options, settings)]
+    if name in ("dominant-eigenvalue", "top-eigenvalues") and settings.get("method") != "power":
+        growth = _growth(first, len(first.point), settings.get("k", 1), budgets, products)
+        return _Short(run, growth)
+    if name == "spectral-density":
+        rows = [min(steps, first.dimension) for steps in (options["steps"], settings["steps"])]
+        return _Short(run, (rows[1] - rows[0]) * first.point.nbytes)
+    return _Short(run)
 
 
-def _peak_of(live: LiveBytes, first: Objective, measure: Specification) -> int:
+def _largest_layer(first: Objective, settings: dict[str, Any], products: float) -> _Short:
+    """The search for the largest of the layers, each of which is multiplied with all graphs."""
+    parts = parts_by(first, settings["by"])
+    part, spent = max(parts, key=lambda part: part.size(first)), min(2, settings["max_products"])
+    size = part.size(first)
+
+    def run(objective: Objective) -> object:
+        return lanczos(
+            block_of_hessian(objective, part),
+            max_products=spent,
+            generator=torch.Generator().manual_seed(0),
+            start=part.of(objective, objective.gradient),
+            max_basis=longest_basis(objective, size),
+        )
+
+    return _Short(run, _growth(first, size, 1, (spent, settings["max_products"]), products / len(parts)))
+
+
+def _growth(first: Objective, length: int, count: int, budgets: Sequence[Any], products: float) -> int:
+    """The bytes that a basis of rows of some length is larger after so many products than after a small budget."""
+    row, room = length * first.point.element_size(), longest_basis(first, length, count)
+    small, usual = (longest(length, count, budget, room) for budget in budgets)
+    filled = reserved_rows(row, usual, min(usual, round(products) + 1))
+    return row * (filled - reserved_rows(row, small, min(small, budgets[0] + 1)))
+
+
+def _peak_of(live: LiveBytes, first: Objective, run: Callable[[Objective], object]) -> int:
     """The most bytes beyond those before."""
     objective = first.at(first.point)
     # Graphs and cycles of before would be given back within, and their bytes hidden.
     first.engine.graphs.enter(-1, None)
     gc.collect()
     live.peak = before = live.now
-    MEASURES.build(measure, objective)
+    run(objective)
     return live.peak - before
 
 

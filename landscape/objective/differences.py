@@ -8,22 +8,25 @@ gradient along v.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from landscape.draws import Draws
-from landscape.errors import InputError, ProcessFailed, is_out_of_memory
+from landscape.errors import InputError, Remark, is_out_of_memory
 from landscape.losses.outputs import acting_with
-from landscape.objective.autograd_graph import slopes
+from landscape.objective.autograd_graph import place_of, slopes
 from landscape.objective.batch import Batch, leading_size, mapped, moved, tensors_in
 from landscape.objective.differentiability import innermost
 from landscape.objective.graphs import HessianGraph, LossOf
 from landscape.objective.kernels import HeldPadding
 from landscape.objective.risk import Risk
+from landscape.objective.sketches import empty_sketch, passed_back, sketch, sketched_slopes
 from landscape.reductions import exact, exact_dtype, norm, numbers
 
 EXAMPLES = 2  # convolutions in float64 are slow
@@ -38,10 +41,17 @@ DIFFERENCE = (
 ROUNDING = 1e-14  # of a gradient in float64, relative to it: its terms may be larger than their sum
 SATURATED = 1e-3  # a loss that is smaller may be that of a perfect fit
 HALVINGS = 8  # how often the weights of a perfect fit are halved at the most
+MANY = (
+    1 << 12
+)  # entries of which the direction has random signs, which are drawn ten times as fast as normal numbers
 DIRECTIONS = 3  # tried until one meets no kink
-# Bytes of weights in float64. Of a larger network only the symmetry is checked, as it is: the rest would take several
-# times the memory of a product.
+# Bytes of weights in float64. Of a larger network one example is looked at, for the time that it takes, and the
+# rounding of the gradient is not estimated.
 LARGEST = 1 << 26
+UNCHECKED = (
+    "there is no memory to compare the second derivative with differences of the gradient in float64: only its "
+    "symmetry is checked, which does not see every straight-through estimator"
+)
 
 Tensors = Sequence[Tensor]
 Value = Callable[[Tensors], Tensor]
@@ -73,7 +83,7 @@ def refuse_wrong_second_derivative(risk: Risk, batch: Batch) -> None:
         return
     culprit = type(risk.replica.model).__name__
     if risk.replica.shards.group.alone:
-        culprit = innermost(risk, risk.placed(_few(batch)), _wrong_alone)
+        culprit = innermost(risk, risk.placed(few(batch)), _wrong_alone)
     raise InputError(
         f"the second derivative of {culprit} is wrong: {wrong} on a few examples; either torch computes it wrongly, or "
         "the gradient is not that of the loss (straight-through estimators, hooks that change gradients); write that "
@@ -85,85 +95,42 @@ def _fault_of(risk: Risk, batch: Batch) -> Fault | None:
     """In float64 on a few examples; on the whole batch if that cannot be split; else by symmetry alone."""
     if not risk.replica.shards.group.alone:  # no process has all coordinates of a difference
         return _asymmetry_as_it_is(dataclasses.replace(risk, share=None), batch)
-    if _fits(risk):
-        for part in (_few(batch), batch):
-            value, standing = _loss_in_float64(risk, part)
+    if exact_dtype(risk.replica.device) == torch.float64:
+        for part in (few(batch, EXAMPLES if is_small(risk) else 1), batch):
+            value, standing = loss_in(risk, part, torch.float64)
             try:
-                return fault(value, [p.detach().double() for p in risk.replica.parameters], standing)
+                return fault(value, risk.replica.parameters, standing)
             except Exception as failure:  # whatever a network raises on a few examples or in float64
                 if is_out_of_memory(failure):
+                    warnings.warn(UNCHECKED, Remark, stacklevel=2)
                     break
     return _asymmetry_as_it_is(risk, batch)
 
 
-def gradient_rounding(risk: Risk, batch: Batch) -> float | None:
-    """The norm of the rounding errors in the gradient of a few examples; ``None`` without a float64 value.
-
-    For the memory that it takes, large networks have none.
-    """
-    few, shards = _few(batch), risk.replica.shards
-    if not shards.all(_fits(risk)):
-        return None
-
-    def length(norms: Sequence[Tensor]) -> float:
-        return float(shards.total(torch.stack(list(norms)).square().sum()).sqrt())
-
-    try:
-        here = slopes(risk.forward(few)[0], risk.replica.parameters)
-        if risk.replica.dtype == torch.float64:
-            return ROUNDING * length([norm(part) for part in here])
-        value, standing = _loss_in_float64(risk, few)
-        leaves = [p.detach().double().requires_grad_() for p in risk.replica.parameters]
-        errors = standing(leaves, lambda: _distances(value(leaves), leaves, here))
-    except Exception as failure:  # whatever a network raises on a few examples or in float64
-        if is_out_of_memory(failure) or isinstance(failure, ProcessFailed):
-            raise
-        return None
-    return length(errors)
-
-
-def _fits(risk: Risk) -> bool:
-    """Whether the network is so small that it is computed in float64 too, and the device has that."""
+def is_small(risk: Risk) -> bool:
+    """Whether the network takes little memory in float64 too."""
     size = 8 * risk.replica.shards.whole.dimension
     size += 8 * sum(p.numel() for p in risk.replica.model.parameters() if not p.requires_grad)
-    return size <= LARGEST and exact_dtype(risk.replica.device) == torch.float64
+    return size <= LARGEST
 
 
-def _distances(value: Tensor, leaves: Tensors, others: Tensors) -> list[Tensor]:
-    """How far the gradient is from another one, tensor by tensor, of which no two are there at once."""
-    if not value.requires_grad:
-        return [norm(other) for other in others]
-    places = {id(leaf): other for leaf, other in zip(leaves, others, strict=True)}
-    distances: list[Tensor] = []
-
-    def compare(leaf: Tensor) -> None:
-        assert leaf.grad is not None
-        distances.append(norm(leaf.grad - places.pop(id(leaf))))
-        leaf.grad = None
-
-    hooks = [leaf.register_post_accumulate_grad_hook(compare) for leaf in leaves]  # type: ignore[no-untyped-call]
-    try:
-        torch.autograd.backward(value, inputs=list(leaves))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return [*distances, *map(norm, places.values())]
-
-
-def _few(batch: Batch) -> Batch:
+def few(batch: Batch, examples: int = EXAMPLES) -> Batch:
+    """The first examples of a batch, or all of one that cannot be cut."""
     count = leading_size(batch)
-    return mapped(batch, lambda t: t[:EXAMPLES] if t.ndim and len(t) == count else t)
+    return mapped(batch, lambda t: t[:examples] if t.ndim and len(t) == count else t)
 
 
-def _loss_in_float64(risk: Risk, batch: Batch) -> tuple[Value, Standing]:
-    """The loss of a batch as a function of the free parameters, with everything in float64."""
+def loss_in(risk: Risk, batch: Batch, dtype: torch.dtype) -> tuple[Value, Standing]:
+    """The loss of a batch as a function of the free parameters, with everything in that precision."""
     names = [f"model.{name}" for name in risk.replica.layout.names]
-    loss_of = LossOf(risk, moved(batch, risk.replica.device, torch.float64))
-    return _function_of(loss_of, names, lambda leaves: loss_of())
+    loss_of = LossOf(risk, moved(batch, risk.replica.device, dtype))
+    return _function_of(loss_of, names, lambda leaves: loss_of(), dtype)
 
 
-def _function_of(module: nn.Module, names: Sequence[str], call: Value) -> tuple[Value, Standing]:
-    """A call of a module in float64, as a function whose first arguments are parameters of these names."""
+def _function_of(
+    module: nn.Module, names: Sequence[str], call: Value, dtype: torch.dtype = torch.float64
+) -> tuple[Value, Standing]:
+    """A call of a module in that precision, as a function whose first arguments are parameters of these names."""
     padding = HeldPadding()
 
     def value(leaves: Tensors) -> Tensor:
@@ -173,12 +140,10 @@ def _function_of(module: nn.Module, names: Sequence[str], call: Value) -> tuple[
     def standing(leaves: Tensors, act: Callable[[], Any]) -> Any:
         replaced = set(names)  # of which no copy is needed
         others = ((name, t) for name, t in module.named_parameters() if name not in replaced)
-        tensors = {name: t.detach().double() for name, t in others}
+        tensors = {name: t.detach().to(dtype) for name, t in others}
         # Copies of the buffers, for the forward pass may write to them.
         for name, buffer in module.named_buffers():
-            tensors[name] = buffer.to(
-                torch.float64 if buffer.is_floating_point() else buffer.dtype, copy=True
-            )
+            tensors[name] = buffer.to(dtype if buffer.is_floating_point() else buffer.dtype, copy=True)
         return acting_with(module, tensors | dict(zip(names, leaves, strict=False)), act)
 
     return value, standing
@@ -192,52 +157,79 @@ def fault(value: Value, point: Tensors, standing: Standing = lambda leaves, act:
     Raises:
         ValueError: The gradient is not finite.
     """
+    # The only vector of float64 that lives on: it is moved from point to point, and what is compared are sketches.
+    leaves = [p.detach().to(torch.float64, copy=True).requires_grad_() for p in point]
     # Near a perfect fit the derivatives of a saturated softmax are rounding errors, also in float64.
     for _ in range(HALVINGS):
-        here = [p.clone().requires_grad_() for p in point]
-        if abs(float(standing(here, lambda here=here: value(here)).detach())) > SATURATED:  # type: ignore[misc]
+        if abs(float(standing(leaves, lambda: value(leaves)).detach())) > SATURATED:
             break
-        point = [p / 2 for p in point]
-    sizes = _sizes(point)
+        with torch.no_grad():
+            for leaf in leaves:
+                leaf /= 2
+    sizes = _sizes([leaf.detach() for leaf in leaves])
     # Beside the point, which may lie on a kink: a ReLU of zero, a branch whose weight is zero.
-    aside = _direction(sizes, point, 0)
-    start = [(p + 0.01 * d).requires_grad_() for p, d in zip(point, aside, strict=True)]
-    del point, here, aside  # each is as large as the network
-    result: Fault | None = standing(start, lambda: _fault_at(value, start, sizes, standing))
-    return result
-
-
-def _fault_at(value: Value, start: Tensors, sizes: Sequence[float], standing: Standing) -> Fault | None:
-    gradient = slopes(value(start), start, graph=True)
-    lengths = numbers(*map(norm, gradient))
-    if not all(map(math.isfinite, lengths)):
-        raise ValueError("the gradient is not finite")
-
-    def difference(number: int, step: float) -> list[Tensor]:
-        along = _drawn(sizes, start, number)
-        there = [(p.detach() + step * part).requires_grad_() for p, part in zip(start, along, strict=True)]
-        moved = list(standing(there, lambda: slopes(value(there), there)))
-        for k, slope in enumerate(gradient):
-            moved[k] = (moved[k] - slope.detach()) / step
-        return moved
-
-    rounding = [ROUNDING * length / abs(STEPS[1]) for length in lengths]
+    _move(leaves, sizes, 0, 0.01)
     for number in range(2, 2 + DIRECTIONS):
-        # One product after the other, and directions are drawn again instead of kept: each is as large as the network.
-        across = _multiplied(gradient, start, _direction(sizes, start, 1))
-        form = _form(_drawn(sizes, start, number), across)
-        del across
-        along = _multiplied(gradient, start, _direction(sizes, start, number))
-        asymmetry = _asymmetry(_form(_drawn(sizes, start, 1), along), form)
-        if asymmetry > ASYMMETRY:
-            return Fault(True, asymmetry)
-        wide, narrow = (difference(number, step) for step in STEPS)
-        excess, kinked = _excess(along, wide, narrow, sizes, rounding)
-        if excess > DIFFERENCE:
-            return Fault(False, excess)
-        if not kinked:
-            break
+        wrong, kinked = _compared(value, leaves, sizes, standing, number)
+        if wrong is not None or not kinked:
+            return wrong
     return None
+
+
+def _compared(
+    value: Value, leaves: Tensors, sizes: Sequence[float], standing: Standing, number: int
+) -> tuple[Fault | None, bool]:
+    """What is wrong along the direction of that number, and whether a kink may hide it; the leaves come back."""
+    asymmetry, here, products = standing(leaves, lambda: _second(value, leaves, sizes, number))
+    if asymmetry > ASYMMETRY:
+        return Fault(True, asymmetry), False
+    differences, before = [], 0.0
+    for step in STEPS:
+        _move(leaves, sizes, number, step - before)
+        there = standing(leaves, lambda: sketched_slopes(value(leaves), leaves))
+        differences.append([(b - a) / step for a, b in zip(here, there, strict=True)])
+        before = step
+    wide, narrow = differences
+    _move(leaves, sizes, number, -before)
+    rounding = [ROUNDING * length / abs(STEPS[1]) for length in numbers(*map(norm, here))]
+    excess, kinked = _excess(products, wide, narrow, sizes, rounding)
+    return Fault(False, excess) if excess > DIFFERENCE else None, kinked
+
+
+def _second(
+    value: Value, leaves: Tensors, sizes: Sequence[float], number: int
+) -> tuple[float, Tensors, Tensors]:
+    """The asymmetry of the Hessian, and the sketches of the gradient and of the Hessian's product with a direction."""
+    slopes_here = slopes(value(leaves), leaves, graph=True)
+    if not all(map(math.isfinite, numbers(*map(norm, slopes_here)))):
+        raise ValueError("the gradient is not finite")
+    here = [sketch(slope, k) for k, slope in enumerate(slopes_here)]
+    places = {k: place_of(slope) for k, slope in enumerate(slopes_here) if slope.requires_grad}
+    del slopes_here  # as large as the network, and not needed for products
+    products = [empty_sketch(leaf) for leaf in leaves]
+
+    def form(ours: int, theirs: int) -> tuple[float, float]:
+        """The form of two directions."""
+        sums: list[Tensor] = []
+
+        def act(k: int, product: Tensor) -> None:
+            if ours == number:
+                products[k] = sketch(product, k)
+            terms = product.mul_(_drawn(sizes, leaves, theirs, k))
+            sums.extend([exact(terms.sum()), norm(terms)])
+
+        passed_back(places, leaves, act, vectors=partial(_drawn, sizes, leaves, ours), retain=ours == 1)
+        return _form(sums)
+
+    forms = form(1, number), form(number, 1)
+    return _asymmetry(*forms), here, products
+
+
+def _move(leaves: Tensors, sizes: Sequence[float], number: int, step: float) -> None:
+    """Adds a multiple of the direction of that number to the leaves."""
+    with torch.no_grad():
+        for k, leaf in enumerate(leaves):
+            leaf.add_(_drawn(sizes, leaves, number, k), alpha=step)
 
 
 def _sizes(point: Tensors) -> list[float]:
@@ -248,35 +240,16 @@ def _sizes(point: Tensors) -> list[float]:
     return [max(size, 0.01 * overall) for size in typical]
 
 
-def _direction(sizes: Sequence[float], like: Tensors, number: int) -> list[Tensor]:
-    """The random direction of that number, in proportion to the sizes of the tensors."""
-    return list(_drawn(sizes, like, number))
-
-
-def _drawn(sizes: Sequence[float], like: Tensors, number: int) -> Iterator[Tensor]:
-    """The tensors of that direction, one after the other."""
+def _drawn(sizes: Sequence[float], like: Tensors, number: int, k: int) -> Tensor:
+    """Tensor ``k`` of the random direction of that number, in proportion to the sizes of the tensors."""
+    p = like[k].detach()
     draws = Draws(0).fold(number)
-    for k, (size, p) in enumerate(zip(sizes, like, strict=True)):
-        yield draws.normals(range(k, k + 1), p.numel(), like=p).mul_(size).reshape(p.shape)
+    draw = draws.signs if p.numel() > MANY else draws.normals
+    return draw(range(k, k + 1), p.numel(), like=p).mul_(sizes[k]).reshape(p.shape)
 
 
-def _multiplied(gradient: Tensors, leaves: Tensors, vectors: Tensors) -> Tensors:
-    """The product of the Hessian with a vector, by double backward."""
-    curved = [(slope, vector) for slope, vector in zip(gradient, vectors, strict=True) if slope.requires_grad]
-    if not curved:
-        return [torch.zeros_like(leaf) for leaf in leaves]
-    outputs, directions = zip(*curved, strict=True)
-    return torch.autograd.grad(
-        outputs, leaves, directions, retain_graph=True, allow_unused=True, materialize_grads=True
-    )
-
-
-def _form(vectors: Iterable[Tensor], products: Tensors) -> tuple[float, float]:
-    """The sum of the products of entries, and the norm of these, tensor by tensor."""
-    sums: list[Tensor] = []
-    for a, b in zip(vectors, products, strict=True):
-        terms = a * b
-        sums += [exact(terms.sum()), norm(terms)]
+def _form(sums: Sequence[Tensor]) -> tuple[float, float]:
+    """The sum of the products of entries and the norm of these, from such sums and norms of each tensor in turn."""
     values = numbers(*sums)
     return math.fsum(values[::2]), math.hypot(*values[1::2])
 
@@ -332,12 +305,16 @@ def _asymmetry_as_it_is(risk: Risk, batch: Batch) -> Fault | None:
     # Directions are drawn again instead of kept, so that this takes no more memory than a product.
     for number in range(2):
         vector = torch.empty_like(risk.replica.point)
-        for place, part in zip(layout.split(vector), _drawn(sizes, point, number), strict=True):
-            place.copy_(part)
+        for k, place in enumerate(layout.split(vector)):
+            place.copy_(_drawn(sizes, point, number, k))
         (product,) = graph.products([vector], keep=number == 0)
         del vector
-        forms.append(_form(_drawn(sizes, point, 1 - number), layout.split(product)))
-        del product
+        sums = []
+        for k, part in enumerate(layout.split(product)):
+            terms = part.mul_(_drawn(sizes, point, 1 - number, k))
+            sums += [exact(terms.sum()), norm(terms)]
+        forms.append(_form(sums))
+        del product, part, terms
     asymmetry = _asymmetry(forms[0], forms[1], shards.total)
     # Ten times the tolerance, because single precision rounds.
     return Fault(True, asymmetry) if asymmetry > 10 * ASYMMETRY else None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError
-from landscape.objective.autograd_graph import custom_functions
+from landscape.objective.autograd_graph import custom_functions, forbids_structure_only, structure_only
 from landscape.objective.batch import Batch, tensors_in
 from landscape.objective.risk import Risk
 from landscape.reductions import exact
@@ -29,9 +29,22 @@ def refuse_once_differentiable(risk: Risk, batch: Batch) -> None:
         InputError: There is one.
     """
     # torch.autograd.grad does not raise there: it leaves that part of the derivative out.
-    name = _once_differentiable([risk.forward(batch)[0]])
+    name = _once_differentiable([with_graph(risk, batch)])
     if name:
         raise _refusal(risk, batch, f"{name} is marked once_differentiable")
+
+
+def with_graph(risk: Risk, batch: Batch) -> Tensor:
+    """The loss with the graph behind it, which holds no tensors unless the loss needs them."""
+    if not risk.checks.differentiates:
+        try:
+            with structure_only():
+                return risk.forward(batch)[0]
+        except RuntimeError as failure:
+            if not forbids_structure_only(failure):
+                raise
+    with torch.inference_mode(False), torch.enable_grad():
+        return risk.forward(batch)[0]
 
 
 @contextlib.contextmanager

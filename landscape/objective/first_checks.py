@@ -22,8 +22,9 @@ from landscape.isolation.checkpointing import plain_checkpoints
 from landscape.isolation.derivatives import without_gradients
 from landscape.isolation.randomness import watched_randomness
 from landscape.losses.outputs import scores, wants_scores
-from landscape.objective.autograd_graph import forbids_structure_only, leaves, structure_only
+from landscape.objective.autograd_graph import leaves
 from landscape.objective.batch import Batch, copied, moved, tensors_in, versions
+from landscape.objective.differentiability import with_graph
 from landscape.objective.loss_weights import settle_weights
 from landscape.objective.micro_batches import Piece
 from landscape.objective.misfits import FAILURES, misfit, refuse_absent_rows, refuse_broadcast, same_tokens
@@ -127,7 +128,7 @@ class _FirstLook:
                     if reached is None:
                         loss, *parts[:] = risk.forward(batch)
                     else:
-                        loss = _with_graph(risk, batch)
+                        loss = with_graph(risk, batch)
             except (UsageError, InputError, ProcessFailed):
                 raise
             except FAILURES as failure:
@@ -190,19 +191,6 @@ class _FirstLook:
 
 def _agree(a: float, b: float) -> bool:
     return a == b or abs(a - b) <= 1e-5 * abs(a) or (a != a and b != b)
-
-
-def _with_graph(risk: Risk, batch: Batch) -> Tensor:
-    """The loss with the graph behind it, which holds no tensors unless the loss needs them."""
-    if not risk.checks.differentiates:
-        try:
-            with structure_only():
-                return risk.forward(batch)[0]
-        except RuntimeError as failure:
-            if not forbids_structure_only(failure):
-                raise
-    with torch.inference_mode(False), torch.enable_grad():
-        return risk.forward(batch)[0]
 
 
 def _written(risk: Risk, batch: Batch, source: Batch, unwritten: list[int]) -> bool:

@@ -10,27 +10,6 @@ from torch.nn.utils.parametrizations import _WeightNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
 
-from landscape.isolation.switches import Shared, assigned
-
-
-def use_plain_recurrence(model: nn.Module) -> list[str]:
-    """Lets the recurrent layers of a model, which is changed, run by torch's own operations; returns their kinds."""
-    # The kernels of cuDNN and oneDNN have no second derivative, and both switches are of the whole process.
-    layers = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
-    for layer in layers:
-        layer.forward = functools.partial(_recurrence, layer)
-    return list(dict.fromkeys(type(layer).__name__ for layer in layers))
-
-
-def _recurrence(layer: nn.RNNBase, *arguments: Any, **named: Any) -> Any:
-    with _WITHOUT_FUSED_KERNELS:
-        return type(layer).forward(layer, *arguments, **named)
-
-
-_WITHOUT_FUSED_KERNELS = Shared(
-    lambda: assigned((torch.backends.cudnn, "enabled", False), (torch.backends.mkldnn, "enabled", False))
-)
-
 
 def use_own_statistics(model: nn.Module) -> list[str]:
     """Lets the synchronised batch norms of a model, which is changed, see this process's batch; returns their names."""

@@ -391,8 +391,8 @@ class Mean:
         ]
         return (
             f"{type(replica.model).__name__} has {replica.layout.dimension:,} free parameters, {vector:,.0f} MiB a "
-            f"vector, of which a gradient needs 2 and a product 4 besides its graph, and {free:,.0f} MiB are free on "
-            f"{replica.device}: try {', '.join(ways)}, another device, or a measure that needs no product"
+            f"vector, and {free:,.0f} MiB are free on {replica.device}: try {', '.join(ways)}, another device, or a "
+            "measure that needs no product"
         )
 
     def _settle_micro_batches(self, requested: Size) -> None:

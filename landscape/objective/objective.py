@@ -18,7 +18,6 @@ from landscape.losses.outputs import prepared_by
 from landscape.objective.arguments import batches_in, device_in, loss_in, network_in
 from landscape.objective.batch_norm import BatchNorm, stored_layers
 from landscape.objective.batches import Batches, Source, room_on
-from landscape.objective.differences import gradient_rounding
 from landscape.objective.engine import Engine, Ledger, Products, Statistics, allowed_products
 from landscape.objective.graphs import Block, EmpiricalFisherGraph, GaussNewtonGraph, Graph, HessianGraph
 from landscape.objective.independence import Independence
@@ -31,9 +30,9 @@ from landscape.objective.products import columns_of, matrix_products
 from landscape.objective.recomputed_blocks import recomputation
 from landscape.objective.replica import Replica, Sharded
 from landscape.objective.risk import Risk
+from landscape.objective.rounding import gradient_rounding
 from landscape.objective.sameness import refuse_differences
 from landscape.objective.shards import Read, Shards
-from landscape.objective.wrappers import unwrapped
 from landscape.parameters import Layout, Selection, selection_name
 from landscape.processes import Processes
 from landscape.processes.group import ALONE, Group, group_for
@@ -108,8 +107,9 @@ class Objective:
             the model nor its parameters may be used or changed by anyone else afterwards.
         shard_weights: Whether the processes of ``processes="split"`` hold a part of the weights each, for a network
             that is too large for one of them: every vector is then the part ``(nᵣ,)`` that :attr:`shards` describes.
-            The weights of a module are gathered while it is passed. For a network on the meta device, a function that
-            reads them: ``(name, start, stop)`` → those coordinates of the flattened parameter.
+            The weights of a module are gathered while it is passed. A network of ``fully_shard`` is taken apart, a
+            tensor at a time, and stays as it is. For a network on the meta device, a function that reads the weights:
+            ``(name, start, stop)`` → those coordinates of the flattened parameter.
 
     Attributes:
         point: θ, ``(n,)``.
@@ -172,7 +172,7 @@ class Objective:
             self._mean = Mean(risk, calibration=self._calibration if batch_norm == "recalibrate" else None)
             self._batch_norm = batch_norm
             self._origin: dict[str, Any] = {
-                "model": type(unwrapped(model)[0]).__name__,
+                "model": type(replica.model).__name__,
                 "loss": loss_name,
                 "batch_norm": "stored" if batch_norm == "auto" else batch_norm,
                 "parameters": selection_name(parameters, replica.layout.names),
@@ -549,7 +549,8 @@ class Objective:
 
     @cached_property
     def gradient_rounding(self) -> float | None:
-        """‖error‖ that rounding may leave in ∇L(θ), from a few examples in float64; ``None`` if unknown."""
+        """‖error‖ that rounding may leave in ∇L(θ), from a few examples; ``None`` if unknown."""
+        length = float(self.shards.norm(self.gradient))
         risk = self._mean.checked(self.point)
         with (
             self._mean.together("rounding of the gradient", point=self.point),
@@ -559,7 +560,7 @@ class Objective:
         ):
             self._mean.stand(self.point, statistics=self._statistics)
             _, batch = next(risk.batches.leading())
-            rounding = gradient_rounding(risk, risk.placed(batch))
+            rounding = gradient_rounding(risk, risk.placed(batch), length)
         return self.group.decided(rounding)
 
     @cached_property

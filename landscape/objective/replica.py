@@ -16,7 +16,9 @@ from landscape.isolation.switches import assigned
 from landscape.objective.arguments import refuse_missing_float64
 from landscape.objective.batch import copied
 from landscape.objective.batch_norm import MODES, BatchNorm, set_batch_norm, stored_layers
-from landscape.objective.kernels import use_formula_of_weight_norm, use_own_statistics, use_plain_recurrence
+from landscape.objective.fully_sharded import is_fully_sharded, taken_apart
+from landscape.objective.kernels import use_formula_of_weight_norm, use_own_statistics
+from landscape.objective.recurrence import use_plain_recurrence
 from landscape.objective.shards import Read, Shards, sharded_network
 from landscape.objective.weights import Weights, copied_network, given_network
 from landscape.objective.wrappers import unwrapped, without_inner_wrappers
@@ -69,6 +71,10 @@ class Replica:
         if dtype not in (None, torch.float32, torch.float64):
             raise UsageError(f"dtype={dtype!r} is neither torch.float32 nor torch.float64")
         model, wrappers = unwrapped(model)
+        if sharded is not None and is_fully_sharded(model):
+            device = device or _device_of(model)
+            model, read = taken_apart(model)
+            sharded, wrappers = sharded._replace(read=read), [*wrappers, "fully_shard"]
         _refuse_divided(model)
         _refuse_valueless(model, may_be_read=sharded is not None and sharded.read is not None)
         active = stochastic_modules(model)
@@ -225,7 +231,7 @@ def _mended(model: nn.Module, wrappers: list[str]) -> list[str]:
     """Makes the network twice differentiable, in place; returns the notes on that and on wrappers."""
     notes = [f"taken out of its wrapper: {', '.join(dict.fromkeys(wrappers))}"] if wrappers else []
     if kinds := ", ".join(use_plain_recurrence(model)):
-        notes.append(f"{kinds} by the plain kernels: those of cuDNN and oneDNN have no second derivative")
+        notes.append(f"{kinds} as loops over time: the kernels of cuDNN and oneDNN have no second derivative")
     if names := use_own_statistics(model):
         notes.append(
             f"SyncBatchNorm of {', '.join(names[:3])}{', …' if len(names) > 3 else ''}: of this process alone"
@@ -244,7 +250,8 @@ def _refuse_divided(model: nn.Module) -> None:
     if kind is not None:
         raise InputError(
             f"the weights of {type(model).__name__} are sharded over processes ({kind}), and an objective needs all of "
-            "them in one: call state = torch.distributed.checkpoint.state_dict.get_model_state_dict(model, "
+            "them in one: for a network of fully_shard, pass processes='split' and shard_weights=True, which takes it "
+            "apart; otherwise call state = torch.distributed.checkpoint.state_dict.get_model_state_dict(model, "
             "options=StateDictOptions(full_state_dict=True)) in every process, load it into a network that is not "
             "sharded with load_state_dict(state), and pass that"
         )
@@ -254,7 +261,7 @@ def _refuse_divided(model: nn.Module) -> None:
             raise InputError(
                 f"the layers of {type(module).__name__} are spread over {', '.join(sorted(places))} by device_map, and "
                 "an objective is computed on one: load the network again without device_map, and name a device that "
-                "holds all of it (device=…)"
+                "holds all of it (device=…); or divide its weights over processes (shard_weights=True)"
             )
 
 

@@ -208,18 +208,69 @@ def test_recording_changes_no_output_and_finds_every_parameter_once(name: str) -
     assert plan(objective).by_use
 
 
+MASK = torch.ones(3, 3).triu(1).bool()
+
+
 @pytest.mark.parametrize(
     "how",
-    [{"need_weights": True}, {"attn_mask": torch.zeros(3, 3, dtype=torch.float64)}],
-    ids=["weights", "mask"],
+    [
+        {"need_weights": True},
+        {"attn_mask": MASK},
+        {"attn_mask": torch.linspace(-1, 1, 9, dtype=torch.float64).reshape(3, 3), "need_weights": True},
+        {"padded": True, "average_attn_weights": False, "need_weights": True},
+        {"padded": True, "attn_mask": MASK},
+    ],
+    ids=["weights", "causal", "added", "padded", "both"],
 )
-def test_attention_that_cannot_be_recorded_takes_another_way(how: dict[str, object]) -> None:
+def test_attention_with_masks_is_recorded(how: dict[str, object]) -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(Attention(**how), nn.Flatten(), nn.Linear(12, 3)).double().eval()
+    attention = nn.MultiheadAttention(4, 2, batch_first=True).double().eval()
+    x, padding = (
+        torch.randn(5, 3, 4, dtype=torch.float64),
+        torch.arange(3) >= torch.tensor([3, 1, 2, 3, 2])[:, None],
+    )
+    how = {**how, "key_padding_mask": padding} if how.pop("padded", False) else how
+    plain = attention(x, x, x, **how)
+    with recorded(attention, [name for name, _ in attention.named_parameters()], 5) as uses:
+        again = attention(x, x, x, **how)
+    assert len(uses) == 4
+    assert torch.allclose(again[0], plain[0], rtol=1e-12, atol=1e-14)
+    assert (again[1] is None) == (plain[1] is None)
+    assert plain[1] is None or torch.allclose(again[1], plain[1], rtol=1e-12, atol=1e-14)
+
+
+def test_padded_sequences_of_a_dictionary_have_probes_of_their_own() -> None:
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.head = nn.Embedding(5, 4), nn.Linear(4, 3)
+            self.inner = nn.MultiheadAttention(4, 2, batch_first=True)
+
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+            x = self.words(input_ids)
+            x = x + self.inner(x, x, x, key_padding_mask=attention_mask == 0)[0]
+            shares = attention_mask / attention_mask.sum(1, keepdim=True)
+            scores: Tensor = self.head((x * shares[..., None]).sum(1))
+            return scores
+
+    torch.manual_seed(0)
+    mask = (torch.arange(6) < torch.randint(2, 7, (8, 1))).double()
+    batch = {"input_ids": torch.randint(5, (8, 6)), "attention_mask": mask, "labels": torch.randint(3, (8,))}
+    objective = Objective(Encoder().double().eval(), CE, [batch])
+    assert plan(objective).by_example
+    truth = float(objective.hessian_product(torch.eye(objective.dimension, dtype=torch.float64)).trace())
+    result = hessian_trace(objective, tolerance=0.03)
+    assert result.details["method"] == "example-probes"
+    assert result.standard_error is not None
+    assert abs(result.value - truth) <= 4 * result.standard_error
+
+
+def test_attention_that_cannot_be_recorded_takes_another_way() -> None:
+    torch.manual_seed(0)
+    layer = nn.MultiheadAttention(4, 2, batch_first=True, add_zero_attn=True).double().eval()
     x = torch.randn(5, 3, 4, dtype=torch.float64)
-    with pytest.raises(NotRecordedError), recorded(model, ["2.weight"], 5):
-        model(x)
-    assert not plan(Objective(model, CE, [(x, torch.tensor([0, 1, 2, 0, 1]))])).by_use
+    with pytest.raises(NotRecordedError), recorded(layer, ["out_proj.weight"], 5):
+        layer(x, x, x)
 
 
 def test_a_parameter_used_twice_is_not_covered() -> None:

@@ -59,3 +59,12 @@ def test_long_sequences_have_probes_of_their_own_and_sampled_tokens() -> None:
     assert abs(trace.value - whole) <= 4 * trace.standard_error
     sampled = torch.stack([gauss_newton_traces(objective, chosen, draws=Draws(k)).sum() for k in range(30)])
     assert abs(float(sampled.mean()) - inner) <= 4 * float(sampled.std()) / math.sqrt(len(sampled))
+
+
+@pytest.mark.parametrize("count", [3, 4, 5])
+def test_as_many_tokens_as_sequences_are_not_confused_with_them(count: int) -> None:
+    objective = sequences(nn.Tanh(), count)
+    inner = dense_traces(objective)[1]
+    chosen = plan(objective)
+    assert chosen.by_use
+    assert float(gauss_newton_traces(objective, chosen).sum()) == pytest.approx(inner, rel=1e-10)

@@ -162,7 +162,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(way: str, runs: int) 
     truth, covered = float(dense.trace()), 0
     for seed in range(runs):
         found = hessian_trace(objective, tolerance=0.15, max_passes=200, draws=Draws(seed))
-        assert found.way == way
+        assert found.way in (way, "deflated-probes")
         half = stdtrit(found.draws - 1, 0.975) * (found.standard_error or 0.0)
         covered += abs(found.value - truth) <= half
     assert covered >= runs * 0.95 - 4 * math.sqrt(runs * 0.95 * 0.05)

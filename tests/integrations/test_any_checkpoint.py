@@ -164,7 +164,7 @@ def test_an_lstm_classifier_has_the_spectrum_that_eigsh_finds(agrees, landscape,
     named = {"model": "./nets.py:LSTMClassifier:hidden=8", "data": "npz:tokens.npz"}
     flags = ("-m", named["model"], "-d", named["data"])
     result = agrees("lstm.pt", model, lambda m: cross_entropy(m(x), y), *flags, **named)
-    assert "LSTM by the plain kernels" in result.err
+    assert "LSTM as loops over time" in result.err
 
     parameters = list(model.parameters())
     gradient = torch.autograd.grad(cross_entropy(model(x), y), parameters, create_graph=True)

@@ -19,6 +19,7 @@ from landscape.linalg import (
     power_iteration,
     stochastic_lanczos_quadrature,
 )
+from landscape.linalg.deflated_trace import DeflatedTrace
 
 SIZES = (37, 1, 10, 5)  # the parts of a tensor of one weight are one range of one weight, and empty ones
 SPECTRUM = torch.cat([torch.tensor([9.0, 8.5, -8.0, 7.0, 7.0]), torch.linspace(-0.5, 0.5, 48)]).double()
@@ -52,6 +53,13 @@ def trace(a: SymmetricOperator, solve: Callable[..., Any], **options: Any) -> di
     return {"value": estimate.value, "error": estimate.standard_error, "samples": estimate.samples}
 
 
+def deflated(a: SymmetricOperator) -> dict[str, Any]:
+    trace = DeflatedTrace(a, Draws(3))
+    for _ in range(3):
+        trace.grow()
+    return {"columns": trace.columns, "draws": trace.draw(range(10))}
+
+
 def quadrature(a: SymmetricOperator) -> dict[str, Any]:
     result = stochastic_lanczos_quadrature(a, probes=2, steps=9, generator=generator())
     return {"nodes": result.nodes, "weights": result.weights}
@@ -66,6 +74,7 @@ SOLVERS: dict[str, Callable[[SymmetricOperator], dict[str, Any]]] = {
     "power": power,
     "hutchinson": lambda a: trace(a, hutchinson, max_probes=24),
     "hutch++": lambda a: trace(a, hutchpp, max_products=40, sketch=8),
+    "deflated": deflated,
     "quadrature": quadrature,
 }
 

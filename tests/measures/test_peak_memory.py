@@ -24,8 +24,17 @@ def _resnet() -> tuple[nn.Module, torch.Tensor, int]:
     return CifarResNet(1, 4, widths=(4, 8), blocks=1).eval(), torch.randn(24, 1, 12, 12), 8
 
 
-@pytest.mark.parametrize("network", [_mlp, _resnet])
-@pytest.mark.parametrize("name", ["gradient-norm", "dominant-eigenvalue:max_iterations=4"])
+@pytest.mark.parametrize(
+    ("network", "name"),
+    [
+        (_mlp, "gradient-norm"),
+        (_mlp, "dominant-eigenvalue"),
+        (_mlp, "layer-eigenvalues:max_products=4"),
+        (_mlp, "hessian-trace:max_probes=2"),
+        (_resnet, "gradient-norm"),
+        (_resnet, "dominant-eigenvalue:max_iterations=4"),
+    ],
+)
 def test_the_expected_peak_is_within_a_fifth_of_what_is_then_seen(network, name: str) -> None:
     torch.manual_seed(0)
     model, inputs, size = network()
@@ -42,6 +51,20 @@ def test_the_expected_peak_is_within_a_fifth_of_what_is_then_seen(network, name:
     with LiveBytes() as live:
         MEASURES.build(specification, fresh)
     assert line.peak == pytest.approx(live.peak, rel=WITHIN)
+
+
+def test_where_no_measure_takes_products_none_is_taken_to_tell_the_time() -> None:
+    model, inputs, _ = _mlp()
+    objective = Objective(model, "cross-entropy", (inputs, torch.zeros(len(inputs), dtype=torch.long)))
+    assert not forecast(objective, [MEASURES.parse("gradient-norm")]).by_product
+    assert objective.ledger.counts["products"] == 0
+
+
+def test_stand_ins_take_no_memory() -> None:
+    with LiveBytes() as live:
+        shape = torch.zeros(1000, device="meta")
+        assert (live.now, live.peak) == (0, 0)
+        del shape
 
 
 def test_live_bytes_are_those_of_tensors_that_exist() -> None:

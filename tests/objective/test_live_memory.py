@@ -62,14 +62,14 @@ def test_an_objective_of_a_network_that_was_given_away_holds_no_copy() -> None:
     assert torch.equal(mine.gradient, objective().gradient)
 
 
-def test_a_gradient_norm_takes_no_more_than_a_training_step_and_one_vector(large: None) -> None:
+def test_a_gradient_norm_takes_no_more_than_a_training_step_and_one_vector() -> None:
     model, loss = network(), nn.CrossEntropyLoss()
     _, step = vectors(lambda: loss(model(X), Y).backward())
     whole, halves = objective(), objective(batch=4)
     _, once = vectors(lambda: gradient_norm(whole))
     _, twice = vectors(lambda: gradient_norm(halves))
-    assert once < step + 0.3
-    assert twice < step + 1.3
+    assert once < step + 1.5  # and three tensors of the network
+    assert twice < step + 1.5
 
 
 def test_a_product_takes_two_vectors_besides_its_graph(large: None) -> None:
@@ -82,10 +82,11 @@ def test_a_product_takes_two_vectors_besides_its_graph(large: None) -> None:
     assert most < 2.7
 
 
-def test_the_first_product_takes_no_more_than_a_vector_beyond_the_later_ones(large: None) -> None:
+def test_the_first_product_takes_little_more_with_its_check_in_float64() -> None:
     mine = objective()
-    _, most = vectors(lambda: mine.hessian_product(torch.ones_like(mine.point)))
-    assert most < 4.7
+    vector = torch.ones_like(mine.point)
+    _, most = vectors(lambda: mine.hessian_product(vector))
+    assert most < 5
 
 
 def test_another_point_is_there_once() -> None:

@@ -13,6 +13,7 @@ from landscape.errors import InputError
 from landscape.measures import hessian_trace
 from landscape.objective import BatchLoss, Objective
 from landscape.objective.differences import fault
+from landscape.objective.sketches import sketch
 
 CE = nn.CrossEntropyLoss()
 X, Y = problems.classification(24, 6, 3)
@@ -119,6 +120,56 @@ class Reversed(nn.Module):
         if y.requires_grad:
             y.register_hook(lambda slope: -slope)
         return y
+
+
+class Rounded(nn.Module):
+    """Rounds with the gradient of the identity: the second derivative is wrong, but symmetric."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + ((16 * x).round() / 16 - x).detach()
+
+
+@pytest.mark.parametrize("kind", [Rounded, Reversed, nn.ReLU, nn.GELU])
+def test_a_large_network_is_compared_with_differences_too(
+    kind: type[nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("landscape.objective.differences.LARGEST", 0)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 80), nn.Tanh(), kind(), nn.Linear(80, 80), nn.Tanh(), nn.Linear(80, 3))
+    objective = Objective(model, CE, [(X.float(), Y)])
+    if kind in (Rounded, Reversed):
+        with pytest.raises(InputError, match=rf"'2' \({kind.__name__}\) is wrong: Hv differs"):
+            objective.hessian_product(objective.point)
+    else:
+        objective.hessian_product(objective.point)
+
+
+def test_a_sketch_has_about_the_norm_of_its_tensor_and_is_linear() -> None:
+    tensors = [
+        torch.randn(70, 1021),
+        torch.zeros(300, 300).index_fill(1, torch.tensor([7]), 1.0),
+        torch.ones(9),
+    ]
+    for number, tensor in enumerate(tensors):
+        assert float(sketch(tensor, number).norm()) == pytest.approx(float(tensor.norm()), rel=0.1)
+        twice = sketch(3 * tensor, number)
+        assert torch.allclose(twice, 3 * sketch(tensor, number), rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.GELU])
+def test_the_rounding_by_the_last_bits_is_that_beside_float64_to_a_factor(
+    activation: type[nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 80), activation(), nn.Linear(80, 3))
+    roundings = []
+    for certain in (0.0, float("inf")):
+        monkeypatch.setattr("landscape.objective.rounding.CERTAIN", certain)
+        roundings.append(Objective(model, CE, [(X.float(), Y)]).gradient_rounding)
+    quick, exact = roundings
+    assert quick is not None
+    assert exact is not None
+    assert exact / 2 < quick < 10 * exact
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

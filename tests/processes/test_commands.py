@@ -8,10 +8,10 @@ import subprocess
 import sys
 
 import pytest
-from command_cases import by_torchrun, free_port, process
+from command_cases import by_torchrun, together
 from command_line import TINY, call
 from landscape.cli.ranks import Several
-from started import server, started
+from started import server
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from landscape import records
@@ -102,20 +102,6 @@ def test_processes_of_its_own_print_once_and_equal_one_process(run, alone):
     assert_same(ended.stdout, alone)
     assert ended.stderr.count("examples: loss") == 1
     assert len(records.read(run / "own.jsonl").estimates) == len(alone)
-
-
-def together(folder, into, *arguments, world=2):
-    """Exit codes, output and messages of processes that a launcher would start."""
-    into.mkdir()
-    port = free_port()
-    words = [str(folder / "run") if word == "run" else word for word in arguments]
-    running = [started(process, into, rank, world, port, words) for rank in range(world)]
-    for each in running:
-        each.join(120)
-    texts = [
-        "".join((into / f"{rank}.{kind}").read_text() for rank in range(world)) for kind in ("out", "err")
-    ]
-    return [each.exitcode for each in running], *texts
 
 
 def test_records_are_read_and_written_by_the_first_process(run, alone, tmp_path):

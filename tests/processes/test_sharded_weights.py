@@ -44,3 +44,25 @@ def test_what_cannot_go_on_says_why_in_all_processes(ranks):
     first, second, *_ = (each["refusals"]["memory"] for each in ranks)
     assert first.startswith("ProcessFailed: process 0 of")
     assert "of one module are gathered; try fewer examples at once (micro_batch=1)" in second
+
+
+@pytest.mark.parametrize("case", ["perceptron", "decoder"])
+def test_a_network_of_fully_shard_is_taken_apart_and_trains_as_before(ranks, case):
+    if len(ranks) > 2:
+        pytest.skip("as with two")
+    for each in ranks:
+        result = each["fully_shard"][case]
+        computed, whole = result["values"]
+        assert computed == pytest.approx(whole, rel=1e-12)
+        assert result["kinds"] == []
+        assert result["same"] == [True, True]
+        assert "processes='split' and shard_weights=True, which takes it apart" in result["refused"]
+        assert result["models"][0] == result["models"][1]
+    assert sum(each["fully_shard"][case]["held"][0] for each in ranks) == result["held"][1]
+
+
+def test_what_else_has_divided_weights_is_refused(ranks):
+    for each in ranks if len(ranks) == 2 else ():
+        parallel, old = each["others"]
+        assert "(DTensor, of fully_shard or tensor parallelism)" in parallel
+        assert "(FullyShardedDataParallel)" in old

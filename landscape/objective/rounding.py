@@ -1,0 +1,66 @@
+"""How far rounding may have moved a gradient, estimated on a few examples."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from landscape.draws import Draws
+from landscape.errors import ProcessFailed, is_out_of_memory
+from landscape.objective.batch import Batch
+from landscape.objective.differences import ROUNDING, few, is_small, loss_in
+from landscape.objective.risk import Risk
+from landscape.objective.sketches import sketched_slopes
+from landscape.reductions import exact_dtype, norm
+
+CERTAIN = (
+    1e3  # roundings that a gradient is long, at least, if these need not be known better than to a factor
+)
+
+
+def gradient_rounding(risk: Risk, batch: Batch, length: float) -> float | None:
+    """The norm of the rounding errors in the gradient of a few examples; ``None`` if that cannot be computed.
+
+    In single precision it is how far the gradient moves with the last bit of every weight. Where that is not small
+    beside the gradient, the difference to float64 replaces it, except in large networks, for the memory that it takes.
+
+    Args:
+        risk: Network and loss, standing at the point.
+        batch: On the network's device.
+        length: The norm of the gradient of all data.
+    """
+    part, replica = few(batch), risk.replica
+    shards = replica.shards
+
+    def size(sketches: Sequence[Tensor]) -> float:
+        return float(shards.total(torch.stack([norm(each) for each in sketches]).square().sum()).sqrt())
+
+    def moved(dtype: torch.dtype) -> float:
+        value, standing = loss_in(risk, part, dtype)
+        leaves = [p.detach().to(dtype, copy=True) for p in replica.parameters]
+        for k, leaf in enumerate(leaves if dtype == replica.dtype else []):
+            _move_last_bit(leaf, k)
+        for leaf in leaves:
+            leaf.requires_grad_()
+        there = standing(leaves, lambda: sketched_slopes(value(leaves), leaves))
+        return size([a - b for a, b in zip(here, there, strict=True)])
+
+    try:
+        here = sketched_slopes(risk.forward(part)[0], replica.parameters)
+        if replica.dtype == torch.float64:
+            return ROUNDING * size(here)
+        rounding = moved(replica.dtype)
+        has_float64 = exact_dtype(replica.device) == torch.float64
+        if shards.all(length > CERTAIN * rounding or not (is_small(risk) and has_float64)):
+            return rounding
+        return moved(torch.float64)
+    except Exception as failure:  # whatever a network raises on a few examples or in float64
+        if is_out_of_memory(failure) or isinstance(failure, ProcessFailed):
+            raise
+        return None
+
+
+def _move_last_bit(leaf: Tensor, number: int) -> None:
+    """Multiplies every entry by 1 ± the precision of its type."""
+    signs = Draws(0).fold(number).signs(1, leaf.numel(), like=leaf)[0].view(leaf.shape)
+    leaf.addcmul_(leaf, signs, value=torch.finfo(leaf.dtype).eps)

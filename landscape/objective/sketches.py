@@ -1,0 +1,110 @@
+"""Gradients that are looked at one tensor after the other, so that no second one is ever there as a whole."""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landscape.draws import Draws
+from landscape.objective.autograd_graph import Output
+from landscape.reductions import exact_dtype
+
+BUCKETS = 1021  # a prime, so that neither a row nor a column of a matrix falls into one of them
+_AT_ONCE = 64 * BUCKETS
+_AT_ONCE_ON_DEVICE = 1 << 14  # times as many
+
+Tensors = Sequence[Tensor]
+
+
+def passed_back(
+    outputs: Mapping[int, Output],
+    leaves: Tensors,
+    act: Callable[[int, Tensor], None],
+    *,
+    vectors: Callable[[int], Tensor] | None = None,
+    retain: bool = False,
+) -> None:
+    """Calls ``act(number, gradient)`` for every leaf that ``Σ outputs · vectors`` depends on, and drops the gradient.
+
+    Args:
+        outputs: What to differentiate: scalars, or tensors shaped like the leaves of their numbers.
+        leaves: The leaves of the graph.
+        act: May change the gradient.
+        vectors: Makes the vector of that number, when the backward pass gets there; 1 for scalars.
+        retain: Whether the graph will be used again.
+    """
+    if not outputs:
+        return
+    numbers = {id(leaf): number for number, leaf in enumerate(leaves)}
+
+    def take(leaf: Tensor) -> None:
+        slope, leaf.grad = leaf.grad, None
+        assert slope is not None
+        act(numbers[id(leaf)], slope)
+
+    with contextlib.ExitStack() as stack:
+        for leaf in leaves:
+            hook = leaf.register_post_accumulate_grad_hook(take)  # type: ignore[no-untyped-call]
+            stack.callback(hook.remove)
+        starts = None
+        if vectors is not None:
+            starts = [_start(place, leaves[k], partial(vectors, k), stack) for k, place in outputs.items()]
+        ends: Any = list(outputs.values())
+        torch.autograd.backward(ends, starts, inputs=list(leaves), retain_graph=retain)
+
+
+def _start(output: Output, like: Tensor, vector: Callable[[], Tensor], stack: contextlib.ExitStack) -> Tensor:
+    """What the backward pass starts with: zeros without memory, to which the vector is added at its node."""
+    if isinstance(output, Tensor):
+        return vector()
+
+    def add(arriving: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+        place, drawn = output.output_nr, vector()
+        there = arriving[place]
+        return (*arriving[:place], drawn if there is None else drawn.add_(there), *arriving[place + 1 :])
+
+    stack.callback(output.node.register_prehook(add).remove)
+    return like.new_zeros(()).expand(like.shape)
+
+
+def empty_sketch(tensor: Tensor) -> Tensor:
+    """That of zeros."""
+    return torch.zeros(min(tensor.numel(), BUCKETS), dtype=exact_dtype(tensor.device), device=tensor.device)
+
+
+def sketch(tensor: Tensor, number: int) -> Tensor:
+    """A linear map to at most :data:`BUCKETS` numbers, whose norm is that of the tensor within a few per cent.
+
+    Every entry has a random sign, the same for all tensors of that number, and those of every bucket are added: the
+    mean of the squared norm is exact. Small tensors are copied.
+
+    Reference:
+        Charikar, Chen and Farach-Colton 2002, Finding frequent items in data streams (the count sketch).
+    """
+    total, flat = empty_sketch(tensor), tensor.detach().flatten()
+    if len(flat) <= BUCKETS:
+        return total.copy_(flat)
+    draws, block = Draws(0).fold(number), _AT_ONCE
+    if tensor.device.type != "cpu":
+        block = BUCKETS * _AT_ONCE_ON_DEVICE
+    for start in range(0, len(flat), block):
+        part = flat[start : start + block]
+        signed = draws.signs(1, len(part), first=start, like=total)[0].mul_(part)
+        whole = len(part) // BUCKETS * BUCKETS
+        total += signed[:whole].view(-1, BUCKETS).sum(0)
+        total[: len(part) - whole] += signed[whole:]
+    return total
+
+
+def sketched_slopes(value: Tensor, leaves: Tensors) -> list[Tensor]:
+    """The sketches of the gradient of a scalar."""
+    result = [empty_sketch(leaf) for leaf in leaves]
+
+    def act(number: int, slope: Tensor) -> None:
+        result[number] = sketch(slope, number)
+
+    passed_back({0: value} if value.requires_grad else {}, leaves, act)
+    return result
