@@ -82,7 +82,7 @@ def same_tokens(loss: Loss, batch: Batch) -> tuple[str, ...]:
     """A note if the network sees the token numbers that it is to predict: next-token would shift them."""
     if label_weights(loss) is None or prepared_by(loss) is not None:
         return ()
-    inputs, targets = batch if isinstance(batch, tuple) and len(batch) == 2 else (None, None)
+    inputs, targets = batch if isinstance(batch, (tuple, list)) and len(batch) == 2 else (None, None)
     if not (isinstance(inputs, Tensor) and isinstance(targets, Tensor)) or inputs.ndim != 2:
         return ()
     if inputs.is_floating_point() or inputs.shape != targets.shape or not torch.equal(inputs, targets):

@@ -37,6 +37,8 @@ from landscape.records.estimate import Estimate
 
 # Parameters up to which the dense Hessian is formed: 200 MB in float64.
 DENSE_LIMIT = 5000
+# Its columns at a time: torch.func.hessian keeps the activations of all at once, tens of gigabytes for a transformer.
+COLUMNS = 32
 # Examples by default, and the tokens that they may have together: a Hessian product with 512 sequences takes minutes.
 EXAMPLES, TOKENS = 512, 4096
 # Power iteration of PyHessian, which says nothing of its error; where gaps are small, it needs this many products.
@@ -169,10 +171,14 @@ def _dense(
         value: Tensor = called_with(network, {**fixed, **named}, copied(placed))
         return value
 
+    def column(direction: Tensor) -> Tensor:
+        product: Tensor = torch.func.jvp(torch.func.grad(loss), (point,), (direction,))[1]
+        return product
+
     point = objective.point.double().cpu()
     with twice_differentiable():  # fused attention has no second derivative
         gradient = torch.func.grad(loss)(point)
-        matrix = torch.func.hessian(loss)(point)
+        matrix = torch.func.vmap(column, chunk_size=COLUMNS)(torch.eye(len(point), dtype=torch.float64))
     spectrum = torch.linalg.eigvalsh(matrix)
     seconds = time.perf_counter() - start
     truth = {
