@@ -51,11 +51,11 @@ class DeflatedTrace:
         self._parts = parts or (lambda x, y: dot(x, y).unsqueeze(1))
         self._blocks: list[Tensor] = []
         self._images: list[Tensor] = []
-        self._inner = torch.zeros(0, 0, dtype=torch.float64)  # QᵀAQ
+        self._inner = torch.zeros(0, 0, dtype=torch.float64, device="cpu")  # QᵀAQ
         self._spared: list[float] = []
         self._probes = a.rademacher(draws.fold(1), range(FIRST)).contiguous()
         self._probe_images = torch.cat(
-            [a @ part.contiguous() for part in self._probes.split(FIRST // 2, 1)], 1
+            [a @ part.contiguous() for part in torch.split(self._probes, FIRST // 2, dim=1)], 1
         )
         self._plain = a.dot(self._probes, self._probe_images).cpu().double()
         self._next = a.rademacher(draws.fold(0), range(min(BLOCK, a.dimension)))
