@@ -344,7 +344,7 @@ class _Estimator:
             tolerance=self.tolerance,
             offset=offset,
             scale=scale,
-            on_step=lambda count, *estimate: self.report(spent + count, *estimate, scale=scale),
+            on_step=lambda count, value, error: self.report(spent + count, value, error, scale),
         )
         samples = torch.cat(drawn)
         count, means = len(samples), samples.mean(dim=0)

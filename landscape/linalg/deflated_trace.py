@@ -55,7 +55,7 @@ class DeflatedTrace:
         self._spared: list[float] = []
         self._probes = a.rademacher(draws.fold(1), range(FIRST)).contiguous()
         self._probe_images = torch.cat(
-            [a @ part.contiguous() for part in self._probes.split(FIRST // 2, 1)], 1
+            [a @ part.contiguous() for part in torch.split(self._probes, FIRST // 2, dim=1)], 1
         )
         self._plain = a.dot(self._probes, self._probe_images).cpu().double()
         self._next = a.rademacher(draws.fold(0), range(min(BLOCK, a.dimension)))
