@@ -54,7 +54,8 @@ def objective_of(build: object) -> tuple[Objective, Tensor]:
 def diagonal(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """∂²L/∂θ_j² as autograd has it, whether or not its first derivative is that of the loss."""
     parameters = list(model.parameters())
-    with sdpa_kernel(SDPBackend.MATH):
+    # The second derivative of oneDNN's recurrent kernels is wrong.
+    with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):
         slopes = torch.autograd.grad(
             CE(model(x), y), parameters, create_graph=True, allow_unused=True, materialize_grads=True
         )

@@ -250,8 +250,8 @@ class _Estimator:
             value, variance = float(forms.mean()), float(forms.var())
             goal = self.goal(value, scale)
             self.report(passes + FIRST + deflated.columns, value, math.sqrt(variance / FIRST), scale)
-            left = variance / goal**2 - FIRST if goal > 0 else 1e9
-            pays = left > 0 and deflated.spared() > goal**2 and deflated.columns + COLUMNS <= most
+            left = max(variance / goal**2, MIN_PASSES) if goal > 0 else 1e9
+            pays = left > MIN_PASSES and deflated.spared() > goal**2 and deflated.columns + COLUMNS <= most
             affordable = left < rest or FIRST + deflated.columns < TRIAL * rest
             if not (pays and affordable and deflated.grow()):
                 return deflated if left < rest else None
@@ -267,7 +267,7 @@ class _Estimator:
 
     def _by_deflation(self, deflated: DeflatedTrace, passes: int, inner: float | None) -> HessianTrace:
         """The trace by deflated probes after so many other passes; ``inner`` is Tr G, if it is known."""
-        reason, spent = self.plan.affine.reason or self.plan.obstacle, passes + deflated.columns
+        reason, spent = self.plan.affine.reason or self.plan.obstacle, passes + FIRST + deflated.columns
         return self.sampled(deflated.draw, None, "deflated-probes", reason, spent=spent, known=inner)
 
     def _apart(self, pairs: Mapping[bool, Sequence[PairOfPasses]], error: float, goal: float) -> bool:

@@ -17,7 +17,7 @@ from landscape.reductions import dot
 BLOCK = 2
 # Columns by whose effect it is seen whether growing pays: single blocks are an uneven measure of it.
 WINDOW = 8
-# Quadratic forms before anything is decided.
+# Quadratic forms by which is decided.
 FIRST = 8
 
 Parts = Callable[[Tensor, Tensor], Tensor]
@@ -29,10 +29,9 @@ class DeflatedTrace:
 
     Q spans ``[S, AS, A²S, …]`` of random signs S, so that every product both widens Q and is part of ``AQ``: a column
     costs one product, where a sketch ``A S`` costs two. :meth:`draw` gives the exact first part plus a quadratic form
-    ``vᵀPAPv`` of random signs v that are independent of S, so that a draw is unbiased for each Q. The first few v are
-    drawn, and their images computed, before Q grows, and their forms on the rest then need no product: they show
-    whether Q should grow, and count as draws. How often Q grows depends on them, so that strictly they are independent
-    of Q's start and not of its size.
+    ``vᵀPAPv`` of random signs v that are independent of Q, so that a draw is unbiased. A few others are drawn, and their
+    images computed, before Q grows, so that their forms on the rest need no product: they show whether Q should grow.
+    They are no draws, because Q stops growing where they happen to agree.
 
     Args:
         a: A.
@@ -60,7 +59,6 @@ class DeflatedTrace:
         self._plain = a.dot(self._probes, self._probe_images).cpu().double()
         self._next = a.rademacher(draws.fold(0), range(min(BLOCK, a.dimension)))
         self._exact: Tensor | None = None
-        self._first: Tensor | None = None
 
     @property
     def columns(self) -> int:
@@ -69,7 +67,7 @@ class DeflatedTrace:
 
     @full_precision()
     def forms(self) -> Tensor:
-        """The first draws as they are with the present Q, ``(FIRST,)``."""
+        """The first forms as they are with the present Q, ``(FIRST,)``."""
         if not self._blocks:
             return self._plain
         weights, images = self._coefficients(self._probes), self._coefficients(self._probe_images)
@@ -96,7 +94,8 @@ class DeflatedTrace:
         self._images.append(image)
         before, size = self.columns, float(self._a.dot(image, image).sum())
         cross = self._coefficients(image)
-        inner = torch.zeros(before + block.shape[1], before + block.shape[1], dtype=torch.float64)
+        size_now = before + block.shape[1]
+        inner = torch.zeros(size_now, size_now, dtype=torch.float64, device="cpu")
         inner[:before, :before] = self._inner
         inner[:, before:] = cross
         inner[before:, :] = cross.T
@@ -112,14 +111,8 @@ class DeflatedTrace:
         """Draws of these numbers by parts, ``(numbers, parts)`` in float64; Q does not grow any more."""
         if self._exact is None:
             self._exact = self._on_the_space()
-            self._first = self._on_the_rest(self._probes, self._probe_images)
             self._probes = self._probe_images = self._next = self._probes[:, :0]
-        assert self._first is not None
-        drawn = [self._first[numbers.start : min(numbers.stop, FIRST)]] if numbers.start < FIRST else []
-        if numbers.stop > FIRST:
-            later = range(max(numbers.start, FIRST), numbers.stop)
-            drawn.append(self._on_the_rest(self._a.rademacher(self._draws.fold(1), later)))
-        return self._exact + torch.cat(drawn)
+        return self._exact + self._on_the_rest(self._a.rademacher(self._draws.fold(2), numbers))
 
     def _coefficients(self, vectors: Tensor) -> Tensor:
         """``Qᵀ vectors``."""
@@ -152,13 +145,12 @@ class DeflatedTrace:
             total = total + self._summed(block, twice).sum(0)
         return total
 
-    def _on_the_rest(self, probes: Tensor, images: Tensor | None = None) -> Tensor:
-        """Quadratic forms with PAP by parts, ``(K, parts)``; ``images`` are A · probes, if known."""
+    def _on_the_rest(self, probes: Tensor) -> Tensor:
+        """Quadratic forms with PAP by parts, ``(K, parts)``."""
         if not self._blocks:
-            return self._summed(probes, self._a @ probes.contiguous() if images is None else images)
-        weights = self._coefficients(probes)
-        rest = self._less(probes, self._blocks, weights)
-        image = self._a @ rest.contiguous() if images is None else self._less(images, self._images, weights)
+            return self._summed(probes, self._a @ probes.contiguous())
+        rest = self._less(probes, self._blocks, self._coefficients(probes))
+        image = self._a @ rest.contiguous()
         return self._summed(rest, self._less(image, self._blocks, self._coefficients(image)))
 
     def _summed(self, x: Tensor, y: Tensor) -> Tensor:

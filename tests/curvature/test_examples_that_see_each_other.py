@@ -60,7 +60,7 @@ def test_the_trace_is_right_whatever_the_examples_see(name: str, activation: str
         allowed = 5 * (found.standard_error or 0.0) + 1e-9 * float(diagonal.abs().sum())
         assert abs(found.value - float(diagonal.sum())) <= allowed, found.details
     if name in mixing_networks.MIXING:
-        assert found.details["method"] == "probes"
+        assert found.details["method"] in ("probes", "deflated-probes")
         assert not objective.independence().holds
 
 
