@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from landscape.errors import UsageError
-from landscape.processes.joint import joint
 from landscape.processes.launch import launch
 
 from .surface_computing import Grid, Target
@@ -36,6 +35,8 @@ def same_files(target: Target, files: Sequence[Path], device: str) -> "Iterator[
 
     The others begin with copies of what the first one has on disk, so that all resume at the same point.
     """
+    from landscape.processes.joint import joint  # imports torch, which --help does not need
+
     with joint("surface", device=device) as group:
         if group.rank == 0:
             _told(group, files)

@@ -219,7 +219,7 @@ class Last(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.cell = nn.RNN(3, 4, nonlinearity="relu", batch_first=True)
+        self.cell = nn.RNN(2, 4, nonlinearity="relu", batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
         states, _ = self.cell(x)
@@ -236,6 +236,6 @@ FOOLING |= {
     "group norm": lambda: norms(nn.GroupNorm(2, 8)),
     "instance norm": lambda: norms(nn.Unflatten(1, (2, 4)), nn.InstanceNorm1d(2, affine=True), nn.Flatten()),
     "batch norm without statistics": lambda: norms(nn.BatchNorm1d(8, track_running_stats=False)),
-    "recurrent": lambda: nn.Sequential(nn.Unflatten(1, (2, 3)), Last(), nn.Linear(4, 3)),
+    "recurrent": lambda: nn.Sequential(nn.Unflatten(1, (3, 2)), Last(), nn.Linear(4, 3)),
 }
 ODD |= {"doubled by a parametrization": lambda: parametrized(Doubled())}

@@ -29,9 +29,9 @@ class DeflatedTrace:
 
     Q spans ``[S, AS, A²S, …]`` of random signs S, so that every product both widens Q and is part of ``AQ``: a column
     costs one product, where a sketch ``A S`` costs two. :meth:`draw` gives the exact first part plus a quadratic form
-    ``vᵀPAPv`` of random signs v that are independent of Q, so that a draw is unbiased. A few others are drawn, and their
-    images computed, before Q grows, so that their forms on the rest need no product: they show whether Q should grow.
-    They are no draws, because Q stops growing where they happen to agree.
+    ``vᵀPAPv`` of random signs v that are independent of Q, so that a draw is unbiased. A few others are drawn, and
+    their images computed, before Q grows, so that their forms on the rest need no product: they show whether Q should
+    grow. They are no draws, because Q stops growing where they happen to agree.
 
     Args:
         a: A.

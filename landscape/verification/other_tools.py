@@ -178,7 +178,9 @@ def _dense(
     point = objective.point.double().cpu()
     with twice_differentiable():  # fused attention has no second derivative
         gradient = torch.func.grad(loss)(point)
-        matrix = torch.func.vmap(column, chunk_size=COLUMNS)(torch.eye(len(point), dtype=torch.float64))
+        matrix = torch.func.vmap(column, chunk_size=COLUMNS)(
+            torch.eye(len(point), dtype=torch.float64, device="cpu")
+        )
     spectrum = torch.linalg.eigvalsh(matrix)
     seconds = time.perf_counter() - start
     truth = {

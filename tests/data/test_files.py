@@ -154,5 +154,7 @@ def test_what_is_no_data_is_refused(found):
 
 
 def test_an_unknown_form_lists_all():
-    with pytest.raises(UsageError, match=r"imagefolder:DIR, npz:FILE, safetensors:FILE, hf-datasets:FOLDER"):
+    with pytest.raises(
+        UsageError, match=r"imagefolder:DIR, text:FILE, npz:FILE, safetensors:FILE, hf-datasets:FOLDER"
+    ):
         load_data("something")

@@ -36,7 +36,7 @@ def test_draws_are_unbiased_part_by_part() -> None:
     assert float(runs.sum(1).std()) < 2  # plain probes have 19 after 12
 
 
-def test_the_first_draws_need_no_product_and_are_the_forms_that_were_seen() -> None:
+def test_a_column_costs_a_product_and_so_does_a_draw() -> None:
     products = list[int]()
 
     def product(vectors: Tensor) -> Tensor:
@@ -47,10 +47,12 @@ def test_the_first_draws_need_no_product_and_are_the_forms_that_were_seen() -> N
     for _ in range(4):
         deflated.grow()
     seen = deflated.forms()
-    assert torch.allclose(deflated.draw(range(FIRST))[:, 0], seen, rtol=1e-10)
     assert sum(products) == FIRST + deflated.columns == 16
-    assert len(deflated.draw(range(6, 11))) == 5
-    assert sum(products) == 16 + 3
+    drawn = deflated.draw(range(6, 11))[:, 0]
+    assert len(drawn) == 5
+    assert sum(products) == 16 + 5
+    # The forms by which the space has grown are no draws: where it stopped because they agree, so would the draws.
+    assert not set(seen.tolist()) & set(deflated.draw(range(FIRST))[:, 0].tolist())
 
 
 def test_what_a_column_spares_is_the_fall_of_the_variance() -> None:

@@ -19,4 +19,4 @@ def test_nothing_is_suggested_where_no_name_is_similar():
 def test_no_other_file_looks_for_similar_names():
     root = Path(landscape.__file__).parent
     files = [*root.rglob("*.py"), *(root.parent / "cli").rglob("*.py")]
-    assert [path.name for path in files if "difflib" in path.read_text()] == ["nearest.py"]
+    assert [path.name for path in files if "import difflib" in path.read_text()] == ["nearest.py"]
