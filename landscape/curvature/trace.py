@@ -53,7 +53,7 @@ MIN_FREEDOM = 20
 BLOCK = 4
 # Passes with probes of every example that are still needed for another kind of them to be tried.
 MANY_PASSES = 6
-# Plain products that a pair of passes with probes for every example takes, measured.
+# Plain products that a pair of passes with probes for every example takes, roughly, as seen on a small ViT.
 PAIR_COST = 3.0
 # Products that are still needed for deflated probes to be tried.
 MANY_PRODUCTS = 32.0
