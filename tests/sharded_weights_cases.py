@@ -1,5 +1,6 @@
 """What one of several processes computes in the tests of weights that are divided over them."""
 
+import sys
 from functools import partial
 
 import problems
@@ -262,6 +263,17 @@ def of_others(world):
     return [raised(lambda m=m: Objective(m, "cross-entropy", data, **options)) for m in (parallel, old)]
 
 
+def decisions(point, rank):
+    """What depends on free memory, which differs between the processes."""
+    eigen, trace = (sys.modules[f"landscape.curvature.{name}"] for name in ("eigenpairs", "trace"))
+    available = eigen.available_bytes
+    eigen.available_bytes = trace.available_bytes = lambda device: (100 + 100 * rank) * point.point.nbytes
+    estimator = trace._Estimator(point, None, 0.02, 1000, None, None)
+    taken = [eigen.longest_basis(point, len(point.point)), estimator._columns(0)]
+    eigen.available_bytes = trace.available_bytes = available
+    return taken
+
+
 def run(folder, rank, world):
     joined(folder, rank, world)
     point = objective("decoder", world)
@@ -273,5 +285,6 @@ def run(folder, rank, world):
     if world == 2:
         found["fully_shard"] = {case: of_fully_shard(case, world) for case in ("perceptron", "decoder")}
         found["others"] = of_others(world)
+    found["decisions"] = decisions(point, rank)
     found["refusals"] = refusals(rank, world)
     torch.save(found, folder / f"{rank}.pt")

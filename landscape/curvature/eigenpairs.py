@@ -122,7 +122,7 @@ def longest_basis(objective: Objective, length: int, count: int = 1) -> int:
     available, row = available_bytes(objective.point.device), length * objective.point.element_size()
     if available == 0:  # unknown
         available = 2 * BASIS_BYTES
-    rows = min(objective.group.gathered(available // (2 * max(1, row))))
+    rows = min(objective.processes.gathered(available // (2 * max(1, row))))
     return max(2 * count + 8, rows)
 
 

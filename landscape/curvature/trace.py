@@ -263,7 +263,7 @@ class _Estimator:
         bytes_a_column = 2 * max(1, a.length) * self.objective.point.element_size()
         fitting = int(MEMORY_SHARE * free / bytes_a_column) if free else FIRST
         most = min((self.max_passes - passes) // 2, a.dimension, fitting)
-        return self.objective.group.decided(most)
+        return self.objective.processes.decided(most)
 
     def _by_deflation(self, deflated: DeflatedTrace, passes: int, inner: float | None) -> HessianTrace:
         """The trace by deflated probes after so many other passes; ``inner`` is Tr G, if it is known."""

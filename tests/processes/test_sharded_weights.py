@@ -37,6 +37,13 @@ def test_every_process_holds_its_part_of_the_weights(ranks):
     assert max(held) <= total / len(ranks) + ranks[0]["tensors"]
 
 
+def test_what_depends_on_free_memory_is_the_same_in_all_processes(ranks):
+    # One that had a longer basis would go on multiplying while the others restart, and wait for ever.
+    first, *others = (each["decisions"] for each in ranks)
+    assert first == [50, 12]
+    assert others == [first] * len(others)
+
+
 def test_what_cannot_go_on_says_why_in_all_processes(ranks):
     for each in ranks:
         assert each["refusals"]["weights"].startswith("UsageError: process 1 of")
