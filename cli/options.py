@@ -149,6 +149,10 @@ recompute = click.option(
     is_flag=True,
     help="Keep less in memory for gradients and products: blocks of the network are computed again.",
 )
+ONE_PROCESS = (
+    "--shard-weights divides the weights over processes, and this is one: add --processes N, or start the command with "
+    "torchrun or srun"
+)
 shard_weights = click.option(
     "--shard-weights",
     is_flag=True,
@@ -337,10 +341,7 @@ class Subject(Source):
         import torch
 
         if self.shard_weights and (group is None or group.alone):
-            raise UsageError(
-                "--shard-weights divides the weights over processes, and this is one: add --processes N, or start the "
-                "command with torchrun or srun"
-            )
+            raise UsageError(ONE_PROCESS)
         note(f"reading the data of {click.format_filename(checkpoint.contents.path)}…")
         return checkpoint.objective(
             split,  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from landscape.errors import UsageError
 from landscape.processes.launch import launch
 
+from . import options
 from .surface_computing import Grid, Target
 from .surface_files import journal_of
 
@@ -23,10 +24,7 @@ def refuse_shared_points(grid: Grid, *, merge: bool) -> None:
         flag = "--merge" if merge else "--shard"
         raise UsageError(f"--shard-weights computes every point in all processes together; leave out {flag}")
     if launch() is None:
-        raise UsageError(
-            "--shard-weights divides the weights over processes, and this is one: add --processes N, or start the "
-            "command with torchrun or srun"
-        )
+        raise UsageError(options.ONE_PROCESS)
 
 
 @contextlib.contextmanager
@@ -39,16 +37,16 @@ def same_files(target: Target, files: Sequence[Path], device: str) -> "Iterator[
 
     with joint("surface", device=device) as group:
         if group.rank == 0:
-            _told(group, files)
+            _copies(group, files)
             yield group, target
             return
         with tempfile.TemporaryDirectory() as folder:
-            for name, content in _told(group, files).items():
+            for name, content in _copies(group, files).items():
                 (Path(folder) / name).write_bytes(content)
             yield group, replace(target, output=Path(folder) / target.output.name)
 
 
-def _told(group: "Group", files: Sequence[Path]) -> dict[str, bytes]:
+def _copies(group: "Group", files: Sequence[Path]) -> dict[str, bytes]:
     """The files and journals that the first process has, by name."""
     paths = [path for file in files for path in (file, journal_of(file))]
     return group.once(lambda: {path.name: path.read_bytes() for path in paths if path.is_file()})

@@ -254,11 +254,6 @@ def load_checkpoint(
         )
         if _names_again(contents, task if data is None else examples):
             dataset = with_label_noise(dataset, rate=recipe.number("label_noise"))
-    if mapped and contents.adapter is not None:
-        raise UsageError(
-            f"{contents.path} is an adapter, whose base is loaded whole: leave out --shard-weights (mapped=True), or "
-            "merge the adapter into its base first (merge_and_unload())"
-        )
     built, name = _built(network, dataset, contents, None if "model" in parts else recipe, values=not mapped)
     built, name, fitted = _with_weights(built, name, network, contents, copy=not mapped)
     if criterion is None:
@@ -312,6 +307,11 @@ def _with_weights(
     """The network with the weights of a checkpoint, or as the base of an adapter; its name, and what was done."""
     if contents.adapter is None:
         return built, name, fit(built, contents.state, source=str(contents.path), name=name, copy=copy)
+    if not copy:
+        raise UsageError(
+            f"{contents.path} is an adapter, whose base is loaded whole: leave out --shard-weights (mapped=True), or "
+            "merge the adapter into its base first (merge_and_unload())"
+        )
     notes = loaded_base(built, network, contents)
     return *adapted(built, contents, name), notes
 

@@ -103,7 +103,7 @@ def _short(first: Objective, specification: Specification, products: float) -> _
 
 
 def _largest_layer(first: Objective, settings: dict[str, Any], products: float) -> _Short:
-    """The search for the largest of the layers, each of which is multiplied with all graphs."""
+    """A short search for the eigenvalue of the largest layer."""
     parts = parts_by(first, settings["by"])
     part, spent = max(parts, key=lambda part: part.size(first)), min(2, settings["max_products"])
     size = part.size(first)

@@ -80,6 +80,12 @@ def example(batch: Batch, index: int) -> Batch:
     return mapped(batch, lambda tensor: tensor[index : index + 1] if tensor.ndim else tensor)
 
 
+def first_examples(batch: Batch, count: int) -> Batch:
+    """The first examples of a batch, or all of one that cannot be cut."""
+    size = leading_size(batch)
+    return mapped(batch, lambda t: t[:count] if t.ndim and len(t) == size else t)
+
+
 def leading_size(batch: Batch) -> int:
     """The leading dimension of the first tensor that has one."""
     for tensor in tensors_in(batch):

@@ -21,7 +21,7 @@ from landscape.draws import Draws
 from landscape.errors import InputError, Remark, is_out_of_memory
 from landscape.losses.outputs import acting_with
 from landscape.objective.autograd_graph import place_of, slopes
-from landscape.objective.batch import Batch, leading_size, mapped, moved, tensors_in
+from landscape.objective.batch import Batch, first_examples, mapped, moved, tensors_in
 from landscape.objective.differentiability import innermost
 from landscape.objective.graphs import HessianGraph, LossOf
 from landscape.objective.kernels import HeldPadding
@@ -30,20 +30,16 @@ from landscape.objective.sketches import empty_sketch, passed_back, sketch, sket
 from landscape.reductions import exact, exact_dtype, norm, numbers
 
 EXAMPLES = 2  # convolutions in float64 are slow
-STEPS = (
-    1e-8,
-    -5e-9,
-)  # of two differences, relative to the weights: so small that hardly a ReLU changes its side
+# Of two differences, relative to the weights: so small that hardly a ReLU changes its side.
+STEPS = (1e-8, -5e-9)
 ASYMMETRY = 1e-3  # what v·Hw and w·Hv may differ by, relative to their typical size
-DIFFERENCE = (
-    1e-3  # what a product may differ from a difference of gradients by, beyond the error of the latter
-)
+# What a product may differ from a difference of gradients by, beyond the error of the latter.
+DIFFERENCE = 1e-3
 ROUNDING = 1e-14  # of a gradient in float64, relative to it: its terms may be larger than their sum
 SATURATED = 1e-3  # a loss that is smaller may be that of a perfect fit
 HALVINGS = 8  # how often the weights of a perfect fit are halved at the most
-MANY = (
-    1 << 12
-)  # entries of which the direction has random signs, which are drawn ten times as fast as normal numbers
+# Entries of which the direction has random signs, which are drawn ten times as fast as normal numbers.
+MANY = 1 << 12
 DIRECTIONS = 3  # tried until one meets no kink
 # Bytes of weights in float64. Of a larger network one example is looked at, for the time that it takes, and the
 # rounding of the gradient is not estimated.
@@ -83,7 +79,7 @@ def refuse_wrong_second_derivative(risk: Risk, batch: Batch) -> None:
         return
     culprit = type(risk.replica.model).__name__
     if risk.replica.shards.group.alone:
-        culprit = innermost(risk, risk.placed(few(batch)), _wrong_alone)
+        culprit = innermost(risk, risk.placed(first_examples(batch, EXAMPLES)), _wrong_alone)
     raise InputError(
         f"the second derivative of {culprit} is wrong: {wrong} on a few examples; either torch computes it wrongly, or "
         "the gradient is not that of the loss (straight-through estimators, hooks that change gradients); write that "
@@ -96,7 +92,7 @@ def _fault_of(risk: Risk, batch: Batch) -> Fault | None:
     if not risk.replica.shards.group.alone:  # no process has all coordinates of a difference
         return _asymmetry_as_it_is(dataclasses.replace(risk, share=None), batch)
     if exact_dtype(risk.replica.device) == torch.float64:
-        for part in (few(batch, EXAMPLES if is_small(risk) else 1), batch):
+        for part in (first_examples(batch, EXAMPLES if is_small(risk) else 1), batch):
             value, standing = loss_in(risk, part, torch.float64)
             try:
                 return fault(value, risk.replica.parameters, standing)
@@ -112,12 +108,6 @@ def is_small(risk: Risk) -> bool:
     size = 8 * risk.replica.shards.whole.dimension
     size += 8 * sum(p.numel() for p in risk.replica.model.parameters() if not p.requires_grad)
     return size <= LARGEST
-
-
-def few(batch: Batch, examples: int = EXAMPLES) -> Batch:
-    """The first examples of a batch, or all of one that cannot be cut."""
-    count = leading_size(batch)
-    return mapped(batch, lambda t: t[:examples] if t.ndim and len(t) == count else t)
 
 
 def loss_in(risk: Risk, batch: Batch, dtype: torch.dtype) -> tuple[Value, Standing]:

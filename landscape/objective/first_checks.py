@@ -51,7 +51,6 @@ def checked(risk: Risk, first: Piece, point: Tensor, *, visited: Visited, consta
             reaches the weights of the user's own network.
     """
     replica = risk.replica
-    _switch_caches_off(replica.model)
     look = _FirstLook(risk, visited)
     with watched_randomness(replica.device) as randomness, without_gradients():
         # To a copy, so that writes of a forward pass to its own weights show.
@@ -85,14 +84,6 @@ def checked(risk: Risk, first: Piece, point: Tensor, *, visited: Visited, consta
     shape = outputs.to("meta") if isinstance(outputs, Tensor) else None
     look.note(*notes, done=True, outputs=shape, underived=underived, attention=look.attention)
     return look.risk
-
-
-def _switch_caches_off(model: nn.Module) -> None:
-    """Keeps networks of Transformers from storing keys and values for the next token, which nothing here reads."""
-    for module in model.modules():
-        config: Any = getattr(module, "config", None)
-        if type(module).__module__.startswith("transformers.") and getattr(config, "use_cache", False):
-            config.use_cache = False
 
 
 class _FirstLook:

@@ -45,7 +45,7 @@ class _Dropped:
 
 
 @dataclass(frozen=True, eq=False)
-class _Held:
+class _Recent:
     """A gathered tensor that was needed last; if a module requested it, the part and the modes of autograd."""
 
     source: _Source
@@ -74,20 +74,20 @@ class Gathering(SavedTensors):
         # By the address of the storage. A weak reference keeps the address from being used again, which the allocator
         # would do as soon as a large tensor is freed.
         self._sources: dict[int, tuple[Any, _Source]] = {}
-        self._held: list[_Held] = []
+        self._recent: list[_Recent] = []
         self._owner = 0
 
     def weight(self, owner: nn.Module, part: Tensor, shape: Shape) -> Tensor:
         """The weight of a module, as a differentiable function of the part ``(kᵣ,)`` that is held here."""
         modes = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
         self._enter(id(owner))
-        for held in self._held:
-            if held.requested is part and held.modes == modes:
-                return held.whole
+        for recent in self._recent:
+            if recent.requested is part and recent.modes == modes:
+                return recent.whole
         whole: Tensor = _Whole.apply(part, self, shape, id(owner))
         source = self._source_of(whole)
         assert source is not None
-        self._held.append(_Held(source, whole, part, modes))
+        self._recent.append(_Recent(source, whole, part, modes))
         return whole
 
     def gathered(self, part: Tensor, shape: Shape, owner: int = 0) -> Tensor:
@@ -96,7 +96,7 @@ class Gathering(SavedTensors):
 
     def release(self, *, moved: bool = False) -> None:
         """Drops the weights that were needed last; ``moved`` if the parts have other values from now on."""
-        self._held.clear()
+        self._recent.clear()
         self._owner = 0
         self._moves += moved
 
@@ -123,11 +123,11 @@ class Gathering(SavedTensors):
         if source.moves != self._moves:
             raise RuntimeError("a weight that a derivative needs has other values than when it was used")
         self._enter(source.owner)
-        whole = next((held.whole for held in self._held if held.source is source), None)
+        whole = next((recent.whole for recent in self._recent if recent.source is source), None)
         if whole is None:
             with torch.no_grad():
                 whole = self._fetched(source)
-            self._held.append(_Held(source, whole))
+            self._recent.append(_Recent(source, whole))
         return whole.detach().as_strided(packed.size, packed.stride, packed.offset)
 
     def _fetched(self, source: _Source) -> Tensor:
@@ -142,7 +142,7 @@ class Gathering(SavedTensors):
     def _enter(self, owner: int) -> None:
         """Drops the weights of any other module."""
         if owner != self._owner:
-            self._held.clear()
+            self._recent.clear()
             self._owner = owner
 
     def _source_of(self, tensor: Tensor) -> _Source | None:

@@ -36,6 +36,14 @@ def use_formula_of_weight_norm(model: nn.Module) -> list[str]:
     return names
 
 
+def switch_caches_off(model: nn.Module) -> None:
+    """Keeps networks of Transformers from storing keys and values for the next token, which nothing here reads."""
+    for module in model.modules():
+        config: Any = getattr(module, "config", None)
+        if type(module).__module__.startswith("transformers.") and getattr(config, "use_cache", False):
+            config.use_cache = False
+
+
 def _of_hook(hook: WeightNorm, module: nn.Module) -> Tensor:
     return _normalised(getattr(module, f"{hook.name}_g"), getattr(module, f"{hook.name}_v"), dim=hook.dim)
 

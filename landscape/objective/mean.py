@@ -218,9 +218,8 @@ class Mean:
         parts = (part for each in split for part in each if part.weight > 0)
         while some := list(itertools.islice(parts, group.world)):
             weight, has_own = sum(part.weight for part in some), group.rank < len(some)
-            own = some[
-                group.rank if has_own else 0
-            ]  # a process without one of its own passes the first again
+            # A process without one of its own passes the first again.
+            own = some[group.rank if has_own else 0]
             share = group.world * own.weight / weight if has_own else 0.0
             means = self._visited(visit, own, counted, share=share, size=sum(part.examples for part in some))
             totals = _added(totals, means, weight / batches.total_weight)

@@ -28,11 +28,11 @@ from landscape.objective.parts import batches_apart, batches_before, examples_ap
 from landscape.objective.passes import BatchGradients, Slope, Value, differentiated, evaluated
 from landscape.objective.products import columns_of, matrix_products
 from landscape.objective.recomputed_blocks import recomputation
-from landscape.objective.replica import Replica, Sharded
+from landscape.objective.replica import Replica
 from landscape.objective.risk import Risk
 from landscape.objective.rounding import gradient_rounding
 from landscape.objective.sameness import refuse_differences
-from landscape.objective.shards import Read, Shards
+from landscape.objective.shards import Read, Shards, sharding
 from landscape.parameters import Layout, Selection, selection_name
 from landscape.processes import Processes
 from landscape.processes.group import ALONE, Group, group_for
@@ -41,28 +41,6 @@ from landscape.version import __version__
 
 T = TypeVar("T")
 P = ParamSpec("P")
-
-
-def sharding(
-    shard_weights: bool | Read, group: Group, processes: Processes, products: Products
-) -> Sharded | None:
-    """How the weights are divided; ``None`` if this process has all of them.
-
-    Raises:
-        UsageError: They cannot be divided with these arguments.
-    """
-    if shard_weights is False or (shard_weights is True and group.alone):
-        return None
-    if processes == "own":
-        raise UsageError(
-            "shard_weights needs processes='split': all processes pass their parts of the weights through the same data"
-        )
-    if products == "forward-over-reverse":
-        raise UsageError(
-            "products='forward-over-reverse' is not possible with shard_weights, whose weights are gathered again for "
-            "a backward pass; use products='double-backward'"
-        )
-    return Sharded(group, None if shard_weights is True else shard_weights)
 
 
 class Objective:
@@ -149,8 +127,7 @@ class Objective:
             model = network_in(model, loss)
             loss, loss_name = loss_in(loss)
             refuse_sum(loss)
-            size, weight = getattr(loss, "size", None), known_weights(loss)
-            batched = partial(batched, size=size, prepare=prepared_by(loss))
+            batched = partial(batched, size=getattr(loss, "size", None), prepare=prepared_by(loss))
             read = partial(batches_in, loss=loss, batch_size=batch_size)
             batches, calibration = read(batches), None if calibration is None else read(calibration)
             replica = Replica(
@@ -162,15 +139,11 @@ class Objective:
                 copy=copy,
                 sharded=sharded,
             )
-            fixed = batched(batches, batch_size=batch_size, weight=weight)
+            fixed = batched(batches, batch_size=batch_size, weight=known_weights(loss))
             self._calibration = fixed if calibration is None else batched(calibration, batch_size=batch_size)
-            engine = Engine(allowed_products(products), MicroBatches(allowed_size(micro_batch)))
-            engine.recomputation = (
-                recomputation(replica.model, engine.products, replica.shards) if recompute else None
-            )
+            engine = _engine(replica, products, allowed_size(micro_batch), recompute=recompute)
             risk = Risk(replica, placed_loss(loss, replica.device, replica.dtype), fixed, engine)
             self._mean = Mean(risk, calibration=self._calibration if batch_norm == "recalibrate" else None)
-            self._batch_norm = batch_norm
             self._origin: dict[str, Any] = {
                 "model": type(replica.model).__name__,
                 "loss": loss_name,
@@ -178,7 +151,7 @@ class Objective:
                 "parameters": selection_name(parameters, replica.layout.names),
                 "frozen": replica.frozen,
             }
-        self._selection, self._sharded = parameters, sharded
+        self._selection, self._sharded, self._batch_norm = parameters, sharded, batch_norm
         self._statistics: Statistics | None = None
         self._cache: dict[Hashable, Any] = {}
         self.point = replica.point
@@ -373,9 +346,9 @@ class Objective:
                 f"{type(model).__name__} has {replica.layout.dimension} free parameters that are not the "
                 f"{here.layout.dimension} of this objective, or not in that order: they are of different networks"
             )
-        engine = Engine(risk.engine.products, dataclasses.replace(risk.engine.micro))
-        if risk.engine.recomputation is not None:
-            engine.recomputation = recomputation(replica.model, engine.products, replica.shards)
+        recompute = risk.engine.recomputation is not None
+        engine = _engine(replica, risk.engine.products, None, recompute=recompute)
+        engine.micro = dataclasses.replace(risk.engine.micro)
         mean = Mean(Risk(replica, risk.loss, risk.batches, engine), calibration=self._mean.calibration)
         group = self.group if self._sharded is None else self._sharded.group
         if not group.alone:
@@ -694,3 +667,9 @@ class Objective:
         twin.point = self.point if point is None else point
         twin._statistics = self._statistics if statistics is None else statistics
         return twin
+
+
+def _engine(replica: Replica, products: Products, size: Size, *, recompute: bool) -> Engine:
+    """The engine of a replica, whose blocks are prepared for being computed again with ``recompute``."""
+    again = recomputation(replica.model, allowed_products(products), replica.shards) if recompute else None
+    return Engine(allowed_products(products), MicroBatches(size), recomputation=again)

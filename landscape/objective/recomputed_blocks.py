@@ -115,10 +115,6 @@ def recomputation(model: nn.Module, products: str, shards: Shards) -> Recomputat
             "one of the two out"
         )
     switch = Recomputation(saving=shards.saving)
-    for module in model.modules():
-        # A block that appends to a cache would do so once more each time.
-        if getattr(getattr(module, "config", None), "use_cache", False) is True:
-            module.config.use_cache = False  # type: ignore[union-attr]
     for name, block in natural_blocks(model).items():
         switch.blocks[name] = block.forward = Block(block, switch)
     return switch

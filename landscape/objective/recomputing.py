@@ -9,7 +9,7 @@ from torch import Tensor
 
 from landscape.draws import Draws
 from landscape.errors import is_out_of_memory
-from landscape.objective.batch import Batch, leading_size, mapped
+from landscape.objective.batch import Batch, first_examples
 from landscape.objective.independence import tolerance
 from landscape.objective.memory import saved_for_backward
 from landscape.objective.recomputed_blocks import Recomputation
@@ -38,8 +38,7 @@ def recomputing(risk: Risk, batch: Batch) -> Iterator[None]:
 
 def _obstacle(risk: Risk, batch: Batch, switch: Recomputation) -> str:
     """Why nothing is computed again, from a gradient and a product on a few examples; empty if blocks are."""
-    count = leading_size(batch)
-    few = mapped(batch, lambda t: t[:EXAMPLES] if t.ndim and len(t) == count else t)
+    few = first_examples(batch, EXAMPLES)
     try:
         with switch.watching():
             plain, plain_bytes = _fingerprint(risk, few)

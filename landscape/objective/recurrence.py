@@ -64,23 +64,23 @@ def _dense(
 ) -> tuple[Tensor, list[Tensor]]:
     """All layers for sequences ``(T, B, I)``, or ``(B, T, I)`` if ``batch_first``."""
     x = x if batch_first else x.transpose(0, 1)
-    finals = list[State]()
     each = _by_direction(step, state, weights, biases, layers * (1 + both))
-    for layer in range(layers):
-        outs = list[Tensor]()
-        for backwards in range(1 + both):
-            start, (into, shift, *rest) = next(each)
-            gates = functional.linear(x, into, shift).unbind(1)
-            steps, final = _over_time(step, gates, start, rest, backwards=bool(backwards))
-            outs.append(torch.stack(steps, 1))
-            finals.append(final)
-        x = torch.cat(outs, 2) if both else outs[0]
+
+    def dropped(x: Tensor) -> Tensor:
         # torch draws in the order of time.
-        drop = dropout and training and layer + 1 < layers
-        x = functional.dropout(x.transpose(0, 1).contiguous(), dropout).transpose(0, 1) if drop else x
-    return x if batch_first else x.transpose(0, 1), [
-        torch.stack(parts) for parts in zip(*finals, strict=True)
-    ]
+        return functional.dropout(x.transpose(0, 1).contiguous(), dropout).transpose(0, 1)
+
+    x, states = _stacked(
+        step,
+        x,
+        each,
+        layers,
+        both,
+        split=lambda gates: gates.unbind(1),
+        joined=lambda steps: torch.stack(steps, 1),
+        dropped=dropped if dropout and training else None,
+    )
+    return x if batch_first else x.transpose(0, 1), states
 
 
 def _packed(
@@ -96,18 +96,54 @@ def _packed(
     both: bool,
 ) -> tuple[Tensor, list[Tensor]]:
     """All layers for packed sequences ``(rows, I)``, of which ``sizes[t]`` rows belong to step t."""
-    counts, finals = sizes.tolist(), list[State]()
-    each = _by_direction(step, state, weights, biases, layers * (1 + both))
+    counts = sizes.tolist()
+    return _stacked(
+        step,
+        x,
+        _by_direction(step, state, weights, biases, layers * (1 + both)),
+        layers,
+        both,
+        split=lambda gates: torch.split(gates, counts),
+        joined=torch.cat,
+        dropped=(lambda x: functional.dropout(x, dropout)) if dropout and training else None,
+    )
+
+
+def _stacked(
+    step: Step,
+    x: Tensor,
+    each: Iterator[tuple[State, list[Any]]],
+    layers: int,
+    both: bool,
+    *,
+    split: Callable[[Tensor], Sequence[Tensor]],
+    joined: Callable[[list[Tensor]], Tensor],
+    dropped: Callable[[Tensor], Tensor] | None,
+) -> tuple[Tensor, list[Tensor]]:
+    """The results of all layers, and their last states.
+
+    Args:
+        step: Of one time.
+        x: What the first layer gets.
+        each: The first state and the weights of every layer and direction.
+        layers: Their number.
+        both: Whether each has two directions.
+        split: The gates of every time.
+        joined: What all times yield together.
+        dropped: Dropout between layers, if there is any.
+    """
+    finals = list[State]()
     for layer in range(layers):
         outs = list[Tensor]()
         for backwards in range(1 + both):
             start, (into, shift, *rest) = next(each)
-            gates = torch.split(functional.linear(x, into, shift), counts)
+            gates = split(functional.linear(x, into, shift))
             steps, final = _over_time(step, gates, start, rest, backwards=bool(backwards))
-            outs.append(torch.cat(steps))
+            outs.append(joined(steps))
             finals.append(final)
-        x = torch.cat(outs, 1) if both else outs[0]
-        x = functional.dropout(x, dropout) if dropout and training and layer + 1 < layers else x
+        x = torch.cat(outs, -1) if both else outs[0]
+        if dropped is not None and layer + 1 < layers:
+            x = dropped(x)
     return x, [torch.stack(parts) for parts in zip(*finals, strict=True)]
 
 

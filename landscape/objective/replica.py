@@ -5,7 +5,7 @@ import math
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,23 +17,15 @@ from landscape.objective.arguments import refuse_missing_float64
 from landscape.objective.batch import copied
 from landscape.objective.batch_norm import MODES, BatchNorm, set_batch_norm, stored_layers
 from landscape.objective.fully_sharded import is_fully_sharded, taken_apart
-from landscape.objective.kernels import use_formula_of_weight_norm, use_own_statistics
+from landscape.objective.kernels import switch_caches_off, use_formula_of_weight_norm, use_own_statistics
 from landscape.objective.recurrence import use_plain_recurrence
-from landscape.objective.shards import Read, Shards, sharded_network
+from landscape.objective.shards import Sharded, Shards, sharded_network
 from landscape.objective.weights import Weights, copied_network, given_network
 from landscape.objective.wrappers import unwrapped, without_inner_wrappers
 from landscape.parameters import Layout, Selection, frozen, layout, selection_note, sharded_by
-from landscape.processes.group import Group
 from landscape.reductions import norm
 
 _HALF = (torch.float16, torch.bfloat16)
-
-
-class Sharded(NamedTuple):
-    """That the weights are divided over processes, and how they are read if the network comes without values."""
-
-    group: Group
-    read: Read | None = None
 
 
 class Replica:
@@ -77,16 +69,11 @@ class Replica:
             sharded, wrappers = sharded._replace(read=read), [*wrappers, "fully_shard"]
         _refuse_divided(model)
         _refuse_valueless(model, may_be_read=sharded is not None and sharded.read is not None)
-        active = stochastic_modules(model)
-        if active:
-            raise UsageError(
-                f"dropout is active in {', '.join(active[:3])}: the loss would be another number at every "
-                "evaluation; call model.eval() first"
-            )
+        _refuse_dropout(model)
         _refuse_several_devices(model, device)
         weights = (
             p for p in model.parameters() if p.is_floating_point()
-        )  # a quantised network may have none
+        )  # of which integers alone have none
         first = next(weights, torch.empty(0, device=_device_of(model), dtype=torch.float32))
         self.device = torch.device(device or ("cpu" if first.is_meta else first.device))
         self.dtype = dtype or (torch.float32 if first.dtype in _HALF else first.dtype)
@@ -94,22 +81,18 @@ class Replica:
         # Weak references, so that an objective keeps no network alive but its own.
         self._originals = [(name, weakref.ref(p)) for name, p in model.named_parameters() if copy]
         free = layout(model, parameters)
-        half, selected = _half_precision(model), selection_note(model, parameters, free.names)
+        notes = [*_raised(model, self.dtype), *selection_note(model, parameters, free.names)]
         self.frozen = frozen(model, parameters, free.names)
         with torch.inference_mode(False):  # a tensor made in inference mode can never require a gradient
-            own = copied_network if copy else given_network
             there: Any = {"device": self.device, "dtype": self.dtype}
-            if sharded is None:
-                (self.model, vector), shards = own(model, free, **there), Shards(free)
-            else:
+            if sharded is not None:
                 self.model, vector, shards = sharded_network(model, free, *sharded, **there)
+            else:
+                own = copied_network if copy else given_network
+                (self.model, vector), shards = own(model, free, **there), Shards(free)
             self.layout, inner = without_inner_wrappers(self.model, shards.layout)
             self.shards = shards.named(self.layout.names)
-            self.notes = _mended(self.model, [*wrappers, *inner])
-            if half:
-                raised = str(self.dtype).removeprefix("torch.")
-                self.notes.append(f"weights in {half} are raised to {raised}, for good second derivatives")
-            self.notes += selected
+            self.notes = [*_mended(self.model, [*wrappers, *inner]), *notes]
             self.model = self.model.to(device=self.device, dtype=self.dtype)
             set_batch_norm(self.model, batch_norm)
             everything = dict(self.model.named_parameters())
@@ -220,16 +203,19 @@ def stochastic_modules(model: nn.Module) -> list[str]:
     ]
 
 
-def _half_precision(model: nn.Module) -> str:
-    """The types of half precision that the weights have; empty if they have none."""
-    return ", ".join(
-        sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.dtype in _HALF})
+def _raised(model: nn.Module, dtype: torch.dtype) -> list[str]:
+    """The note that weights in half precision get another one; no line if there are none."""
+    half = sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.dtype in _HALF})
+    raised = str(dtype).removeprefix("torch.")
+    return (
+        [f"weights in {', '.join(half)} are raised to {raised}, for good second derivatives"] if half else []
     )
 
 
 def _mended(model: nn.Module, wrappers: list[str]) -> list[str]:
     """Makes the network twice differentiable, in place; returns the notes on that and on wrappers."""
     notes = [f"taken out of its wrapper: {', '.join(dict.fromkeys(wrappers))}"] if wrappers else []
+    switch_caches_off(model)
     if kinds := ", ".join(use_plain_recurrence(model)):
         notes.append(f"{kinds} as loops over time: the kernels of cuDNN and oneDNN have no second derivative")
     if names := use_own_statistics(model):
@@ -242,6 +228,15 @@ def _mended(model: nn.Module, wrappers: list[str]) -> list[str]:
             "second derivative of torch's kernel is wrong"
         )
     return notes
+
+
+def _refuse_dropout(model: nn.Module) -> None:
+    active = stochastic_modules(model)
+    if active:
+        raise UsageError(
+            f"dropout is active in {', '.join(active[:3])}: the loss would be another number at every "
+            "evaluation; call model.eval() first"
+        )
 
 
 def _refuse_divided(model: nn.Module) -> None:

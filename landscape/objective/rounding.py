@@ -7,15 +7,14 @@ from torch import Tensor
 
 from landscape.draws import Draws
 from landscape.errors import ProcessFailed, is_out_of_memory
-from landscape.objective.batch import Batch
-from landscape.objective.differences import ROUNDING, few, is_small, loss_in
+from landscape.objective.batch import Batch, first_examples
+from landscape.objective.differences import EXAMPLES, ROUNDING, is_small, loss_in
 from landscape.objective.risk import Risk
 from landscape.objective.sketches import sketched_slopes
 from landscape.reductions import exact_dtype, norm
 
-CERTAIN = (
-    1e3  # roundings that a gradient is long, at least, if these need not be known better than to a factor
-)
+# Roundings that a gradient is long, at least, if these need not be known better than to a factor.
+CERTAIN = 1e3
 
 
 def gradient_rounding(risk: Risk, batch: Batch, length: float) -> float | None:
@@ -29,7 +28,7 @@ def gradient_rounding(risk: Risk, batch: Batch, length: float) -> float | None:
         batch: On the network's device.
         length: The norm of the gradient of all data.
     """
-    part, replica = few(batch), risk.replica
+    part, replica = first_examples(batch, EXAMPLES), risk.replica
     shards = replica.shards
 
     def size(sketches: Sequence[Tensor]) -> float:

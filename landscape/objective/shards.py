@@ -5,24 +5,53 @@ Where they are, every process has its part of every vector ``(n,)``: of each par
 """
 
 import contextlib
-import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from landscape import reductions
 from landscape.draws import Rows
-from landscape.errors import InputError
+from landscape.errors import InputError, UsageError
 from landscape.objective.gathering import Gathering, largest_module, use_parts
+from landscape.objective.weights import deep_copy
 from landscape.parameters import Entry, Layout
+from landscape.processes import Processes
 from landscape.processes.group import ALONE, Group
 
 Read = Callable[[str, int, int], Tensor]
 """Reads the flat coordinates of a parameter, by its name, from the second argument up to the third."""
+
+
+class Sharded(NamedTuple):
+    """That the weights are divided over processes, and how they are read if the network comes without values."""
+
+    group: Group
+    read: Read | None = None
+
+
+def sharding(shard_weights: bool | Read, group: Group, processes: Processes, products: str) -> Sharded | None:
+    """How the weights are divided; ``None`` if this process has all of them.
+
+    Raises:
+        UsageError: They cannot be divided with these arguments.
+    """
+    if shard_weights is False or (shard_weights is True and group.alone):
+        return None
+    if processes == "own":
+        raise UsageError(
+            "shard_weights needs processes='split': all processes pass their parts of the weights through the same data"
+        )
+    if products == "forward-over-reverse":
+        raise UsageError(
+            "products='forward-over-reverse' is not possible with shard_weights, whose weights are gathered again for "
+            "a backward pass; use products='double-backward'"
+        )
+    return Sharded(group, None if shard_weights is True else shard_weights)
 
 
 @dataclass(frozen=True)
@@ -185,12 +214,13 @@ def sharded_network(
             else read(name, share.start, share.stop)
         )
         if name in views:
-            held = views[name].copy_(values)
+            part = views[name].copy_(values)
         else:
-            held = values.to(device=device, dtype=dtype, copy=True)
+            kind = dtype if parameter.is_floating_point() else parameter.dtype  # integers stay integers
+            part = values.to(device=device, dtype=kind, copy=True)
         shape = nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=False)
-        memo[id(parameter)], parts[id(shape)] = shape, nn.Parameter(held, requires_grad=False)
-    own = _copied(model, memo)
+        memo[id(parameter)], parts[id(shape)] = shape, nn.Parameter(part, requires_grad=False)
+    own = deep_copy(model, memo)
     use_parts(own, parts, gathering)
     return own, vector, shards
 
@@ -205,13 +235,3 @@ def shortage(model: nn.Module, shards: Shards, examples: int, reason: str) -> st
         f"here, and up to {gathered:.3g} GiB of one module are gathered; try fewer examples at once "
         f"(micro_batch={max(1, examples // 2)}) or more processes"
     )
-
-
-def _copied(model: nn.Module, memo: dict[int, object]) -> nn.Module:
-    try:
-        return copy.deepcopy(model, memo)
-    except (RuntimeError, TypeError) as failure:
-        raise InputError(
-            f"{type(model).__name__} cannot be copied ({str(failure).splitlines()[0]}); a weight that a hook "
-            "computes (torch.nn.utils.weight_norm) must be made by torch.nn.utils.parametrizations instead"
-        ) from failure

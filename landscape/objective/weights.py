@@ -89,8 +89,17 @@ def copied_network(
             kind = dtype if parameter.is_floating_point() else parameter.dtype  # integers stay integers
             copied_to = parameter.detach().to(device=device, dtype=kind, copy=True)
         memo[id(parameter)] = nn.Parameter(copied_to, requires_grad=False)
+    return deep_copy(model, memo), vector
+
+
+def deep_copy(model: nn.Module, memo: dict[int, object]) -> nn.Module:
+    """``copy.deepcopy(model, memo)``.
+
+    Raises:
+        InputError: The network cannot be copied.
+    """
     try:
-        return copy.deepcopy(model, memo), vector
+        return copy.deepcopy(model, memo)
     except (RuntimeError, TypeError) as failure:
         raise InputError(
             f"{type(model).__name__} cannot be copied ({str(failure).splitlines()[0]}); a weight that a hook "
