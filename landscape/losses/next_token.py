@@ -31,9 +31,8 @@ class NextToken(CrossEntropy):
     def __init__(self, *, mean: Literal["token", "sequence"] = "token") -> None:
         super().__init__()
         self.by_sequence = mean == "sequence"
-        self.__name__ = (
-            "next-token:mean=sequence" if self.by_sequence else "next-token"
-        )  # the name in records
+        # The name in records.
+        self.__name__ = "next-token:mean=sequence" if self.by_sequence else "next-token"
 
     @property
     def weighting(self) -> str:
