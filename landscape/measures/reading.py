@@ -24,7 +24,7 @@ Options = ParamSpec("Options")
 Formula = Callable[Concatenate[Objective, Options], "Reading"]
 Measure = Callable[Concatenate[Objective, Options], Estimate]
 
-HIDDEN = frozenset({"start"})
+HIDDEN = frozenset({"start", "update", "preconditioner"})
 """Arguments that change how a value is computed and not what it is: no settings, and not typed by a user."""
 
 

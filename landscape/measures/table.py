@@ -7,6 +7,8 @@ from landscape.measures.adaptive_sharpness import adaptive_sharpness
 from landscape.measures.approximation_ratio import approximation_ratio
 from landscape.measures.average_sharpness import average_sharpness
 from landscape.measures.block_spectra import block_spectra
+from landscape.measures.critical_sharpness import critical_sharpness
+from landscape.measures.directional_sharpness import directional_sharpness
 from landscape.measures.dominant_eigenvalue import dominant_eigenvalue
 from landscape.measures.gradient_noise import gradient_noise
 from landscape.measures.gradient_norm import gradient_norm
@@ -14,7 +16,9 @@ from landscape.measures.hessian_trace import hessian_trace
 from landscape.measures.layer_eigenvalues import layer_eigenvalues
 from landscape.measures.layer_traces import layer_traces
 from landscape.measures.loss import loss
+from landscape.measures.noise_scale import noise_scale
 from landscape.measures.normalized_trace import normalized_trace
+from landscape.measures.preconditioned_sharpness import preconditioned_sharpness
 from landscape.measures.reading import HIDDEN
 from landscape.measures.spectral_density import spectral_density
 from landscape.measures.surrogate_gap import surrogate_gap
@@ -47,6 +51,12 @@ _ROWS = [
         average_sharpness, "mean rise under noise in proportion to each weight", "Andriushchenko et al. 2023"
     ),
     _row(spectral_density, "density of the Hessian eigenvalues, with a band", "Ghorbani et al. 2019"),
+    _row(critical_sharpness, "2/η_c, with the learning rate that no longer lowers L", "Kalra et al. 2026"),
+    _row(directional_sharpness, "ΔᵀHΔ/‖Δ‖² along the next update, by layer", "Pan and Li 2023"),
+    _row(
+        preconditioned_sharpness, "λ_max(P⁻½HP⁻½) with the optimizer's P, and threshold", "Cohen et al. 2022"
+    ),
+    _row(noise_scale, "tr Σ/‖G‖² of single examples' gradients, a batch size", "McCandlish et al. 2018"),
     _row(block_spectra, "Jensen–Shannon distance between blocks' densities", "Zhang et al. 2024"),
 ]
 
