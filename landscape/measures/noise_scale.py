@@ -21,8 +21,9 @@ def noise_scale(objective: Objective) -> Reading:
     From the gradients of two batch sizes, that of the batches b and that of all N examples: E‖∇L_b‖² = ‖G‖² + tr Σ/b
     and E‖∇L_N‖² = ‖G‖² + tr Σ/N, solved for unbiased estimates of ‖G‖² and tr Σ, which are in the details. Their
     ratio is about the batch size from which larger batches save few steps (``critical_batch_size``). The 95 % interval
-    is Fieller's, of a ratio, with the covariance of both estimates by leaving out one batch at a time; where ‖G‖²
-    does not differ from zero, it has no upper end (``None``), and where it hardly does it is wider than it need be. One gradient is spent beyond that of the loss.
+    is Fieller's, of a ratio, with the covariance of both estimates by leaving out one batch at a time. Where ‖G‖²
+    hardly differs from zero, it is wider than it need be, and where it does not, it has no upper end (``None``). One
+    gradient is spent beyond that of the loss.
 
     Reference:
         McCandlish, Kaplan, Amodei et al. 2018, arXiv 1812.06162, eq. 2.8, and A.2 and A.3 of its appendix; Fieller
@@ -43,7 +44,11 @@ def noise_scale(objective: Objective) -> Reading:
     sizes = weights / weights.sum() * objective.num_examples
     norm = float(dot(whole, whole))
     signal, noise = _solved(sizes, squares, norm)
-    details = {"gradient_squared": signal, "covariance_trace": noise, "batches": len(parts)}
+    details: dict[str, object] = {
+        "gradient_squared": signal,
+        "covariance_trace": noise,
+        "batches": len(parts),
+    }
     if signal <= 0:
         reason = "the gradient does not differ from zero beside its noise; use more examples"
         return Reading(math.nan, details={**details, "undefined": reason})

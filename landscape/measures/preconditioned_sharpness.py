@@ -1,6 +1,7 @@
 """Preconditioned sharpness: the largest eigenvalue of the Hessian as an adaptive optimizer sees it."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,7 +65,7 @@ def preconditioned_pairs(
     start: Tensor | None = None,
 ) -> Eigenpairs:
     """The eigenpair behind :func:`preconditioned_sharpness`, which costs nothing after that measure."""
-    limits = {"tolerance": tolerance, "max_products": max_products}
+    limits: dict[str, Any] = {"tolerance": tolerance, "max_products": max_products}
     return objective.cached(_pairs, preconditioner, seed=seed, start=start, **limits)
 
 

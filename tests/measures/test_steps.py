@@ -1,5 +1,6 @@
 """Measures of the step that comes next: against closed forms on quadratics and dense float64 Hessians."""
 
+import itertools
 import math
 
 import numpy as np
@@ -96,9 +97,9 @@ class TestDirectionalSharpness:
             blocks = [
                 [
                     float(delta[a:b] @ matrix[a:b, c:d] @ delta[c:d] / squared)
-                    for c, d in zip(ends, ends[1:], strict=False)
+                    for c, d in itertools.pairwise(ends)
                 ]
-                for a, b in zip(ends, ends[1:], strict=False)
+                for a, b in itertools.pairwise(ends)
             ]
             assert details["between"] == pytest.approx(np.asarray(blocks), rel=1e-9, abs=1e-12)
             assert details["within"] == pytest.approx(float(np.trace(blocks)), rel=1e-9)
@@ -169,7 +170,7 @@ class TestNoiseScale:
             values = np.array([details[name] for details in found])
             assert abs(values.mean() - truth) < 4 * values.std(ddof=1) / len(values) ** 0.5
 
-    # Beside little signal leaving out one batch overstates the spread of ‖G‖², and the interval is wider than it need be.
+    # Beside little signal, leaving out one batch overstates the spread of ‖G‖².
     @pytest.mark.parametrize(("signal", "most"), [(1.0, 0.98), (0.2, 1.0)])
     def test_the_interval_covers_over_data_sets(self, signal, most):
         hits = []
