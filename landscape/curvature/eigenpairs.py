@@ -103,7 +103,7 @@ def _solution(
         objective.ledger.tell(words, decay.share(products, residual))
 
     if start is None and solver is lanczos:
-        start = _gradient(objective, operator)
+        start = start_of(objective, operator)
     matrix = OPERATORS[operator](objective)
     if solver is lanczos:
         options["max_basis"] = longest_basis(objective, matrix.length, options["count"])
@@ -126,7 +126,7 @@ def longest_basis(objective: Objective, length: int, count: int = 1) -> int:
     return max(2 * count + 8, rows)
 
 
-def _gradient(objective: Objective, operator: OperatorName) -> Tensor:
+def start_of(objective: Objective, operator: OperatorName = "hessian") -> Tensor:
     """∇L(θ); if it is not known yet, from the graphs that products with the Hessian build and keep in any case."""
     if operator != "hessian" or objective.has_gradient:
         return objective.gradient

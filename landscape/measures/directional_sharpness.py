@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from landscape.curvature.eigenpairs import start_of
 from landscape.curvature.parts import Partition, parts_by
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
@@ -29,7 +30,7 @@ def directional_sharpness(
     Reference:
         Pan and Li 2023, arXiv 2306.00204, eq. 1; by layers arXiv 2606.04662.
     """
-    direction = objective.gradient if update is None else update
+    direction = start_of(objective) if update is None else update
     dot = objective.shards.dot
     squared = float(dot(direction, direction))
     details: dict[str, object] = {"direction": "gradient" if update is None else "update"}

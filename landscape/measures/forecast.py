@@ -42,6 +42,14 @@ def expected_cost(objective: Objective, specification: Specification) -> tuple[C
         case "layer-eigenvalues":
             cost = Cost(gradients=2, products=6 * layers)
             most = {"products": layers * options["max_products"]}
+        case "critical-sharpness":
+            cost, most = Cost(gradients=1, evaluations=6), {"evaluations": options["max_evaluations"]}
+        case "directional-sharpness":
+            cost = Cost(gradients=1, products=1 + (layers if options["between"] else 0))
+        case "preconditioned-sharpness":
+            cost, most = Cost(gradients=2, products=10), {"products": options["max_products"]}
+        case "noise-scale":
+            cost = Cost(gradients=2)
         case "spectral-density":
             products = options["probes"] * min(options["steps"], objective.dimension)
             cost = Cost(gradients=1, products=products)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape.curvature.eigenpairs import longest_basis
+from landscape.curvature.eigenpairs import longest_basis, start_of
 from landscape.curvature.preconditioning import Preconditioner, preconditioned_hessian
 from landscape.linalg import Eigenpairs, lanczos
 from landscape.measures.reading import Reading, measure_named
@@ -81,7 +81,7 @@ def _pairs(
     given = preconditioner or Preconditioner(None, math.inf)
     matrix = preconditioned_hessian(objective, given)
     if start is None:
-        gradient = objective.gradient
+        gradient = start_of(objective)
         start = gradient if given.diagonal is None else gradient * given.diagonal.rsqrt()
     return lanczos(
         matrix,

@@ -98,6 +98,10 @@ def test_each_measure_alone_costs_what_its_formula_needs() -> None:
             products_top = found.details["iterations"]
         if name == "layer-eigenvalues":
             products_layers = found.details["iterations"]
+        if name == "critical-sharpness":
+            evaluations = found.details["evaluations"]
+        if name == "preconditioned-sharpness":
+            products_preconditioned = found.details["iterations"]
         if name == "block-spectra":
             products_blocks = found.details["iterations"]
         if name == "hessian-trace":
@@ -115,6 +119,10 @@ def test_each_measure_alone_costs_what_its_formula_needs() -> None:
         "layer-eigenvalues": (1 + 1, products_layers, 0),
         "adaptive-sharpness": (3, 0, 2),
         "average-sharpness": (0, 0, 1 + 2 * 4),
+        "critical-sharpness": (1, 0, evaluations),
+        "directional-sharpness": (1, 1, 0),
+        "preconditioned-sharpness": (1, products_preconditioned, 0),
+        "noise-scale": (2, 0, 0),
         "spectral-density": (1, 2 * 4, 0),
         "block-spectra": (1, products_blocks, 0),
         "normalized-trace": (gradients + 1, products, 0),
