@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from landscape.records.estimate import Estimate as Estimate
     from landscape.records.surface import Surface as Surface
     from landscape.surfaces.sampling import sample_surface as sample_surface
+    from landscape.tracking.geometry import Tracker as Tracker
     from landscape.training import Recipe as Recipe
     from landscape.training import train as train
 
@@ -26,6 +27,7 @@ _HOMES = {
     "Objective": "landscape.objective.objective",
     "Recipe": "landscape.training",
     "Surface": "landscape.records.surface",
+    "Tracker": "landscape.tracking.geometry",
     "compare": "landscape.comparison",
     "load_checkpoint": "landscape.checkpoints",
     "measure": "landscape.measures",

@@ -36,7 +36,8 @@ ALLOWED: dict[str, set[str]] = {
     "optim": {"errors", "registry", "isolation", "parameters", "processes", "draws", "reductions"},
     "data": BASE | {"losses", "objective"},
     "models": BASE,
-    "tracking": {"errors", "registry"},
+    "tracking": BASE | {"objective", "curvature", "measures"},
+    "integrations": {"errors", "tracking"},
     "checkpoints": BASE | {"objective", "losses", "data", "models"},
     "training": BASE
     | {

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from landscape.tracking.tracker import Ending, required
+from landscape.tracking.logger import Ending, required
 
 _TAG = "landscape.folder"
 _STATUS: Mapping[Ending, str] = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}

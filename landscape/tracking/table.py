@@ -1,12 +1,12 @@
 """The trackers by name. A new one is its file and its row here."""
 
 from landscape.registry.names import NameTable, Row
+from landscape.tracking.logger import Logger
 from landscape.tracking.mlflow import MLflow
 from landscape.tracking.tensorboard import TensorBoard
-from landscape.tracking.tracker import Tracker
 from landscape.tracking.wandb import WeightsAndBiases
 
-TRACKERS: NameTable[Tracker] = NameTable(
+TRACKERS: NameTable[Logger] = NameTable(
     "tracker",
     [
         Row("tensorboard", TensorBoard, "event files in the folder of the run"),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from landscape.tracking.tracker import Ending, required
+from landscape.tracking.logger import Ending, required
 
 
 class TensorBoard:

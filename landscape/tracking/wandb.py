@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from landscape.tracking.tracker import Ending, required
+from landscape.tracking.logger import Ending, required
 
 
 class WeightsAndBiases:

@@ -20,7 +20,7 @@ from landscape.optim import Exchange
 from landscape.processes.group import Group, current_group
 from landscape.records import history
 from landscape.records.history import Entry
-from landscape.tracking import Ending, Guarded, Tracker
+from landscape.tracking import Ending, Guarded, Logger
 from landscape.training import checkpoint
 from landscape.training.alike import in_turn, require_alike, require_divisible
 from landscape.training.determinism import difference
@@ -73,7 +73,7 @@ def train(
     progress: OnProgress | None = None,
     save_every: int | None = None,
     measuring: Measuring | None = None,
-    trackers: Sequence[Tracker] = (),
+    trackers: Sequence[Logger] = (),
     assumed: Callable[[Sequence[str]], None] | None = None,
     group: Group | None = None,
 ) -> Run:
@@ -162,7 +162,7 @@ def _finished(folder: RunFiles, recipe: Recipe, saved: Saved | None) -> Run | No
 
 
 @contextlib.contextmanager
-def _tracked(trackers: Sequence[Tracker], session: Session, folder: RunFiles) -> Iterator[Guarded]:
+def _tracked(trackers: Sequence[Logger], session: Session, folder: RunFiles) -> Iterator[Guarded]:
     """The trackers, which are notified of the beginning and the end of the run."""
     guarded = Guarded(trackers)
     guarded.begin(session.recipe.to_dict(), folder.path, session.epoch)

@@ -11,7 +11,7 @@ from landscape.errors import Remark, UsageError
 Ending = Literal["finished", "interrupted", "failed"]
 
 
-class Tracker(Protocol):
+class Logger(Protocol):
     """A logger of runs. Whatever it raises, training continues."""
 
     def begin(self, recipe: Mapping[str, object], folder: Path, epoch: int) -> None:
@@ -38,23 +38,23 @@ class Tracker(Protocol):
 class Guarded:
     """Several trackers as one; a tracker that fails is left out from then on, with one warning."""
 
-    def __init__(self, trackers: Sequence[Tracker]) -> None:
+    def __init__(self, trackers: Sequence[Logger]) -> None:
         self._trackers = list(trackers)
 
     def begin(self, recipe: Mapping[str, object], folder: Path, epoch: int) -> None:
-        """See :class:`Tracker`."""
+        """See :class:`Logger`."""
         self._each(lambda tracker: tracker.begin(recipe, folder, epoch))
 
     def log(self, values: Mapping[str, float], epoch: int) -> None:
-        """See :class:`Tracker`; without values, no tracker is called."""
+        """See :class:`Logger`; without values, no tracker is called."""
         if values:
             self._each(lambda tracker: tracker.log(values, epoch))
 
     def finish(self, ending: Ending) -> None:
-        """See :class:`Tracker`."""
+        """See :class:`Logger`."""
         self._each(lambda tracker: tracker.finish(ending))
 
-    def _each(self, call: Callable[[Tracker], None]) -> None:
+    def _each(self, call: Callable[[Logger], None]) -> None:
         for tracker in list(self._trackers):
             try:
                 call(tracker)
