@@ -25,6 +25,7 @@ STUDIES = (
     "gsam_minima",
     "adaptive_gsam",
     "sam_forgetting",
+    "edge_of_stability",
 )
 HEAD = """# Claims of the papers, tested on small networks
 
