@@ -21,8 +21,8 @@ SAMS = {"SAM": ("sam", 2.0), "GSAM": ("gsam", 2.0), "CR-SAM": ("cr-sam", 2.0)}
 ARMS = {**DESCENT, **SAMS}
 SETUP = Setup(
     "digits",
-    f"{EXAMPLES} of scikit-learn's digits, mlp 64-{WIDTH}-{WIDTH}-10 with tanh, squared error, {STEPS} steps with all of "
-    f"them, λ₁ every {EVERY}",
+    f"{EXAMPLES} of scikit-learn's digits, mlp 64-{WIDTH}-{WIDTH}-10 with tanh, squared error, {STEPS} steps with all "
+    f"of them, λ₁ every {EVERY}",
     "digits",
     {},
 )
@@ -109,17 +109,9 @@ def claims(record: Record) -> Sequence[Claim]:
     for label in SAMS:
         words = f"{label} with ρ = {RHO:g} holds λ₁ below the edge of gradient descent"
         rows.append(ordered(words, "below 2/η", (label, results[label]["late"]), ("GD", below)))
-    name = "λ₁ over SAM's edge, mean of the second half"
-    rows.append(
-        close_to(
-            "SAM's λ₁ is at the edge of its own",
-            "at it, also early",
-            name,
-            results["SAM"]["of its own edge"],
-            target=1.0,
-            within=0.1,
-        )  # fmt: skip
-    )
+    name, own = "λ₁ over SAM's edge, mean of the second half", results["SAM"]["of its own edge"]
+    words = "SAM's λ₁ is at the edge of its own"
+    rows.append(close_to(words, "at it, also early", name, own, target=1.0, within=0.1))
     return rows
 
 

@@ -30,7 +30,7 @@ from landscape.registry.names import Specification
 from landscape.tracking.logger import Guarded, Logger
 from landscape.tracking.optimizer_state import next_update, preconditioner_of, threshold_of
 
-CHEAP = ("loss", "gradient-norm", "dominant-eigenvalue", "critical-sharpness")
+CHEAP = ("loss", "gradient-norm", "dominant-eigenvalue:tolerance=0.01", "critical-sharpness")
 """Some tens of gradients on the probe batches."""
 
 _NEAR = 0.7  # of the threshold: from there on an eigenvalue may be the next to reach it
@@ -134,8 +134,7 @@ class Tracker:
             The estimates by name; empty where nothing was due.
         """
         self.steps += 1
-        self._clock.tick()
-        if self.steps < self._clock.next or "stopped" in self._said:
+        if "stopped" in self._said or not self._clock.due(self.steps, self._group):
             return {}
         return self.measure(optimizer)
 
@@ -158,6 +157,11 @@ class Tracker:
         if found:
             self.history.append((self.steps, found))
         return found
+
+    @property
+    def share(self) -> float:
+        """The share of the time since it was made that measurements have taken."""
+        return self._clock.share
 
     def finish(self) -> str:
         """Ends the loggers; says in one line what was measured, and for which share of the time."""
@@ -265,21 +269,30 @@ class _Clock:
 
     def __post_init__(self) -> None:
         self.next = self.first + self.every
-        self._begun, self._spent, self._steps = time.perf_counter(), 0.0, 0
+        self._begun, self._spent, self._steps, self._last = time.perf_counter(), 0.0, 0, 0.0
 
-    def tick(self) -> None:
-        """Counts a step."""
+    def due(self, step: int, group: Group) -> bool:
+        """Counts a step; whether to measure now, which all processes decide alike."""
         self._steps += 1
+        if step < self.next:
+            return False
+        # Steps may have become quicker since it was planned.
+        more = 0 if self.budget is None else group.decided(self._missing())
+        self.next = step + more
+        return more <= 0
 
     def measured(self, seconds: float, step: int, group: Group) -> None:
-        """Plans the next measurement, which is expected to take as long as this one, in all processes alike."""
-        self._spent += seconds
-        self.next = step + self.every
-        if self.budget is not None:
-            training = max(1e-9, time.perf_counter() - self._begun - self._spent)
-            needed = (self._spent + seconds) * (1 - self.budget) / self.budget - training
-            more = math.ceil(needed / (training / max(1, self._steps)))
-            self.next = step + group.decided(max(self.every, more))
+        """Plans the next measurement."""
+        self._spent, self._last = self._spent + seconds, seconds
+        more = 0 if self.budget is None else group.decided(self._missing())
+        self.next = step + max(self.every, more)
+
+    def _missing(self) -> int:
+        """The steps until one more measurement, which takes as long as the last one, is within the budget."""
+        assert self.budget is not None
+        training = max(1e-9, time.perf_counter() - self._begun - self._spent)
+        needed = (self._spent + self._last) * (1 - self.budget) / self.budget - training
+        return math.ceil(needed / (training / max(1, self._steps)))
 
     @property
     def share(self) -> float:
