@@ -3,6 +3,7 @@
 And SIGINT is heard, also where a shell started the tests in the background with the signal ignored.
 """
 
+import gc
 import os
 import signal
 
@@ -22,6 +23,12 @@ if not pretend_device.reason_without():
     pretend_device.prepare()
 
 DEVICES = ["cpu", "pretend", *(d for d in ("cuda", "mps") if getattr(torch, d).is_available())]
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: a collection of garbage, of hundreds in a run, need not look through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=DEVICES)

@@ -531,7 +531,7 @@ def _pytest(files: list[str], plugin: object) -> int:
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
-    return pytest.main(["-x", "-q", "-n", "0", "-p", "no:cacheprovider", *files], plugins=[plugin])
+    return pytest.main(["-x", "-q", "-n", "0", "-m", "", "-p", "no:cacheprovider", *files], plugins=[plugin])
 
 
 def main() -> int:

@@ -64,7 +64,7 @@ def tensors_at(name: str, *, classes: int | None = None, normalize: Normalisatio
     arrays = _npz(path) if kind == "npz" else _safetensors(path)
     keys = next((keys for keys in KEYS if keys[0] in arrays and keys[1] in arrays), None)
     if keys is None:
-        expected = "; ".join(", ".join(key for key in keys if key) for keys in KEYS[:3])
+        expected = "; ".join(", ".join(dict.fromkeys(key for key in keys if key)) for keys in KEYS)
         raise InputError(f"{name} holds {', '.join(arrays) or 'nothing'}; expected one of: {expected}")
     parts = [
         _part(name, arrays[x], arrays[y], normalize)

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import importlib.metadata
 from collections.abc import Callable, Collection, Hashable, Iterator
 from functools import cached_property, partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
@@ -37,7 +36,7 @@ from landscape.parameters import Layout, Selection, selection_name
 from landscape.processes import Processes
 from landscape.processes.group import ALONE, Group, group_for
 from landscape.records.estimate import Provenance
-from landscape.version import __version__
+from landscape.version import __version__, version_of
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -261,7 +260,7 @@ class Objective:
         replica = self._mean.risk.replica
         return Provenance(
             landscape=__version__,
-            torch=importlib.metadata.version("torch"),
+            torch=version_of("torch"),
             device=replica.device.type,
             dtype=str(replica.dtype).removeprefix("torch."),
             dimension=self.dimension,

@@ -89,9 +89,15 @@ def axes_or_page(ax: Axes | None, *, shape: float = 0.72, splits: Iterable[str] 
 def settle(figure: Figure) -> Figure:
     """Lays the figure out and freezes the layout."""
     # Otherwise, it is laid out again when it is saved, and the result depends on the resolution of the file.
-    figure.draw_without_rendering()
+    _lay_out(figure)
     figure.set_layout_engine("none")
     return figure
+
+
+def _lay_out(figure: Figure) -> None:
+    """Places the axes, without drawing what is in them, as ``Figure.draw_without_rendering`` would."""
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
 
 
 def fit_height(figure: Figure, height: float) -> Figure:
@@ -101,7 +107,7 @@ def fit_height(figure: Figure, height: float) -> Figure:
     width = float(figure.get_size_inches()[0])
     figure.set_size_inches(width, height)
     for _ in range(2):  # labels move when the height changes; the second time, they stay
-        figure.draw_without_rendering()
+        _lay_out(figure)
         used = figure.get_tightbbox()
         figure.set_size_inches(width, used.height + 2 * _PADDING)
     return settle(figure)

@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
 from landscape.errors import UsageError
@@ -119,7 +120,7 @@ class Row(Generic[T]):
     hidden: frozenset[str] = frozenset()
     stated: Options | None = field(default=None, kw_only=True)
 
-    @property
+    @cached_property
     def parameters(self) -> Options:
         """The options and the hidden parameters."""
         return self.stated or options_of(self.build)

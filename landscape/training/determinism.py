@@ -1,14 +1,13 @@
 """What the bits of a run depend on: the random numbers of its seed and epoch, and the machine it is computed on."""
 
 import hashlib
-import importlib.metadata
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from landscape.isolation.randomness import RANDOMNESS, DeviceGenerator
-from landscape.version import __version__
+from landscape.version import __version__, version_of
 
 Generators = dict[str, Tensor]
 Environment = Mapping[str, str | int]
@@ -62,7 +61,7 @@ def environment(device: torch.device, *, compiled: bool = False, processes: int 
         "threads": torch.get_num_threads(),
         "processor": processor,
         "landscape": __version__,
-        **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        **{name: version_of(name) for name in _PACKAGES},
         **({"compiled": "yes"} if compiled else {}),
         **({"processes": processes} if processes > 1 else {}),
     }

@@ -35,6 +35,7 @@ PROGRAM = """
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("form", ["torch", "safetensors"])
 def test_opening_a_file_takes_no_memory_and_fitting_it_one_copy(tmp_path, form):

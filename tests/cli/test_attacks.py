@@ -119,6 +119,7 @@ def test_a_file_of_flags_of_any_kind(attacked, both):
     attacked(line, lambda: Path("c.toml").write_text(text))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", list(PLACES))
 def test_a_file_whose_bytes_were_edited(attacked, template, kind):
     place = template / PLACES[kind]

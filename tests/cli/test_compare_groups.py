@@ -180,6 +180,7 @@ def test_a_table_of_checkpoints_is_compared_by_any_of_its_columns(landscape, own
     assert {each["method"] for each in differences} == {"SAM"}
 
 
+@pytest.mark.thorough
 def test_data_without_a_test_split_are_compared_on_train(landscape, own, tmp_path):
     arrays = np.load(tmp_path / "d.npz")
     np.savez(tmp_path / "one.npz", x=arrays["x_train"], y=arrays["y_train"])

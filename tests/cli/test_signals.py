@@ -46,6 +46,7 @@ def undisturbed(tmp_path_factory):
     return (folder / "run/checkpoint.pt").read_bytes()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_an_interrupted_training_prints_the_command_that_ends_with_the_same_bytes(
     tmp_path, landscape, undisturbed, number, code

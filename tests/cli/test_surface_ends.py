@@ -48,6 +48,7 @@ def made(folder):
     return {file.name: file.read_bytes() for file in folder.iterdir() if file.name[:2] in ("s.", "s-", ".s")}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("command", "steps"),
     [(TWO, STEPS), (ONE, STEPS[1:]), (LINE, STEPS[1:])],

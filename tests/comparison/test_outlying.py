@@ -8,6 +8,7 @@ import pytest
 from landscape.comparison.cell import outlying
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n", [4, 8])
 def test_normal_draws_raise_an_alarm_once_in_a_hundred(n):
     samples = np.random.default_rng(0).normal(5.0, 2.0, (6000, n)).tolist()

@@ -19,6 +19,7 @@ def case(name: str) -> tuple[Objective, torch.Tensor]:
     return objective_of((FOOLING | ODD)[name])
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", [*FOOLING, *ODD])
 def test_no_network_is_proved_with_a_wrong_trace(name: str) -> None:

@@ -25,7 +25,13 @@ class Reader(nn.Module):
         return scores
 
 
-@pytest.mark.parametrize(("kind", "classes"), [(nn.LSTM, 3), (nn.GRU, 1), (nn.RNN, 3)])
+@pytest.mark.parametrize(
+    ("kind", "classes"),
+    [
+        (nn.LSTM, 3),
+        *(pytest.param(*case, marks=pytest.mark.thorough) for case in ((nn.GRU, 1), (nn.RNN, 3))),
+    ],
+)
 def test_the_trace_of_a_recurrent_network(kind: Any, classes: int) -> None:
     torch.manual_seed(0)
     model, tokens = Reader(kind, classes).double(), torch.randint(5, (12, 6))

@@ -54,7 +54,9 @@ def test_a_study_imports_public_names_only(name):
     assert not [alias.name for node in own for alias in node.names if alias.name.startswith("_")]
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [SMALL[0], *(pytest.param(name, marks=pytest.mark.thorough) for name in SMALL[1:])]
+)
 def test_a_study_recomputes_and_resumes(load, name, tmp_path):
     study, given = load("study"), load(name).STUDY
     setup = next(iter(given.setups.values()))

@@ -66,6 +66,7 @@ def test_the_claims_compare_like_with_like(load):
         assert arm.passes == 1 + arm.label.endswith(script.TWICE) * (arm.start == script.CONTINUED[0].label)
 
 
+@pytest.mark.thorough
 def test_rows_are_trained_and_measured_once(load, monkeypatch, tmp_path):
     script, study = load("sam_forgetting"), load("study")
     monkeypatch.setattr(script, "CONTINUED", script.CONTINUED[1:2])

@@ -122,6 +122,7 @@ def test_an_eigenvalue_is_found_as_often_as_it_occurs(end: str, expected: list[f
         assert torch.allclose(true, found.residuals, atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_hidden_eigenvectors_escape_no_more_often_than_said() -> None:
     """The start has nothing of a second eigenvector, so that only the confirmation can find it."""
     spectrum = torch.cat([torch.tensor([1.0, 0.9, 0.9, 0.8]), torch.linspace(0, 0.75, 96)]).double()

@@ -94,11 +94,13 @@ PROBES = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", PROBES, ids=lambda case: case.measure)
 def test_the_interval_covers_over_seeds(case: Probes) -> None:
     assert 0.91 <= share_covered(case.intervals()) <= 0.98
 
 
+@pytest.mark.thorough
 def test_the_intervals_of_trace_normalized_trace_and_layers_cover() -> None:
     """The three share the probes, here fresh ones for every batch as the outputs are hidden."""
     objective, matrix = problems.tiny_case(hidden=True)
@@ -118,6 +120,7 @@ def test_the_intervals_of_trace_normalized_trace_and_layers_cover() -> None:
     assert all(0.91 <= share <= 0.98 for share in shares.values()), shares
 
 
+@pytest.mark.thorough
 def test_the_band_of_the_spectral_density_covers() -> None:
     _, matrix = bowl()
     grid, width, probes = torch.tensor([-0.8, 0.7, 2.5, 6.0], dtype=torch.float64), 0.8, 8
@@ -146,6 +149,7 @@ def batches_of_bowls(seed: int, count: int) -> tuple[Objective, np.ndarray]:
     return objective, (spectra * w).square().sum(1).numpy()
 
 
+@pytest.mark.thorough
 def test_the_error_of_the_gradient_noise_covers_over_data_sets() -> None:
     # E‖g_B‖² = Σ wⱼ² E[sⱼ²], and E[s²] = 4 + 16 for a gamma distribution of shape 4.
     truth = 20 * (1 + 0.25 + 4)

@@ -29,10 +29,15 @@ def _resnet() -> tuple[nn.Module, torch.Tensor, int]:
     [
         (_mlp, "gradient-norm"),
         (_mlp, "dominant-eigenvalue"),
-        (_mlp, "layer-eigenvalues:max_products=4"),
-        (_mlp, "hessian-trace:max_probes=2"),
-        (_resnet, "gradient-norm"),
-        (_resnet, "dominant-eigenvalue:max_iterations=4"),
+        *(
+            pytest.param(*case, marks=pytest.mark.thorough)
+            for case in (
+                (_mlp, "layer-eigenvalues:max_products=4"),
+                (_mlp, "hessian-trace:max_probes=2"),
+                (_resnet, "gradient-norm"),
+                (_resnet, "dominant-eigenvalue:max_iterations=4"),
+            )
+        ),
     ],
 )
 def test_the_expected_peak_is_within_a_fifth_of_what_is_then_seen(network, name: str) -> None:

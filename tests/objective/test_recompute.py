@@ -255,6 +255,7 @@ def test_checkpoints_of_the_same_network_are_recomputed_too() -> None:
     assert "computed again" in recomputed.notes[-1]
 
 
+@pytest.mark.thorough
 def test_per_example_ways_run_as_without() -> None:
     from landscape.measures import hessian_trace
 

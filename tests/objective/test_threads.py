@@ -119,6 +119,7 @@ def together(*jobs: Callable[[], object]) -> None:
         raise failures[0]
 
 
+@pytest.mark.thorough
 def test_measures_in_two_threads_are_those_of_one_and_leave_everything_as_it_was() -> None:
     model = encoder()
     expected = measured(model)  # and what libraries change when they are first used

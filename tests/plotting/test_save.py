@@ -81,6 +81,7 @@ sys.exit(sum(name in sys.modules for name in ("torch", "matplotlib.pyplot")))
 """
 
 
+@pytest.mark.thorough
 def test_two_processes_write_the_same_bytes_without_torch_or_pyplot(surfaces, tmp_path):
     inputs = []
     for index, surface in enumerate(surfaces):

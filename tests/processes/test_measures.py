@@ -10,7 +10,7 @@ from started import results
 
 from landscape.measures import MEASURES
 
-WORLDS = [2, 3]
+WORLDS = [2, pytest.param(3, marks=pytest.mark.thorough)]
 CASES = [
     *(f"split {case}" for case in measured_cases.CASES),
     *(f"own {case}" for case in measured_cases.OWN),

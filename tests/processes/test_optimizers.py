@@ -25,7 +25,7 @@ from replica_cases import (
 )
 from started import results
 
-WORLDS = [2, 3]
+WORLDS = [2, pytest.param(3, marks=pytest.mark.thorough)]
 # Rounding is of 1e-16 of numbers of about 1, whatever the size of a weight.
 FLOAT64 = {"rtol": 1e-12, "atol": 1e-12}
 FLOAT32 = {"rtol": 1e-6, "atol": 1e-6}
@@ -115,7 +115,11 @@ def test_a_loop_that_averages_gradients_itself_has_common_losses_too(ranks):
 
 
 @pytest.mark.parametrize(
-    ("world", "rule"), [*((2, rule) for rule in BY_SHARDS), *((3, rule) for rule in BY_UNEVEN_SHARDS)]
+    ("world", "rule"),
+    [
+        *((2, rule) for rule in BY_SHARDS),
+        *(pytest.param(3, rule, marks=pytest.mark.thorough) for rule in BY_UNEVEN_SHARDS),
+    ],
 )
 def test_the_steps_of_shards_are_those_of_whole_weights(shards_of, alone, world, rule):
     shards = shards_of(world)

@@ -65,6 +65,7 @@ def test_measures_are_printed_once_and_equal_those_of_one_process(runs, tmp_path
     assert [each.value for each in written] == pytest.approx([each.value for each in alone], rel=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("plane", PLANES)
 def test_a_surface_is_that_of_one_process_also_after_the_first_was_killed(runs, tmp_path, thrown_away, plane):
     assert call(surface(runs, plane, tmp_path / "s.csv")) == 0

@@ -11,7 +11,7 @@ def alone(tmp_path_factory):
     return cases.numbers(1, tmp_path_factory.mktemp("alone"))
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.thorough)])
 def ranks(request, tmp_path_factory):
     return results(cases.run, tmp_path_factory.mktemp("ranks"), ranks=request.param, seconds=240)
 

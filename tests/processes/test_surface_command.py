@@ -216,6 +216,7 @@ def wait_for(condition, process):
         time.sleep(0.02)
 
 
+@pytest.mark.thorough
 def test_processes_share_a_surface_survive_one_and_stop_together(here, landscape):
     command = Command(*LONG, "--processes", "2", cwd=here)
     wait_for(lambda: sum(count > 1 for count in points(here)) == 2, command)

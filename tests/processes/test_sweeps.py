@@ -27,6 +27,7 @@ SWEEP = [*FLAGS, "--optimizers", "sgd,sam", "--seeds", "0"]
 LAUNCH = ["train", "--plan", "plan.jsonl", "--launcher", "local", "--jobs", "1", "-q"]
 
 
+@pytest.mark.thorough
 def test_a_sweep_that_is_stopped_and_loses_its_launcher_ends_complete_with_the_bytes_of_an_uninterrupted_one(
     tmp_path, landscape
 ):

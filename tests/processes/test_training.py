@@ -1,5 +1,6 @@
 """One run in several processes is the run of one: every optimizer, interruptions, failures, and what is on disk."""
 
+import functools
 import json
 import os
 import signal
@@ -21,17 +22,22 @@ TOLERANCES = {"float64": 1e-12, "float32": 1e-6, "bf16": 1e-2}
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    return {
-        world: results(all_cases, tmp_path_factory.mktemp("ranks"), ranks=world, seconds=300)
-        for world in (2, 3)
-    }
+    return functools.cache(
+        lambda world: results(all_cases, tmp_path_factory.mktemp("ranks"), ranks=world, seconds=300)
+    )
 
 
 @pytest.mark.parametrize(
-    ("world", "case"), [(world, case) for world in (2, 3) for case in CASES if case in cases_of(world)]
+    ("world", "case"),
+    [
+        pytest.param(world, case, marks=[pytest.mark.thorough] if world == 3 else [])
+        for world in (2, 3)
+        for case in CASES
+        if case in cases_of(world)
+    ],
 )
 def test_the_steps_are_those_of_one_process(ranks, world, case):
-    ranks = ranks[world]
+    ranks = ranks(world)
     expected = _alone(case)
     tolerance = TOLERANCES["bf16" if case == "bf16" else CASES[case].get("dtype", "float64")]
     for each in ranks:
@@ -165,6 +171,7 @@ def ended(folder, running):
     return [each.exitcode for each in running], *texts
 
 
+@pytest.mark.thorough
 def test_the_command_is_stopped_by_a_signal_to_one_process_and_goes_on(tmp_path):
     words = ["train", "-m", "mlp:width=8", "-d", "moons:samples=100", "-b", "16", "--optimizer", "sam"]
     words += ["--dtype", "float64", "--epochs", "120", "--device", "cpu", "-q", "-o", "run"]

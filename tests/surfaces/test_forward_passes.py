@@ -170,6 +170,7 @@ class TestChoice:
 
 
 class TestCompiled:
+    @pytest.mark.thorough
     @needs_compiler
     def test_gives_the_same_loss_and_accuracy_at_every_point_and_on_other_data(self, resnet, compiled):
         test = Objective(_resnet(), CLASSES, [(x.flip(3), y) for x, y in _data(9)])
@@ -179,6 +180,7 @@ class TestCompiled:
                 loss, accuracy = objective.evaluate(point)
                 assert evaluate(point) == (pytest.approx(loss, rel=1e-5), accuracy)
 
+    @pytest.mark.thorough
     @needs_compiler
     def test_what_overflows_has_the_value_of_the_plain_network(self, resnet, compiled):
         evaluate, kinds = compiled.evaluation(resnet), set()
@@ -189,6 +191,7 @@ class TestCompiled:
             kinds.add(math.isnan(loss))
         assert kinds == {True, False}
 
+    @pytest.mark.thorough
     @needs_compiler
     def test_one_compilation_serves_test_data_and_other_statistics(self, compiled, monkeypatch):
         models = [_resnet(), _resnet()]
@@ -210,6 +213,7 @@ class TestCompiled:
         for name, values in surface.values.items():
             assert values == pytest.approx(plain.values[name], rel=1e-5)
 
+    @pytest.mark.thorough
     @needs_compiler
     def test_model_and_random_numbers_are_bit_identical_afterwards(self, compiled):
         model = _resnet()

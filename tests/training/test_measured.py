@@ -128,6 +128,7 @@ def short(tmp_path_factory):
     return train(recipe, output=tmp_path_factory.mktemp("short"), measuring=dataclasses.replace(FEW))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("place", "done"), [("write_whole", False), ("append_line", False), ("append_line", True)]
 )
@@ -161,6 +162,7 @@ def test_a_run_that_was_killed_while_it_measured_has_the_same_lines_to_the_last_
         ).read_bytes()
 
 
+@pytest.mark.thorough
 def test_a_run_that_was_interrupted_within_an_epoch_has_the_same_lines_to_the_last_bit(tmp_path, whole):
     for step in (7, 12):
         with pytest.raises(KeyboardInterrupt):

@@ -71,6 +71,7 @@ def test_an_unknown_name_is_answered_with_the_nearest():
         PRESETS.row("sam-cifar1")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["mesa-digits", "entropy-sgd-digits", "ada-sam-digits", "bsam-digits"])
 def test_a_preset_for_the_digits_learns(tmp_path, name):
     run = train(PRESETS[name].recipe(epochs=2 if name == "entropy-sgd-digits" else 6), output=tmp_path)

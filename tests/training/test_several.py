@@ -74,6 +74,7 @@ def test_a_failed_run_is_reported_and_the_others_are_finished(tmp_path):
     assert train(TINY, output=tmp_path / "alone").checkpoint.read_bytes() == before
 
 
+@pytest.mark.thorough
 def test_in_a_pool_no_run_is_lost_by_another_that_fails_or_is_killed_nor_by_a_signal(tmp_path):
     """One process after the other, and all of it in one pool, because each costs seconds of imports."""
     chosen = {
