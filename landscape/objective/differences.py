@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from landscape.draws import Draws
 from landscape.errors import InputError, Remark, is_out_of_memory
 from landscape.losses.outputs import acting_with
-from landscape.objective.autograd_graph import place_of, slopes
+from landscape.objective.autograd_graph import gradient_places
 from landscape.objective.batch import Batch, first_examples, mapped, moved, tensors_in
+from landscape.objective.contributions import contributions
 from landscape.objective.differentiability import innermost
 from landscape.objective.graphs import HessianGraph, LossOf
 from landscape.objective.kernels import HeldPadding
@@ -190,29 +191,42 @@ def _second(
     value: Value, leaves: Tensors, sizes: Sequence[float], number: int
 ) -> tuple[float, Tensors, Tensors]:
     """The asymmetry of the Hessian, and the sketches of the gradient and of the Hessian's product with a direction."""
-    slopes_here = slopes(value(leaves), leaves, graph=True)
-    if not all(map(math.isfinite, numbers(*map(norm, slopes_here)))):
-        raise ValueError("the gradient is not finite")
-    here = [sketch(slope, k) for k, slope in enumerate(slopes_here)]
-    places = {k: place_of(slope) for k, slope in enumerate(slopes_here) if slope.requires_grad}
-    del slopes_here  # as large as the network, and not needed for products
-    products = [empty_sketch(leaf) for leaf in leaves]
+    here = [empty_sketch(leaf) for leaf in leaves]
 
-    def form(ours: int, theirs: int) -> tuple[float, float]:
-        """The form of two directions."""
-        sums: list[Tensor] = []
+    def note(k: int, part: Tensor) -> None:
+        here[k] += sketch(part, k)
+
+    places = gradient_places(value(leaves), leaves, each=note)
+    if not all(map(math.isfinite, numbers(*map(norm, here)))):
+        raise ValueError("the gradient is not finite")
+    uses = contributions([place for _, place in places], dict(enumerate(leaves)))
+    several = {use.number for use in uses}
+
+    def form(ours: int, theirs: int) -> tuple[tuple[float, float], Tensors]:
+        """The form of two directions, and the sketches of the product with ours as far as they are needed."""
+        totals = [exact(torch.zeros_like(leaf[:0]).sum()) for leaf in leaves]
+        sketches, norms = [empty_sketch(leaf) for leaf in leaves], dict[int, Tensor]()
 
         def act(k: int, product: Tensor) -> None:
-            if ours == number:
-                products[k] = sketch(product, k)
-            terms = product.mul_(_drawn(sizes, leaves, theirs, k))
-            sums.extend([exact(terms.sum()), norm(terms)])
+            if ours == number or k in several:
+                sketches[k] += sketch(product, k)
+            terms = _drawn(sizes, leaves, theirs, k).mul_(product)
+            totals[k] = totals[k] + exact(terms.sum())
+            if k not in several:
+                norms[k] = norm(terms)
 
-        passed_back(places, leaves, act, vectors=partial(_drawn, sizes, leaves, ours), retain=ours == 1)
-        return _form(sums)
+        passed_back(
+            places, leaves, act, vectors=partial(_drawn, sizes, leaves, ours), retain=ours == 1, uses=uses
+        )
+        for (
+            k
+        ) in several:  # entries of directions for large tensors have one size, so that only signs are lost
+            norms[k] = sizes[k] * norm(sketches[k])
+        sums = [part for k, length in norms.items() for part in (totals[k], length)]
+        return _form(sums), sketches
 
-    forms = form(1, number), form(number, 1)
-    return _asymmetry(*forms), here, products
+    (theirs, _), (ours, products) = form(1, number), form(number, 1)
+    return _asymmetry(theirs, ours), here, products
 
 
 def _move(leaves: Tensors, sizes: Sequence[float], number: int, step: float) -> None:

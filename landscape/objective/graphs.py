@@ -5,7 +5,7 @@ all further vectors.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -15,8 +15,9 @@ from landscape.errors import InputError, UsageError
 from landscape.losses.closed_forms import curvature_product
 from landscape.losses.loss_functions import BatchLoss, in_float64
 from landscape.losses.outputs import called_with
-from landscape.objective.autograd_graph import Output, flat_slopes, place_of
+from landscape.objective.autograd_graph import Output, flat_slopes, gradient_places
 from landscape.objective.batch import Batch
+from landscape.objective.contributions import Contribution, contributions
 from landscape.objective.kernels import HeldPadding
 from landscape.objective.risk import Risk
 
@@ -31,6 +32,7 @@ class Graph(ABC):
     def __init__(self, risk: Risk, batch: Batch) -> None:
         # The replica and never the risk, which holds the graphs that are kept: a cycle would keep memory allocated.
         self._replica = risk.replica
+        self._uses: list[Contribution] | None = None  # of the weights in the graph behind all columns
 
     def products(self, columns: Tensors, *, keep: bool, block: Block = None) -> list[Tensor]:
         """The product with every column ``(n,)``.
@@ -50,7 +52,12 @@ class Graph(ABC):
                 images.append(torch.zeros_like(column))
                 continue
             retain = keep or k + 1 < len(columns)
-            images.append(flat_slopes(outputs, vectors, inputs, layout, like=column, retain=retain))
+            if block is None and self._uses is None:
+                self._uses = contributions(outputs, parameters)
+            uses = self._uses if block is None else []
+            images.append(
+                flat_slopes(outputs, vectors, inputs, layout, like=column, retain=retain, uses=uses)
+            )
         return images
 
     @abstractmethod
@@ -65,14 +72,14 @@ class HessianGraph(Graph):
         super().__init__(risk, batch)
         loss, outputs, _ = risk.forward(batch)
         self._output = self._value(loss, outputs) if loss.requires_grad else loss
-        slopes = _slopes(self._output, risk.replica.parameters)
-        self._places = _places(slopes)
         self._slope: Tensor | None = None
+        parameters = risk.replica.parameters
         if with_slope:
             self._slope = torch.zeros_like(risk.replica.point)
-            for slope, place in zip(slopes, risk.replica.layout.split(self._slope), strict=True):
-                if slope is not None:
-                    place.copy_(slope.detach())
+            parts = risk.replica.layout.split(self._slope)
+            self._places = gradient_places(self._output, parameters, each=lambda k, part: parts[k].add_(part))
+        else:
+            self._places = gradient_places(self._output, parameters)
 
     def _value(self, loss: Tensor, outputs: Any) -> Tensor:
         """What is differentiated twice."""
@@ -96,7 +103,7 @@ class HessianGraph(Graph):
 
     def _transposed(self, parts: Tensors, block: Block) -> tuple[Sequence[Output], Tensors]:
         curved = _within(self._places, block)
-        return list(curved.values()), [parts[k] for k in curved]
+        return [place for _, place in curved], [parts[k] for k, _ in curved]
 
 
 class ResidualGraph(HessianGraph):
@@ -133,7 +140,7 @@ class OutputGraph(Graph):
         # Zeros without memory of their own: the outputs of a language model take more of it than its weights.
         zeros = self._outputs.detach().new_zeros(()).expand_as(self._outputs)
         self._cotangent = zeros.requires_grad_()
-        self._places = _places(_slopes(self._outputs, risk.replica.parameters, self._cotangent))
+        self._places = gradient_places(self._outputs, risk.replica.parameters, cotangent=self._cotangent)
         self._prepare(self._outputs.detach().requires_grad_(True), targets)
 
     @abstractmethod
@@ -148,11 +155,11 @@ class OutputGraph(Graph):
         curved = _within(self._places, block)
         if not curved:
             return [], []
-        starts: Any = list(curved.values())
+        starts: Any = [place for _, place in curved]
         (tangent,) = torch.autograd.grad(
             starts,
             self._cotangent,
-            [parts[k] for k in curved],
+            [parts[k] for k, _ in curved],
             retain_graph=True,
             materialize_grads=True,
         )
@@ -258,24 +265,6 @@ class LossOf(nn.Module):
         return self._loss()
 
 
-def _slopes(output: Tensor, parameters: Tensors, cotangent: Tensor | None = None) -> Sequence[Tensor | None]:
-    """The gradient with its graph, by parameter."""
-    if not output.requires_grad:
-        return [None] * len(parameters)
-    slopes: Sequence[Tensor | None] = torch.autograd.grad(
-        output, parameters, cotangent, create_graph=True, allow_unused=True
-    )
-    return slopes
-
-
-def _places(slopes: Sequence[Tensor | None]) -> dict[int, Output]:
-    """The places of a gradient in its graph, by parameter, as far as it depends on anything.
-
-    Its values are not kept: products do not need them.
-    """
-    return {k: place_of(s) for k, s in enumerate(slopes) if s is not None and s.requires_grad}
-
-
-def _within(places: Mapping[int, Output], block: Block) -> Mapping[int, Output]:
+def _within(places: Sequence[tuple[int, Output]], block: Block) -> Sequence[tuple[int, Output]]:
     """Those of the block alone."""
-    return places if block is None else {k: place for k, place in places.items() if k in block}
+    return places if block is None else [(k, place) for k, place in places if k in block]
