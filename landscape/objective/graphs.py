@@ -24,6 +24,8 @@ from landscape.objective.risk import Risk
 Tensors = Sequence[Tensor]
 Block = Collection[int] | None
 """The numbers of some parameter tensors; ``None`` for all of them."""
+Each = Callable[[Tensor, Tensor], Tensor]
+"""What is kept of a vector and its product."""
 
 
 class Graph(ABC):
@@ -34,30 +36,36 @@ class Graph(ABC):
         self._replica = risk.replica
         self._uses: list[Contribution] | None = None  # of the weights in the graph behind all columns
 
-    def products(self, columns: Tensors, *, keep: bool, block: Block = None) -> list[Tensor]:
-        """The product with every column ``(n,)``.
+    def products(
+        self, columns: Tensors, *, keep: bool, block: Block = None, each: Each | None = None
+    ) -> list[Tensor]:
+        """The product with every column ``(n,)``, or what ``each`` makes of it.
 
         Args:
-            columns: Vectors.
+            columns: Vectors, which may be made when they are asked for.
             keep: Whether the graph will be used again; otherwise its memory is given back on the way.
             block: Some parameter tensors: the columns are taken to be zero outside them, and only that part of the
                 products is computed, which costs less.
+            each: Called with every column and its product, before the next one is computed.
         """
         layout, images = self._replica.layout, list[Tensor]()
         parameters = dict(enumerate(self._replica.parameters))
         inputs = parameters if block is None else {k: parameters[k] for k in block}
-        for k, column in enumerate(columns):
+        for k in range(len(columns)):
+            column = columns[k]
             outputs, vectors = self._transposed(layout.split(column), block)
-            if not outputs:
-                images.append(torch.zeros_like(column))
-                continue
-            retain = keep or k + 1 < len(columns)
             if block is None and self._uses is None:
                 self._uses = contributions(outputs, parameters)
-            uses = self._uses if block is None else []
-            images.append(
-                flat_slopes(outputs, vectors, inputs, layout, like=column, retain=retain, uses=uses)
-            )
+            options: Any = {
+                "retain": keep or k + 1 < len(columns),
+                "uses": self._uses if block is None else [],
+            }
+            if outputs:
+                image = flat_slopes(outputs, vectors, inputs, layout, like=column, **options)
+            else:
+                image = torch.zeros_like(column)
+            images.append(image if each is None else each(column, image))
+            del column, vectors, image  # before the next ones are made
         return images
 
     @abstractmethod
@@ -224,12 +232,15 @@ class ForwardOverReverse:
 
         self._slope = torch.func.grad(loss)
 
-    def products(self, columns: Tensors, *, keep: bool, block: Block = None) -> list[Tensor]:
+    def products(
+        self, columns: Tensors, *, keep: bool, block: Block = None, each: Each | None = None
+    ) -> list[Tensor]:
         """See :class:`Graph`; every product costs a gradient besides."""
         replica = self._replica
         point = tuple(p.detach() for p in replica.parameters)
         images = []
-        for column in columns:
+        for k in range(len(columns)):
+            column = columns[k]
             tangents: Any = (tuple(replica.layout.split(column)),)
             try:
                 parts: Any = torch.func.jvp(self._slope, (point,), tangents)[1]
@@ -244,10 +255,12 @@ class ForwardOverReverse:
                     'products="double-backward"'
                 ) from failure
             image = torch.zeros_like(column)
-            for k, place in enumerate(replica.layout.split(image)):
-                if block is None or k in block:
-                    place.copy_(parts[k].detach())
-            images.append(image)
+            for number, place in enumerate(replica.layout.split(image)):
+                if block is None or number in block:
+                    place.copy_(parts[number].detach())
+            del parts
+            images.append(image if each is None else each(column, image))
+            del column, tangents, image  # before the next ones are made
         return images
 
 
