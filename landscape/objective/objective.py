@@ -582,7 +582,14 @@ class Objective:
         if forward is not None and isinstance(self._mean.risk.loss, BatchLoss):
             raise UsageError("forward= needs loss(outputs, targets); a BatchLoss calls the network itself")
         statistics = self._statistics if statistics is None else statistics
-        return evaluated(self._mean, point, constant=False, statistics=statistics, forward=forward)
+        replica = self._mean.checked(self.point).replica
+        if point.device != self.point.device or point.dtype != self.point.dtype or point.is_inference():
+            point = point.detach().to(self.point, copy=True)
+        try:  # without a copy of the point, which its owner may change afterwards and not meanwhile
+            replica.leave()
+            return evaluated(self._mean, point, constant=True, statistics=statistics, forward=forward)
+        finally:
+            replica.move(self.point, constant=True)
 
     def hessian_product(self, vectors: Tensor, *, block: Block = None) -> Tensor:
         """∇²L(θ) V; the graph of a gradient serves all columns, and later vectors as far as memory allows.
