@@ -27,6 +27,7 @@ Statistics = Mapping[str, Tensor]
 KINDS = ("gradients", "products", "evaluations")
 
 COLUMNS = 8  # of a product, which build a graph that is not kept once instead of 8 times
+FEW_BYTES = 1 << 22  # for columns that a product takes at once, which saves calls
 SHARE = 0.5  # of the memory that is left with a graph in place: a larger one is not kept
 
 
@@ -95,11 +96,12 @@ class KeptGraphs(Generic[G]):
         return max((size for size in self._sizes.values() if size is not None), default=None)
 
     def columns(self, vector: int) -> int:
-        """How many columns of so many bytes a product had best take at once: 1 where graphs are kept.
+        """How many columns of so many bytes a product had best take at once: few of large ones where graphs are kept.
 
-        Where they are not, as many as take no more memory than such a graph, with their images.
+        As many as take, with their images, no more memory than :data:`FEW_BYTES`, or a graph that is not kept.
         """
-        return 1 if self._lost is None else max(1, min(COLUMNS, self._lost // max(1, 2 * vector)))
+        room = max(FEW_BYTES, self._lost or 0)
+        return max(1, min(COLUMNS, room // max(1, 2 * vector)))
 
     def enter(self, moves: int, batches: object) -> None:
         """Drops all graphs if the network has moved or the data are different."""
