@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -372,6 +372,20 @@ def _pairs_to_go(state: tuple[Tensor, Tensor, float, float] | None, goal: float,
     return max(1, min(BLOCK, count, math.ceil(count * (min(needed, 1e6) - 1))))
 
 
+class _Drawn(Sequence[Tensor]):
+    """Vectors that are drawn when they are asked for, so that they are not all there at once."""
+
+    def __init__(self, draw: Callable[[range], Tensor], numbers: range) -> None:
+        self._draw, self._numbers = draw, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, place: Any) -> Any:
+        number = self._numbers[place]
+        return self._draw(range(number, number + 1))
+
+
 def quadratic_forms(objective: Objective, *, draws: Draws, numbers: range, less_gauss_newton: bool) -> Tensor:
     """Independent unbiased estimates of Tr H, or of Tr (H − G), layer by layer: ``(numbers, parameters)``.
 
@@ -383,14 +397,14 @@ def quadratic_forms(objective: Objective, *, draws: Draws, numbers: range, less_
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
         shards, split = risk.replica.shards, risk.replica.layout.split
         signs = draws.fold(risk.batch_start).signs
-        probes = list(shards.drawn(signs, numbers, like=risk.replica.point))
+        probes = _Drawn(lambda rows: shards.drawn(signs, rows, like=risk.replica.point)[0], numbers)
+
+        def form(probe: Tensor, product: Tensor) -> Tensor:
+            parts = zip(split(probe), split(product), strict=True)
+            return torch.stack([dot(x.flatten(), y.flatten()) for x, y in parts])
+
         kind = ResidualGraph if less_gauss_newton else HessianGraph
-        products = matrix_products(risk, batch, kind, probes)
-        forms = [
-            torch.stack([dot(x.flatten(), y.flatten()) for x, y in zip(split(v), split(p), strict=True)])
-            for v, p in zip(probes, products, strict=True)
-        ]
-        return [shards.total(torch.stack(forms))]
+        return [shards.total(torch.stack(matrix_products(risk, batch, kind, probes, each=form)))]
 
     # Batches are not joined: the number of the first would be that of all, and depend on where processes divide them.
     (forms,) = objective.average(visit, products=len(numbers), join=False)
