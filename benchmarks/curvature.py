@@ -16,7 +16,7 @@ What is random is run with several seeds: the root mean square error must be wit
 mean. A line marked ``~`` is extrapolated (seconds a probe × probes needed by the variance seen); one marked ``>`` had
 not reached the accuracy when its time was up, so that its seconds and its ratio are lower bounds.
 
-The work is that of matrix products, counted by torch in one more run of each, in units of one gradient's. Unlike the
+The work is that of matrix products, counted by torch in another run, in units of one gradient's. Unlike the
 time it does not depend on what else the machine does.
 
 All run in one process on one thread, ours between the peers. The clock is that of the process, which does not run
@@ -101,11 +101,12 @@ def loosest(
     accuracy: float,
     seeds: int,
     budget: float,
+    skipping: bool = False,
 ) -> Line:
     """The first setting that reaches the accuracy; or the last that was tried in the time, marked ``>``.
 
-    Settings that are numbers of products are left out where the error would have to fall much faster than that of a
-    mean of so many draws.
+    With ``skipping``, settings are numbers of products, and left out where the error would have to fall much faster
+    than that of a mean of so many draws.
     """
     spent, least = 0.0, -math.inf
     for setting in settings:
@@ -121,7 +122,7 @@ def loosest(
         spent += seeds * line.seconds
         if line.error <= accuracy or spent > budget:
             break
-        if setting > 1:
+        if skipping:
             least = 0.4 * setting * (line.error / accuracy) ** 2
     mark = "" if line.error <= accuracy else ">"
     return replace(line, mark=mark, work=operations(partial(run, setting, 0)))
@@ -184,7 +185,7 @@ def trace_job(case: Case, *, quick: bool) -> list[Line]:
     few = case.transformer
     truth, doubt = true_trace(case, (0.005 if few else 0.01 if case.slow else 0.005) if quick else 0.002)
     print(f"  true trace {truth:.6g}" + (f" ± {doubt:.2g}" if doubt else " (exact sum in float64)"))
-    seeds, budget = (8, 40.0) if few else (1, 5.0) if case.slow else (2, 5.0)
+    seeds, budget = (8, 25.0) if few else (1, 5.0) if case.slow else (2, 5.0)
     if not quick:
         seeds, budget = (8 if few else 4), 240.0
     theirs = case.for_peers()
@@ -211,6 +212,7 @@ def trace_job(case: Case, *, quick: bool) -> list[Line]:
             accuracy=TRACE,
             seeds=seeds,
             budget=budget,
+            skipping=True,
         ),
         lambda: loosest(
             "curvlinops, XTrace, products: ",
@@ -220,13 +222,15 @@ def trace_job(case: Case, *, quick: bool) -> list[Line]:
             accuracy=TRACE,
             seeds=seeds,
             budget=budget,
+            skipping=True,
         ),
     ]
     lines = []
     for k, job in enumerate(jobs):
         ours.run(2 if few and k < 2 else 1, counted=few)
         lines.append(job())
-    ours.run(1, counted=few)
+        print(f"  … {lines[-1].method}: error {lines[-1].error:.1e}, {lines[-1].seconds:.2f} s", flush=True)
+    ours.run(1)
     return [ours.line(), *lines]
 
 
