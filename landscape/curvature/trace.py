@@ -51,13 +51,11 @@ MIN_PASSES = 8
 MIN_FREEDOM = 20
 # Passes, or pairs of passes, between two looks: one graph serves them all.
 BLOCK = 4
-# Passes with probes of every example that are still needed for another kind of them to be tried.
-MANY_PASSES = 6
 # Plain products that a pair of passes with probes for every example takes, roughly, as seen on a small ViT.
 PAIR_COST = 3.0
 # Products that are still needed for deflated probes to be tried.
 MANY_PRODUCTS = 32.0
-# The share of the work that is still needed without them which is spent to see whether they need less.
+# The share of the work that is still needed which is spent to see whether another kind of draws needs less.
 TRIAL = 0.3
 # The share of the memory that is left which their space and its images may take.
 MEMORY_SHARE = 0.25
@@ -188,7 +186,7 @@ class _Estimator:
         scale = 0.0 if inner is None else float(inner.sum())
         # Pairs of passes with all operations probed together, and with each probed by itself.
         pairs: dict[bool, list[PairOfPasses]] = {False: [], True: []}
-        apart, count, passes = False, 1, 0
+        apart, tried, count, passes = False, False, 1, 0
         while True:
             numbers = range(passes // 2, passes // 2 + count)
             draws = [self.draws.fold(_EXAMPLES).fold(number) for number in numbers]
@@ -204,11 +202,13 @@ class _Estimator:
             converged = error <= goal
             if (converged and freedom >= MIN_FREEDOM) or passes + 2 > self.max_passes or math.isnan(value):
                 break
-            apart = self._apart(pairs, error, goal)
-            if pairs[apart] and (
-                deflated := self._deflated(self._work(pairs[apart], goal, apart), passes, scale)
-            ):
-                return self._by_deflation(deflated, passes, scale if has_inner else None)
+            apart = self._apart(pairs, goal)
+            rest = self._work(pairs[apart], goal, apart) if pairs[apart] else 0.0
+            # Once, and when it is known what is left: the products of a trial that fails are in vain.
+            if not tried and freedom >= MIN_FREEDOM / 2 and rest >= MANY_PRODUCTS:
+                tried = True
+                if deflated := self._deflated(rest, passes, scale):
+                    return self._by_deflation(deflated, passes, scale if has_inner else None)
             count = _pairs_to_go(pooled(pairs[apart]) if pairs[apart] else None, goal, len(pairs[apart]))
             count = min(count, (self.max_passes - passes) // 2)
         return HessianTrace(
@@ -270,11 +270,11 @@ class _Estimator:
         reason, spent = self.plan.affine.reason or self.plan.obstacle, passes + FIRST + deflated.columns
         return self.sampled(deflated.draw, None, "deflated-probes", reason, spent=spent, known=inner)
 
-    def _apart(self, pairs: Mapping[bool, Sequence[PairOfPasses]], error: float, goal: float) -> bool:
-        """Whether operations are probed one by one from now on: tried where many passes are left, kept if it pays."""
+    def _apart(self, pairs: Mapping[bool, Sequence[PairOfPasses]], goal: float) -> bool:
+        """Whether operations are probed one by one from now on: tried where much work is left, kept if it pays."""
         if not pairs[True]:
-            needed = 2 * len(pairs[False]) * (error / goal) ** 2 if goal > 0 else math.inf
-            return needed >= MANY_PASSES
+            trial = PAIR_COST * self.plan.cost_apart
+            return trial <= TRIAL * self._work(pairs[False], goal, False)
         together, one_by_one = (
             math.fsum(pair.variance for pair in pairs[kind]) / len(pairs[kind]) for kind in (False, True)
         )
