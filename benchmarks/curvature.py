@@ -16,8 +16,12 @@ What is random is run with several seeds: the root mean square error must be wit
 mean. A line marked ``~`` is extrapolated (seconds a probe × probes needed by the variance seen); one marked ``>`` had
 not reached the accuracy when its time was up, so that its seconds and its ratio are lower bounds.
 
-All run in one process on one thread; the clock is that of the process, which does not run while other processes do.
-Peers get all examples in one batch, which is their quickest way, PyHessian with its graph kept.
+The work is that of matrix products, counted by torch in another run, in units of one gradient's. Unlike the
+time it does not depend on what else the machine does.
+
+All run in one process on one thread, ours between the peers. The clock is that of the process, which does not run
+while other processes do. Peers get all examples in one batch, which is their quickest way, PyHessian with its graph
+kept.
 """
 
 import argparse
@@ -28,13 +32,15 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 
 import curvature_peers as peers
 import torch
 from curvature_cases import LOSS, Case, cases, true_eigenvalues, true_trace
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from landscape.measures import dominant_eigenvalue, hessian_trace, top_eigenvalues
 
@@ -51,12 +57,14 @@ class Line:
         error: Root mean square error relative to the truth.
         seconds: Mean of the runs.
         mark: ``""``, ``"~"`` or ``">"``.
+        work: Floating-point operations of matrix products, mean of the runs; NaN if they were not counted.
     """
 
     method: str
     error: float
     seconds: float
     mark: str = ""
+    work: float = math.nan
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -69,6 +77,13 @@ def clocked(run: Callable[[], object]) -> tuple[object, float]:
     start = time.process_time()
     found = run()
     return found, time.process_time() - start
+
+
+def operations(run: Callable[[], object]) -> float:
+    """The floating-point operations of its matrix products: work that no other process on the machine changes."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return float(counter.get_total_flops())
 
 
 def distance(found: object, truth: Sequence[float]) -> float:
@@ -86,10 +101,17 @@ def loosest(
     accuracy: float,
     seeds: int,
     budget: float,
+    skipping: bool = False,
 ) -> Line:
-    """The first setting that reaches the accuracy; or the last that was tried in the time, marked ``>``."""
-    spent = 0.0
+    """The first setting that reaches the accuracy; or the last that was tried in the time, marked ``>``.
+
+    With ``skipping``, settings are numbers of products, and left out where the error would have to fall much faster
+    than that of a mean of so many draws.
+    """
+    spent, least = 0.0, -math.inf
     for setting in settings:
+        if setting < least:
+            continue
         runs = [clocked(partial(run, setting, seed)) for seed in range(seeds)]
         errors = [distance(found, truth) for found, _ in runs]
         line = Line(
@@ -98,11 +120,12 @@ def loosest(
             statistics.fmean(taken for _, taken in runs),
         )
         spent += seeds * line.seconds
-        if line.error <= accuracy:
-            return line
-        if spent > budget:
+        if line.error <= accuracy or spent > budget:
             break
-    return Line(line.method, line.error, line.seconds, ">")
+        if skipping:
+            least = 0.4 * setting * (line.error / accuracy) ** 2
+    mark = "" if line.error <= accuracy else ">"
+    return replace(line, mark=mark, work=operations(partial(run, setting, 0)))
 
 
 def until_certain(method: str, draw: Callable[[], Sequence[float]], truth: float, *, budget: float) -> Line:
@@ -117,56 +140,98 @@ def until_certain(method: str, draw: Callable[[], Sequence[float]], truth: float
         needed = math.ceil((spread / (TRACE * mean)) ** 2)
         error = abs(mean - truth) / abs(truth)
         if len(samples) >= max(16, needed):
-            return Line(f"{method}{len(samples)} probes", error, spent)
+            line = Line(f"{method}{len(samples)} probes", error, spent)
+            return replace(line, work=operations(draw) * len(samples) / peers.BLOCK)
         if spent > budget and len(samples) >= 16:
             longer = spent / len(samples) * needed
-            return Line(f"{method}{needed} probes from {len(samples)}", error, longer, "~")
+            line = Line(f"{method}{needed} probes from {len(samples)}", error, longer, "~")
+            return replace(line, work=operations(draw) * needed / peers.BLOCK)
+
+
+class Ours:
+    """Our default trace with one seed after another, between the peers' runs."""
+
+    def __init__(self, case: Case, truth: float) -> None:
+        self._case, self._truth = case, truth
+        self._errors: list[float] = []
+        self._seconds: list[float] = []
+        self._work: list[float] = []
+        self._kinds: list[str] = []
+
+    def run(self, count: int, *, counted: bool = False) -> None:
+        """With some more seeds; the work is counted in a second run of each."""
+        for _ in range(count):
+            once = partial(self._once, len(self._errors))
+            found, taken = clocked(once)
+            self._errors.append(distance(found.value, [self._truth]))  # type: ignore[attr-defined]
+            self._seconds.append(taken)
+            self._kinds.append(f"{found.details['method']} {found.details['probes']}")  # type: ignore[attr-defined]
+            if counted:
+                self._work.append(operations(once))
+
+    def _once(self, seed: int) -> object:
+        return hessian_trace(self._case.objective(), seed=seed)
+
+    def line(self) -> Line:
+        """The mean of all seeds."""
+        error = math.sqrt(statistics.fmean(e * e for e in self._errors))
+        work = statistics.fmean(self._work) if self._work else math.nan
+        print("  ours by seed: " + ", ".join(self._kinds))
+        return Line(f"ours, {self._kinds[0].split()[0]}", error, statistics.fmean(self._seconds), work=work)
 
 
 def trace_job(case: Case, *, quick: bool) -> list[Line]:
     """The trace to a standard error of 2 %; ours first."""
-    truth, doubt = true_trace(case, (0.01 if case.slow else 0.005) if quick else 0.002)
+    few = case.transformer
+    truth, doubt = true_trace(case, (0.005 if few else 0.01 if case.slow else 0.005) if quick else 0.002)
     print(f"  true trace {truth:.6g}" + (f" ± {doubt:.2g}" if doubt else " (exact sum in float64)"))
-    seeds, budget = (1 if case.slow else 2, 5.0) if quick else (4, 240.0)
+    seeds, budget = (8, 25.0) if few else (1, 5.0) if case.slow else (2, 5.0)
+    if not quick:
+        seeds, budget = (8 if few else 4), 240.0
     theirs = case.for_peers()
     pyhessian = peers.pyhessian_of(theirs)
     operator = peers.eigenthings_of(theirs)
     linear = peers.curvlinops_of(theirs)
-    runs = [clocked(lambda seed=seed: hessian_trace(case.objective(), seed=seed)) for seed in range(3)]  # type: ignore[misc]
-    estimates = [found.value for found, _ in runs]  # type: ignore[attr-defined]
-    details = runs[0][0].details  # type: ignore[attr-defined]
-    ours = Line(
-        f"ours, {details['method']}",
-        math.sqrt(statistics.fmean(distance(value, [truth]) ** 2 for value in estimates)),
-        statistics.median(taken for _, taken in runs),
-    )
-    default, taken = clocked(lambda: statistics.fmean(pyhessian().trace()))
-    return [
-        ours,
-        Line("PyHessian, its default", distance(default, [truth]), taken, "!"),
-        until_certain("PyHessian, ", peers.pyhessian_probes(pyhessian), truth, budget=budget),
-        until_certain(
+    ours = Ours(case, truth)
+
+    def default() -> Line:
+        found, taken = clocked(lambda: statistics.fmean(pyhessian().trace()))
+        return Line("PyHessian, its default", distance(found, [truth]), taken, "!")
+
+    jobs = [
+        default,
+        lambda: until_certain("PyHessian, ", peers.pyhessian_probes(pyhessian), truth, budget=budget),
+        lambda: until_certain(
             "hessian-eigenthings, Hutchinson, ", peers.eigenthings_probes(operator), truth, budget=budget
         ),
-        loosest(
+        lambda: loosest(
             "hessian-eigenthings, Hutch++, products: ",
             lambda m, seed: peers.hutch_plus_plus(operator, int(m), seed),
-            [30, 60, 90, 120, 180, 240, 480],
+            [15, 30, 60, 90, 120, 180, 240, 480],
             [truth],
             accuracy=TRACE,
             seeds=seeds,
             budget=budget,
+            skipping=True,
         ),
-        loosest(
+        lambda: loosest(
             "curvlinops, XTrace, products: ",
             lambda m, seed: peers.xtrace(linear, int(m), seed),
-            [20, 40, 60, 80, 120, 160, 240, 480],
+            [10, 20, 40, 60, 80, 120, 160, 240, 480],
             [truth],
             accuracy=TRACE,
             seeds=seeds,
             budget=budget,
+            skipping=True,
         ),
     ]
+    lines = []
+    for k, job in enumerate(jobs):
+        ours.run(2 if few and k < 2 else 1, counted=few)
+        lines.append(job())
+        print(f"  … {lines[-1].method}: error {lines[-1].error:.1e}, {lines[-1].seconds:.2f} s", flush=True)
+    ours.run(1)
+    return [ours.line(), *lines]
 
 
 def eigenvalue_job(case: Case, count: int, *, quick: bool) -> list[Line]:
@@ -211,27 +276,31 @@ def eigenvalue_job(case: Case, count: int, *, quick: bool) -> list[Line]:
     ]
 
 
-def report(job: str, lines: Sequence[Line], unit: float) -> None:
-    """Prints a job; ratios are to its first line."""
-    print(f"  {job:<56}{'error':>10}{'seconds':>11}{'gradients':>11}{'ratio':>9}")
+def report(job: str, lines: Sequence[Line], unit: tuple[float, float]) -> None:
+    """Prints a job; ratios are to its first line, times and work in those of a gradient."""
+    duration, work = unit
+    print(f"  {job:<56}{'error':>10}{'seconds':>11}{'gradients':>11}{'ratio':>9}{'work':>8}")
     for line in lines:
         ratio = line.seconds / lines[0].seconds
         shown = f"{line.mark if line.mark != '!' else ''}{ratio:.1f}" if line.mark != "!" else "missed"
         print(
-            f"    {line.method:<54}{line.error:>10.1e}{line.seconds:>11.2f}{line.seconds / unit:>11.1f}{shown:>9}",
+            f"    {line.method:<54}{line.error:>10.1e}{line.seconds:>11.2f}{line.seconds / duration:>11.1f}{shown:>9}"
+            f"{line.work / work:>8.0f}",
             flush=True,
         )
 
 
-def gradient_seconds(case: Case) -> float:
-    """One gradient on all the examples, the unit."""
+def gradient_of(case: Case) -> tuple[float, float]:
+    """The seconds and the floating-point operations of one gradient on all the examples, the units."""
     case = case.for_peers()
     weights = list(case.model.parameters())
-    turns = [
-        seconds(lambda: torch.autograd.grad(LOSS(case.model(case.inputs), case.targets), weights))
-        for _ in range(6)
-    ]
-    return statistics.median(turns[1:])
+
+    def gradient() -> object:
+        with sdpa_kernel(SDPBackend.MATH):
+            return torch.autograd.grad(LOSS(case.model(case.inputs), case.targets), weights)
+
+    turns = [seconds(gradient) for _ in range(6)]
+    return statistics.median(turns[1:]), operations(gradient)
 
 
 def main() -> None:
@@ -262,9 +331,9 @@ def main() -> None:
         if chosen.only not in case.name:
             continue
         peers.warm_up(case)
-        unit = gradient_seconds(case)
+        unit = gradient_of(case)
         print(f"\n{case.name}; {sum(p.numel() for p in case.model.parameters())} parameters, "
-              f"{len(case.inputs)} examples, one gradient {1e3 * unit:.1f} ms")  # fmt: skip
+              f"{len(case.inputs)} examples, one gradient {1e3 * unit[0]:.1f} ms")  # fmt: skip
         smooth = "tanh" in case.name
         jobs = chosen.jobs or ("trace,largest" if chosen.quick and case.slow else "trace,largest,five")
         if "trace" in jobs:

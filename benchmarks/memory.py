@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from memory_cases import OURS, SHAPES, TASKS, problem
+from memory_cases import COPIED, FRUGAL, OURS, SHAPES, TASKS, problem
 
 SIZES = tuple(SHAPES)
 TOKENS = 64
@@ -122,9 +122,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     """A Markdown table: a row for each size and task, with every tool's multiple of the weights."""
     by_key = {key(row): row for row in rows}
     lines = [
-        "| parameters | tokens | task | landscape | others |",
-        "|---|---|---|---:|---|",
+        "| parameters | tokens | task | landscape | copied | frugal | others |",
+        "|---|---|---|---:|---:|---:|---|",
     ]
+    own = (OURS, COPIED, FRUGAL)
     devices = list(dict.fromkeys(row["device"] for row in rows))
     for device in devices:
         for size in SIZES:
@@ -137,9 +138,11 @@ def table(rows: list[dict[str, Any]]) -> str:
                     }
                     if not cells:
                         continue
-                    others = ", ".join(f"{tool} {cell(row)}" for tool, row in cells.items() if tool != OURS)
+                    others = ", ".join(
+                        f"{tool} {cell(row)}" for tool, row in cells.items() if tool not in own
+                    )
                     where = size if device == "cpu" else f"{size}, {device}"
-                    ours = cell(cells[OURS]) if OURS in cells else "–"
+                    ours = " | ".join(cell(cells[tool]) if tool in cells else "–" for tool in own)
                     lines.append(f"| {where} | {sequences} × {TOKENS} | {task} | {ours} | {others} |")
     return "\n".join(lines)
 

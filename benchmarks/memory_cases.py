@@ -16,6 +16,9 @@ from torch.nn import functional
 PROBES = 8
 """Products that an estimate of the trace may take; more change no peak."""
 
+ITERATIONS = 10
+"""Products of our power iteration; more change no peak."""
+
 TOLERANCE = 1e-3
 
 
@@ -162,10 +165,22 @@ def _eigenvalue(objective: Any, case: Problem) -> Any:
     return dominant_eigenvalue(objective, tolerance=TOLERANCE)
 
 
+def _power(objective: Any, case: Problem) -> Any:
+    from landscape.measures import dominant_eigenvalue
+
+    return dominant_eigenvalue(objective, method="power", tolerance=TOLERANCE, max_iterations=ITERATIONS)
+
+
 def _trace(objective: Any, case: Problem) -> Any:
     from landscape.measures import hessian_trace
 
     return hessian_trace(objective, max_probes=PROBES)
+
+
+def _hutchinson(objective: Any, case: Problem) -> Any:
+    from landscape.measures import hessian_trace
+
+    return hessian_trace(objective, method="hutchinson", max_probes=PROBES)
 
 
 def _point(objective: Any, case: Problem) -> Any:
@@ -263,35 +278,42 @@ def _pyhessian_products(case: Problem) -> Any:
     return image
 
 
-OURS = "landscape"
+def _all_ours(measure: Callable[[Any, Problem], Any]) -> dict[str, Callable[[Problem], Any]]:
+    """A measure of the user's own network, as the peers take theirs, and of a copy, as it is by default."""
+    return {OURS: _ours(measure, copy=False), COPIED: _ours(measure)}
+
+
+OURS, COPIED, FRUGAL = "landscape", "landscape copied", "landscape frugal"
 STEP, STEP_SGD = "training step", "SGD step"
 
 TASKS: dict[str, dict[str, Callable[[Problem], Any]]] = {
     "objective": {
-        OURS: _ours(lambda objective, case: None),
+        **_all_ours(lambda objective, case: None),
         "hessian-eigenthings": _eigenthings,
         "curvlinops": _curvlinops,
         "PyHessian": _pyhessian,
     },
-    "gradient norm": {OURS: _ours(_gradient_norm), STEP: _step, STEP_SGD: _sgd},
+    "gradient norm": {**_all_ours(_gradient_norm), STEP: _step, STEP_SGD: _sgd},
     "product": {
-        OURS: _ours(_products),
+        **_all_ours(_products),
         "hessian-eigenthings": _eigenthings_products,
         "curvlinops": _curvlinops_products,
         "PyHessian": _pyhessian_products,
     },
     "top-1": {
-        OURS: _ours(_eigenvalue),
+        **_all_ours(_eigenvalue),
+        FRUGAL: _ours(_power, copy=False),
         "hessian-eigenthings": _eigenthings_eigenvalue,
         "curvlinops": _curvlinops_eigenvalue,
         "PyHessian": lambda case: _pyhessian(case).eigenvalues(maxIter=100, tol=TOLERANCE),
     },
     "trace": {
-        OURS: _ours(_trace),
+        **_all_ours(_trace),
+        FRUGAL: _ours(_hutchinson, copy=False),
         "hessian-eigenthings": _eigenthings_trace,
         "curvlinops": _curvlinops_trace,
         "PyHessian": lambda case: _pyhessian(case).trace(maxIter=PROBES, tol=0.0),
     },
-    "surface point": {OURS: _ours(_point), "forward pass": _forward},
+    "surface point": {**_all_ours(_point), "forward pass": _forward},
 }
 """What is asked, by the name of the row and of the tool."""

@@ -29,7 +29,13 @@ def empirical_fisher(objective: Objective) -> SymmetricOperator:
 def _operator(objective: Objective, product: Callable[[Tensor], Tensor]) -> SymmetricOperator:
     shards, point = objective.shards, objective.point
     return SymmetricOperator(
-        product, objective.dimension, point.device, point.dtype, ranges=shards.ranges, total=shards.total
+        product,
+        objective.dimension,
+        point.device,
+        point.dtype,
+        ranges=shards.ranges,
+        total=shards.total,
+        at_once=lambda: objective.processes.decided(objective.engine.graphs.columns(point.nbytes)),
     )
 
 

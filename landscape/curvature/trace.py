@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -51,13 +51,11 @@ MIN_PASSES = 8
 MIN_FREEDOM = 20
 # Passes, or pairs of passes, between two looks: one graph serves them all.
 BLOCK = 4
-# Passes with probes of every example that are still needed for another kind of them to be tried.
-MANY_PASSES = 6
 # Plain products that a pair of passes with probes for every example takes, roughly, as seen on a small ViT.
 PAIR_COST = 3.0
 # Products that are still needed for deflated probes to be tried.
 MANY_PRODUCTS = 32.0
-# The share of the work that is still needed without them which is spent to see whether they need less.
+# The share of the work that is still needed which is spent to see whether another kind of draws needs less.
 TRIAL = 0.3
 # The share of the memory that is left which their space and its images may take.
 MEMORY_SHARE = 0.25
@@ -188,7 +186,7 @@ class _Estimator:
         scale = 0.0 if inner is None else float(inner.sum())
         # Pairs of passes with all operations probed together, and with each probed by itself.
         pairs: dict[bool, list[PairOfPasses]] = {False: [], True: []}
-        apart, count, passes = False, 1, 0
+        apart, tried, count, passes = False, False, 1, 0
         while True:
             numbers = range(passes // 2, passes // 2 + count)
             draws = [self.draws.fold(_EXAMPLES).fold(number) for number in numbers]
@@ -204,11 +202,13 @@ class _Estimator:
             converged = error <= goal
             if (converged and freedom >= MIN_FREEDOM) or passes + 2 > self.max_passes or math.isnan(value):
                 break
-            apart = self._apart(pairs, error, goal)
-            if pairs[apart] and (
-                deflated := self._deflated(self._work(pairs[apart], goal, apart), passes, scale)
-            ):
-                return self._by_deflation(deflated, passes, scale if has_inner else None)
+            apart = self._apart(pairs, goal)
+            rest = self._work(pairs[apart], goal, apart) if pairs[apart] else 0.0
+            # Once, and when it is known what is left: the products of a trial that fails are in vain.
+            if not tried and freedom >= MIN_FREEDOM / 2 and rest >= MANY_PRODUCTS:
+                tried = True
+                if deflated := self._deflated(rest, passes, scale):
+                    return self._by_deflation(deflated, passes, scale if has_inner else None)
             count = _pairs_to_go(pooled(pairs[apart]) if pairs[apart] else None, goal, len(pairs[apart]))
             count = min(count, (self.max_passes - passes) // 2)
         return HessianTrace(
@@ -270,11 +270,11 @@ class _Estimator:
         reason, spent = self.plan.affine.reason or self.plan.obstacle, passes + FIRST + deflated.columns
         return self.sampled(deflated.draw, None, "deflated-probes", reason, spent=spent, known=inner)
 
-    def _apart(self, pairs: Mapping[bool, Sequence[PairOfPasses]], error: float, goal: float) -> bool:
-        """Whether operations are probed one by one from now on: tried where many passes are left, kept if it pays."""
+    def _apart(self, pairs: Mapping[bool, Sequence[PairOfPasses]], goal: float) -> bool:
+        """Whether operations are probed one by one from now on: tried where much work is left, kept if it pays."""
         if not pairs[True]:
-            needed = 2 * len(pairs[False]) * (error / goal) ** 2 if goal > 0 else math.inf
-            return needed >= MANY_PASSES
+            trial = PAIR_COST * self.plan.cost_apart
+            return trial <= TRIAL * self._work(pairs[False], goal, False)
         together, one_by_one = (
             math.fsum(pair.variance for pair in pairs[kind]) / len(pairs[kind]) for kind in (False, True)
         )
@@ -372,6 +372,20 @@ def _pairs_to_go(state: tuple[Tensor, Tensor, float, float] | None, goal: float,
     return max(1, min(BLOCK, count, math.ceil(count * (min(needed, 1e6) - 1))))
 
 
+class _Drawn(Sequence[Tensor]):
+    """Vectors that are drawn when they are asked for, so that they are not all there at once."""
+
+    def __init__(self, draw: Callable[[range], Tensor], numbers: range) -> None:
+        self._draw, self._numbers = draw, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, place: Any) -> Any:
+        number = self._numbers[place]
+        return self._draw(range(number, number + 1))
+
+
 def quadratic_forms(objective: Objective, *, draws: Draws, numbers: range, less_gauss_newton: bool) -> Tensor:
     """Independent unbiased estimates of Tr H, or of Tr (H − G), layer by layer: ``(numbers, parameters)``.
 
@@ -383,14 +397,14 @@ def quadratic_forms(objective: Objective, *, draws: Draws, numbers: range, less_
     def visit(risk: Risk, batch: Batch) -> list[Tensor]:
         shards, split = risk.replica.shards, risk.replica.layout.split
         signs = draws.fold(risk.batch_start).signs
-        probes = list(shards.drawn(signs, numbers, like=risk.replica.point))
+        probes = _Drawn(lambda rows: shards.drawn(signs, rows, like=risk.replica.point)[0], numbers)
+
+        def form(probe: Tensor, product: Tensor) -> Tensor:
+            parts = zip(split(probe), split(product), strict=True)
+            return torch.stack([dot(x.flatten(), y.flatten()) for x, y in parts])
+
         kind = ResidualGraph if less_gauss_newton else HessianGraph
-        products = matrix_products(risk, batch, kind, probes)
-        forms = [
-            torch.stack([dot(x.flatten(), y.flatten()) for x, y in zip(split(v), split(p), strict=True)])
-            for v, p in zip(probes, products, strict=True)
-        ]
-        return [shards.total(torch.stack(forms))]
+        return [shards.total(torch.stack(matrix_products(risk, batch, kind, probes, each=form)))]
 
     # Batches are not joined: the number of the first would be that of all, and depend on where processes divide them.
     (forms,) = objective.average(visit, products=len(numbers), join=False)

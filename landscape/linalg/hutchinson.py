@@ -85,7 +85,7 @@ def hutchinson(
     """Tr A ≈ (1/m) Σ vⱼᵀ A vⱼ with Rademacher probes vⱼ; unbiased, with variance 2 Σ_{i≠k} A²ᵢₖ / m.
 
     Probes go through the operator ``block`` at a time, so that an operator that builds something costly
-    once a call (the graph of a gradient) builds it once a block.
+    once a call (the graph of a gradient) builds it once a block; one that keeps it takes fewer at once.
 
     Args:
         operator: A; anything with a square ``shape`` and ``@``.
@@ -103,8 +103,13 @@ def hutchinson(
     a, draws = as_operator(operator), Draws.of(generator)
 
     def forms(numbers: range) -> Tensor:
-        probes = a.rademacher(draws, numbers)
-        return a.dot(probes, a @ probes)
+        parts, first = list[Tensor](), numbers.start
+        while first < numbers.stop:
+            count = len(numbers) if a.at_once is None else a.at_once()
+            probes = a.rademacher(draws, range(first, min(first + count, numbers.stop)))
+            parts.append(a.dot(probes, a @ probes))
+            first += count
+        return torch.cat(parts)
 
     width = max(1, min(block, BLOCK_BYTES // max(1, 4 * a.dimension)))
     return mean_of_draws(

@@ -29,6 +29,8 @@ class SymmetricOperator:
         dtype: Their precision.
         ranges: The coordinates that a vector has here, in their order; ``None`` for all of them.
         total: The sum of a small tensor over the processes, the same bits in each.
+        at_once: How many columns a product had best take at once, as far as is known by now: more of them take
+            memory, and save what a product does once a call; ``None`` if it does nothing of that kind.
     """
 
     product: Callable[[Tensor], Tensor]
@@ -37,6 +39,7 @@ class SymmetricOperator:
     dtype: torch.dtype
     ranges: tuple[range, ...] | None = None
     total: Callable[[Tensor], Tensor] = _identity
+    at_once: Callable[[], int] | None = None
 
     def __matmul__(self, vectors: Tensor) -> Tensor:
         return self.product(vectors)

@@ -73,5 +73,6 @@ def power_iteration(
             return Eigenpair(math.nan, vector, math.nan, iteration, False)
         if residual <= tolerance * abs(value):
             break
-        vector = image / size
+        torch.div(image, size, out=vector)  # in place, so that no third vector is there
+        del image
     return Eigenpair(value, vector, residual, iteration, residual <= tolerance * abs(value))

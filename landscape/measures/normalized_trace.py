@@ -32,7 +32,7 @@ def normalized_trace(
         Wu, Luo and Wunsch 2024, arXiv 2312.13555, eq. 4.
     """
     trace = hessian_trace(objective, tolerance=tolerance, max_probes=max_probes, seed=seed)
-    norm, rounding = gradient_norm(objective).value, objective.gradient_rounding
+    rounding, norm = objective.gradient_rounding, gradient_norm(objective).value
     details: dict[str, object] = {"trace": trace.value, "gradient_norm": norm, **trace.details}
     if norm == 0:
         return Reading(math.nan, details={**details, "undefined": "the gradient is zero"})

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from landscape.draws import Draws
 from landscape.errors import InputError, Remark, is_out_of_memory
 from landscape.losses.outputs import acting_with
-from landscape.objective.autograd_graph import place_of, slopes
+from landscape.objective.autograd_graph import Output, gradient_places
 from landscape.objective.batch import Batch, first_examples, mapped, moved, tensors_in
+from landscape.objective.contributions import contributions
 from landscape.objective.differentiability import innermost
 from landscape.objective.graphs import HessianGraph, LossOf
 from landscape.objective.kernels import HeldPadding
@@ -190,29 +191,48 @@ def _second(
     value: Value, leaves: Tensors, sizes: Sequence[float], number: int
 ) -> tuple[float, Tensors, Tensors]:
     """The asymmetry of the Hessian, and the sketches of the gradient and of the Hessian's product with a direction."""
-    slopes_here = slopes(value(leaves), leaves, graph=True)
-    if not all(map(math.isfinite, numbers(*map(norm, slopes_here)))):
+    here = [empty_sketch(leaf) for leaf in leaves]
+
+    def note(k: int, part: Tensor) -> None:
+        here[k] += sketch(part, k)
+
+    # Each form has a graph of its own, which gives its memory back on the way, for the time of a gradient.
+    theirs, _ = _form(gradient_places(value(leaves), leaves, each=note), leaves, sizes, 1, number)
+    if not all(map(math.isfinite, numbers(*map(norm, here)))):
         raise ValueError("the gradient is not finite")
-    here = [sketch(slope, k) for k, slope in enumerate(slopes_here)]
-    places = {k: place_of(slope) for k, slope in enumerate(slopes_here) if slope.requires_grad}
-    del slopes_here  # as large as the network, and not needed for products
-    products = [empty_sketch(leaf) for leaf in leaves]
+    ours, products = _form(gradient_places(value(leaves), leaves), leaves, sizes, number, 1)
+    return _asymmetry(theirs, ours), here, products
 
-    def form(ours: int, theirs: int) -> tuple[float, float]:
-        """The form of two directions."""
-        sums: list[Tensor] = []
 
-        def act(k: int, product: Tensor) -> None:
-            if ours == number:
-                products[k] = sketch(product, k)
-            terms = product.mul_(_drawn(sizes, leaves, theirs, k))
-            sums.extend([exact(terms.sum()), norm(terms)])
+def _form(
+    places: Sequence[tuple[int, Output]], leaves: Tensors, sizes: Sequence[float], ours: int, theirs: int
+) -> tuple[tuple[float, float], Tensors]:
+    """The form of two directions, and sketches of the product with ours of all tensors that are used several times.
 
-        passed_back(places, leaves, act, vectors=partial(_drawn, sizes, leaves, ours), retain=ours == 1)
-        return _form(sums)
+    Args:
+        places: Those of the gradient in its graph, which is given up.
+        leaves: What it depends on.
+        sizes: Those of the entries of directions.
+        ours: The number of the direction that is multiplied.
+        theirs: That of the other one; if it is 1, all tensors of the product are sketched.
+    """
+    uses = contributions([place for _, place in places], dict(enumerate(leaves)))
+    several = {use.number for use in uses}
+    totals, norms = [exact(leaf.new_zeros(())) for leaf in leaves], dict[int, Tensor]()
+    sketches = [empty_sketch(leaf) for leaf in leaves]
 
-    forms = form(1, number), form(number, 1)
-    return _asymmetry(*forms), here, products
+    def act(k: int, product: Tensor) -> None:
+        if theirs == 1 or k in several:
+            sketches[k] += sketch(product, k)
+        terms = _drawn(sizes, leaves, theirs, k).mul_(product)
+        totals[k] = totals[k] + exact(terms.sum())
+        if k not in several:
+            norms[k] = norm(terms)
+
+    passed_back(places, leaves, act, vectors=partial(_drawn, sizes, leaves, ours), uses=uses)
+    for k in several:  # entries of directions for large tensors have one size, so that only signs are lost
+        norms[k] = sizes[k] * norm(sketches[k])
+    return _sums([part for k, length in norms.items() for part in (totals[k], length)]), sketches
 
 
 def _move(leaves: Tensors, sizes: Sequence[float], number: int, step: float) -> None:
@@ -238,7 +258,7 @@ def _drawn(sizes: Sequence[float], like: Tensors, number: int, k: int) -> Tensor
     return draw(range(k, k + 1), p.numel(), like=p).mul_(sizes[k]).reshape(p.shape)
 
 
-def _form(sums: Sequence[Tensor]) -> tuple[float, float]:
+def _sums(sums: Sequence[Tensor]) -> tuple[float, float]:
     """The sum of the products of entries and the norm of these, from such sums and norms of each tensor in turn."""
     values = numbers(*sums)
     return math.fsum(values[::2]), math.hypot(*values[1::2])
@@ -303,7 +323,7 @@ def _asymmetry_as_it_is(risk: Risk, batch: Batch) -> Fault | None:
         for k, part in enumerate(layout.split(product)):
             terms = part.mul_(_drawn(sizes, point, 1 - number, k))
             sums += [exact(terms.sum()), norm(terms)]
-        forms.append(_form(sums))
+        forms.append(_sums(sums))
         del product, part, terms
     asymmetry = _asymmetry(forms[0], forms[1], shards.total)
     # Ten times the tolerance, because single precision rounds.

@@ -26,6 +26,8 @@ Statistics = Mapping[str, Tensor]
 
 KINDS = ("gradients", "products", "evaluations")
 
+COLUMNS = 8  # of a product, which build a graph that is not kept once instead of 8 times
+FEW_BYTES = 1 << 22  # for columns that a product takes at once, which saves calls
 SHARE = 0.5  # of the memory that is left with a graph in place: a larger one is not kept
 
 
@@ -83,6 +85,7 @@ class KeptGraphs(Generic[G]):
         self._kept: dict[Hashable, G] = {}
         self._sizes: dict[Hashable, int | None] = {}
         self._place: tuple[int, object] = (-1, None)
+        self._lost: int | None = None  # bytes of the largest graph at this point that was not kept
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -92,11 +95,19 @@ class KeptGraphs(Generic[G]):
         """Bytes of the largest graph that was measured; ``None`` if none could be."""
         return max((size for size in self._sizes.values() if size is not None), default=None)
 
+    def columns(self, vector: int) -> int:
+        """How many columns of so many bytes a product had best take at once: few of large ones where graphs are kept.
+
+        As many as take, with their images, no more memory than :data:`FEW_BYTES`, or a graph that is not kept.
+        """
+        room = max(FEW_BYTES, self._lost or 0)
+        return max(1, min(COLUMNS, room // max(1, 2 * vector)))
+
     def enter(self, moves: int, batches: object) -> None:
         """Drops all graphs if the network has moved or the data are different."""
         if self._place[0] != moves or self._place[1] is not batches:
             self._kept.clear()
-            self._place = (moves, batches)
+            self._place, self._lost = (moves, batches), None
 
     def shrink(self) -> bool:
         """Drops all graphs and keeps half as much from now on; returns whether there were any."""
@@ -149,6 +160,8 @@ class KeptGraphs(Generic[G]):
         keep = keep if shards is None else shards.all(keep)
         if keep:
             self._kept[key] = graph
+        else:  # of unknown size where torch forbids to count
+            self._lost = max(self._lost or 0, (1 << 62) if size is None else size)
         return graph, keep
 
 

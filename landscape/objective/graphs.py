@@ -5,7 +5,7 @@ all further vectors.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -15,14 +15,17 @@ from landscape.errors import InputError, UsageError
 from landscape.losses.closed_forms import curvature_product
 from landscape.losses.loss_functions import BatchLoss, in_float64
 from landscape.losses.outputs import called_with
-from landscape.objective.autograd_graph import Output, flat_slopes, place_of
+from landscape.objective.autograd_graph import Output, flat_slopes, gradient_places
 from landscape.objective.batch import Batch
+from landscape.objective.contributions import Contribution, contributions
 from landscape.objective.kernels import HeldPadding
 from landscape.objective.risk import Risk
 
 Tensors = Sequence[Tensor]
 Block = Collection[int] | None
 """The numbers of some parameter tensors; ``None`` for all of them."""
+Each = Callable[[Tensor, Tensor], Tensor]
+"""What is kept of a vector and its product."""
 
 
 class Graph(ABC):
@@ -31,26 +34,38 @@ class Graph(ABC):
     def __init__(self, risk: Risk, batch: Batch) -> None:
         # The replica and never the risk, which holds the graphs that are kept: a cycle would keep memory allocated.
         self._replica = risk.replica
+        self._uses: list[Contribution] | None = None  # of the weights in the graph behind all columns
 
-    def products(self, columns: Tensors, *, keep: bool, block: Block = None) -> list[Tensor]:
-        """The product with every column ``(n,)``.
+    def products(
+        self, columns: Tensors, *, keep: bool, block: Block = None, each: Each | None = None
+    ) -> list[Tensor]:
+        """The product with every column ``(n,)``, or what ``each`` makes of it.
 
         Args:
-            columns: Vectors.
+            columns: Vectors, which may be made when they are asked for.
             keep: Whether the graph will be used again; otherwise its memory is given back on the way.
             block: Some parameter tensors: the columns are taken to be zero outside them, and only that part of the
                 products is computed, which costs less.
+            each: Called with every column and its product, before the next one is computed.
         """
         layout, images = self._replica.layout, list[Tensor]()
         parameters = dict(enumerate(self._replica.parameters))
         inputs = parameters if block is None else {k: parameters[k] for k in block}
-        for k, column in enumerate(columns):
+        for k in range(len(columns)):
+            column = columns[k]
             outputs, vectors = self._transposed(layout.split(column), block)
-            if not outputs:
-                images.append(torch.zeros_like(column))
-                continue
-            retain = keep or k + 1 < len(columns)
-            images.append(flat_slopes(outputs, vectors, inputs, layout, like=column, retain=retain))
+            if block is None and self._uses is None:
+                self._uses = contributions(outputs, parameters)
+            options: Any = {
+                "retain": keep or k + 1 < len(columns),
+                "uses": self._uses if block is None else [],
+            }
+            if outputs:
+                image = flat_slopes(outputs, vectors, inputs, layout, like=column, **options)
+            else:
+                image = torch.zeros_like(column)
+            images.append(image if each is None else each(column, image))
+            del column, vectors, image  # before the next ones are made
         return images
 
     @abstractmethod
@@ -65,14 +80,14 @@ class HessianGraph(Graph):
         super().__init__(risk, batch)
         loss, outputs, _ = risk.forward(batch)
         self._output = self._value(loss, outputs) if loss.requires_grad else loss
-        slopes = _slopes(self._output, risk.replica.parameters)
-        self._places = _places(slopes)
         self._slope: Tensor | None = None
+        parameters = risk.replica.parameters
         if with_slope:
             self._slope = torch.zeros_like(risk.replica.point)
-            for slope, place in zip(slopes, risk.replica.layout.split(self._slope), strict=True):
-                if slope is not None:
-                    place.copy_(slope.detach())
+            parts = risk.replica.layout.split(self._slope)
+            self._places = gradient_places(self._output, parameters, each=lambda k, part: parts[k].add_(part))
+        else:
+            self._places = gradient_places(self._output, parameters)
 
     def _value(self, loss: Tensor, outputs: Any) -> Tensor:
         """What is differentiated twice."""
@@ -96,7 +111,7 @@ class HessianGraph(Graph):
 
     def _transposed(self, parts: Tensors, block: Block) -> tuple[Sequence[Output], Tensors]:
         curved = _within(self._places, block)
-        return list(curved.values()), [parts[k] for k in curved]
+        return [place for _, place in curved], [parts[k] for k, _ in curved]
 
 
 class ResidualGraph(HessianGraph):
@@ -133,7 +148,7 @@ class OutputGraph(Graph):
         # Zeros without memory of their own: the outputs of a language model take more of it than its weights.
         zeros = self._outputs.detach().new_zeros(()).expand_as(self._outputs)
         self._cotangent = zeros.requires_grad_()
-        self._places = _places(_slopes(self._outputs, risk.replica.parameters, self._cotangent))
+        self._places = gradient_places(self._outputs, risk.replica.parameters, cotangent=self._cotangent)
         self._prepare(self._outputs.detach().requires_grad_(True), targets)
 
     @abstractmethod
@@ -148,11 +163,11 @@ class OutputGraph(Graph):
         curved = _within(self._places, block)
         if not curved:
             return [], []
-        starts: Any = list(curved.values())
+        starts: Any = [place for _, place in curved]
         (tangent,) = torch.autograd.grad(
             starts,
             self._cotangent,
-            [parts[k] for k in curved],
+            [parts[k] for k, _ in curved],
             retain_graph=True,
             materialize_grads=True,
         )
@@ -217,12 +232,15 @@ class ForwardOverReverse:
 
         self._slope = torch.func.grad(loss)
 
-    def products(self, columns: Tensors, *, keep: bool, block: Block = None) -> list[Tensor]:
+    def products(
+        self, columns: Tensors, *, keep: bool, block: Block = None, each: Each | None = None
+    ) -> list[Tensor]:
         """See :class:`Graph`; every product costs a gradient besides."""
         replica = self._replica
         point = tuple(p.detach() for p in replica.parameters)
         images = []
-        for column in columns:
+        for k in range(len(columns)):
+            column = columns[k]
             tangents: Any = (tuple(replica.layout.split(column)),)
             try:
                 parts: Any = torch.func.jvp(self._slope, (point,), tangents)[1]
@@ -237,10 +255,12 @@ class ForwardOverReverse:
                     'products="double-backward"'
                 ) from failure
             image = torch.zeros_like(column)
-            for k, place in enumerate(replica.layout.split(image)):
-                if block is None or k in block:
-                    place.copy_(parts[k].detach())
-            images.append(image)
+            for number, place in enumerate(replica.layout.split(image)):
+                if block is None or number in block:
+                    place.copy_(parts[number].detach())
+            del parts
+            images.append(image if each is None else each(column, image))
+            del column, tangents, image  # before the next ones are made
         return images
 
 
@@ -258,24 +278,6 @@ class LossOf(nn.Module):
         return self._loss()
 
 
-def _slopes(output: Tensor, parameters: Tensors, cotangent: Tensor | None = None) -> Sequence[Tensor | None]:
-    """The gradient with its graph, by parameter."""
-    if not output.requires_grad:
-        return [None] * len(parameters)
-    slopes: Sequence[Tensor | None] = torch.autograd.grad(
-        output, parameters, cotangent, create_graph=True, allow_unused=True
-    )
-    return slopes
-
-
-def _places(slopes: Sequence[Tensor | None]) -> dict[int, Output]:
-    """The places of a gradient in its graph, by parameter, as far as it depends on anything.
-
-    Its values are not kept: products do not need them.
-    """
-    return {k: place_of(s) for k, s in enumerate(slopes) if s is not None and s.requires_grad}
-
-
-def _within(places: Mapping[int, Output], block: Block) -> Mapping[int, Output]:
+def _within(places: Sequence[tuple[int, Output]], block: Block) -> Sequence[tuple[int, Output]]:
     """Those of the block alone."""
-    return places if block is None else {k: place for k, place in places.items() if k in block}
+    return places if block is None else [(k, place) for k, place in places if k in block]

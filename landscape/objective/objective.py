@@ -29,7 +29,7 @@ from landscape.objective.products import columns_of, matrix_products
 from landscape.objective.recomputed_blocks import recomputation
 from landscape.objective.replica import Replica
 from landscape.objective.risk import Risk
-from landscape.objective.rounding import gradient_rounding
+from landscape.objective.rounding import gradient_rounding, last_bits
 from landscape.objective.sameness import refuse_differences
 from landscape.objective.shards import Read, Shards, sharding
 from landscape.parameters import Layout, Selection, selection_name
@@ -521,19 +521,27 @@ class Objective:
 
     @cached_property
     def gradient_rounding(self) -> float | None:
-        """‖error‖ that rounding may leave in ∇L(θ), from a few examples; ``None`` if unknown."""
+        """‖error‖ that rounding may leave in ∇L(θ), from a few examples; ``None`` if unknown.
+
+        Where ∇L(θ) is not known yet, it is computed afterwards, for there would be two vectors at once otherwise.
+        """
+        bits = self._of_the_first("last bits of the gradient", last_bits)
         length = float(self.shards.norm(self.gradient))
+        rounding = partial(gradient_rounding, length=length, bits=bits)
+        return self.group.decided(self._of_the_first("rounding of the gradient", rounding))
+
+    def _of_the_first(self, title: str, function: Callable[[Risk, Any], T]) -> T:
+        """``function(risk, batch)`` of the first batch at this point, with derivatives."""
         risk = self._mean.checked(self.point)
         with (
-            self._mean.together("rounding of the gradient", point=self.point),
+            self._mean.together(title, point=self.point),
             risk.randomness(),
             twice_differentiable(),
             self.shards.saving(),
         ):
             self._mean.stand(self.point, statistics=self._statistics)
             _, batch = next(risk.batches.leading())
-            rounding = gradient_rounding(risk, risk.placed(batch), length)
-        return self.group.decided(rounding)
+            return function(risk, risk.placed(batch))
 
     @cached_property
     def _value(self) -> Value:
@@ -573,7 +581,14 @@ class Objective:
         if forward is not None and isinstance(self._mean.risk.loss, BatchLoss):
             raise UsageError("forward= needs loss(outputs, targets); a BatchLoss calls the network itself")
         statistics = self._statistics if statistics is None else statistics
-        return evaluated(self._mean, point, constant=False, statistics=statistics, forward=forward)
+        replica = self._mean.checked(self.point).replica
+        if point.device != self.point.device or point.dtype != self.point.dtype or point.is_inference():
+            point = point.detach().to(self.point, copy=True)
+        try:  # without a copy of the point, which its owner may change afterwards and not meanwhile
+            replica.leave()
+            return evaluated(self._mean, point, constant=True, statistics=statistics, forward=forward)
+        finally:
+            replica.move(self.point, constant=True)
 
     def hessian_product(self, vectors: Tensor, *, block: Block = None) -> Tensor:
         """∇²L(θ) V; the graph of a gradient serves all columns, and later vectors as far as memory allows.

@@ -11,7 +11,7 @@ from landscape.objective.autograd_graph import gradient_of
 from landscape.objective.batch import Batch
 from landscape.objective.differences import refuse_wrong_second_derivative
 from landscape.objective.differentiability import named_obstacle, refuse_once_differentiable
-from landscape.objective.graphs import Block, ForwardOverReverse, Graph, HessianGraph, OutputGraph
+from landscape.objective.graphs import Block, Each, ForwardOverReverse, Graph, HessianGraph, OutputGraph
 from landscape.objective.recomputing import recomputing
 from landscape.objective.risk import Risk
 from landscape.objective.shards import Shards
@@ -33,7 +33,13 @@ def columns_of(vectors: Tensor, like: Tensor) -> list[Tensor]:
 
 
 def matrix_products(
-    risk: Risk, batch: Batch, kind: type[Graph], columns: Sequence[Tensor], *, block: Block = None
+    risk: Risk,
+    batch: Batch,
+    kind: type[Graph],
+    columns: Sequence[Tensor],
+    *,
+    block: Block = None,
+    each: Each | None = None,
 ) -> list[Tensor]:
     """``[A v for every column v (n,)]`` with the matrix A of one micro-batch.
 
@@ -41,16 +47,17 @@ def matrix_products(
         risk: Network and loss; standing at the point in question.
         batch: The micro-batch.
         kind: The graph of the matrix; for the Hessian, forward-over-reverse products if these are quicker or requested.
-        columns: The vectors.
+        columns: The vectors, which may be made when they are asked for.
         block: The numbers of some parameter tensors: only their diagonal block is multiplied.
+        each: Makes what is returned instead of A v from v and A v.
     """
     with second_derivatives(risk, batch, of_the_loss=not issubclass(kind, OutputGraph)):
         if kind is HessianGraph and quicker_product(risk, batch) == "forward-over-reverse":
             risk.book(gradients=len(columns))
-            return ForwardOverReverse(risk, batch).products(columns, keep=False, block=block)
+            return ForwardOverReverse(risk, batch).products(columns, keep=False, block=block, each=each)
         with recomputing(risk, batch):
             graph, keep = risk.engine.graphs.graph(*_request(risk, batch, kind))
-        images: list[Tensor] = graph.products(columns, keep=keep, block=block)
+        images: list[Tensor] = graph.products(columns, keep=keep, block=block, each=each)
         return images
 
 

@@ -1,7 +1,7 @@
 """Gradients that are looked at one tensor after the other, so that no second one is ever there as a whole."""
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from landscape.draws import Draws
 from landscape.objective.autograd_graph import Output
+from landscape.objective.contributions import Contribution, contributions, passed_on
 from landscape.reductions import exact_dtype
 
 BUCKETS = 1021  # a prime, so that neither a row nor a column of a matrix falls into one of them
@@ -20,30 +21,36 @@ Tensors = Sequence[Tensor]
 
 
 def passed_back(
-    outputs: Mapping[int, Output],
+    outputs: Sequence[tuple[int, Output]],
     leaves: Tensors,
     act: Callable[[int, Tensor], None],
     *,
     vectors: Callable[[int], Tensor] | None = None,
     retain: bool = False,
+    uses: Sequence[Contribution] | None = None,
 ) -> None:
-    """Calls ``act(number, gradient)`` for every leaf that ``Σ outputs · vectors`` depends on, and drops the gradient.
+    """Calls ``act(number, slope)`` with parts of the gradient of ``Σ outputs · vectors`` as they come, and drops them.
+
+    The gradient in a leaf is the sum of what ``act`` is called with for its number, most often once.
 
     Args:
-        outputs: What to differentiate: scalars, or tensors shaped like the leaves of their numbers.
+        outputs: What to differentiate: scalars, or tensors shaped like the leaves of the numbers before them.
         leaves: The leaves of the graph.
-        act: May change the gradient.
+        act: Must not change what it is called with.
         vectors: Makes the vector of that number, when the backward pass gets there; 1 for scalars.
         retain: Whether the graph will be used again.
+        uses: The contributions to leaves that are used several times, where they are known.
     """
     if not outputs:
         return
     numbers = {id(leaf): number for number, leaf in enumerate(leaves)}
+    if uses is None:
+        uses = contributions([place for _, place in outputs], dict(enumerate(leaves)))
 
     def take(leaf: Tensor) -> None:
         slope, leaf.grad = leaf.grad, None
-        assert slope is not None
-        act(numbers[id(leaf)], slope)
+        if slope is not None:  # and all of it was not passed on before
+            act(numbers[id(leaf)], slope)
 
     with contextlib.ExitStack() as stack:
         for leaf in leaves:
@@ -51,8 +58,9 @@ def passed_back(
             stack.callback(hook.remove)
         starts = None
         if vectors is not None:
-            starts = [_start(place, leaves[k], partial(vectors, k), stack) for k, place in outputs.items()]
-        ends: Any = list(outputs.values())
+            starts = [_start(place, leaves[k], partial(vectors, k), stack) for k, place in outputs]
+        stack.enter_context(passed_on(uses, act))
+        ends: Any = [place for _, place in outputs]
         torch.autograd.backward(ends, starts, inputs=list(leaves), retain_graph=retain)
 
 
@@ -104,7 +112,7 @@ def sketched_slopes(value: Tensor, leaves: Tensors) -> list[Tensor]:
     result = [empty_sketch(leaf) for leaf in leaves]
 
     def act(number: int, slope: Tensor) -> None:
-        result[number] = sketch(slope, number)
+        result[number] += sketch(slope, number)
 
-    passed_back({0: value} if value.requires_grad else {}, leaves, act)
+    passed_back([(0, value)] if value.requires_grad else [], leaves, act)
     return result

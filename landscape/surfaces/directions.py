@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from landscape.errors import InputError, UsageError
@@ -108,15 +107,16 @@ class Directions:
     details: Mapping[str, object] = field(default_factory=dict)
 
 
-def standard_normal(entry: Entry, *, seed: int, axis: int) -> NDArray[np.float64]:
-    """The block of a random direction that belongs to one parameter, ``(size,)``, each entry from N(0, 1).
+def normal_numbers(entry: Entry, *, seed: int, axis: int) -> np.random.Generator:
+    """The source of the block of a random direction that belongs to one parameter, each entry from N(0, 1).
 
-    Two checkpoints of one network get the same direction, two seeds or two axes unrelated ones.
+    Two checkpoints of one network get the same direction, two seeds or two axes unrelated ones. Drawn in parts, the
+    entries are the same.
     """
     label = f"landscape direction\n{seed}\n{axis}\n{entry.name}\n{'x'.join(map(str, entry.shape))}"
     key = int.from_bytes(hashlib.sha256(label.encode()).digest()[:16], "little")
     # numpy's counter-based numbers, keyed by what the direction is: torch's depend on the device and its version.
-    return np.random.Generator(np.random.Philox(key=key)).standard_normal(entry.size)
+    return np.random.Generator(np.random.Philox(key=key))
 
 
 def checked(

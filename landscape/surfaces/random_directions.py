@@ -4,6 +4,7 @@ A ReLU network with batch norm computes the same function after its filters are 
 length then moves it by another amount. Scaling the direction filter by filter removes that freedom.
 """
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +16,9 @@ from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.parameters import Entry
 from landscape.registry.bounds import Seed
-from landscape.surfaces.directions import Directions, standard_normal
+from landscape.surfaces.directions import Directions, normal_numbers
+
+_AT_ONCE = 1 << 18  # entries in float64
 
 Normalisation = Literal["filter", "layer", "none"]
 
@@ -51,11 +54,12 @@ def random_direction(objective: Objective, *, normalisation: Normalisation, seed
     flat: NDArray[Any] = np.empty_like(point.numpy())
     for k, (entry, here) in enumerate(zip(entries, objective.layout.entries, strict=True)):
         block = slice(here.offset, here.offset + here.size)
-        weights = (
-            shards.gathered(k, point[block]).numpy().astype(np.float64)
-        )  # for the length of every filter
-        direction = normalise(standard_normal(entry, seed=seed, axis=axis), weights, entry, normalisation)
-        flat[block] = direction[shards.held(k)]
+        weights = shards.gathered(k, point[block]).numpy()  # all, for the length of every filter
+        whole, source = np.empty(entry.size, flat.dtype), normal_numbers(entry, seed=seed, axis=axis)
+        for part in _parts(entry, normalisation):
+            drawn = source.standard_normal(part.stop - part.start)
+            whole[part] = normalise(drawn, weights[part].astype(np.float64), entry, normalisation)
+        flat[block] = whole[shards.held(k)]
     if not shards.group.any(bool(flat.any())):
         raise InputError(
             f"the {normalisation}-normalised direction is zero: {len(_fixed(objective, normalisation))} of "
@@ -68,7 +72,7 @@ def random_direction(objective: Objective, *, normalisation: Normalisation, seed
 def normalise(
     direction: NDArray[np.float64], weights: NDArray[np.float64], entry: Entry, normalisation: Normalisation
 ) -> NDArray[np.float64]:
-    """The block d ``(size,)`` of a direction that belongs to one parameter w ``(size,)``, rescaled.
+    """The block d of a direction that belongs to one parameter w, or whole filters of both, ``(size,)``, rescaled.
 
     ``filter``: ``dᵢ ‖wᵢ‖/‖dᵢ‖`` for each filter i (an output unit, an embedding row, a single tensor);
     ``layer``: ``d ‖w‖/‖d‖``. Both set biases and gains to zero. ``none``: d.
@@ -81,10 +85,18 @@ def normalise(
         return direction
     if _is_fixed(entry, normalisation):
         return np.zeros_like(direction)
-    filters = entry.filters if normalisation == "filter" else 1
-    d, w = direction.reshape(filters, -1), weights.reshape(filters, -1)
+    width = entry.size // entry.filters if normalisation == "filter" else direction.size
+    d, w = direction.reshape(-1, width), weights.reshape(-1, width)
     lengths = np.linalg.norm(w, axis=1, keepdims=True) / np.linalg.norm(d, axis=1, keepdims=True)
     return np.asarray(d * lengths, np.float64).reshape(-1)
+
+
+def _parts(entry: Entry, normalisation: Normalisation) -> Iterator[slice]:
+    """The places of some filters at a time, so that little is there in float64 at once; of a layer as a whole."""
+    filters = entry.filters if normalisation == "filter" else 1
+    width = entry.size // filters if filters else 0
+    step = max(1, width, _AT_ONCE // max(1, width) * width)
+    return (slice(start, min(start + step, entry.size)) for start in range(0, entry.size, step))
 
 
 def label(normalisation: Normalisation) -> str:

@@ -1,5 +1,6 @@
 """Tr G exactly for every kind of layer, and Tr H by each of the three ways."""
 
+import dataclasses
 import functools
 import importlib
 import math
@@ -435,3 +436,31 @@ def test_the_degrees_of_freedom_of_a_pooled_error_are_those_of_so_many_draws(
     objective = Objective(problems.network(nn.Linear(8, 2), nn.Tanh(), nn.Linear(2, 3)), CE, [(x, y)])
     estimate = hessian_trace(objective, tolerance=1e-9, max_passes=4, draws=Draws(0))
     assert (estimate.way, estimate.draws) == ("example-probes", draws)
+
+
+def test_deflation_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, tried = importlib.import_module("landscape.curvature.trace"), list[float]()
+    monkeypatch.setattr(module._Estimator, "_deflated", lambda _, rest, passes, scale: tried.append(rest))
+    objective, _ = problems.tiny_case()
+    estimate = hessian_trace(objective, tolerance=1e-3, max_passes=60, draws=Draws(0))
+    assert (estimate.way, estimate.passes) == ("example-probes", 60)
+    assert len(tried) == 1
+    assert tried[0] >= module.MANY_PRODUCTS
+
+
+@pytest.mark.parametrize(("price", "kinds"), [(1.0, {False, True}), (1e9, {False})])
+def test_operations_are_probed_one_by_one_only_if_the_trial_is_a_small_part_of_the_work(
+    monkeypatch: pytest.MonkeyPatch, price: float, kinds: set[bool]
+) -> None:
+    module, seen = importlib.import_module("landscape.curvature.trace"), set[bool]()
+    pairs_of_passes, examined = module.pairs_of_passes, module.plan
+
+    def counted(*args: object, apart: bool, **options: object) -> object:
+        seen.add(apart)
+        return pairs_of_passes(*args, apart=apart, **options)
+
+    monkeypatch.setattr(module, "pairs_of_passes", counted)
+    monkeypatch.setattr(module, "plan", lambda one: dataclasses.replace(examined(one), cost_apart=price))
+    objective, _ = problems.tiny_case()
+    hessian_trace(objective, tolerance=0.02, max_passes=20, draws=Draws(0))
+    assert seen == kinds
