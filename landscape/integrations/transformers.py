@@ -35,8 +35,9 @@ class GeometryCallback(TrainerCallback):
         self._arguments, self._options = (loss, batches), options
         self.tracker: Tracker | None = None
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, *, model: Any, **_: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Makes the tracker, at the weights that training starts from."""
+        model = given["model"]
         options: dict[str, Any] = {"steps_done": state.global_step, **self._options}
         if all(p.dtype.itemsize < 4 for p in model.parameters()):
             options.setdefault("dtype", torch.float32)

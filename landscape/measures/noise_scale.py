@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
@@ -30,11 +31,11 @@ def noise_scale(objective: Objective) -> Reading:
         1954, "Some problems in interval estimation".
     """
     whole, dot = objective.gradient, objective.shards.dot
+    # One read a batch, for which a GPU waits.
     parts = objective.by_batch(
         lambda part: (
             part.total_weight,
-            float(dot(part.gradient, part.gradient)),
-            float(dot(part.gradient, whole)),
+            *torch.stack([dot(part.gradient, part.gradient), dot(part.gradient, whole)]).tolist(),
         )
     )
     if len(parts) < 2:
@@ -70,7 +71,7 @@ def _solved(sizes: Array, squares: Array, norm: float) -> tuple[float, float]:
     """
     count, total = len(sizes), sizes.sum()
     noise = (float(sizes @ squares) / total - norm) * total / (count - 1)
-    return norm - noise / total, noise
+    return float(norm - noise / total), float(noise)
 
 
 def _jackknife(sizes: Array, squares: Array, products: Array, norm: float) -> Array:
@@ -102,10 +103,10 @@ def fieller(above: float, below: float, covariance: Array, freedom: int) -> tupl
     c = above**2 - t * covariance[0, 0]
     root = math.sqrt(max(0.0, b**2 - a * c))
     if a > 0:
-        return max(0.0, (b - root) / a), (b + root) / a
+        return float(max(0.0, (b - root) / a)), float((b + root) / a)
     # The ratios outside of two roots, or all: from the upper root on, where the estimate is above it.
     upper = (b - root) / a if a < 0 and root > 0 else 0.0
-    return (upper if 0 < upper <= above / below else 0.0), None
+    return (float(upper) if 0 < upper <= above / below else 0.0), None
 
 
 def _error(value: float, below: float, covariance: Array) -> float:

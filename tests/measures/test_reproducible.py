@@ -13,7 +13,7 @@ from landscape.measures import MEASURES, measure
 from landscape.objective import Objective
 
 NAMES = [short(name) for name in MEASURES]
-OF_THE_PARTITION = {"gradient-noise", "approximation-ratio"}
+OF_THE_PARTITION = {"gradient-noise", "approximation-ratio", "noise-scale"}
 """What is about batches by its nature."""
 
 
