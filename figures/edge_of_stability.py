@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from landscape.plotting.page import legend_above, page, settle
-from landscape.plotting.series import COLOURS
+from landscape.plotting.series import colour_of
 from landscape.plotting.style import paper
 
 NAME = STUDY = "edge_of_stability"
@@ -65,7 +65,7 @@ def draw(data: Data) -> Figure:
         )
         names = [label for label in data if label not in shades]
         for label in names:
-            curves, colour = data[label], COLOURS[label.lower()]
+            curves, colour = data[label], colour_of(label)
             sharp.plot(curves["step"], curves["eigenvalue"], color=colour, linewidth=0.9)
             loss.plot(curves["step"], curves["loss"], color=colour, linewidth=0.9)
         first = data[names[0]]
@@ -74,7 +74,7 @@ def draw(data: Data) -> Figure:
         sharp.set(xlabel="step", title=f"SAMs, ρ = {first['rho']:g}, η = {first['rate']:g}", ylim=(0, None))
         loss.set(xlabel="step", ylabel="loss", yscale="log", title="loss")
         keys = [Line2D([], [], color=colour, label=label) for label, colour in shades.items()]
-        keys += [Line2D([], [], color=COLOURS[name.lower()], label=name) for name in names]
+        keys += [Line2D([], [], color=colour_of(name), label=name) for name in names]
         keys += [
             Line2D([], [], color="black", linewidth=0.6, linestyle="--", label="2/η"),
             Line2D([], [], color="black", linewidth=0.6, linestyle=":", label="SAM's own edge"),
