@@ -40,7 +40,8 @@ def draw_history(runs: Sequence[Run], options: FigureOptions) -> Drawing:
         raise UsageError("the files hold nothing over training; draw them with --kind dots")
     usual = [name for name in ("loss", "accuracy") if name in known] or known[:_MOST_PANELS]
     drawn = dict(curves(runs, name, over=options.over) for name in options.measures or usual)
-    figure = history_panels(drawn, xlabel=OVER[options.over], **options.page_for(len(drawn)))
+    counted = "step" if options.over == "epoch" and all(run.by_step for run in runs) else options.over
+    figure = history_panels(drawn, xlabel=OVER[counted], **options.page_for(len(drawn)))
     parts = [f"{_sentence(drawn)} during training, solid on train, dashed on test."]
     counts = Counter(run.label for run in runs)
     several = "; ".join(f"{label}: {count} runs" for label, count in counts.items() if count > 1)

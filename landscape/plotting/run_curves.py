@@ -96,7 +96,22 @@ def _of_measures(run: Run, quantity: str, over: Over) -> list[Curve]:
         x, y, errors = np.array(sorted(points), dtype=np.float64).T
         known = None if np.isnan(errors).all() else errors
         drawn.append(Curve(label=run.label, split=split, x=x, y=y, error=known))
-    return drawn
+    return drawn + _thresholds(run, quantity, entries, over)
+
+
+def _thresholds(
+    run: Run, quantity: str, entries: Mapping[float, Mapping[str, float]], over: Over
+) -> list[Curve]:
+    """The threshold of stability beside a measure that has one in its details."""
+    points = [
+        (_place(run, entries.get(epoch, {"epoch": epoch}), over), float(limit))
+        for label, epoch, estimate in _measured(run)
+        if label == quantity and isinstance(limit := estimate.details.get("threshold"), (int, float))
+    ]
+    if not points:
+        return []
+    x, y = np.array(sorted(points), dtype=np.float64).T
+    return [Curve(label=f"{run.label}, threshold", split="", x=x, y=y)]
 
 
 def _place(run: Run, entry: Mapping[str, float], over: Over) -> float:

@@ -20,6 +20,8 @@ _FILES = (HISTORY, MEASURES_HISTORY, MEASURES)
 class Run:
     """A run: the lines of its history, and what was measured during training, with the epoch, and at its end.
 
+    A run of a loop that counts no epochs (``by_step``) has the step in their place.
+
     Its label is the optimizer if that is known, otherwise the name of the folder.
     """
 
@@ -28,6 +30,7 @@ class Run:
     epochs: tuple[Mapping[str, float], ...] = ()
     measured: tuple[tuple[float, Estimate], ...] = ()
     records: tuple[Estimate, ...] = ()
+    by_step: bool = False
 
 
 def read_source(path: Path) -> list[Surface | Run]:
@@ -69,7 +72,7 @@ def read_source(path: Path) -> list[Surface | Run]:
             (str(recipe["optimizer"]) for recipe in recipes if recipe and "optimizer" in recipe), None
         )
         label = optimizer or RunFolder(path.parent).label()
-        return [Run(path, label, lines.epochs, lines.during, lines.estimates)]
+        return [Run(path, label, lines.epochs, lines.during, lines.estimates, lines.by_step)]
     raise InputError(f"{path} is not a surface, a record or a history: it begins with {start!r}; {_DRAWN}")
 
 
@@ -81,6 +84,7 @@ def _run(folder: RunFolder) -> Run:
         epochs=tuple(entry for part in parts for entry in part.epochs),
         measured=tuple(pair for part in parts for pair in part.during),
         records=tuple(record for part in parts for record in part.estimates),
+        by_step=any(part.by_step for part in parts) and not any(part.epochs for part in parts),
     )
 
 

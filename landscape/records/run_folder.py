@@ -30,16 +30,20 @@ _EPOCH_CHECKPOINT = re.compile(r"epoch-(\d{4,})\.pt")
 
 @dataclass(frozen=True)
 class Lines:
-    """A file by kind of line: numbers of a history, estimates during training with their epoch, and other estimates."""
+    """A file by kind of line: numbers of a history, estimates during training with their epoch, and other estimates.
+
+    Estimates of a loop that counts steps alone have the step for their epoch: ``by_step``.
+    """
 
     epochs: tuple[Mapping[str, int | float], ...] = ()
     during: tuple[tuple[int | float, Estimate], ...] = ()
     estimates: tuple[Estimate, ...] = ()
+    by_step: bool = False
 
 
 def read_lines(path: Path) -> Lines:
     """The lines of a file by kind, empty if the file does not exist; unreadable lines are passed over."""
-    epochs, during, estimates = [], [], []
+    epochs, during, estimates, steps = [], [], [], []
     for line in read_text(path).split("\n") if path.is_file() else []:
         try:
             fields = json.loads(line)
@@ -55,9 +59,11 @@ def read_lines(path: Path) -> Lines:
             estimates += [estimate] if estimate is not None and "epoch" not in fields else []
         elif estimate is not None:
             during.append((epoch, estimate))
+            steps.append(numbers.get("step"))
         else:
             epochs.append(numbers)
-    return Lines(tuple(epochs), tuple(during), tuple(estimates))
+    by_step = bool(during) and steps == [epoch for epoch, _ in during]
+    return Lines(tuple(epochs), tuple(during), tuple(estimates), by_step)
 
 
 def _is_number(value: object) -> bool:
