@@ -37,7 +37,18 @@ GROUPS = {
         *("kind", "title", "levels", "shared-scale", "over", "font", "venue", "width", "size", "dpi", "cmap"),
         *("view", "vmin", "vmax", "log"),
     ),
-    "Output": ("output", "overwrite", "format", "label", "compare venue", "verbose", "save-every", "track"),
+    "Output": (
+        "output",
+        "html",
+        "every",
+        "overwrite",
+        "format",
+        "label",
+        "compare venue",
+        "verbose",
+        "save-every",
+        "track",
+    ),
     "Running": (
         *("write-plan", "plan", "index", "launcher", "slurm", "devices", "device", "dtype", "compile"),
         *(

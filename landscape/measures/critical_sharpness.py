@@ -30,6 +30,9 @@ def critical_sharpness(
     a learning rate that lowers the loss and one that raises it. Where the loss rises and falls more than once, the
     root may be a later one than the first. The residual is how far λ_c can be from the root that is enclosed.
 
+    With the update or the gradient of another loss, it is the relative critical sharpness λ_c^{1→2}: the curvature of
+    this loss while the other one is trained, ΔᵀH₂Δ/∇L₂ᵀΔ on a quadratic.
+
     Args:
         objective: The point.
         tolerance: Of η_c, relative.

@@ -42,6 +42,13 @@ class TestCriticalSharpness:
         assert found.details["residual"] >= abs(found.value - expected)
         assert found.details["evaluations"] <= 5
 
+    def test_along_the_gradient_of_another_loss_it_is_the_relative_one(self):
+        first, _ = problems.quadratic(SPECTRUM)
+        second, matrix = problems.quadratic([1.0, 7.0, 0.5, 2.0, 3.0, 0.2, 4.0, 1.5], seed=1)
+        delta = first.gradient
+        expected = float(delta @ matrix @ delta / (second.gradient @ delta))
+        assert critical_sharpness(second, update=delta).value == pytest.approx(expected, rel=1e-9)
+
     def test_on_a_network_it_is_where_the_loss_is_as_before(self):
         objective, _ = problems.tiny_case()
         found = critical_sharpness(objective, tolerance=1e-6, max_evaluations=60)
