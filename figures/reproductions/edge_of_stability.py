@@ -13,7 +13,8 @@ from claims import Claim, Record, close_to, ordered
 from setups import Setup
 from study import Results, Study, Work, main
 
-EXAMPLES, WIDTH, STEPS, EVERY, LATE = 500, 48, 6000, 50, 0.5
+EXAMPLES, WIDTH, STEPS, LATE = 500, 48, 6000, 0.5
+MEASURED = 120  # times in a run
 RATES = (1.0, 2.0, 4.0)
 RHO = 0.05
 DESCENT = {f"GD, η = {rate:g}": ("sgd", rate) for rate in RATES}
@@ -22,9 +23,9 @@ ARMS = {**DESCENT, **SAMS}
 SETUP = Setup(
     "digits",
     f"{EXAMPLES} of scikit-learn's digits, mlp 64-{WIDTH}-{WIDTH}-10 with tanh, squared error, {STEPS} steps with all "
-    f"of them, λ₁ every {EVERY}",
+    f"of them, λ₁ every {STEPS // MEASURED}",
     "digits",
-    {},
+    {"epochs": STEPS},  # of full batches
 )
 MEASURES = ("loss", "gradient-norm", "dominant-eigenvalue:tolerance=0.01")
 
@@ -32,17 +33,19 @@ MEASURES = ("loss", "gradient-norm", "dominant-eigenvalue:tolerance=0.01")
 def compute(work: Work) -> Results:
     """Where λ₁ starts and where it stays, in units of 2/η, and of SAM's own edge; the curves of the first seed."""
     found: Results = {}
+    steps = int(work.setup.fields["epochs"])
     for label, (optimizer, rate) in ARMS.items():
         for seed in work.seeds:
             curves = work.remember(
-                f"{label}-{seed}".replace("=", ""), lambda o=optimizer, r=rate, s=seed: trained(o, r, s)
+                f"{label}-{seed}".replace("=", ""),
+                lambda o=optimizer, r=rate, s=seed: trained(o, r, s, steps),
             )
             for name, value in _summary(curves, rate).items():
                 found.setdefault(label, {}).setdefault(name, []).append(value)
     return found
 
 
-def trained(optimizer: str, rate: float, seed: int, steps: int = STEPS) -> dict[str, Any]:
+def trained(optimizer: str, rate: float, seed: int, steps: int) -> dict[str, Any]:
     """The steps at which it was measured, with loss, gradient norm and λ₁, and what that took."""
     import torch
     from sklearn.datasets import load_digits
@@ -60,7 +63,7 @@ def trained(optimizer: str, rate: float, seed: int, steps: int = STEPS) -> dict[
     model, loss = nn.Sequential(*layers), nn.MSELoss()
     base = torch.optim.SGD(model.parameters(), lr=rate)
     moving = base if optimizer == "sgd" else OPTIMIZERS.build(f"{optimizer}:rho={RHO}", base, model=model)
-    tracker = Tracker(model, "mse", [(x, target)], measures=MEASURES, every=EVERY)
+    tracker = Tracker(model, "mse", [(x, target)], measures=MEASURES, every=max(1, steps // MEASURED))
 
     def closure() -> torch.Tensor:
         moving.zero_grad()
