@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 # The bit of each dot of a Braille character, by column and row.
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 _BLANK = 0x2800
-_DECADES = 10.0  # from which ratio of the largest to the smallest value on an axis is logarithmic
 
 
 @dataclass(frozen=True)
@@ -22,21 +21,26 @@ class Cell:
 
 
 def chart(
-    curves: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]], *, width: int, height: int, label: str
+    curves: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    *,
+    width: int,
+    height: int,
+    label: str,
+    log: bool = False,
 ) -> list[list[Cell]]:
-    """Lines of characters: curves with the range of both axes, the vertical one logarithmic where values span decades.
+    """Lines of characters: curves with the range of both axes.
 
     Args:
         curves: x and y, of the same length each; values that are not finite are left out.
         width: Of the whole, in characters.
         height: Of the curves, in lines; the horizontal axis takes one more.
         label: Of the horizontal axis.
+        log: Whether the vertical axis is logarithmic, for values that are positive.
     """
     kept = [(x[good], y[good]) for x, y in curves for good in [np.isfinite(x) & np.isfinite(y)]]
     if not any(len(x) for x, _ in kept):
         return [[Cell("no values yet")]]
     xs, ys = (np.concatenate(parts) for parts in zip(*kept, strict=True))
-    log = bool(ys.min() > 0 and ys.max() > _DECADES * ys.min())
     low, high = float(ys.min()), float(ys.max())
     names = [f"{value:.3g}" for value in (high, low)]
     margin = max(map(len, names)) + 1

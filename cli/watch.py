@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import numpy as np
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
@@ -113,13 +114,13 @@ def _quantities(runs: "list[Run]", asked: tuple[str, ...]) -> list[str]:
 
 
 def _picture(runs: "list[Run]", asked: tuple[str, ...], width: int) -> Group:
-    from landscape.plotting.run_curves import OVER, curves
+    from landscape.plotting.page import is_log
+    from landscape.plotting.run_curves import axis_label, curves
 
     names = _quantities(runs, asked)
     if not names:
         return Group(Text("no run has a complete epoch or a measure yet"))
-    label = OVER["step" if all(run.by_step for run in runs) else "epoch"]
-    parts = []
+    label, parts = axis_label(runs), list[Text]()
     for name in names:
         heading, drawn = curves(runs, name)
         title = Text(visible(heading), style="bold")
@@ -128,7 +129,8 @@ def _picture(runs: "list[Run]", asked: tuple[str, ...], width: int) -> Group:
             title.append(f"  {visible(words)} {curve.y[-1]:.4g}", style=_COLOURS[number % len(_COLOURS)])
         title.truncate(width, overflow="ellipsis")
         parts.append(title)
-        for line in chart([(c.x, c.y) for c in drawn], width=width, height=7, label=label):
+        log = is_log(np.concatenate([curve.y for curve in drawn]))
+        for line in chart([(c.x, c.y) for c in drawn], width=width, height=7, label=label, log=log):
             text = Text()
             for cell in line:
                 text.append(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from landscape.curvature.operators import OPERATORS, OperatorName
+from landscape.curvature.preconditioning import Preconditioner, preconditioned
 from landscape.linalg import Decay, Eigenpair, Eigenpairs, lanczos, power_iteration
 from landscape.linalg.lanczos import BASIS_BYTES, End
 from landscape.objective import Objective
@@ -41,7 +42,7 @@ def eigenpairs(
         start: The first vector ``(n,)``, such as the eigenvector of a point nearby, which saves products; by default
             the gradient.
     """
-    limits = {"tolerance": tolerance, "max_products": max_products}
+    limits: dict[str, Any] = {"tolerance": tolerance, "max_products": max_products}
     pairs: Eigenpairs = objective.cached(
         _solution, lanczos, operator, seed, start, max_products, count=k, end=end, **limits
     )
@@ -74,11 +75,46 @@ def dominant_eigenpair(
         pairs = eigenpairs(objective, k=1, max_products=max_iterations, **options)
         value, residual = float(pairs.values[0]), float(pairs.residuals[0])
         return Eigenpair(value, pairs.vectors[:, 0], residual, pairs.products, pairs.converged)
-    limits = {"tolerance": tolerance, "max_iterations": max_iterations}
+    limits: dict[str, Any] = {"tolerance": tolerance, "max_iterations": max_iterations}
     pair: Eigenpair = objective.cached(
         _solution, power_iteration, operator, seed, start, max_iterations, **limits
     )
     return pair
+
+
+def preconditioned_eigenpair(
+    objective: Objective,
+    *,
+    preconditioner: Preconditioner | None = None,
+    tolerance: float = 1e-3,
+    max_products: int = 200,
+    seed: int = 0,
+    start: Tensor | None = None,
+) -> Eigenpairs:
+    """The pair behind :func:`landscape.measures.preconditioned_sharpness`: at the upper end of P⁻½HP⁻½.
+
+    Args:
+        objective: The point.
+        preconditioner: P; the identity if ``None``.
+        tolerance: Of the residual, relative to the eigenvalue.
+        max_products: The most products to spend.
+        seed: Of the random part of the start.
+        start: The first vector ``(n,)``; by default P⁻½∇L(θ).
+    """
+    limits: dict[str, Any] = {"tolerance": tolerance, "max_products": max_products}
+    pairs: Eigenpairs = objective.cached(
+        _solution,
+        lanczos,
+        "hessian",
+        seed,
+        start,
+        max_products,
+        preconditioner,
+        count=1,
+        end="largest",
+        **limits,
+    )
+    return pairs
 
 
 def _solution(
@@ -89,6 +125,7 @@ def _solution(
     seed: int,
     start: Tensor | None,
     most: int,
+    preconditioner: Preconditioner | None = None,
     **options: Any,
 ) -> Any:
     """The result of a solver, as a function that the objective can cache; reports progress to its ledger."""
@@ -104,7 +141,11 @@ def _solution(
 
     if start is None and solver is lanczos:
         start = start_of(objective, operator)
+        if preconditioner is not None:
+            start = preconditioner.root() * start
     matrix = OPERATORS[operator](objective)
+    if preconditioner is not None:
+        matrix = preconditioned(matrix, preconditioner)
     if solver is lanczos:
         options["max_basis"] = longest_basis(objective, matrix.length, options["count"])
     generator = torch.Generator().manual_seed(seed)

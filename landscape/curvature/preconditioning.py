@@ -4,9 +4,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from landscape.curvature.operators import hessian
 from landscape.linalg import SymmetricOperator
-from landscape.objective import Objective
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,28 +12,32 @@ class Preconditioner:
     """P of an optimizer whose step is θ ← θ − η P⁻¹ m, with m a mean of gradients.
 
     Attributes:
-        diagonal: P ``(n,)``, positive; ``None`` for the identity.
+        diagonal: P ``(n,)``, positive, and infinite where nothing moves.
         threshold: The eigenvalue of P⁻½HP⁻½ above which the step on a quadratic diverges, such as 2/η.
         decay: The weight decay that the optimizer adds to the gradient, and with it to the Hessian's diagonal.
         optimizer: What it belongs to, in words.
     """
 
-    diagonal: Tensor | None
+    diagonal: Tensor
     threshold: float
     decay: float = 0.0
     optimizer: str = ""
 
+    def root(self) -> Tensor:
+        """P⁻½ ``(n,)``."""
+        return self.diagonal.rsqrt()
 
-def preconditioned_hessian(objective: Objective, given: Preconditioner) -> SymmetricOperator:
-    """P⁻½ (∇²L(θ) + λI) P⁻½, by products."""
-    operator, root = hessian(objective), None if given.diagonal is None else given.diagonal.rsqrt()
+
+def preconditioned(matrix: SymmetricOperator, given: Preconditioner) -> SymmetricOperator:
+    """P⁻½ (A + λI) P⁻½, by products with A."""
+    root = given.root()
 
     def product(vectors: Tensor) -> Tensor:
-        scale = None if root is None else root if vectors.ndim == 1 else root[:, None]
-        inner = vectors if scale is None else scale * vectors
-        image = operator @ inner
+        scale = root if vectors.ndim == 1 else root[:, None]
+        inner = scale * vectors
+        image = matrix @ inner
         if given.decay:
             image = image + given.decay * inner
-        return image if scale is None else scale * image
+        return scale * image
 
-    return replace(operator, product=product)
+    return replace(matrix, product=product)

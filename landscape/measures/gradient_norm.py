@@ -15,9 +15,8 @@ def gradient_norm(objective: Objective) -> Reading:
     Reference:
         Wu, Luo and Wunsch 2024, arXiv 2312.13555, table 3.
     """
-    rounding = (
-        objective.gradient_rounding
-    )  # first, as it takes a vector of its own before the gradient is there
+    # First, as it takes a vector of its own before the gradient is there.
+    rounding = objective.gradient_rounding
     return Reading(
         float(objective.shards.norm(objective.gradient)),
         details={"loss": objective.loss, "accuracy": objective.accuracy, "rounding": rounding},

@@ -1,14 +1,9 @@
 """Preconditioned sharpness: the largest eigenvalue of the Hessian as an adaptive optimizer sees it."""
 
-import math
-from typing import Any
-
-import torch
 from torch import Tensor
 
-from landscape.curvature.eigenpairs import longest_basis, start_of
-from landscape.curvature.preconditioning import Preconditioner, preconditioned_hessian
-from landscape.linalg import Eigenpairs, lanczos
+from landscape.curvature.eigenpairs import preconditioned_eigenpair
+from landscape.curvature.preconditioning import Preconditioner
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
 from landscape.registry.bounds import Positive, PositiveInt, Seed
@@ -41,8 +36,13 @@ def preconditioned_sharpness(
     Reference:
         Cohen et al. 2021, arXiv 2103.00065, eq. 1 and appendix B; Cohen et al. 2022, arXiv 2207.14484, section 3.
     """
-    pairs = preconditioned_pairs(
-        objective, preconditioner, tolerance=tolerance, max_products=max_products, seed=seed, start=start
+    pairs = preconditioned_eigenpair(
+        objective,
+        preconditioner=preconditioner,
+        tolerance=tolerance,
+        max_products=max_products,
+        seed=seed,
+        start=start,
     )
     value = float(pairs.values[0])
     details: dict[str, object] = {"residual": float(pairs.residuals[0]), "iterations": pairs.products}
@@ -53,42 +53,3 @@ def preconditioned_sharpness(
             "share_of_threshold": value / preconditioner.threshold,
         }
     return Reading(value, converged=pairs.converged, details=details)
-
-
-def preconditioned_pairs(
-    objective: Objective,
-    preconditioner: Preconditioner | None,
-    *,
-    tolerance: float = 1e-3,
-    max_products: int = 200,
-    seed: int = 0,
-    start: Tensor | None = None,
-) -> Eigenpairs:
-    """The eigenpair behind :func:`preconditioned_sharpness`, which costs nothing after that measure."""
-    limits: dict[str, Any] = {"tolerance": tolerance, "max_products": max_products}
-    return objective.cached(_pairs, preconditioner, seed=seed, start=start, **limits)
-
-
-def _pairs(
-    objective: Objective,
-    preconditioner: Preconditioner | None,
-    *,
-    tolerance: float,
-    max_products: int,
-    seed: int,
-    start: Tensor | None,
-) -> Eigenpairs:
-    given = preconditioner or Preconditioner(None, math.inf)
-    matrix = preconditioned_hessian(objective, given)
-    if start is None:
-        gradient = start_of(objective)
-        start = gradient if given.diagonal is None else gradient * given.diagonal.rsqrt()
-    return lanczos(
-        matrix,
-        end="largest",
-        tolerance=tolerance,
-        max_products=max_products,
-        generator=torch.Generator().manual_seed(seed),
-        start=start,
-        max_basis=longest_basis(objective, matrix.length),
-    )

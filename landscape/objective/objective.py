@@ -322,11 +322,12 @@ class Objective:
         self._mean.stand(point, constant=constant, statistics=self._statistics)
         return self._mean.risk.replica.statistics
 
-    def of(self, model: nn.Module) -> "Objective":
+    def of(self, model: nn.Module, *, copy: bool = True) -> "Objective":
         """The same loss on the same data with another network of the same kind, such as another checkpoint's.
 
         Args:
-            model: The network; copied.
+            model: The network.
+            copy: Whether it is copied; otherwise it is given away, as to the objective itself.
 
         Raises:
             InputError: Its free parameters are others.
@@ -338,6 +339,7 @@ class Objective:
             batch_norm=self._origin["batch_norm"],
             device=here.device,
             dtype=here.dtype,
+            copy=copy,
             sharded=self._sharded,
         )
         if replica.layout != here.layout:

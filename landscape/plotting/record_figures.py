@@ -17,7 +17,7 @@ from landscape.plotting.figure_options import Drawing, FigureOptions
 from landscape.plotting.history import history_panels
 from landscape.plotting.page import legend_above, page, settle
 from landscape.plotting.quantiles import quantile_plot
-from landscape.plotting.run_curves import OVER, curves, quantities
+from landscape.plotting.run_curves import axis_label, curves, quantities
 from landscape.plotting.series import Series
 from landscape.plotting.sources import Run
 from landscape.plotting.spectrum import spectrum
@@ -40,8 +40,7 @@ def draw_history(runs: Sequence[Run], options: FigureOptions) -> Drawing:
         raise UsageError("the files hold nothing over training; draw them with --kind dots")
     usual = [name for name in ("loss", "accuracy") if name in known] or known[:_MOST_PANELS]
     drawn = dict(curves(runs, name, over=options.over) for name in options.measures or usual)
-    counted = "step" if options.over == "epoch" and all(run.by_step for run in runs) else options.over
-    figure = history_panels(drawn, xlabel=OVER[counted], **options.page_for(len(drawn)))
+    figure = history_panels(drawn, xlabel=axis_label(runs, options.over), **options.page_for(len(drawn)))
     parts = [f"{_sentence(drawn)} during training, solid on train, dashed on test."]
     counts = Counter(run.label for run in runs)
     several = "; ".join(f"{label}: {count} runs" for label, count in counts.items() if count > 1)

@@ -27,6 +27,12 @@ OVER: Mapping[str, str] = {
 _SPLITS = ("train", "test")
 
 
+def axis_label(runs: Sequence[Run], over: Over = "epoch") -> str:
+    """The label of the horizontal axis: of runs that count no epochs, these are steps."""
+    counted = "step" if over == "epoch" and all(run.by_step and not run.epochs for run in runs) else over
+    return OVER[counted]
+
+
 def quantities(runs: Iterable[Run]) -> list[str]:
     """What runs have over training: first the quantities of the history, then the measures."""
     names: dict[str, None] = {}

@@ -84,7 +84,7 @@ def _run(folder: RunFolder) -> Run:
         epochs=tuple(entry for part in parts for entry in part.epochs),
         measured=tuple(pair for part in parts for pair in part.during),
         records=tuple(record for part in parts for record in part.estimates),
-        by_step=any(part.by_step for part in parts) and not any(part.epochs for part in parts),
+        by_step=any(part.by_step for part in parts),
     )
 
 

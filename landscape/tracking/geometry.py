@@ -12,15 +12,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from landscape import records
 from landscape.curvature import dominant_eigenpair, eigenpairs
+from landscape.curvature.eigenpairs import preconditioned_eigenpair
 from landscape.errors import InputError, Remark, UsageError
 from landscape.isolation.randomness import preserved_randomness
 from landscape.measures import MEASURES
-from landscape.measures.preconditioned_sharpness import preconditioned_pairs
 from landscape.objective import Objective
+from landscape.objective.batch import tensors_in
+from landscape.objective.wrappers import unwrapped
 from landscape.processes.group import Group, current_group
 from landscape.records.estimate import Estimate
 from landscape.records.history import truncate
@@ -106,9 +107,9 @@ class Tracker:
         if not measures:
             raise UsageError("measures names nothing; leave it out for the cheap ones")
         self._specifications = [MEASURES.parse(name) for name in measures]
-        self.every, self.budget, self.steps = every, budget, steps_done
+        self.steps = steps_done
         self.history: list[tuple[int, dict[str, Estimate]]] = []
-        self._model, self._group = _bare(model), current_group()
+        self._model, self._group = unwrapped(model)[0], current_group()
         self._clock = _Clock(every, budget, steps_done)
         self._starts: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
@@ -145,7 +146,7 @@ class Tracker:
         try:
             with preserved_randomness(self._device), torch.enable_grad():
                 self._probes.check()
-                point = self._objective.of(self._copied())
+                point = self._objective.of(self._copied(), copy=False)
                 for specification in self._specifications:
                     self._one(point, specification, optimizer, found)
             self._write(found)
@@ -227,12 +228,11 @@ class Tracker:
         """Keeps the eigenvectors for the next search, and counts one more where the last value nears the threshold."""
         settings: dict[str, Any] = MEASURES.settings(wanted)
         if wanted.name == "dominant-eigenvalue":
-            self._starts[key] = dominant_eigenpair(point, start=extra["start"], **settings).vector
+            self._starts[key] = dominant_eigenpair(point, **extra, **settings).vector
         elif wanted.name == "preconditioned-sharpness":
-            pairs = preconditioned_pairs(point, extra.get("preconditioner"), start=extra["start"], **settings)
-            self._starts[key] = pairs.vectors[:, 0]
+            self._starts[key] = preconditioned_eigenpair(point, **extra, **settings).vectors[:, 0]
         elif wanted.name == "top-eigenvalues":
-            pairs = eigenpairs(point, start=extra["start"], **settings)
+            pairs = eigenpairs(point, **extra, **settings)
             self._starts[key] = pairs.vectors.sum(1)  # one vector in which all of them are
             threshold, values = threshold_of(optimizer) if optimizer is not None else None, pairs.values
             if (
@@ -306,18 +306,6 @@ class _Clock:
         return f"measured {count} times in {self._steps} steps: {share}"
 
 
-def _bare(model: nn.Module) -> nn.Module:
-    """The network inside of DistributedDataParallel or a compiled one."""
-    for wrapper in ("module", "_orig_mod"):
-        inner = getattr(model, wrapper, None)
-        if isinstance(inner, nn.Module) and type(model).__name__ in (
-            "DistributedDataParallel",
-            "OptimizedModule",
-        ):
-            return _bare(inner)
-    return model
-
-
 def _file_in(folder: Path, steps_done: int) -> Path:
     """The file of a folder, new, or without the lines of steps that will be made again."""
     file = folder / MEASURES_HISTORY
@@ -341,8 +329,7 @@ class _Probes:
 
     def __init__(self, batches: Any) -> None:
         # Of a loader or a data set the examples were read, and are kept or known by their bytes.
-        leaves = tree_leaves(batches) if isinstance(batches, (list, tuple)) else []
-        self._versions = [(leaf, leaf._version) for leaf in leaves if isinstance(leaf, Tensor)]
+        self._versions = [(tensor, tensor._version) for tensor in tensors_in(batches)]
 
     def check(self) -> None:
         """Raises an :class:`InputError` if one was written to."""

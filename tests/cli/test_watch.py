@@ -34,7 +34,7 @@ def test_a_straight_line_goes_from_corner_to_corner():
 
 def test_decades_are_logarithmic_and_said():
     x = np.arange(4.0)
-    lines = text(chart([(x, 10.0**x)], width=40, height=8, label="epoch"))
+    lines = text(chart([(x, 10.0**x)], width=40, height=8, label="epoch", log=True))
     assert "values: logarithmic" in lines[-1]
     rows = [[k for k, c in enumerate(line) if "\u2801" <= c <= "\u28ff"] for line in lines[:8]]
     middle = [float(np.mean(row)) for row in rows]

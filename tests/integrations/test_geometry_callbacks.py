@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from tracked_cases import same
 
 MEASURES = ["loss", "gradient-norm", "dominant-eigenvalue", "critical-sharpness"]
 
@@ -13,14 +14,6 @@ MEASURES = ["loss", "gradient-norm", "dominant-eigenvalue", "critical-sharpness"
 def data():
     generator = torch.Generator().manual_seed(0)
     return torch.randn(64, 6, generator=generator), torch.randint(0, 3, (64,), generator=generator)
-
-
-def same(a, b):
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    return a == b
 
 
 def fitted_by_lightning(folder, callbacks):

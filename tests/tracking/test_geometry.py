@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from tracked_cases import data, same
 
 import landscape
 from landscape import records
@@ -24,11 +25,6 @@ EVERYTHING = [
     "loss", "accuracy", "gradient-norm", "dominant-eigenvalue", "top-eigenvalues:k=2", "critical-sharpness",
     "directional-sharpness", "preconditioned-sharpness", "noise-scale", "hessian-trace:max_probes=8",
 ]  # fmt: skip
-
-
-def data():
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(60, 6, generator=generator), torch.randint(0, 3, (60,), generator=generator)
 
 
 def probes():
@@ -77,16 +73,6 @@ def trained(build, tracked, steps=STEPS, **options):
         "random": (torch.get_rng_state(), str(np.random.get_state()), random.getstate()),
     }
     return left, tracker, model, optimizer
-
-
-def same(a, b):
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -236,9 +222,9 @@ def test_a_budget_is_kept(monkeypatch, budget):
     taken = iter([10.0, 40.0] * 1000)
     of = tracker._objective.of
 
-    def slow(model):
+    def slow(model, **options):
         now[0] += next(taken)
-        return of(model)
+        return of(model, **options)
 
     monkeypatch.setattr(tracker._objective, "of", slow)
     for step in range(8000):
