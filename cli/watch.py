@@ -49,7 +49,7 @@ def command(runs: tuple[Path, ...], measure: tuple[str, ...], every: float, page
 
     \b
       landscape watch runs/sam-0
-      landscape watch runs -M loss,train/dominant-eigenvalue --html runs.html
+      landscape watch runs -M loss,dominant-eigenvalue --html runs.html
 
     A run is the folder of ``landscape train``, a folder of such folders, or that of a landscape.Tracker, whose end is
     not known: Ctrl-C ends the watching, and no run. In a pipe the curves are printed once.
