@@ -5,7 +5,7 @@ import shlex
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -47,6 +47,20 @@ def recipe_flags(function: F) -> F:
     return function
 
 
+Interval = tuple[int, Literal["epochs", "steps"]]
+
+
+def _interval(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Interval | None:
+    """The value of ``--measure-every``: a number of epochs, or of steps with that word behind it."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"\s*(\d+)\s*(epochs?|steps?)?\s*", value)
+    if match is None:
+        raise click.BadParameter(f"{value!r} is neither a number of epochs (5) nor one of steps (50steps)")
+    count = click.IntRange(min=1).convert(int(match[1]), parameter, ctx)
+    return count, "steps" if (match[2] or "").startswith("step") else "epochs"
+
+
 @click.command(name="train", cls=ExamplesFirst)
 @click.option(
     "--preset",
@@ -57,8 +71,9 @@ def recipe_flags(function: F) -> F:
 @click.option("--save-every", type=click.IntRange(min=1), help="Keep a checkpoint every so many epochs.")
 @click.option(
     "--measure-every",
-    type=click.IntRange(min=1),
-    help="Measure on train and test every so many epochs, into measures-history.jsonl.",
+    metavar="N|Nsteps",
+    callback=_interval,
+    help="Measure on train and test every so many epochs, or steps (50steps), into measures-history.jsonl.",
 )
 @options.measures(
     *("--measure-names", "measure_names"),
@@ -331,16 +346,17 @@ def _trained(job: "Job", *, quiet: bool) -> "Run":
     return run
 
 
-def _measuring(every: int | None, names: tuple[str, ...], limit: int) -> "Measuring | None":
+def _measuring(every: Interval | None, names: tuple[str, ...], limit: int) -> "Measuring | None":
     from landscape.training.measured import CHEAP, Measuring
 
     if every is None:
         if names:
             raise UsageError(
-                "-M/--measure-names needs --measure-every, the number of epochs between measurements"
+                "-M/--measure-names needs --measure-every, the number of epochs or steps between measurements"
             )
         return None
-    return Measuring(every, names=names or CHEAP, limit=limit)
+    count, unit = every
+    return Measuring(count, names=names or CHEAP, limit=limit, unit=unit)
 
 
 def run_folders(recipes: Sequence[Recipe], output: Path | None) -> list[Path]:

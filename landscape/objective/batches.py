@@ -410,8 +410,7 @@ class Batches:
 
     @cached_property
     def _reading(self) -> "_Reading":
-        with private_randomness():
-            self._refuse_random_examples()
+        self._refuse_random_examples()
         sizes, rows, total, content = list[int](), list[int](), 0, Content()
         kept: list[Batch] | None = []
         ignoring: Batch | None = None
@@ -443,7 +442,7 @@ class Batches:
         data = self._source.dataset
         if len(data) == 0:  # type: ignore[arg-type]
             raise InputError("the data set is empty: there is nothing to average over")
-        with loading(self._source):
+        with private_randomness(), loading(self._source):
             first, second = (list(tensors_in(data[0])) for _ in range(2))
         if any(not torch.equal(a, b) for a, b in zip(first, second, strict=True)):
             raise InputError(

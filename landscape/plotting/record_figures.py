@@ -46,7 +46,7 @@ def draw_history(runs: Sequence[Run], options: FigureOptions) -> Drawing:
     several = "; ".join(f"{label}: {count} runs" for label, count in counts.items() if count > 1)
     if several:
         parts.append(f"Mean of {several}; the band reaches from the lowest run to the highest.")
-    measured = [estimate for run in runs for _, estimate in run.measured]
+    measured = [each.estimate for run in runs for each in run.measured]
     return Drawing(figure, joined([*parts, *(_facts(measured) if measured else [])], options.command))
 
 

@@ -12,7 +12,7 @@ from landscape.errors import InputError, UsageError
 from landscape.plotting.caption import headed
 from landscape.plotting.history import Curve
 from landscape.plotting.sources import Run
-from landscape.records.estimate import Estimate
+from landscape.records.run_folder import During
 from landscape.registry.nearest import did_you_mean
 
 Over = Literal["epoch", "step", "gradients", "seconds"]
@@ -41,7 +41,7 @@ def quantities(runs: Iterable[Run]) -> list[str]:
             for key in entry:
                 split, _, name = key.partition("_")
                 names[name if split in _SPLITS else key] = None
-        names.update(dict.fromkeys(label for label, _, _ in _measured(run)))
+        names.update(dict.fromkeys(label for label, _ in _measured(run)))
     return [name for name in names if name not in OVER]
 
 
@@ -63,7 +63,7 @@ def curves(runs: Sequence[Run], quantity: str, *, over: Over = "epoch") -> tuple
     unit = ""
     if not drawn:
         drawn = [curve for run in runs for curve in _of_measures(run, quantity, over)]
-        units = (e.unit for run in runs for label, _, e in _measured(run) if label == quantity)
+        units = (each.estimate.unit for run in runs for label, each in _measured(run) if label == quantity)
         unit = next(units, "")
     # "L" is enough in a table beside its other symbols, but not on an axis of its own.
     heading, factor = ("loss", 1.0) if quantity == "loss" else headed(quantity, unit)
@@ -72,16 +72,29 @@ def curves(runs: Sequence[Run], quantity: str, *, over: Over = "epoch") -> tuple
     return heading.replace("_", " "), drawn
 
 
-def _measured(run: Run) -> list[tuple[str, float, Estimate]]:
-    """The label, the epoch and the estimate of each measure during training."""
-    labels = setting_labels([estimate for _, estimate in run.measured])
-    return [(label, epoch, e) for label, (epoch, e) in zip(labels, run.measured, strict=True)]
+def _measured(run: Run) -> list[tuple[str, During]]:
+    """Each measure during training with its label."""
+    labels = setting_labels([each.estimate for each in run.measured])
+    return list(zip(labels, run.measured, strict=True))
+
+
+def _epochs(run: Run) -> list[Mapping[str, float]]:
+    """The lines of a history with the seconds since its beginning: a line has those of its epoch alone."""
+    entries: list[Mapping[str, float]] = []
+    total = 0.0
+    for entry in run.epochs:
+        total += entry.get(
+            "seconds", math.nan
+        )  # of a line that was restored they are unknown, and so from there on
+        rest = {name: value for name, value in entry.items() if name != "seconds"}
+        entries.append({**rest, "seconds": total} if math.isfinite(total) else rest)
+    return entries
 
 
 def _of_epochs(run: Run, quantity: str, over: Over) -> list[Curve]:
     drawn = []
     for split, key in (*((split, f"{split}_{quantity}") for split in _SPLITS), ("", quantity)):
-        points = [(_place(run, entry, over), entry[key]) for entry in run.epochs if key in entry]
+        points = [(_place(run, entry, over), entry[key]) for entry in _epochs(run) if key in entry]
         if points:
             x, y = np.array(points, dtype=np.float64).T
             drawn.append(Curve(label=run.label, split=split, x=x, y=y))
@@ -89,11 +102,10 @@ def _of_epochs(run: Run, quantity: str, over: Over) -> list[Curve]:
 
 
 def _of_measures(run: Run, quantity: str, over: Over) -> list[Curve]:
-    entries = {entry["epoch"]: entry for entry in run.epochs}
     by_split: dict[str, list[tuple[float, float, float]]] = {}
-    for label, epoch, estimate in _measured(run):
+    for label, each in _measured(run):
         if label == quantity:
-            place = _place(run, entries.get(epoch, {"epoch": epoch}), over)
+            place, estimate = _place_within(run, each, over), each.estimate
             error = math.nan if estimate.standard_error is None else estimate.standard_error
             by_split.setdefault(estimate.provenance.split or "", []).append((place, estimate.value, error))
     drawn = []
@@ -102,22 +114,32 @@ def _of_measures(run: Run, quantity: str, over: Over) -> list[Curve]:
         x, y, errors = np.array(sorted(points), dtype=np.float64).T
         known = None if np.isnan(errors).all() else errors
         drawn.append(Curve(label=run.label, split=split, x=x, y=y, error=known))
-    return drawn + _thresholds(run, quantity, entries, over)
+    return drawn + _thresholds(run, quantity, over)
 
 
-def _thresholds(
-    run: Run, quantity: str, entries: Mapping[float, Mapping[str, float]], over: Over
-) -> list[Curve]:
+def _thresholds(run: Run, quantity: str, over: Over) -> list[Curve]:
     """The threshold of stability beside a measure that has one in its details."""
     points = [
-        (_place(run, entries.get(epoch, {"epoch": epoch}), over), float(limit))
-        for label, epoch, estimate in _measured(run)
-        if label == quantity and isinstance(limit := estimate.details.get("threshold"), (int, float))
+        (_place_within(run, each, over), float(limit))
+        for label, each in _measured(run)
+        if label == quantity and isinstance(limit := each.estimate.details.get("threshold"), (int, float))
     ]
     if not points:
         return []
     x, y = np.array(sorted(points), dtype=np.float64).T
     return [Curve(label=f"{run.label}, threshold", split="", x=x, y=y)]
+
+
+def _place_within(run: Run, measured: During, over: Over) -> float:
+    """Where an estimate lies: what it says itself, or else between the ends of its epoch."""
+    known = {"epoch": measured.epoch, "step": measured.step}[over] if over in ("epoch", "step") else None
+    if known is not None:
+        return known
+    ends = [entry for entry in _epochs(run) if over in entry]
+    if not ends or measured.epoch > ends[-1]["epoch"]:
+        return _place(run, {"epoch": measured.epoch}, over)
+    x, y = zip((0, 0), *((entry["epoch"], entry[over]) for entry in ends), strict=True)
+    return float(np.interp(measured.epoch, x, y))
 
 
 def _place(run: Run, entry: Mapping[str, float], over: Over) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 from landscape.errors import InputError, Remark
 from landscape.records import RunFolder, read_lines, run_folders
 from landscape.records.estimate import Estimate
-from landscape.records.run_folder import HISTORY, MEASURES, MEASURES_HISTORY, Lines
+from landscape.records.run_folder import HISTORY, MEASURES, MEASURES_HISTORY, During, Lines
 from landscape.records.surface import Surface
 from landscape.surfaces.foreign import HDF5, from_landscaper, from_loss_landscape, is_landscaper
 
@@ -18,7 +18,7 @@ _FILES = (HISTORY, MEASURES_HISTORY, MEASURES)
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run: the lines of its history, and what was measured during training, with the epoch, and at its end.
+    """A run: the lines of its history, and what was measured during training and at its end.
 
     A run of a loop that counts no epochs (``by_step``) has the step in their place.
 
@@ -28,7 +28,7 @@ class Run:
     path: Path
     label: str
     epochs: tuple[Mapping[str, float], ...] = ()
-    measured: tuple[tuple[float, Estimate], ...] = ()
+    measured: tuple[During, ...] = ()
     records: tuple[Estimate, ...] = ()
     by_step: bool = False
 
@@ -67,7 +67,7 @@ def read_source(path: Path) -> list[Surface | Run]:
         return [from_landscaper(path) if is_landscaper(path) else Surface.load(path)]
     if start.startswith(b"{"):
         lines = _lines(path)
-        recipes = (e.provenance.recipe for e in (*lines.estimates, *(e for _, e in lines.during)))
+        recipes = (e.provenance.recipe for e in (*lines.estimates, *(each.estimate for each in lines.during)))
         optimizer = next(
             (str(recipe["optimizer"]) for recipe in recipes if recipe and "optimizer" in recipe), None
         )
@@ -82,7 +82,7 @@ def _run(folder: RunFolder) -> Run:
         path=folder.path,
         label=folder.label(),
         epochs=tuple(entry for part in parts for entry in part.epochs),
-        measured=tuple(pair for part in parts for pair in part.during),
+        measured=tuple(each for part in parts for each in part.during),
         records=tuple(record for part in parts for record in part.estimates),
         by_step=any(part.by_step for part in parts),
     )

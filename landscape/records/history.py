@@ -55,14 +55,20 @@ def restore(path: Path, known: Sequence[Entry]) -> list[int]:
     return lost
 
 
-def truncate(path: Path, epochs: int) -> int:
-    """Removes the lines after the first ``epochs``, which will be computed again, and a torn last line.
+def truncate(path: Path, *, epochs: int, steps: int) -> int:
+    """Removes the lines of later epochs or steps, which will be computed again, and a torn last line.
 
     Returns:
         The number of other unreadable lines, which stay.
     """
     lines = list(_lines(path))
-    kept = b"".join(line + b"\n" for line, entry in lines if entry is None or entry["epoch"] <= epochs)
+
+    def stays(entry: Entry) -> bool:
+        # A line within an epoch is of a part of it, and may be of a step that is done.
+        step = entry.get("step")
+        return bool(step <= steps if isinstance(step, (int, float)) else entry["epoch"] <= epochs)
+
+    kept = b"".join(line + b"\n" for line, entry in lines if entry is None or stays(entry))
     if path.is_file() and kept != path.read_bytes():
         write_whole(path, kept)
     return sum(entry is None for _, entry in lines)
@@ -84,7 +90,10 @@ def _entry(line: bytes) -> dict[str, Any] | None:
         entry = json.loads(line)
     except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
         return None
-    return entry if isinstance(entry, dict) and type(entry.get("epoch")) is int else None
+    if not isinstance(entry, dict):
+        return None
+    kinds = (int, float) if "measure" in entry else (int,)  # only measures are taken within an epoch
+    return entry if type(entry.get("epoch")) in kinds else None
 
 
 def _has_valid_seconds(entry: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from landscape.errors import InputError
 from landscape.records.estimate import Estimate
@@ -28,22 +28,30 @@ WEIGHT_SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
 _EPOCH_CHECKPOINT = re.compile(r"epoch-(\d{4,})\.pt")
 
 
+class During(NamedTuple):
+    """An estimate during training: after how many epochs (within one a fraction), and after which step."""
+
+    epoch: int | float
+    estimate: Estimate
+    step: int | float | None = None
+
+
 @dataclass(frozen=True)
 class Lines:
-    """A file by kind of line: numbers of a history, estimates during training with their epoch, and other estimates.
+    """A file by kind of line: numbers of a history, estimates during training, and other estimates.
 
     Estimates of a loop that counts steps alone have the step for their epoch: ``by_step``.
     """
 
     epochs: tuple[Mapping[str, int | float], ...] = ()
-    during: tuple[tuple[int | float, Estimate], ...] = ()
+    during: tuple[During, ...] = ()
     estimates: tuple[Estimate, ...] = ()
     by_step: bool = False
 
 
 def read_lines(path: Path) -> Lines:
     """The lines of a file by kind, empty if the file does not exist; unreadable lines are passed over."""
-    epochs, during, estimates, steps = [], [], [], []
+    epochs, during, estimates = [], list[During](), []
     for line in read_text(path).split("\n") if path.is_file() else []:
         try:
             fields = json.loads(line)
@@ -54,15 +62,14 @@ def read_lines(path: Path) -> Lines:
             continue
         numbers = {key: value for key, value in fields.items() if _is_number(value)}
         epoch = numbers.get("epoch")
-        if not isinstance(epoch, int):
+        if not isinstance(epoch, int if estimate is None else (int, float)):
             # A record whose epoch is no number is neither of an epoch nor of the finished network.
             estimates += [estimate] if estimate is not None and "epoch" not in fields else []
         elif estimate is not None:
-            during.append((epoch, estimate))
-            steps.append(numbers.get("step"))
+            during.append(During(epoch, estimate, numbers.get("step")))
         else:
             epochs.append(numbers)
-    by_step = bool(during) and steps == [epoch for epoch, _ in during]
+    by_step = bool(during) and all(each.step == each.epoch for each in during)
     return Lines(tuple(epochs), tuple(during), tuple(estimates), by_step)
 
 

@@ -29,14 +29,13 @@ from landscape.records.run_folder import MEASURES_HISTORY
 from landscape.records.storage import append_line
 from landscape.registry.names import Specification
 from landscape.tracking.logger import Guarded, Logger
-from landscape.tracking.optimizer_state import next_update, preconditioner_of, threshold_of
+from landscape.tracking.optimizer_state import known_to, threshold_of
 
 CHEAP = ("loss", "gradient-norm", "dominant-eigenvalue:tolerance=0.01", "critical-sharpness")
 """Some tens of gradients on the probe batches."""
 
 _NEAR = 0.7  # of the threshold: from there on an eigenvalue may be the next to reach it
 _MOST_EIGENVALUES = 16
-_ALONG_UPDATE = ("critical-sharpness", "directional-sharpness")
 
 
 class Tracker:
@@ -190,26 +189,16 @@ class Tracker:
         """One measure; where it alone is impossible, the others go on."""
         name = str(specification)
         try:
-            extra = self._context(point, specification, optimizer)
+            extra = {
+                "start": self._starts.get(name),
+                **known_to(optimizer, specification, point, self._model),
+            }
             wanted = self._widened(specification)
             estimate = MEASURES.build(wanted, point, **extra)
             self._remember(point, name, wanted, optimizer, extra)
             found[name] = estimate
         except UsageError as failure:
             self._tell(name, f"{name} is left out at step {self.steps}: {_words(failure)}")
-
-    def _context(
-        self, point: Objective, specification: Specification, optimizer: torch.optim.Optimizer | None
-    ) -> dict[str, Any]:
-        """The arguments of a measure that a user cannot type: where it starts, and what the optimizer knows."""
-        extra: dict[str, Any] = {"start": self._starts.get(str(specification))}
-        if optimizer is not None and specification.name in _ALONG_UPDATE:
-            names = point.layout.names
-            gradient = dict(zip(names, point.layout.split(point.gradient), strict=True))
-            extra["update"] = next_update(optimizer, self._model, names, gradient)
-        if optimizer is not None and specification.name == "preconditioned-sharpness":
-            extra["preconditioner"] = preconditioner_of(optimizer, self._model, point.layout.names)
-        return extra
 
     def _widened(self, specification: Specification) -> Specification:
         """The measure with as many eigenvalues as are tracked by now."""
@@ -311,7 +300,7 @@ def _file_in(folder: Path, steps_done: int) -> Path:
     file = folder / MEASURES_HISTORY
     folder.mkdir(parents=True, exist_ok=True)
     if steps_done:
-        truncate(file, steps_done)
+        truncate(file, epochs=steps_done, steps=steps_done)
         return file
     try:
         # At once, so that of two trackers in a folder the second one is refused.

@@ -9,9 +9,12 @@ from torch import Tensor, nn
 
 from landscape.curvature.preconditioning import Preconditioner
 from landscape.errors import UsageError
+from landscape.objective import Objective
+from landscape.registry.names import Specification
 
 Names = Sequence[str]
 _ADAPTIVE = {"Adam", "AdamW"}
+_ALONG_UPDATE = ("critical-sharpness", "directional-sharpness")
 
 
 def base_of(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
@@ -21,6 +24,31 @@ def base_of(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
         if isinstance(inner, torch.optim.Optimizer) and inner is not optimizer:
             return base_of(inner)
     return optimizer
+
+
+def known_to(
+    optimizer: torch.optim.Optimizer | None, specification: Specification, point: Objective, model: nn.Module
+) -> dict[str, Any]:
+    """The arguments of a measure that a user cannot type, because an optimizer knows them.
+
+    Args:
+        optimizer: That of the loop; without one, there are none.
+        specification: The measure.
+        point: Where it measures.
+        model: The network that the optimizer trains, of which the point is a copy.
+
+    Raises:
+        UsageError: The optimizer does not know what the measure needs.
+    """
+    if optimizer is None:
+        return {}
+    names = point.layout.names
+    if specification.name in _ALONG_UPDATE:
+        gradient = dict(zip(names, point.layout.split(point.gradient), strict=True))
+        return {"update": next_update(optimizer, model, names, gradient)}
+    if specification.name == "preconditioned-sharpness":
+        return {"preconditioner": preconditioner_of(optimizer, model, names)}
+    return {}
 
 
 def next_update(

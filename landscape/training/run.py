@@ -1,6 +1,7 @@
 """The folder of a run during training: what it continues from, and which of its files may be replaced."""
 
 import contextlib
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -155,7 +156,7 @@ class RunFiles(RunFolder):
                 f"{self.history} was damaged: what it says of epoch {', '.join(map(str, lost))} is restored from the "
                 "checkpoint, without the seconds"
             )
-        unreadable = history.truncate(self.measures_history, saved.epoch)
+        unreadable = history.truncate(self.measures_history, epochs=saved.epoch, steps=saved.content["step"])
         if unreadable:
             messages.append(
                 f"{self.measures_history} has {unreadable} lines that cannot be read; they stay as they are"
@@ -220,10 +221,10 @@ class RunFiles(RunFolder):
                 f"{self.path} has no checkpoint.pt, and none of the {len(damaged)} checkpoints in checkpoints/ can be "
                 f"read; {_ANEW}"
             )
-        epochs = len(history.read(self.history))
-        filled = [file.name for file in self._numbers[1:] if _is_filled(file)]
-        if epochs > 1 or filled:
-            rest = f"a history of {epochs} epochs" if epochs > 1 else filled[0]
+        entries = *history.read(self.history), *history.read(self.measures_history)
+        epochs = math.ceil(max((entry["epoch"] for entry in entries), default=0))
+        if epochs > 1 or _is_filled(self.measures):
+            rest = f"a history of {epochs} epochs" if epochs > 1 else self.measures.name
             raise InputError(f"{self.path} has {rest} and no checkpoint to go on from; {_ANEW}")
 
     def _require_same(self, written: Recipe, requested: Recipe) -> None:

@@ -137,6 +137,28 @@ class Session:
         return self.recipe.epochs * self.steps_per_epoch
 
     @property
+    def steps_left(self) -> int:
+        """The steps that this epoch still has."""
+        return self.steps_per_epoch - self._step
+
+    @property
+    def epochs_done(self) -> int | float:
+        """Epochs done, within one with the share of its steps."""
+        return self.epoch + self._step / self.steps_per_epoch if self._step else self.epoch
+
+    @property
+    def averages(self) -> bool:
+        """Whether the network that is evaluated and saved after an epoch has averaged weights."""
+        return self.evaluated is not self.model
+
+    def copied(self) -> nn.Module:
+        """A copy of the network that is trained, with the buffers that a checkpoint would have."""
+        twin = copy.deepcopy(self.model)
+        if not (self.group.alone or self.exchange.couples):
+            self._average_in_place([buffer for buffer in twin.buffers() if buffer.is_floating_point()])
+        return twin
+
+    @property
     def within_epoch(self) -> bool:
         """Whether an epoch has begun and is not complete."""
         return self._step > 0

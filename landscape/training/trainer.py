@@ -149,7 +149,9 @@ def train(
                 if assumed is not None:
                     assumed(session.data.notes)
             stack.enter_context(interruption)
-            tracker = stack.enter_context(_tracked(trackers if group.rank == 0 else (), session, folder))
+            tracker = stack.enter_context(
+                _tracked(trackers if group.rank == 0 else (), session, folder, _counted(session, measuring))
+            )
             _Training(session, folder, interruption, tracker, measuring).run(progress, save_every)
     return group.once(lambda: folder.finished(requested, session.metrics))
 
@@ -162,10 +164,10 @@ def _finished(folder: RunFiles, recipe: Recipe, saved: Saved | None) -> Run | No
 
 
 @contextlib.contextmanager
-def _tracked(trackers: Sequence[Logger], session: Session, folder: RunFiles) -> Iterator[Guarded]:
+def _tracked(trackers: Sequence[Logger], session: Session, folder: RunFiles, done: int) -> Iterator[Guarded]:
     """The trackers, which are notified of the beginning and the end of the run."""
     guarded = Guarded(trackers)
-    guarded.begin(session.recipe.to_dict(), folder.path, session.epoch)
+    guarded.begin(session.recipe.to_dict(), folder.path, done)
     ending: Ending = "failed"
     try:
         yield guarded
@@ -200,6 +202,8 @@ class _Training:
                         pace = (time.monotonic() - begun) / (session.step - first)
                         progress(self._progress(pace * (session.steps - session.step)))
                     self._pause_after_step()
+                    if session.steps_left:  # the last step of an epoch is measured when the epoch is on disk
+                        self._measure()
                 session.finish_epoch(self._pause)
             except NonFiniteLossError as failure:
                 last = "no checkpoint was written yet"
@@ -226,13 +230,15 @@ class _Training:
 
     def _write(self, entry: Entry, state: dict[str, Any], save_every: int | None) -> None:
         """An epoch on disk, and then in the trackers."""
-        folder, epoch = self.folder, self.session.epoch
+        folder, session, epoch = self.folder, self.session, self.session.epoch
         # The checkpoint comes last: what a kill leaves beyond it is done again.
         history.append(folder.history, entry)
         if save_every is not None and epoch % save_every == 0:
             checkpoint.write(folder.epoch_checkpoint(epoch), state)
         checkpoint.write(folder.checkpoint, state)
-        self.tracker.log({name: entry[name] for name in entry if name != "epoch"}, epoch)
+        self.tracker.log(
+            {name: entry[name] for name in entry if name != "epoch"}, _counted(session, self.measuring)
+        )
 
     def _progress(self, seconds_left: float) -> Progress:
         session = self.session
@@ -265,13 +271,16 @@ class _Training:
             self.interruption.act()
 
     def _measure(self) -> None:
-        """Measures the network that is on disk, if it is due; a resumed run makes up for what it missed."""
+        """Measures the network, if it is due; a resumed run makes up for what it missed."""
         session, measuring = self.session, self.measuring
-        if measuring is None or session.within_epoch:
-            return
-        if measuring.is_due(session.epoch, session.recipe.epochs):
-            values = measuring.take(session, self.folder, pause=self.interruption.ask)
-            self.tracker.log(values, session.epoch)
+        if measuring is not None and measuring.is_due(session):
+            pause = self._pause if session.within_epoch else self.interruption.ask
+            self.tracker.log(measuring.take(session, self.folder, pause=pause), _counted(session, measuring))
+
+
+def _counted(session: Session, measuring: Measuring | None) -> int:
+    """What trackers count: complete epochs, or steps where the network is measured after steps."""
+    return session.step if measuring is not None and measuring.unit == "steps" else session.epoch
 
 
 def _restore(session: Session, saved: Saved, folder: RunFiles) -> None:

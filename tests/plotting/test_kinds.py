@@ -381,7 +381,7 @@ def test_a_measure_of_an_epoch_without_end_is_drawn_nowhere(tmp_path):
     lines = [{"epoch": k, **json.loads(records.to_json(run(2.0)))} for k in (1, 10**400)]
     (tmp_path / "measures-history.jsonl").write_text("\n".join(map(json.dumps, lines)))
     [measured] = read_source(tmp_path / "measures-history.jsonl")
-    assert ([epoch for epoch, _ in measured.measured], measured.records) == ([1.0], ())
+    assert ([each.epoch for each in measured.measured], measured.records) == ([1.0], ())
 
 
 def test_the_matrix_of_blocks_has_all_of_them_and_the_panels_some(tmp_path):

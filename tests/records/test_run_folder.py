@@ -12,6 +12,7 @@ from landscape.records.run_folder import (
     MEASURES,
     MEASURES_HISTORY,
     RECIPE,
+    During,
     RunFolder,
     checkpoint_digest,
     read_lines,
@@ -37,7 +38,7 @@ def test_a_run_is_read_from_its_files(tmp_path):
     assert run.read_history() == ({"epoch": 1, "train_loss": 0.5}, {"epoch": 2, "train_loss": 0.5})
     assert run.read_measures().estimates == (estimate(),)
     assert run.read_measures().unreadable == 1
-    assert read_lines(run.measures_history).during == ((1, estimate()),)
+    assert read_lines(run.measures_history).during == (During(1, estimate(), 10),)
     assert read_lines(run.measures).estimates == (estimate(),)
     assert (run.label(), run.unfinished()) == ("sam", None)
 

@@ -47,6 +47,17 @@ def test_a_tracker_hears_every_epoch_every_measure_and_the_end(tmp_path):
     assert set(heard.told[3][1]) == {"train/loss", "test/loss"}
 
 
+def test_a_tracker_counts_steps_where_the_network_is_measured_after_steps(tmp_path):
+    heard = Heard()
+    measuring = Measuring(2, names=("loss",), limit=50, unit="steps")
+    train(RECIPE, output=tmp_path / "run", trackers=[heard], measuring=measuring)
+    logs = [(min(values), step) for kind, values, step in heard.told[1:-1]]
+    assert [step for _, step in logs] == sorted(step for _, step in logs)
+    measured = [step for name, step in logs if name == "test/loss"]
+    assert measured == [2, 4, 6]
+    assert [step for name, step in logs if name != "test/loss"] == [3, 6]
+
+
 @pytest.mark.parametrize("fails", ["begin", "log", "finish"])
 def test_a_failing_tracker_warns_once_and_the_run_is_the_same_to_the_byte(tmp_path, fails):
     whole = train(RECIPE, output=tmp_path / "a")

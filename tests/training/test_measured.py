@@ -199,7 +199,10 @@ def test_a_damaged_file_of_starts_is_said_and_costs_no_measure(tmp_path):
 def test_two_vectors_of_each_split_are_kept_in_two_bytes_a_number(tmp_path):
     run = train(RECIPE, output=tmp_path, measuring=Measuring(1, limit=50))
     kept = measured.read_starts(tmp_path / "measures-starts.pt")
-    assert {split: sorted(vectors) for split, vectors in kept.items()} == {"test": [4, 5], "train": [4, 5]}
+    assert {split: sorted(vectors) for split, vectors in kept.items()} == {
+        "test": [20, 25],
+        "train": [20, 25],
+    }
     parameters = sum(p.numel() for p in load_checkpoint(run.checkpoint).model.parameters())
     assert {(v.dtype, v.numel()) for vectors in kept.values() for v in vectors.values()} == {
         (torch.bfloat16, parameters)
@@ -220,6 +223,7 @@ def test_a_finished_run_is_not_measured_again(tmp_path):
         ({"every": 1, "limit": 0}, "measure_limit=0"),
         ({"every": 1, "names": ("los",)}, "did you mean 'loss'"),
         ({"every": 1, "names": ()}, "measure_names names nothing"),
+        ({"every": 1, "unit": "minutes"}, "unit='minutes' is not one of epochs, steps"),
     ],
 )
 def test_what_cannot_be_measured_is_a_usage_error(options, expected):
@@ -258,3 +262,143 @@ def test_the_eigenvalue_starts_where_the_last_one_was_found(tmp_path, monkeypatc
         assert abs(line["value"] - cold[key]["value"]) <= allowed
     spent = [sum(line["details"]["iterations"] for line in found.values()) for found in (warm, cold)]
     assert spent[0] < spent[1]
+
+
+STEPS = Measuring(2, names=("loss", "dominant-eigenvalue"), limit=20, unit="steps")
+EVERY_TWO = [*range(2, 25, 2), 25]
+SHORT = dataclasses.replace(RECIPE, epochs=2)
+SHORT_STEPS = [2, 4, 6, 8, 10]
+
+
+def test_after_steps_the_lines_are_of_steps_and_the_weights_are_the_same(tmp_path):
+    without = train(RECIPE, output=tmp_path / "without", save_every=1)
+    run = train(RECIPE, output=tmp_path / "with", save_every=1, measuring=STEPS)
+    assert run.checkpoint.read_bytes() == without.checkpoint.read_bytes()
+    assert [line["step"] for line in lines(run.path)] == [step for step in EVERY_TWO for _ in range(4)]
+    assert all(line["epoch"] == line["step"] / 5 for line in lines(run.path))
+    # Between two epochs, the network is that of the checkpoint.
+    loss = measure(
+        load_checkpoint(run.path / "checkpoints/epoch-0002.pt").objective("test", limit=20), "loss"
+    )
+    [own] = [
+        e
+        for e in lines(run.path)
+        if (e["step"], e["measure"], e["provenance"]["split"]) == (10, "loss", "test")
+    ]
+    assert own["value"] == pytest.approx(loss[0].value, rel=1e-6)
+
+
+def test_after_steps_the_weights_are_measured_that_are_trained(tmp_path):
+    """Not their average, which changes after an epoch only."""
+    recipe = dataclasses.replace(RECIPE, optimizer="swa:start=0.3")
+    found = {}
+    for unit, every in (("steps", 5), ("epochs", 1)):
+        train(recipe, output=tmp_path / unit, measuring=dataclasses.replace(STEPS, unit=unit, every=every))
+        found[unit] = [line["value"] for line in lines(tmp_path / unit) if line["measure"] == "loss"]
+    assert len(found["steps"]) == len(found["epochs"]) == 10
+    assert found["steps"][:2] == found["epochs"][:2]
+    assert all(a != b for a, b in zip(found["steps"][-2:], found["epochs"][-2:], strict=True))
+
+
+@pytest.fixture(scope="module")
+def by_step(tmp_path_factory):
+    """A run of two epochs that was measured after steps; not to be written to."""
+    return train(SHORT, output=tmp_path_factory.mktemp("by-step"), measuring=STEPS)
+
+
+@pytest.mark.parametrize("step", [3, 4, 7])
+def test_a_run_that_was_interrupted_has_the_lines_of_all_steps_to_the_last_bit(tmp_path, by_step, step):
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            SHORT,
+            output=tmp_path,
+            measuring=STEPS,
+            progress=lambda at: at.step == step and signal.raise_signal(signal.SIGINT),
+        )
+    train(SHORT, output=tmp_path, measuring=STEPS)
+    assert [line["step"] for line in lines(tmp_path)] == [step for step in SHORT_STEPS for _ in range(4)]
+    assert without_seconds(tmp_path) == without_seconds(by_step.path)
+
+
+@pytest.mark.parametrize(
+    ("place", "done"), [("write_whole", False), ("append_line", False), ("append_line", True)]
+)
+@pytest.mark.parametrize("count", [2, 7, 8])
+def test_a_run_that_was_killed_has_the_lines_of_all_steps_to_the_last_bit(
+    tmp_path, monkeypatch, by_step, place, done, count
+):
+    """It goes on from the end of the last epoch, and finds the vector there with which it went on before."""
+    good, left = getattr(measured, place), [count]
+
+    def dying(*arguments):
+        left[0] -= 1
+        if left[0] == 0 and not done:
+            raise Killed
+        good(*arguments)
+        if left[0] == 0:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(measured, place, dying)
+        with pytest.raises(Killed):
+            train(SHORT, output=tmp_path, measuring=STEPS)
+    train(SHORT, output=tmp_path, measuring=STEPS)
+    assert without_seconds(tmp_path) == without_seconds(by_step.path)
+
+
+def test_an_interruption_while_it_measures_saves_the_steps_before(tmp_path, by_step, monkeypatch):
+    good, left = measured.append_line, [5]  # on train after the sixth step
+
+    def interrupted(*arguments):
+        good(*arguments)
+        left[0] -= 1
+        if left[0] == 0:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(measured, "append_line", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(SHORT, output=tmp_path, measuring=STEPS)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=False)["step"] == 6
+    train(SHORT, output=tmp_path, measuring=STEPS)
+    assert without_seconds(tmp_path) == without_seconds(by_step.path)
+
+
+def test_measures_of_the_update_get_it_from_the_optimizer(tmp_path):
+    names = ("preconditioned-sharpness", "critical-sharpness")
+    recipe = dataclasses.replace(SHORT, optimizer="sam", schedule="constant", lr=0.05)
+    train(recipe, output=tmp_path, measuring=dataclasses.replace(STEPS, names=names))
+    sharpness = [line for line in lines(tmp_path) if line["measure"] == "preconditioned-sharpness"]
+    # The base is SGD with momentum 0.9.
+    assert {round(line["details"]["threshold"], 6) for line in sharpness} == {76}
+    assert {
+        line["details"]["direction"] for line in lines(tmp_path) if line["measure"] == "critical-sharpness"
+    } == {"update"}
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [("5steps", [5, 10]), ("4 steps", [4, 8, 10]), ("1step", [*range(1, 11)]), ("2epochs", [10])],
+)
+def test_the_command_measures_after_steps(tmp_path, text, steps):
+    flags = [
+        "-m",
+        "mlp:width=4",
+        "-d",
+        "moons:samples=200",
+        "-b",
+        "32",
+        "--epochs",
+        "2",
+        "--device",
+        "cpu",
+        "-q",
+    ]
+    assert call(["train", *flags, "--measure-every", text, "-M", "loss", "-o", tmp_path]) == 0
+    assert [line["step"] for line in lines(tmp_path)] == [step for step in steps for _ in range(2)]
+
+
+@pytest.mark.parametrize("text", ["0steps", "-1", "steps", "1.5", "5 minutes"])
+def test_the_command_refuses_other_intervals(tmp_path, text, capfd):
+    assert call(["train", "--measure-every", text, "-o", tmp_path]) == 2
+    assert "--measure-every" in capfd.readouterr().err
