@@ -2,7 +2,8 @@
 
 A CNN on scikit-learn's digits with SGD and momentum, λ₁ every 10 steps on 256 examples: from the eigenvector of the
 last measurement (warm, as the tracker does), from the gradient (as ``landscape measure`` does), and from a random
-vector (cold). Run ``python benchmarks/tracker.py``; numbers for benchmarks/README.md are copied from what it prints.
+vector (cold), at a learning rate at which the network changes much in ten steps and at one at which it changes
+little. Run ``python benchmarks/tracker.py``; numbers for benchmarks/README.md are copied from what it prints.
 """
 
 import statistics
@@ -18,6 +19,7 @@ from landscape.linalg import lanczos
 
 STEPS, EVERY, BUDGETS = 400, 10, (0.02, 0.05, 0.10)
 TOLERANCES = (1e-3, 1e-2, 5e-2)
+RATES = (0.05, 0.002)
 
 
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
@@ -48,9 +50,9 @@ class Loop:
         self.optimizer.step()
 
 
-def products() -> None:
+def products(rate: float) -> None:
     """Prints the mean number of products a measurement, by start and tolerance."""
-    loop = Loop()
+    loop = Loop(rate)
     objective = landscape.Objective(loop.model, "cross-entropy", (loop.x[:256], loop.y[:256]))
     starts = ("warm", "gradient", "cold")
     spent: dict[tuple[str, float], list[int]] = {}
@@ -69,11 +71,10 @@ def products() -> None:
                     spent.setdefault((start, tolerance), []).append(pairs.products)
                 if start == "warm":
                     last[tolerance] = pairs.vectors[:, 0]
-    print("| residual | warm | from the gradient | cold | cold / warm |\n|---|---:|---:|---:|---:|")
     for tolerance in TOLERANCES:
         means = [statistics.mean(spent[start, tolerance]) for start in starts]
         cells = " | ".join(f"{mean:.1f}" for mean in means)
-        print(f"| {tolerance:g} | {cells} | {means[2] / means[0]:.1f} |")
+        print(f"| {rate:g} | {tolerance:g} | {cells} | {means[2] / means[0]:.1f} |")
 
 
 def shares() -> None:
@@ -97,5 +98,8 @@ def shares() -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    products()
+    print("| rate | residual | warm | from the gradient | cold | cold / warm |")
+    print("|---|---|---:|---:|---:|---:|")
+    for rate in RATES:
+        products(rate)
     shares()

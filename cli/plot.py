@@ -32,7 +32,8 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -
 @click.option(
     "--kind",
     metavar="KIND",
-    help="filled, contour, relief, difference, line; history, dots, spectrum, quantiles, blocks; by default what fits.",
+    help="filled, contour, relief, difference, line; history, timeline, dots, spectrum, quantiles, blocks; by default "
+    "what fits.",
 )
 @click.option(
     "--title", "titles", multiple=True, help="Title of a panel; repeatable, in the order of the files."

@@ -51,8 +51,8 @@ def command(runs: tuple[Path, ...], measure: tuple[str, ...], every: float, page
       landscape watch runs/sam-0
       landscape watch runs -M loss,dominant-eigenvalue --html runs.html
 
-    A run is the folder of ``landscape train``, a folder of such folders, or that of a landscape.Tracker, whose end is
-    not known: Ctrl-C ends the watching, and no run. In a pipe the curves are printed once.
+    A run is the folder of ``landscape train``, a folder of such folders, or that of a landscape.Tracker, which is over
+    when its finish() was called. Ctrl-C ends the watching, and no run. In a pipe the curves are printed once.
     """
     if not sys.stdout.isatty():
         found = _read(runs)
@@ -91,7 +91,7 @@ def _read(runs: tuple[Path, ...]) -> "list[Run]":
 
 
 def _ended(runs: tuple[Path, ...]) -> bool:
-    """Whether every run says how long it is, and is as long."""
+    """Whether every run says that it is over."""
     from landscape.records import run_folders
     from landscape.records.run_folder import HISTORY, MEASURES_HISTORY, RECIPE
 
@@ -101,7 +101,7 @@ def _ended(runs: tuple[Path, ...]) -> bool:
         if path.is_dir()
         for each in run_folders(path, files=(RECIPE, HISTORY, MEASURES_HISTORY))
     ]
-    return bool(folders) and all(each.recipe.is_file() and each.unfinished() is None for each in folders)
+    return bool(folders) and all(each.ended() for each in folders)
 
 
 def _quantities(runs: "list[Run]", asked: tuple[str, ...]) -> list[str]:
@@ -125,7 +125,7 @@ def _picture(runs: "list[Run]", asked: tuple[str, ...], width: int) -> Group:
         heading, drawn = curves(runs, name)
         title = Text(visible(heading), style="bold")
         for number, curve in enumerate(drawn):
-            words = " ".join(filter(None, (curve.label, curve.split)))
+            words = " ".join(filter(None, (curve.label, curve.split, "threshold" * curve.is_threshold)))
             title.append(f"  {visible(words)} {curve.y[-1]:.4g}", style=_COLOURS[number % len(_COLOURS)])
         title.truncate(width, overflow="ellipsis")
         parts.append(title)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from landscape.errors import UsageError
@@ -15,6 +16,7 @@ from landscape.plotting.series import Series, dashes, split_keys
 from landscape.plotting.style import Width, paper
 from landscape.tables.escaping import for_mathtext
 
+_THRESHOLD: Mapping[str, Any] = {"linestyle": (0, (1, 1)), "linewidth": 0.9}
 _MARKS = 12  # markers per curve, enough to tell curves apart without colour
 
 
@@ -28,6 +30,7 @@ class Curve:
         x: Place in training, ``(n,)``, increasing.
         y: The quantity there, ``(n,)``.
         error: Its standard error, ``(n,)``; NaN or ``None`` if it is exact.
+        is_threshold: Whether it is what the quantity of this run is held against, which is dotted.
     """
 
     label: str
@@ -35,6 +38,7 @@ class Curve:
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     error: NDArray[np.float64] | None = None
+    is_threshold: bool = False
 
 
 def history(
@@ -67,6 +71,9 @@ def history(
         return history_panels({ylabel: curves}, xlabel=xlabel).axes[0]
     groups: dict[tuple[str, str], list[Curve]] = {}
     for curve in curves:
+        if curve.is_threshold:
+            ax.plot(curve.x, curve.y, color=looks[curve.label].colour, **_THRESHOLD)
+            continue
         groups.setdefault((curve.label, curve.split), []).append(curve)
     for (label, split), runs in groups.items():
         colour, x = looks[label].colour, runs[0].x
@@ -96,6 +103,7 @@ def history_panels(
     xlabel: str = "epoch",
     venue: str = "icml",
     width: Width = "column",
+    stacked: bool = False,
 ) -> Figure:
     """One panel for each quantity, with the same colours in all and one legend above them.
 
@@ -104,6 +112,7 @@ def history_panels(
         xlabel: Label of the horizontal axes.
         venue: A name in :data:`landscape.plotting.VENUES`.
         width: ``column`` or ``text``.
+        stacked: One panel below the other, over one horizontal axis.
 
     Raises:
         UsageError: There is no quantity, or the venue is unknown.
@@ -113,9 +122,14 @@ def history_panels(
     every = [curve for curves in quantities.values() for curve in curves]
     looks = Series(curve.label for curve in every)
     with paper():
-        figure, axes = page(len(quantities), venue=venue, width=width, shape=0.72)
+        shape = 0.3 if stacked else 0.72
+        figure, axes = page(len(quantities), venue=venue, width=width, shape=shape, stacked=stacked)
         for (quantity, curves), ax in zip(quantities.items(), axes, strict=True):
-            history(curves, ax=ax, xlabel=xlabel, ylabel=quantity, series=looks)
+            last = not stacked or ax is axes[-1]
+            history(curves, ax=ax, xlabel=xlabel if last else "", ylabel=quantity, series=looks)
+        figure.align_ylabels(axes)
         several = looks.keys() if len({curve.label for curve in every}) > 1 else []
-        legend_above(figure, [*several, *split_keys(curve.split for curve in every)])
+        dotted = [Line2D([], [], color="0.35", label="threshold", **_THRESHOLD)]
+        dotted = dotted if any(curve.is_threshold for curve in every) else []
+        legend_above(figure, [*several, *split_keys(curve.split for curve in every), *dotted])
         return settle(figure)

@@ -16,6 +16,7 @@ from landscape.plotting.record_figures import (
     draw_history,
     draw_quantiles,
     draw_spectrum,
+    draw_timeline,
 )
 from landscape.plotting.relief import best_view, reliefs
 from landscape.plotting.scale import DIVERGING, Scale, check_colour_map, diverging_scale
@@ -172,6 +173,7 @@ KINDS = {
     "difference": Kind(Surface, _difference),
     "line": Kind(Surface, _line),
     "history": Kind(Run, draw_history),
+    "timeline": Kind(Run, draw_timeline),
     "dots": Kind(Run, draw_dots),
     "spectrum": Kind(Run, draw_spectrum),
     "quantiles": Kind(Run, draw_quantiles),
@@ -184,6 +186,6 @@ _CONCERNED = {
     "view": ("relief",),
     "vmin": ("filled", "contour", "relief", "line", "page"),
     "vmax": ("filled", "contour", "relief", "difference", "line", "page"),
-    "log": ("filled", "contour", "relief", "difference", "line", "page", "history", "dots"),
+    "log": ("filled", "contour", "relief", "difference", "line", "page", "history", "timeline", "dots"),
 }
 """The kinds that an option is for, with the interactive ``page``; an option that would do nothing is refused."""

@@ -32,6 +32,7 @@ def page(
     titles: Sequence[str] = (),
     layout: Literal["constrained", "compressed"] = "constrained",
     projection: str | None = None,
+    stacked: bool = False,
 ) -> tuple[Figure, list[Axes]]:
     """A figure with some axes, to be called within :func:`landscape.plotting.paper`.
 
@@ -43,6 +44,7 @@ def page(
         titles: A title for each of the axes, or none.
         layout: The layout engine.
         projection: The projection of the axes.
+        stacked: One below the other, over one horizontal axis.
 
     Raises:
         UsageError: There are no axes, or the number of titles differs; the venue or the width is unknown.
@@ -50,15 +52,20 @@ def page(
     if not count or len(titles) not in (0, count):
         raise UsageError(f"{count} panels and {len(titles)} titles were given; give as many titles, or none")
     inches, height = figure_size(venue, width)
-    most = min(count, max(2, int(inches / _NARROWEST)))  # two panels share even the narrowest column
+    # Two panels share even the narrowest column.
+    most = 1 if stacked else min(count, max(2, int(inches / _NARROWEST)))
     rows = -(-count // most)
     columns = -(-count // rows)
     # A single panel is as tall as if it were 1/1.4 of the width: it would fill half a page otherwise.
-    figure = Figure(figsize=(inches, height or rows * shape * inches / max(columns, 1.4)), layout=layout)
+    figure = Figure(
+        figsize=(inches, height or rows * shape * inches / (columns if stacked else max(columns, 1.4))),
+        layout=layout,
+    )
     # Not pyplot, which keeps figures alive and picks a backend by the screen.
     FigureCanvasAgg(figure)
     keywords = {"projection": projection}
-    grid = list(figure.subplots(rows, columns, squeeze=False, subplot_kw=keywords).flat)
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=stacked, subplot_kw=keywords)
+    grid = list(axes.flat)
     for ax in grid[count:]:
         ax.remove()
     for ax, title in zip(grid, titles, strict=False):

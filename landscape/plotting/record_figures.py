@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -27,9 +28,19 @@ from landscape.registry.titles import title
 
 _MOST_PANELS = 4
 _MOST_CHECKPOINTS = 6
+_TOGETHER = (
+    "loss",
+    "dominant-eigenvalue",
+    "top-eigenvalues",
+    "preconditioned-sharpness",
+    "critical-sharpness",
+    "directional-sharpness",
+    "noise-scale",
+)
+"""What a timeline shows by default, from top to bottom."""
 
 
-def draw_history(runs: Sequence[Run], options: FigureOptions) -> Drawing:
+def draw_history(runs: Sequence[Run], options: FigureOptions, *, stacked: bool = False) -> Drawing:
     """Curves over training: loss and accuracy, or the requested quantities.
 
     Raises:
@@ -39,8 +50,14 @@ def draw_history(runs: Sequence[Run], options: FigureOptions) -> Drawing:
     if not known:
         raise UsageError("the files hold nothing over training; draw them with --kind dots")
     usual = [name for name in ("loss", "accuracy") if name in known] or known[:_MOST_PANELS]
+    if stacked:
+        usual = sorted((name for name in known if name in _TOGETHER), key=_TOGETHER.index) or usual
     drawn = dict(curves(runs, name, over=options.over) for name in options.measures or usual)
-    figure = history_panels(drawn, xlabel=axis_label(runs, options.over), **options.page_for(len(drawn)))
+    if not options.measures:  # what was undefined all the time
+        drawn = {n: c for n, c in drawn.items() if any(np.isfinite(each.y).any() for each in c)} or drawn
+    panels = 1 if stacked else len(drawn)
+    label = axis_label(runs, options.over)
+    figure = history_panels(drawn, xlabel=label, stacked=stacked, **options.page_for(panels))
     parts = [f"{_sentence(drawn)} during training, solid on train, dashed on test."]
     counts = Counter(run.label for run in runs)
     several = "; ".join(f"{label}: {count} runs" for label, count in counts.items() if count > 1)
@@ -48,6 +65,11 @@ def draw_history(runs: Sequence[Run], options: FigureOptions) -> Drawing:
         parts.append(f"Mean of {several}; the band reaches from the lowest run to the highest.")
     measured = [each.estimate for run in runs for each in run.measured]
     return Drawing(figure, joined([*parts, *(_facts(measured) if measured else [])], options.command))
+
+
+def draw_timeline(runs: Sequence[Run], options: FigureOptions) -> Drawing:
+    """Curves over training, one panel below the other over one axis: what the geometry does while the loss falls."""
+    return draw_history(runs, options, stacked=True)
 
 
 def draw_dots(runs: Sequence[Run], options: FigureOptions) -> Drawing:

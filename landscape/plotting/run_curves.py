@@ -63,6 +63,8 @@ def curves(runs: Sequence[Run], quantity: str, *, over: Over = "epoch") -> tuple
     unit = ""
     if not drawn:
         drawn = [curve for run in runs for curve in _of_measures(run, quantity, over)]
+        if len(runs) == 1:  # those of several runs would hide each other
+            drawn[1:1] = _further_eigenvalues(runs[0], quantity, over)
         units = (each.estimate.unit for run in runs for label, each in _measured(run) if label == quantity)
         unit = next(units, "")
     # "L" is enough in a table beside its other symbols, but not on an axis of its own.
@@ -117,6 +119,22 @@ def _of_measures(run: Run, quantity: str, over: Over) -> list[Curve]:
     return drawn + _thresholds(run, quantity, over)
 
 
+def _further_eigenvalues(run: Run, quantity: str, over: Over) -> list[Curve]:
+    """The second eigenvalue and those after it, of a measure that has them in its details."""
+    points: dict[tuple[int, str], list[tuple[float, float]]] = {}
+    for label, each in _measured(run):
+        values = each.estimate.details.get("eigenvalues")
+        if label == quantity and isinstance(values, list):
+            place, split = _place_within(run, each, over), each.estimate.provenance.split or ""
+            for number, value in enumerate(values[1:], 2):
+                points.setdefault((number, split), []).append((place, float(value)))
+    drawn = []
+    for (number, split), pairs in sorted(points.items()):
+        x, y = np.array(sorted(pairs), dtype=np.float64).T
+        drawn.append(Curve(label=f"eigenvalue {number}", split=split, x=x, y=y))
+    return drawn
+
+
 def _thresholds(run: Run, quantity: str, over: Over) -> list[Curve]:
     """The threshold of stability beside a measure that has one in its details."""
     points = [
@@ -127,7 +145,7 @@ def _thresholds(run: Run, quantity: str, over: Over) -> list[Curve]:
     if not points:
         return []
     x, y = np.array(sorted(points), dtype=np.float64).T
-    return [Curve(label=f"{run.label}, threshold", split="", x=x, y=y)]
+    return [Curve(label=run.label, split="", x=x, y=y, is_threshold=True)]
 
 
 def _place_within(run: Run, measured: During, over: Over) -> float:

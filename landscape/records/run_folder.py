@@ -22,6 +22,8 @@ CHECKPOINT, RECIPE, HISTORY = "checkpoint.pt", "recipe.toml", "history.jsonl"
 LOCK = ".lock"
 """The file that a process locks while it trains in the folder; a killed one leaves it."""
 MEASURES, MEASURES_HISTORY = "measures.jsonl", "measures-history.jsonl"
+TRACKER = "tracker.json"
+"""What a :class:`landscape.Tracker` says of itself: whether it is at work, and at its end what it has cost."""
 WEIGHT_SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
 """Endings of files with weights; what they hold is decided by their content."""
 
@@ -125,6 +127,14 @@ class RunFolder:
     def label(self) -> str:
         """The optimizer of the recipe; without one, the name of the folder."""
         return str((self.read_recipe() or {}).get("optimizer", self.path.resolve().name))
+
+    def ended(self) -> bool:
+        """Whether the run says that it is over: training or a tracker has reached the end, or a tracker a failure."""
+        try:
+            state = json.loads(read_text(self.path / TRACKER))["state"]
+        except (OSError, ValueError, RecursionError, TypeError, KeyError):
+            return self.recipe.is_file() and self.unfinished() is None
+        return bool(state != "running")
 
     def unfinished(self) -> str | None:
         """Why the run is not finished; ``None`` if it is, or if its recipe does not say."""

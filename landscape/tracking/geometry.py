@@ -25,11 +25,11 @@ from landscape.objective.wrappers import unwrapped
 from landscape.processes.group import Group, current_group
 from landscape.records.estimate import Estimate
 from landscape.records.history import truncate
-from landscape.records.run_folder import MEASURES_HISTORY
-from landscape.records.storage import append_line
+from landscape.records.run_folder import MEASURES_HISTORY, TRACKER
+from landscape.records.storage import append_line, write_whole
 from landscape.registry.names import Specification
-from landscape.tracking.logger import Guarded, Logger
-from landscape.tracking.optimizer_state import known_to, threshold_of
+from landscape.tracking.logger import Ending, Guarded, Logger
+from landscape.tracking.optimizer_state import beside_threshold, known_to, threshold_of
 
 CHEAP = ("loss", "gradient-norm", "dominant-eigenvalue:tolerance=0.01", "critical-sharpness")
 """Some tens of gradients on the probe batches."""
@@ -69,7 +69,7 @@ class Tracker:
         budget: The largest share of the run's time that measurements may take, between 0 and 1; they are then further
             apart than ``every`` where that is needed. ``None`` for no limit.
         output: A folder, in which ``measures-history.jsonl`` gets a line a measure: those of ``landscape measure``
-            with their step, for ``landscape plot``.
+            with their step, for ``landscape plot`` and ``landscape watch``; ``tracker.json`` says whether it is over.
         loggers: Where values go as well, such as those of :data:`landscape.tracking.TRACKERS`.
         steps_done: Steps that were made before, of a run that is resumed; lines of later steps are removed.
         options: Further arguments of :class:`landscape.Objective`, such as ``dtype``.
@@ -121,6 +121,8 @@ class Tracker:
         self._probes, self._logger = _Probes(batches), Guarded(loggers if self._group.rank == 0 else ())
         folder = None if output is None else Path(output)
         self._file = self._group.once(lambda: None if folder is None else _file_in(folder, steps_done))
+        self._ended = False
+        self._say({"state": "running"})
         self._logger.begin({}, folder or Path("."), steps_done)
 
     def step(self, optimizer: torch.optim.Optimizer | None = None) -> dict[str, Estimate]:
@@ -165,14 +167,25 @@ class Tracker:
 
     def finish(self) -> str:
         """Ends the loggers; says in one line what was measured, and for which share of the time."""
-        self._logger.finish("finished")
+        self._end("finished")
         return self._clock.summary(len(self.history))
 
     def __enter__(self) -> "Tracker":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._logger.finish("finished" if kind is None else "failed")
+        self._end("finished" if kind is None else "failed")
+
+    def _end(self, ending: Ending) -> None:
+        if not self._ended:
+            self._ended = True
+            self._logger.finish(ending)
+            self._say({"state": ending, **self._clock.totals(len(self.history))})
+
+    def _say(self, content: Mapping[str, object]) -> None:
+        """Writes beside the lines what ``landscape watch`` wants to know."""
+        if self._file is not None and self._group.rank == 0:
+            write_whole(self._file.with_name(TRACKER), json.dumps(content).encode())
 
     def _copied(self) -> nn.Module:
         """The network in evaluation mode, without the loop that a module of Lightning refers to."""
@@ -196,7 +209,9 @@ class Tracker:
             wanted = self._widened(specification)
             estimate = MEASURES.build(wanted, point, **extra)
             self._remember(point, name, wanted, optimizer, extra)
-            found[name] = estimate
+            found[name] = beside_threshold(estimate, optimizer)
+            if reason := estimate.details.get("undefined"):
+                self._tell(f"{name} undefined", f"{name} is undefined at step {self.steps}: {reason}")
         except UsageError as failure:
             self._tell(name, f"{name} is left out at step {self.steps}: {_words(failure)}")
 
@@ -287,6 +302,11 @@ class _Clock:
     def share(self) -> float:
         """The share of the time that measurements have taken."""
         return self._spent / max(1e-9, time.perf_counter() - self._begun)
+
+    def totals(self, count: int) -> dict[str, float | None]:
+        """The numbers of :meth:`summary`."""
+        counted = {"steps": self._steps, "measured": count, "seconds": round(self._spent, 3)}
+        return {**counted, "share": round(self.share, 6), "budget": self.budget}
 
     def summary(self, count: int) -> str:
         """One line for the end of a run."""

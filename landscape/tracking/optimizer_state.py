@@ -1,6 +1,7 @@
 """What an optimizer is about to do: its next update, and the matrix by which it divides its step."""
 
 import copy
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,11 +11,15 @@ from torch import Tensor, nn
 from landscape.curvature.preconditioning import Preconditioner
 from landscape.errors import UsageError
 from landscape.objective import Objective
+from landscape.optim.erm import ERM
+from landscape.optim.sharpness_aware import SharpnessAware
+from landscape.records.estimate import Estimate
 from landscape.registry.names import Specification
 
 Names = Sequence[str]
 _ADAPTIVE = {"Adam", "AdamW"}
 _ALONG_UPDATE = ("critical-sharpness", "directional-sharpness")
+_EIGENVALUES = ("dominant-eigenvalue", "top-eigenvalues")
 
 
 def base_of(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
@@ -148,6 +153,20 @@ def threshold_of(optimizer: torch.optim.Optimizer) -> float | None:
     group = base.param_groups[0]
     known = type(base).__name__ == "SGD" and float(group["lr"]) > 0
     return _threshold("SGD", group, float(group["lr"])) if known else None
+
+
+def beside_threshold(estimate: Estimate, optimizer: torch.optim.Optimizer | None) -> Estimate:
+    """An estimate of the largest eigenvalues of the Hessian with the ``threshold`` of an optimizer in its details.
+
+    Other estimates stay as they are, and so do those of runs with a SAM, which has another edge than its base.
+    """
+    is_sharpness_aware = isinstance(optimizer, SharpnessAware) and not isinstance(optimizer, ERM)
+    if optimizer is None or is_sharpness_aware or estimate.measure not in _EIGENVALUES:
+        return estimate
+    threshold = threshold_of(optimizer)
+    if threshold is None or estimate.settings.get("operator") != "hessian":
+        return estimate
+    return dataclasses.replace(estimate, details={**estimate.details, "threshold": threshold})
 
 
 def _momentum(group: Mapping[str, Any]) -> float:

@@ -28,7 +28,7 @@ from landscape.records.estimate import Estimate
 from landscape.records.run_folder import read_lines
 from landscape.records.storage import append_line, sha256, write_whole
 from landscape.registry.names import Specification, split_of
-from landscape.tracking.optimizer_state import known_to
+from landscape.tracking.optimizer_state import beside_threshold, known_to
 from landscape.training.batch_norm import unsynchronised
 from landscape.training.run import RunFiles
 from landscape.training.session import Session
@@ -151,7 +151,8 @@ class Measuring:
 
         def compute(specification: Specification, objective: Objective) -> Estimate:
             extra = known_to(session.optimizer, specification, objective, session.model)
-            return MEASURES.build(specification, objective, start=start, **extra)
+            estimate = MEASURES.build(specification, objective, start=start, **extra)
+            return beside_threshold(estimate, session.optimizer)
 
         for name in self.names:
             pause()

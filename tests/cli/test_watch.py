@@ -101,3 +101,12 @@ def test_a_folder_that_is_not_there_is_one_line(landscape):
     refused = landscape("watch", "nothing")
     assert refused.code == 3
     assert "no such file" in refused.error
+
+
+@pytest.mark.parametrize(("state", "reloads"), [("running", True), ("finished", False), ("failed", False)])
+def test_the_page_of_a_tracker_reloads_until_it_is_over(landscape, runs, tmp_path, state, reloads):
+    run = tmp_path / "runs" / "sgd-0"
+    (run / "recipe.toml").unlink()
+    (run / "tracker.json").write_text(f'{{"state": "{state}"}}')
+    assert landscape("watch", "runs/sgd-0", "--html", "w.html").code == 0
+    assert ("refresh" in (tmp_path / "w.html").read_text(encoding="utf-8")) == reloads

@@ -86,6 +86,7 @@ def sources(bowl, tmp_path):
             Run(tmp_path, "sgd", epochs(0.1)),
             Run(tmp_path, "sam", epochs(0.2)),
         ],
+        "timeline": [Run(tmp_path, "sgd", epochs()), Run(tmp_path, "sam", epochs(0.2))],
         "dots": [Run(tmp_path, "runs", records=compared)],
         "spectrum": [
             Run(tmp_path, "sgd", records=(spectral(),)),
@@ -147,7 +148,7 @@ def test_what_suits_is_drawn_when_no_kind_is_asked_for(sources):
     [
         ("filed", "filled", "did you mean 'filled'"),
         ("dots", "filled", "does not fit what the files hold; what fits: filled, contour"),
-        ("relief", "dots", "what fits: history, dots"),
+        ("relief", "dots", "what fits: history, timeline, dots"),
         ("line", "filled", "this is a plane"),
         ("filled", "line", "this is a line"),
         ("difference", "contour", "needs two surfaces, 1 were given"),

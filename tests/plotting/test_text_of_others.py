@@ -71,6 +71,7 @@ def sources(bowl, tmp_path):
         "difference": [plane, plane],
         "line": [line],
         "history": [Run(tmp_path, NAME, epochs), Run(tmp_path, NAME + "2", epochs)],
+        "timeline": [Run(tmp_path, NAME, epochs)],
         "dots": [Run(tmp_path, NAME, records=compared)],
         "spectrum": [Run(tmp_path, NAME, records=(record("spectral-density", DENSITY),))] * 2,
         "quantiles": [Run(tmp_path, NAME, records=(record("gradient-noise", NOISE),))],

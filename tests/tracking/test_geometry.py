@@ -17,6 +17,7 @@ from landscape import records
 from landscape.errors import InputError, Remark, UsageError
 from landscape.measures import measure
 from landscape.optim import SAM
+from landscape.records.run_folder import RunFolder
 from landscape.tracking import geometry
 from landscape.tracking.optimizer_state import next_update
 
@@ -79,6 +80,7 @@ def trained(build, tracked, steps=STEPS, **options):
 def test_a_loop_with_a_tracker_leaves_the_bytes_of_one_without(name, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error", Remark)
+        warnings.filterwarnings("ignore", "noise-scale is undefined")  # near a minimum, the gradient is noise
         alone = trained(OPTIMIZERS[name], tracked=False)[0]
         left, tracker, *_ = trained(
             OPTIMIZERS[name], tracked=True, measures=EVERYTHING, every=20, output=tmp_path
@@ -298,3 +300,56 @@ def test_wrong_arguments_are_refused_at_once(options, kind, words):
 def test_probes_that_do_not_fit_are_refused_at_once():
     with pytest.raises(InputError):
         landscape.Tracker(network(), "cross-entropy", [(torch.randn(3, 5), torch.zeros(3).long())])
+
+
+def test_what_is_undefined_is_said_once():
+    single = probes()[:1]  # of one batch there is no noise scale
+    tracker = landscape.Tracker(network(), "cross-entropy", single, every=1, measures=["noise-scale"])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            tracker.step()
+    [said] = [str(w.message) for w in caught if w.category is Remark]
+    assert said.startswith("noise-scale is undefined at step 1: ")
+    assert len(tracker.history) == 3
+
+
+@pytest.mark.parametrize(
+    ("build", "threshold"),
+    [
+        (lambda p: torch.optim.SGD(p, lr=0.1), 20.0),
+        (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), 38.0),
+        (torch.optim.Adam, None),  # which divides the Hessian first
+        (lambda p: SAM(torch.optim.SGD(p, lr=0.1)), None),  # which has an edge of its own
+    ],
+)
+def test_eigenvalues_have_the_threshold_of_gradient_descent_beside_them(build, threshold):
+    names = ["dominant-eigenvalue", "top-eigenvalues:k=2", "dominant-eigenvalue:operator=gauss-newton"]
+    model = network()
+    tracker = landscape.Tracker(model, "cross-entropy", probes(), measures=names)
+    found = [e.details.get("threshold") for e in tracker.measure(build(model.parameters())).values()]
+    expected = None if threshold is None else pytest.approx(threshold)
+    assert found == [expected, expected, None]
+
+
+def test_the_folder_says_whether_it_is_over(tmp_path):
+    def said():
+        return json.loads((tmp_path / "run" / "tracker.json").read_text())
+
+    tracker = landscape.Tracker(network(), "cross-entropy", probes(), every=2, output=tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    assert (said(), folder.ended()) == ({"state": "running"}, False)
+    for _ in range(4):
+        tracker.step()
+    tracker.finish()
+    assert folder.ended()
+    assert {name: said()[name] for name in ("state", "steps", "measured", "budget")} == {
+        "state": "finished", "steps": 4, "measured": 2, "budget": None,
+    }  # fmt: skip
+    assert said()["share"] == pytest.approx(tracker.share, rel=0.5)
+    with (
+        pytest.raises(ZeroDivisionError),
+        landscape.Tracker(network(), "cross-entropy", probes(), output=tmp_path / "run", steps_done=4),
+    ):
+        _ = 1 / 0
+    assert (said()["state"], folder.ended()) == ("failed", True)
