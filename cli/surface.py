@@ -16,6 +16,7 @@ from landscape.processes.starting import starts
 from landscape.records.run_folder import RunFolder
 from landscape.records.storage import discard_parts
 from landscape.records.surface import Surface
+from landscape.registry.extras import install
 from landscape.surfaces.export import EXPORTS
 from landscape.surfaces.grid import point_count, share, symmetric
 from landscape.surfaces.merging import merged
@@ -249,7 +250,7 @@ def _refuse_format(output: Path, *, line: str | None) -> None:
     package, extra = _NEEDED.get(suffix, (None, None))
     if package is not None and importlib.util.find_spec(package) is None:
         raise UsageError(
-            f"{output}: {package} is not installed; pip install 'landscape-geometry[{extra}]', or choose another ending"
+            f"{output}: {package} is not installed; {install(extra)} installs it, or choose another ending"
         )
     if suffix == ".html" and line is not None:
         raise UsageError(

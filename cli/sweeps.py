@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from landscape.errors import UsageError
+from landscape.registry.extras import install
 from landscape.training.recipe import Budget
 
 from . import options
@@ -216,7 +217,7 @@ def _submitted(
         if sweeping.launcher == "sbatch":
             return
         raise UsageError(
-            "--launcher slurm needs submitit: pip install 'landscape-geometry[slurm]'; without it, the text above does "
+            f"--launcher slurm needs submitit: {install('slurm')}; without it, the text above does "
             "the same: --launcher sbatch … | sbatch"
         )
     numbers = submit_array(sweep.path, todo, flags, logs=logs, at_a_time=jobs)

@@ -14,9 +14,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 for library in ("OMP", "OPENBLAS", "MKL"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
+import hypothesis  # noqa: E402
 import pretend_device  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+
+# A busy machine is no defect.
+hypothesis.settings.register_profile("any-speed", suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("any-speed")
 
 torch.set_num_threads(1)
 if not pretend_device.reason_without():

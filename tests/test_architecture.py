@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "optim": {"errors", "registry", "isolation", "parameters", "processes", "draws", "reductions"},
     "data": BASE | {"losses", "objective"},
     "models": BASE,
-    "tracking": BASE | {"objective", "curvature", "measures"},
+    "tracking": BASE | {"objective", "curvature", "measures", "optim"},
     "integrations": {"errors", "tracking"},
     "checkpoints": BASE | {"objective", "losses", "data", "models"},
     "training": BASE

@@ -20,6 +20,7 @@ from landscape.checkpoints.reading import Contents, read_checkpoint
 from landscape.errors import InputError, UsageError
 from landscape.isolation.randomness import private_randomness
 from landscape.isolation.switches import no_warnings
+from landscape.registry.extras import install
 from landscape.registry.names import Specification, split
 from landscape.registry.user_code import names_code
 
@@ -94,8 +95,7 @@ def adapted(base: nn.Module, contents: Contents, name: str) -> tuple[nn.Module, 
         import peft
     except ImportError:
         raise UsageError(
-            f"{contents.path} is an adapter of PEFT, which is not installed; add it with pip install "
-            "'landscape-geometry[peft]'"
+            f"{contents.path} is an adapter of PEFT, which is not installed; {install('peft')} adds it"
         ) from None
     if hasattr(base, "peft_config"):  # the user's function has put one of this form there
         load_adapter(base, contents)

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from landscape.data.examples import Data, classes_in
 from landscape.errors import InputError, UsageError
 from landscape.losses.outputs import LABELS
+from landscape.registry.extras import install
 from landscape.registry.names import Options, Row
 
 HELD_OUT = ("test", "validation", "val", "dev")
@@ -48,8 +49,7 @@ def _read(folder: str) -> Data:
         import datasets
     except ImportError:
         raise UsageError(
-            f"'hf-datasets:{folder}' needs datasets, which is not installed; add it with "
-            "pip install 'landscape-geometry[hf]'"
+            f"'hf-datasets:{folder}' needs datasets, which is not installed; {install('hf')} adds it"
         ) from None
     try:
         saved = datasets.load_from_disk(str(where))

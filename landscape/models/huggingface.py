@@ -14,6 +14,7 @@ from torch import nn
 from landscape.errors import InputError, UsageError
 from landscape.models.hub import reachable_hub
 from landscape.records.reading import read_text
+from landscape.registry.extras import install
 from landscape.registry.names import Options, Row
 
 _SAFETENSORS = ("*.safetensors", "*.safetensors.index.json")
@@ -48,8 +49,7 @@ def _built(folder: str, **options: Any) -> nn.Module:
         import transformers
     except ImportError:
         raise UsageError(
-            f"'hf:{folder}' needs transformers, which is not installed; add it with "
-            "pip install 'landscape-geometry[hf]'"
+            f"'hf:{folder}' needs transformers, which is not installed; {install('hf')} adds it"
         ) from None
     text = read_text(file)
     try:
@@ -106,8 +106,7 @@ def huggingface_folder(name: str, *, weights: bool) -> Path:
         import huggingface_hub
     except ImportError:
         raise UsageError(
-            f"there is no folder {name}, and hf:{name} needs huggingface_hub to fetch it; add it with pip install "
-            "'landscape-geometry[hf]'"
+            f"there is no folder {name}, and hf:{name} needs huggingface_hub to fetch it; {install('hf')} adds it"
         ) from None
     with reachable_hub() as unreachable:
         try:

@@ -12,6 +12,7 @@ from landscape.errors import InputError, UsageError
 from landscape.isolation.randomness import private_randomness
 from landscape.models.cnn import channels_of
 from landscape.models.hub import reachable_hub
+from landscape.registry.extras import install
 from landscape.registry.names import Row
 from landscape.registry.nearest import did_you_mean
 
@@ -81,9 +82,7 @@ def _library(name: str, key: str) -> Any:
     try:
         import timm
     except ImportError:
-        raise UsageError(
-            f"'{name}' needs timm, which is not installed; add it with pip install 'landscape-geometry[timm]'"
-        ) from None
+        raise UsageError(f"'{name}' needs timm, which is not installed; {install('timm')} adds it") from None
     # A name and a tag: timm itself would take a hub or a folder for a name with another scheme.
     if not re.fullmatch(r"\w+(\.\w+)?", key) or not timm.is_model(key):
         raise UsageError(f"timm has no model '{key}'{did_you_mean(key, timm.list_models(), prefix='timm:')}")

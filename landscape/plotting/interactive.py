@@ -18,6 +18,7 @@ from landscape.plotting.scale import Scale, shared_scale
 from landscape.records.landmarks import Landmarks
 from landscape.records.storage import write_whole
 from landscape.records.surface import Surface
+from landscape.registry.extras import install
 from landscape.tables.escaping import for_html
 
 _PAGE = """<!DOCTYPE html>
@@ -77,7 +78,7 @@ def save_page(
         from plotly.offline import get_plotlyjs
     except ImportError:
         raise UsageError(
-            f"{path}: plotly is not installed; pip install 'landscape-geometry[html]', or end it in .png"
+            f"{path}: plotly is not installed; {install('html')} installs it, or end it in .png"
         ) from None
     text = _PAGE.format(
         title=for_html(", ".join(titles) or quantity(surfaces)),

@@ -11,6 +11,7 @@ import numpy as np
 from landscape.errors import UsageError
 from landscape.records.storage import write_whole
 from landscape.records.surface import Surface
+from landscape.registry.extras import install
 from landscape.tables.escaping import for_csv, for_html, for_terminal
 
 
@@ -61,9 +62,7 @@ def to_netcdf(surface: Surface, path: Path) -> Path:
     try:
         import xarray
     except ImportError:
-        raise UsageError(
-            "netCDF needs xarray; add it with pip install 'landscape-geometry[netcdf]', or write .csv"
-        ) from None
+        raise UsageError(f"netCDF needs xarray; {install('netcdf')} adds it, or write .csv") from None
     fields = {name: (("y", "x"), values) for name, values in surface.values.items()}
     # Terminal escapes are also JSON escapes; a lone surrogate could not be written.
     meta = for_terminal(json.dumps(dict(surface.meta), sort_keys=True, ensure_ascii=False))

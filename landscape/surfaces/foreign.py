@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from landscape.errors import InputError, UsageError
 from landscape.records.reading import array_names, check_points, check_regular, read_arrays, reading
 from landscape.records.surface import Surface
+from landscape.registry.extras import install
 
 HDF5 = b"\x89HDF\r\n\x1a\n"  # the first bytes of such a file
 _NOT_COMPUTED = -1.0  # what loss-landscape fills its arrays with
@@ -98,9 +99,7 @@ def _datasets(path: Path) -> dict[str, NDArray[np.float64]]:
     try:
         import h5py
     except ImportError:
-        raise UsageError(
-            f"{path} is an HDF5 file, which needs h5py; add it with pip install 'landscape-geometry[hdf5]'"
-        ) from None
+        raise UsageError(f"{path} is an HDF5 file, which needs h5py; {install('hdf5')} adds it") from None
     check_regular(path)
     try:
         with reading(path, "surface"), h5py.File(path, "r") as file:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from landscape.errors import Remark, UsageError
+from landscape.registry.extras import install
 
 Ending = Literal["finished", "interrupted", "failed"]
 
@@ -72,6 +73,4 @@ class Guarded:
 def required(package: str) -> None:
     """Raises :class:`UsageError` with the command to install a missing package, which is not imported here."""
     if importlib.util.find_spec(package) is None:
-        raise UsageError(
-            f"{package} is not installed; pip install 'landscape-geometry[tracking]' installs it"
-        )
+        raise UsageError(f"{package} is not installed; {install('tracking')} installs it")

@@ -34,6 +34,7 @@ from landscape.objective.batch import Batch, copied, moved
 from landscape.objective.replica import InputCopies
 from landscape.parameters import Selection
 from landscape.records.estimate import Estimate
+from landscape.registry.extras import install
 
 # Parameters up to which the dense Hessian is formed: 200 MB in float64.
 DENSE_LIMIT = 5000
@@ -234,9 +235,7 @@ def _pyhessian(
     try:
         import pyhessian
     except ImportError:
-        raise UsageError(
-            "PyHessian is not installed; add it with pip install 'landscape-geometry[verify]'"
-        ) from None
+        raise UsageError(f"PyHessian is not installed; {install('verify')} adds it") from None
     # PyHessian draws from the global generators, and torch warns of its backward(create_graph=True).
     defaults = plain_defaults(next(checkpoint.model.parameters()).dtype)
     with defaults, torch.enable_grad(), twice_differentiable(), private_randomness(seed=seed), no_warnings:

@@ -207,5 +207,5 @@ def test_settings_that_would_run_code_or_compute_something_else_are_refused(
 def test_without_peft_its_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_adapter().save_pretrained("adapter")
     monkeypatch.setitem(__import__("sys").modules, "peft", None)
-    with pytest.raises(UsageError, match=r"landscape-geometry\[peft\]"):
+    with pytest.raises(UsageError, match=r"pip install .peft"):
         load_checkpoint("adapter", model="hf:base", data=DATA)

@@ -144,7 +144,7 @@ def test_without_submitit_the_text_for_sbatch_is_printed_and_the_extra_named(lan
     result = landscape("train", "--plan", "plan.jsonl", "--launcher", "slurm", "--slurm", "time=90")
     assert result.code == 2
     assert result.out.startswith("#!/bin/bash\n#SBATCH")
-    assert "pip install 'landscape-geometry[slurm]'" in result.err
+    assert "pip install 'submitit" in result.err
     assert len(result.err.splitlines()) == 1
 
 
