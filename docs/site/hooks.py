@@ -38,7 +38,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     markdown = re.sub("<!-- schema -->", lambda _: _schema(), markdown)
     markdown = re.sub(r"<!-- names: (\S+) -->", lambda match: _names(match[1]), markdown)
     if page.file.src_uri == "figures/README.md":
-        markdown = re.sub(r"(?<=[.:] )?`python (figures/\w+\.py) --recompute`.*?\n(?=\n|$)", _with_script, markdown, flags=re.DOTALL)
+        markdown = re.sub(
+            r"(?<=[.:] )?`python (figures/\w+\.py) --recompute`.*?\n(?=\n|$)",
+            _with_script,
+            markdown,
+            flags=re.DOTALL,
+        )
     return markdown
 
 
@@ -51,12 +56,12 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
 def _commands() -> str:
     """The help of every command, as ``-h`` prints it."""
+    parent = click.Context(application, info_name="landscape", **application.context_settings)
     parts = []
     for name in COMMANDS:
-        parent = click.Context(application, info_name="landscape", max_content_width=80)
         command = application.get_command(parent, name)
         assert command is not None, name
-        text = command.get_help(click.Context(command, info_name=name, parent=parent, max_content_width=80))
+        text = command.get_help(click.Context(command, info_name=name, parent=parent, terminal_width=80))
         parts.append(f"## landscape {name}\n\n```text\n{text}\n```\n")
     return "\n".join(parts)
 
@@ -65,10 +70,15 @@ def _schema() -> str:
     """The fields of a line of ``measures.jsonl``, read from the schema."""
     schema = json.loads((ROOT / SCHEMA).read_text(encoding="utf-8"))
     lines = ["| field | type | required | what |", "|---|---|---|---|"]
-    for prefix, node in (("", schema), *((f"{name}.", schema["properties"][name]) for name in ("provenance", "cost"))):
+    for prefix, node in (
+        ("", schema),
+        *((f"{name}.", schema["properties"][name]) for name in ("provenance", "cost")),
+    ):
         for name, field in node["properties"].items():
             required = "yes" if name in node["required"] else "–"
-            lines.append(f"| `{prefix}{name}` | {_type(field)} | {required} | {field.get('description', '–')} |")
+            lines.append(
+                f"| `{prefix}{name}` | {_type(field)} | {required} | {field.get('description', '–')} |"
+            )
     return "\n".join(lines)
 
 
@@ -82,12 +92,16 @@ def _type(field: dict[str, Any]) -> str:
 
 
 def _names(module: str) -> str:
-    """A directive of mkdocstrings for each public class and function of a module, in the order of their import."""
+    """A directive of mkdocstrings for each public class and function of a package, in the order of their import."""
     namespace = importlib.import_module(module)
-    public = [name for name in vars(namespace) if not name.startswith("_")]
-    ours = [name for name in public if getattr(getattr(namespace, name), "__module__", "").startswith("landscape")]
-    shown = [name for name in ours if inspect.isclass(value := getattr(namespace, name)) or inspect.isfunction(value)]
-    return "\n\n".join(f"::: {module}.{name}" for name in shown)
+    package = module.removesuffix(".table")
+    shown = []
+    for name in [name for name in dir(namespace) if not name.startswith("_")]:
+        value = getattr(namespace, name)
+        if (inspect.isclass(value) or inspect.isfunction(value)) and value.__module__.startswith(package):
+            # By the module that defines it, because a file of the same name, such as measures/loss.py, hides a function.
+            shown.append(f"::: {value.__module__}.{name}")
+    return "\n\n".join(shown)
 
 
 def _with_script(match: re.Match[str]) -> str:
