@@ -27,7 +27,7 @@ WITH_A_LIBRARY = [example for example in EXAMPLES if _LIBRARY.search(example)]
 
 
 def commands_of(page: Path) -> list[list[str]]:
-    """The words of every command of `landscape` in the shell blocks of a page, also those that another program starts."""
+    """The words of each command of landscape in the shell blocks of a page, also those that another program starts."""
     blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     lines = [shlex.split(line, comments=True) for line in "".join(blocks).splitlines()]
     lines += [shlex.split(word) for words in lines for word in words if word.startswith("landscape ")]

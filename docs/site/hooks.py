@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import click
+from landscape.cli.application import COMMANDS, application
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from landscape.cli.application import COMMANDS, application
-
 ROOT = Path(__file__).parents[2]
 SCHEMA = "landscape/records/measure.schema.json"
-PUBLISHED = ("*.md", "LICENSE", "NOTICE", "docs/**/*.md", "docs/site/*.js", "docs/site/*.css", "figures/*.md")
-PUBLISHED += ("figures/*.png", "benchmarks/README.md", SCHEMA)
+PUBLISHED = (
+    *("*.md", "LICENSE", "NOTICE", "docs/**/*.md", "docs/site/*.js", "docs/site/*.css"),
+    *("figures/*.md", "figures/*.png", "benchmarks/README.md", SCHEMA),
+)
+"""Patterns of the files that are on the site."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -33,7 +35,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Replaces ``<!-- commands -->``, ``<!-- schema -->`` and ``<!-- names: MODULE -->``; adds scripts to the gallery."""
+    """Replaces ``<!-- commands -->``, ``<!-- schema -->``, ``<!-- names: MODULE -->``; adds scripts to the gallery."""
     markdown = re.sub("<!-- commands -->", lambda _: _commands(), markdown)
     markdown = re.sub("<!-- schema -->", lambda _: _schema(), markdown)
     markdown = re.sub(r"<!-- names: (\S+) -->", lambda match: _names(match[1]), markdown)
@@ -48,7 +50,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turns the roles of docstrings, such as ``:class:`landscape.Objective```, into links where the target is on the site."""
+    """Turns the roles of docstrings, such as ``:class:``, into links where the target is on the site."""
     link = r'<autoref optional identifier="\1"><code>\1</code></autoref>'
     html = re.sub(r":(?:attr|class|data|func|meth|mod):<code>~?([\w.]+)</code>", link, html)
     return html.replace("::</p>", ":</p>")
@@ -99,7 +101,7 @@ def _names(module: str) -> str:
     for name in [name for name in dir(namespace) if not name.startswith("_")]:
         value = getattr(namespace, name)
         if (inspect.isclass(value) or inspect.isfunction(value)) and value.__module__.startswith(package):
-            # By the module that defines it, because a file of the same name, such as measures/loss.py, hides a function.
+            # By the module that defines it: a file of the same name, such as measures/loss.py, hides a function.
             shown.append(f"::: {value.__module__}.{name}")
     return "\n\n".join(shown)
 

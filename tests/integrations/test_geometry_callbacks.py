@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
+from documented_examples import run_example
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from documented_examples import run_example
 from tracked_cases import same
 
 MEASURES = ["loss", "gradient-norm", "dominant-eigenvalue", "critical-sharpness"]
