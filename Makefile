@@ -10,7 +10,7 @@ test:
 	pytest -n auto --dist loadfile
 
 docs:  ## the site, in build/site; every link and anchor inside it is checked
-	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 docs-serve:
 	mkdocs serve
