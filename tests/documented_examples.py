@@ -1,6 +1,7 @@
 """The code of README and docs: what is tested is what is shown."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ README = Path(__file__).parents[1] / "README.md"
 PAGES = [
     README,
     *(README.with_name(f"{name}.md") for name in ("CONTRIBUTING", "CHANGELOG", "SECURITY")),
-    *sorted((README.parent / "docs").glob("*.md")),
+    *sorted((README.parent / "docs").rglob("*.md")),
+    *(README.parent / folder / "README.md" for folder in ("figures", "benchmarks")),
 ]
 EXAMPLES = [
     code
@@ -22,6 +24,15 @@ _LIBRARY = re.compile(r"\b(lightning|timm|transformers)\b")
 PLAIN = [example for example in EXAMPLES if not _LIBRARY.search(example)]
 WITH_A_LIBRARY = [example for example in EXAMPLES if _LIBRARY.search(example)]
 """They run in tests/integrations, in the worker that has imported the library."""
+
+
+def commands_of(page: Path) -> list[list[str]]:
+    """The words of each command of landscape in the shell blocks of a page, also those that another program starts."""
+    blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    lines = [shlex.split(line, comments=True) for line in "".join(blocks).splitlines()]
+    lines += [shlex.split(word) for words in lines for word in words if word.startswith("landscape ")]
+    starts = [words[words.index("landscape") + 1 :] for words in lines if "landscape" in words]
+    return [words[: words.index("|")] if "|" in words else words for words in starts]
 
 
 def run_code(code: str) -> dict[str, Any]:

@@ -22,11 +22,11 @@ def approximation_ratio(
     examples: PositiveInt = 5000,
     seed: Seed = 0,
 ) -> Reading:
-    """AR = E[ (L(θ+δ) − L(θ)) / (L(θ+δ*) − L(θ)) ], δ the one-step and δ* the best ascent within radius ρ.
+    """``AR = E[ (L(θ+δ) − L(θ)) / (L(θ+δ*) − L(θ)) ]``, δ the one-step and ``δ*`` the best ascent within radius ρ.
 
-    δ = ρ∇L/‖∇L‖. δ* is the best point visited by projected gradient ascent on the ball ‖δ‖ ≤ ρ, in ``steps``
+    δ = ρ∇L/‖∇L‖. ``δ*`` is the best point visited by projected gradient ascent on the ball ‖δ‖ ≤ ρ, in ``steps``
     normalised steps of length 2.5ρ/``steps``; the one-step point is among them, so that AR ≤ 1. The losses
-    are those of one batch (``reading="batch"``: each batch has its own δ and δ*, as SAM uses them), or of
+    are those of one batch (``reading="batch"``: each batch has its own δ and ``δ*``, as SAM uses them), or of
     one example, as the formula is printed. The mean weights batches as the loss does; the standard error is over
     batches or examples. Batches whose best rise is below the rounding error of the loss are left out and counted.
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from documented_examples import run_example
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from tracked_cases import same
@@ -41,6 +42,14 @@ def fitted_by_lightning(folder, callbacks):
     )  # fmt: skip
     trainer.fit(module, DataLoader(TensorDataset(*data()), batch_size=8, shuffle=True))
     return module.state_dict(), trainer.optimizers[0].state_dict()["state"], torch.get_rng_state()
+
+
+@pytest.mark.parametrize("library", ["lightning", "transformers"])
+def test_the_documented_examples(tmp_path, monkeypatch, library):
+    pytest.importorskip(library)
+    monkeypatch.chdir(tmp_path)
+    names = run_example(f"landscape.integrations.{library} import GeometryCallback")
+    assert len(names["callback"].tracker.history) >= 2
 
 
 def test_lightning(tmp_path):

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 @pytest.fixture(scope="module")
 def example() -> dict[str, Any]:
-    return run_example("LightningModule")
+    return run_example("model=self, rho=0.05")
 
 
 def loader() -> DataLoader[tuple[Tensor, ...]]:
