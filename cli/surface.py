@@ -247,8 +247,8 @@ def _refuse_format(output: Path, *, line: str | None) -> None:
         raise UsageError(
             f"{output}: '{output.suffix}' is not a format of surfaces; end it in {', '.join(known[:-1])} or {known[-1]}"
         )
-    package, extra = _NEEDED.get(suffix, (None, None))
-    if package is not None and importlib.util.find_spec(package) is None:
+    package, extra = _NEEDED.get(suffix, ("", ""))
+    if package and importlib.util.find_spec(package) is None:
         raise UsageError(
             f"{output}: {package} is not installed; {install(extra)} installs it, or choose another ending"
         )

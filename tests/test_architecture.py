@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "parameters": {"errors", "registry"},
     "reductions": set(),
     "processes": {"errors", "version"},
-    "records": {"errors"},
+    "records": {"errors", "tables"},
     "registry": {"errors"},
     "linalg": {"errors", "draws", "reductions", "isolation"},
     "tables": set(),

@@ -14,6 +14,7 @@ from landscape.measures.table import DEFAULT, MEASURES
 from landscape.objective import Objective
 from landscape.records import agree, append, find, outdated, read
 from landscape.records.estimate import Estimate
+from landscape.records.estimates import Estimates
 from landscape.registry.names import Specification
 
 # Every check of a record computes them, so that a file never has to be believed for them.
@@ -73,7 +74,7 @@ def measure(
     names: str | Sequence[str | Specification] | None = None,
     *,
     records: str | Path | None = None,
-) -> list[Estimate]:
+) -> Estimates:
     """Takes several measures at one point; what they share is computed once.
 
     Args:
@@ -85,7 +86,7 @@ def measure(
             as soon as it is computed. A change of your own code that leaves the loss as it is goes unnoticed.
 
     Returns:
-        One estimate a name, in the order of the names.
+        One estimate a name, in the order of the names, which can also be read by name: ``found["hessian-trace"]``.
 
     Raises:
         UsageError: A name or option is unknown; nothing has been computed then.
@@ -93,7 +94,7 @@ def measure(
     require_objective(objective)
     specifications = _specifications(DEFAULT if names is None else names)
     if records is None:
-        return [MEASURES.build(specification, objective) for specification in specifications]
+        return Estimates(MEASURES.build(specification, objective) for specification in specifications)
     file, group = Path(records), objective.processes
     known = group.once(lambda: read(file).estimates if file.is_file() else (), call="reading of records")
     if objective.provenance.checkpoint is None:
@@ -106,7 +107,7 @@ def measure(
                 append(file, estimate)
 
     answer = partial(measured_or_recalled, objective, known=known, keep=keep)
-    return [answer(specification).estimate for specification in specifications]
+    return Estimates(answer(specification).estimate for specification in specifications)
 
 
 def _specifications(names: str | Sequence[str | Specification]) -> list[Specification]:

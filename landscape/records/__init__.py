@@ -3,6 +3,7 @@
 from landscape.records.estimate import Cost as Cost
 from landscape.records.estimate import Estimate as Estimate
 from landscape.records.estimate import Provenance as Provenance
+from landscape.records.estimates import Estimates as Estimates
 from landscape.records.json_lines import SCHEMA as SCHEMA
 from landscape.records.json_lines import Records as Records
 from landscape.records.json_lines import agree as agree

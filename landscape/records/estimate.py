@@ -3,8 +3,11 @@
 The module does not import torch, so that records can be read, compared and drawn without it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+from landscape.tables.escaping import for_html
+from landscape.tables.typesetting import rounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,3 +109,22 @@ class Estimate:
         if "undefined" in self.details:
             notes = f", undefined: {self.details['undefined']}"
         return f"Estimate({self.measure} = {self.value:.6g}{error} {self.unit}{notes})"
+
+    def _repr_html_(self) -> str:
+        return html_table([self])
+
+
+def html_table(estimates: Iterable[Estimate]) -> str:
+    """A table of measures, values with their standard errors, and units."""
+    rows = []
+    for estimate in estimates:
+        value = rounded(estimate.value, estimate.standard_error)
+        if "undefined" in estimate.details:
+            value = f"undefined: {estimate.details['undefined']}"
+        elif estimate.converged is False:
+            value += " (not converged)"
+        cells = (estimate.measure, value, estimate.unit)
+        rows.append("".join(f"<td style='text-align:left'>{for_html(cell)}</td>" for cell in cells))
+    head = "".join(f"<th style='text-align:left'>{name}</th>" for name in ("measure", "value", "unit"))
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
