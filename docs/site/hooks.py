@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 SCHEMA = "landscape/records/measure.schema.json"
 PUBLISHED = (
     *("*.md", "LICENSE", "NOTICE", "docs/**/*.md", "docs/site/*.js", "docs/site/*.css"),
-    *("figures/*.md", "figures/*.png", "benchmarks/README.md", SCHEMA),
+    *("figures/*.md", "figures/*.png", "benchmarks/README.md", "docs/notebooks/*.ipynb", SCHEMA),
 )
 """Patterns of the files that are on the site."""
 
@@ -31,6 +31,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     paths = [path.relative_to(ROOT) for pattern in PUBLISHED for path in sorted(ROOT.glob(pattern))]
     place = (str(ROOT), config.site_dir, config.use_directory_urls)
     own = [File(path.as_posix(), *place) for path in paths]
+    for path in paths:
+        if path.suffix == ".ipynb":
+            page = path.with_suffix(".md").as_posix()
+            own.append(File.generated(config, page, content=_notebook(ROOT / path)))
     return Files([*(file for file in files if file.src_dir != config.docs_dir), *own])
 
 
@@ -54,6 +58,26 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
     link = r'<autoref optional identifier="\1"><code>\1</code></autoref>'
     html = re.sub(r":(?:attr|class|data|func|meth|mod):<code>~?([\w.]+)</code>", link, html)
     return html.replace("::</p>", ":</p>")
+
+
+def _notebook(file: Path) -> str:
+    """A notebook as Markdown: its cells with what they printed and drew."""
+    parts = []
+    for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        parts += map(_output, cell.get("outputs", []))
+    return "\n\n".join([*parts, f"[This page as a notebook]({file.name})", ""])
+
+
+def _output(output: dict[str, Any]) -> str:
+    shown = {kind: "".join(text) for kind, text in output.get("data", {}).items()}
+    if "image/png" in shown:
+        width = output["metadata"].get("image/png", {}).get("width", "")
+        return f'<img alt="figure" width="{width}" src="data:image/png;base64,{shown["image/png"].strip()}">'
+    if "text/html" in shown:
+        return shown["text/html"]
+    return f"```text\n{shown.get('text/plain', ''.join(output.get('text', '')))}\n```"
 
 
 def _commands() -> str:

@@ -1,6 +1,7 @@
 """A figure of a venue's width: its axes, legend, scales and height."""
 
 import contextlib
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -21,6 +22,17 @@ from landscape.tables.escaping import for_mathtext
 
 _PADDING = 0.02
 _NARROWEST = 1.6  # inches; in a narrower panel, the tick labels run into each other
+
+
+class Page(Figure):
+    """A figure that a notebook shows, although pyplot does not know it."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=192)
+        return buffer.getvalue(), {
+            "width": round(96 * float(self.get_size_inches()[0]))
+        }  # sharp on any screen
 
 
 def page(
@@ -57,7 +69,7 @@ def page(
     rows = -(-count // most)
     columns = -(-count // rows)
     # A single panel is as tall as if it were 1/1.4 of the width: it would fill half a page otherwise.
-    figure = Figure(
+    figure = Page(
         figsize=(inches, height or rows * shape * inches / (columns if stacked else max(columns, 1.4))),
         layout=layout,
     )
