@@ -93,7 +93,10 @@ def _short(first: Objective, specification: Specification, products: float) -> _
             options[option] = min(setting, most + (settings.get("k") or 0))
     run = partial(MEASURES.build, Specification(name, options))
     budgets = [each.get("max_products") or each.get("max_iterations") for each in (options, settings)]
-    if name in ("dominant-eigenvalue", "top-eigenvalues", "preconditioned-sharpness") and settings.get("method") != "power":
+    if (
+        name in ("dominant-eigenvalue", "top-eigenvalues", "preconditioned-sharpness")
+        and settings.get("method") != "power"
+    ):
         growth = _growth(first, len(first.point), settings.get("k", 1), budgets, products)
         return _Short(run, growth)
     if name == "spectral-density":
