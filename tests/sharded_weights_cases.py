@@ -269,7 +269,7 @@ def decisions(point, rank):
     available = eigen.available_bytes
     eigen.available_bytes = trace.available_bytes = lambda device: (100 + 100 * rank) * point.point.nbytes
     estimator = trace._Estimator(point, None, 0.02, 1000, None, None)
-    taken = [eigen.longest_basis(point, len(point.point)), estimator._columns(0)]
+    taken = [eigen.longest_basis(point, len(point.point), count=2), estimator._columns(0)]
     eigen.available_bytes = trace.available_bytes = available
     return taken
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from landscape.curvature.operators import OPERATORS, OperatorName
 from landscape.curvature.preconditioning import Preconditioner, preconditioned
 from landscape.linalg import Decay, Eigenpair, Eigenpairs, lanczos, power_iteration
-from landscape.linalg.lanczos import BASIS_BYTES, End
+from landscape.linalg.lanczos import BASIS_BYTES, SHORT, End
 from landscape.objective import Objective
 from landscape.objective.memory import available_bytes
 from landscape.objective.products import gradient_of_graph
@@ -153,13 +153,15 @@ def _solution(
 
 
 def longest_basis(objective: Objective, length: int, count: int = 1) -> int:
-    """The rows of a Lanczos basis that fit into half of the available memory, the same number in all processes.
+    """The rows of a Lanczos basis: few for one pair, else what half of the available memory holds, in all processes.
 
     Args:
         objective: The point.
         length: Of a row, in this process.
         count: The eigenpairs that are searched for, from which follows the shortest basis that is of use.
     """
+    if count == 1:
+        return SHORT
     available, row = available_bytes(objective.point.device), length * objective.point.element_size()
     if available == 0:  # unknown
         available = 2 * BASIS_BYTES

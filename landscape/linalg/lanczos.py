@@ -1,7 +1,7 @@
 """Eigenpairs at either end of a symmetric operator's spectrum, by Lanczos with full reorthogonalisation.
 
 Orthogonalisation of every image against the whole basis keeps ghost copies of eigenvalues away; a thick restart keeps
-the basis within a memory cap.
+the basis within a memory cap, and that of a single pair short however many products it takes.
 
 The Krylov space of one vector contains a single vector of every eigenspace: an eigenvalue that occurs four times is
 found once, and no residual shows it. For several eigenvalues the search therefore continues from a random vector
@@ -27,7 +27,8 @@ from landscape.linalg.operator import SymmetricOperator
 End = Literal["magnitude", "largest", "smallest"]
 Progress = Callable[[int, float, float], None]
 
-BASIS_BYTES = 1 << 31  # memory for the basis; a longer one is restarted
+BASIS_BYTES = 1 << 31  # memory for the basis of several pairs; a longer one is restarted
+SHORT = 8  # rows of the basis of one pair: benchmarks/restarts.py shows what fewer and more cost
 ESCAPE = 0.01  # the probability with which an eigenvector may escape the confirmation
 SLACK = 0.02  # only eigenvalues that exceed the last requested one by this share must not escape
 CHAIN = 16  # rows that a restart makes free for a confirmation, which rarely takes more
@@ -81,7 +82,8 @@ def lanczos(
         generator: Draws the seed of the start, and of the vectors that confirm the result.
         start: A good first vector ``(n,)``, such as the gradient or an earlier eigenvector; a small random part is
             added, so that no eigenvector is orthogonal to it.
-        max_basis: The most basis vectors; by default what :data:`BASIS_BYTES` holds.
+        max_basis: The most basis vectors; by default :data:`SHORT` for one pair, and what :data:`BASIS_BYTES` holds
+            for several, whose confirmation needs room.
         on_step: Called with products, the first Ritz value and the largest of the residuals relative to their values.
 
     Reference:
@@ -92,7 +94,7 @@ def lanczos(
     n = a.dimension
     count = min(count, n)
     # A restart keeps count + 4 Ritz vectors; a basis that is hardly longer would spend all products on restarts.
-    room = max_basis or max(2 * count + 8, BASIS_BYTES // (8 * n))
+    room = max_basis or (SHORT if count == 1 else max(2 * count + 8, BASIS_BYTES // (8 * n)))
     basis = Basis(a, longest(n, count, max_products, room))
     search = _Search(a, count, end, tolerance, max_products, basis, draws, on_step)
     search.append(a.start(start, draws))
@@ -219,7 +221,7 @@ class _Search:
         """Continues until the requested pairs have small residuals, or the budget is spent."""
         while not self._over and not self._met:
             if self._is_full:
-                self._restart(self.count + 4)
+                self._restart(3 if self.count == 1 else self.count + 4)
             if not self._pending:  # an invariant subspace: continue in a new direction
                 self._append_random()
             outside = self._projected[np.ix_(self._pending, self._multiplied)]

@@ -2,7 +2,6 @@
 
 import torch
 
-from landscape.curvature.eigenpairs import longest_basis
 from landscape.curvature.parts import Partition, block_of_hessian, parts_by
 from landscape.linalg import lanczos
 from landscape.measures.reading import Reading, measure_named
@@ -45,7 +44,6 @@ def layer_eigenvalues(
             max_products=max_products,
             generator=torch.Generator().manual_seed(seed),
             start=start,
-            max_basis=longest_basis(objective, len(start)),
         )
         objective.ledger.tell(f"{k + 1} of {len(parts)} layers", (k + 1) / len(parts))
     values = {name: float(pair.values[0]) for name, pair in pairs.items()}

@@ -93,7 +93,10 @@ def _short(first: Objective, specification: Specification, products: float) -> _
             options[option] = min(setting, most + (settings.get("k") or 0))
     run = partial(MEASURES.build, Specification(name, options))
     budgets = [each.get("max_products") or each.get("max_iterations") for each in (options, settings)]
-    if name in ("dominant-eigenvalue", "top-eigenvalues") and settings.get("method") != "power":
+    if (
+        name in ("dominant-eigenvalue", "top-eigenvalues", "preconditioned-sharpness")
+        and settings.get("method") != "power"
+    ):
         growth = _growth(first, len(first.point), settings.get("k", 1), budgets, products)
         return _Short(run, growth)
     if name == "spectral-density":
@@ -114,7 +117,6 @@ def _largest_layer(first: Objective, settings: dict[str, Any], products: float) 
             max_products=spent,
             generator=torch.Generator().manual_seed(0),
             start=part.of(objective, objective.gradient),
-            max_basis=longest_basis(objective, size),
         )
 
     return _Short(run, _growth(first, size, 1, (spent, settings["max_products"]), products / len(parts)))

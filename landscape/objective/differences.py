@@ -17,17 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape.draws import Draws
 from landscape.errors import InputError, Remark, is_out_of_memory
 from landscape.losses.outputs import acting_with
 from landscape.objective.autograd_graph import Output, gradient_places
 from landscape.objective.batch import Batch, first_examples, mapped, moved, tensors_in
 from landscape.objective.contributions import contributions
 from landscape.objective.differentiability import innermost
+from landscape.objective.directions import Directions
 from landscape.objective.graphs import HessianGraph, LossOf
 from landscape.objective.kernels import HeldPadding
 from landscape.objective.risk import Risk
-from landscape.objective.sketches import empty_sketch, passed_back, sketch, sketched_slopes
+from landscape.objective.sketches import empty_sketch, passed_back, pieces, sketch, sketched_slopes
 from landscape.reductions import exact, exact_dtype, norm, numbers
 
 EXAMPLES = 2  # convolutions in float64 are slow
@@ -39,8 +39,6 @@ DIFFERENCE = 1e-3
 ROUNDING = 1e-14  # of a gradient in float64, relative to it: its terms may be larger than their sum
 SATURATED = 1e-3  # a loss that is smaller may be that of a perfect fit
 HALVINGS = 8  # how often the weights of a perfect fit are halved at the most
-# Entries of which the direction has random signs, which are drawn ten times as fast as normal numbers.
-MANY = 1 << 12
 DIRECTIONS = 3  # tried until one meets no kink
 # Bytes of weights in float64. Of a larger network one example is looked at, for the time that it takes, and the
 # rounding of the gradient is not estimated.
@@ -157,38 +155,38 @@ def fault(value: Value, point: Tensors, standing: Standing = lambda leaves, act:
         with torch.no_grad():
             for leaf in leaves:
                 leaf /= 2
-    sizes = _sizes([leaf.detach() for leaf in leaves])
+    directions = Directions(leaves)
     # Beside the point, which may lie on a kink: a ReLU of zero, a branch whose weight is zero.
-    _move(leaves, sizes, 0, 0.01)
+    _move(leaves, directions, 0, 0.01)
     for number in range(2, 2 + DIRECTIONS):
-        wrong, kinked = _compared(value, leaves, sizes, standing, number)
+        wrong, kinked = _compared(value, leaves, directions, standing, number)
         if wrong is not None or not kinked:
             return wrong
     return None
 
 
 def _compared(
-    value: Value, leaves: Tensors, sizes: Sequence[float], standing: Standing, number: int
+    value: Value, leaves: Tensors, directions: Directions, standing: Standing, number: int
 ) -> tuple[Fault | None, bool]:
     """What is wrong along the direction of that number, and whether a kink may hide it; the leaves come back."""
-    asymmetry, here, products = standing(leaves, lambda: _second(value, leaves, sizes, number))
+    asymmetry, here, products = standing(leaves, lambda: _second(value, leaves, directions, number))
     if asymmetry > ASYMMETRY:
         return Fault(True, asymmetry), False
     differences, before = [], 0.0
     for step in STEPS:
-        _move(leaves, sizes, number, step - before)
+        _move(leaves, directions, number, step - before)
         there = standing(leaves, lambda: sketched_slopes(value(leaves), leaves))
         differences.append([(b - a) / step for a, b in zip(here, there, strict=True)])
         before = step
     wide, narrow = differences
-    _move(leaves, sizes, number, -before)
+    _move(leaves, directions, number, -before)
     rounding = [ROUNDING * length / abs(STEPS[1]) for length in numbers(*map(norm, here))]
-    excess, kinked = _excess(products, wide, narrow, sizes, rounding)
+    excess, kinked = _excess(products, wide, narrow, directions.sizes, rounding)
     return Fault(False, excess) if excess > DIFFERENCE else None, kinked
 
 
 def _second(
-    value: Value, leaves: Tensors, sizes: Sequence[float], number: int
+    value: Value, leaves: Tensors, directions: Directions, number: int
 ) -> tuple[float, Tensors, Tensors]:
     """The asymmetry of the Hessian, and the sketches of the gradient and of the Hessian's product with a direction."""
     here = [empty_sketch(leaf) for leaf in leaves]
@@ -197,65 +195,51 @@ def _second(
         here[k] += sketch(part, k)
 
     # Each form has a graph of its own, which gives its memory back on the way, for the time of a gradient.
-    theirs, _ = _form(gradient_places(value(leaves), leaves, each=note), leaves, sizes, 1, number)
+    theirs, _ = _form(gradient_places(value(leaves), leaves, each=note), leaves, directions, 1, number)
     if not all(map(math.isfinite, numbers(*map(norm, here)))):
         raise ValueError("the gradient is not finite")
-    ours, products = _form(gradient_places(value(leaves), leaves), leaves, sizes, number, 1)
+    ours, products = _form(gradient_places(value(leaves), leaves), leaves, directions, number, 1)
     return _asymmetry(theirs, ours), here, products
 
 
 def _form(
-    places: Sequence[tuple[int, Output]], leaves: Tensors, sizes: Sequence[float], ours: int, theirs: int
+    places: Sequence[tuple[int, Output]], leaves: Tensors, directions: Directions, ours: int, theirs: int
 ) -> tuple[tuple[float, float], Tensors]:
     """The form of two directions, and sketches of the product with ours of all tensors that are used several times.
 
     Args:
         places: Those of the gradient in its graph, which is given up.
         leaves: What it depends on.
-        sizes: Those of the entries of directions.
+        directions: Random ones.
         ours: The number of the direction that is multiplied.
         theirs: That of the other one; if it is 1, all tensors of the product are sketched.
     """
     uses = contributions([place for _, place in places], dict(enumerate(leaves)))
     several = {use.number for use in uses}
-    totals, norms = [exact(leaf.new_zeros(())) for leaf in leaves], dict[int, Tensor]()
-    sketches = [empty_sketch(leaf) for leaf in leaves]
+    sketches, sums, norms = [empty_sketch(leaf) for leaf in leaves], list[Tensor](), list[Tensor]()
 
     def act(k: int, product: Tensor) -> None:
         if theirs == 1 or k in several:
             sketches[k] += sketch(product, k)
-        terms = _drawn(sizes, leaves, theirs, k).mul_(product)
-        totals[k] = totals[k] + exact(terms.sum())
-        if k not in several:
-            norms[k] = norm(terms)
+        # Of the largest tensor, no copy and no direction is there as a whole beside the product.
+        for first, part in pieces(product):
+            terms = directions.entries(theirs, k, first, len(part)).mul_(part)
+            sums.append(exact(terms.sum()))
+            if k not in several:
+                norms.append(norm(terms))
 
-    passed_back(places, leaves, act, vectors=partial(_drawn, sizes, leaves, ours), uses=uses)
+    passed_back(places, leaves, act, vectors=partial(directions.tensor, ours), uses=uses)
     for k in several:  # entries of directions for large tensors have one size, so that only signs are lost
-        norms[k] = sizes[k] * norm(sketches[k])
-    return _sums([part for k, length in norms.items() for part in (totals[k], length)]), sketches
+        norms.append(directions.sizes[k] * norm(sketches[k]))
+    values = numbers(*sums, *norms)
+    return (math.fsum(values[: len(sums)]), math.hypot(*values[len(sums) :])), sketches
 
 
-def _move(leaves: Tensors, sizes: Sequence[float], number: int, step: float) -> None:
+def _move(leaves: Tensors, directions: Directions, number: int, step: float) -> None:
     """Adds a multiple of the direction of that number to the leaves."""
     with torch.no_grad():
         for k, leaf in enumerate(leaves):
-            leaf.add_(_drawn(sizes, leaves, number, k), alpha=step)
-
-
-def _sizes(point: Tensors) -> list[float]:
-    """The typical size of the entries of every tensor, from which steps are made: at least a hundredth of all."""
-    lengths = numbers(*map(norm, point))
-    overall = math.hypot(*lengths) / math.sqrt(max(1, sum(p.numel() for p in point))) or 1.0
-    typical = (length / math.sqrt(max(1, p.numel())) for length, p in zip(lengths, point, strict=True))
-    return [max(size, 0.01 * overall) for size in typical]
-
-
-def _drawn(sizes: Sequence[float], like: Tensors, number: int, k: int) -> Tensor:
-    """Tensor ``k`` of the random direction of that number, in proportion to the sizes of the tensors."""
-    p = like[k].detach()
-    draws = Draws(0).fold(number)
-    draw = draws.signs if p.numel() > MANY else draws.normals
-    return draw(range(k, k + 1), p.numel(), like=p).mul_(sizes[k]).reshape(p.shape)
+            leaf.add_(directions.tensor(number, k), alpha=step)
 
 
 def _sums(sums: Sequence[Tensor]) -> tuple[float, float]:
@@ -306,8 +290,7 @@ def _excess(
 def _asymmetry_as_it_is(risk: Risk, batch: Batch) -> Fault | None:
     """The symmetry alone, where the network stands and in its own precision."""
     layout, shards = risk.replica.layout, risk.replica.shards
-    point = [p.detach() for p in risk.replica.parameters]
-    sizes = _sizes(point)
+    directions = Directions(risk.replica.parameters)
     graph = HessianGraph(risk, batch)
     if not shards.all(abs(graph.value) > SATURATED):
         return None
@@ -316,12 +299,12 @@ def _asymmetry_as_it_is(risk: Risk, batch: Batch) -> Fault | None:
     for number in range(2):
         vector = torch.empty_like(risk.replica.point)
         for k, place in enumerate(layout.split(vector)):
-            place.copy_(_drawn(sizes, point, number, k))
+            place.copy_(directions.tensor(number, k))
         (product,) = graph.products([vector], keep=number == 0)
         del vector
         sums = []
         for k, part in enumerate(layout.split(product)):
-            terms = part.mul_(_drawn(sizes, point, 1 - number, k))
+            terms = part.mul_(directions.tensor(1 - number, k))
             sums += [exact(terms.sum()), norm(terms)]
         forms.append(_sums(sums))
         del product, part, terms

@@ -1,7 +1,7 @@
 """Gradients that are looked at one tensor after the other, so that no second one is ever there as a whole."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -92,19 +92,29 @@ def sketch(tensor: Tensor, number: int) -> Tensor:
     Reference:
         Charikar, Chen and Farach-Colton 2002, Finding frequent items in data streams (the count sketch).
     """
-    total, flat = empty_sketch(tensor), tensor.detach().flatten()
-    if len(flat) <= BUCKETS:
-        return total.copy_(flat)
-    draws, block = Draws(0).fold(number), _AT_ONCE
-    if tensor.device.type != "cpu":
-        block = BUCKETS * _AT_ONCE_ON_DEVICE
-    for start in range(0, len(flat), block):
-        part = flat[start : start + block]
-        signed = draws.signs(1, len(part), first=start, like=total)[0].mul_(part)
+    total = empty_sketch(tensor)
+    if tensor.numel() <= BUCKETS:
+        return total.copy_(tensor.detach().flatten())
+    draws = Draws(0).fold(number)
+    for first, part in pieces(tensor):
+        signed = draws.signs(1, len(part), first=first, like=total)[0].mul_(part)
         whole = len(part) // BUCKETS * BUCKETS
-        total += signed[:whole].view(-1, BUCKETS).sum(0)
-        total[: len(part) - whole] += signed[whole:]
+        folded = signed[:whole].view(-1, BUCKETS).sum(0)
+        folded[: len(part) - whole] += signed[whole:]
+        total += folded.roll(first % BUCKETS)  # an entry's bucket does not depend on the pieces
     return total
+
+
+def pieces(tensor: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """The entries as short vectors, each with the number of its first one; copies at most a few rows at once."""
+    tensor = tensor.detach()
+    if tensor.is_contiguous():
+        tensor = tensor.view(-1)
+    block = _AT_ONCE if tensor.device.type == "cpu" else BUCKETS * _AT_ONCE_ON_DEVICE
+    first = 0
+    for rows in tensor.split(max(1, block * len(tensor) // max(1, tensor.numel()))):
+        yield first, rows.flatten()
+        first += rows.numel()
 
 
 def sketched_slopes(value: Tensor, leaves: Tensors) -> list[Tensor]:

@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 from landscape.linalg import SymmetricOperator, dense, lanczos
-from landscape.linalg.lanczos import limits, overlap, tridiagonal
+from landscape.linalg.lanczos import SHORT, limits, overlap, tridiagonal
 
 
 def operator(spectrum: torch.Tensor) -> SymmetricOperator:
@@ -278,6 +278,25 @@ def test_the_default_basis_is_what_the_memory_holds_and_room_for_restarts(
         found = lanczos(a, generator=generator(), max_basis=given, **options)  # type: ignore[arg-type]
         same = torch.equal(found.vectors, default.vectors) and found.products == default.products
         assert same is (given == length)
+
+
+def test_the_basis_of_one_pair_is_short_however_much_memory_there_is() -> None:
+    a, options = operator(SPECTRUM), {"end": "smallest", "tolerance": 1e-8}
+    default = lanczos(a, generator=generator(), **options)  # type: ignore[arg-type]
+    assert default.converged
+    for given in (SHORT - 1, SHORT, SHORT + 1):
+        found = lanczos(a, generator=generator(), max_basis=given, **options)  # type: ignore[arg-type]
+        assert torch.equal(found.vectors, default.vectors) is (given == SHORT)
+
+
+def test_a_short_basis_costs_few_products_where_eigenvalues_decay() -> None:
+    """As those of networks do, which benchmarks/restarts.py shows."""
+    spectrum = 0.9 ** torch.arange(400, dtype=torch.float64)
+    short, long = (lanczos(operator(spectrum), max_basis=rows, generator=generator()) for rows in (None, 400))
+    assert short.converged
+    assert long.products > SHORT
+    assert short.products <= 1.15 * long.products
+    assert float(short.values[0]) == pytest.approx(1, rel=1e-5)
 
 
 def test_the_matrix_of_the_recurrence_is_symmetric() -> None:

@@ -24,6 +24,12 @@ def _resnet() -> tuple[nn.Module, torch.Tensor, int]:
     return CifarResNet(1, 4, widths=(4, 8), blocks=1).eval(), torch.randn(24, 1, 12, 12), 8
 
 
+def _untrained() -> tuple[nn.Module, torch.Tensor, int]:
+    """Takes 20 products and more, of vectors that are more than all else."""
+    layers = nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 4)
+    return nn.Sequential(*layers), torch.randn(64, 64), 64
+
+
 @pytest.mark.parametrize(
     ("network", "name"),
     [
@@ -36,6 +42,8 @@ def _resnet() -> tuple[nn.Module, torch.Tensor, int]:
                 (_mlp, "hessian-trace:max_probes=2"),
                 (_resnet, "gradient-norm"),
                 (_resnet, "dominant-eigenvalue:max_iterations=4"),
+                (_untrained, "dominant-eigenvalue"),
+                (_untrained, "preconditioned-sharpness"),
             )
         ),
     ],
