@@ -112,7 +112,8 @@ def pieces(tensor: Tensor) -> Iterator[tuple[int, Tensor]]:
         tensor = tensor.view(-1)
     block = _AT_ONCE if tensor.device.type == "cpu" else BUCKETS * _AT_ONCE_ON_DEVICE
     first = 0
-    for rows in tensor.split(max(1, block * len(tensor) // max(1, tensor.numel()))):
+    size = max(1, block * len(tensor) // max(1, tensor.numel()))
+    for rows in torch.split(tensor, size):
         yield first, rows.flatten()
         first += rows.numel()
 
