@@ -1,6 +1,7 @@
 """The command ``landscape``: its sub-commands are imported when they are run, so that ``--help`` is quick."""
 
 import importlib
+import os
 import sys
 
 import click
@@ -92,4 +93,8 @@ def application() -> None:
 
 def main() -> None:
     """The entry point; exits with the documented codes."""
+    if "_LANDSCAPE_COMPLETE" in os.environ:
+        from .completion import complete
+
+        complete(application)
     sys.exit(run_guarded(application))

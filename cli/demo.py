@@ -3,7 +3,7 @@
 import shlex
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 OPTIMIZERS = ("sgd", "sam:rho=0.1")
 SEEDS = (0, 1, 2)
-MEASURES = {
+MEASURES: dict[Literal["test", "train"], tuple[str, ...]] = {
     "test": ("accuracy",),
     "train": (
         "loss",
