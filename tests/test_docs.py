@@ -109,9 +109,11 @@ def test_every_picture_and_link_is_there(page: Path) -> None:
 def test_the_commands_of_a_page_are_those_of_the_program(page: Path) -> None:
     """Commands, flags and their values, but for files, which are not there."""
     for name, *words in commands_of(page):
-        command = application.get_command(click.Context(application), name)
+        # With the settings of the program, because a command keeps its help option from its first context.
+        above = click.Context(application, info_name="landscape", **application.context_settings)
+        command = application.get_command(above, name)
         assert command is not None, name
-        context = click.Context(command, info_name=name, resilient_parsing=True)
+        context = click.Context(command, parent=above, info_name=name, resilient_parsing=True)
         values, *_ = command.make_parser(context).parse_args(list(words))
         for parameter in command.params:
             if parameter.name in values and not isinstance(parameter.type, (click.Path, click.File)):
