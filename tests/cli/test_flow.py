@@ -326,3 +326,14 @@ def test_the_parameters_that_are_free_are_chosen_by_name(landscape, runs):
     )
     assert drawn.code == 0, drawn.err
     assert "Free parameters: layers.3.*; all others are held fixed. " in Path("s.txt").read_text()
+
+
+def test_the_largest_of_several_says_whose_it_is(landscape):
+    assert landscape("train", *TINY, "-o", "largest", "-q").code == 0
+    shown = landscape("measure", "largest", "-M", "layer-eigenvalues", "--limit", "20", "-q").out
+    record = json.loads(
+        landscape("measure", "largest", "-M", "layer-eigenvalues", "--limit", "20", "--format", "jsonl").out
+    )
+    layers = record["details"]["layers"]
+    largest = max(layers, key=lambda name: abs(layers[name]))
+    assert f"layer-eigenvalues is that of {largest}; --format json has all of them" in shown
