@@ -263,7 +263,9 @@ def _table(rows: Sequence[Row]) -> str:
         notes = [f"{e.measure} is undefined: {e.details['undefined']}" for e in undefined]
         # Of a value that is the largest of several.
         largest = [row.estimate for row in part if "layer" in row.estimate.details]
-        notes += [f"{e.measure} is that of {e.details['layer']}; --format json has all of them" for e in largest]
+        notes += [
+            f"{e.measure} is that of {e.details['layer']}; --format json has all of them" for e in largest
+        ]
         if any(row.estimate.converged is False for row in part):
             notes.append("† not converged: give it more probes or iterations, or a larger tolerance")
         notes += [

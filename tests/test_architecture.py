@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "objective": BASE | {"version", "losses"},
     "losses": {"errors", "registry", "reductions"},
     "curvature": BASE | {"losses", "objective", "linalg"},
-    "measures": BASE | {"objective", "linalg", "curvature"},
+    "measures": BASE | {"objective", "linalg", "curvature", "tables"},
     "surfaces": BASE | {"objective", "linalg", "curvature", "tables"},
     "comparison": {"errors", "registry", "records", "tables"},
     "plotting": {"errors", "registry", "records", "tables", "comparison", "surfaces"},

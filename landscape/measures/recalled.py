@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape.errors import UsageError
+from landscape.measures.progress import shown
 from landscape.measures.reading import require_objective
 from landscape.measures.table import DEFAULT, MEASURES
 from landscape.objective import Objective
@@ -74,6 +75,7 @@ def measure(
     names: str | Sequence[str | Specification] | None = None,
     *,
     records: str | Path | None = None,
+    progress: bool | None = None,
 ) -> Estimates:
     """Takes several measures at one point; what they share is computed once.
 
@@ -84,6 +86,7 @@ def measure(
         records: A file of JSON lines, as ``landscape measure`` writes it. Estimates on record are not computed
             again while weights, examples, settings, versions and the loss are the same; each new one is appended
             as soon as it is computed. A change of your own code that leaves the loss as it is goes unnoticed.
+        progress: Whether to show a bar while it takes long; ``None`` for one in a terminal and in a notebook.
 
     Returns:
         One estimate a name, in the order of the names, which can also be read by name: ``found["hessian-trace"]``.
@@ -93,9 +96,15 @@ def measure(
     """
     require_objective(objective)
     specifications = _specifications(DEFAULT if names is None else names)
-    if records is None:
-        return Estimates(MEASURES.build(specification, objective) for specification in specifications)
-    file, group = Path(records), objective.processes
+    with shown(objective, wanted=progress):
+        if records is None:
+            return Estimates(MEASURES.build(specification, objective) for specification in specifications)
+        return _recorded(objective, specifications, Path(records))
+
+
+def _recorded(objective: Objective, specifications: Sequence[Specification], file: Path) -> Estimates:
+    """Each measure, from the file where that holds it."""
+    group = objective.processes
     known = group.once(lambda: read(file).estimates if file.is_file() else (), call="reading of records")
     if objective.provenance.checkpoint is None:
         objective = objective.described(checkpoint=_weights_digest(objective))
