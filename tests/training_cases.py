@@ -256,6 +256,10 @@ def all_runs(folder, rank, world):
         group=group,
     )
     found["measured"] = dict(measured.metrics)
+    by_step = Measuring(3, names=("loss", "gradient-norm"), batch_size=16, unit="steps")
+    for model in ("", "normed"):
+        recipe = run_recipe(model=model) if model else run_recipe()
+        train(recipe, output=folder / f"by-step{model}", measuring=by_step, group=group)
     running = session({"model": "normed", "ema": 0.9}, group)
     for _ in running.train_epoch():
         pass

@@ -155,6 +155,22 @@ def test_what_is_measured_during_training_is_that_of_one_process(runs, tmp_path)
         assert each.value == pytest.approx(expected.value, rel=1e-6)
 
 
+def test_what_is_measured_after_steps_is_that_of_one_process_and_changes_no_weight(runs, tmp_path):
+    folder, _ = runs
+    by_step = Measuring(3, names=("loss", "gradient-norm"), batch_size=16, unit="steps")
+    train(run_recipe(), output=tmp_path, measuring=by_step)
+    together, alone = (
+        records.read_lines(path / "measures-history.jsonl").during for path in (folder / "by-step", tmp_path)
+    )
+    assert [each.step for each in together] == [each.step for each in alone]
+    assert len({each.step for each in together}) > 2
+    for each, expected in zip(together, alone, strict=True):
+        assert each.estimate.value == pytest.approx(expected.estimate.value, rel=1e-6)
+    assert (folder / "by-step/checkpoint.pt").read_bytes() == (folder / "measured/checkpoint.pt").read_bytes()
+    # With batch norm, whose statistics are averaged in what is measured and not in what is trained.
+    assert records.read_lines(folder / "by-stepnormed/measures-history.jsonl").during
+
+
 def joint_command(folder, *arguments, world=2):
     """The processes of a command as a launcher starts them."""
     folder.mkdir(exist_ok=True)
