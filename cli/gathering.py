@@ -69,6 +69,7 @@ class Gathering:
         measuring: How missing numbers are measured.
         verified: Whether records are used only if they hold for the model and the data that the flags name.
         measure_missing: Whether missing numbers are measured.
+        unmeasured: Why they are not.
     """
 
     runs: Sequence[MeasuredRun]
@@ -77,6 +78,7 @@ class Gathering:
     measuring: Measuring
     verified: bool
     measure_missing: bool
+    unmeasured: str = "--no-measure-missing"
 
     def gathered(self, requested: Sequence[Column], *, is_default: bool) -> Gathered:
         """The numbers of some columns.
@@ -94,7 +96,7 @@ class Gathering:
         if missing and (recorded_only or not self.measure_missing):
             lacking = ", ".join(dict.fromkeys(gap.measure.name for gap in missing))
             count = len({id(gap.run) for gap in missing})
-            reason = "no checkpoint to measure" if self.measure_missing else "--no-measure-missing"
+            reason = "no checkpoint to measure" if self.measure_missing else self.unmeasured
             remarks.append(f"{lacking} is not measured for {count} runs ({reason})")
         elif missing:
             # Those of runs that need no check are among the records already.

@@ -63,7 +63,13 @@ class Numbers:
         source = options.Source(None, None, None, None, None, (), (), trust=False)
         measuring = Measuring(source, "cpu", (128, None), strict=False, quiet=True)
         gathering = Gathering(
-            runs, self.rows, self.conditions, measuring, verified=False, measure_missing=False
+            runs,
+            self.rows,
+            self.conditions,
+            measuring,
+            verified=False,
+            measure_missing=False,
+            unmeasured="a report measures nothing",
         )
         found = gathering.gathered(self._columns(), is_default=not self.names)
         return found if found.records else None

@@ -1,9 +1,10 @@
 """The sections of a report, from what lies on disk; for what is missing, the command that computes it."""
 
 import dataclasses
+import functools
 import shlex
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +20,13 @@ from landscape.plotting.save import svg_element
 from landscape.plotting.sources import Run
 from landscape.records.estimate import Estimate
 from landscape.records.surface import Surface
-from landscape.registry.names import split_of
 from landscape.registry.titles import title
 from landscape.report.content import Block, Commands, Picture, Report, Section, Turnable
 from landscape.report.material import Material
 from landscape.report.settings import commands, provenance, recipes
 
 MOST_CURVES, MOST_QUANTITIES, MOST_SURFACES, MOST_DOTS = 12, 12, 6, 2000
+_PLANNED = ("lr", "sam_fraction", "skipped_steps")
 _RUN_FIGURES = {"spectral-density": ("Spectra", "spectrum"), "gradient-noise": ("Q–Q plots", "quantiles")}
 
 
@@ -80,23 +81,27 @@ def _results(request: Request) -> Iterator[Block]:
         yield Commands((f"landscape compare {_first(material)}",))
         return
     yield from (f"{table.in_words(lead)}." for lead in table.leads())
-    yield from table.grids()
+    # Many columns are easier to read as rows, above all on a narrow screen.
+    yield from (g.transposed() if len(g.head) > len(g.rows) + 1 else g for g in table.grids())
     yield from (f"{note}." for note in table.notes())
     if sum(len(cell.values) for cell in table.cells.values()) > MOST_DOTS or len(table.rows) > MOST_CURVES:
         yield f"The single runs are not drawn: these are more than {MOST_CURVES} rows or {MOST_DOTS} numbers."
         return
     units = dict(zip(column_labels(request.records), (r.unit for r in request.records), strict=True))
-    for split in dict.fromkeys(split_of(column)[0] for column in table.columns):
-        columns = tuple(column for column in table.columns if split_of(column)[0] == split)
-        part = dataclasses.replace(table, columns=columns)
-        text = f"Every run{f' on {split}' if split else ''}: a dot a run, a bar at the mean."
-        yield _picture(
-            "every run", lambda part=part, text=text: Drawing(dot_panels(part, units), text), wide=True
-        )
+    for column in [each for each in table.columns if "spectral-density" not in each][:MOST_QUANTITIES]:
+        name = table.headings[column]
+        yield _picture(name, functools.partial(_dots, table, column, units))
+
+
+def _dots(table: Table, column: str, units: Mapping[str, str]) -> Drawing:
+    part = dataclasses.replace(table, columns=(column,))
+    text = f"{table.headings[column]}: a dot a run, a bar at the mean."
+    return Drawing(dot_panels(part, units, width="column"), text)
 
 
 def _curves(runs: Sequence[Run], place: str) -> Iterator[Block]:
-    known = quantities(runs)
+    # What most readers ask for comes first.
+    known = sorted(quantities(runs), key=lambda name: (name not in ("loss", "accuracy"), name in _PLANNED))
     labels = list(dict.fromkeys(run.label for run in runs if run.epochs or run.measured))
     if not known:
         if runs:
@@ -109,7 +114,7 @@ def _curves(runs: Sequence[Run], place: str) -> Iterator[Block]:
         yield f"The first {MOST_QUANTITIES} of {len(known)} quantities are drawn: {', '.join(known)}."
     for name in known[:MOST_QUANTITIES]:
         options = FigureOptions(venue="icml", measures=(name,))
-        yield _picture(name, lambda options=options: draw_figure(drawn, options, "history"))
+        yield _picture(name, functools.partial(draw_figure, drawn, options, "history"))
 
 
 def _surfaces(material: Material) -> Iterator[Block]:
@@ -133,7 +138,9 @@ def _on_one_scale(pairs: Sequence[tuple[Path, Surface]], kind: str) -> Iterator[
     options = FigureOptions(
         venue="icml", width="text" if len(pairs) > 1 else "column", names=[file.stem for file, _ in pairs]
     )
-    picture = _picture("surfaces", lambda: draw_figure(surfaces, options, kind), wide=len(pairs) > 1)
+    picture = _picture(
+        "surfaces", functools.partial(draw_figure, surfaces, options, kind), wide=len(pairs) > 1
+    )
     yield picture
     if kind == "filled" and isinstance(picture, Picture):
         yield Turnable(page_numbers(surfaces, options.titles_for(surfaces), options.scale(surfaces)))
@@ -151,7 +158,7 @@ def _of_measure(material: Material, measure: str) -> Section:
         # Each run has the one record that is drawn, so that none of another measure counts.
         drawn = [dataclasses.replace(run, records=(each,)) for run, each in on_split[:MOST_CURVES]]
         options = FigureOptions(venue="icml", measures=(measure,), split=split)
-        blocks.append(_picture(measure, lambda d=drawn, o=options: draw_figure(d, o, kind)))  # type: ignore[misc]
+        blocks.append(_picture(measure, functools.partial(draw_figure, drawn, options, kind)))
     if not blocks and material.runs:
         blocks = [
             f"No record of {measure} is there; this command computes one:",
