@@ -131,11 +131,14 @@ def command(
     differences, provenance and commands. Surfaces around the checkpoints are found in and beside the folders. For
     what is not on disk it names the command that computes it.
     """
+    from landscape.plotting.interactive import plotly_source
     from landscape.report import Request, markdown, page, read_material, report
 
     form = form or ("md" if output and output.suffix == ".md" else "html")
     output = options.writable(output or Path(f"report.{form}"))
-    plotly = _plotly(turn) if form == "html" else None
+    plotly = None if form == "md" or turn is False else plotly_source()
+    if turn and form == "html" and plotly is None:
+        raise UsageError(f"--turn: plotly is not installed; {install('html')} installs it")
     material = read_material(paths, numbers.rows)
     if material.found.unreadable:
         click.echo(f"{material.found.unreadable} lines could not be read and were skipped", err=True)
@@ -151,16 +154,3 @@ def command(
     text = markdown(content) if form == "md" else page(content, plotly=plotly)
     write_whole(output, text.encode("utf-8", "replace"))
     click.echo(output)
-
-
-def _plotly(turn: bool | None) -> str | None:
-    """The source of plotly; ``None`` where it is not asked for, or not installed and not asked for."""
-    if turn is False:
-        return None
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError:
-        if turn:
-            raise UsageError(f"--turn: plotly is not installed; {install('html')} installs it") from None
-        return None
-    return str(get_plotlyjs())
