@@ -47,7 +47,7 @@ def read_material(paths: Sequence[Path], rows: Sequence[str]) -> Material:
     Raises:
         InputError: A path does not exist or holds nothing that can be shown.
     """
-    places = tuple(path for path in paths if path.suffix not in _SURFACES)
+    places = tuple(_with_runs(path) for path in paths if path.suffix not in _SURFACES)
     named = [(path, _surface(path)) for path in paths if path.suffix in _SURFACES]
     for path in places:
         if not path.exists():
@@ -66,6 +66,12 @@ def read_material(paths: Sequence[Path], rows: Sequence[str]) -> Material:
     if not runs and not surfaces:
         raise InputError(remarks[0].removeprefix("no table: ") if remarks else "there is nothing to report")
     return Material(places, found, tuple(runs.values()), tuple(surfaces), (*found.remarks, *remarks))
+
+
+def _with_runs(path: Path) -> Path:
+    """The folder itself, or the folder ``runs`` in that of ``landscape demo``."""
+    below = path / "runs"
+    return below if below.is_dir() and not run_folders(path) and run_folders(below) else path
 
 
 def _surface(path: Path) -> Surface:

@@ -77,6 +77,8 @@ def _results(request: Request) -> Iterator[Block]:
     table, material = request.table, request.material
     yield from (f"Note: {remark}." for remark in material.remarks if table is None)
     if table is None:
+        if not any(run.checkpoint for run in material.found.runs):
+            return
         yield "No number of these runs is on record that could be compared; this command measures them:"
         yield Commands((f"landscape compare {_first(material)}",))
         return

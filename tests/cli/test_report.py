@@ -153,6 +153,7 @@ def test_runs_without_a_record_show_their_curves_and_the_command_that_measures(l
     made(tmp_path / "runs")
     for file in tmp_path.glob("runs/*/measures.jsonl"):
         file.unlink()
+        (file.parent / "checkpoint.pt").write_bytes(file.parent.name.encode())
     result = landscape("report", "runs", "--no-turn")
     assert result.code == 0, result.err
     page = read(tmp_path / "report.html")
@@ -167,6 +168,39 @@ def test_runs_that_do_not_belong_together_are_refused_in_one_line(landscape, tmp
     assert refused.code == 3
     assert "the records differ in data (digits and moons)" in refused.error
     assert not (tmp_path / "report.html").exists()
+
+
+def test_runs_of_several_settings_are_rows_and_curves_of_their_own(landscape, tmp_path):
+    made(tmp_path / "a", ("sgd",))
+    made(tmp_path / "b", ("sgd",))
+    for file in tmp_path.glob("b/*/recipe.toml"):
+        file.write_text(file.read_text().replace("lr = 0.1", "lr = 0.2"))
+        measures = file.parent / "measures.jsonl"
+        measures.write_text(
+            measures.read_text().replace('"lr": 0.1', '"lr": 0.2').replace("('lr', 0.1)", "('lr', 0.2)")
+        )
+        measures.write_text(re.sub(r'"checkpoint": "[^"]*', r"\g<0>b", measures.read_text()))
+    refused = landscape("report", "a", "b")
+    assert refused.code == 3
+    assert "--by optimizer,lr" in refused.error
+    assert landscape("report", "a", "b", "--by", "optimizer,lr", "--no-turn").code == 0
+    page = read(tmp_path / "report.html")
+    assert "sgd lr=0.1: 2 runs; sgd lr=0.2: 2 runs" in page
+    assert "optimizer, lr" in page
+
+
+def test_what_a_tracker_or_an_unfinished_run_has_is_shown(landscape, tmp_path):
+    made(tmp_path / "runs", ("sgd",))
+    file = tmp_path / "runs" / "0-1" / "recipe.toml"
+    file.write_text(file.read_text().replace("epochs = 3", "epochs = 9"))
+    (tmp_path / "tracked").mkdir()
+    line = records.to_json(run(1.0, measure="loss"))
+    (tmp_path / "tracked" / "measures-history.jsonl").write_text(line.replace("{", '{"epoch": 1, ', 1) + "\n")
+    done = landscape("report", "runs", "--no-turn")
+    assert (done.code, done.err.count("its training is at epoch 3 of 9")) == (0, 1)
+    assert "2 runs" in read(tmp_path / "report.html")
+    assert landscape("report", "tracked", "--no-turn").code == 0
+    assert Elements(read(tmp_path / "report.html")).names["svg"] == 1
 
 
 @pytest.mark.parametrize("arguments", [("nothing",), ("nothing.npz",), ("empty",)])
