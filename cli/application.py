@@ -22,6 +22,7 @@ COMMANDS = {
     "compare": "compare runs and seeds in one table",
     "surface": "compute and draw a loss surface around checkpoints",
     "plot": "redraw saved surfaces without recomputing them",
+    "report": "one page of runs: table, curves, surfaces, recipes, provenance",
     "watch": "draw the curves of runs that are going on, in a terminal",
     "inspect": "show the contents of a checkpoint, and the command to measure it",
     "convert": "convert any checkpoint to safetensors, which cannot hold code",

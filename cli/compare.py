@@ -1,12 +1,12 @@
 """``landscape compare``: one table of many runs and seeds, with what it does and does not show."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from landscape.comparison import Table, compare
+from landscape.comparison import Table
 from landscape.comparison.alike import ROW
 from landscape.comparison.columns import PRESETS
 from landscape.comparison.forms import FORMS, SUFFIXES, Rendering, rendered
@@ -19,7 +19,7 @@ from landscape.comparison.selection import Conditions
 from landscape.errors import InputError, UsageError
 from landscape.processes import refuse_joint_command
 from landscape.records.storage import write_whole
-from landscape.registry.names import SPLITS, split, split_of
+from landscape.registry.names import SPLITS, split_of
 from landscape.registry.venues import VENUES
 from landscape.tables.escaping import visible
 
@@ -308,23 +308,7 @@ def _result(gathered: Gathered, question: Question, subjects: Subjects, run_set:
     """The table of the gathered numbers, or their correlations."""
     if question.against is not None:
         return predictors(gathered.records, question.against, gathered.records, method=question.interval)
-    table = compare(
-        gathered.records,
-        subjects.rows,
-        baseline=subjects.baseline,
-        method=question.interval,
-        remarks=[*run_set.remarks, *gathered.remarks],
+    remarks = [*run_set.remarks, *gathered.remarks]
+    return gathered.table(
+        subjects.rows, baseline=subjects.baseline, method=question.interval, remarks=remarks
     )
-
-    def place(label: str) -> int:
-        part, name = split_of(label)
-        matches = [
-            k
-            for k, column in enumerate(gathered.columns)
-            if column.measure == split(name).name and part in (None, column.split)
-        ]
-        return matches[0]
-
-    order = tuple(sorted(table.columns, key=place))
-    cells = {(row, column): table.cells.get((row, column)) for column in order for row in table.rows}
-    return replace(table, columns=order, cells={key: cell for key, cell in cells.items() if cell is not None})

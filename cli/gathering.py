@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from landscape.comparison import belongs_to
+from landscape.comparison import Table, belongs_to, compare
 from landscape.comparison.alike import ROW
+from landscape.comparison.intervals import Method
 from landscape.comparison.request import DERIVED, Column, derived, measured, of_columns
 from landscape.comparison.runs import OF_HISTORY, MeasuredRun, from_history, without_split
 from landscape.comparison.selection import Conditions, Missing, recorded_for_all, select
 from landscape.errors import InputError
 from landscape.records.estimate import Estimate
-from landscape.registry.names import Specification, split
+from landscape.registry.names import Specification, split, split_of
 
 from .missing import Measuring
 
@@ -31,6 +32,31 @@ class Gathered:
     remarks: tuple[str, ...]
     numbers: str
 
+    def table(
+        self,
+        rows: Sequence[str],
+        *,
+        baseline: str | None = None,
+        method: Method = "t",
+        remarks: Sequence[str],
+    ) -> Table:
+        """The numbers as a table, its columns in their order."""
+        table = compare(self.records, rows, baseline=baseline, method=method, remarks=remarks)
+
+        def place(label: str) -> int:
+            part, name = split_of(label)
+            matches = [
+                k
+                for k, column in enumerate(self.columns)
+                if column.measure == split(name).name and part in (None, column.split)
+            ]
+            return matches[0]
+
+        order = tuple(sorted(table.columns, key=place))
+        cells = {(row, column): table.cells.get((row, column)) for column in order for row in table.rows}
+        cells_there = {key: cell for key, cell in cells.items() if cell is not None}
+        return replace(table, columns=order, cells=cells_there)
+
 
 @dataclass(frozen=True)
 class Gathering:
@@ -43,6 +69,7 @@ class Gathering:
         measuring: How missing numbers are measured.
         verified: Whether records are used only if they hold for the model and the data that the flags name.
         measure_missing: Whether missing numbers are measured.
+        unmeasured: Why they are not.
     """
 
     runs: Sequence[MeasuredRun]
@@ -51,6 +78,7 @@ class Gathering:
     measuring: Measuring
     verified: bool
     measure_missing: bool
+    unmeasured: str = "--no-measure-missing"
 
     def gathered(self, requested: Sequence[Column], *, is_default: bool) -> Gathered:
         """The numbers of some columns.
@@ -68,7 +96,7 @@ class Gathering:
         if missing and (recorded_only or not self.measure_missing):
             lacking = ", ".join(dict.fromkeys(gap.measure.name for gap in missing))
             count = len({id(gap.run) for gap in missing})
-            reason = "no checkpoint to measure" if self.measure_missing else "--no-measure-missing"
+            reason = "no checkpoint to measure" if self.measure_missing else self.unmeasured
             remarks.append(f"{lacking} is not measured for {count} runs ({reason})")
         elif missing:
             # Those of runs that need no check are among the records already.

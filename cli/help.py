@@ -34,7 +34,20 @@ GROUPS = {
     "Comparison": ("by", "baseline", "preset", "against", "interval"),
     "Surface": ("plane", "points", "span", "center", "gradient-norm", "forward", "shard"),
     "Figure": (
-        *("kind", "title", "levels", "shared-scale", "over", "font", "venue", "width", "size", "dpi", "cmap"),
+        *(
+            "turn",
+            "kind",
+            "title",
+            "levels",
+            "shared-scale",
+            "over",
+            "font",
+            "venue",
+            "width",
+            "size",
+            "dpi",
+            "cmap",
+        ),
         *("view", "vmin", "vmax", "log"),
     ),
     "Output": (

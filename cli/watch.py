@@ -1,7 +1,6 @@
 """``landscape watch``: the curves of runs that are going on, in a terminal and as a page; imports no torch."""
 
 import html
-import io
 import sys
 import time
 from pathlib import Path
@@ -146,17 +145,17 @@ def _write_page(page: Path | None, runs: "list[Run]", asked: tuple[str, ...], ev
         return
     from landscape.plotting.figure_options import FigureOptions
     from landscape.plotting.kinds import draw_figure
+    from landscape.plotting.save import svg_element
     from landscape.records.storage import write_whole
 
     names = _quantities(runs, asked)
     figure, words = "", "no run has a complete epoch or a measure yet"
     if names:
-        drawing, buffer = draw_figure(runs, FigureOptions(measures=tuple(names)), "history"), io.StringIO()
-        drawing.figure.savefig(buffer, format="svg")
-        figure, words = buffer.getvalue().partition("<svg")[2], drawing.caption
+        drawing = draw_figure(runs, FigureOptions(measures=tuple(names)), "history")
+        figure, words = svg_element(drawing.figure, "curves"), drawing.caption
     reload = f'<meta http-equiv="refresh" content="{max(1, round(every))}">' if every else ""
     style = "body{font:16px sans-serif;max-width:60em;margin:auto;padding:1em} svg{width:100%;height:auto}"
     head = f'<meta charset="utf-8">{reload}<title>landscape watch</title><style>{style}</style>'
-    body = f"{'<svg' + figure if figure else ''}<p>{html.escape(words)}</p>"
+    body = f"{figure}<p>{html.escape(words)}</p>"
     text = f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
     write_whole(page, text.encode())

@@ -194,6 +194,7 @@ SMALL = {
     "compare": ("--limit", "20", "-M", "loss", "-q"),
     "verify": ("--limit", "5"),
     "plot": ("-o", "plotted.png"),
+    "report": ("-o", "report.html"),
 }
 """What makes a command cheap; flags that follow override it."""
 

@@ -41,6 +41,7 @@ COMMANDS = {
         ("compare", "runs", "--no-measure-missing"),
         ("measure", "runs/sgd-0", *GIVEN[4:]),
         ("plot", "runs", "--kind", "dots", "-o", "x.svg"),
+        ("report", "runs", "--no-turn", "-o", "x.html"),
     ],
     "history": [
         ("compare", "runs", "--no-measure-missing", "-M", "gradients", "-M", "loss"),
@@ -51,11 +52,13 @@ COMMANDS = {
     "recipe": [
         ("compare", "runs", "--no-measure-missing"),
         ("plot", "runs", "--kind", "history", "-o", "x.svg"),
+        ("report", "runs", "--no-turn", "-o", "x.html"),
         (*TRAIN, "-o", "runs/sgd-0"),
     ],
     "surface": [
         ("plot", "s.npz", "-o", "x.csv"),
         ("plot", "s.npz", "-o", "x.svg"),
+        ("report", "s.npz", "--no-turn", "-o", "x.html"),
         ("surface", "s.npz", "--merge", "-o", "m.npz"),
     ],
     "journal": [("surface", "runs/sgd-0", "--points", "3", "--limit", "20", "-o", "j.npz", "-q")],

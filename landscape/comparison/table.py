@@ -127,25 +127,29 @@ class Table:
     def _leads(self) -> list[Lead]:
         return [lead for column in self.columns if (lead := self.lead(column)) is not None]
 
+    def grids(self) -> list[Grid]:
+        """The cells, and the differences from the reference if there are any."""
+        return [self._grid(), self._difference_grid()] if self._differences else [self._grid()]
+
+    def notes(self, *, verbose: bool = False) -> list[str]:
+        """The sentences below the table; ``verbose`` as in :meth:`text`."""
+        return [*self._essentials(), *(self._details() if verbose else [])]
+
     def text(self, *, verbose: bool = False) -> str:
         """The table, the differences and the notes for a terminal of 80 columns.
 
         Args:
             verbose: Whether to add what each difference is worth, the leads, outliers and sampling errors.
         """
-        grids = [self._grid()]
-        if self._differences:
-            grids.append(self._difference_grid())
+        grids = self.grids()
         if any(grid.width > WIDTH for grid in grids):
             grids = [grid.transposed() for grid in grids]
-        notes = [*self._essentials(), *(self._details() if verbose else [])]
-        return "\n\n".join([*(grid.text(width=WIDTH) for grid in grids), folded(notes)])
+        return "\n\n".join([*(grid.text(width=WIDTH) for grid in grids), folded(self.notes(verbose=verbose))])
 
     def markdown(self, *, verbose: bool = False) -> str:
         """Pipe tables of the cells and of the differences, with the notes. A clear lead is bold."""
-        notes = [*self._essentials(), *(self._details() if verbose else [])]
-        grids = [self._grid(), self._difference_grid()] if self._differences else [self._grid()]
-        return "\n\n".join([*(grid.markdown() for grid in grids), *map(for_markdown, notes)])
+        notes = map(for_markdown, self.notes(verbose=verbose))
+        return "\n\n".join([*(grid.markdown() for grid in self.grids()), *notes])
 
     def latex(self, *, venue: str = "neurips", verbose: bool = False) -> str:
         """A float that fits the page of a venue, with ``booktabs`` tabulars, marks, a caption and notes.
@@ -196,7 +200,7 @@ class Table:
             cells.append(plain({self.heading: row, "measure": column, **numbers, **about, **runs}))
         for lead in self.leads():
             rows = {"measure": lead.column, self.heading: lead.row, "runner_up": lead.runner_up}
-            judgement = {"clear": lead.is_clear, "words": self._sentence(lead)}
+            judgement = {"clear": lead.is_clear, "words": self.in_words(lead)}
             leads.append({**rows, **judgement, **_difference_dict(lead.difference)})
         differences = [
             {self.heading: row, "measure": column, **_difference_dict(difference)}
@@ -205,7 +209,7 @@ class Table:
         head = {"rows": self.heading, "measured_on": self.measured_on, "reference": self.reference}
         interval = {"level": 0.95, "method": self.method}
         parts = {"cells": cells, "differences": differences, "leads": leads}
-        return {**head, "interval": interval, **parts, "notes": [*self._essentials(), *self._details()]}
+        return {**head, "interval": interval, **parts, "notes": self.notes(verbose=True)}
 
     def _grid(self, notes: Sequence[str] = (), *, marked: bool = False) -> Grid:
         """The means; ``marked`` with the marks of their verdicts."""
@@ -306,7 +310,7 @@ class Table:
         notes = [f"standard error of the means from sampling alone, at most: {', '.join(sampled)}"]
         count = len(self._differences)
         chance = [f"of {count} intervals, about {0.05 * count:.1f} exclude 0 by chance alone"]
-        leads = map(self._sentence, self.leads())
+        leads = map(self.in_words, self.leads())
         sentences = [*self._sentences(), *(chance if count else []), *leads, *self._outliers()]
         return sentences + (notes if sampled else [])
 
@@ -337,7 +341,7 @@ class Table:
                 where = f"{self.label(row)} seed {seed} is an outlier in {self.headings[column]}"
                 yield f"{where}: {value:.4g} ({RULE}); it is in the mean"
 
-    def _sentence(self, lead: Lead) -> str:
+    def in_words(self, lead: Lead) -> str:
         """The best row of a column, and what its lead is worth."""
         appearance, runner_up = look(lead.column), self.label(lead.runner_up)
         word = {"higher": "highest", "lower": "lowest", None: ""}[appearance.better]

@@ -74,21 +74,27 @@ def save_page(
         raise UsageError(
             f"{len(surfaces)} surfaces and {len(titles)} titles were given; give as many, or none"
         )
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError:
-        raise UsageError(
-            f"{path}: plotly is not installed; {install('html')} installs it, or end it in .png"
-        ) from None
+    plotly = plotly_source()
+    if plotly is None:
+        raise UsageError(f"{path}: plotly is not installed; {install('html')} installs it, or end it in .png")
     text = _PAGE.format(
         title=for_html(", ".join(titles) or quantity(surfaces)),
         caption=for_html(caption(*surfaces, titles=titles)),
         numbers=page_numbers(surfaces, titles, scale),
-        plotly=get_plotlyjs(),
+        plotly=plotly,
         script=resources.files("landscape.plotting").joinpath("interactive.js").read_text(encoding="utf-8"),
     )
     write_whole(Path(path), text.encode())
     return Path(path)
+
+
+def plotly_source() -> str | None:
+    """The JavaScript of plotly; ``None`` where it is not installed."""
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError:
+        return None
+    return str(get_plotlyjs())
 
 
 def page_numbers(surfaces: Sequence[Surface], titles: Sequence[str] = (), scale: Scale | None = None) -> str:

@@ -1,6 +1,7 @@
 """Figures as files of exactly their size, with embedded fonts; the same figure gives the same bytes."""
 
 import io
+import re
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -41,12 +42,23 @@ def save_figure(
     kind = path.suffix.lower().removeprefix(".")
     if kind not in _METADATA:
         raise UsageError(f"{path}: '{path.suffix}' is not a picture format; end it in .pdf, .svg or .png")
-    buffer = io.BytesIO()  # the file is replaced only by a complete figure
-    with paper():  # ticks are counted and made anew when a figure is saved, by the settings of that moment
-        figure.savefig(buffer, format=kind, dpi=dpi or _DPI[kind], metadata=_METADATA[kind])
-    write_whole(path, buffer.getvalue())
+    write_whole(path, _content(figure, kind, dpi))  # only a complete figure replaces the file
     if caption is None:
         return (path,)
     write_whole(path.with_suffix(".txt"), f"{for_terminal(caption)}\n".encode())
     write_whole(path.with_suffix(".tex"), f"\\caption{{{tex(caption)}}}\n".encode())
     return path, path.with_suffix(".txt"), path.with_suffix(".tex")
+
+
+def svg_element(figure: Figure, prefix: str, *, dpi: int = 150) -> str:
+    """A figure as an ``svg`` element for a page, with ``prefix`` before its identifiers: a page has many figures."""
+    text = _content(figure, "svg", dpi).decode()
+    text = re.sub(r"<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
+
+
+def _content(figure: Figure, kind: str, dpi: int | None) -> bytes:
+    buffer = io.BytesIO()
+    with paper():  # ticks are counted and made anew when a figure is saved, by the settings of that moment
+        figure.savefig(buffer, format=kind, dpi=dpi or _DPI[kind], metadata=_METADATA[kind])
+    return buffer.getvalue()

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from landscape.tables.escaping import for_csv, for_latex, for_markdown, for_terminal, visible
+from landscape.tables.escaping import for_csv, for_html, for_latex, for_markdown, for_terminal, visible
 from landscape.tables.latex import HEADING, Column, breakable, ems, heading, table_float
 from landscape.tables.typesetting import ABSENT, aligned, blocks, folded, width_of
 
@@ -115,6 +115,17 @@ class Grid:
         table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
         return "\n\n".join([table, *map(for_markdown, self.notes)])
 
+    def html(self) -> str:
+        """A ``table`` element whose first column names the rows."""
+        head = "".join(f'<th scope="col">{for_html(name)}</th>' for name in self.head)
+        rows = []
+        for row in self.rows:
+            name, *cells = map(_html, row)
+            rows.append(
+                f'<tr><th scope="row">{name}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+            )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>\n" + "\n".join(rows) + "\n</tbody></table>"
+
     def latex(
         self, caption: str, *, column: float = 5.5, text: float = 5.5, comments: Sequence[str] = ()
     ) -> str:
@@ -159,6 +170,11 @@ def _shown(cell: Content) -> str:
 def _markdown(cell: Content) -> str:
     text = for_markdown(_shown(cell))
     return f"**{text}**" if isinstance(cell, Number) and cell.bold else text
+
+
+def _html(cell: Content) -> str:
+    text = for_html(_shown(cell))
+    return f"<strong>{text}</strong>" if isinstance(cell, Number) and cell.bold else text
 
 
 def _latex(cell: Content, *, long: bool) -> str:

@@ -200,7 +200,9 @@ def test_a_bomb_is_refused(landscape, tmp_path, kind, request):
     assert "batch" not in result.error
 
 
-@pytest.mark.parametrize("command", [("inspect",), ("plot",), ("compare",), ("train", "-c"), ("surface",)])
+@pytest.mark.parametrize(
+    "command", [("inspect",), ("plot",), ("compare",), ("report",), ("train", "-c"), ("surface",)]
+)
 def test_a_pipe_is_not_waited_for(landscape, tmp_path, command, bounded):
     os.mkfifo(tmp_path / "pipe")
     assert landscape(*command, "pipe").code in (2, 3)
