@@ -15,7 +15,7 @@ from landscape.registry.names import split_of
 from landscape.registry.titles import row_title
 from landscape.registry.venues import venue as page_of
 from landscape.tables import WIDTH, Content, Grid, Number, folded, rounded
-from landscape.tables.escaping import for_latex, for_markdown
+from landscape.tables.escaping import for_html, for_latex, for_markdown
 from landscape.tables.latex import breakable
 from landscape.tables.typesetting import bracketed, signed
 
@@ -145,6 +145,10 @@ class Table:
         if any(grid.width > WIDTH for grid in grids):
             grids = [grid.transposed() for grid in grids]
         return "\n\n".join([*(grid.text(width=WIDTH) for grid in grids), folded(self.notes(verbose=verbose))])
+
+    def _repr_html_(self) -> str:
+        notes = (f"<p>{for_html(note)}</p>" for note in self.notes())
+        return "".join([*(grid.html() for grid in self.grids()), *notes])
 
     def markdown(self, *, verbose: bool = False) -> str:
         """Pipe tables of the cells and of the differences, with the notes. A clear lead is bold."""

@@ -6,8 +6,7 @@ The module does not import torch, so that records can be read, compared and draw
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from landscape.tables.escaping import for_html
-from landscape.tables.typesetting import rounded
+from landscape.tables import Grid, rounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +122,5 @@ def html_table(estimates: Iterable[Estimate]) -> str:
             value = f"undefined: {estimate.details['undefined']}"
         elif estimate.converged is False:
             value += " (not converged)"
-        cells = (estimate.measure, value, estimate.unit)
-        rows.append("".join(f"<td style='text-align:left'>{for_html(cell)}</td>" for cell in cells))
-    head = "".join(f"<th style='text-align:left'>{name}</th>" for name in ("measure", "value", "unit"))
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        rows.append((estimate.measure, value, estimate.unit))
+    return Grid(("measure", "value", "unit"), rows).html()

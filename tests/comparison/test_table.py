@@ -15,6 +15,7 @@ from scipy import stats
 from landscape.comparison import compare
 from landscape.comparison.forms import Rendering, rendered
 from landscape.errors import UsageError
+from landscape.tables.escaping import for_html
 from landscape.tables.typesetting import bracketed
 
 ACCURACIES = {
@@ -216,3 +217,12 @@ def test_json_lines_have_every_cell_and_difference():
     whole = table.as_dict()
     assert lines == [*whole["cells"], *whole["differences"]]
     assert json.loads(rendered(table, "json")) == json.loads(json.dumps(whole))
+
+
+def test_a_notebook_shows_cells_differences_and_notes():
+    table = compare(
+        [run(v, seed=s, optimizer=o) for s, (o, v) in enumerate([("sgd", 2.0), ("sam", 1.0)] * 2)]
+    )
+    html = table._repr_html_()
+    assert html.count("<table>") == len(table.grids())
+    assert all(f"<p>{for_html(note)}</p>" in html for note in table.notes())
