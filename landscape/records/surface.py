@@ -22,6 +22,7 @@ from landscape.records.landmarks import Landmarks
 from landscape.records.reading import check_points, read_arrays
 from landscape.records.storage import write_whole
 from landscape.records.surface_meta import misfit
+from landscape.tables import Grid
 
 SCHEMA = "landscape.surface/1"
 
@@ -94,6 +95,20 @@ class Surface:
         loss = f"loss {losses.min():.4g} to {losses.max():.4g}" if losses.size else "no finite loss"
         part = "" if self.complete else f", {int(self.computed.sum())} of {self.computed.size} computed"
         return f"Surface({label}{points} points, {ranges}, {loss}{part}; {', '.join(self.values)})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows beside the picture, which :mod:`landscape.plotting` draws."""
+        kind = self.meta.get("plane", {})
+        rows = [("plane", str(kind.get("kind", "")) if isinstance(kind, Mapping) else "")]
+        for name, axis in (("x", self.x), ("y", self.y)):
+            if name == "x" or not self.is_line:
+                rows.append((name, f"{len(axis)} points, {axis[0]:.4g} to {axis[-1]:.4g}"))
+        for name, values in self.values.items():
+            known = values[self.computed & np.isfinite(values)]
+            rows.append((name, f"{known.min():.4g} to {known.max():.4g}" if known.size else "not finite"))
+        if not self.complete:
+            rows.append(("computed", f"{int(self.computed.sum())} of {self.computed.size} points"))
+        return Grid(("surface", str(self.meta.get("label", ""))), rows).html()
 
     @property
     def is_line(self) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from landscape.comparison import Table
 from landscape.comparison.alike import column_labels
 from landscape.errors import InputError, UsageError
@@ -15,7 +17,7 @@ from landscape.plotting.dots import dot_panels
 from landscape.plotting.figure_options import Drawing, FigureOptions
 from landscape.plotting.interactive import page_numbers
 from landscape.plotting.kinds import draw_figure
-from landscape.plotting.run_curves import quantities
+from landscape.plotting.run_curves import curves, quantities
 from landscape.plotting.save import svg_element
 from landscape.plotting.sources import Run
 from landscape.records.estimate import Estimate
@@ -103,7 +105,8 @@ def _dots(table: Table, column: str, units: Mapping[str, str]) -> Drawing:
 
 def _curves(runs: Sequence[Run], place: str) -> Iterator[Block]:
     # What most readers ask for comes first.
-    known = sorted(quantities(runs), key=lambda name: (name not in ("loss", "accuracy"), name in _PLANNED))
+    varying = [name for name in quantities(runs) if _varies(runs, name)]
+    known = sorted(varying, key=lambda name: (name not in ("loss", "accuracy"), name in _PLANNED))
     labels = list(dict.fromkeys(run.label for run in runs if run.epochs or run.measured))
     if not known:
         if runs:
@@ -117,6 +120,12 @@ def _curves(runs: Sequence[Run], place: str) -> Iterator[Block]:
     for name in known[:MOST_QUANTITIES]:
         options = FigureOptions(venue="icml", measures=(name,))
         yield _picture(name, functools.partial(draw_figure, drawn, options, "history"))
+
+
+def _varies(runs: Sequence[Run], name: str) -> bool:
+    """Whether a quantity changes within a run; flat lines say nothing."""
+    drawn = curves(runs, name)[1]
+    return any(len(curve.y) < 2 or len(np.unique(curve.y[np.isfinite(curve.y)])) > 1 for curve in drawn)
 
 
 def _surfaces(material: Material) -> Iterator[Block]:

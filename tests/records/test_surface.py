@@ -1,3 +1,4 @@
+import dataclasses
 import subprocess
 import sys
 import zipfile
@@ -147,3 +148,16 @@ def test_a_surface_is_shown_in_one_line(surface):
         meta={"label": "sam"},
     )
     assert repr(line) == "Surface('sam', 5 points, -1 to 1, loss 0.25 to 0.25; loss)"
+
+
+def test_a_notebook_shows_what_a_surface_holds(surface):
+    html = dataclasses.replace(surface, meta={**surface.meta, "label": "<b>"})._repr_html_()
+    for part in (
+        "random",
+        "3 points, -1 to 1",
+        "2 points, -0.5 to 0.5",
+        "1 to 5",
+        "5 of 6 points",
+        "&lt;b&gt;",
+    ):
+        assert part in html
