@@ -20,22 +20,28 @@ def told(words, folder, shell="bash", what="complete"):
     return done.stdout
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize(
+    "shell", ["bash", *(pytest.param(other, marks=pytest.mark.thorough) for other in ("zsh", "fish"))]
+)
 def test_the_script_of_each_shell_is_printed(tmp_path, shell):
     assert "_LANDSCAPE_COMPLETE" in told([], tmp_path, shell, "source")
+
+
+SLOW = pytest.mark.thorough  # a table is imported, and torch with it
 
 
 @pytest.mark.parametrize(
     ("words", "expected", "other"),
     [
         (["landscape", "meas"], "measure", "train"),
-        (["landscape", "train", "--optimizer", "gs"], "gsam", "sgd"),
         (["landscape", "train", "--optimizer", "sgd,look"], "sgd,looksam", "gsam"),
-        (["landscape", "measure", "x.pt", "-M", "hessian"], "hessian-trace", "loss"),
-        (["landscape", "measure", "x.pt", "-m", "resnet"], "resnet18", "mlp"),
-        (["landscape", "surface", "x.pt", "--plane", "inter"], "interpolation", "random"),
         (["landscape", "plot", "x", "--over", "gr"], "gradients", "epoch"),
         (["landscape", "train", "--measure-e"], "--measure-every", "--model"),
+        pytest.param(["landscape", "measure", "x.pt", "-M", "hessian"], "hessian-trace", "loss", marks=SLOW),
+        pytest.param(["landscape", "measure", "x.pt", "-m", "resnet"], "resnet18", "mlp", marks=SLOW),
+        pytest.param(
+            ["landscape", "surface", "x", "--plane", "inter"], "interpolation", "random", marks=SLOW
+        ),
     ],
 )
 def test_names_follow(tmp_path, words, expected, other):

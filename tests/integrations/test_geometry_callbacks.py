@@ -68,7 +68,7 @@ def test_lightning(tmp_path):
     assert [json.loads(line)["step"] for line in lines] == [20] * 4 + [40] * 4
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bf16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bf16", marks=pytest.mark.thorough)])
 def test_transformers(tmp_path, dtype):
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")

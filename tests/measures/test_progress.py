@@ -34,7 +34,7 @@ def test_a_terminal_sees_what_is_done_and_nothing_is_left(terminal):
     stderr = terminal()
     objective = problems.small_objective()
     found = landscape.measure(objective, NAMES)
-    assert "eigenvalue" in stderr.getvalue()
+    assert "goal" in stderr.getvalue()  # of the trace, whose report is the last one
     assert "\x1b[2K" in stderr.getvalue()  # the line is taken back
     assert objective.ledger.listener is None
     without = landscape.measure(problems.small_objective(), NAMES, progress=False)

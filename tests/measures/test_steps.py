@@ -178,6 +178,7 @@ class TestNoiseScale:
             assert abs(values.mean() - truth) < 4 * values.std(ddof=1) / len(values) ** 0.5
 
     # Beside little signal, leaving out one batch overstates the spread of ‖G‖².
+    @pytest.mark.thorough
     @pytest.mark.parametrize(("signal", "most"), [(1.0, 0.98), (0.2, 1.0)])
     def test_the_interval_covers_over_data_sets(self, signal, most):
         hits = []

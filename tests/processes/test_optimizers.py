@@ -117,7 +117,7 @@ def test_a_loop_that_averages_gradients_itself_has_common_losses_too(ranks):
 @pytest.mark.parametrize(
     ("world", "rule"),
     [
-        *((2, rule) for rule in BY_SHARDS),
+        *(pytest.param(2, rule, marks=[pytest.mark.thorough] * (rule != BY_SHARDS[0])) for rule in BY_SHARDS),
         *(pytest.param(3, rule, marks=pytest.mark.thorough) for rule in BY_UNEVEN_SHARDS),
     ],
 )
