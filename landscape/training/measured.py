@@ -52,6 +52,7 @@ class Measuring:
         names: Measures with options.
         limit: Examples of each split, the same ones every time.
         batch_size: Examples per batch.
+        unit: What ``every`` counts.
 
     Raises:
         UsageError: A name or a number is not allowed.
@@ -83,7 +84,9 @@ class Measuring:
         done = session.epoch if self.unit == "epochs" else session.step
         return done > 0 and (done % self.every == 0 or session.step == session.steps)
 
-    def take(self, session: Session, files: RunFiles, *, pause: Callable[[], None]) -> dict[str, float]:
+    def take(
+        self, session: Session, files: RunFiles, *, pause: Callable[[], None], begins: bool
+    ) -> dict[str, float]:
         """Appends to the run's ``measures-history.jsonl`` what it lacks of the network at this step.
 
         The processes of a run divide the examples; the first one alone reads and writes files.
@@ -92,6 +95,7 @@ class Measuring:
             session: The run, between two steps.
             files: Its folder, which holds the checkpoint of the session if it is between two epochs.
             pause: Called before each measure; if it raises, all lines of a split are on disk or none.
+            begins: Whether this process has made no step yet, so that an earlier one may have measured here.
 
         Returns:
             The new values by split and measure: ``train/gradient-norm``.
@@ -103,7 +107,7 @@ class Measuring:
         digest, known, vectors = group.once(
             lambda: (
                 sha256(files.checkpoint) if is_saved else None,
-                [each.estimate for each in read_lines(file).during if each.step == session.step],
+                [e.estimate for e in read_lines(file).during if e.step == session.step] if begins else [],
                 read_starts(files.starts),
             )
         )

@@ -193,7 +193,7 @@ class _Training:
         """Trains until all epochs are complete; see :func:`train`."""
         session, folder = self.session, self.folder
         begun, first = time.monotonic(), session.step
-        self._measure()
+        self._measure(begins=True)
         while session.epoch < session.recipe.epochs:
             start = time.monotonic()
             try:
@@ -270,12 +270,13 @@ class _Training:
                     checkpoint.write(self.folder.checkpoint, state)
             self.interruption.act()
 
-    def _measure(self) -> None:
+    def _measure(self, *, begins: bool = False) -> None:
         """Measures the network, if it is due; a resumed run makes up for what it missed."""
         session, measuring = self.session, self.measuring
         if measuring is not None and measuring.is_due(session):
             pause = self._pause if session.within_epoch else self.interruption.ask
-            self.tracker.log(measuring.take(session, self.folder, pause=pause), _counted(session, measuring))
+            values = measuring.take(session, self.folder, pause=pause, begins=begins)
+            self.tracker.log(values, _counted(session, measuring))
 
 
 def _counted(session: Session, measuring: Measuring | None) -> int:
