@@ -53,9 +53,9 @@ class Gathered:
             return matches[0]
 
         order = tuple(sorted(table.columns, key=place))
-        cells = {(row, column): table.cells.get((row, column)) for column in order for row in table.rows}
-        cells_there = {key: cell for key, cell in cells.items() if cell is not None}
-        return replace(table, columns=order, cells=cells_there)
+        # What is written cell by cell has their order too.
+        places = [(row, column) for column in order for row in table.rows if (row, column) in table.cells]
+        return replace(table, columns=order, cells={each: table.cells[each] for each in places})
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A bar for measures that take long, where somebody looks: in a terminal and in a notebook."""
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -55,7 +56,7 @@ class _Bar:
             self._live.update(self._live.task_ids[0], description=text, total=1, completed=fraction or 0)
 
     def _start(self) -> None:
-        self._begun = float("inf")
+        self._begun = math.inf  # where it cannot begin, it is not tried again
         columns = BarColumn(20), TimeElapsedColumn(), TextColumn("{task.description}", markup=False)
         live = Progress(*columns, console=Console(stderr=True), transient=True)
         with contextlib.suppress(LiveError):  # the caller shows a bar already

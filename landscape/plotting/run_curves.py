@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -105,9 +105,10 @@ def _of_epochs(run: Run, quantity: str, over: Over) -> list[Curve]:
 
 def _of_measures(run: Run, quantity: str, over: Over) -> list[Curve]:
     by_split: dict[str, list[tuple[float, float, float]]] = {}
+    place_of = _places(run, over)
     for label, each in _measured(run):
         if label == quantity:
-            place, estimate = _place_within(run, each, over), each.estimate
+            place, estimate = place_of(each), each.estimate
             error = math.nan if estimate.standard_error is None else estimate.standard_error
             by_split.setdefault(estimate.provenance.split or "", []).append((place, estimate.value, error))
     drawn = []
@@ -122,10 +123,11 @@ def _of_measures(run: Run, quantity: str, over: Over) -> list[Curve]:
 def _further_eigenvalues(run: Run, quantity: str, over: Over) -> list[Curve]:
     """The second eigenvalue and those after it, of a measure that has them in its details."""
     points: dict[tuple[int, str], list[tuple[float, float]]] = {}
+    place_of = _places(run, over)
     for label, each in _measured(run):
         values = each.estimate.details.get("eigenvalues")
         if label == quantity and isinstance(values, list):
-            place, split = _place_within(run, each, over), each.estimate.provenance.split or ""
+            place, split = place_of(each), each.estimate.provenance.split or ""
             for number, value in enumerate(values[1:], 2):
                 points.setdefault((number, split), []).append((place, float(value)))
     drawn = []
@@ -137,8 +139,9 @@ def _further_eigenvalues(run: Run, quantity: str, over: Over) -> list[Curve]:
 
 def _thresholds(run: Run, quantity: str, over: Over) -> list[Curve]:
     """The threshold of stability beside a measure that has one in its details."""
+    place_of = _places(run, over)
     points = [
-        (_place_within(run, each, over), float(limit))
+        (place_of(each), float(limit))
         for label, each in _measured(run)
         if label == quantity and isinstance(limit := each.estimate.details.get("threshold"), (int, float))
     ]
@@ -148,16 +151,20 @@ def _thresholds(run: Run, quantity: str, over: Over) -> list[Curve]:
     return [Curve(label=run.label, split="", x=x, y=y, is_threshold=True)]
 
 
-def _place_within(run: Run, measured: During, over: Over) -> float:
+def _places(run: Run, over: Over) -> Callable[[During], float]:
     """Where an estimate lies: what it says itself, or else between the ends of its epoch."""
-    known = {"epoch": measured.epoch, "step": measured.step}[over] if over in ("epoch", "step") else None
-    if known is not None:
-        return known
-    ends = [entry for entry in _epochs(run) if over in entry]
-    if not ends or measured.epoch > ends[-1]["epoch"]:
-        return _place(run, {"epoch": measured.epoch}, over)
-    x, y = zip((0, 0), *((entry["epoch"], entry[over]) for entry in ends), strict=True)
-    return float(np.interp(measured.epoch, x, y))
+    ends = [(0, 0), *((entry["epoch"], entry[over]) for entry in _epochs(run) if over in entry)]
+    x, y = zip(*ends, strict=True)
+
+    def place(measured: During) -> float:
+        known = {"epoch": measured.epoch, "step": measured.step}.get(over)
+        if known is not None:
+            return known
+        if measured.epoch > x[-1]:
+            return _place(run, {"epoch": measured.epoch}, over)  # which says that it is unknown
+        return float(np.interp(measured.epoch, x, y))
+
+    return place
 
 
 def _place(run: Run, entry: Mapping[str, float], over: Over) -> float:

@@ -29,8 +29,7 @@ def recipes(material: Material) -> Iterator[Block]:
         return
     groups: dict[str, list[Recipe]] = {}
     for recipe in every:
-        key = str(sorted((name, str(value)) for name, value in recipe.items() if name not in REPEATED))
-        groups.setdefault(key, []).append(recipe)
+        groups.setdefault(_setting(recipe), []).append(recipe)
     names = [name for name in differing(every) if name not in REPEATED]
     if names:
         rows = [
@@ -75,8 +74,7 @@ def commands(material: Material, typed: str) -> Iterator[str]:
     """The commands that train, measure and draw again what the report shows, one run for each recipe."""
     seen: dict[str, None] = {}
     for run in material.found.runs:
-        recipe = _recipe(run) or {}
-        key = str([(name, value) for name, value in recipe.items() if name not in REPEATED])
+        key = _setting(_recipe(run) or {})
         if key in seen or len(seen) >= _MOST_LISTED:
             continue
         seen[key] = None
@@ -105,6 +103,11 @@ def _measuring(run: MeasuredRun, checkpoint: Path) -> Iterator[str]:
 
 def _recipe(run: MeasuredRun) -> Recipe | None:
     return run.recipe or next((e.provenance.recipe for e in run.estimates if e.provenance.recipe), None)
+
+
+def _setting(recipe: Recipe) -> str:
+    """What runs have in common that are repetitions of each other."""
+    return str(sorted((name, str(value)) for name, value in recipe.items() if name not in REPEATED))
 
 
 def _text(value: object) -> str | None:

@@ -154,8 +154,7 @@ class Session:
     def copied(self) -> nn.Module:
         """A copy of the network that is trained, with the buffers that a checkpoint would have."""
         twin = copy.deepcopy(self.model)
-        if not (self.group.alone or self.exchange.couples):
-            self._average_in_place([buffer for buffer in twin.buffers() if buffer.is_floating_point()])
+        self._average_buffers(twin)
         return twin
 
     @property
@@ -415,6 +414,11 @@ class Session:
         averages = {} if self.average is None else self.average.values
         self._average_in_place([*buffers.values(), *(averages[name] for name in buffers if name in averages)])
 
+    def _average_buffers(self, network: nn.Module) -> None:
+        """The same in a network that the processes have made of this one."""
+        if not (self.group.alone or self.exchange.couples):
+            self._average_in_place([buffer for buffer in network.buffers() if buffer.is_floating_point()])
+
     def _average_in_place(self, tensors: Sequence[Tensor]) -> None:
         """Replaces tensors by their means over the processes."""
         self.group.add(tensors)
@@ -449,8 +453,8 @@ class Session:
         if self.average is not None:
             return self.average.network(self.model)
         averaged = averaged_network(self.model, self.optimizer, inputs())
-        if averaged is not None and not self.group.alone and not self.exchange.couples:
-            self._average_in_place([b for b in averaged.buffers() if b.is_floating_point()])
+        if averaged is not None:
+            self._average_buffers(averaged)
         return averaged
 
     @torch.no_grad()

@@ -106,6 +106,21 @@ class Killed(BaseException):
     """What a kill looks like to the code that runs then."""
 
 
+def dying_at(count, function, *, done):
+    """The function, killed in its call of that number, before or after its work."""
+    left = [count]
+
+    def dying(*arguments):
+        left[0] -= 1
+        if left[0] == 0 and not done:
+            raise Killed
+        function(*arguments)
+        if left[0] == 0:
+            raise Killed
+
+    return dying
+
+
 def without_seconds(folder):
     text = (folder / "measures-history.jsonl").read_text()
     return re.sub(r'"seconds": [0-9.e-]+', '"seconds": 0', text)
@@ -140,17 +155,8 @@ def test_a_run_that_was_killed_while_it_measured_has_the_same_lines_to_the_last_
     assert '"start": "suggested"' in without_seconds(whole.path)
     good = getattr(measured, place)
     for count in (2, 3):  # of four: on test after one epoch, and on train after two
-        left, output = [count], tmp_path / f"{count}"
-
-        def dying(*arguments, left=left):
-            left[0] -= 1
-            if left[0] == 0 and not done:
-                raise Killed
-            good(*arguments)
-            if left[0] == 0:
-                raise Killed
-
-        monkeypatch.setattr(measured, place, dying)
+        output = tmp_path / f"{count}"
+        monkeypatch.setattr(measured, place, dying_at(count, good, done=done))
         with pytest.raises(Killed):
             train(recipe, output=output, measuring=FEW)
         monkeypatch.setattr(measured, place, good)
@@ -328,18 +334,8 @@ def test_a_run_that_was_killed_has_the_lines_of_all_steps_to_the_last_bit(
     tmp_path, monkeypatch, by_step, place, done, count
 ):
     """It goes on from the end of the last epoch, and finds the vector there with which it went on before."""
-    good, left = getattr(measured, place), [count]
-
-    def dying(*arguments):
-        left[0] -= 1
-        if left[0] == 0 and not done:
-            raise Killed
-        good(*arguments)
-        if left[0] == 0:
-            raise Killed
-
     with monkeypatch.context() as patch:
-        patch.setattr(measured, place, dying)
+        patch.setattr(measured, place, dying_at(count, getattr(measured, place), done=done))
         with pytest.raises(Killed):
             train(SHORT, output=tmp_path, measuring=STEPS)
     train(SHORT, output=tmp_path, measuring=STEPS)
