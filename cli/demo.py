@@ -2,12 +2,15 @@
 
 import shlex
 import time
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
 from landscape.comparison import compare
+from landscape.errors import InputError, Remark
 from landscape.processes import refuse_joint_command
 from landscape.records.estimate import Estimate
 from landscape.records.storage import write_whole
@@ -15,14 +18,14 @@ from landscape.records.storage import write_whole
 from . import options
 from .drawing import write_drawing
 from .help import ExamplesFirst
-from .progress import Bar, duration, run_progress
+from .progress import Bar, duration
 
 if TYPE_CHECKING:
-    from landscape.objective import Objective
-    from landscape.training import Run
+    from landscape.training.job import Job
 
 OPTIMIZERS = ("sgd", "sam:rho=0.1")
 SEEDS = (0, 1, 2)
+EPOCHS = 40
 MEASURES: dict[Literal["test", "train"], tuple[str, ...]] = {
     "test": ("accuracy",),
     "train": (
@@ -58,33 +61,16 @@ def command(output: Path, quiet: bool) -> None:
       landscape demo
       landscape demo -o /tmp/demo
 
-    It needs no network, takes about a minute on two cores, and continues where it was interrupted.
+    It needs no network, takes about half a minute on two cores, and continues where it was interrupted.
     """
-    from landscape.checkpoints import load_checkpoint
-    from landscape.measures import measure
     from landscape.plotting.figure_options import FigureOptions
     from landscape.records.surface import Surface
 
     refuse_joint_command("demo")
     start = time.monotonic()
-    estimates: list[Estimate] = []
-    surfaces = []
-    for optimizer in OPTIMIZERS:
-        for seed in SEEDS:
-            name = f"{optimizer.partition(':')[0]}-{seed}"
-            run = _trained(optimizer, seed, output / "runs" / name, quiet=quiet)
-            checkpoint = load_checkpoint(run.checkpoint)
-            for split, measures in MEASURES.items():
-                objective = checkpoint.objective(split)
-                with Bar(f"measure {name}", quiet=quiet) as bar:
-                    objective.ledger.listener = bar.tell
-                    estimates += measure(objective, measures, records=run.path / "measures.jsonl")
-            if seed == SEEDS[0]:
-                file = output / f"{name}.npz"
-                if not file.exists():
-                    # In one batch, in which a network so small is quickest.
-                    _sample(checkpoint.objective("train", batch_size=2048), file, optimizer, quiet=quiet)
-                surfaces.append(Surface.load(file))
+    with Bar("demo", quiet=quiet, counted=True) as bar:
+        estimates = _trained_and_measured(output, bar)
+    surfaces = [Surface.load(output / f"{_name(optimizer, SEEDS[0])}.npz") for optimizer in OPTIMIZERS]
     table = compare(estimates)
     write_whole(output / "table.txt", (table.text() + "\n").encode())
     write_whole(output / "table.tex", (table.latex() + "\n").encode())
@@ -101,21 +87,69 @@ def command(output: Path, quiet: bool) -> None:
         click.echo(NEXT, err=True)
 
 
-def _trained(optimizer: str, seed: int, folder: Path, *, quiet: bool) -> "Run":
-    from landscape.training import Recipe, train
-
-    recipe = Recipe(optimizer=optimizer, seed=seed, epochs=40, device="cpu")
-    with Bar(f"train {folder.name}", quiet=quiet, counted=True) as bar:
-        return train(recipe, output=folder, progress=lambda progress: bar.tell(*run_progress(progress)))
+def _name(optimizer: str, seed: int) -> str:
+    return f"{optimizer.partition(':')[0]}-{seed}"
 
 
-def _sample(objective: "Objective", file: Path, label: str, *, quiet: bool) -> None:
+def _trained_and_measured(output: Path, bar: Bar) -> list[Estimate]:
+    """Trains all runs in two processes; this one measures and draws each as soon as it is trained."""
+    from landscape.training import Recipe
+    from landscape.training.job import Job
+    from landscape.training.lock import refuse_locked
+    from landscape.training.plan import cores, threads_set
+    from landscape.training.pool import Event, Pool
+
+    # The first seeds of all optimizers come first, because these are drawn, which takes longest after the training.
+    jobs = [
+        Job(Recipe(optimizer=o, seed=s, epochs=EPOCHS, device="cpu"), output / "runs" / _name(o, s))
+        for s in SEEDS
+        for o in OPTIMIZERS
+    ]
+    for job in jobs:
+        refuse_locked(job.folder)
+    shares = [0.0] * len(jobs)
+    found: dict[int, list[Estimate]] = {}
+
+    def notice(event: Event) -> None:
+        job = jobs[event.index]
+        match event.kind:
+            case "warning":
+                warnings.warn(event.fields["text"], Remark, stacklevel=2)
+            case "failed":
+                raise InputError(event.fields["reason"])
+            case "progress":
+                shares[event.index] = event.fields["step"] / event.fields["steps"]
+                _tell(bar, shares, f"train {job.folder.name}")
+            case "done":
+                shares[event.index] = 1.0
+                _tell(bar, shares, f"measure {job.folder.name}")
+                found[event.index] = _measured(job, output)
+
+    with threads_set(1):
+        Pool(jobs, processes=min(2, cores()), threads=1).run(notice)
+    return [estimate for index in sorted(found) for estimate in found[index]]
+
+
+def _tell(bar: Bar, shares: Sequence[float], words: str) -> None:
+    bar.tell(words, sum(shares) / len(shares))
+
+
+def _measured(job: "Job", output: Path) -> list[Estimate]:
+    """Measures a run, and samples its surface if it has the first seed."""
+    from landscape.checkpoints import load_checkpoint
+    from landscape.measures import measure
     from landscape.surfaces.sampling import sample_surface
 
-    with Bar(f"surface {file.stem}", quiet=quiet, counted=True) as bar:
-        surface = sample_surface(
-            objective,
-            points=31,
-            progress=lambda done, total: bar.tell(f"{done} of {total} points", done / total),
-        )
-        surface.described(label=label, command="landscape demo").save(file)
+    checkpoint = load_checkpoint(job.folder / "checkpoint.pt")
+    records = job.folder / "measures.jsonl"
+    found = [
+        estimate
+        for split, measures in MEASURES.items()
+        for estimate in measure(checkpoint.objective(split), measures, records=records, progress=False)
+    ]
+    file = output / f"{job.folder.name}.npz"
+    if job.recipe.seed == SEEDS[0] and not file.exists():
+        # In one batch, in which a network so small is quickest.
+        surface = sample_surface(checkpoint.objective("train", batch_size=2048), points=31)
+        surface.described(label=job.recipe.optimizer, command="landscape demo").save(file)
+    return found
