@@ -1,8 +1,8 @@
 """The first minute: what it leaves, what it does again, and what stops it. `.ci/run` runs the whole of it."""
 
 import pytest
-
 from landscape.cli import demo
+
 from landscape.records.surface import Surface
 
 pytestmark = pytest.mark.thorough  # its processes import torch
