@@ -96,7 +96,6 @@ HARMLESS: dict[str, str] = {
     "landscape/linalg/hutchinson.py hutchinson: max(1, 4 * a.dimension) → max(2, 4 * a.dimension)": "n is 1 or more",
     "landscape/linalg/hutchpp.py hutchpp: max(1, 4 * a.dimension) → max(2, 4 * a.dimension)": "n is 1 or more",
     "landscape/linalg/lanczos.py _followed: return True → return False": "another random vector confirms the same",
-    "landscape/comparison/predictors.py _granulated: len(group) > 1 → len(group) >= 1": "the τ of one run is NaN",
     "landscape/comparison/predictors.py predictors: 1 if math.isnan(p.overall.tau) else -abs(p.overall.tau) → "
     "2 if math.isnan(p.overall.tau) else -abs(p.overall.tau)": "both come after every −|τ|",
     "landscape/comparison/rank_correlation.py rank_correlation: -1 → -2": "numpy infers any negative length",

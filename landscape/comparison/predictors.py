@@ -12,6 +12,7 @@ from landscape.comparison.alike import (
     refuse_unlike,
     refuse_unlike_in_a_split,
 )
+from landscape.comparison.granulated import Granulated, granulated
 from landscape.comparison.intervals import Method
 from landscape.comparison.rank_correlation import FEWEST, RankCorrelation, rank_correlation
 from landscape.errors import InputError
@@ -48,18 +49,12 @@ class Predictor:
     Attributes:
         name: The measure, with the settings in which its records differ.
         overall: Correlation over all runs, which a third quantity that both follow can explain.
-        granulated: By recipe field: mean τ over runs that differ in this field alone.
+        within: τ over runs that differ in one field of the recipe alone.
     """
 
     name: str
     overall: RankCorrelation
-    granulated: Mapping[str, float]
-
-    @property
-    def psi(self) -> float:
-        """Mean of the granulated coefficients; NaN if there is none."""
-        taus = [tau for tau in self.granulated.values() if math.isfinite(tau)]
-        return sum(taus) / len(taus) if taus else math.nan
+    within: Granulated
 
     @property
     def verdict(self) -> str:
@@ -100,7 +95,7 @@ class Study:
         """The table and its notes for a terminal of 80 columns."""
         verdicts = []
         for p in self.predictors:
-            by_field = ", ".join(f"{name} {_number(tau)}" for name, tau in p.granulated.items())
+            by_field = ", ".join(f"{name} {_number(tau)}" for name, tau in p.within.by_field.items())
             verdicts.append(f"{p.name}: {p.verdict}{f' (ψ by {by_field})' if by_field else ''}")
         return "\n\n".join([self._grid().text(), folded(self._notes(), WIDTH), folded(verdicts, WIDTH)])
 
@@ -119,18 +114,29 @@ class Study:
     def csv(self) -> str:
         """One line per measure, unrounded."""
         rows: list[list[Content]] = [
-            [p.name, self.target, p.overall.n, p.overall.tau, p.overall.low, p.overall.high, p.psi]
+            [
+                p.name,
+                self.target,
+                p.overall.n,
+                p.overall.tau,
+                p.overall.low,
+                p.overall.high,
+                *_ends(p.within.psi),
+            ]
             for p in self.predictors
         ]
-        return Grid(["measure", "target", "n", "tau", "low", "high", "psi"], rows).csv()
+        return Grid(
+            ["measure", "target", "n", "tau", "low", "high", "psi", "psi_low", "psi_high"], rows
+        ).csv()
 
     def as_dict(self) -> dict[str, object]:
         """Everything in JSON's types."""
         rows = []
         for p in self.predictors:
             tau = {"n": p.overall.n, "tau": p.overall.tau, "low": p.overall.low, "high": p.overall.high}
-            fields = {"granulated": p.granulated, "psi": p.psi, "verdict": p.verdict}
-            rows.append(plain({"measure": p.name, **tau, **fields}))
+            psi, low, high = _ends(p.within.psi)
+            fields = {"granulated": p.within.by_field, "psi": psi, "psi_low": low, "psi_high": high}
+            rows.append(plain({"measure": p.name, **tau, **fields, "verdict": p.verdict}))
         interval = {"level": 0.95, "method": self.method}
         known = {"target": self.target, "runs": self.runs, "recipes": self.recipes, "interval": interval}
         return {**known, "predictors": rows, "notes": self._notes()}
@@ -140,10 +146,11 @@ class Study:
         for p in self.predictors:
             o = p.overall
             tau = Number(_number(o.tau), bold=o.low > 0 or o.high < 0)
-            interval = "–" if math.isnan(o.low) else f"[{_number(o.low)}, {_number(o.high)}]"
-            rows.append([p.name, str(o.n), tau, Number(interval), Number(_number(p.psi))])
-        head = ["measure", "n", "τ", "95 % interval", "ψ"]
-        latex = ["measure", "$n$", r"$\tau$", r"95\,\% interval", r"$\Psi$"]
+            psi = p.within.psi
+            within = Number(_number(psi.tau), bold=psi.low > 0 or psi.high < 0)
+            rows.append([p.name, str(o.n), tau, Number(_interval(o)), within, Number(_interval(psi))])
+        head = ["measure", "n", "τ", "95 % interval", "ψ", "interval"]
+        latex = ["measure", "$n$", r"$\tau$", r"95\,\% interval", r"$\Psi$", "interval"]
         return Grid(head, rows, notes, latex)
 
     def _notes(self) -> list[str]:
@@ -153,7 +160,8 @@ class Study:
         notes = [
             f"τ: Kendall's τ-b against {self.target} ({TARGETS[self.target].summary}, {signed(low)} to "
             f"{signed(high)}) over {self.runs} runs; 95 % intervals, {kind}",
-            "ψ: mean τ over runs that differ in one field of the recipe alone (Jiang et al. 2020)",
+            "ψ: mean over the fields of the recipe of τ over runs that differ in this field alone (Jiang et al. 2020); "
+            "its interval over resampled runs",
         ]
         if self.recipes < self.runs:
             notes.append(
@@ -162,7 +170,7 @@ class Study:
             )
         count = len(self.predictors)
         chance = f"of {count} intervals, about {0.05 * count:.1f} exclude 0 by chance alone"
-        return [*notes, f"{chance}; in LaTeX and Markdown, τ is bold where its interval does"]
+        return [*notes, f"{chance}; in LaTeX and Markdown, τ and ψ are bold where theirs do"]
 
 
 def predictors(
@@ -204,7 +212,7 @@ def predictors(
         x, y = [record.value for record in runs.values()], [values[run] for run in runs]
         recipes = [dict(record.provenance.recipe or {}) for record in runs.values()]
         overall = rank_correlation(x, y, method=method)
-        rows.append(Predictor(label, overall, _granulated(x, y, recipes)))
+        rows.append(Predictor(label, overall, granulated(x, y, _counted(recipes))))
     recipe_of = {
         belongs_to(r): str(
             sorted((k, str(v)) for k, v in (r.provenance.recipe or {}).items() if k not in REPEATED)
@@ -236,27 +244,18 @@ def _targets(records: Sequence[Estimate], target: Target) -> dict[str, float]:
     }
 
 
-def _granulated(
-    x: Sequence[float], y: Sequence[float], recipes: Sequence[Mapping[str, object]]
-) -> dict[str, float]:
-    """By field: mean τ over the groups of runs that differ in it alone."""
-    means = {}
-    # The base follows from the optimizer; device and compilation change nothing but rounding.
-    fields = [name for name in differing(recipes) if name not in ("device", "compile", "base")]
-    for name in fields:
-        groups: dict[str, list[int]] = {}
-        for k, recipe in enumerate(recipes):
-            others = {key: value for key, value in recipe.items() if key in fields and key != name}
-            groups.setdefault(str(sorted(others.items(), key=str)), []).append(k)
-        taus = [
-            rank_correlation([x[k] for k in group], [y[k] for k in group]).tau
-            for group in groups.values()
-            if len(group) > 1
-        ]
-        finite = [tau for tau in taus if math.isfinite(tau)]
-        if finite:
-            means[name] = sum(finite) / len(finite)
-    return means
+def _counted(recipes: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+    """The fields in which runs differ, without the seed, what follows from another field and what changes rounding."""
+    names = [name for name in differing(recipes) if name not in (*REPEATED, "base")]
+    return [{name: recipe.get(name) for name in names} for recipe in recipes]
+
+
+def _ends(found: RankCorrelation) -> tuple[float, float, float]:
+    return found.tau, found.low, found.high
+
+
+def _interval(found: RankCorrelation) -> str:
+    return "–" if math.isnan(found.low) else f"[{_number(found.low)}, {_number(found.high)}]"
 
 
 def _number(value: float) -> str:

@@ -61,12 +61,18 @@ def test_a_verdict_needs_eight_runs():
 
 def test_only_an_interval_without_zero_is_bold_and_a_missing_one_is_a_dash():
     lines = {line.partition(" & ")[0]: line for line in study().latex().splitlines()}
-    assert lines["higher"] == r"higher & 12 & $\mathbf{0.97}$ & $[0.93, 0.99]$ & $0.97$ \\"
-    assert lines["lower"] == r"lower & 12 & $\mathbf{-0.97}$ & $[-0.99, -0.93]$ & $-0.97$ \\"
+    assert (
+        lines["higher"]
+        == r"higher & 12 & $\mathbf{0.97}$ & $[0.93, 0.99]$ & $\mathbf{0.97}$ & $[0.86, 1.00]$ \\"
+    )
+    assert (
+        lines["lower"]
+        == r"lower & 12 & $\mathbf{-0.97}$ & $[-0.99, -0.93]$ & $\mathbf{-0.97}$ & $[-1.00, -0.86]$ \\"
+    )
     assert [name for name, line in lines.items() if "mathbf" in line] == ["higher", "lower"]
     rows = {line.split()[0]: line.split() for line in study().text().splitlines()[:7]}
-    assert rows["same"] == ["same", "12", "1.00", "–", "1.00"]
-    assert rows["constant"] == ["constant", "12", "–", "–", "–"]
+    assert rows["same"] == ["same", "12", "1.00", "–", "1.00", "–"]
+    assert rows["constant"] == ["constant", "12", "–", "–", "–", "–"]
 
 
 def test_runs_that_differ_in_more_than_their_seed_are_taken_as_independent():
@@ -103,8 +109,8 @@ def test_psi_is_the_mean_over_the_fields_that_have_a_coefficient():
         for lr, model in places
     ]
     [predictor] = predictors(measured, "test-loss", outcomes).predictors
-    assert predictor.granulated == {"lr": 1.0, "model": -1.0}
-    assert predictor.psi == 0.0
+    assert predictor.within.by_field == {"lr": 1.0, "model": -1.0}
+    assert predictor.within.psi.tau == 0.0
 
 
 def test_outcomes_on_unlike_data_are_refused_split_by_split():

@@ -91,8 +91,8 @@ def test_a_measure_that_orders_the_runs_as_the_gap_does_is_first():
     measured, outcomes = study_records(lambda t: t / 100)
     study = predictors(measured, "generalization-gap", outcomes)
     best, noise = study.predictors
-    assert (best.name, best.overall.tau, best.psi) == ("hessian-trace", 1.0, 1.0)
-    assert set(best.granulated) == {"optimizer", "lr", "seed"}
+    assert (best.name, best.overall.tau, best.within.psi.tau) == ("hessian-trace", 1.0, 1.0)
+    assert set(best.within.by_field) == {"optimizer", "lr"}
     assert (noise.name, abs(noise.overall.tau) < 0.5) == ("noise", True)
     assert (study.runs, study.recipes) == (12, 4)
     text = rendered(study)
@@ -107,7 +107,7 @@ def test_predictors_are_in_the_order_of_their_strength_and_what_is_constant_is_l
     assert [p.name for p in study.predictors] == ["hessian-trace", "noise", "constant"]
     assert study.predictors[0].overall.tau == -1.0
     assert [p.overall.n for p in study.predictors] == [12, 12, 12]
-    assert math.isnan(study.predictors[2].psi)
+    assert math.isnan(study.predictors[2].within.psi.tau)
 
 
 def test_what_a_third_quantity_explains_shows_in_the_granulated_coefficient():
@@ -117,7 +117,7 @@ def test_what_a_third_quantity_explains_shows_in_the_granulated_coefficient():
         p for p in predictors(measured, "generalization-gap", outcomes).predictors if p.name != "noise"
     ]
     assert trace.overall.tau < 0.5
-    assert (trace.granulated["lr"], trace.granulated["optimizer"]) == (1.0, -1.0)
+    assert (trace.within.by_field["lr"], trace.within.by_field["optimizer"]) == (1.0, -1.0)
 
 
 @pytest.mark.parametrize("form", list(FORMS))
