@@ -26,6 +26,7 @@ STUDIES = (
     "adaptive_gsam",
     "sam_forgetting",
     "edge_of_stability",
+    "predictors",
 )
 HEAD = """# Claims of the papers, tested on small networks
 
@@ -120,8 +121,8 @@ def _section(study: Study, record: Record) -> str:
     how = f"{count} seeds, {record['minutes']:g} minutes, {record['where']}: `{command(study, setup, count)}`"
     head = f"### {record['words']}\n\n{how}\n"
     parts = [head, _claims(study.claims(record))]
-    if study.columns:
-        parts.append(table(study, record) + "\n")
+    if numbers := table(study, record):
+        parts.append(numbers + "\n")
     arms = ", ".join(f"{label} `{optimizer}`" for label, optimizer in record["arms"].items())
     return "\n".join([*parts, f"{arms}.\n"])
 

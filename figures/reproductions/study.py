@@ -39,6 +39,7 @@ class Study:
         arms: What is compared: a label and an optimizer each, by size.
         seeds: How many there are by default.
         columns: Measures of its table, with their headings.
+        table: Makes another table of a record, in Markdown.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Study:
     arms: Mapping[str, Mapping[str, str]]
     columns: Mapping[str, str]
     seeds: int = 5
+    table: Callable[[Record], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,11 @@ def store(record: Record) -> Path:
 
 
 def table(study: Study, record: Record) -> str:
-    """The numbers of a record in Markdown: mean ± standard deviation over seeds."""
+    """The numbers of a record in Markdown: mean ± standard deviation over seeds, or what the study makes of them."""
+    if study.table is not None:
+        return study.table(record)
+    if not study.columns:
+        return ""
     rows = [f"| | {' | '.join(study.columns.values())} |", "|---|" + "---:|" * len(study.columns)]
     for arm, found in record["results"].items():
         if any(column in found for column in study.columns):
@@ -224,8 +230,7 @@ def main(study: Study) -> None:
         print("Run `python figures/reproductions/results.py` to bring RESULTS.md up to date.")
     for record in records_of(study):
         print(f"\n{record['words']}; {len(record['seeds'])} seeds, {record['minutes']} minutes\n")
-        if study.columns:
-            print(table(study, record))
+        print(table(study, record))
         for claim in study.claims(record):
             print(f"\n{claim.judgement.upper()}: {claim.text}. Paper: {claim.paper}. Ours: {claim.ours}")
 

@@ -48,7 +48,7 @@ def granulated(
         Jiang et al. 2020, Fantastic generalization measures and where to find them, arXiv 1912.02178 (eq. 6 and 7).
     """
     values = np.array([x, y], dtype=np.float64).T
-    kept: NDArray[np.bool_] = np.isfinite(values).all(axis=1)
+    kept = np.array([math.isfinite(a) and math.isfinite(b) for a, b in values], dtype=bool)
     recipes = [recipe for recipe, is_kept in zip(recipes, kept, strict=True) if is_kept]
     first, second = _orders(values[kept, 0]), _orders(values[kept, 1])
     masks = _differing_in_one(recipes)
