@@ -43,6 +43,7 @@ from landscape.optim.ssam_f import SSAMF
 from landscape.optim.stable_sam import StableSAM
 from landscape.optim.swa import SWA
 from landscape.optim.vasso import VaSSO
+from landscape.optim.weighted_gap import WeightedGap
 from landscape.optim.wsam import WSAM
 from landscape.registry.names import NameTable, Option, Row
 
@@ -151,6 +152,7 @@ _ROWS = [
     variant("sam", SAM, "Foret et al. 2021, arXiv 2010.01412", 2),
     variant("asam", ASAM, "Kwon et al. 2021, arXiv 2102.11600", 2),
     variant("gsam", GSAM, "Zhuang et al. 2022, arXiv 2203.08065", 2),
+    variant("weighted-gap", WeightedGap, "Zhuang et al. 2022, arXiv 2203.08065", 2),
     variant("cr-sam", CRSAM, "Wu, Luo and Wunsch 2024, arXiv 2312.13555", 3),
     variant(
         "adaptive-gsam",
