@@ -64,16 +64,26 @@ class OptimizerRow(Row[torch.optim.Optimizer]):
 
     def gradients(self, options: Mapping[str, Any]) -> float | None:
         """Gradients a step with these options; ``None`` if it depends on the data, too."""
-        if self.formula is not None:
-            return self.formula(options)
-        return None if isinstance(self.cost, str) else self.cost
+        cost = self.cost if self.formula is None else self.formula(options)
+        if isinstance(cost, str):
+            return None
+        window = float(options.get("stop", 1)) - float(options.get("start", 0))
+        return cost if cost == 1 else window * cost + (1 - window)
 
     @property
     def options(self) -> dict[str, Option]:
-        """Those of the rule, then the one that all rules share."""
+        """Those of the rule, then those that all rules share."""
         options = super().options
-        shared = {name: options.pop(name) for name in ("max_grad_norm",) if name in options}
-        return {**options, **shared}
+        own = {name: option for name, option in options.items() if name not in self.shared}
+        return {**own, **{name: options[name] for name in self.shared}}
+
+    @property
+    def shared(self) -> list[str]:
+        """The names of the options that are those of every rule, except where a rule has its own of the name."""
+        options = super().options
+        return [
+            name for name, default in _SHARED.items() if name in options and options[name].default == default
+        ]
 
 
 class OptimizerTable(NameTable[torch.optim.Optimizer]):
@@ -136,6 +146,8 @@ def _fused(parameters: Sequence[Tensor]) -> bool | None:
 
 # Set by a program, not by a name: the objects, and branches, for which the processes must not divide the batch.
 _OF_A_PROGRAM = frozenset({"base", "model", "branches", "process_group"})
+# The options of every rule, with their defaults. Another default means another option, as SWA's ``start`` is.
+_SHARED = {"max_grad_norm": None, "start": 0.0, "stop": 1.0, "total_steps": None}
 _LR = frozenset({"lr"})  # of the recipe, not of the name
 _ROWS = [
     OptimizerRow(

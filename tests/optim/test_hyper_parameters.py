@@ -72,7 +72,7 @@ def test_an_annotated_attribute_is_an_argument_an_attribute_and_an_option() -> N
     optimizer = Scaled(sgd(mlp()), times=2)
     assert (optimizer.rho, optimizer.times, optimizer.sign) == (0.1, 2, "plus")
     options = Row("scaled", Scaled, "", hidden=frozenset({"base", "model"})).options
-    assert list(options) == ["max_grad_norm", "rho", "times", "sign"]
+    assert list(options) == ["max_grad_norm", "start", "stop", "total_steps", "rho", "times", "sign"]
     assert options["times"].required
     with pytest.raises(TypeError, match="times"):
         Scaled(sgd(mlp()))
