@@ -56,11 +56,14 @@ class OptimizerRow(Row[torch.optim.Optimizer]):
         cost: Gradients a step, a number or a formula in the row's options.
         formula: The same as a function of the options; ``None`` for a number, and if the options do not decide it.
         is_base: Whether it is a base.
+        plain_lr: The learning rate of a rule with moments of its own, over a base that adds nothing to them; ``None``
+            for the others, whose directions have the size of a gradient.
     """
 
     cost: float | str = 1
     formula: Callable[[Mapping[str, Any]], float] | None = None
     is_base: bool = False
+    plain_lr: float | None = None
 
     def gradients(self, options: Mapping[str, Any]) -> float | None:
         """Gradients a step with these options; ``None`` if it depends on the data, too."""
@@ -105,11 +108,13 @@ def variant(
     reference: str,
     cost: float | str,
     formula: Callable[[Mapping[str, Any]], float] | None = None,
+    plain_lr: float | None = None,
 ) -> OptimizerRow:
     """A row for an optimizer that is built around a base. Its summary is the first line of its module."""
     title = (sys.modules[build.__module__].__doc__ or "").partition("\n")[0]
     summary = title.partition(": ")[2].removesuffix(".")
-    return OptimizerRow(name, build, summary, reference, _OF_A_PROGRAM, cost=cost, formula=formula)
+    costs: dict[str, Any] = {"cost": cost, "formula": formula}
+    return OptimizerRow(name, build, summary, reference, _OF_A_PROGRAM, plain_lr=plain_lr, **costs)
 
 
 def sgd(
@@ -148,6 +153,7 @@ def _fused(parameters: Sequence[Tensor]) -> bool | None:
 _OF_A_PROGRAM = frozenset({"base", "model", "branches", "process_group"})
 # The options of every rule, with their defaults. Another default means another option, as SWA's ``start`` is.
 _SHARED = {"max_grad_norm": None, "start": 0.0, "stop": 1.0, "total_steps": None}
+_PLAIN = "sgd:momentum=0,weight_decay=0"
 _LR = frozenset({"lr"})  # of the recipe, not of the name
 _ROWS = [
     OptimizerRow(
@@ -225,8 +231,8 @@ _ROWS = [
         "1 + 4·n_probe/interval; fd: 1 + 2·n_probe/interval",
         lambda o: 1 + (2 if o["mode"] == "fd" else 4) * o["n_probe"] / o["interval"],
     ),
-    variant("ada-sam", AdaSAM, "Sun et al. 2023, arXiv 2303.00565", 2),
-    variant("bsam", BSAM, "Möllenhoff and Khan 2023, arXiv 2210.01620", 2),
+    variant("ada-sam", AdaSAM, "Sun et al. 2023, arXiv 2303.00565", 2, plain_lr=3e-3),
+    variant("bsam", BSAM, "Möllenhoff and Khan 2023, arXiv 2210.01620", 2, plain_lr=1.0),
     variant(
         "entropy-sgd",
         EntropySGD,
@@ -275,6 +281,21 @@ def build_optimizer(
     assert isinstance(built, SharpnessAware)
     built.seed = seed
     return built
+
+
+def unusual(optimizer: str, base: str, lr: float) -> str | None:
+    """What to know about a rule with moments of its own over a base with more, or at another's learning rate."""
+    row = OPTIMIZERS.row(OPTIMIZERS.parse(optimizer).name)
+    if row.plain_lr is None:
+        return None
+    adds = OPTIMIZERS.parse(base).name != "sgd" or OPTIMIZERS.settings(base)["momentum"] != 0
+    if not adds and lr <= 5 * row.plain_lr:
+        return None
+    seen = f"base={base} adds another to them" if adds else f"lr={lr:g} is that of a gradient"
+    return (
+        f"{row.name} has moments of its own, and {seen}: such runs may not learn at all; its steps are those of its "
+        f"paper with base={_PLAIN} (--base) and a learning rate (--lr) of about {row.plain_lr:g}"
+    )
 
 
 def _build_base(model: nn.Module, base: str, lr: float) -> torch.optim.Optimizer:
