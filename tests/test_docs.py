@@ -49,7 +49,8 @@ def optimizers_table() -> str:
     lines = ["| optimizer | what | gradients a step | options | after |", "|---|---|---|---|---|"]
     for name in OPTIMIZERS:
         row = OPTIMIZERS[name]
-        options = ", ".join(map(with_default, row.options.values())) or "–"
+        own = [option for name, option in row.options.items() if name not in row.shared]
+        options = ", ".join(map(with_default, own)) or "–"
         lines.append(cells(f"`{name}`", row.summary, row.cost, options, row.reference))
     return "\n".join(lines)
 

@@ -45,6 +45,7 @@ from landscape.optim.swa import WeightAverage as WeightAverage
 from landscape.optim.table import OPTIMIZERS as OPTIMIZERS
 from landscape.optim.table import build_optimizer as build_optimizer
 from landscape.optim.vasso import VaSSO as VaSSO
+from landscape.optim.weighted_gap import WeightedGap as WeightedGap
 from landscape.optim.wsam import WSAM as WSAM
 
 # Exactly the names that are imported above: optimizers, policies, the table and its function, and no module.

@@ -87,7 +87,7 @@ class CRSAM(SharpnessAware):
         return own
 
     def _prepare(self, gradients_at: GradientsAt) -> Tensor | None:
-        if self._pair is None:
+        if self._pair is None or not self.is_active:
             return super()._prepare(gradients_at)
         if self.policy is not None:
             raise UsageError(

@@ -6,12 +6,13 @@ from torch.nn import functional
 
 from landscape.errors import UsageError
 from landscape.optim.batch_closure import Evaluation
-from landscape.optim.sharpness_aware import Closure, GradientsAt, SharpnessAware
+from landscape.optim.erm import ERM
+from landscape.optim.sharpness_aware import Closure, GradientsAt
 from landscape.optim.vector import number
 from landscape.registry.bounds import Count, NonNegative, NonNegativeCount, Positive
 
 
-class SAF(SharpnessAware):
+class SAF(ERM):
     """Sharpness-aware training for free: the gradient of ``L + λ τ² KL(softmax(z_ref/τ) ‖ softmax(z/τ))``.
 
     z_ref are the logits of each example ``lag`` of its visits ago, whatever the augmentation and the

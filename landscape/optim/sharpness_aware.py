@@ -32,9 +32,10 @@ from landscape.optim.loss_scale import STEPS_THE_OPTIMIZER, LossScale
 from landscape.optim.pass_state import tracking_modules
 from landscape.optim.policy import Policy
 from landscape.optim.vector import dot, length, orthogonal, significant, summed_over, unit
+from landscape.optim.window import is_within, require_window
 from landscape.optim.wrapped_optimizer import POLICIES, RADIUS, WrappedOptimizer
 from landscape.processes.group import ALONE, Group, current_group
-from landscape.registry.bounds import Positive
+from landscape.registry.bounds import Count, Positive, PositiveShare, ShareBelowOne
 
 # What a variant needs, so that it imports from one place.
 __all__ = [
@@ -110,6 +111,10 @@ class SharpnessAware(WrappedOptimizer, ABC):
             writes to its inputs in place: every pass then sees the same data.
         rho: Radius ρ ≥ 0 of the groups that do not have their own; ``None`` for a rule without a radius.
         max_grad_norm: Length to which the final direction is clipped, once; ``None`` for no clipping.
+        start: Share of the training, from 0, after which the rule acts; steps before are those of the base, with one
+            gradient. 0.7 is SAM late in training (Zhou et al. 2025, arXiv 2410.10373).
+        stop: Share of the training, up to 1, after which steps are those of the base again.
+        total_steps: Steps of the whole run, which a window needs; ``landscape train`` sets it.
 
     Attributes:
         losses: The losses of the passes of the last step, 0-dim tensors; ``losses[0]`` is L(w).
@@ -125,6 +130,8 @@ class SharpnessAware(WrappedOptimizer, ABC):
         memory: State that the variant keeps across steps; see ``direction``.
         policy: Decides which steps call ``direction``; ``None`` for every one. The others call
             ``direction_between`` and evaluate one gradient.
+        is_active: Whether this step is between ``start`` and ``stop``. Outside, the rule is not asked for anything,
+            and its memory stays as it is.
         seed: Seed of the random numbers that the variant and its policy draw.
         draws: The random numbers of this step, for a variant that needs some.
 
@@ -135,9 +142,13 @@ class SharpnessAware(WrappedOptimizer, ABC):
     base: torch.optim.Optimizer = field(kw_only=False)
     model: nn.Module | None = field(default=None)
     max_grad_norm: Positive | None = None
+    start: ShareBelowOne = 0.0
+    stop: PositiveShare = 1.0
+    total_steps: Count | None = None
 
     needs_batch = False
     is_single_pass = False
+    acts_throughout = False  # whether a window has no meaning, or ``start`` another one
     # Without this mark GradScaler.step would un-scale stale gradients and run the closure as if it were plain.
     _step_supports_amp_scaling = True
 
@@ -165,6 +176,9 @@ class SharpnessAware(WrappedOptimizer, ABC):
             raise UsageError(
                 f"model={type(self.model).__name__}(…) holds none of the parameters of the base optimizer"
             )
+        if not self.acts_throughout:
+            require_window(type(self).__name__, self.start, self.stop, self.total_steps)
+        self.is_active = True
         self.losses: list[Tensor] = []
         self.policy: Policy | None = None
         self._replicas: Group | None = None
@@ -363,6 +377,9 @@ class SharpnessAware(WrappedOptimizer, ABC):
     def _step_on(self, closure: Closure, scaler: GradScaler | None) -> Tensor:
         # A batch that knows its division has the losses and the size of the whole in every process.
         self._has_division = getattr(closure, "division", None) is not None
+        self.is_active = self.acts_throughout or is_within(
+            self.attempts, self.start, self.stop, self.total_steps
+        )
         self._scale.begin_step(scaler, self.flat)
         self.flat.begin_step()
         memory = dict(self.memory)
@@ -390,7 +407,8 @@ class SharpnessAware(WrappedOptimizer, ABC):
             step_unless(bad, self.base, self.flat)
         self.flat.begin_step()  # the saved copy is that of the weights before
         self._count_step(passes=len(self.losses), bad=bad)
-        self.after_step()
+        if self.is_active:
+            self.after_step()
         if bad is not None:
             self._put_back_memory(memory, bad)
         return self.loss()
@@ -412,13 +430,7 @@ class SharpnessAware(WrappedOptimizer, ABC):
         Raises:
             NotFiniteError: A gradient was not finite, and the host knows it.
         """
-        first_closure = self.first_closure(gradients_at)
-        gradients = gradients_at(self.first_displacement(), closure=first_closure, first=True)
-        looks_around = self.policy is None or self.policy.looks_around(
-            self.perturbed(gradients), self.memory, step=self.attempts, draws=self._draws_of(POLICIES)
-        )
-        rule = self.direction(gradients, gradients_at) if looks_around else self.direction_between(gradients)
-        direction = self.clipped(rule)
+        direction = self.clipped(self._rule(gradients_at))
         is_written = gradients_at.left(direction)
         if not is_written:
             direction = gradients_at.finite(direction)
@@ -431,6 +443,17 @@ class SharpnessAware(WrappedOptimizer, ABC):
         if not is_written:
             self.flat.write_gradients(direction)
         return bad
+
+    def _rule(self, gradients_at: GradientsAt) -> Tensor:
+        """The direction ``(n,)`` of the rule, before it is clipped; outside its window, the gradient."""
+        if not self.is_active:
+            return gradients_at(first=True)
+        first_closure = self.first_closure(gradients_at)
+        gradients = gradients_at(self.first_displacement(), closure=first_closure, first=True)
+        looks_around = self.policy is None or self.policy.looks_around(
+            self.perturbed(gradients), self.memory, step=self.attempts, draws=self._draws_of(POLICIES)
+        )
+        return self.direction(gradients, gradients_at) if looks_around else self.direction_between(gradients)
 
     _announced_step = torch.optim.Optimizer.profile_hook_step(_step)
 

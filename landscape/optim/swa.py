@@ -1,5 +1,7 @@
 """SWA: descent, and the mean of its last weights."""
 
+from dataclasses import field
+
 import torch
 from torch import Tensor
 
@@ -23,8 +25,11 @@ class WeightAverage(SharpnessAware):
         interval: Steps from one averaged w to the next, at least 1.
     """
 
+    acts_throughout = True
+
     total_steps: Count
     start: Share = 0.75
+    stop: float = field(init=False, default=1.0)
     interval: Count = 1
 
     def after_step(self) -> None:
@@ -64,3 +69,5 @@ class SWA(WeightAverage, ERM):
     """
 
     is_by_shards = True
+
+    total_steps: Count  # which ERM has no use for

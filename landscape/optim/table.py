@@ -43,6 +43,7 @@ from landscape.optim.ssam_f import SSAMF
 from landscape.optim.stable_sam import StableSAM
 from landscape.optim.swa import SWA
 from landscape.optim.vasso import VaSSO
+from landscape.optim.weighted_gap import WeightedGap
 from landscape.optim.wsam import WSAM
 from landscape.registry.names import NameTable, Option, Row
 
@@ -55,24 +56,37 @@ class OptimizerRow(Row[torch.optim.Optimizer]):
         cost: Gradients a step, a number or a formula in the row's options.
         formula: The same as a function of the options; ``None`` for a number, and if the options do not decide it.
         is_base: Whether it is a base.
+        plain_lr: The learning rate of a rule with moments of its own, over a base that adds nothing to them; ``None``
+            for the others, whose directions have the size of a gradient.
     """
 
     cost: float | str = 1
     formula: Callable[[Mapping[str, Any]], float] | None = None
     is_base: bool = False
+    plain_lr: float | None = None
 
     def gradients(self, options: Mapping[str, Any]) -> float | None:
         """Gradients a step with these options; ``None`` if it depends on the data, too."""
-        if self.formula is not None:
-            return self.formula(options)
-        return None if isinstance(self.cost, str) else self.cost
+        cost = self.cost if self.formula is None else self.formula(options)
+        if isinstance(cost, str):
+            return None
+        window = float(options.get("stop", 1)) - float(options.get("start", 0))
+        return cost if cost == 1 else window * cost + (1 - window)
 
     @property
     def options(self) -> dict[str, Option]:
-        """Those of the rule, then the one that all rules share."""
+        """Those of the rule, then those that all rules share."""
         options = super().options
-        shared = {name: options.pop(name) for name in ("max_grad_norm",) if name in options}
-        return {**options, **shared}
+        own = {name: option for name, option in options.items() if name not in self.shared}
+        return {**own, **{name: options[name] for name in self.shared}}
+
+    @property
+    def shared(self) -> list[str]:
+        """The names of the options that are those of every rule, except where a rule has its own of the name."""
+        options = super().options
+        return [
+            name for name, default in _SHARED.items() if name in options and options[name].default == default
+        ]
 
 
 class OptimizerTable(NameTable[torch.optim.Optimizer]):
@@ -94,11 +108,13 @@ def variant(
     reference: str,
     cost: float | str,
     formula: Callable[[Mapping[str, Any]], float] | None = None,
+    plain_lr: float | None = None,
 ) -> OptimizerRow:
     """A row for an optimizer that is built around a base. Its summary is the first line of its module."""
     title = (sys.modules[build.__module__].__doc__ or "").partition("\n")[0]
     summary = title.partition(": ")[2].removesuffix(".")
-    return OptimizerRow(name, build, summary, reference, _OF_A_PROGRAM, cost=cost, formula=formula)
+    costs: dict[str, Any] = {"cost": cost, "formula": formula}
+    return OptimizerRow(name, build, summary, reference, _OF_A_PROGRAM, plain_lr=plain_lr, **costs)
 
 
 def sgd(
@@ -135,6 +151,9 @@ def _fused(parameters: Sequence[Tensor]) -> bool | None:
 
 # Set by a program, not by a name: the objects, and branches, for which the processes must not divide the batch.
 _OF_A_PROGRAM = frozenset({"base", "model", "branches", "process_group"})
+# The options of every rule, with their defaults. Another default means another option, as SWA's ``start`` is.
+_SHARED = {"max_grad_norm": None, "start": 0.0, "stop": 1.0, "total_steps": None}
+_PLAIN = "sgd:momentum=0,weight_decay=0"
 _LR = frozenset({"lr"})  # of the recipe, not of the name
 _ROWS = [
     OptimizerRow(
@@ -151,6 +170,7 @@ _ROWS = [
     variant("sam", SAM, "Foret et al. 2021, arXiv 2010.01412", 2),
     variant("asam", ASAM, "Kwon et al. 2021, arXiv 2102.11600", 2),
     variant("gsam", GSAM, "Zhuang et al. 2022, arXiv 2203.08065", 2),
+    variant("weighted-gap", WeightedGap, "Zhuang et al. 2022, arXiv 2203.08065", 2),
     variant("cr-sam", CRSAM, "Wu, Luo and Wunsch 2024, arXiv 2312.13555", 3),
     variant(
         "adaptive-gsam",
@@ -211,8 +231,8 @@ _ROWS = [
         "1 + 4·n_probe/interval; fd: 1 + 2·n_probe/interval",
         lambda o: 1 + (2 if o["mode"] == "fd" else 4) * o["n_probe"] / o["interval"],
     ),
-    variant("ada-sam", AdaSAM, "Sun et al. 2023, arXiv 2303.00565", 2),
-    variant("bsam", BSAM, "Möllenhoff and Khan 2023, arXiv 2210.01620", 2),
+    variant("ada-sam", AdaSAM, "Sun et al. 2023, arXiv 2303.00565", 2, plain_lr=3e-3),
+    variant("bsam", BSAM, "Möllenhoff and Khan 2023, arXiv 2210.01620", 2, plain_lr=1.0),
     variant(
         "entropy-sgd",
         EntropySGD,
@@ -261,6 +281,21 @@ def build_optimizer(
     assert isinstance(built, SharpnessAware)
     built.seed = seed
     return built
+
+
+def unusual(optimizer: str, base: str, lr: float) -> str | None:
+    """What to know about a rule with moments of its own over a base with more, or at another's learning rate."""
+    row = OPTIMIZERS.row(OPTIMIZERS.parse(optimizer).name)
+    if row.plain_lr is None:
+        return None
+    adds = OPTIMIZERS.parse(base).name != "sgd" or OPTIMIZERS.settings(base)["momentum"] != 0
+    if not adds and lr <= 5 * row.plain_lr:
+        return None
+    seen = f"base={base} adds another to them" if adds else f"lr={lr:g} is that of a gradient"
+    return (
+        f"{row.name} has moments of its own, and {seen}: such runs may not learn at all; its steps are those of its "
+        f"paper with base={_PLAIN} (--base) and a learning rate (--lr) of about {row.plain_lr:g}"
+    )
 
 
 def _build_base(model: nn.Module, base: str, lr: float) -> torch.optim.Optimizer:

@@ -51,6 +51,8 @@ class WrappedOptimizer(torch.optim.Optimizer):
             return  # no new hyper-parameter: the constructor of the base class does
         # A constructor that a user wrote, in a base class or a mixin too, knows more than the fields.
         is_generated = cls.__init__ is getattr(cls, "_constructor", None)
+        for name in fields.keys() - vars(cls).keys():  # required, also where a base class has a default
+            setattr(cls, name, dataclasses.field())
         # A dataclass takes every annotation for a field, a list of losses so far as well.
         cls.__annotations__ = fields
         dataclasses.dataclass(eq=False, repr=False, match_args=False, kw_only=True, init=is_generated)(cls)

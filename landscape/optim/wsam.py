@@ -42,6 +42,7 @@ class WSAM(GNP):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.alpha = self.gamma / (1 - self.gamma)
+        self._sharpness: Tensor | None = None
 
     def direction(self, gradients: Tensor, gradients_at: GradientsAt) -> Tensor:
         """GNP's direction, or g while the difference waits for the base's step."""
@@ -51,10 +52,15 @@ class WSAM(GNP):
         self._sharpness = self.clipped(perturbed).sub_(self.clipped(gradients))
         return gradients
 
+    def direction_between(self, gradients: Tensor) -> Tensor:
+        """The gradient itself, and no difference after it."""
+        self._sharpness = None
+        return gradients
+
     def after_step(self) -> None:
         """The step along the difference, at each group's learning rate."""
-        if self.mode == "coupled":
+        if self._sharpness is None:
             return
         rates = self.spread([float(group["lr"]) * self.alpha for group in self.param_groups])
         self.flat.assign(self.weights - torch.where(self.step_is_good, self._sharpness.mul_(rates), 0.0))
-        del self._sharpness
+        self._sharpness = None

@@ -16,6 +16,7 @@ _MIXED = {
     "adamw": "AdamW",
     "rmsprop": "RMSProp",
     "adaptive-gsam": "Adaptive-GSAM",
+    "weighted-gap": "Weighted gap",
     "looksam": "LookSAM",
     "ae-looksam": "AE-LookSAM",
     "stable-sam": "Stable-SAM",

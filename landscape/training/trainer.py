@@ -17,6 +17,7 @@ from landscape.isolation.precision import deterministic_kernels
 from landscape.isolation.randomness import preserved_randomness
 from landscape.objective.arguments import device_named
 from landscape.optim import Exchange
+from landscape.optim.table import unusual
 from landscape.processes.group import Group, current_group
 from landscape.records import history
 from landscape.records.history import Entry
@@ -145,6 +146,7 @@ def train(
                 if saved is not None:
                     _restore(session, saved, folder)
                 elif group.rank == 0:
+                    _say_what_is_unusual(requested)
                     folder.start(requested)
                 if assumed is not None:
                     assumed(session.data.notes)
@@ -154,6 +156,12 @@ def train(
             )
             _Training(session, folder, interruption, tracker, measuring).run(progress, save_every)
     return group.once(lambda: folder.finished(requested, session.metrics))
+
+
+def _say_what_is_unusual(recipe: Recipe) -> None:
+    remark = unusual(recipe.optimizer, recipe.base, recipe.lr)
+    if remark is not None:
+        warnings.warn(remark, Remark, stacklevel=4)
 
 
 def _finished(folder: RunFiles, recipe: Recipe, saved: Saved | None) -> Run | None:

@@ -1,5 +1,7 @@
 """From names to an optimizer, as recipes and the command line spell them."""
 
+import re
+
 import pytest
 import torch
 from optim.battery import closure, mlp, weights
@@ -7,6 +9,7 @@ from torch import nn
 
 from landscape.errors import UsageError
 from landscape.optim import ERM, GSAM, OPTIMIZERS, SAM, build_optimizer
+from landscape.optim.table import unusual
 
 
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
@@ -88,3 +91,24 @@ def test_what_an_optimizer_draws_follows_the_seed(name: str) -> None:
 def test_what_cannot_be_built_is_answered_with_the_way_out(options: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         build_optimizer(mlp(), **options)  # type: ignore[arg-type]
+
+
+PLAIN = "sgd:momentum=0,weight_decay=0"
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "base", "lr", "says"),
+    [
+        ("ada-sam:rho=0.1", "sgd", 1e-3, "base=sgd adds another to them: .* of about 0.003"),
+        ("ada-sam", "adamw", 1e-3, "base=adamw adds another"),
+        ("ada-sam", PLAIN, 0.1, r"lr=0\.1 is that of a gradient"),
+        ("bsam", "sgd", 0.1, f"with base={PLAIN} .* of about 1$"),
+    ],
+)
+def test_a_base_that_a_rule_was_not_made_for_is_said(optimizer: str, base: str, lr: float, says: str) -> None:
+    assert re.search(says, unusual(optimizer, base, lr) or "")
+
+
+@pytest.mark.parametrize(("optimizer", "base"), [("ada-sam", PLAIN), ("bsam", PLAIN), ("sam", "adamw")])
+def test_a_usual_base_needs_no_word(optimizer: str, base: str) -> None:
+    assert unusual(optimizer, base, 0.01) is None

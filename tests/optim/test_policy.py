@@ -7,7 +7,7 @@ from optim.battery import closure, mlp, sgd
 from optim.twins import end
 from torch import Tensor
 
-from landscape.optim import ERM, GSAM, SAM, Bernoulli, Every, SharpnessAware
+from landscape.optim import ERM, GSAM, SAM, WSAM, Bernoulli, Every, SharpnessAware
 
 
 def ss_gsam(base: torch.optim.Optimizer, p: float = 0.5) -> SharpnessAware:
@@ -77,3 +77,14 @@ def test_every_other_step_is_every_other_step() -> None:
         passes.append(len(optimizer.losses))
     assert passes == [2, 1, 2, 1, 2, 1]
     assert optimizer.sam_steps == 3
+
+
+def test_a_correction_after_the_step_is_left_out_where_the_policy_leaves_out_the_rule() -> None:
+    def wsam(base: torch.optim.Optimizer, p: float = 0.5) -> SharpnessAware:
+        optimizer = WSAM(base, rho=0.1)
+        optimizer.policy = Bernoulli(p)
+        return optimizer
+
+    assert torch.equal(end(lambda base: wsam(base, 0.0)), end(ERM))
+    for other in (ERM, lambda base: WSAM(base, rho=0.1)):
+        assert not torch.allclose(end(wsam), end(other))

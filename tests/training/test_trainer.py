@@ -4,15 +4,16 @@ import dataclasses
 import json
 import re
 import threading
+import warnings
 
 import pytest
 import torch
 from torch.nn import functional
 
 from landscape.data import load_data
-from landscape.errors import InputError, UsageError
+from landscape.errors import InputError, Remark, UsageError
 from landscape.models import build_model
-from landscape.training import DivergedError, Progress, Recipe, train, trainer
+from landscape.training import PRESETS, DivergedError, Progress, Recipe, train, trainer
 from landscape.training.determinism import epoch_order
 from landscape.training.session import Session
 from landscape.training.subject import subject_of
@@ -33,6 +34,16 @@ def test_the_defaults_learn_the_digits(tmp_path):
     run = train(Recipe(), output=tmp_path)
     assert run.metrics["test_accuracy"] > 0.95
     assert run.metrics["train_loss"] < 0.05
+
+
+def test_a_rule_over_a_base_that_it_was_not_made_for_is_said_once(tmp_path):
+    recipe = Recipe(optimizer="ada-sam", epochs=1, batch_size=512, device="cpu")
+    with pytest.warns(Remark, match="ada-sam has moments of its own, and base=sgd adds another"):
+        train(recipe, output=tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(recipe, output=tmp_path)  # is finished
+        train(PRESETS["ada-sam-digits"].recipe(epochs=1, device="cpu"), output=tmp_path / "preset")
 
 
 def test_training_is_the_plain_torch_loop(tmp_path):

@@ -31,6 +31,7 @@ SMALL = [
     _digits("sam:rho=0.05", lr=0.1),
     _digits("asam:rho=0.5", lr=0.1),
     _digits("gsam:rho=0.05,alpha=0.1", lr=0.1),
+    _digits("weighted-gap:rho=0.05,lam=0.9", lr=0.1),
     _digits("cr-sam:rho=0.1,alpha=0.1,beta=0.01", lr=0.1),
     _digits("sam-on:rho=0.5", lr=0.1, model="mlp:norm=batch"),
     _digits("msam:rho=0.3", lr=0.1),
