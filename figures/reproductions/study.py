@@ -5,6 +5,7 @@
 """
 
 import argparse
+import dataclasses
 import json
 import math
 import os
@@ -12,12 +13,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from claims import Claim, Record, spread
 from setups import Setup, kind_of, part_of
 
 from landscape.records import append_line, write_whole
+
+if TYPE_CHECKING:
+    from landscape.training import Job
 
 RECORDS = Path(__file__).parents[1] / "data" / "reproductions"
 Results = dict[str, dict[str, list[Any]]]
@@ -67,6 +71,8 @@ class Work:
         folder: Where runs are kept.
         device: Where they are computed.
         jobs: How many at a time.
+        source: Where the finished runs of somebody else lie: they are read, and nothing is trained.
+        planned: Collects the runs instead of training them.
     """
 
     study: Study
@@ -76,6 +82,8 @@ class Work:
     folder: Path
     device: str = "auto"
     jobs: int = 1
+    source: Path | None = None
+    planned: "list[Job] | None" = None
 
     @property
     def arms(self) -> Mapping[str, str]:
@@ -96,7 +104,7 @@ class Work:
         return Recipe(optimizer=optimizer, seed=seed, data=self.data, device=self.device, **given)
 
     def train(self, label: str, optimizer: str, *, measuring: Any = None, **options: Any) -> list[Any]:
-        """The finished runs of all seeds, trained or taken up where they were.
+        """The finished runs of all seeds, trained or taken up where they were; none while they are planned.
 
         Args:
             label: Of the arm: a part of the folders' names.
@@ -107,18 +115,24 @@ class Work:
         from landscape.training import Job, Measuring, plan_runs, train_several
 
         keep = options.pop("save_every", None)
-        recipes = [self.recipe(optimizer, seed, **options) for seed in self.seeds]
-        folders = [self.folder / f"{label.replace(' ', '-').replace('/', '-')}-{seed}" for seed in self.seeds]
-        plan = plan_runs(recipes, folders, jobs=self.jobs)
+        place = self.source or self.folder
         jobs = [
             Job(
-                planned.recipe,
-                planned.folder,
+                self.recipe(optimizer, seed, **options),
+                place / f"{label.replace(' ', '-').replace('/', '-')}-{seed}",
                 save_every=keep,
                 measuring=measuring and Measuring(**measuring),
             )
-            for planned in plan.runs
+            for seed in self.seeds
         ]
+        if self.planned is not None:
+            self.planned.extend(jobs)
+            return []
+        if self.source is not None and (
+            missing := [str(job.folder) for job in jobs if not _is_finished(job)]
+        ):
+            raise SystemExit(f"--from: no finished run of this study in {', '.join(missing)}")
+        plan = plan_runs([job.recipe for job in jobs], [job.folder for job in jobs], jobs=self.jobs)
         outcome = train_several(plan, jobs)
         if outcome.failures:
             raise SystemExit("\n".join(f"{f.folder}: {f.reason}" for f in outcome.failures))
@@ -148,6 +162,35 @@ class Work:
         if not path.is_file():
             write_whole(path, json.dumps(compute()).encode())
         return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _is_finished(job: "Job") -> bool:
+    from landscape.training.run import RunFiles
+
+    saved = RunFiles(job.folder).resumable(job.recipe.shortened(), resume=True, overwrite=False)
+    return saved is not None and saved.epoch >= job.recipe.epochs
+
+
+def planned(work: Work) -> "list[Job]":
+    """The runs of a study, but for those that follow from the results of others."""
+    jobs: list[Job] = []
+    work.study.compute(dataclasses.replace(work, planned=jobs))
+    if not jobs:
+        raise SystemExit(f"{work.study.name} trains in a loop of its own: there is nothing to plan")
+    return jobs
+
+
+def estimate(jobs: "Sequence[Job]") -> str:
+    """What the runs take, from a few timed steps of each on this device."""
+    import torch
+    from landscape.cli.train_several import plan_text
+
+    from landscape.training import plan_runs
+
+    plan = plan_runs([job.recipe for job in jobs], [job.folder for job in jobs], jobs=1)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU, not a GPU"
+    hours = sum(run.seconds for run in plan.runs) / 3600
+    return f"{plan_text(plan)}\n{hours:,.3g} hours of one device as this one: {device}"
 
 
 def say(text: str) -> None:
@@ -224,7 +267,26 @@ def main(study: Study) -> None:
     parser.add_argument("--seeds", type=int, default=study.seeds, help="how many")
     parser.add_argument("--runs", type=Path, default=Path("runs/reproductions"), help="where runs are kept")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--dry-run", action="store_true", help="time a few steps and say what all runs take")
+    parser.add_argument(
+        "--write-plan", type=Path, metavar="FILE", help="for `landscape train --plan FILE --index N`"
+    )
+    parser.add_argument(
+        "--from", dest="source", type=Path, metavar="DIR", help="finished runs of somebody else"
+    )
     given = parser.parse_args()
+    if given.dry_run or given.write_plan:
+        jobs = planned(_work(study, given))
+        if given.write_plan:
+            from landscape.training import write_sweep
+
+            write_sweep(given.write_plan, jobs)
+            print(
+                f"{given.write_plan}: {len(jobs)} runs; landscape train --plan {given.write_plan} --index 0"
+            )
+        else:
+            print(estimate(jobs))
+        return
     if given.recompute:
         print(store(execute(_work(study, given))))
         print("Run `python figures/reproductions/results.py` to bring RESULTS.md up to date.")
@@ -262,7 +324,7 @@ def _work(study: Study, given: argparse.Namespace) -> Work:
     part = part_of(data, setup, given.runs)
     folder = given.runs / study.name / setup.name
     folder.mkdir(parents=True, exist_ok=True)
-    return Work(study, setup, part, range(given.seeds), folder, jobs=given.jobs)
+    return Work(study, setup, part, range(given.seeds), folder, jobs=given.jobs, source=given.source)
 
 
 def _short(value: Any) -> Any:
