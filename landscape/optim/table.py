@@ -42,6 +42,7 @@ from landscape.optim.ssam_d import SSAMD
 from landscape.optim.ssam_f import SSAMF
 from landscape.optim.stable_sam import StableSAM
 from landscape.optim.swa import SWA
+from landscape.optim.unified_sam import UnifiedSAM
 from landscape.optim.vasso import VaSSO
 from landscape.optim.weighted_gap import WeightedGap
 from landscape.optim.wsam import WSAM
@@ -186,6 +187,7 @@ _ROWS = [
     variant("wsam", WSAM, "Yue et al. 2023, arXiv 2305.15817", 2),
     variant("gam", GAM, "Zhang et al. 2023, arXiv 2303.03108", 4),
     variant("stable-sam", StableSAM, "Tan et al. 2024, arXiv 2401.07250", 2),
+    variant("unified-sam", UnifiedSAM, "Oikonomou and Loizou 2025, arXiv 2503.02225", 2),
     variant("r-sam", RSAM, "Liu et al. 2022, NeurIPS", 2),
     variant(
         "ssam-f",
