@@ -26,6 +26,7 @@ from landscape.optim.gam import GAM
 from landscape.optim.gnp import GNP
 from landscape.optim.gsam import GSAM
 from landscape.optim.hessian_trace_reg import HessianTraceRegularised
+from landscape.optim.le_sam import LESAM
 from landscape.optim.looksam import LookSAM
 from landscape.optim.m_sam import SlicedSAM
 from landscape.optim.mesa import MESA
@@ -188,6 +189,7 @@ _ROWS = [
     variant("gam", GAM, "Zhang et al. 2023, arXiv 2303.03108", 4),
     variant("stable-sam", StableSAM, "Tan et al. 2024, arXiv 2401.07250", 2),
     variant("unified-sam", UnifiedSAM, "Oikonomou and Loizou 2025, arXiv 2503.02225", 2),
+    variant("le-sam", LESAM, "Wang et al. 2026, arXiv 2605.10183", 2),
     variant("r-sam", RSAM, "Liu et al. 2022, NeurIPS", 2),
     variant(
         "ssam-f",
