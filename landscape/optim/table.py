@@ -27,6 +27,7 @@ from landscape.optim.gnp import GNP
 from landscape.optim.gsam import GSAM
 from landscape.optim.hessian_trace_reg import HessianTraceRegularised
 from landscape.optim.le_sam import LESAM
+from landscape.optim.logits_sam import LogitsSAM
 from landscape.optim.looksam import LookSAM
 from landscape.optim.m_sam import SlicedSAM
 from landscape.optim.mesa import MESA
@@ -190,6 +191,7 @@ _ROWS = [
     variant("stable-sam", StableSAM, "Tan et al. 2024, arXiv 2401.07250", 2),
     variant("unified-sam", UnifiedSAM, "Oikonomou and Loizou 2025, arXiv 2503.02225", 2),
     variant("le-sam", LESAM, "Wang et al. 2026, arXiv 2605.10183", 2),
+    variant("logits-sam", LogitsSAM, "Luo et al. 2026, arXiv 2603.18258", 2),
     variant("r-sam", RSAM, "Liu et al. 2022, NeurIPS", 2),
     variant(
         "ssam-f",

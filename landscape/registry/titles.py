@@ -21,6 +21,7 @@ _MIXED = {
     "ae-looksam": "AE-LookSAM",
     "stable-sam": "Stable-SAM",
     "vasso": "VaSSO",
+    "logits-sam": "logits-SAM",
     "unified-sam": "Unified SAM",
     "fisher-sam": "Fisher-SAM",
     "n-step-sam": "n-step SAM",
