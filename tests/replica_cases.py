@@ -22,11 +22,12 @@ LOOKS_AT_EXAMPLES = {"esam", "m-sam", "ssam-f"}
 FORMS = [
     "cr-sam:mode=log,alpha=0.01,beta=0.001", "esam:gamma=1", "gsam:adaptive=asam", "hessian-trace-reg:mode=fd",
     "m-sam:m=4", "r-sam:mode=smoothed", "sam-on:layers=others,adaptive=asam", "wsam:mode=coupled",
+    "zsharp:threshold=tensor",
 ]  # fmt: skip
 RULES = [*VARIANTS, *FORMS]
 # These take twenty steps, in three processes with shards fewer; the others fewer still, for the time.
 NAMED = ["sam", "gsam", "cr-sam", "asam", "ae-sam", "looksam"]
-NOT_BY_SHARDS = {"hessian-trace-reg", "ssam-f", "ssam-d"}
+NOT_BY_SHARDS = {"hessian-trace-reg", "ssam-f", "ssam-d", "zsharp", "zsharp:threshold=tensor"}
 BY_SHARDS = [rule for rule in RULES if rule not in NOT_BY_SHARDS]
 # In three processes the named ones, and those that draw a vector, whose part depends on where shards are cut.
 BY_UNEVEN_SHARDS = [*NAMED, "r-sam", "vasso", "entropy-sgd", "bsam", "sam-on"]

@@ -26,6 +26,8 @@ from landscape.optim.gam import GAM
 from landscape.optim.gnp import GNP
 from landscape.optim.gsam import GSAM
 from landscape.optim.hessian_trace_reg import HessianTraceRegularised
+from landscape.optim.le_sam import LESAM
+from landscape.optim.logits_sam import LogitsSAM
 from landscape.optim.looksam import LookSAM
 from landscape.optim.m_sam import SlicedSAM
 from landscape.optim.mesa import MESA
@@ -42,9 +44,11 @@ from landscape.optim.ssam_d import SSAMD
 from landscape.optim.ssam_f import SSAMF
 from landscape.optim.stable_sam import StableSAM
 from landscape.optim.swa import SWA
+from landscape.optim.unified_sam import UnifiedSAM
 from landscape.optim.vasso import VaSSO
 from landscape.optim.weighted_gap import WeightedGap
 from landscape.optim.wsam import WSAM
+from landscape.optim.zsharp import ZSharp
 from landscape.registry.names import NameTable, Option, Row
 
 
@@ -186,6 +190,10 @@ _ROWS = [
     variant("wsam", WSAM, "Yue et al. 2023, arXiv 2305.15817", 2),
     variant("gam", GAM, "Zhang et al. 2023, arXiv 2303.03108", 4),
     variant("stable-sam", StableSAM, "Tan et al. 2024, arXiv 2401.07250", 2),
+    variant("unified-sam", UnifiedSAM, "Oikonomou and Loizou 2025, arXiv 2503.02225", 2),
+    variant("le-sam", LESAM, "Wang et al. 2026, arXiv 2605.10183", 2),
+    variant("logits-sam", LogitsSAM, "Luo et al. 2026, arXiv 2603.18258", 2),
+    variant("zsharp", ZSharp, "Yun 2025, arXiv 2505.02369", 2),
     variant("r-sam", RSAM, "Liu et al. 2022, NeurIPS", 2),
     variant(
         "ssam-f",

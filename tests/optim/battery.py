@@ -124,7 +124,7 @@ NO_BASE = {"ada-sam", "bsam", "esam", "sampa", "weighted-gap"}
 # How long the direction is where the gradient is the same everywhere, if it is not the gradient itself.
 MULTIPLES = {"weighted-gap": 0.9}
 # A displacement that weighs gradients against something of another unit.
-IN_UNITS_OF_THE_LOSS = {"fisher-sam", "r-sam"}
+IN_UNITS_OF_THE_LOSS = {"fisher-sam", "r-sam", "unified-sam", "le-sam"}
 with_radius = pytest.mark.parametrize("name", [n for n in VARIANTS if "rho" in OPTIMIZERS[n].options])
 with_radius_only = pytest.mark.parametrize(
     "name", [n for n in VARIANTS if "rho" in OPTIMIZERS[n].options and n not in NO_BASE]

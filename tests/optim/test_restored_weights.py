@@ -16,6 +16,7 @@ WITHOUT_NUMBERS = {
     "ae-sam": "ae-sam:lambda1=0,lambda2=0",
     "ae-looksam": "ae-looksam:lambda1=0,lambda2=0",
     "r-sam": "r-sam:sigma=0",
+    "le-sam": "le-sam:decay_from=1",
     "ssam-d": "ssam-d:sparsity=0",
     "esam": "esam:beta=1",
     "mesa": "mesa:start_epoch=0",

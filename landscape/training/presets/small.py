@@ -34,6 +34,10 @@ SMALL = [
     _digits("weighted-gap:rho=0.05,lam=0.9", lr=0.1),
     _digits("cr-sam:rho=0.1,alpha=0.1,beta=0.01", lr=0.1),
     _digits("sam-on:rho=0.5", lr=0.1, model="mlp:norm=batch"),
+    _digits("unified-sam:rho=0.1,lam=0.5", lr=0.1),
+    _digits("le-sam:sigma=0.1,rho=0.5", lr=0.1),
+    _digits("logits-sam:rho=0.05", lr=0.1),
+    _digits("zsharp:rho=0.05,quantile=0.95", lr=0.1),
     _digits("msam:rho=0.3", lr=0.1),
     _digits("saf:lam=0.3,tau=5,start_epoch=5,lag=3", lr=0.1),
     _digits(
