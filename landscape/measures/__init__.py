@@ -22,6 +22,7 @@ from landscape.measures.recalled import measure as measure
 from landscape.measures.recalled import measured_or_recalled as measured_or_recalled
 from landscape.measures.relative_flatness import relative_flatness as relative_flatness
 from landscape.measures.spectral_density import spectral_density as spectral_density
+from landscape.measures.subset_accuracy import subset_accuracy as subset_accuracy
 from landscape.measures.surrogate_gap import surrogate_gap as surrogate_gap
 from landscape.measures.table import DEFAULT as DEFAULT
 from landscape.measures.table import MEASURES as MEASURES

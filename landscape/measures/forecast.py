@@ -29,6 +29,8 @@ def expected_cost(objective: Objective, specification: Specification) -> tuple[C
     match specification.name:
         case "loss" | "accuracy":
             cost = Cost(evaluations=1)
+        case "subset-accuracy":
+            cost = Cost(evaluations=2)
         case "gradient-norm" | "gradient-noise":
             cost = Cost(gradients=1)
         case "surrogate-gap":

@@ -26,6 +26,7 @@ from landscape.measures.preconditioned_sharpness import preconditioned_sharpness
 from landscape.measures.reading import HIDDEN
 from landscape.measures.relative_flatness import relative_flatness
 from landscape.measures.spectral_density import spectral_density
+from landscape.measures.subset_accuracy import subset_accuracy
 from landscape.measures.surrogate_gap import surrogate_gap
 from landscape.measures.top_eigenvalues import top_eigenvalues
 from landscape.records.estimate import Estimate
@@ -39,6 +40,7 @@ def _row(build: Callable[..., Estimate], summary: str, reference: str = "") -> R
 _ROWS = [
     _row(loss, "L, the mean loss over the data"),
     _row(accuracy, "fraction of examples whose largest output is the target"),
+    _row(subset_accuracy, "the same among the classes that occur in the data", "Hendrycks et al. 2021"),
     _row(gradient_norm, "‖∇L‖, the norm of the full gradient", "Wu et al. 2024"),
     _row(
         gradient_noise, "E‖∇L_B‖² over the batches, its spread, quantiles and normality", "Jiang et al. 2023"

@@ -118,6 +118,7 @@ def test_each_measure_alone_costs_what_its_formula_needs() -> None:
     assert spent == {
         "loss": (0, 0, 1),
         "accuracy": (0, 0, 1),
+        "subset-accuracy": (0, 0, 2),
         "gradient-norm": (1, 0, 0),
         "gradient-noise": (1, 0, 0),
         "surrogate-gap": (1, 0, 1),
