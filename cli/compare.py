@@ -300,8 +300,10 @@ def _default(question: Question, where: Where) -> tuple[Column, ...]:
 
 
 def _on(where: Where, texts: Sequence[str]) -> tuple[Column, ...]:
-    """Columns that state their splits, on those of ``--split`` if it is set."""
-    return columns(texts if where.split is None else [split_of(text)[1] for text in texts], where.splits)
+    """Columns that state their splits, on those of ``--split`` if it is set; corrupted examples stay what they are."""
+    if where.split is not None:
+        texts = [split_of(text)[1] if split_of(text)[0] in SPLITS else text for text in texts]
+    return columns(texts, where.splits)
 
 
 def _result(gathered: Gathered, question: Question, subjects: Subjects, run_set: RunSet) -> Table | Study:

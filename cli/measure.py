@@ -150,11 +150,11 @@ def _of_splits(texts: Sequence[str], default: Sequence[str]) -> "dict[str, list[
     """The measures of each split, each once: of the split that is in front of its name, or of the default ones."""
     from landscape.measures import MEASURES
 
-    parsed: dict[str, dict[str, Specification]] = {split: {} for split in SPLITS}
+    parsed: dict[str, dict[str, Specification]] = {split: {} for split in SPLITS}  # in this order
     for part, name in map(split_of, texts):
         specification = MEASURES.parse(name)
         for split in default if part is None else (part,):
-            parsed[split][str(specification)] = specification
+            parsed.setdefault(split, {})[str(specification)] = specification
     return {split: list(measures.values()) for split, measures in parsed.items() if measures}
 
 

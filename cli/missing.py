@@ -162,7 +162,7 @@ class Measuring:
         import torch
 
         return checkpoint.objective(
-            conditions.split or "train",  # type: ignore[arg-type]
+            conditions.split or "train",
             limit=conditions.limit,
             batch_size=conditions.batch_size or self.batch_size[0],
             micro_batch=self.batch_size[1],

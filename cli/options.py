@@ -344,7 +344,7 @@ class Subject(Source):
             raise UsageError(ONE_PROCESS)
         note(f"reading the data of {click.format_filename(checkpoint.contents.path)}…")
         return checkpoint.objective(
-            split,  # type: ignore[arg-type]
+            split,
             limit=self.limit,
             batch_size=self.batch_size[0],
             micro_batch=self.batch_size[1],

@@ -73,10 +73,10 @@ def preflight(
 
 def _count(checkpoint: "Checkpoint", objective: "Objective") -> str:
     """The number of examples, and of how many they are a part."""
-    from landscape.data import FixedBatches
+    from landscape.data import FixedBatches, examples_of
 
     count, split = objective.provenance.num_examples, objective.provenance.split
-    examples = checkpoint.data.split(str(split))
+    examples = examples_of(checkpoint.data, str(split))
     total = 0 if isinstance(examples, FixedBatches) else len(examples)  # type: ignore[arg-type]
     return f"{count:,} of {total:,}" if count < total else f"{count:,}"
 

@@ -61,7 +61,7 @@ def command(
     with Bar("verify", quiet=quiet) as bar:
         for comparison in verify(
             opened,
-            split=split,  # type: ignore[arg-type]
+            split=split,
             limit=limit,
             seed=seed,
             parameters=selection,

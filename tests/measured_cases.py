@@ -26,11 +26,15 @@ OPTIONS = {
     "approximation-ratio": "steps=2,rho=0.5,examples=10",
     "adaptive-sharpness": "steps=2",
     "average-sharpness": "max_pairs=3",
+    "relative-flatness": "max_probes=8",
+    "pacbayes-sigma": "quantity=loss,draws=2",
+    "basin-width": "max_directions=2",
     "hessian-trace": "max_probes=8",
     "layer-traces": "max_probes=8",
     "normalized-trace": "max_probes=8",
 }
-EVERY = [f"{name}:{OPTIONS[name]}" if name in OPTIONS else name for name in MEASURES]
+# Path norms are undefined with tanh: of the case "exact".
+EVERY = [f"{name}:{OPTIONS[name]}" if name in OPTIONS else name for name in MEASURES if name != "path-norm"]
 TRACE = "hessian-trace:max_probes=8"
 STATISTICS = ["loss", "gradient-norm", "dominant-eigenvalue:method=lanczos,max_iterations=5"]
 
@@ -78,7 +82,7 @@ CASES = {
         nn.CrossEntropyLoss,
         {},
         {},
-        [TRACE, "layer-traces", "normalized-trace"],
+        [TRACE, "layer-traces", "normalized-trace", "path-norm"],
     ),
     "float32": (
         lambda: plain(nn.ReLU),

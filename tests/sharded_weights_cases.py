@@ -26,7 +26,8 @@ MEASURED = [
     "dominant-eigenvalue:method=lanczos,max_iterations=5", "top-eigenvalues:k=2,max_products=8",
     "layer-eigenvalues:max_products=3", "spectral-density:probes=2,steps=4", "hessian-trace:max_probes=4",
     "hessian-trace:method=hutchinson,max_probes=4", "hessian-trace:method=hutch++,max_probes=9",
-    "layer-traces:max_probes=4", "normalized-trace:max_probes=4",
+    "layer-traces:max_probes=4", "normalized-trace:max_probes=4", "relative-flatness:max_probes=4", "fisher-rao-norm",
+    "pacbayes-sigma:quantity=loss,draws=2", "basin-width:max_directions=2", "basin-width:case=worst,steps=2",
 ]  # fmt: skip
 FEW = ["gradient-norm", "gradient-noise", "dominant-eigenvalue:method=lanczos,max_iterations=5"]
 

@@ -11,6 +11,9 @@ OPTIONS = {
     "average-sharpness": "max_pairs=4",
     "spectral-density": "probes=2,steps=4",
     "block-spectra": "probes=2,steps=3",
+    "relative-flatness": "max_probes=8",
+    "pacbayes-sigma": "quantity=loss,draws=3",
+    "basin-width": "max_directions=3",
 }
 
 

@@ -63,10 +63,24 @@ def _own(shapes: Shapes) -> Guess | None:
     classes = shapes["classifier.weight"][0]
     if {"features.0.weight", "features.2.weight", "features.4.weight"} <= set(shapes):
         return Guess(f"cnn with {classes} classes", f"cnn:width={shapes['features.0.weight'][0]}", classes)
+    name = _own_residual(shapes, inputs_of_head=shapes["classifier.weight"][1])
+    if name is None:
+        return None
+    return Guess(f"{name} (CIFAR stem) with {classes} classes", name, classes)
+
+
+def _own_residual(shapes: Shapes, *, inputs_of_head: int) -> str | None:
+    if "blocks.0.residual.1.weight" in shapes:
+        depth = 2 * len(_numbers(shapes, r"blocks\.(\d+)\.")) + 2
+        return f"pyramidnet:depth={depth},alpha={inputs_of_head - 16}"
     if "stages.0.0.residual.0.weight" not in shapes:
         return None
-    name = "resnet18" if shapes["stem.0.weight"][0] == 64 else "resnet20"
-    return Guess(f"{name} (CIFAR stem) with {classes} classes", name, classes)
+    blocks = len(_numbers(shapes, r"stages\.2\.(\d+)\."))
+    if "stages.0.0.activation.0.weight" in shapes:
+        return f"wrn:depth={6 * blocks + 4},width={inputs_of_head // 64}"
+    if "stages.0.0.residual.6.weight" in shapes:
+        return {6: "resnet50", 23: "resnet101"}[blocks]
+    return "resnet18" if shapes["stem.0.weight"][0] == 64 else "resnet20"
 
 
 # By blocks in each stage, and for bottlenecks the width of the first and the channels of a group of its convolution.

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from landscape.checkpoints.adapters import adapted, base_name, load_adapter, loaded_base, require_same_form
 from landscape.checkpoints.architectures import UNNAMED, factory_of, guess
@@ -19,7 +19,16 @@ from landscape.checkpoints.fitting import fit
 from landscape.checkpoints.reading import Contents, read_checkpoint
 from landscape.checkpoints.recipes import RecipeInFile, WithinMemory
 from landscape.checkpoints.weights import Weights
-from landscape.data import Data, FixedBatches, as_data, data_name, load_data, subset, with_label_noise
+from landscape.data import (
+    Data,
+    FixedBatches,
+    as_data,
+    data_name,
+    examples_of,
+    load_data,
+    subset,
+    with_label_noise,
+)
 from landscape.errors import InputError, UsageError
 from landscape.isolation.modes import outside_modes
 from landscape.losses import cross_entropy_name
@@ -37,7 +46,8 @@ from landscape.registry.factories import PARTS, TASKS, task_parts
 from landscape.registry.names import Specification
 from landscape.registry.user_code import code_hash, names_code, user_module
 
-Split = Literal["train", "test"]
+Split = str
+"""``train``, ``test``, or a part of the test examples with corruptions; see :func:`landscape.data.examples_of`."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +147,7 @@ class Checkpoint:
 
     def batches(self, split: Split, *, limit: int | None = None, batch_size: int = 128) -> tuple[Source, str]:
         """The examples of a split in batches, and the hash of their indices."""
-        examples: Dataset[Any] = self.data.split(split)
+        examples = examples_of(self.data, split)
         if not isinstance(examples, FixedBatches):
             selected, digest = subset(examples, limit)
             return DataLoader(selected, batch_size=batch_size, collate_fn=self.data.collate), digest

@@ -41,6 +41,7 @@ _LOOKS = {
         for name in ("gradient-noise", "adaptive-sharpness", "average-sharpness")
     },
     "accuracy": Look("accuracy (%)", factor=100.0, better="higher"),
+    "subset-accuracy": Look("subset accuracy (%)", factor=100.0, better="higher"),
     "generalization-gap": Look("gen. gap (pp)", factor=100.0, better="lower"),
     "loss-gap": Look("loss gap", better="lower"),
     "sam-share": Look("SAM steps (%)", factor=100.0),
@@ -86,6 +87,12 @@ PRESETS: NameTable[tuple[str, ...]] = NameTable(
             ("test:loss", "test:surrogate-gap", "test:dominant-eigenvalue", "test:accuracy"),
             "loss, surrogate gap, dominant eigenvalue and accuracy on test",
             "Zhuang et al. 2022",
+        ),
+        _row(
+            "robustness",
+            ("test:accuracy", *(f"corrupted-{severity}:accuracy" for severity in range(1, 6))),
+            "accuracy on test, and on it with 15 corruptions at five severities",
+            "Hendrycks and Dietterich 2019; Wu et al. 2024, table 2",
         ),
     ],
 )

@@ -62,7 +62,7 @@ def measured(requested: Iterable[Column]) -> dict[str, tuple[str, ...]]:
     names: dict[str, dict[str, None]] = {part: {} for part in SPLITS}
     for column in requested:
         if column.split is not None:
-            names[column.split][column.name] = None
+            names.setdefault(column.split, {})[column.name] = None
         elif column.measure in DERIVED:
             target = DERIVED[column.measure]
             for part in target.splits:

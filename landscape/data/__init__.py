@@ -1,5 +1,6 @@
 """Data sets by name: ``load_data("digits")``, ``load_data("cifar10:root=DIR")``, ``imagefolder:DIR``."""
 
+from landscape.data.corruptions import examples_of
 from landscape.data.examples import Data
 from landscape.data.label_noise import with_label_noise
 from landscape.data.subset import subset
@@ -12,6 +13,7 @@ __all__ = [
     "FixedBatches",
     "as_data",
     "data_name",
+    "examples_of",
     "load_data",
     "stated",
     "subset",

@@ -14,6 +14,7 @@ from torch import Tensor
 from landscape.data.examples import Data, InMemory, LabelledDataset, shape_note
 from landscape.data.pixels import Moments, Pixels, moments, moments_note
 from landscape.errors import InputError, UsageError
+from landscape.records.reading import read_text
 from landscape.registry.names import Row, options_of
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def imagefolder(
     resize: int | None = None,
     interpolation: Interpolation = "bilinear",
     normalize: Normalisation = NORMALISATION,
+    classes_of: str = "",
 ) -> Data:
     """Colour images in ``DIR/train/CLASS/*`` and ``DIR/test/CLASS/*`` (or ``DIR/val/CLASS/*``), or ``DIR/CLASS/*``.
 
@@ -58,6 +60,9 @@ def imagefolder(
         interpolation: How images are scaled.
         normalize: See :func:`landscape.data.pixels.moments`. By default pixels are from 0 to 1, as
             ``torchvision.transforms.ToTensor`` leaves them.
+        classes_of: A folder with a folder for each class of the network, such as the one that it was trained on, or a
+            text file with the name of a class a line: classes then have their numbers there, for pictures of some of
+            them, as ImageNet-R's. By default classes are numbered as they are found.
 
     Raises:
         InputError: No such folder, no images in it, damaged ones, or splits whose classes differ.
@@ -75,8 +80,10 @@ def imagefolder(
     training = top / "train" if held_out is not None or (top / "train").is_dir() else top
     folders = {"train": training if training.is_dir() else None, "test": held_out}
     files = {split: _files(folder, layout) for split, folder in folders.items() if folder is not None}
-    classes = next(iter(files.values()))[1]
-    if held_out is not None and classes != files["test"][1]:
+    classes = _class_names(classes_of) if classes_of else next(iter(files.values()))[1]
+    if classes_of:
+        files = {split: _renumbered(*found, classes, classes_of) for split, found in files.items()}
+    elif held_out is not None and classes != files["test"][1]:
         odd = ", ".join(sorted(set(classes) ^ set(files["test"][1])))
         raise InputError(f"imagefolder: train and {held_out.name} in {root} differ in the classes {odd}")
     pictures = {split: samples for split, (samples, _) in files.items()}
@@ -150,6 +157,30 @@ def _files(folder: Path, layout: str) -> tuple[list[tuple[str, int]], list[str]]
         reason = " ".join(str(failure).split()).rstrip(".")
         raise InputError(f"imagefolder: {reason}; {layout}") from None
     return images.samples, images.classes
+
+
+def _class_names(source: str) -> list[str]:
+    """The names of all classes in order: the folders in a folder, as torchvision sorts them, or the lines of a file."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        names = sorted(entry.name for entry in os.scandir(path) if entry.is_dir())
+    else:
+        names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"imagefolder: classes_of={source} names {'a class twice' if names else 'no class'}")
+    return names
+
+
+def _renumbered(
+    samples: list[tuple[str, int]], found: list[str], classes: list[str], source: str
+) -> tuple[list[tuple[str, int]], list[str]]:
+    """Images with the numbers that their classes have among all of them."""
+    number = {name: k for k, name in enumerate(classes)}
+    odd = [name for name in found if name not in number]
+    if odd:
+        more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+        raise InputError(f"imagefolder: {', '.join(odd[:3])}{more} are not among the classes of {source}")
+    return [(path, number[found[target]]) for path, target in samples], classes
 
 
 def _check_folders(top: Path) -> None:

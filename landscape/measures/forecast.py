@@ -29,6 +29,8 @@ def expected_cost(objective: Objective, specification: Specification) -> tuple[C
     match specification.name:
         case "loss" | "accuracy":
             cost = Cost(evaluations=1)
+        case "subset-accuracy":
+            cost = Cost(evaluations=2)
         case "gradient-norm" | "gradient-noise":
             cost = Cost(gradients=1)
         case "surrogate-gap":
@@ -60,6 +62,19 @@ def expected_cost(objective: Objective, specification: Specification) -> tuple[C
             is_auto = options.get("method", "auto") == "auto"
             cost = Cost(gradients=12, products=4) if is_auto else Cost(gradients=1, products=64)
             most = {"products": options["max_probes"]}
+        case "fisher-rao-norm":
+            cost = Cost(gradients=1, products=1)
+        case "relative-flatness":
+            cost, most = Cost(gradients=1, products=48), {"products": options["max_probes"]}
+        case "path-norm":  # one example, whatever the data
+            cost = Cost(evaluations=4 / objective.num_examples)
+        case "pacbayes-sigma":
+            cost = Cost(evaluations=1 + 13 * options["draws"])
+        case "basin-width" if options["case"] == "worst":
+            cost = Cost(gradients=13 * options["steps"], evaluations=26)
+        case "basin-width":
+            # About 7 distances a direction, of which 8 are typical: they are nearly equally wide in large networks.
+            cost, most = Cost(evaluations=57), {"evaluations": 1 + 7 * options["max_directions"]}
         case "approximation-ratio":
             share = min(1.0, options["examples"] / objective.num_examples)
             cost = Cost(gradients=share * options["steps"], evaluations=2 * share)

@@ -13,13 +13,15 @@ from landscape.errors import InputError, is_out_of_memory
 from landscape.isolation.modes import on_device, plain_defaults
 from landscape.isolation.randomness import private_randomness
 from landscape.isolation.weightless import without_values
-from landscape.models.cifar_resnet import resnet18, resnet20
+from landscape.models.cifar_resnet import resnet18, resnet20, resnet50, resnet101
 from landscape.models.cnn import CNN
 from landscape.models.decoder import Decoder
 from landscape.models.huggingface import huggingface_model
 from landscape.models.mlp import MLP
+from landscape.models.pyramidnet import PyramidNet, pyramidnet110
 from landscape.models.timm_models import timm_model
 from landscape.models.torchvision_models import torchvision_model
+from landscape.models.wide_resnet import WideResNet, wrn28_10
 from landscape.registry.factories import FORMS, Kind, needs_only, user_function, user_row
 from landscape.registry.names import NameTable, Options, Row, Specification
 from landscape.registry.user_code import names_code
@@ -61,6 +63,14 @@ MODELS: NameTable[nn.Module] = NameTable(
         Row("cnn", CNN, "three small convolutions, no batch normalisation", hidden=_DATA),
         Row("resnet18", resnet18, "ResNet-18 with the CIFAR stem, 11.2 M", "arXiv 1512.03385", hidden=_DATA),
         Row("resnet20", resnet20, "ResNet-20 for CIFAR, 0.27 M", "arXiv 1512.03385", hidden=_DATA),
+        Row("resnet50", resnet50, "ResNet-50 with the CIFAR stem, 23.5 M", "arXiv 1512.03385", hidden=_DATA),
+        Row(
+            "resnet101", resnet101, "ResNet-101 with the CIFAR stem, 42.5 M", "arXiv 1512.03385", hidden=_DATA
+        ),
+        Row("wrn", WideResNet, "a wide ResNet for CIFAR", "arXiv 1605.07146", hidden=_DATA),
+        Row("wrn28-10", wrn28_10, "WRN-28-10, 36.5 M", "arXiv 1605.07146", hidden=_DATA),
+        Row("pyramidnet", PyramidNet, "a PyramidNet of basic blocks", "arXiv 1610.02915", hidden=_DATA),
+        Row("pyramidnet110", pyramidnet110, "PyramidNet-110, 28.5 M", "arXiv 1610.02915", hidden=_DATA),
         Row("decoder", Decoder, "a causal transformer over token numbers, 0.87 M", "GPT-2", hidden=_DATA),
     ],
     libraries=lambda name: timm_model(name) or torchvision_model(name),

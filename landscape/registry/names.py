@@ -285,6 +285,8 @@ def split(text: str) -> Specification:
 
 SPLITS = ("train", "test")
 """Parts of the data that a column of a table may name in front of its measure."""
+CORRUPTED = "corrupted"
+"""The test examples with corruptions; a kind and a severity may follow: ``corrupted-fog-3``."""
 
 
 def split_of(text: str) -> tuple[str | None, str]:
@@ -294,7 +296,8 @@ def split_of(text: str) -> tuple[str | None, str]:
         text: A measure with options, or the label of a column.
     """
     part, colon, name = text.strip().partition(":")
-    return (part, name) if colon and part in SPLITS else (None, text)
+    is_split = part in SPLITS or part.partition("-")[0] == CORRUPTED
+    return (part, name) if colon and is_split else (None, text)
 
 
 def _guessed(value: Value) -> Value:

@@ -54,6 +54,8 @@ def test_a_vision_transformer_of_timm_is_recognised(name):
         "cnn:width=4",
         "resnet20",
         "resnet18",
+        "wrn:depth=16,width=2",
+        "pyramidnet:depth=20,alpha=30",
     ],
 )
 def test_a_network_of_ours_is_recognised_and_the_suggestion_fits(name):
@@ -61,6 +63,11 @@ def test_a_network_of_ours_is_recognised_and_the_suggestion_fits(name):
     found = guess(state)
     assert found.classes == 3
     fit(build_model(found.model, classes=3, input_shape=(1, 8, 8), seed=1), state, source="m")
+
+
+@pytest.mark.parametrize("name", ["resnet50", "resnet101"])
+def test_a_deep_network_of_ours_is_recognised(name):
+    assert guess(build_model(name, classes=3, values=False).state_dict()).model == name
 
 
 def test_a_resnet_for_small_pictures_is_described_not_named():

@@ -192,3 +192,35 @@ def test_as_many_folders_as_allowed(pictures, monkeypatch):
             patch.setattr(imagefolder, name, most - 1)
             with pytest.raises(InputError, match="folders"):
                 load_data(f"imagefolder:{pictures}")
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+def test_pictures_of_some_classes_have_the_numbers_of_all(pictures, tmp_path, as_file):
+    everything = tmp_path.parent / f"{tmp_path.name}-classes"
+    if as_file:
+        everything.write_text("ant\n\nbee \ncat\ndog\neel\n")
+    else:
+        for name in ("eel", "bee", "dog", "ant", "cat"):
+            (everything / name).mkdir(parents=True)
+    (pictures / "val" / "dog").rename(pictures / "val" / "eel")  # splits may have different ones
+    data = load_data(f"imagefolder:{pictures}:size=8,classes_of={everything}")
+    assert (data.classes, data.train.targets.tolist(), data.test.targets.tolist()) == (
+        5,
+        [2, 2, 2, 3, 3, 3],
+        [2, 2, 2, 4, 4, 4],
+    )
+    assert f"classes_of={everything}" in data.name
+
+
+def test_a_class_that_is_not_among_all_is_named(pictures, tmp_path):
+    names = tmp_path / "names.txt"
+    for text, message in {
+        "cat\nemu\n": "dog are not among the classes of",
+        "cat\ndog\ncat\n": "names a class twice",
+        "\n": "names no class",
+    }.items():
+        names.write_text(text)
+        with pytest.raises(InputError, match=message):
+            load_data(f"imagefolder:{pictures}:classes_of={names}")
+    with pytest.raises(InputError, match="nowhere"):
+        load_data(f"imagefolder:{pictures}:classes_of=nowhere")

@@ -15,6 +15,7 @@ from landscape.objective import Objective
 NAMES = [short(name) for name in MEASURES]
 OF_THE_PARTITION = {"gradient-noise", "approximation-ratio", "noise-scale"}
 """What is about batches by its nature."""
+UNDEFINED_WITH_TANH = {"path-norm"}
 
 
 def objective(batch: int, activation: type[nn.Module] = nn.Tanh, **options: object) -> Objective:
@@ -36,7 +37,8 @@ def test_two_runs_with_the_same_seed_give_identical_bytes() -> None:
 
 @pytest.mark.parametrize(("activation", "batch"), [(nn.ReLU, 100), (nn.Tanh, 17)])
 def test_other_batch_sizes_give_the_same_numbers(activation: type[nn.Module], batch: int) -> None:
-    names = [name for name in NAMES if name.split(":")[0] not in OF_THE_PARTITION]
+    without = OF_THE_PARTITION | (UNDEFINED_WITH_TANH if activation is nn.Tanh else set())
+    names = [name for name in NAMES if name.split(":")[0] not in without]
     for a, b in zip(
         measure(objective(30, activation), names), measure(objective(batch, activation), names), strict=True
     ):
@@ -44,7 +46,8 @@ def test_other_batch_sizes_give_the_same_numbers(activation: type[nn.Module], ba
 
 
 def test_micro_batches_give_the_same_numbers_for_every_measure() -> None:
+    names = [name for name in NAMES if name not in UNDEFINED_WITH_TANH]
     for a, b in zip(
-        measure(objective(30), NAMES), measure(objective(30, micro_batch=12), NAMES), strict=True
+        measure(objective(30), names), measure(objective(30, micro_batch=12), names), strict=True
     ):
         assert abs(a.value - b.value) <= 1e-3 * abs(a.value), a.measure

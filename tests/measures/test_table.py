@@ -10,18 +10,25 @@ import pytest
 import torch
 from scipy import stats
 from short_measures import short
+from torch import nn
 
 from landscape import records
 from landscape.errors import UsageError
 from landscape.measures import DEFAULT, MEASURES, measure
 from landscape.measures.forecast import expected_cost
+from landscape.objective import Objective
 from landscape.records.estimate import Estimate
+
+
+def objective_for(name: str, dtype: torch.dtype = torch.float64) -> Objective:
+    """The small net, with ReLU for what is undefined with tanh."""
+    return problems.small_objective(nn.ReLU if name == "path-norm" else nn.Tanh, dtype=dtype)
 
 
 @functools.cache
 def measured(name: str) -> Estimate:
     """What several tests look at."""
-    return measure(problems.small_objective(), [short(name)])[0]
+    return measure(objective_for(name), [short(name)])[0]
 
 
 @pytest.mark.parametrize("name", MEASURES)
@@ -41,19 +48,19 @@ class TestContract:
         assert records.from_json(line) == dataclasses.replace(found, details=json.loads(line)["details"])
 
     def test_two_identical_calls_give_identical_numbers(self, name: str) -> None:
-        first, (second,) = measured(name), measure(problems.small_objective(), [short(name)])
+        first, (second,) = measured(name), measure(objective_for(name), [short(name)])
         assert first.value == second.value
         assert first.standard_error == second.standard_error
         assert first.details == second.details
 
     def test_asking_again_costs_nothing(self, name: str) -> None:
-        objective = problems.small_objective()
+        objective = objective_for(name)
         first, second = (measure(objective, [short(name)])[0] for _ in range(2))
         assert (second.cost.gradients, second.cost.products, second.cost.evaluations) == (0, 0, 0)
         assert first.value == second.value
 
     def test_float32_agrees_with_float64(self, name: str) -> None:
-        (single,) = measure(problems.small_objective(dtype=torch.float32), [short(name)])
+        (single,) = measure(objective_for(name, torch.float32), [short(name)])
         assert single.value == pytest.approx(measured(name).value, rel=2e-3)
 
     def test_its_cost_is_foreseen(self, name: str) -> None:
@@ -88,7 +95,7 @@ def residual_trace_cost(probes: int) -> tuple[int, int]:
 
 
 def test_each_measure_alone_costs_what_its_formula_needs() -> None:
-    spent = {}
+    spent, tried = {}, {}
     for name in MEASURES:
         found = measured(name)
         spent[name] = found.cost.gradients, found.cost.products, found.cost.evaluations
@@ -104,11 +111,14 @@ def test_each_measure_alone_costs_what_its_formula_needs() -> None:
             products_preconditioned = found.details["iterations"]
         if name == "block-spectra":
             products_blocks = found.details["iterations"]
+        if name in ("pacbayes-sigma", "basin-width"):
+            tried[name] = found.details["evaluations"]
         if name == "hessian-trace":
             gradients, products = residual_trace_cost(found.details["probes"])
     assert spent == {
         "loss": (0, 0, 1),
         "accuracy": (0, 0, 1),
+        "subset-accuracy": (0, 0, 2),
         "gradient-norm": (1, 0, 0),
         "gradient-noise": (1, 0, 0),
         "surrogate-gap": (1, 0, 1),
@@ -125,6 +135,11 @@ def test_each_measure_alone_costs_what_its_formula_needs() -> None:
         "noise-scale": (2, 0, 0),
         "spectral-density": (1, 2 * 4, 0),
         "block-spectra": (1, products_blocks, 0),
+        "relative-flatness": (1, 8, 0),
+        "fisher-rao-norm": (1, 1, 0),
+        "pacbayes-sigma": (0, 0, 1 + tried["pacbayes-sigma"]),
+        "path-norm": (0, 0, 4 / 100),  # one example, four times
+        "basin-width": (0, 0, 1 + tried["basin-width"]),
         "normalized-trace": (gradients + 1, products, 0),
         "approximation-ratio": (3, 0, 2),
     }

@@ -23,6 +23,9 @@ OPTIONS = {
     "approximation-ratio": ["steps=4"],
     "average-sharpness": ["max_pairs=2"],
     "block-spectra": ["probes=1,steps=3"],
+    "relative-flatness": ["max_probes=4"],
+    "pacbayes-sigma": ["quantity=loss,draws=2"],
+    "basin-width": ["max_directions=2", "case=worst,steps=2"],
     "spectral-density": ["probes=1,steps=4", "probes=1,steps=4,operator=empirical-fisher"],
 }
 CASES = [f"{name}:{options}".rstrip(":") for name in MEASURES for options in OPTIONS.get(name, [""])]

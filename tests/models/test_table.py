@@ -10,8 +10,11 @@ from landscape.models import MODELS, build_model
 from landscape.models.torchvision_models import torchvision_model
 
 TOKENS = ("decoder",)  # tested in test_decoder.py
+LARGE = ("resnet50", "resnet101", "wrn28-10", "pyramidnet110")
+SMALLER = {"wrn": "wrn:depth=10,width=2", "pyramidnet": "pyramidnet:depth=14,alpha=20"}
 NAMES = [
-    *(name for name in MODELS if name not in TOKENS),
+    *(SMALLER.get(name, name) for name in MODELS if name not in (*TOKENS, *LARGE)),
+    *(pytest.param(name, marks=pytest.mark.thorough) for name in LARGE),
     "torchvision:resnet18",
     "torchvision:mobilenet_v3_small",
     "torchvision:googlenet",
@@ -62,6 +65,15 @@ def test_without_a_seed_the_global_random_state_decides():
     [
         ("resnet20", 272_474),
         ("resnet18", 11_173_962),
+        ("resnet50", 23_520_842),
+        ("resnet101", 42_512_970),
+        ("wrn28-10", 36_479_194),
+        ("wrn:depth=16,width=10", 17_116_634),
+        ("wrn:depth=22,width=8", 17_158_106),
+        ("wrn:depth=40,width=2", 2_243_546),
+        ("pyramidnet110", 28_485_477),
+        ("pyramidnet110:alpha=84", 3_904_446),
+        ("pyramidnet110:alpha=48", 1_772_706),
         ("torchvision:resnet18", 11_181_642),
         ("mlp:depth=0", 3072 * 10 + 10),
         ("mlp:width=5,depth=3", 3072 * 5 + 5 + 2 * (5 * 5 + 5) + 5 * 10 + 10),
@@ -69,18 +81,87 @@ def test_without_a_seed_the_global_random_state_decides():
     ],
 )
 def test_parameter_counts_are_the_published_or_the_computed_ones(name, count):
-    assert parameters(build_model(name, classes=10, input_shape=IMAGE)) == count
+    assert parameters(build_model(name, classes=10, input_shape=IMAGE, values=False)) == count
 
 
-def test_the_residual_network_has_the_depth_in_its_name():
-    for name, depth in (("resnet18", 18), ("resnet20", 20)):
-        layers = [
-            module
-            for module in build_model(name).modules()
-            if isinstance(module, torch.nn.Linear)
-            or (isinstance(module, torch.nn.Conv2d) and module.kernel_size == (3, 3))
-        ]
-        assert len(layers) == depth
+@pytest.mark.parametrize(
+    ("name", "depth"),
+    [
+        ("resnet18", 18),
+        ("resnet20", 20),
+        ("resnet50", 50),
+        ("resnet101", 101),
+        ("pyramidnet110", 110),
+        ("wrn28-10", 28),
+    ],
+)
+def test_the_residual_network_has_the_depth_in_its_name(name, depth):
+    """Layers on the longest path; the paper on wide networks counts the shortcuts' convolutions as well."""
+    layers = [
+        module
+        for key, module in build_model(name, values=False).named_modules()
+        if isinstance(module, torch.nn.Linear | torch.nn.Conv2d) and "shortcut" not in key
+    ]
+    assert len(layers) - (name == "wrn28-10") == depth
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet50",
+        "pyramidnet110",
+        *(pytest.param(name, marks=pytest.mark.thorough) for name in ("resnet101", "wrn28-10")),
+    ],
+)
+def test_one_step_of_training_changes_every_parameter_and_lowers_the_loss(name):
+    model = build_model(name, classes=3, input_shape=(3, 16, 16), seed=0)
+    inputs = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    optimizer, losses = torch.optim.SGD(model.parameters(), lr=1e-4), []
+    for _ in range(2):
+        loss = torch.nn.functional.cross_entropy(model(inputs), torch.tensor([0, 1, 2, 0]))
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[1] < losses[0]
+    assert not any(map(torch.equal, before, model.parameters()))
+
+
+def test_a_wide_network_is_its_formula():
+    """Two stages written out: activation first, and a projection of the activated inputs where channels change."""
+    model = build_model("wrn:depth=10,width=1", classes=3, input_shape=(2, 7, 7), seed=0).double().eval()
+    inputs = torch.randn(2, 2, 7, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    state, hidden = model.state_dict(), torch.nn.functional.conv2d(inputs, model.stem.weight, padding=1)
+
+    def normalised(values, name):
+        parts = [state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
+        return torch.nn.functional.batch_norm(values, *parts).relu()
+
+    for stage, stride in enumerate((1, 2, 2)):
+        name = f"stages.{stage}.0"
+        active = normalised(hidden, f"{name}.activation.0")
+        first, second = (state[f"{name}.residual.{k}.weight"] for k in (0, 3))
+        inner = torch.nn.functional.conv2d(active, first, stride=stride, padding=1)
+        outer = torch.nn.functional.conv2d(normalised(inner, f"{name}.residual.1"), second, padding=1)
+        if stage:
+            hidden = torch.nn.functional.conv2d(active, state[f"{name}.projection.weight"], stride=stride)
+        hidden = hidden + outer
+    scores = model.classifier(normalised(hidden, "activation.0").mean((2, 3)))
+    torch.testing.assert_close(model(inputs), scores)
+
+
+def test_the_shortcut_of_a_pyramid_is_its_inputs_beside_zeros():
+    """With the last normalisation of each block at zero, what is left are means over 2×2 pixels, and zeros."""
+    model = build_model("pyramidnet:depth=14,alpha=20", classes=3, input_shape=(3, 8, 8), seed=0).eval()
+    assert [block.residual[1].out_channels for block in model.blocks] == [19, 23, 26, 29, 33, 36]
+    for block in model.blocks:
+        torch.nn.init.zeros_(block.residual[5].weight)
+    inputs = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    entry = model.stem(inputs)
+    left = model.blocks(entry)
+    torch.testing.assert_close(left[:, :16], torch.nn.functional.avg_pool2d(entry, 4))
+    assert not left[:, 16:].any()
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
@@ -116,6 +197,12 @@ def test_a_vision_transformer_takes_the_size_of_the_data():
         ("mlp:depth=10001", "depth=10001 is more than 10,000"),
         ("mlp:activation=sine", "one of relu, tanh, gelu"),
         ("cnn:width=0", "width=0"),
+        ("wrn:depth=27", "depth=27 must be 6n"),
+        ("wrn:depth=4", "depth=4 must be"),
+        ("wrn:width=0", "width=0 must be from 1"),
+        ("pyramidnet:depth=111", "depth=111 must be 6n"),
+        ("pyramidnet110:alpha=0", "alpha=0 must be from 1"),
+        ("wrn28-10:width=3", "no option 'width'"),
         ("mlp:classes=3", "no option 'classes'"),
         ("torchvision:resnet18:num_clases=3", "did you mean 'num_classes'"),
         ("torchvision:resnext50_32x4d:groups=3", "cannot be built with groups=3"),

@@ -42,13 +42,14 @@ def test_all_processes_have_the_same_bits(ranks, case):
 
 
 def test_every_measure_is_compared(alone):
-    names = {name.partition(":")[0] for name in alone["split weighted"]}
+    names = {name.partition(":")[0] for case in ("weighted", "exact") for name in alone[f"split {case}"]}
     assert names >= set(MEASURES)
     compared = [
         alone[f"{processes} weighted"][name]
         for processes in ("split", "own")
         for name in measured_cases.EVERY
     ]
+    compared.append(alone["split exact"]["path-norm"])
     assert all(math.isfinite(each["value"]) for each in compared)
     ways = {
         alone[f"split {case}"][measured_cases.TRACE]["details"]["method"]

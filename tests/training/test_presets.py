@@ -37,7 +37,8 @@ def test_no_name_is_there_twice():
 
 
 def test_published_numbers_are_those_of_the_tables():
-    found = recipe("cr-sam-wrn28-10-cifar100")
+    found = PRESETS["cr-sam-wrn28-10-cifar100"].recipe()
+    assert found.model == "wrn28-10"
     assert found.optimizer == "cr-sam:rho=0.15,alpha=0.5,beta=0.1"
     assert (found.lr, found.epochs, found.batch_size, found.schedule) == (0.05, 200, 128, "cosine")
     assert found.base == "sgd:momentum=0.9,weight_decay=0.001"
@@ -58,10 +59,8 @@ def test_what_is_not_known_is_marked():
 
 
 def test_what_only_the_user_can_say_is_asked_for():
-    with pytest.raises(
-        UsageError, match=r"preset 'cr-sam-wrn28-10-cifar10' is for a WRN-28-10: pass --model"
-    ):
-        PRESETS["cr-sam-wrn28-10-cifar10"].recipe()
+    with pytest.raises(UsageError, match=r"preset 'esam-wrn-cifar10' is for a wide ResNet: pass --model"):
+        PRESETS["esam-wrn-cifar10"].recipe()
     with pytest.raises(UsageError, match=r"imagefolder:root=DIR,normalize=imagenet: pass --data"):
         PRESETS["gsam-vit-b32"].recipe()
 

@@ -2,8 +2,8 @@
 
 Where a source gives the options of its optimizer but not the rest of the training, the rest is the setup that most of
 these papers share: SGD with momentum 0.9 and weight decay 1e-3, learning rate 0.05 with cosine decay, 200 epochs of
-batches of 128, crops and flips. Such a row says "common set-up". The network is ResNet-18, or one that has no name
-here and that the user has to pass.
+batches of 128, crops and flips. Such a row says "common set-up". The network is ResNet-18, another one by its name, or
+one that the source does not name exactly and that the user has to pass.
 """
 
 from landscape.training.presets.row import Preset, Status, preset
@@ -11,7 +11,6 @@ from landscape.training.recipe import Value
 
 _COMMON: dict[str, Value] = {
     "base": "sgd:momentum=0.9,weight_decay=1e-3",
-    "model": "resnet18",
     "lr": 0.05,
     "schedule": "cosine",
     "epochs": 200,
@@ -27,13 +26,13 @@ _ESAM = "Du et al. 2022, arXiv 2110.03141, its code"
 _GAM = "Zhang et al. 2023, arXiv 2303.03108, its code"
 _GNP = "Zhao, Zhang and Hu 2022, arXiv 2202.03599, its recipes"
 _SSAM = "Mi et al. 2022, arXiv 2210.05177, README of the code"
-# A part of the name of a preset, and the network in words that the user passes.
-_RESNET18 = ("", "")
+# A part of the name of a preset, and the network: its name, or words for one that the user passes.
+_RESNET18 = ("", "resnet18")
 _RESNET = ("resnet", "a ResNet for 32×32 pictures")
-_RESNET101 = ("resnet101", "a ResNet-101 for 32×32 pictures")
-_WRN = ("wrn28-10", "a WRN-28-10")
+_RESNET101 = ("resnet101", "resnet101")
+_WRN = ("wrn28-10", "wrn28-10")
 _PYRAMID = ("pyramidnet", "a PyramidNet")
-_PYRAMID110 = ("pyramidnet110", "a PyramidNet-110")
+_PYRAMID110 = ("pyramidnet110", "pyramidnet110")
 _WIDE = ("wrn", "a wide ResNet")
 _UNKNOWN_LAMBDAS = "λ₁, λ₂, the start of μ and σ², and ρ are not in the paper's text; common set-up"
 
@@ -49,15 +48,15 @@ def _row(
     **fields: Value,
 ) -> Preset:
     """A row with the common setup except for ``fields``."""
-    tag, network_to_pass = network
-    needs = {"model": network_to_pass} if network_to_pass else {}
-    recipe = {**_COMMON, "data": data, **fields}
+    tag, model = network
+    needs = {"model": model} if " " in model else {}
+    recipe = {**_COMMON, "model": model, "data": data, **fields}
     suffix = f"{tag}-{data}".lstrip("-")
     return preset(optimizer, suffix, source, recipe, needs=needs, note=note, status=status)
 
 
 def _ae_sam(optimizer: str, data: str = "cifar10", *, source: str = _AE_SAM, **noise: Value) -> Preset:
-    network = ("noisy", "") if noise else _RESNET18
+    network = ("noisy", "resnet18") if noise else _RESNET18
     return _row(optimizer, source, data, network, status="unverified", note=_UNKNOWN_LAMBDAS, **noise)
 
 
@@ -182,7 +181,7 @@ CIFAR_MODELS = [
     _row("gam:norm_rho=0.2,rho=0.03,beta=0.1,alpha=0.1,gamma=0.05", _GAM, "cifar10", _RESNET),
     _row("gam:norm_rho=0.2,rho=0.02,beta=0.5,alpha=0.6,gamma=0.03", _GAM, "cifar100", _RESNET),
     _row("gam:norm_rho=0.2,rho=0.04,beta=0.3,alpha=0.5,gamma=0.05", _GAM, "cifar100", _PYRAMID),
-    _row("gnp:rho=0.1,alpha=0.8", _GNP, "cifar10", ("resnet50", "a ResNet-50 for 32×32 pictures")),
+    _row("gnp:rho=0.1,alpha=0.8", _GNP, "cifar10", ("resnet50", "resnet50")),
     _row("gnp:rho=0.1,alpha=0.8", _GNP, "cifar10", _PYRAMID),
     _row("esam:rho=0.1,beta=0.5,gamma=0.5", _ESAM, "cifar10", _WIDE),
     _row(
@@ -199,7 +198,7 @@ CIFAR_MODELS = [
         "msam:rho=3",
         "Becker, Altrock and Risse 2024, arXiv 2401.12033, its code",
         "cifar100",
-        ("wrn16-4", "a WRN-16-4"),
+        ("wrn16-4", "wrn:depth=16,width=4"),
     ),
     _row(
         "sam-on:rho=10,adaptive=asam",
