@@ -44,8 +44,20 @@ MEASURES = {
     "approximation-ratio": "one-step ratio",
     "gradient-noise": "gradient noise",
     "noise-scale": "noise scale",
+    "relative-flatness": "relative flatness",
+    "fisher-rao-norm": "Fisher–Rao norm",
+    "path-norm": "path norm",
+    "pacbayes-sigma": "1/σ, PAC-Bayes",
+    "pacbayes-sigma:magnitude=true": "1/σ, magnitude-aware",
+    "basin-width": "1/width of the basin",
+    "basin-width:case=worst": "1/width, worst case",
+    "epochs": "epochs to the loss",
 }
-"""The names under which they are measured, with their headings."""
+"""The names under which they are measured, with their headings; the epochs are a baseline that needs no measure."""
+OF_BATCHES = ("gradient-noise", "noise-scale")
+"""Measures of the differences between batches; the others are the same in any batches, and quickest in one."""
+RECIPROCAL = ("pacbayes-sigma", "basin-width")
+"""Large where the loss is flat."""
 DIGITS = Setup(
     "digits",
     "500 + 1,297 of scikit-learn's digits, mlp, momentum 0.9: widths 16 and 64, 1 and 3 hidden layers, batches of 16 "
@@ -97,7 +109,7 @@ def compute(work: Work) -> Results:
             found = [_counted(r, len(tasks), k) for k, r in enumerate(pool.map(_alone, tasks))]
     reached = [numbers for numbers in found if numbers["loss"] <= LOSS]
     columns: dict[str, list[Any]] = {"left out": [len(found) - len(reached)]}
-    for name in (*FIELDS, "seed", "epochs", "loss", "test loss", "accuracy", *MEASURES):
+    for name in (*FIELDS, "seed", "loss", "test loss", "accuracy", *MEASURES):
         columns[name] = [numbers[name] for numbers in reached]
     return {"networks": columns}
 
@@ -138,20 +150,24 @@ def network(task: tuple[Work, dict[str, Any]]) -> dict[str, Any]:
         return {**about, **trained}
     file = work.folder / f"{name}-measures.json"
     known: dict[str, float] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    missing = [measure for measure in MEASURES if measure not in known]
+    missing = [measure for measure in MEASURES if measure not in known and measure not in trained]
     if missing:
         from landscape import Objective, measure
 
         inputs, targets, *_ = examples(work)
         model = built(work, about, inputs)
         model.load_state_dict(torch.load(weights, weights_only=True))
-        # In batches, between which gradients differ: their noise is a measure too.
         batches = list(zip(inputs.split(BATCH), targets.split(BATCH), strict=True))
-        objective = Objective(model, "cross-entropy", batches)
-        for estimate, key in zip(measure(objective, missing, progress=False), missing, strict=True):
-            known[key] = estimate.value
+        for wanted, data in (
+            ([m for m in missing if m in OF_BATCHES], batches),
+            ([m for m in missing if m not in OF_BATCHES], (inputs, targets)),
+        ):
+            objective = Objective(model, "cross-entropy", data)
+            for estimate, key in zip(measure(objective, wanted, progress=False), wanted, strict=True):
+                is_flat = key.partition(":")[0] in RECIPROCAL
+                known[key] = 1 / estimate.value if is_flat else estimate.value
         write_whole(file, json.dumps(known).encode())
-    return {**about, **trained, **known}
+    return {**about, **known, **trained}
 
 
 def training(work: Work, about: Mapping[str, Any], weights: Path) -> dict[str, Any]:
