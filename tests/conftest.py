@@ -30,6 +30,11 @@ if not pretend_device.reason_without():
 DEVICES = ["cpu", "pretend", *(d for d in ("cuda", "mps") if getattr(torch, d).is_available())]
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: some tests wait for processes of their own most of the time."""
+    return 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
 def pytest_collection_finish() -> None:
     """What is imported by now stays: a collection of garbage, of hundreds in a run, need not look through it."""
     gc.collect()

@@ -57,7 +57,7 @@ DIGITS = Setup(
 
 def compute(work: Work) -> Results:
     """Trains every cell of the grid with every method and seed in a loop of its own."""
-    from landscape.training.plan import threads_set
+    from landscape.training import threads_set
 
     data = _data(work)
     found: Results = {}

@@ -24,8 +24,7 @@ from claims import Claim, Judgement, Record, digits
 from setups import Setup
 from study import Results, Study, Work, main, say
 
-from landscape.comparison.granulated import granulated, partial_rank_correlation
-from landscape.comparison.rank_correlation import RankCorrelation, rank_correlation
+from landscape.comparison import RankCorrelation, granulated, partial_rank_correlation, rank_correlation
 from landscape.records import write_whole
 
 LOSS = 0.01
@@ -63,7 +62,7 @@ DIGITS = Setup(
     "500 + 1,297 of scikit-learn's digits, mlp, momentum 0.9: widths 16 and 64, 1 and 3 hidden layers, batches of 16 "
     "and 64, learning rates 0.003, 0.01 and 0.03, weight decay 0 and 0.001, SGD and SAM",
     "digits",
-    {"model": "mlp:width={width},depth={depth}", "epochs": 2000},
+    {"network": "mlp:width={width},depth={depth}", "epochs": 2000},
     more={
         "width": "16 64",
         "depth": "1 3",
@@ -89,7 +88,7 @@ PAPER = Setup(
     "CIFAR-10, cnn, momentum 0.9: widths 32 and 96, batches of 32 and 128, learning rates 0.003, 0.01 and 0.03, "
     "weight decay 0 and 0.0005, SGD and SAM",
     "cifar10:root=DIR",
-    {"model": "cnn:width={width}", "epochs": 300},
+    {"network": "cnn:width={width}", "epochs": 300},
     more={"width": "32 96", "batch": "32 128", "lr": "0.003 0.01 0.03", "decay": "0 0.0005"},
 )
 
@@ -132,7 +131,7 @@ def _counted(numbers: dict[str, Any], total: int, done: int) -> dict[str, Any]:
 
 
 def _alone(task: tuple[Work, dict[str, Any]]) -> dict[str, Any]:
-    from landscape.training.plan import threads_set
+    from landscape.training import threads_set
 
     with threads_set(1):  # networks so small are slower with more
         return network(task)
@@ -210,7 +209,7 @@ def built(work: Work, about: Mapping[str, Any], inputs: Any) -> Any:
     """The network of these fields, initialised by its seed, on the device of the inputs."""
     from landscape.models import build_model
 
-    name = str(work.setup.fields["model"]).format(
+    name = str(work.setup.fields["network"]).format(
         **{k: f"{v:g}" for k, v in about.items() if k in ("width", "depth")}
     )
     model = build_model(name, classes=10, input_shape=tuple(inputs.shape[1:]), seed=about["seed"])

@@ -128,11 +128,10 @@ class Work:
         if self.planned is not None:
             self.planned.extend(jobs)
             return []
-        if self.source is not None and (
-            missing := [str(job.folder) for job in jobs if not _is_finished(job)]
-        ):
-            raise SystemExit(f"--from: no finished run of this study in {', '.join(missing)}")
         plan = plan_runs([job.recipe for job in jobs], [job.folder for job in jobs], jobs=self.jobs)
+        missing = [str(run.folder) for run in plan.runs if run.done < run.recipe.epochs]
+        if self.source is not None and missing:
+            raise SystemExit(f"--from: no finished run of this study in {', '.join(missing)}")
         outcome = train_several(plan, jobs)
         if outcome.failures:
             raise SystemExit("\n".join(f"{f.folder}: {f.reason}" for f in outcome.failures))
@@ -158,39 +157,38 @@ class Work:
             name: Of the result.
             compute: Numbers, lists or dictionaries.
         """
+        if self.planned is not None:
+            raise SystemExit(f"{self.study.name} trains in a loop of its own: there is nothing to plan")
         path = self.folder / f"{name.replace(' ', '-')}.json"
         if not path.is_file():
             write_whole(path, json.dumps(compute()).encode())
         return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _is_finished(job: "Job") -> bool:
-    from landscape.training.run import RunFiles
-
-    saved = RunFiles(job.folder).resumable(job.recipe.shortened(), resume=True, overwrite=False)
-    return saved is not None and saved.epoch >= job.recipe.epochs
-
-
 def planned(work: Work) -> "list[Job]":
     """The runs of a study, but for those that follow from the results of others."""
     jobs: list[Job] = []
     work.study.compute(dataclasses.replace(work, planned=jobs))
-    if not jobs:
-        raise SystemExit(f"{work.study.name} trains in a loop of its own: there is nothing to plan")
     return jobs
 
 
 def estimate(jobs: "Sequence[Job]") -> str:
     """What the runs take, from a few timed steps of each on this device."""
     import torch
-    from landscape.cli.train_several import plan_text
 
     from landscape.training import plan_runs
 
     plan = plan_runs([job.recipe for job in jobs], [job.folder for job in jobs], jobs=1)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU, not a GPU"
+    lines = []
+    for run in plan.runs:
+        if run.recipe.seed == plan.runs[0].recipe.seed and run.timing is not None:
+            step = f"{1e3 * run.timing.step:.3g} ms a step, {run.recipe.epochs} epochs"
+            lines.append(f"{run.recipe.optimizer}: {step}, {run.seconds / 3600:.3g} hours")
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "a CPU, not a GPU"
     hours = sum(run.seconds for run in plan.runs) / 3600
-    return f"{plan_text(plan)}\n{hours:,.3g} hours of one device as this one: {device}"
+    done = sum(run.done >= run.recipe.epochs for run in plan.runs)
+    total = f"{len(jobs)} runs, {done} finished: {hours:.3g} hours of one device, as timed on {device}"
+    return "\n".join([*lines, total])
 
 
 def say(text: str) -> None:

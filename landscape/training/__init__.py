@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from landscape.training.plan import Plan as Plan
     from landscape.training.plan import Planned as Planned
     from landscape.training.plan import plan_runs as plan_runs
+    from landscape.training.plan import threads_set as threads_set
     from landscape.training.presets import PRESETS as PRESETS
     from landscape.training.recipe import Recipe as Recipe
     from landscape.training.run import Run as Run
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "job": ("Job", "train_job"),
     "measured": ("Measuring",),
-    "plan": ("Plan", "Planned", "plan_runs"),
+    "plan": ("Plan", "Planned", "plan_runs", "threads_set"),
     "presets": ("PRESETS",),
     "recipe": ("Recipe",),
     "run": ("Run",),
