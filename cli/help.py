@@ -32,7 +32,7 @@ GROUPS = {
         "verify seed",
     ),
     "Comparison": ("by", "baseline", "preset", "against", "interval"),
-    "Surface": ("plane", "points", "span", "center", "gradient-norm", "forward", "shard"),
+    "Surface": ("plane", "align", "points", "span", "center", "gradient-norm", "forward", "shard"),
     "Figure": (
         *(
             "turn",

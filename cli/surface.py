@@ -25,7 +25,8 @@ from . import options
 from .drawing import PICTURES, look_flags, numbered, write_drawing
 from .help import ExamplesFirst
 from .ranks import Several, in_processes
-from .surface_computing import Grid, SharedWork, Target
+from .surface_alignment import refuse_alignment
+from .surface_computing import Grid, SharedWork, Slice, Target
 from .surface_files import journal_of, require_same_bytes
 from .surface_joint import refuse_shared_points, same_files
 from .surface_team import Team
@@ -74,6 +75,11 @@ def _shard(
 @click.command(name="surface", cls=ExamplesFirst)
 @click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT…")
 @click.option("--plane", default="random", show_default=True, help="See `landscape list planes`.")
+@click.option(
+    "--align",
+    is_flag=True,
+    help="Permute the hidden units of the other checkpoints, by weight matching, so that they are close to the first.",
+)
 @click.option(
     "--points",
     default="51",
@@ -127,10 +133,10 @@ def _shard(
 @options.overwrite
 @options.quiet
 @options.config
-@options.gathered(grid=Grid, target=Target)
+@options.gathered(slice=Slice, grid=Grid, target=Target)
 def command(
     checkpoints: tuple[str, ...],
-    plane: str,
+    slice: Slice,
     grid: Grid,
     processes: int | None,
     merge: bool,
@@ -172,8 +178,10 @@ def command(
         )
     team = Team.of(auto=grid.shard == "auto" and not merge, processes=processes)
     team.require_common(resume=target.resume, overwrite=target.overwrite)
-    row = plane_row(plane)
-    _refuse_format(target.output, line=plane if row.line else None)
+    row = plane_row(slice.plane)
+    if slice.align:
+        refuse_alignment(row, subject, merge=merge)
+    _refuse_format(target.output, line=slice.plane if row.line else None)
     page = target.output.suffix.lower() == ".html"
     check_look("page" if page else "line" if row.line else "relief" if look.view else "filled", look)
     count = 1 if merge or row.origin is not None else len(checkpoints)
@@ -188,7 +196,7 @@ def command(
         written = _drawn(surfaces, files, target, look)
     else:
         subject = replace(subject, device=team.device(subject.device))
-        request = Request(checkpoints, plane, grid, subject, look, quiet, dry_run)
+        request = Request(checkpoints, slice, grid, subject, look, quiet, dry_run)
         if subject.shard_weights:
             with same_files(target, files, subject.device) as (group, there):
                 written = _computed(request, there, team, group)
@@ -204,7 +212,7 @@ class Request:
     """The arguments that say which surfaces are computed, and how they are drawn."""
 
     checkpoints: tuple[str, ...]
-    plane: str
+    slice: Slice
     grid: Grid
     subject: options.Subject
     look: FigureOptions
@@ -218,7 +226,7 @@ def _computed(request: Request, target: Target, team: Team, group: "Group | None
 
     from .surface_run import SurfaceRun
 
-    row = plane_row(request.plane)
+    row = plane_row(request.slice.plane)
     checkpoints, together = request.checkpoints, row.origin is not None
     paths = _expanded(checkpoints) if row.origin == "last" else list(checkpoints)
     anchors = paths if not together else paths[-1:] if row.origin == "last" else paths[:1]
@@ -228,14 +236,15 @@ def _computed(request: Request, target: Target, team: Team, group: "Group | None
         subject=request.subject,
         quiet=request.quiet,
         group=group,
+        align=request.slice.align,
     )
     if request.dry_run:
         sampling = vars(request.grid) | {"shard": request.grid.part}
         for path in anchors:
-            click.echo(opened(path).estimate(request.plane, sampling, team.workers or 1))
+            click.echo(opened(path).estimate(request.slice.plane, sampling, team.workers or 1))
         return ()
     files = numbered(target.output.with_suffix(".npz"), len(anchors))
-    work = SharedWork(request.plane, request.grid, anchors, files, opened, target, team)
+    work = SharedWork(request.slice, request.grid, anchors, files, opened, target, team)
     return work.results(lambda surfaces: _drawn(surfaces, files, target, request.look))
 
 

@@ -45,6 +45,19 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Slice:
+    """The flags that say which plane: its name, and whether its checkpoints are aligned to the first."""
+
+    plane: str
+    align: bool
+
+    @property
+    def asked(self) -> dict[str, object]:
+        """The flags in the meta data of a surface."""
+        return {"plane": self.plane, **({"align": True} if self.align else {})}
+
+
+@dataclass(frozen=True)
 class Target:
     """The flags for where the numbers and the figure go."""
 
@@ -58,7 +71,7 @@ class SharedWork:
     """The surfaces of a command, and with whom it computes them.
 
     Attributes:
-        plane: The plane, as it was typed.
+        slice: The plane, as it was typed.
         grid: The flags of the grid.
         anchors: For each surface the checkpoint at its origin.
         files: For each surface the file of its numbers.
@@ -67,7 +80,7 @@ class SharedWork:
         team: The processes.
     """
 
-    plane: str
+    slice: Slice
     grid: Grid
     anchors: list[str]
     files: list[Path]
@@ -111,7 +124,7 @@ class SharedWork:
         grid, target = self.grid, self.target
         # Not part of the surface: compiled forward passes give the same losses.
         settings = {name: value for name, value in grid.sampling.items() if name != "compile"}
-        request = {"command": recorded_command(), "asked": {"plane": self.plane, **settings}}
+        request = {"command": recorded_command(), "asked": {**self.slice.asked, **settings}}
 
         def saved(file: Path) -> Surface | None:
             if self.team.assists:
@@ -128,9 +141,12 @@ class SharedWork:
                     require_unchanged(file, surface, run)
                 elif folder is None:
                     sampling = {**grid.sampling, "shard": grid.part}
-                    surface = run.surface(self.plane, sampling, journal_of(file), request)
+                    surface = run.surface(self.slice.plane, sampling, journal_of(file), request)
                 else:
-                    surface = run.shared_surface(self.plane, grid.sampling, folder, request, assistants.look)
+                    plane = self.slice.plane
+                    surface = run.shared_surface(plane, grid.sampling, folder, request, assistants.look)
+                if self.slice.align and not self.team.assists:
+                    surface = run.with_line_before(surface, grid.sampling)
                 surfaces.append(surface)
         return surfaces, new
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from landscape.alignment import Alignment
 from landscape.checkpoints import Checkpoint
 from landscape.objective import Objective
 from landscape.plotting.caption import checked_at
@@ -26,13 +27,17 @@ from landscape.surfaces.shared import Shared
 from . import options
 from .preflight import opened, preflight
 from .progress import Bar, duration
+from .surface_alignment import aligned_to
 
 _OF_THE_PROCESS = ("--shard", "--processes")  # and --shard-weights
 
 
 @dataclass(frozen=True)
 class SurfaceRun:
-    """A surface to compute: its origin, the data, and the checkpoints that its plane goes through."""
+    """A surface to compute: its origin, the data, and the checkpoints that its plane goes through.
+
+    If these are aligned to the first, ``before`` are the others as they were, each with its alignment.
+    """
 
     path: str
     checkpoint: Checkpoint
@@ -40,6 +45,7 @@ class SurfaceRun:
     test: Objective | None
     through: list[Waypoint]
     quiet: bool
+    before: tuple[tuple[Waypoint, Alignment], ...] = ()
 
     @classmethod
     def opened(
@@ -50,10 +56,12 @@ class SurfaceRun:
         *,
         quiet: bool,
         group: Group | None = None,
+        align: bool = False,
     ) -> "SurfaceRun":
         """Opens the checkpoint at ``path``, and the ``paths`` of all that its plane goes through.
 
-        The weights are divided over the processes of a ``group``, if there is one.
+        The weights are divided over the processes of a ``group``, if there is one. With ``align``, the others are
+        aligned to the first.
         """
         checkpoint = opened(path, subject, group or ALONE)
         both = subject.split == "both"
@@ -63,7 +71,7 @@ class SurfaceRun:
         summary = preflight(name, checkpoint, objective, expected=subject.expect_accuracy)
         if not quiet:
             click.echo(summary, err=True)
-        through = []
+        through, before = [], list[tuple[Waypoint, Alignment]]()
         for name, label in zip(paths, _labels(paths), strict=True):
             there, test_there = objective, test
             if name != path:
@@ -75,8 +83,13 @@ class SurfaceRun:
                     rename=subject.rename,
                 )
                 there, test_there = objective.of(network), test and test.of(network)
+                if align:
+                    alignment = aligned_to(path, objective, name, there, quiet=quiet)
+                    before.append((Waypoint.of(label, there, test=test_there, origin=objective), alignment))
+                    there, test_there = alignment.objective, test and test.of(alignment.network)
+                    label = f"{label}, aligned"
             through.append(Waypoint.of(label, there, test=test_there, origin=objective))
-        return cls(path, checkpoint, objective, test, through, quiet)
+        return cls(path, checkpoint, objective, test, through, quiet, tuple(before))
 
     def surface(
         self, plane: str, sampling: dict[str, Any], journal: Path, request: Mapping[str, Any]
@@ -129,6 +142,30 @@ class SurfaceRun:
         interpolated = str(surface.meta.get("batch_norm")).startswith("interpolated")
         self._say_of_plane(surface.meta["plane"], interpolated=interpolated)  # type: ignore[arg-type]
         return self._described(surface, request)
+
+    def with_line_before(self, surface: Surface, sampling: Mapping[str, Any]) -> Surface:
+        """The surface with what was aligned in its meta data, and on a line with the losses before that."""
+        networks = [{"label": waypoint.label, **alignment.describe()} for waypoint, alignment in self.before]
+        meta: dict[str, object] = {"to": self.through[0].label, "networks": networks}
+        if "barrier" in surface.meta:
+            waypoint, _ = self.before[0]
+            with Bar(f"line to {waypoint.label} before aligning", quiet=self.quiet, counted=True) as bar:
+                line = sample_surface(
+                    self.objective,
+                    "interpolation",
+                    through=[self.through[0], waypoint],
+                    test=self.test,
+                    progress=lambda done, total: bar.tell(f"{done} of {total} points", done / total),
+                    **{**sampling, "gradient_norm": False},
+                )
+            barriers: Mapping[str, Any] = line.meta.get("barrier", {})  # type: ignore[assignment]
+            losses = {name: loss[0].tolist() for name, loss in line.values.items() if name.endswith("loss")}
+            meta["before"] = {**losses, "barrier": barriers}
+            for name, barrier in barriers.items():
+                self._say(
+                    f"barrier of {name} before aligning {barrier['height']:.5g} at t = {barrier['at']:.3g}"
+                )
+        return surface.described(aligned=meta)
 
     def _say_of_plane(self, plane: Mapping[str, Any], *, interpolated: bool) -> None:
         if plane.get("converged") is False:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from landscape import measures as measures
     from landscape import optim as optim
     from landscape import plotting as plotting
+    from landscape.alignment import align as align
     from landscape.checkpoints import load_checkpoint as load_checkpoint
     from landscape.comparison import compare as compare
     from landscape.measures import measure as measure
@@ -28,6 +29,7 @@ _HOMES = {
     "Recipe": "landscape.training",
     "Surface": "landscape.records.surface",
     "Tracker": "landscape.tracking.geometry",
+    "align": "landscape.alignment",
     "compare": "landscape.comparison",
     "load_checkpoint": "landscape.checkpoints",
     "measure": "landscape.measures",

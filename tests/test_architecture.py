@@ -31,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "curvature": BASE | {"losses", "objective", "linalg"},
     "measures": BASE | {"objective", "linalg", "curvature", "tables"},
     "surfaces": BASE | {"objective", "linalg", "curvature", "tables"},
+    "alignment": BASE | {"objective", "losses"},
     "comparison": {"errors", "registry", "records", "tables"},
     "plotting": {"errors", "registry", "records", "tables", "comparison", "surfaces"},
     "report": {"errors", "registry", "records", "tables", "comparison", "plotting"},

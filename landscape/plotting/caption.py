@@ -148,7 +148,19 @@ def _plane_facts(plane: Mapping[str, Any], path: Landmarks | None, *, everything
 
 
 def _checkpoint_facts(meta: Mapping[str, Any]) -> Iterator[str]:
-    """Barriers on a line, and the losses of the checkpoints that a surface passes through."""
+    """Alignment, barriers on a line, and the losses of the checkpoints that a surface passes through."""
+    alignment = _part(meta, "aligned")
+    for network in alignment.get("networks", ()):
+        before, after = (plain(network["distances"][when]) for when in ("before", "after"))
+        held = len(network.get("held", ()))
+        yield (
+            f"{network['label']} is aligned to {alignment['to']} by weight matching: {network['moved']} of "
+            f"{network['units']} hidden units change places, the distance of the weights from {before} to {after}"
+            f"{f'; units stay in place for {held} reasons in the file' if held else ''}."
+        )
+    for name, barrier in alignment.get("before", {}).get("barrier", {}).items():
+        height, at = plain(barrier["height"]), plain(barrier["at"])
+        yield f"Barrier of the {name.replace('_', ' ')} before aligning {height} at t = {at}, the thin line."
     for name, barrier in meta.get("barrier", {}).items():
         height, at = plain(barrier["height"]), plain(barrier["at"])
         yield f"Barrier of the {name.replace('_', ' ')} {height} at t = {at}."

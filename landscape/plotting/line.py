@@ -93,12 +93,14 @@ def line_panels(
     with paper():
         figure, axes = page(len(surfaces), venue=venue, width=width, titles=titles)
         splits: list[str] = []
-        every = np.concatenate([grid for surface in surfaces for grid in _by_split(surface, "loss").values()])
+        grids = [_by_split(surface, "loss") for surface in surfaces] + [_losses_before(s) for s in surfaces]
+        every = np.concatenate([grid for each in grids for grid in each.values()])
         for surface, ax in zip(surfaces, axes, strict=True):
             losses, accuracies = _by_split(surface, "loss"), _by_split(surface, "accuracy")
             splits += losses
             label, name = axis_labels(surface)[0], quantity([surface])
             line(surface.x, losses, accuracies=accuracies, ax=ax, label=label, quantity=name)
+            _draw_before(surface, ax)
             _name_checkpoints(surface, ax)
         low = min(ax.get_ylim()[0] for ax in axes) if limits[0] is None else limits[0]
         high = max(ax.get_ylim()[1] for ax in axes) if limits[1] is None else limits[1]
@@ -127,6 +129,22 @@ def _draw_accuracies(ax: Axes, along: NDArray[np.float64], shares: Mapping[str, 
     right.tick_params(axis="y", colors=_ACCURACY)
     ax.yaxis.label.set_color(_LOSS)
     ax.tick_params(axis="y", which="both", colors=_LOSS)
+
+
+def _draw_before(surface: Surface, ax: Axes) -> None:
+    """Draws the losses before the checkpoints were aligned, where they were."""
+    for split, losses in _losses_before(surface).items():
+        finite = np.where(np.isfinite(losses), losses, np.nan)
+        ax.plot(surface.x, finite, color=_LOSS, alpha=0.5, linewidth=0.5, linestyle=dashes(split), zorder=1.5)
+
+
+def _losses_before(surface: Surface) -> dict[str, NDArray[np.float64]]:
+    """By split; empty if nothing was aligned."""
+    aligned = surface.meta.get("aligned")
+    before = aligned.get("before", {}) if isinstance(aligned, Mapping) else {}
+    pairs = zip(_by_split(surface, "loss"), ("loss", "test_loss"), strict=False)
+    every = {split: np.array(before.get(name, ()), np.float64) for split, name in pairs}
+    return {split: losses for split, losses in every.items() if losses.shape == surface.x.shape}
 
 
 def _hatch(ax: Axes, along: NDArray[np.float64], values: NDArray[np.float64]) -> None:

@@ -47,7 +47,8 @@ class Surface:
         meta: How the surface was made, JSON-serialisable: ``plane``, ``centre`` (hash and loss), ``provenance``,
             ``test`` (that of the test loss), ``forward`` (the way of the forward passes), ``batch_norm`` (the origin of
             its statistics, if not the checkpoint), ``checkpoints`` (the loss at each, beside the checkpoint's own),
-            ``barrier`` or the ``disagreement`` that forbids one, and what :meth:`described` added.
+            ``barrier`` or the ``disagreement`` that forbids one, ``aligned`` (what was permuted, and the line before),
+            and what :meth:`described` added.
         test_loss: ``(ny, nx)``, if train and test were swept together; ``loss`` is then that of train.
         test_accuracy: ``(ny, nx)``, likewise.
         gradient_norm: ``(ny, nx)``, ‖∇L‖ on the first split.

@@ -34,6 +34,19 @@ META: Mapping[str, Any] = {
     "test": _PROVENANCE,
     "barrier": {"*": _BARRIER},
     "checkpoints": [{**_CHECK, "surface!": _LOSSES, "own!": _LOSSES, "stored": _LOSSES}],
+    "aligned": {
+        "to!": str,
+        "networks!": [
+            {
+                "label!": str,
+                "moved!": int,
+                "units!": int,
+                "distances!": {"before!": _NUMBER, "after!": _NUMBER},
+                "held": [str],
+            }
+        ],
+        "before": {"loss!": [_NUMBER], "test_loss": [_NUMBER], "barrier!": {"*": _BARRIER}},
+    },
     "asked": {},
     **dict.fromkeys(_TEXTS, str),
 }

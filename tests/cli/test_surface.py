@@ -276,3 +276,40 @@ def test_no_barrier_is_printed_where_a_checkpoint_has_another_loss(landscape, no
     caption = (tmp_path / "s.txt").read_text()
     assert "no barrier is given: " in caption
     assert "Barrier" not in caption
+
+
+def test_aligned_checkpoints_are_nearer_and_the_record_and_the_caption_say_so(landscape, runs, tmp_path):
+    before = {path: path.read_bytes() for path in runs.rglob("*.pt")}
+    flags = ("--plane", "interpolation", "--align", "--split", "both", *SMALL[:-1], "-o", "s.svg")
+    done = landscape("surface", "runs/sgd-0", "runs/sam-0", *flags)
+    assert done.code == 0, done.err
+    assert "runs/sam-0: aligned to runs/sgd-0 by weight matching:" in done.err
+    assert "barrier of test_loss before aligning" in done.err
+    surface = Surface.load(tmp_path / "s.npz")
+    aligned = surface.meta["aligned"]
+    assert aligned["to"] == "sgd-0"
+    distances = aligned["networks"][0]["distances"]
+    assert distances["after"] <= distances["before"]
+    plain = landscape("surface", "runs/sgd-0", "runs/sam-0", *flags[:2], *flags[3:-1], "plain.svg")
+    assert plain.code == 0
+    there = Surface.load(tmp_path / "plain.npz")
+    assert aligned["before"]["loss"] == there.loss[0].tolist()
+    assert aligned["before"]["barrier"] == there.meta["barrier"]
+    assert [check["label"] for check in surface.meta["checkpoints"]] == ["sgd-0", "sam-0, aligned"]
+    assert all(check["agree"] for check in surface.meta["checkpoints"])
+    assert "sam-0 is aligned to sgd-0 by weight matching" in (tmp_path / "s.txt").read_text()
+    assert {path: path.read_bytes() for path in runs.rglob("*.pt")} == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--plane", "random"], "--plane random has no such"),
+        (["--plane", "interpolation", "--parameters", "layers.1.*"], "leave out --parameters"),
+        (["--plane", "interpolation", "--merge"], "--merge combines what is computed"),
+    ],
+)
+def test_what_cannot_be_aligned_is_refused(landscape, runs, flags, says):
+    refused = landscape("surface", "runs/sgd-0", "runs/sam-0", *flags, "--align", *SMALL)
+    assert refused.code == 2
+    assert says in refused.error
