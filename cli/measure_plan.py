@@ -22,16 +22,16 @@ def plan(forecast: "Forecast", world: int) -> str:
     rows = [
         (
             line.name,
-            f"{line.typical:.3g}",
+            between(f"{line.few:.3g}", f"{line.many:.3g}"),
             f"{line.most:.3g}",
-            brief(line.typical * seconds),
+            between(brief(line.few * seconds), brief(line.many * seconds)),
             brief(line.most * seconds),
         )
         for line in forecast.lines
     ]
-    typical, most = brief(forecast.typical_seconds), brief(forecast.most_seconds)
+    likely, most = between(*map(brief, forecast.likely_seconds)), brief(forecast.most_seconds)
     notes = [
-        f"in total about {typical}, at most {most}, less what measures share; a trace that is "
+        f"in total about {likely}, at most {most}, less what measures share; a trace that is "
         "proved to be exact takes only a few gradients",
         f"one gradient over all data: {seconds:.3g} s, from one {'product' if forecast.by_product else 'gradient'} on "
         "the first batch",
@@ -50,8 +50,10 @@ def plan(forecast: "Forecast", world: int) -> str:
 def _memory(forecast: "Forecast", world: int) -> list[str]:
     free = f"{_size(forecast.available)} free"
     each = " of each process" if world > 1 else ""
-    sizes = ", ".join(f"{line.name} {_size(line.peak)}" for line in forecast.lines if line.peak is not None)
-    peak = "not known" if forecast.peak is None else f"{_size(forecast.peak)} in all"
+    sizes = ", ".join(
+        f"{line.name} {between(*map(_size, line.peaks))}" for line in forecast.lines if line.peaks is not None
+    )
+    peak = "not known" if forecast.peaks is None else f"{between(*map(_size, forecast.peaks))} in all"
     lines = [f"memory{each}, at its peak and besides network and data: {peak} ({sizes}); {free}"]
     if not forecast.by_product:
         pass  # no graph is kept
@@ -61,12 +63,22 @@ def _memory(forecast: "Forecast", world: int) -> list[str]:
         lines.append(
             f"the graph of a batch takes {_size(forecast.graph_bytes)}; graphs are kept while memory lasts"
         )
-    if forecast.peak is not None and forecast.peak * world > forecast.available > 0:
+    least, most = forecast.peaks or (0, 0)
+    if most * world > forecast.available > 0:
+        verdict = "does" if least * world > forecast.available else "may"
         lines.append(
-            "that does not fit: take a smaller -b, --recompute, fewer --parameters, or --shard-weights over several "
-            "processes"
+            f"that {verdict} not fit: take a smaller -b, --recompute, fewer --parameters, or --shard-weights over "
+            "several processes"
         )
     return lines
+
+
+def between(low: str, high: str) -> str:
+    """``"2 s"``, or ``"2–12 s"`` where they differ, or ``"2 s–1 min 5 s"`` where their units do too."""
+    if low == high:
+        return low
+    number, _, unit = low.partition(" ")
+    return f"{number if unit == high.partition(' ')[2] else low}–{high}"
 
 
 def _size(count: float) -> str:

@@ -22,6 +22,7 @@ from landscape.tables import WIDTH, Grid
 from landscape.tables.escaping import visible
 
 from . import options
+from .measure_plan import between
 from .progress import Bar, brief
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class Measuring:
             return find(known, measure=gap.measure.name, settings=settings, provenance=origin) is None
 
         counts: Counter[tuple[str, str]] = Counter()
-        seconds: dict[tuple[str, str], tuple[float, float]] = {}
+        seconds: dict[tuple[str, str], tuple[float, ...]] = {}
         for gaps in _by_run(missing):
             run, known = gaps[0].run, _known(gaps[0].run)
             try:
@@ -130,7 +131,8 @@ class Measuring:
                 if any((part, str(each)) not in seconds for each in absent):
                     costs = forecast(objective, absent)
                     for line in costs.lines:
-                        seconds[part, line.name] = (line.typical * costs.seconds, line.most * costs.seconds)
+                        spent = (line.few, line.many, line.most)
+                        seconds[part, line.name] = tuple(costs.seconds * each for each in spent)
         return _plan(counts, seconds, len(missing) + recorded)
 
     def _objectives(
@@ -231,20 +233,22 @@ def _of_all(estimates: Sequence[Estimate], runs: int) -> list[Estimate]:
 
 
 def _plan(
-    counts: Mapping[tuple[str, str], int], seconds: Mapping[tuple[str, str], tuple[float, float]], total: int
+    counts: Mapping[tuple[str, str], int], seconds: Mapping[tuple[str, str], tuple[float, ...]], total: int
 ) -> str:
     """The plan of ``--dry-run`` as a table."""
     new = sum(counts.values())
     if not new:
         return f"Nothing would be measured: all {total} numbers are on record."
     rows = []
-    typical_sum = most_sum = 0.0
+    sums = [0.0, 0.0, 0.0]
     for (part, name), count in counts.items():
-        typical, most = (count * each for each in seconds[part, name])
-        typical_sum, most_sum = typical_sum + typical, most_sum + most
-        rows.append((f"{part}:{name}", str(count), brief(typical), brief(most)))
+        spent = [count * each for each in seconds[part, name]]
+        sums = [a + b for a, b in zip(sums, spent, strict=True)]
+        few, many, most = map(brief, spent)
+        rows.append((f"{part}:{name}", str(count), between(few, many), most))
+    few, many, most = map(brief, sums)
     notes = [
-        f"{new} of {total} numbers would be measured, in about {brief(typical_sum)}, at most {brief(most_sum)}; "
+        f"{new} of {total} numbers would be measured, in about {between(few, many)}, at most {most}; "
         "the others are on record",
         "from one product on the first batch of the first run that lacks a number; shared work is not deducted",
     ]

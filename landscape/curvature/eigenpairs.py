@@ -1,6 +1,7 @@
 """Eigenvalues of a curvature matrix together with their eigenvectors, which the eigenvalue measures do not report."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -139,17 +140,21 @@ def _solution(
         words = f"step {products}, {state}, eigenvalue {value:.4g}"
         objective.ledger.tell(words, decay.share(products, residual))
 
+    first: Tensor | Callable[[], Tensor] | None = start
     if start is None and solver is lanczos:
-        start = start_of(objective, operator)
-        if preconditioner is not None:
-            start = preconditioner.root() * start
+        first = partial(_start_of, objective, operator, preconditioner)  # which is not to outlive its use
     matrix = OPERATORS[operator](objective)
     if preconditioner is not None:
         matrix = preconditioned(matrix, preconditioner)
     if solver is lanczos:
         options["max_basis"] = longest_basis(objective, matrix.length, options["count"])
     generator = torch.Generator().manual_seed(seed)
-    return solver(matrix, generator=generator, start=start, on_step=report, **options)
+    return solver(matrix, generator=generator, start=first, on_step=report, **options)
+
+
+def _start_of(objective: Objective, operator: OperatorName, preconditioner: Preconditioner | None) -> Tensor:
+    start = start_of(objective, operator)
+    return start if preconditioner is None else preconditioner.root() * start
 
 
 def longest_basis(objective: Objective, length: int, count: int = 1) -> int:

@@ -25,41 +25,52 @@ _MOST_PASSES = 3
 
 def height(row: int, capacity: int) -> int:
     """The number of rows of so many bytes in a block of a basis, for which memory is reserved at once."""
-    return min(capacity + 1, max(FEWEST_ROWS, BLOCK_BYTES // max(1, row)))
+    return min(capacity, max(FEWEST_ROWS, BLOCK_BYTES // max(1, row)))
 
 
 def reserved_rows(row: int, capacity: int, filled: int) -> int:
-    """The rows for which a basis has reserved memory after so many were filled, with the head."""
+    """The rows for which a basis has reserved memory after so many were filled."""
     block = height(row, capacity)
-    return min(capacity + 1, -(-(filled + 1) // block) * block)
+    return min(capacity, -(-filled // block) * block)
 
 
 class Basis:
-    """Orthonormal rows, and behind them one that is still being made: the head.
+    """Orthonormal rows, and beside them one that is still being made: the head.
 
     Args:
         a: The operator whose space it spans.
         capacity: The most rows, without the head.
+
+    Attributes:
+        head: A vector ``(length,)`` that becomes the next row, written to meanwhile; none while the operator computes
+            one, for which there is room then.
     """
 
     def __init__(self, a: SymmetricOperator, capacity: int) -> None:
         self._a, self.capacity, self.rows = a, capacity, 0
         self._height = height(a.length * a.dtype.itemsize, capacity)
         self._blocks: list[Tensor] = []
+        self.head: Tensor | None = None
 
     def __getitem__(self, number: int) -> Tensor:
-        """A row ``(length,)``, to be read; ``basis[basis.rows]`` is the head, to be written to."""
+        """A row ``(length,)``, to be read."""
         block, place = divmod(number, self._height)
-        while len(self._blocks) <= block:
-            rows = min(self._height, self.capacity + 1 - len(self._blocks) * self._height)
-            self._blocks.append(torch.empty(rows, self._a.length, dtype=self._a.dtype, device=self._a.device))
         return self._blocks[block][place]
 
     def append(self, scale: float | Tensor) -> int:
         """Makes a row of the head, divided by its norm ``scale``; returns its number."""
-        self[self.rows].div_(scale)
-        self.rows += 1
+        block = self.rows // self._height
+        if len(self._blocks) <= block:
+            rows = min(self._height, self.capacity - block * self._height)
+            self._blocks.append(torch.empty(rows, self._a.length, dtype=self._a.dtype, device=self._a.device))
+        torch.div(self._given, scale, out=self[self.rows])
+        self.rows, self.head = self.rows + 1, None
         return self.rows - 1
+
+    @property
+    def _given(self) -> Tensor:
+        assert self.head is not None
+        return self.head
 
     def orthogonalise(self, *others: Tensor) -> tuple[list[float], float, Array]:
         """Removes from the head its part in the rows, a second time where the first lost digits.
@@ -78,7 +89,7 @@ class Basis:
             Gram-Schmidt QR factorization", Math. Comp. 30, 1976, with η = 1/√2; Parlett, "The symmetric eigenvalue
             problem", 1980, section 6.9, with Kahan's proof that twice is enough.
         """
-        head, removed = self[self.rows], np.zeros(self.rows)
+        head, removed = self._given, np.zeros(self.rows)
         values: list[float] = []
         for attempt in range(_MOST_PASSES):
             coefficients = self._removed(head)
@@ -104,9 +115,8 @@ class Basis:
 
     def subtract(self, parts: Mapping[int, float]) -> None:
         """Removes from the head multiples of some rows that are known."""
-        head = self[self.rows]
         for row, factor in parts.items():
-            head.sub_(self[row], alpha=factor)
+            self._given.sub_(self[row], alpha=factor)
 
     def combined(self, factors: Array) -> Tensor:
         """The vectors ``(length, k)`` with these factors ``(rows, k)`` of the rows."""

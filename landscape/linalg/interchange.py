@@ -59,7 +59,8 @@ def as_operator(
     if not (isinstance(own, torch.dtype) and own.is_floating_point):
         own = torch.float32
     place = torch.device(device or getattr(matrix, "device", None) or "cpu")
-    return SymmetricOperator(lambda v: matrix @ v, int(shape[0]), place, dtype or own)
+    # Copied, for nobody knows what else has an image: it may be the vector itself.
+    return SymmetricOperator(lambda v: torch.clone(matrix @ v), int(shape[0]), place, dtype or own)
 
 
 def from_scipy(
@@ -80,7 +81,7 @@ def from_scipy(
 
     def product(vectors: Tensor) -> Tensor:
         image = matrix @ vectors.detach().cpu().numpy().astype(theirs, copy=False)
-        return torch.from_numpy(np.ascontiguousarray(image)).to(place, ours)
+        return torch.from_numpy(np.array(image)).to(place, ours)
 
     return SymmetricOperator(product, int(matrix.shape[0]), place, ours)
 

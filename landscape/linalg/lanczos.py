@@ -67,7 +67,7 @@ def lanczos(
     tolerance: float = 1e-3,
     max_products: int = 200,
     generator: torch.Generator,
-    start: Tensor | None = None,
+    start: Tensor | Callable[[], Tensor] | None = None,
     max_basis: int | None = None,
     on_step: Progress | None = None,
 ) -> Eigenpairs:
@@ -80,8 +80,8 @@ def lanczos(
         tolerance: Of each residual, relative to |λᵢ|.
         max_products: The most products; beyond them the pairs are not converged.
         generator: Draws the seed of the start, and of the vectors that confirm the result.
-        start: A good first vector ``(n,)``, such as the gradient or an earlier eigenvector; a small random part is
-            added, so that no eigenvector is orthogonal to it.
+        start: A good first vector ``(n,)``, such as the gradient or an earlier eigenvector, or what computes it where
+            nobody is to keep it; a small random part is added, so that no eigenvector is orthogonal to it.
         max_basis: The most basis vectors; by default :data:`SHORT` for one pair, and what :data:`BASIS_BYTES` holds
             for several, whose confirmation needs room.
         on_step: Called with products, the first Ritz value and the largest of the residuals relative to their values.
@@ -97,7 +97,7 @@ def lanczos(
     room = max_basis or (SHORT if count == 1 else max(2 * count + 8, BASIS_BYTES // (8 * n)))
     basis = Basis(a, longest(n, count, max_products, room))
     search = _Search(a, count, end, tolerance, max_products, basis, draws, on_step)
-    search.append(a.start(start, draws))
+    search.append(a.start(start() if callable(start) else start, draws))
     search.run()
     confirmed = None if count == 1 else search.confirm()
     return search.pairs(confirmed)
@@ -133,11 +133,10 @@ def step(a: SymmetricOperator, basis: Basis, row: int, known: Mapping[int, float
         known: The coefficients of the image in other rows that follow from earlier images, as A is symmetric. With them
             removed first, one pass against the basis removes rounding errors only, and rarely loses digits itself.
     """
-    vector, head = basis[row], basis[basis.rows]
-    image = (a @ vector).detach().to(head)
-    alpha = a.dot(vector, image)
-    torch.addcmul(image, vector, alpha.to(head), value=-1, out=head)
-    del image  # which is as long as a row of the basis
+    vector = basis[row]
+    basis.head = head = (a @ vector).detach().to(vector)
+    alpha = a.dot(vector, head)
+    head.addcmul_(vector, alpha.to(head), value=-1)
     basis.subtract(known)
     (value,), beta, coefficients = basis.orthogonalise(alpha)
     coefficients[row] += value
@@ -208,8 +207,8 @@ class _Search:
         return self.basis.rows == self.basis.capacity
 
     def append(self, vector: Tensor) -> int:
-        """A new pending direction, a unit vector orthogonal to the basis."""
-        self.basis[self.basis.rows].copy_(vector)
+        """A new pending direction, a unit vector orthogonal to the basis, which is written to."""
+        self.basis.head = vector
         return self._await(1.0)
 
     def _await(self, scale: float) -> int:
@@ -281,7 +280,7 @@ class _Search:
 
     def _append_random(self) -> int:
         self._drawn += 1  # number 0 is in the start
-        self.basis[self.basis.rows].copy_(self.a.normal(self.draws, self._drawn))
+        self.basis.head = self.a.normal(self.draws, self._drawn)
         return self._await(self.basis.orthogonalise()[1])
 
     def _multiply(self, row: int) -> int | None:

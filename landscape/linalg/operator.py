@@ -23,7 +23,8 @@ class SymmetricOperator:
     same calls, in which only sums over coordinates are exchanged.
 
     Attributes:
-        product: Takes ``(length,)`` or ``(length, K)`` and returns the same shape.
+        product: Takes ``(length,)`` or ``(length, K)`` and returns the same shape, in memory that
+            nobody else has.
         dimension: n.
         device: The device of the vectors.
         dtype: Their precision.

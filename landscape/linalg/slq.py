@@ -80,7 +80,7 @@ def stochastic_lanczos_quadrature(
     basis = Basis(a, steps)
     for j in range(probes):
         basis.rows = 0
-        basis[0].copy_(a.rademacher(draws, range(j, j + 1))[:, 0])
+        basis.head = a.rademacher(draws, range(j, j + 1))[:, 0]
         basis.append(math.sqrt(a.dimension))
         diagonal: list[float] = []
         off: list[float] = []

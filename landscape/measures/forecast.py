@@ -19,13 +19,16 @@ from landscape.records.estimate import Cost
 from landscape.registry.names import Specification
 
 
-def expected_cost(objective: Objective, specification: Specification) -> tuple[Cost, Cost]:
-    """The likely cost of a measure by itself, and its cost if its budget is used up; computes nothing.
+def expected_cost(objective: Objective, specification: Specification) -> tuple[Cost, Cost, Cost]:
+    """The cost of a measure by itself where it is low, where it is high, and if its budget is used up.
 
-    The numbers of products and draws are typical of trained networks at the default tolerances.
+    Computes nothing. The numbers of products and draws are those of trained networks at the default tolerances, and
+    for eigenvalues also those of untrained ones, which have no gap in their spectrum and take the most (from
+    benchmarks/restarts.py, and for several pairs the same networks).
     """
     options: dict[str, Any] = MEASURES.settings(specification)
-    layers, most = len(parts_by(objective, options["by"])) if "by" in options else 0, {}
+    layers = len(parts_by(objective, options["by"])) if "by" in options else 0
+    more, most = dict[str, int](), dict[str, int]()
     match specification.name:
         case "loss" | "accuracy":
             cost = Cost(evaluations=1)
@@ -36,20 +39,25 @@ def expected_cost(objective: Objective, specification: Specification) -> tuple[C
         case "surrogate-gap":
             cost = Cost(gradients=1, evaluations=1)
         case "dominant-eigenvalue":
-            cost = Cost(gradients=2, products=15 if options["method"] == "power" else 7)
+            is_power = options["method"] == "power"
+            cost, more = (
+                Cost(gradients=2, products=15 if is_power else 6),
+                {"products": 90 if is_power else 26},
+            )
             most = {"products": options["max_iterations"]}
         case "top-eigenvalues":
-            cost = Cost(gradients=2, products=5 + 3 * options["k"])
+            cost, more = Cost(gradients=2, products=5 + 2 * options["k"]), {"products": 25 + 8 * options["k"]}
             most = {"products": options["max_products"]}
         case "layer-eigenvalues":
-            cost = Cost(gradients=2, products=6 * layers)
+            cost, more = Cost(gradients=2, products=3 * layers), {"products": 12 * layers}
             most = {"products": layers * options["max_products"]}
         case "critical-sharpness":
             cost, most = Cost(gradients=1, evaluations=6), {"evaluations": options["max_evaluations"]}
         case "directional-sharpness":
             cost = Cost(gradients=1, products=1 + (layers if options["between"] else 0))
         case "preconditioned-sharpness":
-            cost, most = Cost(gradients=2, products=10), {"products": options["max_products"]}
+            cost, more = Cost(gradients=2, products=6), {"products": 26}
+            most = {"products": options["max_products"]}
         case "noise-scale":
             cost = Cost(gradients=2)
         case "spectral-density":
@@ -85,20 +93,32 @@ def expected_cost(objective: Objective, specification: Specification) -> tuple[C
             cost, most = Cost(evaluations=33), {"evaluations": 1 + 2 * options["max_pairs"]}
         case _:
             cost = Cost()
-    return cost, dataclasses.replace(cost, **most)
+    budget = dataclasses.replace(cost, **most)
+    return _within(cost, budget), _within(dataclasses.replace(cost, **more), budget), budget
+
+
+def _within(cost: Cost, budget: Cost) -> Cost:
+    return min(cost, budget, key=lambda each: each.gradient_equivalents)
 
 
 @dataclass(frozen=True)
 class Line:
-    """The likely cost of one measure by itself, and that of its whole budget, in gradient-equivalents.
+    """The likely cost of one measure by itself, in gradient-equivalents, and the memory that it takes.
 
-    ``peak`` is the memory that it takes at most besides network, data and objective, in bytes; ``None`` if unknown.
+    Attributes:
+        name: The measure.
+        few: Its cost where that is low.
+        many: Its cost where that is high.
+        most: That of its whole budget.
+        peaks: The memory that it takes at its peak besides network, data and objective, in bytes, with so many
+            products; ``None`` if unknown.
     """
 
     name: str
-    typical: float
+    few: float
+    many: float
     most: float
-    peak: int | None = None
+    peaks: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -125,18 +145,21 @@ class Forecast:
     recalibration: float | None = None
 
     @property
-    def peak(self) -> int | None:
+    def peaks(self) -> tuple[int, int] | None:
         """The memory of all measures in bytes, which share the gradient; ``None`` if that of one is unknown."""
-        sizes = [line.peak for line in self.lines]
-        known = [size for size in sizes if size is not None]
-        if not known or len(known) < len(sizes):
+        known = [line.peaks for line in self.lines if line.peaks is not None]
+        if not known or len(known) < len(self.lines):
             return None
-        return max(known) + (self.vector if len(known) > 1 else 0)
+        shared = self.vector if len(known) > 1 else 0
+        return max(few for few, _ in known) + shared, max(many for _, many in known) + shared
 
     @property
-    def typical_seconds(self) -> float:
-        """The likely time of all measures, nothing shared."""
-        return self.seconds * sum(line.typical for line in self.lines)
+    def likely_seconds(self) -> tuple[float, float]:
+        """The likely time of all measures, nothing shared, where it is low and where it is high."""
+        few, many = (
+            sum(costs) for costs in zip(*((line.few, line.many) for line in self.lines), strict=True)
+        )
+        return self.seconds * few, self.seconds * many
 
     @property
     def most_seconds(self) -> float:
@@ -157,10 +180,10 @@ def forecast(objective: Objective, specifications: Sequence[Specification]) -> F
         peaks,
         specifications=specifications,
         batches=math.ceil(len(objective.batch_sizes) / objective.group.world),
-        products=[min(typical.products, most.products) for typical, most in costs],
+        products=[(few.products, many.products) for few, many, _ in costs],
     )
     # Where no measure takes products, one would need more memory than all of them.
-    by_product = any(typical.products for typical, _ in costs)
+    by_product = any(few.products for few, _, _ in costs)
     ((sizes, seconds, examples, graph_bytes, available),) = fixed.by_batch(
         lambda first: (each(first), *_timed(first, by_product)), only={0}
     )
@@ -193,6 +216,6 @@ def _timed(first: Objective, by_product: bool) -> tuple[float, int, int | None, 
     return seconds, first.num_examples, first.engine.graphs.largest, available_bytes(first.point.device)
 
 
-def _line(specification: Specification, costs: tuple[Cost, Cost], peak: int | None) -> Line:
-    typical, most = (cost.gradient_equivalents for cost in costs)
-    return Line(str(specification), min(typical, most), most, peak)
+def _line(specification: Specification, costs: Sequence[Cost], sizes: tuple[int, int] | None) -> Line:
+    few, many, most = (cost.gradient_equivalents for cost in costs)
+    return Line(str(specification), few, many, most, sizes)

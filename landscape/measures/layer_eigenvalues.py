@@ -1,9 +1,13 @@
 """The dominant eigenvalue of the Hessian, layer by layer."""
 
-import torch
+from dataclasses import replace
+from functools import partial
 
-from landscape.curvature.parts import Partition, block_of_hessian, parts_by
-from landscape.linalg import lanczos
+import torch
+from torch import Tensor
+
+from landscape.curvature.parts import Part, Partition, block_of_hessian, parts_by
+from landscape.linalg import Eigenpairs, lanczos
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
 from landscape.registry.bounds import Positive, PositiveInt, Seed
@@ -35,16 +39,17 @@ def layer_eigenvalues(
     Reference:
         Yao et al. 2020, arXiv 1912.07145, section 4.
     """
-    parts, pairs = parts_by(objective, by), {}
+    parts, pairs = parts_by(objective, by), dict[str, Eigenpairs]()
     for k, part in enumerate(parts):
-        start = part.of(objective, objective.gradient)
-        pairs[part.name] = lanczos(
+        found = lanczos(
             block_of_hessian(objective, part),
             tolerance=tolerance,
             max_products=max_products,
             generator=torch.Generator().manual_seed(seed),
-            start=start,
+            start=partial(_start, objective, part),
         )
+        # Without the vectors, which together are as long as θ.
+        pairs[part.name] = replace(found, vectors=found.vectors[:0])
         objective.ledger.tell(f"{k + 1} of {len(parts)} layers", (k + 1) / len(parts))
     values = {name: float(pair.values[0]) for name, pair in pairs.items()}
     residuals = {name: float(pair.residuals[0]) for name, pair in pairs.items()}
@@ -60,3 +65,7 @@ def layer_eigenvalues(
             "iterations": sum(pair.products for pair in pairs.values()),
         },
     )
+
+
+def _start(objective: Objective, part: Part) -> Tensor:
+    return part.of(objective, objective.gradient)

@@ -32,61 +32,71 @@ _SHORT = {
 
 
 def peaks(
-    first: Objective, specifications: Sequence[Specification], *, batches: int, products: Sequence[float]
-) -> list[int | None]:
-    """The bytes that each measure by itself takes at most, besides network, data and objective.
+    first: Objective,
+    specifications: Sequence[Specification],
+    *,
+    batches: int,
+    products: Sequence[tuple[float, float]],
+) -> list[tuple[int, int] | None]:
+    """The bytes that each measure by itself takes at its peak, besides network, data and objective.
 
     Args:
         first: The first batch, at the point.
         specifications: The measures.
         batches: The number of batches that one process visits.
-        products: The likely number of products of each measure.
+        products: The numbers of products of each measure where it takes few and where it takes many.
 
     Returns:
-        ``None`` for a measure that cannot be taken of the first batch.
+        The bytes for each of the two; ``None`` for a measure that cannot be taken of the first batch.
     """
     for draw in (Draws(0).signs, Draws(0).normals):
         draw(1, 1, like=first.point)  # the first makes a table, which stays
     with LiveBytes() as live:
         return [
-            _expected(live, first, specification, batches, count)
-            for specification, count in zip(specifications, products, strict=True)
+            _expected(live, first, specification, batches, counts)
+            for specification, counts in zip(specifications, products, strict=True)
         ]
 
 
 @dataclass(frozen=True)
 class _Short:
-    """A measure with a small budget, and the bytes that its basis of vectors is larger with the usual one."""
+    """A measure with a small budget, and the bytes that its basis of vectors is larger with so many products."""
 
     run: Callable[[Objective], object]
-    further: int = 0
+    growth: Callable[[float], int] = lambda products: 0
 
 
 def _expected(
-    live: LiveBytes, first: Objective, specification: Specification, batches: int, products: float
-) -> int | None:
+    live: LiveBytes,
+    first: Objective,
+    specification: Specification,
+    batches: int,
+    products: tuple[float, float],
+) -> tuple[int, int] | None:
     counts, vector, engine = first.ledger.counts, first.point.nbytes, first.engine
     before = counts["products"], counts["gradients"]
     try:
-        short = _short(first, specification, products)
-        # The first product of all checks second derivatives, on the first batch and before any graph is kept.
+        short = _short(first, specification)
+        # The first product of all checks second derivatives, on the first batch, before any graph is kept and before a
+        # basis has grown.
         engine.twice = engine.confirmed = False
-        peak = _peak_of(live, first, short.run) + short.further
-        if batches == 1:
-            return peak
-        further = _peak_of(live, first, short.run) + short.further
+        checked = _peak_of(live, first, short.run) + short.growth(1)
+        peak = _peak_of(live, first, short.run)
     except (UsageError, InputError):
         return None
-    if counts["products"] > before[0] or counts["gradients"] > before[1]:
-        further += vector  # the sum over the batches before
-    return max(peak, further + _kept(live, first, batches - 1))
+    if batches > 1:
+        if counts["products"] > before[0] or counts["gradients"] > before[1]:
+            peak += vector  # the sum over the batches before
+        peak += _kept(live, first, batches - 1)
+    few, many = (max(checked, peak + short.growth(count)) for count in products)
+    return few, many
 
 
-def _short(first: Objective, specification: Specification, products: float) -> _Short:
+def _short(first: Objective, specification: Specification) -> _Short:
     settings: dict[str, Any] = MEASURES.settings(specification)
     name, options = specification.name, dict[str, Any](specification.options)
     if name == "layer-eigenvalues":
-        return _largest_layer(first, settings, products)
+        return _layers(first, settings)
     for option, most in _SHORT.items():
         setting: Any = settings.get(option)
         if isinstance(setting, int):
@@ -97,29 +107,32 @@ def _short(first: Objective, specification: Specification, products: float) -> _
         name in ("dominant-eigenvalue", "top-eigenvalues", "preconditioned-sharpness")
         and settings.get("method") != "power"
     ):
-        growth = _growth(first, len(first.point), settings.get("k", 1), budgets, products)
-        return _Short(run, growth)
+        return _Short(run, partial(_growth, first, len(first.point), settings.get("k", 1), budgets))
     if name == "spectral-density":
         rows = [min(steps, first.dimension) for steps in (options["steps"], settings["steps"])]
-        return _Short(run, (rows[1] - rows[0]) * first.point.nbytes)
+        size = (rows[1] - rows[0]) * first.point.nbytes
+        return _Short(run, lambda products: size if products > 1 else 0)
     return _Short(run)
 
 
-def _largest_layer(first: Objective, settings: dict[str, Any], products: float) -> _Short:
-    """A short search for the eigenvalue of the largest layer."""
+def _layers(first: Objective, settings: dict[str, Any]) -> _Short:
+    """Short searches for the eigenvalues of the first layer, which has most of the graph behind it, and the largest."""
     parts = parts_by(first, settings["by"])
-    part, spent = max(parts, key=lambda part: part.size(first)), min(2, settings["max_products"])
-    size = part.size(first)
+    largest, spent = max(parts, key=lambda part: part.size(first)), min(2, settings["max_products"])
+    size = largest.size(first)
 
     def run(objective: Objective) -> object:
-        return lanczos(
-            block_of_hessian(objective, part),
-            max_products=spent,
-            generator=torch.Generator().manual_seed(0),
-            start=part.of(objective, objective.gradient),
-        )
+        for part in (parts[0], largest):
+            found = lanczos(
+                block_of_hessian(objective, part),
+                max_products=spent,
+                generator=torch.Generator().manual_seed(0),
+                start=partial(part.of, objective, objective.gradient),
+            )
+        return found
 
-    return _Short(run, _growth(first, size, 1, (spent, settings["max_products"]), products / len(parts)))
+    growth = partial(_growth, first, size, 1, (spent, settings["max_products"]))
+    return _Short(run, lambda products: growth(products / len(parts)) if products > 1 else 0)
 
 
 def _growth(first: Objective, length: int, count: int, budgets: Sequence[Any], products: float) -> int:
@@ -127,7 +140,7 @@ def _growth(first: Objective, length: int, count: int, budgets: Sequence[Any], p
     row, room = length * first.point.element_size(), longest_basis(first, length, count)
     small, usual = (longest(length, count, budget, room) for budget in budgets)
     filled = reserved_rows(row, usual, min(usual, round(products) + 1))
-    return row * (filled - reserved_rows(row, small, min(small, budgets[0] + 1)))
+    return row * (filled - reserved_rows(row, small, min(small, min(budgets[0], products) + 1)))
 
 
 def _peak_of(live: LiveBytes, first: Objective, run: Callable[[Objective], object]) -> int:

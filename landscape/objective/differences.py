@@ -52,6 +52,8 @@ Tensors = Sequence[Tensor]
 Value = Callable[[Tensors], Tensor]
 Standing = Callable[[Tensors, Callable[[], Any]], Any]
 """Calls a function while a network has some tensors for its weights."""
+Function = tuple[Value, Standing]
+"""What is differentiated, and what surrounds evaluations and backward passes if its arguments are the weights."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +94,24 @@ def _fault_of(risk: Risk, batch: Batch) -> Fault | None:
         return _asymmetry_as_it_is(dataclasses.replace(risk, share=None), batch)
     if exact_dtype(risk.replica.device) == torch.float64:
         for part in (first_examples(batch, EXAMPLES if is_small(risk) else 1), batch):
-            value, standing = loss_in(risk, part, torch.float64)
             try:
-                return fault(value, risk.replica.parameters, standing)
+                return _fault_on(risk, part)
             except Exception as failure:  # whatever a network raises on a few examples or in float64
                 if is_out_of_memory(failure):
                     warnings.warn(UNCHECKED, Remark, stacklevel=2)
                     break
     return _asymmetry_as_it_is(risk, batch)
+
+
+def _fault_on(risk: Risk, part: Batch) -> Fault | None:
+    """With second derivatives in the network's own precision; a fault is believed in float64 alone."""
+    replica, (value, standing) = risk.replica, loss_in(risk, part, torch.float64)
+    if replica.dtype != torch.float64:
+        # The graph of second derivatives is three times as large as a gradient's, and takes half the memory there.
+        own = loss_in(risk, part, replica.dtype)
+        if fault(value, replica.parameters, standing, own=own) is None:
+            return None
+    return fault(value, replica.parameters, standing)
 
 
 def is_small(risk: Risk) -> bool:
@@ -109,7 +121,7 @@ def is_small(risk: Risk) -> bool:
     return size <= LARGEST
 
 
-def loss_in(risk: Risk, batch: Batch, dtype: torch.dtype) -> tuple[Value, Standing]:
+def loss_in(risk: Risk, batch: Batch, dtype: torch.dtype) -> Function:
     """The loss of a batch as a function of the free parameters, with everything in that precision."""
     names = [f"model.{name}" for name in risk.replica.layout.names]
     loss_of = LossOf(risk, moved(batch, risk.replica.device, dtype))
@@ -118,7 +130,7 @@ def loss_in(risk: Risk, batch: Batch, dtype: torch.dtype) -> tuple[Value, Standi
 
 def _function_of(
     module: nn.Module, names: Sequence[str], call: Value, dtype: torch.dtype = torch.float64
-) -> tuple[Value, Standing]:
+) -> Function:
     """A call of a module in that precision, as a function whose first arguments are parameters of these names."""
     padding = HeldPadding()
 
@@ -138,19 +150,33 @@ def _function_of(
     return value, standing
 
 
-def fault(value: Value, point: Tensors, standing: Standing = lambda leaves, act: act()) -> Fault | None:
-    """What is wrong with the second derivative of a function near a point, in float64; ``None`` if nothing is.
+def fault(
+    value: Value,
+    point: Tensors,
+    standing: Standing = lambda leaves, act: act(),
+    *,
+    own: Function | None = None,
+) -> Fault | None:
+    """What is wrong with the second derivative of a function near a point; ``None`` if nothing is.
 
-    ``standing`` surrounds evaluations and backward passes if the arguments are the weights of a network.
+    Args:
+        value: The function, of arguments in float64.
+        point: The arguments.
+        standing: Surrounds evaluations and backward passes if the arguments are the weights of a network.
+        own: The same function of arguments in the precision of the point, of which second derivatives are taken then:
+            their graph is several times as large as that of a gradient. Differences of gradients need float64.
 
     Raises:
         ValueError: The gradient is not finite.
     """
-    # The only vector of float64 that lives on: it is moved from point to point, and what is compared are sketches.
-    leaves = [p.detach().to(torch.float64, copy=True).requires_grad_() for p in point]
+    twice = own or (value, standing)
+    # The only vector that lives on: it is moved from point to point, and what is compared are sketches.
+    leaves = [
+        p.detach().to(torch.float64 if own is None else p.dtype, copy=True).requires_grad_() for p in point
+    ]
     # Near a perfect fit the derivatives of a saturated softmax are rounding errors, also in float64.
     for _ in range(HALVINGS):
-        if abs(float(standing(leaves, lambda: value(leaves)).detach())) > SATURATED:
+        if abs(float(twice[1](leaves, lambda: twice[0](leaves)).detach())) > SATURATED:
             break
         with torch.no_grad():
             for leaf in leaves:
@@ -159,47 +185,58 @@ def fault(value: Value, point: Tensors, standing: Standing = lambda leaves, act:
     # Beside the point, which may lie on a kink: a ReLU of zero, a branch whose weight is zero.
     _move(leaves, directions, 0, 0.01)
     for number in range(2, 2 + DIRECTIONS):
-        wrong, kinked = _compared(value, leaves, directions, standing, number)
+        wrong, kinked = _compared(twice, (value, standing), leaves, directions, number)
         if wrong is not None or not kinked:
             return wrong
     return None
 
 
 def _compared(
-    value: Value, leaves: Tensors, directions: Directions, standing: Standing, number: int
+    twice: Function, exactly: Function, leaves: list[Tensor], directions: Directions, number: int
 ) -> tuple[Fault | None, bool]:
     """What is wrong along the direction of that number, and whether a kink may hide it; the leaves come back."""
-    asymmetry, here, products = standing(leaves, lambda: _second(value, leaves, directions, number))
+    own, (value, standing) = leaves[0].dtype, twice
+    asymmetry, products = standing(leaves, lambda: _second(value, leaves, directions, number))
+    if own != torch.float64 and not math.isfinite(sum(numbers(*map(norm, products)))):
+        return Fault(False, math.inf), False  # in that precision, which may be too narrow
     if asymmetry > ASYMMETRY:
         return Fault(True, asymmetry), False
-    differences, before = [], 0.0
-    for step in STEPS:
+    _turn(leaves, torch.float64)
+    directions = directions.like(leaves)
+    value, standing = exactly
+    slopes, before = list[list[Tensor]](), 0.0
+    for step in (0.0, *STEPS):
         _move(leaves, directions, number, step - before)
-        there = standing(leaves, lambda: sketched_slopes(value(leaves), leaves))
-        differences.append([(b - a) / step for a, b in zip(here, there, strict=True)])
+        slopes.append(standing(leaves, lambda: sketched_slopes(value(leaves), leaves)))
         before = step
-    wide, narrow = differences
     _move(leaves, directions, number, -before)
-    rounding = [ROUNDING * length / abs(STEPS[1]) for length in numbers(*map(norm, here))]
+    _turn(leaves, own)
+    here, *there = slopes
+    lengths = numbers(*map(norm, here))
+    if not all(map(math.isfinite, lengths)):
+        raise ValueError("the gradient is not finite")
+    wide, narrow = (
+        [(b - a) / step for a, b in zip(here, each, strict=True)]
+        for step, each in zip(STEPS, there, strict=True)
+    )
+    rounding = [ROUNDING * length / abs(STEPS[1]) for length in lengths]
     excess, kinked = _excess(products, wide, narrow, directions.sizes, rounding)
     return Fault(False, excess) if excess > DIFFERENCE else None, kinked
 
 
-def _second(
-    value: Value, leaves: Tensors, directions: Directions, number: int
-) -> tuple[float, Tensors, Tensors]:
-    """The asymmetry of the Hessian, and the sketches of the gradient and of the Hessian's product with a direction."""
-    here = [empty_sketch(leaf) for leaf in leaves]
+def _turn(leaves: list[Tensor], dtype: torch.dtype) -> None:
+    """Puts the leaves into another precision, one after the other."""
+    for k, leaf in enumerate(leaves):
+        if leaf.dtype != dtype:
+            leaves[k] = leaf.detach().to(dtype).requires_grad_()
 
-    def note(k: int, part: Tensor) -> None:
-        here[k] += sketch(part, k)
 
+def _second(value: Value, leaves: Tensors, directions: Directions, number: int) -> tuple[float, Tensors]:
+    """The asymmetry of the Hessian, and the sketches of its product with a direction."""
     # Each form has a graph of its own, which gives its memory back on the way, for the time of a gradient.
-    theirs, _ = _form(gradient_places(value(leaves), leaves, each=note), leaves, directions, 1, number)
-    if not all(map(math.isfinite, numbers(*map(norm, here)))):
-        raise ValueError("the gradient is not finite")
+    theirs, _ = _form(gradient_places(value(leaves), leaves), leaves, directions, 1, number)
     ours, products = _form(gradient_places(value(leaves), leaves), leaves, directions, number, 1)
-    return _asymmetry(theirs, ours), here, products
+    return _asymmetry(theirs, ours), products
 
 
 def _form(

@@ -1,5 +1,6 @@
 """Random directions among the weights, drawn again wherever they are needed instead of kept."""
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -19,7 +20,7 @@ class Directions:
     """Random directions in proportion to the sizes of the tensors of a point, as functions of their number.
 
     Args:
-        point: Tensors; only their form matters later.
+        point: Tensors; none is kept.
 
     Attributes:
         sizes: The typical size of the entries of every tensor: at least a hundredth of that of all.
@@ -27,17 +28,23 @@ class Directions:
 
     def __init__(self, point: Tensors) -> None:
         self.sizes = _sizes(point)
-        self._point = [p.detach() for p in point]
+        self._forms = [_form(p) for p in point]
         self._small = dict[int, dict[int, Tensor]]()
+
+    def like(self, point: Tensors) -> "Directions":
+        """The same directions in the precision of other tensors of the same shapes."""
+        twin = copy.copy(self)
+        twin._forms, twin._small = [_form(p) for p in point], {}
+        return twin
 
     def tensor(self, number: int, k: int) -> Tensor:
         """Tensor ``k`` of the direction of that number."""
-        place = self._point[k]
+        place = self._forms[k]
         return self.entries(number, k, 0, place.numel()).reshape(place.shape)
 
     def entries(self, number: int, k: int, first: int, count: int) -> Tensor:
         """Some entries ``(count,)`` of that tensor, which may be changed."""
-        place = self._point[k]
+        place = self._forms[k]
         if place.numel() > FEW:
             drawn = Draws(0).fold(number).signs(range(k, k + 1), count, first=first, like=place)[0]
             return drawn.mul_(self.sizes[k])
@@ -47,16 +54,21 @@ class Directions:
         """All small tensors of a direction, by their numbers: they are many, and a draw costs the same for each."""
         if number not in self._small:
             forms = dict[tuple[int, torch.dtype], list[int]]()
-            for k, place in enumerate(self._point):
+            for k, place in enumerate(self._forms):
                 if place.numel() <= FEW:
                     forms.setdefault((place.numel(), place.dtype), []).append(k)
             draws, drawn = Draws(0).fold(number), dict[int, Tensor]()
             for (columns, _), group in forms.items():
-                like = self._point[group[0]]
+                like = self._forms[group[0]]
                 rows = torch.tensor(group, device=like.device)
                 drawn.update(zip(group, draws.normals(rows, columns, like=like), strict=True))
             self._small[number] = drawn
         return self._small[number]
+
+
+def _form(tensor: Tensor) -> Tensor:
+    """A tensor of that form, precision and device that takes no memory."""
+    return tensor.detach().new_zeros(()).expand(tensor.shape)
 
 
 def _sizes(point: Tensors) -> list[float]:

@@ -30,11 +30,18 @@ def _untrained() -> tuple[nn.Module, torch.Tensor, int]:
     return nn.Sequential(*layers), torch.randn(64, 64), 64
 
 
+def _convolutional() -> tuple[nn.Module, torch.Tensor, int]:
+    """The last layer is the largest, and the first has the products with the most activations behind them."""
+    layers = nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.Flatten()
+    return nn.Sequential(*layers, nn.Linear(1024, 4)), torch.randn(64, 1, 8, 8), 64
+
+
 @pytest.mark.parametrize(
     ("network", "name"),
     [
         (_mlp, "gradient-norm"),
         (_mlp, "dominant-eigenvalue"),
+        (_convolutional, "layer-eigenvalues:max_products=4"),
         *(
             pytest.param(*case, marks=pytest.mark.thorough)
             for case in (
@@ -44,6 +51,8 @@ def _untrained() -> tuple[nn.Module, torch.Tensor, int]:
                 (_resnet, "dominant-eigenvalue:max_iterations=4"),
                 (_untrained, "dominant-eigenvalue"),
                 (_untrained, "preconditioned-sharpness"),
+                (_untrained, "layer-eigenvalues"),
+                (_untrained, "top-eigenvalues"),
             )
         ),
     ],
@@ -57,13 +66,16 @@ def test_the_expected_peak_is_within_a_fifth_of_what_is_then_seen(network, name:
     _ = objective.loss  # as the commands print it first, after the first checks
     specification = MEASURES.parse(name)
     (line,) = forecast(objective, [specification]).lines
-    assert line.peak is not None
+    assert line.peaks is not None
     fresh = Objective(model, "cross-entropy", batches)
     _ = fresh.loss
     gc.collect()
     with LiveBytes() as live:
         MEASURES.build(specification, fresh)
-    assert line.peak == pytest.approx(live.peak, rel=WITHIN)
+    few, many = line.peaks
+    assert (1 - WITHIN) * few <= live.peak <= (1 + WITHIN) * many
+    # Only the basis of several pairs grows with their products.
+    assert many <= (1 + WITHIN) * few or name == "top-eigenvalues"
 
 
 def test_where_no_measure_takes_products_none_is_taken_to_tell_the_time() -> None:

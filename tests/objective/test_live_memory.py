@@ -82,11 +82,11 @@ def test_a_product_takes_two_vectors_besides_its_graph(large: None) -> None:
     assert most < 2.7
 
 
-def test_the_first_product_takes_little_more_with_its_check_in_float64() -> None:
+def test_the_first_product_takes_no_more_with_its_check_in_float64() -> None:
     mine = objective()
     vector = torch.ones_like(mine.point)
     _, most = vectors(lambda: mine.hessian_product(vector))
-    assert most < 5
+    assert most < 3  # three tensors of the network less than in double precision alone
 
 
 def test_another_point_is_there_once() -> None:

@@ -1,5 +1,7 @@
 """Second derivatives that torch computes wrongly are mended or refused; the evidence is differences of gradients."""
 
+from collections.abc import Sequence
+
 import problems
 import pytest
 import torch
@@ -372,3 +374,27 @@ def test_a_loss_of_a_batch_that_cannot_be_cut_is_checked_whole() -> None:
     objective = Objective(model, BatchLoss(loss), [(adjacency, x, Y[:12])])
     objective.hessian_product(objective.point)
     assert objective.engine.confirmed
+
+
+def test_a_fault_in_single_precision_is_believed_in_double_precision_alone() -> None:
+    def value(leaves: Sequence[Tensor]) -> Tensor:
+        (weight,) = leaves
+        return (weight.bfloat16() if weight.dtype == torch.float32 else weight).pow(12).to(weight).sum()
+
+    point = torch.linspace(-1, 1, 50)
+    assert fault(value, [point], own=(value, lambda leaves, act: act())) is not None
+    assert fault(value, [point]) is None
+    ours = Objective(nn.Linear(50, 1), BatchLoss(lambda model, batch: value([model.weight])), [X])
+    ours.hessian_product(ours.point)
+    assert ours.engine.confirmed
+
+
+def test_a_wrong_derivative_is_seen_in_single_precision_beside_differences_in_double_precision() -> None:
+    def value(leaves: Sequence[Tensor]) -> Tensor:
+        return (leaves[0] * leaves[0].detach() ** 2).sum()
+
+    point = torch.linspace(-1, 1, 50)
+    found = fault(value, [point], own=(value, lambda leaves, act: act()))
+    assert found is not None
+    assert not found.symmetry
+    assert point.dtype == torch.float32
