@@ -50,6 +50,7 @@ from landscape.optim.unified_sam import UnifiedSAM as UnifiedSAM
 from landscape.optim.vasso import VaSSO as VaSSO
 from landscape.optim.weighted_gap import WeightedGap as WeightedGap
 from landscape.optim.wsam import WSAM as WSAM
+from landscape.optim.xsam import XSAM as XSAM
 from landscape.optim.zsharp import ZSharp as ZSharp
 
 # Exactly the names that are imported above: optimizers, policies, the table and its function, and no module.

@@ -48,6 +48,7 @@ from landscape.optim.unified_sam import UnifiedSAM
 from landscape.optim.vasso import VaSSO
 from landscape.optim.weighted_gap import WeightedGap
 from landscape.optim.wsam import WSAM
+from landscape.optim.xsam import XSAM
 from landscape.optim.zsharp import ZSharp
 from landscape.registry.names import NameTable, Option, Row
 
@@ -194,6 +195,7 @@ _ROWS = [
     variant("le-sam", LESAM, "Wang et al. 2026, arXiv 2605.10183", 2),
     variant("logits-sam", LogitsSAM, "Luo et al. 2026, arXiv 2603.18258", 2),
     variant("zsharp", ZSharp, "Yun 2025, arXiv 2505.02369", 2),
+    variant("xsam", XSAM, "ICLR 2026, arXiv 2603.10048", "2 + (10·alpha_max + 1) / (3 * steps an epoch)"),
     variant("r-sam", RSAM, "Liu et al. 2022, NeurIPS", 2),
     variant(
         "ssam-f",

@@ -15,6 +15,7 @@ STEPS = 2 * 6
 GRADIENTS: dict[str, float] = {
     "looksam": 1 + 3 / STEPS,  # steps 0, 5 and 10 of 12
     "ssam-f": 2 + 16 / (256 * 6),
+    "xsam": 2 + 21 / 3 / 6,  # 21 forward passes an epoch
     "n-step-sam": 3,
     "esam": (4 + 3 * 0.5) / 3,
     "mesa": 1,  # before its fifth epoch
