@@ -23,6 +23,7 @@ from landscape.optim.gsam import GSAM as GSAM
 from landscape.optim.hessian_trace_reg import HessianTraceRegularised as HessianTraceRegularised
 from landscape.optim.le_sam import LESAM as LESAM
 from landscape.optim.logits_sam import LogitsSAM as LogitsSAM
+from landscape.optim.lookbehind_sam import LookbehindSAM as LookbehindSAM
 from landscape.optim.looksam import Every as Every
 from landscape.optim.looksam import LookSAM as LookSAM
 from landscape.optim.m_sam import SlicedSAM as SlicedSAM

@@ -28,6 +28,7 @@ from landscape.optim.gsam import GSAM
 from landscape.optim.hessian_trace_reg import HessianTraceRegularised
 from landscape.optim.le_sam import LESAM
 from landscape.optim.logits_sam import LogitsSAM
+from landscape.optim.lookbehind_sam import LookbehindSAM
 from landscape.optim.looksam import LookSAM
 from landscape.optim.m_sam import SlicedSAM
 from landscape.optim.mesa import MESA
@@ -196,6 +197,13 @@ _ROWS = [
     variant("logits-sam", LogitsSAM, "Luo et al. 2026, arXiv 2603.18258", 2),
     variant("zsharp", ZSharp, "Yun 2025, arXiv 2505.02369", 2),
     variant("xsam", XSAM, "ICLR 2026, arXiv 2603.10048", "2 + (10·alpha_max + 1) / (3 * steps an epoch)"),
+    variant(
+        "lookbehind-sam",
+        LookbehindSAM,
+        "Mordido et al. 2024, arXiv 2307.16704",
+        "1 + k",
+        lambda o: 1 + o["k"],
+    ),
     variant("r-sam", RSAM, "Liu et al. 2022, NeurIPS", 2),
     variant(
         "ssam-f",

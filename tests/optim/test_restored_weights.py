@@ -31,7 +31,11 @@ SHORTER = {
     "swa": "swa:start=0",
     "saf": "saf:start_epoch=0,lag=1",
 }
-REPEATED = {"ssam-f": "ssam-f:n_fisher=3", "entropy-sgd": SHORTER["entropy-sgd"]}
+REPEATED = {
+    "lookbehind-sam": "lookbehind-sam:k=2",
+    "ssam-f": "ssam-f:n_fisher=3",
+    "entropy-sgd": SHORTER["entropy-sgd"],
+}
 ALWAYS_DRAWS = {"bsam", "hessian-trace-reg"}
 
 
