@@ -47,6 +47,7 @@ from landscape.optim.swa import SWA as SWA
 from landscape.optim.swa import WeightAverage as WeightAverage
 from landscape.optim.table import OPTIMIZERS as OPTIMIZERS
 from landscape.optim.table import build_optimizer as build_optimizer
+from landscape.optim.tilted_sam import TiltedSAM as TiltedSAM
 from landscape.optim.unified_sam import UnifiedSAM as UnifiedSAM
 from landscape.optim.vasso import VaSSO as VaSSO
 from landscape.optim.weighted_gap import WeightedGap as WeightedGap

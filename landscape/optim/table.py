@@ -45,6 +45,7 @@ from landscape.optim.ssam_d import SSAMD
 from landscape.optim.ssam_f import SSAMF
 from landscape.optim.stable_sam import StableSAM
 from landscape.optim.swa import SWA
+from landscape.optim.tilted_sam import TiltedSAM
 from landscape.optim.unified_sam import UnifiedSAM
 from landscape.optim.vasso import VaSSO
 from landscape.optim.weighted_gap import WeightedGap
@@ -203,6 +204,13 @@ _ROWS = [
         "Mordido et al. 2024, arXiv 2307.16704",
         "1 + k",
         lambda o: 1 + o["k"],
+    ),
+    variant(
+        "tilted-sam",
+        TiltedSAM,
+        "Li, Zhou and Bilmes 2025, arXiv 2410.22656",
+        "2 * samples",
+        lambda o: 2 * o["samples"],
     ),
     variant("r-sam", RSAM, "Liu et al. 2022, NeurIPS", 2),
     variant(

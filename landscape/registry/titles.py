@@ -21,6 +21,7 @@ _MIXED = {
     "ae-looksam": "AE-LookSAM",
     "stable-sam": "Stable-SAM",
     "vasso": "VaSSO",
+    "tilted-sam": "Tilted SAM",
     "lookbehind-sam": "Lookbehind-SAM",
     "zsharp": "ZSharp",
     "logits-sam": "logits-SAM",

@@ -18,6 +18,7 @@ GRADIENTS: dict[str, float] = {
     "xsam": 2 + 21 / 3 / 6,  # 21 forward passes an epoch
     "n-step-sam": 3,
     "lookbehind-sam": 6,
+    "tilted-sam": 6,
     "esam": (4 + 3 * 0.5) / 3,
     "mesa": 1,  # before its fifth epoch
     "hessian-trace-reg": 1 + 4 * 5 * 2 / STEPS,  # steps 0 and 10 of 12
