@@ -17,6 +17,7 @@ from landscape.optim.esam import ESAM as ESAM
 from landscape.optim.exchange import Exchange as Exchange
 from landscape.optim.f_sam import FriendlySAM as FriendlySAM
 from landscape.optim.fisher_sam import FisherSAM as FisherSAM
+from landscape.optim.functional_sam import FunctionalSAM as FunctionalSAM
 from landscape.optim.gam import GAM as GAM
 from landscape.optim.gnp import GNP as GNP
 from landscape.optim.gsam import GSAM as GSAM

@@ -22,6 +22,7 @@ from landscape.optim.erm import ERM
 from landscape.optim.esam import ESAM
 from landscape.optim.f_sam import FriendlySAM
 from landscape.optim.fisher_sam import FisherSAM
+from landscape.optim.functional_sam import FunctionalSAM
 from landscape.optim.gam import GAM
 from landscape.optim.gnp import GNP
 from landscape.optim.gsam import GSAM
@@ -198,6 +199,7 @@ _ROWS = [
     variant("logits-sam", LogitsSAM, "Luo et al. 2026, arXiv 2603.18258", 2),
     variant("zsharp", ZSharp, "Yun 2025, arXiv 2505.02369", 2),
     variant("xsam", XSAM, "ICLR 2026, arXiv 2603.10048", "2 + (10·alpha_max + 1) / (3 * steps an epoch)"),
+    variant("functional-sam", FunctionalSAM, "Singh et al. 2025, arXiv 2502.02407", 2),
     variant(
         "lookbehind-sam",
         LookbehindSAM,

@@ -21,6 +21,7 @@ _MIXED = {
     "ae-looksam": "AE-LookSAM",
     "stable-sam": "Stable-SAM",
     "vasso": "VaSSO",
+    "functional-sam": "Functional-SAM",
     "tilted-sam": "Tilted SAM",
     "lookbehind-sam": "Lookbehind-SAM",
     "zsharp": "ZSharp",
