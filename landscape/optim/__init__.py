@@ -17,12 +17,14 @@ from landscape.optim.esam import ESAM as ESAM
 from landscape.optim.exchange import Exchange as Exchange
 from landscape.optim.f_sam import FriendlySAM as FriendlySAM
 from landscape.optim.fisher_sam import FisherSAM as FisherSAM
+from landscape.optim.functional_sam import FunctionalSAM as FunctionalSAM
 from landscape.optim.gam import GAM as GAM
 from landscape.optim.gnp import GNP as GNP
 from landscape.optim.gsam import GSAM as GSAM
 from landscape.optim.hessian_trace_reg import HessianTraceRegularised as HessianTraceRegularised
 from landscape.optim.le_sam import LESAM as LESAM
 from landscape.optim.logits_sam import LogitsSAM as LogitsSAM
+from landscape.optim.lookbehind_sam import LookbehindSAM as LookbehindSAM
 from landscape.optim.looksam import Every as Every
 from landscape.optim.looksam import LookSAM as LookSAM
 from landscape.optim.m_sam import SlicedSAM as SlicedSAM
@@ -46,10 +48,12 @@ from landscape.optim.swa import SWA as SWA
 from landscape.optim.swa import WeightAverage as WeightAverage
 from landscape.optim.table import OPTIMIZERS as OPTIMIZERS
 from landscape.optim.table import build_optimizer as build_optimizer
+from landscape.optim.tilted_sam import TiltedSAM as TiltedSAM
 from landscape.optim.unified_sam import UnifiedSAM as UnifiedSAM
 from landscape.optim.vasso import VaSSO as VaSSO
 from landscape.optim.weighted_gap import WeightedGap as WeightedGap
 from landscape.optim.wsam import WSAM as WSAM
+from landscape.optim.xsam import XSAM as XSAM
 from landscape.optim.zsharp import ZSharp as ZSharp
 
 # Exactly the names that are imported above: optimizers, policies, the table and its function, and no module.

@@ -182,6 +182,13 @@ class BatchClosure:
         regularised._term = term
         return regularised
 
+    def slopes(self, outputs: Tensor) -> Tensor:
+        """The derivative ``(B, …)`` of the loss of each example in its outputs, at outputs ``(B, …)``."""
+        with torch.enable_grad():
+            leaf = outputs.detach().requires_grad_()
+            losses = self._loss(leaf, self.targets.clone())
+            return torch.autograd.grad(losses.sum(), leaf)[0]
+
     def own(self, values: Tensor) -> Tensor:
         """The rows of this process from those of the whole batch ``(B, …)``: all, without a division."""
         return values if self.division is None else self.division.own(values)

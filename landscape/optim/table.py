@@ -22,12 +22,14 @@ from landscape.optim.erm import ERM
 from landscape.optim.esam import ESAM
 from landscape.optim.f_sam import FriendlySAM
 from landscape.optim.fisher_sam import FisherSAM
+from landscape.optim.functional_sam import FunctionalSAM
 from landscape.optim.gam import GAM
 from landscape.optim.gnp import GNP
 from landscape.optim.gsam import GSAM
 from landscape.optim.hessian_trace_reg import HessianTraceRegularised
 from landscape.optim.le_sam import LESAM
 from landscape.optim.logits_sam import LogitsSAM
+from landscape.optim.lookbehind_sam import LookbehindSAM
 from landscape.optim.looksam import LookSAM
 from landscape.optim.m_sam import SlicedSAM
 from landscape.optim.mesa import MESA
@@ -44,10 +46,12 @@ from landscape.optim.ssam_d import SSAMD
 from landscape.optim.ssam_f import SSAMF
 from landscape.optim.stable_sam import StableSAM
 from landscape.optim.swa import SWA
+from landscape.optim.tilted_sam import TiltedSAM
 from landscape.optim.unified_sam import UnifiedSAM
 from landscape.optim.vasso import VaSSO
 from landscape.optim.weighted_gap import WeightedGap
 from landscape.optim.wsam import WSAM
+from landscape.optim.xsam import XSAM
 from landscape.optim.zsharp import ZSharp
 from landscape.registry.names import NameTable, Option, Row
 
@@ -194,6 +198,22 @@ _ROWS = [
     variant("le-sam", LESAM, "Wang et al. 2026, arXiv 2605.10183", 2),
     variant("logits-sam", LogitsSAM, "Luo et al. 2026, arXiv 2603.18258", 2),
     variant("zsharp", ZSharp, "Yun 2025, arXiv 2505.02369", 2),
+    variant("xsam", XSAM, "ICLR 2026, arXiv 2603.10048", "2 + (10·alpha_max + 1) / (3 * steps an epoch)"),
+    variant("functional-sam", FunctionalSAM, "Singh et al. 2025, arXiv 2502.02407", 2),
+    variant(
+        "lookbehind-sam",
+        LookbehindSAM,
+        "Mordido et al. 2024, arXiv 2307.16704",
+        "1 + k",
+        lambda o: 1 + o["k"],
+    ),
+    variant(
+        "tilted-sam",
+        TiltedSAM,
+        "Li, Zhou and Bilmes 2025, arXiv 2410.22656",
+        "2 * samples",
+        lambda o: 2 * o["samples"],
+    ),
     variant("r-sam", RSAM, "Liu et al. 2022, NeurIPS", 2),
     variant(
         "ssam-f",

@@ -169,6 +169,11 @@ def _require_trainable(data: Data, recipe: Recipe, loss: Loss | None) -> None:
             "optimizer=esam selects examples by their losses, and a loss of your own is one number for a batch; use "
             "esam:gamma=1, another optimizer, or the default loss"
         )
+    if optimizer.name == "functional-sam" and isinstance(loss, _WHOLE):
+        raise UsageError(
+            "optimizer=functional-sam follows the outputs of the network, which a loss that calls it itself does not "
+            "show; use another optimizer, or a loss of (outputs, targets)"
+        )
     if of_scores and (isinstance(loss, _WHOLE) or data.classes is None):
         raise UsageError(
             f"optimizer={optimizer.name} compares class scores, which this loss or these data do not have; use another "

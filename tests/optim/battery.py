@@ -120,11 +120,11 @@ every_variant = pytest.mark.parametrize("name", VARIANTS)
 OWN_DIRECTION = {"ada-sam", "bsam", "entropy-sgd"}
 of_gradients = pytest.mark.parametrize("name", [n for n in VARIANTS if n not in OWN_DIRECTION])
 # Weights that are sampled, or a gradient of chosen examples or ahead, also where the radius is zero.
-NO_BASE = {"ada-sam", "bsam", "esam", "sampa", "weighted-gap"}
+NO_BASE = {"ada-sam", "bsam", "esam", "sampa", "weighted-gap", "lookbehind-sam", "tilted-sam"}
 # How long the direction is where the gradient is the same everywhere, if it is not the gradient itself.
-MULTIPLES = {"weighted-gap": 0.9}
+MULTIPLES = {"weighted-gap": 0.9, "lookbehind-sam": 0.5 * 5}
 # A displacement that weighs gradients against something of another unit.
-IN_UNITS_OF_THE_LOSS = {"fisher-sam", "r-sam", "unified-sam", "le-sam"}
+IN_UNITS_OF_THE_LOSS = {"fisher-sam", "r-sam", "unified-sam", "le-sam", "tilted-sam"}
 with_radius = pytest.mark.parametrize("name", [n for n in VARIANTS if "rho" in OPTIMIZERS[n].options])
 with_radius_only = pytest.mark.parametrize(
     "name", [n for n in VARIANTS if "rho" in OPTIMIZERS[n].options and n not in NO_BASE]

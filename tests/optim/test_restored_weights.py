@@ -16,6 +16,7 @@ WITHOUT_NUMBERS = {
     "ae-sam": "ae-sam:lambda1=0,lambda2=0",
     "ae-looksam": "ae-looksam:lambda1=0,lambda2=0",
     "r-sam": "r-sam:sigma=0",
+    "tilted-sam": "tilted-sam:noise=0",
     "le-sam": "le-sam:decay_from=1",
     "ssam-d": "ssam-d:sparsity=0",
     "esam": "esam:beta=1",
@@ -31,7 +32,12 @@ SHORTER = {
     "swa": "swa:start=0",
     "saf": "saf:start_epoch=0,lag=1",
 }
-REPEATED = {"ssam-f": "ssam-f:n_fisher=3", "entropy-sgd": SHORTER["entropy-sgd"]}
+REPEATED = {
+    "lookbehind-sam": "lookbehind-sam:k=2",
+    "tilted-sam": "tilted-sam:samples=2",
+    "ssam-f": "ssam-f:n_fisher=3",
+    "entropy-sgd": SHORTER["entropy-sgd"],
+}
 ALWAYS_DRAWS = {"bsam", "hessian-trace-reg"}
 
 

@@ -15,7 +15,10 @@ STEPS = 2 * 6
 GRADIENTS: dict[str, float] = {
     "looksam": 1 + 3 / STEPS,  # steps 0, 5 and 10 of 12
     "ssam-f": 2 + 16 / (256 * 6),
+    "xsam": 2 + 21 / 3 / 6,  # 21 forward passes an epoch
     "n-step-sam": 3,
+    "lookbehind-sam": 6,
+    "tilted-sam": 6,
     "esam": (4 + 3 * 0.5) / 3,
     "mesa": 1,  # before its fifth epoch
     "hessian-trace-reg": 1 + 4 * 5 * 2 / STEPS,  # steps 0 and 10 of 12

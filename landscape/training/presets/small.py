@@ -38,6 +38,10 @@ SMALL = [
     _digits("le-sam:sigma=0.1,rho=0.5", lr=0.1),
     _digits("logits-sam:rho=0.05", lr=0.1),
     _digits("zsharp:rho=0.05,quantile=0.95", lr=0.1),
+    _digits("xsam:rho=0.15,rho_max=0.3", lr=0.1),
+    _digits("lookbehind-sam:rho=0.05,k=2,alpha=0.5", lr=0.1),
+    _digits("tilted-sam:rho=0.05,samples=3,noise=0.5", lr=0.1),
+    _digits("functional-sam:rho=0.05", lr=0.1),
     _digits("msam:rho=0.3", lr=0.1),
     _digits("saf:lam=0.3,tau=5,start_epoch=5,lag=3", lr=0.1),
     _digits(
