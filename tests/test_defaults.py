@@ -152,7 +152,7 @@ def specifications(table: object) -> Iterator[str]:
         yield name + (f":{short}" if short else "")
         for option in entry.options.values():
             for choice in option.choices:
-                if choice not in (str(option.default), "None"):
+                if choice not in (str(option.default), "None") and f"{option.name}=" not in (short or ""):
                     yield f"{name}:{option.name}={choice}" + (f",{short}" if short else "")
 
 

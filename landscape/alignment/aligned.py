@@ -167,7 +167,7 @@ def _looked_at(objective: Objective, *, follow: bool = True) -> _Look:
             network = copy.deepcopy(model)
             found = symmetries(model, forward, few) if follow else Symmetries({}, {}, ())
             results.append(_Look(network, forward(), found))
-        return [torch.zeros((), device=objective.point.device)]
+        return [torch.zeros((), dtype=torch.float32, device=objective.point.device)]
 
     next(objective.per_batch()).average(first)
     return results[0]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from landscape.curvature.parts import Part, block_of_hessian
 from landscape.draws import Draws
 from landscape.errors import UsageError
+from landscape.isolation.precision import full_precision
 from landscape.linalg.decay import share_of_draws
 from landscape.linalg.hutchinson import BLOCK_BYTES, MIN_PROBES, mean_of_draws
 from landscape.measures.reading import Reading, measure_named
@@ -61,6 +62,7 @@ def relative_flatness(
     shape, directions = (root.shape[1], entry.shape[1]), root.shape[1] * entry.shape[1]
     exact = directions <= min(MOST_EXACT, max_probes)
 
+    @full_precision()  # whatever surrounds it, such as autocast
     def forms(numbers: range) -> Tensor:
         if exact:
             probes = torch.eye(directions, dtype=root.dtype, device=root.device)[numbers.start : numbers.stop]
