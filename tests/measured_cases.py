@@ -25,6 +25,7 @@ OPTIONS = {
     "block-spectra": "probes=2,steps=2",
     "approximation-ratio": "steps=2,rho=0.5,examples=10",
     "adaptive-sharpness": "steps=2",
+    "geodesic-sharpness": "steps=2",
     "average-sharpness": "max_pairs=3",
     "relative-flatness": "max_probes=8",
     "pacbayes-sigma": "quantity=loss,draws=2",

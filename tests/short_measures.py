@@ -8,6 +8,7 @@ OPTIONS = {
     "normalized-trace": "max_probes=8",
     "approximation-ratio": "steps=3",
     "adaptive-sharpness": "steps=3",
+    "geodesic-sharpness": "steps=3",
     "average-sharpness": "max_pairs=4",
     "spectral-density": "probes=2,steps=4",
     "block-spectra": "probes=2,steps=3",

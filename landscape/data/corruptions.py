@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import zlib
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -21,6 +22,8 @@ from landscape.registry.nearest import did_you_mean
 SMALLEST = 32
 """Pixels of a side: the library takes no smaller pictures."""
 SEVERITIES = (1, 2, 3, 4, 5)
+OWN_GENERATOR = ("impulse_noise", "glass_blur")
+"""Kinds that draw from a generator which the library seeds with their argument, and not from numpy's."""
 
 
 def examples_of(data: Data, split: str) -> Dataset[Any]:
@@ -56,7 +59,8 @@ def examples_of(data: Data, split: str) -> Dataset[Any]:
 class Corrupted(LabelledDataset):
     """Pictures with every one of some kinds of corruption at every one of some severities, made on each access.
 
-    What is random in a corruption depends on the number of the example alone.
+    What is random in a corruption depends on the picture's number, the kind and the severity alone, so that a part of
+    the kinds and severities are the same pictures.
     """
 
     pixels: Pixels
@@ -73,11 +77,13 @@ class Corrupted(LabelledDataset):
         corrupt, count = _library().corrupt, len(self.pictures)
         images = self.pixels.restored(self.pictures.inputs_at(rows % count)).permute(0, 2, 3, 1).contiguous()
         for row, number in enumerate(rows.tolist()):
-            kind, severity = divmod(number // count, len(self.severities))
-            name = self.kinds[kind]
-            options = {"seed": number} if name in ("impulse_noise", "glass_blur") else {}
-            with _seeded(number):
-                image = corrupt(images[row].numpy(), self.severities[severity], name, **options)
+            combination, picture = divmod(number, count)
+            kind, severity = divmod(combination, len(self.severities))
+            name, strength = self.kinds[kind], self.severities[severity]
+            seed = zlib.crc32(f"{name} {strength} {picture}".encode())
+            options = {"seed": seed} if name in OWN_GENERATOR else {}
+            with _seeded(seed):
+                image = corrupt(images[row].numpy(), strength, name, **options)
             images[row] = torch.from_numpy(np.array(image))
         return self.pixels.normalised(images.permute(0, 3, 1, 2))
 
@@ -111,5 +117,5 @@ def _library() -> Any:
 def _seeded(seed: int) -> Iterator[None]:
     """Inside, numpy's global generator, from which the library draws, is seeded."""
     with RANDOMNESS, preserved_randomness():
-        np.random.seed(seed % 2**32)  # noqa: NPY002
+        np.random.seed(seed)  # noqa: NPY002
         yield

@@ -8,6 +8,7 @@ from landscape.measures.basin_width import basin_width as basin_width
 from landscape.measures.block_spectra import block_spectra as block_spectra
 from landscape.measures.dominant_eigenvalue import dominant_eigenvalue as dominant_eigenvalue
 from landscape.measures.fisher_rao_norm import fisher_rao_norm as fisher_rao_norm
+from landscape.measures.geodesic_sharpness import geodesic_sharpness as geodesic_sharpness
 from landscape.measures.gradient_noise import gradient_noise as gradient_noise
 from landscape.measures.gradient_norm import gradient_norm as gradient_norm
 from landscape.measures.hessian_trace import hessian_trace as hessian_trace

@@ -86,7 +86,7 @@ def expected_cost(objective: Objective, specification: Specification) -> tuple[C
         case "approximation-ratio":
             share = min(1.0, options["examples"] / objective.num_examples)
             cost = Cost(gradients=share * options["steps"], evaluations=2 * share)
-        case "adaptive-sharpness":
+        case "adaptive-sharpness" | "geodesic-sharpness":
             cost = Cost(gradients=options["steps"], evaluations=2)
         case "average-sharpness":
             # Typically 16 pairs of evaluations, and the loss at the point itself.

@@ -12,6 +12,7 @@ from landscape.measures.critical_sharpness import critical_sharpness
 from landscape.measures.directional_sharpness import directional_sharpness
 from landscape.measures.dominant_eigenvalue import dominant_eigenvalue
 from landscape.measures.fisher_rao_norm import fisher_rao_norm
+from landscape.measures.geodesic_sharpness import geodesic_sharpness
 from landscape.measures.gradient_noise import gradient_noise
 from landscape.measures.gradient_norm import gradient_norm
 from landscape.measures.hessian_trace import hessian_trace
@@ -54,6 +55,9 @@ _ROWS = [
     _row(normalized_trace, "Tr ∇²L / ‖∇L‖", "Wu et al. 2024"),
     _row(approximation_ratio, "one-step rise / best rise of a 20-step ascent", "Wu et al. 2024"),
     _row(adaptive_sharpness, "largest rise over ‖T⁻¹ε‖ ≤ ρ with T = |θ| + η, by ascent", "Kwon et al. 2021"),
+    _row(
+        geodesic_sharpness, "the same, where the symmetry of attention is divided out", "da Silva et al. 2025"
+    ),
     _row(
         average_sharpness, "mean rise under noise in proportion to each weight", "Andriushchenko et al. 2023"
     ),

@@ -83,6 +83,15 @@ def test_what_is_drawn_depends_on_the_example_alone_and_changes_no_generator(lib
     assert len(drawn) > 1
 
 
+def test_a_severity_alone_has_the_pictures_of_all(library):
+    data, _ = pictures()
+    every, third, fog = (
+        examples_of(data, split) for split in ("corrupted", "corrupted-3", "corrupted-fog-3")
+    )
+    assert torch.equal(restored(every, [6, 7, 8]), restored(third, [0, 1, 2]))  # after severities 1 and 2
+    assert torch.equal(restored(third, [0, 1, 2]), restored(fog, [0, 1, 2]))
+
+
 @pytest.mark.parametrize(
     ("split", "message"),
     [

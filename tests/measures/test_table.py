@@ -129,6 +129,7 @@ def test_each_measure_alone_costs_what_its_formula_needs() -> None:
         "layer-traces": (gradients, products, 0),
         "layer-eigenvalues": (1 + 1, products_layers, 0),
         "adaptive-sharpness": (3, 0, 2),
+        "geodesic-sharpness": (3, 0, 2),
         "average-sharpness": (0, 0, 1 + 2 * 4),
         "critical-sharpness": (1, 0, evaluations),
         "directional-sharpness": (1, 1, 0),

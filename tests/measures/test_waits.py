@@ -20,6 +20,7 @@ OPTIONS = {
     "normalized-trace": ["max_probes=4"],
     "layer-eigenvalues": ["tolerance=1e-2"],
     "adaptive-sharpness": ["steps=4"],
+    "geodesic-sharpness": ["steps=4"],
     "approximation-ratio": ["steps=4"],
     "average-sharpness": ["max_pairs=2"],
     "block-spectra": ["probes=1,steps=3"],
