@@ -8,7 +8,7 @@ which neither ``fully_shard`` nor ``DistributedDataParallel`` allows.
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +76,10 @@ class Gathering(SavedTensors):
         self._sources: dict[int, tuple[Any, _Source]] = {}
         self._recent: list[_Recent] = []
         self._owner = 0
+
+    def form(self, parameter: Tensor) -> Shape:
+        """What has to be known of a parameter to make it of its part."""
+        return tuple(parameter.shape)
 
     def weight(self, owner: nn.Module, part: Tensor, shape: Shape) -> Tensor:
         """The weight of a module, as a differentiable function of the part ``(kᵣ,)`` that is held here."""
@@ -193,13 +197,23 @@ class _MeanShare(torch.autograd.Function):
         return _Whole.apply(slope, context.gathering, context.shape, 0), None
 
 
-def use_parts(model: nn.Module, parts: dict[int, nn.Parameter], gathering: Gathering) -> None:
-    """Puts the parts of a model's parameters in place of these; whoever reads a weight gets it gathered.
+class Source(Protocol):
+    """Makes the weights that modules read of the parts that are in their place."""
+
+    def form(self, parameter: Tensor, /) -> Any:
+        """What has to be known of a parameter for that."""
+
+    def weight(self, owner: nn.Module, part: Tensor, form: Any, /) -> Tensor:
+        """The weight of a module."""
+
+
+def use_parts(model: nn.Module, parts: dict[int, nn.Parameter], source: Source) -> None:
+    """Puts the parts of a model's parameters in place of these; whoever reads a weight gets what the source makes.
 
     Args:
         model: The network, which is changed; its parameters give the shapes alone, and may be without values.
         parts: The part of every parameter, by the parameter's ``id``.
-        gathering: How they are gathered.
+        source: Makes weights of them.
 
     Raises:
         UsageError: A module has no Python class whose weights could be replaced.
@@ -210,10 +224,10 @@ def use_parts(model: nn.Module, parts: dict[int, nn.Parameter], gathering: Gathe
             continue
         if isinstance(module, torch.jit.ScriptModule):
             raise UsageError(
-                f"the weights of '{name}' cannot be sharded, because torch.jit has compiled it: pass the module that "
+                f"the weights of '{name}' cannot be replaced, because torch.jit has compiled it: pass the module that "
                 "it was made of"
             )
-        vars(module)[_STATE] = gathering, {key: tuple(p.shape) for key, p in own.items()}
+        vars(module)[_STATE] = source, {key: source.form(p) for key, p in own.items()}
         # A class of its own, as torch's parametrizations make one: a property comes before what nn.Module looks up.
         members: dict[str, Any] = {key: property(_reading(key)) for key in own}
         members |= {"__module__": type(module).__module__, "__qualname__": type(module).__qualname__}
@@ -238,9 +252,9 @@ def largest_module(model: nn.Module) -> int:
 
 def _reading(key: str) -> Any:
     def weight(module: nn.Module) -> Tensor:
-        gathering, shapes = vars(module)[_STATE]
+        source, forms = vars(module)[_STATE]
         part: Any = module._parameters[key]
-        whole: Tensor = gathering.weight(module, part, shapes[key])
+        whole: Tensor = source.weight(module, part, forms[key])
         return whole
 
     return weight

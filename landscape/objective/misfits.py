@@ -172,6 +172,11 @@ def _advice(model: nn.Module, loss: Loss, batch: Batch, reason: str) -> str:
 
 def _about_inputs(inputs: Any, reason: str) -> str:
     """The fix of inputs that the network does not take."""
+    if "same device" in reason:
+        return (
+            "a network whose weights are on several devices has to move its activations between them, as device_map "
+            "makes it: otherwise name the one to which it is copied, device=…"
+        )
     if isinstance(inputs, Mapping):
         return f"the keys of a batch are the arguments of forward(): {', '.join(map(str, inputs))}"
     if not isinstance(inputs, Tensor):

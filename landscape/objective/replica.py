@@ -20,6 +20,7 @@ from landscape.objective.fully_sharded import is_fully_sharded, taken_apart
 from landscape.objective.kernels import switch_caches_off, use_formula_of_weight_norm, use_own_statistics
 from landscape.objective.recurrence import use_plain_recurrence
 from landscape.objective.shards import Sharded, Shards, sharded_network
+from landscape.objective.spread import HOST, devices_of, refuse_offloaded, spread_network
 from landscape.objective.weights import Weights, copied_network, given_network
 from landscape.objective.wrappers import unwrapped, without_inner_wrappers
 from landscape.parameters import Layout, Selection, frozen, layout, selection_note, sharded_by
@@ -68,14 +69,17 @@ class Replica:
             model, read = taken_apart(model)
             sharded, wrappers = sharded._replace(read=read), [*wrappers, "fully_shard"]
         _refuse_divided(model)
+        refuse_offloaded(model, "one device" if sharded is not None else device)
         _refuse_valueless(model, may_be_read=sharded is not None and sharded.read is not None)
         _refuse_dropout(model)
-        _refuse_several_devices(model, device)
+        is_spread = device is None and sharded is None and len(devices := devices_of(model)) > 1
         weights = (
             p for p in model.parameters() if p.is_floating_point()
         )  # of which integers alone have none
         first = next(weights, torch.empty(0, device=_device_of(model), dtype=torch.float32))
-        self.device = torch.device(device or ("cpu" if first.is_meta else first.device))
+        self.device = (
+            HOST if is_spread else torch.device(device or ("cpu" if first.is_meta else first.device))
+        )
         self.dtype = dtype or (torch.float32 if first.dtype in _HALF else first.dtype)
         refuse_missing_float64(self.device, self.dtype, f"device='{self.device}'")
         # Weak references, so that an objective keeps no network alive but its own.
@@ -87,13 +91,18 @@ class Replica:
             there: Any = {"device": self.device, "dtype": self.dtype}
             if sharded is not None:
                 self.model, vector, shards = sharded_network(model, free, *sharded, **there)
+            elif is_spread:
+                self.model, vector = spread_network(model, free, copy=copy, dtype=self.dtype)
+                shards = Shards(free)
+                notes.append(_spread_note(devices))
             else:
                 own = copied_network if copy else given_network
                 (self.model, vector), shards = own(model, free, **there), Shards(free)
             self.layout, inner = without_inner_wrappers(self.model, shards.layout)
             self.shards = shards.named(self.layout.names)
             self.notes = [*_mended(self.model, [*wrappers, *inner]), *notes]
-            self.model = self.model.to(device=self.device, dtype=self.dtype)
+            # Parts of what is spread are on the host already, and buffers stay where they are.
+            self.model = self.model.to(device=None if is_spread else self.device, dtype=self.dtype)
             set_batch_norm(self.model, batch_norm)
             everything = dict(self.model.named_parameters())
             for parameter in everything.values():
@@ -240,7 +249,7 @@ def _refuse_dropout(model: nn.Module) -> None:
 
 
 def _refuse_divided(model: nn.Module) -> None:
-    """Raises an :class:`InputError` for a network that is sharded over processes, or spread by ``device_map``."""
+    """Raises an :class:`InputError` for a network that is sharded over processes."""
     kind = next((kind for p in model.parameters() if (kind := sharded_by(p)) is not None), None)
     if kind is not None:
         raise InputError(
@@ -250,14 +259,6 @@ def _refuse_divided(model: nn.Module) -> None:
             "options=StateDictOptions(full_state_dict=True)) in every process, load it into a network that is not "
             "sharded with load_state_dict(state), and pass that"
         )
-    for module in model.modules():
-        places = {str(place) for place in (vars(module).get("hf_device_map") or {}).values()}
-        if len(places) > 1:
-            raise InputError(
-                f"the layers of {type(module).__name__} are spread over {', '.join(sorted(places))} by device_map, and "
-                "an objective is computed on one: load the network again without device_map, and name a device that "
-                "holds all of it (device=…); or divide its weights over processes (shard_weights=True)"
-            )
 
 
 def _refuse_valueless(model: nn.Module, *, may_be_read: bool) -> None:
@@ -276,15 +277,9 @@ def _device_of(model: nn.Module) -> torch.device:
     return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
-def _refuse_several_devices(model: nn.Module, chosen: torch.device | str | None) -> None:
-    """Raises an :class:`InputError` for a network on several devices, unless one is chosen to which it is copied."""
-    places = {str(parameter.device): name for name, parameter in model.named_parameters()}
-    if chosen is None and len(places) > 1:
-        few = ", ".join(f"{device} ({name})" for device, name in places.items())
-        raise InputError(
-            f"the parameters of {type(model).__name__} are on {len(places)} devices: {few}; computation is on one: "
-            "name it with device=…, to which the network is copied"
-        )
+def _spread_note(devices: Mapping[torch.device, str]) -> str:
+    few = ", ".join(f"{device} ({name})" for device, name in devices.items())
+    return f"weights on {len(devices)} devices, {few}: each layer is computed where it is, vectors are on the host"
 
 
 def _refuse_non_finite(shapes: Layout, point: Tensor) -> None:

@@ -5,9 +5,9 @@ import re
 
 import pytest
 import torch
+from landscape.cli.measure_plan import between
 from torch import nn
 
-from landscape.cli.measure_plan import between
 from landscape.models.mlp import MLP
 
 DIR = "runs/sgd-0"

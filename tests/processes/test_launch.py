@@ -76,15 +76,6 @@ def test_the_gathered_weights_give_the_number_of_one_process(ranks, kind):
     assert [each[f"gathered {kind}"] for each in ranks] == pytest.approx([expected] * 2, rel=1e-12)
 
 
-def test_a_device_map_over_several_devices_is_refused(tmp_path):
-    accelerate = pytest.importorskip("accelerate")
-    places = {"0": "cpu", "1": "cpu", "2": "disk"}
-    spread = accelerate.dispatch_model(network(), places, main_device="cpu", offload_dir=tmp_path)
-    assert re.match("InputError: .* cpu, disk by device_map.*again without", refusal(norm, spread, data()))
-    whole = accelerate.dispatch_model(network(), {"": "cpu"})
-    assert norm(whole, data()) == pytest.approx(norm(network(), data()), rel=1e-12)
-
-
 @pytest.mark.parametrize(
     ("variables", "place"),
     [
