@@ -15,7 +15,11 @@ from .drawing import look_flags, write_drawing
 from .help import ExamplesFirst
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from landscape.plotting.figure_options import FigureOptions
+    from landscape.plotting.sources import Run
+    from landscape.records.surface import Surface
 
 
 def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, ...]:
@@ -32,8 +36,8 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -
 @click.option(
     "--kind",
     metavar="KIND",
-    help="filled, contour, relief, difference, line; history, timeline, dots, spectrum, quantiles, blocks; by default "
-    "what fits.",
+    help="filled, contour, relief, difference, line, basins; history, timeline, dots, spectrum, quantiles, blocks; by "
+    "default what fits.",
 )
 @click.option(
     "--title", "titles", multiple=True, help="Title of a panel; repeatable, in the order of the files."
@@ -76,7 +80,8 @@ def command(
       landscape plot runs/* --kind history -M accuracy -o accuracy.pdf
 
     Files are recognised by their content: surfaces (.npz), measures.jsonl, history.jsonl, folders of runs, and
-    surfaces of tomgoldstein/loss-landscape (.h5) and of Landscaper (.npz).
+    surfaces of tomgoldstein/loss-landscape (.h5) and of Landscaper (.npz). --kind basins also prints the minima,
+    the saddles at which they join, and their depth.
     """
     from landscape.plotting.kinds import suitable
     from landscape.plotting.sources import read_source
@@ -91,5 +96,19 @@ def command(
     # Quoted, so that the command in the caption can be pasted into a shell.
     typed = shlex.join(["landscape", *sys.argv[1:]])
     look = replace(look, names=names, command=typed)
-    for path in write_drawing(sources, output, look, kind=kind, font=font):
+    written = write_drawing(sources, output, look, kind=kind, font=font)
+    if kind == "basins":
+        _print_basins(sources)
+    for path in written:
         click.echo(path)
+
+
+def _print_basins(sources: "Sequence[Surface | Run]") -> None:
+    """Prints the table of the basins of a surface."""
+    from landscape.records.surface import Surface
+    from landscape.surfaces.merge_tree import basin_table, tree_of
+    from landscape.tables import WIDTH
+
+    for source in sources:
+        if isinstance(source, Surface):
+            click.echo(basin_table(source, tree_of(source)).text(width=WIDTH) + "\n")

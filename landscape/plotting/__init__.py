@@ -1,5 +1,7 @@
 """Figures: numbers drawn on matplotlib axes, without torch."""
 
+from landscape.plotting.basins import basin_figure as basin_figure
+from landscape.plotting.basins import merge_tree_lines as merge_tree_lines
 from landscape.plotting.caption import caption as caption
 from landscape.plotting.contour import contour as contour
 from landscape.plotting.contour import panels as panels

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from matplotlib.colors import SymLogNorm
 
 from landscape.errors import InputError, UsageError
+from landscape.plotting.basins import MOST_DRAWN, basin_figure
 from landscape.plotting.caption import caption, plain
 from landscape.plotting.contour import OWN_SCALES, difference, panels
 from landscape.plotting.figure_options import Drawing, FigureOptions
@@ -24,6 +25,7 @@ from landscape.plotting.sources import Run
 from landscape.plotting.style import paper
 from landscape.records.surface import Surface
 from landscape.registry.nearest import did_you_mean
+from landscape.surfaces.merge_tree import basin_notes, tree_of
 
 SMOOTHED = "Between the points of the grid, monotone cubic interpolation, without extrema that the points do not have."
 
@@ -144,6 +146,24 @@ def _line(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
     return Drawing(figure, caption(*surfaces, titles=titles))
 
 
+def _basins(surfaces: Sequence[Surface], options: FigureOptions) -> Drawing:
+    if len(surfaces) > 1:
+        raise UsageError(f"--kind basins draws the basins of one surface, and {len(surfaces)} were given")
+    (surface,) = surfaces
+    tree = tree_of(surface)
+    figure = basin_figure(surface, tree, **options.page_for(2))
+    drawn, count = min(len(tree.basins), MOST_DRAWN), len(tree.basins)
+    which = (
+        f"The {drawn} deepest of {count} basins" if drawn < count else f"{count} basin{'s' * (count != 1)}"
+    )
+    drawing = [
+        f"{which}, numbered by depth: minima (black dots), the saddles at which they join a deeper one (crosses), and "
+        "the merge tree, with the doubt of a depth as a blue bar; what is not resolved is grey.",
+        *basin_notes(surface, tree),
+    ]
+    return Drawing(figure, caption(surface, drawing=drawing))
+
+
 def _of_scale(scales: Sequence[Scale], mark: str) -> Iterator[str]:
     """The sentences of a caption about scales: what is clipped, and where a symmetric logarithmic one is linear."""
     for scale in dict.fromkeys(scales):
@@ -172,6 +192,7 @@ KINDS = {
     "relief": Kind(Surface, _relief),
     "difference": Kind(Surface, _difference),
     "line": Kind(Surface, _line),
+    "basins": Kind(Surface, _basins),
     "history": Kind(Run, draw_history),
     "timeline": Kind(Run, draw_timeline),
     "dots": Kind(Run, draw_dots),
@@ -186,6 +207,17 @@ _CONCERNED = {
     "view": ("relief",),
     "vmin": ("filled", "contour", "relief", "line", "page"),
     "vmax": ("filled", "contour", "relief", "difference", "line", "page"),
-    "log": ("filled", "contour", "relief", "difference", "line", "page", "history", "timeline", "dots"),
+    "log": (
+        "filled",
+        "contour",
+        "relief",
+        "difference",
+        "line",
+        "basins",
+        "page",
+        "history",
+        "timeline",
+        "dots",
+    ),
 }
 """The kinds that an option is for, with the interactive ``page``; an option that would do nothing is refused."""

@@ -313,3 +313,15 @@ def test_what_cannot_be_aligned_is_refused(landscape, runs, flags, says):
     refused = landscape("surface", "runs/sgd-0", "runs/sam-0", *flags, "--align", *SMALL)
     assert refused.code == 2
     assert says in refused.error
+
+
+def test_basins_are_printed_in_eighty_columns_before_the_files(landscape, runs, tmp_path):
+    ends = ("--plane", "interpolation", *SMALL[2:])
+    assert landscape("surface", "runs/sgd-0", "runs/sam-0", *ends, "--points", "9", "-o", "s.npz").code == 0
+    done = landscape("plot", "s.npz", "--kind", "basins", "-o", "b.svg")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0].split() == ["basin", "x", "minimum", "saddle", "depth", "points", "joins"]
+    assert f"{Surface.load(tmp_path / 's.npz').loss.min():.4g}" in lines[1].split()
+    assert max(map(len, lines)) <= 80
+    assert lines[-3:] == ["b.svg", "b.txt", "b.tex"]

@@ -20,7 +20,7 @@ from landscape.plotting.style import paper
 from landscape.records.landmarks import Landmarks
 from landscape.registry.venues import VENUES
 
-COLOUR_MAPS = {"filled": {"viridis"}, "contour": {"viridis"}, "difference": {"RdBu_r"}}
+COLOUR_MAPS = {"filled": {"viridis"}, "contour": {"viridis"}, "difference": {"RdBu_r"}, "basins": {"viridis"}}
 """Of the kinds that draw contours; the others have none."""
 MEASURES = {"spectrum": "spectral-density", "quantiles": "gradient-noise", "blocks": "block-spectra"}
 
@@ -81,6 +81,7 @@ def sources(bowl, tmp_path):
         "relief": [plane, bowl(holes=True)],
         "difference": [plane, bowl(scale=2.0)],
         "line": [slice_],
+        "basins": [bowl(holes=True)],
         "history": [
             Run(tmp_path, "sgd", epochs()),
             Run(tmp_path, "sgd", epochs(0.1)),

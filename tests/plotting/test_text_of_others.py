@@ -70,6 +70,7 @@ def sources(bowl, tmp_path):
         "relief": [plane, plane],
         "difference": [plane, plane],
         "line": [line],
+        "basins": [plane],
         "history": [Run(tmp_path, NAME, epochs), Run(tmp_path, NAME + "2", epochs)],
         "timeline": [Run(tmp_path, NAME, epochs)],
         "dots": [Run(tmp_path, NAME, records=compared)],
