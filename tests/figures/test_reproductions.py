@@ -92,7 +92,7 @@ def test_runs_are_planned_for_a_cluster_and_those_of_others_are_read(load, tmp_p
     assert "2 runs, 0 finished" in said
     (tmp_path / "mine").mkdir()
     reader = dataclasses.replace(work, folder=tmp_path / "mine", source=tmp_path / "theirs")
-    with pytest.raises(SystemExit, match="no finished run of this study in .*SGD-0, .*SGD-1"):
+    with pytest.raises(SystemExit, match=r"no finished run of this study in .*SGD-0, .*SGD-1"):
         given.compute(reader)
     for job in jobs:
         landscape.training.train(job.recipe, output=job.folder)
