@@ -23,7 +23,9 @@ STUDIES = (
     "ae_sam_label_noise",
     "gsam_lemma",
     "gsam_minima",
+    "gsam_weighted",
     "adaptive_gsam",
+    "adaptive_gsam_grid",
     "sam_forgetting",
     "edge_of_stability",
     "predictors",
@@ -31,8 +33,8 @@ STUDIES = (
 HEAD = """# Claims of the papers, tested on small networks
 
 Geometric claims of three papers on sharpness-aware training (CR-SAM, AE-SAM, GSAM) and of a student report
-(Adaptive-GSAM, Oxford C6.5, 2025, not peer reviewed), and one claim about SAM and language models, each with the
-figure in the source, our result and the command. The sizes are chosen for one core and minutes: orderings can be
+(Adaptive-GSAM, Oxford C6.5, 2025, not peer reviewed), one claim about SAM and language models, and which measure
+predicts generalisation, each with the figure in the source, our result and the command. The sizes are chosen for one core and minutes: orderings can be
 compared, magnitudes cannot. **This file is generated** from the committed records in `figures/data/reproductions/` by
 `python figures/reproductions/results.py`. Every number in it comes from a run.
 
@@ -55,8 +57,6 @@ TAIL = """## Not testable here
 | CR-SAM's accuracies on CIFAR, ResNets, WRN-28-10, PyramidNet-110 | Table 1 | magnitudes need the full training |
 | AE-SAM on ImageNet, ResNet-50 | Table 1: 77.43, 77.29 % | ImageNet |
 | GSAM on ImageNet and its variants, ResNets, ViTs, Mixers | Table 1 | ImageNet, hundreds of TPU days |
-| that a weighted sum λf_p + (1 − λ)h is worse than GSAM | notes on the paper | no such optimizer here |
-| Adaptive-GSAM is less sensitive to its hyper-parameters | text | no protocol is given |
 """
 Row = tuple[str, Study, Record, Claim]
 

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape.comparison.intervals import LEVEL
-from landscape.comparison.rank_correlation import FEWEST, RankCorrelation
+from landscape.comparison.rank_correlation import FEWEST, RESAMPLES, RankCorrelation, ratio, weighted_taus
 
-_RESAMPLES = 2000
-_Pairs = NDArray[np.float64]
+Array = NDArray[np.float64]
+_Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
+"""The numbers of the runs of each pair."""
 
 
 @dataclass(frozen=True)
@@ -50,22 +51,25 @@ def granulated(
     values = np.array([x, y], dtype=np.float64).T
     kept = np.array([math.isfinite(a) and math.isfinite(b) for a, b in values], dtype=bool)
     recipes = [recipe for recipe, is_kept in zip(recipes, kept, strict=True) if is_kept]
-    first, second = _orders(values[kept, 0]), _orders(values[kept, 1])
-    masks = _differing_in_one(recipes)
+    x_of, y_of = values[kept].T
+    pairs = _differing_in_one(recipes)
 
-    def means(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        taus = np.stack([_taus(first * mask, second * mask, weights) for mask in masks.values()])
-        counts = np.isfinite(taus).sum(0)
-        return np.where(counts > 0, np.nansum(taus, axis=0) / np.maximum(counts, 1), math.nan)
+    def taus(weights: Array) -> dict[str, Array]:
+        return {name: _taus_of_pairs(x_of, y_of, of, weights) for name, of in pairs.items()}
+
+    def means(weights: Array) -> Array:
+        found = np.stack(list(taus(weights).values()))
+        counts = np.isfinite(found).sum(0)
+        return np.where(counts > 0, np.nansum(found, axis=0) / np.maximum(counts, 1), math.nan)
 
     n = len(recipes)
-    whole = np.ones((1, n))
-    by_field = {name: float(_taus(first * mask, second * mask, whole)[0]) for name, mask in masks.items()}
-    by_field = {name: tau for name, tau in by_field.items() if math.isfinite(tau)}
+    by_field = {name: float(tau[0]) for name, tau in taus(np.ones((1, n))).items() if math.isfinite(tau[0])}
     if not by_field:
         return Granulated({}, RankCorrelation(math.nan, math.nan, math.nan, 0))
     low, high = _percentiles(means, n, seed)
-    return Granulated(by_field, RankCorrelation(float(means(whole)[0]), low, high, len(by_field)))
+    return Granulated(
+        by_field, RankCorrelation(sum(by_field.values()) / len(by_field), low, high, len(by_field))
+    )
 
 
 def partial_rank_correlation(
@@ -89,37 +93,35 @@ def partial_rank_correlation(
     first, second, third = map(_orders, values)
     n = values.shape[1]
 
-    def partial(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        xy, xz, yz = (_taus(*pair, weights) for pair in ((first, second), (first, third), (second, third)))
+    def partial(weights: Array) -> Array:
+        xy, xz, yz = (
+            weighted_taus(*pair, weights) for pair in ((first, second), (first, third), (second, third))
+        )
         left = (1 - xz**2) * (1 - yz**2)
-        found: NDArray[np.float64] = (xy - xz * yz) / np.sqrt(np.where(left > 1e-12, left, math.nan))
+        found: Array = (xy - xz * yz) / np.sqrt(np.where(left > 1e-12, left, math.nan))
         return found
 
     low, high = _percentiles(partial, n, seed)
     return RankCorrelation(float(partial(np.ones((1, n)))[0]) if n else math.nan, low, high, n)
 
 
-def _orders(values: NDArray[np.float64]) -> _Pairs:
+def _orders(values: Array) -> Array:
     """The sign of each difference, ``(n, n)``."""
     return np.sign(values[:, None] - values[None])
 
 
-def _taus(first: _Pairs, second: _Pairs, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """τ-b by row of ``weights (resamples, n)``: how often each run is in a resample."""
-    both, one, other = (
-        np.einsum("bi,bi->b", weights @ pairs, weights)
-        for pairs in (first * second, np.abs(first), np.abs(second))
-    )
-    scale = np.sqrt(one * other)
-    return np.where(scale > 0, both / np.where(scale > 0, scale, 1.0), math.nan)
+def _taus_of_pairs(x: Array, y: Array, pairs: _Pairs, weights: Array) -> Array:
+    """τ-b over some pairs, by row of ``weights (resamples, n)``: how often each run is in a resample."""
+    left, right = pairs
+    first, second = (np.sign(of[left] - of[right]) for of in (x, y))
+    often = weights[:, left] * weights[:, right]
+    return ratio(often @ (first * second), (often @ np.abs(first)) * (often @ np.abs(second)))
 
 
-def _percentiles(
-    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]], n: int, seed: int
-) -> tuple[float, float]:
+def _percentiles(statistic: Callable[[Array], Array], n: int, seed: int) -> tuple[float, float]:
     if n < FEWEST:
         return math.nan, math.nan
-    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=_RESAMPLES).astype(np.float64)
+    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64)
     found = statistic(drawn)
     found = found[np.isfinite(found)]
     if not len(found) or found.min() == found.max():  # an order without a single exception
@@ -129,18 +131,13 @@ def _percentiles(
 
 
 def _differing_in_one(recipes: Sequence[Mapping[str, object]]) -> dict[str, _Pairs]:
-    """By field: 1 where two runs differ in it and in no other, ``(n, n)``."""
+    """By field: the pairs of runs that differ in it and in no other."""
     names = list(dict.fromkeys(name for recipe in recipes for name in recipe))
-    codes = []
-    for name in names:
+    unlike = np.zeros((len(names), len(recipes), len(recipes)), dtype=bool)
+    for place, name in enumerate(names):
         known: dict[str, int] = {}  # as text, because values may be lists, which have no hash
-        codes.append([known.setdefault(str(recipe.get(name)), len(known)) for recipe in recipes])
-    unlike = np.array([np.subtract.outer(code, code) != 0 for code in codes]).reshape(
-        len(names), len(recipes), len(recipes)
-    )
-    alone = unlike.sum(axis=0) == 1
-    return {
-        name: (differs & alone).astype(np.float64)
-        for name, differs in zip(names, unlike, strict=True)
-        if (differs & alone).any()
-    }
+        codes = np.array([known.setdefault(str(recipe.get(name)), len(known)) for recipe in recipes])
+        unlike[place] = codes[:, None] != codes[None]
+    alone = np.triu(unlike.sum(axis=0) == 1)
+    pairs = {name: np.nonzero(differs & alone) for name, differs in zip(names, unlike, strict=True)}
+    return {name: (left, right) for name, (left, right) in pairs.items() if len(left)}

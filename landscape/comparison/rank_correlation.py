@@ -11,7 +11,8 @@ from landscape.comparison.intervals import LEVEL, Method
 
 FEWEST = 8
 """Number of runs below which no interval is computed."""
-_RESAMPLES = 2000  # fewer than for a mean, because each takes n² comparisons
+RESAMPLES = 2000
+"""Fewer than for a mean, because each takes n² comparisons."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,15 @@ def rank_correlation(
     values = np.array(list(zip(x, y, strict=True)), dtype=np.float64).reshape(-1, 2)
     values = values[np.isfinite(values).all(axis=1)]
     signs = np.sign(values[:, None] - values[None])  # the order of each pair, (n, n, 2)
-    n, tau = len(values), _tau(signs)
+    n = len(values)
+    tau = float(weighted_taus(signs[..., 0], signs[..., 1], np.ones((1, n)))[0])
     if n < FEWEST or not abs(tau) < 1:  # artanh is infinite at ±1; NaN ends here too
         return RankCorrelation(tau, math.nan, math.nan, n)
     if method == "bootstrap":
-        samples = np.random.default_rng(seed).integers(n, size=(_RESAMPLES, n))
-        taus = [_tau(signs[np.ix_(rows, rows)]) for rows in samples]
+        drawn = np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))
+        # How often each run is drawn: a pair of one run with itself is a tie, as it is in the resample.
+        counts = np.array([np.bincount(rows, minlength=n) for rows in drawn], dtype=np.float64)
+        taus = weighted_taus(signs[..., 0], signs[..., 1], counts)
         low, high = np.nanquantile(taus, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
         return RankCorrelation(tau, float(low), float(high), n)
     from scipy import stats
@@ -59,8 +63,24 @@ def rank_correlation(
     return RankCorrelation(tau, math.tanh(math.atanh(tau) - half), math.tanh(math.atanh(tau) + half), n)
 
 
-def _tau(signs: NDArray[np.float64]) -> float:
-    """τ-b from the orders of all pairs, in which a tie is 0."""
-    first, second = np.moveaxis(signs, -1, 0)
-    scale = math.sqrt(float(np.abs(first).sum()) * float(np.abs(second).sum()))
-    return float((first * second).sum()) / scale if scale else math.nan
+def weighted_taus(
+    first: NDArray[np.float64], second: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """τ-b of runs that count so often, a coefficient for each row of ``weights (resamples, n)``.
+
+    Args:
+        first: The order of each pair in one quantity, ``(n, n)``, in which a tie is 0.
+        second: That in the other quantity.
+        weights: How often each run counts.
+    """
+    both, one, other = (
+        np.einsum("bi,bi->b", weights @ pairs, weights)
+        for pairs in (first * second, np.abs(first), np.abs(second))
+    )
+    return ratio(both, one * other)
+
+
+def ratio(both: NDArray[np.float64], squares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A sum over pairs divided by the root of the product of the numbers of pairs; NaN where there is none."""
+    is_there = squares > 0
+    return np.where(is_there, both / np.sqrt(np.where(is_there, squares, 1.0)), math.nan)
