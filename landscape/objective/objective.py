@@ -61,8 +61,8 @@ class Objective:
             ``torch.optim.swa_utils.update_bn`` computes, in one more pass at every point at which anything is
             evaluated. Derivatives take all but those of each batch as constants. ``"auto"`` is ``"stored"``, except on
             surfaces through several checkpoints whose statistics differ; these use :meth:`recalibrating`.
-        device: The device of all computations; by default that of the model. Without it, a network whose weights lie on several
-            devices is computed there, and θ is on the host.
+        device: The device of all computations; by default that of the model, each layer's own where there are several
+            (θ is on the host then).
         dtype: ``torch.float32`` or ``torch.float64``; by default the model's own.
         batch_size: Examples a batch, if ``batches`` is a ``Dataset`` (128 by default) or ``(inputs, targets)`` (all).
         calibration: The training examples from which statistics are recomputed; ``batches`` by default.
