@@ -21,6 +21,7 @@ COMMANDS = {
     "measure": "measure the loss landscape at checkpoints",
     "compare": "compare runs and seeds in one table",
     "surface": "compute and draw a loss surface around checkpoints",
+    "barriers": "the barrier between every two checkpoints, as they are and aligned",
     "plot": "redraw saved surfaces without recomputing them",
     "report": "one page of runs: table, curves, surfaces, recipes, provenance",
     "watch": "draw the curves of runs that are going on, in a terminal",

@@ -2,15 +2,19 @@
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from landscape.errors import InputError, UsageError
+from landscape.records.run_folder import CHECKPOINT
 from landscape.tables.escaping import visible
 
 from .terminal import note
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from landscape.checkpoints import Checkpoint
     from landscape.objective import Objective
     from landscape.processes.group import Group
@@ -30,6 +34,24 @@ def opened(path: str, subject: "Subject", group: "Group") -> "Checkpoint":
                 checkpoint = subject.open(path)
     assert checkpoint is not None
     return checkpoint
+
+
+def other_network(path: str, checkpoint: "Checkpoint", subject: "Subject") -> "nn.Module":
+    """The network of another checkpoint of the same kind, read by the same flags."""
+    return checkpoint.network_of(
+        path,
+        trust=subject.trust,
+        weights=subject.weights,  # type: ignore[arg-type]
+        drop=subject.drop,
+        rename=subject.rename,
+    )
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """Names of the files, or of their folders if every run names its file so."""
+    places = [Path(path) for path in paths]
+    names = [place.parent.name if place.name == CHECKPOINT else place.stem for place in places]
+    return names if len(set(names)) == len(names) else list(paths)
 
 
 def preflight(

@@ -17,7 +17,7 @@ from landscape.processes.watching import current, watched
 from .terminal import PlainStream, clear_note
 
 _JOINT = {"measure", "train"}
-_REFUSED = {"compare", "verify", "demo"}
+_REFUSED = {"barriers", "compare", "verify", "demo"}
 """Commands whose processes would all print the same; those of other commands may each have work of their own."""
 
 

@@ -16,7 +16,6 @@ from landscape.checkpoints import Checkpoint
 from landscape.objective import Objective
 from landscape.plotting.caption import checked_at
 from landscape.processes.group import ALONE, Group
-from landscape.records.run_folder import CHECKPOINT
 from landscape.records.surface import Surface
 from landscape.surfaces.directions import Waypoint
 from landscape.surfaces.plane import build_plane
@@ -25,7 +24,7 @@ from landscape.surfaces.sampling_together import sample_together
 from landscape.surfaces.shared import Shared
 
 from . import options
-from .preflight import opened, preflight
+from .preflight import opened, other_network, preflight, short_names
 from .progress import Bar, duration
 from .surface_alignment import aligned_to
 
@@ -72,16 +71,10 @@ class SurfaceRun:
         if not quiet:
             click.echo(summary, err=True)
         through, before = [], list[tuple[Waypoint, Alignment]]()
-        for name, label in zip(paths, _labels(paths), strict=True):
+        for name, label in zip(paths, short_names(paths), strict=True):
             there, test_there = objective, test
             if name != path:
-                network = checkpoint.network_of(
-                    name,
-                    trust=subject.trust,
-                    weights=subject.weights,  # type: ignore[arg-type]
-                    drop=subject.drop,
-                    rename=subject.rename,
-                )
+                network = other_network(name, checkpoint, subject)
                 there, test_there = objective.of(network), test and test.of(network)
                 if align:
                     alignment = aligned_to(path, objective, name, there, quiet=quiet)
@@ -236,10 +229,3 @@ def recorded_command() -> str:
         if not word.startswith(_OF_THE_PROCESS) and before not in _OF_THE_PROCESS
     )
     return shlex.join(["landscape", *kept])
-
-
-def _labels(paths: list[str]) -> list[str]:
-    """Short names: of the file, or of its folder if every run names its file so."""
-    places = [Path(path) for path in paths]
-    names = [place.parent.name if place.name == CHECKPOINT else place.stem for place in places]
-    return names if len(set(names)) == len(names) else list(paths)

@@ -192,6 +192,7 @@ SMALL = {
     "measure": ("--limit", "20", "-M", "loss", "-q"),
     "surface": ("--points", "3", "--limit", "20", "-o", "x.npz", "-q"),
     "compare": ("--limit", "20", "-M", "loss", "-q"),
+    "barriers": ("--points", "3", "--limit", "20", "-q"),
     "verify": ("--limit", "5"),
     "plot": ("-o", "plotted.png"),
     "report": ("-o", "report.html"),

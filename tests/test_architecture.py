@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "losses": {"errors", "registry", "reductions"},
     "curvature": BASE | {"losses", "objective", "linalg"},
     "measures": BASE | {"objective", "linalg", "curvature", "tables"},
-    "surfaces": BASE | {"objective", "linalg", "curvature", "tables"},
+    "surfaces": BASE | {"objective", "linalg", "curvature", "tables", "alignment"},
     "alignment": BASE | {"objective", "losses"},
     "comparison": {"errors", "registry", "records", "tables"},
     "plotting": {"errors", "registry", "records", "tables", "comparison", "surfaces"},

@@ -129,6 +129,7 @@ def test_a_division_that_does_not_exist_is_no_value():
     [
         ["compare", "runs"],
         ["verify", "net.pt"],
+        ["barriers", "a.pt", "b.pt"],
         ["demo"],
         ["surface", "net.pt"],
         ["surface", "a.npz", "b.npz", "--merge"],
