@@ -75,13 +75,13 @@ DIGITS = Setup(
 MNIST = Setup(
     "mnist",
     "1,000 + 5,000 pictures of MNIST (of its first 15,000), mlp, momentum 0.9: widths 16 and 64, 1 and 3 hidden "
-    "layers, batches of 16 and 64, learning rates 0.003, 0.01 and 0.03, weight decay 0 and 0.001, SGD and SAM",
+    "layers, batches of 16 and 64, learning rates 0.003, 0.01 and 0.03, SGD and SAM",
     "mnist:root=DIR",
     DIGITS.fields,
     train=1000,
     test=5000,
     normalize="mnist",
-    more={name: value for name, value in DIGITS.more.items() if name != "train"},
+    more={name: value for name, value in DIGITS.more.items() if name not in ("train", "decay")},
 )
 PAPER = Setup(
     "paper",
