@@ -8,6 +8,7 @@ from landscape.optim.ae_sam import LongGradient as LongGradient
 from landscape.optim.asam import ASAM as ASAM
 from landscape.optim.batch_closure import BatchClosure as BatchClosure
 from landscape.optim.bsam import BSAM as BSAM
+from landscape.optim.combined_base import Combined as Combined
 from landscape.optim.cr_sam import CRSAM as CRSAM
 from landscape.optim.division import Division as Division
 from landscape.optim.eigen_sam import EigenSAM as EigenSAM

@@ -1,12 +1,12 @@
 """The table of optimizers, and building one from two names. A new one adds its file and its row here."""
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from landscape.errors import UsageError
 from landscape.optim.ada_sam import AdaSAM
@@ -14,6 +14,7 @@ from landscape.optim.adaptive_gsam import AdaptiveGSAM
 from landscape.optim.ae_looksam import AELookSAM
 from landscape.optim.ae_sam import AESAM
 from landscape.optim.asam import ASAM
+from landscape.optim.bases import adamw, muon, schedulefree_adamw, schedulefree_sgd, sgd
 from landscape.optim.bsam import BSAM
 from landscape.optim.cr_sam import CRSAM
 from landscape.optim.eigen_sam import EigenSAM
@@ -125,38 +126,6 @@ def variant(
     return OptimizerRow(name, build, summary, reference, _OF_A_PROGRAM, plain_lr=plain_lr, **costs)
 
 
-def sgd(
-    parameters: Iterable[Tensor],
-    *,
-    lr: float,
-    momentum: float = 0.9,
-    weight_decay: float = 5e-4,
-    nesterov: bool = False,
-) -> torch.optim.SGD:
-    """Torch's SGD with the momentum and the (coupled) weight decay of the sharpness-aware papers."""
-    options: dict[str, Any] = {"momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
-    return torch.optim.SGD(tensors := list(parameters), lr=lr, fused=_fused(tensors), **options)
-
-
-def adamw(
-    parameters: Iterable[Tensor],
-    *,
-    lr: float,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-8,
-    weight_decay: float = 0.01,
-) -> torch.optim.AdamW:
-    """Torch's AdamW, with its pair ``betas`` as two options that a name can set."""
-    options: dict[str, Any] = {"betas": (beta1, beta2), "eps": eps, "weight_decay": weight_decay}
-    return torch.optim.AdamW(tensors := list(parameters), lr=lr, fused=_fused(tensors), **options)
-
-
-def _fused(parameters: Sequence[Tensor]) -> bool | None:
-    """Whether one kernel updates all weights: on CUDA, where it also skips a step without asking the host."""
-    return True if all(parameter.is_cuda for parameter in parameters) else None
-
-
 # Set by a program, not by a name: the objects, and branches, for which the processes must not divide the batch.
 _OF_A_PROGRAM = frozenset({"base", "model", "branches", "process_group"})
 # The options of every rule, with their defaults. Another default means another option, as SWA's ``start`` is.
@@ -172,6 +141,30 @@ _ROWS = [
         adamw,
         "Adam with decoupled weight decay",
         "Loshchilov and Hutter 2019, arXiv 1711.05101",
+        _LR,
+        is_base=True,
+    ),
+    OptimizerRow(
+        "muon",
+        muon,
+        "momentum orthogonalised for matrices, AdamW for other tensors",
+        "Jordan et al. 2024; Liu et al. 2025, arXiv 2502.16982",
+        _LR,
+        is_base=True,
+    ),
+    OptimizerRow(
+        "schedulefree-sgd",
+        schedulefree_sgd,
+        "SGD at a constant learning rate, with an average in place of a schedule (package schedulefree)",
+        "Defazio et al. 2024, arXiv 2405.15682",
+        _LR,
+        is_base=True,
+    ),
+    OptimizerRow(
+        "schedulefree-adamw",
+        schedulefree_adamw,
+        "AdamW at a constant learning rate, with an average in place of a schedule (package schedulefree)",
+        "Defazio et al. 2024, arXiv 2405.15682",
         _LR,
         is_base=True,
     ),

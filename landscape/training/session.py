@@ -279,7 +279,7 @@ class Session:
         base = training["optimizer"]["base"]
         # The kernels are those of this device, whatever the run was computed on before.
         groups = [
-            {**saved, "fused": group["fused"]}
+            {**saved, **{key: group[key] for key in ("fused",) if key in group}}
             for saved, group in zip(base["param_groups"], self.optimizer.param_groups, strict=True)
         ]
         state_of_base = {**base, "param_groups": groups}

@@ -13,7 +13,7 @@ from landscape.optim.table import unusual
 
 
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
-@pytest.mark.parametrize("base", ["sgd", "adamw"])
+@pytest.mark.parametrize("base", [name for name in OPTIMIZERS if OPTIMIZERS[name].is_base])
 def test_every_name_over_every_base_takes_a_step(name: str, base: str) -> None:
     model = mlp(nn.LayerNorm(5))
     before = weights(model)
@@ -80,7 +80,7 @@ def test_what_an_optimizer_draws_follows_the_seed(name: str) -> None:
         ({"optimizer": "gsam:aplha=1"}, "did you mean 'alpha'"),
         ({"optimizer": "sam:rho=-1"}, "rho=-1.0 is not allowed"),
         ({"optimizer": "sam:rho=nan"}, "finite number"),
-        ({"optimizer": "sam", "base": "gsam"}, "choose one of sgd, adamw"),
+        ({"optimizer": "sam", "base": "gsam"}, "choose one of sgd, adamw, muon"),
         ({"optimizer": "sgd:lr=1"}, "has no option 'lr'"),
         ({"optimizer": "sgd:momentum=-1"}, "momentum"),
         ({"optimizer": "sgd:momentum=0,nesterov=true"}, "[Nn]esterov"),

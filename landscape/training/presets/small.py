@@ -28,6 +28,13 @@ def _digits(optimizer: str, *, note: str = "", **fields: Value) -> Preset:
 SMALL = [
     _digits("sgd", lr=0.1),
     _digits("adamw", lr=3e-3),
+    _digits("muon", lr=3e-2),
+    _digits(
+        "schedulefree-sgd", note="its average takes the place of a schedule", lr=1.0, schedule="constant"
+    ),
+    _digits(
+        "schedulefree-adamw", note="its average takes the place of a schedule", lr=1e-2, schedule="constant"
+    ),
     _digits("sam:rho=0.05", lr=0.1),
     _digits("asam:rho=0.5", lr=0.1),
     _digits("gsam:rho=0.05,alpha=0.1", lr=0.1),
