@@ -103,8 +103,10 @@ def _schedule_free(kind: str, parameters: Iterable[Tensor], **options: Any) -> t
         raise InputError(
             "a schedule-free base needs the package schedulefree: pip install schedulefree"
         ) from failure
-    built: torch.optim.Optimizer = getattr(package, kind)(list(parameters), **options)
-    return built
+    built: Any = getattr(package, kind)(list(parameters), **options)
+    built.train()  # the mode in which it steps
+    optimizer: torch.optim.Optimizer = built
+    return optimizer
 
 
 def _fused(parameters: Sequence[Tensor]) -> bool | None:
