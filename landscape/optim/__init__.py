@@ -18,6 +18,7 @@ from landscape.optim.esam import ESAM as ESAM
 from landscape.optim.exchange import Exchange as Exchange
 from landscape.optim.f_sam import FriendlySAM as FriendlySAM
 from landscape.optim.fisher_sam import FisherSAM as FisherSAM
+from landscape.optim.focal_sam import FocalSAM as FocalSAM
 from landscape.optim.functional_sam import FunctionalSAM as FunctionalSAM
 from landscape.optim.gam import GAM as GAM
 from landscape.optim.gnp import GNP as GNP

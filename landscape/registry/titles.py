@@ -24,6 +24,7 @@ _MIXED = {
     "ae-looksam": "AE-LookSAM",
     "stable-sam": "Stable-SAM",
     "vasso": "VaSSO",
+    "focal-sam": "Focal-SAM",
     "functional-sam": "Functional-SAM",
     "tilted-sam": "Tilted SAM",
     "lookbehind-sam": "Lookbehind-SAM",

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from optim.battery import closure, mlp, weights
+from optim.battery import CONTEXT, closure, mlp, weights
 from torch import nn
 
 from landscape.errors import UsageError
@@ -17,9 +17,7 @@ from landscape.optim.table import unusual
 def test_every_name_over_every_base_takes_a_step(name: str, base: str) -> None:
     model = mlp(nn.LayerNorm(5))
     before = weights(model)
-    optimizer = build_optimizer(
-        model, optimizer=name, base=base, lr=0.01, total_steps=10, steps_per_epoch=1, num_examples=16
-    )
+    optimizer = build_optimizer(model, optimizer=name, base=base, lr=0.01, **CONTEXT)
     optimizer.step(closure(optimizer, model))
     assert not torch.equal(weights(model), before)
 
