@@ -8,6 +8,7 @@ from landscape.optim.ae_sam import LongGradient as LongGradient
 from landscape.optim.asam import ASAM as ASAM
 from landscape.optim.batch_closure import BatchClosure as BatchClosure
 from landscape.optim.bsam import BSAM as BSAM
+from landscape.optim.combined_base import Combined as Combined
 from landscape.optim.cr_sam import CRSAM as CRSAM
 from landscape.optim.division import Division as Division
 from landscape.optim.eigen_sam import EigenSAM as EigenSAM
@@ -17,6 +18,7 @@ from landscape.optim.esam import ESAM as ESAM
 from landscape.optim.exchange import Exchange as Exchange
 from landscape.optim.f_sam import FriendlySAM as FriendlySAM
 from landscape.optim.fisher_sam import FisherSAM as FisherSAM
+from landscape.optim.focal_sam import FocalSAM as FocalSAM
 from landscape.optim.functional_sam import FunctionalSAM as FunctionalSAM
 from landscape.optim.gam import GAM as GAM
 from landscape.optim.gnp import GNP as GNP

@@ -48,5 +48,8 @@ class MSAM(SharpnessAware):
         return self.flat.flatten([s.get("momentum_buffer", s.get("exp_avg")) for s in states])
 
     def _base_has_momentum(self) -> bool:
-        # Adam and its kind have "betas", SGD a "momentum" that may be zero.
-        return any(group.get("momentum") or "betas" in group for group in self.param_groups)
+        # Adam and its kind have "betas", SGD a "momentum" that may be zero; schedule-free bases keep no momentum.
+        return any(
+            (group.get("momentum") or "betas" in group) and "train_mode" not in group
+            for group in self.param_groups
+        )

@@ -29,6 +29,7 @@ from landscape.optim.base_step import decides_on_host, step_unless
 from landscape.optim.batch_closure import BatchClosure
 from landscape.optim.gradients_at import Closure, GradientsAt, NotFiniteError
 from landscape.optim.loss_scale import STEPS_THE_OPTIMIZER, LossScale
+from landscape.optim.modes_of_base import evaluated_weights, has_modes, require_training
 from landscape.optim.pass_state import tracking_modules
 from landscape.optim.policy import Policy
 from landscape.optim.vector import dot, length, orthogonal, significant, summed_over, unit
@@ -106,7 +107,8 @@ class SharpnessAware(WrappedOptimizer, ABC):
     ``state_dict`` is that of one process's part.
 
     Args:
-        base: Any optimizer whose ``step`` needs no closure. Each base serves one wrapper.
+        base: Any optimizer whose ``step`` needs no closure. Each base serves one wrapper. One with a mode for training,
+            as schedule-free ones have, is put into it; ``evaluation_weights`` are those of its other mode.
         model: The network. Needed if it has batch norm: its running statistics then see pass 1 only; and if it
             writes to its inputs in place: every pass then sees the same data.
         rho: Radius ρ ≥ 0 of the groups that do not have their own; ``None`` for a rule without a radius.
@@ -179,6 +181,9 @@ class SharpnessAware(WrappedOptimizer, ABC):
         if not self.acts_throughout:
             require_window(type(self).__name__, self.start, self.stop, self.total_steps)
         self.is_active = True
+        self._base_has_modes = has_modes(self.base)
+        if self._base_has_modes:
+            self.base.train()  # type: ignore[attr-defined]
         self.losses: list[Tensor] = []
         self.policy: Policy | None = None
         self._replicas: Group | None = None
@@ -229,11 +234,12 @@ class SharpnessAware(WrappedOptimizer, ABC):
         return None
 
     def evaluation_weights(self) -> Tensor | None:
-        """The weights ``(n,)`` to evaluate and to keep in place of w; ``None`` for w. For rules that average.
+        """The weights ``(n,)`` to evaluate and to keep in place of w; ``None`` for w. For rules and bases that average.
 
         Batch-norm statistics are those of w: see ``torch.optim.swa_utils.update_bn``.
         """
-        return None
+        with torch.no_grad():
+            return evaluated_weights(self.base, self.flat) if self._base_has_modes else None
 
     @property
     def replicas(self) -> Group:
@@ -420,6 +426,8 @@ class SharpnessAware(WrappedOptimizer, ABC):
             raise UsageError(STEPS_THE_OPTIMIZER.format(name=name))
         if closure is None:
             raise UsageError(_NEEDS_CLOSURE.format(name=name))
+        if self._base_has_modes:
+            require_training(self.base)
         if self.needs_batch and not isinstance(closure, BatchClosure):
             raise UsageError(_NEEDS_BATCH.format(name=name))
         return closure

@@ -1,12 +1,12 @@
 """The table of optimizers, and building one from two names. A new one adds its file and its row here."""
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from landscape.errors import UsageError
 from landscape.optim.ada_sam import AdaSAM
@@ -14,6 +14,7 @@ from landscape.optim.adaptive_gsam import AdaptiveGSAM
 from landscape.optim.ae_looksam import AELookSAM
 from landscape.optim.ae_sam import AESAM
 from landscape.optim.asam import ASAM
+from landscape.optim.bases import adamw, muon, schedulefree_adamw, schedulefree_sgd, sgd
 from landscape.optim.bsam import BSAM
 from landscape.optim.cr_sam import CRSAM
 from landscape.optim.eigen_sam import EigenSAM
@@ -22,6 +23,7 @@ from landscape.optim.erm import ERM
 from landscape.optim.esam import ESAM
 from landscape.optim.f_sam import FriendlySAM
 from landscape.optim.fisher_sam import FisherSAM
+from landscape.optim.focal_sam import FocalSAM
 from landscape.optim.functional_sam import FunctionalSAM
 from landscape.optim.gam import GAM
 from landscape.optim.gnp import GNP
@@ -125,40 +127,8 @@ def variant(
     return OptimizerRow(name, build, summary, reference, _OF_A_PROGRAM, plain_lr=plain_lr, **costs)
 
 
-def sgd(
-    parameters: Iterable[Tensor],
-    *,
-    lr: float,
-    momentum: float = 0.9,
-    weight_decay: float = 5e-4,
-    nesterov: bool = False,
-) -> torch.optim.SGD:
-    """Torch's SGD with the momentum and the (coupled) weight decay of the sharpness-aware papers."""
-    options: dict[str, Any] = {"momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
-    return torch.optim.SGD(tensors := list(parameters), lr=lr, fused=_fused(tensors), **options)
-
-
-def adamw(
-    parameters: Iterable[Tensor],
-    *,
-    lr: float,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-8,
-    weight_decay: float = 0.01,
-) -> torch.optim.AdamW:
-    """Torch's AdamW, with its pair ``betas`` as two options that a name can set."""
-    options: dict[str, Any] = {"betas": (beta1, beta2), "eps": eps, "weight_decay": weight_decay}
-    return torch.optim.AdamW(tensors := list(parameters), lr=lr, fused=_fused(tensors), **options)
-
-
-def _fused(parameters: Sequence[Tensor]) -> bool | None:
-    """Whether one kernel updates all weights: on CUDA, where it also skips a step without asking the host."""
-    return True if all(parameter.is_cuda for parameter in parameters) else None
-
-
-# Set by a program, not by a name: the objects, and branches, for which the processes must not divide the batch.
-_OF_A_PROGRAM = frozenset({"base", "model", "branches", "process_group"})
+# Set by a program, not by a name: objects, lists, and branches, for which the processes must not divide the batch.
+_OF_A_PROGRAM = frozenset({"base", "model", "branches", "process_group", "class_counts"})
 # The options of every rule, with their defaults. Another default means another option, as SWA's ``start`` is.
 _SHARED = {"max_grad_norm": None, "start": 0.0, "stop": 1.0, "total_steps": None}
 _PLAIN = "sgd:momentum=0,weight_decay=0"
@@ -172,6 +142,30 @@ _ROWS = [
         adamw,
         "Adam with decoupled weight decay",
         "Loshchilov and Hutter 2019, arXiv 1711.05101",
+        _LR,
+        is_base=True,
+    ),
+    OptimizerRow(
+        "muon",
+        muon,
+        "momentum orthogonalised for matrices, AdamW for other tensors",
+        "Jordan et al. 2024; Liu et al. 2025, arXiv 2502.16982",
+        _LR,
+        is_base=True,
+    ),
+    OptimizerRow(
+        "schedulefree-sgd",
+        schedulefree_sgd,
+        "SGD at a constant learning rate, with an average in place of a schedule (package schedulefree)",
+        "Defazio et al. 2024, arXiv 2405.15682",
+        _LR,
+        is_base=True,
+    ),
+    OptimizerRow(
+        "schedulefree-adamw",
+        schedulefree_adamw,
+        "AdamW at a constant learning rate, with an average in place of a schedule (package schedulefree)",
+        "Defazio et al. 2024, arXiv 2405.15682",
         _LR,
         is_base=True,
     ),
@@ -200,6 +194,7 @@ _ROWS = [
     variant("zsharp", ZSharp, "Yun 2025, arXiv 2505.02369", 2),
     variant("xsam", XSAM, "ICLR 2026, arXiv 2603.10048", "2 + (10·alpha_max + 1) / (3 * steps an epoch)"),
     variant("functional-sam", FunctionalSAM, "Singh et al. 2025, arXiv 2502.02407", 2),
+    variant("focal-sam", FocalSAM, "Li et al. 2025, arXiv 2505.01660", 3),
     variant(
         "lookbehind-sam",
         LookbehindSAM,
@@ -282,6 +277,7 @@ def build_optimizer(
     total_steps: int | None = None,
     steps_per_epoch: int | None = None,
     num_examples: int | None = None,
+    class_counts: Sequence[int] | None = None,
     seed: int = 0,
 ) -> SharpnessAware:
     """The optimizer of that name for all parameters of a model.
@@ -295,6 +291,7 @@ def build_optimizer(
         total_steps: Steps of the whole run, for optimizers with an option of that name that the text does not set.
         steps_per_epoch: Steps of an epoch, likewise.
         num_examples: Examples of the training set, likewise.
+        class_counts: Examples of each class in it, likewise.
         seed: Seed of the random numbers that the optimizer draws. Replicas of one run need the same.
 
     Raises:
@@ -303,7 +300,12 @@ def build_optimizer(
     name = OPTIMIZERS.parse(optimizer).name
     if OPTIMIZERS.row(name).is_base:
         return ERM(_build_base(model, optimizer, lr), model=model)
-    context = {"total_steps": total_steps, "steps_per_epoch": steps_per_epoch, "num_examples": num_examples}
+    context = {
+        "total_steps": total_steps,
+        "steps_per_epoch": steps_per_epoch,
+        "num_examples": num_examples,
+        "class_counts": class_counts,
+    }
     known = {key: value for key, value in context.items() if value is not None}
     built = OPTIMIZERS.build(optimizer, _build_base(model, base, lr), model=model, **known)
     assert isinstance(built, SharpnessAware)

@@ -14,6 +14,9 @@ _CAPITALS = re.compile(r"([a-z]+-)?[a-z]*(sam|sgd)|gnp|gam|saf|mesa|swa|sam-on|s
 _MIXED = {
     "adam": "Adam",
     "adamw": "AdamW",
+    "muon": "Muon",
+    "schedulefree-sgd": "ScheduleFree-SGD",
+    "schedulefree-adamw": "ScheduleFree-AdamW",
     "rmsprop": "RMSProp",
     "adaptive-gsam": "Adaptive-GSAM",
     "weighted-gap": "Weighted gap",
@@ -21,6 +24,7 @@ _MIXED = {
     "ae-looksam": "AE-LookSAM",
     "stable-sam": "Stable-SAM",
     "vasso": "VaSSO",
+    "focal-sam": "Focal-SAM",
     "functional-sam": "Functional-SAM",
     "tilted-sam": "Tilted SAM",
     "lookbehind-sam": "Lookbehind-SAM",

@@ -91,6 +91,7 @@ class Session:
             total_steps=self.steps,
             steps_per_epoch=self.steps_per_epoch,
             num_examples=self.examples,
+            class_counts=self._class_counts() if recipe.optimizer.startswith("focal-sam") else None,
             seed=determinism.derived_seed(recipe.seed, 0, "optimizer"),
         )
         if recipe.max_grad_norm is not None:
@@ -109,6 +110,16 @@ class Session:
         self._generators: determinism.Generators | None = None
         self._averaged: nn.Module | None = None
         self._network = self._compiled() if recipe.compile else self.model  # which takes the passes of a step
+
+    def _class_counts(self) -> list[int]:
+        """The training examples of each class, for an optimizer that weighs classes."""
+        targets = getattr(self.data.split("train"), "targets", None)
+        if targets is None or self.data.classes is None:
+            raise UsageError(
+                f"optimizer=focal-sam needs the labels of all training examples, and {self.data.name} reads them one "
+                "by one; use another optimizer, or a data set with its labels in `targets`"
+            )
+        return torch.as_tensor(targets, device="cpu").flatten().bincount(minlength=self.data.classes).tolist()
 
     @torch.no_grad()
     def _refuse_labels(self) -> None:
@@ -279,7 +290,7 @@ class Session:
         base = training["optimizer"]["base"]
         # The kernels are those of this device, whatever the run was computed on before.
         groups = [
-            {**saved, "fused": group["fused"]}
+            {**saved, **{key: group[key] for key in ("fused",) if key in group}}
             for saved, group in zip(base["param_groups"], self.optimizer.param_groups, strict=True)
         ]
         state_of_base = {**base, "param_groups": groups}

@@ -169,6 +169,11 @@ def _require_trainable(data: Data, recipe: Recipe, loss: Loss | None) -> None:
             "optimizer=esam selects examples by their losses, and a loss of your own is one number for a batch; use "
             "esam:gamma=1, another optimizer, or the default loss"
         )
+    if optimizer.name == "focal-sam":
+        raise UsageError(
+            "optimizer=focal-sam weighs examples by their classes, and a loss of your own is one number for a batch; "
+            "use another optimizer, or the default loss"
+        )
     if optimizer.name == "functional-sam" and isinstance(loss, _WHOLE):
         raise UsageError(
             "optimizer=functional-sam follows the outputs of the network, which a loss that calls it itself does not "

@@ -15,7 +15,7 @@ Closure = Callable[[], Tensor]
 Optimizer = TypeVar("Optimizer", bound=SharpnessAware)
 # Options with which a row can act on networks that have no normalisation layers.
 ON_PLAIN_NETWORKS = {"sam-on": "layers=others"}
-CONTEXT = {"total_steps": 20, "steps_per_epoch": 1, "num_examples": 16}
+CONTEXT = {"total_steps": 20, "steps_per_epoch": 1, "num_examples": 16, "class_counts": (5, 4, 7)}
 
 
 def mlp(*extra: nn.Module, seed: int = 0) -> nn.Sequential:

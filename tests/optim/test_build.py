@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from optim.battery import closure, mlp, weights
+from optim.battery import CONTEXT, closure, mlp, weights
 from torch import nn
 
 from landscape.errors import UsageError
@@ -13,13 +13,11 @@ from landscape.optim.table import unusual
 
 
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
-@pytest.mark.parametrize("base", ["sgd", "adamw"])
+@pytest.mark.parametrize("base", [name for name in OPTIMIZERS if OPTIMIZERS[name].is_base])
 def test_every_name_over_every_base_takes_a_step(name: str, base: str) -> None:
     model = mlp(nn.LayerNorm(5))
     before = weights(model)
-    optimizer = build_optimizer(
-        model, optimizer=name, base=base, lr=0.01, total_steps=10, steps_per_epoch=1, num_examples=16
-    )
+    optimizer = build_optimizer(model, optimizer=name, base=base, lr=0.01, **CONTEXT)
     optimizer.step(closure(optimizer, model))
     assert not torch.equal(weights(model), before)
 
@@ -80,7 +78,7 @@ def test_what_an_optimizer_draws_follows_the_seed(name: str) -> None:
         ({"optimizer": "gsam:aplha=1"}, "did you mean 'alpha'"),
         ({"optimizer": "sam:rho=-1"}, "rho=-1.0 is not allowed"),
         ({"optimizer": "sam:rho=nan"}, "finite number"),
-        ({"optimizer": "sam", "base": "gsam"}, "choose one of sgd, adamw"),
+        ({"optimizer": "sam", "base": "gsam"}, "choose one of sgd, adamw, muon"),
         ({"optimizer": "sgd:lr=1"}, "has no option 'lr'"),
         ({"optimizer": "sgd:momentum=-1"}, "momentum"),
         ({"optimizer": "sgd:momentum=0,nesterov=true"}, "[Nn]esterov"),

@@ -61,7 +61,12 @@ def test_the_constructor_shows_every_option_with_its_default_and_is_not_forged(n
     kind, row = OPTIMIZERS[name].build, OPTIMIZERS[name]
     assert not hasattr(kind, "__signature__")
     parameters = inspect.signature(kind.__init__).parameters
-    assert set(parameters) - {"branches", "process_group"} == {"self", "base", "model", *row.options}
+    assert set(parameters) - {"branches", "process_group", "class_counts"} == {
+        "self",
+        "base",
+        "model",
+        *row.options,
+    }
     assert parameters["base"].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
     for option in row.options.values():
         assert parameters[option.name].kind is inspect.Parameter.KEYWORD_ONLY
@@ -225,7 +230,7 @@ def test_a_star_import_gives_the_public_names_and_no_module() -> None:
     assert variants < set(optim.__all__)
     extra = {"OPTIMIZERS", "build_optimizer", "BatchClosure", "MicroBatches", "Policy", "WeightAverage"}
     assert extra < set(optim.__all__)
-    assert len(set(optim.__all__) - variants) == 13
+    assert len(set(optim.__all__) - variants) == 14
     assert not any(inspect.ismodule(getattr(optim, name)) for name in optim.__all__)
 
 

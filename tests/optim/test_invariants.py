@@ -67,7 +67,7 @@ def test_on_a_linear_loss_the_direction_is_its_gradient(name: str) -> None:
         model,
         lambda outputs, _: outputs[:, 0],
         inputs=slope.expand(16, 3),
-        targets=torch.zeros(16),
+        targets=torch.zeros(16, dtype=torch.int64),
         indices=torch.arange(16),
     )
     for _ in range(3):

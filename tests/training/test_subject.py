@@ -173,6 +173,7 @@ REFUSED = [
     ({"loss": "crossentropy"}, "did you mean 'cross-entropy'"),
     ({"loss": "mse", "optimizer": "esam"}, "esam selects examples by their losses"),
     ({"loss": "./own.py:whole", "optimizer": "saf"}, "saf compares class scores"),
+    ({"loss": "./own.py:whole", "optimizer": "focal-sam"}, "focal-sam weighs examples"),
     ({"loss": "./own.py:whole", "optimizer": "functional-sam"}, "functional-sam follows the outputs"),
     ({"task": "./own.py:batches"}, "gives batches that are made already"),
     ({"task": "own"}, "unknown task 'own'"),

@@ -28,6 +28,13 @@ def _digits(optimizer: str, *, note: str = "", **fields: Value) -> Preset:
 SMALL = [
     _digits("sgd", lr=0.1),
     _digits("adamw", lr=3e-3),
+    _digits("muon", lr=3e-2),
+    _digits(
+        "schedulefree-sgd", note="its average takes the place of a schedule", lr=1.0, schedule="constant"
+    ),
+    _digits(
+        "schedulefree-adamw", note="its average takes the place of a schedule", lr=1e-2, schedule="constant"
+    ),
     _digits("sam:rho=0.05", lr=0.1),
     _digits("asam:rho=0.5", lr=0.1),
     _digits("gsam:rho=0.05,alpha=0.1", lr=0.1),
@@ -42,6 +49,7 @@ SMALL = [
     _digits("lookbehind-sam:rho=0.05,k=2,alpha=0.5", lr=0.1),
     _digits("tilted-sam:rho=0.05,samples=3,noise=0.5", lr=0.1),
     _digits("functional-sam:rho=0.05", lr=0.1),
+    _digits("focal-sam:rho=0.05,gamma=1.5,lam=0.7", lr=0.1),
     _digits("msam:rho=0.3", lr=0.1),
     _digits("saf:lam=0.3,tau=5,start_epoch=5,lag=3", lr=0.1),
     _digits(
