@@ -35,8 +35,8 @@ HEAD = """# Claims of the papers, tested on small networks
 Geometric claims of three papers on sharpness-aware training (CR-SAM, AE-SAM, GSAM) and of a student report
 (Adaptive-GSAM, Oxford C6.5, 2025, not peer reviewed), one claim about SAM and language models, and which measure
 predicts generalisation, each with the figure in the source, our result and the command. The sizes are chosen for one
-core and minutes: orderings can be compared, magnitudes cannot. **This file is generated** from the committed records in `figures/data/reproductions/` by
-`python figures/reproductions/results.py`. Every number in it comes from a run.
+core and minutes: orderings can be compared, magnitudes cannot. **This file is generated** from the committed records in
+`figures/data/reproductions/` by `python figures/reproductions/results.py`. Every number in it comes from a run.
 
 **The rule.** Differences are paired by seed. A claim *holds* if the 95 % interval of the mean difference (Student's t
 over seeds) has the claimed sign, and *does not hold* if it has the opposite sign. It is *not shown* if the interval
