@@ -77,6 +77,7 @@ MIRRORS = {
     "paired": "verdict", "table": "verdict", "predictors": "rank_correlation", "runs": "selection",
     "alike": "compare", "gradient_noise": "edge_cases",
     "approximation_ratio": "edge_cases", "ascent": "edge_cases", "surrogate_gap": "edge_cases",
+    "crossing": "pacbayes_sigma", "change": "pacbayes_sigma", "attention_symmetry": "geodesic_sharpness",
     "average_sharpness": "sharpness", "spectral_density": "spectrum", "weights": "forms", "locating": "recipes",
 }  # fmt: skip
 """The tests that stand for a module where none bears its name."""
@@ -156,6 +157,13 @@ HARMLESS: dict[str, str] = {
     "landscape/measures/average_sharpness.py report: pairs >= MIN_PAIRS → pairs < MIN_PAIRS": "a forecast, not the number",
     "landscape/measures/average_sharpness.py report: pairs >= MIN_PAIRS → pairs > MIN_PAIRS": "a forecast, not the number",
     "landscape/measures/average_sharpness.py rises: point + sign * noise → point - sign * noise": "the same pair ±ε",
+    "landscape/measures/path_norm.py _sums: 0 * ones → 0 / ones": "zeros either way",
+    "landscape/measures/basin_width.py __init__: 0.01 * size_of_weights(objective) → 0.01 / size_of_weights(objective)": "where a search starts",
+    "landscape/measures/basin_width.py __init__: 0.01 * size_of_weights(objective) → 0.02 * size_of_weights(objective)": "where a search starts",
+    "landscape/measures/basin_width.py report: self.tolerance * mean → self.tolerance / mean": "a forecast, not the number",
+    "landscape/measures/basin_width.py report: count >= MIN_DIRECTIONS → count < MIN_DIRECTIONS": "a forecast, not the number",
+    "landscape/measures/basin_width.py report: count >= MIN_DIRECTIONS → count > MIN_DIRECTIONS": "a forecast, not the number",
+    "landscape/measures/basin_width.py widths: Crossing(math.nan, 0.0, math.inf) → Crossing(math.nan, 1.0, math.inf)": "the residual of what is not a number",
     "landscape/measures/gradient_noise.py _normality: 1e-12 * abs(norms.mean()) → 2e-12 * "
     "abs(norms.mean())": "between float64's rounding of equal norms and any spread that has a distribution",
     "landscape/measures/reading.py _interval: reading.value + error → reading.value - error": "finite together",

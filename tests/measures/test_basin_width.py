@@ -52,6 +52,7 @@ def test_the_worst_direction_of_a_quadratic_is_its_first_eigenvector() -> None:
     found = basin_width(objective, case="worst", change=0.2, tolerance=1e-3)
     assert found.value == pytest.approx(math.sqrt(2 * 0.2 / 10), rel=1e-2)
     assert found.value >= math.sqrt(2 * 0.2 / 10) * (1 - 1e-3)
+    assert found.converged is True
     assert found.cost.gradients == 1 + 19 * found.details["searches"]
 
 

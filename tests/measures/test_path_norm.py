@@ -31,6 +31,7 @@ def test_it_is_the_sum_over_all_paths_from_inputs_and_biases() -> None:
     assert found.value == pytest.approx(math.sqrt(total), rel=1e-12)
     assert found.details["squared"] == pytest.approx(total, rel=1e-12)
     assert (found.standard_error, found.converged) == (None, None)
+    assert found.cost.evaluations == 4 / 6  # of one example
 
 
 def convolutions(norm: nn.Module) -> nn.Sequential:
