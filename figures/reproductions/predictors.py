@@ -77,7 +77,7 @@ MNIST = Setup(
     "1,000 + 5,000 pictures of MNIST (of its first 15,000), mlp, momentum 0.9: widths 16 and 64, 1 and 3 hidden "
     "layers, batches of 16 and 64, learning rates 0.003, 0.01 and 0.03, SGD and SAM",
     "mnist:root=DIR",
-    DIGITS.fields,
+    {**DIGITS.fields, "epochs": 300},
     train=1000,
     test=5000,
     normalize="mnist",
