@@ -58,6 +58,8 @@ TESTS = {
         "tests/objective/test_attention.py", "tests/objective/test_objective_leaves_no_trace.py",
     ],
     "draws": ["tests/test_draws.py"],
+    "alignment": ["tests/alignment"],
+    "surfaces": ["tests/surfaces/test_merge_tree.py", "tests/surfaces/test_barrier_matrix.py"],
     "reductions": ["tests/test_reductions.py", "tests/linalg"],
     "errors": ["tests/test_devices.py", "tests/objective/test_memory_shortage.py"],
     "records": ["tests/records/test_reading.py", "tests/surfaces/test_damage.py", "tests/checkpoints/test_damage.py"],

@@ -102,6 +102,9 @@ def line_panels(
             line(surface.x, losses, accuracies=accuracies, ax=ax, label=label, quantity=name)
             _draw_before(surface, ax)
             _name_checkpoints(surface, ax)
+        if is_log(every):  # also in a panel that alone would not be, before its limits are read
+            for ax in axes:
+                log_axis(ax.yaxis, every)
         low = min(ax.get_ylim()[0] for ax in axes) if limits[0] is None else limits[0]
         high = max(ax.get_ylim()[1] for ax in axes) if limits[1] is None else limits[1]
         for ax in axes:

@@ -135,14 +135,16 @@ DATA = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.tens
 
 
 @pytest.mark.parametrize(
-    ("networks", "says"),
+    ("make", "says"),
     [
-        ([Rolled(), Rolled()], r"units of Rolled cannot be permuted.*layer 'Rolled' applies roll"),
-        ([nn.Linear(3, 2), nn.Linear(3, 2)], "there is nothing between its inputs and its outputs"),
-        ([Hidden(), Hidden()], "does not return the same outputs"),
+        (Rolled, r"units of Rolled cannot be permuted.*layer 'Rolled' applies roll"),
+        (lambda: nn.Linear(3, 2), "there is nothing between its inputs and its outputs"),
+        (Hidden, "does not return the same outputs"),
     ],
 )
-def test_networks_that_cannot_be_aligned_are_refused_in_one_line(networks, says):
+def test_networks_that_cannot_be_aligned_are_refused_in_one_line(make, says):
+    torch.manual_seed(0)
+    networks = [make() for _ in range(2)]
     with pytest.raises(InputError, match=says) as caught:
         align(*(Objective(network, LOSS, DATA) for network in networks))
     assert "\n" not in str(caught.value)

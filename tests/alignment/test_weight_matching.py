@@ -50,6 +50,10 @@ def test_an_axis_of_parts_is_permuted_through_its_leaves():
     assert flat.order(orders).tolist() == [4, 5, 0, 1, 2, 3, 8, 9, 6, 7]
     assert flat.places(channels).tolist() == [[0, 1], [2, 3], [4, 5]]
     assert flat.places(other).tolist() == [[6, 7], [8, 9]]
+    before, middle, after = Axis(2), Axis(3), Axis(2)
+    three = joined([before, middle, after], "product")
+    assert three.places(middle).tolist() == [[0, 1, 6, 7], [2, 3, 8, 9], [4, 5, 10, 11]]
+    assert three.places(after).tolist() == [[*range(0, 12, 2)], [*range(1, 12, 2)]]
     heads = regrouped([Axis(12)], [3, 4], "")
     assert joined(heads, "product").order({heads[0].root: np.array([1, 2, 0])}).tolist() == [
         *range(4, 12),
@@ -68,3 +72,23 @@ def test_ties_meet_in_the_coarsest_common_parts_or_hold_both():
     tie(*pieces, "no")
     pieces[0].cut([1, 4], "no")
     assert [leaf.size for leaf in pieces[1].leaves()] == [1, 1, 3]
+
+
+def test_sums_are_tied_piece_by_piece():
+    first, second = joined([Axis(2), Axis(4)], "sum"), joined([Axis(4), Axis(2)], "sum")
+    tie(first, second, "no")
+    for axis in (first, second):
+        assert [leaf.size for leaf in axis.leaves()] == [2, 2, 2]
+        assert [leaf.held for leaf in axis.leaves()] == [None] * 3
+    assert [leaf.root for leaf in first.leaves()] == [leaf.root for leaf in second.leaves()]
+    square = joined([Axis(2), Axis(2)], "product")
+    third, fourth = joined([square, Axis(1)], "sum"), joined([Axis(3), Axis(2)], "sum")
+    tie(third, fourth, "no")
+    assert {leaf.held for leaf in (*third.leaves(), *fourth.leaves())} == {"no"}
+
+
+def test_a_leaf_takes_the_parts_and_the_hold_of_what_it_is_tied_to():
+    for swapped in (False, True):
+        parts, leaf = joined([Axis(2), Axis(3)], "product"), Axis(6, held="why")
+        tie(*((leaf, parts) if swapped else (parts, leaf)), "no")
+        assert [(part.size, part.held) for part in leaf.leaves()] == [(2, "why"), (3, "why")]

@@ -402,3 +402,20 @@ def test_blocks_of_several_networks_are_refused(tmp_path):
     sources = [Run(tmp_path, name, records=(blocks(2, seed),)) for seed, name in enumerate("ab")]
     with pytest.raises(UsageError, match="--kind blocks draws one record, and there are 2"):
         draw_figure(sources, wish_for("blocks"), "blocks")
+
+
+def test_the_line_before_aligning_is_thin_and_may_make_the_axis_logarithmic(sources, recwarn):
+    (there,) = sources["line"]
+    flat = dataclasses.replace(there, loss=1 + 0.01 * there.loss, test_loss=None)
+    before = {"loss": (1 + 100 * there.x**2).tolist(), "barrier": {"loss": {"height": 40.0, "at": 0.5}}}
+    network = {"label": "b", "moved": 3, "units": 4, "distances": {"before": 2.0, "after": 1.0}, "held": []}
+    surface = flat.described(aligned={"to": "a", "networks": [network], "before": before})
+    drawing = draw_figure([surface], FigureOptions())
+    (ax,) = (ax for ax in drawing.figure.axes if ax.get_ylabel())
+    assert ax.get_yscale() == "log"
+    assert [line.get_linewidth() for line in ax.lines if line.get_ydata()[0] == before["loss"][0]] == [0.5]
+    assert "b is aligned to a by weight matching: 3 of 4 hidden units change places" in drawing.caption
+    assert "Barrier of the loss before aligning 40 at t = 0.5, the thin line." in drawing.caption
+    assert not [warning for warning in recwarn if "log" in str(warning.message)]
+    damaged = surface.described(aligned={**surface.meta["aligned"], "before": {**before, "loss": [1.0]}})
+    assert draw_figure([damaged], FigureOptions()).figure.axes[0].get_yscale() == "linear"
