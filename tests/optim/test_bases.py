@@ -15,7 +15,7 @@ from landscape.optim import ERM, MSAM, OPTIMIZERS, SAM, SWA, Combined
 from landscape.training import Recipe, train
 
 NEW = ["muon", "schedulefree-sgd", "schedulefree-adamw"]
-each_base = pytest.mark.parametrize("base", NEW)
+each_base = pytest.mark.parametrize("base", [*NEW[:2], pytest.param(NEW[2], marks=pytest.mark.thorough)])
 schedule_free = pytest.mark.parametrize("base", NEW[1:])
 
 
