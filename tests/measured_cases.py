@@ -6,7 +6,7 @@ import itertools
 import problems
 import torch
 from group_cases import joined
-from short_measures import short
+from short_measures import SMALL, short
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -18,23 +18,10 @@ from landscape.surfaces.directions import Waypoint
 from landscape.surfaces.plane import build_plane
 
 FEATURES, HIDDEN, CLASSES, SIZE = 4, 3, 3, 3
-SMALL = {
-    "quantity": "loss",
-    "rho": 0.5,
-    "k": 2,
-    "steps": 2,
-    "probes": 2,
-    "draws": 2,
-    "examples": 10,
-    "max_iterations": 12,
-    "max_products": 12,
-    "max_probes": 8,
-    "max_pairs": 3,
-    "max_directions": 2,
-}
+OPTIONS = {**SMALL, "rho": 0.5, "examples": 10, "max_iterations": 12, "max_products": 12}
 # Path norms are undefined with tanh: of the case "exact".
-EVERY = [short(name, SMALL) for name in MEASURES if name != "path-norm"]
-TRACE = "hessian-trace:max_probes=8"
+EVERY = [short(name, OPTIONS) for name in MEASURES if name != "path-norm"]
+TRACE = short("hessian-trace")
 STATISTICS = ["loss", "gradient-norm", "dominant-eigenvalue:method=lanczos,max_iterations=5"]
 
 

@@ -13,19 +13,8 @@ from landscape.measures import MEASURES
 from landscape.objective import Objective
 from landscape.objective.risk import Risk
 
-SMALL = {
-    "quantity": "loss",
-    "tolerance": 0.01,
-    "k": 2,
-    "steps": 4,
-    "probes": 1,
-    "draws": 2,
-    "max_probes": 4,
-    "max_pairs": 2,
-    "max_directions": 2,
-}
 CASES = [
-    *(short(name, SMALL) for name in MEASURES),
+    *(short(name) for name in MEASURES),
     "dominant-eigenvalue:method=lanczos",
     "hessian-trace:method=hutchinson,max_probes=8",
     "hessian-trace:method=hutch++,max_probes=12",
