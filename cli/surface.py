@@ -166,16 +166,8 @@ def command(
         if several is not None:
             several.begin("surface", joint=True)
         processes = None
-    elif merge or grid.shard is None:
-        refuse_joint_command(
-            "surface",
-            instead="let its processes share the points (--shard auto), or give each its points (--shard I/N) and its "
-            "own output (-o); on one machine, --processes N needs no launcher",
-        )
-    if processes is not None and (merge or grid.part is not None):
-        raise UsageError(
-            f"--processes {processes} is for a whole surface; leave out {'--merge' if merge else '--shard'}"
-        )
+    else:
+        _refuse_joint(grid, processes, merge=merge)
     team = Team.of(auto=grid.shard == "auto" and not merge, processes=processes)
     team.require_common(resume=target.resume, overwrite=target.overwrite)
     row = plane_row(slice.plane)
@@ -205,6 +197,20 @@ def command(
     for file in written:
         click.echo(file)
     return None
+
+
+def _refuse_joint(grid: Grid, processes: int | None, *, merge: bool) -> None:
+    """Refuses several processes that neither share the points nor compute whole surfaces."""
+    if merge or grid.shard is None:
+        refuse_joint_command(
+            "surface",
+            instead="let its processes share the points (--shard auto), or give each its points (--shard I/N) and its "
+            "own output (-o); on one machine, --processes N needs no launcher",
+        )
+    if processes is not None and (merge or grid.part is not None):
+        raise UsageError(
+            f"--processes {processes} is for a whole surface; leave out {'--merge' if merge else '--shard'}"
+        )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import itertools
 import problems
 import torch
 from group_cases import joined
+from short_measures import SMALL, short
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -17,26 +18,10 @@ from landscape.surfaces.directions import Waypoint
 from landscape.surfaces.plane import build_plane
 
 FEATURES, HIDDEN, CLASSES, SIZE = 4, 3, 3, 3
-OPTIONS = {
-    "dominant-eigenvalue": "max_iterations=12",
-    "top-eigenvalues": "k=2,max_products=12",
-    "layer-eigenvalues": "max_products=4",
-    "spectral-density": "probes=2,steps=4",
-    "block-spectra": "probes=2,steps=2",
-    "approximation-ratio": "steps=2,rho=0.5,examples=10",
-    "adaptive-sharpness": "steps=2",
-    "geodesic-sharpness": "steps=2",
-    "average-sharpness": "max_pairs=3",
-    "relative-flatness": "max_probes=8",
-    "pacbayes-sigma": "quantity=loss,draws=2",
-    "basin-width": "max_directions=2",
-    "hessian-trace": "max_probes=8",
-    "layer-traces": "max_probes=8",
-    "normalized-trace": "max_probes=8",
-}
+OPTIONS = {**SMALL, "rho": 0.5, "examples": 10, "max_iterations": 12, "max_products": 12}
 # Path norms are undefined with tanh: of the case "exact".
-EVERY = [f"{name}:{OPTIONS[name]}" if name in OPTIONS else name for name in MEASURES if name != "path-norm"]
-TRACE = "hessian-trace:max_probes=8"
+EVERY = [short(name, OPTIONS) for name in MEASURES if name != "path-norm"]
+TRACE = short("hessian-trace")
 STATISTICS = ["loss", "gradient-norm", "dominant-eigenvalue:method=lanczos,max_iterations=5"]
 
 

@@ -7,6 +7,7 @@ import problems
 import torch
 from group_cases import joined
 from measured_cases import said as raised
+from short_measures import SMALL, short
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
@@ -20,16 +21,17 @@ from landscape.processes import group
 from landscape.surfaces.sampling import sample_surface
 
 WORDS, WIDTH, CLASSES = 11, 4, 3
-MEASURED = [
-    "loss", "accuracy", "gradient-norm", "gradient-noise", "surrogate-gap", "adaptive-sharpness:steps=2",
-    "average-sharpness:max_pairs=2", "approximation-ratio:steps=2", "dominant-eigenvalue:method=power,max_iterations=6",
-    "dominant-eigenvalue:method=lanczos,max_iterations=5", "top-eigenvalues:k=2,max_products=8",
-    "layer-eigenvalues:max_products=3", "spectral-density:probes=2,steps=4", "hessian-trace:max_probes=4",
-    "hessian-trace:method=hutchinson,max_probes=4", "hessian-trace:method=hutch++,max_probes=9",
-    "layer-traces:max_probes=4", "normalized-trace:max_probes=4", "relative-flatness:max_probes=4", "fisher-rao-norm",
-    "pacbayes-sigma:quantity=loss,draws=2", "basin-width:max_directions=2", "basin-width:case=worst,steps=2",
-]  # fmt: skip
+OPTIONS = {**SMALL, "rho": 0.5, "steps": 2, "max_iterations": 6, "max_products": 8, "max_probes": 4}
+WHOLE = {"geodesic-sharpness", "path-norm"}  # refuse weights that are divided
 FEW = ["gradient-norm", "gradient-noise", "dominant-eigenvalue:method=lanczos,max_iterations=5"]
+MEASURED = [
+    *FEW,
+    *(short(name, OPTIONS) for name in MEASURES if name not in {*WHOLE, *FEW}),
+    "dominant-eigenvalue:method=power,max_iterations=6",
+    "hessian-trace:method=hutchinson,max_probes=4",
+    "hessian-trace:method=hutch++,max_probes=9",
+    "basin-width:case=worst,steps=2",
+]
 
 
 class Decoder(nn.Module):

@@ -1,23 +1,24 @@
 """Options with which every measure is quick, for tests of what all measures share."""
 
-OPTIONS = {
-    "top-eigenvalues": "k=2",
-    "layer-eigenvalues": "tolerance=0.01",
-    "hessian-trace": "max_probes=8",
-    "layer-traces": "max_probes=8",
-    "normalized-trace": "max_probes=8",
-    "approximation-ratio": "steps=3",
-    "adaptive-sharpness": "steps=3",
-    "geodesic-sharpness": "steps=3",
-    "average-sharpness": "max_pairs=4",
-    "spectral-density": "probes=2,steps=4",
-    "block-spectra": "probes=2,steps=3",
-    "relative-flatness": "max_probes=8",
-    "pacbayes-sigma": "quantity=loss,draws=3",
-    "basin-width": "max_directions=3",
+from collections.abc import Mapping
+
+from landscape.measures import MEASURES
+
+SMALL = {
+    "quantity": "loss",  # accuracies of few examples are steps
+    "tolerance": 0.01,
+    "k": 2,
+    "steps": 3,
+    "probes": 2,
+    "draws": 3,
+    "max_probes": 8,
+    "max_pairs": 4,
+    "max_directions": 3,
 }
+"""By the names of options, which mean the same in every measure."""
 
 
-def short(name: str) -> str:
-    """The measure of that name, with its options."""
-    return f"{name}:{OPTIONS.get(name, '')}".rstrip(":")
+def short(name: str, options: Mapping[str, object] = SMALL, table: Mapping = MEASURES) -> str:
+    """A row of a table, of the measures by default, with those of the options that it has."""
+    own = ",".join(f"{key}={value}" for key, value in options.items() if key in table[name].options)
+    return f"{name}:{own}".rstrip(":")

@@ -15,7 +15,7 @@ import problems
 import pytest
 import torch
 from optim import battery
-from short_measures import OPTIONS
+from short_measures import SMALL, short
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -28,6 +28,7 @@ from landscape.measures import MEASURES, measure
 from landscape.models import MODELS, build_model
 from landscape.objective import BatchLoss, Objective
 from landscape.optim import OPTIMIZERS, BatchClosure
+from landscape.registry import NameTable
 from landscape.surfaces.directions import Waypoint
 from landscape.surfaces.plane import PLANES, build_plane, plane_row
 from landscape.surfaces.sampling import sample_surface
@@ -91,7 +92,6 @@ def row(name: str, *arguments: object) -> Callable[[Callable[..., object]], Call
 
 X, Y = problems.classification(16, features=4, classes=3, dtype=torch.float32)
 LOSS = nn.CrossEntropyLoss()
-SHORT = {"bezier": "steps=3", **OPTIONS}
 
 
 def network(*layers: nn.Module, seed: int = 0) -> nn.Module:
@@ -145,19 +145,18 @@ def objective(kind: str = "norm") -> Objective:
     return Objective(NETWORKS[kind], LOSS, problems.batches(X, Y, 10))
 
 
-def specifications(table: object) -> Iterator[str]:
+def specifications(table: NameTable) -> Iterator[str]:
     """Every row, plain and with each choice of each option."""
-    for name, entry in table.items():  # type: ignore[attr-defined]
-        short = SHORT.get(name)
-        yield name + (f":{short}" if short else "")
+    for name, entry in table.items():
+        yield short(name, table=table)
         for option in entry.options.values():
             for choice in option.choices:
-                if choice not in (str(option.default), "None") and f"{option.name}=" not in (short or ""):
-                    yield f"{name}:{option.name}={choice}" + (f",{short}" if short else "")
+                if choice not in (str(option.default), "None"):
+                    yield short(name, {**SMALL, option.name: choice}, table)
 
 
 for specification in specifications(MEASURES):
-    if ":by=head" in specification:  # these networks have none
+    if "by=head" in specification:  # these networks have none
         continue
     for kind in ["Tanh", "ReLU"] if specification.startswith("hessian-trace") else ["Tanh"]:
 

@@ -5,10 +5,15 @@ import math
 from landscape.measures.ascent import rises
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt
 
 
-@measure_named("adaptive-sharpness", unit="loss")
+@measure_named(
+    "adaptive-sharpness",
+    unit="loss",
+    cost=lambda _, options: Cost(gradients=options["steps"], evaluations=2),
+)
 def adaptive_sharpness(
     objective: Objective, *, rho: Positive = 0.5, steps: PositiveInt = 20, eta: Positive = 0.01
 ) -> Reading:

@@ -7,12 +7,19 @@ import numpy as np
 import torch
 
 from landscape.measures.ascent import rises
+from landscape.measures.expected import Settings
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
-@measure_named("approximation-ratio", unit="1")
+def _cost(objective: Objective, options: Settings) -> Cost:
+    share = min(1.0, options["examples"] / objective.num_examples)
+    return Cost(gradients=share * options["steps"], evaluations=2 * share)
+
+
+@measure_named("approximation-ratio", unit="1", cost=_cost)
 def approximation_ratio(
     objective: Objective,
     *,

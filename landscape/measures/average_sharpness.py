@@ -8,15 +8,24 @@ from torch import Tensor
 from landscape.draws import Draws
 from landscape.linalg.decay import share_of_draws
 from landscape.linalg.hutchinson import mean_of_draws
+from landscape.measures.expected import Expected
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 # Pairs before the first look at the standard error: one estimated from fewer stops far too early.
 MIN_PAIRS = 8
 
 
-@measure_named("average-sharpness", unit="loss")
+@measure_named(
+    "average-sharpness",
+    unit="loss",
+    # Typically 16 pairs of evaluations, and the loss at the point itself.
+    cost=lambda _, options: Expected(
+        Cost(evaluations=33), budget={"evaluations": 1 + 2 * options["max_pairs"]}
+    ),
+)
 def average_sharpness(
     objective: Objective,
     *,

@@ -12,15 +12,24 @@ from landscape.linalg.hutchinson import mean_of_draws
 from landscape.measures.ascent import ascent
 from landscape.measures.change import Quantity, size_of_weights, unmeasurable, worsening
 from landscape.measures.crossing import Crossing, crossing
+from landscape.measures.expected import Expected, Settings
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 # Directions before the first look at the standard error: one estimated from fewer stops far too early.
 MIN_DIRECTIONS = 8
 
 
-@measure_named("basin-width", unit="θ")
+def _cost(objective: Objective, options: Settings) -> Expected:
+    if options["case"] == "worst":
+        return Expected(Cost(gradients=13 * options["steps"], evaluations=26))
+    # About 7 distances a direction, of which 8 are typical: they are nearly equally wide in large networks.
+    return Expected(Cost(evaluations=57), budget={"evaluations": 1 + 7 * options["max_directions"]})
+
+
+@measure_named("basin-width", unit="θ", cost=_cost)
 def basin_width(
     objective: Objective,
     *,

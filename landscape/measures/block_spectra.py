@@ -8,10 +8,17 @@ from landscape.linalg.jensen_shannon import distances_over_probes
 from landscape.measures.reading import Reading, measure_named
 from landscape.measures.spectral_density import grid_over
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
-@measure_named("block-spectra", unit="1")
+@measure_named(
+    "block-spectra",
+    unit="1",
+    cost=lambda objective, options: Cost(
+        gradients=1, products=len(parts_by(objective, options["by"])) * options["probes"] * options["steps"]
+    ),
+)
 def block_spectra(
     objective: Objective,
     *,

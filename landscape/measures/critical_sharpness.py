@@ -6,15 +6,23 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from landscape.measures.expected import Expected
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt
 
 _FURTHEST = 100.0
 """How many times further a step is tried than the last one, where the loss still falls."""
 
 
-@measure_named("critical-sharpness", unit="loss/θ²")
+@measure_named(
+    "critical-sharpness",
+    unit="loss/θ²",
+    cost=lambda _, options: Expected(
+        Cost(gradients=1, evaluations=6), budget={"evaluations": options["max_evaluations"]}
+    ),
+)
 def critical_sharpness(
     objective: Objective,
     *,

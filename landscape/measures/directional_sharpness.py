@@ -9,9 +9,16 @@ from landscape.curvature.eigenpairs import start_of
 from landscape.curvature.parts import Partition, parts_by
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
 
 
-@measure_named("directional-sharpness", unit="loss/θ²")
+@measure_named(
+    "directional-sharpness",
+    unit="loss/θ²",
+    cost=lambda objective, options: Cost(
+        gradients=1, products=1 + len(parts_by(objective, options["by"])) * options["between"]
+    ),
+)
 def directional_sharpness(
     objective: Objective, *, by: Partition = "tensor", between: bool = False, update: Tensor | None = None
 ) -> Reading:

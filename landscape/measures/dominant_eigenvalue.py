@@ -4,12 +4,26 @@ from torch import Tensor
 
 from landscape.curvature import OperatorName, dominant_eigenpair
 from landscape.curvature.eigenpairs import Method
+from landscape.measures.expected import Expected, Settings, Short, basis_growth
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
-@measure_named("dominant-eigenvalue", unit="loss/θ²")
+def _cost(objective: Objective, options: Settings) -> Expected:
+    few, many = (15, 90) if options["method"] == "power" else (6, 26)
+    budget = options["max_iterations"]
+    return Expected(Cost(gradients=2, products=few), high={"products": many}, budget={"products": budget})
+
+
+def _short(first: Objective, short: Settings, settings: Settings) -> Short:
+    if settings["method"] == "power":
+        return Short()
+    return Short(basis_growth(first, (short["max_iterations"], settings["max_iterations"])))
+
+
+@measure_named("dominant-eigenvalue", unit="loss/θ²", cost=_cost, short=_short)
 def dominant_eigenvalue(
     objective: Objective,
     *,

@@ -5,9 +5,10 @@ from typing import Literal
 
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
 
 
-@measure_named("fisher-rao-norm", unit="loss")
+@measure_named("fisher-rao-norm", unit="loss", cost=Cost(gradients=1, products=1))
 def fisher_rao_norm(objective: Objective, *, labels: Literal["data", "model"] = "data") -> Reading:
     """‖θ‖_fr = √(θᵀFθ) with F = E[∇ℓ ∇ℓᵀ], the mean over the examples; exact, for one product.
 

@@ -1,16 +1,14 @@
 """The expected cost of measures, from their options and one measured Hessian product."""
 
-import dataclasses
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 
-from landscape.curvature.parts import parts_by
+from landscape.measures.expected import COSTS
 from landscape.measures.peak_memory import peaks
 from landscape.measures.table import MEASURES
 from landscape.objective import Objective
@@ -20,85 +18,10 @@ from landscape.registry.names import Specification
 
 
 def expected_cost(objective: Objective, specification: Specification) -> tuple[Cost, Cost, Cost]:
-    """The cost of a measure by itself where it is low, where it is high, and if its budget is used up.
-
-    Computes nothing. The numbers of products and draws are those of trained networks at the default tolerances, and
-    for eigenvalues also those of untrained ones, which have no gap in their spectrum and take the most (from
-    benchmarks/restarts.py, and for several pairs the same networks).
-    """
-    options: dict[str, Any] = MEASURES.settings(specification)
-    layers = len(parts_by(objective, options["by"])) if "by" in options else 0
-    more, most = dict[str, int](), dict[str, int]()
-    match specification.name:
-        case "loss" | "accuracy":
-            cost = Cost(evaluations=1)
-        case "subset-accuracy":
-            cost = Cost(evaluations=2)
-        case "gradient-norm" | "gradient-noise":
-            cost = Cost(gradients=1)
-        case "surrogate-gap":
-            cost = Cost(gradients=1, evaluations=1)
-        case "dominant-eigenvalue":
-            is_power = options["method"] == "power"
-            cost, more = (
-                Cost(gradients=2, products=15 if is_power else 6),
-                {"products": 90 if is_power else 26},
-            )
-            most = {"products": options["max_iterations"]}
-        case "top-eigenvalues":
-            cost, more = Cost(gradients=2, products=5 + 2 * options["k"]), {"products": 25 + 8 * options["k"]}
-            most = {"products": options["max_products"]}
-        case "layer-eigenvalues":
-            cost, more = Cost(gradients=2, products=3 * layers), {"products": 12 * layers}
-            most = {"products": layers * options["max_products"]}
-        case "critical-sharpness":
-            cost, most = Cost(gradients=1, evaluations=6), {"evaluations": options["max_evaluations"]}
-        case "directional-sharpness":
-            cost = Cost(gradients=1, products=1 + (layers if options["between"] else 0))
-        case "preconditioned-sharpness":
-            cost, more = Cost(gradients=2, products=6), {"products": 26}
-            most = {"products": options["max_products"]}
-        case "noise-scale":
-            cost = Cost(gradients=2)
-        case "spectral-density":
-            products = options["probes"] * min(options["steps"], objective.dimension)
-            cost = Cost(gradients=1, products=products)
-        case "block-spectra":
-            cost = Cost(gradients=1, products=layers * options["probes"] * options["steps"])
-        case "hessian-trace" | "layer-traces" | "normalized-trace":
-            # An exact trace costs a gradient a class, of which 10 are usual; two pairs of probes cost 4 products.
-            is_auto = options.get("method", "auto") == "auto"
-            cost = Cost(gradients=12, products=4) if is_auto else Cost(gradients=1, products=64)
-            most = {"products": options["max_probes"]}
-        case "fisher-rao-norm":
-            cost = Cost(gradients=1, products=1)
-        case "relative-flatness":
-            cost, most = Cost(gradients=1, products=48), {"products": options["max_probes"]}
-        case "path-norm":  # one example, whatever the data
-            cost = Cost(evaluations=4 / objective.num_examples)
-        case "pacbayes-sigma":
-            cost = Cost(evaluations=1 + 13 * options["draws"])
-        case "basin-width" if options["case"] == "worst":
-            cost = Cost(gradients=13 * options["steps"], evaluations=26)
-        case "basin-width":
-            # About 7 distances a direction, of which 8 are typical: they are nearly equally wide in large networks.
-            cost, most = Cost(evaluations=57), {"evaluations": 1 + 7 * options["max_directions"]}
-        case "approximation-ratio":
-            share = min(1.0, options["examples"] / objective.num_examples)
-            cost = Cost(gradients=share * options["steps"], evaluations=2 * share)
-        case "adaptive-sharpness" | "geodesic-sharpness":
-            cost = Cost(gradients=options["steps"], evaluations=2)
-        case "average-sharpness":
-            # Typically 16 pairs of evaluations, and the loss at the point itself.
-            cost, most = Cost(evaluations=33), {"evaluations": 1 + 2 * options["max_pairs"]}
-        case _:
-            cost = Cost()
-    budget = dataclasses.replace(cost, **most)
-    return _within(cost, budget), _within(dataclasses.replace(cost, **more), budget), budget
-
-
-def _within(cost: Cost, budget: Cost) -> Cost:
-    return min(cost, budget, key=lambda each: each.gradient_equivalents)
+    """The cost of a measure by itself where it is low, where it is high, and if its budget is used up."""
+    stated = COSTS[specification.name]
+    cost = stated if isinstance(stated, Cost) else stated(objective, MEASURES.settings(specification))
+    return (cost, cost, cost) if isinstance(cost, Cost) else cost.costs()
 
 
 @dataclass(frozen=True)

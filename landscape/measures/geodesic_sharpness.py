@@ -11,11 +11,16 @@ from landscape.measures.ascent import STRIDE
 from landscape.measures.attention_symmetry import Chart, Metric, Pair, moved_along_symmetry, pairs_of
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
 from landscape.reductions import exact
 from landscape.registry.bounds import Positive, PositiveInt
 
 
-@measure_named("geodesic-sharpness", unit="loss")
+@measure_named(
+    "geodesic-sharpness",
+    unit="loss",
+    cost=lambda _, options: Cost(gradients=options["steps"], evaluations=2),
+)
 def geodesic_sharpness(
     objective: Objective, *, rho: Positive = 0.1, steps: PositiveInt = 20, metric: Metric = "inv"
 ) -> Reading:

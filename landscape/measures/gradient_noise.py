@@ -4,12 +4,13 @@ import numpy as np
 
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 QQ_POINTS = 101  # so that a record stays short, however many batches there are
 
 
-@measure_named("gradient-noise", unit="loss²/θ²")
+@measure_named("gradient-noise", unit="loss²/θ²", cost=Cost(gradients=1))
 def gradient_noise(objective: Objective) -> Reading:
     """E_B ‖∇L_B(θ)‖² over the batches B, each weighted by what its mean is over.
 

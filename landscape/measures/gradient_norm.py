@@ -2,9 +2,10 @@
 
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
 
 
-@measure_named("gradient-norm", unit="loss/θ")
+@measure_named("gradient-norm", unit="loss/θ", cost=Cost(gradients=1))
 def gradient_norm(objective: Objective) -> Reading:
     """‖∇L(θ)‖₂, the Euclidean norm of the gradient of the mean loss over all the data.
 

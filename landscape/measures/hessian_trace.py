@@ -11,12 +11,22 @@ from landscape.curvature.trace import hessian_trace as best_trace
 from landscape.draws import Draws
 from landscape.linalg import hutchinson, hutchpp
 from landscape.linalg.decay import share_of_draws
+from landscape.measures.expected import Expected, Settings
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
-@measure_named("hessian-trace", unit="loss/θ²")
+def trace_cost(objective: Objective, options: Settings) -> Expected:
+    """The passes that all three trace measures take."""
+    # An exact trace costs a gradient a class, of which 10 are usual; two pairs of probes cost 4 products.
+    is_auto = options.get("method", "auto") == "auto"
+    typical = Cost(gradients=12, products=4) if is_auto else Cost(gradients=1, products=64)
+    return Expected(typical, budget={"products": options["max_probes"]})
+
+
+@measure_named("hessian-trace", unit="loss/θ²", cost=trace_cost)
 def hessian_trace(
     objective: Objective,
     *,

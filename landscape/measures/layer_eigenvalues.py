@@ -8,12 +8,42 @@ from torch import Tensor
 
 from landscape.curvature.parts import Part, Partition, block_of_hessian, parts_by
 from landscape.linalg import Eigenpairs, lanczos
+from landscape.measures.expected import Expected, Settings, Short, basis_growth
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
-@measure_named("layer-eigenvalues", unit="loss/θ²")
+def _cost(objective: Objective, options: Settings) -> Expected:
+    layers = len(parts_by(objective, options["by"]))
+    return Expected(
+        Cost(gradients=2, products=3 * layers),
+        high={"products": 12 * layers},
+        budget={"products": layers * options["max_products"]},
+    )
+
+
+def _short(first: Objective, short: Settings, settings: Settings) -> Short:
+    """Short searches for the eigenvalues of the first layer, which has most of the graph behind it, and the largest."""
+    parts, most = parts_by(first, settings["by"]), settings["max_products"]
+    largest, spent = max(parts, key=lambda part: part.size(first)), min(2, most)
+
+    def run(objective: Objective) -> object:
+        for part in (parts[0], largest):
+            found = lanczos(
+                block_of_hessian(objective, part),
+                max_products=spent,
+                generator=torch.Generator().manual_seed(0),
+                start=partial(part.of, objective, objective.gradient),
+            )
+        return found
+
+    growth = basis_growth(first, (spent, most), length=largest.size(first))
+    return Short(lambda products: growth(products / len(parts)) if products > 1 else 0, run)
+
+
+@measure_named("layer-eigenvalues", unit="loss/θ²", cost=_cost, short=_short)
 def layer_eigenvalues(
     objective: Objective,
     *,

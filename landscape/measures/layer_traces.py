@@ -1,12 +1,12 @@
 """The trace of the Hessian, layer by layer."""
 
-from landscape.measures.hessian_trace import described, trace_by_layer
+from landscape.measures.hessian_trace import described, trace_by_layer, trace_cost
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
-@measure_named("layer-traces", unit="loss/θ²")
+@measure_named("layer-traces", unit="loss/θ²", cost=trace_cost)
 def layer_traces(
     objective: Objective, *, tolerance: Positive = 0.02, max_probes: PositiveInt = 1000, seed: Seed = 0
 ) -> Reading:

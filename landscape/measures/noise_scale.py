@@ -9,13 +9,14 @@ from scipy.special import stdtrit
 
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
 
 Array = NDArray[np.float64]
 FEWEST = 3
 """Batches from which an interval can be made."""
 
 
-@measure_named("noise-scale", unit="examples")
+@measure_named("noise-scale", unit="examples", cost=Cost(gradients=2))
 def noise_scale(objective: Objective) -> Reading:
     """Tr Σ / ‖G‖², with G the mean gradient of all examples that could be drawn and Σ the covariance of one example's.
 

@@ -3,7 +3,7 @@
 import math
 
 from landscape.measures.gradient_norm import gradient_norm
-from landscape.measures.hessian_trace import hessian_trace
+from landscape.measures.hessian_trace import hessian_trace, trace_cost
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
 from landscape.registry.bounds import Positive, PositiveInt, Seed
@@ -12,7 +12,7 @@ from landscape.registry.bounds import Positive, PositiveInt, Seed
 SIGNIFICANT = 3
 
 
-@measure_named("normalized-trace", unit="1/θ")
+@measure_named("normalized-trace", unit="1/θ", cost=trace_cost)
 def normalized_trace(
     objective: Objective, *, tolerance: Positive = 0.02, max_probes: PositiveInt = 1000, seed: Seed = 0
 ) -> Reading:

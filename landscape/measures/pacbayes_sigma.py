@@ -9,13 +9,16 @@ from landscape.measures.change import Quantity, size_of_weights, unmeasurable, w
 from landscape.measures.crossing import crossing
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
 from landscape.registry.bounds import NonNegative, Positive, PositiveInt, Seed
 
 _WIDENED = 1.1
 """Factor to either side of σ between which the slope is taken: accuracies are steps, so the search's own is not one."""
 
 
-@measure_named("pacbayes-sigma", unit="θ")
+@measure_named(
+    "pacbayes-sigma", unit="θ", cost=lambda _, options: Cost(evaluations=1 + 13 * options["draws"])
+)
 def pacbayes_sigma(
     objective: Objective,
     *,

@@ -12,10 +12,16 @@ from landscape.errors import UsageError
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import BatchLoss, Objective
 from landscape.objective.batch_norm import stored_layers
+from landscape.records.estimate import Cost
 from landscape.reductions import exact, exact_dtype
 
 
-@measure_named("path-norm", unit="1")
+@measure_named(
+    "path-norm",
+    unit="1",
+    # Of one example, whatever the data.
+    cost=lambda objective, _: Cost(evaluations=4 / objective.num_examples),
+)
 def path_norm(objective: Objective) -> Reading:
     """√(Σ over paths of the product of squared weights), from inputs and biases to all outputs; exact, without data.
 

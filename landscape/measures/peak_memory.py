@@ -2,19 +2,13 @@
 
 import gc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
-
-from landscape.curvature.eigenpairs import longest_basis
-from landscape.curvature.parts import block_of_hessian, parts_by
 from landscape.draws import Draws
 from landscape.errors import InputError, UsageError
 from landscape.isolation.live_bytes import LiveBytes
-from landscape.linalg.basis import reserved_rows
-from landscape.linalg.lanczos import lanczos, longest
+from landscape.measures.expected import SHORT, Short
 from landscape.measures.table import MEASURES
 from landscape.objective import Objective
 from landscape.objective.memory import available_bytes
@@ -58,14 +52,6 @@ def peaks(
         ]
 
 
-@dataclass(frozen=True)
-class _Short:
-    """A measure with a small budget, and the bytes that its basis of vectors is larger with so many products."""
-
-    run: Callable[[Objective], object]
-    growth: Callable[[float], int] = lambda products: 0
-
-
 def _expected(
     live: LiveBytes,
     first: Objective,
@@ -76,12 +62,12 @@ def _expected(
     counts, vector, engine = first.ledger.counts, first.point.nbytes, first.engine
     before = counts["products"], counts["gradients"]
     try:
-        short = _short(first, specification)
+        run, short = _short(first, specification)
         # The first product of all checks second derivatives, on the first batch, before any graph is kept and before a
         # basis has grown.
         engine.twice = engine.confirmed = False
-        checked = _peak_of(live, first, short.run) + short.growth(1)
-        peak = _peak_of(live, first, short.run)
+        checked = _peak_of(live, first, run) + short.growth(1)
+        peak = _peak_of(live, first, run)
     except (UsageError, InputError):
         return None
     if batches > 1:
@@ -92,55 +78,17 @@ def _expected(
     return few, many
 
 
-def _short(first: Objective, specification: Specification) -> _Short:
+def _short(first: Objective, specification: Specification) -> tuple[Callable[[Objective], object], Short]:
+    """A run with a small budget, and what it does not show."""
     settings: dict[str, Any] = MEASURES.settings(specification)
-    name, options = specification.name, dict[str, Any](specification.options)
-    if name == "layer-eigenvalues":
-        return _layers(first, settings)
+    options = dict(specification.options)
     for option, most in _SHORT.items():
-        setting: Any = settings.get(option)
+        setting = settings.get(option)
         if isinstance(setting, int):
             options[option] = min(setting, most + (settings.get("k") or 0))
-    run = partial(MEASURES.build, Specification(name, options))
-    budgets = [each.get("max_products") or each.get("max_iterations") for each in (options, settings)]
-    if (
-        name in ("dominant-eigenvalue", "top-eigenvalues", "preconditioned-sharpness")
-        and settings.get("method") != "power"
-    ):
-        return _Short(run, partial(_growth, first, len(first.point), settings.get("k", 1), budgets))
-    if name == "spectral-density":
-        rows = [min(steps, first.dimension) for steps in (options["steps"], settings["steps"])]
-        size = (rows[1] - rows[0]) * first.point.nbytes
-        return _Short(run, lambda products: size if products > 1 else 0)
-    return _Short(run)
-
-
-def _layers(first: Objective, settings: dict[str, Any]) -> _Short:
-    """Short searches for the eigenvalues of the first layer, which has most of the graph behind it, and the largest."""
-    parts = parts_by(first, settings["by"])
-    largest, spent = max(parts, key=lambda part: part.size(first)), min(2, settings["max_products"])
-    size = largest.size(first)
-
-    def run(objective: Objective) -> object:
-        for part in (parts[0], largest):
-            found = lanczos(
-                block_of_hessian(objective, part),
-                max_products=spent,
-                generator=torch.Generator().manual_seed(0),
-                start=partial(part.of, objective, objective.gradient),
-            )
-        return found
-
-    growth = partial(_growth, first, size, 1, (spent, settings["max_products"]))
-    return _Short(run, lambda products: growth(products / len(parts)) if products > 1 else 0)
-
-
-def _growth(first: Objective, length: int, count: int, budgets: Sequence[Any], products: float) -> int:
-    """The bytes that a basis of rows of some length is larger after so many products than after a small budget."""
-    row, room = length * first.point.element_size(), longest_basis(first, length, count)
-    small, usual = (longest(length, count, budget, room) for budget in budgets)
-    filled = reserved_rows(row, usual, min(usual, round(products) + 1))
-    return row * (filled - reserved_rows(row, small, min(small, min(budgets[0], products) + 1)))
+    name = specification.name
+    short = SHORT[name](first, {**settings, **options}, settings) if name in SHORT else Short()
+    return short.run or partial(MEASURES.build, Specification(name, options)), short
 
 
 def _peak_of(live: LiveBytes, first: Objective, run: Callable[[Objective], object]) -> int:

@@ -4,12 +4,23 @@ from torch import Tensor
 
 from landscape.curvature.eigenpairs import preconditioned_eigenpair
 from landscape.curvature.preconditioning import Preconditioner
+from landscape.measures.expected import Expected, Short, basis_growth
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
-@measure_named("preconditioned-sharpness", unit="loss/step²")
+@measure_named(
+    "preconditioned-sharpness",
+    unit="loss/step²",
+    cost=lambda _, options: Expected(
+        Cost(gradients=2, products=6), high={"products": 26}, budget={"products": options["max_products"]}
+    ),
+    short=lambda first, short, settings: Short(
+        basis_growth(first, (short["max_products"], settings["max_products"]))
+    ),
+)
 def preconditioned_sharpness(
     objective: Objective,
     *,

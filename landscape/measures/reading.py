@@ -16,6 +16,7 @@ from typing import Concatenate, ParamSpec, cast
 from scipy.special import stdtrit
 
 from landscape.errors import UsageError
+from landscape.measures.expected import COSTS, SHORT, CostOf, ShortOf
 from landscape.objective import Objective
 from landscape.records.estimate import Cost, Estimate
 from landscape.registry.bounds import bounds
@@ -42,8 +43,23 @@ class Reading:
     details: Mapping[str, object] = field(default_factory=dict)
 
 
-def measure_named(name: str, *, unit: str) -> Callable[[Formula[Options]], Measure[Options]]:
-    """Makes a measure of a formula; in its unit, θ stands for the unit of a parameter."""
+FORWARD_PASS = Cost(evaluations=1)
+
+
+def measure_named(
+    name: str, *, unit: str, cost: Cost | CostOf = FORWARD_PASS, short: ShortOf | None = None
+) -> Callable[[Formula[Options]], Measure[Options]]:
+    """Makes a measure of a formula.
+
+    Args:
+        name: As a user types it.
+        unit: The unit of its value; θ stands for the unit of a parameter.
+        cost: What it is expected to cost by itself; a function of the objective and the settings if they matter.
+        short: What of its memory a run with a small budget does not show, or how else to see it; by default nothing.
+    """
+    COSTS[name] = cost
+    if short is not None:
+        SHORT[name] = short
 
     def wrap(formula: Formula[Options]) -> Measure[Options]:
         signature, limits = inspect.signature(formula), bounds(formula)

@@ -11,8 +11,10 @@ from landscape.errors import UsageError
 from landscape.isolation.precision import full_precision
 from landscape.linalg.decay import share_of_draws
 from landscape.linalg.hutchinson import BLOCK_BYTES, MIN_PROBES, mean_of_draws
+from landscape.measures.expected import Expected
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 from landscape.registry.nearest import did_you_mean
 
@@ -20,7 +22,13 @@ MOST_EXACT = 100
 """Products that are spent instead of an estimate."""
 
 
-@measure_named("relative-flatness", unit="loss")
+@measure_named(
+    "relative-flatness",
+    unit="loss",
+    cost=lambda _, options: Expected(
+        Cost(gradients=1, products=48), budget={"products": options["max_probes"]}
+    ),
+)
 def relative_flatness(
     objective: Objective,
     *,

@@ -7,14 +7,29 @@ from torch import Tensor
 
 from landscape.curvature import OPERATORS, OperatorName
 from landscape.linalg import stochastic_lanczos_quadrature
+from landscape.measures.expected import Settings, Short
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 GRID_POINTS = 201  # about two for each standard deviation at the default smoothing
 
 
-@measure_named("spectral-density", unit="loss/θ²")
+def _short(first: Objective, short: Settings, settings: Settings) -> Short:
+    few, many = (min(each["steps"], first.dimension) for each in (short, settings))
+    size = (many - few) * first.point.nbytes
+    return Short(lambda products: size if products > 1 else 0)
+
+
+@measure_named(
+    "spectral-density",
+    unit="loss/θ²",
+    cost=lambda objective, options: Cost(
+        gradients=1, products=options["probes"] * min(options["steps"], objective.dimension)
+    ),
+    short=_short,
+)
 def spectral_density(
     objective: Objective,
     *,

@@ -9,9 +9,10 @@ from torch import Tensor
 from landscape.errors import UsageError
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
 
 
-@measure_named("subset-accuracy", unit="1")
+@measure_named("subset-accuracy", unit="1", cost=Cost(evaluations=2))
 def subset_accuracy(objective: Objective) -> Reading:
     """The fraction of examples whose target has the largest output among the classes that occur in these data.
 

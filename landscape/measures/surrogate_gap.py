@@ -6,10 +6,11 @@ import torch
 
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive
 
 
-@measure_named("surrogate-gap", unit="loss")
+@measure_named("surrogate-gap", unit="loss", cost=Cost(gradients=1, evaluations=1))
 def surrogate_gap(objective: Objective, *, rho: Positive = 0.05) -> Reading:
     """h(θ) = L(θ + ρ ∇L/‖∇L‖) − L(θ).
 

@@ -4,12 +4,25 @@ from torch import Tensor
 
 from landscape.curvature import OperatorName, eigenpairs
 from landscape.linalg.lanczos import End
+from landscape.measures.expected import Expected, Short, basis_growth
 from landscape.measures.reading import Reading, measure_named
 from landscape.objective import Objective
+from landscape.records.estimate import Cost
 from landscape.registry.bounds import Positive, PositiveInt, Seed
 
 
-@measure_named("top-eigenvalues", unit="loss/θ²")
+@measure_named(
+    "top-eigenvalues",
+    unit="loss/θ²",
+    cost=lambda _, options: Expected(
+        Cost(gradients=2, products=5 + 2 * options["k"]),
+        high={"products": 25 + 8 * options["k"]},
+        budget={"products": options["max_products"]},
+    ),
+    short=lambda first, short, settings: Short(
+        basis_growth(first, (short["max_products"], settings["max_products"]), count=settings["k"])
+    ),
+)
 def top_eigenvalues(
     objective: Objective,
     *,

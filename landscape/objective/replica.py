@@ -73,15 +73,7 @@ class Replica:
         _refuse_valueless(model, may_be_read=sharded is not None and sharded.read is not None)
         _refuse_dropout(model)
         is_spread = device is None and sharded is None and len(devices := devices_of(model)) > 1
-        weights = (
-            p for p in model.parameters() if p.is_floating_point()
-        )  # of which integers alone have none
-        first = next(weights, torch.empty(0, device=_device_of(model), dtype=torch.float32))
-        self.device = (
-            HOST if is_spread else torch.device(device or ("cpu" if first.is_meta else first.device))
-        )
-        self.dtype = dtype or (torch.float32 if first.dtype in _HALF else first.dtype)
-        refuse_missing_float64(self.device, self.dtype, f"device='{self.device}'")
+        self.device, self.dtype = _place(model, HOST if is_spread else device, dtype)
         # Weak references, so that an objective keeps no network alive but its own.
         self._originals = [(name, weakref.ref(p)) for name, p in model.named_parameters() if copy]
         free = layout(model, parameters)
@@ -270,6 +262,19 @@ def _refuse_valueless(model: nn.Module, *, may_be_read: bool) -> None:
             )
         if parameter.is_complex():
             raise InputError(f"{name} is {parameter.dtype}: only weights in floating point have a derivative")
+
+
+def _place(
+    model: nn.Module, device: torch.device | str | None, dtype: torch.dtype | None
+) -> tuple[torch.device, torch.dtype]:
+    """The device and the precision of all computations: by default those of the first weights."""
+    # Of which a network with integers alone has none.
+    weights = (p for p in model.parameters() if p.is_floating_point())
+    first = next(weights, torch.empty(0, device=_device_of(model), dtype=torch.float32))
+    place = torch.device(device or ("cpu" if first.is_meta else first.device))
+    precision = dtype or (torch.float32 if first.dtype in _HALF else first.dtype)
+    refuse_missing_float64(place, precision, f"device='{place}'")
+    return place, precision
 
 
 def _device_of(model: nn.Module) -> torch.device:

@@ -5,6 +5,7 @@ from collections import Counter
 import pretend_device
 import pytest
 import torch
+from short_measures import short
 from torch import nn
 from waits import Waits
 
@@ -12,24 +13,14 @@ from landscape.measures import MEASURES
 from landscape.objective import Objective
 from landscape.objective.risk import Risk
 
-OPTIONS = {
-    "dominant-eigenvalue": ["tolerance=1e-2", "method=lanczos"],
-    "top-eigenvalues": ["k=2,tolerance=1e-2"],
-    "hessian-trace": ["max_probes=4", "method=hutchinson,max_probes=8", "method=hutch++,max_probes=12"],
-    "layer-traces": ["max_probes=4"],
-    "normalized-trace": ["max_probes=4"],
-    "layer-eigenvalues": ["tolerance=1e-2"],
-    "adaptive-sharpness": ["steps=4"],
-    "geodesic-sharpness": ["steps=4"],
-    "approximation-ratio": ["steps=4"],
-    "average-sharpness": ["max_pairs=2"],
-    "block-spectra": ["probes=1,steps=3"],
-    "relative-flatness": ["max_probes=4"],
-    "pacbayes-sigma": ["quantity=loss,draws=2"],
-    "basin-width": ["max_directions=2", "case=worst,steps=2"],
-    "spectral-density": ["probes=1,steps=4", "probes=1,steps=4,operator=empirical-fisher"],
-}
-CASES = [f"{name}:{options}".rstrip(":") for name in MEASURES for options in OPTIONS.get(name, [""])]
+CASES = [
+    *(short(name) for name in MEASURES),
+    "dominant-eigenvalue:method=lanczos",
+    "hessian-trace:method=hutchinson,max_probes=8",
+    "hessian-trace:method=hutch++,max_probes=12",
+    "basin-width:case=worst,steps=2",
+    "spectral-density:probes=1,steps=4,operator=empirical-fisher",
+]
 # Reads of a measure however many micro-batches it visits; those of traces check at every point which way applies.
 AT_ONCE = dict.fromkeys(("hessian-trace", "layer-traces", "normalized-trace"), 16)
 
