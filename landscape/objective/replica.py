@@ -5,6 +5,7 @@ import math
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import torch
@@ -59,10 +60,7 @@ class Replica:
         copy: bool = True,
         sharded: Sharded | None = None,
     ) -> None:
-        if batch_norm not in MODES:
-            raise UsageError(f"batch_norm={batch_norm!r} is not one of {', '.join(map(repr, MODES))}")
-        if dtype not in (None, torch.float32, torch.float64):
-            raise UsageError(f"dtype={dtype!r} is neither torch.float32 nor torch.float64")
+        _refuse_options(batch_norm, dtype)
         model, wrappers = unwrapped(model)
         if sharded is not None and is_fully_sharded(model):
             device = device or _device_of(model)
@@ -78,18 +76,17 @@ class Replica:
         self._originals = [(name, weakref.ref(p)) for name, p in model.named_parameters() if copy]
         free = layout(model, parameters)
         notes = [*_raised(model, self.dtype), *selection_note(model, parameters, free.names)]
+        notes += [_spread_note(devices)] if is_spread else []
         self.frozen = frozen(model, parameters, free.names)
         with torch.inference_mode(False):  # a tensor made in inference mode can never require a gradient
             there: Any = {"device": self.device, "dtype": self.dtype}
             if sharded is not None:
                 self.model, vector, shards = sharded_network(model, free, *sharded, **there)
-            elif is_spread:
-                self.model, vector = spread_network(model, free, copy=copy, dtype=self.dtype)
-                shards = Shards(free)
-                notes.append(_spread_note(devices))
             else:
                 own = copied_network if copy else given_network
-                (self.model, vector), shards = own(model, free, **there), Shards(free)
+                spread = partial(spread_network, copy=copy, dtype=self.dtype)
+                self.model, vector = spread(model, free) if is_spread else own(model, free, **there)
+                shards = Shards(free)
             self.layout, inner = without_inner_wrappers(self.model, shards.layout)
             self.shards = shards.named(self.layout.names)
             self.notes = [*_mended(self.model, [*wrappers, *inner]), *notes]
@@ -262,6 +259,13 @@ def _refuse_valueless(model: nn.Module, *, may_be_read: bool) -> None:
             )
         if parameter.is_complex():
             raise InputError(f"{name} is {parameter.dtype}: only weights in floating point have a derivative")
+
+
+def _refuse_options(batch_norm: BatchNorm, dtype: torch.dtype | None) -> None:
+    if batch_norm not in MODES:
+        raise UsageError(f"batch_norm={batch_norm!r} is not one of {', '.join(map(repr, MODES))}")
+    if dtype not in (None, torch.float32, torch.float64):
+        raise UsageError(f"dtype={dtype!r} is neither torch.float32 nor torch.float64")
 
 
 def _place(
