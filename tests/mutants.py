@@ -81,10 +81,11 @@ MIRRORS = {
     "approximation_ratio": "edge_cases", "ascent": "edge_cases", "surrogate_gap": "edge_cases",
     "crossing": "pacbayes_sigma", "change": "pacbayes_sigma", "attention_symmetry": "geodesic_sharpness",
     "average_sharpness": "sharpness", "spectral_density": "spectrum", "weights": "forms", "locating": "recipes",
+    "expected": "peak_memory",
 }  # fmt: skip
 """The tests that stand for a module where none bears its name."""
 
-FORECASTS = ("decay", "forecast", "tell")
+FORECASTS = ("decay", "forecast", "tell", "_cost", "trace_cost")
 """Functions, files and calls that say how long something takes: no results, and left as they are."""
 
 HARMLESS: dict[str, str] = {

@@ -62,7 +62,7 @@ def _expected(
     counts, vector, engine = first.ledger.counts, first.point.nbytes, first.engine
     before = counts["products"], counts["gradients"]
     try:
-        run, short = _short(first, specification)
+        run, short = _shortened(first, specification)
         # The first product of all checks second derivatives, on the first batch, before any graph is kept and before a
         # basis has grown.
         engine.twice = engine.confirmed = False
@@ -78,7 +78,7 @@ def _expected(
     return few, many
 
 
-def _short(first: Objective, specification: Specification) -> tuple[Callable[[Objective], object], Short]:
+def _shortened(first: Objective, specification: Specification) -> tuple[Callable[[Objective], object], Short]:
     """A run with a small budget, and what it does not show."""
     settings: dict[str, Any] = MEASURES.settings(specification)
     options = dict(specification.options)
