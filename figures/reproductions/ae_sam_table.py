@@ -4,7 +4,7 @@ AE-SAM decides by the norm of the gradient, SS-SAM by a coin and LookSAM by a co
 of its rivals, a difference may be one of share; so both are also run at the share that AE-SAM and AE-LookSAM had.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from claims import Claim, Record, close_to, counted, digits, ordered
@@ -12,6 +12,7 @@ from setups import CIFAR10, DIGITS, PAPER
 from study import Results, Study, Work, main
 
 SS_SHARE, LOOK_SHARE = "SS-SAM, share of AE-SAM", "LookSAM, share of AE-LookSAM"
+RENEWED = "AE-LookSAM, g_v renewed within 20 steps"
 SHARE, ACCURACY = "% SAM", "accuracy (%)"
 
 
@@ -31,6 +32,7 @@ def arms(rho: float, *, k: int = 5, ae_looksam: str = "") -> dict[str, str]:
         "AE-SAM": f"ae-sam:rho={rho}",
         "LookSAM": f"looksam:rho={rho},k={k}",
         "AE-LookSAM": f"ae-looksam:rho={rho}{ae_looksam}",
+        RENEWED: f"ae-looksam:rho={rho},renew_within=20{ae_looksam}",
     }
 
 
@@ -107,14 +109,19 @@ def claims(record: Record) -> Sequence[Claim]:
             "LookSAM",
         ),
         above(record, "the same at the same share of SAM steps", "not compared so", "AE-LookSAM", LOOK_SHARE),
-        counted(
-            "AE-LookSAM trains with every seed (asked: no seed 5 points below SAM's mean)",
-            "Table 1: 96.56 ± 0.21 %",
-            "accuracies " + ", ".join(digits(value) for value in found["AE-LookSAM"][ACCURACY]),
-            holds=min(found["AE-LookSAM"][ACCURACY])
-            > sum(found["SAM"][ACCURACY]) / len(found["SAM"][ACCURACY]) - 5,
-        ),
+        _trains_always(found, "AE-LookSAM", "Table 1: 96.56 ± 0.21 %"),
+        *([_trains_always(found, RENEWED, "no such option")] if RENEWED in found else []),
     ]
+
+
+def _trains_always(found: Mapping[str, Any], arm: str, paper: str) -> Claim:
+    least = sum(found["SAM"][ACCURACY]) / len(found["SAM"][ACCURACY]) - 5
+    return counted(
+        f"{arm} trains with every seed (asked: no seed 5 points below SAM's mean)",
+        paper,
+        "accuracies " + ", ".join(digits(value) for value in found[arm][ACCURACY]),
+        holds=min(found[arm][ACCURACY]) > least,
+    )
 
 
 STUDY = Study(
