@@ -148,12 +148,16 @@ def _ended(children: Sequence[_Child], received: Sequence[int]) -> tuple[Failure
     begun: float | None = None  # of the end of all
     means = [signal.SIGTERM, signal.SIGKILL]
     with selectors.DefaultSelector() as selector:
+
+        def heard(seconds: float) -> list[Failure]:
+            # What is ended from here because another one failed only says that it was.
+            found = _heard(selector, seconds)
+            return [each for each in found if len(means) == 2 or received or each.code != TERMINATED]
+
         for child in children:
             selector.register(child.link.socket, selectors.EVENT_READ, child.link)
         while any(child.process.poll() is None for child in children):
-            heard = _heard(selector, _LOOK)
-            # What is ended from here because another one failed only says that it was.
-            said += [each for each in heard if len(means) == 2 or received or each.code != TERMINATED]
+            said += heard(_LOOK)
             if len(means) == 2:
                 ends = {rank: child.process.poll() for rank, child in enumerate(children)}
                 bad |= {rank: code for rank, code in ends.items() if code}
@@ -166,7 +170,7 @@ def _ended(children: Sequence[_Child], received: Sequence[int]) -> tuple[Failure
                 for child in children:
                     child.process.send_signal(means[0])
                 means = means[1:]
-        said += _heard(selector, 0)
+        said += heard(0)
         codes = {rank: child.process.returncode for rank, child in enumerate(children)}
     if len(means) == 2:
         bad |= {rank: code for rank, code in codes.items() if code}

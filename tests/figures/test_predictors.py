@@ -64,8 +64,8 @@ def test_what_follows_the_rate_alone_has_no_order_without_it(script):
     noise = random.normal(size=36)
     made = record(
         {
-            "lr": list(rates),
-            "width": list(widths),
+            "lr": rates.tolist(),
+            "width": widths.tolist(),
             "loss": [0.0] * 36,
             "test loss": list(noise - 3 * rates),
             "path-norm": list(-rates + 1e-3 * random.normal(size=36)),
