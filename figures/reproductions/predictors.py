@@ -55,6 +55,8 @@ MEASURES = {
 """The names under which they are measured, with their headings; the epochs are a baseline that needs no measure."""
 OF_BATCHES = ("gradient-noise", "noise-scale")
 """Measures of the differences between batches; the others are the same in any batches, and quickest in one."""
+BASELINES = ("gradient-noise", "noise-scale", "epochs")
+"""Nobody says of these that they predict."""
 RECIPROCAL = ("pacbayes-sigma", "basin-width")
 """Large where the loss is flat."""
 DIGITS = Setup(
@@ -328,7 +330,7 @@ def claims(record: Record) -> list[Claim]:
         rows.append(
             Claim(
                 f"{MEASURES[name]} is higher where the loss gap is larger, one hyper-parameter changed",
-                "said of flat minima in general",
+                "a baseline" if name in BASELINES else "said of flat or simple solutions in general",
                 f"Ψ = {_said(within)}; Holm's p {_probability(error)}",
                 judgement,
             )
