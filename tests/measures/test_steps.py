@@ -188,6 +188,12 @@ class TestNoiseScale:
             hits.append(interval[0] <= truth <= (interval[1] or math.inf))
         assert 0.92 <= np.mean(hits) <= most
 
+    @pytest.mark.parametrize("batches", [2, 3])
+    def test_an_error_and_an_interval_need_three_batches(self, batches):
+        found = noise_scale(spread_of_gradients(0, batches, signal=5.0)[0])
+        assert found.value > 0
+        assert ("interval_95" in found.details, found.standard_error is not None) == (batches == 3,) * 2
+
     def test_what_it_cannot_tell_it_says(self):
         objective, _ = spread_of_gradients(0, 1)
         assert "one batch says nothing" in noise_scale(objective).details["undefined"]
