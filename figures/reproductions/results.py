@@ -46,7 +46,9 @@ row shows mean ± standard deviation over seeds, then the mean difference with i
 
 **To repeat a study.** `--recompute` trains and measures, and continues with what is in `--runs`. Without it the
 committed records are printed. `--size paper` runs the same script at the paper's size on a GPU: **none of these was
-run here**. `DIR` contains `MNIST/raw/`, or `train/CLASS/*` and `test/CLASS/*` of CIFAR-10 (JPEG-compressed copies of
+run here**. `--write-plan FILE` writes its runs for `landscape train --plan FILE --index N` on a cluster, `--dry-run`
+times a few steps of each and says how many hours all take, and `--from DIR` reads the finished runs of somebody else.
+The `DIR` of data contains `MNIST/raw/`, or `train/CLASS/*` and `test/CLASS/*` of CIFAR-10 (JPEG-compressed copies of
 the originals were used here). Minutes are processor time of one thread, on a shared machine with two cores.
 """
 TAIL = """## Not testable here
