@@ -267,38 +267,44 @@ def _evaluated(model: Any, inputs: Any, targets: Any) -> tuple[float, float]:
 
 def correlations(record: Record) -> dict[str, dict[str, RankCorrelation]]:
     """By measure: τ over all, Ψ, and τ without the training loss and without the learning rate."""
-    return _correlations(json.dumps(record["results"]["networks"]))
+    return {name: of for name, (of, _) in _correlated(record).items()}
 
 
-@functools.lru_cache(
-    maxsize=4
-)  # by the numbers as text: the claims, the table and the figure ask for the same
-def _correlations(networks: str) -> dict[str, dict[str, RankCorrelation]]:
+def by_field(record: Record) -> dict[str, Mapping[str, float]]:
+    """By measure: τ within each hyper-parameter."""
+    return {name: fields for name, (_, fields) in _correlated(record).items()}
+
+
+Coefficients = tuple[dict[str, RankCorrelation], Mapping[str, float]]
+
+
+def _correlated(record: Record) -> dict[str, Coefficients]:
+    return _of_networks(json.dumps(record["results"]["networks"]))
+
+
+@functools.lru_cache(maxsize=4)  # by the numbers as text: claims, table and figure ask for the same
+def _of_networks(networks: str) -> dict[str, Coefficients]:
     found = json.loads(networks)
-    gap = [test - train for test, train in zip(found["test loss"], found["loss"], strict=True)]
+    gap = _gap(found)
     recipes = [
         dict(zip(FIELDS, values, strict=True)) for values in zip(*(found[f] for f in FIELDS), strict=True)
     ]
-    return {
-        name: {
-            "all": rank_correlation(found[name], gap, method="bootstrap"),
-            "within": granulated(found[name], gap, recipes).psi,
-            "loss": partial_rank_correlation(found[name], gap, found["loss"]),
-            "lr": partial_rank_correlation(found[name], gap, found["lr"]),
-        }
-        for name in MEASURES
-        if name in found
-    }
+    coefficients = {}
+    for name in MEASURES:
+        if name in found:
+            within = granulated(found[name], gap, recipes)
+            of = {
+                "all": rank_correlation(found[name], gap, method="bootstrap"),
+                "within": within.psi,
+                "loss": partial_rank_correlation(found[name], gap, found["loss"]),
+                "lr": partial_rank_correlation(found[name], gap, found["lr"]),
+            }
+            coefficients[name] = of, within.by_field
+    return coefficients
 
 
-def by_field(record: Record, name: str) -> Mapping[str, float]:
-    """τ of one measure within each hyper-parameter."""
-    found = record["results"]["networks"]
-    gap = [test - train for test, train in zip(found["test loss"], found["loss"], strict=True)]
-    recipes = [
-        dict(zip(FIELDS, values, strict=True)) for values in zip(*(found[f] for f in FIELDS), strict=True)
-    ]
-    return granulated(found[name], gap, recipes).by_field
+def _gap(found: Mapping[str, Any]) -> list[float]:
+    return [test - train for test, train in zip(found["test loss"], found["loss"], strict=True)]
 
 
 def holm(errors: Sequence[float]) -> list[float]:
@@ -341,7 +347,7 @@ def claims(record: Record) -> list[Claim]:
 def table(record: Record) -> str:
     """The measures with their coefficients, strongest Ψ first, in Markdown."""
     found = record["results"]["networks"]
-    gap = [test - train for test, train in zip(found["test loss"], found["loss"], strict=True)]
+    gap = _gap(found)
     left = int(found["left out"][0])
     lines = [
         f"{len(gap)} networks, {left} more did not reach the loss; gap "
@@ -350,10 +356,10 @@ def table(record: Record) -> str:
         "| | τ, all | Ψ | τ without training loss | τ without learning rate | " + " | ".join(FIELDS) + " |",
         "|---|" + "---:|" * (4 + len(FIELDS)),
     ]
-    by_measure = correlations(record)
+    by_measure, within = correlations(record), by_field(record)
     for name in sorted(by_measure, key=lambda m: -_strength(by_measure[m]["within"])):
         cells = [_said(by_measure[name][key]) for key in ("all", "within", "loss", "lr")]
-        fields = by_field(record, name)
+        fields = within[name]
         cells += [f"{fields[f]:.2f}".replace("-", "−") if f in fields else "–" for f in FIELDS]
         lines.append(f"| {MEASURES[name]} | {' | '.join(cells)} |")
     return "\n".join(lines)
