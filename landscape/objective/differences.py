@@ -169,14 +169,14 @@ def fault(
     Raises:
         ValueError: The gradient is not finite.
     """
-    twice = own or (value, standing)
+    twice = value_twice, standing_twice = own or (value, standing)
     # The only vector that lives on: it is moved from point to point, and what is compared are sketches.
     leaves = [
         p.detach().to(torch.float64 if own is None else p.dtype, copy=True).requires_grad_() for p in point
     ]
     # Near a perfect fit the derivatives of a saturated softmax are rounding errors, also in float64.
     for _ in range(HALVINGS):
-        if abs(float(twice[1](leaves, lambda: twice[0](leaves)).detach())) > SATURATED:
+        if abs(float(standing_twice(leaves, lambda: value_twice(leaves)).detach())) > SATURATED:
             break
         with torch.no_grad():
             for leaf in leaves:
@@ -195,15 +195,15 @@ def _compared(
     twice: Function, exactly: Function, leaves: list[Tensor], directions: Directions, number: int
 ) -> tuple[Fault | None, bool]:
     """What is wrong along the direction of that number, and whether a kink may hide it; the leaves come back."""
-    own, (value, standing) = leaves[0].dtype, twice
-    asymmetry, products = standing(leaves, lambda: _second(value, leaves, directions, number))
+    own, (value, standing) = leaves[0].dtype, exactly
+    value_twice, standing_twice = twice
+    asymmetry, products = standing_twice(leaves, lambda: _second(value_twice, leaves, directions, number))
     if own != torch.float64 and not math.isfinite(sum(numbers(*map(norm, products)))):
         return Fault(False, math.inf), False  # in that precision, which may be too narrow
     if asymmetry > ASYMMETRY:
         return Fault(True, asymmetry), False
     _turn(leaves, torch.float64)
     directions = directions.like(leaves)
-    value, standing = exactly
     slopes, before = list[list[Tensor]](), 0.0
     for step in (0.0, *STEPS):
         _move(leaves, directions, number, step - before)

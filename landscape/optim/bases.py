@@ -9,6 +9,7 @@ from torch import Tensor
 
 from landscape.errors import InputError, UsageError
 from landscape.optim.combined_base import Combined
+from landscape.registry.extras import install
 
 
 def sgd(
@@ -101,7 +102,7 @@ def _schedule_free(kind: str, parameters: Iterable[Tensor], **options: Any) -> t
         package = importlib.import_module("schedulefree")
     except ImportError as failure:
         raise InputError(
-            "a schedule-free base needs the package schedulefree: pip install schedulefree"
+            f"a schedule-free base needs the package schedulefree: {install('schedulefree')}"
         ) from failure
     built: Any = getattr(package, kind)(list(parameters), **options)
     built.train()  # the mode in which it steps

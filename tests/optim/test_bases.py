@@ -194,7 +194,7 @@ def test_the_trainer_evaluates_and_saves_the_average(tmp_path) -> None:  # type:
 
 def test_a_package_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "schedulefree", None)
-    with pytest.raises(InputError, match="pip install schedulefree"):
+    with pytest.raises(InputError, match=r"pip install 'schedulefree>=1\.4'"):
         OPTIMIZERS.build("schedulefree-sgd", mlp().parameters(), lr=0.1)
 
 
